@@ -1,0 +1,47 @@
+"""Options that are words: looked up in one place, with the nearest valid word in the error."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def unknown(what: str, word: object, known: Iterable[str]) -> ValueError:
+    """The error for a word that is none of `known`, naming the nearest one."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(word).lower(), names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return ValueError(f"{what}={word!r} is not known; {hint}known: {', '.join(names)}")
+
+
+def pick(what: str, word: str, table: Mapping[str, T]) -> T:
+    """``table[word]``, or an error that names the nearest key."""
+    try:
+        return table[word]
+    except (KeyError, TypeError):
+        raise unknown(what, word, table) from None
+
+
+def number(what: str, value: object, *, above: float = -math.inf, least: float = -math.inf) -> float:
+    """`value` as a finite float greater than `above` and at least `least`, or an error naming `what`."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{what}={value!r} is not a number")
+    result = float(value)
+    if not math.isfinite(result) or result <= above or result < least:
+        bound = f" greater than {above:g}" if above > -math.inf else f" of at least {least:g}" if least > -math.inf else ""
+        raise ValueError(f"{what}={value!r} must be a finite number{bound}")
+    return result
+
+
+def whole(what: str, value: object, *, least: int) -> int:
+    """`value` as an int of at least `least`, or an error naming `what`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{what}={value!r} is not a whole number")
+    if value < least:
+        raise ValueError(f"{what}={value!r} must be at least {least}")
+    return int(value)

@@ -1,0 +1,99 @@
+"""Ranges of rows on threads: one shared pool, and a partition of the work that never depends on its size.
+
+Kernels are serial functions that release the interpreter's lock and own a range of rows. How the rows are cut
+depends on the amount of work alone, and whatever the ranges return is combined in the order of the ranges, so a
+result is the same to the bit for any number of threads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+Range = tuple[int, int]
+
+_lock = threading.Lock()
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+
+
+def ranges(n: int, size: int) -> list[Range]:
+    """Cut ``range(n)`` into pieces of at most `size` rows, as equal as whole numbers allow."""
+    pieces = max(1, -(-n // size))
+    edges = [n * piece // pieces for piece in range(pieces + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True)) if n else []
+
+
+def resolve_n_jobs(n_jobs: int | None) -> int:
+    """Number of threads: None is every core this process may use, -1 all, -2 all but one (as in scikit-learn)."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    if n_jobs is None:
+        return available
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int):
+        raise TypeError(f"n_jobs={n_jobs!r} is not a whole number or None")
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0 names no thread at all; use None for all cores, or a number from 1 up")
+    return n_jobs if n_jobs > 0 else max(1, available + 1 + n_jobs)
+
+
+def _pool(workers: int) -> ThreadPoolExecutor:
+    # Keyed by process: a forked child inherits the table but none of the threads behind it.
+    key = (os.getpid(), workers)
+    with _lock:
+        if key not in _pools:
+            _pools[key] = ThreadPoolExecutor(workers, thread_name_prefix="tsne_ooc")
+        return _pools[key]
+
+
+class Threads:
+    """Runs a function over pieces of work on `n_jobs` threads, the calling one among them.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        As `resolve_n_jobs` reads it.
+    """
+
+    def __init__(self, n_jobs: int | None = None) -> None:
+        self.n = resolve_n_jobs(n_jobs)
+
+    def map(self, function: Callable[..., T], pieces: Sequence[tuple[int, ...]]) -> list[T]:
+        """``[function(*piece) for piece in pieces]``, whose results stand in the order of `pieces`.
+
+        Threads draw the next piece from one counter, so uneven pieces balance themselves. The first exception (in
+        the order of the pieces) is raised once all threads have stopped.
+        """
+        workers = min(self.n, len(pieces))
+        if workers <= 1:
+            return [function(*piece) for piece in pieces]
+        results: list[T | None] = [None] * len(pieces)
+        errors: dict[int, BaseException] = {}
+        counter = itertools.count()
+
+        def work() -> None:
+            while not errors and (index := next(counter)) < len(pieces):
+                try:
+                    results[index] = function(*pieces[index])
+                except BaseException as error:
+                    errors[index] = error
+
+        pool = _pool(self.n - 1)
+        others: list[Future[None]] = [pool.submit(work) for _ in range(workers - 1)]
+        work()
+        wait(others)
+        if errors:
+            raise errors[min(errors)]
+        return results  # type: ignore[return-value]
+
+    @contextmanager
+    def one_blas_thread(self) -> Iterator[None]:
+        """Keep BLAS to the calling thread: its own threads would change the last bits of a product."""
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, user_api="blas"):
+            yield
