@@ -1,0 +1,199 @@
+"""Every bad table ends in one line that says what is wrong, and a good one is neither changed nor copied."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from tsne_ooc._validate import as_rows
+
+
+def table(value=None, at=(2, 1), dtype=np.float64):
+    X = np.arange(12, dtype=dtype).reshape(4, 3)
+    if value is not None:
+        X[at] = value
+    return X
+
+
+@pytest.mark.parametrize("writeable", [True, False])
+def test_float32_comes_back_as_it_is(writeable):
+    X = table(dtype=np.float32)
+    X.flags.writeable = writeable
+    assert as_rows(X) is X
+
+
+def test_memory_map_is_not_copied(tmp_path):
+    np.save(tmp_path / "X.npy", table(dtype=np.float32))
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    assert np.shares_memory(as_rows(X), X)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        table(),
+        table().tolist(),
+        np.asfortranarray(table(dtype=np.float32)),
+        table(dtype=np.float32).astype(">f4"),
+        table(dtype=np.uint8),
+        table(dtype=np.int64),
+        table(dtype=np.float16),
+        table().astype(object),
+        pd.DataFrame(table()),
+        pd.DataFrame(table(), dtype="Float64"),
+        pd.DataFrame(table()).astype({0: "int8", 1: "Int32"}),
+        np.ma.masked_array(table()),
+        np.frombuffer(b"\0" + table(dtype=np.float32).tobytes(), dtype=np.float32, offset=1).reshape(4, 3),
+    ],
+    ids=lambda X: f"{type(X).__name__}-{getattr(X, 'dtype', '')}",
+)
+def test_what_can_be_float32_becomes_so(X):
+    before = X.copy()
+    rows = as_rows(X)
+    assert rows.dtype == np.float32 and rows.flags.c_contiguous and rows.flags.aligned
+    np.testing.assert_array_equal(rows, table())
+    np.testing.assert_array_equal(np.asarray(X), np.asarray(before))
+
+
+def test_float64_may_be_asked_for():
+    X = table(1e300)
+    assert as_rows(X, dtype=np.float64) is X
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (np.nan, "X contains NaN at row 1002, column 1; "),
+        (np.inf, r"X contains infinity \(inf\) at row 1002, column 1; "),
+        (-np.inf, r"X contains infinity \(-inf\) at row 1002, column 1; "),
+        (1e39, r"X contains 1e\+39 at row 1002, column 1, beyond the range of float32 \(about 3.4e\+38\)"),
+        (-1e200, r"X contains -1e\+200 at row 1002, column 1, beyond the range"),
+    ],
+)
+@pytest.mark.parametrize(
+    "wrap", [np.asarray, np.asfortranarray, pd.DataFrame, list, sp.csr_matrix, sp.coo_array]
+)
+def test_a_bad_cell_is_named(value, message, wrap):
+    if wrap is pd.DataFrame:
+        message = message.replace("column 1", r"column 1 \(1\)")
+    with pytest.raises(ValueError, match=message) as caught:
+        as_rows(wrap(table(value)), first_row=1000, accept_sparse=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_first_bad_cell_is_found_wherever_it_is():
+    X = np.ones((9001, 97), np.float32)
+    X[8999, 96] = np.nan
+    with pytest.raises(ValueError, match="row 8999, column 96;"):
+        as_rows(X)
+    X[4000, 3] = np.inf
+    with pytest.raises(ValueError, match=r"infinity.*row 4000, column 3;"):
+        as_rows(X)
+
+
+def test_row_numbers_name_rows_that_do_not_follow_one_another():
+    with pytest.raises(ValueError, match="row 70, column 1;"):
+        as_rows(table(np.nan), row_numbers=np.array([3, 5, 70, 71]))
+
+
+def test_huge_but_finite_values_pass():
+    # Their sum is not finite in float32.
+    X = np.full((100, 10), 3e38, np.float32)
+    assert as_rows(X) is X
+
+
+def test_columns_of_a_frame_are_named():
+    with pytest.raises(ValueError, match=r"NaN at row 1, column 1 \('b'\)"):
+        as_rows(pd.DataFrame({"a": [1, 2], "b": pd.array([1, None], dtype="Int64")}))
+    with pytest.raises(ValueError, match=r"column 'b' of type .* does not hold numbers"):
+        as_rows(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}))
+    with pytest.raises(ValueError, match=r"column 'b' of type category that does not hold numbers"):
+        as_rows(pd.DataFrame({"a": [1, 2], "b": pd.Categorical(["x", "y"])}))
+
+
+def test_objects_that_do_not_convert():
+    X = table().astype(object)
+    X[0, 0] = {"foo": "bar"}
+    with pytest.raises(TypeError, match=r"argument must be .* string.* number"):
+        as_rows(X)
+    X[0, 0] = "cat"
+    with pytest.raises(ValueError, match="not numbers: could not convert string to float: 'cat'"):
+        as_rows(X)
+    X[0, 0] = 1j
+    with pytest.raises(ValueError, match="Complex data not supported"):
+        as_rows(X)
+    X[0, 0] = None
+    with pytest.raises(ValueError, match="NaN at row 0, column 0"):
+        as_rows(X)
+
+
+@pytest.mark.parametrize(
+    "X, error, message",
+    [
+        (table().astype(complex), ValueError, "Complex data not supported"),
+        (sp.csr_array(table().astype(complex)), ValueError, "Complex data not supported"),
+        (np.array([["a", "b"]]), ValueError, r"X holds strings \(type <U1\), not numbers"),
+        ([["a", "b"]], ValueError, "X holds strings"),
+        ([[1, 2], [3]], ValueError, "X does not form a table of numbers"),
+        (np.zeros((2, 2), "M8[D]"), TypeError, r"type datetime64\[D\]"),
+        (
+            np.ones(3),
+            ValueError,
+            r"Expected 2D array, got 1D array instead: X has shape \(3,\). Reshape your data",
+        ),
+        (5.0, ValueError, "Expected 2D array, got a scalar instead"),
+        (np.ones((2, 2, 2)), ValueError, "Expected 2D array, got 3D array instead"),
+        (
+            np.empty((0, 3)),
+            ValueError,
+            r"Found array with 0 sample\(s\) \(shape=\(0, 3\)\) while a minimum of 1 is required.",
+        ),
+        (
+            np.empty((12, 0)),
+            ValueError,
+            r"0 feature\(s\) \(shape=\(12, 0\)\) while a minimum of 1 is required.",
+        ),
+        (np.ma.masked_array([[1, 2]], [[False, True]]), ValueError, "X has masked cells"),
+    ],
+)
+def test_what_is_no_table_of_numbers(X, error, message):
+    with pytest.raises(error, match=message) as caught:
+        as_rows(X, accept_sparse=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_of_its_own():
+    with pytest.raises(ValueError, match=r"^weights contains NaN"):
+        as_rows(table(np.nan), name="weights")
+
+
+def test_number_of_rows_and_columns():
+    with pytest.raises(ValueError, match=r"Found array with 1 sample\(s\) .* minimum of 2 is required"):
+        as_rows([[1, 2]], minimum_rows=2)
+    with pytest.raises(ValueError, match="X has 3 features, but TSNE is expecting 5 features as input"):
+        as_rows(table(), columns=5)
+
+
+@pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csc_array, sp.coo_matrix, sp.lil_array])
+def test_sparse(kind):
+    with pytest.raises(TypeError, match="sparse"):
+        as_rows(kind(table()))
+    rows = as_rows(kind(table()), accept_sparse=True)
+    assert isinstance(rows, sp.csr_array) and rows.dtype == np.float32
+    np.testing.assert_array_equal(rows.toarray(), table())
+
+
+def test_sparse_input_stays_as_it_was():
+    X = sp.csr_matrix((np.ones(3), [2, 0, 0], [0, 3]), shape=(1, 3))
+    rows = as_rows(X, accept_sparse=True)
+    np.testing.assert_array_equal(rows.toarray(), [[2, 0, 1]])
+    np.testing.assert_array_equal(X.indices, [2, 0, 0])
+
+
+def test_import_is_light():
+    code = "import sys, tsne_ooc._validate; print({'sklearn', 'scipy', 'pandas'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
