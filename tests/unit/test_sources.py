@@ -1,0 +1,438 @@
+"""Sources read what is there, in any blocks, and bad files end in one clear line."""
+
+import pickle
+import threading
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tsne_ooc.io import NpySink, Source, as_source, iterate, open_hdf5
+from tsne_ooc.io.blocks import block_rows, edges
+from tsne_ooc.io.source import FrameSource, MemmapSource, SlicedSource
+
+
+def numbers(n=103, p=7, dtype=np.float32):
+    return np.random.default_rng(0).normal(scale=30, size=(n, p)).astype(dtype)
+
+
+class Own:
+    """The ten lines a user writes to read from anywhere."""
+
+    def __init__(self, data, chunks=None):
+        self._data, self.shape, self.dtype, self.chunks = data, data.shape, data.dtype, chunks
+
+    def __getitem__(self, rows):
+        return self._data[rows]
+
+
+@pytest.fixture(
+    params=["array", "fortran", "memmap", "hdf5", "chunked", "gzip", "frame", "list", "own", "npy", "h5"]
+)
+def any_source(request, tmp_path):
+    X = numbers()
+    if request.param in ("hdf5", "chunked", "gzip", "h5"):
+        more = {"chunked": {"chunks": (10, 3)}, "gzip": {"chunks": (16, 7), "compression": "gzip"}}
+        with h5py.File(tmp_path / "X.h5", "w") as file:
+            file.create_dataset("X", data=X, **more.get(request.param, {}))
+        if request.param == "h5":
+            source = as_source(tmp_path / "X.h5")
+            yield X, source
+            source.close()
+            return
+        with h5py.File(tmp_path / "X.h5") as file:
+            yield X, as_source(file["X"])
+        return
+    np.save(tmp_path / "X.npy", X)
+    yield (
+        X,
+        as_source(
+            {
+                "array": X,
+                "fortran": np.asfortranarray(X),
+                "memmap": np.load(tmp_path / "X.npy", mmap_mode="r"),
+                "frame": pd.DataFrame(X),
+                "list": X.tolist(),
+                "own": Own(X, chunks=(8, 7)),
+                "npy": str(tmp_path / "X.npy"),
+            }[request.param]
+        ),
+    )
+
+
+def test_contract(any_source):
+    X, source = any_source
+    assert isinstance(source, Source)
+    assert source.shape == X.shape
+    assert source.dtype in (np.float32, np.float64)
+    assert source.chunks is None or len(source.chunks) == 2
+    assert as_source(source) is source
+    np.testing.assert_array_equal(source.read(5, 9), X[5:9])
+    again = source.reopen()
+    np.testing.assert_array_equal(again.read(0, len(X)), X)
+    if again is not source and hasattr(again, "close"):
+        again.close()
+    assert "103" in repr(source)
+
+
+def test_blocks_put_together_are_the_table(any_source):
+    X, source = any_source
+    blocks = list(iterate(source, bytes=500))
+    assert len(blocks) > 2
+    assert [start for start, _, _ in blocks[1:]] == [stop for _, stop, _ in blocks[:-1]]
+    assert all(block.dtype == np.float32 and block.flags.c_contiguous for _, _, block in blocks)
+    np.testing.assert_array_equal(np.concatenate([block for _, _, block in blocks]), X)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    n=st.integers(1, 60),
+    chunk=st.none() | st.integers(1, 80),
+    rows=st.none() | st.integers(1, 70),
+    limit=st.integers(1, 2000),
+    cut=st.tuples(st.integers(0, 60), st.integers(0, 60)),
+)
+def test_any_blocks_read_the_same(n, chunk, rows, limit, cut):
+    X = numbers(n, 3)
+    start, stop = sorted(min(edge, n) for edge in cut)
+    source = as_source(Own(X, chunks=None if chunk is None else (chunk, 3)))
+    blocks = list(iterate(source, bytes=limit, rows=rows, start=start, stop=stop))
+    joined = np.concatenate([np.empty((0, 3), np.float32), *(block for _, _, block in blocks)])
+    np.testing.assert_array_equal(joined, X[start:stop])
+    for a, b, block in blocks:
+        assert len(block) == b - a >= 1
+        assert len(block) <= (rows or max(1, limit // 12))
+
+
+@settings(deadline=None, max_examples=200)
+@given(n=st.integers(1, 500), chunk=st.integers(1, 100), limit=st.integers(12, 3000))
+def test_no_chunk_is_read_twice_where_one_fits(n, chunk, limit):
+    source = as_source(Own(numbers(n, 3), chunks=(chunk, 3)))
+    rows = block_rows(source, limit)
+    cuts = {start for start, _ in edges(source, rows, 0, n)}
+    if chunk * 12 <= limit:
+        assert all(cut % chunk == 0 for cut in cuts)
+    else:
+        assert set(range(0, n, chunk)) <= cuts
+
+
+@pytest.mark.parametrize("bad, word", [(np.nan, "NaN"), (np.inf, "infinity")])
+def test_a_bad_cell_deep_in_a_file_is_named(tmp_path, bad, word):
+    X = numbers(5000, 4)
+    X[4321, 2] = bad
+    with h5py.File(tmp_path / "X.h5", "w") as file:
+        file.create_dataset("X", data=X, chunks=(100, 4))
+    with (
+        open_hdf5(tmp_path / "X.h5") as source,
+        pytest.raises(ValueError, match=f"{word}.* at row 4321, column 2"),
+    ):
+        for _ in iterate(source, bytes=3000):
+            pass
+
+
+def test_an_error_while_reading_names_the_rows():
+    class Torn(Own):
+        def __getitem__(self, rows):
+            if rows.start >= 40:
+                raise OSError("wrong checksum")
+            return super().__getitem__(rows)
+
+    seen = 0
+    with pytest.raises(OSError, match=r"rows 40 to 49 of Torn of shape .* could not be read: wrong checksum"):
+        for _, stop, _ in iterate(Torn(numbers()), rows=10):
+            seen = stop
+    assert seen == 40
+
+
+def test_a_table_that_shrinks_is_noticed():
+    class Shrunk(Own):
+        def __getitem__(self, rows):
+            return super().__getitem__(rows)[:3]
+
+    with pytest.raises(ValueError, match=r"rows 0 to 9 of Shrunk .* came back as 3 rows"):
+        next(iterate(Shrunk(numbers()), rows=10))
+
+
+def test_the_next_block_is_read_meanwhile_and_no_more():
+    reads = []
+    two = threading.Event()
+
+    class Watched(Own):
+        def __getitem__(self, rows):
+            reads.append(rows.start)
+            if len(reads) >= 2:
+                two.set()
+            return super().__getitem__(rows)
+
+    blocks = iterate(Watched(numbers()), rows=10)
+    next(blocks)
+    assert two.wait(10)
+    blocks.close()
+    assert reads == [0, 10]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tsne_ooc_read")]
+
+
+def test_wrong_number_of_columns_is_said_before_reading():
+    with pytest.raises(ValueError, match="X has 7 features, but TSNE is expecting 5 features"):
+        iterate(numbers(), columns=5)
+
+
+def test_bad_ranges_and_rows():
+    with pytest.raises(ValueError, match="rows 0 to 200 are not within the 103 rows"):
+        iterate(numbers(), stop=200)
+    with pytest.raises(ValueError, match="rows=0 must be at least 1"):
+        iterate(numbers(), rows=0)
+
+
+def test_no_rows_at_all_give_no_blocks():
+    assert list(iterate(numbers(0, 3))) == []
+
+
+def test_a_row_larger_than_the_bound_is_a_block():
+    assert [stop - start for start, stop, _ in iterate(numbers(3, 500), bytes=100)] == [1, 1, 1]
+
+
+def test_frames_name_their_columns_when_streamed():
+    frame = pd.DataFrame(numbers(20, 2, np.float64), columns=["length", "width"])
+    frame.loc[13, "width"] = np.nan
+    assert isinstance(as_source(frame), FrameSource)
+    with pytest.raises(ValueError, match=r"NaN at row 13, column 1 \('width'\)"):
+        list(iterate(frame, rows=4))
+
+
+@pytest.mark.parametrize(
+    "data, error, message",
+    [
+        (np.ones(3), ValueError, "Expected 2D array, got 1D array instead"),
+        (Own(np.ones((2, 2, 2))), ValueError, "Expected 2D array, got 3D array instead: the Own has shape"),
+        (5, TypeError, "a int is not a table"),
+        (pd.DataFrame({"a": [1.0]}).to_dict(), TypeError, "a dict is not a table"),
+        ("nowhere.h5", FileNotFoundError, "there is no file nowhere.h5"),
+        ("nowhere.npy", FileNotFoundError, "there is no file nowhere.npy"),
+    ],
+)
+def test_what_is_no_source(data, error, message):
+    with pytest.raises(error, match=message):
+        as_source(data)
+
+
+def test_sparse_is_no_source():
+    import scipy.sparse as sp
+
+    with pytest.raises(TypeError, match="sparse csr_array, which cannot be streamed"):
+        as_source(sp.csr_array(np.eye(3)))
+
+
+def test_damaged_npy(tmp_path):
+    (tmp_path / "X.npy").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match=r"X\.npy is not a whole \.npy file"):
+        as_source(tmp_path / "X.npy")
+
+
+def test_chunks_of_dask_are_regular_enough():
+    assert SlicedSource(Own(numbers(), chunks=((50, 50, 3), (7,)))).chunks == (50, 7)
+    assert SlicedSource(Own(numbers(), chunks="auto")).chunks is None
+
+
+def test_memory_maps_pickle_by_name(tmp_path):
+    X = numbers(20_000, 5)
+    np.save(tmp_path / "X.npy", X)
+    source = as_source(np.load(tmp_path / "X.npy", mmap_mode="r")[100:])
+    assert isinstance(source, MemmapSource)
+    text = pickle.dumps(source)
+    assert len(text) < 1000
+    for other in (pickle.loads(text), source.reopen()):
+        assert other.shape == (19_900, 5)
+        np.testing.assert_array_equal(other.read(0, 10), X[100:110])
+
+
+# HDF5
+
+
+@pytest.fixture
+def zoo(tmp_path):
+    path = tmp_path / "zoo.h5"
+    with h5py.File(path, "w") as file:
+        file["counts"] = numbers()
+        file["obsm/X_pca"] = numbers(103, 3)
+        file["y"] = np.arange(103)
+        file["cube"] = np.ones((2, 3, 4))
+        file["title"] = "hello"
+        file["number"] = 3.0
+        file["names"] = [["a", "b"]]
+        file["waves"] = np.ones((3, 3), complex)
+        file["records"] = np.zeros((2, 2), [("a", "f4"), ("b", "i4")])
+        file["nothing"] = h5py.Empty("f4")
+        file.create_group("void")
+    return path
+
+
+@pytest.mark.parametrize(
+    "dataset, message",
+    [
+        (None, r"has 2 tables, name the one to read: counts \(103, 7\), obsm/X_pca \(103, 3\)"),
+        ("count", r"has no dataset 'count'; did you mean 'counts'\? it has counts \(103, 7\), cube"),
+        ("X_pca", r"did you mean 'obsm/X_pca'\?"),
+        ("Y", r"has no dataset 'Y'; did you mean 'y'\?"),
+        ("qqq", r"has no dataset 'qqq'; it has counts"),
+        ("obsm", r"'obsm' of .* is a group, not a dataset; it holds obsm/X_pca \(103, 3\)"),
+        ("void", "is a group, not a dataset; it holds no datasets"),
+        ("y", r"is 1-D, shape \(103,\)"),
+        ("cube", r"is 3-D, shape \(2, 3, 4\)"),
+        ("title", "holds strings or objects, not numbers"),
+        ("names", "holds strings or objects, not numbers"),
+        ("number", r"is a scalar, shape \(\)"),
+        ("waves", "Complex data not supported"),
+        ("records", "is a compound table with fields a, b"),
+        ("nothing", "is empty"),
+    ],
+)
+def test_what_is_no_table_in_a_file(zoo, dataset, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        open_hdf5(zoo, dataset)
+    assert "\n" not in str(caught.value)
+    # The file is closed again.
+    h5py.File(zoo, "a").close()
+
+
+def test_the_only_table_is_taken(tmp_path):
+    with h5py.File(tmp_path / "X.h5", "w") as file:
+        file["deep/er/table"] = numbers()
+        file["y"] = np.arange(103)
+    with open_hdf5(tmp_path / "X.h5") as source:
+        assert source.name == "/deep/er/table"
+        np.testing.assert_array_equal(source.read(0, 103), numbers())
+
+
+def test_a_file_without_tables(tmp_path):
+    with h5py.File(tmp_path / "y.h5", "w") as file:
+        file["y"] = np.arange(103)
+    with pytest.raises(ValueError, match=r"no two-dimensional numeric dataset; it has y \(103,\)"):
+        open_hdf5(tmp_path / "y.h5")
+    h5py.File(tmp_path / "z.h5", "w").close()
+    with pytest.raises(ValueError, match="it has no datasets at all"):
+        open_hdf5(tmp_path / "z.h5")
+
+
+def test_files_that_are_none(tmp_path, zoo):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*nowhere"):
+        open_hdf5(tmp_path / "nowhere.h5")
+    with pytest.raises(IsADirectoryError, match="is a folder, not an HDF5 file"):
+        open_hdf5(tmp_path)
+    (tmp_path / "text.h5").write_text("length,width\n1,2\n")
+    with pytest.raises(OSError, match=r"text\.h5 is not an HDF5 file"):
+        open_hdf5(tmp_path / "text.h5")
+    (tmp_path / "empty.h5").write_bytes(b"")
+    with pytest.raises(OSError, match=r"empty\.h5 is not an HDF5 file"):
+        open_hdf5(tmp_path / "empty.h5")
+    whole = zoo.read_bytes()
+    (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(OSError, match=r"half\.h5 is cut short"):
+        open_hdf5(tmp_path / "half.h5")
+    (tmp_path / "start.h5").write_bytes(whole[:20])
+    with pytest.raises(OSError, match=r"start\.h5 cannot be opened as HDF5 \(damaged or cut short"):
+        open_hdf5(tmp_path / "start.h5")
+
+
+def test_closed_files(zoo):
+    with open_hdf5(zoo, "counts") as source:
+        source.read(0, 1)
+    with pytest.raises(ValueError, match=r"zoo\.h5 is closed"):
+        source.read(0, 1)
+    with h5py.File(zoo) as file:
+        dataset = file["counts"]
+    with pytest.raises(ValueError, match="the HDF5 file of this dataset is closed"):
+        as_source(dataset)
+
+
+def test_an_open_dataset_stays_open(zoo):
+    with h5py.File(zoo) as file:
+        as_source(file["counts"]).close()
+        assert file["counts"].shape == (103, 7)
+
+
+def test_hdf5_pickles_by_path(zoo):
+    with open_hdf5(zoo, "counts") as source:
+        text = pickle.dumps(source)
+    assert len(text) < 1000
+    with pickle.loads(text) as other:
+        np.testing.assert_array_equal(other.read(0, 103), numbers())
+
+
+def test_narrow_chunks_are_warned_of(tmp_path):
+    with h5py.File(tmp_path / "X.h5", "w") as file:
+        # Nothing is written: unwritten chunks take no room.
+        file.create_dataset("narrow", (400_000, 50), "f4", chunks=(6250, 2))
+        file.create_dataset("wide", (400_000, 50), "f4", chunks=(1000, 50))
+        file.create_dataset("small", (400, 50), "f4", chunks=(10, 2))
+    with pytest.warns(UserWarning, match=r"chunks of \(6250, 2\): 25 side by side .* chunks=\(5242, 50\)"):
+        open_hdf5(tmp_path / "X.h5", "narrow").close()
+    with h5py.File(tmp_path / "X.h5") as file, pytest.warns(UserWarning, match="25 side by side"):
+        as_source(file["narrow"])
+    for name in ("wide", "small"):
+        open_hdf5(tmp_path / "X.h5", name).close()
+
+
+def test_the_cache_holds_a_row_of_chunks(tmp_path):
+    with h5py.File(tmp_path / "X.h5", "w") as file:
+        file.create_dataset("X", (100_000, 50), "f4", chunks=(100_000, 50))
+    with open_hdf5(tmp_path / "X.h5") as source:
+        assert source._dataset.id.get_access_plist().get_chunk_cache()[1] >= 20_000_000
+
+
+# Sinks
+
+
+def test_sink_writes_what_numpy_writes(tmp_path):
+    Y = numbers(100, 2)
+    with NpySink(tmp_path / "Y.npy", Y.shape) as sink:
+        for start in range(0, 100, 30):
+            assert not (tmp_path / "Y.npy").exists()
+            sink.write(Y[start : start + 30])
+    loaded = np.load(tmp_path / "Y.npy")
+    assert loaded.dtype == np.float32
+    np.testing.assert_array_equal(loaded, Y)
+    np.save(tmp_path / "same.npy", Y)
+    assert (tmp_path / "Y.npy").stat().st_mode == (tmp_path / "same.npy").stat().st_mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Y.npy", "same.npy"]
+
+
+def test_sink_leaves_nothing_after_an_error(tmp_path):
+    with pytest.raises(KeyboardInterrupt), NpySink(tmp_path / "Y.npy", (10, 2)) as sink:
+        sink.write(np.zeros((10, 2)))
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sink_refuses_a_short_or_a_long_file(tmp_path):
+    with (
+        pytest.raises(ValueError, match="short of rows: 4 of 10 were written"),
+        NpySink(tmp_path / "Y.npy", (10, 2)) as sink,
+    ):
+        sink.write(np.zeros((4, 2)))
+    with (
+        pytest.raises(
+            ValueError, match=r"takes rows of shape \(10, 2\); 4 are written, not so \(7, 2\) more"
+        ),
+        NpySink(tmp_path / "Y.npy", (10, 2)) as sink,
+    ):
+        sink.write(np.zeros((4, 2)))
+        sink.write(np.zeros((7, 2)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sink_keeps_the_older_file_until_the_end(tmp_path):
+    np.save(tmp_path / "Y.npy", np.ones((1, 1)))
+    with pytest.raises(ValueError, match="short of rows"):
+        NpySink(tmp_path / "Y.npy", (10, 2)).close()
+    np.testing.assert_array_equal(np.load(tmp_path / "Y.npy"), [[1]])
+
+
+def test_sink_needs_a_folder_and_room(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
+        NpySink(tmp_path / "nowhere" / "Y.npy", (10, 2))
+    with pytest.raises(OSError, match=r"Y\.npy needs 8000000000\.00 GB, and .* GB left"):
+        NpySink(tmp_path / "Y.npy", (10**18, 2))

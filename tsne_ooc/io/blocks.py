@@ -1,0 +1,145 @@
+"""A table, block by block: bounded memory, whole chunks, the next block read while this one is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc._options import whole
+from tsne_ooc._validate import as_rows
+from tsne_ooc.io.source import Source, as_source
+
+#: Size of a block in memory. Three are alive at the worst (in use, read, being turned into float32).
+BLOCK_BYTES = 32 << 20
+
+Block = tuple[int, int, NDArray[np.float32]]
+
+
+def block_rows(source: Source, bytes: int = BLOCK_BYTES) -> int:
+    """Rows of a block of at most `bytes`: a multiple of the rows of a storage chunk, where one fits.
+
+    Where a row of chunks is larger than `bytes`, it is cut into equal pieces, so that blocks still begin
+    where chunks do; where a single row is larger, blocks have one row.
+    """
+    n_samples, n_features = source.shape
+    row = max(1, n_features * max(4, source.dtype.itemsize))
+    most = max(1, bytes // row)
+    if source.chunks is not None and source.chunks[0] <= n_samples:
+        chunk = source.chunks[0]
+        most = most // chunk * chunk if chunk <= most else -(-chunk // -(-chunk // most))
+    return max(1, min(most, n_samples))
+
+
+def edges(source: Source, rows: int, start: int, stop: int) -> list[tuple[int, int]]:
+    """Ranges of at most `rows` rows between `start` and `stop`, cut where chunks of storage begin."""
+    chunk = source.chunks[0] if source.chunks is not None else 1
+    # Blocks smaller than a chunk start anew with every chunk; larger ones are cut at multiples of their own
+    # size.
+    period = chunk if rows < chunk else rows
+    found = []
+    at = start
+    while at < stop:
+        within = at % period
+        end = at - within + min((within // rows + 1) * rows, period)
+        found.append((at, min(end, stop)))
+        at = end
+    return found
+
+
+def iterate(
+    source: Any,
+    *,
+    bytes: int = BLOCK_BYTES,
+    rows: int | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    columns: int | None = None,
+    name: str = "X",
+) -> Iterator[Block]:
+    """Yield a table in blocks of checked float32 rows, in order.
+
+    One thread reads and checks the next block while the caller works on this one; it ends with the iteration,
+    also where the caller leaves it early.
+
+    Parameters
+    ----------
+    source : Source or what `as_source` accepts
+        The table.
+    bytes : int
+        Bound on the size of a block in memory.
+    rows : int, optional
+        Rows of a block, instead of what `bytes` and the chunks of the storage give.
+    start, stop : int
+        First row, and the row after the last.
+    columns : int, optional
+        Number of columns the table must have.
+    name : str
+        What error messages call the table.
+
+    Yields
+    ------
+    start, stop : int
+        The block holds rows `start` up to `stop`.
+    block : ndarray of shape (stop - start, n_features), float32, C-contiguous
+
+    Raises
+    ------
+    ValueError, TypeError
+        What `as_rows` finds wrong, with the number of the row in the whole table.
+    OSError
+        Where rows cannot be read, with their range.
+    """
+    table = as_source(source)
+    n_samples, n_features = table.shape
+    stop = n_samples if stop is None else stop
+    if not 0 <= start <= stop <= n_samples:
+        raise ValueError(f"rows {start} to {stop} are not within the {n_samples} rows of {table!r}")
+    if columns is not None and n_features != columns:
+        # Said before anything is read, in the words of `as_rows`.
+        raise ValueError(
+            f"{name} has {n_features} features, but TSNE is expecting {columns} features as input"
+        )
+    size = block_rows(table, bytes) if rows is None else whole("rows", rows, least=1)
+    return _prefetched(table, edges(table, size, start, stop), name)
+
+
+def _prefetched(table: Source, pieces: list[tuple[int, int]], name: str) -> Iterator[Block]:
+    if not pieces:
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="tsne_ooc_read") as reader:
+        pending = reader.submit(read_checked, table, *pieces[0], name=name)
+        for index, (start, stop) in enumerate(pieces):
+            block = pending.result()
+            if index + 1 < len(pieces):
+                pending = reader.submit(read_checked, table, *pieces[index + 1], name=name)
+            yield start, stop, block
+            # Let go of it before the next one is waited for: at most two finished blocks at any time.
+            del block
+
+
+def read_checked(
+    table: Source, start: int, stop: int, *, name: str = "X", rows: NDArray[np.int64] | None = None
+) -> NDArray[np.float32]:
+    """Rows `start` up to `stop` (or only those numbered `rows`) as checked float32; errors name the rows."""
+    try:
+        raw = table.read(start, stop)
+    except Exception as error:
+        kind = OSError if isinstance(error, OSError) else type(error)
+        if kind not in (OSError, ValueError, TypeError, MemoryError):
+            kind = OSError
+        message = str(error).split("\n")[0]
+        raise kind(f"rows {start} to {stop - 1} of {table!r} could not be read: {message}") from error
+    if len(raw) != stop - start:
+        raise ValueError(
+            f"rows {start} to {stop - 1} of {table!r} came back as {len(raw)} rows; did it change?"
+        )
+    if rows is not None:
+        raw = raw.iloc[rows - start] if hasattr(raw, "iloc") else np.asarray(raw)[rows - start]
+    block: NDArray[np.float32] = as_rows(
+        raw, name=name, first_row=start, row_numbers=rows, columns=table.shape[1]
+    )
+    return block
