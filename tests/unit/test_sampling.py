@@ -1,0 +1,98 @@
+"""A sample is uniform, sorted, read from each chunk once, and checked."""
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from tsne_ooc.io import open_hdf5
+from tsne_ooc.sampling import draw, take, uniform
+
+
+class Watched:
+    """Counts how often every row of chunks is read."""
+
+    def __init__(self, data, chunks):
+        self._data, self.shape, self.dtype, self.chunks = data, data.shape, data.dtype, chunks
+        self.reads = []
+
+    def __getitem__(self, rows):
+        self.reads.append((rows.start, rows.stop))
+        return self._data[rows]
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    n=st.integers(1, 400),
+    size=st.integers(1, 500),
+    chunk=st.none() | st.integers(1, 50),
+    seed=st.integers(0, 99),
+)
+def test_sample_is_the_rows_it_says(n, size, chunk, seed):
+    X = np.random.default_rng(0).normal(size=(n, 3)).astype(np.float32)
+    source = Watched(X, None if chunk is None else (chunk, 3))
+    rows, sample = uniform(source, size, np.random.default_rng(seed))
+    assert rows.dtype == np.int64 and sample.dtype == np.float32
+    assert len(rows) == min(size, n) and (np.diff(rows) > 0).all() and rows[0] >= 0 and rows[-1] < n
+    np.testing.assert_array_equal(sample, X[rows])
+    if chunk is not None:
+        touched = [start // chunk for start, _ in source.reads]
+        assert len(touched) == len(set(touched))
+        assert all((stop - 1) // chunk == start // chunk for start, stop in source.reads)
+
+
+def test_same_seed_same_rows():
+    a, b, c = (draw(1000, 50, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+
+
+@pytest.mark.parametrize("n, size", [(40, 10), (20_000, 40)])
+def test_every_row_is_as_likely_as_every_other(n, size):
+    # Both ways that NumPy draws: a shuffle of the tail, and Floyd's sets where the sample is a small part.
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([draw(n, size, rng) for _ in range(2000)])
+    counts = np.bincount(rows * 40 // n, minlength=40)
+    assert chisquare(counts).pvalue > 1e-3
+    assert chisquare(np.bincount(rows * 20 // n, minlength=40)).pvalue < 1e-3
+
+
+def test_sorted_files_are_sampled_evenly():
+    y = np.repeat(np.arange(10.0), 1000)[:, None]
+    _, sample = uniform(Watched(y, (1000, 1)), 2000, np.random.default_rng(0))
+    assert chisquare(np.bincount(sample[:, 0].astype(int), minlength=10)).pvalue > 1e-3
+
+
+def test_far_rows_are_not_read_with_all_between():
+    X = np.zeros((1_000_000, 8), np.float32)
+    source = Watched(X, None)
+    take(source, np.array([3, 5, 500_000, 999_999]))
+    assert source.reads == [(3, 6), (500_000, 500_001), (999_999, 1_000_000)]
+
+
+def test_a_chunk_larger_than_memory_is_read_in_pieces():
+    X = np.broadcast_to(np.arange(1000, dtype=np.float32), (200_000, 1000))
+    source = Watched(X, (200_000, 1000))
+    sample = take(source, np.arange(0, 200_000, 5000))
+    assert sample.shape == (40, 1000)
+    assert max(stop - start for start, stop in source.reads) * 4000 <= 32 << 20
+
+
+def test_only_sampled_rows_are_checked_and_bad_ones_named(tmp_path):
+    X = np.zeros((500, 4))
+    X[123, 2] = np.nan
+    with h5py.File(tmp_path / "X.h5", "w") as file:
+        file.create_dataset("X", data=X, chunks=(50, 4))
+    with open_hdf5(tmp_path / "X.h5") as source:
+        assert take(source, np.array([0, 122, 124])).shape == (3, 4)
+        with pytest.raises(ValueError, match="NaN at row 123, column 2"):
+            take(source, np.array([0, 101, 123, 124]))
+
+
+def test_size_must_be_a_number_of_rows():
+    with pytest.raises(ValueError, match="size=0 must be at least 1"):
+        uniform(np.ones((3, 2)), 0, np.random.default_rng(0))
+    with pytest.raises(TypeError, match=r"size=0\.5 is not a whole number"):
+        uniform(np.ones((3, 2)), 0.5, np.random.default_rng(0))
