@@ -1,0 +1,225 @@
+"""Every measure agrees with its slow, obvious twin, and a sample of rows with all of them."""
+
+import h5py
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.spatial.distance import cdist
+from scipy.stats import spearmanr
+from sklearn.manifold import trustworthiness as sklearn_trustworthiness
+from sklearn.neighbors import KNeighborsClassifier
+
+from tsne_ooc.metrics import (
+    distance_correlation,
+    kl_divergence,
+    label_accuracy,
+    neighbor_recall,
+    trustworthiness,
+)
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """Data in five blobs, a map that keeps some of their order, and labels."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 400)
+    X = (rng.normal(size=(5, 8))[labels] * 3 + rng.normal(size=(400, 8))).astype(np.float32)
+    Y = (X[:, :2] + rng.normal(size=(400, 2))).astype(np.float32)
+    return X, Y, labels
+
+
+@pytest.fixture(scope="module")
+def joint():
+    P = sp.random(400, 400, 0.05, format="csr", random_state=0)
+    P = P + P.T
+    P.setdiag(0)
+    return P / P.sum()
+
+
+def slow_kl(P, Y, dof):
+    Y = Y.astype(float)
+    w = (1 + cdist(Y, Y) ** 2 / dof) ** -dof
+    np.fill_diagonal(w, 0)
+    Q = w / w.sum()
+    P = P.toarray() / P.sum()
+    return sum(P[i, j] * np.log(P[i, j] / Q[i, j]) for i, j in zip(*np.nonzero(P), strict=True))
+
+
+def slow_nearest(A, metric="euclidean"):
+    D = cdist(A.astype(float), A.astype(float), metric)
+    np.fill_diagonal(D, np.inf)
+    return D.argsort(axis=1)
+
+
+@pytest.mark.parametrize("dof", [1, 0.5, 3.0])
+def test_kl_divergence(blobs, joint, dof):
+    _, Y, _ = blobs
+    slow = slow_kl(joint, Y, dof)
+    assert slow > 0.1
+    assert kl_divergence(joint, Y, dof) == pytest.approx(slow, rel=1e-9)
+    assert kl_divergence(7 * joint.tocoo(), Y, dof, n_jobs=1) == pytest.approx(slow, rel=1e-9)
+
+
+def test_kl_divergence_of_many_blocks(joint):
+    # More rows than one block of the normalisation has, in both directions.
+    rng = np.random.default_rng(0)
+    Y = rng.normal(size=(4500, 2))
+    P = sp.random(4500, 4500, 0.001, format="csr", random_state=0)
+    P = P - sp.diags(P.diagonal())
+    assert kl_divergence(P, Y) == pytest.approx(slow_kl(P, Y, 1), rel=1e-9)
+
+
+def test_kl_divergence_from_a_sample(blobs, joint):
+    _, Y, _ = blobs
+    exact = kl_divergence(joint, Y)
+    errors = [kl_divergence(joint, Y, sample=200, random_state=seed) - exact for seed in range(30)]
+    assert 0 < np.abs(errors).max() < 0.1
+    assert abs(np.mean(errors)) < 0.02
+
+
+def test_kl_divergence_does_not_depend_on_threads(blobs, joint):
+    _, Y, _ = blobs
+    assert kl_divergence(joint, Y, n_jobs=1) == kl_divergence(joint, Y, n_jobs=3)
+
+
+def test_kl_divergence_of_what_is_no_probability(blobs, joint):
+    _, Y, _ = blobs
+    with pytest.raises(ValueError, match=r"P has shape \(400, 400\), and Y has 399 rows"):
+        kl_divergence(joint, Y[1:])
+    with pytest.raises(ValueError, match="P has no positive entry, or a negative one"):
+        kl_divergence(sp.csr_array((400, 400)), Y)
+    with pytest.raises(ValueError, match="or a negative one"):
+        kl_divergence(joint - 0.001 * sp.eye(400), Y)
+    with pytest.raises(ValueError, match="dof=0 must be a finite number greater than 0"):
+        kl_divergence(joint, Y, dof=0)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
+def test_neighbor_recall(blobs, metric):
+    X, Y, _ = blobs
+    true = slow_nearest(X, {"manhattan": "cityblock"}.get(metric, metric))[:, :10]
+    found = slow_nearest(Y)
+    recall = neighbor_recall(X, Y, metric=metric, sample=None)
+    assert set(recall) == {10, 50}
+    for depth in (10, 50):
+        slow = np.mean([len(set(true[i]) & set(found[i, :depth])) / 10 for i in range(400)])
+        assert 0.1 < slow < 0.9
+        assert recall[depth] == pytest.approx(slow)
+
+
+def test_neighbor_recall_of_a_perfect_map(blobs):
+    _, Y, _ = blobs
+    assert neighbor_recall(Y, Y, 7, (7, 20)) == {7: 1.0, 20: 1.0}
+
+
+def test_measures_stream_files(blobs, tmp_path):
+    X, Y, _ = blobs
+    X = np.repeat(X, 50, axis=0) + np.random.default_rng(0).normal(size=(20_000, 8)).astype(np.float32)
+    Y = X[:, :2]
+    with h5py.File(tmp_path / "X.h5", "w") as file:
+        file.create_dataset("X", data=X, chunks=(700, 8))
+    with h5py.File(tmp_path / "X.h5") as file:
+        for measure in (neighbor_recall, trustworthiness, distance_correlation):
+            assert measure(file["X"], Y, sample=50) == measure(X, Y, sample=50)
+
+
+def test_neighbor_recall_merges_blocks(blobs, monkeypatch):
+    import tsne_ooc.metrics._common as common
+
+    X, Y, _ = blobs
+    whole = neighbor_recall(X, Y, sample=None)
+    iterate = common.iterate
+    monkeypatch.setattr(common, "iterate", lambda table: iterate(table, rows=6))
+    assert neighbor_recall(X, Y, sample=None) == whole
+
+
+def test_neighbor_recall_leaves_a_row_out_by_number_where_rows_are_equal():
+    # The second of two equal rows is nearest to the first, and must not be taken for it.
+    X = np.repeat(np.random.default_rng(0).normal(size=(50, 3)), 2, axis=0)
+    assert neighbor_recall(X, X, 1, (1,), sample=None) == {1: 1.0}
+    shifted = np.roll(X, 1, axis=0)
+    assert neighbor_recall(X, shifted, 1, (1,), sample=None)[1] < 0.5
+
+
+@pytest.mark.parametrize("k", [1, 5, 30])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_trustworthiness_is_that_of_sklearn(blobs, k, metric):
+    X, Y, _ = blobs
+    slow = sklearn_trustworthiness(X.astype(float), Y, n_neighbors=k, metric=metric)
+    assert slow < 0.95
+    assert trustworthiness(X, Y, k, metric=metric, sample=None) == pytest.approx(slow, abs=1e-12)
+
+
+def test_trustworthiness_over_many_blocks(blobs):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(9000, 4))
+    Y = X[:, :2] + 0.3 * rng.normal(size=(9000, 2))
+    sampled = trustworthiness(X, Y, sample=300)
+    rows = np.sort(np.random.default_rng(0).choice(9000, 300, replace=False, shuffle=False))
+    rank = cdist(X.astype(np.float32)[rows].astype(float), X.astype(np.float32).astype(float))
+    rank = rank.argsort(axis=1).argsort(axis=1)
+    near = cdist(Y[rows], Y).argsort(axis=1)[:, 1:6]
+    excess = np.maximum(np.take_along_axis(rank, near, axis=1) - 5, 0).sum()
+    assert sampled == pytest.approx(1 - 2 * excess / (300 * 5 * (18_000 - 16)), abs=1e-12)
+
+
+def test_trustworthiness_needs_few_neighbours():
+    with pytest.raises(ValueError, match="k=5 must be less than half of the 10 rows"):
+        trustworthiness(np.eye(10), np.eye(10)[:, :2])
+
+
+def test_distance_correlation(blobs):
+    X, Y, _ = blobs
+    upper = np.triu_indices(400, 1)
+    slow = spearmanr(
+        cdist(X.astype(float), X.astype(float))[upper], cdist(Y.astype(float), Y.astype(float))[upper]
+    )
+    assert distance_correlation(X, Y, sample=None) == pytest.approx(slow.statistic)
+    assert distance_correlation(X, 3 * X, sample=100) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("k", [1, 10])
+def test_label_accuracy_of_placed_rows(blobs, k):
+    _, Y, labels = blobs
+    names = np.array(["ant", "bee", "cow", "dog", "eel"])[labels]
+    slow = KNeighborsClassifier(k).fit(Y[:300], names[:300]).score(Y[300:], names[300:])
+    assert 0.3 < slow < 0.95
+    assert label_accuracy(Y[:300], names[:300], k, Y[300:], names[300:]) == slow
+
+
+def test_label_accuracy_leaves_one_out(blobs):
+    _, Y, labels = blobs
+    votes = labels[slow_nearest(Y)[:, :10]]
+    slow = np.mean([np.bincount(row, minlength=5).argmax() for row in votes] == labels)
+    assert label_accuracy(Y, labels, sample=None) == pytest.approx(slow)
+    assert label_accuracy(Y, np.arange(400), 1) == 0
+
+
+@pytest.mark.parametrize("measure", ["recall", "trust", "distances", "labels"])
+def test_samples_tell_what_all_rows_tell(blobs, measure):
+    X, Y, labels = blobs
+    call = {
+        "recall": lambda **more: neighbor_recall(X, Y, **more)[10],
+        "trust": lambda **more: trustworthiness(X, Y, **more),
+        "distances": lambda **more: distance_correlation(X, Y, **more),
+        "labels": lambda **more: label_accuracy(Y, labels, **more),
+    }[measure]
+    everything = call(sample=None)
+    some = np.array([call(sample=80, random_state=seed) for seed in range(12)])
+    assert len(set(some)) > 6
+    assert abs(some.mean() - everything) < 0.03
+    assert call(sample=80, random_state=3) == some[3]
+
+
+def test_what_does_not_fit_together(blobs):
+    X, Y, labels = blobs
+    with pytest.raises(ValueError, match="X has 399 rows, and Y has 400"):
+        neighbor_recall(X[1:], Y)
+    with pytest.raises(ValueError, match="50 neighbours need more than 50 rows"):
+        neighbor_recall(X[:50], Y[:50])
+    with pytest.raises(ValueError, match=r"labels has shape \(399,\), and there are 400 rows"):
+        label_accuracy(Y, labels[1:])
+    with pytest.raises(ValueError, match="Y_query and labels_query go together"):
+        label_accuracy(Y, labels, Y_query=Y)
+    with pytest.raises(ValueError, match="Y contains NaN at row 0, column 0"):
+        distance_correlation(X, Y * np.nan)

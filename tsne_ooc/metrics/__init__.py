@@ -1,0 +1,13 @@
+"""How good is a map? Measures that run on millions of rows, because they look at a sample of them.
+
+Each takes ``sample``, the number of rows looked at (None: all of them), and ``random_state``. A sampled row
+is always compared with *all* rows, so the sample adds noise of order ``sample ** -0.5`` but no bias. No
+single number says whether a map is good: the divergence rewards maps spread thin, recall sees only small
+neighbourhoods, the correlation of distances only the large picture, and label accuracy only what the labels
+tell.
+"""
+
+from tsne_ooc.metrics.agreement import distance_correlation, kl_divergence
+from tsne_ooc.metrics.neighborhoods import label_accuracy, neighbor_recall, trustworthiness
+
+__all__ = ["distance_correlation", "kl_divergence", "label_accuracy", "neighbor_recall", "trustworthiness"]

@@ -1,0 +1,103 @@
+"""What the measures share: checked maps, samples of rows, nearest rows in the map and in the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tsne_ooc._options import whole
+from tsne_ooc._parallel import resolve_n_jobs
+from tsne_ooc._validate import as_rows
+from tsne_ooc.io import as_source, iterate
+from tsne_ooc.sampling import draw, take
+
+Seed = int | np.random.Generator | None
+
+# cdist's names for the metrics that scikit-learn calls otherwise.
+CDIST = {"manhattan": "cityblock", "l1": "cityblock", "l2": "euclidean"}
+
+
+def generator(random_state: Seed) -> np.random.Generator:
+    return np.random.default_rng(random_state)
+
+
+def points_of(Y: ArrayLike, name: str) -> NDArray[np.float64]:
+    points: NDArray[np.float64] = as_rows(Y, name=name, dtype=np.float64)
+    return points
+
+
+def labels_of(labels: ArrayLike, n: int, name: str) -> NDArray[Any]:
+    values = np.asarray(labels)
+    if values.shape != (n,):
+        raise ValueError(f"{name} has shape {values.shape}, and there are {n} rows")
+    return values
+
+
+def same_length(X: Any, Y: NDArray[np.float64]) -> Any:
+    table = as_source(X)
+    if table.shape[0] != len(Y):
+        raise ValueError(f"X has {table.shape[0]} rows, and Y has {len(Y)}")
+    return table
+
+
+def enough(n: int, k: int) -> None:
+    if k >= n:
+        raise ValueError(f"{k} neighbours need more than {n} rows")
+
+
+def sampled(n: int, sample: int | None, random_state: Seed) -> NDArray[np.int64]:
+    if sample is None:
+        return np.arange(n, dtype=np.int64)
+    return draw(n, whole("sample", sample, least=1), generator(random_state))
+
+
+def without_self(indices: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Drop a row's own number, or the last where it is not among k + 1 (there are that many duplicates)."""
+    keep = indices != own[:, None]
+    keep[keep.all(axis=1), -1] = False
+    kept: NDArray[np.int64] = indices[keep].reshape(len(indices), -1)
+    return kept
+
+
+def tree_of(Y: NDArray[np.float64]) -> Any:
+    from scipy.spatial import cKDTree
+
+    return cKDTree(Y)
+
+
+def nearest_in_map(
+    tree: Any,
+    queries: NDArray[np.float64],
+    k: int,
+    n_jobs: int | None,
+    own: NDArray[np.int64] | None,
+) -> NDArray[np.int64]:
+    depth = list(range(1, k + 1 + (own is not None)))
+    indices: NDArray[np.int64] = tree.query(queries, k=depth, workers=resolve_n_jobs(n_jobs))[1]
+    return indices if own is None else without_self(indices, own)
+
+
+def nearest_in_data(
+    table: Any, rows: NDArray[np.int64], k: int, metric: str, n_jobs: int | None
+) -> NDArray[np.int64]:
+    """Numbers of the k rows nearest to each of `rows`, which are not among them: exact, and streamed."""
+    from sklearn import config_context
+    from sklearn.neighbors import NearestNeighbors
+
+    queries = take(table, rows)
+    distances = np.full((len(rows), k + 1), np.inf)
+    indices = np.full((len(rows), k + 1), -1, dtype=np.int64)
+    # Metrics that scikit-learn does not reduce on the fly fill this many MB with distances, by default 1024.
+    with config_context(working_memory=64):
+        for start, stop, block in iterate(table):
+            search = NearestNeighbors(
+                n_neighbors=min(k + 1, stop - start), algorithm="brute", metric=metric, n_jobs=n_jobs
+            )
+            d, i = search.fit(block).kneighbors(queries)
+            both = np.concatenate([distances, d], axis=1)
+            order = np.argsort(both, axis=1, kind="stable")[:, : k + 1]
+            distances = np.take_along_axis(both, order, axis=1)
+            indices = np.take_along_axis(np.concatenate([indices, i + start], axis=1), order, axis=1)
+    return without_self(indices, rows)

@@ -1,0 +1,164 @@
+"""The loss that t-SNE minimises, and how far distances agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tsne_ooc._options import number
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc.metrics._common import CDIST, Seed, enough, generator, points_of, same_length, sampled
+from tsne_ooc.sampling import draw, take
+
+# Pairs in the normalisation of one call: 50,000 x 50,000, some 6 s on two cores (dof = 1; others 30 s).
+_PAIRS = 2_500_000_000
+
+
+def kl_divergence(
+    P: Any,
+    Y: ArrayLike,
+    dof: float = 1.0,
+    *,
+    sample: int | None = None,
+    random_state: Seed = 0,
+    n_jobs: int | None = None,
+) -> float:
+    """Kullback-Leibler divergence KL(P || Q) of a map, the loss that t-SNE minimises.
+
+    Q has entries w_ij / Z with w = (1 + r^2 / dof)^-dof and Z the sum of w over all ordered pairs.
+
+    Parameters
+    ----------
+    P : sparse array of shape (n_samples, n_samples)
+        Joint affinities; divided by their sum, and without exaggeration.
+    Y : array_like of shape (n_samples, n_components)
+        The map.
+    dof : float
+        Degrees of freedom of the kernel.
+    sample : int, optional
+        Rows from which Z is estimated. By default Z is exact up to 50,000 rows; beyond, it comes from as many
+        rows as cost the same, and its relative error (about ``sample ** -0.5`` of the spread of the rows' own
+        sums) is the error of the divergence. Z is the only part that is quadratic.
+    random_state, n_jobs
+        Seed of the sample, and number of threads (None: all cores).
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        Where `P` is not square, does not fit `Y`, or has negative entries or none.
+
+    References
+    ----------
+    .. [1] L. van der Maaten, G. Hinton. Visualizing data using t-SNE. JMLR 9, 2008.
+    """
+    from scipy.sparse import csr_array
+
+    alpha = number("dof", dof, above=0)
+    points = points_of(Y, "Y")
+    n = len(points)
+    joint = csr_array(P)
+    if joint.shape != (n, n):
+        raise ValueError(f"P has shape {joint.shape}, and Y has {n} rows")
+    total = float(joint.data.sum(dtype=np.float64)) if joint.nnz else 0.0
+    if total <= 0 or joint.data.min() < 0:
+        raise ValueError("P has no positive entry, or a negative one: it holds no probabilities")
+    threads = Threads(n_jobs)
+
+    def attraction(start: int, stop: int) -> float:
+        first, last = int(joint.indptr[start]), int(joint.indptr[stop])
+        p = joint.data[first:last].astype(np.float64) / total
+        i = np.repeat(np.arange(start, stop), np.diff(joint.indptr[start : stop + 1]))
+        difference = points[i] - points[joint.indices[first:last]]
+        distance = np.einsum("ij,ij->i", difference, difference)
+        positive = p > 0
+        p = p[positive]
+        # -log w written out: w itself underflows for far rows where dof is large.
+        return float((p * (np.log(p) + alpha * np.log1p(distance[positive] / alpha))).sum())
+
+    if sample is None:
+        sample = n if n * n <= _PAIRS else max(1, _PAIRS // n)
+    Z = _normalisation(points, alpha, sample, generator(random_state), threads)
+    return sum(threads.map(attraction, ranges(n, 1000))) + float(np.log(Z))
+
+
+def _normalisation(
+    Y: NDArray[np.float64], alpha: float, sample: int, rng: np.random.Generator, threads: Threads
+) -> float:
+    """Sum of the kernel over all ordered pairs of different rows, from `sample` of the rows."""
+    from scipy.spatial.distance import cdist
+
+    n = len(Y)
+    exact = sample >= n
+    rows = np.arange(n) if exact else draw(n, sample, rng)
+
+    def part(start: int, stop: int) -> float:
+        total = 0.0
+        # With all rows, pairs are counted once and doubled.
+        for first in range(start if exact else 0, n, 4096):
+            w = cdist(Y[rows[start:stop]], Y[first : first + 4096], "sqeuclidean")
+            if alpha == 1:
+                w += 1
+                np.reciprocal(w, out=w)
+            else:
+                w /= alpha
+                np.log1p(w, out=w)
+                w *= -alpha
+                np.exp(w, out=w)
+            if exact and first < stop:
+                w = np.triu(w, start - first + 1)
+            total += float(w.sum())
+        return 2 * total if exact else total - (stop - start)
+
+    return sum(threads.map(part, ranges(len(rows), 128))) * n / len(rows)
+
+
+def distance_correlation(
+    X: Any,
+    Y: ArrayLike,
+    *,
+    metric: str = "euclidean",
+    sample: int | None = 1000,
+    random_state: Seed = 0,
+) -> float:
+    """Spearman's rank correlation between distances in the data and in the map: is the large picture kept?
+
+    Parameters
+    ----------
+    X : array, Source, HDF5 dataset or path, of shape (n_samples, n_features)
+        The data; only sampled rows are read.
+    Y : array_like of shape (n_samples, n_components)
+        The map.
+    metric : str
+        Any metric of `scipy.spatial.distance.pdist`, for the data.
+    sample : int or None
+        Number of rows drawn (None: all); all pairs among them are compared, 499,500 for 1000 rows.
+    random_state : int, Generator or None
+        Seed of the sample.
+
+    Returns
+    -------
+    float
+        Between -1 and 1.
+
+    References
+    ----------
+    .. [1] D. Kobak, P. Berens. The art of using t-SNE for single-cell transcriptomics. Nature Communications
+    10,
+           2019.
+    """
+    from scipy.spatial.distance import pdist
+    from scipy.stats import spearmanr
+
+    points = points_of(Y, "Y")
+    table = same_length(X, points)
+    enough(len(points), 2)
+    rows = sampled(len(points), sample, random_state)
+    in_data = pdist(take(table, rows).astype(np.float64), CDIST.get(metric, metric))
+    in_map = pdist(points[rows])
+    return float(spearmanr(in_data, in_map).statistic)

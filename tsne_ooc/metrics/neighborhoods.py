@@ -1,0 +1,230 @@
+"""Do neighbours stay neighbours? Recall, trustworthiness, and the labels of neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tsne_ooc._options import whole
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc.io import iterate
+from tsne_ooc.metrics._common import (
+    CDIST,
+    Seed,
+    enough,
+    labels_of,
+    nearest_in_data,
+    nearest_in_map,
+    points_of,
+    same_length,
+    sampled,
+    tree_of,
+)
+from tsne_ooc.sampling import take
+
+
+def neighbor_recall(
+    X: Any,
+    Y: ArrayLike,
+    k: int = 10,
+    within: Sequence[int] = (10, 50),
+    *,
+    metric: str = "euclidean",
+    sample: int | None = 5000,
+    random_state: Seed = 0,
+    n_jobs: int | None = None,
+) -> dict[int, float]:
+    """Share of the `k` nearest rows in the data that are among the nearest rows in the map.
+
+    Parameters
+    ----------
+    X : array, Source, HDF5 dataset or path, of shape (n_samples, n_features)
+        The data; streamed, so it may be larger than memory.
+    Y : array_like of shape (n_samples, n_components)
+        The map.
+    k : int
+        Number of neighbours in the data.
+    within : sequence of int
+        Numbers of neighbours in the map to look among.
+    metric : str
+        Any metric of `sklearn.neighbors.NearestNeighbors`, for the data; the map is Euclidean.
+    sample, random_state, n_jobs
+        Number of rows looked at (None: all), its seed, and number of threads (None: all cores).
+
+    Returns
+    -------
+    dict of int to float
+        For every entry of `within`; ``recall[10]`` is the r10 of the benchmarks, ``recall[50]`` their r50.
+
+    Notes
+    -----
+    Where many rows are identical, which of them are nearest is a matter of chance, and recall is low for any
+    map.
+    """
+    points = points_of(Y, "Y")
+    table = same_length(X, points)
+    k = whole("k", k, least=1)
+    depths = [whole("within", depth, least=1) for depth in within]
+    enough(len(points), max([k, *depths]))
+    rows = sampled(len(points), sample, random_state)
+    true = nearest_in_data(table, rows, k, metric, n_jobs)
+    found = nearest_in_map(tree_of(points), points[rows], max(depths), n_jobs, own=rows)
+    recall = {}
+    for depth in depths:
+        hits = [
+            np.isin(true[i], found[i, :depth], assume_unique=True).sum(dtype=np.int64)
+            for i in range(len(rows))
+        ]
+        recall[depth] = float(np.sum(hits) / (len(rows) * k))
+    return recall
+
+
+def trustworthiness(
+    X: Any,
+    Y: ArrayLike,
+    k: int = 5,
+    *,
+    metric: str = "euclidean",
+    sample: int | None = 1000,
+    random_state: Seed = 0,
+    n_jobs: int | None = None,
+) -> float:
+    """Trustworthiness: are neighbours in the map neighbours in the data?
+
+    Each of the `k` nearest rows in the map costs its rank in the data beyond `k`; rows that are equally far
+    share the smaller rank. With ``sample=None`` and no ties this is `sklearn.manifold.trustworthiness`,
+    without its matrix of all distances.
+
+    Parameters
+    ----------
+    X : array, Source, HDF5 dataset or path, of shape (n_samples, n_features)
+        The data; streamed, so it may be larger than memory.
+    Y : array_like of shape (n_samples, n_components)
+        The map.
+    k : int
+        Number of neighbours, fewer than half of the rows.
+    metric : str
+        Any metric of `scipy.spatial.distance.cdist`, for the data.
+    sample, random_state, n_jobs
+        Number of rows looked at (None: all), its seed, and number of threads (None: all cores).
+
+    Returns
+    -------
+    float
+        Between 0 and 1, more is better.
+
+    References
+    ----------
+    .. [1] J. Venna, S. Kaski. Neighborhood preservation in nonlinear projection methods. ICANN 2001.
+    """
+    from scipy.spatial.distance import cdist
+
+    points = points_of(Y, "Y")
+    table = same_length(X, points)
+    n = len(points)
+    k = whole("k", k, least=1)
+    if k >= n / 2:
+        raise ValueError(f"k={k} must be less than half of the {n} rows")
+    rows = sampled(n, sample, random_state)
+    queries = take(table, rows).astype(np.float64)
+    found = nearest_in_map(tree_of(points), points[rows], k, n_jobs, own=rows)
+    name = CDIST.get(metric, metric)
+    near, where = np.unique(found, return_inverse=True)
+    neighbours = take(table, near).astype(np.float64)
+    pairs = where.reshape(found.shape)
+    # Pair by pair with the very function that measures all rows below: a matrix product would round the
+    # distance of a neighbour differently there, and count it as nearer than itself.
+    reach = np.stack([cdist(queries[[i]], neighbours[pairs[i]], name)[0] for i in range(len(rows))])
+    nearer = np.zeros(found.shape, dtype=np.int64)
+    threads = Threads(n_jobs)
+    for start, stop, block in iterate(table, rows=8192):
+        _count_nearer(threads, queries, rows, block.astype(np.float64), (start, stop), reach, name, nearer)
+    excess = np.maximum(nearer + 1 - k, 0).sum(dtype=np.float64)
+    return float(1 - excess * 2 / (len(rows) * k * (2 * n - 3 * k - 1)))
+
+
+def _count_nearer(
+    threads: Threads,
+    queries: NDArray[np.float64],
+    numbers: NDArray[np.int64],
+    block: NDArray[np.float64],
+    span: tuple[int, int],
+    reach: NDArray[np.float64],
+    metric: str,
+    nearer: NDArray[np.int64],
+) -> None:
+    """Add to ``nearer[i, j]`` the rows of `block` that lie nearer to query i than ``reach[i, j]``."""
+    from scipy.spatial.distance import cdist
+
+    def count(first: int, last: int) -> None:
+        distance = cdist(queries[first:last], block, metric)
+        own = numbers[first:last] - span[0]
+        here = np.flatnonzero((own >= 0) & (own < span[1] - span[0]))
+        distance[here, own[here]] = np.inf
+        for j in range(reach.shape[1]):
+            nearer[first:last, j] += np.count_nonzero(distance < reach[first:last, j, None], axis=1)
+
+    threads.map(count, ranges(len(queries), 64))
+
+
+def label_accuracy(
+    Y: ArrayLike,
+    labels: ArrayLike,
+    k: int = 10,
+    Y_query: ArrayLike | None = None,
+    labels_query: ArrayLike | None = None,
+    *,
+    sample: int | None = 50_000,
+    random_state: Seed = 0,
+    n_jobs: int | None = None,
+) -> float:
+    """Share of rows whose label is that of most of their `k` nearest rows in the map.
+
+    Parameters
+    ----------
+    Y : array_like of shape (n_samples, n_components)
+        The map.
+    labels : array_like of shape (n_samples,)
+        Labels of any type that sorts.
+    k : int
+        Number of neighbours that vote; where two labels have as many votes, the one that sorts first wins.
+    Y_query, labels_query : array_like of shape (n_queries, n_components) and (n_queries,), optional
+        Rows to judge, such as placed ones; without them, those of `Y`, each left out of its own vote.
+    sample, random_state, n_jobs
+        Number of rows judged (None: all), its seed, and number of threads (None: all cores).
+
+    Returns
+    -------
+    float
+    """
+    points = points_of(Y, "Y")
+    k = whole("k", k, least=1)
+    known = labels_of(labels, len(points), "labels")
+    if (Y_query is None) != (labels_query is None):
+        raise ValueError("Y_query and labels_query go together")
+    own: NDArray[np.int64] | None
+    if Y_query is None or labels_query is None:
+        enough(len(points), k)
+        own = rows = sampled(len(points), sample, random_state)
+        queries, wanted = points[rows], known[rows]
+    else:
+        enough(len(points) + 1, k)
+        own, queries = None, points_of(Y_query, "Y_query")
+        wanted = labels_of(labels_query, len(queries), "labels_query")
+        rows = sampled(len(queries), sample, random_state)
+        queries, wanted = queries[rows], wanted[rows]
+    classes, codes = np.unique(known, return_inverse=True)
+    tree = tree_of(points)
+    hits = 0
+    for start, stop in ranges(len(queries), 10_000):
+        part = None if own is None else own[start:stop]
+        votes = codes[nearest_in_map(tree, queries[start:stop], k, n_jobs, own=part)]
+        # Votes of a row counted at once: the label of row i takes the place i * classes + label.
+        place = votes + np.arange(stop - start)[:, None] * len(classes)
+        counts = np.bincount(place.ravel(), minlength=(stop - start) * len(classes))
+        chosen = classes[counts.reshape(stop - start, len(classes)).argmax(axis=1)]
+        hits += int(np.count_nonzero(chosen == wanted[start:stop]))
+    return hits / len(queries)
