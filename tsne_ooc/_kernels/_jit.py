@@ -1,0 +1,22 @@
+"""The two ways kernels are compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+# Sums may be reordered and divisions contracted by the compiler, the same way for every call; infinities and NaN
+# keep their meaning, for a map that has lost its way must be seen to have.
+REASSOCIATE = {"reassoc", "contract", "arcp", "nsz"}
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a kernel that Python calls: without the lock, kept on disk."""
+    return numba.njit(nogil=True, cache=True, fastmath=REASSOCIATE, error_model="numpy")(function)
+
+
+def piece(function: Callable[..., Any]) -> Any:
+    """Compile a function that only kernels call, to be inlined by LLVM."""
+    return numba.njit(fastmath=REASSOCIATE, error_model="numpy")(function)

@@ -1,0 +1,303 @@
+"""Kernels of the blocked neighbour search: score blocks by matrix product, keep candidates, settle them exactly.
+
+A score is ``q . x - |x|^2 / 2`` of centred rows, so the larger the nearer, taken by BLAS from rows that carry a last
+column (1 for queries, about -|x|^2/2 for reference rows). A score computed in single precision is off by at most
+``slack * (|q|^2 / 2 + |x|^2)``, with ``slack`` about (columns + 16) units in the last place (Higham, Accuracy and
+Stability of Numerical Algorithms, 2002, section 3.1). The last column is raised by ``slack * |x|^2``, so a computed score
+is never below the true one by more than ``slack * |q|^2 / 2``, and a row is dropped only when k others are
+certainly nearer. Whatever remains is measured again pair by pair, in double precision and one order of additions. Blocks
+and batches therefore decide how long a search takes, never what it finds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401  (np.dot in kernels; loaded early, or no limit on BLAS threads reaches it)
+from numba import njit
+
+# Scores looked at together: 32 make four AVX2 registers; 16 and 64 were 5-10 % slower.
+CHUNK = 32
+
+
+@njit(nogil=True, cache=True)
+def euclidean_pair(x, y):
+    """Distance of two rows in double precision, in an order of additions that depends on their length alone."""
+    n = np.uint64(x.shape[0])
+    s0 = s1 = s2 = s3 = 0.0
+    # Four sums are four chains of additions in flight: 3x the speed of one.
+    whole = n - n % np.uint64(4)
+    i = np.uint64(0)
+    while i < whole:
+        a = np.float64(x[i]) - np.float64(y[i])
+        b = np.float64(x[i + np.uint64(1)]) - np.float64(y[i + np.uint64(1)])
+        c = np.float64(x[i + np.uint64(2)]) - np.float64(y[i + np.uint64(2)])
+        d = np.float64(x[i + np.uint64(3)]) - np.float64(y[i + np.uint64(3)])
+        s0 += a * a
+        s1 += b * b
+        s2 += c * c
+        s3 += d * d
+        i += np.uint64(4)
+    while i < n:
+        a = np.float64(x[i]) - np.float64(y[i])
+        s0 += a * a
+        i += np.uint64(1)
+    return np.sqrt((s0 + s1) + (s2 + s3))
+
+
+@njit(nogil=True, cache=True)
+def length(x):
+    """Euclidean norm of a row in double precision."""
+    total = 0.0
+    for i in range(np.uint64(x.shape[0])):
+        total += np.float64(x[i]) * np.float64(x[i])
+    return np.sqrt(total)
+
+
+@njit(nogil=True, cache=True)
+def cosine_pair(x, y):
+    """One minus the cosine of two rows in double precision; 1 where a row is all zeros.
+
+    Half the squared distance of the unit vectors: unlike ``1 - x . y`` it loses no digits where the angle is small.
+    """
+    a = length(x)
+    b = length(y)
+    if a == 0.0 or b == 0.0:
+        return 1.0
+    even = odd = 0.0
+    n = np.uint64(x.shape[0])
+    whole = n - n % np.uint64(2)
+    i = np.uint64(0)
+    while i < whole:
+        s = np.float64(x[i]) / a - np.float64(y[i]) / b
+        t = np.float64(x[i + np.uint64(1)]) / a - np.float64(y[i + np.uint64(1)]) / b
+        even += s * s
+        odd += t * t
+        i += np.uint64(2)
+    if i < n:
+        s = np.float64(x[i]) / a - np.float64(y[i]) / b
+        even += s * s
+    return 0.5 * (even + odd)
+
+
+@njit(nogil=True, cache=True)
+def pair(x, y, cosine):
+    if cosine:
+        return cosine_pair(x, y)
+    return euclidean_pair(x, y)
+
+
+@njit(nogil=True, cache=True)
+def lift(rows, numbers, centre, scale, cosine, slack, is_query, lifted, norms):
+    """Write rows ``rows[numbers]`` centred and scaled (or, for cosine, of unit length) with their last column."""
+    columns = np.uint64(centre.shape[0])
+    for i in range(np.uint64(numbers.shape[0])):
+        row = rows[numbers[i]]
+        norm = 0.0
+        if cosine:
+            size = length(row)
+            factor = 1.0 / size if size > 0.0 else 0.0
+            for j in range(columns):
+                lifted[i, j] = row[j] * factor
+            # Score q . x - 1/2 for all rows, the zero ones too: they are at distance 1 from everything.
+            norm = 1.0
+        else:
+            for j in range(columns):
+                value = (np.float64(row[j]) - centre[j]) * scale
+                lifted[i, j] = value
+                norm += value * value
+        norms[i] = norm
+        lifted[i, columns] = 1.0 if is_query else -0.5 * norm * (1.0 - 2.0 * slack)
+
+
+@njit(nogil=True, cache=True)
+def largest_first(values, labels, start, stop, k):
+    """Reorder ``[start, stop)`` of both arrays so that the k largest values stand first (Hoare's selection)."""
+    left = start
+    right = stop - 1
+    last = start + k - 1
+    while left < right:
+        middle = (left + right) >> 1
+        a, b, c = values[left], values[middle], values[right]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = left, right
+        while i <= j:
+            while values[i] > pivot:
+                i += 1
+            while values[j] < pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                labels[i], labels[j] = labels[j], labels[i]
+                i += 1
+                j -= 1
+        if last <= j:
+            right = j
+        elif last >= i:
+            left = i
+        else:
+            return
+
+
+@njit(nogil=True, cache=True)
+def tighten(row, k, slack, query_norm, scores, places, counts, bars, norms):
+    """Raise the bar of a row to what its k best candidates prove, and drop the candidates below it.
+
+    A candidate's true score is at least its computed one less ``2 slack |x|^2 + slack |q|^2 / 2``; the least of these over k
+    candidates bounds the k-th best true score from below, and a computed score ``slack |q|^2 / 2`` below that
+    bound cannot belong to one of the k nearest.
+    """
+    count = np.int64(counts[row])
+    if count < k:
+        return
+    values = scores[row]
+    labels = places[row]
+    largest_first(values, labels, 0, count, k)
+    bar = np.inf
+    for i in range(k):
+        bar = min(bar, np.float64(values[i]) - 2.0 * slack * np.float64(norms[labels[i]]))
+    bar -= slack * query_norm
+    # The bar itself is kept in single precision, and products below its range are lost.
+    bar = np.float32(bar - abs(bar) * 2e-7 - 1e-36)
+    if bar > bars[row]:
+        bars[row] = bar
+    else:
+        bar = bars[row]
+    kept = k
+    for i in range(k, count):
+        if values[i] >= bar:
+            values[kept] = values[i]
+            labels[kept] = labels[i]
+            kept += 1
+    counts[row] = kept
+
+
+@njit(nogil=True, cache=True)
+def settle(row, k, query, rows, order, cosine, scores, places, counts):
+    """Keep the k candidates that are nearest by exact distance, then by row number: ties have filled the buffer."""
+    count = np.int64(counts[row])
+    keys = np.empty(count, np.uint64)
+    exact_keys(query, rows, order, cosine, places[row], count, keys)
+    by_key = np.argsort(keys)[:k]
+    values = scores[row][:count][by_key]
+    labels = places[row][:count][by_key]
+    for i in range(k):
+        scores[row, i] = values[i]
+        places[row, i] = labels[i]
+    counts[row] = k
+
+
+@njit(nogil=True, cache=True)
+def exact_keys(query, rows, order, cosine, labels, count, keys):
+    """Sort keys of a row's candidates: the bits of the distance (single precision) above the row number."""
+    distances = np.empty(1, np.float32)
+    bits = distances.view(np.uint32)
+    for i in range(np.uint64(count)):
+        number = order[labels[i]]
+        distances[0] = min(pair(query, rows[number], cosine), 3.4028234e38)
+        keys[i] = (np.uint64(bits[0]) << np.uint64(32)) | np.uint64(number)
+
+
+@njit(nogil=True, cache=True)
+def collect(
+    block, members, first, k, slack, queries, query_norms, rows, order, norms, itself, cosine, scores, places, counts, bars
+):
+    """Take the scores of one block (members x consecutive reference rows from `first`) that pass their row's bar."""
+    width = np.uint64(block.shape[1])
+    capacity = np.int64(scores.shape[1])
+    whole = width - width % np.uint64(CHUNK)
+    for a in range(np.uint64(block.shape[0])):
+        row = np.int64(members[a])
+        line = block[a]
+        bar = bars[row]
+        me = itself[row]
+        count = np.int64(counts[row])
+        start = np.uint64(0)
+        while start < width:
+            stop = start + np.uint64(CHUNK)
+            if start < whole:
+                # Counted in 32 bits, this loop becomes vector compares; testing one by one is 8x slower.
+                hits = np.uint32(0)
+                for j in range(start, stop):
+                    hits += np.uint32(line[j] >= bar)
+                if hits == np.uint32(0):
+                    start = stop
+                    continue
+            else:
+                stop = width
+            for j in range(start, stop):
+                if line[j] >= bar:
+                    place = np.uint32(first + j)
+                    if place == me:
+                        continue
+                    if count == capacity:
+                        counts[row] = count
+                        tighten(row, k, slack, query_norms[row], scores, places, counts, bars, norms)
+                        if np.int64(counts[row]) > (capacity + k) >> 1:
+                            settle(row, k, queries[row], rows, order, cosine, scores, places, counts)
+                        bar = bars[row]
+                        count = np.int64(counts[row])
+                        if line[j] < bar:
+                            continue
+                    scores[row, count] = line[j]
+                    places[row, count] = place
+                    count += 1
+            start = stop
+        counts[row] = count
+
+
+@njit(nogil=True, cache=True)
+def search(
+    lifted, queries, query_norms, itself, lists, starts, members, edges, reference, norms, rows, order, k, width, slack,
+    cosine, scores, places, counts, bars, keys,
+):  # fmt: skip
+    """Candidates of a group of queries among the lists each of them probes, as sort keys.
+
+    Parameters
+    ----------
+    lifted : float32 (g, p + 1)
+        Centred queries and a column of ones.
+    queries, query_norms, itself : float32 (g, p), float64 (g,), uint32 (g,)
+        The queries as given; squared norms of the centred ones; the place in `reference` that is the query itself.
+    lists, starts, members : uint32 (l,), int64 (l + 1,), uint32
+        Queries ``members[starts[i]:starts[i + 1]]`` probe list ``lists[i]``.
+    edges : int64
+        List i holds the places ``edges[i]`` to ``edges[i + 1]``.
+    reference, norms : float32 (n, p + 1), float32 (n,)
+        Centred rows list by list with the last column of the module's head; their squared norms.
+    rows, order : float32 (n, p), uint32 (n,)
+        The rows as given, and the number of the row at each place.
+    scores, places, counts, bars, keys
+        Scratch (g, capacity); `keys` (uint64) receives the candidates, the largest key where there is none.
+    """
+    group = np.int64(lifted.shape[0])
+    columns = np.int64(lifted.shape[1])
+    gathered = np.empty((group, columns), np.float32)
+    buffer = np.empty(group * width, np.float32)
+    counts[:group] = 0
+    bars[:group] = -np.inf
+    for i in range(len(lists)):
+        chosen = members[starts[i] : starts[i + 1]]
+        m = len(chosen)
+        if m == group:
+            batch = lifted
+        else:
+            for a in range(m):
+                gathered[a] = lifted[chosen[a]]
+            batch = gathered[:m]
+        begin, end = edges[lists[i]], edges[lists[i] + 1]
+        for first in range(begin, end, width):
+            size = min(width, end - first)
+            block = buffer[: m * size].reshape(m, size)
+            np.dot(batch, reference[first : first + size].T, block)
+            collect(
+                block, chosen, np.uint64(first), k, slack, queries, query_norms, rows, order, norms, itself, cosine,
+                scores, places, counts, bars,
+            )  # fmt: skip
+    longest = np.int64(0)
+    for row in range(group):
+        tighten(row, k, slack, query_norms[row], scores, places, counts, bars, norms)
+        count = np.int64(counts[row])
+        exact_keys(queries[row], rows, order, cosine, places[row], count, keys[row])
+        keys[row, count:] = np.uint64(0xFFFFFFFFFFFFFFFF)
+        longest = max(longest, count)
+    return longest

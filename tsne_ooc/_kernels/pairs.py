@@ -1,0 +1,48 @@
+"""The exact sum over all pairs: the field without a grid, for few rows and as its oracle."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ._jit import kernel
+
+f32, u64 = np.float32, np.uint64
+
+
+def pairs_for(d):  # type: ignore[no-untyped-def]
+    """The kernel of a map of `d` axes."""
+
+    @kernel
+    def all_pairs(targets, sources, dof, skip_self, start, stop, value, gradient):  # type: ignore[no-untyped-def]
+        """Value and gradient of the field of `sources` at a range of `targets`; row i not at itself if `skip_self`."""
+        per_dof = f32(1.0 / dof)
+        power = f32(dof)
+        for i in range(u64(start), u64(stop)):
+            x = targets[i, 0]
+            y = targets[i, 1] if d > 1 else f32(0)
+            z = targets[i, 2] if d > 2 else f32(0)
+            S, gx, gy, gz = 0.0, 0.0, 0.0, 0.0
+            for j in range(u64(sources.shape[0])):
+                dx = x - sources[j, 0]
+                dy = y - sources[j, 1] if d > 1 else f32(0)
+                dz = z - sources[j, 2] if d > 2 else f32(0)
+                base = f32(1) / (f32(1) + (dx * dx + dy * dy + dz * dz) * per_dof)
+                w = base if dof == 1.0 else f32(math.exp(math.log(base) * power))
+                force = w * base
+                S += w
+                gx += force * dx
+                gy += force * dy
+                gz += force * dz
+            value[i] = S - 1.0 if skip_self else S
+            gradient[i, 0] = -2 * gx
+            if d > 1:
+                gradient[i, 1] = -2 * gy
+            if d > 2:
+                gradient[i, 2] = -2 * gz
+
+    return all_pairs
+
+
+PAIRS = {d: pairs_for(d) for d in (1, 2, 3)}

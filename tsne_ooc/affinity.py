@@ -1,0 +1,324 @@
+"""Affinities: how strongly rows belong together, for the fit (joint) and for rows placed later (conditional)."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._options import number, unknown, whole
+from ._parallel import Threads, ranges
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Float32 = NDArray[np.float32]
+UInt32 = NDArray[np.uint32]
+UInt64 = NDArray[np.uint64]
+
+ROWS = 4096
+# Each block of rows scans all edges for those that come in, so blocks are few; each holds a share of the transpose,
+# so they are not too few. At 1.3 million rows and 90 neighbours: 60 MB a thread.
+BLOCKS = 16
+
+
+@dataclass(frozen=True)
+class Joint:
+    """The joint probabilities P of a fit in compressed rows: symmetric, no diagonal, their sum is 1.
+
+    Parameters
+    ----------
+    indptr : ndarray of uint64, shape (n + 1,)
+    indices : ndarray of uint32
+    values : ndarray of float32
+        Of the length of `indices`; for equal affinities a view that repeats one number.
+    """
+
+    indptr: UInt64
+    indices: UInt32
+    values: Float32
+
+    @property
+    def n(self) -> int:
+        return len(self.indptr) - 1
+
+    def tocsr(self) -> csr_array:
+        """A copy as a scipy matrix in float64."""
+        from scipy.sparse import csr_array
+
+        parts = (self.values.astype(np.float64), self.indices.astype(np.int64), self.indptr.astype(np.int64))
+        return csr_array(parts, shape=(self.n, self.n))
+
+    @classmethod
+    def from_matrix(cls, P: Any) -> Joint:
+        """Check and take over a matrix of affinities, sparse or dense, shape (n, n); it is scaled to sum to 1.
+
+        Raises
+        ------
+        ValueError
+            If it is not square, not symmetric, negative, not finite, or zero everywhere.
+        """
+        from scipy.sparse import csr_array
+
+        try:
+            matrix = csr_array(P, dtype=np.float64, copy=True)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"affinity matrix: {type(P).__name__} is not a numeric matrix ({error})") from None
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"affinity matrix has shape {matrix.shape}; it must be square, a row for each row of X")
+        matrix.sum_duplicates()
+        if not np.isfinite(matrix.data).all() or (matrix.data < 0).any():
+            entry = int(np.argmin(np.isfinite(matrix.data) & (matrix.data >= 0)))
+            row = int(np.searchsorted(matrix.indptr, entry, "right")) - 1
+            place = f"row {row}, column {matrix.indices[entry]}"
+            raise ValueError(f"affinity matrix: {place} is {matrix.data[entry]}; affinities are finite and not negative")
+        matrix.setdiag(0)
+        matrix.eliminate_zeros()
+        total = matrix.sum()
+        if matrix.shape[0] > 1 and not total > 0:
+            raise ValueError("affinity matrix: all affinities between different rows are zero")
+        difference = abs(matrix - matrix.T)
+        if difference.nnz and difference.max() > 1e-6 * matrix.max():
+            row, column = (int(x[0]) for x in (difference > 1e-6 * matrix.max()).nonzero())
+            raise ValueError(f"affinity matrix is not symmetric at row {row}, column {column}; pass (P + P.T) / 2")
+        matrix /= total if total > 0 else 1.0
+        return cls(
+            matrix.indptr.astype(np.uint64), matrix.indices.astype(np.uint32), matrix.data.astype(np.float32)
+        )
+
+
+def symmetrize(neighbors: UInt32, p: Float32 | None, threads: Threads) -> Joint:
+    """The joint ``(p_ij + p_ji) / 2n`` of conditional probabilities; equal ones over all edges for ``p=None``.
+
+    Parameters
+    ----------
+    neighbors : ndarray of uint32, shape (n, k)
+    p : ndarray of float32, shape (n, k), or None
+    threads : Threads
+    """
+    from ._kernels import symmetrize as kernels
+
+    n, k = neighbors.shape
+    conditional = np.empty((0, 0), np.float32) if p is None else p
+    scale = np.float32(1 / (2 * max(1, n)))
+    counts = np.zeros(n, np.int64)
+    kernels.count_incoming(neighbors, counts)
+    indptr = np.zeros(n + 1, np.uint64)
+    blocks = ranges(n, max(ROWS, -(-n // BLOCKS)))
+
+    def block(first: int, last: int, indices: UInt32, values: Float32) -> None:
+        offsets = np.zeros(last - first + 1, np.uint64)
+        np.cumsum(counts[first:last], out=offsets[1:], dtype=np.uint64)
+        sources = np.empty(int(offsets[-1]), np.uint32)
+        incoming = np.empty(0 if p is None else len(sources), np.float32)
+        kernels.gather_incoming(neighbors, conditional, first, last, offsets[:-1].copy(), sources, incoming)
+        place = np.zeros(n, np.uint32)
+        kernels.merge(
+            neighbors, conditional, first, last, offsets, sources, incoming, scale, place, indptr, indices, values
+        )
+
+    nothing = np.empty(0, np.uint32), np.empty(0, np.float32)
+    threads.map(lambda first, last: block(first, last, *nothing), blocks)
+    np.cumsum(indptr, out=indptr)
+    indices = np.empty(int(indptr[-1]), np.uint32)
+    values = np.empty(0 if p is None else len(indices), np.float32)
+    if len(indices):
+        threads.map(lambda first, last: block(first, last, indices, values), blocks)
+    if p is None:
+        values = np.broadcast_to(np.float32(1 / max(1, len(indices))), indices.shape)
+    return Joint(indptr, indices, values)
+
+
+def gaussian(distances: Float32, perplexities: Sequence[float], threads: Threads) -> Float32:
+    """Row-stochastic Gaussian probabilities of neighbours, the mean of those at each perplexity.
+
+    Parameters
+    ----------
+    distances : ndarray of float32, shape (m, k), ascending
+    perplexities : sequence of float
+    threads : Threads
+    """
+    from ._kernels.calibrate import calibrate
+
+    p = np.zeros(distances.shape, np.float32)
+    share = np.float32(1 / len(perplexities))
+    for perplexity in perplexities:
+        log = math.log(min(perplexity, distances.shape[1]))
+        threads.map(
+            lambda start, stop, log=log: calibrate(distances, log, share, start, stop, p),  # type: ignore[misc]
+            ranges(len(distances), ROWS),
+        )
+    return p
+
+
+class Affinity(Protocol):
+    """What a fit and a placement ask of affinities."""
+
+    def k(self, n: int) -> int:
+        """How many neighbours of each of `n` rows it wants, at most n - 1."""
+
+    def conditional(self, distances: Float32, threads: Threads) -> Float32 | None:
+        """Row-stochastic probabilities (m, k) of neighbours at these distances; None where all are equal."""
+
+
+def _capped(perplexity: float, n: int) -> float:
+    """A perplexity that `n` rows can have: a third of the others at most (van der Maaten's rule of 3 neighbours)."""
+    most = max(1.0, (n - 1) / 3)
+    if perplexity > most:
+        warnings.warn(
+            f"perplexity={perplexity:g} is too large for {n} rows; {most:g} is used (a third of the other rows)",
+            UserWarning,
+            stacklevel=2,
+        )
+    return min(perplexity, most)
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """Gaussian affinities of a given perplexity (van der Maaten and Hinton, JMLR 9, 2008).
+
+    Parameters
+    ----------
+    perplexity : float, default 30
+        Effective number of neighbours, > 0. Three times as many are searched for.
+    """
+
+    perplexity: float = 30.0
+
+    def __post_init__(self) -> None:
+        number("perplexity", self.perplexity, above=0)
+
+    def k(self, n: int) -> int:
+        return min(n - 1, math.ceil(3 * _capped(self.perplexity, n)))
+
+    def conditional(self, distances: Float32, threads: Threads) -> Float32:
+        return gaussian(distances, [max(1.0, min(self.perplexity, distances.shape[1] / 3))], threads)
+
+
+@dataclass(frozen=True)
+class Multiscale:
+    """The mean of Gaussian affinities at several perplexities (Lee, Peluffo-Ordóñez and Verleysen, 2015).
+
+    Parameters
+    ----------
+    perplexities : sequence of float, default (30, 300)
+        Each > 0. Three times the largest as many neighbours are searched for.
+    """
+
+    perplexities: tuple[float, ...] = (30.0, 300.0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "perplexities", tuple(self.perplexities))
+        if not self.perplexities:
+            raise ValueError("perplexities=() names none; give at least one, such as (30, 300)")
+        for perplexity in self.perplexities:
+            number("perplexities", perplexity, above=0)
+
+    def k(self, n: int) -> int:
+        return min(n - 1, math.ceil(3 * _capped(max(self.perplexities), n)))
+
+    def conditional(self, distances: Float32, threads: Threads) -> Float32:
+        most = max(1.0, distances.shape[1] / 3)
+        # Perplexities beyond the rows at hand would all become the same one.
+        kept = sorted({min(max(1.0, perplexity), most) for perplexity in self.perplexities})
+        return gaussian(distances, kept, threads)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Equal affinities of the k nearest neighbours; no values are stored.
+
+    On most data the maps are hardly told apart from those of a perplexity of 2 k / 3 (Böhm, Berens and Kobak, JMLR
+    23, 2022), at half the memory.
+
+    Parameters
+    ----------
+    neighbors : int, default 15
+        At least 1.
+    """
+
+    neighbors: int = 15
+
+    def __post_init__(self) -> None:
+        whole("neighbors", self.neighbors, least=1)
+
+    def k(self, n: int) -> int:
+        return min(n - 1, self.neighbors)
+
+    def conditional(self, distances: Float32, threads: Threads) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class FixedSigma:
+    """Gaussian affinities of one bandwidth for all rows.
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation, in the units of the distances, > 0.
+    neighbors : int, default 90
+        How many neighbours are searched for, at least 1.
+    """
+
+    sigma: float
+    neighbors: int = 90
+
+    def __post_init__(self) -> None:
+        number("sigma", self.sigma, above=0)
+        whole("neighbors", self.neighbors, least=1)
+
+    def k(self, n: int) -> int:
+        return min(n - 1, self.neighbors)
+
+    def conditional(self, distances: Float32, threads: Threads) -> Float32:
+        square = distances.astype(np.float64) ** 2
+        weights = np.exp(-(square - square[:, :1]) / (2 * self.sigma**2))
+        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Precomputed:
+    """Joint affinities given as a matrix.
+
+    Rows placed later use `Perplexity` of the placement, for a matrix says nothing of them.
+
+    Parameters
+    ----------
+    matrix : sparse or dense matrix, shape (n, n)
+        Symmetric, not negative; scaled to sum to 1.
+    """
+
+    matrix: Any
+
+    def joint(self) -> Joint:
+        return Joint.from_matrix(self.matrix)
+
+
+def resolve(affinity: Any, perplexity: float) -> Affinity | Precomputed:
+    """The affinity a word, an object or a matrix stands for.
+
+    Words: ``"perplexity"``; ``"multiscale"``, at `perplexity` and ten times as much; ``"uniform"``, over the nearest
+    `perplexity` rows.
+    """
+    perplexity = number("perplexity", perplexity, above=0)
+    if isinstance(affinity, str):
+        if affinity == "perplexity":
+            return Perplexity(perplexity)
+        if affinity == "multiscale":
+            return Multiscale((perplexity, 10 * perplexity))
+        if affinity == "uniform":
+            return Uniform(max(1, round(perplexity)))
+        raise unknown("affinity", affinity, ("perplexity", "multiscale", "uniform"))
+    if isinstance(affinity, Perplexity | Multiscale | Uniform | FixedSigma | Precomputed):
+        return affinity
+    if hasattr(affinity, "shape"):
+        return Precomputed(affinity)
+    if hasattr(affinity, "k") and hasattr(affinity, "conditional"):
+        return affinity  # type: ignore[no-any-return]
+    raise TypeError(f"affinity={affinity!r} is neither a word, an affinity object nor a matrix")

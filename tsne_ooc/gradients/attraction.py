@@ -1,0 +1,77 @@
+"""Attraction along the entries of P."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._kernels.attraction import KERNELS
+from .._parallel import Threads, ranges
+from ..affinity import Joint
+
+Float32 = NDArray[np.float32]
+
+ENTRIES = 1 << 18
+
+
+class Attraction:
+    """The attractive half of the gradient, of the energy, and of a step.
+
+    Parameters
+    ----------
+    P : Joint
+    d : int
+        Axes of the map, 1 to 3.
+    dof : float
+    threads : Threads
+    """
+
+    def __init__(self, P: Joint, d: int, dof: float, threads: Threads) -> None:
+        self.P, self.dof, self.threads = P, dof, threads
+        self._forces, self._energy, self._step = KERNELS[d]
+        # Ranges of about equally many entries, not rows: hubs have hundreds of times as many as others.
+        pieces = max(1, -(-len(P.indices) // ENTRIES))
+        edges = np.searchsorted(P.indptr, np.linspace(0, len(P.indices), pieces + 1)[1:-1].astype(np.uint64))
+        bounds = np.unique(np.concatenate([[0], edges, [P.n]])).tolist()
+        self.ranges = list(zip(bounds[:-1], bounds[1:], strict=True))
+        positive = P.values[: 1 if P.values.strides == (0,) else None]
+        logs = positive[positive > 0].astype(np.float64)
+        total = float((logs * np.log(logs)).sum())
+        self._entropy = total * len(P.indices) if P.values.strides == (0,) else total
+
+    def forces(self, Y: Float32) -> Float32:
+        """``sum_j p_ij (y_i - y_j) / (1 + d_ij^2 / dof)`` of every row, shape (n, d)."""
+        out = np.empty_like(Y)
+        P, per_dof = self.P, np.float32(1 / self.dof)
+        self.threads.map(
+            lambda start, stop: self._forces(P.indptr, P.indices, P.values, Y, per_dof, start, stop, out), self.ranges
+        )
+        return out
+
+    def divergence(self, Y: Float32, Z: float) -> float:
+        """KL(P || Q) of the map, given the normalisation Z of its similarities."""
+        P = self.P
+        if not Z > 0:
+            return 0.0
+        pulls = self.threads.map(
+            lambda start, stop: self._energy(P.indptr, P.indices, P.values, Y, self.dof, start, stop), self.ranges
+        )
+        return self._entropy + float(sum(pulls)) + float(np.log(Z))
+
+    def step(
+        self, Y: Float32, slope: Float32, Z: float, exaggeration: float, rate: float, momentum: float, longest: float,
+        shift: Float32, velocity: Float32, gains: Float32, out: Float32,
+    ) -> tuple[NDArray[np.float64], float]:  # fmt: skip
+        """Write the rows after one step to `out`; their mean, and the norm of the gradient."""
+        P = self.P
+        per_dof, per_z = np.float32(1 / self.dof), np.float32(1 / Z if Z > 0 else 0)
+        factors = (np.float32(exaggeration), slope, per_z, np.float32(rate), np.float32(momentum), np.float32(longest))
+
+        def move(start: int, stop: int) -> tuple[float, float, float, float]:
+            return self._step(  # type: ignore[no-any-return]
+                P.indptr, P.indices, P.values, Y, per_dof, *factors, shift, velocity, gains, start, stop, out
+            )
+
+        # Added range by range: the sum is the same for any number of threads.
+        sums = np.sum(self.threads.map(move, self.ranges), axis=0)
+        return sums[: Y.shape[1]] / len(Y), float(np.sqrt(sums[3]))

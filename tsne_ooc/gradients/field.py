@@ -1,0 +1,202 @@
+"""The repulsive field S(y) = sum_j w(|y - y_j|): planned once from the rows' places, then read anywhere.
+
+One scalar field holds everything repulsive: the normalisation Z of a fit is the sum of S over its rows, and
+``sum_j w_ij^((dof+1)/dof) (y_i - y_j) = -1/2 grad S(y_i)`` for every dof. So one density is spread to a grid, convolved
+with the kernel and read back with its analytic gradient. This is smooth particle-mesh Ewald (Essmann et al., J. Chem.
+Phys. 103, 8577, 1995) with the kernel of t-SNE; FIt-SNE (Linderman et al., Nature Methods 16, 243, 2019) interpolates
+the kernel and its products with the coordinates instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._kernels import spread as spreading
+from .._kernels.interpolate import GATHER
+from .._parallel import Threads, ranges
+from .convolve import Convolution
+from .grid import WINDOW, Shape, shape_for
+from .kernel import kernel_for
+
+Float32 = NDArray[np.float32]
+
+ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Field:
+    """The field of a set of rows. Immutable.
+
+    Parameters
+    ----------
+    potential : ndarray of float32
+        The field's spline coefficients at the nodes.
+    origin : ndarray of float32, shape (d,)
+        Where node 1 of each axis lies.
+    shape : Shape
+    own : ndarray of float32, shape (4,)
+        The self-term that `at_sources` takes away.
+    offset : float
+        What the potential lacks where the kernel was shifted: the number of rows.
+    pair_sum : float
+        Sum of the field over the rows themselves without what each does to itself: t-SNE's Z.
+    n : int
+        Number of rows that make the field.
+    """
+
+    potential: Float32
+    origin: Float32
+    shape: Shape
+    own: Float32
+    offset: float
+    pair_sum: float
+    n: int
+
+    @property
+    def per_cell(self) -> np.float32:
+        return np.float32(1 / self.shape.spacing)
+
+    @property
+    def low(self) -> Float32:
+        """Lowest coordinates at which the field can be read."""
+        return self.origin
+
+    @property
+    def high(self) -> Float32:
+        """Highest coordinates at which the field can be read."""
+        cells = np.array(self.shape.nodes) - WINDOW
+        return (self.origin + cells * self.shape.spacing).astype(np.float32)
+
+    def at(self, Y: Float32, threads: Threads) -> tuple[Float32, Float32]:
+        """Value (m,) and gradient (m, d) of the field at any places within `low` and `high`.
+
+        Raises
+        ------
+        ValueError
+            If a place lies outside, naming its row.
+        """
+        inside = ((Y >= self.low) & (Y <= self.high)).all(axis=1)
+        if not inside.all():
+            row = int(np.argmin(inside))
+            raise ValueError(f"row {row} at {Y[row].tolist()} lies outside the field, {self.low} to {self.high}")
+        value, gradient = np.empty(len(Y), np.float32), np.empty(Y.shape, np.float32)
+        kernel, _ = GATHER[Y.shape[1]]
+        flat, strides = self.potential.reshape(-1), self.shape.strides
+
+        def read(start: int, stop: int) -> None:
+            kernel(flat, *strides, self.origin, self.per_cell, Y, start, stop, value, gradient)
+
+        threads.map(read, ranges(len(Y), ROWS))
+        value += np.float32(self.offset)
+        return value, gradient
+
+    def at_sources(self, Y: Float32, value: Float32, gradient: Float32, threads: Threads) -> None:
+        """Write the field of all *other* rows, and its gradient, at the rows `Y` that it was planned from."""
+        _, kernel = GATHER[Y.shape[1]]
+        flat, strides = self.potential.reshape(-1), self.shape.strides
+
+        def read(start: int, stop: int) -> None:
+            kernel(flat, *strides, self.origin, self.per_cell, self.own, Y, start, stop, value, gradient)
+
+        threads.map(read, ranges(len(Y), ROWS))
+        if self.offset:
+            value += np.float32(self.offset - 1)
+
+
+class FieldPlanner:
+    """Plans fields, keeping what one iteration can hand to the next: the kernel's transform and work space.
+
+    Parameters
+    ----------
+    dof : float
+        Degrees of freedom of the kernel, > 0.
+    threads : Threads
+    margin : float
+        Map units around the rows in which the field can be read too.
+    """
+
+    def __init__(self, dof: float, threads: Threads, margin: float = 0.0) -> None:
+        self.dof = dof
+        self.threads = threads
+        self.margin = margin
+        self._convolution: Convolution | None = None
+
+    def _convolve(self, extent: NDArray[np.float64]) -> Convolution:
+        last = self._convolution
+        shape = shape_for(extent, self.dof, last.kernel.shape if last else None)
+        if last is None or shape != last.kernel.shape:
+            last = self._convolution = Convolution(kernel_for(shape, self.dof, self.threads), self.threads)
+        return last
+
+    def plan(self, Y: Float32) -> Field:
+        """The field of the rows `Y`, float32, shape (n, d), d = 1, 2 or 3.
+
+        Raises
+        ------
+        FloatingPointError
+            If a coordinate is not finite.
+        """
+        n, d = Y.shape
+        pieces = ranges(n, ROWS)
+        boxes = self.threads.map(lambda start, stop: spreading.bounds(Y, start, stop), pieces)
+        low = np.min([box[0] for box in boxes], axis=0).astype(np.float64) - self.margin
+        high = np.max([box[1] for box in boxes], axis=0).astype(np.float64) + self.margin
+        if not np.isfinite(low).all() or not np.isfinite(high).all():
+            raise FloatingPointError("the map holds a coordinate that is not finite")
+        convolution = self._convolve(high - low)
+        kernel = convolution.kernel
+        shape = kernel.shape
+        spare = (np.array(shape.nodes) - WINDOW) * shape.spacing - (high - low)
+        origin = (low - spare / 2).astype(np.float32)
+        # Rounding must not put the lowest row before the first node.
+        origin = np.minimum(origin, (low + self.margin).astype(np.float32))
+        density, own = self._spread(Y, pieces, origin, shape, kernel.own)
+        potential = convolution(density)
+        total = sum(
+            self.threads.map(
+                lambda start, stop: spreading.dot(density.reshape(-1)[start:stop], potential.reshape(-1)[start:stop]),
+                ranges(density.size, 1 << 16),
+            )
+        )
+        pair_sum = total - own + (float(n) * (n - 1) if kernel.shifted else 0.0)
+        return Field(potential, origin, shape, kernel.own, float(n) if kernel.shifted else 0.0, pair_sum, n)
+
+    def _spread(
+        self, Y: Float32, pieces: list[tuple[int, int]], origin: Float32, shape: Shape, own: Float32
+    ) -> tuple[Float32, float]:
+        """The density at the nodes, and the sum of all self-terms."""
+        n, d = Y.shape
+        per_cell = np.float32(1 / shape.spacing)
+        rows = max(WINDOW, shape.nodes[0] // 32)
+        bands = -(-shape.nodes[0] // rows)
+        counts = np.zeros((len(pieces), bands), np.int64)
+        numbered = [(index, start, stop) for index, (start, stop) in enumerate(pieces)]
+
+        def count(index: int, start: int, stop: int) -> None:
+            spreading.count_bands(Y, start, stop, origin, per_cell, rows, counts[index])
+
+        self.threads.map(count, numbered)
+        # Bands one after the other; within a band, the ranges in their order.
+        cursors = (np.cumsum(counts.T.reshape(-1)) - counts.T.reshape(-1)).reshape(bands, -1).T.copy()
+        edges = [*cursors[0].tolist(), n]
+        U = np.empty_like(Y)
+
+        def sort(index: int, start: int, stop: int) -> None:
+            spreading.sort_into_bands(Y, start, stop, origin, per_cell, rows, cursors[index], U)
+
+        self.threads.map(sort, numbered)
+        density = np.zeros(shape.nodes, np.float32)
+        flat, strides = density.reshape(-1), shape.strides
+        kernel = spreading.SPREAD[d]
+
+        def spread(start: int, stop: int) -> float:
+            return float(kernel(U, start, stop, *strides, own, flat))
+
+        total = 0.0
+        for first in (0, 1):
+            pairs = [(edges[band], edges[band + 1]) for band in range(first, bands, 2)]
+            total += sum(self.threads.map(spread, pairs))
+        return density, total

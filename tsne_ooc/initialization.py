@@ -1,0 +1,156 @@
+"""Starts of the optimisation: where rows stand before the first step."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._options import unknown
+from ._parallel import Threads, ranges
+
+if TYPE_CHECKING:
+    from .affinity import Joint
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+# Small enough that only the directions of the start matter (Kobak and Linderman, Nature Biotechnology 39, 2021).
+SCALE = 1e-4
+JITTER = 0.01
+NAMES = ("pca", "spectral", "random")
+ROWS = 8192
+
+
+def rescale(Y: Float64, rng: np.random.Generator) -> Float32:
+    """Scale the first axis to a standard deviation of 1e-4 and add 1 % of noise, so that equal rows can part."""
+    spread = float(Y[:, 0].std()) if len(Y) else 0.0
+    Y = Y * (SCALE / spread) if spread > 0 else np.zeros_like(Y)
+    return (Y + rng.normal(0, SCALE * JITTER, Y.shape)).astype(np.float32)
+
+
+def _axes(moments: Float64, d: int) -> Float64:
+    """The `d` leading eigenvectors of a symmetric matrix as columns, each with its largest entry positive."""
+    _, vectors = np.linalg.eigh(moments)
+    axes = vectors[:, ::-1][:, :d]
+    return axes * np.sign(axes[np.argmax(np.abs(axes), axis=0), np.arange(axes.shape[1])])
+
+
+def pca(X: Any, d: int, rng: np.random.Generator, threads: Threads) -> Float32:
+    """The first `d` principal components, scaled as `rescale` does.
+
+    Exact, from the covariance (of the features or of the rows, whichever are fewer). Axes that the data do not have
+    hold the noise alone.
+    """
+    n, p = X.shape
+    with threads.one_blas_thread():
+        if hasattr(X, "tocsr") or min(n, p) > 4096:
+            from sklearn.decomposition import TruncatedSVD
+
+            # A sparse matrix is not centred: it would be dense.
+            rank = min(d, min(n, p) - 1)
+            found = TruncatedSVD(rank, random_state=int(rng.integers(2**31)), n_iter=7).fit_transform(X) if rank else X
+            scores = np.asarray(found, np.float64)[:, :rank]
+        else:
+            pieces = ranges(n, ROWS)
+            sums = threads.map(lambda start, stop: X[start:stop].sum(axis=0, dtype=np.float64), pieces)
+            mean = np.sum(sums, axis=0) / n
+            if p <= n:
+                moments: Float64 = np.zeros((p, p))
+
+                def block(start: int, stop: int) -> Float64:
+                    centred = X[start:stop] - mean
+                    return np.asarray(centred.T @ centred)
+
+                for moment in threads.map(block, pieces):
+                    moments += moment
+                axes = _axes(moments, d)
+                parts = threads.map(lambda start, stop: (X[start:stop] - mean) @ axes, pieces)
+                scores = np.concatenate(parts)
+            else:
+                centred = X - mean
+                # The eigenvectors of the rows' products are the scores themselves, but for their lengths.
+                scores = centred @ (centred.T @ _axes(centred @ centred.T, d))
+                lengths = np.linalg.norm(scores, axis=0)
+                scores = centred @ (centred.T @ (scores / np.where(lengths > 0, lengths, 1)))
+                norms = np.linalg.norm(scores, axis=0)
+                scores = scores / np.sqrt(np.where(norms > 0, norms, 1))
+    scores = np.pad(scores, ((0, 0), (0, d - scores.shape[1])))
+    return rescale(scores, rng)
+
+
+def spectral(P: Joint, d: int, rng: np.random.Generator, threads: Threads) -> Float32:
+    """The leading non-constant eigenvectors of the affinity graph's normalised Laplacian, scaled by `rescale`.
+
+    (Belkin and Niyogi, Neural Computation 15, 2003; t-SNE under strong exaggeration tends to them: Linderman and
+    Steinerberger, SIAM J. Math. Data Sci. 1, 2019.)
+    """
+    from scipy.sparse import diags_array
+    from scipy.sparse.linalg import eigsh
+
+    if P.n <= d + 1:
+        return rescale(rng.normal(size=(P.n, d)), rng)
+    matrix = P.tocsr()
+    root = np.sqrt(matrix.sum(axis=1))
+    inverse = diags_array(1 / np.where(root > 0, root, 1))
+    normalised = inverse @ matrix @ inverse
+    with threads.one_blas_thread():
+        if P.n < 200:
+            values, vectors = np.linalg.eigh(normalised.toarray())
+        else:
+            start = root + 0.1 * root.mean() * rng.normal(size=P.n)
+            # One more than wanted and twice the usual work space: close eigenvalues are the rule, not the exception.
+            values, vectors = eigsh(normalised, d + 1, which="LA", v0=start, ncv=max(20, 4 * d), tol=1e-4, maxiter=5000)
+    order = np.argsort(values)[::-1][1 : d + 1]
+    Y = vectors[:, order] * np.asarray(inverse.diagonal())[:, None]
+    Y = Y * np.sign(Y[np.argmax(np.abs(Y), axis=0), np.arange(d)])
+    return rescale(Y / np.where(Y.std(axis=0) > 0, Y.std(axis=0), 1), rng)
+
+
+def given(Y: Any, n: int, d: int) -> Float32:
+    """A start given as an array, used as it is.
+
+    Raises
+    ------
+    ValueError
+        If its shape is not (n, d) or it is not finite, naming the row and column.
+    """
+    try:
+        start = np.array(Y, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise ValueError("initialization: the given array is not numeric") from None
+    if start.shape != (n, d):
+        raise ValueError(f"initialization has shape {start.shape}; ({n}, {d}) is needed, a row for each row of X")
+    if not np.isfinite(start).all():
+        row, column = (int(x[0]) for x in np.nonzero(~np.isfinite(start)))
+        raise ValueError(f"initialization: row {row}, column {column} is {start[row, column]}; it must be finite")
+    if n > 1 and start[:, 0].std() > 1e-2:
+        warnings.warn(
+            f"the given initialization has a standard deviation of {start[:, 0].std():.2g} on its first axis; above "
+            "0.01 the early phase has little room to order the map (1e-4 is usual: divide by the deviation, times 1e-4)",
+            UserWarning,
+            stacklevel=3,
+        )
+    return start
+
+
+def check(initialization: Any) -> None:
+    """Raise if `initialization` is a word that is not known."""
+    if isinstance(initialization, str) and initialization not in NAMES:
+        raise unknown("initialization", initialization, NAMES)
+    if not isinstance(initialization, str) and not hasattr(initialization, "__len__"):
+        raise TypeError(f"initialization={initialization!r} is neither a word ({', '.join(NAMES)}) nor an array")
+
+
+def start(initialization: Any, X: Any, P: Joint, d: int, rng: np.random.Generator, threads: Threads) -> Float32:
+    """The start that a word or an array stands for, shape (n, d), float32. `X` may be None for "spectral", "random"."""
+    check(initialization)
+    if not isinstance(initialization, str):
+        return given(initialization, P.n, d)
+    if initialization == "pca" and X is not None:
+        return pca(X, d, rng, threads)
+    if initialization == "spectral" or (initialization == "pca" and X is None):
+        return spectral(P, d, rng, threads)
+    return rescale(rng.normal(size=(P.n, d)), rng)

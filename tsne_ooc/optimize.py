@@ -1,0 +1,215 @@
+"""The one loop: a start, a schedule, and the two halves of the gradient make a map."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._parallel import Threads
+from .affinity import Joint
+from .gradients.attraction import Attraction
+from .gradients.repulsion import Repulsion, repulsion_for
+from .schedule import Schedule
+
+Float32 = NDArray[np.float32]
+Callback = Callable[[int, float, Float32], Any]
+
+# The longest step of a row, in map units (openTSNE's max_step_norm; without it, rows with few neighbours leave).
+LONGEST_STEP = 5.0
+
+
+class Result(NamedTuple):
+    """What the loop ends with.
+
+    Parameters
+    ----------
+    embedding : ndarray of float32, shape (n, d)
+    kl_divergence : float
+        Of the joint probabilities from the map's, without exaggeration.
+    iterations : int
+        That were run.
+    stopped : str
+        Why: "finished", "callback", "converged" or "interrupted".
+    """
+
+    embedding: Float32
+    kl_divergence: float
+    iterations: int
+    stopped: str
+
+
+class Watch:
+    """Who is told, how often, and when it has been long enough.
+
+    Parameters
+    ----------
+    callbacks : callables of (iteration, error, embedding)
+        A true return value stops the loop. The embedding is a copy.
+    every : int
+        Iterations between calls, at least 1.
+    patience : int or None
+        Stop once the divergence has not fallen by a thousandth of itself over this many calls, within one phase.
+    verbose : bool
+        Show a bar with the phase, the divergence and the rate.
+    """
+
+    def __init__(
+        self, callbacks: Iterable[Callback] = (), every: int = 50, patience: int | None = None, verbose: bool = False
+    ) -> None:
+        self.callbacks, self.every, self.patience, self.verbose = list(callbacks), every, patience, verbose
+
+    def needs_error(self) -> bool:
+        return bool(self.callbacks) or self.patience is not None or self.verbose
+
+
+class _Stalled:
+    """Whether a falling number has stopped falling."""
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+        self.restart()
+
+    def restart(self) -> None:
+        self.best, self.since = np.inf, 0
+
+    def __call__(self, error: float) -> bool:
+        if error < self.best - 1e-3 * abs(self.best):
+            self.best, self.since = error, 0
+        else:
+            self.since += 1
+        return self.patience is not None and self.since >= self.patience
+
+
+def minimise(
+    P: Joint,
+    start: Float32,
+    schedule: Schedule,
+    *,
+    dof: float = 1.0,
+    threads: Threads,
+    watch: Watch | None = None,
+    repulsion: Repulsion | None = None,
+) -> Result:
+    """Descend from `start` along the gradient of KL(P || Q) with momentum and gains, as `schedule` says.
+
+    Parameters
+    ----------
+    P : Joint
+        Of n rows.
+    start : ndarray of float32, shape (n, d)
+        Not changed.
+    schedule : Schedule
+    dof : float, default 1
+        Degrees of freedom of the kernel ``(1 + r^2 / dof)^-dof``, > 0.
+    threads : Threads
+    watch : Watch, optional
+    repulsion : Repulsion, optional
+        By default the exact sum for few rows and the field for many.
+
+    Returns
+    -------
+    Result
+        Also after an interrupt from the keyboard: the map as it then was.
+
+    Raises
+    ------
+    FloatingPointError
+        If a coordinate is no longer finite, naming the iteration.
+    """
+    watch = watch or Watch()
+    n, d = start.shape
+    attraction = Attraction(P, d, dof, threads)
+    repulsion = repulsion or repulsion_for(n, dof, threads)
+    Y, moved = start.copy(), np.empty_like(start)
+    slope = np.empty_like(start)
+    shift = np.zeros(d, np.float32)
+    stalled = _Stalled(watch.patience)
+    done, stopped = 0, "finished"
+    with _Bar(schedule.iterations, watch.verbose) as bar:
+        try:
+            for phase in schedule:
+                velocity, gains = np.zeros_like(start), np.ones_like(start)
+                stalled.restart()
+                bar.phase(phase.name or f"exaggeration {phase.exaggeration_at(0):g}")
+                for iteration in range(phase.iterations):
+                    Z = repulsion(Y, slope)
+                    mean, norm = attraction.step(
+                        Y, slope, Z, phase.exaggeration_at(iteration), phase.rate_at(iteration, n), phase.momentum,
+                        LONGEST_STEP, shift, velocity, gains, moved,
+                    )  # fmt: skip
+                    if not np.isfinite(norm):
+                        raise FloatingPointError("the gradient is not finite")
+                    shift = mean.astype(np.float32)
+                    Y, moved = moved, Y
+                    done += 1
+                    bar.advance()
+                    if watch.needs_error() and done % watch.every == 0:
+                        # Z is that of the map before the last step: a thousandth's difference, and no pass of its own.
+                        error = attraction.divergence(moved, Z)
+                        bar.error(error)
+                        if any([callback(done, error, Y - shift) for callback in watch.callbacks]):
+                            stopped = "callback"
+                        elif stalled(error):
+                            stopped = "converged"
+                        if stopped != "finished":
+                            raise StopIteration
+        except StopIteration:
+            pass
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"iteration {done + 1} of {schedule.iterations}: {error}; use a smaller learning_rate or momentum"
+            ) from None
+    Y -= Y.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return Result(Y, attraction.divergence(Y, repulsion(Y, slope)), done, stopped)
+
+
+class _Bar:
+    """A progress bar on a terminal, nothing otherwise."""
+
+    def __init__(self, total: int, shown: bool) -> None:
+        self._bar: Any = None
+        if shown:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit="it", dynamic_ncols=True)
+        self._started = time.perf_counter()
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def phase(self, name: str) -> None:
+        if self._bar is not None:
+            self._bar.set_description(name)
+
+    def advance(self) -> None:
+        if self._bar is not None:
+            self._bar.update()
+
+    def error(self, error: float) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"KL {error:.4f}")
+
+
+def callbacks_of(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
+    """One callback, several or none as a list.
+
+    Raises
+    ------
+    TypeError
+        If one of them cannot be called.
+    """
+    found = [] if callbacks is None else [callbacks] if callable(callbacks) else list(callbacks)
+    for callback in found:
+        if not callable(callback):
+            raise TypeError(f"callbacks: {callback!r} cannot be called")
+    return found

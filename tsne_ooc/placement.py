@@ -1,0 +1,145 @@
+"""Placing new rows on a fitted map: beside their nearest reference rows, against the map's frozen field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._options import number, pick, whole
+from ._parallel import Threads, ranges
+from .affinity import Affinity, Perplexity
+from .model import Model
+
+Float32 = NDArray[np.float32]
+UInt32 = NDArray[np.uint32]
+
+ROWS = 2048
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How new rows are placed.
+
+    Parameters
+    ----------
+    perplexity : float, default 5
+        Of the new row's neighbours among the reference rows, > 0.
+    k : int or None
+        How many neighbours; None is three times the perplexity.
+    exaggeration : float, sequence of float or None
+        Factor on the attraction; several are gone through one after the other. None is that of the fit's end.
+    initialization : {"median", "mean"}, default "median"
+        Where a row starts: the median of its neighbours' places, or their mean weighted by the affinities.
+    affinity : Affinity or None
+        Instead of the Gaussian one of `perplexity`.
+    tolerance : float, default 1e-3
+        A row has arrived when the gradient of its energy, per map unit, is no longer than this.
+    max_iter : int, default 100
+        Most steps of a row at each exaggeration.
+    """
+
+    perplexity: float = 5.0
+    k: int | None = None
+    exaggeration: float | Sequence[float] | None = None
+    initialization: str = "median"
+    affinity: Affinity | None = None
+    tolerance: float = 1e-3
+    max_iter: int = 100
+
+    def __post_init__(self) -> None:
+        number("placement perplexity", self.perplexity, above=0)
+        number("placement tolerance", self.tolerance, above=0)
+        whole("placement max_iter", self.max_iter, least=0)
+        if self.k is not None:
+            whole("placement k", self.k, least=1)
+        for value in self._exaggerations(1.0):
+            number("placement exaggeration", value, above=0)
+        pick("placement initialization", self.initialization, {"median": 0, "mean": 0})
+
+    def _exaggerations(self, fitted: float) -> list[float]:
+        if self.exaggeration is None:
+            return [fitted]
+        if isinstance(self.exaggeration, Sequence):
+            return list(self.exaggeration)
+        return [self.exaggeration]
+
+    def neighbors(self, n: int) -> int:
+        """How many of `n` reference rows are asked for."""
+        if self.k is not None:
+            return min(n, self.k)
+        if self.affinity is not None:
+            return self.affinity.k(n + 1)
+        return max(1, min(n, math.ceil(3 * self.perplexity)))
+
+
+class Placed(NamedTuple):
+    """Rows placed.
+
+    Parameters
+    ----------
+    embedding : ndarray of float32, shape (m, d)
+    iterations : ndarray of int32, shape (m,)
+        Steps that each row tried; 0 for a row that takes a reference row's seat.
+    """
+
+    embedding: Float32
+    iterations: NDArray[np.int32]
+
+
+def place(model: Model, rows: Any, placement: Placement, threads: Threads) -> Placed:
+    """Place each row of `rows`, clean float32 of shape (m, p), where its own energy is least.
+
+    The energy of a place y is ``-rho sum_j p_j log w(y, y_j) + log S(y)``, with p the affinities to the nearest
+    reference rows and S the reference's frozen field. Rows do not meet each other, so each ends at the same place to
+    the bit whatever rows come with it. A row at distance zero from a reference row takes the seat of that row, of the
+    first where several are equal.
+    """
+    indices, distances = model.index.query(rows, placement.neighbors(model.n))
+    return place_beside(model, indices, distances, placement, threads)
+
+
+def place_beside(
+    model: Model, indices: UInt32, distances: Float32, placement: Placement, threads: Threads
+) -> Placed:
+    """As `place`, given the neighbours: indices and ascending distances, shape (m, k)."""
+    from ._kernels import placement as kernels
+
+    Y, dof = model.embedding, float(model.dof)
+    m, d = len(indices), Y.shape[1]
+    out = np.empty((m, d), np.float32)
+    iterations = np.zeros(m, np.int32)
+    seated = distances[:, 0] == 0
+    away = ~seated
+    out[seated] = Y[indices[seated, 0]]
+    # Seats are taken, not searched for, so only the others go on; which others there are changes none of them.
+    near, far = (indices, distances) if away.all() else (indices[away], distances[away])
+    if not len(near):
+        return Placed(out, iterations)
+    affinity = placement.affinity or Perplexity(placement.perplexity)
+    p = affinity.conditional(far, threads)
+    if p is None:
+        p = np.broadcast_to(np.float32(1 / near.shape[1]), near.shape)
+    places = np.empty((len(near), d), np.float32)
+    steps = np.zeros(len(near), np.int32)
+    field = model.field
+    factors = np.array(placement._exaggerations(model.exaggeration), np.float64)
+    grid = (field.potential.reshape(-1), *field.shape.strides, field.origin, float(field.per_cell), field.offset)
+
+    def run(start: int, stop: int) -> None:
+        if placement.initialization == "median":
+            kernels.median_start(Y, near, start, stop, places)
+        else:
+            kernels.mean_start(Y, near, p, start, stop, places)
+        kernels.PLACE[d](
+            Y, near, p, factors, dof, *grid, field.low, field.high, placement.tolerance, placement.max_iter,
+            start, stop, places, steps,
+        )  # fmt: skip
+
+    threads.map(run, ranges(len(near), ROWS))
+    out[away], iterations[away] = places, steps
+    return Placed(out, iterations)

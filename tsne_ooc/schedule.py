@@ -1,0 +1,156 @@
+"""Schedules: what the optimiser does, phase by phase, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ._options import number, pick, whole
+
+Auto = Literal["auto"]
+
+# Below some 50, few rows take thousands of steps to unfold.
+LEAST_RATE = 50.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of iterations.
+
+    Parameters
+    ----------
+    iterations : int
+        At least 0.
+    exaggeration : float or (float, float), default 1
+        Factor on the attraction, > 0; two numbers are the first and the last of a linear course between.
+    momentum : float, default 0.8
+        At least 0, less than 1.
+    learning_rate : float or "auto", default "auto"
+        "auto" is the number of rows divided by the exaggeration (Belkina et al., Nature Communications 10, 2019),
+        at least 50.
+    name : str, default ""
+        Shown while it runs.
+    """
+
+    iterations: int
+    exaggeration: float | tuple[float, float] = 1.0
+    momentum: float = 0.8
+    learning_rate: float | Auto = "auto"
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        whole("iterations", self.iterations, least=0)
+        course = self.exaggeration if isinstance(self.exaggeration, tuple | list) else (self.exaggeration,)
+        if len(course) not in (1, 2):
+            raise ValueError(f"exaggeration={self.exaggeration!r} must be one number or two, from and to")
+        for value in course:
+            number("exaggeration", value, above=0)
+        if not 0 <= number("momentum", self.momentum, least=0) < 1:
+            raise ValueError(f"momentum={self.momentum!r} must be less than 1")
+        check_rate(self.learning_rate)
+
+    def exaggeration_at(self, iteration: int) -> float:
+        """The exaggeration of the iteration of this number, counted from 0 within the phase."""
+        if not isinstance(self.exaggeration, tuple | list):
+            return float(self.exaggeration)
+        first, last = self.exaggeration
+        return first + (last - first) * iteration / max(1, self.iterations - 1)
+
+    def rate_at(self, iteration: int, n: int) -> float:
+        """The learning rate for `n` rows."""
+        if self.learning_rate == "auto":
+            return max(LEAST_RATE, n / self.exaggeration_at(iteration))
+        return float(self.learning_rate)
+
+
+def check_rate(value: float | str) -> None:
+    """Raise unless `value` is "auto" or a finite number > 0."""
+    if value != "auto":
+        if isinstance(value, str):
+            raise ValueError(f"learning_rate={value!r} is neither 'auto' nor a number")
+        number("learning_rate", value, above=0)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Phases, one after the other.
+
+    Parameters
+    ----------
+    phases : iterable of Phase
+    """
+
+    phases: tuple[Phase, ...]
+
+    def __init__(self, phases: Iterable[Phase]) -> None:
+        object.__setattr__(self, "phases", tuple(phases))
+        for phase in self.phases:
+            if not isinstance(phase, Phase):
+                raise TypeError(f"a schedule is made of Phase objects, not {phase!r}")
+
+    def __iter__(self) -> Iterator[Phase]:
+        return iter(self.phases)
+
+    @property
+    def iterations(self) -> int:
+        return sum(phase.iterations for phase in self.phases)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    early: int
+    early_exaggeration: float
+    early_momentum: float
+    late: int
+    late_momentum: float
+
+
+# How "auto" was found: docs/decisions.md, "The default schedule".
+PLANS = {
+    "auto": _Plan(early=100, early_exaggeration=12.0, early_momentum=0.8, late=200, late_momentum=0.9),
+    "classic": _Plan(early=250, early_exaggeration=12.0, early_momentum=0.8, late=500, late_momentum=0.8),
+}
+
+
+def resolve(
+    schedule: Schedule | str | Iterable[Phase] | None = None,
+    *,
+    exaggeration: float | None = None,
+    early_exaggeration: float | Auto = "auto",
+    early_exaggeration_iter: int | Auto = "auto",
+    n_iter: int | Auto = "auto",
+    learning_rate: float | Auto = "auto",
+) -> Schedule:
+    """The schedule that a word, or the estimator's single options, stand for.
+
+    Parameters
+    ----------
+    schedule : Schedule, iterable of Phase, "auto", "classic" or None
+        None is "auto"; phases given as objects are used as they are.
+    exaggeration : float or None
+        Of the late phase; None is 1.
+    early_exaggeration : float or "auto"
+        "auto" is that of the plan, or `exaggeration` where this is larger.
+    early_exaggeration_iter, n_iter : int or "auto"
+        Iterations of the early and of the late phase; "auto" is the plan's.
+    learning_rate : float or "auto"
+        See `Phase`.
+    """
+    if schedule is not None and not isinstance(schedule, str):
+        return schedule if isinstance(schedule, Schedule) else Schedule(schedule)
+    plan = pick("schedule", "auto" if schedule is None else schedule, PLANS)
+    late = 1.0 if exaggeration is None else number("exaggeration", exaggeration, above=0)
+    if early_exaggeration == "auto":
+        early = max(plan.early_exaggeration, late)
+    else:
+        early = number("early_exaggeration", early_exaggeration, above=0)
+    early_iter = plan.early if early_exaggeration_iter == "auto" else early_exaggeration_iter
+    late_iter = plan.late if n_iter == "auto" else n_iter
+    check_rate(learning_rate)
+    return Schedule(
+        (
+            Phase(whole("early_exaggeration_iter", early_iter, least=0), early, plan.early_momentum, learning_rate, "early"),
+            Phase(whole("n_iter", late_iter, least=0), late, plan.late_momentum, learning_rate, "late"),
+        )
+    )
