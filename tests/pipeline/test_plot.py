@@ -1,0 +1,133 @@
+"""Pictures show every row and label, and are drawn without touching pyplot."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tsne_ooc.plot import scatter
+
+
+@pytest.fixture
+def map_():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 500)
+    return (rng.normal(size=(3, 2)) * 20)[labels] + rng.normal(size=(500, 2)), labels
+
+
+def drawn(ax):
+    """The picture as an array of shape (height, width, 4)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(ax.figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
+
+
+def test_defaults(map_, tmp_path, caplog):
+    Y, labels = map_
+    names = np.array(["ant", "bee", "cow"])[labels]
+    ax = scatter(Y, names, title="Three kinds")
+    ax.figure.savefig(tmp_path / "map.png")
+    ax.figure.savefig(tmp_path / "map.pdf")
+    assert (tmp_path / "map.png").stat().st_size > 10_000
+    assert not caplog.records
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["ant", "bee", "cow"]
+    assert ax.get_aspect() == 1 and len(ax.get_xticks()) == len(ax.get_yticks()) == 0
+    assert ax.get_title(loc="left") == "Three kinds"
+    points = ax.collections[0]
+    assert points.get_rasterized()
+    np.testing.assert_allclose(np.sort(points.get_offsets()[:, 0]), np.sort(Y[:, 0]), rtol=1e-5)
+
+
+def test_every_row_has_the_colour_of_its_label(map_):
+    Y, labels = map_
+    ax = scatter(Y, labels, colors=["red", "lime", "blue"], alpha=1)
+    points = ax.collections[0]
+    place = {tuple(row): label for row, label in zip(Y.astype(np.float32).tolist(), labels, strict=True)}
+    for at, color in zip(points.get_offsets().data, points.get_facecolors(), strict=True):
+        assert color[:3].argmax() == place[tuple(np.float32(at).tolist())]
+
+
+def test_points_shrink_and_fade_with_their_number():
+    rng = np.random.default_rng(0)
+    few, many = (scatter(rng.normal(size=(n, 2))).collections[0] for n in (100, 100_000))
+    assert few.get_sizes()[0] > 10 * many.get_sizes()[0]
+    assert few.get_alpha() > many.get_alpha() >= 0.3
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_density(map_, labelled):
+    Y, labels = map_
+    ax = scatter(Y, labels if labelled else None, density=True, colors=["red", "lime", "blue"])
+    assert not ax.collections and len(ax.images) == 1
+    image = ax.images[0].get_array()
+    assert 100 < np.count_nonzero(image[..., 3]) <= 500
+    if labelled:
+        assert len(ax.get_legend().get_texts()) == 3
+        for label in range(3):
+            left, right, bottom, top = ax.images[0].get_extent()
+            x, y = Y[labels == label][0]
+            cell = image[int((y - bottom) / (top - bottom) * 800), int((x - left) / (right - left) * 800)]
+            assert cell[label] > 0.3 and cell[3] > 0
+    assert (drawn(ax)[..., :3] < 250).any()
+
+
+def test_millions_are_shaded():
+    Y = np.random.default_rng(0).normal(size=(1_000_001, 2)).astype(np.float32)
+    assert len(scatter(Y).images) == 1
+
+
+def test_numbers_get_a_scale_and_many_labels_columns(map_):
+    Y, _ = map_
+    assert len(scatter(Y, Y[:, 0]).figure.axes) == 2
+    assert scatter(Y, np.arange(500) % 30).get_legend()._ncols == 2
+    assert scatter(Y, np.arange(500) % 30, legend=False).get_legend() is None
+
+
+def test_one_dimension(map_):
+    Y, labels = map_
+    assert scatter(Y[:, :1], labels).collections[0].get_offsets().shape == (500, 2)
+
+
+@pytest.mark.parametrize("Y", [np.zeros((1, 2)), np.zeros((10, 2)), np.zeros((5, 1))])
+def test_no_extent_at_all(Y):
+    assert drawn(scatter(Y)).shape[2] == 4
+    assert drawn(scatter(Y, density=True)).shape[2] == 4
+
+
+def test_axes_of_ones_own(map_):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    assert scatter(*map_, ax=right) is right
+    assert not left.collections and right.collections
+
+
+def test_what_cannot_be_drawn(map_):
+    Y, labels = map_
+    with pytest.raises(ValueError, match="Y has 3 columns; choose one or two to draw"):
+        scatter(np.zeros((4, 3)))
+    with pytest.raises(ValueError, match=r"labels has shape \(499,\), and Y has 500 rows"):
+        scatter(Y, labels[1:])
+    with pytest.raises(ValueError, match="colors has 2 colours, and there are 3 labels"):
+        scatter(Y, labels, colors=["red", "blue"])
+    with pytest.raises(ValueError, match="labels has 500 different words"):
+        scatter(Y, [f"row {i}" for i in range(500)])
+
+
+def test_without_matplotlib_the_remedy_is_named(monkeypatch):
+    for module in ("matplotlib", "matplotlib.figure", "matplotlib.colors"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=r"pip install 'tsne_ooc\[plot\]'"):
+        scatter(np.zeros((4, 2)))
+
+
+def test_pyplot_stays_away():
+    code = (
+        "import sys, numpy, tsne_ooc.plot; assert 'matplotlib' not in sys.modules;"
+        "tsne_ooc.plot.scatter(numpy.eye(2)); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

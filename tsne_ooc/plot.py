@@ -1,0 +1,234 @@
+"""Pictures of maps: points whose size follows their number, and shading by density for millions of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tsne_ooc._validate import as_rows
+
+# Paul Tol's "bright" set, which the common forms of colour blindness tell apart, and four to make ten;
+# ordered so that the first few differ most. (His "muted" wine and olive came out too close to the purple and
+# the yellow.)
+_TEN = (
+    "#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE",
+    "#AA3377", "#EE8866", "#44AA99", "#8B5E3C", "#888888",
+)  # fmt: skip
+# Above this, points hide each other and take a minute to draw; their density is drawn instead, in a second.
+_MOST_POINTS = 1_000_000
+# A legend with more entries than this tells nothing.
+_MOST_LABELS = 40
+
+
+def scatter(
+    Y: ArrayLike,
+    labels: ArrayLike | None = None,
+    ax: Any = None,
+    *,
+    title: str | None = None,
+    size: float | None = None,
+    alpha: float | None = None,
+    colors: Sequence[Any] | None = None,
+    legend: bool = True,
+    density: bool | None = None,
+    dpi: int = 200,
+) -> Any:
+    """Draw a map of one or two dimensions.
+
+    Parameters
+    ----------
+    Y : array_like of shape (n_samples, 1) or (n_samples, 2)
+        The map. One dimension is drawn as points along a line, spread at random across it.
+    labels : array_like of shape (n_samples,), optional
+        Labels of any type that sorts. Up to 40 different ones get a colour each and a legend; more different
+        numbers than that are drawn on a continuous scale.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure is made otherwise, which does not touch pyplot or its backend.
+    title : str, optional
+        Title of the axes.
+    size, alpha : float, optional
+        Area of a point in square points, and its opacity; both follow the number of rows by default.
+    colors : sequence of colours, optional
+        One for each label, in sorted order.
+    legend : bool
+        Draw a legend outside of the axes.
+    density : bool, optional
+        Shade by density instead of drawing points; by default above a million rows.
+    dpi : int
+        Resolution of a new figure, and of the points within a vector graphic.
+
+    Returns
+    -------
+    matplotlib Axes
+        Save it with ``ax.figure.savefig("map.png")``.
+
+    Raises
+    ------
+    ImportError
+        Where matplotlib is not installed.
+    ValueError
+        For maps of three or more dimensions, and labels or colours that do not fit.
+
+    Examples
+    --------
+    >>> scatter(model.embedding_, labels).figure.savefig("map.png")  # doctest: +SKIP
+    """
+    points: NDArray[np.float32] = as_rows(Y, name="Y")
+    n, dimensions = points.shape
+    if dimensions > 2:
+        raise ValueError(f"Y has {dimensions} columns; choose one or two to draw, such as Y[:, :2]")
+    if dimensions == 1:
+        width = 0.05 * float(np.ptp(points)) or 1.0
+        across = np.random.default_rng(0).normal(scale=width, size=(n, 1))
+        points = np.hstack([points, across.astype(np.float32)])
+    values = None if labels is None else np.asarray(labels)
+    if values is not None and values.shape != (n,):
+        raise ValueError(f"labels has shape {values.shape}, and Y has {n} rows")
+    matplotlib = _matplotlib()
+    if ax is None:
+        ax = _new_axes(dpi)
+    _frame(ax, points)
+    names, codes = (None, None) if values is None else np.unique(values, return_inverse=True)
+    discrete = names is not None and len(names) <= _MOST_LABELS
+    if names is not None and not discrete and names.dtype.kind not in "fiub":
+        raise ValueError(f"labels has {len(names)} different words; at most {_MOST_LABELS} can be told apart")
+    palette = _palette(matplotlib, len(names), colors) if discrete and names is not None else None
+    if density is None:
+        density = n > _MOST_POINTS
+    if density and (values is None or discrete):
+        _shade(ax, points, codes, palette)
+    else:
+        size = _point_size(n) if size is None else size
+        alpha = _opacity(n) if alpha is None else alpha
+        # In an order of their own, so that no label lies on top only because its rows came last in the file.
+        order = np.random.default_rng(0).permutation(n)
+        options: dict[str, Any] = {"s": size, "alpha": alpha, "linewidths": 0, "rasterized": True}
+        if palette is not None and codes is not None:
+            options["c"] = palette[codes[order]]
+        elif values is not None:
+            options.update(c=values[order], cmap="viridis")
+        else:
+            options["color"] = _TEN[0]
+        drawn = ax.scatter(points[order, 0], points[order, 1], **options)
+        if values is not None and palette is None and legend:
+            bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.5, pad=0.02)
+            bar.outline.set_visible(False)
+            bar.solids.set_alpha(1)
+    if palette is not None and names is not None and legend:
+        _legend(ax, names, palette)
+    if title is not None:
+        ax.set_title(title, loc="left", fontsize=11, color="#333333")
+    return ax
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib.colors
+        import matplotlib.figure
+        import matplotlib.lines
+    except ImportError:
+        raise ImportError("plots need matplotlib; install it with: pip install 'tsne_ooc[plot]'") from None
+    return matplotlib
+
+
+def _new_axes(dpi: int) -> Any:
+    figure = _matplotlib().figure.Figure(figsize=(7, 7), dpi=dpi, layout="constrained", facecolor="white")
+    return figure.add_subplot()
+
+
+def _frame(ax: Any, Y: NDArray[np.float32]) -> None:
+    ax.set_aspect("equal", adjustable="box")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for side in ax.spines.values():
+        side.set_visible(False)
+    low, high = Y.min(axis=0).astype(float), Y.max(axis=0).astype(float)
+    middle, half = (low + high) / 2, max(float((high - low).max()) * 0.52, 1e-3)
+    ax.set_xlim(middle[0] - half, middle[0] + half)
+    ax.set_ylim(middle[1] - half, middle[1] + half)
+
+
+def _point_size(n: int) -> float:
+    # Points cover a like share of the picture for any n, within what the eye can see.
+    return float(np.clip(12_000 / n, 0.25, 30))
+
+
+def _opacity(n: int) -> float:
+    return float(np.clip(1.6 - 0.22 * np.log10(n), 0.3, 0.9))
+
+
+def _palette(matplotlib: Any, n: int, colors: Sequence[Any] | None) -> NDArray[np.float64]:
+    """Colours of n labels, as an array of shape (n, 3)."""
+    if colors is not None:
+        if len(colors) < n:
+            raise ValueError(f"colors has {len(colors)} colours, and there are {n} labels")
+        chosen = list(colors)[:n]
+    elif n <= len(_TEN):
+        chosen = list(_TEN[:n])
+    else:
+        # Golden-ratio steps of hue, at three brightnesses in turn: neighbours in the legend differ most.
+        hues = (0.58 + 0.618034 * np.arange(n)) % 1
+        light = np.resize([0.80, 0.60, 0.95], n)
+        chosen = [matplotlib.colors.hsv_to_rgb((h, 0.65, v)) for h, v in zip(hues, light, strict=True)]
+    return np.asarray([matplotlib.colors.to_rgb(color) for color in chosen])
+
+
+def _shade(
+    ax: Any, Y: NDArray[np.float32], codes: NDArray[np.intp] | None, palette: NDArray[np.float64] | None
+) -> None:
+    """Draw the density of points on a grid of 800 x 800: colour by share of labels, depth by number."""
+    cells = 800
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    total = np.zeros(cells * cells)
+    mixed = np.zeros((cells * cells, 3))
+    for start in range(0, len(Y), 1 << 20):
+        part = Y[start : start + (1 << 20)]
+        column = ((part[:, 0] - left) * (cells / (right - left))).astype(np.intp)
+        row = ((part[:, 1] - bottom) * (cells / (top - bottom))).astype(np.intp)
+        cell = np.clip(row, 0, cells - 1) * cells + np.clip(column, 0, cells - 1)
+        total += np.bincount(cell, minlength=cells * cells)
+        if codes is not None and palette is not None:
+            color = palette[codes[start : start + (1 << 20)]]
+            for channel in range(3):
+                mixed[:, channel] += np.bincount(cell, color[:, channel], minlength=cells * cells)
+    filled = total > 0
+    # The root tames the few cells that hold most points; the brightest are cut off at the 99.5th percentile.
+    depth = np.zeros_like(total)
+    scale = np.percentile(total[filled], 99.5)
+    depth[filled] = np.clip(np.sqrt(total[filled] / scale), 0.12, 1)
+    image = np.zeros((cells * cells, 4))
+    if palette is None:
+        image[:, :3] = _matplotlib().colors.to_rgb("#1F3A5F")
+    else:
+        image[filled, :3] = mixed[filled] / total[filled, None]
+    image[:, 3] = depth
+    ax.imshow(
+        image.reshape(cells, cells, 4),
+        extent=(left, right, bottom, top),
+        origin="lower",
+        interpolation="antialiased",
+        aspect="equal",
+    )
+    ax.set_aspect("equal", adjustable="box")
+
+
+def _legend(ax: Any, names: NDArray[Any], palette: NDArray[np.float64]) -> None:
+    line = _matplotlib().lines.Line2D
+    handles = [
+        line([], [], linestyle="", marker="o", markersize=6, color=tuple(color), markeredgewidth=0)
+        for color in palette
+    ]
+    ax.legend(
+        handles,
+        [str(name) for name in names],
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        frameon=False,
+        ncols=-(-len(names) // 20),
+        fontsize=9,
+        handletextpad=0.2,
+        borderaxespad=0.3,
+    )
