@@ -13,6 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def publish(temporary: Path, path: Path) -> None:
+    """Put a finished temporary file in place, in one step."""
+    # A temporary file is its owner's alone; the finished one gets the rights that `open` would have given it.
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(temporary, 0o666 & ~mask)
+    os.replace(temporary, path)
+
+
 class NpySink:
     """Writes a ``.npy`` file of float32 from top to bottom.
 
@@ -87,11 +96,7 @@ class NpySink:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            # The temporary file is private to its owner; the finished one gets the usual rights.
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(self._temporary, 0o666 & ~mask)
-            os.replace(self._temporary, self.path)
+            publish(self._temporary, self.path)
         except OSError as error:
             self.discard()
             raise OSError(f"{self.path} could not be written: {error.strerror or error}") from error
