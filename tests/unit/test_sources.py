@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+import tracemalloc
 
 import h5py
 import numpy as np
@@ -173,6 +174,23 @@ def test_the_next_block_is_read_meanwhile_and_no_more():
     blocks.close()
     assert reads == [0, 10]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("tsne_ooc_read")]
+
+
+def test_memory_does_not_grow_with_the_file():
+    class Endless:
+        shape, dtype, chunks = (1_500_000, 64), np.dtype("f8"), (1000, 64)
+
+        def __getitem__(self, rows):
+            return np.zeros((rows.stop - rows.start, 64))
+
+    tracemalloc.start()
+    try:
+        assert sum(len(block) for _, _, block in iterate(Endless())) == 1_500_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # A block as it is stored (float64) and two of float32, against 768 MB in all.
+    assert 32e6 < peak < 100e6
 
 
 def test_wrong_number_of_columns_is_said_before_reading():
