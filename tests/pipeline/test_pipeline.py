@@ -115,6 +115,7 @@ def test_the_estimator_given_is_not_fitted(numbers, tmp_path):
     assert not hasattr(given, "embedding_")
 
 
+@pytest.mark.filterwarnings("default:interrupted")
 @pytest.mark.parametrize("error", ["fit", "transform", "interrupted"])
 @pytest.mark.parametrize("made", [True, False])
 def test_a_broken_run_leaves_nothing(numbers, tmp_path, error, made):
