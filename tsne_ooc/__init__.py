@@ -1,3 +1,45 @@
-"""t-SNE maps of data larger than memory, on the machine you have."""
+"""t-SNE maps of data larger than memory, on the machine you have.
+
+>>> from tsne_ooc import TSNE
+>>> model = TSNE(exaggeration=4, random_state=0).fit(sample)  # doctest: +SKIP
+>>> Y = model.transform(h5_file["X"])  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Loaded on first use: `import tsne_ooc` alone takes a tenth of a second, Numba and scikit-learn a second and more.
+_HOMES = {
+    "TSNE": "estimator",
+    "Phase": "schedule",
+    "Schedule": "schedule",
+    "Placement": "placement",
+    "Perplexity": "affinity",
+    "Multiscale": "affinity",
+    "Uniform": "affinity",
+    "FixedSigma": "affinity",
+    "embed": "pipeline",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+if TYPE_CHECKING:
+    from .affinity import FixedSigma, Multiscale, Perplexity, Uniform
+    from .estimator import TSNE
+    from .pipeline import embed
+    from .placement import Placement
+    from .schedule import Phase, Schedule
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -79,12 +79,17 @@ class Schedule:
     Parameters
     ----------
     phases : iterable of Phase
+    patience : int or None, default None
+        End early once the divergence has not fallen by a thousandth over this many looks at it within a phase; it is
+        looked at every `callbacks_every_iters` iterations. None is never.
     """
 
     phases: tuple[Phase, ...]
+    patience: int | None = None
 
-    def __init__(self, phases: Iterable[Phase]) -> None:
+    def __init__(self, phases: Iterable[Phase], patience: int | None = None) -> None:
         object.__setattr__(self, "phases", tuple(phases))
+        object.__setattr__(self, "patience", patience if patience is None else whole("patience", patience, least=1))
         for phase in self.phases:
             if not isinstance(phase, Phase):
                 raise TypeError(f"a schedule is made of Phase objects, not {phase!r}")

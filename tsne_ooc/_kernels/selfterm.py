@@ -4,7 +4,7 @@ Spread to the grid, convolved and read back where it stands, a point meets its o
 a small false force, both periodic in the point's place between the nodes (Ballenegger, Cerda, Lenz and Holm, J. Chem.
 Phys. 134, 034109, 2011, remove the same from particle-mesh Ewald sums). A short cosine series holds it: value
 
-    c0 + c1 sum_a cos 2 pi t_a + c2 sum_a cos 4 pi t_a + c11 sum_{a<b} cos 2 pi t_a cos 2 pi t_b.
+    c0 + sum_a (c1 cos 2 pi t_a + c2 cos 4 pi t_a + c3 cos 6 pi t_a) + c11 sum_{a<b} cos 2 pi t_a cos 2 pi t_b.
 
 On a sparse map, 4,000 rows in 300 x 300 units, it was nearly all of the error: the force's fell from 5e-2 to 9e-3,
 that of Z from 2e-4 to 5e-6.
@@ -40,15 +40,19 @@ def sine(t):  # type: ignore[no-untyped-def]
 
 
 @piece
+def _harmonics(x, c):  # type: ignore[no-untyped-def]
+    """The cosines of one axis, by Chebyshev's polynomials of the first of them."""
+    return x * (c[1] + f32(2) * c[2] * x + c[3] * (f32(4) * x * x - f32(3))) - c[2]
+
+
+@piece
 def self_value(r, s, t, d, c):  # type: ignore[no-untyped-def]
     """The series at the place (r, s, t) between nodes, of which the first `d` count."""
     x = cosine(r)
     y = cosine(s) if d > 1 else f32(0)
     z = cosine(t) if d > 2 else f32(0)
-    # cos 4 pi t = 2 cos^2 2 pi t - 1
-    return (
-        c[0] + c[1] * (x + y + z) + c[2] * (f32(2) * (x * x + y * y + z * z) - f32(d)) + c[3] * (x * y + y * z + z * x)
-    )
+    mixed = x * y + y * z + z * x
+    return c[0] + _harmonics(x, c) + (_harmonics(y, c) if d > 1 else f32(0)) + (_harmonics(z, c) if d > 2 else f32(0)) + c[4] * mixed
 
 
 @piece
@@ -57,4 +61,5 @@ def self_slope(t, others, c):  # type: ignore[no-untyped-def]
 
     It is half the derivative of the series: moving the reader alone, not the source with it, makes half the change.
     """
-    return -PI * sine(t) * (c[1] + f32(4) * c[2] * cosine(t) + c[3] * others)
+    x = cosine(t)
+    return -PI * sine(t) * (c[1] + f32(4) * c[2] * x + f32(3) * c[3] * (f32(4) * x * x - f32(1)) + c[4] * others)

@@ -37,7 +37,7 @@ class Field:
     origin : ndarray of float32, shape (d,)
         Where node 1 of each axis lies.
     shape : Shape
-    own : ndarray of float32, shape (4,)
+    own : ndarray of float32, shape (5,)
         The self-term that `at_sources` takes away.
     offset : float
         What the potential lacks where the kernel was shifted: the number of rows.

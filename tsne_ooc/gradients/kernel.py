@@ -30,7 +30,7 @@ class Kernel:
         Whether it is w - 1 that is transformed.
     spectrum : ndarray of float32, lengths // 2 + 1 along each axis
         The influence function (see `influence`), non-negative frequencies only.
-    own : ndarray of float32, shape (4,)
+    own : ndarray of float32, shape (5,)
         Coefficients of a point's self-term (see `tsne_ooc._kernels.selfterm`).
     """
 
@@ -74,7 +74,7 @@ def _cosine_series(spectrum: NDArray[np.floating], lengths: tuple[int, ...]) -> 
         k = np.arange(length // 2 + 1)
         turns = np.where((k == 0) | (k == length // 2), 1.0, 2.0) / length * np.cos(2 * np.pi * np.outer(lags, k) / length)
         near = np.moveaxis(np.tensordot(turns, near, (1, axis)), 0, axis)
-    t = np.arange(8) / 8
+    t = np.arange(16) / 16
     w = np.stack([(1 - t) ** 3 / 6, 2 / 3 - t**2 + t**3 / 2, 2 / 3 - (1 - t) ** 2 + (1 - t) ** 3 / 2, t**3 / 6])
     overlap = np.stack([(w[: 4 - lag] * w[lag:]).sum(0) * (1 if lag == 0 else 2) for lag in lags])
     value = near
@@ -88,7 +88,7 @@ def _cosine_series(spectrum: NDArray[np.floating], lengths: tuple[int, ...]) -> 
         return float(modes[index]) * 2 ** sum(m > 0 for m in which)
 
     return np.array(
-        [coefficient(0), coefficient(1), coefficient(2), coefficient(1, 1) if d > 1 else 0.0], np.float32
+        [coefficient(0), coefficient(1), coefficient(2), coefficient(3), coefficient(1, 1) if d > 1 else 0.0], np.float32
     )
 
 

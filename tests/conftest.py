@@ -1,0 +1,30 @@
+"""Shared fixtures: where real data lies, small data sets, one place for what tests have in common."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """The folder of real data sets; tests that need one skip where it is missing."""
+    folder = Path(os.environ.get("TSNE_OOC_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no data in {folder}; set TSNE_OOC_DATA to a folder with mnist.npz and the others")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """1,797 handwritten digits of 64 pixels, and their labels."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    return np.ascontiguousarray(found.data, np.float32), found.target
