@@ -1,0 +1,17 @@
+"""Nearest neighbours: one contract, `Index`, and several ways to fulfil it.
+
+>>> from tsne_ooc.neighbors import IVF
+>>> IVF(probes=16)
+IVF(lists=None, probes=16)
+"""
+
+from .annoy_index import Annoy
+from .base import Index, Neighbors
+from .exact import Exact
+from .hnsw import HNSW
+from .ivf import IVF
+from .precomputed import Precomputed
+from .pynndescent_index import PyNNDescent
+from .resolve import resolve
+
+__all__ = ["HNSW", "IVF", "Annoy", "Exact", "Index", "Neighbors", "Precomputed", "PyNNDescent", "resolve"]

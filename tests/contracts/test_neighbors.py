@@ -1,0 +1,228 @@
+"""Every neighbour search keeps one contract, whatever it is made of."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import reference_neighbors as reference
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tsne_ooc._parallel import Threads
+from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, PyNNDescent
+
+pytestmark = pytest.mark.filterwarnings(
+    # SWIG's types inside faiss, on import; nothing a caller could change.
+    "ignore:builtin type .* has no __module__ attribute:DeprecationWarning",
+    # pynndescent compiles objects that NumPy 2.4 and Numba mean to drop.
+    "ignore::numba.NumbaPendingDeprecationWarning",
+)
+
+
+@dataclass(frozen=True)
+class Backend:
+    search: Any
+    recall: float  # 1: exact
+    batches: bool = True  # answers do not depend on the batch
+    threads: bool = True
+
+
+BACKENDS = {
+    "exact": Backend(Exact(), 1.0),
+    "ivf": Backend(IVF(lists=20, probes=6), 0.9),
+    "ivf-all-lists": Backend(IVF(lists=20, probes=20), 1.0),
+    "ivf-one-probe": Backend(IVF(lists=60, probes=1), 0.1),
+    "hnsw": Backend(HNSW(), 0.95),
+    "annoy": Backend(Annoy(), 0.9),
+}
+N, P = 600, 11
+
+
+def data(n=N, p=P, seed=0):
+    """Clumps away from the origin, a third of the rows copies of others, some columns constant."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p)) + 5 * rng.normal(size=(8, p))[rng.integers(8, size=n)] + 30
+    X[rng.integers(n, size=n // 3)] = X[rng.integers(n, size=n // 3)]
+    X[:, -1] = 1
+    return X.astype(np.float32)
+
+
+def build(search, X, *, metric="euclidean", threads=2, seed=0, **options):
+    return search.build(
+        X, metric=metric, rng=np.random.default_rng(seed), threads=Threads(threads), **options
+    )
+
+
+def check_form(answer, q, k, n):
+    indices, distances = answer
+    assert indices.shape == distances.shape == (q, k)
+    assert indices.dtype == np.uint32 and distances.dtype == np.float32
+    assert indices.max() < n and np.isfinite(distances).all() and (distances >= 0).all()
+    assert all(len(set(row)) == k for row in indices.tolist())
+    gaps = np.diff(distances, axis=1)
+    assert (gaps >= 0).all()
+    assert (np.diff(indices.astype(np.int64), axis=1)[gaps == 0] > 0).all(), (
+        "ties must be ordered by row number"
+    )
+
+
+def check_against_twin(answer, D, recall, *, itself=False):
+    k = answer[0].shape[1]
+    check_form(answer, len(D), k, D.shape[1])
+    true = np.take_along_axis(D, answer[0].astype(np.int64), axis=1)
+    np.testing.assert_allclose(answer[1], true, rtol=2e-7, atol=1e-12)
+    indices, distances = reference.nearest(D, k, itself=itself)
+    if recall == 1.0:
+        np.testing.assert_array_equal(answer[0], indices)
+        np.testing.assert_allclose(answer[1], distances, rtol=2e-7, atol=1e-12)
+    # By distance: among copies one is as good as the other.
+    assert np.mean(answer[1] <= distances[:, -1:] * (1 + 1e-6)) >= recall
+    if itself:
+        assert not (answer[0] == np.arange(len(D))[:, None]).any()
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    if request.param == "annoy":
+        pytest.importorskip("annoy")
+    return BACKENDS[request.param]
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("k", [1, 15, 90])
+def test_answers_those_of_the_twin(backend, metric, k):
+    X = data()
+    Q = np.concatenate([X[:20], data(40, seed=1)])
+    index = build(backend.search, X, metric=metric)
+    assert index.n == N and index.metric == metric
+    check_against_twin(index.query(Q, k), reference.distances(Q, X, metric), backend.recall)
+    check_against_twin(index.query_self(k), reference.distances(X, X, metric), backend.recall, itself=True)
+
+
+def test_as_many_neighbours_as_there_are_rows(backend):
+    X = data(40)
+    index = build(backend.search, X)
+    D = reference.distances(X, X)
+    check_against_twin(index.query(X, 40), D, 1.0)
+    check_against_twin(index.query_self(39), D, 1.0, itself=True)
+
+
+def test_too_many_neighbours_is_an_error(backend):
+    index = build(backend.search, data(40))
+    with pytest.raises(ValueError, match="from 1 to 40"):
+        index.query(data(3), 41)
+    with pytest.raises(ValueError, match="from 1 to 39"):
+        index.query_self(40)
+    with pytest.raises(ValueError, match="k=0"):
+        index.query(data(3), 0)
+    with pytest.raises(ValueError, match="do not fit a reference of 11 columns"):
+        index.query(data(3, 5), 1)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_copies_of_one_row_have_each_other(backend, metric):
+    X = np.repeat(data(4), 100, axis=0)
+    index = build(backend.search, X, metric=metric)
+    D = reference.distances(X[::100], X, metric)[np.repeat(np.arange(4), 100)]
+    check_against_twin(index.query_self(50), D, 1.0 if backend.recall == 1.0 else 0.5, itself=True)
+
+
+def test_rows_all_the_same(backend):
+    X = np.full((300, P), 3, np.float32)
+    answer = build(backend.search, X).query_self(20)
+    check_form(answer, 300, 20, 300)
+    assert not answer[1].any() and not (answer[0] == np.arange(300)[:, None]).any()
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(1, 199), max_size=6))
+def test_batches_do_not_matter(name, built, cuts):
+    index = built(name)
+    Q = data(200, seed=2)
+    whole = index.query(Q, 30)
+    edges = [0, *sorted(cuts), 200]
+    parts = [index.query(Q[a:b], 30) for a, b in pairwise(edges) if b > a]
+    for one, many in zip(whole, zip(*parts, strict=True), strict=True):
+        assert one.tobytes() == np.concatenate(many).tobytes()
+
+
+@pytest.fixture(scope="module")
+def built():
+    indices = {}
+
+    def get(name):
+        if name == "annoy":
+            pytest.importorskip("annoy")
+        if name not in indices:
+            indices[name] = build(BACKENDS[name].search, data(), metric="cosine")
+        return indices[name]
+
+    return get
+
+
+def test_single_rows_find_what_the_batch_finds(backend):
+    index = build(backend.search, data())
+    Q = data(200, seed=2)
+    whole = index.query(Q, 7)
+    for i in range(0, 200, 7):
+        one = index.query(Q[i : i + 1], 7)
+        assert one[0].tobytes() == whole[0][i].tobytes() and one[1].tobytes() == whole[1][i].tobytes()
+
+
+def test_threads_and_repetition_do_not_matter(backend):
+    X, Q = data(2500, 21), data(2100, 21, seed=2)
+    answers = []
+    for threads in (1, 2, 3, 2):
+        index = build(backend.search, X, threads=threads)
+        answers.append([a.tobytes() for a in (*index.query(Q, 20), *index.query_self(20))])
+    assert answers[0] == answers[1] == answers[2] == answers[3]
+
+
+def test_inputs_may_be_read_only_and_stay_as_they_are(backend):
+    X, Q = data(), data(30, seed=1)
+    before = X.copy(), Q.copy()
+    X.flags.writeable = Q.flags.writeable = False
+    index = build(backend.search, X)
+    index.query(Q, 5), index.query_self(5)
+    np.testing.assert_array_equal(X, before[0])
+    np.testing.assert_array_equal(Q, before[1])
+
+
+def test_order_is_a_permutation(backend):
+    order = build(backend.search, data()).order
+    if order is not None:
+        np.testing.assert_array_equal(np.sort(order), np.arange(N))
+        X = data()
+        steps = np.linalg.norm(np.diff(X[order], axis=0), axis=1).mean()
+        assert steps < 0.7 * np.linalg.norm(np.diff(X, axis=0), axis=1).mean()
+
+
+def test_no_queries_no_answers(backend):
+    answer = build(backend.search, data()).query(np.empty((0, P), np.float32), 4)
+    assert answer[0].shape == answer[1].shape == (0, 4)
+
+
+class TestPyNNDescent:
+    """What the library lets us hold: true distances in order, valid rows, the same for the same seed."""
+
+    @pytest.mark.slow  # half a minute of compilation inside the library
+    def test_dense_manhattan(self):
+        # One cloud, for in clumps that lie apart its queries reach recalls of a half only.
+        X = np.random.default_rng(0).normal(size=(N, P)).astype(np.float32)
+        X[::7] = X[3]
+        Q = X[:40] + np.float32(0.1)
+        index = build(PyNNDescent(), X, metric="manhattan")
+        check_against_twin(index.query(Q, 15), reference.distances(Q, X, "manhattan"), 0.9)
+        check_against_twin(index.query_self(15), reference.distances(X, X, "manhattan"), 0.9, itself=True)
+        again = build(PyNNDescent(), X, metric="manhattan").query_self(15)
+        for one, two in zip(index.query_self(15), again, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+    def test_few_rows_are_searched_exactly(self):
+        X = data(50)
+        check_against_twin(
+            build(PyNNDescent(), X).query_self(49), reference.distances(X, X), 1.0, itself=True
+        )

@@ -1,0 +1,120 @@
+"""Exact search beyond the contract: hard numbers, other metrics, sparse rows."""
+
+import numpy as np
+import pytest
+import reference_neighbors as reference
+from scipy import sparse
+
+from tsne_ooc._parallel import Threads
+from tsne_ooc.neighbors import IVF, Exact
+
+THREADS = Threads(2)
+
+
+def build(search, X, metric="euclidean", **options):
+    return search.build(X, metric=metric, rng=np.random.default_rng(0), threads=THREADS, **options)
+
+
+def check(index, Q, X, k, metric="euclidean", **params):
+    indices, distances = reference.nearest(reference.distances(Q, X, metric, **params), k)
+    found = index.query(Q, k)
+    np.testing.assert_array_equal(found[0], indices)
+    np.testing.assert_allclose(found[1], distances, rtol=2e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize("search", [Exact(), IVF(lists=12, probes=12)], ids=["exact", "ivf"])
+@pytest.mark.parametrize(
+    "scale, offset",
+    [(1, 0), (1, 1e4), (1e-3, 1e4), (1e15, 0), (1e-15, 0), (1, [1e6, 0, 0, 0, 0])],
+    ids=["plain", "far", "far and dense", "huge", "tiny", "one far column"],
+)
+def test_rounding_never_decides(search, scale, offset):
+    # In single precision |q|^2 - 2 q.x + |x|^2 gets these wrong: without its bound the search fails them.
+    X = (np.random.default_rng(0).normal(size=(1500, 5)) * scale + np.asarray(offset)).astype(np.float32)
+    check(build(search, X), X[:300], X, 10)
+
+
+def test_one_far_row_spoils_nothing():
+    X = np.random.default_rng(0).normal(size=(1200, 4)).astype(np.float32)
+    X[7] = 1e12
+    check(build(Exact(), X), X[:100], X, 12)
+    X[7] = 1e25
+    check(build(Exact(), X), X[:100], X, 12)
+
+
+def test_integer_grid_is_all_ties():
+    X = np.random.default_rng(0).integers(3, size=(3000, 4)).astype(np.float32)
+    check(build(Exact(), X), X[:200], X, 40)
+    check(build(IVF(lists=10, probes=10), X), X[:200], X, 40)
+
+
+def test_rows_of_zeros_are_at_cosine_distance_one():
+    X = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
+    X[::10] = 0
+    for search in (Exact(), IVF(lists=6, probes=6)):
+        check(build(search, X, "cosine"), X[:60], X, 20, "cosine")
+    assert (build(Exact(), X, "cosine").query(X[:1], 5)[1] == 1).all()
+
+
+@pytest.mark.parametrize(
+    "metric, params",
+    [
+        ("manhattan", {}), ("chebyshev", {}), ("minkowski", {"p": 3}), ("correlation", {}), ("canberra", {}),
+        ("braycurtis", {}), ("hamming", {}), ("sqeuclidean", {}),
+    ],
+)  # fmt: skip
+def test_other_metrics(metric, params):
+    X = np.abs(np.random.default_rng(0).normal(size=(300, 7))).round(1).astype(np.float32) + 0.1
+    index = build(Exact(), X, metric, metric_params=params)
+    check(index, X[:40], X, 9, metric, **params)
+    whole, one = index.query(X[:40], 9), index.query(X[5:6], 9)
+    assert whole[1][5].tobytes() == one[1].tobytes()
+
+
+def test_variances_come_from_the_reference_not_the_batch():
+    X = (np.random.default_rng(0).normal(size=(300, 3)) * [1, 10, 100]).astype(np.float32)
+    for metric in ("seuclidean", "mahalanobis"):
+        index = build(Exact(), X, metric)
+        assert index.query(X[:50], 4)[1][3].tobytes() == index.query(X[3:4], 4)[1].tobytes()
+    check(build(Exact(), X, "seuclidean"), X[:50], X, 4, "seuclidean", V=X.astype(float).var(axis=0, ddof=1))
+
+
+def test_a_callable_is_a_metric():
+    X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    check(build(Exact(), X, lambda a, b: np.abs(a - b).max()), X[:9], X, 5, "chebyshev")
+    with pytest.raises(ValueError, match=r"gives -1\.0 for a pair"):
+        build(Exact(), X, lambda a, b: -1.0).query(X, 3)
+
+
+def test_metric_without_a_value_is_an_error():
+    with pytest.raises(ValueError, match="metric 'correlation' gives nan"):
+        build(Exact(), np.ones((5, 3), np.float32), "correlation").query_self(2)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
+def test_sparse_rows(metric):
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((250, 60), density=0.1, rng=rng, dtype=np.float32, format="csr")
+    X = sparse.csr_array(sparse.vstack([X, X[:50], sparse.csr_array((3, 60), dtype=np.float32)]))
+    index = build(Exact(), X, metric)
+    check(index, X[:40], X, 12, metric)
+    assert (index.query_self(12)[0] != np.arange(X.shape[0])[:, None]).all()
+
+
+def test_hundreds_of_copies_in_real_data(data_folder):
+    if not (data_folder / "kddcup99_10pct.npz").exists():
+        pytest.skip("kddcup99_10pct.npz is not in the data folder")
+    with np.load(data_folder / "kddcup99_10pct.npz") as file:
+        X = file["X"][::60].astype(np.float64)
+    X = ((X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-9)).astype(np.float32)
+    copies = np.unique(X, axis=0, return_counts=True)[1]
+    assert copies.max() >= 300
+    exact, ivf = build(Exact(), X).query_self(90), build(IVF(), X).query_self(90)
+    for indices, distances in (exact, ivf):
+        assert not (indices == np.arange(len(X))[:, None]).any() and np.isfinite(distances).all()
+        assert all(len(set(row)) == 90 for row in indices.tolist())
+    assert np.mean(ivf[1] <= exact[1][:, -1:]) > 0.97
+    rows = np.arange(0, len(X), 200)
+    D = reference.distances(X[rows], X)
+    D[np.arange(len(rows)), rows] = np.inf
+    np.testing.assert_array_equal(exact[0][rows], reference.nearest(D, 90)[0])

@@ -1,0 +1,44 @@
+"""Distances between sparse rows, pair by pair."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+u64 = np.uint64
+
+
+@njit(nogil=True, cache=True)
+def sparse_distances(  # type: ignore[no-untyped-def]
+    q_data, q_indices, q_starts, q_factors, data, indices, starts, factors, columns, manhattan, result
+):
+    """Sums of squared (or absolute) differences between all queries and all rows, CSR without repeated
+    entries.
+
+    Rows are multiplied by their factors first. Each query lies spread out in a dense row; entries of it that
+    the other row does not store are found by a mark, so nothing is subtracted from a total and equal rows are
+    at 0.
+    """
+    dense = np.zeros(columns)
+    met = np.zeros(columns, np.int64)
+    pair = 0
+    for i in range(u64(len(q_starts) - 1)):
+        begin, end = u64(q_starts[i]), u64(q_starts[i + u64(1)])
+        for e in range(begin, end):
+            dense[q_indices[e]] = q_data[e] * q_factors[i]
+        for j in range(u64(len(starts) - 1)):
+            pair += 1
+            total = 0.0
+            for e in range(u64(starts[j]), u64(starts[j + u64(1)])):
+                column = indices[e]
+                met[column] = pair
+                gap = dense[column] - data[e] * factors[j]
+                total += abs(gap) if manhattan else gap * gap
+            for e in range(begin, end):
+                column = q_indices[e]
+                if met[column] != pair:
+                    gap = dense[column]
+                    total += abs(gap) if manhattan else gap * gap
+            result[i, j] = total
+        for e in range(begin, end):
+            dense[q_indices[e]] = 0.0

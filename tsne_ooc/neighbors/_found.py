@@ -1,0 +1,79 @@
+"""What other libraries found, brought under the contract: measured again, sorted, completed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._parallel import Threads, ranges
+from ._blocks import frozen, pack, unpack
+from .base import BLOCKED, Answer, Indices
+from .exact import BlockedIndex, Exact, PairwiseIndex, nobody
+
+GROUP = 4096
+NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+class Completer:
+    """Turns row numbers found for queries into answers: true distances, in order, exact search where some are
+    missing.
+
+    Parameters
+    ----------
+    X, metric, params
+        As for `Exact.build`, which is called when the first row needs completing.
+    """
+
+    def __init__(self, X: Any, metric: Any, params: Any, threads: Threads) -> None:
+        self._X, self._metric, self._params, self._threads = X, metric, params, threads
+        self._blocked = isinstance(X, np.ndarray) and metric in BLOCKED and not params
+        self._exact: Any = None
+
+    def exact(self) -> BlockedIndex | PairwiseIndex:
+        if self._exact is None:
+            self._exact = Exact().build(
+                self._X, metric=self._metric, metric_params=self._params, threads=self._threads
+            )
+        index: BlockedIndex | PairwiseIndex = self._exact
+        return index
+
+    def answer(self, Q: Any, found: NDArray[Any], k: int, itself: Indices | None = None) -> Answer:
+        """The k nearest of the rows `found` (-1: none) for each query, of shape (q, k)."""
+        keys = np.empty((len(found), k), np.uint64)
+        me = nobody(len(found)) if itself is None else itself
+
+        def measure(a: int, b: int) -> None:
+            measured = self._measure(Q[a:b], found[a:b], me[a:b])
+            measured.sort(axis=1)
+            width = min(k, measured.shape[1])
+            keys[a:b, :width] = measured[:, :width]
+            keys[a:b, width:] = NO_KEY
+
+        run = Threads(1) if callable(self._metric) else self._threads
+        run.map(measure, ranges(len(found), GROUP))
+        short = np.flatnonzero(keys[:, -1] == NO_KEY)
+        indices, distances = unpack(keys)
+        if len(short):
+            mine = None if itself is None else itself[short]
+            indices[short], distances[short] = self.exact().rows_of(Q, short, k, mine)
+        return indices, distances
+
+    def _measure(self, Q: Any, found: NDArray[Any], itself: Indices) -> NDArray[np.uint64]:
+        if self._blocked:
+            from .._kernels import knn
+
+            keys = np.empty(found.shape, np.uint64)
+            cosine = BLOCKED[self._metric] == "cosine"
+            found = np.ascontiguousarray(found, np.int64)
+            knn.rerank(frozen(Q), frozen(self._X), found, frozen(itself), cosine, keys)
+            return keys
+        index = self.exact()
+        assert isinstance(index, PairwiseIndex)
+        keys = np.full(found.shape, NO_KEY)
+        for i, row in enumerate(found):
+            valid = np.flatnonzero((row >= 0) & (row != itself[i]))
+            distances = index.pairwise.block(Q[i : i + 1], self._X[row[valid]])
+            keys[i, valid] = pack(distances, row[valid])[0]
+        return keys

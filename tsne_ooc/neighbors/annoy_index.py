@@ -1,0 +1,103 @@
+"""Random projection trees, by Annoy (an optional dependency)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._options import pick, whole
+from .._parallel import Threads, ranges
+from ._found import Completer
+from .base import Answer, Float32, Index, Metric, Neighbors, check_k, check_width
+
+GROUP = 1024
+METRICS = {
+    "euclidean": "euclidean", "l2": "euclidean", "cosine": "angular",
+    "manhattan": "manhattan", "l1": "manhattan", "cityblock": "manhattan",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Annoy(Neighbors):
+    """Approximate neighbours, euclidean, cosine or manhattan, by a forest of random projection trees.
+
+    Slower than `IVF` in every measurement we made (docs/neighbors.md), and kept for those who compare. Needs
+    ``pip install annoy``.
+
+    Parameters
+    ----------
+    trees : int
+    search_k : int or None
+        Candidates looked at per query; None: ``trees * max(k, 20)``.
+    """
+
+    trees: int = 50
+    search_k: int | None = None
+
+    def __post_init__(self) -> None:
+        whole("trees", self.trees, least=1)
+        if self.search_k is not None:
+            whole("search_k", self.search_k, least=1)
+
+    def build(
+        self,
+        X: Float32,
+        *,
+        metric: Metric = "euclidean",
+        metric_params: Mapping[str, Any] | None = None,
+        rng: np.random.Generator,
+        threads: Threads,
+    ) -> AnnoyIndex:
+        kind = pick("metric of Annoy", metric, METRICS)  # type: ignore[arg-type]
+        if not isinstance(X, np.ndarray) or metric_params:
+            raise ValueError(
+                "Annoy takes dense rows and no metric_params; use neighbors='exact' or 'pynndescent'"
+            )
+        try:
+            from annoy import AnnoyIndex as Forest
+        except ImportError:
+            raise ImportError("neighbors='annoy' needs Annoy: pip install annoy") from None
+        forest = Forest(X.shape[1], kind)  # type: ignore[arg-type]
+        forest.set_seed(int(rng.integers(2**31 - 1)))
+        for number, row in enumerate(X):
+            forest.add_item(number, row)
+        # More threads would share out the seeds differently.
+        forest.build(self.trees, n_jobs=1)
+        return AnnoyIndex(X, forest, self.search_k, metric, threads)
+
+
+class AnnoyIndex(Index):
+    """See `Annoy`."""
+
+    def __init__(
+        self, X: Float32, forest: Any, search_k: int | None, metric: Metric, threads: Threads
+    ) -> None:
+        self.n = len(X)
+        self.metric = metric
+        self._X = X
+        self._forest = forest
+        self._search_k = search_k
+        self._threads = threads
+        self._completer = Completer(X, metric, None, threads)
+
+    def query(self, Q: Float32, k: int) -> Answer:
+        check_width(Q, self._X.shape[1])
+        return self._answer(Q, check_k(k, self.n, itself=False), itself=False)
+
+    def query_self(self, k: int) -> Answer:
+        return self._answer(self._X, check_k(k, self.n, itself=True), itself=True)
+
+    def _answer(self, Q: Float32, k: int, *, itself: bool) -> Answer:
+        looked_at = self._search_k or self._forest.get_n_trees() * max(k, 20)
+        found = np.full((len(Q), k + itself), -1, np.int64)
+
+        def search(a: int, b: int) -> None:
+            for i in range(a, b):
+                near = self._forest.get_nns_by_vector(Q[i], k + itself, looked_at)
+                found[i, : len(near)] = near
+
+        self._threads.map(search, ranges(len(Q), GROUP))
+        return self._completer.answer(Q, found, k, np.arange(len(Q), dtype=np.uint32) if itself else None)

@@ -1,0 +1,135 @@
+"""The contract of neighbour search: a configuration builds an index, an index answers queries."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._options import unknown
+from .._parallel import Threads
+
+Metric: TypeAlias = str | Callable[..., float]
+Indices: TypeAlias = NDArray[np.uint32]
+Distances: TypeAlias = NDArray[np.float32]
+Answer: TypeAlias = tuple[Indices, Distances]
+Float32: TypeAlias = NDArray[np.float32]
+Keys: TypeAlias = NDArray[np.uint64]
+
+# Metrics of the blocked search, under all their names.
+BLOCKED = {"euclidean": "euclidean", "l2": "euclidean", "cosine": "cosine"}
+
+
+class Index(ABC):
+    """Rows made ready for queries. It keeps the reference rows as they were given and never changes them.
+
+    Attributes
+    ----------
+    n : int
+        Number of reference rows.
+    metric : str or callable
+    """
+
+    n: int
+    metric: Metric
+
+    @abstractmethod
+    def query(self, Q: Any, k: int) -> Answer:
+        """The k reference rows nearest to each query.
+
+        Parameters
+        ----------
+        Q : float32 array of shape (q, p), or CSR matrix where the index was built from one
+        k : int, 1 to n
+
+        Returns
+        -------
+        indices : uint32 array of shape (q, k)
+        distances : float32 array of shape (q, k)
+            True distances in the metric, ascending; equal ones stand in the order of their row numbers.
+
+        Raises
+        ------
+        ValueError
+            Where k is less than 1 or more than n.
+        """
+
+    @abstractmethod
+    def query_self(self, k: int) -> Answer:
+        """As `query` for all reference rows, each row itself left out by its number: its duplicates stay.
+
+        Raises
+        ------
+        ValueError
+            Where k is less than 1 or more than n - 1.
+        """
+
+    @property
+    def order(self) -> Indices | None:
+        """Row numbers in an order in which near rows are near each other, of shape (n,), or None."""
+        return None
+
+
+class Neighbors(ABC):
+    """How to search for neighbours; subclasses are frozen dataclasses of options."""
+
+    @abstractmethod
+    def build(
+        self,
+        X: Any,
+        *,
+        metric: Metric = "euclidean",
+        metric_params: Mapping[str, Any] | None = None,
+        rng: np.random.Generator,
+        threads: Threads,
+    ) -> Index:
+        """Make the rows of X ready for queries.
+
+        Parameters
+        ----------
+        X : float32 array of shape (n, p), C-contiguous, or CSR matrix
+            Kept by reference and never changed; it must not be changed while the index is in use.
+        metric : str or callable
+        metric_params : mapping or None
+            Passed on to the metric.
+        rng : numpy.random.Generator
+            The only source of randomness: the same state gives the same index.
+        threads : Threads
+            Shared pool; the number of threads changes no result.
+        """
+
+
+def check_k(k: int, n: int, *, itself: bool) -> int:
+    """`k` as an int, or the error that says how many neighbours there are."""
+    most = n - 1 if itself else n
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+        raise TypeError(f"k={k!r} is not a whole number")
+    if k < 1 or k > most:
+        others = "other rows" if itself else "rows"
+        raise ValueError(f"k={k} neighbours cannot be found among {most} {others}; use k from 1 to {most}")
+    return int(k)
+
+
+def check_width(Q: Any, p: int) -> None:
+    """An error where the queries have another number of columns than the reference."""
+    if Q.ndim != 2 or Q.shape[1] != p:
+        raise ValueError(f"queries of shape {Q.shape} do not fit a reference of {p} columns")
+
+
+def no_params(who: str, X: Any, metric: Metric, params: Mapping[str, Any] | None) -> str:
+    """The metric of a search that knows euclidean and cosine on dense rows only, or the error that says
+    so."""
+    if not isinstance(metric, str) or metric not in BLOCKED:
+        if callable(metric):
+            raise ValueError(f"{who} cannot use a callable metric; use neighbors='exact' or 'pynndescent'")
+        raise unknown(f"metric of {who}", metric, BLOCKED)
+    if params:
+        raise ValueError(f"metric {metric!r} takes no metric_params, got {sorted(params)}")
+    if not isinstance(X, np.ndarray):
+        raise ValueError(
+            f"{who} takes no sparse rows; use neighbors='exact' or 'pynndescent', or a dense array"
+        )
+    return BLOCKED[metric]

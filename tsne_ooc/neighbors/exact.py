@@ -1,0 +1,129 @@
+"""Exact neighbours: every query meets every row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._parallel import Threads, ranges
+from ._blocks import NOBODY, Blocks, Frame, pack, unpack
+from .base import BLOCKED, Answer, Float32, Index, Indices, Metric, Neighbors, check_k, check_width
+from .pairwise import Pairwise, canonical
+
+GROUP = 512
+# Distances held at once by one thread in the other metrics: 64 MB.
+ENTRIES = 1 << 23
+
+
+@dataclass(frozen=True)
+class Exact(Neighbors):
+    """Exact neighbours in any metric; the reference of all the other searches.
+
+    Euclidean and cosine searches of dense rows score blocks by matrix products, keep what the products'
+    rounding errors leave possible, and decide by distances in double precision: the answer is that of the
+    plain loop over pairs. Rows of zeros are at cosine distance 1 from every row, as in scikit-learn. The
+    other metrics are SciPy's (`cdist`), in double precision; a callable takes two rows and returns a number.
+    Sparse rows: euclidean, cosine, manhattan.
+
+    `metric_params` go to SciPy, such as ``{"p": 3}`` for minkowski. seuclidean and mahalanobis take variances
+    from the reference rows where none are given.
+    """
+
+    def build(
+        self,
+        X: Any,
+        *,
+        metric: Metric = "euclidean",
+        metric_params: Mapping[str, Any] | None = None,
+        rng: np.random.Generator | None = None,
+        threads: Threads,
+    ) -> Index:
+        if isinstance(X, np.ndarray) and isinstance(metric, str) and metric in BLOCKED and not metric_params:
+            return BlockedIndex(X, BLOCKED[metric], threads)
+        return PairwiseIndex(canonical(X), metric, metric_params, threads)
+
+
+class BlockedIndex(Index):
+    """Euclidean and cosine neighbours of dense rows."""
+
+    def __init__(self, X: Float32, metric: str, threads: Threads) -> None:
+        self.n = len(X)
+        self.metric = metric
+        self._threads = threads
+        self._blocks = Blocks.of(X, Frame.of(X, cosine=metric == "cosine", threads=threads), threads)
+
+    def query(self, Q: Float32, k: int) -> Answer:
+        check_width(Q, self._blocks.rows.shape[1])
+        return self.rows_of(Q, np.arange(len(Q)), check_k(k, self.n, itself=False), None)
+
+    def query_self(self, k: int) -> Answer:
+        numbers = np.arange(self.n, dtype=np.uint32)
+        return self.rows_of(self._blocks.rows, numbers, check_k(k, self.n, itself=True), numbers)
+
+    def rows_of(self, Q: Float32, numbers: Any, k: int, itself: Indices | None) -> Answer:
+        """Answers for ``Q[numbers]`` only, each without the row `itself` names."""
+        indices = np.empty((len(numbers), k), np.uint32)
+        distances = np.empty((len(numbers), k), np.float32)
+
+        def search(a: int, b: int) -> None:
+            me = None if itself is None else itself[a:b]
+            indices[a:b], distances[a:b] = self._blocks.search(Q, numbers[a:b], k, None, me)
+
+        with self._threads.one_blas_thread():
+            self._threads.map(search, ranges(len(numbers), GROUP))
+        return indices, distances
+
+
+class PairwiseIndex(Index):
+    """Neighbours in any metric, from all distances."""
+
+    def __init__(self, X: Any, metric: Metric, params: Mapping[str, Any] | None, threads: Threads) -> None:
+        self.n = X.shape[0]
+        self.metric = metric
+        self.pairwise = Pairwise(metric, params, X)
+        self._X = X
+        self._threads = threads
+
+    def query(self, Q: Any, k: int) -> Answer:
+        check_width(Q, self._X.shape[1])
+        return self.rows_of(canonical(Q), np.arange(Q.shape[0]), check_k(k, self.n, itself=False), None)
+
+    def query_self(self, k: int) -> Answer:
+        numbers = np.arange(self.n, dtype=np.uint32)
+        return self.rows_of(self._X, numbers, check_k(k, self.n, itself=True), numbers)
+
+    def rows_of(self, Q: Any, numbers: Any, k: int, itself: Indices | None) -> Answer:
+        """Answers for ``Q[numbers]`` only, each without the row `itself` names."""
+
+        def search(a: int, b: int) -> Answer:
+            distances = self.pairwise.block(Q[numbers[a:b]], self._X)
+            return nearest(distances, k, None if itself is None else itself[a:b])
+
+        # A callable holds the interpreter's lock, so threads would only take turns.
+        run = Threads(1) if callable(self.metric) else self._threads
+        return stack(run.map(search, ranges(len(numbers), max(1, ENTRIES // self.n))), k)
+
+
+def nearest(distances: Any, k: int, itself: Indices | None = None) -> Answer:
+    """The k smallest of each row of a block of distances, without the column `itself` names."""
+    keys = pack(distances, np.arange(distances.shape[1]))
+    if itself is not None:
+        keys[np.arange(len(keys)), itself] = np.iinfo(np.uint64).max
+    if k < keys.shape[1]:
+        keys = np.partition(keys, k - 1, axis=1)[:, :k]
+    return unpack(np.sort(keys, axis=1))
+
+
+def stack(answers: list[Answer], k: int) -> Answer:
+    """Answers of consecutive groups of queries as one."""
+    if not answers:
+        return np.empty((0, k), np.uint32), np.empty((0, k), np.float32)
+    return np.concatenate([a[0] for a in answers]), np.concatenate([a[1] for a in answers])
+
+
+def nobody(q: int) -> Indices:
+    """No row to leave out, for q queries."""
+    return np.full(q, NOBODY, np.uint32)

@@ -1,0 +1,62 @@
+"""Centres for the lists of an inverted file: k-means on a sample, the same for any number of threads."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._parallel import Threads, ranges
+from ._blocks import Blocks, Frame
+from .base import Float32, Indices
+
+GROUP = 1024
+
+
+def centre_blocks(centres: Float32, threads: Threads) -> Blocks:
+    """Centres ready to be searched."""
+    return Blocks.of(centres, Frame.of(centres, cosine=False, threads=threads), threads)
+
+
+def train(sample: Float32, lists: int, rounds: int, *, rng: np.random.Generator, threads: Threads) -> Float32:
+    """Centres of shape (lists, p) after some rounds of Lloyd's k-means, started from rows drawn from the
+    sample.
+
+    A centre without rows is moved to a row of a well-filled list.
+
+    References
+    ----------
+    Lloyd, Least squares quantization in PCM, IEEE Transactions on Information Theory 28, 1982.
+    """
+    centres = sample[rng.choice(len(sample), lists, replace=False)]
+    for _ in range(rounds):
+        blocks = centre_blocks(centres, threads)
+
+        def assign(a: int, b: int, blocks: Blocks = blocks) -> Indices:
+            return blocks.search(sample, np.arange(a, b), 1)[0][:, 0]
+
+        with threads.one_blas_thread():
+            label = np.concatenate(threads.map(assign, ranges(len(sample), GROUP)))
+        size = np.bincount(label, minlength=lists)
+        filled, empty = np.flatnonzero(size), np.flatnonzero(size == 0)
+        first = (np.cumsum(size) - size)[filled]
+        sums = np.add.reduceat(sample[np.argsort(label, kind="stable")], first, axis=0, dtype=np.float64)
+        centres[filled] = sums / size[filled, None]
+        weight = size[label] / np.sum(size[label])
+        centres[empty] = sample[rng.choice(len(sample), len(empty), p=weight)]
+    return centres
+
+
+def seriate(centres: Float32) -> NDArray[np.intp]:
+    """An order in which near centres are near: cut in half across the longest direction, and each half
+    again."""
+    if len(centres) <= 2:
+        return np.arange(len(centres))
+    centred = centres - centres.mean(axis=0, dtype=np.float64)
+    # Three steps of the power method from the farthest row suffice to find a long direction.
+    direction = centred[np.argmax(np.einsum("ij,ij->i", centred, centred))]
+    for _ in range(3):
+        direction = (centred @ direction) @ centred
+        direction = direction / max(float(np.linalg.norm(direction)), 1e-300)
+    along = np.argsort(centred @ direction, kind="stable")
+    left, right = along[: len(along) // 2], along[len(along) // 2 :]
+    return np.concatenate([left[seriate(centres[left])], right[seriate(centres[right])]])

@@ -1,0 +1,139 @@
+"""Distances in every metric, in arithmetic that treats each pair by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._options import unknown
+from .base import Metric
+
+# Reference rows converted to double precision at a time.
+STRIP = 4096
+# SciPy's names, by every name in use.
+DENSE = {
+    **{name: name for name in (
+        "euclidean", "cosine", "chebyshev", "minkowski", "braycurtis", "canberra",
+        "correlation",
+        "hamming", "jaccard", "sqeuclidean", "seuclidean", "mahalanobis", "dice", "rogerstanimoto", "russellrao",
+        "sokalsneath", "yule", "jensenshannon",
+    )},
+    "l2": "euclidean", "manhattan": "cityblock", "l1": "cityblock", "cityblock": "cityblock",
+    "linf": "chebyshev",
+}  # fmt: skip
+BOOLEAN = {"dice", "rogerstanimoto", "russellrao", "sokalsneath", "yule", "jaccard"}
+SPARSE = {"euclidean", "l2", "cosine", "manhattan", "l1", "cityblock"}
+
+
+class Pairwise:
+    """One metric with its parameters.
+
+    Parameters
+    ----------
+    metric : str or callable
+        A callable takes two float64 rows and returns a number.
+    params : mapping or None
+    X : array of shape (n, p) or CSR matrix
+        The rows that set what a metric takes from the data: variances for seuclidean, their inverse
+        covariance for mahalanobis.
+    """
+
+    def __init__(self, metric: Metric, params: Mapping[str, Any] | None, X: Any) -> None:
+        self.sparse = not isinstance(X, np.ndarray)
+        self.params = dict(params or {})
+        self.metric = metric
+        if callable(metric):
+            if self.sparse:
+                raise ValueError(
+                    "a callable metric takes no sparse rows; use a named metric or a dense array"
+                )
+            self.name: Metric = metric
+            return
+        if metric not in (SPARSE if self.sparse else DENSE):
+            raise unknown("metric", metric, SPARSE if self.sparse else DENSE)
+        self.name = DENSE[metric]
+        # SciPy would take these from each block of queries, and answers would depend on the batch.
+        if self.name == "seuclidean" and "V" not in self.params:
+            self.params["V"] = np.var(X, axis=0, ddof=1, dtype=np.float64)
+        if self.name == "mahalanobis" and "VI" not in self.params:
+            self.params["VI"] = np.linalg.pinv(np.atleast_2d(np.cov(X, rowvar=False, dtype=np.float64)))
+
+    def block(self, Q: Any, X: Any) -> NDArray[np.float64]:
+        """Distances of shape (q, n), finite and at least 0.
+
+        Raises
+        ------
+        ValueError
+            Where the metric gives a negative number, NaN or infinity.
+        """
+        result = self._sparse(Q, X) if self.sparse else self._dense(Q, X)
+        # Rounding leaves some -1e-16.
+        np.copyto(result, 0.0, where=(result < 0) & (result > -1e-6))
+        if not np.isfinite(result).all() or (result < 0).any():
+            i, j = np.argwhere(~(np.isfinite(result) & (result >= 0)))[0]
+            raise ValueError(
+                f"metric {self.metric!r} gives {result[i, j]} for a pair of rows; "
+                "it must be finite and at least 0"
+            )
+        return result
+
+    def _dense(self, Q: NDArray[Any], X: NDArray[Any]) -> NDArray[np.float64]:
+        from scipy.spatial.distance import cdist
+
+        kind = bool if self.name in BOOLEAN else np.float64
+        left = Q.astype(kind)
+        result = np.empty((len(Q), len(X)))
+        for start in range(0, len(X), STRIP):
+            strip = X[start : start + STRIP].astype(kind)
+            if self.name == "cosine" and not self.params:
+                result[:, start : start + STRIP] = _cosine(left, strip, cdist)
+            else:
+                result[:, start : start + STRIP] = cdist(left, strip, self.name, **self.params)
+        return result
+
+    def _sparse(self, Q: Any, X: Any) -> NDArray[np.float64]:
+        from .._kernels.knn_sparse import sparse_distances
+
+        cosine = self.name == "cosine"
+        left, right = (_inverse_lengths(rows) if cosine else np.ones(rows.shape[0]) for rows in (Q, X))
+        result = np.empty((Q.shape[0], X.shape[0]))
+        sparse_distances(
+            Q.data, Q.indices, Q.indptr, left, X.data, X.indices, X.indptr, right, X.shape[1],
+            self.name == "cityblock", result,
+        )  # fmt: skip
+        if cosine:
+            result *= 0.5
+            result[(left == 0)[:, None] | (right == 0)] = 1.0
+        elif self.name == "euclidean":
+            np.sqrt(result, out=result)
+        return result
+
+
+def canonical(X: Any) -> Any:
+    """X itself where it is dense or CSR without repeated entries, else such a copy."""
+    if isinstance(X, np.ndarray) or (X.format == "csr" and X.has_canonical_format):
+        return X
+    copy = X.tocsr(copy=True)
+    copy.sum_duplicates()
+    return copy
+
+
+def _inverse_lengths(rows: Any) -> NDArray[np.float64]:
+    """One over the length of each sparse row, 0 for rows of zeros."""
+    squares = rows.astype(np.float64).power(2)
+    lengths = np.sqrt(np.asarray(squares.sum(axis=1), np.float64).ravel())
+    return np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+
+
+def _cosine(left: NDArray[np.float64], right: NDArray[np.float64], cdist: Any) -> NDArray[np.float64]:
+    """Half the squared distance of unit rows, which loses no digits where angles are small; 1 for rows of
+    zeros."""
+    a, b = (np.sqrt(np.square(rows).sum(axis=1, keepdims=True)) for rows in (left, right))
+    result: NDArray[np.float64] = 0.5 * cdist(
+        left / np.where(a > 0, a, 1), right / np.where(b > 0, b, 1), "sqeuclidean"
+    )
+    result[(a == 0) | (b == 0).T] = 1.0
+    return result
