@@ -1,0 +1,190 @@
+"""Placement: each row at the minimum that a general optimiser finds, alone or among others, to the bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from tsne_ooc import affinity
+from tsne_ooc._parallel import Threads
+from tsne_ooc.affinity import Perplexity, Uniform
+from tsne_ooc.model import Model
+from tsne_ooc.placement import Placement, place_beside
+
+ONE = Threads(1)
+
+
+def a_map(n=1500, d=2, seed=0, width=40.0):
+    rng = np.random.default_rng(seed)
+    centres = rng.uniform(-width / 2, width / 2, (12, d))
+    Y = (centres[rng.integers(12, size=n)] + rng.normal(0, width / 25, (n, d))).astype(np.float32)
+    return Model(Y, None, 1.0, 1.0)
+
+
+def some_rows(model, m=60, k=15, seed=1):
+    """Rows whose neighbours are near each other on the map, as neighbours are."""
+    rng = np.random.default_rng(seed)
+    near = rng.integers(model.n, size=m)
+    gaps = np.linalg.norm(model.embedding[near][:, None] - model.embedding[None], axis=2)
+    indices = np.argsort(gaps, axis=1)[:, :k].astype(np.uint32)
+    distances = np.sort(rng.gamma(6, 1, (m, k)).astype(np.float32), axis=1)
+    return indices, distances
+
+
+@pytest.mark.parametrize("exaggeration", [1.0, 4.0])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_each_row_reaches_its_minimum(d, exaggeration):
+    model = a_map(d=d)
+    indices, distances = some_rows(model)
+    placement = Placement(exaggeration=exaggeration, tolerance=1e-5)
+    found = place_beside(model, indices, distances, placement, ONE).embedding
+    p = Perplexity(5).conditional(distances, ONE).astype(float)
+    for row in range(len(indices)):
+        energy = lambda y, row=row: reference.placement_energy(y, model.embedding, indices[row], p[row], exaggeration)  # noqa: E731
+        wanted = minimize(energy, found[row].astype(float), method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-10})
+        # The field's own error is what is left between the two.
+        assert energy(found[row]) - wanted.fun < 2e-4
+        assert np.linalg.norm(found[row] - wanted.x) < 0.1
+
+
+def test_from_where_it_starts_a_row_finds_the_minimum_of_descent():
+    """Newton's steps do not leap into another valley than slow descent would reach."""
+    model = a_map()
+    indices, distances = some_rows(model)
+    found = place_beside(model, indices, distances, Placement(tolerance=1e-5), ONE).embedding
+    p = Perplexity(5).conditional(distances, ONE).astype(float)
+    same = 0
+    for row in range(len(indices)):
+        start = np.median(model.embedding[indices[row]], axis=0).astype(float)
+        energy = lambda y, row=row: reference.placement_energy(y, model.embedding, indices[row], p[row])  # noqa: E731
+        end = minimize(energy, start, method="BFGS").x
+        same += np.linalg.norm(end - found[row]) < 0.1
+    assert same >= 0.9 * len(indices)
+
+
+def test_the_gradient_is_gone_where_rows_end():
+    model = a_map()
+    indices, distances = some_rows(model, m=300)
+    placement = Placement(tolerance=1e-4)
+    found = place_beside(model, indices, distances, placement, ONE).embedding
+    p = Perplexity(5).conditional(distances, ONE).astype(float)
+    delta = found[:, None].astype(float) - model.embedding[indices]
+    pull = 2 * (p / (1 + (delta**2).sum(-1)))[..., None] * delta
+    value, slope = model.field.at(found, ONE)
+    gradient = pull.sum(1) + slope / value[:, None]
+    # float32 coordinates on a map of 40 leave 4e-6 of place.
+    assert np.linalg.norm(gradient, axis=1).max() < 1e-3
+    assert np.linalg.norm(pull.sum(1), axis=1).max() > 0.05
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 500), max_size=6), st.integers(1, 3))
+def test_any_chunks_and_threads_give_the_same_bits(cuts, n_jobs):
+    model, indices, distances = CHUNKED
+    whole = place_beside(model, indices, distances, Placement(), ONE).embedding
+    edges = [0, *sorted({c for c in cuts if c < len(indices)}), len(indices)]
+    parts = [
+        place_beside(model, indices[a:b], distances[a:b], Placement(), Threads(n_jobs)).embedding
+        for a, b in zip(edges[:-1], edges[1:], strict=True)
+    ]
+    assert np.concatenate(parts).tobytes() == whole.tobytes()
+
+
+CHUNKED = (_model := a_map(), *some_rows(_model, m=500))
+
+
+def test_a_row_that_is_there_takes_its_seat():
+    model = a_map()
+    indices, distances = some_rows(model)
+    distances[::3, 0] = 0
+    placed = place_beside(model, indices, distances, Placement(), Threads(2))
+    np.testing.assert_array_equal(placed.embedding[::3], model.embedding[indices[::3, 0]])
+    assert (placed.iterations[::3] == 0).all()
+    assert (placed.iterations[1::3] > 0).any()
+
+
+def test_exaggerations_one_after_the_other():
+    model = a_map()
+    indices, distances = some_rows(model)
+    last = place_beside(model, indices, distances, Placement(exaggeration=(8.0, 1.0), tolerance=1e-5), ONE).embedding
+    p = Perplexity(5).conditional(distances, ONE).astype(float)
+    for row in range(0, len(indices), 7):
+        energy = lambda y, row=row: reference.placement_energy(y, model.embedding, indices[row], p[row])  # noqa: E731
+        wanted = minimize(energy, last[row].astype(float), method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-10})
+        assert energy(last[row]) - wanted.fun < 2e-4
+
+
+def test_exaggeration_draws_rows_to_their_neighbours():
+    model = a_map()
+    indices, distances = some_rows(model)
+    centre = model.embedding[indices].mean(1)
+    gaps = [
+        np.linalg.norm(place_beside(model, indices, distances, Placement(exaggeration=e), ONE).embedding - centre, axis=1)
+        for e in (1.0, 20.0)
+    ]
+    assert gaps[1].mean() < gaps[0].mean()
+
+
+@pytest.mark.parametrize("initialization", ["median", "mean"])
+def test_starts(initialization):
+    model = a_map()
+    indices, distances = some_rows(model)
+    placed = place_beside(
+        model, indices, distances, Placement(initialization=initialization, max_iter=0, affinity=Uniform(15)), ONE
+    ).embedding
+    wanted = getattr(np, initialization)(model.embedding[indices], axis=1)
+    np.testing.assert_allclose(placed, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_without_company_stay_on_the_map():
+    """Neighbours at the map's very edge: the field pushes outwards, the rows stay within its reach."""
+    model = a_map(width=200.0)
+    edge = np.argsort(model.embedding[:, 0])[-15:].astype(np.uint32)
+    distances = np.linspace(1, 2, 15, dtype=np.float32)[None]
+    placed = place_beside(model, edge[None], distances, Placement(exaggeration=0.01), ONE).embedding
+    assert np.isfinite(placed).all()
+    assert (placed >= model.field.low).all()
+    assert (placed <= model.field.high).all()
+
+
+def test_model_stays_as_it_is():
+    model = a_map()
+    before = model.embedding.copy()
+    place_beside(model, *some_rows(model), Placement(), ONE)
+    np.testing.assert_array_equal(model.embedding, before)
+    with pytest.raises(ValueError, match="read-only"):
+        model.embedding[0] = 0
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_map_of_few_rows(n):
+    Y = np.linspace(0, 1, 2 * n, dtype=np.float32).reshape(n, 2)
+    indices = np.tile(np.arange(n, dtype=np.uint32), (4, 1))
+    distances = np.tile(np.arange(1, n + 1, dtype=np.float32), (4, 1))
+    placed = place_beside(Model(Y, None, 1.0, 1.0), indices, distances, Placement(), ONE).embedding
+    assert np.isfinite(placed).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"perplexity": 0}, "perplexity=0"),
+        ({"k": 0}, "k=0"),
+        ({"exaggeration": (1, -1)}, "exaggeration=-1"),
+        ({"initialization": "medain"}, "did you mean 'median'"),
+        ({"tolerance": np.nan}, "tolerance=nan"),
+        ({"max_iter": -1}, "max_iter=-1"),
+    ],
+)
+def test_options_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Placement(**options)
+
+
+def test_affinity_of_its_own():
+    assert Placement(affinity=affinity.FixedSigma(1.0, neighbors=7)).neighbors(100) == 7
+    assert Placement(k=3).neighbors(2) == 2
