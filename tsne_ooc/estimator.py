@@ -52,7 +52,7 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
     early_exaggeration : float or "auto", default "auto"
         The same for the early phase; "auto" is 12, or `exaggeration` if that is more.
     early_exaggeration_iter, n_iter : int or "auto", default "auto"
-        Iterations of the early and the late phase, at least 0.
+        Iterations at the early exaggeration, and after it, at least 0; "auto" is 75 and 165.
     learning_rate : float or "auto", default "auto"
         > 0; "auto" is the number of rows divided by the exaggeration, at least 50.
     dof : float, default 1

@@ -104,18 +104,35 @@ class Schedule:
 
 @dataclass(frozen=True)
 class _Plan:
+    """Iterations and momentum of each phase; `release` and `settle` are the most they take of the late iterations."""
+
     early: int
-    early_exaggeration: float
-    early_momentum: float
     late: int
     late_momentum: float
+    release: int = 0
+    settle: int = 0
 
 
+EARLY_EXAGGERATION = 12.0
+# Exaggeration falls from this many times the late one: at once from 12 to 1, islands that had formed burst.
+RELEASE_FROM = 4.0
 # How "auto" was found: docs/decisions.md, "The default schedule".
 PLANS = {
-    "auto": _Plan(early=100, early_exaggeration=12.0, early_momentum=0.8, late=200, late_momentum=0.9),
-    "classic": _Plan(early=250, early_exaggeration=12.0, early_momentum=0.8, late=500, late_momentum=0.8),
+    "auto": _Plan(early=75, late=165, late_momentum=0.93, release=30, settle=25),
+    "classic": _Plan(early=250, late=500, late_momentum=0.8),
 }
+
+
+def _late_phases(plan: _Plan, iterations: int, early: float, late: float, rate: float | Auto) -> list[Phase]:
+    # Where few iterations are asked for, each part keeps about its share.
+    release = min(plan.release, iterations // 5)
+    settle = min(plan.settle, iterations // 6)
+    start = max(late, min(early, RELEASE_FROM * late))
+    return [
+        Phase(release, (start, late), 0.9, rate, "release"),
+        Phase(iterations - release - settle, late, plan.late_momentum, rate, "late"),
+        Phase(settle, late, 0.5, rate, "settle"),
+    ]
 
 
 def resolve(
@@ -138,7 +155,7 @@ def resolve(
     early_exaggeration : float or "auto"
         "auto" is that of the plan, or `exaggeration` where this is larger.
     early_exaggeration_iter, n_iter : int or "auto"
-        Iterations of the early and of the late phase; "auto" is the plan's.
+        Iterations at the early exaggeration, and after it; "auto" is the plan's.
     learning_rate : float or "auto"
         See `Phase`.
     """
@@ -147,15 +164,14 @@ def resolve(
     plan = pick("schedule", "auto" if schedule is None else schedule, PLANS)
     late = 1.0 if exaggeration is None else number("exaggeration", exaggeration, above=0)
     if early_exaggeration == "auto":
-        early = max(plan.early_exaggeration, late)
+        early = max(EARLY_EXAGGERATION, late)
     else:
         early = number("early_exaggeration", early_exaggeration, above=0)
-    early_iter = plan.early if early_exaggeration_iter == "auto" else early_exaggeration_iter
-    late_iter = plan.late if n_iter == "auto" else n_iter
     check_rate(learning_rate)
-    return Schedule(
-        (
-            Phase(whole("early_exaggeration_iter", early_iter, least=0), early, plan.early_momentum, learning_rate, "early"),
-            Phase(whole("n_iter", late_iter, least=0), late, plan.late_momentum, learning_rate, "late"),
-        )
-    )
+    first = plan.early if early_exaggeration_iter == "auto" else early_exaggeration_iter
+    rest = whole("n_iter", plan.late if n_iter == "auto" else n_iter, least=0)
+    phases = [
+        Phase(whole("early_exaggeration_iter", first, least=0), early, 0.8, learning_rate, "early"),
+        *_late_phases(plan, rest, early, late, learning_rate),
+    ]
+    return Schedule(phase for phase in phases if phase.iterations)

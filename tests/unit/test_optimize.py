@@ -1,0 +1,210 @@
+"""The loop: the divergence falls, phases and callbacks do what they say, the same bits on any number of threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference
+
+from tsne_ooc import schedule
+from tsne_ooc._parallel import Threads
+from tsne_ooc.affinity import Perplexity, symmetrize
+from tsne_ooc.initialization import start
+from tsne_ooc.optimize import Watch, callbacks_of, minimise
+from tsne_ooc.schedule import Phase, Schedule
+
+ONE = Threads(1)
+
+
+@pytest.fixture(scope="module")
+def problem(digits):
+    """P and a start of all digits."""
+    from sklearn.neighbors import NearestNeighbors
+
+    X, _ = digits
+    distances, indices = NearestNeighbors(n_neighbors=91).fit(X).kneighbors()
+    p = Perplexity(30).conditional(distances[:, :90].astype(np.float32), ONE)
+    P = symmetrize(indices[:, :90].astype(np.uint32), p, ONE)
+    return P, start("pca", X, P, 2, np.random.default_rng(0), ONE)
+
+
+def run(problem, *phases, threads=ONE, **kwargs):
+    return minimise(*problem, Schedule(phases), threads=threads, **kwargs)
+
+
+def test_divergence_falls(problem):
+    errors = []
+    watch = Watch([lambda iteration, error, embedding: errors.append(error)], every=10)
+    result = run(problem, Phase(60, 12.0), Phase(100, 1.0), watch=watch)
+    assert len(errors) == 16
+    late = errors[8:]
+    assert all(b < a for a, b in zip(late[:-1], late[1:], strict=True))
+    assert result.kl_divergence < late[0] < errors[0]
+
+
+def test_divergence_is_that_of_the_formula(problem):
+    P, _ = problem
+    result = run(problem, Phase(40, 12.0), Phase(40, 1.0))
+    wanted = reference.kl(P.tocsr().toarray(), result.embedding)
+    assert result.kl_divergence == pytest.approx(wanted, rel=1e-4)
+
+
+def test_the_default_is_no_worse_than_the_classic(problem):
+    P, Y = problem
+    classic = minimise(P, Y, schedule.resolve("classic"), threads=ONE)
+    default = minimise(P, Y, schedule.resolve(), threads=ONE)
+    assert default.iterations < classic.iterations
+    assert default.kl_divergence < 1.02 * classic.kl_divergence
+
+
+def test_a_plain_descent_is_that_of_numpy(problem):
+    """Ten iterations without gains' luck: the loop against the update rule written out over dense matrices."""
+    P, Y = problem
+    P = P.tocsr().toarray()
+    wanted, velocity, gains = Y.astype(float) * 1e4, np.zeros(Y.shape), np.ones(Y.shape)
+    for _ in range(10):
+        delta = reference.differences(wanted)
+        w = reference.kernel((delta**2).sum(-1))
+        np.fill_diagonal(w, 0)
+        gradient = 4 * (((2.0 * P - w / w.sum()) * w)[..., None] * delta).sum(1)
+        gains = np.where((velocity > 0) != (gradient > 0), gains + 0.2, np.maximum(gains * 0.8, 0.01))
+        velocity = 0.5 * velocity - 20.0 * gains * gradient
+        wanted = wanted + velocity
+    found = minimise(
+        problem[0], (Y * 1e4).astype(np.float32), Schedule([Phase(10, 2.0, 0.5, 20.0)]), threads=ONE
+    ).embedding
+    assert reference.relative(found, wanted - wanted.mean(0)) < 1e-3
+
+
+def test_threads_change_nothing(problem):
+    results = [run(problem, Phase(30, 12.0), Phase(30), threads=Threads(n)) for n in (1, 2, 3)]
+    assert len({(r.embedding.tobytes(), r.kl_divergence) for r in results}) == 1
+
+
+def test_the_map_is_centred(problem):
+    embedding = run(problem, Phase(50, 12.0)).embedding
+    np.testing.assert_allclose(embedding.mean(0, dtype=np.float64), 0, atol=1e-4)
+
+
+def test_a_true_callback_stops(problem):
+    seen = []
+
+    def callback(iteration, error, embedding):
+        seen.append((iteration, error, embedding.shape, embedding.dtype))
+        return iteration >= 20
+
+    result = run(problem, Phase(100, 12.0), watch=Watch([callback], every=10))
+    assert [iteration for iteration, *_ in seen] == [10, 20]
+    assert seen[0][2:] == (problem[1].shape, np.float32)
+    assert (result.iterations, result.stopped) == (20, "callback")
+
+
+def test_callbacks_cannot_move_the_map(problem):
+    def callback(iteration, error, embedding):
+        embedding[:] = 0
+
+    plain = run(problem, Phase(20, 12.0))
+    watched = run(problem, Phase(20, 12.0), watch=Watch([callback], every=5))
+    np.testing.assert_array_equal(watched.embedding, plain.embedding)
+
+
+def test_an_interrupt_returns_the_map_so_far(problem):
+    def callback(iteration, error, embedding):
+        if iteration == 20:
+            raise KeyboardInterrupt
+
+    result = run(problem, Phase(100, 12.0), watch=Watch([callback], every=10))
+    assert (result.iterations, result.stopped) == (20, "interrupted")
+    np.testing.assert_array_equal(result.embedding, run(problem, Phase(20, 12.0)).embedding)
+
+
+def test_stops_when_the_divergence_no_longer_falls(problem):
+    result = run(problem, Phase(50, 12.0), Phase(5000), watch=Watch(every=10, patience=3))
+    assert result.stopped == "converged"
+    assert result.iterations < 4000
+
+
+def test_a_map_that_is_lost_is_named(problem):
+    calls = []
+
+    def repulsion(Y, slope):
+        calls.append(0)
+        slope[:] = np.nan if len(calls) == 8 else 0
+        return 1.0
+
+    with pytest.raises(FloatingPointError, match=r"iteration 8 of 50: .*use a smaller learning_rate"):
+        run(problem, Phase(50, 12.0), repulsion=repulsion)
+
+
+def test_no_iterations_leave_the_start(problem):
+    result = run(problem, Phase(0))
+    wanted = problem[1] - problem[1].mean(0)
+    np.testing.assert_allclose(result.embedding, wanted, atol=1e-10)
+
+
+def test_bar_shows_phase_divergence_and_rate(problem, capfd):
+    run(problem, Phase(20, 12.0, name="early"), watch=Watch(every=10, verbose=True))
+    shown = capfd.readouterr().err
+    assert "early" in shown
+    assert "KL " in shown
+    assert "it/s" in shown
+
+
+def test_start_is_not_changed(problem):
+    before = problem[1].copy()
+    run(problem, Phase(10))
+    np.testing.assert_array_equal(problem[1], before)
+
+
+def test_exaggeration_courses():
+    phase = Phase(11, (12.0, 2.0))
+    assert [phase.exaggeration_at(i) for i in (0, 5, 10)] == [12.0, 7.0, 2.0]
+    assert Phase(5, 3.0).exaggeration_at(4) == 3.0
+    assert phase.rate_at(10, 10_000) == 5000
+    assert phase.rate_at(0, 100) == schedule.LEAST_RATE
+    assert Phase(5, 3.0, learning_rate=7.0).rate_at(0, 10_000) == 7.0
+
+
+def test_classic_is_the_classic():
+    early, late = schedule.resolve("classic")
+    assert (early.iterations, early.exaggeration, early.momentum) == (250, 12.0, 0.8)
+    assert (late.iterations, late.exaggeration, late.momentum) == (500, 1.0, 0.8)
+
+
+def test_options_shape_the_schedule():
+    plan = schedule.resolve(exaggeration=4, early_exaggeration=20, early_exaggeration_iter=7, n_iter=9, learning_rate=3.0)
+    assert plan.phases[0].exaggeration_at(0) == 20
+    assert plan.phases[0].iterations == 7
+    assert plan.iterations == 16
+    last = plan.phases[-1]
+    assert last.exaggeration_at(last.iterations - 1) == 4
+    assert {phase.learning_rate for phase in plan} == {3.0}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Phase(-1), "iterations=-1 must be at least 0"),
+        (lambda: Phase(5, exaggeration=0), "exaggeration=0"),
+        (lambda: Phase(5, exaggeration=(1, 2, 3)), "one number or two"),
+        (lambda: Phase(5, momentum=1.0), "must be less than 1"),
+        (lambda: Phase(5, learning_rate=np.inf), "learning_rate=inf"),
+        (lambda: Phase(5, learning_rate=np.nan), "learning_rate=nan"),
+        (lambda: Phase(5, learning_rate="fast"), "neither 'auto' nor a number"),
+        (lambda: schedule.resolve("clasic"), "did you mean 'classic'"),
+        (lambda: schedule.resolve(n_iter=-5), "n_iter=-5"),
+        (lambda: schedule.resolve(early_exaggeration_iter=-5), "early_exaggeration_iter=-5"),
+    ],
+)
+def test_schedules_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_types_refused():
+    with pytest.raises(TypeError, match="made of Phase objects"):
+        Schedule([3])
+    with pytest.raises(TypeError, match="not a whole number"):
+        Phase(2.5)
+    with pytest.raises(TypeError, match="cannot be called"):
+        callbacks_of([print, 3])
