@@ -17,9 +17,8 @@ STRIP = 4096
 DENSE = {
     **{name: name for name in (
         "euclidean", "cosine", "chebyshev", "minkowski", "braycurtis", "canberra",
-        "correlation",
-        "hamming", "jaccard", "sqeuclidean", "seuclidean", "mahalanobis", "dice", "rogerstanimoto", "russellrao",
-        "sokalsneath", "yule", "jensenshannon",
+        "correlation", "hamming", "jaccard", "sqeuclidean", "seuclidean", "mahalanobis",
+        "dice", "rogerstanimoto", "russellrao", "sokalsneath", "yule", "jensenshannon",
     )},
     "l2": "euclidean", "manhattan": "cityblock", "l1": "cityblock", "cityblock": "cityblock",
     "linf": "chebyshev",

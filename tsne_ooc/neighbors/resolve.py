@@ -16,8 +16,8 @@ from .precomputed import Precomputed
 from .pynndescent_index import PyNNDescent
 
 # Rows from which approximate search takes less time than exact search, build included (docs/neighbors.md).
-IVF_FROM = 12_000
-OTHERS_FROM = 50_000
+IVF_FROM = 15_000
+OTHERS_FROM = 30_000
 
 WORDS: dict[str, Callable[[], Neighbors]] = {
     "exact": Exact,
