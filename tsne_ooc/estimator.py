@@ -19,6 +19,7 @@ from ._parallel import Threads
 from ._random import generator, seed_of
 from ._validate import as_rows
 from .model import Model
+from .neighbors.copies import spread_copies
 from .optimize import Watch, callbacks_of, minimise
 from .placement import Placement, place
 
@@ -210,7 +211,7 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         index = search.build(
             rows, metric=self.metric, metric_params=self.metric_params, rng=generator(seed, "neighbors"), threads=threads
         )
-        P, order, k = self._affinities(affinity, index, n, threads)
+        P, order, k = self._affinities(affinity, index, n, seed, threads)
         features = None if self.metric == "precomputed" else rows
         start = starts.start(self.initialization, features, P, d, generator(seed, "initialization"), threads)
         if order is not None and (features is not None or not isinstance(self.initialization, str)):
@@ -252,7 +253,7 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
 
     @staticmethod
     def _affinities(
-        affinity: Any, index: Any, n: int, threads: Threads
+        affinity: Any, index: Any, n: int, seed: int, threads: Threads
     ) -> tuple[affinities.Joint, NDArray[np.uint32] | None, int]:
         """P, the order of its rows (None: as they came) and the number of neighbours it was made from."""
         if isinstance(affinity, affinities.Precomputed):
@@ -264,6 +265,7 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             return affinities.Joint(np.zeros(2, np.uint64), np.empty(0, np.uint32), np.empty(0, np.float32)), None, 0
         k = affinity.k(n)
         neighbors, distances = index.query_self(k)
+        spread_copies(neighbors, distances, generator(seed, "copies"))
         p = affinity.conditional(distances, threads)
         del distances
         order = index.order
