@@ -50,9 +50,7 @@ def data(n=N, p=P, seed=0):
 
 
 def build(search, X, *, metric="euclidean", threads=2, seed=0, **options):
-    return search.build(
-        X, metric=metric, rng=np.random.default_rng(seed), threads=Threads(threads), **options
-    )
+    return search.build(X, metric=metric, rng=np.random.default_rng(seed), threads=Threads(threads), **options)
 
 
 def check_form(answer, q, k, n):
@@ -63,9 +61,7 @@ def check_form(answer, q, k, n):
     assert all(len(set(row)) == k for row in indices.tolist())
     gaps = np.diff(distances, axis=1)
     assert (gaps >= 0).all()
-    assert (np.diff(indices.astype(np.int64), axis=1)[gaps == 0] > 0).all(), (
-        "ties must be ordered by row number"
-    )
+    assert (np.diff(indices.astype(np.int64), axis=1)[gaps == 0] > 0).all(), "ties must be ordered by row number"
 
 
 def check_against_twin(answer, D, recall, *, itself=False):
@@ -127,6 +123,19 @@ def test_copies_of_one_row_have_each_other(backend, metric):
     index = build(backend.search, X, metric=metric)
     D = reference.distances(X[::100], X, metric)[np.repeat(np.arange(4), 100)]
     check_against_twin(index.query_self(50), D, 1.0 if backend.recall == 1.0 else 0.5, itself=True)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("k", [1, 40, 300])
+def test_copies_among_others(backend, metric, k):
+    X = data(400)
+    X[np.random.default_rng(1).permutation(400)[:200]] = X[np.repeat([3, 5, 8, 9], 50)]
+    X[20:60] = 0
+    X[60:90] = X[3] * 2
+    index = build(backend.search, X, metric=metric)
+    recall = backend.recall * (1.0 if backend.recall == 1.0 else 0.6)
+    check_against_twin(index.query_self(k), reference.distances(X, X, metric), recall, itself=True)
+    check_against_twin(index.query(X[:90], k), reference.distances(X[:90], X, metric), recall)
 
 
 def test_rows_all_the_same(backend):
@@ -223,6 +232,4 @@ class TestPyNNDescent:
 
     def test_few_rows_are_searched_exactly(self):
         X = data(50)
-        check_against_twin(
-            build(PyNNDescent(), X).query_self(49), reference.distances(X, X), 1.0, itself=True
-        )
+        check_against_twin(build(PyNNDescent(), X).query_self(49), reference.distances(X, X), 1.0, itself=True)

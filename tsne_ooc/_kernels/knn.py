@@ -30,7 +30,7 @@ NO_KEY = 0xFFFFFFFFFFFFFFFF
 
 
 @kernel
-def euclidean_pair(x, y):  # type: ignore[no-untyped-def]
+def euclidean_pair(x, y):
     """Distance of two rows in double precision, in an order of additions that depends on their length
     alone."""
     n = np.uint64(x.shape[0])
@@ -56,7 +56,7 @@ def euclidean_pair(x, y):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def length(x):  # type: ignore[no-untyped-def]
+def length(x):
     """Euclidean norm of a row in double precision."""
     total = 0.0
     for i in range(np.uint64(x.shape[0])):
@@ -65,7 +65,7 @@ def length(x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def cosine_pair(x, y):  # type: ignore[no-untyped-def]
+def cosine_pair(x, y):
     """One minus the cosine of two rows in double precision; 1 where a row is all zeros.
 
     Half the squared distance of the unit vectors: unlike ``1 - x . y`` it loses no digits where the angle is
@@ -92,7 +92,7 @@ def cosine_pair(x, y):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def pair(x, y, cosine):  # type: ignore[no-untyped-def]
+def pair(x, y, cosine):
     """Distance of two rows in one of the two metrics."""
     if cosine:
         return cosine_pair(x, y)
@@ -100,7 +100,7 @@ def pair(x, y, cosine):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def lift(rows, numbers, centre, scale, cosine, slack, is_query, lifted, norms):  # type: ignore[no-untyped-def]
+def lift(rows, numbers, centre, scale, cosine, slack, is_query, lifted, norms):
     """Write rows ``rows[numbers]`` centred and scaled (or, for cosine, of unit length) with their last
     column."""
     columns = np.uint64(centre.shape[0])
@@ -124,7 +124,7 @@ def lift(rows, numbers, centre, scale, cosine, slack, is_query, lifted, norms): 
 
 
 @kernel
-def tighten(row, k, spare, slack, query_norm, scores, places, counts, bars, norms):  # type: ignore[no-untyped-def]
+def tighten(row, k, spare, slack, query_norm, scores, places, counts, bars, norms):
     """Raise the bar of a row to what its best candidates prove, and drop the candidates below it.
 
     A candidate's true score is at least its computed one less ``2 slack |x|^2 + slack |q|^2 / 2``; the least
@@ -177,7 +177,7 @@ def tighten(row, k, spare, slack, query_norm, scores, places, counts, bars, norm
 
 
 @kernel
-def settle(row, k, query, rows, order, cosine, scores, places, counts):  # type: ignore[no-untyped-def]
+def settle(row, k, query, rows, order, cosine, scores, places, counts):
     """Keep the k candidates that are nearest by exact distance, then by row number: ties have filled the
     buffer."""
     count = np.int64(counts[row])
@@ -193,7 +193,7 @@ def settle(row, k, query, rows, order, cosine, scores, places, counts):  # type:
 
 
 @kernel
-def exact_keys(query, rows, order, cosine, labels, count, keys):  # type: ignore[no-untyped-def]
+def exact_keys(query, rows, order, cosine, labels, count, keys):
     """Sort keys of a row's candidates: the bits of the distance (single precision) above the row number."""
     distances = np.empty(1, np.float32)
     bits = distances.view(np.uint32)
@@ -204,7 +204,7 @@ def exact_keys(query, rows, order, cosine, labels, count, keys):  # type: ignore
 
 
 @kernel
-def collect(  # type: ignore[no-untyped-def]
+def collect(
     block,
     members,
     first,
@@ -268,7 +268,7 @@ def collect(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def search(  # type: ignore[no-untyped-def]
+def search(
     lifted, queries, query_norms, itself, lists, starts, members, edges, reference, norms, rows, order, k,
     width, slack, cosine, scores, places, counts, bars, keys,
 ):  # fmt: skip
@@ -327,7 +327,7 @@ def search(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def rerank(queries, rows, found, itself, cosine, keys):  # type: ignore[no-untyped-def]
+def rerank(queries, rows, found, itself, cosine, keys):
     """Sort keys of the rows `found` (-1: none) for each query by another search, the row `itself` left
     out."""
     distance = np.empty(1, np.float32)

@@ -9,7 +9,7 @@ u64 = np.uint64
 
 
 @njit(nogil=True, cache=True)
-def sparse_distances(  # type: ignore[no-untyped-def]
+def sparse_distances(
     q_data, q_indices, q_starts, q_factors, data, indices, starts, factors, columns, manhattan, result
 ):
     """Sums of squared (or absolute) differences between all queries and all rows, CSR without repeated

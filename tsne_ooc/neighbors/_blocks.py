@@ -46,9 +46,7 @@ class Frame:
         reach = max(part[1] for part in parts) + float(np.abs(centre).max(initial=0.0))
         return cls(centre, 2.0 ** -float(np.frexp(reach * max(1, p) ** 0.5)[1]), False)
 
-    def lift(
-        self, rows: Float32, numbers: NDArray[Any], *, query: bool = True
-    ) -> tuple[Float32, NDArray[np.float64]]:
+    def lift(self, rows: Float32, numbers: NDArray[Any], *, query: bool = True) -> tuple[Float32, NDArray[np.float64]]:
         """Rows ``rows[numbers]`` in this frame with their last column, of shape (m, p + 1), and squared norms
         (m,)."""
         from .._kernels import knn
@@ -110,9 +108,7 @@ class Blocks:
     edges: NDArray[np.int64]
 
     @classmethod
-    def of(
-        cls, X: Float32, frame: Frame, threads: Threads, order: Indices | None = None, edges: Any = None
-    ) -> Blocks:
+    def of(cls, X: Float32, frame: Frame, threads: Threads, order: Indices | None = None, edges: Any = None) -> Blocks:
         """All rows of X in the given order and lists, or in one list."""
         n, p = X.shape
         places = np.arange(n, dtype=np.uint32) if order is None else order

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .._parallel import Threads, ranges
 from ._blocks import frozen, pack, unpack
 from .base import BLOCKED, Answer, Indices
-from .exact import BlockedIndex, Exact, PairwiseIndex, nobody
+from .exact import BlockedIndex, PairwiseIndex, nobody
 
 GROUP = 4096
 NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -23,7 +23,7 @@ class Completer:
     Parameters
     ----------
     X, metric, params
-        As for `Exact.build`, which is called when the first row needs completing.
+        As for `Exact.build`; the exact index is built when the first row needs it.
     """
 
     def __init__(self, X: Any, metric: Any, params: Any, threads: Threads) -> None:
@@ -33,9 +33,10 @@ class Completer:
 
     def exact(self) -> BlockedIndex | PairwiseIndex:
         if self._exact is None:
-            self._exact = Exact().build(
-                self._X, metric=self._metric, metric_params=self._params, threads=self._threads
-            )
+            if self._blocked:
+                self._exact = BlockedIndex(self._X, BLOCKED[self._metric], self._threads)
+            else:
+                self._exact = PairwiseIndex(self._X, self._metric, self._params, self._threads)
         index: BlockedIndex | PairwiseIndex = self._exact
         return index
 

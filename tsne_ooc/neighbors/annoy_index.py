@@ -53,9 +53,7 @@ class Annoy(Neighbors):
     ) -> AnnoyIndex:
         kind = pick("metric of Annoy", metric, METRICS)  # type: ignore[arg-type]
         if not isinstance(X, np.ndarray) or metric_params:
-            raise ValueError(
-                "Annoy takes dense rows and no metric_params; use neighbors='exact' or 'pynndescent'"
-            )
+            raise ValueError("Annoy takes dense rows and no metric_params; use neighbors='exact' or 'pynndescent'")
         try:
             from annoy import AnnoyIndex as Forest
         except ImportError:
@@ -72,9 +70,7 @@ class Annoy(Neighbors):
 class AnnoyIndex(Index):
     """See `Annoy`."""
 
-    def __init__(
-        self, X: Float32, forest: Any, search_k: int | None, metric: Metric, threads: Threads
-    ) -> None:
+    def __init__(self, X: Float32, forest: Any, search_k: int | None, metric: Metric, threads: Threads) -> None:
         self.n = len(X)
         self.metric = metric
         self._X = X

@@ -129,7 +129,5 @@ def no_params(who: str, X: Any, metric: Metric, params: Mapping[str, Any] | None
     if params:
         raise ValueError(f"metric {metric!r} takes no metric_params, got {sorted(params)}")
     if not isinstance(X, np.ndarray):
-        raise ValueError(
-            f"{who} takes no sparse rows; use neighbors='exact' or 'pynndescent', or a dense array"
-        )
+        raise ValueError(f"{who} takes no sparse rows; use neighbors='exact' or 'pynndescent', or a dense array")
     return BLOCKED[metric]

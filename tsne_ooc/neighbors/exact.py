@@ -11,6 +11,7 @@ import numpy as np
 from .._parallel import Threads, ranges
 from ._blocks import NOBODY, Blocks, Frame, pack, unpack
 from .base import BLOCKED, Answer, Float32, Index, Indices, Metric, Neighbors, check_k, check_width
+from .distinct import DistinctIndex, find_copies
 from .pairwise import Pairwise, canonical
 
 GROUP = 512
@@ -42,7 +43,11 @@ class Exact(Neighbors):
         threads: Threads,
     ) -> Index:
         if isinstance(X, np.ndarray) and isinstance(metric, str) and metric in BLOCKED and not metric_params:
-            return BlockedIndex(X, BLOCKED[metric], threads)
+            name = BLOCKED[metric]
+            copies = find_copies(X, threads)
+            if copies is not None:
+                return DistinctIndex(X, copies, lambda rows: BlockedIndex(rows, name, threads), threads)
+            return BlockedIndex(X, name, threads)
         return PairwiseIndex(canonical(X), metric, metric_params, threads)
 
 

@@ -25,6 +25,7 @@ from .base import (
     check_width,
     no_params,
 )
+from .distinct import DistinctIndex, find_copies
 
 # Queries searched together: many enough that a list meets dozens of them in one product.
 GROUP = 2048
@@ -75,8 +76,14 @@ class IVF(Neighbors):
         metric_params: Mapping[str, Any] | None = None,
         rng: np.random.Generator,
         threads: Threads,
-    ) -> IVFIndex:
-        metric = no_params("IVF", X, metric, metric_params)
+    ) -> Index:
+        name = no_params("IVF", X, metric, metric_params)
+        copies = find_copies(X, threads)
+        if copies is not None:
+            return DistinctIndex(X, copies, lambda rows: self._build(rows, name, rng, threads), threads)
+        return self._build(X, name, rng, threads)
+
+    def _build(self, X: Float32, metric: str, rng: np.random.Generator, threads: Threads) -> IVFIndex:
         n = len(X)
         lists = min(self.lists or round(3 * n**0.5), n)
         frame = Frame.of(X, cosine=metric == "cosine", threads=threads)
@@ -97,9 +104,7 @@ class IVF(Neighbors):
 class IVFIndex(Index):
     """See `IVF`."""
 
-    def __init__(
-        self, blocks: Blocks, coarse: Blocks, probes: int | None, metric: Metric, threads: Threads
-    ) -> None:
+    def __init__(self, blocks: Blocks, coarse: Blocks, probes: int | None, metric: Metric, threads: Threads) -> None:
         self.n = len(blocks.rows)
         self.metric = metric
         self._blocks = blocks
@@ -114,9 +119,7 @@ class IVFIndex(Index):
 
     def query(self, Q: Float32, k: int) -> Answer:
         check_width(Q, self._blocks.rows.shape[1])
-        return self._answer(
-            Q, np.arange(len(Q), dtype=np.uint32), check_k(k, self.n, itself=False), itself=False
-        )
+        return self._answer(Q, np.arange(len(Q), dtype=np.uint32), check_k(k, self.n, itself=False), itself=False)
 
     def query_self(self, k: int) -> Answer:
         return self._answer(self._blocks.rows, self.order, check_k(k, self.n, itself=True), itself=True)
@@ -133,9 +136,7 @@ class IVFIndex(Index):
             for a, b in ranges(len(numbers), SLAB):
                 places, probes = np.arange(a, b), self.probes(k)
                 while len(places):
-                    places = self._fill(
-                        Q, numbers, places, k, itself, min(probes, self._coarse.rows.shape[0]), answer
-                    )
+                    places = self._fill(Q, numbers, places, k, itself, min(probes, self._coarse.rows.shape[0]), answer)
                     probes *= 2
         return answer
 

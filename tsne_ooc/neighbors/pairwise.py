@@ -46,9 +46,7 @@ class Pairwise:
         self.metric = metric
         if callable(metric):
             if self.sparse:
-                raise ValueError(
-                    "a callable metric takes no sparse rows; use a named metric or a dense array"
-                )
+                raise ValueError("a callable metric takes no sparse rows; use a named metric or a dense array")
             self.name: Metric = metric
             return
         if metric not in (SPARSE if self.sparse else DENSE):
@@ -74,8 +72,7 @@ class Pairwise:
         if not np.isfinite(result).all() or (result < 0).any():
             i, j = np.argwhere(~(np.isfinite(result) & (result >= 0)))[0]
             raise ValueError(
-                f"metric {self.metric!r} gives {result[i, j]} for a pair of rows; "
-                "it must be finite and at least 0"
+                f"metric {self.metric!r} gives {result[i, j]} for a pair of rows; it must be finite and at least 0"
             )
         return result
 

@@ -72,9 +72,7 @@ class PrecomputedIndex(Index):
             block = D[a:b]
             if not (block >= 0).all():
                 i, j = np.argwhere(~(block >= 0))[0]
-                raise ValueError(
-                    f"precomputed distance {block[i, j]} at row {a + i}, column {j} is not at least 0"
-                )
+                raise ValueError(f"precomputed distance {block[i, j]} at row {a + i}, column {j} is not at least 0")
             return nearest(block, k, None if itself is None else itself[a:b])
 
         answer = stack(self._threads.map(select, ranges(len(D), max(1, ENTRIES // self.n))), k)
@@ -90,9 +88,7 @@ def _graph_of(indices: Any, distances: Any) -> Any:
 
     indices, distances = np.asarray(indices), np.asarray(distances)
     if indices.ndim != 2 or indices.shape != distances.shape:
-        raise ValueError(
-            f"indices of shape {indices.shape} and distances of shape {distances.shape} are no pair"
-        )
+        raise ValueError(f"indices of shape {indices.shape} and distances of shape {distances.shape} are no pair")
     n, m = indices.shape
     if indices.size and (indices.min() < 0 or indices.max() >= n):
         raise ValueError(f"precomputed indices must be row numbers from 0 to {n - 1}")
@@ -110,8 +106,7 @@ def _stored(graph: Any, k: int, itself: Indices | None) -> Answer:
     if (count < k).any():
         worst = int(np.argmin(count))
         raise ValueError(
-            f"row {worst} of the precomputed graph has {count[worst]} neighbours, fewer than k={k}; "
-            "store more of them"
+            f"row {worst} of the precomputed graph has {count[worst]} neighbours, fewer than k={k}; store more of them"
         )
     first = np.concatenate([[0], np.cumsum(count)[:-1]])
     keys = keys[np.lexsort((keys, row))]

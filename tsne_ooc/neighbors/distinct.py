@@ -1,0 +1,143 @@
+"""Data made of copies: search among the distinct rows, and count every copy.
+
+Hundreds of copies of a row are ties that no bound can part, and every copy has all the others for candidates:
+100,000 rows of KDD Cup 99, of which 38,517 are one row, took 250 s of processor time before and take 1.6 s so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._parallel import Threads, ranges
+from ._blocks import PIECE, frozen, unpack
+from .base import Answer, Float32, Index, Indices, check_k, check_width
+
+# Fewer copies than this are settled among the candidates.
+COPIES = 32
+GROUP = 4096
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Which rows are equal: distinct row d stands for ``members[starts[d]:starts[d + 1]]``, rows ascending.
+
+    Distinct rows are numbered in the order in which they first appear, so ties among them are ties of row
+    numbers.
+    """
+
+    of: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    members: NDArray[np.int64]
+
+    @property
+    def first(self) -> NDArray[np.int64]:
+        first: NDArray[np.int64] = self.members[self.starts[:-1]]
+        return first
+
+
+def find_copies(X: Float32, threads: Threads) -> Copies | None:
+    """The equal rows of X, or None where no row has more than a few copies."""
+    from .._kernels.knn_distinct import hash_rows
+
+    n = len(X)
+    hashes = np.empty(n, np.uint64)
+    words = frozen(X).view(np.uint32)
+    threads.map(lambda a, b: hash_rows(words[a:b], hashes[a:b]), ranges(n, PIECE))
+    by_hash = np.argsort(hashes, kind="stable")
+    starts = np.flatnonzero(np.diff(hashes[by_hash], prepend=hashes[by_hash[0]] ^ np.uint64(1)))
+    if np.diff(starts, append=n).max() <= COPIES:
+        return None
+    # Stable sorting leaves the first appearance at the head of each group; groups in the order of these.
+    heads = by_hash[starts]
+    rank = np.empty(len(starts), np.int64)
+    rank[np.argsort(heads)] = np.arange(len(starts))
+    of = np.empty(n, np.int64)
+    of[by_hash] = np.repeat(rank, np.diff(starts, append=n))
+    members = np.argsort(of, kind="stable")
+    edges = np.concatenate([[0], np.cumsum(np.bincount(of))])
+    copies = Copies(of, edges, members)
+    equal = threads.map(lambda a, b: bool((X[a:b] == X[copies.first[of[a:b]]]).all()), ranges(n, PIECE))
+    # Different rows of one hash: once in 10^7 data sets of a million rows. They are searched as they are.
+    return copies if all(equal) else None
+
+
+class DistinctIndex(Index):
+    """An index of the distinct rows made to answer for all rows.
+
+    Parameters
+    ----------
+    X : float32 array of shape (n, p)
+    copies : Copies
+    build : callable
+        Makes the index of the distinct rows.
+    """
+
+    def __init__(self, X: Float32, copies: Copies, build: Callable[[Float32], Index], threads: Threads) -> None:
+        self.n = len(X)
+        self._copies = copies
+        self._rows = np.ascontiguousarray(X[copies.first])
+        self._inner = build(self._rows)
+        self.metric = self._inner.metric
+        self._threads = threads
+
+    @property
+    def order(self) -> Indices | None:
+        inner = self._inner.order
+        if inner is None:
+            return None
+        rank = np.empty(len(inner), np.int64)
+        rank[inner] = np.arange(len(inner))
+        return np.argsort(rank[self._copies.of], kind="stable").astype(np.uint32)
+
+    def query(self, Q: Float32, k: int) -> Answer:
+        check_width(Q, self._rows.shape[1])
+        k = check_k(k, self.n, itself=False)
+        found = self._inner.query(Q, min(k, len(self._rows)))
+        return unpack(self._spread(found, np.full((len(Q), 2), -1), k))
+
+    def query_self(self, k: int) -> Answer:
+        k = check_k(k, self.n, itself=True)
+        u = len(self._rows)
+        found: Answer = (np.empty((u, 0), np.uint32), np.empty((u, 0), np.float32))
+        if u > 1:
+            found = self._inner.query_self(min(k, u - 1))
+        own = np.zeros((u, 2), np.int64)
+        own[:, 0] = np.arange(u)
+        if self.metric == "cosine":
+            own[~self._rows.any(axis=1), 1] = int(np.float32(1).view(np.uint32))
+        # One more than asked, for each row leaves itself out of what it shares with its copies.
+        keys = self._spread(found, own, k + 1)
+        answer = np.empty((self.n, k), np.uint32), np.empty((self.n, k), np.float32)
+
+        def share(a: int, b: int) -> None:
+            mine = keys[self._copies.of[a:b]]
+            keep = mine.astype(np.uint32) != np.arange(a, b, dtype=np.uint32)[:, None]
+            # Where the row is not among them, the last one goes.
+            keep[keep.all(axis=1), -1] = False
+            answer[0][a:b], answer[1][a:b] = unpack(mine[keep].reshape(b - a, k))
+
+        self._threads.map(share, ranges(self.n, GROUP))
+        return answer
+
+    def _spread(self, found: Answer, own: NDArray[np.int64], k: int) -> NDArray[np.uint64]:
+        from .._kernels.knn_distinct import spread
+
+        keys = np.empty((len(own), k), np.uint64)
+
+        def run(a: int, b: int) -> None:
+            spread(
+                found[0][a:b],
+                found[1][a:b],
+                own[a:b],
+                self._copies.starts,
+                self._copies.members,
+                k,
+                keys[a:b],
+            )
+
+        self._threads.map(run, ranges(len(own), GROUP))
+        return keys
