@@ -28,11 +28,15 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
-    from .affinity import FixedSigma, Multiscale, Perplexity, Uniform
-    from .estimator import TSNE
-    from .pipeline import embed
-    from .placement import Placement
-    from .schedule import Phase, Schedule
+    from .affinity import FixedSigma as FixedSigma
+    from .affinity import Multiscale as Multiscale
+    from .affinity import Perplexity as Perplexity
+    from .affinity import Uniform as Uniform
+    from .estimator import TSNE as TSNE
+    from .pipeline import embed as embed
+    from .placement import Placement as Placement
+    from .schedule import Phase as Phase
+    from .schedule import Schedule as Schedule
 
 
 def __getattr__(name: str) -> Any:

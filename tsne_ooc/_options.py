@@ -33,7 +33,9 @@ def number(what: str, value: object, *, above: float = -math.inf, least: float =
         raise TypeError(f"{what}={value!r} is not a number")
     result = float(value)
     if not math.isfinite(result) or result <= above or result < least:
-        bound = f" greater than {above:g}" if above > -math.inf else f" of at least {least:g}" if least > -math.inf else ""
+        bound = ""
+        if above > -math.inf or least > -math.inf:
+            bound = f" greater than {above:g}" if above > -math.inf else f" of at least {least:g}"
         raise ValueError(f"{what}={value!r} must be a finite number{bound}")
     return result
 

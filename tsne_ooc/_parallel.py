@@ -26,7 +26,7 @@ def ranges(n: int, size: int) -> list[Range]:
     """Cut ``range(n)`` into pieces of at most `size` rows, as equal as whole numbers allow."""
     pieces = max(1, -(-n // size))
     edges = [n * piece // pieces for piece in range(pieces + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True)) if n else []
+    return list(itertools.pairwise(edges)) if n else []
 
 
 def resolve_n_jobs(n_jobs: int | None) -> int:

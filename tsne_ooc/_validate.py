@@ -152,8 +152,7 @@ def _check_shape(shape: tuple[int, ...], name: str, columns: int | None, minimum
         )
     if shape[0] < minimum_rows:
         raise ValueError(
-            f"Found array with {shape[0]} sample(s) (shape={shape}) while a minimum of {minimum_rows} is "
-            "required."
+            f"Found array with {shape[0]} sample(s) (shape={shape}) while a minimum of {minimum_rows} is required."
         )
     if shape[1] < 1:
         raise ValueError(f"Found array with 0 feature(s) (shape={shape}) while a minimum of 1 is required.")

@@ -76,7 +76,7 @@ class Joint:
             entry = int(np.argmin(np.isfinite(matrix.data) & (matrix.data >= 0)))
             row = int(np.searchsorted(matrix.indptr, entry, "right")) - 1
             place = f"row {row}, column {matrix.indices[entry]}"
-            raise ValueError(f"affinity matrix: {place} is {matrix.data[entry]}; affinities are finite and not negative")
+            raise ValueError(f"affinity matrix: {place} is {matrix.data[entry]}; they are finite and >= 0")
         matrix.setdiag(0)
         matrix.eliminate_zeros()
         total = matrix.sum()
@@ -87,9 +87,7 @@ class Joint:
             row, column = (int(x[0]) for x in (difference > 1e-6 * matrix.max()).nonzero())
             raise ValueError(f"affinity matrix is not symmetric at row {row}, column {column}; pass (P + P.T) / 2")
         matrix /= total if total > 0 else 1.0
-        return cls(
-            matrix.indptr.astype(np.uint64), matrix.indices.astype(np.uint32), matrix.data.astype(np.float32)
-        )
+        return cls(matrix.indptr.astype(np.uint64), matrix.indices.astype(np.uint32), matrix.data.astype(np.float32))
 
 
 def symmetrize(neighbors: UInt32, p: Float32 | None, threads: Threads) -> Joint:
@@ -103,7 +101,7 @@ def symmetrize(neighbors: UInt32, p: Float32 | None, threads: Threads) -> Joint:
     """
     from ._kernels import symmetrize as kernels
 
-    n, k = neighbors.shape
+    n = len(neighbors)
     conditional = np.empty((0, 0), np.float32) if p is None else p
     scale = np.float32(1 / (2 * max(1, n)))
     counts = np.zeros(n, np.int64)
@@ -149,10 +147,11 @@ def gaussian(distances: Float32, perplexities: Sequence[float], threads: Threads
     share = np.float32(1 / len(perplexities))
     for perplexity in perplexities:
         log = math.log(min(perplexity, distances.shape[1]))
-        threads.map(
-            lambda start, stop, log=log: calibrate(distances, log, share, start, stop, p),  # type: ignore[misc]
-            ranges(len(distances), ROWS),
-        )
+
+        def run(start: int, stop: int, log: float = log) -> None:
+            calibrate(distances, log, share, start, stop, p)
+
+        threads.map(run, ranges(len(distances), ROWS))
     return p
 
 
@@ -279,7 +278,7 @@ class FixedSigma:
     def conditional(self, distances: Float32, threads: Threads) -> Float32:
         square = distances.astype(np.float64) ** 2
         weights = np.exp(-(square - square[:, :1]) / (2 * self.sigma**2))
-        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 @dataclass(frozen=True, eq=False)

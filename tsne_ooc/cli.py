@@ -74,12 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     embed.set_defaults(run=_embed)
     embed.add_argument("data", help="an HDF5 file, or a .npy file")
     embed.add_argument("--out", required=True, metavar="FOLDER", help="folder to write; must be new or empty")
-    embed.add_argument(
-        "--dataset", metavar="NAME", help="dataset in the HDF5 file (default: the only 2-D one)"
-    )
-    embed.add_argument(
-        "--sample", type=int, default=25_000, metavar="N", help="rows to fit (default: %(default)s)"
-    )
+    embed.add_argument("--dataset", metavar="NAME", help="dataset in the HDF5 file (default: the only 2-D one)")
+    embed.add_argument("--sample", type=int, default=25_000, metavar="N", help="rows to fit (default: %(default)s)")
     embed.add_argument("--perplexity", type=float, default=30.0, help="neighbourhood size (default: 30)")
     embed.add_argument(
         "--exaggeration",
@@ -87,9 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FACTOR",
         help="factor on the attraction; 4 keeps the classes of large data together (default: 1)",
     )
-    embed.add_argument(
-        "--n-components", type=int, default=2, metavar="D", help="dimensions of the map (default: 2)"
-    )
+    embed.add_argument("--n-components", type=int, default=2, metavar="D", help="dimensions of the map (default: 2)")
     embed.add_argument("--dof", type=float, default=1.0, help="degrees of freedom of the kernel (default: 1)")
     embed.add_argument("--metric", default="euclidean", help="distance in the data (default: %(default)s)")
     embed.add_argument("--neighbors", default="auto", help="neighbour search (default: %(default)s)")
@@ -109,9 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     demo.set_defaults(run=_demo)
-    demo.add_argument(
-        "--out", default="tsne-ooc-demo", metavar="FOLDER", help="folder to write (default: %(default)s)"
-    )
+    demo.add_argument("--out", default="tsne-ooc-demo", metavar="FOLDER", help="folder to write (default: %(default)s)")
     demo.add_argument("--no-plot", action="store_true", help="draw no picture")
     demo.add_argument("--seed", type=int, default=0, help="seed of sample and fit (default: 0)")
     demo.add_argument("--jobs", type=int, metavar="N", help="threads (default: all cores)")
@@ -193,9 +185,7 @@ def _demo(options: argparse.Namespace) -> int:
         tsne = TSNE(n_jobs=options.jobs, random_state=options.seed)
         out = folder / "map"
         with _Report(options.quiet) as report:
-            run = embed(
-                data, dataset="X", out=out, sample=600, tsne=tsne, random_state=options.seed, progress=report
-            )
+            run = embed(data, dataset="X", out=out, sample=600, tsne=tsne, random_state=options.seed, progress=report)
     except BaseException:
         # Without its map the file is in the way of the next try.
         data.unlink(missing_ok=True)
@@ -222,9 +212,7 @@ def _check_plots(otherwise: str = "leave --plot out") -> None:
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
-        raise ImportError(
-            f"plots need matplotlib; install it with: pip install 'tsne_ooc[plot]', or {otherwise}"
-        )
+        raise ImportError(f"plots need matplotlib; install it with: pip install 'tsne_ooc[plot]', or {otherwise}")
 
 
 def _say(options: argparse.Namespace, text: str) -> None:
@@ -237,15 +225,12 @@ def _summary(run: Any) -> str:
     seconds = manifest["seconds"]
     placed = manifest["n_samples"] - manifest["sample"]
     kl = manifest["kl_divergence"]
-    lines = [
-        f"fitted {manifest['sample']:,} rows in {seconds['fit']:.1f} s" + (f", KL {kl:.3f}" if kl else "")
-    ]
+    lines = [f"fitted {manifest['sample']:,} rows in {seconds['fit']:.1f} s" + (f", KL {kl:.3f}" if kl else "")]
     if placed:
         rate = placed / max(seconds["place"], 1e-3)
         lines.append(f"placed {placed:,} rows in {seconds['place']:.1f} s ({rate:,.0f} rows/s)")
     lines.append(
-        f"wrote {run.folder / 'embedding.npy'}: {manifest['n_samples']:,} x {manifest['n_components']}, "
-        f"float32"
+        f"wrote {run.folder / 'embedding.npy'}: {manifest['n_samples']:,} x {manifest['n_components']}, float32"
     )
     return "\n".join(lines)
 
@@ -272,9 +257,7 @@ class _Report:
             if phase == "place" and self._stream.isatty():
                 from tqdm import tqdm
 
-                self._bar = tqdm(
-                    total=total, desc=self._names[phase], unit=" rows", unit_scale=True, file=self._stream
-                )
+                self._bar = tqdm(total=total, desc=self._names[phase], unit=" rows", unit_scale=True, file=self._stream)
             else:
                 print(f"{self._names[phase]} ({total:,} rows)", file=self._stream, flush=True)
         elif self._bar is not None:

@@ -209,7 +209,11 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         n, p = rows.shape
         search = searches.resolve(self.neighbors, metric=self.metric, n=n, p=p, sparse=sparse)
         index = search.build(
-            rows, metric=self.metric, metric_params=self.metric_params, rng=generator(seed, "neighbors"), threads=threads
+            rows,
+            metric=self.metric,
+            metric_params=self.metric_params,
+            rng=generator(seed, "neighbors"),
+            threads=threads,
         )
         P, order, k = self._affinities(affinity, index, n, seed, threads)
         features = None if self.metric == "precomputed" else rows

@@ -35,7 +35,7 @@ def _axes(moments: Float64, d: int) -> Float64:
     """The `d` leading eigenvectors of a symmetric matrix as columns, each with its largest entry positive."""
     _, vectors = np.linalg.eigh(moments)
     axes = vectors[:, ::-1][:, :d]
-    return axes * np.sign(axes[np.argmax(np.abs(axes), axis=0), np.arange(axes.shape[1])])
+    return np.asarray(axes * np.sign(axes[np.argmax(np.abs(axes), axis=0), np.arange(axes.shape[1])]))
 
 
 def pca(X: Any, d: int, rng: np.random.Generator, threads: Threads) -> Float32:
@@ -129,7 +129,7 @@ def given(Y: Any, n: int, d: int) -> Float32:
     if n > 1 and start[:, 0].std() > 1e-2:
         warnings.warn(
             f"the given initialization has a standard deviation of {start[:, 0].std():.2g} on its first axis; above "
-            "0.01 the early phase has little room to order the map (1e-4 is usual: divide by the deviation, times 1e-4)",
+            "0.01 the early phase has little room to order the map (usual is 1e-4)",
             UserWarning,
             stacklevel=3,
         )

@@ -151,7 +151,9 @@ def minimise(
                         # Z is that of the map before the last step: a thousandth's difference, and no pass of its own.
                         error = attraction.divergence(moved, Z)
                         bar.error(error)
-                        if any([callback(done, error, Y - shift) for callback in watch.callbacks]):
+                        # All are called, also after one that wants to stop.
+                        answers = [callback(done, error, Y - shift) for callback in watch.callbacks]
+                        if any(answers):
                             stopped = "callback"
                         elif stalled(error):
                             stopped = "converged"

@@ -140,9 +140,7 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
     if version > FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has format {version}; this version reads up to {FORMAT_VERSION}, upgrade tsne_ooc"
-        )
+        raise ValueError(f"{path} has format {version}; this version reads up to {FORMAT_VERSION}, upgrade tsne_ooc")
     return Run(folder, manifest)
 
 

@@ -103,9 +103,7 @@ def place(model: Model, rows: Any, placement: Placement, threads: Threads) -> Pl
     return place_beside(model, indices, distances, placement, threads)
 
 
-def place_beside(
-    model: Model, indices: UInt32, distances: Float32, placement: Placement, threads: Threads
-) -> Placed:
+def place_beside(model: Model, indices: UInt32, distances: Float32, placement: Placement, threads: Threads) -> Placed:
     """As `place`, given the neighbours: indices and ascending distances, shape (m, k)."""
     from ._kernels import placement as kernels
 

@@ -218,8 +218,7 @@ def _shade(
 def _legend(ax: Any, names: NDArray[Any], palette: NDArray[np.float64]) -> None:
     line = _matplotlib().lines.Line2D
     handles = [
-        line([], [], linestyle="", marker="o", markersize=6, color=tuple(color), markeredgewidth=0)
-        for color in palette
+        line([], [], linestyle="", marker="o", markersize=6, color=tuple(color), markeredgewidth=0) for color in palette
     ]
     ax.legend(
         handles,

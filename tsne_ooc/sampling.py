@@ -24,9 +24,7 @@ def draw(n: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     return rows
 
 
-def uniform(
-    source: Any, size: int, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def uniform(source: Any, size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Draw a uniform sample of rows without replacement.
 
     Row numbers are drawn first and sorted, then every piece of storage that holds one of them is read once.

@@ -108,9 +108,7 @@ def test_no_command_is_an_error(capsys):
 )
 def test_errors_are_one_line(capsys, file, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    assert message in fails(
-        capsys, "embed", *(argument.format(file=file) for argument in arguments), "--quiet"
-    )
+    assert message in fails(capsys, "embed", *(argument.format(file=file) for argument in arguments), "--quiet")
     assert not (tmp_path / "map").exists()
 
 

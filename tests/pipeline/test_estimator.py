@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_any_chunks_give_the_same_bits(fitted, digits, cuts, n_jobs):
     whole = fitted.transform(X)
     edges = [0, *sorted(set(cuts)), len(X)]
     model = pickle.loads(pickle.dumps(fitted)).set_params(n_jobs=n_jobs)
-    parts = [model.transform(X[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [model.transform(X[a:b]) for a, b in itertools.pairwise(edges)]
     assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
@@ -173,7 +174,8 @@ def test_other_affinities(affinity):
 def test_starts(initialization):
     X = blobs(300)
     model = TSNE(initialization=initialization, **QUICK).fit(X)
-    assert KNeighborsClassifier(5).fit(model.embedding_, np.arange(300) % 5).score(model.embedding_, np.arange(300) % 5) > 0.9
+    label = np.arange(300) % 5
+    assert KNeighborsClassifier(5).fit(model.embedding_, label).score(model.embedding_, label) > 0.9
 
 
 def test_a_start_of_ones_own():
@@ -326,8 +328,8 @@ def test_plain_python(tmp_path):
         Y = rng.normal(size=(30, 2)).astype(np.float32) * 9
         field = FieldPlanner(1.0, Threads(1)).plan(Y)
         gradient = np.empty_like(Y)
-        field.at_sources(Y, np.empty(30, np.float32), gradient, Threads(1))
-        np.savez(sys.argv[1], model.embedding_, model.transform(X + 0.5), gradient, field.pair_sum)
+        Z = field.at_sources(Y, gradient, Threads(1))
+        np.savez(sys.argv[1], model.embedding_, model.transform(X + 0.5), gradient, Z)
     """)
     found = []
     for disable in ("0", "1"):
@@ -383,7 +385,14 @@ def test_options_refused(options, message):
 
 @pytest.mark.parametrize(
     "options",
-    [{"n_components": 2.0}, {"perplexity": "many"}, {"placement": 5}, {"schedule": 3}, {"random_state": "x"}, {"callbacks": 3}],
+    [
+        {"n_components": 2.0},
+        {"perplexity": "many"},
+        {"placement": 5},
+        {"schedule": 3},
+        {"random_state": "x"},
+        {"callbacks": 3},
+    ],
 )
 def test_types_refused(options):
     with pytest.raises(TypeError):

@@ -53,9 +53,7 @@ def file(numbers, tmp_path):
 def test_a_run_writes_a_whole_folder(numbers, file, tmp_path):
     heard = []
     out = tmp_path / "deep" / "map"
-    run = embed(
-        file, dataset="X", out=out, sample=400, tsne=Shadow(), progress=lambda *event: heard.append(event)
-    )
+    run = embed(file, dataset="X", out=out, sample=400, tsne=Shadow(), progress=lambda *event: heard.append(event))
     assert sorted(path.name for path in out.iterdir()) == [
         "embedding.npy",
         "manifest.json",
@@ -101,9 +99,7 @@ def test_a_sample_of_all_rows_places_none(numbers, tmp_path, sample):
 
 def test_seeds(numbers, tmp_path):
     rows = [
-        embed(
-            numbers, out=tmp_path / str(i), sample=40, tsne=Shadow(), random_state=seed
-        ).sample_rows.tolist()
+        embed(numbers, out=tmp_path / str(i), sample=40, tsne=Shadow(), random_state=seed).sample_rows.tolist()
         for i, seed in enumerate((1, 1, 2))
     ]
     assert rows[0] == rows[1] != rows[2]
@@ -154,9 +150,7 @@ def test_folders_that_are_taken(numbers, tmp_path):
     assert (tmp_path / "full" / "notes.txt").read_text() == "keep"
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere"
-)
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere")
 def test_a_folder_that_cannot_be_written(numbers, tmp_path):
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(OSError, match=r"embedding\.npy cannot be written: Permission denied"):

@@ -87,7 +87,8 @@ def test_joint_is_the_symmetric_half(n):
     if neighbors is None:
         # Several blocks; the twin is a sparse matrix.
         rng = np.random.default_rng(0)
-        neighbors = ((np.arange(n)[:, None] + np.sort(rng.choice(np.arange(1, 400), 12, replace=False))) % n).astype(np.uint32)
+        offsets = np.sort(rng.choice(np.arange(1, 400), 12, replace=False))
+        neighbors = ((np.arange(n)[:, None] + offsets) % n).astype(np.uint32)
         p = rng.random(neighbors.shape).astype(np.float32)
         p /= p.sum(1, keepdims=True)
     P = symmetrize(neighbors, p, Threads(2))

@@ -13,7 +13,7 @@ def ties_by_number(groups, k):
     indices, distances = np.empty((n, k), np.uint32), np.zeros((n, k), np.float32)
     for i in range(n):
         copies = [j for j in np.flatnonzero(groups == groups[i]) if j != i][:k]
-        others = [j for j in np.flatnonzero(groups != groups[i])][: k - len(copies)]
+        others = list(np.flatnonzero(groups != groups[i]))[: k - len(copies)]
         indices[i] = copies + others
         distances[i, len(copies) :] = 1
     return indices, distances

@@ -122,7 +122,9 @@ def test_threads_change_nothing():
         Y = np.random.default_rng(1).normal(size=(n, 2)).astype(np.float32)
         attraction = Attraction(P, 2, 1.0, Threads(n_jobs))
         state = [np.ones_like(Y) for _ in range(3)]
-        outcome = attraction.step(Y, state[0], 10.0, 1.0, 9.0, 0.8, 5.0, np.zeros(2, np.float32), *state[1:], out := np.empty_like(Y))
-        results.append((P.values.tobytes(), out.tobytes(), outcome[0].tobytes(), outcome[1], attraction.divergence(Y, 3.0)))
+        out, shift = np.empty_like(Y), np.zeros(2, np.float32)
+        mean, norm = attraction.step(Y, state[0], 10.0, 1.0, 9.0, 0.8, 5.0, shift, *state[1:], out)
+        divergence = attraction.divergence(Y, 3.0)
+        results.append((P.values.tobytes(), out.tobytes(), mean.tobytes(), norm, divergence))
         assert len(attraction.ranges) > 2
     assert results[0] == results[1] == results[2]

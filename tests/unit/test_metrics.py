@@ -171,9 +171,7 @@ def test_trustworthiness_needs_few_neighbours():
 def test_distance_correlation(blobs):
     X, Y, _ = blobs
     upper = np.triu_indices(400, 1)
-    slow = spearmanr(
-        cdist(X.astype(float), X.astype(float))[upper], cdist(Y.astype(float), Y.astype(float))[upper]
-    )
+    slow = spearmanr(cdist(X.astype(float), X.astype(float))[upper], cdist(Y.astype(float), Y.astype(float))[upper])
     assert distance_correlation(X, Y, sample=None) == pytest.approx(slow.statistic)
     assert distance_correlation(X, 3 * X, sample=100) == pytest.approx(1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import reference
@@ -16,6 +18,7 @@ from tsne_ooc.model import Model
 from tsne_ooc.placement import Placement, place_beside
 
 ONE = Threads(1)
+FINE = {"xatol": 1e-5, "fatol": 1e-10}
 
 
 def a_map(n=1500, d=2, seed=0, width=40.0):
@@ -45,7 +48,7 @@ def test_each_row_reaches_its_minimum(d, exaggeration):
     p = Perplexity(5).conditional(distances, ONE).astype(float)
     for row in range(len(indices)):
         energy = lambda y, row=row: reference.placement_energy(y, model.embedding, indices[row], p[row], exaggeration)  # noqa: E731
-        wanted = minimize(energy, found[row].astype(float), method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-10})
+        wanted = minimize(energy, found[row].astype(float), method="Nelder-Mead", options=FINE)
         # The field's own error is what is left between the two.
         assert energy(found[row]) - wanted.fun < 2e-4
         assert np.linalg.norm(found[row] - wanted.x) < 0.1
@@ -89,7 +92,7 @@ def test_any_chunks_and_threads_give_the_same_bits(cuts, n_jobs):
     edges = [0, *sorted({c for c in cuts if c < len(indices)}), len(indices)]
     parts = [
         place_beside(model, indices[a:b], distances[a:b], Placement(), Threads(n_jobs)).embedding
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
+        for a, b in itertools.pairwise(edges)
     ]
     assert np.concatenate(parts).tobytes() == whole.tobytes()
 
@@ -114,7 +117,7 @@ def test_exaggerations_one_after_the_other():
     p = Perplexity(5).conditional(distances, ONE).astype(float)
     for row in range(0, len(indices), 7):
         energy = lambda y, row=row: reference.placement_energy(y, model.embedding, indices[row], p[row])  # noqa: E731
-        wanted = minimize(energy, last[row].astype(float), method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-10})
+        wanted = minimize(energy, last[row].astype(float), method="Nelder-Mead", options=FINE)
         assert energy(last[row]) - wanted.fun < 2e-4
 
 
@@ -122,11 +125,11 @@ def test_exaggeration_draws_rows_to_their_neighbours():
     model = a_map()
     indices, distances = some_rows(model)
     centre = model.embedding[indices].mean(1)
-    gaps = [
-        np.linalg.norm(place_beside(model, indices, distances, Placement(exaggeration=e), ONE).embedding - centre, axis=1)
-        for e in (1.0, 20.0)
-    ]
-    assert gaps[1].mean() < gaps[0].mean()
+    gaps = []
+    for exaggeration in (1.0, 20.0):
+        placed = place_beside(model, indices, distances, Placement(exaggeration=exaggeration), ONE).embedding
+        gaps.append(np.linalg.norm(placed - centre, axis=1).mean())
+    assert gaps[1] < gaps[0]
 
 
 @pytest.mark.parametrize("initialization", ["median", "mean"])

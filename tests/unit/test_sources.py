@@ -30,9 +30,7 @@ class Own:
         return self._data[rows]
 
 
-@pytest.fixture(
-    params=["array", "fortran", "memmap", "hdf5", "chunked", "gzip", "frame", "list", "own", "npy", "h5"]
-)
+@pytest.fixture(params=["array", "fortran", "memmap", "hdf5", "chunked", "gzip", "frame", "list", "own", "npy", "h5"])
 def any_source(request, tmp_path):
     X = numbers()
     if request.param in ("hdf5", "chunked", "gzip", "h5"):
@@ -432,9 +430,7 @@ def test_sink_refuses_a_short_or_a_long_file(tmp_path):
     ):
         sink.write(np.zeros((4, 2)))
     with (
-        pytest.raises(
-            ValueError, match=r"takes rows of shape \(10, 2\); 4 are written, not so \(7, 2\) more"
-        ),
+        pytest.raises(ValueError, match=r"takes rows of shape \(10, 2\); 4 are written, not so \(7, 2\) more"),
         NpySink(tmp_path / "Y.npy", (10, 2)) as sink,
     ):
         sink.write(np.zeros((4, 2)))

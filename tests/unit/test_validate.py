@@ -73,9 +73,7 @@ def test_float64_may_be_asked_for():
         (-1e200, r"X contains -1e\+200 at row 1002, column 1, beyond the range"),
     ],
 )
-@pytest.mark.parametrize(
-    "wrap", [np.asarray, np.asfortranarray, pd.DataFrame, list, sp.csr_matrix, sp.coo_array]
-)
+@pytest.mark.parametrize("wrap", [np.asarray, np.asfortranarray, pd.DataFrame, list, sp.csr_matrix, sp.coo_array])
 def test_a_bad_cell_is_named(value, message, wrap):
     if wrap is pd.DataFrame:
         message = message.replace("column 1", r"column 1 \(1\)")

@@ -12,11 +12,11 @@ f32, u64 = np.float32, np.uint64
 ZERO, ONE = f32(0), f32(1)
 
 
-def pull_for(d):  # type: ignore[no-untyped-def]
+def pull_for(d):
     """The attraction on one row of a map of `d` axes: sum_j p_ij (y_i - y_j) / (1 + d_ij^2 / dof)."""
 
     @piece
-    def pull(indptr, indices, values, Y, i, per_dof):  # type: ignore[no-untyped-def]
+    def pull(indptr, indices, values, Y, i, per_dof):
         ax, ay, az = ZERO, ZERO, ZERO
         x = Y[i, 0]
         y = Y[i, 1] if d > 1 else ZERO
@@ -43,18 +43,18 @@ def pull_for(d):  # type: ignore[no-untyped-def]
 
 
 @piece
-def _advance(gradient, velocity, gain, rate, momentum):  # type: ignore[no-untyped-def]
+def _advance(gradient, velocity, gain, rate, momentum):
     """Jacobs' gains and momentum for one coordinate (van der Maaten and Hinton, JMLR 9, 2008, sec. 3.4)."""
     gain = gain + f32(0.2) if (velocity > ZERO) != (gradient > ZERO) else max(gain * f32(0.8), f32(0.01))
     return momentum * velocity - rate * gain * gradient, gain
 
 
-def kernels_for(d):  # type: ignore[no-untyped-def]
+def kernels_for(d):
     """The forces alone, the energy, and the fused step of a map of `d` axes."""
     pull = pull_for(d)
 
     @kernel
-    def forces(indptr, indices, values, Y, per_dof, start, stop, out):  # type: ignore[no-untyped-def]
+    def forces(indptr, indices, values, Y, per_dof, start, stop, out):
         for i in range(u64(start), u64(stop)):
             ax, ay, az = pull(indptr, indices, values, Y, i, per_dof)
             out[i, 0] = ax
@@ -64,7 +64,7 @@ def kernels_for(d):  # type: ignore[no-untyped-def]
                 out[i, 2] = az
 
     @kernel
-    def energy(indptr, indices, values, Y, dof, start, stop):  # type: ignore[no-untyped-def]
+    def energy(indptr, indices, values, Y, dof, start, stop):
         """Sum over the range of -p_ij log w_ij, in float64."""
         total = 0.0
         per_dof = f32(1.0 / dof)
@@ -81,7 +81,7 @@ def kernels_for(d):  # type: ignore[no-untyped-def]
         return total * dof
 
     @kernel
-    def step(indptr, indices, values, Y, per_dof, exaggeration, slope, per_z, rate, momentum, longest, shift,  # type: ignore[no-untyped-def]
+    def step(indptr, indices, values, Y, per_dof, exaggeration, slope, per_z, rate, momentum, longest, shift,
              velocity, gains, start, stop, out):  # fmt: skip
         """Move the rows of a range; the sums of their new coordinates (3), and of the squared gradient.
 

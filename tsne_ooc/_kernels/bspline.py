@@ -16,7 +16,7 @@ ONE, TWO, SIXTH, HALF = f32(1), f32(2), f32(1 / 6), f32(0.5)
 
 
 @piece
-def weights(t):  # type: ignore[no-untyped-def]
+def weights(t):
     s = ONE - t
     first = s * s * s * SIXTH
     last = t * t * t * SIXTH
@@ -25,7 +25,7 @@ def weights(t):  # type: ignore[no-untyped-def]
 
 
 @piece
-def slopes(t):  # type: ignore[no-untyped-def]
+def slopes(t):
     s = ONE - t
     first = -HALF * s * s
     last = HALF * t * t
@@ -34,5 +34,5 @@ def slopes(t):  # type: ignore[no-untyped-def]
 
 
 @piece
-def curvatures(t):  # type: ignore[no-untyped-def]
+def curvatures(t):
     return ONE - t, f32(3) * t - TWO, ONE - f32(3) * t, t

@@ -12,7 +12,7 @@ f32, u64 = np.float32, np.uint64
 
 
 @kernel
-def calibrate(distances, log_perplexity, share, start, stop, out):  # type: ignore[no-untyped-def]
+def calibrate(distances, log_perplexity, share, start, stop, out):
     """Add to `out` `share` times the Gaussian probabilities of each row, at the bandwidth of this log-perplexity.
 
     Newton's method on the logarithm of the precision, kept between the tightest bounds seen: five or six
@@ -56,7 +56,10 @@ def calibrate(distances, log_perplexity, share, start, stop, out):  # type: igno
             position += min(max(move, -2.0), 2.0)
             if not low < position < high:
                 # Only a bound that is known can be halved towards; the other side is still open.
-                position = 0.5 * (low + high) if high - low < math.inf else (low + 1.0 if high == math.inf else high - 1.0)
+                if high - low < math.inf:
+                    position = 0.5 * (low + high)
+                else:
+                    position = low + 1.0 if high == math.inf else high - 1.0
             if position > 60.0:
                 # More rows at the nearest distance than the perplexity: no precision is sharp enough.
                 break

@@ -18,12 +18,12 @@ ZERO = f32(0)
 
 
 @piece
-def _line(phi, at, w):  # type: ignore[no-untyped-def]
+def _line(phi, at, w):
     return w[0] * phi[at] + w[1] * phi[at + ONE] + w[2] * phi[at + TWO] + w[3] * phi[at + THREE]
 
 
 @piece
-def slope1(phi, stride, far_stride, u, v, w):  # type: ignore[no-untyped-def]
+def slope1(phi, stride, far_stride, u, v, w):
     """Value and gradient at the point u of a line."""
     a = u64(u)
     t = u - f32(a)
@@ -31,7 +31,7 @@ def slope1(phi, stride, far_stride, u, v, w):  # type: ignore[no-untyped-def]
 
 
 @piece
-def _plane_slope(phi, at, stride, wu, du, wv, dv):  # type: ignore[no-untyped-def]
+def _plane_slope(phi, at, stride, wu, du, wv, dv):
     value, along_u, along_v = ZERO, ZERO, ZERO
     for row in range(4):
         here = at + u64(row) * u64(stride)
@@ -43,7 +43,7 @@ def _plane_slope(phi, at, stride, wu, du, wv, dv):  # type: ignore[no-untyped-de
 
 
 @piece
-def slope2(phi, stride, far_stride, u, v, w):  # type: ignore[no-untyped-def]
+def slope2(phi, stride, far_stride, u, v, w):
     """Value and gradient at the point (u, v) of a plane."""
     a, b = u64(u), u64(v)
     s, t = u - f32(a), v - f32(b)
@@ -54,7 +54,7 @@ def slope2(phi, stride, far_stride, u, v, w):  # type: ignore[no-untyped-def]
 
 
 @piece
-def slope3(phi, stride, far_stride, u, v, w):  # type: ignore[no-untyped-def]
+def slope3(phi, stride, far_stride, u, v, w):
     """Value and gradient at the point (u, v, w) of a volume."""
     a, b, c = u64(u), u64(v), u64(w)
     r, s, t = u - f32(a), v - f32(b), w - f32(c)
@@ -72,7 +72,7 @@ def slope3(phi, stride, far_stride, u, v, w):  # type: ignore[no-untyped-def]
 
 
 @piece
-def bend1(phi, stride, far_stride, u, v, w):  # type: ignore[no-untyped-def]
+def bend1(phi, stride, far_stride, u, v, w):
     """Value, gradient (3) and Hessian (uu, vv, ww, uv, uw, vw) at the point u of a line."""
     a = u64(u)
     t = u - f32(a)
@@ -81,7 +81,7 @@ def bend1(phi, stride, far_stride, u, v, w):  # type: ignore[no-untyped-def]
 
 
 @piece
-def _plane_bend(phi, at, stride, s, t):  # type: ignore[no-untyped-def]
+def _plane_bend(phi, at, stride, s, t):
     wu, du, cu = weights(s), slopes(s), curvatures(s)
     wv, dv, cv = weights(t), slopes(t), curvatures(t)
     value, gu, gv, huu, hvv, huv = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
@@ -98,7 +98,7 @@ def _plane_bend(phi, at, stride, s, t):  # type: ignore[no-untyped-def]
 
 
 @piece
-def bend2(phi, stride, far_stride, u, v, w):  # type: ignore[no-untyped-def]
+def bend2(phi, stride, far_stride, u, v, w):
     """As `bend1`, at the point (u, v) of a plane."""
     a, b = u64(u), u64(v)
     value, gu, gv, huu, hvv, huv = _plane_bend(phi, a * u64(stride) + b, stride, u - f32(a), v - f32(b))
@@ -106,7 +106,7 @@ def bend2(phi, stride, far_stride, u, v, w):  # type: ignore[no-untyped-def]
 
 
 @piece
-def bend3(phi, stride, far_stride, u, v, w):  # type: ignore[no-untyped-def]
+def bend3(phi, stride, far_stride, u, v, w):
     """As `bend1`, at the point (u, v, w) of a volume."""
     a, b, c = u64(u), u64(v), u64(w)
     r = u - f32(a)
@@ -136,7 +136,7 @@ BEND = {1: bend1, 2: bend2, 3: bend3}
 
 
 @piece
-def cells(Y, i, origin, per_cell, d):  # type: ignore[no-untyped-def]
+def cells(Y, i, origin, per_cell, d):
     """Row i in grid cells, axes that the map does not have as zeros."""
     u = (Y[i, 0] - origin[0]) * per_cell
     v = (Y[i, 1] - origin[1]) * per_cell if d > 1 else ZERO
@@ -144,12 +144,12 @@ def cells(Y, i, origin, per_cell, d):  # type: ignore[no-untyped-def]
     return u, v, w
 
 
-def gather_for(d):  # type: ignore[no-untyped-def]
+def gather_for(d):
     """The kernels of a map of `d` axes: the field at any targets, and at the sources themselves."""
     slope = SLOPE[d]
 
     @kernel
-    def at_targets(phi, stride, far_stride, origin, per_cell, Y, start, stop, value, gradient):  # type: ignore[no-untyped-def]
+    def at_targets(phi, stride, far_stride, origin, per_cell, Y, start, stop, value, gradient):
         for i in range(u64(start), u64(stop)):
             u, v, w = cells(Y, i, origin, per_cell, d)
             value[i], gu, gv, gw = slope(phi, stride, far_stride, u, v, w)
@@ -160,7 +160,8 @@ def gather_for(d):  # type: ignore[no-untyped-def]
                 gradient[i, 2] = gw * per_cell
 
     @kernel
-    def at_sources(phi, stride, far_stride, origin, per_cell, own, Y, start, stop, value, gradient):  # type: ignore[no-untyped-def]
+    def at_sources(phi, stride, far_stride, origin, per_cell, own, Y, start, stop, gradient):
+        total = 0.0
         for i in range(u64(start), u64(stop)):
             u, v, w = cells(Y, i, origin, per_cell, d)
             S, gu, gv, gw = slope(phi, stride, far_stride, u, v, w)
@@ -170,12 +171,13 @@ def gather_for(d):  # type: ignore[no-untyped-def]
             cr = cosine(r)
             cs = cosine(s) if d > 1 else ZERO
             ct = cosine(t) if d > 2 else ZERO
-            value[i] = S - self_value(r, s, t, d, own)
+            total += float(S - self_value(r, s, t, d, own))
             gradient[i, 0] = (gu - self_slope(r, cs + ct, own)) * per_cell
             if d > 1:
                 gradient[i, 1] = (gv - self_slope(s, cr + ct, own)) * per_cell
             if d > 2:
                 gradient[i, 2] = (gw - self_slope(t, cr + cs, own)) * per_cell
+        return total
 
     return at_targets, at_sources
 

@@ -11,11 +11,11 @@ from ._jit import kernel
 f32, u64 = np.float32, np.uint64
 
 
-def pairs_for(d):  # type: ignore[no-untyped-def]
+def pairs_for(d):
     """The kernel of a map of `d` axes."""
 
     @kernel
-    def all_pairs(targets, sources, dof, skip_self, start, stop, value, gradient):  # type: ignore[no-untyped-def]
+    def all_pairs(targets, sources, dof, skip_self, start, stop, value, gradient):
         """Value and gradient of the field of `sources` at a range of `targets`; row i not at itself if `skip_self`."""
         per_dof = f32(1.0 / dof)
         power = f32(dof)

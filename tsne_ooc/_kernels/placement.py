@@ -14,7 +14,7 @@ ZERO = f32(0)
 
 
 @piece
-def _solve(h, g, damping, d):  # type: ignore[no-untyped-def]
+def _solve(h, g, damping, d):
     """The step -(H + damping I)^-1 g of `d` unknowns, and whether that matrix is positive definite.
 
     An L D L^T decomposition written out; axes that are not there take a pivot of one and a gradient of zero.
@@ -43,12 +43,12 @@ def _solve(h, g, damping, d):  # type: ignore[no-untyped-def]
     return ok, x, y, z
 
 
-def placement_for(d):  # type: ignore[no-untyped-def]
+def placement_for(d):
     """The kernels of a map of `d` axes."""
     bend = BEND[d]
 
     @piece
-    def evaluate(x, y, z, Y, neighbors, p, i, exaggeration, dof, phi, stride, far_stride, origin, per_cell, offset):  # type: ignore[no-untyped-def]
+    def evaluate(x, y, z, Y, neighbors, p, i, exaggeration, dof, phi, stride, far_stride, origin, per_cell, offset):
         """Energy, gradient and Hessian of row i at (x, y, z), in float64."""
         energy, gx, gy, gz = 0.0, 0.0, 0.0, 0.0
         huu, hvv, hww, huv, huw, hvw = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -93,7 +93,7 @@ def placement_for(d):  # type: ignore[no-untyped-def]
         return exaggeration * dof * energy + math.log(field), gradient, hessian
 
     @kernel
-    def place(Y, neighbors, p, exaggerations, dof, phi, stride, far_stride, origin, per_cell, offset,  # type: ignore[no-untyped-def]
+    def place(Y, neighbors, p, exaggerations, dof, phi, stride, far_stride, origin, per_cell, offset,
               low, high, tolerance, most, start, stop, out, iterations):  # fmt: skip
         """Move the rows of a range from where `out` has them to their minima, at one exaggeration after the other.
 
@@ -154,7 +154,7 @@ PLACE = {d: placement_for(d) for d in (1, 2, 3)}
 
 
 @kernel
-def median_start(Y, neighbors, start, stop, out):  # type: ignore[no-untyped-def]
+def median_start(Y, neighbors, start, stop, out):
     """The median of the neighbours' places, axis by axis."""
     for i in range(u64(start), u64(stop)):
         for axis in range(Y.shape[1]):
@@ -165,7 +165,7 @@ def median_start(Y, neighbors, start, stop, out):  # type: ignore[no-untyped-def
 
 
 @kernel
-def mean_start(Y, neighbors, p, start, stop, out):  # type: ignore[no-untyped-def]
+def mean_start(Y, neighbors, p, start, stop, out):
     """The mean of the neighbours' places, weighted by their probabilities."""
     for i in range(u64(start), u64(stop)):
         for axis in range(Y.shape[1]):

@@ -25,14 +25,14 @@ SIN = (6.2830540879, -41.3311229486, 81.3654985656, -74.4709775487, 32.768902422
 
 
 @piece
-def cosine(t):  # type: ignore[no-untyped-def]
+def cosine(t):
     """cos 2 pi t for t in [0, 1], within 4e-5 of it."""
     s = (t - f32(0.5)) * (t - f32(0.5))
     return -(f32(COS[0]) + s * (f32(COS[1]) + s * (f32(COS[2]) + s * (f32(COS[3]) + s * f32(COS[4])))))
 
 
 @piece
-def sine(t):  # type: ignore[no-untyped-def]
+def sine(t):
     """sin 2 pi t for t in [0, 1], within 6e-6 of it."""
     x = t - f32(0.5)
     s = x * x
@@ -40,23 +40,28 @@ def sine(t):  # type: ignore[no-untyped-def]
 
 
 @piece
-def _harmonics(x, c):  # type: ignore[no-untyped-def]
+def _harmonics(x, c):
     """The cosines of one axis, by Chebyshev's polynomials of the first of them."""
     return x * (c[1] + f32(2) * c[2] * x + c[3] * (f32(4) * x * x - f32(3))) - c[2]
 
 
 @piece
-def self_value(r, s, t, d, c):  # type: ignore[no-untyped-def]
+def self_value(r, s, t, d, c):
     """The series at the place (r, s, t) between nodes, of which the first `d` count."""
     x = cosine(r)
     y = cosine(s) if d > 1 else f32(0)
     z = cosine(t) if d > 2 else f32(0)
     mixed = x * y + y * z + z * x
-    return c[0] + _harmonics(x, c) + (_harmonics(y, c) if d > 1 else f32(0)) + (_harmonics(z, c) if d > 2 else f32(0)) + c[4] * mixed
+    total = c[0] + c[4] * mixed + _harmonics(x, c)
+    if d > 1:
+        total += _harmonics(y, c)
+    if d > 2:
+        total += _harmonics(z, c)
+    return total
 
 
 @piece
-def self_slope(t, others, c):  # type: ignore[no-untyped-def]
+def self_slope(t, others, c):
     """The false gradient along one axis, per cell; `others` is the sum of the other axes' cosines.
 
     It is half the derivative of the series: moving the reader alone, not the source with it, makes half the change.

@@ -11,14 +11,13 @@ import numpy as np
 
 from ._jit import kernel, piece
 from .bspline import weights
-from .selfterm import self_value
 
 f32, u64 = np.float32, np.uint64
 ONE = u64(1)
 
 
 @kernel
-def bounds(Y, start, stop):  # type: ignore[no-untyped-def]
+def bounds(Y, start, stop):
     """Lowest and highest coordinate of each axis; NaN if any row of the range holds one."""
     d = Y.shape[1]
     low = np.full(d, np.inf, np.float32)
@@ -35,14 +34,14 @@ def bounds(Y, start, stop):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def count_bands(Y, start, stop, origin, per_cell, rows, counts):  # type: ignore[no-untyped-def]
+def count_bands(Y, start, stop, origin, per_cell, rows, counts):
     """How many points of a range fall into each band of `rows` grid rows."""
     for i in range(u64(start), u64(stop)):
         counts[u64((Y[i, 0] - origin[0]) * per_cell) // u64(rows)] += 1
 
 
 @kernel
-def sort_into_bands(Y, start, stop, origin, per_cell, rows, cursor, U):  # type: ignore[no-untyped-def]
+def sort_into_bands(Y, start, stop, origin, per_cell, rows, cursor, U):
     """Write the range's points, in grid cells, behind the cursors of their bands."""
     for i in range(u64(start), u64(stop)):
         band = u64((Y[i, 0] - origin[0]) * per_cell) // u64(rows)
@@ -53,7 +52,7 @@ def sort_into_bands(Y, start, stop, origin, per_cell, rows, cursor, U):  # type:
 
 
 @piece
-def _line(grid, at, w, scale):  # type: ignore[no-untyped-def]
+def _line(grid, at, w, scale):
     grid[at] += scale * w[0]
     grid[at + ONE] += scale * w[1]
     grid[at + u64(2)] += scale * w[2]
@@ -61,21 +60,17 @@ def _line(grid, at, w, scale):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def spread1(U, start, stop, stride, far_stride, coefficients, grid):  # type: ignore[no-untyped-def]
-    """Add the points of one band to a grid of one axis; the sum of their self-terms (see `selfterm`)."""
-    own = 0.0
+def spread1(U, start, stop, stride, far_stride, grid):
+    """Add the points of one band to a grid of one axis."""
     for i in range(u64(start), u64(stop)):
         a = u64(U[i, 0])
         t = U[i, 0] - f32(a)
         _line(grid, a, weights(t), f32(1))
-        own += self_value(t, f32(0), f32(0), 1, coefficients)
-    return own
 
 
 @kernel
-def spread2(U, start, stop, stride, far_stride, coefficients, grid):  # type: ignore[no-untyped-def]
+def spread2(U, start, stop, stride, far_stride, grid):
     """As `spread1`, on a plane whose rows are `stride` apart."""
-    own = 0.0
     for i in range(u64(start), u64(stop)):
         a, b = u64(U[i, 0]), u64(U[i, 1])
         s, t = U[i, 0] - f32(a), U[i, 1] - f32(b)
@@ -83,14 +78,11 @@ def spread2(U, start, stop, stride, far_stride, coefficients, grid):  # type: ig
         at = a * u64(stride) + b
         for row in range(4):
             _line(grid, at + u64(row) * u64(stride), along, across[row])
-        own += self_value(s, t, f32(0), 2, coefficients)
-    return own
 
 
 @kernel
-def spread3(U, start, stop, stride, far_stride, coefficients, grid):  # type: ignore[no-untyped-def]
+def spread3(U, start, stop, stride, far_stride, grid):
     """As `spread1`, in a volume whose planes are `far_stride` apart and whose rows are `stride` apart."""
-    own = 0.0
     for i in range(u64(start), u64(stop)):
         a, b, c = u64(U[i, 0]), u64(U[i, 1]), u64(U[i, 2])
         r, s, t = U[i, 0] - f32(a), U[i, 1] - f32(b), U[i, 2] - f32(c)
@@ -100,17 +92,6 @@ def spread3(U, start, stop, stride, far_stride, coefficients, grid):  # type: ig
             for row in range(4):
                 start_of_row = at + u64(plane) * u64(far_stride) + u64(row) * u64(stride)
                 _line(grid, start_of_row, along, deep[plane] * across[row])
-        own += self_value(r, s, t, 3, coefficients)
-    return own
-
-
-@kernel
-def dot(a, b):  # type: ignore[no-untyped-def]
-    """Scalar product of two flat float32 arrays, in float64."""
-    total = 0.0
-    for i in range(u64(a.size)):
-        total += float(a[i]) * float(b[i])
-    return total
 
 
 SPREAD = {1: spread1, 2: spread2, 3: spread3}

@@ -15,7 +15,7 @@ f32, u64 = np.float32, np.uint64
 
 
 @kernel
-def count_incoming(neighbors, counts):  # type: ignore[no-untyped-def]
+def count_incoming(neighbors, counts):
     """How many rows have each row for a neighbour."""
     for i in range(u64(neighbors.shape[0])):
         for e in range(u64(neighbors.shape[1])):
@@ -23,7 +23,7 @@ def count_incoming(neighbors, counts):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def gather_incoming(neighbors, p, first, last, cursor, sources, values):  # type: ignore[no-untyped-def]
+def gather_incoming(neighbors, p, first, last, cursor, sources, values):
     """The edges into rows `first` to `last`, in the order of the rows they come from."""
     width = u64(last - first)
     for i in range(u64(neighbors.shape[0])):
@@ -38,7 +38,7 @@ def gather_incoming(neighbors, p, first, last, cursor, sources, values):  # type
 
 
 @kernel
-def merge(neighbors, p, first, last, offsets, sources, incoming, scale, place, ends, indices, values):  # type: ignore[no-untyped-def]
+def merge(neighbors, p, first, last, offsets, sources, incoming, scale, place, ends, indices, values):
     """Merge own and incoming edges of rows `first` to `last`: a row's own in their order, then the new ones.
 
     `place` is work space, a zero for each of all rows. `ends[row + 1]` receives the number of edges of each row while

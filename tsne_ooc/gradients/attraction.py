@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .._kernels.attraction import KERNELS
-from .._parallel import Threads, ranges
+from .._parallel import Threads
 from ..affinity import Joint
 
 Float32 = NDArray[np.float32]
@@ -33,7 +35,7 @@ class Attraction:
         pieces = max(1, -(-len(P.indices) // ENTRIES))
         edges = np.searchsorted(P.indptr, np.linspace(0, len(P.indices), pieces + 1)[1:-1].astype(np.uint64))
         bounds = np.unique(np.concatenate([[0], edges, [P.n]])).tolist()
-        self.ranges = list(zip(bounds[:-1], bounds[1:], strict=True))
+        self.ranges = list(itertools.pairwise(bounds))
         positive = P.values[: 1 if P.values.strides == (0,) else None]
         logs = positive[positive > 0].astype(np.float64)
         total = float((logs * np.log(logs)).sum())

@@ -41,8 +41,6 @@ class Field:
         The self-term that `at_sources` takes away.
     offset : float
         What the potential lacks where the kernel was shifted: the number of rows.
-    pair_sum : float
-        Sum of the field over the rows themselves without what each does to itself: t-SNE's Z.
     n : int
         Number of rows that make the field.
     """
@@ -52,7 +50,6 @@ class Field:
     shape: Shape
     own: Float32
     offset: float
-    pair_sum: float
     n: int
 
     @property
@@ -78,7 +75,7 @@ class Field:
         ValueError
             If a place lies outside, naming its row.
         """
-        inside = ((Y >= self.low) & (Y <= self.high)).all(axis=1)
+        inside = ((self.low <= Y) & (self.high >= Y)).all(axis=1)
         if not inside.all():
             row = int(np.argmin(inside))
             raise ValueError(f"row {row} at {Y[row].tolist()} lies outside the field, {self.low} to {self.high}")
@@ -93,17 +90,22 @@ class Field:
         value += np.float32(self.offset)
         return value, gradient
 
-    def at_sources(self, Y: Float32, value: Float32, gradient: Float32, threads: Threads) -> None:
-        """Write the field of all *other* rows, and its gradient, at the rows `Y` that it was planned from."""
+    def at_sources(self, Y: Float32, gradient: Float32, threads: Threads) -> float:
+        """Write the gradient of the field of all *other* rows at the rows `Y` that it was planned from.
+
+        Returns
+        -------
+        float
+            The sum of that field over the rows: t-SNE's normalisation Z.
+        """
         _, kernel = GATHER[Y.shape[1]]
         flat, strides = self.potential.reshape(-1), self.shape.strides
 
-        def read(start: int, stop: int) -> None:
-            kernel(flat, *strides, self.origin, self.per_cell, self.own, Y, start, stop, value, gradient)
+        def read(start: int, stop: int) -> float:
+            return float(kernel(flat, *strides, self.origin, self.per_cell, self.own, Y, start, stop, gradient))
 
-        threads.map(read, ranges(len(Y), ROWS))
-        if self.offset:
-            value += np.float32(self.offset - 1)
+        total = sum(threads.map(read, ranges(len(Y), ROWS)))
+        return total + (self.n * (self.n - 1.0) if self.offset else 0.0)
 
 
 class FieldPlanner:
@@ -139,7 +141,7 @@ class FieldPlanner:
         FloatingPointError
             If a coordinate is not finite.
         """
-        n, d = Y.shape
+        n = len(Y)
         pieces = ranges(n, ROWS)
         boxes = self.threads.map(lambda start, stop: spreading.bounds(Y, start, stop), pieces)
         low = np.min([box[0] for box in boxes], axis=0).astype(np.float64) - self.margin
@@ -153,21 +155,11 @@ class FieldPlanner:
         origin = (low - spare / 2).astype(np.float32)
         # Rounding must not put the lowest row before the first node.
         origin = np.minimum(origin, (low + self.margin).astype(np.float32))
-        density, own = self._spread(Y, pieces, origin, shape, kernel.own)
-        potential = convolution(density)
-        total = sum(
-            self.threads.map(
-                lambda start, stop: spreading.dot(density.reshape(-1)[start:stop], potential.reshape(-1)[start:stop]),
-                ranges(density.size, 1 << 16),
-            )
-        )
-        pair_sum = total - own + (float(n) * (n - 1) if kernel.shifted else 0.0)
-        return Field(potential, origin, shape, kernel.own, float(n) if kernel.shifted else 0.0, pair_sum, n)
+        potential = convolution(self._spread(Y, pieces, origin, shape))
+        return Field(potential, origin, shape, kernel.own, float(n) if kernel.shifted else 0.0, n)
 
-    def _spread(
-        self, Y: Float32, pieces: list[tuple[int, int]], origin: Float32, shape: Shape, own: Float32
-    ) -> tuple[Float32, float]:
-        """The density at the nodes, and the sum of all self-terms."""
+    def _spread(self, Y: Float32, pieces: list[tuple[int, int]], origin: Float32, shape: Shape) -> Float32:
+        """The density at the nodes."""
         n, d = Y.shape
         per_cell = np.float32(1 / shape.spacing)
         rows = max(WINDOW, shape.nodes[0] // 32)
@@ -192,11 +184,9 @@ class FieldPlanner:
         flat, strides = density.reshape(-1), shape.strides
         kernel = spreading.SPREAD[d]
 
-        def spread(start: int, stop: int) -> float:
-            return float(kernel(U, start, stop, *strides, own, flat))
+        def spread(start: int, stop: int) -> None:
+            kernel(U, start, stop, *strides, flat)
 
-        total = 0.0
         for first in (0, 1):
-            pairs = [(edges[band], edges[band + 1]) for band in range(first, bands, 2)]
-            total += sum(self.threads.map(spread, pairs))
-        return density, total
+            self.threads.map(spread, [(edges[band], edges[band + 1]) for band in range(first, bands, 2)])
+        return density

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,7 @@ class Shape:
     @property
     def reach(self) -> float:
         """The longest distance between two nodes, in map units."""
-        return self.spacing * float(np.hypot.reduce(np.array(self.nodes, float)))
+        return self.spacing * math.hypot(*self.nodes)
 
     @property
     def strides(self) -> tuple[int, int]:
@@ -61,8 +62,8 @@ def _fast_even(length: float) -> int:
 
 
 def spacing_for(d: int, dof: float) -> float:
-    """Map units per cell for a map of `d` axes; the core of the kernel narrows with sqrt(dof), and the cells with it."""
-    return SPACING[d] * min(1.0, dof) ** 0.5
+    """Map units per cell for a map of `d` axes; the kernel's core narrows with sqrt(dof), the cells with it."""
+    return float(SPACING[d] * min(1.0, dof) ** 0.5)
 
 
 def shape_for(extent: NDArray[np.float64], dof: float, last: Shape | None = None) -> Shape:

@@ -50,20 +50,20 @@ def influence(length: int) -> Float64:
     k = np.arange(length // 2 + 1) / length
     s = np.sin(np.pi * k) ** 2
     aliases = 1 - 4 / 3 * s + 2 / 5 * s**2 - 4 / 315 * s**3
-    return np.sinc(k) ** 8 / aliases**2  # type: ignore[no-any-return]
+    return np.asarray(np.sinc(k) ** 8 / aliases**2)
 
 
 def _kernel_values(shape: Shape, dof: float, shifted: bool, dtype: type) -> NDArray[np.floating]:
-    square = np.zeros((), dtype)
+    square: NDArray[np.floating] = np.zeros((), dtype)
     for axis, length in enumerate(shape.lengths):
-        distance = (np.arange(length // 2 + 1) * shape.spacing).astype(dtype)
+        distance: NDArray[np.floating] = (np.arange(length // 2 + 1) * shape.spacing).astype(dtype)
         around = [1] * len(shape.lengths)
         around[axis] = -1
         square = square + (distance**2).reshape(around)
     if dof == 1:
         return -square / (1 + square) if shifted else 1 / (1 + square)
     decay = -dof * np.log1p(square / dof)
-    return np.expm1(decay) if shifted else np.exp(decay)
+    return np.asarray(np.expm1(decay) if shifted else np.exp(decay))
 
 
 def _cosine_series(spectrum: NDArray[np.floating], lengths: tuple[int, ...]) -> Float32:
@@ -72,7 +72,8 @@ def _cosine_series(spectrum: NDArray[np.floating], lengths: tuple[int, ...]) -> 
     near: Float64 = spectrum.astype(np.float64)
     for axis, length in enumerate(lengths):
         k = np.arange(length // 2 + 1)
-        turns = np.where((k == 0) | (k == length // 2), 1.0, 2.0) / length * np.cos(2 * np.pi * np.outer(lags, k) / length)
+        both_signs = np.where((k == 0) | (k == length // 2), 1.0, 2.0) / length
+        turns = both_signs * np.cos(2 * np.pi * np.outer(lags, k) / length)
         near = np.moveaxis(np.tensordot(turns, near, (1, axis)), 0, axis)
     t = np.arange(16) / 16
     w = np.stack([(1 - t) ** 3 / 6, 2 / 3 - t**2 + t**3 / 2, 2 / 3 - (1 - t) ** 2 + (1 - t) ** 3 / 2, t**3 / 6])
@@ -85,11 +86,10 @@ def _cosine_series(spectrum: NDArray[np.floating], lengths: tuple[int, ...]) -> 
 
     def coefficient(*which: int) -> float:
         index = (*which, *[0] * (d - len(which)))
-        return float(modes[index]) * 2 ** sum(m > 0 for m in which)
+        return float(modes[index]) * 2.0 ** sum(m > 0 for m in which)
 
-    return np.array(
-        [coefficient(0), coefficient(1), coefficient(2), coefficient(3), coefficient(1, 1) if d > 1 else 0.0], np.float32
-    )
+    mixed = coefficient(1, 1) if d > 1 else 0.0
+    return np.array([*(coefficient(m) for m in range(4)), mixed], np.float32)
 
 
 def kernel_for(shape: Shape, dof: float, threads: Threads) -> Kernel:

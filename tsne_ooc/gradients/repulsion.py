@@ -21,7 +21,7 @@ class Repulsion(Protocol):
     """The repulsive half of the gradient."""
 
     def __call__(self, Y: Float32, slope: Float32) -> float:
-        """Write the gradient of the field of all other rows to `slope`, shape (n, d); return Z, the sum of the field."""
+        """Write the gradient of the field of all other rows to `slope`, shape (n, d); return its sum Z."""
 
 
 class ExactRepulsion:
@@ -59,14 +59,9 @@ class FieldRepulsion:
     def __init__(self, dof: float, threads: Threads) -> None:
         self.threads = threads
         self.planner = FieldPlanner(dof, threads)
-        self._value = np.empty(0, np.float32)
 
     def __call__(self, Y: Float32, slope: Float32) -> float:
-        if len(self._value) != len(Y):
-            self._value = np.empty(len(Y), np.float32)
-        field = self.planner.plan(Y)
-        field.at_sources(Y, self._value, slope, self.threads)
-        return field.pair_sum
+        return self.planner.plan(Y).at_sources(Y, slope, self.threads)
 
 
 def repulsion_for(n: int, dof: float, threads: Threads) -> Repulsion:

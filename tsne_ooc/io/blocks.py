@@ -100,9 +100,7 @@ def iterate(
         raise ValueError(f"rows {start} to {stop} are not within the {n_samples} rows of {table!r}")
     if columns is not None and n_features != columns:
         # Said before anything is read, in the words of `as_rows`.
-        raise ValueError(
-            f"{name} has {n_features} features, but TSNE is expecting {columns} features as input"
-        )
+        raise ValueError(f"{name} has {n_features} features, but TSNE is expecting {columns} features as input")
     size = block_rows(table, bytes) if rows is None else whole("rows", rows, least=1)
     return _prefetched(table, edges(table, size, start, stop), name)
 
@@ -134,12 +132,8 @@ def read_checked(
         message = str(error).split("\n")[0]
         raise kind(f"rows {start} to {stop - 1} of {table!r} could not be read: {message}") from error
     if len(raw) != stop - start:
-        raise ValueError(
-            f"rows {start} to {stop - 1} of {table!r} came back as {len(raw)} rows; did it change?"
-        )
+        raise ValueError(f"rows {start} to {stop - 1} of {table!r} came back as {len(raw)} rows; did it change?")
     if rows is not None:
         raw = raw.iloc[rows - start] if hasattr(raw, "iloc") else np.asarray(raw)[rows - start]
-    block: NDArray[np.float32] = as_rows(
-        raw, name=name, first_row=start, row_numbers=rows, columns=table.shape[1]
-    )
+    block: NDArray[np.float32] = as_rows(raw, name=name, first_row=start, row_numbers=rows, columns=table.shape[1])
     return block

@@ -99,9 +99,7 @@ class Hdf5Source:
     def of(cls, dataset: Any) -> Hdf5Source:
         """The source of an open ``h5py.Dataset``, whose file stays with whoever opened it."""
         if not dataset:
-            raise ValueError(
-                "the HDF5 file of this dataset is closed; open it again, or pass it while it is open"
-            )
+            raise ValueError("the HDF5 file of this dataset is closed; open it again, or pass it while it is open")
         check_table(dataset, f"dataset {dataset.name!r} of {dataset.file.filename}")
         return cls(None, dataset, owns_file=False)
 
@@ -158,8 +156,7 @@ def check_table(dataset: Any, name: str) -> None:
         if set(kind.names) == {"r", "i"}:
             raise ValueError(f"Complex data not supported: {name} has type {kind}")
         raise ValueError(
-            f"{name} is a compound table with fields {', '.join(kind.names)}; write its numbers as one 2-D "
-            f"array"
+            f"{name} is a compound table with fields {', '.join(kind.names)}; write its numbers as one 2-D array"
         )
     if kind.kind == "c":
         raise ValueError(f"Complex data not supported: {name} has type {kind}")
@@ -171,9 +168,7 @@ def check_table(dataset: Any, name: str) -> None:
         raise ValueError(f"{name} is empty")
     if len(dataset.shape) != 2:
         what = {0: "a scalar", 1: "1-D"}.get(len(dataset.shape), f"{len(dataset.shape)}-D")
-        raise ValueError(
-            f"{name} is {what}, shape {dataset.shape}; a table of (n_samples, n_features) is needed"
-        )
+        raise ValueError(f"{name} is {what}, shape {dataset.shape}; a table of (n_samples, n_features) is needed")
 
 
 def _open(path: Path) -> Any:
@@ -191,9 +186,7 @@ def _open(path: Path) -> Any:
         if "truncated" in text or "eof" in text.lower():
             raise OSError(f"{path} is cut short: its copy or download did not end") from None
         if signature == b"\x89HDF\r\n\x1a\n":
-            raise OSError(
-                f"{path} cannot be opened as HDF5 (damaged or cut short, or being written): {text}"
-            ) from None
+            raise OSError(f"{path} cannot be opened as HDF5 (damaged or cut short, or being written): {text}") from None
         raise OSError(f"{path} is not an HDF5 file") from None
 
 

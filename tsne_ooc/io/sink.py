@@ -57,9 +57,7 @@ class NpySink:
         needed = 4 * self.shape[0] * self.shape[1] + 128
         free = shutil.disk_usage(folder).free
         if needed > free:
-            raise OSError(
-                f"{self.path} needs {needed / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB left"
-            )
+            raise OSError(f"{self.path} needs {needed / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB left")
         try:
             handle, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".part", dir=folder)
         except OSError as error:
@@ -76,8 +74,7 @@ class NpySink:
         rows = np.ascontiguousarray(rows, dtype="<f4")
         if rows.ndim != 2 or rows.shape[1] != self.shape[1] or self.written + len(rows) > self.shape[0]:
             raise ValueError(
-                f"{self.path} takes rows of shape {self.shape}; {self.written} are written, not so "
-                f"{rows.shape} more"
+                f"{self.path} takes rows of shape {self.shape}; {self.written} are written, not so {rows.shape} more"
             )
         try:
             self._file.write(rows.data)

@@ -88,16 +88,13 @@ def as_source(data: Any) -> Source:
     if hasattr(data, "shape") and hasattr(data, "__getitem__"):
         return SlicedSource(data)
     raise TypeError(
-        f"a {type(data).__name__} is not a table: it needs .shape and row slicing, as arrays and h5py "
-        f"datasets have"
+        f"a {type(data).__name__} is not a table: it needs .shape and row slicing, as arrays and h5py datasets have"
     )
 
 
 def _is_h5py(data: Any) -> bool:
     # By name, so that a look at any other table does not import h5py (0.2 s).
-    return any(
-        kind.__module__.startswith("h5py.") and kind.__name__ == "Dataset" for kind in type(data).__mro__
-    )
+    return any(kind.__module__.startswith("h5py.") and kind.__name__ == "Dataset" for kind in type(data).__mro__)
 
 
 def _from_path(path: Path) -> Source:
@@ -188,9 +185,7 @@ class FrameSource:
         self._data = data
         self.shape = table_shape(data.shape, "X")
         kinds = [kind for kind in data.dtypes if isinstance(kind, np.dtype)]
-        self.dtype: np.dtype[Any] = (
-            np.result_type(*kinds) if len(kinds) == self.shape[1] > 0 else np.dtype("f8")
-        )
+        self.dtype: np.dtype[Any] = np.result_type(*kinds) if len(kinds) == self.shape[1] > 0 else np.dtype("f8")
 
     def read(self, start: int, stop: int) -> Any:
         return self._data.iloc[start:stop]

@@ -79,9 +79,7 @@ def nearest_in_map(
     return indices if own is None else without_self(indices, own)
 
 
-def nearest_in_data(
-    table: Any, rows: NDArray[np.int64], k: int, metric: str, n_jobs: int | None
-) -> NDArray[np.int64]:
+def nearest_in_data(table: Any, rows: NDArray[np.int64], k: int, metric: str, n_jobs: int | None) -> NDArray[np.int64]:
     """Numbers of the k rows nearest to each of `rows`, which are not among them: exact, and streamed."""
     from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors

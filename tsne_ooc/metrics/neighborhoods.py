@@ -74,10 +74,7 @@ def neighbor_recall(
     found = nearest_in_map(tree_of(points), points[rows], max(depths), n_jobs, own=rows)
     recall = {}
     for depth in depths:
-        hits = [
-            np.isin(true[i], found[i, :depth], assume_unique=True).sum(dtype=np.int64)
-            for i in range(len(rows))
-        ]
+        hits = [np.isin(true[i], found[i, :depth], assume_unique=True).sum(dtype=np.int64) for i in range(len(rows))]
         recall[depth] = float(np.sum(hits) / (len(rows) * k))
     return recall
 
