@@ -1,4 +1,4 @@
-"""The two ways kernels are compiled."""
+"""How kernels are compiled."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ REASSOCIATE = {"reassoc", "contract", "arcp", "nsz"}
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a kernel that Python calls: without the lock, kept on disk."""
     return numba.njit(nogil=True, cache=True, fastmath=REASSOCIATE, error_model="numpy")(function)
+
+
+def choice(function: Callable[..., Any]) -> Any:
+    """Compile a function that picks one of several by a constant: written into its caller, where the others vanish.
+
+    A kernel must not close over a compiled function instead: Numba then never finds it again on disk, for the name of
+    a compiled function is new in each process.
+    """
+    return numba.njit(fastmath=REASSOCIATE, error_model="numpy", inline="always")(function)
 
 
 def piece(function: Callable[..., Any]) -> Any:

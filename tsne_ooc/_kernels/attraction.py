@@ -12,34 +12,31 @@ f32, u64 = np.float32, np.uint64
 ZERO, ONE = f32(0), f32(1)
 
 
-def pull_for(d):
+@piece
+def pull(indptr, indices, values, Y, i, per_dof, d):
     """The attraction on one row of a map of `d` axes: sum_j p_ij (y_i - y_j) / (1 + d_ij^2 / dof)."""
-
-    @piece
-    def pull(indptr, indices, values, Y, i, per_dof):
-        ax, ay, az = ZERO, ZERO, ZERO
-        x = Y[i, 0]
-        y = Y[i, 1] if d > 1 else ZERO
-        z = Y[i, 2] if d > 2 else ZERO
-        for entry in range(indptr[i], indptr[i + u64(1)]):
-            j = indices[entry]
-            dx = x - Y[j, 0]
-            square = dx * dx
-            if d > 1:
-                dy = y - Y[j, 1]
-                square += dy * dy
-            if d > 2:
-                dz = z - Y[j, 2]
-                square += dz * dz
-            force = values[entry] / (ONE + square * per_dof)
-            ax += force * dx
-            if d > 1:
-                ay += force * dy
-            if d > 2:
-                az += force * dz
-        return ax, ay, az
-
-    return pull
+    ax, ay, az = ZERO, ZERO, ZERO
+    dy, dz = ZERO, ZERO
+    x = Y[i, 0]
+    y = Y[i, 1] if d > 1 else ZERO
+    z = Y[i, 2] if d > 2 else ZERO
+    for entry in range(indptr[i], indptr[i + u64(1)]):
+        j = indices[entry]
+        dx = x - Y[j, 0]
+        square = dx * dx
+        if d > 1:
+            dy = y - Y[j, 1]
+            square += dy * dy
+        if d > 2:
+            dz = z - Y[j, 2]
+            square += dz * dz
+        force = values[entry] / (ONE + square * per_dof)
+        ax += force * dx
+        if d > 1:
+            ay += force * dy
+        if d > 2:
+            az += force * dz
+    return ax, ay, az
 
 
 @piece
@@ -51,12 +48,11 @@ def _advance(gradient, velocity, gain, rate, momentum):
 
 def kernels_for(d):
     """The forces alone, the energy, and the fused step of a map of `d` axes."""
-    pull = pull_for(d)
 
     @kernel
     def forces(indptr, indices, values, Y, per_dof, start, stop, out):
         for i in range(u64(start), u64(stop)):
-            ax, ay, az = pull(indptr, indices, values, Y, i, per_dof)
+            ax, ay, az = pull(indptr, indices, values, Y, i, per_dof, d)
             out[i, 0] = ax
             if d > 1:
                 out[i, 1] = ay
@@ -93,7 +89,7 @@ def kernels_for(d):
         attract = f32(4) * exaggeration
         repel = f32(2) * per_z
         for i in range(u64(start), u64(stop)):
-            ax, ay, az = pull(indptr, indices, values, Y, i, per_dof)
+            ax, ay, az = pull(indptr, indices, values, Y, i, per_dof, d)
             gx = attract * ax + repel * slope[i, 0]
             vx, gains[i, 0] = _advance(gx, velocity[i, 0], gains[i, 0], rate, momentum)
             square, slope_square = vx * vx, gx * gx

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._jit import kernel, piece
+from ._jit import choice, kernel, piece
 from .bspline import curvatures, slopes, weights
 from .selfterm import cosine, self_slope, self_value
 
@@ -131,8 +131,24 @@ def bend3(phi, stride, far_stride, u, v, w):
     return value, (gu, gv, gw), (huu, hvv, hww, huv, huw, hvw)
 
 
-SLOPE = {1: slope1, 2: slope2, 3: slope3}
-BEND = {1: bend1, 2: bend2, 3: bend3}
+@choice
+def slope(phi, stride, far_stride, u, v, w, d):
+    """Value and gradient at a point of a map of `d` axes, a constant where this is called."""
+    if d == 1:
+        return slope1(phi, stride, far_stride, u, v, w)
+    if d == 2:
+        return slope2(phi, stride, far_stride, u, v, w)
+    return slope3(phi, stride, far_stride, u, v, w)
+
+
+@choice
+def bend(phi, stride, far_stride, u, v, w, d):
+    """Value, gradient and Hessian at a point of a map of `d` axes."""
+    if d == 1:
+        return bend1(phi, stride, far_stride, u, v, w)
+    if d == 2:
+        return bend2(phi, stride, far_stride, u, v, w)
+    return bend3(phi, stride, far_stride, u, v, w)
 
 
 @piece
@@ -146,13 +162,12 @@ def cells(Y, i, origin, per_cell, d):
 
 def gather_for(d):
     """The kernels of a map of `d` axes: the field at any targets, and at the sources themselves."""
-    slope = SLOPE[d]
 
     @kernel
     def at_targets(phi, stride, far_stride, origin, per_cell, Y, start, stop, value, gradient):
         for i in range(u64(start), u64(stop)):
             u, v, w = cells(Y, i, origin, per_cell, d)
-            value[i], gu, gv, gw = slope(phi, stride, far_stride, u, v, w)
+            value[i], gu, gv, gw = slope(phi, stride, far_stride, u, v, w, d)
             gradient[i, 0] = gu * per_cell
             if d > 1:
                 gradient[i, 1] = gv * per_cell
@@ -164,7 +179,7 @@ def gather_for(d):
         total = 0.0
         for i in range(u64(start), u64(stop)):
             u, v, w = cells(Y, i, origin, per_cell, d)
-            S, gu, gv, gw = slope(phi, stride, far_stride, u, v, w)
+            S, gu, gv, gw = slope(phi, stride, far_stride, u, v, w, d)
             r = u - f32(u64(u))
             s = v - f32(u64(v))
             t = w - f32(u64(w))
@@ -182,4 +197,4 @@ def gather_for(d):
     return at_targets, at_sources
 
 
-GATHER = {d: gather_for(d) for d in SLOPE}
+GATHER = {d: gather_for(d) for d in (1, 2, 3)}

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ._jit import kernel, piece
-from .interpolate import BEND
+from .interpolate import bend
 
 f32, u64 = np.float32, np.uint64
 ZERO = f32(0)
@@ -43,54 +43,54 @@ def _solve(h, g, damping, d):
     return ok, x, y, z
 
 
-def placement_for(d):
-    """The kernels of a map of `d` axes."""
-    bend = BEND[d]
+@piece
+def evaluate(x, y, z, Y, neighbors, p, i, exaggeration, dof, phi, stride, far_stride, origin, per_cell, offset, d):
+    """Energy, gradient and Hessian of row i at (x, y, z), in float64."""
+    energy, gx, gy, gz = 0.0, 0.0, 0.0, 0.0
+    huu, hvv, hww, huv, huw, hvw = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for e in range(u64(neighbors.shape[1])):
+        j = u64(neighbors[i, e])
+        weight = float(p[i, e])
+        dx = x - Y[j, 0]
+        dy = y - Y[j, 1] if d > 1 else 0.0
+        dz = z - Y[j, 2] if d > 2 else 0.0
+        base = 1.0 + (dx * dx + dy * dy + dz * dz) / dof
+        near = weight / base
+        bent = 2.0 * near / (base * dof)
+        energy += weight * math.log(base)
+        gx += near * dx
+        gy += near * dy
+        gz += near * dz
+        huu += near - bent * dx * dx
+        hvv += near - bent * dy * dy
+        hww += near - bent * dz * dz
+        huv -= bent * dx * dy
+        huw -= bent * dx * dz
+        hvw -= bent * dy * dz
+    u = f32((x - origin[0]) * per_cell)
+    v = f32((y - origin[1]) * per_cell) if d > 1 else ZERO
+    w = f32((z - origin[2]) * per_cell) if d > 2 else ZERO
+    S, slope, curve = bend(phi, stride, far_stride, u, v, w, d)
+    # Far outside, where nothing is, rounding may leave the field at or below zero.
+    field = max(float(S) + offset, 1e-6)
+    per = per_cell / field
+    su, sv, sw = slope[0] * per, slope[1] * per, slope[2] * per
+    square = per * per_cell
+    pull = 2.0 * exaggeration
+    gradient = (pull * gx + su, pull * gy + sv, pull * gz + sw)
+    hessian = (
+        pull * huu + curve[0] * square - su * su,
+        pull * hvv + curve[1] * square - sv * sv,
+        pull * hww + curve[2] * square - sw * sw,
+        pull * huv + curve[3] * square - su * sv,
+        pull * huw + curve[4] * square - su * sw,
+        pull * hvw + curve[5] * square - sv * sw,
+    )
+    return exaggeration * dof * energy + math.log(field), gradient, hessian
 
-    @piece
-    def evaluate(x, y, z, Y, neighbors, p, i, exaggeration, dof, phi, stride, far_stride, origin, per_cell, offset):
-        """Energy, gradient and Hessian of row i at (x, y, z), in float64."""
-        energy, gx, gy, gz = 0.0, 0.0, 0.0, 0.0
-        huu, hvv, hww, huv, huw, hvw = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for e in range(u64(neighbors.shape[1])):
-            j = u64(neighbors[i, e])
-            weight = float(p[i, e])
-            dx = x - Y[j, 0]
-            dy = y - Y[j, 1] if d > 1 else 0.0
-            dz = z - Y[j, 2] if d > 2 else 0.0
-            base = 1.0 + (dx * dx + dy * dy + dz * dz) / dof
-            near = weight / base
-            bent = 2.0 * near / (base * dof)
-            energy += weight * math.log(base)
-            gx += near * dx
-            gy += near * dy
-            gz += near * dz
-            huu += near - bent * dx * dx
-            hvv += near - bent * dy * dy
-            hww += near - bent * dz * dz
-            huv -= bent * dx * dy
-            huw -= bent * dx * dz
-            hvw -= bent * dy * dz
-        u = f32((x - origin[0]) * per_cell)
-        v = f32((y - origin[1]) * per_cell) if d > 1 else ZERO
-        w = f32((z - origin[2]) * per_cell) if d > 2 else ZERO
-        S, slope, curve = bend(phi, stride, far_stride, u, v, w)
-        # Far outside, where nothing is, rounding may leave the field at or below zero.
-        field = max(float(S) + offset, 1e-6)
-        per = per_cell / field
-        su, sv, sw = slope[0] * per, slope[1] * per, slope[2] * per
-        square = per * per_cell
-        pull = 2.0 * exaggeration
-        gradient = (pull * gx + su, pull * gy + sv, pull * gz + sw)
-        hessian = (
-            pull * huu + curve[0] * square - su * su,
-            pull * hvv + curve[1] * square - sv * sv,
-            pull * hww + curve[2] * square - sw * sw,
-            pull * huv + curve[3] * square - su * sv,
-            pull * huw + curve[4] * square - su * sw,
-            pull * hvw + curve[5] * square - sv * sw,
-        )
-        return exaggeration * dof * energy + math.log(field), gradient, hessian
+
+def placement_for(d):
+    """The kernel of a map of `d` axes."""
 
     @kernel
     def place(Y, neighbors, p, exaggerations, dof, phi, stride, far_stride, origin, per_cell, offset,
@@ -107,7 +107,7 @@ def placement_for(d):
             spent = 0
             for exaggeration in exaggerations:
                 energy, g, h = evaluate(
-                    x, y, z, Y, neighbors, p, i, exaggeration, dof, phi, stride, far_stride, origin, per_cell, offset
+                    x, y, z, Y, neighbors, p, i, exaggeration, dof, phi, stride, far_stride, origin, per_cell, offset, d
                 )
                 damping = 0.0
                 for _ in range(most):
@@ -130,7 +130,7 @@ def placement_for(d):
                     spent += 1
                     there, ng, nh = evaluate(
                         nx, ny, nz, Y, neighbors, p, i, exaggeration, dof, phi, stride, far_stride, origin, per_cell,
-                        offset,
+                        offset, d,
                     )  # fmt: skip
                     if there <= energy:
                         x, y, z, energy, g, h = nx, ny, nz, there, ng, nh
