@@ -13,7 +13,7 @@ import common
 import numpy as np
 from common import Program, Watch
 
-FASTER = 10.0
+FASTER = 25.0
 LOOK = 5
 VARIANTS = ("default", "classic", "100@12, 200@1 m.9", "100@12, 300@1 m.9", "75@12, 150@1 m.9", "100@12, 150@1 m.93")
 
