@@ -296,9 +296,7 @@ SCHEDULES: dict[str, Schedule] = {
     "100@12, 150@1 m.93": Schedule([Phase(100, 12.0, 0.8), Phase(150, 1.0, 0.93)]),
     "100@12, 150@1 m.9, 50@1 m.8": Schedule([Phase(100, 12.0, 0.8), Phase(150, 1.0, 0.9), Phase(50, 1.0, 0.8)]),
     "60@12 m.9, 200@1 m.9": Schedule([Phase(60, 12.0, 0.9), Phase(200, 1.0, 0.9)]),
-    "75@12, 50@4-1 m.8, 150@1 m.9": Schedule(
-        [Phase(75, 12.0, 0.8), Phase(50, (4.0, 1.0), 0.8), Phase(150, 1.0, 0.9)]
-    ),
+    "75@12, 50@4-1 m.8, 150@1 m.9": Schedule([Phase(75, 12.0, 0.8), Phase(50, (4.0, 1.0), 0.8), Phase(150, 1.0, 0.9)]),
     "75@16 m.85, 200@1 m.9": Schedule([Phase(75, 16.0, 0.85), Phase(200, 1.0, 0.9)]),
 }
 
@@ -306,9 +304,7 @@ SCHEDULES: dict[str, Schedule] = {
 # --------------------------------------------------------------------------------------- running programs
 
 
-def optimise(
-    task: Problem, schedule: Schedule, args: argparse.Namespace, watch: Watch | None = None
-) -> Result:
+def optimise(task: Problem, schedule: Schedule, args: argparse.Namespace, watch: Watch | None = None) -> Result:
     """Our loop, nothing else."""
     return minimise(task.P, task.start, schedule, threads=Threads(args.jobs), watch=watch)
 

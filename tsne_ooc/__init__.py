@@ -23,6 +23,7 @@ _HOMES = {
     "Uniform": "affinity",
     "FixedSigma": "affinity",
     "embed": "pipeline",
+    "open_run": "pipeline",
 }
 
 __all__ = [*_HOMES, "__version__"]
@@ -34,12 +35,18 @@ if TYPE_CHECKING:
     from .affinity import Uniform as Uniform
     from .estimator import TSNE as TSNE
     from .pipeline import embed as embed
+    from .pipeline import open_run as open_run
     from .placement import Placement as Placement
     from .schedule import Phase as Phase
     from .schedule import Schedule as Schedule
 
 
+_MODULES = {"affinity", "io", "metrics", "neighbors", "pipeline", "plot", "sampling", "schedule"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

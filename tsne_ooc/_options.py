@@ -15,8 +15,11 @@ def unknown(what: str, word: object, known: Iterable[str]) -> ValueError:
     """The error for a word that is none of `known`, naming the nearest one."""
     names = sorted(known)
     near = difflib.get_close_matches(str(word).lower(), names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return ValueError(f"{what}={word!r} is not known; {hint}known: {', '.join(names)}")
+    listed = f"known: {', '.join(names)}"
+    if near:
+        # A long list would bury the one word that was meant.
+        listed = f"did you mean {near[0]!r}?" + (f" {listed}" if len(names) <= 8 else "")
+    return ValueError(f"{what}={word!r} is not known; {listed}")
 
 
 def pick(what: str, word: str, table: Mapping[str, T]) -> T:

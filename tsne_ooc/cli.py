@@ -223,12 +223,12 @@ def _say(options: argparse.Namespace, text: str) -> None:
 def _summary(run: Any) -> str:
     manifest = run.manifest
     seconds = manifest["seconds"]
-    placed = manifest["n_samples"] - manifest["sample"]
+    placed = manifest["n_samples"] if manifest["n_samples"] > manifest["sample"] else 0
     kl = manifest["kl_divergence"]
     lines = [f"fitted {manifest['sample']:,} rows in {seconds['fit']:.1f} s" + (f", KL {kl:.3f}" if kl else "")]
     if placed:
         rate = placed / max(seconds["place"], 1e-3)
-        lines.append(f"placed {placed:,} rows in {seconds['place']:.1f} s ({rate:,.0f} rows/s)")
+        lines.append(f"read and placed {placed:,} rows in {seconds['place']:.1f} s ({rate:,.0f} rows/s)")
     lines.append(
         f"wrote {run.folder / 'embedding.npy'}: {manifest['n_samples']:,} x {manifest['n_components']}, float32"
     )

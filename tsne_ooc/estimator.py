@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,14 @@ def _streamed(X: Any) -> bool:
     if isinstance(X, np.memmap):
         return True
     # Tables of pandas and scipy slice too, but are in memory and have better ways.
+    if isinstance(X, str | os.PathLike):
+        raise TypeError(f"X is the path {str(X)!r}; open the file and pass a table of it, such as h5py.File(path)['X']")
+    if isinstance(X, Mapping) and not hasattr(X, "iloc"):
+        raise TypeError(
+            f"X is a {type(X).__name__} of {', '.join(map(repr, list(X)[:5])) or 'nothing'}; pass one table"
+        )
+    if type(X).__module__.startswith("h5py.") and not X:
+        raise ValueError("X is a dataset of a file that has been closed; keep the file open while it is read")
     in_memory = isinstance(X, np.ndarray) or hasattr(X, "iloc") or hasattr(X, "tocsr") or hasattr(X, "__dataframe__")
     return hasattr(X, "shape") and (hasattr(X, "__getitem__") or hasattr(X, "read")) and not in_memory
 
@@ -187,23 +197,37 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         """`fit`, then the map of the rows: `embedding_`."""
         return self._fit(X).embedding_
 
-    def _fit(self, X: Any) -> TSNE:
-        d = whole("n_components", self.n_components, least=1)
-        if d > 3:
-            raise ValueError(f"n_components={d} is not possible: the field is a grid of 1, 2 or 3 axes")
-        dof = number("dof", self.dof, above=0)
-        affinity = affinities.resolve(self.affinity, self.perplexity)
-        plan = self._schedule()
+    def check_options(self) -> None:
+        """Raise if an option is wrong that can be judged without the data, as `fit` does first.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the option.
+        """
+        if whole("n_components", self.n_components, least=1) > 3:
+            raise ValueError(f"n_components={self.n_components} is not possible: a map has 1, 2 or 3 axes")
+        number("dof", self.dof, above=0)
+        affinities.resolve(self.affinity, self.perplexity)
+        self._schedule()
         starts.check(self.initialization)
         self._placement()
+        Threads(self.n_jobs)
+        callbacks_of(self.callbacks)
+        whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
+        searches.resolve(self.neighbors, metric=self.metric, n=2, p=1, sparse=False)
+
+    def _fit(self, X: Any) -> TSNE:
+        self.check_options()
+        d, dof = int(self.n_components), float(self.dof)
+        affinity = affinities.resolve(self.affinity, self.perplexity)
+        plan = self._schedule()
         threads = Threads(self.n_jobs)
         watch = Watch(
             callbacks_of(self.callbacks), whole("callbacks_every_iters", self.callbacks_every_iters, least=1),
             plan.patience, bool(self.verbose),
         )  # fmt: skip
         seed = seed_of(self.random_state)
-        # Words are looked up before the data is touched, as far as they can be.
-        searches.resolve(self.neighbors, metric=self.metric, n=2, p=1, sparse=False)
         rows = self._rows(X, reset=True)
         sparse = hasattr(rows, "tocsr")
         n, p = rows.shape

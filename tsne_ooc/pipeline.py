@@ -108,13 +108,17 @@ def embed(
     (1300000, 2)
     """
     size = whole("sample", sample, least=1)
+    model = _fresh(tsne)
+    if hasattr(model, "check_options"):
+        # Before the file is opened: drawing a sample of a large one takes its time.
+        model.check_options()
     seed = whole("random_state", random_state, least=0)
     is_path = isinstance(source, str | os.PathLike)
     if dataset is not None and not is_path:
         raise TypeError("dataset names a table within a file; give the path of the file as source")
     table = open_hdf5(source, dataset) if is_path and dataset is not None else as_source(source)
     try:
-        return _embed(table, Path(out), size, _fresh(tsne), seed, progress or _silent)
+        return _embed(table, Path(out), size, model, seed, progress or _silent)
     finally:
         if is_path and hasattr(table, "close"):
             table.close()

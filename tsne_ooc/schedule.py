@@ -136,7 +136,7 @@ def _late_phases(plan: _Plan, iterations: int, early: float, late: float, rate: 
 
 
 def resolve(
-    schedule: Schedule | str | Iterable[Phase] | None = None,
+    schedule: Schedule | Phase | str | Iterable[Phase] | None = None,
     *,
     exaggeration: float | None = None,
     early_exaggeration: float | Auto = "auto",
@@ -148,7 +148,7 @@ def resolve(
 
     Parameters
     ----------
-    schedule : Schedule, iterable of Phase, "auto", "classic" or None
+    schedule : Schedule, Phase, iterable of Phase, "auto", "classic" or None
         None is "auto"; phases given as objects are used as they are.
     exaggeration : float or None
         Of the late phase; None is 1.
@@ -160,6 +160,8 @@ def resolve(
         See `Phase`.
     """
     if schedule is not None and not isinstance(schedule, str):
+        if isinstance(schedule, Phase):
+            return Schedule([schedule])
         return schedule if isinstance(schedule, Schedule) else Schedule(schedule)
     plan = pick("schedule", "auto" if schedule is None else schedule, PLANS)
     late = 1.0 if exaggeration is None else number("exaggeration", exaggeration, above=0)

@@ -352,7 +352,7 @@ def test_plain_python(tmp_path):
     ("options", "message"),
     [
         ({"n_components": 0}, "n_components=0 must be at least 1"),
-        ({"n_components": 4}, "1, 2 or 3 axes"),
+        ({"n_components": 4}, "n_components=4 is not possible: a map has 1, 2 or 3 axes"),
         ({"perplexity": 0}, "perplexity=0 must be"),
         ({"perplexity": -3}, "perplexity=-3 must be"),
         ({"perplexity": np.inf}, "perplexity=inf must be"),
@@ -437,3 +437,17 @@ def test_other_numbers_of_columns(fitted, tmp_path, width):
         f["X"] = X
         with pytest.raises(ValueError, match=f"{width} features.*64 features"):
             fitted.transform(f["X"])
+
+
+def test_what_is_no_table_is_named(fitted, tmp_path):
+    path = tmp_path / "rows.h5"
+    with h5py.File(path, "w") as f:
+        dataset = f.create_dataset("X", data=np.zeros((5, 64)))
+        f["other"] = np.zeros(3)
+        with pytest.raises(TypeError, match="X is a File of 'X', 'other'; pass one table"):
+            fitted.transform(f)
+    for wrong in (str(path), path):
+        with pytest.raises(TypeError, match=r"X is the path .*rows.h5'; open the file"):
+            TSNE().fit(wrong)
+    with pytest.raises(ValueError, match="has been closed"):
+        fitted.transform(dataset)

@@ -62,11 +62,7 @@ def imported(tree: ast.Module, package: str) -> Iterator[tuple[int, str]]:
             if home.split(".")[0] == "tsne_ooc":
                 for alias in node.names:
                     yield node.lineno, f"{home}.{alias.name}"
-        elif (
-            isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and node.value.id == "tsne_ooc"
-        ):
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tsne_ooc":
             yield node.lineno, f"tsne_ooc.{node.attr}"
 
 

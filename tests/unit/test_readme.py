@@ -17,16 +17,12 @@ from tsne_ooc.cli import _parser
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
-    "optional-dependencies"
-]
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 
 
 def fenced(page: Path, language: str) -> list[str]:
     """The blocks of code in this language."""
-    return re.findall(
-        rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -84,9 +80,7 @@ def test_commands_name_options_that_exist(page):
 
 def test_the_check_of_commands_sees_wrong_ones(capsys):
     with pytest.raises(SystemExit):
-        _parser().parse_args(
-            ["embed", "cells.h5", "--out", "map", "--samples", "25000", "--perplexities", "3"]
-        )
+        _parser().parse_args(["embed", "cells.h5", "--out", "map", "--samples", "25000", "--perplexities", "3"])
     assert "--perplexities" in capsys.readouterr().err
 
 

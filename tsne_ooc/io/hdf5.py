@@ -187,7 +187,7 @@ def _open(path: Path) -> Any:
             raise OSError(f"{path} is cut short: its copy or download did not end") from None
         if signature == b"\x89HDF\r\n\x1a\n":
             raise OSError(f"{path} cannot be opened as HDF5 (damaged or cut short, or being written): {text}") from None
-        raise OSError(f"{path} is not an HDF5 file") from None
+        raise OSError(f"{path} is not an HDF5 file; HDF5 and .npy files are read") from None
 
 
 def _tables(file: Any) -> tuple[list[str], list[str]]:
