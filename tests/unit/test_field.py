@@ -10,7 +10,7 @@ from reference import others_field, relative
 from tsne_ooc._parallel import Threads
 from tsne_ooc.gradients.convolve import Convolution
 from tsne_ooc.gradients.field import FieldPlanner
-from tsne_ooc.gradients.grid import Shape, shape_for
+from tsne_ooc.gradients.grid import MOST_NODES, Shape, shape_for
 from tsne_ooc.gradients.kernel import influence, kernel_for
 from tsne_ooc.gradients.repulsion import ExactRepulsion, FieldRepulsion
 
@@ -214,6 +214,13 @@ def test_influence_sums_over_aliases():
     k = np.arange(length // 2 + 1) / length
     aliases = sum(np.sinc(k + m) ** 8 for m in range(-30, 31))
     np.testing.assert_allclose(influence(length), np.sinc(k) ** 8 / aliases**2, rtol=1e-9)
+
+
+@pytest.mark.parametrize("extent", [(1e5, 1e5), (1e6, 1e-3), (1e4, 1e4, 1e4), (3000.0, 2000.0, 10.0), (1e9,)])
+def test_grids_of_strayed_rows_stay_small(extent):
+    shape = shape_for(np.array(extent), 1.0)
+    assert np.prod(shape.nodes) < 1.6 * MOST_NODES  # spare nodes, and lengths of quick transforms
+    assert all(n * shape.spacing >= width for n, width in zip(shape.nodes, extent, strict=True))
 
 
 def test_grids_grow_in_steps_and_are_kept():

@@ -16,6 +16,9 @@ SPACING = {1: 0.25, 2: 0.35, 3: 0.35}
 # A map narrower than this many cells gets a finer grid.
 LEAST_CELLS = 40
 WINDOW = 4
+# Maps wider than this many nodes can hold at the usual spacing (2,000 units on a plane, 110 in space) get coarser
+# cells, never a shorter reach: forces are then less exact, but a row that strayed costs no more than 2 GB.
+MOST_NODES = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,11 @@ def shape_for(extent: NDArray[np.float64], dof: float, last: Shape | None = None
     elif widest == 0:
         # All rows in one place: cells so small that the kernel does not change between them.
         spacing *= 1e-3
+    nodes = np.maximum(extent / spacing, 2 * WINDOW)
+    if (excess := float(np.prod(nodes)) / MOST_NODES) > 1:
+        # Steps of sqrt 2 again; thin axes do not shrink with the cells, so this ends a little coarser than it must.
+        along = int((nodes > 2 * WINDOW).sum())
+        spacing *= float(2.0 ** (np.ceil(2 * np.log2(excess ** (1 / along))) / 2))
     needed = np.ceil(extent / spacing) + WINDOW
     if last is not None and last.spacing == spacing and len(last.lengths) == len(extent):
         nodes = np.array(last.nodes)
