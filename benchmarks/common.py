@@ -25,6 +25,7 @@ from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.repulsion import ExactRepulsion, FieldRepulsion, repulsion_for
 from tsne_ooc.initialization import start as start_of
 from tsne_ooc.neighbors import IVF, Exact
+from tsne_ooc.neighbors.copies import spread_copies
 from tsne_ooc.optimize import LONGEST_STEP, Result, Watch, minimise
 from tsne_ooc.schedule import Phase, Schedule, resolve
 
@@ -254,7 +255,8 @@ def problem(data: Data, args: argparse.Namespace, *, reorder: bool = True) -> Pr
 
 
 def joint(indices: np.ndarray, distances: np.ndarray, order: np.ndarray, threads: Threads) -> Joint:
-    """Symmetric affinities of rows put in this order."""
+    """Symmetric affinities of rows put in this order, as `TSNE` makes them; changes the neighbours of copies."""
+    spread_copies(indices, distances, np.random.default_rng(0))
     place = np.empty(len(order), np.uint32)
     place[order] = np.arange(len(order), dtype=np.uint32)
     moved = np.empty_like(indices)
