@@ -20,7 +20,7 @@ import numpy as np
 from common import Joint, Program, Threads, Watch
 
 FASTER = 20.0
-MOST_GIB = 6.0
+MOST_GIB = 3.5 * 1e9 / 2**30
 
 
 def affinities(data: common.Data, args) -> tuple[Joint, np.ndarray]:

@@ -13,7 +13,7 @@ import common
 import numpy as np
 from common import Joint
 
-EXPONENT = 1.1
+EXPONENT = 1.05
 # Map units squared for each row, as on the map of MNIST.
 AREA = 220.0**2 / 70_000
 BLOB = 1000
