@@ -124,43 +124,42 @@ def minimise(
     n, d = start.shape
     attraction = Attraction(P, d, dof, threads)
     repulsion = repulsion or repulsion_for(n, dof, threads)
-    Y, moved = start.copy(), np.empty_like(start)
-    slope = np.empty_like(start)
+    Y, moved, slope = start.copy(), np.empty_like(start), np.empty_like(start)
+    velocity, gains = np.zeros_like(start), np.ones_like(start)
     shift = np.zeros(d, np.float32)
-    stalled = _Stalled(watch.patience)
-    done, stopped = 0, "finished"
+    done, stopped = 0, ""
     with _Bar(schedule.iterations, watch.verbose) as bar:
+        stalled = _Stalled(watch.patience)
         try:
-            for phase in schedule:
-                velocity, gains = np.zeros_like(start), np.ones_like(start)
-                stalled.restart()
-                bar.phase(phase.name or f"exaggeration {phase.exaggeration_at(0):g}")
-                for iteration in range(phase.iterations):
-                    Z = repulsion(Y, slope)
-                    mean, norm = attraction.step(
-                        Y, slope, Z, phase.exaggeration_at(iteration), phase.rate_at(iteration, n), phase.momentum,
-                        LONGEST_STEP, shift, velocity, gains, moved,
-                    )  # fmt: skip
-                    if not np.isfinite(norm):
-                        raise FloatingPointError("the gradient is not finite")
-                    shift = mean.astype(np.float32)
-                    Y, moved = moved, Y
-                    done += 1
-                    bar.advance()
-                    if watch.needs_error() and done % watch.every == 0:
-                        # Z is that of the map before the last step: a thousandth's difference, and no pass of its own.
-                        error = attraction.divergence(moved, Z)
-                        bar.error(error)
-                        # All are called, also after one that wants to stop.
-                        answers = [callback(done, error, Y - shift) for callback in watch.callbacks]
-                        if any(answers):
-                            stopped = "callback"
-                        elif stalled(error):
-                            stopped = "converged"
-                        if stopped != "finished":
-                            raise StopIteration
-        except StopIteration:
-            pass
+            for phase, iteration in schedule.steps():
+                if iteration == 0:
+                    # What was learned of another energy would throw rows off.
+                    velocity[:], gains[:] = 0, 1
+                    stalled.restart()
+                    bar.phase(phase.name or f"exaggeration {phase.exaggeration_at(0):g}")
+                Z = repulsion(Y, slope)
+                mean, norm = attraction.step(
+                    Y, slope, Z, phase.exaggeration_at(iteration), phase.rate_at(iteration, n), phase.momentum,
+                    LONGEST_STEP, shift, velocity, gains, moved,
+                )  # fmt: skip
+                if not np.isfinite(norm):
+                    raise FloatingPointError("the gradient is not finite")
+                shift = mean.astype(np.float32)
+                Y, moved = moved, Y
+                done += 1
+                bar.advance()
+                if done % watch.every or not watch.needs_error():
+                    continue
+                # Z is that of the map before the last step, so its divergence needs no pass of its own.
+                error = attraction.divergence(moved, Z)
+                bar.error(error)
+                # All are called, also after one that wants to stop.
+                if any([bool(callback(done, error, Y - shift)) for callback in watch.callbacks]):  # noqa: C419
+                    stopped = "callback"
+                elif stalled(error):
+                    stopped = "converged"
+                if stopped:
+                    break
         except KeyboardInterrupt:
             stopped = "interrupted"
         except FloatingPointError as error:
@@ -168,7 +167,7 @@ def minimise(
                 f"iteration {done + 1} of {schedule.iterations}: {error}; use a smaller learning_rate or momentum"
             ) from None
     Y -= Y.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return Result(Y, attraction.divergence(Y, repulsion(Y, slope)), done, stopped)
+    return Result(Y, attraction.divergence(Y, repulsion(Y, slope)), done, stopped or "finished")
 
 
 class _Bar:

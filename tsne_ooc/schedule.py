@@ -101,6 +101,12 @@ class Schedule:
     def iterations(self) -> int:
         return sum(phase.iterations for phase in self.phases)
 
+    def steps(self) -> Iterator[tuple[Phase, int]]:
+        """Every iteration in turn: its phase, and its number within the phase."""
+        for phase in self.phases:
+            for iteration in range(phase.iterations):
+                yield phase, iteration
+
 
 @dataclass(frozen=True)
 class _Plan:

@@ -16,9 +16,10 @@ from .kernel import Kernel, orthants
 
 Float32 = NDArray[np.float32]
 
-# Bytes of a block of padded columns, chosen to stay within a core's second-level cache.
-COLUMN_BYTES = 256 * 1024
-ROW_BYTES = 256 * 1024
+# Bytes of a block of padded columns, and of rows. Each block costs some 15 us of Python for its calls, so blocks are
+# no smaller than a core's second-level cache asks for: half as large, an iteration took some 5 % longer.
+COLUMN_BYTES = 512 * 1024
+ROW_BYTES = 1024 * 1024
 
 
 class Convolution:

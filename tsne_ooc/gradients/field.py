@@ -24,6 +24,7 @@ from .kernel import kernel_for
 Float32 = NDArray[np.float32]
 
 ROWS = 8192
+BAND_POINTS = 1024
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,8 @@ class FieldPlanner:
         """The density at the nodes."""
         n, d = Y.shape
         per_cell = np.float32(1 / shape.spacing)
-        rows = max(WINDOW, shape.nodes[0] // 32)
+        # Up to 32 bands, but none so poor in points that handing it to a thread takes longer than its work.
+        rows = max(WINDOW, shape.nodes[0] // 32, -(-shape.nodes[0] // max(1, n // BAND_POINTS)))
         bands = -(-shape.nodes[0] // rows)
         counts = np.zeros((len(pieces), bands), np.int64)
         numbered = [(index, start, stop) for index, (start, stop) in enumerate(pieces)]
