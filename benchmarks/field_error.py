@@ -17,7 +17,7 @@ from tsne_ooc.gradients.field import FieldPlanner
 
 # What openTSNE's default grid has on a map 150 wide. (On the tiny maps of the first iterations its float64 is exact to
 # rounding; float32 is not, and need not be.)
-FORCE, Z_ERROR = 2e-2, 4e-3
+FORCE, Z_ERROR = 1e-2, 1e-4
 ALL_PAIRS = 20_000
 BLOCK = 4_000_000
 

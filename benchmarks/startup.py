@@ -12,7 +12,7 @@ import tempfile
 
 import common
 
-IMPORT, FIRST, COMPILING = 0.2, 5.0, 90.0
+IMPORT, FIRST, COMPILING = 0.3, 2.0, 25.0
 # openTSNE's users import TSNE from its top level, as umap's do UMAP.
 IMPORTS = {
     "import tsne_ooc": "import tsne_ooc",

@@ -36,10 +36,13 @@ class Attraction:
         edges = np.searchsorted(P.indptr, np.linspace(0, len(P.indices), pieces + 1)[1:-1].astype(np.uint64))
         bounds = np.unique(np.concatenate([[0], edges, [P.n]])).tolist()
         self.ranges = list(itertools.pairwise(bounds))
-        positive = P.values[: 1 if P.values.strides == (0,) else None]
-        logs = positive[positive > 0].astype(np.float64)
-        total = float((logs * np.log(logs)).sum())
-        self._entropy = total * len(P.indices) if P.values.strides == (0,) else total
+        self._entropy = float(sum(threads.map(self._entropy_of, self.ranges)))
+
+    def _entropy_of(self, start: int, stop: int) -> float:
+        """Sum of p log p over a range of rows; over all at once it would take twice the memory of P."""
+        p = self.P.values[self.P.indptr[start] : self.P.indptr[stop]].astype(np.float64)
+        p = p[p > 0]
+        return float((p * np.log(p)).sum())
 
     def forces(self, Y: Float32) -> Float32:
         """``sum_j p_ij (y_i - y_j) / (1 + d_ij^2 / dof)`` of every row, shape (n, d)."""
