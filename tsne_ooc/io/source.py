@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc.io.shape import table_shape
+
 
 @runtime_checkable
 class Source(Protocol):
@@ -109,18 +111,6 @@ def _from_path(path: Path) -> Source:
     except ValueError as error:
         raise ValueError(f"{path} is not a whole .npy file of numbers: {error}") from None
     return as_source(data)
-
-
-def table_shape(shape: Any, name: str) -> tuple[int, int]:
-    """`shape` as two whole numbers, or an error that says what was given."""
-    sizes = tuple(shape)
-    if len(sizes) != 2:
-        given = {0: "a scalar", 1: "1D array"}.get(len(sizes), f"{len(sizes)}D array")
-        raise ValueError(
-            f"Expected 2D array, got {given} instead: {name} has shape {sizes}. "
-            "Reshape your data to (n_samples, n_features)"
-        )
-    return int(sizes[0]), int(sizes[1])
 
 
 class ArraySource:
