@@ -60,11 +60,12 @@ class Placement:
         whole("placement max_iter", self.max_iter, least=0)
         if self.k is not None:
             whole("placement k", self.k, least=1)
-        for value in self._exaggerations(1.0):
+        for value in self.exaggerations(1.0):
             number("placement exaggeration", value, above=0)
         pick("placement initialization", self.initialization, {"median": 0, "mean": 0})
 
-    def _exaggerations(self, fitted: float) -> list[float]:
+    def exaggerations(self, fitted: float) -> list[float]:
+        """What a row goes through on a map whose fit ended at `fitted`."""
         if self.exaggeration is None:
             return [max(LEAST_EXAGGERATION, fitted)]
         if isinstance(self.exaggeration, Sequence):
@@ -128,7 +129,7 @@ def place_beside(model: Model, indices: UInt32, distances: Float32, placement: P
     places = np.empty((len(near), d), np.float32)
     steps = np.zeros(len(near), np.int32)
     field = model.field
-    factors = np.array(placement._exaggerations(model.exaggeration), np.float64)
+    factors = np.array(placement.exaggerations(model.exaggeration), np.float64)
     grid = (field.potential.reshape(-1), *field.shape.strides, field.origin, float(field.per_cell), field.offset)
 
     def run(start: int, stop: int) -> None:

@@ -148,7 +148,7 @@ def test_embed(capsys, file, tmp_path):
     arguments += ["--n-components", "2", "--seed", "3", "--jobs", "2", "--plot", "--out", str(out)]
     assert main(arguments) == 0
     said = capsys.readouterr()
-    assert "fitted 300 rows" in said.out and "placed 600 rows" in said.out and "embedding.npy" in said.out
+    assert "fitted 300 rows" in said.out and "read and placed 900 rows" in said.out and "embedding.npy" in said.out
     assert "placing rows (900 rows)" in said.err
     assert (out / "embedding.png").stat().st_size > 5000
     run = open_run(out)
@@ -179,7 +179,7 @@ def test_demo(capsys, tmp_path):
     assert main(["demo", "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert sorted(path.name for path in out.iterdir()) == ["digits.h5", "digits.png", "map"]
-    for word in ("digits.h5", "digits.png", "embedding.npy", "placed 1,197 rows", "tsne-ooc embed"):
+    for word in ("digits.h5", "digits.png", "embedding.npy", "read and placed 1,797 rows", "tsne-ooc embed"):
         assert word in said
     assert open_run(out / "map").embedding.shape == (1797, 2)
     share = float(said.split("% of the placed digits")[0].split("\n")[-1])

@@ -58,7 +58,7 @@ def test_from_where_it_starts_a_row_finds_the_minimum_of_descent():
     """Newton's steps do not leap into another valley than slow descent would reach."""
     model = a_map()
     indices, distances = some_rows(model)
-    found = place_beside(model, indices, distances, Placement(tolerance=1e-5), ONE).embedding
+    found = place_beside(model, indices, distances, Placement(exaggeration=1.0, tolerance=1e-5), ONE).embedding
     p = Perplexity(5).conditional(distances, ONE).astype(float)
     same = 0
     for row in range(len(indices)):
@@ -72,7 +72,7 @@ def test_from_where_it_starts_a_row_finds_the_minimum_of_descent():
 def test_the_gradient_is_gone_where_rows_end():
     model = a_map()
     indices, distances = some_rows(model, m=300)
-    placement = Placement(tolerance=1e-4)
+    placement = Placement(exaggeration=1.0, tolerance=1e-4)
     found = place_beside(model, indices, distances, placement, ONE).embedding
     p = Perplexity(5).conditional(distances, ONE).astype(float)
     delta = found[:, None].astype(float) - model.embedding[indices]
@@ -191,3 +191,10 @@ def test_options_refused(options, message):
 def test_affinity_of_its_own():
     assert Placement(affinity=affinity.FixedSigma(1.0, neighbors=7)).neighbors(100) == 7
     assert Placement(k=3).neighbors(2) == 2
+
+
+def test_the_exaggeration_is_that_of_the_fit_or_one_and_a_half():
+    assert Placement().exaggerations(1.0) == [1.5]
+    assert Placement().exaggerations(4.0) == [4.0]
+    assert Placement(exaggeration=1).exaggerations(4.0) == [1]
+    assert Placement(exaggeration=(8, 2)).exaggerations(4.0) == [8, 2]
