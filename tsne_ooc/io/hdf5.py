@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc.io.shape import table_shape
+from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.columns import choose, common_type, listed, side_by_side
+from tsne_ooc.io.contents import Contents, is_array, is_compound, locate
+from tsne_ooc.io.shape import check_table
+from tsne_ooc.io.sparse import sparse_format, stored_csr
 
 # Streaming 400,000 x 64 float32 on one core takes 0.02 s where chunks are as wide as the table, 0.05 s with 4
 # side by side, 0.08 with 8, 0.12 with 32, 0.19 with 64; single rows take 5 to 60 times as long.
@@ -22,7 +26,12 @@ _WORTH_A_WARNING = 64 << 20
 _LARGEST_CACHE = 64 << 20
 
 
-def open_hdf5(path: str | os.PathLike[str], dataset: str | None = None) -> Hdf5Source:
+Columns = str | Iterable[str]
+
+
+def open_hdf5(
+    path: str | os.PathLike[str], dataset: str | None = None, columns: Columns | None = None
+) -> Hdf5Source | Hdf5Table:
     """Open a table in an HDF5 file for reading.
 
     Parameters
@@ -30,13 +39,17 @@ def open_hdf5(path: str | os.PathLike[str], dataset: str | None = None) -> Hdf5S
     path : path
         The file.
     dataset : str, optional
-        Name of the dataset within the file, such as ``"X"`` or ``"obsm/X_pca"``. Without it the file must
-        hold exactly one two-dimensional numeric dataset.
+        Name of the dataset within the file, such as ``"X"`` or ``"obsm/X_pca"``, or of a group that holds a CSR
+        matrix as AnnData writes it. Without it the file must hold exactly one table, or have AnnData's layout
+        (``.h5ad``): then it is ``X``.
+    columns : str or list of str, optional
+        Fields of a compound dataset, as in `tsne_ooc.io.open_source`.
 
     Returns
     -------
-    Hdf5Source
-        Use it in a ``with`` statement, or call its ``close``. It pickles by path and reopens after a fork.
+    Hdf5Source or Hdf5Table
+        The latter for a compound dataset. Use it in a ``with`` statement, or call its ``close``. It pickles by path
+        and reopens after a fork.
 
     Raises
     ------
@@ -44,7 +57,8 @@ def open_hdf5(path: str | os.PathLike[str], dataset: str | None = None) -> Hdf5S
         Where the file does not exist, is a folder, is not HDF5 or is cut short.
     ValueError
         Where the dataset is missing (those that are there are listed), is a group, or is no two-dimensional
-        table of real numbers, and where `dataset` is left out although there is more than one table.
+        table of real numbers, where `dataset` is left out although there is more than one table, and for a sparse
+        matrix that is stored by columns.
 
     Warns
     -----
@@ -65,72 +79,83 @@ def open_hdf5(path: str | os.PathLike[str], dataset: str | None = None) -> Hdf5S
         raise IsADirectoryError(f"{path} is a folder, not an HDF5 file")
     file = _open(path)
     try:
-        if dataset is None:
-            dataset = _only_table(file, path)
-        found = _look_up(file, path, dataset)
-        check_table(found, f"dataset {dataset!r} of {path}")
-        band = _band_bytes(found)
-        if band > _default_cache(found):
+        found = _find(file, dataset)
+        needed = _cache_bytes(found)
+        if needed > _default_cache(found):
             # Where a block of rows ends within a chunk, the chunks it cuts must still be unpacked next time.
+            name = found.name
             file.close()
-            file = h5py.File(path, "r", rdcc_nbytes=min(band, _LARGEST_CACHE), rdcc_nslots=10007)
-            found = file[dataset]
+            file = h5py.File(path, "r", rdcc_nbytes=min(needed, _LARGEST_CACHE), rdcc_nslots=10007)
+            found = _find(file, name)
+        return _source(file, found, columns)
     except BaseException:
         file.close()
         raise
-    return Hdf5Source(file, found)
 
 
-class Hdf5Source:
-    """Rows of an HDF5 dataset (see `open_hdf5`); a pickle holds the path and the name of the dataset."""
+def of_hdf5(item: Any, dataset: str | None = None, columns: Columns | None = None) -> Hdf5Source | Hdf5Table:
+    """The source of an open ``h5py.Dataset``, or of one in an open group or file, which stays with its owner."""
+    if not item:
+        raise ValueError("the HDF5 file of this dataset is closed; open it again, or pass it while it is open")
+    return _source(None, _find(item, dataset), columns)
 
-    def __init__(self, file: Any, dataset: Any, *, owns_file: bool = True) -> None:
-        self._file = file if owns_file else None
-        self._dataset = dataset
+
+class _Stored(Closing):
+    """What holds of all tables in HDF5 files: a handle that is opened again by path and name."""
+
+    shape: tuple[int, int]
+
+    def __init__(self, file: Any, item: Any, again: tuple[Any, ...]) -> None:
+        self._file = file
+        self._item = item
         self._process = os.getpid()
-        self.path = Path(dataset.file.filename).resolve()
-        self.name = str(dataset.name)
-        self.shape: tuple[int, int] = table_shape(dataset.shape, f"dataset {self.name!r}")
-        self.dtype: np.dtype[Any] = dataset.dtype
-        self.chunks: tuple[int, int] | None = dataset.chunks
-        self._warn_if_narrow()
+        self._again = again
+        self.path = Path(item.file.filename).resolve()
+        self.name = str(item.name)
 
-    @classmethod
-    def of(cls, dataset: Any) -> Hdf5Source:
-        """The source of an open ``h5py.Dataset``, whose file stays with whoever opened it."""
-        if not dataset:
-            raise ValueError("the HDF5 file of this dataset is closed; open it again, or pass it while it is open")
-        check_table(dataset, f"dataset {dataset.name!r} of {dataset.file.filename}")
-        return cls(None, dataset, owns_file=False)
-
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def _checked(self) -> None:
+        """Raise where the file is closed; open it again in a process that was forked."""
         if os.getpid() != self._process:
             # A handle does not survive a fork: parent and child would move each other's position in the file.
-            fresh = open_hdf5(self.path, self.name)
-            self._file, self._dataset, self._process = fresh._file, fresh._dataset, os.getpid()
-        if not self._dataset:
+            self.__dict__.update(self.reopen().__dict__)
+        if not self._item:
             raise ValueError(f"{self.path} is closed; read from it within its `with` statement")
-        return np.asarray(self._dataset[start:stop])
 
-    def reopen(self) -> Hdf5Source:
-        return open_hdf5(self.path, self.name)
+    def reopen(self) -> Self:
+        again: Any = open_hdf5(self.path, self.name, *self._again)
+        return again  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Close the file, if this source opened it."""
         if self._file is not None and os.getpid() == self._process:
             self._file.close()
 
-    def __enter__(self) -> Hdf5Source:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_hdf5, (self.path, self.name)
+        return open_hdf5, (self.path, self.name, *self._again)
 
     def __repr__(self) -> str:
         return f"dataset {self.name!r} of {self.path}, shape {self.shape}"
+
+
+class Hdf5Source(_Stored):
+    """Rows of a two-dimensional HDF5 dataset, or of a CSR matrix that AnnData wrote (see `open_hdf5`)."""
+
+    def __init__(self, file: Any, item: Any) -> None:
+        super().__init__(file, item, ())
+        name = f"dataset {self.name!r} of {self.path}"
+        self._table: Any = item
+        if sparse_format(item) is not None:
+            self._table = stored_csr(item, name)
+        else:
+            check_table(item, name)
+        self.shape = (int(self._table.shape[0]), int(self._table.shape[1]))
+        self.dtype: np.dtype[Any] = self._table.dtype
+        self.chunks: tuple[int, int] | None = self._table.chunks
+        self._warn_if_narrow()
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        self._checked()
+        return np.asarray(self._table[start:stop])
 
     def _warn_if_narrow(self) -> None:
         rows, columns = self.shape
@@ -141,34 +166,107 @@ class Hdf5Source:
             good = max(1, (1 << 20) // max(1, columns * self.dtype.itemsize))
             warnings.warn(
                 f"{self.name!r} of {self.path.name} is stored in chunks of {self.chunks}: {across} side by "
-                f"side make "
-                f"up a row, so reading rows is slow; write it again with chunks=({min(good, rows)}, "
+                f"side make up a row, so reading rows is slow; write it again with chunks=({min(good, rows)}, "
                 f"{columns})",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 
-def check_table(dataset: Any, name: str) -> None:
-    """Raise one clear line where an h5py dataset is not a two-dimensional table of real numbers."""
-    kind = dataset.dtype
-    if kind.names is not None:
-        if set(kind.names) == {"r", "i"}:
-            raise ValueError(f"Complex data not supported: {name} has type {kind}")
+class Hdf5Table(_Stored):
+    """Fields of a compound HDF5 dataset as columns (see `open_hdf5`).
+
+    Attributes
+    ----------
+    column_names : list of str
+        The fields chosen; without a choice, all that hold numbers.
+    left_out : list of str
+        Fields left out since they do not hold numbers, where none were chosen.
+    """
+
+    def __init__(self, file: Any, item: Any, columns: Columns | None = None) -> None:
+        super().__init__(file, item, () if columns is None else (_names(columns),))
+        fields: dict[str, np.dtype[Any]] = {name: kind for name, (kind, *_) in item.dtype.fields.items()}
+        numeric = [name for name, kind in fields.items() if kind.kind in "fiub"]
+        where = f"dataset {self.name!r} of {self.path}"
+        if columns is None and not numeric:
+            raise ValueError(f"{where} has no field of numbers; it has {listed(list(fields))}")
+        self.column_names = numeric if columns is None else choose(list(fields), columns, where)
+        self.left_out = [name for name in fields if name not in numeric] if columns is None else []
+        self._other = [name for name in self.column_names if name not in numeric]
+        self.shape = (int(item.shape[0]), len(self.column_names))
+        self.dtype = common_type(None if name in self._other else fields[name] for name in self.column_names)
+        self.chunks: tuple[int, int] | None = None if item.chunks is None else (int(item.chunks[0]), self.shape[1])
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        if self._other:
+            raise TypeError(
+                f"column {self._other[0]!r} does not hold numbers; read_columns gives it, or choose other columns"
+            )
+        columns = self.read_columns(start, stop)
+        return side_by_side([columns[name] for name in self.column_names], stop - start, self.dtype)
+
+    def read_columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """Rows `start` up to `stop` of each column; strings as arrays of Python strings."""
+        self._checked()
+        rows = self._item.fields(self.column_names)[start:stop]
+        return {name: _text(rows[name]) for name in self.column_names}
+
+
+def _names(columns: Columns) -> Columns:
+    return columns if isinstance(columns, str) else list(columns)
+
+
+def _text(column: NDArray[Any]) -> NDArray[Any]:
+    if column.dtype.kind not in "OS":
+        return column
+    found = np.empty(column.shape, object)
+    found[...] = [cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell for cell in column.tolist()]
+    return found
+
+
+def _source(file: Any, item: Any, columns: Columns | None) -> Hdf5Source | Hdf5Table:
+    if is_array(item) and is_compound(item):
+        return Hdf5Table(file, item, columns)
+    if columns is not None:
         raise ValueError(
-            f"{name} is a compound table with fields {', '.join(kind.names)}; write its numbers as one 2-D array"
+            f"dataset {item.name!r} of {item.file.filename} has no names for its columns, so columns={columns!r} "
+            "cannot choose some"
         )
-    if kind.kind == "c":
-        raise ValueError(f"Complex data not supported: {name} has type {kind}")
-    if kind.kind in "OSU":
-        raise ValueError(f"{name} holds strings or objects, not numbers")
-    if kind.kind not in "fiub":
-        raise ValueError(f"{name} has type {kind}, which does not hold plain numbers")
-    if dataset.shape is None:
-        raise ValueError(f"{name} is empty")
-    if len(dataset.shape) != 2:
-        what = {0: "a scalar", 1: "1-D"}.get(len(dataset.shape), f"{len(dataset.shape)}-D")
-        raise ValueError(f"{name} is {what}, shape {dataset.shape}; a table of (n_samples, n_features) is needed")
+    return Hdf5Source(file, item)
+
+
+def _find(root: Any, dataset: str | None) -> Any:
+    return locate(root, dataset, lambda: Contents.of(_where(root), _everything(root)))
+
+
+def _where(root: Any) -> str:
+    return str(root.file.filename) + ("" if root.name == "/" else f", group {root.name!r}")
+
+
+def _everything(root: Any) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    root.visititems(lambda name, item: found.append((name, item)))
+    return found
+
+
+def _cache_bytes(item: Any) -> int:
+    """Bytes of unpacked chunks that reading rows from top to bottom comes back to."""
+    if sparse_format(item) is not None:
+        # Of each of the three arrays the last chunk read; every dataset has a cache of its own.
+        parts = [item[part] for part in ("data", "indices", "indptr") if part in item]
+        return max((int(np.prod(part.chunks)) * part.dtype.itemsize for part in parts if part.chunks), default=0)
+    if item.chunks is None:
+        return 0
+    across = -(-item.shape[1] // item.chunks[1]) if len(item.shape) == 2 else 1
+    return int(np.prod(item.chunks)) * across * int(item.dtype.itemsize)
+
+
+def _default_cache(item: Any) -> int:
+    dataset = item["data"] if sparse_format(item) is not None and "data" in item else item
+    if not hasattr(dataset, "chunks"):
+        return 0
+    return int(dataset.id.get_access_plist().get_chunk_cache()[1])
 
 
 def _open(path: Path) -> Any:
@@ -187,75 +285,4 @@ def _open(path: Path) -> Any:
             raise OSError(f"{path} is cut short: its copy or download did not end") from None
         if signature == b"\x89HDF\r\n\x1a\n":
             raise OSError(f"{path} cannot be opened as HDF5 (damaged or cut short, or being written): {text}") from None
-        raise OSError(f"{path} is not an HDF5 file; HDF5 and .npy files are read") from None
-
-
-def _tables(file: Any) -> tuple[list[str], list[str]]:
-    """Names of all two-dimensional numeric datasets, and of all datasets."""
-    import h5py
-
-    tables: list[str] = []
-    names: list[str] = []
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            names.append(name)
-            try:
-                check_table(item, name)
-            except (TypeError, ValueError):
-                return
-            tables.append(name)
-
-    file.visititems(visit)
-    return tables, names
-
-
-def _listing(file: Any, names: list[str]) -> str:
-    shown = [f"{name} {file[name].shape}" for name in names[:10]]
-    return ", ".join(shown) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-
-def _only_table(file: Any, path: Path) -> str:
-    tables, names = _tables(file)
-    if len(tables) == 1:
-        return tables[0]
-    if tables:
-        raise ValueError(f"{path} has {len(tables)} tables, name the one to read: {_listing(file, tables)}")
-    have = f"it has {_listing(file, names)}" if names else "it has no datasets at all"
-    raise ValueError(f"{path} has no two-dimensional numeric dataset; {have}")
-
-
-def _look_up(file: Any, path: Path, dataset: str) -> Any:
-    import h5py
-
-    try:
-        found = file.get(dataset)
-    except (KeyError, ValueError, OSError):
-        found = None
-    if isinstance(found, h5py.Dataset):
-        return found
-    tables, names = _tables(file)
-    if isinstance(found, h5py.Group):
-        prefix = dataset.strip("/") + "/"
-        inside = [name for name in names if name.startswith(prefix) or prefix == "/"]
-        have = f"it holds {_listing(file, inside)}" if inside else "it holds no datasets"
-        raise ValueError(f"{dataset!r} of {path} is a group, not a dataset; {have}")
-    near = difflib.get_close_matches(dataset, tables or names, n=1, cutoff=0.5)
-    if not near:
-        lower = {name.lower(): name for name in names}
-        near = [lower[dataset.lower()]] if dataset.lower() in lower else []
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    have = f"it has {_listing(file, names)}" if names else "it has no datasets at all"
-    raise ValueError(f"{path} has no dataset {dataset!r}; {hint}{have}")
-
-
-def _band_bytes(dataset: Any) -> int:
-    """Bytes of a row of chunks, which together hold some rows of the table in full."""
-    if dataset.chunks is None:
-        return 0
-    rows, columns = dataset.chunks
-    return int(rows * columns * -(-dataset.shape[1] // columns) * dataset.dtype.itemsize)
-
-
-def _default_cache(dataset: Any) -> int:
-    return int(dataset.id.get_access_plist().get_chunk_cache()[1])
+        raise OSError(f"{path} is not an HDF5 file") from None

@@ -1,4 +1,4 @@
-"""The shape a table must have."""
+"""The shape and the type a table must have."""
 
 from __future__ import annotations
 
@@ -15,3 +15,26 @@ def table_shape(shape: Any, name: str) -> tuple[int, int]:
             "Reshape your data to (n_samples, n_features)"
         )
     return int(sizes[0]), int(sizes[1])
+
+
+def check_table(array: Any, name: str) -> None:
+    """Raise one clear line where a stored array (HDF5, Zarr) is not a two-dimensional table of real numbers."""
+    kind = array.dtype
+    names = getattr(kind, "names", None)
+    if names is not None:
+        if set(names) == {"r", "i"}:
+            raise ValueError(f"Complex data not supported: {name} has type {kind}")
+        raise ValueError(
+            f"{name} is a compound table with fields {', '.join(names)}; write its numbers as one 2-D array"
+        )
+    if kind.kind == "c":
+        raise ValueError(f"Complex data not supported: {name} has type {kind}")
+    if kind.kind in "OSUT":
+        raise ValueError(f"{name} holds strings or objects, not numbers")
+    if kind.kind not in "fiub":
+        raise ValueError(f"{name} has type {kind}, which does not hold plain numbers")
+    if array.shape is None:
+        raise ValueError(f"{name} is empty")
+    if len(array.shape) != 2:
+        what = {0: "a scalar", 1: "1-D"}.get(len(array.shape), f"{len(array.shape)}-D")
+        raise ValueError(f"{name} is {what}, shape {array.shape}; a table of (n_samples, n_features) is needed")

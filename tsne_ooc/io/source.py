@@ -1,15 +1,14 @@
-"""Sources: whatever has a shape and gives rows, in memory or on disk."""
+"""Sources: whatever has a shape and gives rows, in memory or on disk; and the one way to get one."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-
-from tsne_ooc.io.shape import table_shape
 
 
 @runtime_checkable
@@ -43,175 +42,132 @@ class Source(Protocol):
 
 
 def as_source(data: Any) -> Source:
-    """Turn a table into a `Source`; a source comes back as it is.
+    """Turn a table into a `Source`; a source comes back as it is. `open_source` without its choices."""
+    return open_source(data)
+
+
+def open_source(data: Any, *, dataset: str | None = None, columns: str | Iterable[str] | None = None) -> Source:
+    """Open whatever holds a table.
 
     Parameters
     ----------
-    data : Source, ndarray, memmap, h5py.Dataset, DataFrame, path, or anything with ``.shape`` and row slicing
-        A path leads to a ``.npy`` file or to an HDF5 file with one table (see `tsne_ooc.io.open_hdf5`). Lists
-        are turned into an array. Anything else (Zarr, Dask, a reader of your own) needs ``shape`` and
-        ``data[a:b]``.
+    data : path, ndarray, memmap, DataFrame, h5py, Zarr or Dask array, sparse matrix, AnnData, Source, or anything \
+with ``.shape`` and row slicing
+        A path leads to a file of HDF5 (also ``.h5ad``), ``.npy``, Zarr or Parquet, or to a folder of Zarr or of
+        Parquet files, which is told by what they hold. Lists are turned into an array. Sparse matrices must be in CSR
+        form. A reader of your own needs ``shape`` and ``data[a:b]``.
+    dataset : str, optional
+        Where there are several tables (HDF5, Zarr, AnnData), the one to read: ``"X"``, ``"layers/counts"``,
+        ``"obsm/X_pca"``.
+    columns : str or list of str, optional
+        Where columns have names (Parquet, compound datasets of HDF5, DataFrames), those to read, in this order; a
+        ``*`` in a name stands for any characters. Without it, all columns that hold numbers.
 
     Returns
     -------
     Source
+        Use it in a ``with`` statement, or call its ``close``. What was passed in open stays open.
 
     Raises
     ------
-    TypeError
-        For a sparse array, and for what has no shape or no rows to slice.
-    ValueError
-        For a table that is not two-dimensional.
     OSError
-        For a path that cannot be read.
+        For a path that cannot be read, is damaged, or is of another kind; with what to do, where that is known.
+    ValueError
+        For a table that is not two-dimensional or holds no real numbers, an unknown dataset or column (with the
+        nearest name), a sparse matrix stored by columns.
+    TypeError
+        For what has no shape or no rows to slice.
+    ModuleNotFoundError
+        Where the package that reads this kind of file is not installed.
+
+    Examples
+    --------
+    >>> with open_source("cells.h5ad", dataset="obsm/X_pca") as X:  # doctest: +SKIP
+    ...     coordinates = model.transform(X)
     """
     if isinstance(data, str | os.PathLike):
-        return _from_path(Path(data))
-    if isinstance(data, np.memmap) and data.filename is not None and data.flags.c_contiguous:
-        return MemmapSource(data)
+        return _from_path(Path(data), dataset, columns)
+    if _is_anndata(data):
+        return open_source(_part(data, dataset or "X"), columns=columns)
+    if hasattr(data, "group") and _made_by(data, "anndata"):
+        # A sparse matrix on disk, as AnnData shows it; what it stands for is the group it reads.
+        return open_source(data.group, columns=columns)
+    if _made_by(data, "h5py"):
+        from tsne_ooc.io.hdf5 import of_hdf5
+
+        return of_hdf5(data, dataset, columns)
+    if dataset is not None:
+        raise TypeError(f"dataset={dataset!r} names a table within a file, and a {type(data).__name__} is no file")
+    if hasattr(data, "iloc") and hasattr(data, "to_numpy"):
+        from tsne_ooc.io.memory import FrameSource
+
+        return FrameSource(data, columns)
+    if columns is not None:
+        raise TypeError(f"columns={columns!r} chooses by name, and the columns of a {type(data).__name__} have none")
+    return _from_object(data)
+
+
+def _from_path(path: Path, dataset: str | None, columns: str | Iterable[str] | None) -> Source:
+    from tsne_ooc.io.kinds import kind_of
+
+    kind = kind_of(path)
+    if kind == "hdf5":
+        from tsne_ooc.io.hdf5 import open_hdf5
+
+        return open_hdf5(path, dataset, columns)
+    if dataset is not None:
+        raise ValueError(f"{path} holds a single table, so dataset={dataset!r} cannot choose one")
+    if columns is not None:
+        raise ValueError(f"{path} has no names for its columns, so columns={columns!r} cannot choose some")
+    from tsne_ooc.io.memory import MemmapSource
+
+    return MemmapSource.of_npy(path)
+
+
+def _from_object(data: Any) -> Source:
+    from tsne_ooc.io import memory
+
     if isinstance(data, np.ndarray):
-        return ArraySource(data)
+        return memory.MemmapSource(data) if memory.MemmapSource.takes(data) else memory.ArraySource(data)
     if isinstance(data, list | tuple):
         from tsne_ooc._validate import as_rows
 
-        return ArraySource(as_rows(data))
-    if hasattr(data, "tocsr"):
-        raise TypeError(
-            f"X is a sparse {type(data).__name__}, which cannot be streamed; pass X[a:b].toarray() in pieces"
-        )
-    if _is_h5py(data):
-        from tsne_ooc.io.hdf5 import Hdf5Source
+        return memory.ArraySource(as_rows(data))
+    if hasattr(data, "tocsr") and hasattr(data, "nnz"):
+        if getattr(data, "format", None) != "csr":
+            raise TypeError(
+                f"X is a sparse {type(data).__name__}, whose rows cannot be read one by one; pass X.tocsr()"
+            )
+        from tsne_ooc.io.sparse import CsrSource
 
-        return Hdf5Source.of(data)
+        return CsrSource(data)
     if isinstance(data, Source):
         return data
-    if hasattr(data, "iloc") and hasattr(data, "to_numpy"):
-        return FrameSource(data)
     if hasattr(data, "shape") and hasattr(data, "__getitem__"):
-        return SlicedSource(data)
+        return memory.SlicedSource(data)
     raise TypeError(
         f"a {type(data).__name__} is not a table: it needs .shape and row slicing, as arrays and h5py datasets have"
     )
 
 
-def _is_h5py(data: Any) -> bool:
-    # By name, so that a look at any other table does not import h5py (0.2 s).
-    return any(kind.__module__.startswith("h5py.") and kind.__name__ == "Dataset" for kind in type(data).__mro__)
+def _made_by(data: Any, package: str) -> bool:
+    # By name, so that a look at any other table does not import h5py (0.2 s), Zarr or Dask.
+    return any(kind.__module__.split(".")[0] == package for kind in type(data).__mro__)
 
 
-def _from_path(path: Path) -> Source:
-    if path.suffix.lower() != ".npy":
-        from tsne_ooc.io.hdf5 import open_hdf5
-
-        return open_hdf5(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        data = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"{path} is not a whole .npy file of numbers: {error}") from None
-    return as_source(data)
+def _is_anndata(data: Any) -> bool:
+    return hasattr(data, "X") and hasattr(data, "obs_names") and hasattr(data, "var_names")
 
 
-class ArraySource:
-    """Rows of an array in memory."""
-
-    chunks: tuple[int, int] | None = None
-
-    def __init__(self, data: NDArray[Any]) -> None:
-        self._data = data
-        self.shape = table_shape(data.shape, "X")
-        self.dtype: np.dtype[Any] = data.dtype
-
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        return self._data[start:stop]
-
-    def reopen(self) -> ArraySource:
-        return self
-
-    def __repr__(self) -> str:
-        return f"array of shape {self.shape}"
-
-
-class MemmapSource:
-    """Rows of a memory-mapped file; a pickle holds the file's name, not its contents."""
-
-    chunks: tuple[int, int] | None = None
-
-    def __init__(self, data: np.memmap[Any, Any]) -> None:
-        self.shape = table_shape(data.shape, str(data.filename))
-        self.dtype: np.dtype[Any] = data.dtype
-        self._data: NDArray[Any] = data
-        # A slice of a memory map keeps the offset of the whole one; its own start is told by the addresses.
-        base = data
-        while isinstance(base.base, np.memmap):
-            base = base.base
-        self._offset = int(data.offset) + int(data.ctypes.data - base.ctypes.data)
-        self._path = Path(str(data.filename)).resolve()
-
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        return np.asarray(self._data[start:stop])
-
-    def reopen(self) -> MemmapSource:
-        return MemmapSource(np.memmap(self._path, self.dtype, "r", self._offset, self.shape))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen_memmap, (self._path, self.dtype, self._offset, self.shape)
-
-    def __repr__(self) -> str:
-        return f"{self._path} of shape {self.shape}"
-
-
-def _reopen_memmap(path: Path, dtype: Any, offset: int, shape: tuple[int, int]) -> MemmapSource:
-    return MemmapSource(np.memmap(path, dtype, "r", offset, shape))
-
-
-class FrameSource:
-    """Rows of a DataFrame; they come out as DataFrames, whose columns have names for error messages."""
-
-    chunks: tuple[int, int] | None = None
-
-    def __init__(self, data: Any) -> None:
-        self._data = data
-        self.shape = table_shape(data.shape, "X")
-        kinds = [kind for kind in data.dtypes if isinstance(kind, np.dtype)]
-        self.dtype: np.dtype[Any] = np.result_type(*kinds) if len(kinds) == self.shape[1] > 0 else np.dtype("f8")
-
-    def read(self, start: int, stop: int) -> Any:
-        return self._data.iloc[start:stop]
-
-    def reopen(self) -> FrameSource:
-        return self
-
-    def __repr__(self) -> str:
-        return f"DataFrame of shape {self.shape}"
-
-
-class SlicedSource:
-    """Rows of anything that has a shape and can be sliced: Zarr and Dask arrays, a reader of your own."""
-
-    def __init__(self, data: Any) -> None:
-        self._data = data
-        self.shape = table_shape(data.shape, f"the {type(data).__name__}")
-        self.dtype: np.dtype[Any] = np.dtype(getattr(data, "dtype", np.float64))
-        self.chunks = _regular_chunks(getattr(data, "chunks", None))
-
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        return np.asarray(self._data[start:stop])
-
-    def reopen(self) -> SlicedSource:
-        return self
-
-    def __repr__(self) -> str:
-        return f"{type(self._data).__name__} of shape {self.shape}"
-
-
-def _regular_chunks(chunks: Any) -> tuple[int, int] | None:
-    if chunks is None:
-        return None
-    try:
-        # Dask lists the size of every chunk; the largest is the one that memory must hold.
-        rows, columns = (max(size) if isinstance(size, tuple) else int(size) for size in chunks)
-    except (TypeError, ValueError):
-        return None
-    return (int(rows), int(columns)) if rows > 0 and columns > 0 else None
+def _part(data: Any, dataset: str) -> Any:
+    """``X``, ``layers/NAME`` or ``obsm/NAME`` of an AnnData object."""
+    place, _, key = dataset.strip("/").partition("/")
+    found = getattr(data, place, None) if place in ("X", "layers", "obsm", "raw") else None
+    if place == "raw" and key == "X":
+        found, key = getattr(found, "X", None), ""
+    if key and found is not None:
+        found = found.get(key)
+    if found is None or (not key and place in ("layers", "obsm")):
+        names = [f"{part}/{name}" for part in ("layers", "obsm") for name in getattr(data, part)]
+        raise ValueError(f"this AnnData has no table {dataset!r}; it has {', '.join(['X', *names])}")
+    return found

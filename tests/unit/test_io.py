@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsne_ooc.io import NpySink, Source, as_source, iterate, open_hdf5
+from tsne_ooc.io import Hdf5Table, NpySink, Source, as_source, iterate, open_hdf5, open_source
 from tsne_ooc.io.blocks import block_rows, edges
-from tsne_ooc.io.source import FrameSource, MemmapSource, SlicedSource
+from tsne_ooc.io.columns import choose
+from tsne_ooc.io.memory import FrameSource, MemmapSource, SlicedSource
 
 
 def numbers(n=103, p=7, dtype=np.float32):
@@ -235,11 +236,12 @@ def test_what_is_no_source(data, error, message):
         as_source(data)
 
 
-def test_sparse_is_no_source():
+@pytest.mark.parametrize("kind", ["csc", "coo", "lil"])
+def test_sparse_must_be_csr(kind):
     import scipy.sparse as sp
 
-    with pytest.raises(TypeError, match="sparse csr_array, which cannot be streamed"):
-        as_source(sp.csr_array(np.eye(3)))
+    with pytest.raises(TypeError, match=rf"sparse {kind}_array, whose rows .*; pass X\.tocsr\(\)"):
+        as_source(sp.csr_array(np.eye(3)).asformat(kind))
 
 
 def test_damaged_npy(tmp_path):
@@ -265,6 +267,105 @@ def test_memory_maps_pickle_by_name(tmp_path):
         np.testing.assert_array_equal(other.read(0, 10), X[100:110])
 
 
+# One way in
+
+
+def test_kinds_are_told_by_what_files_hold(tmp_path):
+    X = numbers()
+    np.save(tmp_path / "X.npy", X)
+    (tmp_path / "X.npy").rename(tmp_path / "X.h5")
+    with open_source(tmp_path / "X.h5") as source:
+        assert isinstance(source, MemmapSource)
+    with h5py.File(tmp_path / "late", "w", userblock_size=1024) as file:
+        file["X"] = X
+    with open_source(tmp_path / "late") as source:
+        np.testing.assert_array_equal(source.read(0, 103), X)
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("X.csv", b"a,b\n1,2\n", r"X\.csv is not a table that can be read by rows: .* write it as Parquet"),
+        ("X.npz", b"PK\x03\x04", r"X\.npz is not .*: .*numpy\.save\('table\.npy', numpy\.load\(path\)\[name\]\)"),
+        ("X.pkl", b"\x80", r"X\.pkl is not .*: a pickle may run any program"),
+        ("X.zip", b"PK\x03\x04", r"X\.zip is a zip archive that holds no Zarr table"),
+        ("X.what", b"?", r"X\.what is not a table that can be read; HDF5 \(also \.h5ad\), \.npy, Zarr and Parquet are"),
+        ("X", b"", r"X is not a table that can be read"),
+        ("X.h5", b"", r"X\.h5 is not an HDF5 file"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(OSError, match=message) as caught:
+        open_source(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_cannot_be_read(tmp_path):
+    with pytest.raises(IsADirectoryError, match=r"neither a Zarr table nor holds \.parquet files; it is empty"):
+        open_source(tmp_path)
+    (tmp_path / "notes").touch()
+    with pytest.raises(IsADirectoryError, match=r"it has notes$"):
+        open_source(tmp_path)
+
+
+def test_choices_that_do_not_fit(tmp_path, zoo):
+    np.save(tmp_path / "X.npy", numbers())
+    for path, choice in ((tmp_path / "X.npy", "dataset"), (tmp_path / "X.npy", "columns"), (zoo, "columns")):
+        more = {"dataset": "counts"} if path == zoo else {}
+        with pytest.raises(ValueError, match=f"{choice}='a' cannot choose"):
+            open_source(path, **{choice: "a"}, **more)
+    for choice in ("dataset", "columns"):
+        with pytest.raises(TypeError, match=f"{choice}='a'"):
+            open_source(numbers(), **{choice: "a"})
+
+
+def test_columns_of_frames():
+    frame = pd.DataFrame(numbers(20, 3), columns=["length", "width", 7])
+    source = open_source(frame, columns=["7", "l*"])
+    assert source.column_names == ["7", "length"]
+    np.testing.assert_array_equal(source.read(3, 9), frame[[7, "length"]][3:9])
+    np.testing.assert_array_equal(source.read_columns(3, 9)["length"], frame["length"][3:9])
+
+
+@pytest.mark.parametrize(
+    "wanted, chosen",
+    [
+        ("a", ["a"]),
+        (["b1", "a"], ["b1", "a"]),
+        ("b*", ["b2", "b1", "b*"[:1]]),
+        (["b1", "b*"], ["b1", "b2", "b"]),
+        ("*", ["a", "b2", "b1", "x*", "b", "[b]"]),
+        ("x*", ["x*"]),
+        ("[*", ["[b]"]),
+    ],
+)
+def test_choosing_columns(wanted, chosen):
+    assert choose(["a", "b2", "b1", "x*", "b", "[b]"], wanted, "X") == chosen
+
+
+@pytest.mark.parametrize(
+    "wanted, message",
+    [
+        ("lenght", r"X has no such column: columns='lenght' is not known; did you mean 'length'\?"),
+        ("q*", r"X has no column that fits columns='q\*'; it has length, width, width"),
+        ("width", "X has several columns 'width'"),
+        ([], r"columns=\[\] chooses no column of X"),
+    ],
+)
+def test_columns_that_cannot_be_chosen(wanted, message):
+    with pytest.raises(ValueError, match=message):
+        choose(["length", "width", "width"], wanted, "X")
+
+
+def test_copy_on_write_maps_are_arrays(tmp_path):
+    """What was changed in memory alone is not in the file that a pickle would point at."""
+    np.save(tmp_path / "X.npy", numbers())
+    data = np.load(tmp_path / "X.npy", mmap_mode="c")
+    data[5] = 0
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(as_source(data))).read(0, 103), data)
+
+
 # HDF5
 
 
@@ -281,6 +382,7 @@ def zoo(tmp_path):
         file["names"] = [["a", "b"]]
         file["waves"] = np.ones((3, 3), complex)
         file["records"] = np.zeros((2, 2), [("a", "f4"), ("b", "i4")])
+        file["words"] = np.zeros(3, [("a", "S3"), ("b", "S1")])
         file["nothing"] = h5py.Empty("f4")
         file.create_group("void")
     return path
@@ -303,6 +405,7 @@ def zoo(tmp_path):
         ("number", r"is a scalar, shape \(\)"),
         ("waves", "Complex data not supported"),
         ("records", "is a compound table with fields a, b"),
+        ("words", "has no field of numbers; it has a, b"),
         ("nothing", "is empty"),
     ],
 )
@@ -396,7 +499,26 @@ def test_the_cache_holds_a_row_of_chunks(tmp_path):
     with h5py.File(tmp_path / "X.h5", "w") as file:
         file.create_dataset("X", (100_000, 50), "f4", chunks=(100_000, 50))
     with open_hdf5(tmp_path / "X.h5") as source:
-        assert source._dataset.id.get_access_plist().get_chunk_cache()[1] >= 20_000_000
+        assert source._item.id.get_access_plist().get_chunk_cache()[1] >= 20_000_000
+
+
+def test_fields_are_columns(tmp_path):
+    kind = [("label", h5py.string_dtype()), ("x", "f4"), ("code", "S2"), ("n", "i2"), ("pair", "f4", (2,))]
+    rows = np.array([(f"r{i}é", i / 2, b"ab", -i, (i, i)) for i in range(30)], kind)
+    with h5py.File(tmp_path / "X.h5", "w") as file:
+        file.create_dataset("rows", data=rows, chunks=(8,))
+    with open_source(tmp_path / "X.h5") as source:
+        assert isinstance(source, Hdf5Table)
+        assert source.column_names == ["x", "n"] and source.left_out == ["label", "code", "pair"]
+        assert source.shape == (30, 2) and source.dtype == np.float32 and source.chunks == (8, 2)
+        np.testing.assert_array_equal(source.read(3, 9), np.stack([rows["x"], rows["n"]], axis=1)[3:9])
+    with open_source(tmp_path / "X.h5", dataset="rows", columns=["n", "label", "code"]) as source:
+        assert source.left_out == []
+        columns = pickle.loads(pickle.dumps(source)).read_columns(3, 5)
+        assert list(columns) == ["n", "label", "code"]
+        assert columns["label"].tolist() == ["r3é", "r4é"] and columns["code"].tolist() == ["ab", "ab"]
+        with pytest.raises(TypeError, match=r"could not be read: column 'label' does not hold numbers; read_columns"):
+            next(iterate(source))
 
 
 # Sinks

@@ -1,0 +1,356 @@
+"""What every source promises, held against the array it stands for."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tsne_ooc.io import Source, as_source, differences, identity_of, iterate, open_source
+
+N, P = 103, 7
+
+
+def table(seed: int = 0) -> np.ndarray:
+    """Multiples of 1/8, so that they are exact in every type used here; half of them zero, one row all zero."""
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-400, 400, (N, P)) / 8 * (rng.random((N, P)) < 0.5)
+    X[11] = 0
+    # No -0: sparse forms do not tell it from 0.
+    return X + 0.0
+
+
+class Own:
+    """A reader of one's own, with little but a shape and slices."""
+
+    def __init__(self, data: np.ndarray) -> None:
+        self._data, self.shape, self.dtype = data, data.shape, data.dtype
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self._data[rows]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """How to make a source of a table: `make(X, folder)`; what is opened from `file` can be opened anew by path."""
+
+    make: Callable[[np.ndarray, Path], Any]
+    dtype: str = "f4"
+    dataset: str | None = None
+    on_disk: bool = True
+    needs: str | None = None
+
+
+def array(X: np.ndarray, folder: Path) -> Any:
+    return X
+
+
+def fortran(X: np.ndarray, folder: Path) -> Any:
+    return np.asfortranarray(X)
+
+
+def npy(X: np.ndarray, folder: Path) -> Path:
+    np.save(folder / "X.npy", X)
+    return folder / "X.npy"
+
+
+def fortran_npy(X: np.ndarray, folder: Path) -> Path:
+    return npy(np.asfortranarray(X), folder)
+
+
+def memmap(X: np.ndarray, folder: Path) -> Any:
+    npy(np.concatenate([X[:9], X]), folder)
+    return np.load(folder / "X.npy", mmap_mode="r")[9:]
+
+
+def frame(X: np.ndarray, folder: Path) -> Any:
+    return pd.DataFrame(X, columns=[f"c{j}" for j in range(X.shape[1])])
+
+
+def own(X: np.ndarray, folder: Path) -> Any:
+    return Own(X)
+
+
+def in_memory_csr(X: np.ndarray, folder: Path) -> Any:
+    return sp.csr_array(X)
+
+
+def hdf5(**options: Any) -> Callable[[np.ndarray, Path], Path]:
+    def make(X: np.ndarray, folder: Path) -> Path:
+        with h5py.File(folder / "X.h5", "w") as file:
+            file.create_dataset("X", data=X, **options)
+        return folder / "X.h5"
+
+    return make
+
+
+def hdf5_without_suffix(X: np.ndarray, folder: Path) -> Path:
+    return hdf5()(X, folder).rename(folder / "cells")
+
+
+def compound(X: np.ndarray, folder: Path) -> Path:
+    """Numbers between fields that are none, in another order than in the file's name."""
+    kind = [("label", h5py.string_dtype()), *((f"c{j}", X.dtype) for j in range(X.shape[1])), ("pair", "f4", (2,))]
+    rows = np.zeros(len(X), kind)
+    rows["label"] = [f"row {i}" for i in range(len(X))]
+    for j in range(X.shape[1]):
+        rows[f"c{j}"] = X[:, j]
+    with h5py.File(folder / "X.h5", "w") as file:
+        file.create_dataset("rows", data=rows, chunks=(10,))
+    return folder / "X.h5"
+
+
+def scrambled(X: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """data, indices, indptr of X with the entries of each row in any order, and one of them in two parts."""
+    data, indices, indptr = [], [], [0]
+    for row in X:
+        at = rng.permutation(np.flatnonzero(row))
+        values = row[at]
+        if len(at):
+            at, values = np.append(at, at[0]), np.append(values, 1)
+            values[0] -= 1
+        data.append(values)
+        indices.append(at)
+        indptr.append(indptr[-1] + len(at))
+    return np.concatenate(data).astype(X.dtype), np.concatenate(indices), np.array(indptr)
+
+
+def write_csr(group: Any, X: np.ndarray, *, legacy: bool = False, **options: Any) -> None:
+    data, indices, indptr = scrambled(X, np.random.default_rng(1))
+    for name, values in (("data", data), ("indices", indices.astype(np.int32)), ("indptr", indptr)):
+        group.create_dataset(name, data=values, **options)
+    if legacy:
+        group.attrs.update({"h5sparse_format": b"csr", "h5sparse_shape": X.shape})
+    else:
+        group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": X.shape})
+
+
+def h5ad(*, sparse: bool, legacy: bool = False, inside: str = "X", **options: Any) -> Callable[..., Path]:
+    def make(X: np.ndarray, folder: Path) -> Path:
+        with h5py.File(folder / "cells.h5ad", "w") as file:
+            if not legacy:
+                file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+            for name in ("obs", "var", "obsm", "layers"):
+                file.create_group(name)
+            file["obsm/X_umap"] = np.zeros((len(X), 2))
+            if inside != "X":
+                file["X"] = np.zeros((len(X), 3))
+            if sparse:
+                write_csr(file.create_group(inside), X, legacy=legacy, **options)
+            else:
+                file.create_dataset(inside, data=X, **options)
+        return folder / "cells.h5ad"
+
+    return make
+
+
+ADAPTERS = {
+    "array": Adapter(array, on_disk=False),
+    "fortran": Adapter(fortran, "f8", on_disk=False),
+    "npy": Adapter(npy, "f8"),
+    "fortran_npy": Adapter(fortran_npy),
+    "memmap": Adapter(memmap),
+    "frame": Adapter(frame, on_disk=False),
+    "own": Adapter(own, on_disk=False),
+    "in_memory_csr": Adapter(in_memory_csr, "f8", on_disk=False),
+    "hdf5": Adapter(hdf5()),
+    "hdf5_chunked": Adapter(hdf5(chunks=(10, 3)), "f8"),
+    "hdf5_gzip": Adapter(hdf5(chunks=(16, 7), compression="gzip")),
+    "hdf5_big_endian": Adapter(hdf5(), ">f4"),
+    "hdf5_without_suffix": Adapter(hdf5_without_suffix, "f2"),
+    "compound": Adapter(compound),
+    "h5ad_dense": Adapter(h5ad(sparse=False)),
+    "h5ad_csr": Adapter(h5ad(sparse=True)),
+    "h5ad_csr_f8_gzip": Adapter(h5ad(sparse=True, chunks=(50,), compression="gzip"), "f8"),
+    "h5ad_csr_i2": Adapter(h5ad(sparse=True), "i2"),
+    "h5ad_csr_f2": Adapter(h5ad(sparse=True), "f2"),
+    "h5ad_csr_big_endian": Adapter(h5ad(sparse=True), ">f8"),
+    "h5ad_csr_legacy": Adapter(h5ad(sparse=True, legacy=True)),
+    "h5ad_layer": Adapter(h5ad(sparse=True, inside="layers/counts"), "i4", dataset="layers/counts"),
+    "h5ad_obsm": Adapter(h5ad(sparse=False, inside="obsm/X_pca"), dataset="obsm/X_pca"),
+}
+
+
+@pytest.fixture(params=ADAPTERS)
+def adapter(request: pytest.FixtureRequest) -> Adapter:
+    found = ADAPTERS[request.param]
+    if found.needs is not None:
+        pytest.importorskip(found.needs)
+    return found
+
+
+@pytest.fixture
+def opened(adapter: Adapter, tmp_path: Path) -> Any:
+    """A table and its source."""
+    X = table().astype(adapter.dtype)
+    with open_source(adapter.make(X, tmp_path), dataset=adapter.dataset) as source:
+        yield X, source
+
+
+def rows_of(source: Source, start: int, stop: int) -> np.ndarray:
+    return np.asarray(source.read(start, stop))
+
+
+def test_attributes(opened):
+    X, source = opened
+    assert isinstance(source, Source)
+    assert as_source(source) is source
+    assert source.shape == X.shape
+    assert isinstance(source.dtype, np.dtype)
+    assert source.chunks is None or (len(source.chunks) == 2 and min(source.chunks) >= 1)
+    assert str(N) in repr(source)
+
+
+def test_any_rows(opened):
+    X, source = opened
+    for start, stop in [(0, N), (5, 9), (9, 31), (0, 1), (N - 1, N), (11, 12), (30, 30), (0, 0), (N, N)]:
+        found = rows_of(source, start, stop)
+        assert found.shape == (stop - start, P)
+        np.testing.assert_array_equal(found, X[start:stop])
+
+
+def test_what_was_read_is_the_callers_own(opened, adapter):
+    """Nothing kept between reads may be changed through what they gave."""
+    X, source = opened
+    if not adapter.on_disk:
+        pytest.skip("rows of a table in memory are views of it")
+    found = rows_of(source, 5, 20)
+    if found.flags.writeable:
+        found[...] = 7
+    np.testing.assert_array_equal(rows_of(source, 0, 30), X[:30])
+
+
+def test_threads_each_with_their_own(opened):
+    X, source = opened
+    with ThreadPoolExecutor(4) as pool:
+
+        def work(seed: int) -> bool:
+            rng = np.random.default_rng(seed)
+            with source.reopen() as mine:
+                for _ in range(20):
+                    start, stop = np.sort(rng.integers(0, N + 1, 2))
+                    if not np.array_equal(rows_of(mine, int(start), int(stop)), X[start:stop]):
+                        return False
+            return True
+
+        assert all(pool.map(work, range(8)))
+    np.testing.assert_array_equal(rows_of(source, 3, 50), X[3:50])
+
+
+def test_pickles(opened, adapter):
+    X, source = opened
+    text = pickle.dumps(source)
+    with pickle.loads(text) as other:
+        assert other.shape == source.shape and other.dtype == source.dtype and other.chunks == source.chunks
+        np.testing.assert_array_equal(rows_of(other, 0, N), X)
+        assert not differences(identity_of(source), identity_of(other))
+    if adapter.on_disk:
+        # What is pointed at stays where it is.
+        assert len(text) < 1000 < X.nbytes
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.none() | st.integers(1, N + 5),
+    limit=st.integers(28, 5000),
+    cut=st.tuples(st.integers(0, N), st.integers(0, N)),
+)
+def test_blocks_of_any_size_are_the_table(opened, rows, limit, cut):
+    X, source = opened
+    start, stop = sorted(cut)
+    blocks = list(iterate(source, bytes=limit, rows=rows, start=start, stop=stop))
+    assert all(block.dtype == np.float32 and block.flags.c_contiguous for _, _, block in blocks)
+    joined = np.concatenate([np.empty((0, P), np.float32), *(block for _, _, block in blocks)])
+    assert joined.tobytes() == np.ascontiguousarray(X[start:stop], np.float32).tobytes()
+
+
+def test_a_bad_cell_is_named(adapter, tmp_path):
+    X = table().astype(adapter.dtype)
+    if X.dtype.kind != "f":
+        pytest.skip("whole numbers have no NaN")
+    X[76, 4] = np.nan
+    with (
+        open_source(adapter.make(X, tmp_path), dataset=adapter.dataset) as source,
+        pytest.raises(ValueError, match="NaN at row 76, column 4"),
+    ):
+        for _ in iterate(source, rows=10):
+            pass
+
+
+def test_an_error_amid_a_read_names_the_rows(opened, monkeypatch):
+    _, source = opened
+
+    read = type(source).read
+
+    def torn(self, start, stop):
+        if stop > 40:
+            raise OSError("wrong checksum\nand more")
+        return read(self, start, stop)
+
+    monkeypatch.setattr(type(source), "read", torn)
+    seen = 0
+    with pytest.raises(OSError, match=r"^rows \d+ to \d+ of .*103.* could not be read: wrong checksum$") as caught:
+        for _, stop, _ in iterate(source, rows=10):
+            seen = stop
+    first, last = map(int, re.findall(r"\d+", str(caught.value))[:2])
+    assert first == seen <= 40 <= last < seen + 10
+
+
+def test_identity_is_stable(opened):
+    _, source = opened
+    first = identity_of(source)
+    assert json.loads(json.dumps(first)) == first
+    with source.reopen() as again:
+        assert differences(json.loads(json.dumps(first)), identity_of(again)) == []
+    assert identity_of(source) == first
+
+
+def remade(adapter: Adapter, folder: Path, X: np.ndarray) -> dict[str, Any]:
+    folder.mkdir()
+    with open_source(adapter.make(X, folder), dataset=adapter.dataset) as source:
+        return identity_of(source)
+
+
+def test_identity_tells_changes(adapter, tmp_path):
+    X = table().astype(adapter.dtype)
+    first = remade(adapter, tmp_path / "first", X)
+    assert differences(first, remade(adapter, tmp_path / "copy", X)) == []
+
+    for row in (0, N - 1):
+        other = X.copy()
+        other[row, np.flatnonzero(X[row])[0]] += 1
+        assert "contents of the rows looked at have changed" in differences(
+            first, remade(adapter, tmp_path / f"row {row}", other)
+        )
+    shorter = differences(first, remade(adapter, tmp_path / "shorter", X[:-1]))
+    assert f"shape was [{N}, {P}], is [{N - 1}, {P}]" in shorter
+    other_type = "f4" if X.itemsize == 8 else "f8"
+    retyped = differences(first, remade(adapter, tmp_path / "other type", X.astype(other_type)))
+    assert any(line.startswith("type of numbers was") for line in retyped)
+
+
+def test_a_touched_file_is_the_same_table(adapter, tmp_path):
+    if not adapter.on_disk:
+        pytest.skip("there is no file")
+    made = adapter.make(table().astype(adapter.dtype), tmp_path)
+    with open_source(made, dataset=adapter.dataset) as source:
+        first = identity_of(source)
+        for path in [tmp_path, *tmp_path.rglob("*")]:
+            os.utime(path, ns=(1, 1))
+        second = identity_of(source)
+    assert second["mtime_ns"] != first["mtime_ns"]
+    assert differences(first, second) == []

@@ -1,0 +1,75 @@
+"""Columns by name: chosen with patterns, put together as one table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc._options import unknown
+
+# Rows put together at a time: a piece of 50 float32 columns stays in the cache while they are filled one by one.
+_PIECE = 2048
+
+
+def choose(names: Sequence[str], wanted: str | Iterable[str], where: str) -> list[str]:
+    """Those of `names` that `wanted` lists, in its order, each once.
+
+    Parameters
+    ----------
+    names : sequence of str
+        All columns.
+    wanted : str or iterable of str
+        Names; a ``*`` in them stands for any characters, and then they choose columns in the order of `names`.
+    where : str
+        What error messages call the table.
+
+    Raises
+    ------
+    ValueError
+        For a name that no column has, or a pattern that fits none; for names that several columns share.
+    """
+    chosen: dict[str, None] = {}
+    for word in [wanted] if isinstance(wanted, str) else wanted:
+        if word in names:
+            chosen[word] = None
+            continue
+        if "*" not in str(word):
+            raise ValueError(f"{where} has no such column: {unknown('columns', word, names)}")
+        pattern = re.compile(".*".join(map(re.escape, word.split("*"))), re.DOTALL)
+        found = [name for name in names if pattern.fullmatch(name)]
+        if not found:
+            raise ValueError(f"{where} has no column that fits columns={word!r}; it has {listed(names)}")
+        chosen.update(dict.fromkeys(found))
+    if not chosen:
+        raise ValueError(f"columns=[] chooses no column of {where}")
+    shared = [name for name in chosen if list(names).count(name) > 1]
+    if shared:
+        raise ValueError(f"{where} has several columns {shared[0]!r}; rename them")
+    return list(chosen)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of the names, for a message."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def common_type(types: Iterable[np.dtype[Any] | None]) -> np.dtype[Any]:
+    """The type that holds all columns; object where one does not hold plain numbers (None)."""
+    found = list(types)
+    if not found or any(kind is None for kind in found):
+        return np.dtype(object)
+    return np.dtype(np.result_type(*(kind for kind in found if kind is not None)))
+
+
+def side_by_side(columns: Sequence[NDArray[Any]], rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Columns of `rows` numbers each as one table in C order."""
+    table = np.empty((rows, len(columns)), dtype)
+    for start in range(0, rows, _PIECE):
+        stop = start + _PIECE
+        for j, column in enumerate(columns):
+            table[start:stop, j] = column[start:stop]
+    return table

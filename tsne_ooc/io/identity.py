@@ -1,0 +1,124 @@
+"""Is it still the same table? What a run that resumes compares with what it began with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsne_ooc.io.source import Source, as_source
+
+# First, last, and eight between.
+_PROBES = 10
+
+_DECIDE = {
+    "kind": "kind of source",
+    "dataset": "dataset",
+    "columns": "columns",
+    "shape": "shape",
+    "dtype": "type of numbers",
+    "size": "size of the file in bytes",
+    "files": "names or sizes of the files",
+    "probes": "contents of the rows looked at",
+    "own": "identity it gives itself",
+}
+
+
+def identity_of(source: Any) -> dict[str, Any]:
+    """What tells a table from another, as plain values that JSON can hold.
+
+    Parameters
+    ----------
+    source : Source or what `as_source` accepts
+        Ten of its rows are read: the first, the last and eight between. A source of your own may have a method
+        ``identity()`` that returns a dict of plain values, such as the version of a database; it is included.
+
+    Returns
+    -------
+    dict
+        ``kind``, ``dataset``, ``columns``, ``shape``, ``dtype``; where there is a file, ``size``, or of a folder,
+        ``size`` in all and ``files``, a digest of the names and sizes of all; ``probes``, a SHA-256 digest of the
+        rows read; ``own``, what the source says of itself. All of these decide whether it is the same table (see
+        `differences`). ``path`` and ``mtime_ns`` are for information: files are moved, copied and touched without
+        becoming other tables. What the digest cannot see is a change, with all sizes kept, of rows it did not read.
+
+    Raises
+    ------
+    OSError, ValueError, TypeError
+        Where the rows cannot be read.
+    """
+    table = as_source(source)
+    columns = getattr(table, "column_names", None)
+    path = getattr(table, "path", None)
+    own = getattr(table, "identity", None)
+    return {
+        "kind": _kind(table),
+        "path": None if path is None else str(path),
+        "dataset": getattr(table, "name", None),
+        "columns": None if columns is None else list(columns),
+        "shape": [int(size) for size in table.shape],
+        "dtype": np.dtype(table.dtype).str,
+        **_file_facts(path),
+        "probes": _probes(table),
+        "own": own() if callable(own) else None,
+    }
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What makes `new` another table than `old`, a line for each; none where it is the same.
+
+    Parameters
+    ----------
+    old, new : dict
+        What `identity_of` returned, also after a way through JSON. Facts that only one of them has, as between
+        versions of this package, are not compared.
+
+    Examples
+    --------
+    >>> old = identity_of(np.zeros((5, 2), np.float32))
+    >>> differences(old, identity_of(np.zeros((6, 2), np.float32)))
+    ['shape was [5, 2], is [6, 2]', 'contents of the rows looked at have changed']
+    """
+    found = []
+    for key, words in _DECIDE.items():
+        if key not in old or key not in new or old[key] == new[key]:
+            continue
+        if key in ("probes", "files"):
+            found.append(f"{words} have changed")
+        else:
+            found.append(f"{words} was {old[key]}, is {new[key]}")
+    return found
+
+
+def _kind(table: Source) -> str:
+    return str(getattr(table, "kind", type(table).__name__))
+
+
+def _file_facts(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {"size": None, "files": None, "mtime_ns": None}
+    if not path.is_dir():
+        facts = path.stat()
+        return {"size": facts.st_size, "files": None, "mtime_ns": facts.st_mtime_ns}
+    size, latest, lines = 0, 0, []
+    for folder, _, names in os.walk(path):
+        for name in names:
+            facts = os.stat(os.path.join(folder, name))
+            size, latest = size + facts.st_size, max(latest, facts.st_mtime_ns)
+            lines.append(f"{os.path.relpath(os.path.join(folder, name), path)}\0{facts.st_size}\n")
+    return {"size": size, "files": hashlib.sha256("".join(sorted(lines)).encode()).hexdigest(), "mtime_ns": latest}
+
+
+def _probes(table: Source) -> str:
+    digest = hashlib.sha256()
+    n = table.shape[0]
+    for row in sorted({int(at) for at in np.linspace(0, n - 1, _PROBES)} if n else ()):
+        values = np.asarray(table.read(row, row + 1))
+        if values.dtype == object:
+            digest.update(repr(values.tolist()).encode())
+        else:
+            digest.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,100 @@
+"""What a file or folder holds, told by its first bytes; the name helps only where these say nothing."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+READ = "HDF5 (also .h5ad), .npy, Zarr and Parquet are read"
+
+_SUFFIXES = {
+    ".npy": "npy",
+    **dict.fromkeys((".h5", ".hdf5", ".hdf", ".he5", ".h5ad", ".loom"), "hdf5"),
+    ".zarr": "zarr",
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+}
+_ZARR = ("zarr.json", ".zarray", ".zgroup")
+# What to do with tables that cannot be read in place.
+_OTHERS = {
+    **dict.fromkeys(
+        (".csv", ".tsv", ".txt", ".gz"),
+        "rows of text cannot be found without reading all of it; write it as Parquet first, such as with "
+        "pyarrow: parquet.write_table(csv.read_csv(path), 'table.parquet')",
+    ),
+    ".npz": "an archive cannot be read in place; write its table as .npy first: "
+    "numpy.save('table.npy', numpy.load(path)[name])",
+    **dict.fromkeys((".pkl", ".pickle", ".joblib"), "a pickle may run any program; load it and pass the table"),
+    **dict.fromkeys((".feather", ".arrow"), "write it as Parquet first, such as with pyarrow"),
+    ".mtx": "write it as .h5ad first, such as with anndata",
+}
+
+
+def kind_of(path: Path) -> str:
+    """One of "hdf5", "npy", "zarr" and "parquet".
+
+    Raises
+    ------
+    OSError
+        Where there is nothing, it may not be read, or it is none of these; with what to do, where that is known.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    if path.is_dir():
+        return _kind_of_folder(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except PermissionError:
+        raise PermissionError(f"{path} may not be read (permission denied)") from None
+    if start == b"\x89HDF\r\n\x1a\n":
+        return "hdf5"
+    if start[:6] == b"\x93NUMPY":
+        return "npy"
+    if start[:4] == b"PAR1":
+        return "parquet"
+    if start[:4] == b"PK\x03\x04" and _zip_of_zarr(path):
+        return "zarr"
+    suffix = path.suffix.lower()
+    if start[:4] == b"PK\x03\x04" and suffix not in _OTHERS:
+        raise OSError(f"{path} is a zip archive that holds no Zarr table; {READ}")
+    if suffix in _SUFFIXES:
+        # It is damaged, or its signature comes later; whoever opens it says what is wrong.
+        return _SUFFIXES[suffix]
+    if suffix in _OTHERS:
+        raise OSError(f"{path} is not a table that can be read by rows: {_OTHERS[suffix]}")
+    if _late_hdf5(path):
+        return "hdf5"
+    raise OSError(f"{path} is not a table that can be read; {READ}")
+
+
+def _kind_of_folder(path: Path) -> str:
+    if any((path / name).is_file() for name in _ZARR):
+        return "zarr"
+    names = sorted(entry.name for entry in path.iterdir())
+    if any(name.lower().endswith((".parquet", ".pq")) for name in names):
+        return "parquet"
+    if path.suffix.lower() == ".zarr":
+        return "zarr"
+    have = f"it has {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "it is empty"
+    raise IsADirectoryError(f"{path} is a folder that is neither a Zarr table nor holds .parquet files; {have}")
+
+
+def _zip_of_zarr(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.rsplit("/", 1)[-1] in _ZARR for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def _late_hdf5(path: Path) -> bool:
+    """Whether the signature of HDF5 comes behind a block of the user's, at 512, 1024, 2048 bytes and so on."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        at = 512
+        while at < size and at <= 1 << 20:
+            file.seek(at)
+            if file.read(8) == b"\x89HDF\r\n\x1a\n":
+                return True
+            at *= 2
+    return False

@@ -1,0 +1,155 @@
+"""Tables in memory or behind slices: arrays, memory maps, data frames, a reader of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.columns import choose
+from tsne_ooc.io.shape import table_shape
+
+
+class ArraySource(Closing):
+    """Rows of an array in memory."""
+
+    chunks: tuple[int, int] | None = None
+
+    def __init__(self, data: NDArray[Any]) -> None:
+        self._data = data
+        self.shape = table_shape(data.shape, "X")
+        self.dtype: np.dtype[Any] = data.dtype
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        return self._data[start:stop]
+
+    def reopen(self) -> ArraySource:
+        return self
+
+    def __repr__(self) -> str:
+        return f"array of shape {self.shape}"
+
+
+class MemmapSource(Closing):
+    """Rows of a memory-mapped file; a pickle holds the file's name, not its contents."""
+
+    chunks: tuple[int, int] | None = None
+
+    def __init__(self, data: np.memmap[Any, Any]) -> None:
+        self.shape = table_shape(data.shape, str(data.filename))
+        self.dtype: np.dtype[Any] = data.dtype
+        self._data: NDArray[Any] = data
+        self._order = "C" if data.flags.c_contiguous else "F"
+        # A slice of a memory map keeps the offset of the whole one; its own start is told by the addresses.
+        base = data
+        while isinstance(base.base, np.memmap):
+            base = base.base
+        self._offset = int(data.offset) + int(data.ctypes.data - base.ctypes.data)
+        self.path = Path(str(data.filename)).resolve()
+
+    @staticmethod
+    def takes(data: Any) -> TypeGuard[np.memmap[Any, Any]]:
+        """Whether the file holds these very numbers, one after the other."""
+        return (
+            isinstance(data, np.memmap)
+            and data.filename is not None
+            and data.mode != "c"
+            and (data.flags.c_contiguous or data.flags.f_contiguous)
+        )
+
+    @classmethod
+    def of_npy(cls, path: Path) -> MemmapSource | ArraySource:
+        """The array of a ``.npy`` file."""
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file {path}")
+        try:
+            data = np.load(path, mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            raise ValueError(f"{path} is not a whole .npy file of numbers: {error}") from None
+        return cls(data) if cls.takes(data) else ArraySource(data)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        return np.asarray(self._data[start:stop])
+
+    def reopen(self) -> MemmapSource:
+        return _map(self.path, self.dtype, self._offset, self.shape, self._order)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _map, (self.path, self.dtype, self._offset, self.shape, self._order)
+
+    def __repr__(self) -> str:
+        return f"{self.path} of shape {self.shape}"
+
+
+def _map(path: Path, dtype: Any, offset: int, shape: tuple[int, int], order: Any) -> MemmapSource:
+    return MemmapSource(np.memmap(path, dtype, "r", offset, shape, order))
+
+
+class FrameSource(Closing):
+    """Rows of a DataFrame; they come out as DataFrames, whose columns have names for error messages."""
+
+    chunks: tuple[int, int] | None = None
+
+    def __init__(self, data: Any, columns: str | Iterable[str] | None = None) -> None:
+        if columns is not None:
+            names = [str(name) for name in data.columns]
+            data = data.iloc[:, [names.index(name) for name in choose(names, columns, "the DataFrame")]]
+        self._data = data
+        self.shape = table_shape(self._data.shape, "X")
+        self.column_names = [str(name) for name in self._data.columns]
+        kinds = [kind for kind in self._data.dtypes if isinstance(kind, np.dtype)]
+        self.dtype: np.dtype[Any] = np.result_type(*kinds) if len(kinds) == self.shape[1] > 0 else np.dtype("f8")
+
+    def read(self, start: int, stop: int) -> Any:
+        return self._data.iloc[start:stop]
+
+    def read_columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """Rows `start` up to `stop` of each column, numbers or not."""
+        rows = self._data.iloc[start:stop]
+        return {name: rows.iloc[:, j].to_numpy() for j, name in enumerate(self.column_names)}
+
+    def reopen(self) -> FrameSource:
+        return self
+
+    def __repr__(self) -> str:
+        return f"DataFrame of shape {self.shape}"
+
+
+class SlicedSource(Closing):
+    """Rows of anything that has a shape and can be sliced, such as a reader of your own."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self.shape = table_shape(data.shape, f"the {type(data).__name__}")
+        self.dtype: np.dtype[Any] = np.dtype(getattr(data, "dtype", np.float64))
+        self.chunks = _regular_chunks(getattr(data, "chunks", None))
+        self.kind = type(data).__name__
+
+    def identity(self) -> Any:
+        """What the reader says of itself, where it has a method of that name (see `tsne_ooc.io.identity_of`)."""
+        own = getattr(self._data, "identity", None)
+        return own() if callable(own) else None
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        return np.asarray(self._data[start:stop])
+
+    def reopen(self) -> SlicedSource:
+        return self
+
+    def __repr__(self) -> str:
+        return f"{type(self._data).__name__} of shape {self.shape}"
+
+
+def _regular_chunks(chunks: Any) -> tuple[int, int] | None:
+    if chunks is None:
+        return None
+    try:
+        # Some list the size of every chunk; the largest is the one that memory must hold.
+        rows, columns = (max(size) if isinstance(size, tuple) else int(size) for size in chunks)
+    except (TypeError, ValueError):
+        return None
+    return (int(rows), int(columns)) if rows > 0 and columns > 0 else None

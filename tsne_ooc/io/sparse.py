@@ -1,0 +1,120 @@
+"""Matrices in CSR form, on disk or in memory: rows come out dense, a block of them at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.shape import table_shape
+
+
+def sparse_format(group: Any) -> str | None:
+    """ "csr" or "csc" where a group of HDF5 or Zarr holds a sparse matrix as AnnData writes it, else None."""
+    for key in ("encoding-type", "h5sparse_format"):
+        found = group.attrs.get(key)
+        word = found.decode() if isinstance(found, bytes) else str(found)
+        if word in ("csr_matrix", "csc_matrix", "csr", "csc"):
+            return word[:3]
+    return None
+
+
+def stored_csr(group: Any, name: str) -> CsrTable:
+    """The table of a group that AnnData wrote, or one line that says what is wrong with it.
+
+    The layout is the `on-disk format of AnnData <https://anndata.readthedocs.io/en/latest/fileformat-prose.html>`_;
+    files from before its version 0.7 name their attributes ``h5sparse_format`` and ``h5sparse_shape``.
+    """
+    if sparse_format(group) != "csr":
+        raise ValueError(
+            f"{name} is stored by columns (CSC), and rows cannot be read from that; store it by rows: with anndata, "
+            "adata.X = adata.X.tocsr(), then adata.write_h5ad(...)"
+        )
+    missing = [part for part in ("data", "indices", "indptr") if part not in group]
+    shape = group.attrs.get("shape", group.attrs.get("h5sparse_shape"))
+    if missing or shape is None:
+        raise ValueError(f"{name} is a damaged CSR matrix: it has no {', '.join(missing) or 'shape'}")
+    return CsrTable(group["data"], group["indices"], group["indptr"], tuple(shape), name)
+
+
+class CsrTable:
+    """Dense rows of a matrix in CSR form, by slicing; behaves like a dataset of HDF5 or Zarr.
+
+    Memory holds the stored entries of the rows asked for, and these rows. Entries of a row may come in any order;
+    of several for the same cell, the sum is taken.
+
+    Parameters
+    ----------
+    data, indices, indptr : array, h5py.Dataset or zarr.Array
+        Values and columns of all entries, row after row; and where each row begins, n_samples + 1 numbers.
+    shape : tuple of int
+        (n_samples, n_features).
+    name : str
+        What error messages call it.
+    """
+
+    #: Pieces of storage hold numbers of entries, not of rows: there are no rows at which to cut.
+    chunks: tuple[int, int] | None = None
+
+    def __init__(self, data: Any, indices: Any, indptr: Any, shape: Any, name: str) -> None:
+        self.shape = table_shape(shape, name)
+        self.name = name
+        if len(indptr.shape) != 1 or indptr.shape[0] != self.shape[0] + 1:
+            raise ValueError(f"{name} is a damaged CSR matrix: {indptr.shape} row pointers for {self.shape[0]} rows")
+        if len(data.shape) != 1 or data.shape != indices.shape:
+            raise ValueError(f"{name} is a damaged CSR matrix: {data.shape} values in {indices.shape} columns")
+        kind = np.dtype(data.dtype)
+        if kind.kind not in "fiub":
+            raise ValueError(f"{name} has type {kind}, which does not hold plain numbers")
+        # SciPy has no sparse float16.
+        self.dtype: np.dtype[Any] = np.dtype(np.float32) if kind == np.float16 else kind.newbyteorder("=")
+        self._data, self._indices, self._indptr = data, indices, indptr
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        from scipy.sparse import csr_array
+
+        start, stop, _ = rows.indices(self.shape[0])
+        if stop <= start:
+            return np.empty((0, self.shape[1]), self.dtype)
+        pointers = np.asarray(self._indptr[start : stop + 1]).astype(np.int64)
+        first, last = int(pointers[0]), int(pointers[-1])
+        if first < 0 or (pointers[1:] < pointers[:-1]).any():
+            raise ValueError("the CSR matrix is damaged: its row pointers fall")
+        try:
+            block = csr_array(
+                (
+                    np.asarray(self._data[first:last]).astype(self.dtype, copy=False),
+                    np.asarray(self._indices[first:last]),
+                    pointers - first,
+                ),
+                shape=(stop - start, self.shape[1]),
+            )
+            # A column beyond the last would be written beyond the end of the dense block.
+            block.check_format(full_check=True)
+        except ValueError as error:
+            raise ValueError(f"the CSR matrix is damaged: {str(error).splitlines()[0]}") from None
+        dense: NDArray[Any] = block.toarray()
+        return dense
+
+
+class CsrSource(Closing):
+    """Rows of a SciPy CSR matrix in memory, dense a block at a time."""
+
+    chunks: tuple[int, int] | None = None
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self._table = CsrTable(data.data, data.indices, data.indptr, data.shape, "X")
+        self.shape = self._table.shape
+        self.dtype = self._table.dtype
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        return self._table[start:stop]
+
+    def reopen(self) -> CsrSource:
+        return self
+
+    def __repr__(self) -> str:
+        return f"{type(self._data).__name__} of shape {self.shape}"
