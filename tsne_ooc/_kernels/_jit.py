@@ -28,4 +28,4 @@ def choice(function: Callable[..., Any]) -> Any:
 
 def piece(function: Callable[..., Any]) -> Any:
     """Compile a function that only kernels call, to be inlined by LLVM."""
-    return numba.njit(fastmath=REASSOCIATE, error_model="numpy")(function)
+    return numba.njit(fastmath=REASSOCIATE, error_model="numpy", forceinline=True)(function)

@@ -1,4 +1,4 @@
-"""Attraction along the stored entries of P, and the step that follows from it, in one pass over the rows."""
+"""Attraction along the stored entries of P, and the step that follows from it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,28 @@ ZERO, ONE = f32(0), f32(1)
 
 
 @piece
-def pull(indptr, indices, values, Y, i, per_dof, d):
-    """The attraction on one row of a map of `d` axes: sum_j p_ij (y_i - y_j) / (1 + d_ij^2 / dof)."""
+def pull(indptr, indices, values, flat, i, per_dof, d):
+    """The attraction on one row of a map of `d` axes: sum_j p_ij (y_i - y_j) / (1 + d_ij^2 / dof).
+
+    The map comes as a vector: with a matrix the length of a row, which is not known when this is compiled, is
+    multiplied at every entry (MNIST: 3.9 against 3.3 ms).
+    """
     ax, ay, az = ZERO, ZERO, ZERO
     dy, dz = ZERO, ZERO
-    x = Y[i, 0]
-    y = Y[i, 1] if d > 1 else ZERO
-    z = Y[i, 2] if d > 2 else ZERO
+    width = u64(d)
+    own = u64(i) * width
+    x = flat[own]
+    y = flat[own + u64(1)] if d > 1 else ZERO
+    z = flat[own + u64(2)] if d > 2 else ZERO
     for entry in range(indptr[i], indptr[i + u64(1)]):
-        j = indices[entry]
-        dx = x - Y[j, 0]
+        other = u64(indices[entry]) * width
+        dx = x - flat[other]
         square = dx * dx
         if d > 1:
-            dy = y - Y[j, 1]
+            dy = y - flat[other + u64(1)]
             square += dy * dy
         if d > 2:
-            dz = z - Y[j, 2]
+            dz = z - flat[other + u64(2)]
             square += dz * dz
         force = values[entry] / (ONE + square * per_dof)
         ax += force * dx
@@ -42,17 +48,19 @@ def pull(indptr, indices, values, Y, i, per_dof, d):
 @piece
 def _advance(gradient, velocity, gain, rate, momentum):
     """Jacobs' gains and momentum for one coordinate (van der Maaten and Hinton, JMLR 9, 2008, sec. 3.4)."""
-    gain = gain + f32(0.2) if (velocity > ZERO) != (gradient > ZERO) else max(gain * f32(0.8), f32(0.01))
+    more, less = gain + f32(0.2), max(gain * f32(0.8), f32(0.01))
+    gain = more if (velocity > ZERO) != (gradient > ZERO) else less
     return momentum * velocity - rate * gain * gradient, gain
 
 
 def kernels_for(d):
-    """The forces alone, the energy, and the fused step of a map of `d` axes."""
+    """The forces, the energy, and the step of a map of `d` axes."""
 
     @kernel
     def forces(indptr, indices, values, Y, per_dof, start, stop, out):
+        flat = Y.reshape(-1)
         for i in range(u64(start), u64(stop)):
-            ax, ay, az = pull(indptr, indices, values, Y, i, per_dof, d)
+            ax, ay, az = pull(indptr, indices, values, flat, i, per_dof, d)
             out[i, 0] = ax
             if d > 1:
                 out[i, 1] = ay
@@ -77,9 +85,9 @@ def kernels_for(d):
         return total * dof
 
     @kernel
-    def step(indptr, indices, values, Y, per_dof, exaggeration, slope, per_z, rate, momentum, longest, shift,
-             velocity, gains, start, stop, out):  # fmt: skip
-        """Move the rows of a range; the sums of their new coordinates (3), and of the squared gradient.
+    def advance(Y, exaggeration, slope, per_z, rate, momentum, longest, shift, velocity, gains, start, stop, out):
+        """Move the rows of a range, whose attraction is in `out`; the sums of their new coordinates (3), and of the
+        squared gradient.
 
         The gradient is 4 (exaggeration * pull + slope / (2 Z)), with slope the field's gradient. `shift` re-centres
         the map by the mean that the last step found, so that no pass of its own is needed. Steps longer than
@@ -88,37 +96,47 @@ def kernels_for(d):
         sx, sy, sz, norm = 0.0, 0.0, 0.0, 0.0
         attract = f32(4) * exaggeration
         repel = f32(2) * per_z
+        old, new, push = Y.reshape(-1), out.reshape(-1), slope.reshape(-1)
+        speed, gain = velocity.reshape(-1), gains.reshape(-1)
+        cx, cy, cz = shift[0], shift[1 if d > 1 else 0], shift[2 if d > 2 else 0]
+        # No branch in this loop: eight rows are moved at a time (MNIST, one core: 0.4 ms instead of 1.9).
         for i in range(u64(start), u64(stop)):
-            ax, ay, az = pull(indptr, indices, values, Y, i, per_dof, d)
-            gx = attract * ax + repel * slope[i, 0]
-            vx, gains[i, 0] = _advance(gx, velocity[i, 0], gains[i, 0], rate, momentum)
+            at = i * u64(d)
+            gx = attract * new[at] + repel * push[at]
+            vx, grown = _advance(gx, speed[at], gain[at], rate, momentum)
+            gain[at] = grown
             square, slope_square = vx * vx, gx * gx
             if d > 1:
-                gy = attract * ay + repel * slope[i, 1]
-                vy, gains[i, 1] = _advance(gy, velocity[i, 1], gains[i, 1], rate, momentum)
+                gy = attract * new[at + u64(1)] + repel * push[at + u64(1)]
+                vy, grown = _advance(gy, speed[at + u64(1)], gain[at + u64(1)], rate, momentum)
+                gain[at + u64(1)] = grown
                 square += vy * vy
                 slope_square += gy * gy
             if d > 2:
-                gz = attract * az + repel * slope[i, 2]
-                vz, gains[i, 2] = _advance(gz, velocity[i, 2], gains[i, 2], rate, momentum)
+                gz = attract * new[at + u64(2)] + repel * push[at + u64(2)]
+                vz, grown = _advance(gz, speed[at + u64(2)], gain[at + u64(2)], rate, momentum)
+                gain[at + u64(2)] = grown
                 square += vz * vz
                 slope_square += gz * gz
-            cut = longest / math.sqrt(square) if square > longest * longest else ONE
-            velocity[i, 0] = cut * vx
-            out[i, 0] = Y[i, 0] - shift[0] + cut * vx
-            sx += float(out[i, 0])
+            cut = longest / max(longest, f32(math.sqrt(square)))
+            speed[at] = cut * vx
+            x = old[at] - cx + cut * vx
+            new[at] = x
+            sx += float(x)
             if d > 1:
-                velocity[i, 1] = cut * vy
-                out[i, 1] = Y[i, 1] - shift[1] + cut * vy
-                sy += float(out[i, 1])
+                speed[at + u64(1)] = cut * vy
+                y = old[at + u64(1)] - cy + cut * vy
+                new[at + u64(1)] = y
+                sy += float(y)
             if d > 2:
-                velocity[i, 2] = cut * vz
-                out[i, 2] = Y[i, 2] - shift[2] + cut * vz
-                sz += float(out[i, 2])
+                speed[at + u64(2)] = cut * vz
+                z = old[at + u64(2)] - cz + cut * vz
+                new[at + u64(2)] = z
+                sz += float(z)
             norm += float(slope_square)
         return sx, sy, sz, norm
 
-    return forces, energy, step
+    return forces, energy, advance
 
 
 KERNELS = {d: kernels_for(d) for d in (1, 2, 3)}

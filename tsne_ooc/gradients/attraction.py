@@ -30,7 +30,7 @@ class Attraction:
 
     def __init__(self, P: Joint, d: int, dof: float, threads: Threads) -> None:
         self.P, self.dof, self.threads = P, dof, threads
-        self._forces, self._energy, self._step = KERNELS[d]
+        self._forces, self._energy, self._advance = KERNELS[d]
         # Ranges of about equally many entries, not rows: hubs have hundreds of times as many as others.
         pieces = max(1, -(-len(P.indices) // ENTRIES))
         edges = np.searchsorted(P.indptr, np.linspace(0, len(P.indices), pieces + 1)[1:-1].astype(np.uint64))
@@ -73,9 +73,9 @@ class Attraction:
         factors = (np.float32(exaggeration), slope, per_z, np.float32(rate), np.float32(momentum), np.float32(longest))
 
         def move(start: int, stop: int) -> tuple[float, float, float, float]:
-            return self._step(  # type: ignore[no-any-return]
-                P.indptr, P.indices, P.values, Y, per_dof, *factors, shift, velocity, gains, start, stop, out
-            )
+            # Range by range, while what the first writes is in the cache for the second.
+            self._forces(P.indptr, P.indices, P.values, Y, per_dof, start, stop, out)
+            return self._advance(Y, *factors, shift, velocity, gains, start, stop, out)  # type: ignore[no-any-return]
 
         # Added range by range: the sum is the same for any number of threads.
         sums = np.sum(self.threads.map(move, self.ranges), axis=0)
