@@ -37,7 +37,7 @@ def _streamed(X: Any) -> bool:
         return True
     # Tables of pandas and scipy slice too, but are in memory and have better ways.
     if isinstance(X, str | os.PathLike):
-        raise TypeError(f"X is the path {str(X)!r}; open the file and pass a table of it, such as h5py.File(path)['X']")
+        raise TypeError(f"X is the path {str(X)!r}; open the file and pass the table: tsne_ooc.io.open_source(path)")
     if isinstance(X, Mapping) and not hasattr(X, "iloc"):
         raise TypeError(
             f"X is a {type(X).__name__} of {', '.join(map(repr, list(X)[:5])) or 'nothing'}; pass one table"
@@ -351,9 +351,12 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         """X as checked float32 rows in memory, its number and names of columns noted or compared."""
         if _streamed(X):
             from .io.blocks import iterate
+            from .io.source import as_source
 
-            rows = np.empty(X.shape, np.float32)
-            for start, stop, block in iterate(X):
+            # Its shape is asked of the source: what was passed in may not know it, and its source says so.
+            table = as_source(X)
+            rows = np.empty(table.shape, np.float32)
+            for start, stop, block in iterate(table):
                 rows[start:stop] = block
         else:
             rows = as_rows(X, accept_sparse=True)

@@ -40,6 +40,7 @@ ORDER = (
 )
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 HEAVY = ("numba", "scipy", "sklearn", "faiss", "h5py", "pynndescent", "matplotlib", "numpy", "tqdm")
+OPTIONAL = ("zarr", "pyarrow", "dask", "anndata", "pandas", "annoy")
 
 
 def modules() -> list[Path]:
@@ -138,3 +139,8 @@ def test_the_package_alone_loads_nothing_heavy():
 
 def test_help_and_errors_of_the_command_line_load_nothing_heavy():
     assert not loaded("import tsne_ooc.cli; tsne_ooc.cli._parser().format_help()") & set(HEAVY)
+
+
+def test_optional_packages_wait_for_what_needs_them():
+    code = "import numpy, tsne_ooc.io; tsne_ooc.io.open_source(numpy.zeros((3, 2))).read(0, 3)"
+    assert not loaded(code) & {*OPTIONAL, "h5py"}

@@ -3,18 +3,24 @@
 from tsne_ooc.io.blocks import iterate
 from tsne_ooc.io.hdf5 import Hdf5Source, Hdf5Table, open_hdf5
 from tsne_ooc.io.identity import differences, identity_of
+from tsne_ooc.io.parquet import ParquetSource, open_parquet
 from tsne_ooc.io.sink import NpySink
 from tsne_ooc.io.source import Source, as_source, open_source
+from tsne_ooc.io.zarr import ZarrSource, open_zarr
 
 __all__ = [
     "Hdf5Source",
     "Hdf5Table",
     "NpySink",
+    "ParquetSource",
     "Source",
+    "ZarrSource",
     "as_source",
     "differences",
     "identity_of",
     "iterate",
     "open_hdf5",
+    "open_parquet",
     "open_source",
+    "open_zarr",
 ]

@@ -65,11 +65,9 @@ def common_type(types: Iterable[np.dtype[Any] | None]) -> np.dtype[Any]:
     return np.dtype(np.result_type(*(kind for kind in found if kind is not None)))
 
 
-def side_by_side(columns: Sequence[NDArray[Any]], rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Columns of `rows` numbers each as one table in C order."""
-    table = np.empty((rows, len(columns)), dtype)
-    for start in range(0, rows, _PIECE):
+def fill(table: NDArray[Any], columns: Sequence[NDArray[Any]]) -> None:
+    """Set the columns of a table in C order."""
+    for start in range(0, len(table), _PIECE):
         stop = start + _PIECE
         for j, column in enumerate(columns):
             table[start:stop, j] = column[start:stop]
-    return table

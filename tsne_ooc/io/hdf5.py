@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc.io.closing import Closing
-from tsne_ooc.io.columns import choose, common_type, listed, side_by_side
+from tsne_ooc.io.columns import choose, common_type, fill, listed
 from tsne_ooc.io.contents import Contents, is_array, is_compound, locate
 from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import sparse_format, stored_csr
@@ -204,7 +204,9 @@ class Hdf5Table(_Stored):
                 f"column {self._other[0]!r} does not hold numbers; read_columns gives it, or choose other columns"
             )
         columns = self.read_columns(start, stop)
-        return side_by_side([columns[name] for name in self.column_names], stop - start, self.dtype)
+        table = np.empty((stop - start, len(columns)), self.dtype)
+        fill(table, list(columns.values()))
+        return table
 
     def read_columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
         """Rows `start` up to `stop` of each column; strings as arrays of Python strings."""

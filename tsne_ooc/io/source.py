@@ -96,9 +96,13 @@ with ``.shape`` and row slicing
         from tsne_ooc.io.hdf5 import of_hdf5
 
         return of_hdf5(data, dataset, columns)
+    if _made_by(data, "zarr") and columns is None:
+        from tsne_ooc.io.zarr import of_zarr
+
+        return of_zarr(data, dataset)
     if dataset is not None:
         raise TypeError(f"dataset={dataset!r} names a table within a file, and a {type(data).__name__} is no file")
-    if hasattr(data, "iloc") and hasattr(data, "to_numpy"):
+    if hasattr(data, "iloc") and hasattr(data, "to_numpy") and not hasattr(data, "compute"):
         from tsne_ooc.io.memory import FrameSource
 
         return FrameSource(data, columns)
@@ -115,6 +119,14 @@ def _from_path(path: Path, dataset: str | None, columns: str | Iterable[str] | N
         from tsne_ooc.io.hdf5 import open_hdf5
 
         return open_hdf5(path, dataset, columns)
+    if kind == "zarr" and columns is None:
+        from tsne_ooc.io.zarr import open_zarr
+
+        return open_zarr(path, dataset)
+    if kind == "parquet" and dataset is None:
+        from tsne_ooc.io.parquet import open_parquet
+
+        return open_parquet(path, columns)
     if dataset is not None:
         raise ValueError(f"{path} holds a single table, so dataset={dataset!r} cannot choose one")
     if columns is not None:
@@ -143,6 +155,12 @@ def _from_object(data: Any) -> Source:
         return CsrSource(data)
     if isinstance(data, Source):
         return data
+    if hasattr(data, "to_dask_array"):
+        raise TypeError("rows of a Dask DataFrame have no numbers; pass X.to_dask_array(lengths=True)")
+    if _made_by(data, "dask") and hasattr(data, "compute"):
+        from tsne_ooc.io.dask import DaskSource
+
+        return DaskSource(data)
     if hasattr(data, "shape") and hasattr(data, "__getitem__"):
         return memory.SlicedSource(data)
     raise TypeError(

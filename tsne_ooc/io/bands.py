@@ -1,0 +1,87 @@
+"""Pieces of storage that can only be read whole, of which the last one stays in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+# A larger piece is not kept, but read again where two blocks share it: it would break the bound on memory.
+LARGEST = 256 << 20
+
+
+class LastBand(Generic[T]):
+    """Pieces by number, read once as long as those asked for do not fall.
+
+    Parameters
+    ----------
+    edges : ndarray of shape (number of pieces + 1,), int64
+        First row of each piece, and the number of rows of the table.
+    load : callable
+        Reads the piece of a given number.
+    """
+
+    def __init__(self, edges: NDArray[np.int64], load: Callable[[int], T]) -> None:
+        self.edges = edges
+        self._load = load
+        self._held: tuple[int, T] | None = None
+
+    def __getitem__(self, number: int) -> T:
+        if self._held is None or self._held[0] != number:
+            # Let go of the last one first: two are never held.
+            self._held = None
+            self._held = number, self._load(number)
+        return self._held[1]
+
+    def pieces(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """(number, start, stop) of the pieces that hold rows `start` to `stop`, and of those rows within them."""
+        number = int(np.searchsorted(self.edges, start, side="right")) - 1
+        while start < stop:
+            first, last = int(self.edges[number]), int(self.edges[number + 1])
+            if start < last:
+                yield number, start - first, min(stop, last) - first
+                start = min(stop, last)
+            number += 1
+
+
+class BandedRows:
+    """Rows of an array whose storage comes in bands of rows.
+
+    What covers whole bands is fetched in one go, for the library to read as it likes; of a band that a block begins
+    or ends in, the rest is kept for the next block.
+
+    Parameters
+    ----------
+    edges : ndarray of int64
+        As for `LastBand`.
+    fetch : callable
+        ``fetch(start, stop)`` reads rows.
+    row_bytes : int
+        Size of a row in memory.
+    """
+
+    def __init__(self, edges: NDArray[np.int64], fetch: Callable[[int, int], NDArray[Any]], row_bytes: int) -> None:
+        self._fetch = fetch
+        self._bands = LastBand(edges, lambda number: fetch(int(edges[number]), int(edges[number + 1])))
+        self._keeps = int(np.diff(edges).max(initial=0)) * row_bytes <= LARGEST
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        edges = self._bands.edges
+        within = edges[(edges >= start) & (edges <= stop)]
+        if not self._keeps or start == stop:
+            return self._fetch(start, stop)
+        first, last = (int(within[0]), int(within[-1])) if len(within) else (stop, stop)
+        parts = [*self._kept(start, first)]
+        if first < last:
+            parts.append(self._fetch(first, last))
+        parts += self._kept(last, stop)
+        # Never a view of what is kept: it is the caller's to change.
+        return np.concatenate(parts) if len(parts) > 1 or not first < last else parts[0]
+
+    def _kept(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
+        for number, first, last in self._bands.pieces(start, stop):
+            yield self._bands[number][first:last]

@@ -1,0 +1,58 @@
+"""Rows of Dask arrays, computed as they are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc.io.bands import BandedRows
+from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.shape import table_shape
+
+
+class DaskSource(Closing):
+    """Rows of a Dask array; each chunk is computed once where rows are read in order.
+
+    Parameters
+    ----------
+    data : dask.array.Array of shape (n_samples, n_features)
+        Computed with Dask's threads in this process, whatever scheduler is set: within a worker of a cluster, a
+        block must not wait for the cluster.
+
+    Raises
+    ------
+    ValueError
+        Where the sizes of the chunks are not known, as after a selection of rows by their values.
+    """
+
+    def __init__(self, data: Any) -> None:
+        if any(np.isnan(size) for sizes in data.chunks for size in sizes):
+            raise ValueError(
+                "the sizes of this Dask array's chunks are not known; call X.compute_chunk_sizes() first, which "
+                "computes it once"
+            )
+        self._data = data
+        self.shape = table_shape(data.shape, "the Dask array")
+        self.dtype: np.dtype[Any] = np.dtype(data.dtype)
+        rows, columns = (max(sizes, default=0) for sizes in data.chunks)
+        self.chunks: tuple[int, int] | None = (int(rows), int(columns)) if rows > 0 and columns > 0 else None
+        edges = np.unique(np.cumsum([0, *data.chunks[0]]).astype(np.int64))
+        self._banded = BandedRows(edges, self._compute, self.shape[1] * self.dtype.itemsize)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        return self._banded.read(start, stop)
+
+    def _compute(self, start: int, stop: int) -> NDArray[Any]:
+        found = self._data[start:stop].compute(scheduler="threads")
+        return np.asarray(found.toarray() if hasattr(found, "toarray") else found)
+
+    def reopen(self) -> DaskSource:
+        return DaskSource(self._data)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DaskSource, (self._data,)
+
+    def __repr__(self) -> str:
+        return f"Dask array of shape {self.shape}"

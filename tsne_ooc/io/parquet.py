@@ -1,0 +1,227 @@
+"""Tables in Parquet: a file or a folder of them, columns by name, a row group at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc.io.bands import LastBand
+from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.columns import choose, common_type, fill, listed
+from tsne_ooc.io.optional import load
+
+
+def open_parquet(path: str | os.PathLike[str], columns: str | Iterable[str] | None = None) -> ParquetSource:
+    """Open a table in a Parquet file, or in a folder of them, for reading.
+
+    Row groups are the pieces that are read whole; the last one stays in memory. Files with row groups of some
+    100,000 rows are read best (``row_group_size`` of ``pyarrow.parquet.write_table``, a million by default).
+
+    Parameters
+    ----------
+    path : path
+        The file, or a folder of files ``*.parquet`` that follow each other in the order of their names.
+    columns : str or list of str, optional
+        Columns in the order in which they are wanted; a ``*`` in a name stands for any characters. Without it, all
+        that hold numbers.
+
+    Returns
+    -------
+    ParquetSource
+        It pickles by path.
+
+    Raises
+    ------
+    OSError
+        Where there is nothing, or a file is damaged or no Parquet.
+    ValueError
+        Where files of a folder differ in a column that is read, naming both; for unknown columns, with the nearest
+        name; where no column holds numbers.
+    ModuleNotFoundError
+        Where pyarrow is not installed.
+    """
+    return ParquetSource(Path(path), columns)
+
+
+class ParquetSource(Closing):
+    """Rows of Parquet files (see `open_parquet`).
+
+    Attributes
+    ----------
+    column_names : list of str
+        The columns chosen; without a choice, all that hold numbers.
+    left_out : list of str
+        Columns left out since they do not hold numbers, where none were chosen.
+    """
+
+    def __init__(self, path: Path, columns: str | Iterable[str] | None = None) -> None:
+        self.path = path.resolve()
+        self._columns = columns if columns is None or isinstance(columns, str) else list(columns)
+        self._files = _files(path)
+        self._file: tuple[Path, Any] | None = None
+        types = _types(_opened(self._files[0]))
+        numeric = [name for name, (kind, _) in types.items() if kind is not None]
+        if columns is None and not numeric:
+            raise ValueError(f"{path} has no column of numbers; it has {listed(list(types))}")
+        wanted = numeric if self._columns is None else self._columns
+        self.column_names = choose([field.name for field in _opened(self._files[0]).schema_arrow], wanted, str(path))
+        self.left_out = [name for name in types if name not in numeric] if columns is None else []
+        self._groups: list[tuple[Path, int]] = []
+        sizes = [0]
+        for part in self._files:
+            file = _opened(part)
+            _compare(self._files[0], types, part, _types(file), self.column_names, more=columns is not None)
+            rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            self._groups += [(part, i) for i, size in enumerate(rows) if size]
+            sizes += [size for size in rows if size]
+            file.close()
+        self._other = [name for name in self.column_names if types[name][0] is None]
+        self.shape = (sum(sizes), len(self.column_names))
+        self.dtype = common_type(types[name][0] for name in self.column_names)
+        self.chunks: tuple[int, int] | None = (max(sizes), self.shape[1]) if len(sizes) > 1 else None
+        self._bands = LastBand(np.cumsum(sizes).astype(np.int64), self._load)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        if self._other:
+            raise TypeError(
+                f"column {self._other[0]!r} does not hold numbers; read_columns gives it, or choose other columns"
+            )
+        table = np.empty((stop - start, len(self.column_names)), self.dtype)
+        at = 0
+        for columns in self._pieces(start, stop):
+            rows = len(columns[0])
+            fill(table[at : at + rows], columns)
+            at += rows
+        return table
+
+    def read_columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """Rows `start` up to `stop` of each column.
+
+        Numbers come as they are stored, strings and whatever else is not a number as arrays of Python objects (dates
+        as NumPy's); dictionary columns are decoded. A missing value is None there, and an error among numbers.
+        """
+        pieces = list(self._pieces(start, stop)) or [[_empty(self._bands, j) for j in range(self.shape[1])]]
+        return {name: np.concatenate([piece[j] for piece in pieces]) for j, name in enumerate(self.column_names)}
+
+    def _pieces(self, start: int, stop: int) -> Iterable[list[NDArray[Any]]]:
+        for number, first, last in self._bands.pieces(start, stop):
+            columns = self._bands[number]
+            for name, column in zip(self.column_names, columns, strict=True):
+                if column.missing is not None and column.missing[first:last].any():
+                    row = int(self._bands.edges[number]) + first + int(column.missing[first:last].argmax())
+                    raise ValueError(
+                        f"column {name!r} has no value (null) in row {row}; fill in or leave out such rows"
+                    )
+            yield [column.values[first:last] for column in columns]
+
+    def _load(self, number: int) -> list[_Column]:
+        part, group = self._groups[number]
+        if self._file is None or self._file[0] != part:
+            self.close()
+            self._file = part, _opened(part)
+        table = self._file[1].read_row_group(group, columns=self.column_names)
+        return [_column(table.column(name)) for name in self.column_names]
+
+    def reopen(self) -> ParquetSource:
+        return ParquetSource(self.path, self._columns)
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._file is not None:
+            self._file[1].close()
+            self._file = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ParquetSource, (self.path, self._columns)
+
+    def __repr__(self) -> str:
+        return f"{self.path} of shape {self.shape}"
+
+
+class _Column(NamedTuple):
+    values: NDArray[Any]
+    missing: NDArray[np.bool_] | None
+
+
+def _column(column: Any) -> _Column:
+    """Values of an Arrow column, and of numbers where they are missing, if any are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(column.type, pa.DictionaryType):
+        column = column.cast(column.type.value_type)
+        return _Column(column.to_numpy().astype(object), None)
+    if _number_type(column.type) is None:
+        return _Column(column.to_numpy(), None)
+    if column.null_count == 0:
+        return _Column(column.to_numpy(), None)
+    return _Column(
+        pc.fill_null(column, False if pa.types.is_boolean(column.type) else 0).to_numpy(), column.is_null().to_numpy()
+    )
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(part for part in path.iterdir() if part.suffix.lower() in (".parquet", ".pq") and part.is_file())
+    if not files:
+        raise FileNotFoundError(f"{path} holds no .parquet files")
+    return files
+
+
+def _opened(path: Path) -> Any:
+    parquet = load("pyarrow.parquet", "parquet", f"reading {path}")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        return parquet.ParquetFile(path)
+    except (OSError, ValueError) as error:
+        raise OSError(f"{path} is not a whole Parquet file: {str(error).splitlines()[0]}") from None
+
+
+def _types(file: Any) -> dict[str, tuple[np.dtype[Any] | None, str]]:
+    """For each column NumPy's type (None where it is not of numbers), and Arrow's in words."""
+    return {field.name: (_number_type(field.type), str(field.type)) for field in file.schema_arrow}
+
+
+def _number_type(kind: Any) -> np.dtype[Any] | None:
+    import pyarrow as pa
+
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        return None
+    found: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
+    return found
+
+
+def _compare(
+    first: Path,
+    types: dict[str, tuple[Any, str]],
+    part: Path,
+    others: dict[str, tuple[Any, str]],
+    names: list[str],
+    *,
+    more: bool,
+) -> None:
+    """Raise where a file differs from the first one in the columns `names`, or has more numbers and must not.
+
+    Columns that are not read may differ: one of strings that are all missing is stored without a type.
+    """
+    for name in names:
+        if name not in others:
+            raise ValueError(f"{part} has no column {name!r}, which {first.name} has")
+        if others[name][1] != types[name][1]:
+            raise ValueError(
+                f"column {name!r} is of type {others[name][1]} in {part}, and of type {types[name][1]} in {first.name}"
+            )
+    added = [name for name, (kind, _) in others.items() if kind is not None and name not in names]
+    if added and not more:
+        raise ValueError(f"{part} has a column of numbers {added[0]!r}, which {first.name} has not; name those to read")
+
+
+def _empty(bands: LastBand[list[_Column]], column: int) -> NDArray[Any]:
+    return bands[0][column].values[:0] if len(bands.edges) > 1 else np.empty(0)
