@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .schedule import Schedule as Schedule
 
 
-_MODULES = {"affinity", "io", "metrics", "neighbors", "pipeline", "plot", "sampling", "schedule"}
+_MODULES = {"affinity", "io", "metrics", "neighbors", "pipeline", "plot", "preprocess", "sampling", "schedule"}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,13 +13,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 Range = tuple[int, int]
 Work = Callable[[], None]
 
 _lock = threading.Lock()
+_limiting = threading.Lock()
+_limited = 0
+_limit: Any = None
 _here = threading.local()
 _queues: dict[int, tuple[SimpleQueue[tuple[Work, SimpleQueue[None]]], list[threading.Thread]]] = {}
 
@@ -113,8 +116,22 @@ class Threads:
 
     @contextmanager
     def one_blas_thread(self) -> Iterator[None]:
-        """Keep BLAS to the calling thread: its own threads would change the last bits of a product."""
-        from threadpoolctl import threadpool_limits
+        """Keep BLAS to the calling thread: its own threads would change the last bits of a product.
 
-        with threadpool_limits(1, user_api="blas"):
+        The limit is the process's, not the thread's: the first of several threads here sets it, the last one lifts
+        it. One that lifted it on its own would let BLAS loose in the midst of another's products.
+        """
+        global _limit, _limited
+        with _limiting:
+            if _limited == 0:
+                from threadpoolctl import threadpool_limits
+
+                _limit = threadpool_limits(1, user_api="blas")
+            _limited += 1
+        try:
             yield
+        finally:
+            with _limiting:
+                _limited -= 1
+                if _limited == 0:
+                    _limit.restore_original_limits()

@@ -24,6 +24,7 @@ ORDER = (
     ("_parallel", "_options", "_random", "_validate"),
     ("io",),
     ("sampling",),
+    ("preprocess",),
     ("neighbors",),
     ("affinity",),
     ("initialization",),

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tsne_ooc._options import whole
 from tsne_ooc._validate import as_rows
@@ -59,6 +59,7 @@ def iterate(
     stop: int | None = None,
     columns: int | None = None,
     name: str = "X",
+    dtype: DTypeLike = np.float32,
 ) -> Iterator[Block]:
     """Yield a table in blocks of checked float32 rows, in order.
 
@@ -79,12 +80,14 @@ def iterate(
         Number of columns the table must have.
     name : str
         What error messages call the table.
+    dtype : numpy floating-point type
+        Type of the rows, where float32 is too narrow.
 
     Yields
     ------
     start, stop : int
         The block holds rows `start` up to `stop`.
-    block : ndarray of shape (stop - start, n_features), float32, C-contiguous
+    block : ndarray of shape (stop - start, n_features), float32 unless `dtype` says else, C-contiguous
 
     Raises
     ------
@@ -102,27 +105,33 @@ def iterate(
         # Said before anything is read, in the words of `as_rows`.
         raise ValueError(f"{name} has {n_features} features, but TSNE is expecting {columns} features as input")
     size = block_rows(table, bytes) if rows is None else whole("rows", rows, least=1)
-    return _prefetched(table, edges(table, size, start, stop), name)
+    return _prefetched(table, edges(table, size, start, stop), name, dtype)
 
 
-def _prefetched(table: Source, pieces: list[tuple[int, int]], name: str) -> Iterator[Block]:
+def _prefetched(table: Source, pieces: list[tuple[int, int]], name: str, dtype: DTypeLike) -> Iterator[Block]:
     if not pieces:
         return
     with ThreadPoolExecutor(1, thread_name_prefix="tsne_ooc_read") as reader:
-        pending = reader.submit(read_checked, table, *pieces[0], name=name)
+        pending = reader.submit(read_checked, table, *pieces[0], name=name, dtype=dtype)
         for index, (start, stop) in enumerate(pieces):
             block = pending.result()
             if index + 1 < len(pieces):
-                pending = reader.submit(read_checked, table, *pieces[index + 1], name=name)
+                pending = reader.submit(read_checked, table, *pieces[index + 1], name=name, dtype=dtype)
             yield start, stop, block
             # Let go of it before the next one is waited for: at most two finished blocks at any time.
             del block
 
 
 def read_checked(
-    table: Source, start: int, stop: int, *, name: str = "X", rows: NDArray[np.int64] | None = None
+    table: Source,
+    start: int,
+    stop: int,
+    *,
+    name: str = "X",
+    rows: NDArray[np.int64] | None = None,
+    dtype: DTypeLike = np.float32,
 ) -> NDArray[np.float32]:
-    """Rows `start` up to `stop` (or only those numbered `rows`) as checked float32; errors name the rows."""
+    """Rows `start` up to `stop` (or only those numbered `rows`) as checked floats; errors name the rows."""
     try:
         raw = table.read(start, stop)
     except Exception as error:
@@ -135,5 +144,7 @@ def read_checked(
         raise ValueError(f"rows {start} to {stop - 1} of {table!r} came back as {len(raw)} rows; did it change?")
     if rows is not None:
         raw = raw.iloc[rows - start] if hasattr(raw, "iloc") else np.asarray(raw)[rows - start]
-    block: NDArray[np.float32] = as_rows(raw, name=name, first_row=start, row_numbers=rows, columns=table.shape[1])
+    block: NDArray[np.float32] = as_rows(
+        raw, name=name, dtype=dtype, first_row=start, row_numbers=rows, columns=table.shape[1]
+    )
     return block

@@ -1,0 +1,69 @@
+"""What a step is before and after its fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .rows import Rows
+    from .statistics import Statistics
+
+Float64 = NDArray[np.float64]
+State = tuple[dict[str, Any], dict[str, NDArray[Any]]]
+
+
+class Step(Protocol):
+    """What is to be done: options, no data."""
+
+    kind: ClassVar[str]
+    #: Its output's statistics follow from its input's, so that the next step needs no pass of its own.
+    affine: ClassVar[bool]
+
+    def needs(self, width: int) -> frozenset[str]:
+        """Which of "moments", "covariance" and "sample" its fit takes from a pass, for rows of `width` columns."""
+        ...
+
+    def fit(self, rows: Rows, statistics: Statistics | None) -> Fitted:
+        """The fitted step. `statistics` holds what `needs` named; a step may stream `rows` itself instead."""
+        ...
+
+
+class Fitted(Protocol):
+    """A step with what it took from the data."""
+
+    @property
+    def step(self) -> Step: ...
+    @property
+    def width_in(self) -> int: ...
+    @property
+    def width_out(self) -> int: ...
+
+    def apply(self, rows: Float64, first_row: int) -> Float64:
+        """Prepared rows of shape (m, width_out), each the same bits in any block. `rows` may be overwritten."""
+        ...
+
+    def forward(self, statistics: Statistics) -> Statistics | None:
+        """Statistics of the prepared rows; None where they need a pass."""
+        ...
+
+    def state(self) -> State:
+        """Numbers for JSON, and arrays, from which `from_state` of the same class makes it again."""
+        ...
+
+
+def array_of(arrays: dict[str, NDArray[Any]], name: str, shape: tuple[int, ...], dtype: Any = np.float64) -> Any:
+    """``arrays[name]``, checked: there, of this shape and kind, finite."""
+    if name not in arrays:
+        raise ValueError(f"the state of a preparation lacks the array {name!r}")
+    found = np.asarray(arrays[name])
+    if found.shape != shape or found.dtype != np.dtype(dtype):
+        raise ValueError(
+            f"the state of a preparation has {name!r} of shape {found.shape} and type {found.dtype}; "
+            f"shape {shape} and type {np.dtype(dtype)} are needed"
+        )
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        raise ValueError(f"the state of a preparation has NaN or infinity in {name!r}")
+    return np.ascontiguousarray(found)

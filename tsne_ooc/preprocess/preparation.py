@@ -1,0 +1,362 @@
+"""`Preparation`: steps fitted on a table in as few passes as they need, and applied to every row after."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._options import unknown, whole
+from .._parallel import Threads
+from .._validate import as_rows
+from ..io import Source, as_source
+from .base import Fitted, Step
+from .onehot import EncodedSource, Encoding, OneHot, check_named
+from .pca import PCA, FittedPCA
+from .rows import Progress, Rows, apply, working_type
+from .rowwise import FittedLog1p, FittedNormalize, Log1p, Normalize
+from .standardize import FittedStandardize, Standardize
+from .transformer import Transformer
+
+FORMAT_VERSION = 1
+# What a saved preparation may hold. Nothing else is made from a file.
+_KNOWN: dict[str, Any] = {
+    "log1p": FittedLog1p,
+    "normalize": FittedNormalize,
+    "standardize": FittedStandardize,
+    "pca": FittedPCA,
+}
+
+
+class Preparation:
+    """Steps from the rows of a file to the rows that are embedded.
+
+    A pass over the table fits all steps whose statistics follow from one another: `Log1p`, `Normalize` and
+    `Standardize` with `PCA` behind them take one. `OneHot` takes one of its own, `PCA` of more than 4,096 columns
+    three, a `Transformer` that is not fitted one; what comes behind these starts anew. All is computed in float64 and
+    rounded to float32 at the end.
+
+    Parameters
+    ----------
+    steps : sequence of steps
+        Of this package, applied in this order; `OneHot` can only be the first.
+
+    Attributes
+    ----------
+    fitted : tuple
+        The fitted steps behind `OneHot`, with what they took from the data.
+    encoding : Encoding or None
+        The fitted `OneHot`.
+    n_features_in, n_features_out : int
+        Columns before and after.
+    n_samples : int
+        Rows it was fitted on.
+    passes : int
+        Passes over the table that the fit took.
+    unseen : dict of str to int
+        Rows met so far, since the fit or since it was opened, with a category that the fit had not seen, by column.
+        A row that is read twice counts twice.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no step, and a `OneHot` that is not the first.
+
+    Examples
+    --------
+    >>> preparation = Preparation([Log1p(), Standardize(), PCA(50)]).fit(counts)  # doctest: +SKIP
+    >>> run = embed(PreparedSource(counts, preparation), out="map")  # doctest: +SKIP
+    """
+
+    def __init__(self, steps: Sequence[Any]) -> None:
+        self.steps = tuple(steps)
+        for i, step in enumerate(self.steps):
+            if not isinstance(step, OneHot | Log1p | Normalize | Standardize | PCA | Transformer):
+                hint = "; wrap it in Transformer" if hasattr(step, "transform") else ""
+                raise TypeError(f"{step!r} is no step of a preparation{hint}")
+            if isinstance(step, OneHot) and i:
+                raise ValueError("onehot must be the first step: those behind it see columns without names")
+        self.encoding: Encoding | None = None
+        self.fitted: tuple[Fitted, ...] = ()
+        self.n_features_in = self.n_features_out = self.n_samples = self.passes = 0
+        self.unseen: dict[str, int] = {}
+        self._seed = 0
+        self._lock = threading.Lock()
+
+    def fit(
+        self, source: Any, progress: Progress | None = None, *, random_state: int = 0, n_jobs: int | None = None
+    ) -> Preparation:
+        """Fit all steps on a table.
+
+        The result is the same to the bit for any chunks, blocks and threads.
+
+        Parameters
+        ----------
+        source : Source or what `tsne_ooc.io.as_source` accepts
+            Table of shape (n_samples, n_features).
+        progress : callable, optional
+            Called as ``progress("prepare", rows done, rows in all)``, anew for each pass.
+        random_state : int
+            Seed of the samples that robust scaling and some transformers take.
+        n_jobs : int or None
+            Threads.
+
+        Returns
+        -------
+        Preparation
+            Itself.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            For bad rows, naming row and column, for what a step cannot do with this table, and where rows cannot be
+            read. The preparation stays as it was.
+        """
+        seed = whole("random_state", random_state, least=0)
+        threads = Threads(n_jobs)
+        passes = 0
+
+        def begin() -> Progress:
+            nonlocal passes
+            passes += 1
+            return progress or _silent
+
+        steps: list[Any] = list(self.steps)
+        encoding = None
+        table = as_source(source)
+        if steps and isinstance(steps[0], OneHot):
+            encoding = steps.pop(0).fit(table, begin())
+            table = EncodedSource(table, encoding, self._count_unseen)
+        n, columns = table.shape
+        if n < 1 or columns < 1:
+            raise ValueError(f"{table!r} holds nothing to fit a preparation on")
+        rows = Rows(table, (), seed, threads, begin)
+        statistics = None
+        for i, step in enumerate(steps):
+            if statistics is None and (needs := _needs(steps[i:], rows.width)):
+                statistics = rows.statistics(needs)
+            fitted = step.fit(rows, statistics if step.needs(rows.width) else None)
+            statistics = None if statistics is None else fitted.forward(statistics)
+            rows = rows.then(fitted)
+        self.encoding, self.fitted, self.passes, self._seed = encoding, rows.steps, passes, seed
+        self.n_samples, self.n_features_out = n, rows.width
+        self.n_features_in = columns if encoding is None else encoding.width_in
+        self.unseen = {}
+        return self
+
+    def transform(self, block: Any, *, first_row: int = 0, n_jobs: int | None = None) -> NDArray[np.float32]:
+        """Prepared rows; each is the same bits in any block.
+
+        Parameters
+        ----------
+        block : array-like or DataFrame of shape (m, n_features_in), or mapping of columns
+            A mapping (or DataFrame) where the first step is `OneHot`.
+        first_row : int
+            Number of the first row in its file, for messages.
+        n_jobs : int or None
+            Threads.
+
+        Returns
+        -------
+        ndarray of float32, shape (m, n_features_out)
+
+        Raises
+        ------
+        ValueError, TypeError
+            For bad rows, naming row and column, another number of columns than the fit had, and before `fit`.
+        """
+        self._check_fitted()
+        if self.encoding is not None:
+            columns = {str(name): np.asarray(block[name]) for name in block}
+            rows = self.encoding.encode(columns, first_row, self._count_unseen)
+        else:
+            if not hasattr(block, "dtype") and not hasattr(block, "dtypes"):
+                block = np.asarray(block)
+            dtype = working_type(block.dtype) if hasattr(block, "dtype") else np.float64
+            rows = as_rows(block, dtype=dtype, first_row=first_row)
+            self._check_columns(rows.shape[1], "X")
+        out = np.empty((len(rows), self.n_features_out), np.float32)
+        self.apply(rows, out, first_row=first_row, n_jobs=n_jobs)
+        return out
+
+    def apply(self, rows: NDArray[Any], out: NDArray[np.float32], *, first_row: int, n_jobs: int | None = None) -> None:
+        """Write prepared rows to `out`, from finite numbers that are checked already, categories among them coded."""
+        apply(self.fitted, rows, first_row, Threads(n_jobs), out)
+        as_rows(out, name="the prepared table", first_row=first_row)
+
+    def numbers(self, source: Any) -> Source:
+        """The table that the steps behind `OneHot` read; raises ValueError where it is not one that was fitted."""
+        self._check_fitted()
+        table = as_source(source)
+        if self.encoding is not None:
+            check_named(table)
+            return EncodedSource(table, self.encoding, self._count_unseen)
+        self._check_columns(table.shape[1], repr(table))
+        return table
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """All that `from_state` needs: numbers and words for JSON, and arrays to save without pickle.
+
+        Raises
+        ------
+        TypeError
+            For a `Transformer`, whose object only pickle could save.
+        ValueError
+            Before `fit`.
+        """
+        self._check_fitted()
+        steps: list[dict[str, Any]] = []
+        arrays: dict[str, NDArray[Any]] = {}
+        if self.encoding is not None:
+            steps.append({"kind": OneHot.kind, **self.encoding.state()})
+        for fitted in self.fitted:
+            numbers, found = fitted.state()
+            arrays |= {f"{len(steps)}.{name}": array for name, array in found.items()}
+            steps.append({"kind": fitted.step.kind, **numbers})
+        return {
+            "format": "tsne_ooc preparation",
+            "format_version": FORMAT_VERSION,
+            "n_samples": self.n_samples,
+            "n_features_in": self.n_features_in,
+            "n_features_out": self.n_features_out,
+            "passes": self.passes,
+            "random_state": self._seed,
+            "steps": steps,
+        }, arrays
+
+    @classmethod
+    def from_state(cls, json: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Preparation:
+        """The fitted preparation that `state` described.
+
+        Raises
+        ------
+        ValueError
+            For a later format, unknown steps, and arrays that are missing, not finite or of the wrong shape.
+        """
+        try:
+            return cls._from_state(json, arrays)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"the state of a preparation is damaged: {type(error).__name__} {error}") from None
+
+    @classmethod
+    def _from_state(cls, json: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Preparation:
+        if int(json["format_version"]) > FORMAT_VERSION:
+            raise ValueError(
+                f"the preparation has format {json['format_version']}; this version reads up to {FORMAT_VERSION}, "
+                "upgrade tsne_ooc"
+            )
+        width = whole("n_features_in", json["n_features_in"], least=1)
+        encoding: Encoding | None = None
+        fitted: list[Any] = []
+        for i, numbers in enumerate(json["steps"]):
+            kind = numbers["kind"]
+            if kind == OneHot.kind and i == 0:
+                encoding = Encoding.from_state(numbers)
+                if encoding.width_in != width:
+                    raise ValueError(f"the state of a preparation names {encoding.width_in} columns, not {width}")
+                width = encoding.width_out
+                continue
+            if kind not in _KNOWN:
+                raise unknown("step of a preparation", kind, _KNOWN)
+            prefix = f"{i}."
+            own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+            fitted.append(_KNOWN[kind].from_state(numbers, own, width))
+            width = fitted[-1].width_out
+        if width != json["n_features_out"]:
+            raise ValueError(f"the state of a preparation ends in {width} columns, not {json['n_features_out']}")
+        steps = [*([] if encoding is None else [encoding.step]), *(step.step for step in fitted)]
+        preparation = cls(steps)
+        preparation.encoding, preparation.fitted = encoding, tuple(fitted)
+        preparation.n_features_in, preparation.n_features_out = int(json["n_features_in"]), width
+        preparation.n_samples, preparation.passes = int(json["n_samples"]), int(json["passes"])
+        preparation._seed = int(json["random_state"])
+        return preparation
+
+    def _check_fitted(self) -> None:
+        if not self.n_features_in:
+            raise ValueError(f"{self!r} is not fitted; call its `fit` first")
+
+    def _check_columns(self, columns: int, name: str) -> None:
+        if columns != self.n_features_in:
+            raise ValueError(f"{name} has {columns} columns, and {self!r} was fitted with {self.n_features_in}")
+
+    def _count_unseen(self, column: str, rows: int) -> None:
+        with self._lock:
+            first = column not in self.unseen
+            self.unseen[column] = self.unseen.get(column, 0) + rows
+        if first:
+            warnings.warn(
+                f"column {column!r} has categories that the preparation was not fitted with; they become zeros",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Preparation([{', '.join(map(repr, self.steps))}])"
+
+
+def preparation_from_options(
+    standardize: str | None = None,
+    log1p: bool = False,
+    normalize: float | None = None,
+    pca: int | None = None,
+    onehot: Sequence[str] = (),
+) -> Preparation | None:
+    """The preparation that options of the command line ask for; None where they ask for none.
+
+    The order is always onehot, normalize, log1p, standardize, pca.
+
+    Parameters
+    ----------
+    standardize : {None, "standard", "robust"}
+    log1p : bool
+    normalize : float, optional
+        Sum of each row, > 0.
+    pca : int, optional
+        Number of components.
+    onehot : sequence of str
+        Names of columns.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the option.
+    """
+    if standardize not in (None, "standard", "robust"):
+        raise unknown("standardize", standardize, ("standard", "robust"))
+    make: list[tuple[bool, Callable[[], Any]]] = [
+        (bool(onehot), lambda: OneHot(onehot)),
+        (normalize is not None, lambda: Normalize(normalize)),  # type: ignore[arg-type]
+        (log1p, Log1p),
+        (standardize is not None, lambda: Standardize(robust=standardize == "robust")),
+        (pca is not None, lambda: PCA(pca)),  # type: ignore[arg-type]
+    ]
+    steps = [step() for wanted, step in make if wanted]
+    return Preparation(steps) if steps else None
+
+
+def _needs(steps: Sequence[Step], width: int) -> frozenset[str]:
+    """What one pass must gather for the first step, and for those behind it as far as one pass reaches."""
+    needs = steps[0].needs(width)
+    if needs:
+        for before, step in itertools.pairwise(steps):
+            if not before.affine:
+                break
+            needs |= step.needs(width)
+    return needs
+
+
+def _silent(phase: str, done: int, total: int) -> None:
+    return None

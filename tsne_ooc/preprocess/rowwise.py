@@ -1,0 +1,123 @@
+"""Steps that need nothing from the data but the row itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from .._options import number
+from .base import Float64, State
+
+if TYPE_CHECKING:
+    from .rows import Rows
+    from .statistics import Statistics
+
+
+def _refuse_negative(rows: Float64, first_row: int, what: str) -> None:
+    if rows.size and rows.min() < 0:
+        i, j = (int(x) for x in np.argwhere(rows < 0)[0])
+        raise ValueError(
+            f"{what} takes counts and other values of at least 0; row {first_row + i}, column {j} is {rows[i, j]:g}"
+        )
+
+
+@dataclass(frozen=True)
+class Log1p:
+    """Replace x by log(1 + x), as is usual for counts.
+
+    Raises
+    ------
+    ValueError
+        While rows are read, for a negative value, naming its row and column.
+    """
+
+    kind: ClassVar[str] = "log1p"
+    affine: ClassVar[bool] = False
+
+    def needs(self, width: int) -> frozenset[str]:
+        return frozenset()
+
+    def fit(self, rows: Rows, statistics: Statistics | None) -> FittedLog1p:
+        return FittedLog1p(self, rows.width)
+
+
+@dataclass(frozen=True)
+class FittedLog1p:
+    step: Log1p
+    width_in: int
+
+    @property
+    def width_out(self) -> int:
+        return self.width_in
+
+    def apply(self, rows: Float64, first_row: int) -> Float64:
+        _refuse_negative(rows, first_row, "log1p")
+        return np.log1p(rows, out=rows)
+
+    def forward(self, statistics: Statistics) -> Statistics | None:
+        return None
+
+    def state(self) -> State:
+        return {}, {}
+
+    @classmethod
+    def from_state(cls, json: dict[str, Any], arrays: dict[str, Any], width: int) -> FittedLog1p:
+        return cls(Log1p(), width)
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """Scale each row to one sum: counts of a cell to one library size. Rows of zeros stay so.
+
+    Parameters
+    ----------
+    total : float, default 10,000
+        The sum, > 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a `total` that is not a positive number; while rows are read, for a negative value, naming its row and
+        column.
+    """
+
+    total: float = 1e4
+    kind: ClassVar[str] = "normalize"
+    affine: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "total", number("total", self.total, above=0))
+
+    def needs(self, width: int) -> frozenset[str]:
+        return frozenset()
+
+    def fit(self, rows: Rows, statistics: Statistics | None) -> FittedNormalize:
+        return FittedNormalize(self, rows.width)
+
+
+@dataclass(frozen=True)
+class FittedNormalize:
+    step: Normalize
+    width_in: int
+
+    @property
+    def width_out(self) -> int:
+        return self.width_in
+
+    def apply(self, rows: Float64, first_row: int) -> Float64:
+        _refuse_negative(rows, first_row, "normalize")
+        sums = rows.sum(axis=1, keepdims=True)
+        rows *= np.divide(self.step.total, sums, out=np.zeros_like(sums), where=sums > 0)
+        return rows
+
+    def forward(self, statistics: Statistics) -> Statistics | None:
+        return None
+
+    def state(self) -> State:
+        return {"total": self.step.total}, {}
+
+    @classmethod
+    def from_state(cls, json: dict[str, Any], arrays: dict[str, Any], width: int) -> FittedNormalize:
+        return cls(Normalize(json["total"]), width)

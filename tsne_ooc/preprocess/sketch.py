@@ -1,0 +1,82 @@
+"""Leading principal components of tables too wide for their covariance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._parallel import Threads, ranges
+from .._random import generator
+from .base import Float64
+
+if TYPE_CHECKING:
+    from .rows import Rows
+
+# Pieces of a product, for threads.
+_ROWS = 64
+_COLUMNS = 2048
+
+
+# Of the variance that the exact 50 axes hold, those of 10,000 mouse neurons hold 0.998 (log1p of 1,000 genes) and
+# 0.966 (standardised, too: a flat spectrum), those of 20,000 digits 1.0000. Two passes: 0.991, 0.932 and 0.9999.
+# scikit-learn's IncrementalPCA in batches of 1,000: 0.991, 0.934 and 0.999, with decompositions in between.
+PASSES = 3
+
+
+def leading(rows: Rows, k: int) -> tuple[Float64, float, Float64, Float64]:
+    """Mean (p,), variance of all columns together, k leading eigenvalues, descending, and their vectors (p, k).
+
+    The covariance C is never formed. The first pass multiplies it by random columns; each further one multiplies it
+    by an orthonormal basis Q of what came out. The last gives the approximation CQ (Q'CQ)^-1 (CQ)' of C.
+    """
+    n, p = rows.n, rows.width
+    width = min(p, n, 2 * k + 20)
+    basis = generator(rows.seed, "sketch").normal(size=(p, width))
+    mean, total, image = _times(rows, basis)
+    for _ in range(PASSES - 1):
+        basis, _ = np.linalg.qr(image)
+        mean, total, image = _times(rows, basis)
+    size = float(np.linalg.norm(image))
+    if size == 0:
+        return mean, total, np.zeros(k), basis[:, :k]
+    # A shift by what rounding leaves: the small matrix then has a Cholesky factor, also of data of a lower rank.
+    shift = np.sqrt(p) * np.finfo(np.float64).eps * size
+    image += shift * basis
+    small = basis.T @ image
+    factor = np.linalg.cholesky((small + small.T) / 2)
+    vectors, lengths, _ = np.linalg.svd(np.linalg.solve(factor, image.T).T, full_matrices=False)
+    return mean, total, np.maximum(lengths[:k] ** 2 - shift, 0.0), vectors[:, :k]
+
+
+def _times(rows: Rows, columns: Float64) -> tuple[Float64, float, Float64]:
+    """Mean and total variance of the rows, and their covariance times `columns`, by one pass."""
+    p, width = columns.shape
+    n, total, product = 0, 0.0, np.zeros((p, width))
+    # As `Moments` does: tiles about their own means, and these as distances from the first row.
+    origin, mean = np.zeros(p), np.zeros(p)
+    for first, tile in rows.tiles():
+        if first == 0:
+            origin = tile[0].copy()
+        tile -= origin
+        m = len(tile)
+        own = tile.sum(axis=0) / m
+        tile -= own
+        step = own - mean
+        weight = n * m / (n + m)
+        _add_product(product, tile, columns, rows.threads)
+        product += np.multiply.outer(weight * step, step @ columns)
+        total += float(np.einsum("ij,ij->", tile, tile)) + weight * float(step @ step)
+        n += m
+        mean += step * (m / n)
+    return origin + mean, total / n, product / n
+
+
+def _add_product(product: Float64, tile: Float64, columns: Float64, threads: Threads) -> None:
+    """``product += tile.T @ (tile @ columns)``, in pieces that the shapes alone cut."""
+    scores = np.concatenate(threads.map(lambda a, b: tile[a:b] @ columns, ranges(len(tile), _ROWS)))
+
+    def add(a: int, b: int) -> None:
+        product[a:b] += tile[:, a:b].T @ scores
+
+    threads.map(add, ranges(tile.shape[1], _COLUMNS))

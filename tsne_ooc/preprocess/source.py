@@ -1,0 +1,72 @@
+"""A table of prepared rows, read like any other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..io import as_source, iterate
+from .preparation import Preparation
+from .rows import working_type
+
+
+class PreparedSource:
+    """The rows of a table behind a fitted `Preparation`, prepared as they are read.
+
+    A `tsne_ooc.io.Source`: samples, blocks and maps are made from it as from the table itself. A row is the same
+    bits however it is read. Errors name the table's own row and column.
+
+    Parameters
+    ----------
+    source : Source or what `tsne_ooc.io.as_source` accepts
+        Table of shape (n_samples, n_features).
+    preparation : Preparation
+        Fitted, on this table or on one with the same columns. Without steps, rows pass as they are, in float32.
+    n_jobs : int or None
+        Threads.
+
+    Raises
+    ------
+    ValueError
+        Where the preparation is not fitted, or was fitted with another number of columns; while rows are read, what
+        its steps find wrong.
+    """
+
+    dtype: np.dtype[Any] = np.dtype(np.float32)
+
+    def __init__(self, source: Any, preparation: Preparation, *, n_jobs: int | None = None) -> None:
+        self.source = as_source(source)
+        self.preparation = preparation
+        self._n_jobs = n_jobs
+        self._numbers = preparation.numbers(self.source)
+        self.shape = (int(self._numbers.shape[0]), preparation.n_features_out)
+        chunks = self._numbers.chunks
+        self.chunks: tuple[int, int] | None = None if chunks is None else (chunks[0], self.shape[1])
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Rows `start` up to `stop`, prepared, of shape (stop - start, n_features_out)."""
+        out = np.empty((stop - start, self.shape[1]), np.float32)
+        # Block by block: what reads prepared rows does not know how wide they are in the file.
+        blocks = iterate(self._numbers, start=start, stop=stop, dtype=working_type(self._numbers.dtype))
+        for first, last, block in blocks:
+            self.preparation.apply(block, out[first - start : last - start], first_row=first, n_jobs=self._n_jobs)
+        return out
+
+    def reopen(self) -> PreparedSource:
+        return PreparedSource(self.source.reopen(), self.preparation, n_jobs=self._n_jobs)
+
+    def close(self) -> None:
+        """Close the table."""
+        if hasattr(self.source, "close"):
+            self.source.close()
+
+    def __enter__(self) -> PreparedSource:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{self.source!r} behind {self.preparation!r}"

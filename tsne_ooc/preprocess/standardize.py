@@ -1,0 +1,100 @@
+"""Columns brought to one location and one scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .base import Float64, State, array_of
+
+if TYPE_CHECKING:
+    from .rows import Rows
+    from .statistics import Statistics
+
+# The quartiles of a normal distribution lie this many standard deviations apart.
+_IQR_OF_NORMAL = 1.3489795003921634
+
+
+@dataclass(frozen=True)
+class Standardize:
+    """Subtract each column's mean and divide by its standard deviation.
+
+    Columns without variation are divided by 1; the fitted step counts them.
+
+    Parameters
+    ----------
+    robust : bool
+        Take the median, and the distance between the quartiles divided by 1.349, as it is one standard deviation
+        for normal data. They are those of a uniform sample of the rows, drawn by row number (all rows of short
+        tables). A column whose quartiles coincide although it varies, such as one with mostly zeros, is divided by
+        its standard deviation.
+    """
+
+    robust: bool = False
+    kind: ClassVar[str] = "standardize"
+    affine: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.robust, bool):
+            raise TypeError(f"robust={self.robust!r} is neither True nor False")
+
+    def needs(self, width: int) -> frozenset[str]:
+        return frozenset({"moments", "sample"} if self.robust else {"moments"})
+
+    def fit(self, rows: Rows, statistics: Statistics | None) -> FittedStandardize:
+        assert statistics is not None
+        constant = statistics.constant
+        centre, scale = statistics.mean, np.sqrt(statistics.variance)
+        if self.robust:
+            assert statistics.sample is not None
+            low, centre, high = np.quantile(statistics.sample, (0.25, 0.5, 0.75), axis=0)
+            scale = np.where(high > low, (high - low) / _IQR_OF_NORMAL, scale)
+        # A variation below the smallest numbers has a square of 0.
+        constant = constant | ~(scale > 0)
+        return FittedStandardize(self, centre, np.where(constant, 1.0, scale), constant)
+
+
+@dataclass(frozen=True)
+class FittedStandardize:
+    """What was subtracted and divided by, each of shape (p,), and which columns did not vary."""
+
+    step: Standardize
+    centre: Float64
+    scale: Float64
+    constant: NDArray[np.bool_]
+
+    @property
+    def width_in(self) -> int:
+        return len(self.centre)
+
+    @property
+    def width_out(self) -> int:
+        return len(self.centre)
+
+    @property
+    def n_constant(self) -> int:
+        """Number of columns without variation."""
+        return int(self.constant.sum())
+
+    def apply(self, rows: Float64, first_row: int) -> Float64:
+        rows -= self.centre
+        rows /= self.scale
+        return rows
+
+    def forward(self, statistics: Statistics) -> Statistics | None:
+        return statistics.affine(self.centre, self.scale)
+
+    def state(self) -> State:
+        arrays = {"centre": self.centre, "scale": self.scale, "constant": self.constant}
+        return {"robust": self.step.robust, "n_constant": self.n_constant}, arrays
+
+    @classmethod
+    def from_state(cls, json: dict[str, Any], arrays: dict[str, Any], width: int) -> FittedStandardize:
+        scale = array_of(arrays, "scale", (width,))
+        if (scale <= 0).any():
+            raise ValueError("the state of a preparation has a scale that is not positive")
+        centre, constant = array_of(arrays, "centre", (width,)), array_of(arrays, "constant", (width,), np.bool_)
+        return cls(Standardize(json["robust"]), centre, scale, constant)

@@ -1,0 +1,133 @@
+"""Mean, variance, covariance and a sample of rows, in one pass and float64."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._parallel import Threads, ranges
+from .base import Float64
+
+# Columns of one product: 128 are nearly as fast as all at once, and a covariance of 256 columns has three to share
+# among threads.
+_SIDE = 128
+# Numbers that one piece of a tile holds, for sums.
+_PIECE = 1 << 18
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What steps are fitted from, for rows of p columns.
+
+    Attributes
+    ----------
+    n : int
+        Rows.
+    mean, variance : float64 (p,)
+        The variance divides by n.
+    constant : bool (p,)
+        Whether all rows have one value there.
+    covariance : float64 (p, p) or None
+        Divided by n; the lower triangle alone is complete.
+    sample : float64 (m, p) or None
+        Rows drawn uniformly.
+    """
+
+    n: int
+    mean: Float64
+    variance: Float64
+    constant: NDArray[np.bool_]
+    covariance: Float64 | None = None
+    sample: Float64 | None = None
+
+    def affine(self, centre: Float64, scale: Float64) -> Statistics:
+        """Those of ``(rows - centre) / scale``."""
+        covariance = None
+        if self.covariance is not None:
+            covariance = self.covariance / scale
+            covariance /= scale[:, None]
+        return Statistics(
+            self.n, (self.mean - centre) / scale, self.variance / scale / scale, self.constant, covariance,
+            None if self.sample is None else (self.sample - centre) / scale,
+        )  # fmt: skip
+
+
+class Moments:
+    """Sums over tiles of rows: each tile about its own mean, then together (Chan, Golub and LeVeque, 1979).
+
+    Sums of squares about zero, or about any one value, lose the variance of columns far from it. Means are kept as
+    distances from the first row: columns far from zero would lose what tiles differ by, and a column without
+    variation then has squares of exactly 0. The result is the same bits for the same tiles, for any number of
+    threads.
+    """
+
+    def __init__(self, width: int, *, covariance: bool, threads: Threads) -> None:
+        self.n = 0
+        self.origin: Float64 | None = None
+        self.mean = np.zeros(width)
+        # Squares of deviations: of columns with themselves, or of all pairs.
+        self.squares = np.zeros((width, width) if covariance else width)
+        self._threads = threads
+
+    def add(self, tile: Float64) -> None:
+        """Count the rows of a tile, which is overwritten by their deviations from its mean."""
+        m, p = tile.shape
+        pieces = ranges(m, max(1, _PIECE // p))
+        origin = self.origin = tile[0].copy() if self.origin is None else self.origin
+
+        def shift(a: int, b: int) -> Float64:
+            tile[a:b] -= origin
+            return np.asarray(tile[a:b].sum(axis=0))
+
+        mean = _total(self._threads.map(shift, pieces)) / m
+        step = mean - self.mean
+        weight = self.n * m / (self.n + m)
+
+        def centre(a: int, b: int) -> None:
+            tile[a:b] -= mean
+
+        self._threads.map(centre, pieces)
+        if self.squares.ndim == 1:
+
+            def square(a: int, b: int) -> Float64:
+                return np.asarray(np.einsum("ij,ij->j", tile[a:b], tile[a:b]))
+
+            self.squares += _total(self._threads.map(square, pieces)) + weight * step * step
+        else:
+
+            def multiply(a: int, b: int, c: int, d: int) -> None:
+                block = tile[:, a:b].T @ tile[:, c:d]
+                block += np.multiply.outer(weight * step[a:b], step[c:d])
+                self.squares[a:b, c:d] += block
+
+            self._threads.map(multiply, _lower(p))
+        self.n += m
+        self.mean += step * (m / self.n)
+
+    def finish(self, sample: Float64 | None = None) -> Statistics:
+        """The statistics of all rows, and `sample` with them; nothing can be added after."""
+        squares = self.squares
+        squares /= self.n
+        if not np.isfinite(squares).all():
+            column = int(np.argwhere(~np.isfinite(squares))[0, -1])
+            raise ValueError(f"column {column} of the table has squares beyond the range of float64; scale it first")
+        variance, covariance = squares, None
+        if squares.ndim == 2:
+            variance, covariance = squares.diagonal().copy(), squares
+        origin = np.zeros_like(self.mean) if self.origin is None else self.origin
+        return Statistics(self.n, origin + self.mean, variance, variance == 0, covariance, sample)
+
+
+def _total(parts: Iterable[Float64]) -> Float64:
+    """Their sum, in their order."""
+    return functools.reduce(np.add, parts)
+
+
+def _lower(p: int) -> list[tuple[int, int, int, int]]:
+    """Blocks (rows a to b, columns c to d) that cover the lower triangle of a (p, p) matrix."""
+    sides = ranges(p, _SIDE)
+    return [(*row, *column) for i, row in enumerate(sides) for column in sides[: i + 1]]

@@ -1,0 +1,125 @@
+"""A transformer of scikit-learn as a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from .base import Float64, State
+
+if TYPE_CHECKING:
+    from .rows import Rows
+    from .statistics import Statistics
+
+# Every call gets so many rows, the last ones filled up: the last bits of a product change with the number of its
+# rows, but not with the place of a row among 64 (OpenBLAS, all turns of all rows, p from 20 to 1,000).
+_HEIGHT = 64
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """Any object with scikit-learn's `transform`.
+
+    One that is fitted is used as it is. Of one that is not, a copy is fitted: with `partial_fit`, on all rows,
+    streamed; without, on a uniform sample of them, at most 100,000 rows or 256 MiB. It must map each row by itself.
+
+    Parameters
+    ----------
+    transformer : object with `transform`
+        Its result cannot be saved with a map: that would take pickle, which runs whatever code a file holds.
+    """
+
+    transformer: Any
+    kind: ClassVar[str] = "transformer"
+    affine: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.transformer, type) or not hasattr(self.transformer, "transform"):
+            raise TypeError(f"{self.transformer!r} is no transformer: an object with `transform` is needed")
+
+    def needs(self, width: int) -> frozenset[str]:
+        return frozenset()
+
+    def fit(self, rows: Rows, statistics: Statistics | None) -> FittedTransformer:
+        with rows.threads.one_blas_thread():
+            fitted, how = self._fit(rows)
+            probe = _dense(fitted.transform(rows.first(_HEIGHT)), _HEIGHT, fitted)
+        return FittedTransformer(self, fitted, how, rows.width, probe.shape[1])
+
+    def _fit(self, rows: Rows) -> tuple[Any, str]:
+        if _is_fitted(self.transformer):
+            return self.transformer, "as it was given"
+        from sklearn.base import clone
+
+        fresh = clone(self.transformer)
+        if not hasattr(fresh, "partial_fit"):
+            sample = rows.sample()
+            return fresh.fit(sample), f"on {len(sample)} of {rows.n} rows"
+        held: Float64 | None = None
+        for _, tile in rows.tiles():
+            if held is not None and len(tile) < len(held):
+                # The last tile may hold fewer rows than an incremental fit takes.
+                held = np.concatenate([held, tile])
+                break
+            if held is not None:
+                fresh.partial_fit(held)
+            held = tile.copy()
+        return fresh.partial_fit(held), f"on all {rows.n} rows"
+
+
+@dataclass(frozen=True)
+class FittedTransformer:
+    """The fitted object, and in words on which rows it was fitted."""
+
+    step: Transformer
+    transformer: Any
+    how: str
+    width_in: int
+    width_out: int
+
+    def apply(self, rows: Float64, first_row: int) -> Float64:
+        from .._parallel import Threads
+
+        out = np.empty((len(rows), self.width_out))
+        with Threads(1).one_blas_thread():
+            for start in range(0, len(rows), _HEIGHT):
+                tile = rows[start : start + _HEIGHT]
+                m = len(tile)
+                if m < _HEIGHT:
+                    tile = np.concatenate([tile, np.repeat(tile[-1:], _HEIGHT - m, axis=0)])
+                out[start : start + m] = _dense(self.transformer.transform(tile), _HEIGHT, self.transformer)[:m]
+        if not np.isfinite(out).all():
+            row = first_row + int(np.argwhere(~np.isfinite(out))[0, 0])
+            raise ValueError(f"{self.transformer!r} gives NaN or infinity for row {row}")
+        return out
+
+    def forward(self, statistics: Statistics) -> Statistics | None:
+        return None
+
+    def state(self) -> State:
+        raise TypeError(
+            f"{self.transformer!r} cannot be saved: that would take pickle, which runs whatever code a file holds; "
+            "use the steps of tsne_ooc.preprocess, or keep the object yourself"
+        )
+
+
+def _is_fitted(transformer: Any) -> bool:
+    if not hasattr(transformer, "fit"):
+        return True
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(transformer)
+    except NotFittedError:
+        return False
+    return True
+
+
+def _dense(result: Any, rows: int, transformer: Any) -> Float64:
+    values = np.asarray(result.toarray() if hasattr(result, "toarray") else result, dtype=np.float64)
+    if values.ndim != 2 or len(values) != rows:
+        raise ValueError(f"{transformer!r} gives shape {values.shape} for {rows} rows; a row for each row is needed")
+    return values
