@@ -490,6 +490,22 @@ class TestSource:
         with pytest.raises(ValueError, match="closed"):
             source.read(0, 1)
 
+    def test_it_is_known_again(self, tmp_path):
+        from tsne_ooc.io import differences, identity_of
+
+        X = counts(64, 6)
+        np.save(tmp_path / "X.npy", X)
+
+        def identity(rows, steps):
+            return identity_of(PreparedSource(tmp_path / "X.npy", Preparation(steps).fit(rows)))
+
+        first = identity(X, ALL)
+        assert first["path"].endswith("X.npy") and differences(first, identity(X, ALL)) == []
+        assert any("identity it gives itself" in line for line in differences(first, identity(X, [*ALL, PCA(3)])))
+        assert differences(first, identity(X[:50], ALL)) == ["contents of the rows looked at have changed"]
+        np.save(tmp_path / "X.npy", X + 1)
+        assert "contents of the rows looked at have changed" in differences(first, identity(X, ALL))
+
     def test_wide_tables_are_read_in_blocks(self):
         class Wide(Chunked):
             most = 0
@@ -597,6 +613,30 @@ class TestOneHot:
             warnings.simplefilter("error")
             preparation.transform({"a": np.array(["y", None, np.nan], object)})
         assert preparation.unseen == {"a": 2}
+
+    def test_tables_whose_columns_have_names(self, tmp_path):
+        import h5py
+        import pandas as pd
+
+        from tsne_ooc.io import open_source
+
+        table = self.table()
+        wanted = Preparation([OneHot(["proto", "port"])]).fit(Named(table)).transform(table)
+        frame = pd.DataFrame(table)
+        preparation = Preparation([OneHot(["proto", "port"])]).fit(frame)
+        np.testing.assert_array_equal(PreparedSource(frame, preparation).read(0, 200), wanted)
+        np.testing.assert_array_equal(preparation.transform(frame), wanted)
+        kinds = [("size", "f8"), ("proto", h5py.string_dtype()), ("port", "i8"), ("time", "f8")]
+        with h5py.File(tmp_path / "table.h5", "w") as file:
+            file["rows"] = np.array(list(zip(*table.values(), strict=True)), kinds)
+        with open_source(tmp_path / "table.h5", columns="*") as source:
+            preparation = Preparation([OneHot(["proto", "port"])]).fit(source)
+            np.testing.assert_array_equal(PreparedSource(source, preparation).read(0, 200), wanted)
+        with (
+            open_source(tmp_path / "table.h5") as source,
+            pytest.raises(ValueError, match=r"onehot='proto'.*opened with columns='\*'"),
+        ):
+            Preparation([OneHot(["proto"])]).fit(source)
 
     def test_what_cannot_be_coded(self):
         table = self.table()

@@ -70,7 +70,7 @@ class OneHot:
         names = tuple(str(name) for name in source.column_names)
         for name in self.columns:
             if name not in names:
-                raise unknown("onehot", name, names)
+                raise ValueError(f"{unknown('onehot', name, names)}; text is read from a table opened with columns='*'")
         n = source.shape[0]
         found: dict[str, set[Any]] = {name: set() for name in self.columns}
         height = height or _height(source)

@@ -54,6 +54,22 @@ class PreparedSource:
             self.preparation.apply(block, out[first - start : last - start], first_row=first, n_jobs=self._n_jobs)
         return out
 
+    @property
+    def path(self) -> Any:
+        """The file or folder of the table, where it has one."""
+        return getattr(self.source, "path", None)
+
+    def identity(self) -> dict[str, Any]:
+        """What `tsne_ooc.io.identity_of` cannot see from prepared rows: the steps, and the table behind them."""
+        own = getattr(self.source, "identity", None)
+        columns = getattr(self.source, "column_names", None)
+        return {
+            "preparation": repr(self.preparation),
+            "table": getattr(self.source, "name", None),
+            "columns": None if columns is None else list(columns),
+            "own": own() if callable(own) else None,
+        }
+
     def reopen(self) -> PreparedSource:
         return PreparedSource(self.source.reopen(), self.preparation, n_jobs=self._n_jobs)
 
