@@ -1,0 +1,512 @@
+"""Folders of arrays: whole or absent, and no damage goes unnoticed."""
+
+from __future__ import annotations
+
+import json
+import os
+import string
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+
+from tsne_ooc import store
+from tsne_ooc._state import Saved, StateError, within
+from tsne_ooc.store import read_folder, seal, write_folder
+
+TYPES = ["bool", "int8", "uint8", "int16", "uint32", "int32", "int64", "uint64", "float32", "float64", ">f4", ">i8"]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+ARRAYS = st.dictionaries(
+    st.text(string.ascii_letters + string.digits + "_", min_size=1, max_size=8),
+    st.sampled_from(TYPES).flatmap(
+        lambda kind: arrays_of.arrays(kind, arrays_of.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+    ),
+    max_size=3,
+)
+CONTENT = {"name": "käse", "numbers": [1, 2.5, None], "deep": {"flag": True}}
+
+
+def some_arrays():
+    return {"rows": np.arange(12, dtype=np.float32).reshape(4, 3), "part.order": np.arange(4, dtype=np.uint32)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_folder(tmp_path / "thing", "thing", CONTENT, some_arrays())
+    return tmp_path / "thing"
+
+
+def base_of(array):
+    while array.base is not None and not isinstance(array, np.memmap):
+        array = array.base
+    return array
+
+
+# ------------------------------------------------------------------------------------------------- there and back
+
+
+@settings(max_examples=25, deadline=None)
+@given(content=st.dictionaries(st.text(), JSON, max_size=4), arrays=ARRAYS)
+def test_what_is_read_is_what_was_written(tmp_path_factory, content, arrays):
+    path = tmp_path_factory.mktemp("any") / "folder"
+    write_folder(path, "any", content, arrays)
+    found = read_folder(path, "any")
+    assert found.content == content and list(found.arrays) == list(arrays)
+    for name, array in arrays.items():
+        back = found.arrays[name]
+        assert back.shape == array.shape and back.dtype == array.dtype.newbyteorder("<")
+        assert back.tobytes() == array.astype(array.dtype.newbyteorder("<")).tobytes()
+        assert np.load(found.files[name], allow_pickle=False).tobytes() == back.tobytes()
+
+
+def test_arrays_are_mapped_and_read_only(folder):
+    found = read_folder(folder, "thing").arrays["rows"]
+    assert type(found) is np.ndarray and isinstance(base_of(found), np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        found[0, 0] = 1
+
+
+def test_arrays_in_any_layout_are_written_in_rows(tmp_path):
+    table = np.arange(24.0).reshape(4, 6)
+    write_folder(tmp_path / "x", "x", {}, {"columns": np.asfortranarray(table), "part": table[::2, 1::2]})
+    found = read_folder(tmp_path / "x", "x").arrays
+    np.testing.assert_array_equal(found["columns"], table)
+    np.testing.assert_array_equal(found["part"], table[::2, 1::2])
+
+
+def test_the_same_things_are_the_same_bytes(folder, tmp_path):
+    write_folder(tmp_path / "again", "thing", CONTENT, some_arrays())
+    for file in folder.iterdir():
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+
+
+def test_a_folder_that_a_run_filled_is_sealed(tmp_path):
+    np.save(tmp_path / "embedding.npy", np.ones((5, 2), np.float32))
+    (tmp_path / "map.png").write_bytes(b"picture")
+    seal(tmp_path, "run", {"sample": 3}, {"embedding": "embedding.npy"})
+    found = read_folder(tmp_path, "run")
+    assert found.content == {"sample": 3} and found.arrays["embedding"].tobytes() == np.ones((5, 2), "f4").tobytes()
+
+
+@pytest.mark.parametrize(
+    "content, arrays, error, says",
+    [
+        ({"x": float("nan")}, {}, ValueError, "JSON compliant"),
+        ({"x": object()}, {}, TypeError, "not JSON serializable"),
+        ({}, {"x": np.array([None])}, TypeError, "'x' has type object"),
+        ({}, {"x": np.array(["a"])}, TypeError, "'x' has type <U1"),
+        ({}, {"x": np.zeros(3, np.complex64)}, TypeError, "'x' has type complex64"),
+        ({}, {"../x": np.zeros(3)}, ValueError, "'../x' has other characters"),
+        ({}, {"": np.zeros(3)}, ValueError, "'' has other characters"),
+    ],
+)
+def test_what_the_format_does_not_take(tmp_path, content, arrays, error, says):
+    with pytest.raises(error, match=says):
+        write_folder(tmp_path / "x", "x", content, arrays)
+    assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------------- what is in the way
+
+
+def test_only_folders_of_the_same_kind_are_replaced(folder, tmp_path):
+    with pytest.raises(FileExistsError, match="holds a thing already; pass overwrite=True"):
+        write_folder(folder, "thing", {}, {})
+    with pytest.raises(FileExistsError, match="other files than those of a model"):
+        write_folder(folder, "model", {}, {}, overwrite=True)
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(FileExistsError, match="is no folder"):
+        write_folder(file, "thing", {}, {}, overwrite=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="name another folder, or remove it"):
+        write_folder(tmp_path / "mine", "thing", {}, {}, overwrite=True)
+    with pytest.raises(FileNotFoundError, match=r"no folder .* to write deep in"):
+        write_folder(tmp_path / "not" / "deep", "thing", {}, {})
+    assert read_folder(folder, "thing").content == CONTENT
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine", "thing"]
+
+
+def test_an_empty_folder_is_room(tmp_path):
+    (tmp_path / "x").mkdir()
+    write_folder(tmp_path / "x", "x", CONTENT, some_arrays())
+    assert read_folder(tmp_path / "x", "x").content == CONTENT
+
+
+def test_written_over_and_over_nothing_old_stays_but_what_others_put_there(folder):
+    (folder / "notes.npy").write_bytes(b"mine")
+    (folder / "rows.7.npy").write_bytes(b"left by a save that was killed")
+    for generation in (2, 3):
+        old = read_folder(folder, "thing").arrays["rows"]
+        before = old.copy()
+        write_folder(folder, "thing", {"generation": generation}, {"rows": before + 1}, overwrite=True)
+        np.testing.assert_array_equal(old, before)  # who has it open keeps it
+        found = read_folder(folder, "thing")
+        assert found.content == {"generation": generation}
+        np.testing.assert_array_equal(found.arrays["rows"], before + 1)
+        names = {path.name for path in folder.iterdir()}
+        assert names == {"manifest.json", "notes.npy", f"rows.{generation}.npy"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_error_in_the_middle_leaves_what_was_there(tmp_path, monkeypatch, overwrite):
+    target = tmp_path / "x"
+    if overwrite:
+        write_folder(target, "x", CONTENT, some_arrays())
+    before = {path.name: path.read_bytes() for path in target.iterdir()} if overwrite else None
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    for step in ("_fsync", "_replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(store, step, full)
+            with pytest.raises(OSError, match=f"{target} could not be written: No space left on device"):
+                write_folder(target, "x", {}, {"rows": np.zeros(3)}, overwrite=overwrite)
+        if overwrite:
+            left = {path.name: path.read_bytes() for path in target.iterdir() if path.suffix != ".part"}
+            assert left == before
+        else:
+            assert not list(tmp_path.iterdir())
+
+
+KILLED = """
+    import itertools, json, os, signal, sys
+    from pathlib import Path
+    import numpy as np
+    from tsne_ooc import store
+
+    root, overwrite = Path(sys.argv[1]), sys.argv[2] == "over"
+
+    def die_before(step, number):
+        real, seen = getattr(*step), itertools.count(1)
+        def counted(*args, **options):
+            if next(seen) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **options)
+        setattr(*step, counted)
+
+    def write(value):
+        store.write_folder(root / "x", "x", {"value": value}, {"a": np.full(9, value), "b": np.full(3, value)},
+                           overwrite=overwrite)
+
+    steps = [(store, "_fsync"), (store, "_replace"), (store, "_rename"), (store._Summed, "write"), (Path, "unlink")]
+    for step in steps:
+        for number in itertools.count(1):
+            if overwrite:
+                write(0)
+            child = os.fork()
+            if not child:
+                die_before(step, number)
+                write(1)
+                os._exit(0)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            killed = code == -signal.SIGKILL
+            assert killed or code == 0
+            found = None
+            if (root / "x").exists():
+                read = store.read_folder(root / "x", "x")
+                found = [read.content["value"], *{int(v) for a in read.arrays.values() for v in a}]
+            visible = [path.name for path in root.iterdir() if not path.name.startswith(".")]
+            print(json.dumps([step[1], killed, found, visible]))
+            if overwrite:
+                write(2)  # what was left is no hindrance
+                named = {path.name for path in store.read_folder(root / "x", "x").files.values()}
+                assert {path.name for path in (root / "x").iterdir()} == {"manifest.json", *named}
+            else:
+                os.system(f"rm -rf {root}/x {root}/.x*")
+            if not killed:
+                break
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the writer is forked, to be killed at each of its steps")
+@pytest.mark.parametrize("how", ["new", "over"])
+def test_a_killed_write_leaves_what_was_there_or_what_was_to_be(tmp_path, how):
+    program = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), how]
+    done = subprocess.run(program, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    outcomes = [json.loads(line) for line in done.stdout.splitlines()]
+    kills = {step for step, killed, _, _ in outcomes if killed}
+    assert kills == {"_fsync", "_replace", "write", "unlink", *(["_rename"] if how == "new" else [])}
+    assert len(outcomes) > 15
+    before = None if how == "new" else [0, 0]
+    found = [found for _, _, found, _ in outcomes]
+    assert all(one in (before, [1, 1]) for one in found)
+    assert before in found and [1, 1] in found
+    assert all(visible == ([] if one is None else ["x"]) for _, _, one, visible in outcomes)
+
+
+# ------------------------------------------------------------------------------------------------------- damage
+
+
+def says_one_line(error, folder, *words):
+    text = str(error.value)
+    assert "\n" not in text and str(folder) in text
+    for word in words:
+        assert word in text
+
+
+def change(folder, edit, *, sum_too=True):
+    """Edit the manifest as JSON, by default with the sum that then belongs to it."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest = edit(manifest) or manifest
+    if sum_too:
+        manifest["sha256"] = store._sum(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("cut", [0, 1, 50, 128, 130, -1])
+def test_a_file_cut_short_or_grown(folder, cut, verify):
+    file = folder / "rows.npy"
+    data = file.read_bytes()
+    file.write_bytes(data[:cut] if cut >= 0 else data + b"x")
+    with pytest.raises(ValueError) as error:
+        read_folder(folder, "thing", verify=verify)
+    says_one_line(error, file, "bytes")
+
+
+def test_every_bit_of_every_array_counts(folder):
+    for name in ("rows.npy", "part.order.npy"):
+        data = (folder / name).read_bytes()
+        for bit in range(8 * len(data)):
+            flipped = bytearray(data)
+            flipped[bit // 8] ^= 1 << bit % 8
+            (folder / name).write_bytes(flipped)
+            with pytest.raises(ValueError) as error:
+                read_folder(folder, "thing")
+            says_one_line(error, folder / name)
+        (folder / name).write_bytes(data)
+    read_folder(folder, "thing")
+
+
+def test_bits_of_the_manifest_count(folder):
+    path = folder / "manifest.json"
+    data = path.read_bytes()
+    whole = read_folder(folder, "thing")
+    for bit in range(0, 8 * len(data), 3):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            found = read_folder(folder, "thing")
+        except (ValueError, OSError) as error:
+            assert "\n" not in str(error) and str(folder) in str(error)
+        else:
+            # One bit turns a line's end into nothing that matters, such as another blank.
+            assert found.content == whole.content and found.files == whole.files
+
+
+@pytest.mark.parametrize("name", ["rows.npy", "manifest.json"])
+def test_a_missing_file(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError) as error:
+        read_folder(folder, "thing")
+    says_one_line(error, folder / name, "is missing; the folder is not whole")
+
+
+def test_a_missing_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        read_folder(tmp_path / "nowhere", "thing")
+
+
+def test_a_folder_in_place_of_a_file(folder):
+    (folder / "rows.npy").unlink()
+    (folder / "rows.npy").mkdir()
+    with pytest.raises(ValueError, match=r"rows\.npy is no file"):
+        read_folder(folder, "thing")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder):
+    (folder / "manifest.json").unlink()
+    os.mkfifo(folder / "manifest.json")
+    with pytest.raises(ValueError, match=r"manifest\.json is no file"):
+        read_folder(folder, "thing")
+
+
+def test_what_the_manifest_does_not_name_is_not_read(folder):
+    (folder / "extra.npy").write_bytes(b"anything")
+    (folder / "extra.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    assert set(read_folder(folder, "thing").arrays) == {"rows", "part.order"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        "7",
+        "\xff\xfe",
+        "{" * 100_000,
+        "[" * 100_000,
+        '{"format": NaN}',
+        '{"format": 1, "format": 2}',
+        "9" * 10_000,
+    ],
+)
+def test_a_manifest_that_is_none(folder, text):
+    (folder / "manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError) as error:
+        read_folder(folder, "thing")
+    says_one_line(error, folder / "manifest.json")
+    assert len(str(error.value)) < 400
+
+
+def test_a_manifest_longer_than_any_is_not_taken_in(folder):
+    with open(folder / "manifest.json", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ValueError, match=r"manifest.json is damaged: it is longer"):
+        read_folder(folder, "thing")
+
+
+@pytest.mark.parametrize("key", list(store._TOP))
+@pytest.mark.parametrize("value", [None, 1.5, "x", [], {"x": 1}, True, -1])
+def test_a_manifest_of_other_types(folder, key, value):
+    def edit(manifest):
+        manifest[key] = value
+
+    if (key, value) in [("content", {"x": 1}), ("versions", {"x": 1})]:
+        return  # as they may be
+    change(folder, edit, sum_too=key != "sha256")
+    with pytest.raises(ValueError) as error:
+        read_folder(folder, "thing")
+    says_one_line(error, folder / "manifest.json")
+
+
+@pytest.mark.parametrize("key", list(store._ENTRY))
+@pytest.mark.parametrize("value", [None, 1.5, "x", [], {"x": 1}, True, -1, "missing"])
+def test_an_entry_of_other_types(folder, key, value):
+    def edit(manifest):
+        entry = manifest["arrays"]["rows"]
+        entry.pop(key) if value == "missing" else entry.update({key: value})
+
+    change(folder, edit)
+    with pytest.raises(ValueError) as error:
+        read_folder(folder, "thing")
+    says_one_line(error, folder)
+
+
+@pytest.mark.parametrize(
+    "key, value, says",
+    [
+        ("shape", [3, 4], "the manifest says otherwise"),
+        ("shape", [4, -3], "has no shape"),
+        ("shape", [2**60, 3], "has no shape"),
+        ("shape", [True, 12], "has no shape"),
+        ("dtype", "<i4", "the manifest says otherwise"),
+        ("dtype", ">f4", "unknown type"),
+        ("dtype", "|O", "unknown type"),
+        ("sha256", "0" * 64, "its sum"),
+        ("bytes", 10**30, "bytes, not"),
+        ("file", "part.order.npy", "bytes"),
+        ("file", "../other/rows.npy", "a path in a manifest cannot point elsewhere"),
+        ("file", "/etc/passwd", "a path in a manifest cannot point elsewhere"),
+        ("file", "..", "a path in a manifest cannot point elsewhere"),
+        ("file", "rows.npy\n", "a path in a manifest cannot point elsewhere"),
+        ("file", "C:\\rows.npy", "a path in a manifest cannot point elsewhere"),
+        ("file", ".rows.npy", "a path in a manifest cannot point elsewhere"),
+        ("file", "manifest.json", "a path in a manifest cannot point elsewhere"),
+    ],
+)
+def test_an_entry_that_lies(folder, key, value, says):
+    (folder.parent / "other").mkdir()
+    (folder.parent / "other" / "rows.npy").write_bytes((folder / "rows.npy").read_bytes())
+    change(folder, lambda manifest: manifest["arrays"]["rows"].update({key: value}))
+    with pytest.raises(ValueError) as error:
+        read_folder(folder, "thing")
+    says_one_line(error, folder, says)
+
+
+def test_a_link_may_not_lead_out(folder):
+    elsewhere = folder.parent / "elsewhere.npy"
+    (folder / "rows.npy").rename(elsewhere)
+    (folder / "rows.npy").symlink_to(elsewhere)
+    with pytest.raises(ValueError) as error:
+        read_folder(folder, "thing")
+    says_one_line(error, folder / "rows.npy", "a link that leads out of the folder")
+    elsewhere.rename(folder / "within.npy")
+    (folder / "rows.npy").unlink()
+    (folder / "rows.npy").symlink_to("within.npy")
+    read_folder(folder, "thing")
+
+
+def test_a_later_version_asks_for_an_upgrade(folder):
+    change(folder, lambda manifest: {"format": "tsne_ooc", "format_version": 2, "new": "things"})
+    with pytest.raises(ValueError, match=r"manifest.json has format 2; this version reads up to 1, upgrade tsne_ooc"):
+        read_folder(folder, "thing")
+
+
+def test_another_kind_is_refused(folder):
+    with pytest.raises(ValueError, match="is that of a 'thing', not of a 'model'"):
+        read_folder(folder, "model")
+
+
+def test_files_with_pickles_or_columns_are_not_read(folder):
+    for array in (np.array([{}], dtype=object), np.asfortranarray(np.ones((4, 3), np.float32))):
+        np.save(folder / "rows.npy", array, allow_pickle=True)
+        size = (folder / "rows.npy").stat().st_size
+        change(folder, lambda manifest, size=size: manifest["arrays"]["rows"].update(bytes=size))
+        with pytest.raises(ValueError, match=r"rows.npy .*not read here|rows.npy .*header"):
+            read_folder(folder, "thing")
+
+
+# ------------------------------------------------------------------------------------------------ states of parts
+
+
+def test_states_within_states():
+    inner = ({"k": 3}, {"rows": np.zeros((2, 3))})
+    content, arrays = within("model", within("index", inner))
+    saved = Saved(content, arrays).part("model").part("index")
+    assert saved.whole("k", 1) == 3 and saved.array("rows", float, (2, None)).shape == (2, 3)
+    assert set(saved.own_arrays()) == {"rows"}
+    with pytest.raises(StateError) as error:
+        saved.array("rows", float, (3, None))
+    assert error.value.array == "model.index.rows"
+
+
+@pytest.mark.parametrize(
+    "read, says",
+    [
+        (lambda saved: saved.part("list"), "'list' is not an object"),
+        (lambda saved: saved.text("list"), "'list' is not a string"),
+        (lambda saved: saved.text("nothing"), "'nothing' is missing"),
+        (lambda saved: saved.flag("whole"), "'whole' is not true or false"),
+        (lambda saved: saved.whole("flag", 0), "flag=True is no whole number"),
+        (lambda saved: saved.whole("whole", 6), "whole=5 is no whole number from 6"),
+        (lambda saved: saved.whole("whole", 0, 4), "from 0 to 4"),
+        (lambda saved: saved.whole("huge", 0), "is no whole number"),
+        (lambda saved: saved.number("huge", above=0), "huge"),
+        (lambda saved: saved.number("flag", above=0), "flag=True is not a number"),
+        (lambda saved: saved.number("whole", above=5), "greater than 5"),
+        (lambda saved: saved.array("rows", np.float32, (3, 2)), "shape"),
+        (lambda saved: saved.array("rows", np.float32, (2,)), "shape"),
+        (lambda saved: saved.array("rows", np.float64, (2, 3)), "holds float32, not float64"),
+        (lambda saved: saved.array("bad", np.float32, (2,)), "NaN or infinity"),
+        (lambda saved: saved.array("none", np.float32, (2,)), "'none' is missing"),
+    ],
+)
+def test_states_are_not_believed(read, says):
+    arrays = {"rows": np.zeros((2, 3), np.float32), "bad": np.array([1, np.nan], np.float32)}
+    with pytest.raises(StateError, match=says):
+        read(Saved({"list": [], "whole": 5, "flag": True, "huge": 10**400}, arrays))
+
+
+def test_writing_loads_nothing_heavy():
+    program = "import sys, tsne_ooc.store; assert not {'scipy', 'numba', 'sklearn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
