@@ -22,6 +22,7 @@ _HOMES = {
     "Multiscale": "affinity",
     "Uniform": "affinity",
     "FixedSigma": "affinity",
+    "load": "loading",
     "embed": "pipeline",
     "open_run": "pipeline",
 }
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .affinity import Perplexity as Perplexity
     from .affinity import Uniform as Uniform
     from .estimator import TSNE as TSNE
+    from .loading import load as load
     from .pipeline import embed as embed
     from .pipeline import open_run as open_run
     from .placement import Placement as Placement

@@ -79,7 +79,12 @@ class Threads:
     """
 
     def __init__(self, n_jobs: int | None = None) -> None:
+        self.n_jobs = n_jobs
         self.n = resolve_n_jobs(n_jobs)
+
+    def __reduce__(self) -> tuple[type[Threads], tuple[int | None]]:
+        # On another machine "all cores" are those of that machine.
+        return Threads, (self.n_jobs,)
 
     def map(self, function: Callable[..., T], pieces: Sequence[tuple[int, ...]]) -> list[T]:
         """``[function(*piece) for piece in pieces]``, whose results stand in the order of `pieces`.

@@ -24,6 +24,8 @@ from .model import Model
 from .neighbors.copies import spread_copies
 from .optimize import Watch, callbacks_of, minimise
 from .placement import Placement, place
+from .saving import KIND, estimator_state
+from .store import write_folder
 
 Float32 = NDArray[np.float32]
 
@@ -346,6 +348,31 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
                 block = rows[first - start : last - start]
                 out[first:last] = place(self._model, block, placement, threads).embedding
         return out
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the fitted map to a folder that `tsne_ooc.load` reads, on any machine.
+
+        It holds the rows of the fit once, their places, the search index and the parameters, and appears whole or not
+        at all (docs/saved-models.md).
+
+        Parameters
+        ----------
+        path : path
+            A folder that does not exist, or is empty.
+        overwrite : bool, default False
+            Replace a saved model there.
+
+        Raises
+        ------
+        OSError
+            Where something else is in the way, or the disk is full.
+        ValueError
+            For a callable metric or a search of the user's own, which no file can hold.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self)
+        write_folder(path, KIND, *estimator_state(self), overwrite=overwrite)
 
     def _rows(self, X: Any, *, reset: bool) -> Any:
         """X as checked float32 rows in memory, its number and names of columns noted or compared."""

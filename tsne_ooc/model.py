@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import neighbors
 from ._parallel import Threads
+from ._state import Saved, State, within
 from .gradients.field import Field, FieldPlanner
 
 # Room around the map in which rows may be placed: they are pushed out of it, but not far from their neighbours.
 MARGIN = 20.0
+# No map comes near: those of millions of rows are some hundreds of units wide. The field of a map that is much wider,
+# which only a damaged file can hold, would not fit into memory.
+WIDEST = 1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,44 @@ class Model:
 
     def __post_init__(self) -> None:
         self.embedding.setflags(write=False)
+
+    def __reduce__(self) -> Any:
+        # Without the field, which is planned again on first use.
+        return Model, (self.embedding, self.index, self.dof, self.exaggeration)
+
+    def state(self) -> State:
+        """JSON and arrays for `restore`.
+
+        Raises
+        ------
+        ValueError
+            Where the neighbour search cannot be saved, or the map has no place in a file.
+        """
+        if not np.abs(self.embedding).max(initial=0.0) <= WIDEST:
+            raise ValueError(f"the map is wider than {WIDEST:g} units or not finite, and cannot be saved")
+        content, arrays = within("index", neighbors.named_state(self.index))
+        content.update(dof=float(self.dof), exaggeration=float(self.exaggeration))
+        return content, {"embedding": self.embedding, **arrays}
+
+    @classmethod
+    def restore(cls, saved: Saved, threads: Threads) -> Model:
+        """The model of a `state`.
+
+        Raises
+        ------
+        StateError
+            For a state that cannot be.
+        """
+        embedding = saved.array("embedding", np.float32, (None, None))
+        n, d = embedding.shape
+        if not n or not 1 <= d <= 3:
+            raise saved.fail(f"has the shape {(n, d)}, which is no map", "embedding")
+        if not np.abs(embedding).max() <= WIDEST:
+            raise saved.fail(f"is wider than {WIDEST:g} units", "embedding")
+        index = neighbors.restore_index(saved.part("index"), threads)
+        if index.n != n:
+            raise saved.fail(f"holds {n} places, the index {index.n} rows", "embedding")
+        return cls(embedding, index, saved.number("dof", above=0), saved.number("exaggeration", above=0))
 
     @property
     def n(self) -> int:

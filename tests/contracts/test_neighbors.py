@@ -1,5 +1,7 @@
 """Every neighbour search keeps one contract, whatever it is made of."""
 
+import json
+import pickle
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, PyNNDescent
+from tsne_ooc._state import Saved
+from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, PyNNDescent, named_state, restore_index
+from tsne_ooc.neighbors._blocks import frozen
 
 pytestmark = pytest.mark.filterwarnings(
     # SWIG's types inside faiss, on import; nothing a caller could change.
@@ -198,6 +202,34 @@ def test_inputs_may_be_read_only_and_stay_as_they_are(backend):
     index.query(Q, 5), index.query_self(5)
     np.testing.assert_array_equal(X, before[0])
     np.testing.assert_array_equal(Q, before[1])
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("same", [0, 300], ids=["few copies", "many copies"])
+def test_saved_and_restored_it_answers_the_same_bits(backend, metric, same):
+    X, Q = data(), data(150, seed=2)
+    X[:same] = X[0]
+    index = build(backend.search, X, metric=metric)
+    content, arrays = named_state(index)
+    content = json.loads(json.dumps(content, allow_nan=False))
+    # Read-only, as those of a memory map are.
+    arrays = {name: frozen(array) for name, array in arrays.items()}
+    answers = []
+    for one in (index, *(restore_index(Saved(content, arrays), Threads(n)) for n in (1, 2, 3))):
+        for each in (one, pickle.loads(pickle.dumps(one))):
+            assert each.n == N and each.metric == metric
+            answers.append([a.tobytes() for a in (*each.query(Q, 20), *each.query(X, 1), *each.query_self(7))])
+            answers[-1].append(None if each.order is None else each.order.tobytes())
+    assert all(answer == answers[0] for answer in answers)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_rows_are_saved_once_and_as_they_are(backend, metric):
+    X = np.unique(data(), axis=0)
+    _, arrays = named_state(build(backend.search, X, metric=metric))
+    assert np.shares_memory(arrays.pop("rows"), X)
+    # No other array has as many numbers of the rows' kind: links and lists name rows.
+    assert all(array.dtype.kind != "f" or array.size < X.size / 4 for array in arrays.values())
 
 
 def test_order_is_a_permutation(backend):

@@ -13,5 +13,18 @@ from .ivf import IVF
 from .precomputed import Precomputed
 from .pynndescent_index import PyNNDescent
 from .resolve import resolve
+from .saved import named_state, restore_index
 
-__all__ = ["HNSW", "IVF", "Annoy", "Exact", "Index", "Neighbors", "Precomputed", "PyNNDescent", "resolve"]
+__all__ = [
+    "HNSW",
+    "IVF",
+    "Annoy",
+    "Exact",
+    "Index",
+    "Neighbors",
+    "Precomputed",
+    "PyNNDescent",
+    "named_state",
+    "resolve",
+    "restore_index",
+]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._parallel import Threads, ranges
+from .._state import Saved
 from .base import Answer, Float32, Indices, Keys
 
 # Reference rows per product: 256 to 1024 took the same time on MNIST, and the scores stay in the cache.
@@ -43,8 +44,26 @@ class Frame:
             return cls(np.zeros(p), 1.0, True)
         parts = threads.map(lambda a, b: _sum_and_largest(X[a:b]), ranges(n, PIECE))
         centre = sum((part[0] for part in parts), np.zeros(p)) / n
-        reach = max(part[1] for part in parts) + float(np.abs(centre).max(initial=0.0))
-        return cls(centre, 2.0 ** -float(np.frexp(reach * max(1, p) ** 0.5)[1]), False)
+        return cls.around(centre, max(part[1] for part in parts))
+
+    @classmethod
+    def around(cls, centre: NDArray[np.float64], largest: float) -> Frame:
+        """The euclidean frame of rows whose numbers are at most `largest` in size, around their centre."""
+        reach = largest + float(np.abs(centre).max(initial=0.0))
+        return cls(centre, 2.0 ** -float(np.frexp(reach * max(1, len(centre)) ** 0.5)[1]), False)
+
+    @classmethod
+    def restore(cls, X: Float32, saved: Saved) -> Frame:
+        """The frame of rows X whose state holds its "centre"; none is stored for cosine."""
+        if saved.text("metric") == "cosine":
+            return cls(np.zeros(X.shape[1]), 1.0, True)
+        # A copy, for kernels are compiled for arrays that can be written.
+        centre = np.array(saved.array("centre", np.float64, (X.shape[1],)))
+        # The scale follows from the rows, so no number in a file can make scores overflow.
+        largest = largest_of(X)
+        if float(np.abs(centre).max(initial=0.0)) > largest * (1 + 1e-9):
+            raise saved.fail("lies outside the rows", "centre")
+        return cls.around(centre, largest)
 
     def lift(self, rows: Float32, numbers: NDArray[Any], *, query: bool = True) -> tuple[Float32, NDArray[np.float64]]:
         """Rows ``rows[numbers]`` in this frame with their last column, of shape (m, p + 1), and squared norms
@@ -174,4 +193,9 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _sum_and_largest(X: Float32) -> tuple[NDArray[np.float64], float]:
-    return X.sum(axis=0, dtype=np.float64), max(float(X.max(initial=0)), -float(X.min(initial=0)))
+    return X.sum(axis=0, dtype=np.float64), largest_of(X)
+
+
+def largest_of(X: Float32) -> float:
+    """The largest size of a number in X."""
+    return max(float(X.max(initial=0)), -float(X.min(initial=0)))

@@ -10,8 +10,10 @@ import numpy as np
 
 from .._options import pick, whole
 from .._parallel import Threads, ranges
+from .._state import Saved, State
 from ._found import Completer
-from .base import Answer, Float32, Index, Metric, Neighbors, check_k, check_width
+from .base import Answer, Float32, Index, Metric, Neighbors, by_state, check_k, check_width
+from .saved import saved_rows
 
 GROUP = 1024
 METRICS = {
@@ -51,33 +53,59 @@ class Annoy(Neighbors):
         rng: np.random.Generator,
         threads: Threads,
     ) -> AnnoyIndex:
-        kind = pick("metric of Annoy", metric, METRICS)  # type: ignore[arg-type]
+        pick("metric of Annoy", metric, METRICS)  # type: ignore[arg-type]
         if not isinstance(X, np.ndarray) or metric_params:
             raise ValueError("Annoy takes dense rows and no metric_params; use neighbors='exact' or 'pynndescent'")
-        try:
-            from annoy import AnnoyIndex as Forest
-        except ImportError:
-            raise ImportError("neighbors='annoy' needs Annoy: pip install annoy") from None
-        forest = Forest(X.shape[1], kind)  # type: ignore[arg-type]
-        forest.set_seed(int(rng.integers(2**31 - 1)))
-        for number, row in enumerate(X):
-            forest.add_item(number, row)
-        # More threads would share out the seeds differently.
-        forest.build(self.trees, n_jobs=1)
-        return AnnoyIndex(X, forest, self.search_k, metric, threads)
+        index = AnnoyIndex(X, self, int(rng.integers(2**31 - 1)), metric, threads)
+        index.forest()
+        return index
 
 
 class AnnoyIndex(Index):
-    """See `Annoy`."""
+    """See `Annoy`. The forest grows from rows and a seed; a saved index has these, and grows it on first use.
 
-    def __init__(self, X: Float32, forest: Any, search_k: int | None, metric: Metric, threads: Threads) -> None:
+    Annoy's own file would hold the rows a second time, and is read without any check.
+    """
+
+    def __init__(self, X: Float32, options: Annoy, seed: int, metric: Metric, threads: Threads) -> None:
         self.n = len(X)
         self.metric = metric
         self._X = X
-        self._forest = forest
-        self._search_k = search_k
+        self._options = options
+        self._seed = seed
         self._threads = threads
         self._completer = Completer(X, metric, None, threads)
+        self._forest: Any = None
+
+    def state(self) -> State:
+        options = {"trees": self._options.trees, "search_k": self._options.search_k}
+        return {"metric": self.metric, "seed": self._seed, **options}, {"rows": self._X}
+
+    @classmethod
+    def restore(cls, saved: Saved, threads: Threads) -> AnnoyIndex:
+        metric = saved.text("metric")
+        if metric not in METRICS:
+            raise saved.fail(f"has the unknown metric {metric[:40]!r}")
+        options = Annoy(saved.whole("trees", 1, 2**31 - 1), saved.whole_or_none("search_k", 1))
+        return cls(saved_rows(saved), options, saved.whole("seed", 0, 2**31 - 1), metric, threads)
+
+    __reduce__ = by_state
+
+    def forest(self) -> Any:
+        """Annoy's trees."""
+        if self._forest is None:
+            try:
+                from annoy import AnnoyIndex as Forest
+            except ImportError:
+                raise ImportError("neighbors='annoy' needs Annoy: pip install annoy") from None
+            forest = Forest(self._X.shape[1], METRICS[self.metric])  # type: ignore[index, arg-type]
+            forest.set_seed(self._seed)
+            for number, row in enumerate(self._X):
+                forest.add_item(number, row)
+            # More threads would share out the seeds differently.
+            forest.build(self._options.trees, n_jobs=1)
+            self._forest = forest
+        return self._forest
 
     def query(self, Q: Float32, k: int) -> Answer:
         check_width(Q, self._X.shape[1])
@@ -87,12 +115,13 @@ class AnnoyIndex(Index):
         return self._answer(self._X, check_k(k, self.n, itself=True), itself=True)
 
     def _answer(self, Q: Float32, k: int, *, itself: bool) -> Answer:
-        looked_at = self._search_k or self._forest.get_n_trees() * max(k, 20)
+        forest = self.forest()
+        looked_at = self._options.search_k or forest.get_n_trees() * max(k, 20)
         found = np.full((len(Q), k + itself), -1, np.int64)
 
         def search(a: int, b: int) -> None:
             for i in range(a, b):
-                near = self._forest.get_nns_by_vector(Q[i], k + itself, looked_at)
+                near = forest.get_nns_by_vector(Q[i], k + itself, looked_at)
                 found[i, : len(near)] = near
 
         self._threads.map(search, ranges(len(Q), GROUP))

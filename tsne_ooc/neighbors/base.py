@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .._options import unknown
 from .._parallel import Threads
+from .._state import Saved, State
 
 Metric: TypeAlias = str | Callable[..., float]
 Indices: TypeAlias = NDArray[np.uint32]
@@ -71,6 +72,38 @@ class Index(ABC):
     def order(self) -> Indices | None:
         """Row numbers in an order in which near rows are near each other, of shape (n,), or None."""
         return None
+
+    def state(self) -> State:
+        """JSON and arrays from which `restore` makes an index that answers queries to the bit as this one does.
+
+        Rows are in it once, as they are: whatever can be made of them again is left out.
+
+        Raises
+        ------
+        ValueError
+            Where the index holds what no file can, such as a callable metric.
+        """
+        raise ValueError(f"an index of type {type(self).__name__} cannot be saved: it has no state()")
+
+    @classmethod
+    def restore(cls, saved: Saved, threads: Threads) -> Index:
+        """The index of a `state`, which is checked: kernels trust what they are given.
+
+        Raises
+        ------
+        StateError
+            For types, shapes and numbers that cannot be.
+        """
+        raise NotImplementedError
+
+
+def by_state(index: Any) -> Any:
+    """A `__reduce__` for indices that hold what pickle cannot take, or would keep twice."""
+    return _from_state, (type(index), *index.state(), index._threads)
+
+
+def _from_state(cls: type[Index], content: Any, arrays: Any, threads: Threads) -> Index:
+    return cls.restore(Saved(content, arrays), threads)
 
 
 class Neighbors(ABC):

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._parallel import Threads, ranges
+from .._state import Saved, State, within
 from ._blocks import PIECE, frozen, unpack
-from .base import Answer, Float32, Index, Indices, check_k, check_width
+from .base import Answer, Float32, Index, Indices, by_state, check_k, check_width
+from .saved import named_state, restore_index
 
 # Fewer copies than this are settled among the candidates.
 COPIES = 32
@@ -32,6 +34,12 @@ class Copies:
     of: NDArray[np.int64]
     starts: NDArray[np.int64]
     members: NDArray[np.int64]
+
+    @classmethod
+    def from_numbers(cls, of: NDArray[np.int64]) -> Copies:
+        """From the number of each row's distinct row."""
+        edges = np.concatenate([[0], np.cumsum(np.bincount(of))])
+        return cls(of, edges, np.argsort(of, kind="stable"))
 
     @property
     def first(self) -> NDArray[np.int64]:
@@ -57,9 +65,7 @@ def find_copies(X: Float32, threads: Threads) -> Copies | None:
     rank[np.argsort(heads)] = np.arange(len(starts))
     of = np.empty(n, np.int64)
     of[by_hash] = np.repeat(rank, np.diff(starts, append=n))
-    members = np.argsort(of, kind="stable")
-    edges = np.concatenate([[0], np.cumsum(np.bincount(of))])
-    copies = Copies(of, edges, members)
+    copies = Copies.from_numbers(of)
     equal = threads.map(lambda a, b: bool((X[a:b] == X[copies.first[of[a:b]]]).all()), ranges(n, PIECE))
     # Different rows of one hash: once in 10^7 data sets of a million rows. They are searched as they are.
     return copies if all(equal) else None
@@ -70,19 +76,45 @@ class DistinctIndex(Index):
 
     Parameters
     ----------
-    X : float32 array of shape (n, p)
+    rows : float32 array of shape (u, p)
+        The distinct rows.
     copies : Copies
-    build : callable
-        Makes the index of the distinct rows.
+    inner : Index
+        Of the distinct rows.
     """
 
-    def __init__(self, X: Float32, copies: Copies, build: Callable[[Float32], Index], threads: Threads) -> None:
-        self.n = len(X)
+    def __init__(self, rows: Float32, copies: Copies, inner: Index, threads: Threads) -> None:
+        self.n = len(copies.of)
         self._copies = copies
-        self._rows = np.ascontiguousarray(X[copies.first])
-        self._inner = build(self._rows)
-        self.metric = self._inner.metric
+        self._rows = rows
+        self._inner = inner
+        self.metric = inner.metric
         self._threads = threads
+
+    @classmethod
+    def build(cls, X: Float32, copies: Copies, build: Callable[[Float32], Index], threads: Threads) -> DistinctIndex:
+        """The index of the rows X; `build` makes that of the distinct ones."""
+        rows = np.ascontiguousarray(X[copies.first])
+        return cls(rows, copies, build(rows), threads)
+
+    def state(self) -> State:
+        content, arrays = within("inner", named_state(self._inner))
+        return content, {**arrays, "of": self._copies.of.astype(np.uint32)}
+
+    @classmethod
+    def restore(cls, saved: Saved, threads: Threads) -> DistinctIndex:
+        inner = restore_index(saved.part("inner"), threads, nested=True)
+        of = saved.array("of", np.uint32, (None,)).astype(np.int64)
+        u = inner.n
+        if len(of) < u or of.max() >= u or not np.bincount(of, minlength=u).all():
+            raise saved.fail(f"does not name each of {u} distinct rows", "of")
+        copies = Copies.from_numbers(of)
+        if (np.diff(copies.first) <= 0).any():
+            raise saved.fail("numbers distinct rows in another order than that of their first appearance", "of")
+        rows = saved.part("inner").array("rows", np.float32, (u, None))
+        return cls(rows, copies, inner, threads)
+
+    __reduce__ = by_state
 
     @property
     def order(self) -> Indices | None:

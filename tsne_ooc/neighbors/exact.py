@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from .._parallel import Threads, ranges
+from .._state import Saved, State
 from ._blocks import NOBODY, Blocks, Frame, pack, unpack
-from .base import BLOCKED, Answer, Float32, Index, Indices, Metric, Neighbors, check_k, check_width
+from .base import BLOCKED, Answer, Float32, Index, Indices, Metric, Neighbors, by_state, check_k, check_width
 from .distinct import DistinctIndex, find_copies
 from .pairwise import Pairwise, canonical
+from .saved import blocked_metric, restore_rows, rows_state, saved_rows
 
 GROUP = 512
 # Distances held at once by one thread in the other metrics: 64 MB.
@@ -46,7 +48,7 @@ class Exact(Neighbors):
             name = BLOCKED[metric]
             copies = find_copies(X, threads)
             if copies is not None:
-                return DistinctIndex(X, copies, lambda rows: BlockedIndex(rows, name, threads), threads)
+                return DistinctIndex.build(X, copies, lambda rows: BlockedIndex(rows, name, threads), threads)
             return BlockedIndex(X, name, threads)
         return PairwiseIndex(canonical(X), metric, metric_params, threads)
 
@@ -59,6 +61,15 @@ class BlockedIndex(Index):
         self.metric = metric
         self._threads = threads
         self._blocks = Blocks.of(X, Frame.of(X, cosine=metric == "cosine", threads=threads), threads)
+
+    def state(self) -> State:
+        return {"metric": self.metric}, {"rows": self._blocks.rows}
+
+    @classmethod
+    def restore(cls, saved: Saved, threads: Threads) -> BlockedIndex:
+        return cls(saved_rows(saved), blocked_metric(saved), threads)
+
+    __reduce__ = by_state
 
     def query(self, Q: Float32, k: int) -> Answer:
         check_width(Q, self._blocks.rows.shape[1])
@@ -91,6 +102,16 @@ class PairwiseIndex(Index):
         self.pairwise = Pairwise(metric, params, X)
         self._X = X
         self._threads = threads
+
+    def state(self) -> State:
+        content, arrays = self.pairwise.state()
+        return content, {**arrays, **rows_state(self._X)}
+
+    @classmethod
+    def restore(cls, saved: Saved, threads: Threads) -> PairwiseIndex:
+        X = restore_rows(saved)
+        pairwise = Pairwise.restore(saved, X)
+        return cls(X, pairwise.metric, pairwise.params, threads)
 
     def query(self, Q: Any, k: int) -> Answer:
         check_width(Q, self._X.shape[1])

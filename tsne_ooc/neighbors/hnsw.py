@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 
 from .._options import whole
 from .._parallel import Threads, ranges
+from .._state import Saved, State
 from ._blocks import Frame
 from ._found import Completer
-from .base import Answer, Float32, Index, Indices, Metric, Neighbors, check_k, check_width, no_params
+from .base import Answer, Float32, Index, Indices, Metric, Neighbors, by_state, check_k, check_width, no_params
+from .saved import blocked_metric, saved_rows
 
 PIECE = 1 << 16
+# faiss counts in 32 bits; recall ends to grow at some tens.
+MOST_LINKS = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class HNSW(Neighbors):
     ef: int = 32
 
     def __post_init__(self) -> None:
-        whole("links", self.links, least=2)
+        if whole("links", self.links, least=2) > MOST_LINKS:
+            raise ValueError(f"links={self.links} must be at most {MOST_LINKS}")
         whole("ef_build", self.ef_build, least=1)
         whole("ef", self.ef, least=1)
 
@@ -84,6 +89,50 @@ class HNSWIndex(Index):
         self._threads = threads
         self._completer = Completer(X, metric, None, threads)
 
+    def state(self) -> State:
+        # Not faiss's own serialisation: it holds the rows a second time, and a file that was tampered with brings
+        # the interpreter down. Nor the graph built again: MNIST takes 18 s, and another processor rounds otherwise.
+        faiss: Any = importlib.import_module("faiss")
+        hnsw = self._graph.hnsw
+        arrays = {
+            "rows": self._X,
+            "levels": faiss.vector_to_array(hnsw.levels).astype(np.uint8),
+            "links": faiss.vector_to_array(hnsw.neighbors),
+        }
+        if not self._frame.cosine:
+            arrays["centre"] = self._frame.centre
+        content = {"metric": self.metric, "links": hnsw.nb_neighbors(1), "ef": self._ef, "entry": hnsw.entry_point}
+        return content, arrays
+
+    @classmethod
+    def restore(cls, saved: Saved, threads: Threads) -> HNSWIndex:
+        X, metric = saved_rows(saved), blocked_metric(saved)
+        n, p = X.shape
+        frame = Frame.restore(X, saved)
+        entry, width = saved.whole("entry", 0, n - 1), saved.whole("links", 2, MOST_LINKS)
+        levels = saved.array("levels", np.uint8, (n,)).astype(np.int32)
+        links = saved.array("links", np.int32, (None,))
+        # A row has twice `width` places at the bottom and `width` on each level above it.
+        edges = np.concatenate([[0], np.cumsum(width * (levels + 1), dtype=np.int64)])
+        if edges[-1] != len(links):
+            raise saved.fail("do not fit the links in number", "levels")
+        _check_graph(saved, links, levels, edges, width, entry)
+        faiss: Any = importlib.import_module("faiss")
+        graph = faiss.IndexHNSWFlat(p, width)
+        hnsw = graph.hnsw
+        if levels.max() >= hnsw.cum_nneighbor_per_level.size():
+            raise saved.fail("names a level that graphs of so many links do not have", "levels")
+        for a, b in ranges(n, PIECE):
+            graph.storage.add(frame.points(X, np.arange(a, b)))
+        graph.ntotal = n
+        faiss.copy_array_to_vector(levels, hnsw.levels)
+        faiss.copy_array_to_vector(edges.astype(np.uint64), hnsw.offsets)
+        faiss.copy_array_to_vector(np.ascontiguousarray(links), hnsw.neighbors)
+        hnsw.entry_point, hnsw.max_level = entry, int(levels[entry]) - 1
+        return cls(X, frame, graph, saved.whole("ef", 1, 2**31 - 1), metric, threads)
+
+    __reduce__ = by_state
+
     def query(self, Q: Float32, k: int) -> Answer:
         check_width(Q, self._X.shape[1])
         return self._answer(Q, check_k(k, self.n, itself=False), itself=False)
@@ -102,6 +151,22 @@ class HNSWIndex(Index):
             me: Indices | None = np.arange(a, b, dtype=np.uint32) if itself else None
             answer[0][a:b], answer[1][a:b] = self._completer.answer(Q[a:b], _cast(found), k, me)
         return answer
+
+
+def _check_graph(
+    saved: Saved, links: NDArray[np.int32], levels: NDArray[np.int32], edges: NDArray[np.int64], width: int, entry: int
+) -> None:
+    """An error unless each link ends at a row that is there, on a level that this row has: faiss looks no further."""
+    n = len(levels)
+    if levels.min() < 1 or levels[entry] != levels.max():
+        raise saved.fail("has a row on no level, or an entry below the highest", "levels")
+    if links.min() < -1 or links.max() >= n:
+        raise saved.fail(f"names a row that is not one of {n}", "links")
+    for level in range(1, int(levels.max())):
+        here = np.flatnonzero(levels > level)
+        ends = links[(edges[here] + width * (level + 1))[:, None] + np.arange(width)]
+        if (levels[ends[ends >= 0]] <= level).any():
+            raise saved.fail(f"leads to a row that is not on level {level}", "links")
 
 
 def _cast(found: Any) -> NDArray[np.int64]:

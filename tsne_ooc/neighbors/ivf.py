@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .._options import whole
 from .._parallel import Threads, ranges
+from .._state import Saved, State
 from . import kmeans
 from ._blocks import Blocks, Frame, Probes
 from .base import (
@@ -21,11 +22,13 @@ from .base import (
     Indices,
     Metric,
     Neighbors,
+    by_state,
     check_k,
     check_width,
     no_params,
 )
 from .distinct import DistinctIndex, find_copies
+from .saved import blocked_metric, saved_rows
 
 # Queries searched together: many enough that a list meets dozens of them in one product.
 GROUP = 2048
@@ -80,7 +83,7 @@ class IVF(Neighbors):
         name = no_params("IVF", X, metric, metric_params)
         copies = find_copies(X, threads)
         if copies is not None:
-            return DistinctIndex(X, copies, lambda rows: self._build(rows, name, rng, threads), threads)
+            return DistinctIndex.build(X, copies, lambda rows: self._build(rows, name, rng, threads), threads)
         return self._build(X, name, rng, threads)
 
     def _build(self, X: Float32, metric: str, rng: np.random.Generator, threads: Threads) -> IVFIndex:
@@ -116,6 +119,32 @@ class IVFIndex(Index):
     @property
     def order(self) -> Indices:
         return self._blocks.order
+
+    def state(self) -> State:
+        blocks = self._blocks
+        arrays: dict[str, Any] = {"rows": blocks.rows, "centres": self._coarse.rows}
+        arrays.update(order=blocks.order, edges=blocks.edges)
+        if not blocks.frame.cosine:
+            arrays["centre"] = blocks.frame.centre
+        return {"metric": self.metric, "probes": self._probes}, arrays
+
+    @classmethod
+    def restore(cls, saved: Saved, threads: Threads) -> IVFIndex:
+        X, metric = saved_rows(saved), blocked_metric(saved)
+        n, p = X.shape
+        # Copies, for kernels are compiled for arrays that can be written.
+        order = np.array(saved.array("order", np.uint32, (n,)))
+        edges = np.array(saved.array("edges", np.int64, (None,)))
+        if not np.bincount(np.minimum(order, n), minlength=n)[:n].all():
+            raise saved.fail(f"is no permutation of {n} rows", "order")
+        if len(edges) < 2 or edges[0] != 0 or edges[-1] != n or (np.diff(edges) < 0).any():
+            raise saved.fail(f"does not cut {n} rows into lists", "edges")
+        centres = saved.array("centres", np.float32, (len(edges) - 1, p))
+        frame = Frame.restore(X, saved)
+        blocks = Blocks.of(X, frame, threads, order, edges)
+        return cls(blocks, kmeans.centre_blocks(centres, threads), saved.whole_or_none("probes", 1), metric, threads)
+
+    __reduce__ = by_state
 
     def query(self, Q: Float32, k: int) -> Answer:
         check_width(Q, self._blocks.rows.shape[1])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._options import unknown
+from .._state import Saved, State
 from .base import Metric
 
 # Reference rows converted to double precision at a time.
@@ -23,6 +24,8 @@ DENSE = {
     "l2": "euclidean", "manhattan": "cityblock", "l1": "cityblock", "cityblock": "cityblock",
     "linf": "chebyshev",
 }  # fmt: skip
+# Parameters that have one axis as long as a row, or two.
+OF_COLUMNS = {"V": 1, "w": 1, "VI": 2}
 BOOLEAN = {"dice", "rogerstanimoto", "russellrao", "sokalsneath", "yule", "jaccard"}
 SPARSE = {"euclidean", "l2", "cosine", "manhattan", "l1", "cityblock"}
 
@@ -57,6 +60,38 @@ class Pairwise:
             self.params["V"] = np.var(X, axis=0, ddof=1, dtype=np.float64)
         if self.name == "mahalanobis" and "VI" not in self.params:
             self.params["VI"] = np.linalg.pinv(np.atleast_2d(np.cov(X, rowvar=False, dtype=np.float64)))
+
+    def state(self) -> State:
+        """Name and parameters, those taken from the rows too."""
+        if not isinstance(self.metric, str):
+            raise ValueError(
+                f"metric={self.metric!r} is a function, which no file can hold; use the name of a metric, or pickle"
+            )
+        params = {f"param.{name}": np.asarray(value) for name, value in self.params.items() if value is not None}
+        for name, value in params.items():
+            if value.dtype.kind not in "bif" or (value.ndim and name.removeprefix("param.") not in OF_COLUMNS):
+                raise ValueError(f"metric_params[{name.removeprefix('param.')!r}] is neither a number nor known")
+            if value.ndim:
+                params[name] = value.astype(np.float64)
+        return {"metric": self.metric}, params
+
+    @classmethod
+    def restore(cls, saved: Saved, X: Any) -> Pairwise:
+        """The metric of a `state`, for the rows X."""
+        metric = saved.text("metric")
+        if metric not in (DENSE if isinstance(X, np.ndarray) else SPARSE):
+            raise saved.fail(f"has the unknown metric {metric[:40]!r}")
+        params: dict[str, Any] = {}
+        for full, value in saved.own_arrays().items():
+            if not full.startswith("param."):
+                continue
+            name = full.removeprefix("param.")
+            # SciPy reads as many numbers as there are columns, whatever it was given.
+            shape = (X.shape[1],) * OF_COLUMNS.get(name, 0)
+            if value.shape != shape or (shape and value.dtype != np.float64):
+                raise saved.fail(f"has the shape {value.shape} and type {value.dtype}, where {shape} is needed", full)
+            params[name] = np.array(value) if shape else value.item()
+        return cls(metric, params, X)
 
     def block(self, Q: Any, X: Any) -> NDArray[np.float64]:
         """Distances of shape (q, n), finite and at least 0.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._parallel import Threads, ranges
+from .._state import Saved, State
 from ._blocks import pack, unpack
 from .base import Answer, Index, Indices, Metric, Neighbors, check_k, check_width
 from .exact import ENTRIES, nearest, stack
@@ -55,6 +56,17 @@ class PrecomputedIndex(Index):
         self.metric = "precomputed"
         self._X = X
         self._threads = threads
+
+    def state(self) -> State:
+        # Queries bring their distances along; those among the rows themselves are needed for a fit only.
+        return {"n": self.n}, {}
+
+    @classmethod
+    def restore(cls, saved: Saved, threads: Threads) -> PrecomputedIndex:
+        from scipy.sparse import csr_array
+
+        n = saved.whole("n", 1, 2**32 - 2)
+        return cls(csr_array((n, n), dtype=np.float32), threads)
 
     def query(self, Q: Any, k: int) -> Answer:
         check_width(Q, self.n)

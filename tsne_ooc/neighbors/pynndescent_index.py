@@ -10,9 +10,11 @@ import numpy as np
 
 from .._options import whole
 from .._parallel import Threads
+from .._state import Saved, State
 from ._found import Completer
 from .base import Answer, Index, Metric, Neighbors, check_k, check_width
 from .pairwise import Pairwise, canonical
+from .saved import restore_rows, rows_state
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,22 @@ class PyNNDescentIndex(Index):
         self._threads = threads
         self._graphs: dict[int, Any] = {}
         self._completer = Completer(X, metric, pairwise.params or None, threads)
+
+    def state(self) -> State:
+        content, arrays = self._pairwise.state()
+        options = {"graph_neighbors": self._options.graph_neighbors, "epsilon": self._options.epsilon}
+        return {**content, **options, "seed": self._seed}, {**arrays, **rows_state(self._X)}
+
+    @classmethod
+    def restore(cls, saved: Saved, threads: Threads) -> PyNNDescentIndex:
+        X = restore_rows(saved)
+        options = PyNNDescent(saved.whole("graph_neighbors", 2, 2**31 - 1), saved.number("epsilon", above=-1))
+        pairwise = Pairwise.restore(saved, X)
+        return cls(X, pairwise, options, saved.whole("seed", 0, 2**31 - 1), pairwise.metric, threads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Graphs are made of the library's compiled objects, and made again from the seed.
+        return {**self.__dict__, "_graphs": {}}
 
     def query(self, Q: Any, k: int) -> Answer:
         check_width(Q, self._X.shape[1])

@@ -1,0 +1,49 @@
+"""`load`: from the folder of a saved model to an estimator that places rows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ._state import Saved, StateError
+from .estimator import TSNE
+from .saving import KIND, restore_estimator
+from .store import MANIFEST, read_folder
+
+
+def load(path: str | os.PathLike[str], *, verify: bool = True) -> TSNE:
+    """The estimator that `TSNE.save` wrote.
+
+    Its map and rows are memory-mapped: processes that load the same folder share one copy of them.
+
+    Parameters
+    ----------
+    path : path
+    verify : bool, default True
+        Compare the SHA-256 sum of each file too, which reads it once. Types, shapes and ranges are always checked.
+
+    Returns
+    -------
+    TSNE
+        Fitted; `transform` gives the bits it gave before.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such folder, or a file of it is missing.
+    ValueError
+        Where a file is damaged, or of a later version: one line that names the file.
+
+    Examples
+    --------
+    >>> TSNE().fit(X).save("cells")  # doctest: +SKIP
+    >>> tsne_ooc.load("cells").transform(new)  # doctest: +SKIP
+    """
+    folder = read_folder(path, KIND, verify=verify)
+    try:
+        estimator: TSNE = restore_estimator(TSNE, Saved(folder.content, folder.arrays))
+    except StateError as error:
+        raise ValueError(f"{folder.files.get(error.array or '', Path(path) / MANIFEST)}: {error}") from None
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{Path(path) / MANIFEST}: {' '.join(str(error).split())[:200]}") from None
+    return estimator

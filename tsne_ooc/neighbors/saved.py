@@ -1,0 +1,115 @@
+"""Indices as JSON and arrays, and back: which kinds there are, and the checks that several of them share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._parallel import Threads
+from .._state import Saved, State
+from .base import BLOCKED, Float32, Index
+
+# Row numbers are 32 bits wide, and the last two mean nobody.
+MOST_ROWS = 2**32 - 2
+
+
+def _kinds() -> dict[str, type[Index]]:
+    """Every index a file may name; a file's words are looked up here and nowhere else."""
+    from .annoy_index import AnnoyIndex
+    from .distinct import DistinctIndex
+    from .exact import BlockedIndex, PairwiseIndex
+    from .hnsw import HNSWIndex
+    from .ivf import IVFIndex
+    from .precomputed import PrecomputedIndex
+    from .pynndescent_index import PyNNDescentIndex
+
+    return {
+        "blocked": BlockedIndex,
+        "pairwise": PairwiseIndex,
+        "distinct": DistinctIndex,
+        "ivf": IVFIndex,
+        "hnsw": HNSWIndex,
+        "annoy": AnnoyIndex,
+        "pynndescent": PyNNDescentIndex,
+        "precomputed": PrecomputedIndex,
+    }
+
+
+def named_state(index: Index) -> State:
+    """The state of an index with the name of its kind, for `restore_index`.
+
+    Raises
+    ------
+    ValueError
+        Where the index cannot be saved.
+    """
+    content, arrays = index.state()
+    names = {kind: name for name, kind in _kinds().items()}
+    if type(index) not in names:
+        raise ValueError(f"an index of type {type(index).__name__} cannot be saved: only those of tsne_ooc can")
+    return {"kind": names[type(index)], **content}, arrays
+
+
+def restore_index(saved: Saved, threads: Threads, *, nested: bool = False) -> Index:
+    """The index of a `named_state`; a `nested` one holds no other.
+
+    Raises
+    ------
+    StateError
+        For a state that cannot be.
+    """
+    kind, kinds = saved.text("kind"), _kinds()
+    if nested:
+        # Distinct rows have no copies, and an index in an index in an index would be a trap.
+        kinds = {name: kinds[name] for name in ("blocked", "ivf")}
+    if kind not in kinds:
+        raise saved.fail(f"is of the unknown kind {kind[:40]!r}")
+    return kinds[kind].restore(saved, threads)
+
+
+def blocked_metric(saved: Saved) -> str:
+    """The metric of a search that knows euclidean and cosine."""
+    metric = saved.text("metric")
+    if metric not in BLOCKED:
+        raise saved.fail(f"has the unknown metric {metric[:40]!r}")
+    return BLOCKED[metric]
+
+
+def saved_rows(saved: Saved) -> Float32:
+    """Dense rows, at least one of at least one column."""
+    X: Float32 = saved.array("rows", np.float32, (None, None))
+    if not 0 < X.shape[0] <= MOST_ROWS or not X.shape[1]:
+        raise saved.fail(f"has the shape {X.shape}", "rows")
+    return X
+
+
+def rows_state(X: Any) -> dict[str, Any]:
+    """The arrays of dense or sparse rows."""
+    if isinstance(X, np.ndarray):
+        return {"rows": X}
+    return {"data": X.data, "indices": X.indices, "indptr": X.indptr, "columns": np.array(X.shape[1])}
+
+
+def restore_rows(saved: Saved) -> Any:
+    """Dense or sparse rows as `rows_state` left them."""
+    own = saved.own_arrays()
+    if "rows" in own:
+        return saved_rows(saved)
+    from scipy.sparse import csr_array
+
+    data = saved.array("data", np.float32, (None,))
+    kind = np.int64 if "indices" in own and own["indices"].dtype == np.int64 else np.int32
+    indices = saved.array("indices", kind, data.shape)
+    indptr = saved.array("indptr", kind, (None,))
+    columns = int(saved.array("columns", np.int64, ()))
+    if len(indptr) < 2 or indptr[0] != 0 or indptr[-1] != len(data) or (np.diff(indptr) < 0).any():
+        raise saved.fail(f"does not cut {len(data)} entries into rows", "indptr")
+    if not 0 < columns < 2**31:
+        raise saved.fail(f"is no number of columns: {columns}", "columns")
+    if len(indices) and not (indices.min() >= 0 and indices.max() < columns):
+        raise saved.fail(f"names a column that is not one of {columns}", "indices")
+    rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    if ((np.diff(indices) <= 0) & (np.diff(rows) == 0)).any():
+        raise saved.fail("does not ascend within a row", "indices")
+    return csr_array((data, indices, indptr), shape=(len(indptr) - 1, columns))

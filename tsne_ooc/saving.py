@@ -1,0 +1,115 @@
+"""A fitted estimator as JSON and arrays, in named parts, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._parallel import Threads
+from ._parameters import decode, describe, encode
+from ._state import Saved, State, StateError, within
+from .model import Model
+
+#: What the folder of a saved model says it is.
+KIND = "model"
+# What new rows are placed with; all other parameters matter to another fit only.
+_ESSENTIAL = ("metric", "placement")
+
+
+class Part(NamedTuple):
+    """A part of a saved estimator.
+
+    Parameters
+    ----------
+    attribute : str
+        Where the estimator has it; it is left out where that is missing or None.
+    state, restore : callable
+        To a `State`, and from `Saved` and `Threads`.
+    """
+
+    attribute: str
+    state: Callable[[Any], State]
+    restore: Callable[[Saved, Threads], Any]
+
+
+#: Parts by the name under which their JSON and arrays are kept. A reader refuses parts it does not know.
+PARTS = {"model": Part("_model", Model.state, Model.restore)}
+
+
+def estimator_state(estimator: Any) -> State:
+    """Parameters, results and parts of a fitted estimator.
+
+    Parameters that no file can hold are replaced by a few words, which another fit refuses; "not_saved" lists them.
+
+    Raises
+    ------
+    ValueError
+        Where one of them decides how rows are placed: a callable metric, a placement or search of the user's own.
+    """
+    parameters, not_saved = {}, {}
+    for name, value in sorted(estimator.get_params(deep=False).items()):
+        try:
+            parameters[name] = encode(value)
+        except TypeError:
+            what = describe(value)
+            if name in _ESSENTIAL:
+                raise ValueError(
+                    f"{name} holds a {what}, which no file can; use names and options of tsne_ooc, or pickle"
+                ) from None
+            not_saved[name] = what
+            parameters[name] = None if name == "callbacks" else f"{what} (not saved)"
+    names = getattr(estimator, "feature_names_in_", None)
+    content: dict[str, Any] = {
+        "parameters": parameters,
+        "not_saved": not_saved,
+        "fitted": {
+            "kl_divergence": encode(estimator.kl_divergence_),
+            "n_iter": int(estimator.n_iter_),
+            "n_neighbors": int(estimator.n_neighbors_),
+            "n_features_in": int(estimator.n_features_in_),
+            "feature_names_in": None if names is None else [str(name) for name in names],
+        },
+    }
+    arrays: dict[str, Any] = {}
+    for name, part in PARTS.items():
+        if (value := getattr(estimator, part.attribute, None)) is not None:
+            inner, own = within(name, part.state(value))
+            content.update(inner)
+            arrays.update(own)
+    return content, arrays
+
+
+def restore_estimator(make: Callable[..., Any], saved: Saved) -> Any:
+    """The estimator of an `estimator_state`; `make` makes one of parameters.
+
+    Raises
+    ------
+    StateError, ValueError, TypeError
+        For a state that cannot be.
+    """
+    known = {"parameters", "not_saved", "fitted", *PARTS}
+    if unknown := sorted(set(saved.content) - known):
+        raise StateError(f"has the part {unknown[0][:40]!r}, which this version does not know; upgrade tsne_ooc")
+    estimator = make(**{name: decode(value) for name, value in saved.part("parameters").content.items()})
+    threads = Threads(estimator.n_jobs)
+    for name, part in PARTS.items():
+        if name in saved.content or name == "model":
+            setattr(estimator, part.attribute, part.restore(saved.part(name), threads))
+    fitted = saved.part("fitted")
+    estimator.embedding_ = estimator._model.embedding
+    estimator.kl_divergence_ = decode(fitted.content.get("kl_divergence"))
+    if not isinstance(estimator.kl_divergence_, int | float):
+        raise fitted.fail("has a kl_divergence that is no number")
+    estimator.n_iter_ = fitted.whole("n_iter", 0)
+    estimator.n_neighbors_ = fitted.whole("n_neighbors", 0)
+    estimator.n_features_in_ = fitted.whole("n_features_in", 1)
+    names = fitted.content.get("feature_names_in")
+    if names is not None:
+        if not isinstance(names, list) or len(names) != estimator.n_features_in_:
+            raise fitted.fail("names other columns than there are")
+        if not all(isinstance(name, str) for name in names):
+            raise fitted.fail("has a column whose name is no string")
+        estimator.feature_names_in_ = np.array(names, dtype=object)
+    return estimator
