@@ -43,7 +43,18 @@ if TYPE_CHECKING:
     from .schedule import Schedule as Schedule
 
 
-_MODULES = {"affinity", "io", "metrics", "neighbors", "pipeline", "plot", "preprocess", "sampling", "schedule"}
+_MODULES = {
+    "affinity",
+    "export",
+    "io",
+    "metrics",
+    "neighbors",
+    "pipeline",
+    "plot",
+    "preprocess",
+    "sampling",
+    "schedule",
+}
 
 
 def __getattr__(name: str) -> Any:

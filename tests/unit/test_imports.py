@@ -40,6 +40,7 @@ ORDER = (
     ("estimator",),
     ("loading",),
     ("pipeline",),
+    ("export",),
     ("metrics",),
     ("plot",),
     ("cli",),

@@ -1,0 +1,78 @@
+"""What is exported of a run: its rows, block by block."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A few MB; also the rows of a chunk or row group, where a format has them.
+ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Content:
+    """A map of n rows and d axes.
+
+    Attributes
+    ----------
+    embedding : float32 (n, d)
+        Memory-mapped.
+    novelty : float32 (n,) or None
+        How far each row is from what was fitted, where the run has it.
+    sample_rows : int64 (s,)
+        Numbers of the rows that were fitted, ascending.
+    manifest : dict
+    """
+
+    embedding: NDArray[np.float32]
+    novelty: NDArray[np.float32] | None
+    sample_rows: NDArray[np.int64]
+    manifest: dict[str, Any]
+
+    @classmethod
+    def of(cls, run: Any) -> Content:
+        return cls(run.embedding, getattr(run, "novelty", None), run.sample_rows, run.manifest)
+
+    @property
+    def n(self) -> int:
+        return len(self.embedding)
+
+    @property
+    def axes(self) -> int:
+        return int(self.embedding.shape[1])
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row in a binary format."""
+        return 4 * self.axes + 1 + (0 if self.novelty is None else 4)
+
+    def blocks(self) -> Iterator[tuple[int, int, dict[str, NDArray[Any]]]]:
+        """Rows `start` to `stop` of "embedding", "novelty" (where there is one) and "sampled"."""
+        for start in range(0, self.n, ROWS):
+            stop = min(start + ROWS, self.n)
+            block: dict[str, NDArray[Any]] = {"embedding": np.asarray(self.embedding[start:stop])}
+            if self.novelty is not None:
+                block["novelty"] = np.asarray(self.novelty[start:stop])
+            sampled = np.zeros(stop - start, bool)
+            first, last = np.searchsorted(self.sample_rows, [start, stop])
+            sampled[self.sample_rows[first:last] - start] = True
+            yield start, stop, block | {"sampled": sampled}
+
+    def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and type of each array that `blocks` gives pieces of."""
+        novelty = {} if self.novelty is None else {"novelty": ((self.n,), np.float32)}
+        return {"embedding": ((self.n, self.axes), np.float32), **novelty, "sampled": ((self.n,), bool)}
+
+    def columns(self, block: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The same as named columns: tsne1, tsne2, ..., novelty, sampled."""
+        axes = {f"tsne{axis + 1}": block["embedding"][:, axis] for axis in range(self.axes)}
+        return axes | {name: values for name, values in block.items() if name != "embedding"}
+
+    def attributes(self) -> dict[str, str]:
+        """What the manifest says, as one text."""
+        return {"format": "tsne_ooc embedding", "manifest": json.dumps(self.manifest)}

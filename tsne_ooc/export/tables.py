@@ -1,0 +1,60 @@
+"""Maps as tables of their own: HDF5, Zarr, Parquet, CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..io.optional import load
+from .content import ROWS, Content
+from .write import whole_file, whole_folder
+
+
+def to_hdf5(content: Content, path: Path) -> None:
+    """Datasets ``embedding``, ``novelty`` and ``sampled``; the manifest is an attribute of the file."""
+    import h5py
+
+    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, (shape, kind) in content.shapes().items():
+            file.create_dataset(name, shape, kind)
+        for start, stop, block in content.blocks():
+            for name, values in block.items():
+                file[name][start:stop] = values
+        file.attrs.update(content.attributes())
+
+
+def to_zarr(content: Content, path: Path) -> None:
+    """Arrays of the same names in a group."""
+    zarr = load("zarr", "zarr", path.name)
+    with whole_folder(path) as temporary:
+        group = zarr.open_group(store=str(temporary), mode="w")
+        for name, (shape, kind) in content.shapes().items():
+            chunks = (max(1, min(ROWS, content.n)), *shape[1:])
+            group.create_array(name, shape=shape, dtype=np.dtype(kind), chunks=chunks)
+        for start, stop, block in content.blocks():
+            for name, values in block.items():
+                group[name][start:stop] = values
+        group.attrs.update(content.attributes())
+
+
+def to_parquet(content: Content, path: Path) -> None:
+    """Columns tsne1, tsne2, ..., novelty and sampled; the manifest is in the metadata of the schema."""
+    arrow = load("pyarrow", "parquet", path.name)
+    parquet = load("pyarrow.parquet", "parquet", path.name)
+    names = [f"tsne{axis + 1}" for axis in range(content.axes)] + list(content.shapes())[1:]
+    kinds = {"sampled": arrow.bool_()}
+    schema = arrow.schema([(name, kinds.get(name, arrow.float32())) for name in names], content.attributes())
+    with whole_file(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        for _, _, block in content.blocks():
+            writer.write_table(arrow.table(content.columns(block), schema=schema))
+
+
+def to_csv(content: Content, path: Path) -> None:
+    """A line of names, then a line for each row; nine digits, which give every float32 back."""
+    with whole_file(path) as temporary, temporary.open("w", encoding="ascii") as file:
+        for start, _, block in content.blocks():
+            columns = content.columns(block)
+            if start == 0:
+                file.write(",".join(columns) + "\n")
+            np.savetxt(file, np.stack(list(columns.values()), axis=1), "%.9g", ",")

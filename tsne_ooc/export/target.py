@@ -1,0 +1,139 @@
+"""`export`: the format that a name asks for, and whether it may be written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from .._options import unknown
+from ..io.optional import load
+from ..pipeline import open_run
+from .content import Content
+from .h5ad import to_h5ad
+from .tables import to_csv, to_hdf5, to_parquet, to_zarr
+from .write import check_room
+
+_TABLES: dict[str, Callable[[Content, Path], None]] = {
+    ".h5": to_hdf5,
+    ".hdf5": to_hdf5,
+    ".zarr": to_zarr,
+    ".parquet": to_parquet,
+    ".csv": to_csv,
+}
+#: Endings of file names, which choose the format.
+FORMATS = (*_TABLES, ".h5ad")
+# Package and extra, for formats that need one.
+_NEEDS = {".zarr": ("zarr", "zarr"), ".parquet": ("pyarrow", "parquet")}
+_SLACK = 1 << 20
+# A number of nine digits, with sign, point, exponent and comma.
+_CSV_NUMBER = 16
+
+
+def export(
+    folder: str | os.PathLike[str],
+    to: str | os.PathLike[str],
+    *,
+    like: str | os.PathLike[str] | None = None,
+    dataset: str = "X_tsne",
+    overwrite: bool = False,
+) -> Path:
+    """Write the map of a finished run in the format of another tool.
+
+    Row i of the map is row i of the table it was made from. Blocks of rows are copied, so memory does not grow with
+    the map. What is there is replaced in one step once the new file is whole, and stays as it was after any error.
+
+    Parameters
+    ----------
+    folder : path
+        What `tsne_ooc.embed` wrote.
+    to : path
+        Its ending chooses the format:
+
+        - ``.h5``, ``.hdf5``: datasets ``embedding`` (n, d), ``sampled`` (n,) and, where the run has it, ``novelty``
+          (n,)
+        - ``.zarr``: a group of arrays of these names
+        - ``.parquet``, ``.csv``: columns tsne1, tsne2, ..., novelty, sampled
+        - ``.h5ad``: an AnnData file that is there gets ``obsm["X_tsne"]`` and ``obs["tsne_novelty"]``; everything
+          else in it stays. It must have as many rows as the map
+    like : path, optional
+        With ``.h5ad``: the AnnData file of which `to` becomes a copy, with the map.
+    dataset : str
+        With ``.h5ad``: name within ``obsm``; the novelty is named after it.
+    overwrite : bool
+        Replace `to`, or the map within an ``.h5ad`` file.
+
+    Returns
+    -------
+    Path
+        `to`.
+
+    Raises
+    ------
+    ValueError
+        For an ending that is not known, and for an AnnData file that does not fit the map.
+    OSError
+        Where there is no finished run, where `to` exists (without `overwrite`) or cannot be written, where the disk
+        has too little room.
+    ModuleNotFoundError
+        Where a package for the format is missing, with the command that installs it.
+
+    Warns
+    -----
+    UserWarning
+        Where the map was made from something else than the AnnData file.
+
+    Examples
+    --------
+    >>> export("map", "cells.h5ad")  # doctest: +SKIP
+    """
+    to = Path(to)
+    suffix = to.suffix.lower()
+    if suffix not in FORMATS:
+        raise unknown("to", to.name, (f"*{ending}" for ending in FORMATS))
+    if suffix != ".h5ad" and (like is not None or dataset != "X_tsne"):
+        raise TypeError(f"like and dataset are for .h5ad files; {to.name} takes neither")
+    if suffix in _NEEDS:
+        load(*_NEEDS[suffix], to.name)
+    if suffix == ".h5ad":
+        base = _base(to, None if like is None else Path(like), dataset, overwrite)
+        # A link stays a link: what it points to is replaced.
+        to_h5ad(Content.of(open_run(folder)), to.resolve(), base, dataset, overwrite=overwrite)
+        return to
+    if to.exists():
+        if not overwrite:
+            raise FileExistsError(f"{to} exists already; pass overwrite=True to replace it, or name another file")
+        _check_replaceable(to, suffix)
+    content = Content.of(open_run(folder))
+    width = _CSV_NUMBER * (content.axes + 2) if suffix == ".csv" else content.row_bytes
+    check_room(to.resolve(), content.n * width + _SLACK)
+    _TABLES[suffix](content, to.resolve())
+    return to
+
+
+def _base(to: Path, like: Path | None, dataset: str, overwrite: bool) -> Path:
+    """The AnnData file that the map goes into."""
+    if not dataset or "/" in dataset:
+        raise ValueError(f"dataset={dataset!r} is no name within obsm, such as 'X_tsne'")
+    if like is not None:
+        if not like.is_file():
+            raise FileNotFoundError(f"there is no file {like} to copy")
+        if to.exists() and not overwrite and like.resolve() != to.resolve():
+            raise FileExistsError(f"{to} exists already; leave out like to add the map to it, or pass overwrite=True")
+        return like.resolve()
+    if to.is_dir():
+        raise IsADirectoryError(f"{to} is a folder, not an AnnData file")
+    if not to.exists():
+        raise FileNotFoundError(
+            f"there is no file {to} to add the map to; give like=, the AnnData file it is to be a copy of"
+        )
+    return to.resolve()
+
+
+def _check_replaceable(to: Path, suffix: str) -> None:
+    """A mistaken name must not cost a folder of other things."""
+    if suffix == ".zarr":
+        if not to.is_dir() or not any((to / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray")):
+            raise FileExistsError(f"{to} exists and is no Zarr group; name another")
+    elif to.is_dir():
+        raise IsADirectoryError(f"{to} is a folder; name a file")

@@ -1,0 +1,102 @@
+"""Files that are whole or absent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..io.sink import publish
+
+
+def check_room(path: Path, needed: int) -> None:
+    """Raise OSError where the folder of `path` is missing or has less than `needed` bytes left."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder} to write {path.name} in")
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(f"{path} needs {needed / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB left")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place in one step, once it is written and on the disk.
+
+    After an error nothing is left of it; after a kill, a hidden file that ends in ``.part``.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise type(error)(f"{path} cannot be written: {error.strerror or error}") from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+            os.replace(temporary, path)
+        else:
+            publish(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder. One that is there already is set aside for the moment of the change."""
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    old = temporary.with_suffix(".old")
+    try:
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o777 & ~mask)
+        if path.exists():
+            os.rename(path, old)
+        try:
+            os.rename(temporary, path)
+        except BaseException:
+            if old.exists():
+                os.rename(old, path)
+            raise
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    if old.is_dir() and not old.is_symlink():
+        shutil.rmtree(old)
+    else:
+        old.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def clone(source: Path, target: Path) -> None:
+    """Copy a file, at no cost where the file system shares blocks between files (Btrfs, XFS)."""
+    try:
+        import fcntl
+
+        with source.open("rb") as old, target.open("wb") as new:
+            fcntl.ioctl(new.fileno(), 0x40049409, old.fileno())  # FICLONE
+    except (ImportError, OSError):
+        shutil.copyfile(source, target)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Not all systems can; the file itself is on the disk already.
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
