@@ -1,68 +1,36 @@
-"""Uniform samples of tables that are larger than memory."""
+"""Reading the rows with given numbers: every piece of storage that holds one of them is read once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc._options import whole
 from tsne_ooc.io.blocks import BLOCK_BYTES, read_checked
 from tsne_ooc.io.source import Source, as_source
+
+Progress = Callable[[str, int, int], None]
 
 # Where any rows can be read alone, a gap this long is read along with its neighbours: a call to HDF5 takes 40
 # us, in which a warm disk cache delivers some 200 kB.
 _GAP_BYTES = 200_000
 
 
-def draw(n: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """`size` different row numbers out of ``range(n)``, all sets equally likely, in ascending order."""
-    size = min(whole("size", size, least=1), n)
-    rows = rng.choice(n, size, replace=False, shuffle=False).astype(np.int64, copy=False)
-    rows.sort()
-    return rows
+def take(
+    source: Any, rows: NDArray[np.int64], *, name: str = "X", progress: Progress | None = None
+) -> NDArray[np.float32]:
+    """Rows with the given numbers (ascending) as checked float32; each touched chunk is read once.
 
-
-def uniform(source: Any, size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Draw a uniform sample of rows without replacement.
-
-    Row numbers are drawn first and sorted, then every piece of storage that holds one of them is read once.
-    Whole chunks at random would be read faster, and be wrong wherever neighbouring rows resemble each other,
-    as in files sorted by class, batch or date.
-
-    Parameters
-    ----------
-    source : Source or what `as_source` accepts
-        Table of shape (n_samples, n_features).
-    size : int
-        Number of rows; all rows come back where there are no more.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    rows : ndarray of shape (size,), int64
-        Row numbers, ascending.
-    sample : ndarray of shape (size, n_features), float32
-        Those rows.
-
-    Raises
-    ------
-    ValueError, TypeError, OSError
-        As `tsne_ooc.io.iterate` raises them; only sampled rows are looked at.
+    `progress` is called as ``progress("sample", rows read, rows wanted)``.
     """
-    table = as_source(source)
-    rows = draw(table.shape[0], size, rng)
-    return rows, take(table, rows)
-
-
-def take(source: Any, rows: NDArray[np.int64], *, name: str = "X") -> NDArray[np.float32]:
-    """Rows with the given numbers (ascending) as checked float32; each touched chunk is read once."""
     table = as_source(source)
     result = np.empty((len(rows), table.shape[1]), dtype=np.float32)
     for first, last, start, stop in _reads(table, rows):
         result[first:last] = read_checked(table, start, stop, name=name, rows=rows[first:last])
+        if progress is not None:
+            progress("sample", last, len(rows))
     return result
 
 

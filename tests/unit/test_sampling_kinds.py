@@ -1,0 +1,245 @@
+"""Samples by strata, given samples, shorthands, and labels from files."""
+
+import math
+from collections import Counter
+from fractions import Fraction
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tsne_ooc.sampling import Coverage, Rows, Stratified, Uniform, labels_of, resolve_sample, uniform
+from tsne_ooc.sampling.stratified import balanced, proportional, strata
+
+
+def table(n):
+    return np.arange(n, dtype=np.float32)[:, None]
+
+
+def slow_proportional(counts, size):
+    """Largest remainders in fractions, strata below one row set apart one round after the other."""
+    wanted = [None] * len(counts)
+    while True:
+        rest = size - sum(w is not None for w in wanted)
+        free = [i for i, w in enumerate(wanted) if w is None]
+        total = sum(counts[i] for i in free)
+        small = [i for i in free if Fraction(counts[i] * rest, total) < 1]
+        for i in small:
+            wanted[i] = 1
+        if not small:
+            break
+        if len(small) == len(free):
+            return wanted
+    quotas = {i: Fraction(counts[i] * rest, total) for i in free}
+    for i in free:
+        wanted[i] = math.floor(quotas[i])
+    by_remainder = sorted(free, key=lambda i: wanted[i] - quotas[i])
+    for i in by_remainder[: rest - sum(wanted[i] for i in free)]:
+        wanted[i] += 1
+    return wanted
+
+
+def slow_balanced(counts, size):
+    """Deal one row to each stratum in turn, the largest first where a round cannot be finished."""
+    wanted = [0] * len(counts)
+    while size:
+        open_ = [i for i in range(len(counts)) if wanted[i] < counts[i]]
+        for i in sorted(open_, key=lambda i: (-counts[i], -i))[:size]:
+            wanted[i] += 1
+        size -= min(size, len(open_))
+    return wanted
+
+
+@settings(deadline=None, max_examples=200)
+@given(counts=st.lists(st.integers(1, 60), min_size=1, max_size=12), data=st.data())
+def test_shares_are_exact(counts, data):
+    size = data.draw(st.integers(len(counts), sum(counts)))
+    for shares, slow in [(proportional, slow_proportional), (balanced, slow_balanced)]:
+        found = shares(np.array(counts), size)
+        assert found.tolist() == slow(counts, size)
+        assert found.sum() == size and (found >= 1).all() and (found <= counts).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(labels=st.lists(st.sampled_from("aaaaabbc"), min_size=1, max_size=80), data=st.data())
+def test_a_stratified_sample_has_its_shares(labels, data):
+    size = data.draw(st.integers(len(set(labels)), 90))
+    balance = data.draw(st.sampled_from(["proportional", "balanced"]))
+    rows, X = Stratified(size, labels, balance).draw(table(len(labels)), np.random.default_rng(0))
+    np.testing.assert_array_equal(X[:, 0], rows)
+    assert len(rows) == min(size, len(labels)) and (np.diff(rows) > 0).all()
+    counts = Counter(labels)
+    slow = {"proportional": slow_proportional, "balanced": slow_balanced}[balance]
+    first = list(counts)
+    assert Counter(labels[row] for row in rows) == dict(
+        zip(first, slow([counts[label] for label in first], len(rows)), strict=True)
+    )
+
+
+def test_rows_of_a_stratum_are_equally_likely():
+    labels = np.repeat([0, 1], [30, 10])
+    rng = np.random.default_rng(0)
+    counts = sum(
+        np.bincount(Stratified(10, labels, "balanced").draw(table(40), rng).rows, minlength=40) for _ in range(1000)
+    )
+    # Five of 30 and five of 10 a time; six standard deviations.
+    for members, share in [(labels == 0, 5 / 30), (labels == 1, 5 / 10)]:
+        assert abs(counts[members] - 1000 * share).max() < 6 * np.sqrt(1000 * share * (1 - share))
+
+
+@pytest.mark.parametrize(
+    "labels, expected",
+    [
+        (["b", "a", "b"], [0, 1, 0]),
+        (np.array(["b", "a", "b"]), [0, 1, 0]),
+        ([5, 3, 5], [0, 1, 0]),
+        (np.array([5.0, np.nan, 5.0, np.nan]), [0, 1, 0, 1]),
+        (["x", None, float("nan"), "None"], [0, 1, 1, 2]),
+        ([1, "1", True], [0, 1, 0]),
+        (pd.Series(["x", pd.NA, "x"], dtype="string"), [0, 1, 0]),
+        (pd.Categorical(["x", None, "y"]), [0, 1, 2]),
+        (np.array([True, False]), [0, 1]),
+        (np.array(["2020-01-01", "NaT", "NaT"], "M8[D]"), [0, 1, 1]),
+        ((["a", "a", "b", "a"], [1, 2, 1, 1]), [0, 1, 2, 0]),
+        (np.array([[0, 1], [1, 0], [0, 1]]), [0, 1, 0]),
+        (pd.DataFrame({"kind": ["a", "a", "b"], "day": [1, 1, 1]}), [0, 0, 1]),
+    ],
+)
+def test_strata_are_the_combinations_of_labels(labels, expected):
+    assert strata(labels).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "sample, message",
+    [
+        (lambda: Stratified(5, [1, 2]), "there are 2 labels, but the table has 6 rows"),
+        (lambda: Stratified(5, ([1, 2], [1, 2, 3])), "different lengths: 2, 3"),
+        (lambda: Stratified(2, [1, 2, 3, 4, 5, 5]), "2 rows cannot hold one of each of the 5 strata"),
+        (lambda: Stratified(0, [1]), "size=0 must be at least 1"),
+        (lambda: Stratified(1, 7), r"labels have shape \(\)"),
+        (lambda: Stratified(1, np.zeros((6, 0))), r"shape \(6, 0\) have no columns"),
+        (lambda: Stratified(1, [1], balance="balance"), "did you mean 'balanced'"),
+        (lambda: Rows([3, 9]), r"rows\[1\] is 9, but the table has rows 0 to 5"),
+        (lambda: Rows([-1]), r"rows\[0\] is -1"),
+        (lambda: Rows([3, 1, 3]), "row 3 is named more than once"),
+        (lambda: Rows([]), "float64; give row numbers"),
+        (lambda: Rows(np.zeros(6, bool)), "name no row at all"),
+        (lambda: Rows([True, False]), "mask of rows has 2 entries, the table has 6 rows"),
+        (lambda: Rows([[1]]), r"shape \(1, 1\)"),
+        (lambda: resolve_sample("covrage"), "did you mean 'coverage'"),
+        (lambda: resolve_sample("coverage:many"), "'many' is not a number of rows"),
+        (lambda: resolve_sample("stratified"), "needs labels"),
+        (lambda: resolve_sample(2.5), "neither a number of rows, a word"),
+        (lambda: resolve_sample(0), "size=0 must be at least 1"),
+    ],
+)
+def test_errors_name_what_is_wrong(sample, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        sample().draw(table(6), np.random.default_rng(0))
+
+
+def test_given_rows_come_sorted_or_by_mask():
+    for rows in ([4, 1], np.array([False, True, False, False, True, False])):
+        found, X = Rows(rows).draw(table(6), np.random.default_rng(0))
+        assert found.tolist() == [1, 4] and X[:, 0].tolist() == [1, 4]
+        assert repr(Rows(rows)) == "Rows(<2 rows>)"
+
+
+def test_shorthands():
+    assert resolve_sample(7) == resolve_sample(np.int64(7)) == resolve_sample("uniform", 7) == Uniform(7)
+    assert resolve_sample("coverage") == Coverage(25_000)
+    assert resolve_sample("coverage:5_000") == resolve_sample("coverage:5,000", 7) == Coverage(5000)
+    sample = Stratified(3, list("aab"))
+    assert resolve_sample(sample) is sample
+    assert isinstance(resolve_sample([1, 2]), Rows)
+    assert repr(sample) == "Stratified(size=3, balance='proportional')"
+
+
+def test_uniform_is_the_function_and_tells_its_progress():
+    told = []
+    rows, _ = Uniform(5).draw(table(50), np.random.default_rng(1), progress=lambda *at: told.append(at))
+    np.testing.assert_array_equal(rows, uniform(table(50), 5, np.random.default_rng(1))[0])
+    assert told[-1] == ("sample", 5, 5)
+    Coverage(5).draw(table(50), np.random.default_rng(1), progress=lambda *at: told.append(at))
+    assert told[-1] == ("sample", 50, 50)
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """A file with every way in which AnnData has stored columns."""
+    path = tmp_path / "cells.h5ad"
+    with h5py.File(path, "w") as file:
+        file["X"] = np.zeros((3, 2))
+        file["batch"] = np.array([2, 1, 2])
+        obs = file.create_group("obs")
+        obs["donor"] = np.array(["ann", "bob", "ann"], dtype=h5py.string_dtype())
+        kind = obs.create_group("cell_type")
+        kind["codes"] = np.array([1, -1, 0], np.int8)
+        kind["categories"] = np.array(["B", "T"], dtype=h5py.string_dtype())
+        age = obs.create_group("age")
+        age["values"], age["mask"] = np.array([30, 0, 40]), np.array([False, True, False])
+        obs["__categories/old"] = np.array(["x", "y"], dtype=h5py.string_dtype())
+        obs["old"] = np.array([1, 0, 1], np.int8)
+        obs["old"].attrs["categories"] = obs["__categories/old"].ref
+        file["uns/y_categories"] = np.array(["p", "q", "r"], dtype=h5py.string_dtype())
+        file["table"] = np.array([(7.0, 2), (8.0, 0), (9.0, -1)], dtype=[("x", "f4"), ("y", "i1")])
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("batch", [2, 1, 2]),
+        ("donor", ["ann", "bob", "ann"]),
+        ("obs/donor", ["ann", "bob", "ann"]),
+        ("cell_type", ["T", None, "B"]),
+        ("age", [30, None, 40]),
+        ("old", ["y", "x", "y"]),
+        ("table/x", [7, 8, 9]),
+        ("table/y", ["r", "p", None]),
+    ],
+)
+def test_labels_of_hdf5(cells, name, expected):
+    assert labels_of(cells, name).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("cell_typ", r"no labels 'cell_typ'; did you mean 'cell_type'\? it has .*obs/cell_type"),
+        (None, "name the labels to read; it has batch"),
+        ("X", r"'X' of .* has shape \(3, 2\); labels are one for each row"),
+    ],
+)
+def test_labels_that_are_not_there(cells, name, message):
+    with pytest.raises(ValueError, match=message):
+        labels_of(cells, name)
+
+
+def test_labels_of_npy_and_of_nothing(tmp_path):
+    np.save(tmp_path / "y.npy", np.array(["a", "b"]))
+    assert labels_of(tmp_path / "y.npy").tolist() == ["a", "b"]
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        labels_of(tmp_path / "none.h5", "y")
+
+
+def test_labels_of_parquet(tmp_path):
+    pytest.importorskip("pyarrow", reason="reading Parquet needs pyarrow")
+    path = tmp_path / "cells.parquet"
+    frame = pd.DataFrame({"kind": pd.Categorical(["a", None, "b"]), "day": [3, 1, 2]})
+    frame.to_parquet(path)
+    assert labels_of(path, "kind").tolist() == ["a", None, "b"]
+    assert labels_of(path, "day").dtype == np.int64
+    with pytest.raises(ValueError, match="did you mean 'kind'"):
+        labels_of(path, "kinds")
+
+
+def test_labels_of_a_real_h5ad(data_folder):
+    path = data_folder / "pbmc68k_reduced.h5ad"
+    if not path.exists():
+        pytest.skip(f"no {path.name} in {data_folder}")
+    labels = labels_of(path, "bulk_labels")
+    assert len(labels) == 700 and len(set(labels)) == 10 and "CD56+ NK" in labels

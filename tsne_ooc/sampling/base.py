@@ -1,0 +1,54 @@
+"""What all samples have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc.sampling.take import Progress
+
+
+class Drawn(NamedTuple):
+    """A sample that was drawn.
+
+    Parameters
+    ----------
+    rows : ndarray of int64, shape (size,)
+        Row numbers, ascending.
+    X : ndarray of float32, shape (size, n_features)
+        Those rows.
+    """
+
+    rows: NDArray[np.int64]
+    X: NDArray[np.float32]
+
+
+class Sample(ABC):
+    """How rows are chosen; subclasses are frozen dataclasses of options."""
+
+    @abstractmethod
+    def draw(self, source: Any, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
+        """Choose rows of a table and read them.
+
+        Parameters
+        ----------
+        source : Source or what `tsne_ooc.io.as_source` accepts
+            Table of shape (n_samples, n_features).
+        rng : numpy.random.Generator
+            The only source of randomness: the same state draws the same rows, however the table is stored.
+        progress : callable, optional
+            Called as ``progress("sample", done, total)``, in rows.
+
+        Returns
+        -------
+        rows : ndarray of int64, ascending
+        X : ndarray of float32, those rows
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            For bad tables and parameters.
+        """

@@ -1,0 +1,164 @@
+"""Boxes: rows of a stream kept evenly over the space that they fill, in bounded memory."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+UInt64 = NDArray[np.uint64]
+
+# Coordinates have 62 bits. The extent that was seen is 2 ** 32 of the smallest sides, for an outlier may set it; the
+# origin is at 2 ** 48, which leaves room for rows 2 ** 16 extents below it. Those beyond share the outermost boxes.
+_BITS, _FINE, _ORIGIN = 62, 32, 1 << 48
+
+
+class Grid(NamedTuple):
+    """How space is cut into boxes.
+
+    Parameters
+    ----------
+    axes : ndarray of float32, shape (q, p)
+        Directions along which boxes are cut.
+    origin : ndarray of float64, shape (q,)
+        A corner of boxes of all sizes.
+    side : float
+        Of the smallest box.
+    seed : int
+        Of the numbers drawn for boxes and rows.
+    """
+
+    axes: Float32
+    origin: NDArray[np.float64]
+    side: float
+    seed: int
+
+    @classmethod
+    def over(cls, X: Float32, directions: int, rng: np.random.Generator) -> Grid:
+        """A grid for rows like those of X, along their columns, or `directions` random ones where these are fewer."""
+        p = X.shape[1]
+        if p <= directions:
+            axes = np.eye(p, dtype=np.float32)
+        else:
+            axes = (rng.normal(size=(directions, p)) / np.sqrt(directions)).astype(np.float32)
+        seen = _project(X, axes)
+        low = seen.min(axis=0)
+        extent = float((seen.max(axis=0) - low).max()) or max(1.0, float(np.abs(low).max()))
+        return cls(axes, low - extent * rng.uniform(size=len(axes)), extent * 2.0**-_FINE, int(rng.integers(2**63)))
+
+    def coordinates(self, X: Float32) -> Int64:
+        """The smallest box that each row is in: whole numbers of shape (m, q)."""
+        steps = np.floor((_project(X, self.axes) - self.origin) / self.side) + _ORIGIN
+        inside: Int64 = np.clip(steps, 0, 2.0**_BITS - 2.0**_FINE).astype(np.int64)
+        return inside
+
+
+def _project(X: Float32, axes: Float32) -> NDArray[np.float64]:
+    from tsne_ooc._kernels.boxes import project
+
+    out = np.empty((len(X), len(axes)), np.float64)
+    project(X, axes, out)
+    return out
+
+
+class Boxes:
+    """Rows of a stream, evenly over the boxes of a grid.
+
+    The finest boxes are kept for which no more than `capacity` rows remain when each box keeps the `per_box` rows to
+    which the lowest numbers were drawn. Where more remain, sides are doubled along one axis after the other, and boxes
+    that fall together keep their lowest. The end is the same for any order and any blocks of the stream: coarser
+    boxes never keep more rows, so the boxes end as fine as all rows together allow; and the lowest rows of a box are
+    among the lowest of its parts. Doubling one axis keeps at least half the rows: more than half of `capacity` remain,
+    unless there are fewer distinct rows.
+
+    Parameters
+    ----------
+    grid : Grid
+    capacity : int
+        Most rows kept; up to twice as many are in memory.
+    per_box : int
+        Most rows kept of a box.
+    """
+
+    def __init__(self, grid: Grid, capacity: int, per_box: int) -> None:
+        self.grid, self.capacity, self.per_box = grid, capacity, min(per_box, capacity)
+        # Doublings of sides so far, of all axes together.
+        self.level = 0
+        # Row numbers, priorities, coordinates, and what else came with the rows.
+        self._table: list[NDArray[Any]] = []
+
+    @property
+    def held(self) -> int:
+        """Rows in memory, at most twice the capacity."""
+        return len(self._table[0]) if self._table else 0
+
+    def add(self, rows: Int64, X: Float32, *more: NDArray[Any]) -> None:
+        """Let rows pass by: their numbers, their values, and arrays that are kept with the rows that are kept."""
+        from tsne_ooc._kernels.boxes import draw_priorities
+
+        for start in range(0, len(rows), self.capacity):
+            part = slice(start, start + self.capacity)
+            priorities = np.empty(len(rows[part]), np.uint64)
+            draw_priorities(rows[part], self.grid.seed, priorities)
+            new = [rows[part], priorities, self.grid.coordinates(X[part]), *(array[part] for array in more)]
+            both = zip(self._table, new, strict=True) if self._table else ((array,) for array in new)
+            self._table = [np.concatenate(arrays) for arrays in both]
+            # Not each time: sorting is what costs.
+            if self.held > self.capacity:
+                self._settle()
+
+    def _settle(self) -> None:
+        self._keep(self._lowest(self.level)[0])
+        if self.held > self.capacity:
+            self.level = self._finest(self.capacity)
+            self._keep(self._lowest(self.level)[0])
+
+    def _finest(self, most: int) -> int:
+        """The first level from this one on that keeps at most so many rows, else the last; levels keep ever fewer."""
+        last = len(self.grid.axes) * _BITS
+        fits = range(self.level, last)
+        return self.level + bisect_left(fits, True, key=lambda level: len(self._lowest(level)[0]) <= most)
+
+    def _keep(self, kept: Int64) -> None:
+        self._table = [array[kept] for array in self._table]
+
+    def _lowest(self, level: int) -> tuple[Int64, Int64, UInt64]:
+        """At a level: positions of the rows to keep, the rank of each in its box, and the hash of its box."""
+        from tsne_ooc._kernels.boxes import hash_boxes
+
+        _, priorities, coordinates = self._table[:3]
+        q = coordinates.shape[1]
+        hashes = np.empty(self.held, np.uint64)
+        hash_boxes(coordinates, (level + np.arange(q)) // q, self.grid.seed, hashes)
+        order = np.lexsort((priorities, hashes))
+        hashes = hashes[order]
+        first = np.flatnonzero(np.concatenate([[True], hashes[1:] != hashes[:-1]]))
+        rank = np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))
+        kept = rank < self.per_box
+        return order[kept], rank[kept], hashes[kept]
+
+    def draw(self, size: int) -> list[NDArray[Any]]:
+        """At most `size` of the rows.
+
+        First come the rows that the finest boxes keep that keep no more than `size`: each of these boxes gives its
+        `per_box` rows, or all that it has. The rest is filled up from the boxes that were kept, by the same number
+        from each as far as they have them.
+
+        Returns
+        -------
+        list of ndarray
+            Row numbers, ascending, and the arrays that came with the rows.
+        """
+        if not self.held:
+            return [np.empty(0, np.int64)]
+        self._settle()
+        first = np.zeros(self.held, bool)
+        first[self._lowest(self._finest(size))[0]] = True
+        kept, rank, hashes = self._lowest(self.level)
+        chosen = kept[np.lexsort((hashes, rank, ~first[kept]))[:size]]
+        chosen = chosen[np.argsort(self._table[0][chosen])]
+        return [array[chosen] for array in (self._table[0], *self._table[3:])]

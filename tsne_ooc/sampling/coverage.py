@@ -1,0 +1,85 @@
+"""Samples spread evenly over the space that the data fill, not over the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc._options import whole
+from tsne_ooc.io.blocks import iterate
+from tsne_ooc.io.source import Source, as_source
+from tsne_ooc.sampling.base import Drawn, Sample
+from tsne_ooc.sampling.boxes import Boxes, Grid
+from tsne_ooc.sampling.take import Progress, take
+from tsne_ooc.sampling.uniform import draw
+
+# Rows that tell the scale of the data; whatever scale they tell, the boxes end as fine as the rows ask for.
+_LOOK = 1000
+
+
+@dataclass(frozen=True)
+class Coverage(Sample):
+    """Rows spread evenly over space, so that rare groups that lie apart are kept and dense ones are thinned out.
+
+    Space is covered with boxes of one size, each of which gives its `rows_per_box` rows, or all that it has; boxes
+    are as small as the number of rows allows. These are the geometric sketches of Hie et al. (Cell Systems 8, 2019),
+    for a table that is streamed once; the same rows are kept for any size of blocks. (The rows that were chosen are
+    then read again.) Sides of boxes are distances in the data's own units, so columns must be comparable: standardise
+    them, or use principal components.
+
+    Groups that only differ in many columns together, as handwritten digits do, are not told apart by boxes, and gain
+    nothing. The sample's densities are not those of the data: do not read shares of groups off its map.
+
+    Memory: at most ``4 * size`` rows' numbers and coordinates at a time (8 bytes x (directions + 2) each), the block
+    that is read, and the sample.
+
+    Parameters
+    ----------
+    size : int
+        Rows, exactly; all where there are no more. Where the table has too few distinct rows, the others are drawn
+        uniformly.
+    rows_per_box : int, default 20
+        Most rows that boxes are asked for before they are made smaller. A single row of a kind makes no island. Of
+        groups of 20, 21, 30, 53, 231 and 264 of 494,021 connections (KDD Cup 99), a sample of 5,000 had 4, 13, 19, 13,
+        11 and 48 rows at 1 row a box, 18, 21, 24, 46, 43 and 178 at 20; a uniform one has 0 to 3.
+    directions : int, default 16
+        Boxes are cut along the columns, or along so many random directions where these are fewer. 8 directions, 16,
+        all 38 columns, and leading principal components (which need a pass of their own) kept the rare groups of KDD
+        Cup 99 about equally well.
+    """
+
+    size: int
+    rows_per_box: int = 20
+    directions: int = 16
+
+    def __post_init__(self) -> None:
+        whole("size", self.size, least=1)
+        whole("rows_per_box", self.rows_per_box, least=1)
+        whole("directions", self.directions, least=1)
+
+    def draw(self, source: Any, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
+        table = as_source(source)
+        rows = self.choose(table, rng, progress)
+        return Drawn(rows, take(table, rows))
+
+    def choose(self, table: Source, rng: np.random.Generator, progress: Progress | None = None) -> NDArray[np.int64]:
+        """The rows' numbers alone, ascending."""
+        n = table.shape[0]
+        if self.size >= n:
+            return np.arange(n)
+        grid = Grid.over(take(table, draw(n, _LOOK, rng)), self.directions, rng)
+        # Twice as many as wanted: sides double along one axis at a time, which at worst halves what is kept.
+        boxes = Boxes(grid, 2 * self.size, self.rows_per_box)
+        for start, stop, block in iterate(table):
+            boxes.add(np.arange(start, stop), block)
+            if progress is not None:
+                progress("sample", stop, n)
+        rows = boxes.draw(self.size)[0]
+        missing = self.size - len(rows)
+        if missing:
+            others = np.setdiff1d(draw(n, self.size, rng), rows, assume_unique=True)
+            rows = np.sort(np.concatenate([rows, rng.choice(others, missing, replace=False)]))
+        return rows

@@ -1,0 +1,154 @@
+"""Labels that lie in a file: a dataset of HDF5, a column of AnnData or Parquet, a .npy file."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc.io.kinds import kind_of
+
+Labels = NDArray[Any]
+
+
+def labels_of(path: str | os.PathLike[str], name: str | None = None) -> Labels:
+    """Read one label for each row, such as `Stratified` takes.
+
+    Parameters
+    ----------
+    path : path
+        HDF5 (also ``.h5ad``), Parquet or ``.npy``.
+    name : str, optional
+        Of a one-dimensional dataset of an HDF5 file, of a column of an ``.h5ad`` file's ``obs`` (with or without
+        ``obs/``), or of a column of a Parquet file. A ``.npy`` file needs none.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Categories come as what they stand for, missing ones as None.
+
+    Raises
+    ------
+    OSError
+        Where the file does not exist or cannot be read.
+    ValueError
+        Where `name` is missing or not there (those that are there are listed), or is not one-dimensional.
+    """
+    path = Path(path)
+    kind = kind_of(path)
+    if kind == "npy":
+        labels: Labels = np.load(path, allow_pickle=False)
+        return _column(labels, str(path))
+    readers = {"hdf5": _from_hdf5, "parquet": _from_parquet}
+    if kind not in readers:
+        raise ValueError(f"{path}: labels are read from HDF5, .h5ad, Parquet and .npy; load them, and pass the array")
+    return readers[kind](path, name)
+
+
+def _from_hdf5(path: Path, name: str | None) -> Labels:
+    import h5py
+
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise OSError(f"{path} cannot be opened as HDF5: {error}") from None
+    with file:
+        for wanted in (name, f"obs/{name}") if name else ():
+            labels = _stored(file, wanted)
+            if labels is not None:
+                return _column(labels, f"{wanted!r} of {path}")
+        raise _missing(path, name, _names(file))
+
+
+def _stored(file: Any, name: str) -> Labels | None:
+    """The array of labels called `name`, in any of the ways in which AnnData has stored columns; None without one."""
+    import h5py
+
+    found = file.get(name)
+    if isinstance(found, h5py.Group):
+        if "codes" in found and "categories" in found:
+            return _categories(found["codes"][:], found["categories"])
+        if "values" in found and "mask" in found:
+            values = _plain(found["values"]).astype(object)
+            values[found["mask"][:]] = None
+            return values
+        return None
+    if isinstance(found, h5py.Dataset):
+        categories = found.attrs.get("categories")
+        # Before anndata 0.7 categories lay elsewhere in the file, and a reference led to them.
+        return _plain(found) if categories is None else _categories(found[:], file[categories])
+    parent, _, field = name.rpartition("/")
+    records = file.get(parent) if parent else None
+    if isinstance(records, h5py.Dataset) and field in (records.dtype.names or ()):
+        # AnnData's first layout: codes in records, and their categories elsewhere by name.
+        categories = file.get(f"uns/{field}_categories")
+        return np.asarray(records[field]) if categories is None else _categories(records[field], categories)
+    return None
+
+
+def _plain(dataset: Any) -> Labels:
+    import h5py
+
+    return np.asarray(dataset.asstr()[:] if h5py.check_string_dtype(dataset.dtype) else dataset[()])
+
+
+def _categories(codes: Labels, categories: Any) -> Labels:
+    labels = np.full(len(codes), None, object)
+    known = codes >= 0
+    labels[known] = _plain(categories).astype(object)[codes[known]]
+    return labels
+
+
+def _names(file: Any) -> list[str]:
+    import h5py
+
+    names: list[str] = []
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Group):
+            if "codes" in item or "mask" in item:
+                names.append(name)
+        elif item.dtype.names:
+            names.extend(f"{name}/{field}" for field in item.dtype.names)
+        elif len(item.shape or ()) == 1 and name.rpartition("/")[0] not in names:
+            names.append(name)
+
+    file.visititems(visit)
+    return names
+
+
+def _from_parquet(path: Path, name: str | None) -> Labels:
+    try:
+        from pyarrow import dataset
+    except ImportError:
+        raise ImportError(f"reading {path} needs pyarrow: pip install pyarrow") from None
+
+    table = dataset.dataset(path, format="parquet")
+    if name is None or name not in table.schema.names:
+        raise _missing(path, name, table.schema.names)
+    column = table.to_table(columns=[name]).column(0)
+    # Via pandas, or with NaN for missing ones, whole numbers would come back as floats.
+    labels: Labels = column.to_numpy() if not column.null_count else np.array(column.to_pylist(), object)
+    return _column(labels, f"{name!r} of {path}")
+
+
+def _column(labels: Labels, what: str) -> Labels:
+    if labels.ndim != 1:
+        raise ValueError(f"{what} has shape {labels.shape}; labels are one for each row")
+    return labels
+
+
+def _missing(path: Path, name: str | None, names: Iterable[str]) -> ValueError:
+    names = list(names)
+    listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    have = f"it has {listed}" if names else "it has nothing that could be labels"
+    if name is None:
+        return ValueError(f"{path}: name the labels to read; {have}")
+    near = difflib.get_close_matches(name, [*names, *(part.rpartition("/")[2] for part in names)], n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return ValueError(f"{path} has no labels {name!r}; {hint}{have}")

@@ -1,0 +1,74 @@
+"""Uniform samples: all sets of rows equally likely."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc._options import whole
+from tsne_ooc.io.source import as_source
+from tsne_ooc.sampling.base import Drawn, Sample
+from tsne_ooc.sampling.take import Progress, take
+
+
+def draw(n: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """`size` different row numbers out of ``range(n)``, all sets equally likely, in ascending order."""
+    size = min(whole("size", size, least=1), n)
+    rows = rng.choice(n, size, replace=False, shuffle=False).astype(np.int64, copy=False)
+    rows.sort()
+    return rows
+
+
+def uniform(source: Any, size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Draw a uniform sample of rows without replacement: ``Uniform(size).draw(source, rng)``.
+
+    Row numbers are drawn first and sorted, then every piece of storage that holds one of them is read once.
+    Whole chunks at random would be read faster, and be wrong wherever neighbouring rows resemble each other,
+    as in files sorted by class, batch or date.
+
+    Parameters
+    ----------
+    source : Source or what `as_source` accepts
+        Table of shape (n_samples, n_features).
+    size : int
+        Number of rows; all rows come back where there are no more.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    rows : ndarray of shape (size,), int64
+        Row numbers, ascending.
+    sample : ndarray of shape (size, n_features), float32
+        Those rows.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        As `tsne_ooc.io.iterate` raises them; only sampled rows are looked at.
+    """
+    return Uniform(size).draw(source, rng)
+
+
+@dataclass(frozen=True)
+class Uniform(Sample):
+    """A uniform sample without replacement; see `uniform`.
+
+    Parameters
+    ----------
+    size : int
+        Rows, at least 1; all where there are no more.
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        whole("size", self.size, least=1)
+
+    def draw(self, source: Any, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
+        table = as_source(source)
+        rows = draw(table.shape[0], self.size, rng)
+        return Drawn(rows, take(table, rows, progress=progress))
