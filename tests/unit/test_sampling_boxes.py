@@ -20,10 +20,10 @@ def mix(state):
 
 def slow_boxes(grid, X, level, per_box):
     """Rows by box, lowest priorities first; boxes as tuples of Python numbers."""
-    q = len(grid.axes)
+    q = len(grid.origin)
     shifts = [(level + j) // q for j in range(q)]
     boxes = {}
-    steps = np.floor((X.astype(np.float64) @ grid.axes.T.astype(np.float64) - grid.origin) / grid.side)
+    steps = np.floor((X.astype(np.float64) @ grid.axes - grid.origin) / grid.side)
     for row, point in enumerate(steps):
         cell = tuple((int(x) + (1 << 48)) >> s for x, s in zip(point, shifts, strict=True))
         boxes.setdefault(cell, []).append((mix(mix(row) ^ grid.seed), row))
@@ -48,7 +48,6 @@ def streamed(grid, X, capacity, per_box, order, block):
 
 
 def some_rows(n, copies, seed):
-    # Halves of whole numbers: float32 projections on columns are exact, so that the slow twin has the same boxes.
     rng = np.random.default_rng(seed)
     X = (rng.integers(-40, 40, (n, 2)) / 2).astype(np.float32)
     X[rng.random(n) < copies] = X[0]
@@ -168,6 +167,14 @@ def test_far_outliers_do_not_make_boxes_coarse():
     # 398 boxes over the unit square: each of its 16 parts has some 25.
     counts = np.histogram2d(inner[:, 0], inner[:, 1], bins=4, range=[[0, 1], [0, 1]])[0]
     assert counts.min() > 10
+
+
+def test_rows_below_all_that_were_seen_have_boxes_of_their_own():
+    grid = Grid.over(np.random.default_rng(0).uniform(size=(50, 2)).astype(np.float32), 2, np.random.default_rng(0))
+    low = np.linspace(-1000, -100, 50, dtype=np.float32)[:, None].repeat(2, 1)
+    assert (np.diff(grid.coordinates(low), axis=0) > 0).all()
+    # What no number of 62 bits can tell is put into the outermost boxes.
+    assert grid.coordinates(np.array([[-1e30, 1e30]], np.float32))[0].tolist() == [0, 2**62 - 2**32]
 
 
 def test_coverage_rejects_what_is_no_number():

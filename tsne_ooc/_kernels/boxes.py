@@ -1,4 +1,4 @@
-"""Boxes that cover space: which one a row is in, and a number drawn for each box and each row."""
+"""Boxes that cover space: a number drawn for each row, and one for each box."""
 
 from __future__ import annotations
 
@@ -22,21 +22,6 @@ def draw_priorities(rows, seed, priorities):
     """A 64-bit number for each row from its row number alone, no two alike."""
     for i in range(u64(rows.shape[0])):
         priorities[i] = _mix(_mix(u64(rows[i])) ^ u64(seed))
-
-
-@kernel
-def project(X, axes, out):
-    """Products of each row with each of `axes`.
-
-    Each row is summed up by itself, in one order: a matrix product changes its last bits with the number of rows, and
-    boxes with them.
-    """
-    for i in range(u64(X.shape[0])):
-        for j in range(u64(axes.shape[0])):
-            total = np.float32(0)
-            for c in range(u64(X.shape[1])):
-                total += X[i, c] * axes[j, c]
-            out[i, j] = total
 
 
 @kernel

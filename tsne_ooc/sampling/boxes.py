@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
 
@@ -22,8 +23,8 @@ class Grid(NamedTuple):
 
     Parameters
     ----------
-    axes : ndarray of float32, shape (q, p)
-        Directions along which boxes are cut.
+    axes : ndarray of float64, shape (p, q)
+        Directions along which boxes are cut, a column each.
     origin : ndarray of float64, shape (q,)
         A corner of boxes of all sizes.
     side : float
@@ -32,8 +33,8 @@ class Grid(NamedTuple):
         Of the numbers drawn for boxes and rows.
     """
 
-    axes: Float32
-    origin: NDArray[np.float64]
+    axes: Float64
+    origin: Float64
     side: float
     seed: int
 
@@ -42,13 +43,13 @@ class Grid(NamedTuple):
         """A grid for rows like those of X, along their columns, or `directions` random ones where these are fewer."""
         p = X.shape[1]
         if p <= directions:
-            axes = np.eye(p, dtype=np.float32)
+            axes = np.eye(p)
         else:
-            axes = (rng.normal(size=(directions, p)) / np.sqrt(directions)).astype(np.float32)
+            axes = rng.normal(size=(p, directions)) / np.sqrt(directions)
         seen = _project(X, axes)
         low = seen.min(axis=0)
         extent = float((seen.max(axis=0) - low).max()) or max(1.0, float(np.abs(low).max()))
-        return cls(axes, low - extent * rng.uniform(size=len(axes)), extent * 2.0**-_FINE, int(rng.integers(2**63)))
+        return cls(axes, low - extent * rng.uniform(size=len(low)), extent * 2.0**-_FINE, int(rng.integers(2**63)))
 
     def coordinates(self, X: Float32) -> Int64:
         """The smallest box that each row is in: whole numbers of shape (m, q)."""
@@ -57,11 +58,11 @@ class Grid(NamedTuple):
         return inside
 
 
-def _project(X: Float32, axes: Float32) -> NDArray[np.float64]:
-    from tsne_ooc._kernels.boxes import project
+def _project(X: Float32, axes: Float64) -> Float64:
+    from tsne_ooc._kernels.project import project
 
-    out = np.empty((len(X), len(axes)), np.float64)
-    project(X, axes, out)
+    out = np.empty((len(X), axes.shape[1]))
+    project(X, np.zeros(len(axes)), axes, out)
     return out
 
 
@@ -119,7 +120,7 @@ class Boxes:
 
     def _finest(self, most: int) -> int:
         """The first level from this one on that keeps at most so many rows, else the last; levels keep ever fewer."""
-        last = len(self.grid.axes) * _BITS
+        last = len(self.grid.origin) * _BITS
         fits = range(self.level, last)
         return self.level + bisect_left(fits, True, key=lambda level: len(self._lowest(level)[0]) <= most)
 
