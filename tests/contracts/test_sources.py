@@ -348,6 +348,7 @@ def test_what_was_read_is_the_callers_own(opened, adapter):
     found = rows_of(source, 5, 20)
     if found.flags.writeable:
         found[...] = 7
+    np.testing.assert_array_equal(rows_of(source, 5, 20), X[5:20])
     np.testing.assert_array_equal(rows_of(source, 0, 30), X[:30])
 
 

@@ -481,6 +481,17 @@ def test_hdf5_pickles_by_path(zoo):
         np.testing.assert_array_equal(other.read(0, 103), numbers())
 
 
+def test_a_forked_process_opens_the_file_anew(zoo):
+    with open_hdf5(zoo, "counts") as source:
+        parents = source._file
+        # As if this process were the child of the one that opened the file.
+        source._process = -1
+        np.testing.assert_array_equal(source.read(3, 50), numbers()[3:50])
+        assert source._file is not parents and parents
+        parents.close()
+        np.testing.assert_array_equal(source.read(0, 103), numbers())
+
+
 def test_narrow_chunks_are_warned_of(tmp_path):
     with h5py.File(tmp_path / "X.h5", "w") as file:
         # Nothing is written: unwritten chunks take no room.

@@ -38,7 +38,7 @@ class DaskSource(Closing):
         self.dtype: np.dtype[Any] = np.dtype(data.dtype)
         rows, columns = (max(sizes, default=0) for sizes in data.chunks)
         self.chunks: tuple[int, int] | None = (int(rows), int(columns)) if rows > 0 and columns > 0 else None
-        edges = np.unique(np.cumsum([0, *data.chunks[0]]).astype(np.int64))
+        edges = np.cumsum([0, *data.chunks[0]]).astype(np.int64)
         self._banded = BandedRows(edges, self._compute, self.shape[1] * self.dtype.itemsize)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
