@@ -475,6 +475,16 @@ class TestSource:
         np.testing.assert_array_equal(sample, Y[rows])
         np.testing.assert_array_equal(source.reopen().read(10, 20), Y[10:20])
 
+    def test_a_map_is_that_of_the_prepared_table(self, tmp_path):
+        from tsne_ooc import TSNE, embed
+
+        X = counts(400, 6)
+        preparation = Preparation(ALL).fit(X)
+        tsne = TSNE(perplexity=5, n_iter=20, early_exaggeration_iter=10, random_state=0)
+        found = embed(PreparedSource(Chunked(X, 30), preparation), out=tmp_path / "a", sample=150, tsne=tsne)
+        wanted = embed(preparation.transform(X), out=tmp_path / "b", sample=150, tsne=tsne)
+        np.testing.assert_array_equal(found.embedding, wanted.embedding)
+
     def test_files_are_reopened_and_closed(self, tmp_path):
         import h5py
 
@@ -630,6 +640,11 @@ class TestOneHot:
         with h5py.File(tmp_path / "table.h5", "w") as file:
             file["rows"] = np.array(list(zip(*table.values(), strict=True)), kinds)
         with open_source(tmp_path / "table.h5", columns="*") as source:
+            preparation = Preparation([OneHot(["proto", "port"])]).fit(source)
+            np.testing.assert_array_equal(PreparedSource(source, preparation).read(0, 200), wanted)
+        pytest.importorskip("pyarrow")
+        frame.to_parquet(tmp_path / "table.parquet", row_group_size=60)
+        with open_source(tmp_path / "table.parquet", columns="*") as source:
             preparation = Preparation([OneHot(["proto", "port"])]).fit(source)
             np.testing.assert_array_equal(PreparedSource(source, preparation).read(0, 200), wanted)
         with (

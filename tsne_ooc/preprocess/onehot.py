@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._options import unknown
-from ..io.blocks import BLOCK_BYTES
+from ..io.blocks import BLOCK_BYTES, block_rows, edges
 from .base import Float64
 from .rows import Progress
 
 #: A column with more categories is a name or a number, and would be wider than all else.
 MOST_CATEGORIES = 1000
+# Text takes this many times the memory of the pointers that its columns are made of.
+_TEXT = 8
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -56,7 +58,7 @@ class OneHot:
             raise ValueError(f"onehot names a column twice: {', '.join(names)}")
         object.__setattr__(self, "columns", names)
 
-    def fit(self, source: Any, progress: Progress, height: int | None = None) -> Encoding:
+    def fit(self, source: Any, progress: Progress) -> Encoding:
         """Find the categories, by one pass.
 
         Raises
@@ -73,9 +75,7 @@ class OneHot:
                 raise ValueError(f"{unknown('onehot', name, names)}; text is read from a table opened with columns='*'")
         n = source.shape[0]
         found: dict[str, set[Any]] = {name: set() for name in self.columns}
-        height = height or _height(source)
-        for start in range(0, n, height):
-            stop = min(start + height, n)
+        for start, stop in edges(source, block_rows(source, BLOCK_BYTES // _TEXT), 0, n):
             block = source.read_columns(start, stop)
             for name, seen in found.items():
                 values, present = _values(block[name])
@@ -200,11 +200,6 @@ def check_named(source: Any) -> None:
     """Raise TypeError where the columns of a source have no names."""
     if not hasattr(source, "read_columns"):
         raise TypeError(f"onehot needs columns with names, as Parquet and compound HDF5 have; {source!r} has none")
-
-
-def _height(source: Any) -> int:
-    """Rows of a block: text is counted as 64 bytes a cell."""
-    return max(1, BLOCK_BYTES // (64 * max(1, int(source.shape[1]))))
 
 
 def _values(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -305,46 +305,6 @@ class Preparation:
 
     def __repr__(self) -> str:
         return f"Preparation([{', '.join(map(repr, self.steps))}])"
-
-
-def preparation_from_options(
-    standardize: str | None = None,
-    log1p: bool = False,
-    normalize: float | None = None,
-    pca: int | None = None,
-    onehot: Sequence[str] = (),
-) -> Preparation | None:
-    """The preparation that options of the command line ask for; None where they ask for none.
-
-    The order is always onehot, normalize, log1p, standardize, pca.
-
-    Parameters
-    ----------
-    standardize : {None, "standard", "robust"}
-    log1p : bool
-    normalize : float, optional
-        Sum of each row, > 0.
-    pca : int, optional
-        Number of components.
-    onehot : sequence of str
-        Names of columns.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Naming the option.
-    """
-    if standardize not in (None, "standard", "robust"):
-        raise unknown("standardize", standardize, ("standard", "robust"))
-    make: list[tuple[bool, Callable[[], Any]]] = [
-        (bool(onehot), lambda: OneHot(onehot)),
-        (normalize is not None, lambda: Normalize(normalize)),  # type: ignore[arg-type]
-        (log1p, Log1p),
-        (standardize is not None, lambda: Standardize(robust=standardize == "robust")),
-        (pca is not None, lambda: PCA(pca)),  # type: ignore[arg-type]
-    ]
-    steps = [step() for wanted, step in make if wanted]
-    return Preparation(steps) if steps else None
 
 
 def _needs(steps: Sequence[Step], width: int) -> frozenset[str]:
