@@ -194,6 +194,11 @@ def test_threads_and_repetition_do_not_matter(backend):
     assert answers[0] == answers[1] == answers[2] == answers[3]
 
 
+def test_more_threads_than_any_machine_has_are_no_end(backend):
+    answers = [build(backend.search, data(60), threads=n).query(data(5, seed=1), 3) for n in (1, 2**31)]
+    assert answers[0][0].tobytes() == answers[1][0].tobytes()
+
+
 def test_inputs_may_be_read_only_and_stay_as_they_are(backend):
     X, Q = data(), data(30, seed=1)
     before = X.copy(), Q.copy()

@@ -22,7 +22,10 @@ from sklearn.exceptions import NotFittedError
 
 import tsne_ooc
 from tsne_ooc import TSNE, FixedSigma, Multiscale, Perplexity, Phase, Placement, Schedule, Uniform, _parameters, store
+from tsne_ooc._state import Saved, within
 from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, Neighbors, PyNNDescent
+from tsne_ooc.preprocess import PCA, Preparation, Standardize
+from tsne_ooc.saving import estimator_state
 
 QUICK = {"early_exaggeration_iter": 10, "n_iter": 20, "perplexity": 8, "random_state": 0}
 
@@ -208,6 +211,18 @@ def test_few_rows_of_pynndescent(tmp_path):
     model = TSNE(neighbors=PyNNDescent(), **QUICK).fit(rows(60))
     model.save(tmp_path / "model")
     assert tsne_ooc.load(tmp_path / "model").transform(Q).tobytes() == model.transform(Q).tobytes()
+
+
+def test_other_parts_find_room_in_a_folder(fitted, tmp_path):
+    """A fitted preparation of rows beside the model, as parts to come will be."""
+    preparation = Preparation([Standardize(), PCA(3)]).fit(rows(), n_jobs=1)
+    content, arrays = estimator_state(fitted("exact")[0])
+    inner, own = within("preparation", preparation.state())
+    store.write_folder(tmp_path / "model", "model", {**content, **inner}, {**arrays, **own})
+    folder = store.read_folder(tmp_path / "model", "model")
+    part = Saved(folder.content, folder.arrays).part("preparation")
+    back = Preparation.from_state(dict(part.content), part.own_arrays())
+    assert back.transform(Q).tobytes() == preparation.transform(Q).tobytes()
 
 
 # --------------------------------------------------------------------------------------------------------- sizes

@@ -22,6 +22,8 @@ from .saved import blocked_metric, saved_rows
 PIECE = 1 << 16
 # faiss counts in 32 bits; recall ends to grow at some tens.
 MOST_LINKS = 1 << 12
+# A million of them, as a slip in n_jobs or in a file may ask for, end the process.
+MOST_THREADS = 512
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def _openmp(threads: int) -> Iterator[None]:
     import faiss
 
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(threads)
+    faiss.omp_set_num_threads(min(threads, MOST_THREADS))
     try:
         yield
     finally:

@@ -117,6 +117,7 @@ class PyNNDescentIndex(Index):
 
     def _graph(self, neighbors: int) -> Any:
         if neighbors not in self._graphs:
+            import numba
             import pynndescent
 
             rows = self._X if isinstance(self._X, np.ndarray) else self._X.copy()
@@ -126,6 +127,6 @@ class PyNNDescentIndex(Index):
                 metric_kwds=dict(self._pairwise.params),
                 n_neighbors=neighbors,
                 random_state=self._seed,
-                n_jobs=self._threads.n,
+                n_jobs=min(self._threads.n, numba.get_num_threads()),
             )
         return self._graphs[neighbors]
