@@ -315,6 +315,8 @@ def _write_manifest(
         "versions": versions(),
     }
     text = json.dumps({**manifest, "sha256": _sum(manifest)}, indent=2, allow_nan=False)
+    if len(text) >= _MOST_BYTES:
+        raise ValueError(f"the content of {folder.name} takes {len(text)} bytes as JSON; {_MOST_BYTES} are the most")
     # Files first: a manifest on the disk whose files are still on their way would promise too much.
     _sync_folder(folder)
     temporary = folder / f".{MANIFEST}.part"

@@ -103,6 +103,7 @@ def test_a_folder_that_a_run_filled_is_sealed(tmp_path):
     [
         ({"x": float("nan")}, {}, ValueError, "JSON compliant"),
         ({"x": object()}, {}, TypeError, "not JSON serializable"),
+        ({"x": "y" * (1 << 24)}, {}, ValueError, "bytes as JSON"),
         ({}, {"x": np.array([None])}, TypeError, "'x' has type object"),
         ({}, {"x": np.array(["a"])}, TypeError, "'x' has type <U1"),
         ({}, {"x": np.zeros(3, np.complex64)}, TypeError, "'x' has type complex64"),
@@ -297,7 +298,7 @@ def test_bits_of_the_manifest_count(folder):
     path = folder / "manifest.json"
     data = path.read_bytes()
     whole = read_folder(folder, "thing")
-    for bit in range(0, 8 * len(data), 3):
+    for bit in range(0, 8 * len(data), 7):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)

@@ -120,7 +120,9 @@ class PyNNDescentIndex(Index):
             import numba
             import pynndescent
 
-            rows = self._X if isinstance(self._X, np.ndarray) else self._X.copy()
+            # The library changes sparse rows, and is compiled once more, for a minute, for rows that are read-only.
+            changeable = isinstance(self._X, np.ndarray) and self._X.flags.writeable
+            rows = self._X if changeable else self._X.copy()
             self._graphs[neighbors] = pynndescent.NNDescent(
                 rows,
                 metric="manhattan" if self._pairwise.name == "cityblock" else self.metric,
