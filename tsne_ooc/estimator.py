@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,34 +20,22 @@ from ._options import number, whole
 from ._parallel import Threads
 from ._random import generator, seed_of
 from ._validate import as_rows
-from .model import Model
-from .neighbors.copies import spread_copies
-from .optimize import Watch, callbacks_of, minimise
-from .placement import Placement, place
-from .saving import KIND, estimator_state
+from .fitting import Recipe, fit_rows
+from .io import as_source, identity_of, iterate
+from .io.lock import Lock
+from .optimize import Watch, callbacks_of
+from .placement import Placed, Placement, place
+from .preprocess import Preparation, PreparedSource
+from .reading import in_memory, streamed
+from .sampling import resolve_sample
+from .saving import KIND, estimator_state, fingerprint
 from .store import write_folder
+from .streaming import Progress, Stream, begin, silent, unlike
 
 Float32 = NDArray[np.float32]
 
 # Rows placed at a time: enough to keep all threads busy, few enough that their neighbours take no memory to speak of.
 BLOCK = 32_768
-
-
-def _streamed(X: Any) -> bool:
-    """Whether X is on disk, or elsewhere, and read by slicing."""
-    if isinstance(X, np.memmap):
-        return True
-    # Tables of pandas and scipy slice too, but are in memory and have better ways.
-    if isinstance(X, str | os.PathLike):
-        raise TypeError(f"X is the path {str(X)!r}; open the file and pass the table: tsne_ooc.io.open_source(path)")
-    if isinstance(X, Mapping) and not hasattr(X, "iloc"):
-        raise TypeError(
-            f"X is a {type(X).__name__} of {', '.join(map(repr, list(X)[:5])) or 'nothing'}; pass one table"
-        )
-    if type(X).__module__.startswith("h5py.") and not X:
-        raise ValueError("X is a dataset of a file that has been closed; keep the file open while it is read")
-    in_memory = isinstance(X, np.ndarray) or hasattr(X, "iloc") or hasattr(X, "tocsr") or hasattr(X, "__dataframe__")
-    return hasattr(X, "shape") and (hasattr(X, "__getitem__") or hasattr(X, "read")) and not in_memory
 
 
 class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -87,6 +75,12 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         all options of exaggeration, iterations and learning rate.
     placement : Placement or None, default None
         How `transform` places rows.
+    sample : int or object of `tsne_ooc.sampling`, default None
+        Fit a sample of the rows that `fit` is given, such as 25,000 of a table on disk; a number draws so many
+        uniformly. None fits all.
+    prepare : Preparation or None, default None
+        What is done to rows first, here and in `transform`: fitted on all rows that `fit` is given, in passes of its
+        own.
     n_jobs : int or None, default None
         Threads; None is all cores, -1 too. The result is the same for any number of them.
     random_state : int, generator or None, default None
@@ -105,6 +99,10 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         Kullback-Leibler divergence of the map's similarities from the affinities, without exaggeration.
     n_iter_ : int
         Iterations that were run.
+    sample_rows_ : ndarray of int64 or None
+        Numbers of the rows that were fitted, ascending, where `sample` drew them.
+    preparation_ : Preparation or None
+        The fitted `prepare`.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only where X had names for its columns.
@@ -144,6 +142,8 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         affinity: Any = "perplexity",
         schedule: Any = None,
         placement: Placement | None = None,
+        sample: Any = None,
+        prepare: Preparation | None = None,
         n_jobs: int | None = None,
         random_state: Any = None,
         callbacks: Any = None,
@@ -165,6 +165,8 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         self.affinity = affinity
         self.schedule = schedule
         self.placement = placement
+        self.sample = sample
+        self.prepare = prepare
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.callbacks = callbacks
@@ -215,55 +217,51 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         starts.check(self.initialization)
         self._placement()
         Threads(self.n_jobs)
+        if self.sample is not None:
+            resolve_sample(self.sample)
+        if self.prepare is not None and not isinstance(self.prepare, Preparation):
+            raise TypeError(f"prepare={self.prepare!r} is not a tsne_ooc.preprocess.Preparation")
         callbacks_of(self.callbacks)
         whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
         searches.resolve(self.neighbors, metric=self.metric, n=2, p=1, sparse=False)
 
     def _fit(self, X: Any) -> TSNE:
         self.check_options()
-        d, dof = int(self.n_components), float(self.dof)
-        affinity = affinities.resolve(self.affinity, self.perplexity)
-        plan = self._schedule()
         threads = Threads(self.n_jobs)
+        recipe = Recipe(
+            int(self.n_components), float(self.dof), self.neighbors, self.metric, self.metric_params,
+            affinities.resolve(self.affinity, self.perplexity), self.initialization, self._schedule(),
+        )  # fmt: skip
         watch = Watch(
             callbacks_of(self.callbacks), whole("callbacks_every_iters", self.callbacks_every_iters, least=1),
-            plan.patience, bool(self.verbose),
+            recipe.schedule.patience, bool(self.verbose),
         )  # fmt: skip
         seed = seed_of(self.random_state)
-        rows = self._rows(X, reset=True)
-        sparse = hasattr(rows, "tocsr")
-        n, p = rows.shape
-        search = searches.resolve(self.neighbors, metric=self.metric, n=n, p=p, sparse=sparse)
-        index = search.build(
-            rows,
-            metric=self.metric,
-            metric_params=self.metric_params,
-            rng=generator(seed, "neighbors"),
-            threads=threads,
-        )
-        P, order, k = self._affinities(affinity, index, n, seed, threads)
-        features = None if self.metric == "precomputed" else rows
-        start = starts.start(self.initialization, features, P, d, generator(seed, "initialization"), threads)
-        if order is not None and (features is not None or not isinstance(self.initialization, str)):
-            start = start[order]
-        result = minimise(P, start, plan, dof=dof, threads=threads, watch=watch)
-        embedding = result.embedding
-        if order is not None:
-            embedding = np.empty_like(result.embedding)
-            embedding[order] = result.embedding
+        preparation, table = None, X
+        if self.prepare is not None:
+            preparation = Preparation(self.prepare.steps).fit(X, random_state=seed, n_jobs=self.n_jobs)
+            table = PreparedSource(X, preparation, n_jobs=self.n_jobs)
+        sample_rows = None
+        if self.sample is not None:
+            sample_rows, rows = resolve_sample(self.sample).draw(table, generator(seed, "sample"))
+        else:
+            rows = in_memory(table)
+        validate_data(self, X if hasattr(X, "shape") else rows, reset=True, skip_check_array=True)
+        model, result, k = fit_rows(rows, recipe, seed=seed, threads=threads, watch=watch)
         if result.stopped == "interrupted":
             warnings.warn(
-                f"interrupted after {result.iterations} of {plan.iterations} iterations; the map is as it then was",
+                f"interrupted after {result.iterations} of {recipe.schedule.iterations} iterations; the map is as it "
+                "then was",
                 RuntimeWarning,
                 stacklevel=3,
             )
-        last = [phase for phase in plan if phase.iterations]
-        exaggeration = last[-1].exaggeration_at(last[-1].iterations - 1) if last else 1.0
-        self.embedding_ = embedding
+        self.embedding_ = result.embedding
         self.kl_divergence_ = result.kl_divergence
         self.n_iter_ = result.iterations
         self.n_neighbors_ = k
-        self._model = Model(embedding.copy(), index, dof, exaggeration)
+        self.sample_rows_ = sample_rows
+        self.preparation_ = preparation
+        self._model = model
         return self
 
     def _schedule(self) -> schedules.Schedule:
@@ -280,35 +278,6 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         if self.placement is not None and not isinstance(self.placement, Placement):
             raise TypeError(f"placement={self.placement!r} is not a tsne_ooc.Placement")
         return self.placement or Placement()
-
-    @staticmethod
-    def _affinities(
-        affinity: Any, index: Any, n: int, seed: int, threads: Threads
-    ) -> tuple[affinities.Joint, NDArray[np.uint32] | None, int]:
-        """P, the order of its rows (None: as they came) and the number of neighbours it was made from."""
-        if isinstance(affinity, affinities.Precomputed):
-            P = affinity.joint()
-            if n != P.n:
-                raise ValueError(f"affinity matrix has {P.n} rows, X has {n}; they must be the same rows")
-            return P, None, 0
-        if n < 2:
-            return affinities.Joint(np.zeros(2, np.uint64), np.empty(0, np.uint32), np.empty(0, np.float32)), None, 0
-        k = affinity.k(n)
-        neighbors, distances = index.query_self(k)
-        spread_copies(neighbors, distances, generator(seed, "copies"))
-        p = affinity.conditional(distances, threads)
-        del distances
-        order = index.order
-        if order is not None:
-            # Rows near each other in space are then near each other in memory: for 1.3 million rows an iteration
-            # takes a third of the time.
-            place_of = np.empty(n, np.uint32)
-            place_of[order] = np.arange(n, dtype=np.uint32)
-            neighbors = neighbors[order]
-            for start in range(0, n, BLOCK):
-                neighbors[start : start + BLOCK] = place_of[neighbors[start : start + BLOCK]]
-            p = None if p is None else p[order]
-        return affinities.symmetrize(neighbors, p, threads), order, k
 
     def transform(self, X: Any) -> Float32:
         """Place rows on the fitted map; the map does not move.
@@ -332,22 +301,103 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         sklearn.exceptions.NotFittedError
             Before `fit`.
         """
-        check_is_fitted(self)
-        placement, threads = self._placement(), Threads(self.n_jobs)
-        if _streamed(X):
-            from .io.blocks import iterate
+        return self.place(X).embedding
 
-            n, blocks = X.shape[0], iterate(X, columns=self.n_features_in_)
+    def place(self, X: Any) -> Placed:
+        """As `transform`, with what else is found on the way.
+
+        Parameters
+        ----------
+        X : as for `transform`
+
+        Returns
+        -------
+        Placed
+            ``embedding``, and ``iterations``, the steps that each row took.
+        """
+        check_is_fitted(self)
+        if streamed(X):
+            n, blocks = as_source(X).shape[0], iterate(self._prepared(X), columns=self._columns)
         else:
-            rows = self._rows(X, reset=False)
+            rows = as_rows(self._prepared(X), accept_sparse=True)
+            validate_data(self, X if hasattr(X, "shape") else np.asarray(X), reset=False, skip_check_array=True)
             n, blocks = rows.shape[0], iter([(0, rows.shape[0], rows)])
-        out = np.empty((n, self.embedding_.shape[1]), np.float32)
-        for start, stop, rows in blocks:
-            for first in range(start, stop, BLOCK):
-                last = min(first + BLOCK, stop)
-                block = rows[first - start : last - start]
-                out[first:last] = place(self._model, block, placement, threads).embedding
+        out = Placed(np.empty((n, self.embedding_.shape[1]), np.float32), np.empty(n, np.int32))
+        for start, stop, block in blocks:
+            placed = self.place_prepared(block)
+            for whole_column, part in zip(out, placed, strict=True):
+                whole_column[start:stop] = part
         return out
+
+    def place_prepared(self, rows: Any) -> Placed:
+        """As `place`, for rows as the optimiser saw those of the fit: prepared, and checked float32."""
+        placement, threads = self._placement(), Threads(self.n_jobs)
+        pieces = [place(self._model, rows[a : a + BLOCK], placement, threads) for a in range(0, rows.shape[0], BLOCK)]
+        return Placed(*map(np.concatenate, zip(*pieces, strict=True)))
+
+    def _prepared(self, X: Any) -> Any:
+        preparation = getattr(self, "preparation_", None)
+        if preparation is None:
+            return X
+        if streamed(X):
+            return PreparedSource(X, preparation, n_jobs=self.n_jobs)
+        return preparation.transform(X, n_jobs=self.n_jobs)
+
+    @property
+    def _columns(self) -> int:
+        """Columns of the rows that were embedded, which a preparation makes others than those of X."""
+        preparation = getattr(self, "preparation_", None)
+        return int(self.n_features_in_ if preparation is None else preparation.n_features_out)
+
+    def transform_to(
+        self, X: Any, path: str | os.PathLike[str], *, resume: bool = False, progress: Progress | None = None
+    ) -> Path:
+        """As `transform`, to a ``.npy`` file, block by block; killed at any moment, it can go on.
+
+        Until all rows are placed, they are in a file with ``.part`` behind the name, and what is done is in one with
+        ``.ledger``.
+
+        Parameters
+        ----------
+        X : h5py.Dataset, ndarray or other source of shape (m, p)
+        path : path
+            File to write: float32, shape (m, n_components).
+        resume : bool, default False
+            Go on where an earlier attempt stopped.
+        progress : callable, optional
+            Called as ``progress("place", rows done, rows)``.
+
+        Returns
+        -------
+        Path
+            Of the file.
+
+        Raises
+        ------
+        OSError
+            Where reading or writing fails, another process writes the same file, or an earlier attempt is in the way.
+        ValueError, TypeError
+            For unusable data, and where the earlier attempt was with other rows or another model.
+        """
+        check_is_fitted(self)
+        preparation = getattr(self, "preparation_", None)
+        table = as_source(X) if preparation is None else PreparedSource(X, preparation, n_jobs=self.n_jobs)
+        if table.shape[1] != self._columns:
+            raise ValueError(f"{table!r} has {table.shape[1]} columns, the fit had {self._columns}")
+        path = Path(path)
+        job = {"source": identity_of(table), "model": fingerprint(self)}
+        shape = (table.shape[0], self.embedding_.shape[1])
+        with Lock(path.with_name(path.name + ".lock"), str(path)):
+            ledger = begin(path.with_name(path.name + ".ledger"), job, resume=resume, differ=unlike)
+            with Stream({"embedding": (path, shape)}, ledger) as work:
+                work.run(
+                    table,
+                    lambda first, rows: {"embedding": self.place_prepared(rows).embedding},
+                    progress=progress or silent,
+                    phase="place",
+                )
+            ledger.path.unlink()
+        return path
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the fitted map to a folder that `tsne_ooc.load` reads, on any machine.
@@ -373,22 +423,6 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         """
         check_is_fitted(self)
         write_folder(path, KIND, *estimator_state(self), overwrite=overwrite)
-
-    def _rows(self, X: Any, *, reset: bool) -> Any:
-        """X as checked float32 rows in memory, its number and names of columns noted or compared."""
-        if _streamed(X):
-            from .io.blocks import iterate
-            from .io.source import as_source
-
-            # Its shape is asked of the source: what was passed in may not know it, and its source says so.
-            table = as_source(X)
-            rows = np.empty(table.shape, np.float32)
-            for start, stop, block in iterate(table):
-                rows[start:stop] = block
-        else:
-            rows = as_rows(X, accept_sparse=True)
-        validate_data(self, X if hasattr(X, "shape") else rows, reset=reset, skip_check_array=True)
-        return rows
 
     @property
     def _n_features_out(self) -> int:

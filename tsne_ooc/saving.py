@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ from ._parallel import Threads
 from ._parameters import decode, describe, encode
 from ._state import Saved, State, StateError, within
 from .model import Model
+from .preprocess import Preparation
 
 #: What the folder of a saved model says it is.
 KIND = "model"
@@ -35,7 +38,32 @@ class Part(NamedTuple):
 
 
 #: Parts by the name under which their JSON and arrays are kept. A reader refuses parts it does not know.
-PARTS = {"model": Part("_model", Model.state, Model.restore)}
+PARTS = {
+    "model": Part("_model", Model.state, Model.restore),
+    "preparation": Part(
+        "preparation_",
+        Preparation.state,
+        lambda saved, threads: Preparation.from_state(dict(saved.content), saved.own_arrays()),
+    ),
+}
+
+
+def fingerprint(estimator: Any) -> str:
+    """What tells a fitted map from another: a digest of all that decides where it places rows.
+
+    Raises
+    ------
+    ValueError
+        As `estimator_state`.
+    """
+    content, arrays = estimator_state(estimator)
+    deciding = {name: content[name] for name in content if name in PARTS}
+    deciding["placement"] = content["parameters"]["placement"]
+    digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
+    return digest.hexdigest()
 
 
 def estimator_state(estimator: Any) -> State:

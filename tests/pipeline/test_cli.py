@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tsne_ooc import __version__
-from tsne_ooc.cli import _Report, main
+from tsne_ooc.cli import main
+from tsne_ooc.cli.report import Report
 from tsne_ooc.pipeline import open_run
 
 
@@ -90,10 +91,13 @@ def test_no_command_is_an_error(capsys):
         (["{file}", "--out", "map", "--dataset", "x"], "has no dataset 'x'; did you mean 'X'?"),
         (["{file}", "--out", "map", "--dataset", "labels"], "is 1-D, shape (900,)"),
         (["{file}", "--out", "map", "--dataset", "pca"], "is a group, not a dataset; it holds pca/X"),
-        (["{file}", "--out", "map", "--dataset", "X", "--sample", "0"], "sample=0 must be at least 1"),
+        (["{file}", "--out", "map", "--dataset", "X", "--sample", "0"], "--sample=0 must be at least 1"),
         (["{file}", "--out", "map", "--dataset", "X", "--seed", "-1"], "--seed=-1 must be at least 0"),
         (["{file}", "--out", "{file}", "--dataset", "X"], "data.h5 is a file; name a folder"),
-        (["x.npy", "--out", "map", "--dataset", "X"], "--dataset names a table within an HDF5 file"),
+        (["{npy}", "--out", "map", "--dataset", "X"], "holds a single table"),
+        (["{file}", "--out", "map", "--dataset", "X", "--rounds", "0"], "--rounds=0 must be at least 1"),
+        (["{file}", "--out", "map", "--dataset", "X", "--sample-by", "stratified"], "--labels go together"),
+        (["{file}", "--out", "map", "--dataset", "X", "--labels", "labels"], "--labels go together"),
         (
             ["{file}", "--out", "map", "--dataset", "X", "--plot", "--n-components", "3"],
             "--plot draws maps of one",
@@ -108,7 +112,9 @@ def test_no_command_is_an_error(capsys):
 )
 def test_errors_are_one_line(capsys, file, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    assert message in fails(capsys, "embed", *(argument.format(file=file) for argument in arguments), "--quiet")
+    np.save("numbers.npy", np.zeros((3, 2)))
+    filled = (argument.format(file=file, npy="numbers.npy") for argument in arguments)
+    assert message in fails(capsys, "embed", *filled, "--quiet")
     assert not (tmp_path / "map").exists()
 
 
@@ -201,15 +207,15 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere():
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch):
+    monkeypatch.setattr("tsne_ooc.cli.report.EVERY", 0)
     screen, log, nothing = Terminal(), io.StringIO(), io.StringIO()
     for stream, quiet in ((screen, False), (log, False), (nothing, True)):
-        with _Report(quiet, stream) as report:
-            report._every = 0
+        with Report(quiet, stream) as report:
             for done in (0, 400, 1000):
                 report("place", done, 1000)
     assert "placing rows" in screen.getvalue() and "1.00k/1.00k" in screen.getvalue()
     assert "rows/s" in screen.getvalue()
     lines = log.getvalue().splitlines()
-    assert len(lines) == 3 and "400 of 1,000 (40%)" in lines[1] and "rows/s" in lines[1]
+    assert len(lines) == 3 and "400 of 1,000 (40%)" in lines[1] and "rows/s" in lines[1] and " left, " in lines[1]
     assert nothing.getvalue() == ""

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tsne_ooc import pipeline
+from tsne_ooc import pipeline, store
 from tsne_ooc.export import content as content_module
 from tsne_ooc.export import export
 from tsne_ooc.export import target as target_module
@@ -35,8 +35,8 @@ def write_run(folder, n=N, axes=2, source="nothing"):
     rows = np.sort(rng.choice(n, n // 5, replace=False))
     np.save(folder / "embedding.npy", embedding)
     np.save(folder / "sample_rows.npy", rows)
-    manifest = {"format": "tsne_ooc embedding", "format_version": 1, "source": source, "n_samples": n}
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    files = {"embedding": "embedding.npy", "sample_rows": "sample_rows.npy"}
+    store.seal(folder, "map", {"source": source, "n_samples": n}, files)
     return embedding, np.isin(np.arange(n), rows)
 
 
@@ -143,7 +143,7 @@ def test_wrong_requests(tmp_path, monkeypatch):
         export(tmp_path / "run", tmp_path / "map")
     with pytest.raises(FileNotFoundError, match="no folder"):
         export(tmp_path / "run", tmp_path / "nowhere" / "map.h5")
-    with pytest.raises(FileNotFoundError, match="not the folder of a finished run"):
+    with pytest.raises(FileNotFoundError, match="is no folder of a run"):
         export(tmp_path, tmp_path / "map.h5")
     with pytest.raises(TypeError, match=r"\.h5ad"):
         export(tmp_path / "run", tmp_path / "map.h5", like=tmp_path / "cells.h5ad")

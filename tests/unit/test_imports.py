@@ -21,10 +21,11 @@ PACKAGE = Path(tsne_ooc.__file__).parent
 # From the bottom up. Modules of one line do not know each other.
 ORDER = (
     ("_kernels",),
-    ("_parallel", "_options", "_random", "_validate"),
+    ("_memory", "_parallel", "_options", "_random", "_validate"),
     ("_state",),
     ("store",),
     ("io",),
+    ("streaming", "reading"),
     ("sampling",),
     ("preprocess",),
     ("neighbors",),
@@ -34,7 +35,7 @@ ORDER = (
     ("gradients",),
     ("optimize",),
     ("model",),
-    ("placement",),
+    ("placement", "fitting"),
     ("_parameters",),
     ("saving",),
     ("estimator",),
@@ -145,7 +146,7 @@ def test_the_package_alone_loads_nothing_heavy():
 
 
 def test_help_and_errors_of_the_command_line_load_nothing_heavy():
-    assert not loaded("import tsne_ooc.cli; tsne_ooc.cli._parser().format_help()") & set(HEAVY)
+    assert not loaded("import tsne_ooc.cli.command; tsne_ooc.cli.command.parser().format_help()") & set(HEAVY)
 
 
 def test_optional_packages_wait_for_what_needs_them():

@@ -581,5 +581,5 @@ def test_sink_keeps_the_older_file_until_the_end(tmp_path):
 def test_sink_needs_a_folder_and_room(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         NpySink(tmp_path / "nowhere" / "Y.npy", (10, 2))
-    with pytest.raises(OSError, match=r"Y\.npy needs 8000000000\.00 GB, and .* GB left"):
+    with pytest.raises(OSError, match=r"Y\.npy needs 8000000000\.00 GB more, and .* GB left"):
         NpySink(tmp_path / "Y.npy", (10**18, 2))

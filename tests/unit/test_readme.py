@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tsne_ooc.cli import _parser
+from tsne_ooc.cli.command import parser
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -71,7 +71,7 @@ def test_commands_name_options_that_exist(page):
     for words in commands(page):
         program = Path(words[0]).name
         if program == "tsne-ooc":
-            assert "--help" in words or _parser().parse_args(words[1:]).run
+            assert "--help" in words or parser().parse_args(words[1:]).run
         elif program == "pip":
             wanted = re.findall(r"\.\[([\w,]+)\]", " ".join(words))
             unknown = {extra for extras in wanted for extra in extras.split(",")} - set(EXTRAS)
@@ -80,7 +80,7 @@ def test_commands_name_options_that_exist(page):
 
 def test_the_check_of_commands_sees_wrong_ones(capsys):
     with pytest.raises(SystemExit):
-        _parser().parse_args(["embed", "cells.h5", "--out", "map", "--samples", "25000", "--perplexities", "3"])
+        parser().parse_args(["embed", "cells.h5", "--out", "map", "--samples", "25000", "--perplexities", "3"])
     assert "--perplexities" in capsys.readouterr().err
 
 

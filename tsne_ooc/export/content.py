@@ -36,7 +36,9 @@ class Content:
 
     @classmethod
     def of(cls, run: Any) -> Content:
-        return cls(run.embedding, getattr(run, "novelty", None), run.sample_rows, run.manifest)
+        # None of the rows that were placed on a saved map was fitted.
+        sampled = np.empty(0, np.int64) if run.sample_rows is None else run.sample_rows
+        return cls(run.embedding, run.novelty, sampled, run.manifest)
 
     @property
     def n(self) -> int:

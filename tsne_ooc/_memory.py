@@ -1,0 +1,59 @@
+"""How much memory there is, and how much this process has."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def used_bytes() -> int | None:
+    """Memory that this process holds now (its resident set); None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    # The most it has held, where what it holds now is not told; in bytes on macOS, elsewhere in kilobytes.
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(most) if sys.platform == "darwin" else int(most) * 1024
+
+
+def available_bytes() -> int | None:
+    """Memory that a process could still take without swapping; None where the system does not tell.
+
+    Within a container, what its limit leaves.
+    """
+    found = [size for size in (_free(), _left_in_group()) if size is not None]
+    return min(found) if found else None
+
+
+def _free() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _left_in_group() -> int | None:
+    for most, now in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            limit = Path(most).read_text().strip()
+            if limit != "max":
+                return max(0, int(limit) - int(Path(now).read_text()))
+        except (OSError, ValueError):
+            continue
+    return None

@@ -1,0 +1,5 @@
+"""The command line: ``tsne-ooc embed``, ``place``, ``export`` and ``demo``."""
+
+from tsne_ooc.cli.command import main
+
+__all__ = ["main"]

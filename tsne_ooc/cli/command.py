@@ -1,0 +1,72 @@
+"""From arguments to a command, and from errors to one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from tsne_ooc import __version__
+from tsne_ooc.cli import demo, embed, export, place
+
+_ABOUT = """\
+t-SNE maps of data larger than memory: a sample is embedded, every other row is streamed from disk and placed.
+
+  tsne-ooc demo                                              see it work on data that ships with scikit-learn
+  tsne-ooc embed cells.h5ad --out map                        map a table in a file
+  tsne-ooc embed cells.h5ad --out map --resume               go on after an accident
+  tsne-ooc place map new.h5ad --out more                     tomorrow's rows on today's map
+  tsne-ooc export map --to cells.h5ad                        the coordinates where other tools look for them
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 2 after an error, 130 after an interrupt."""
+    options = parser().parse_args(arguments)
+    if getattr(options, "verbose", False):
+        _explain()
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code: int = options.run(options)
+        return code
+    except KeyboardInterrupt:
+        print("tsne-ooc: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does. Python would complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"tsne-ooc: error: {text}", file=sys.stderr)
+        return 2
+
+
+def _warn(message: Any, *where: Any, **more: Any) -> None:
+    print(f"tsne-ooc: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _explain() -> None:
+    """Show the choices that the library makes, which it tells to its logger."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("tsne-ooc: %(message)s"))
+    logger = logging.getLogger("tsne_ooc")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="tsne-ooc", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="version", version=f"tsne-ooc {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (embed, place, export, demo):
+        command.add(commands)
+    return top

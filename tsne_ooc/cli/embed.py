@@ -1,0 +1,160 @@
+"""``tsne-ooc embed``: a table in a file to a folder with its map."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from tsne_ooc.cli.report import Report
+from tsne_ooc.cli.shared import add_input, add_running, check_plots, say, summary
+
+_AFTER = """\
+what is written to the folder:
+  embedding.npy     float32, one row of coordinates for every row of the table
+  novelty.npy       float32, how strange each row was to the sample; 1 is usual
+  sample_rows.npy   int64, numbers of the rows that were fitted
+  model/            the fitted map; tsne-ooc place puts new rows on it
+  manifest.json     parameters, checksums, times and the fit's divergence; written last, so a
+                    folder that has one is whole
+
+read it with:
+  numpy.load("map/embedding.npy", mmap_mode="r")
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to those there are."""
+    parser = commands.add_parser(
+        "embed",
+        help="map a table in a file",
+        description="Fit a sample of the rows with t-SNE, then stream and place all the others.",
+        epilog=_AFTER,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    add_input(parser)
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder to write; must be new or empty")
+    _add_sample(parser.add_argument_group("the sample"))
+    _add_preparation(parser.add_argument_group("what is done to the rows first, in this order"))
+    _add_map(parser.add_argument_group("the map"))
+    add_running(parser.add_argument_group("running"))
+    parser.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
+
+
+def _add_sample(group: Any) -> None:
+    group.add_argument("--sample", type=int, default=25_000, metavar="N", help="rows to fit (default: %(default)s)")
+    group.add_argument(
+        "--sample-by",
+        choices=("uniform", "stratified", "balanced", "coverage"),
+        default="uniform",
+        help="uniform: every row equally likely; stratified, balanced: by --labels, in proportion or equally many of "
+        "each; coverage: even over the data's own space, so that rare groups are kept (default: uniform)",
+    )
+    group.add_argument("--labels", metavar="NAME", help="where the labels are: obs/NAME, a dataset or a column")
+    group.add_argument(
+        "--rounds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="2: look at all rows first and add to the sample what it missed",
+    )
+
+
+def _add_preparation(group: Any) -> None:
+    group.add_argument(
+        "--onehot", type=lambda text: text.split(","), default=[], metavar="A,B", help="columns of categories"
+    )
+    group.add_argument("--normalize", type=float, metavar="TOTAL", help="scale each row to this sum")
+    group.add_argument("--log1p", action="store_true", help="log(1 + x)")
+    group.add_argument(
+        "--standardize", nargs="?", const="standard", choices=("standard", "robust"), help="mean 0 and variance 1"
+    )
+    group.add_argument("--pca", type=int, metavar="N", help="principal components")
+
+
+def _add_map(group: Any) -> None:
+    group.add_argument("--perplexity", type=float, default=30.0, help="neighbourhood size (default: 30)")
+    group.add_argument(
+        "--exaggeration",
+        type=float,
+        metavar="FACTOR",
+        help="factor on the attraction; 4 keeps the classes of large data together (default: 1)",
+    )
+    group.add_argument("--n-components", type=int, default=2, metavar="D", help="dimensions of the map (default: 2)")
+    group.add_argument("--dof", type=float, default=1.0, help="degrees of freedom of the kernel (default: 1)")
+    group.add_argument("--metric", default="euclidean", help="distance in the data (default: %(default)s)")
+    group.add_argument("--neighbors", default="auto", help="neighbour search (default: %(default)s)")
+    group.add_argument("--schedule", help="optimisation schedule, such as auto or classic (default: auto)")
+    group.add_argument("--seed", type=int, default=0, help="seed of sample and fit (default: 0)")
+
+
+def run(options: argparse.Namespace) -> int:
+    from tsne_ooc._options import whole
+
+    whole("--seed", options.seed, least=0)
+    whole("--sample", options.sample, least=1)
+    whole("--rounds", options.rounds, least=1)
+    if options.plot:
+        check_plots()
+        if options.n_components > 2:
+            raise ValueError("--plot draws maps of one or two dimensions; leave it out with --n-components 3")
+    from tsne_ooc.estimator import TSNE
+    from tsne_ooc.pipeline import embed
+    from tsne_ooc.preprocess import preparation_from_options
+
+    tsne = TSNE(
+        n_components=options.n_components,
+        perplexity=options.perplexity,
+        exaggeration=options.exaggeration,
+        dof=options.dof,
+        metric=options.metric,
+        neighbors=options.neighbors,
+        schedule=options.schedule,
+        n_jobs=options.jobs,
+        random_state=options.seed,
+        verbose=not options.quiet and sys.stderr.isatty(),
+    )
+    prepare = preparation_from_options(
+        standardize=options.standardize,
+        log1p=options.log1p,
+        normalize=options.normalize,
+        pca=options.pca,
+        onehot=options.onehot,
+    )
+    with Report(options.quiet) as report:
+        found = embed(
+            options.data,
+            dataset=options.dataset,
+            columns=options.columns,
+            out=options.out,
+            sample=_sample(options),
+            prepare=prepare,
+            rounds=options.rounds,
+            tsne=tsne,
+            random_state=options.seed,
+            block_rows=options.chunk_rows,
+            resume=options.resume,
+            progress=report,
+        )
+    say(options, summary(found))
+    if options.plot:
+        from tsne_ooc.plot import scatter
+
+        picture = found.folder / "embedding.png"
+        scatter(found.embedding).figure.savefig(picture)
+        say(options, f"wrote {picture}")
+    return 0
+
+
+def _sample(options: argparse.Namespace) -> Any:
+    from tsne_ooc import sampling
+
+    by_labels = options.sample_by in ("stratified", "balanced")
+    if by_labels != (options.labels is not None):
+        raise ValueError(f"--sample-by {options.sample_by} and --labels go together, or neither")
+    if by_labels:
+        labels = sampling.labels_of(options.data, options.labels)
+        balance = "balanced" if options.sample_by == "balanced" else "proportional"
+        return sampling.Stratified(options.sample, labels, balance=balance)
+    return sampling.Coverage(options.sample) if options.sample_by == "coverage" else sampling.Uniform(options.sample)

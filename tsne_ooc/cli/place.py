@@ -1,0 +1,42 @@
+"""``tsne-ooc place``: new rows on a saved map."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from tsne_ooc.cli.report import Report
+from tsne_ooc.cli.shared import add_input, add_running, say, summary
+
+
+def add(commands: Any) -> None:
+    """Add the command to those there are."""
+    parser = commands.add_parser(
+        "place",
+        help="place the rows of another file on a map",
+        description="Stream the rows of a file and place each beside its nearest neighbours on a saved map.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("model", help="folder of a saved model, or of a finished run")
+    add_input(parser)
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder to write; must be new or empty")
+    add_running(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from tsne_ooc.pipeline import place
+
+    with Report(options.quiet) as report:
+        found = place(
+            options.model,
+            options.data,
+            dataset=options.dataset,
+            columns=options.columns,
+            out=options.out,
+            n_jobs=options.jobs,
+            block_rows=options.chunk_rows,
+            resume=options.resume,
+            progress=report,
+        )
+    say(options, summary(found))
+    return 0

@@ -1,0 +1,92 @@
+"""Progress on stderr: a bar on a terminal, elsewhere a line now and then, nothing where quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, TextIO
+
+from tsne_ooc._memory import used_bytes
+
+_NAMES = {
+    "prepare": "preparing",
+    "sample": "drawing a sample",
+    "fit": "fitting the sample",
+    "look": "looking for what the sample missed",
+    "place": "placing rows",
+}
+# A log needs to show that the work goes on, not how smoothly.
+EVERY = 15.0
+
+
+class Report:
+    """Tells phase, rows done of rows, rows a second, time left and memory.
+
+    Parameters
+    ----------
+    quiet : bool
+    stream : file, optional
+        By default stderr.
+    """
+
+    def __init__(self, quiet: bool, stream: TextIO | None = None) -> None:
+        self._quiet = quiet
+        self._stream = stream or sys.stderr
+        self._bar: Any = None
+        self._phase = ""
+        self._done = self._first = 0
+        self._last = self._began = time.monotonic()
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if self._quiet:
+            return
+        if phase != self._phase or done < self._done:
+            self._open(phase, done, total)
+        elif self._bar is not None:
+            self._bar.set_postfix_str(_memory(), refresh=False)
+            self._bar.update(done - self._done)
+        elif time.monotonic() - self._last > EVERY:
+            self._line(done, total)
+        self._done = done
+
+    def _open(self, phase: str, done: int, total: int) -> None:
+        self._close()
+        self._phase, self._first = phase, done
+        self._last = self._began = time.monotonic()
+        name = _NAMES.get(phase, phase)
+        if self._stream.isatty() and phase != "fit":
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total, initial=done, desc=name, unit=" rows", unit_scale=True, dynamic_ncols=True,
+                file=self._stream,
+            )  # fmt: skip
+        else:
+            before = f", {done:,} of them done before" if 0 < done < total else ""
+            self._print(f"{name} ({total:,} rows{before})")
+
+    def _line(self, done: int, total: int) -> None:
+        self._last = time.monotonic()
+        rate = (done - self._first) / (self._last - self._began)
+        left = time.strftime("%H:%M:%S", time.gmtime((total - done) / rate)) if rate else "?"
+        name = _NAMES.get(self._phase, self._phase)
+        self._print(f"{name}: {done:,} of {total:,} ({done / total:.0%}), {rate:,.0f} rows/s, {left} left, {_memory()}")
+
+    def _print(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+
+
+def _memory() -> str:
+    used = used_bytes()
+    return "" if used is None else f"{used / 1e9:.1f} GB memory"

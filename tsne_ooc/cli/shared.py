@@ -1,0 +1,73 @@
+"""What several commands have in common: options, sentences, the picture."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """The options that say what to read."""
+    parser.add_argument("data", help="a file of HDF5 (also .h5ad), .npy, Zarr or Parquet, or a folder of the last two")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="table in the file, such as obsm/X_pca (default: the only one)"
+    )
+    parser.add_argument(
+        "--columns", type=lambda text: text.split(","), metavar="A,B,...", help="columns by name; * stands for anything"
+    )
+
+
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """The options that say how to run."""
+    parser.add_argument("--resume", action="store_true", help="go on with a run that did not end")
+    parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: all cores)")
+    parser.add_argument("--chunk-rows", type=int, metavar="N", help="rows at a time (default: some 32 MB)")
+    add_talking(parser)
+
+
+def add_talking(parser: argparse.ArgumentParser) -> None:
+    """The options that say what to say."""
+    talking = parser.add_mutually_exclusive_group()
+    talking.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    talking.add_argument("--verbose", action="store_true", help="tell the choices that are made, and why")
+
+
+def say(options: argparse.Namespace, text: str) -> None:
+    """Print, unless asked not to."""
+    if not options.quiet:
+        print(text, flush=True)
+
+
+def check_plots(otherwise: str = "leave --plot out") -> None:
+    """Raise where no picture can be drawn: at once, not after an hour of fitting."""
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise ImportError(f"plots need matplotlib; install it with: pip install 'tsne_ooc[plot]', or {otherwise}")
+
+
+def summary(run: Any) -> str:
+    """What a run did and wrote, in a few lines."""
+    manifest = run.manifest
+    seconds, kl = manifest["seconds"], manifest.get("kl_divergence")
+    lines = []
+    if "fit" in seconds:
+        fitted = f"fitted {manifest['sample']:,} rows in {seconds['fit']:.1f} s"
+        lines.append(fitted + (f", KL {kl:.3f}" if kl else ""))
+    n, took = manifest["n_samples"], max(seconds["place"], 1e-3)
+    lines.append(f"read and placed {n:,} rows in {took:.1f} s ({n / took:,.0f} rows/s)")
+    novelty = manifest.get("novelty")
+    if novelty:
+        lines.append(strange(novelty))
+    lines.append(f"wrote {run.folder / 'embedding.npy'}: {n:,} x {manifest['n_components']}, float32")
+    return "\n".join(lines)
+
+
+def strange(novelty: dict[str, Any]) -> str:
+    """How many rows the sample did not know."""
+    share, count = novelty["beyond_share"], novelty["beyond"]
+    usual, limit = novelty["quantiles"]["0.5"], novelty["threshold"]
+    text = f"novelty: median {usual:.2f}; {count:,} rows ({share:.2%}) are beyond {limit:.2f}"
+    if share > 0.005:
+        text += ", rows the sample did not know: try --sample-by coverage, --rounds 2, or a larger --sample"
+    return text

@@ -1,0 +1,85 @@
+"""The ledger of a stream: how many rows are safely on the disk, of which job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tsne_ooc.io.sink import sync_folder
+
+#: Version of the ledger's layout.
+LEDGER_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What a stream has done: the rows ``range(rows)`` of its files are on the disk.
+
+    Rows are written, then synchronised, then marked; so what the ledger says is there after any accident, and rows
+    behind its mark may be anything.
+
+    Parameters
+    ----------
+    path : path
+        The file; replaced in one step at every mark.
+    job : dict
+        Plain values that say what is streamed; a stream that goes on compares it with its own.
+    rows : int
+        Rows done.
+    sums : dict of str to int
+        CRC-32 of the rows done in each file, by the file's name.
+    """
+
+    path: Path
+    job: dict[str, Any]
+    rows: int = 0
+    sums: dict[str, int] = field(default_factory=dict)
+
+    def mark(self, rows: int, sums: dict[str, int]) -> Ledger:
+        """Write down that rows up to `rows` are on the disk, and return the ledger that says so."""
+        ledger = replace(self, rows=rows, sums=sums)
+        content = {"version": LEDGER_VERSION, "job": self.job, "rows": rows, "sums": sums}
+        text = json.dumps({**content, "sha256": _sum(content)}, indent=1, allow_nan=False)
+        # One name for all attempts: what a killed one leaves is written over by the next.
+        temporary = self.path.with_name(self.path.name + ".part")
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+        sync_folder(self.path.parent)
+        return ledger
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Ledger:
+        """The ledger in a file.
+
+        Raises
+        ------
+        FileNotFoundError
+            Where there is none.
+        ValueError
+            Where it is damaged or of a later version, naming the file.
+        """
+        path = Path(path)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found = content.pop("sha256")
+            version, rows, sums, job = content["version"], content["rows"], content["sums"], content["job"]
+            if found != _sum(content):
+                raise ValueError("its checksum is wrong")
+            if not (type(rows) is int and rows >= 0 and isinstance(job, dict) and isinstance(sums, dict)):
+                raise ValueError("its entries are of other types")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{path} is damaged ({error or type(error).__name__}); remove it to begin again") from None
+        if version != LEDGER_VERSION:
+            raise ValueError(f"{path} has version {version}, this version of tsne_ooc reads {LEDGER_VERSION}")
+        return cls(path, job, rows, {str(name): int(value) for name, value in sums.items()})
+
+
+def _sum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

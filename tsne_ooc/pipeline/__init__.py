@@ -1,0 +1,7 @@
+"""A table in, a folder with its map out; killed at any moment, it goes on where it was."""
+
+from tsne_ooc.pipeline.embedding import embed
+from tsne_ooc.pipeline.placing import place
+from tsne_ooc.pipeline.run import Run, open_run
+
+__all__ = ["Run", "embed", "open_run", "place"]

@@ -1,0 +1,180 @@
+"""A saved map and a table of new rows in, a folder with their places out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc import __version__, store
+from tsne_ooc.io import Source, identity
+from tsne_ooc.pipeline.clock import Clock
+from tsne_ooc.pipeline.folder import Folder
+from tsne_ooc.pipeline.request import differences
+from tsne_ooc.pipeline.run import KIND, LEDGER, Run, open_run
+from tsne_ooc.pipeline.table import opened
+from tsne_ooc.preprocess import PreparedSource
+from tsne_ooc.streaming import Progress, Stream, begin, silent
+
+Seats = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32] | None]
+
+
+def place(
+    model: str | os.PathLike[str],
+    source: Any,
+    *,
+    out: str | os.PathLike[str],
+    dataset: str | None = None,
+    columns: list[str] | None = None,
+    n_jobs: int | None = None,
+    block_rows: int | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Place every row of a table on a saved map.
+
+    Parameters
+    ----------
+    model : path
+        What `TSNE.save` wrote, or the folder of a finished run, whose model is then taken.
+    source : path, h5py.Dataset, ndarray, Source, or what else `tsne_ooc.io.open_source` accepts
+        Table of shape (n_samples, n_features), of the kind of rows that the map was made from: what prepared those
+        is in the model, and prepares these.
+    out : path
+        Folder to write, as `embed` does.
+    dataset, columns
+        What to read of the file, as for `tsne_ooc.io.open_source`.
+    n_jobs : int or None
+        Threads.
+    block_rows : int, optional
+        Rows that are read, placed and marked as done in one piece; what comes out does not depend on it.
+    resume : bool
+        Go on with a run in `out` that did not end.
+    progress : callable, optional
+        Called as ``progress("place", rows done, rows)``.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    OSError
+        Where `out` is in use or holds something else, or reading or writing fails. What is done is kept then.
+    ValueError, TypeError
+        For bad tables, damaged models, and where a run cannot go on because something else is asked for now.
+    """
+    from tsne_ooc.loading import load
+
+    folder = Path(model)
+    if (folder / "model" / store.MANIFEST).is_file():
+        folder = folder / "model"
+    fitted = load(folder)
+    fitted.set_params(n_jobs=n_jobs)
+    with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
+        request = {"model": digest_of(folder)}
+        job = {"task": "place", "source": identity.identity_of(table), "request": request, "tsne_ooc": __version__}
+        if home.finished:
+            return finished(home, job)
+        ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
+        home.keep = True
+        seconds: dict[str, float] = {}
+        with Clock(seconds, "place"):
+            summary = stream(fitted, table, home.path, ledger, None, block_rows, progress or silent)
+        content = {
+            "task": "place",
+            "source": repr(table),
+            "model": str(folder),
+            **summary,
+            "seconds": seconds,
+            "job": job,
+        }
+        return seal(home, content, ["embedding", "novelty"])
+
+
+def stream(
+    model: Any,
+    table: Source,
+    folder: Path,
+    ledger: Any,
+    seats: Seats | None,
+    block_rows: int | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Place the rows of a table that are not yet done; a manifest's entries on what came out.
+
+    Parameters
+    ----------
+    model : fitted estimator
+    table : Source
+        As it was given; the model prepares its rows.
+    folder : Path
+        Where ``embedding.npy`` and ``novelty.npy`` go.
+    ledger : Ledger
+    seats : tuple of (rows, embedding, novelty), or None
+        Rows of the table that have a place already, ascending. A row of the sample takes the seat of its own, even
+        where it has a twin in the sample, whose seat `transform` would give it.
+    block_rows : int or None
+    progress : callable
+    """
+    n, d = table.shape[0], model.embedding_.shape[1]
+    knows = hasattr(model, "novelty_threshold_")
+    files: dict[str, tuple[Path, tuple[int, ...]]] = {"embedding": (folder / "embedding.npy", (n, d))}
+    if knows:
+        files["novelty"] = (folder / "novelty.npy", (n,))
+    preparation = getattr(model, "preparation_", None)
+    prepared = table if preparation is None else PreparedSource(table, preparation)
+
+    def compute(start: int, block: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        if seats is None:
+            return _placed(model, block, knows)
+        rows, places, novelty = seats
+        first, last = np.searchsorted(rows, [start, start + len(block)])
+        known = {"embedding": places[first:last]}
+        if knows and novelty is not None:
+            known["novelty"] = novelty[first:last]
+        if last - first == len(block) and len(known) == len(files):
+            return known
+        found = _placed(model, block, knows)
+        for name, values in known.items():
+            found[name][rows[first:last] - start] = values
+        return found
+
+    with Stream(files, ledger) as work:
+        work.run(prepared, compute, rows=block_rows, progress=progress, phase="place")
+    summary: dict[str, Any] = {"n_samples": n, "n_features": table.shape[1], "n_components": d}
+    return summary
+
+
+def _placed(model: Any, block: NDArray[np.float32], knows: bool) -> dict[str, NDArray[np.float32]]:
+    if not hasattr(model, "place_prepared"):
+        return {"embedding": np.array(model.transform(block), dtype=np.float32)}
+    placed = model.place_prepared(block)
+    return {"embedding": placed.embedding, "novelty": placed.novelty} if knows else {"embedding": placed.embedding}
+
+
+def digest_of(folder: Path) -> str:
+    """What tells a saved folder from another: the checksum of its manifest, which holds those of its files."""
+    import json
+
+    return str(json.loads((folder / store.MANIFEST).read_text(encoding="utf-8"))["sha256"])
+
+
+def finished(home: Folder, job: dict[str, Any]) -> Run:
+    """The run that is in the folder already, if it is the one that is asked for."""
+    run = open_run(home.path)
+    found = differences(run.manifest.get("job", {}), job)
+    if found:
+        raise ValueError(f"{home.path} holds the result of another run: {'; '.join(found)}; name a new folder")
+    return run
+
+
+def seal(home: Folder, content: dict[str, Any], arrays: list[str]) -> Run:
+    """Write the manifest, which makes the folder a whole one, and remove what only an unfinished one needs."""
+    files = {name: f"{name}.npy" for name in arrays if (home.path / f"{name}.npy").exists()}
+    store.seal(home.path, KIND, content, files)
+    (home.path / LEDGER).unlink(missing_ok=True)
+    return open_run(home.path)

@@ -1,0 +1,79 @@
+"""A finished run: its folder, and what its manifest says."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc import store
+
+KIND = "map"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes
+    ----------
+    folder : Path
+        Holds ``embedding.npy``, ``novelty.npy``, ``sample_rows.npy``, the saved model in ``model`` and
+        ``manifest.json``.
+    manifest : dict
+        Source, shape, parameters, seconds per phase, the fit's divergence, the distribution of novelty.
+    arrays : dict of str to ndarray
+        The arrays of the folder, memory-mapped.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+    @property
+    def embedding(self) -> NDArray[np.float32]:
+        """The map, shape (n_samples, n_components), memory-mapped."""
+        return self.arrays["embedding"]
+
+    @property
+    def novelty(self) -> NDArray[np.float32] | None:
+        """How strange each row was to the sample, shape (n_samples,), memory-mapped; None where it is not known."""
+        return self.arrays.get("novelty")
+
+    @property
+    def sample_rows(self) -> NDArray[np.int64] | None:
+        """Numbers of the rows that were fitted, ascending; None where all rows were placed on a saved map."""
+        return self.arrays.get("sample_rows")
+
+
+def open_run(folder: str | os.PathLike[str], *, verify: bool = False) -> Run:
+    """Open what `embed` or `place` wrote.
+
+    Parameters
+    ----------
+    folder : path
+    verify : bool, default False
+        Compare the checksums of the arrays, too, which reads them once. Names, sizes and shapes are always compared.
+
+    Raises
+    ------
+    OSError
+        Where there is no manifest, as after a run that did not end.
+    ValueError
+        Where something is damaged or of a later format, naming the file.
+    """
+    folder = Path(folder)
+    if folder.is_dir() and not (folder / store.MANIFEST).exists():
+        unfinished = (folder / LEDGER).exists()
+        why = "its run is not finished, go on with it with --resume" if unfinished else "it is no folder of a run"
+        raise FileNotFoundError(f"{folder} holds no {store.MANIFEST}: {why}")
+    found = store.read_folder(folder, KIND, verify=verify)
+    return Run(folder, found.content, found.arrays)
+
+
+#: The file that says how far a run is.
+LEDGER = "ledger.json"

@@ -1,0 +1,21 @@
+"""The table of a run, closed at its end where it was opened here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tsne_ooc.io import Source, open_source
+
+
+@contextmanager
+def opened(source: Any, dataset: str | None, columns: list[str] | None) -> Iterator[Source]:
+    """`source` as a table; a file that a path leads to is closed afterwards, what came in open stays open."""
+    table = open_source(source, dataset=dataset, columns=columns)
+    try:
+        yield table
+    finally:
+        if isinstance(source, str | os.PathLike) and hasattr(table, "close"):
+            table.close()

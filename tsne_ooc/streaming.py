@@ -1,0 +1,156 @@
+"""Rows from a table through a function to files, block by block, and on from where an earlier attempt stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc.io.blocks import BLOCK_BYTES, block_rows, iterate
+from tsne_ooc.io.identity import differences
+from tsne_ooc.io.ledger import Ledger
+from tsne_ooc.io.sink import NpySink
+from tsne_ooc.io.source import Source
+
+Progress = Callable[[str, int, int], None]
+Compute = Callable[[int, NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
+
+# Rows worked on at once: a table of few columns would otherwise bring millions of rows, whose neighbours (some
+# 200 bytes a row) outweigh the rows.
+MOST_ROWS = 1 << 17
+
+
+def rows_at_once(table: Source) -> int:
+    """Rows of a block that is read, worked on and marked as done in one piece."""
+    row_bytes = table.shape[1] * max(4, np.dtype(table.dtype).itemsize)
+    return block_rows(table, min(BLOCK_BYTES, MOST_ROWS * max(1, row_bytes)))
+
+
+class Stream:
+    """Files of one row for each row of a table, filled from top to bottom, whatever happens in between.
+
+    Parameters
+    ----------
+    files : mapping of str to (path, shape)
+        What the function computes, by name: the ``.npy`` file and its shape, whose first number is the table's rows.
+    ledger : Ledger
+        Says how many rows are done. With none done the files are begun anew.
+
+    Raises
+    ------
+    OSError
+        Where a file cannot be written, or there is too little room.
+    ValueError
+        Where rows that are marked as done are missing or damaged, naming the file.
+    """
+
+    def __init__(self, files: Mapping[str, tuple[Path, tuple[int, ...]]], ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.sinks: dict[str, NpySink] = {}
+        with ExitStack() as opened:
+            for name, (path, shape) in files.items():
+                if ledger.rows and path.name not in ledger.sums:
+                    raise ValueError(f"{ledger.path} does not know {path.name}; remove the folder to begin again")
+                crc = ledger.sums[path.name] if ledger.rows else None
+                sink = self.sinks[name] = NpySink(path, shape, done=ledger.rows, crc=crc)
+                opened.callback(sink.leave)
+            opened.pop_all()
+
+    def run(self, table: Source, compute: Compute, *, rows: int | None = None, progress: Progress, phase: str) -> None:
+        """Read the rows not yet done, compute, write, and mark each block when it is on the disk.
+
+        Parameters
+        ----------
+        table : Source
+        compute : callable
+            Called as ``compute(first_row, block)``; returns the rows of each file by name.
+        rows : int, optional
+            Rows of a block.
+        progress : callable
+            Called as ``progress(phase, rows done, rows)``.
+        """
+        n = table.shape[0]
+        progress(phase, self.ledger.rows, n)
+        for start, stop, block in iterate(table, rows=rows or rows_at_once(table), start=self.ledger.rows):
+            for name, values in compute(start, block).items():
+                self.sinks[name].write(values)
+            sums = {sink.path.name: sink.sync() for sink in self.sinks.values()}
+            self.ledger = self.ledger.mark(stop, sums)
+            progress(phase, stop, n)
+
+    def close(self) -> None:
+        """Put the files in place, once all rows are done."""
+        for sink in self.sinks.values():
+            sink.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+            return
+        for sink in self.sinks.values():
+            sink.leave()
+
+
+def begin(
+    path: str | os.PathLike[str], job: dict[str, Any], *, resume: bool, differ: Callable[..., list[str]]
+) -> Ledger:
+    """The ledger of a job: that of an earlier attempt at the same job, or a new one.
+
+    Parameters
+    ----------
+    path : path
+        Of the ledger.
+    job : dict
+        What is to be done, as plain values.
+    resume : bool
+        Go on with an earlier attempt, if there is one.
+    differ : callable
+        ``differ(old job, new job)`` lists what differs, in words.
+
+    Raises
+    ------
+    FileExistsError
+        Where an earlier attempt lies there, and `resume` is false.
+    ValueError
+        Where the earlier attempt was at another job, naming what differs; or its ledger is damaged.
+    """
+    path = Path(path)
+    if not path.exists():
+        ledger = Ledger(path, job)
+        return ledger.mark(0, {})
+    ledger = Ledger.read(path)
+    if not resume:
+        raise FileExistsError(
+            f"{path.parent} holds a run that is not finished ({ledger.rows:,} rows are done); "
+            "pass resume=True (--resume) to go on with it, or remove it to begin again"
+        )
+    found = differ(ledger.job, job)
+    if found:
+        raise ValueError(
+            f"the run in {path.parent} cannot go on, since something else is asked for now: {'; '.join(found)}; "
+            "ask for the same, or remove the folder to begin again"
+        )
+    return ledger
+
+
+def silent(phase: str, done: int, total: int) -> None:
+    """Progress that nobody is told of."""
+
+
+def unlike(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What differs between two jobs that consist of a source and a model."""
+    found = [f"the source: {words}" for words in differences(old.get("source", {}), new["source"])]
+    if old.get("model") != new["model"]:
+        found.append("it is another model")
+    return found
