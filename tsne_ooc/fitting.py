@@ -77,7 +77,8 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
     """
     n, p = rows.shape
     search = searches.resolve(recipe.neighbors, metric=recipe.metric, n=n, p=p, sparse=hasattr(rows, "tocsr"))
-    log.info("neighbours of %d rows of %d columns: %r (neighbors=%r)", n, p, search, recipe.neighbors)
+    why = f", chosen for {n:,} rows and the {recipe.metric} metric" if recipe.neighbors == "auto" else ""
+    log.info("neighbours of %s rows of %s columns by %r%s", f"{n:,}", f"{p:,}", search, why)
     index = search.build(
         rows,
         metric=recipe.metric,
@@ -86,7 +87,8 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
         threads=threads,
     )
     P, order, k = joint_of(recipe.affinity, index, n, seed, threads)
-    log.info("affinities: %r, from %d neighbours of each row; %d stored pairs", recipe.affinity, k, len(P.indices))
+    log.info("affinities: %r, from %d neighbours of each row; %s pairs", recipe.affinity, k, f"{len(P.indices):,}")
+    log.info("schedule: %s", "; ".join(map(str, recipe.schedule)))
     features = None if recipe.metric == "precomputed" else rows
     rng = generator(seed, "initialization")
     start = starts.start(recipe.initialization, features, P, recipe.d, rng, threads)
@@ -97,8 +99,8 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
         embedding = np.empty_like(result.embedding)
         embedding[order] = result.embedding
         result = result._replace(embedding=embedding)
-    extent = np.ptp(result.embedding, axis=0).round(1).tolist()
-    log.info("%d iterations: KL %.4f, map of %s units", result.iterations, result.kl_divergence, extent)
+    width = " x ".join(f"{size:.0f}" for size in np.ptp(result.embedding, axis=0))
+    log.info("%d iterations: KL %.4f, a map of %s units", result.iterations, result.kl_divergence, width)
     last = [phase for phase in recipe.schedule if phase.iterations]
     exaggeration = last[-1].exaggeration_at(last[-1].iterations - 1) if last else 1.0
     return Fitted(Model(result.embedding.copy(), index, recipe.dof, exaggeration), result, k)

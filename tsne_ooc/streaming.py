@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -17,6 +18,8 @@ from tsne_ooc.io.identity import differences
 from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.io.sink import NpySink
 from tsne_ooc.io.source import Source
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 Compute = Callable[[int, NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
@@ -75,9 +78,11 @@ class Stream:
         progress : callable
             Called as ``progress(phase, rows done, rows)``.
         """
-        n = table.shape[0]
+        n, rows = table.shape[0], rows or rows_at_once(table)
+        log.info("%s: %s rows at a time (%.0f MB), storage in %s", phase, f"{rows:,}", rows * table.shape[1] * 4e-6,
+                 f"chunks of {table.chunks}" if table.chunks else "no chunks")  # fmt: skip
         progress(phase, self.ledger.rows, n)
-        for start, stop, block in iterate(table, rows=rows or rows_at_once(table), start=self.ledger.rows):
+        for start, stop, block in iterate(table, rows=rows, start=self.ledger.rows):
             for name, values in compute(start, block).items():
                 self.sinks[name].write(values)
             sums = {sink.path.name: sink.sync() for sink in self.sinks.values()}

@@ -62,7 +62,8 @@ class Report:
                 file=self._stream,
             )  # fmt: skip
         else:
-            before = f", {done:,} of them done before" if 0 < done < total else ""
+            resumed = phase in ("look", "place") and 0 < done < total
+            before = f", {done:,} of them done before" if resumed else ""
             self._print(f"{name} ({total:,} rows{before})")
 
     def _line(self, done: int, total: int) -> None:

@@ -27,7 +27,7 @@ from tsne_ooc.preprocess import Preparation, PreparedSource
 from tsne_ooc.sampling import resolve_sample
 from tsne_ooc.streaming import Progress, begin, silent
 
-log = logging.getLogger("tsne_ooc")
+log = logging.getLogger(__name__)
 
 SAMPLE = 25_000
 
@@ -157,10 +157,12 @@ def _fit(
     progress: Progress,
 ) -> tuple[Any, Seats]:
     """Prepare, draw and fit; the fitted estimator is left in ``model`` of the folder, the rows beside it."""
+    log.info("source: %r; sample: %r", table, sample)
     prepared: Any = table
     if prepare is not None:
         with Clock(seconds, "prepare"):
             prepare.fit(table, progress, random_state=seed, n_jobs=model.get_params().get("n_jobs"))
+            log.info("%r took %d pass(es): %d columns", prepare, prepare.passes, prepare.n_features_out)
         prepared = PreparedSource(table, prepare)
     with Clock(seconds, "sample"):
         rows, X = sample.draw(prepared, generator(seed, "sample"), progress=progress)

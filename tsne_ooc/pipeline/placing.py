@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from tsne_ooc.pipeline.run import KIND, LEDGER, Run, open_run
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import PreparedSource
 from tsne_ooc.streaming import Progress, Stream, begin, silent
+
+log = logging.getLogger(__name__)
 
 Seats = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32] | None]
 
@@ -143,10 +146,19 @@ def stream(
             found[name][rows[first:last] - start] = values
         return found
 
+    if hasattr(model, "place_prepared"):
+        nodes = " x ".join(map(str, model._model.field.shape.nodes))
+        log.info("each row has %d neighbours; the field of the map has %s nodes", _neighbors(model), nodes)
     with Stream(files, ledger) as work:
         work.run(prepared, compute, rows=block_rows, progress=progress, phase="place")
     summary: dict[str, Any] = {"n_samples": n, "n_features": table.shape[1], "n_components": d}
     return summary
+
+
+def _neighbors(model: Any) -> int:
+    from tsne_ooc.placement import Placement
+
+    return (model.placement or Placement()).neighbors(len(model.embedding_))
 
 
 def _placed(model: Any, block: NDArray[np.float32], knows: bool) -> dict[str, NDArray[np.float32]]:

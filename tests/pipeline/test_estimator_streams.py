@@ -1,0 +1,81 @@
+"""Tables straight into the estimator: it draws the sample, prepares the rows, and streams to a file."""
+
+import h5py
+import numpy as np
+import pytest
+
+from tsne_ooc import TSNE, load
+from tsne_ooc.preprocess import PCA, Preparation, PreparedSource, Standardize
+from tsne_ooc.sampling import Rows, take
+
+FAST = {"perplexity": 10, "early_exaggeration_iter": 20, "n_iter": 30, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    X = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)
+    X[1500:, 0] += 20
+    X[:, 3] *= 1000
+    path = tmp_path_factory.mktemp("data") / "data.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("X", data=X, chunks=(128, 8))
+    with h5py.File(path) as file:
+        yield file["X"]
+
+
+def test_a_sample_is_drawn_and_everything_placed(table):
+    model = TSNE(sample=400, **FAST).fit(table)
+    assert model.sample_rows_.shape == (400,) and model.embedding_.shape == (400, 2)
+    twin = TSNE(**FAST).fit(take(table, model.sample_rows_))
+    np.testing.assert_array_equal(model.embedding_, twin.embedding_)
+    np.testing.assert_array_equal(model.transform(table), twin.transform(table[:]))
+    np.testing.assert_array_equal(model.transform(table)[model.sample_rows_], model.embedding_)
+
+
+def test_a_sample_of_rows_in_memory(table):
+    rows = np.arange(0, 3000, 9)
+    model = TSNE(sample=Rows(rows), **FAST).fit(table[:])
+    np.testing.assert_array_equal(model.embedding_, TSNE(sample=rows, **FAST).fit(table).embedding_)
+    np.testing.assert_array_equal(model.sample_rows_, rows)
+
+
+def test_rows_are_prepared_alike_in_fit_and_transform(table, tmp_path):
+    steps = [Standardize(), PCA(4)]
+    model = TSNE(sample=400, prepare=Preparation(steps), **FAST).fit(table)
+    assert model.n_features_in_ == 8 and model.preparation_.n_features_out == 4
+    fitted = Preparation(steps).fit(table)
+    prepared = PreparedSource(table, fitted).read(0, 3000)
+    twin = TSNE(**FAST).fit(prepared[model.sample_rows_])
+    np.testing.assert_array_equal(model.embedding_, twin.embedding_)
+    expected = twin.transform(prepared)
+    np.testing.assert_array_equal(model.transform(table), expected)
+    np.testing.assert_array_equal(model.transform(table[:]), expected)
+    model.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    np.testing.assert_array_equal(again.transform(table[5:50]), expected[5:50])
+    with pytest.raises(ValueError, match="columns"):
+        again.transform(np.zeros((3, 4), np.float32))
+
+
+def test_to_a_file(table, tmp_path):
+    model = TSNE(sample=400, **FAST).fit(table)
+    heard = []
+    path = model.transform_to(table, tmp_path / "Y.npy", progress=lambda *event: heard.append(event))
+    np.testing.assert_array_equal(np.load(path), model.transform(table))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["Y.npy"]
+    assert heard[0] == ("place", 0, 3000) and heard[-1] == ("place", 3000, 3000)
+    with pytest.raises(ValueError, match="has 3 columns, the fit had 8"):
+        model.transform_to(np.zeros((5, 3), np.float32), tmp_path / "Z.npy")
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"sample": "unifrom"}, ValueError, "uniform"),
+        ({"sample": 0}, ValueError, "at least 1"),
+        ({"prepare": "pca"}, TypeError, "is not a tsne_ooc.preprocess.Preparation"),
+    ],
+)
+def test_bad_options(table, options, error, message):
+    with pytest.raises(error, match=message):
+        TSNE(**options).fit(table)

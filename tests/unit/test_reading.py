@@ -1,0 +1,59 @@
+"""What is read into memory, and what is refused because it would not fit."""
+
+import numpy as np
+import pytest
+
+from tsne_ooc import TSNE, _memory, reading
+from tsne_ooc.io import as_source
+
+
+class Wide:
+    """A table that nobody could hold: reading it would be an error of its own."""
+
+    shape = (10**9, 50)
+    dtype = np.dtype("f4")
+    chunks = None
+
+    def read(self, start, stop):
+        raise AssertionError("it was read")
+
+    def reopen(self):
+        return self
+
+
+def test_a_fit_of_more_than_fits_is_refused_before_it_is_read():
+    with pytest.raises(MemoryError, match=r"all 1,000,000,000 rows of 50 columns takes about .* GB .*sample=25000"):
+        TSNE().fit(Wide())
+
+
+@pytest.mark.parametrize(
+    "free, fits", [(None, True), (1000 * (4 * 5 + 2200), True), (1000 * (4 * 5 + 2200) - 1, False)]
+)
+def test_the_limit(monkeypatch, free, fits):
+    monkeypatch.setattr(reading, "available_bytes", lambda: free)
+    table = as_source(np.zeros((1000, 5), np.float32))
+    if fits:
+        reading.check_memory(table)
+    else:
+        with pytest.raises(MemoryError, match="GB are free"):
+            reading.check_memory(table)
+
+
+def test_memory_is_told():
+    used, free = _memory.used_bytes(), _memory.available_bytes()
+    assert used is not None and used > 10_000_000
+    assert free is not None and free > 10_000_000
+    block = np.ones(1 << 25)
+    assert _memory.used_bytes() - used > 0.9 * block.nbytes
+
+
+def test_the_limit_of_a_group_counts(monkeypatch, tmp_path):
+    real = _memory.Path
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("2000\n")
+    monkeypatch.setattr(
+        _memory, "Path", lambda name: tmp_path / real(name).name if "cgroup/memory." in name else real(name)
+    )
+    assert _memory.available_bytes() == 3000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _memory.available_bytes() > 10_000_000
