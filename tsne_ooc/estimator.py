@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from ._validate import as_rows
 from .fitting import Recipe, fit_rows
 from .io import as_source, identity_of, iterate
 from .io.lock import Lock
+from .novelty import Reference
 from .optimize import Watch, callbacks_of
-from .placement import Placed, Placement, place
+from .placement import Placed, Placement, nearest, place
 from .preprocess import Preparation, PreparedSource
 from .reading import in_memory, streamed
 from .sampling import resolve_sample
@@ -108,6 +110,10 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         Only where X had names for its columns.
     n_neighbors_ : int
         Neighbours of each row that the affinities were made from.
+    novelty_ : ndarray of float32, shape (n,)
+        Novelty of each fitted row, seen from the others; see `score_samples`.
+    novelty_threshold_ : float
+        Rows whose novelty is beyond it are strangers: at most 0.2 % of rows like the fitted ones are.
 
     References
     ----------
@@ -304,7 +310,7 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         return self.place(X).embedding
 
     def place(self, X: Any) -> Placed:
-        """As `transform`, with what else is found on the way.
+        """`transform` and `score_samples` at once, for one search of neighbours.
 
         Parameters
         ----------
@@ -313,27 +319,79 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         Returns
         -------
         Placed
-            ``embedding``, and ``iterations``, the steps that each row took.
+            ``embedding``, ``iterations`` (the steps that each row took) and ``novelty``, which is None for a model
+            that was saved without.
         """
-        check_is_fitted(self)
-        if streamed(X):
-            n, blocks = as_source(X).shape[0], iterate(self._prepared(X), columns=self._columns)
-        else:
-            rows = as_rows(self._prepared(X), accept_sparse=True)
-            validate_data(self, X if hasattr(X, "shape") else np.asarray(X), reset=False, skip_check_array=True)
-            n, blocks = rows.shape[0], iter([(0, rows.shape[0], rows)])
-        out = Placed(np.empty((n, self.embedding_.shape[1]), np.float32), np.empty(n, np.int32))
+        n, blocks = self._blocks(X)
+        reference = self._model.reference
+        out = Placed(
+            np.empty((n, self.embedding_.shape[1]), np.float32),
+            np.empty(n, np.int32),
+            None if reference is None else np.empty(n, np.float32),
+        )
         for start, stop, block in blocks:
-            placed = self.place_prepared(block)
-            for whole_column, part in zip(out, placed, strict=True):
-                whole_column[start:stop] = part
+            for whole_column, part in zip(out, self.place_prepared(block), strict=True):
+                if whole_column is not None:
+                    whole_column[start:stop] = part  # type: ignore[assignment]
         return out
 
     def place_prepared(self, rows: Any) -> Placed:
         """As `place`, for rows as the optimiser saw those of the fit: prepared, and checked float32."""
         placement, threads = self._placement(), Threads(self.n_jobs)
         pieces = [place(self._model, rows[a : a + BLOCK], placement, threads) for a in range(0, rows.shape[0], BLOCK)]
-        return Placed(*map(np.concatenate, zip(*pieces, strict=True)))
+        return Placed.joined(pieces)
+
+    def score_samples(self, X: Any) -> Float32:
+        """Novelty of rows: **the higher, the stranger**. (In scikit-learn's detectors the higher is the more normal.)
+
+        1 is like the fitted rows, 3 is three times as far from them as they are from each other there, 0 is a copy of
+        them; `novelty_threshold_` is where strangers begin. See `tsne_ooc.novelty.Reference`.
+
+        Parameters
+        ----------
+        X : as for `transform`
+
+        Returns
+        -------
+        ndarray of float32, shape (m,)
+            The same to the bit for any chunking.
+
+        Raises
+        ------
+        ValueError, TypeError, sklearn.exceptions.NotFittedError
+            As `transform` raises them.
+        """
+        n, blocks = self._blocks(X)
+        reference, placement = self._reference(), self._placement()
+        out = np.empty(n, np.float32)
+        for start, stop, block in blocks:
+            for a in range(0, stop - start, BLOCK):
+                rows = block[a : a + BLOCK]
+                out[start + a : start + a + rows.shape[0]] = reference.score(*nearest(self._model, rows, placement))
+        return out
+
+    @property
+    def novelty_(self) -> Float32:
+        return self._reference().novelty
+
+    @property
+    def novelty_threshold_(self) -> float:
+        return self._reference().threshold
+
+    def _reference(self) -> Reference:
+        check_is_fitted(self)
+        if self._model.reference is None:
+            raise AttributeError("this model was saved without what novelty needs; fit it again")
+        return self._model.reference
+
+    def _blocks(self, X: Any) -> tuple[int, Iterator[tuple[int, int, Any]]]:
+        """The number of rows of X, and prepared and checked blocks of them."""
+        check_is_fitted(self)
+        if streamed(X):
+            return as_source(X).shape[0], iterate(self._prepared(X), columns=self._columns)
+        rows = as_rows(self._prepared(X), accept_sparse=True)
+        validate_data(self, X if hasattr(X, "shape") else np.asarray(X), reset=False, skip_check_array=True)
+        return rows.shape[0], iter([(0, rows.shape[0], rows)])
 
     def _prepared(self, X: Any) -> Any:
         preparation = getattr(self, "preparation_", None)

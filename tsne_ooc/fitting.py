@@ -15,6 +15,7 @@ from ._parallel import Threads
 from ._random import generator
 from .model import Model
 from .neighbors.copies import spread_copies
+from .novelty import Reference
 from .optimize import Result, Watch, minimise
 from .schedule import Schedule
 
@@ -86,7 +87,7 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
         rng=generator(seed, "neighbors"),
         threads=threads,
     )
-    P, order, k = joint_of(recipe.affinity, index, n, seed, threads)
+    P, order, k, reference = joint_of(recipe.affinity, index, n, seed, threads)
     log.info("affinities: %r, from %d neighbours of each row; %s pairs", recipe.affinity, k, f"{len(P.indices):,}")
     log.info("schedule: %s", "; ".join(map(str, recipe.schedule)))
     features = None if recipe.metric == "precomputed" else rows
@@ -103,22 +104,24 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
     log.info("%d iterations: KL %.4f, a map of %s units", result.iterations, result.kl_divergence, width)
     last = [phase for phase in recipe.schedule if phase.iterations]
     exaggeration = last[-1].exaggeration_at(last[-1].iterations - 1) if last else 1.0
-    return Fitted(Model(result.embedding.copy(), index, recipe.dof, exaggeration), result, k)
+    return Fitted(Model(result.embedding.copy(), index, recipe.dof, exaggeration, reference), result, k)
 
 
 def joint_of(
     affinity: Any, index: Any, n: int, seed: int, threads: Threads
-) -> tuple[affinities.Joint, NDArray[np.uint32] | None, int]:
-    """P, the order of its rows (None: as they came) and the number of neighbours it was made from."""
+) -> tuple[affinities.Joint, NDArray[np.uint32] | None, int, Reference]:
+    """P, the order of its rows (None: as they came), the number of neighbours it was made from, and their novelty."""
     if isinstance(affinity, affinities.Precomputed):
         P = affinity.joint()
         if n != P.n:
             raise ValueError(f"affinity matrix has {P.n} rows, X has {n}; they must be the same rows")
-        return P, None, 0
+        return P, None, 0, Reference.of(index)
     if n < 2:
-        return affinities.Joint(np.zeros(2, np.uint64), np.empty(0, np.uint32), np.empty(0, np.float32)), None, 0
+        alone = affinities.Joint(np.zeros(2, np.uint64), np.empty(0, np.uint32), np.empty(0, np.float32))
+        return alone, None, 0, Reference.of(index)
     k = affinity.k(n)
     neighbors, distances = index.query_self(k)
+    reference = Reference.of_neighbors(neighbors, distances)
     spread_copies(neighbors, distances, generator(seed, "copies"))
     p = affinity.conditional(distances, threads)
     del distances
@@ -132,4 +135,4 @@ def joint_of(
         for start in range(0, n, BLOCK):
             neighbors[start : start + BLOCK] = place_of[neighbors[start : start + BLOCK]]
         p = None if p is None else p[order]
-    return affinities.symmetrize(neighbors, p, threads), order, k
+    return affinities.symmetrize(neighbors, p, threads), order, k, reference

@@ -13,6 +13,7 @@ from . import neighbors
 from ._parallel import Threads
 from ._state import Saved, State, within
 from .gradients.field import Field, FieldPlanner
+from .novelty import Reference
 
 # Room around the map in which rows may be placed: they are pushed out of it, but not far from their neighbours.
 MARGIN = 20.0
@@ -34,19 +35,22 @@ class Model:
     dof : float
     exaggeration : float
         Of the fit's last iteration.
+    reference : Reference or None
+        How far the reference rows are from each other, for the novelty of new ones.
     """
 
     embedding: NDArray[np.float32]
     index: Any
     dof: float
     exaggeration: float
+    reference: Reference | None = None
 
     def __post_init__(self) -> None:
         self.embedding.setflags(write=False)
 
     def __reduce__(self) -> Any:
         # Without the field, which is planned again on first use.
-        return Model, (self.embedding, self.index, self.dof, self.exaggeration)
+        return Model, (self.embedding, self.index, self.dof, self.exaggeration, self.reference)
 
     def state(self) -> State:
         """JSON and arrays for `restore`.
@@ -60,7 +64,11 @@ class Model:
             raise ValueError(f"the map is wider than {WIDEST:g} units or not finite, and cannot be saved")
         content, arrays = within("index", neighbors.named_state(self.index))
         content.update(dof=float(self.dof), exaggeration=float(self.exaggeration))
-        return content, {"embedding": self.embedding, **arrays}
+        arrays = {"embedding": self.embedding, **arrays}
+        if self.reference is not None:
+            more, own = within("reference", self.reference.state())
+            content, arrays = content | more, arrays | own
+        return content, arrays
 
     @classmethod
     def restore(cls, saved: Saved, threads: Threads) -> Model:
@@ -80,7 +88,8 @@ class Model:
         index = neighbors.restore_index(saved.part("index"), threads)
         if index.n != n:
             raise saved.fail(f"holds {n} places, the index {index.n} rows", "embedding")
-        return cls(embedding, index, saved.number("dof", above=0), saved.number("exaggeration", above=0))
+        reference = Reference.restore(saved.part("reference"), n) if "reference" in saved.content else None
+        return cls(embedding, index, saved.number("dof", above=0), saved.number("exaggeration", above=0), reference)
 
     @property
     def n(self) -> int:

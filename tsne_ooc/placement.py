@@ -89,10 +89,23 @@ class Placed(NamedTuple):
     embedding : ndarray of float32, shape (m, d)
     iterations : ndarray of int32, shape (m,)
         Steps that each row tried; 0 for a row that takes a reference row's seat.
+    novelty : ndarray of float32, shape (m,), or None
+        How far each row is from the reference, see `tsne_ooc.novelty`; None where the model does not know.
     """
 
     embedding: Float32
     iterations: NDArray[np.int32]
+    novelty: Float32 | None = None
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Placed]) -> Placed:
+        """Pieces of one model's rows, one after the other."""
+        novelty = [piece.novelty for piece in pieces if piece.novelty is not None]
+        return cls(
+            np.concatenate([piece.embedding for piece in pieces]),
+            np.concatenate([piece.iterations for piece in pieces]),
+            np.concatenate(novelty) if novelty else None,
+        )
 
 
 def place(model: Model, rows: Any, placement: Placement, threads: Threads) -> Placed:
@@ -103,8 +116,18 @@ def place(model: Model, rows: Any, placement: Placement, threads: Threads) -> Pl
     the bit whatever rows come with it. A row at distance zero from a reference row takes the seat of that row, of the
     first where several are equal.
     """
-    indices, distances = model.index.query(rows, placement.neighbors(model.n))
-    return place_beside(model, indices, distances, placement, threads)
+    indices, distances = nearest(model, rows, placement)
+    novelty = None if model.reference is None else model.reference.score(indices, distances)
+    k = placement.neighbors(model.n)
+    if k < indices.shape[1]:
+        indices, distances = np.ascontiguousarray(indices[:, :k]), np.ascontiguousarray(distances[:, :k])
+    return place_beside(model, indices, distances, placement, threads)._replace(novelty=novelty)
+
+
+def nearest(model: Model, rows: Any, placement: Placement) -> tuple[UInt32, Float32]:
+    """The reference rows nearest to each row: as many as placing and novelty ask for, whichever are more."""
+    k = placement.neighbors(model.n)
+    return tuple(model.index.query(rows, k if model.reference is None else max(k, model.reference.k)))
 
 
 def place_beside(model: Model, indices: UInt32, distances: Float32, placement: Placement, threads: Threads) -> Placed:

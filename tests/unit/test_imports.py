@@ -29,6 +29,7 @@ ORDER = (
     ("sampling",),
     ("preprocess",),
     ("neighbors",),
+    ("novelty",),
     ("affinity",),
     ("initialization",),
     ("schedule",),

@@ -1,0 +1,204 @@
+"""Novelty is a ratio of mean distances, the same in any cut; its threshold is kept, and its histogram true."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tsne_ooc import TSNE, Placement, load
+from tsne_ooc._state import Saved, StateError
+from tsne_ooc.novelty import NoveltyHistogram, Reference, novelty, summary
+
+
+def slow_novelty(X, Q, k=15):
+    """Of queries and of the rows of X themselves, with all distances at hand, in float64."""
+    D = np.linalg.norm(X[:, None] - X[None], axis=2)
+    np.fill_diagonal(D, np.inf)
+    near = np.argsort(D, axis=1, kind="stable")[:, :k]
+    mean = np.take_along_axis(D, near, 1).mean(axis=1)
+    own = np.maximum(mean, 0.3 * np.median(mean[mean > 0])) if mean.any() else np.ones(len(X))
+    A = np.linalg.norm(Q[:, None] - X[None], axis=2)
+    found = np.argsort(A, axis=1, kind="stable")[:, :k]
+    away = np.take_along_axis(A, found, 1).mean(axis=1)
+    return own, mean / own[near].mean(axis=1), away / own[found].mean(axis=1)
+
+
+def quick(**options):
+    return TSNE(**{"n_iter": 0, "early_exaggeration_iter": 0, "random_state": 0, "neighbors": "exact"} | options)
+
+
+@pytest.mark.parametrize("perplexity", [2, 30])
+def test_novelty_is_what_it_says(perplexity):
+    rng = np.random.default_rng(0)
+    X, Q = rng.normal(size=(300, 4)).astype(np.float32), 2 * rng.normal(size=(200, 4)).astype(np.float32)
+    # As many neighbours as the affinities have: 6 for perplexity 2.
+    own, of_sample, of_new = slow_novelty(X, Q, min(15, 3 * perplexity))
+    model = quick(perplexity=perplexity).fit(X)
+    np.testing.assert_allclose(model._model.reference.own, own, rtol=1e-5)
+    np.testing.assert_allclose(model.novelty_, of_sample, rtol=1e-5)
+    np.testing.assert_allclose(model.score_samples(Q), of_new, rtol=1e-5)
+    assert model.novelty_threshold_ == pytest.approx(1.1 * max(1, np.quantile(of_sample, 0.999)), rel=1e-5)
+
+
+def test_copies_are_not_infinitely_novel():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 3)).astype(np.float32)
+    X[:60] = X[0]
+    Q = np.concatenate([X[:1], X[:1] + 1e-3, X[70:71]])
+    model = quick().fit(X)
+    expected = slow_novelty(X, Q)
+    np.testing.assert_allclose(model.novelty_, expected[1], rtol=1e-4, atol=1e-6)
+    scores = model.score_samples(Q)
+    np.testing.assert_allclose(scores, expected[2], rtol=1e-3, atol=1e-6)
+    assert scores[0] == 0 and 0 < scores[1] < 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_few_or_equal_rows_have_finite_novelty(n):
+    for X in (np.arange(3.0 * n).reshape(n, 3), np.ones((n, 3))):
+        model = quick(perplexity=1 / 3).fit(X) if n == 2 else quick(perplexity=1).fit(X)
+        scores = model.score_samples(np.array([[0.0, 1, 2], [1, 1, 1], [1e30, 0, 0]]))
+        assert np.isfinite(scores).all() and scores[2] > model.novelty_threshold_ >= 1.1
+        assert model.novelty_.shape == (n,) and np.isfinite(model.novelty_).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(data=st.data())
+def test_any_cut_gives_the_same_bits(data):
+    rng = np.random.default_rng(0)
+    own = rng.uniform(0.5, 2, 40).astype(np.float32)
+    indices = rng.integers(0, 40, (60, 15)).astype(np.uint32)
+    distances = np.sort(rng.exponential(size=(60, 15)), axis=1).astype(np.float32)
+    rows = np.array(data.draw(st.lists(st.integers(0, 59), min_size=1)))
+    np.testing.assert_array_equal(novelty(indices[rows], distances[rows], own), novelty(indices, distances, own)[rows])
+
+
+def test_place_gives_both_with_one_search(digits):
+    X, _ = digits
+    for placement in (None, Placement(k=4), Placement(k=40)):
+        model = TSNE(n_iter=20, early_exaggeration_iter=5, random_state=0, placement=placement).fit(X[:900])
+        asked = []
+        search = model._model.index.query
+        model._model.index.query = lambda Q, k, search=search, asked=asked: asked.append(k) or search(Q, k)
+        placed = model.place(X[900:])
+        assert asked == [max(15, placement.k) if placement else 15]
+        del model._model.index.query
+        np.testing.assert_array_equal(placed.embedding, model.transform(X[900:]))
+        np.testing.assert_array_equal(placed.novelty, model.score_samples(X[900:]))
+        np.testing.assert_array_equal(model.score_samples(X[950:960]), placed.novelty[50:60])
+        assert placed.iterations.shape == (897,) and placed.novelty.dtype == np.float32
+
+
+def test_placing_beside_few_does_not_look_at_more(digits):
+    X, _ = digits
+    few, exact = Placement(k=4), TSNE(n_iter=5, early_exaggeration_iter=5, random_state=0, neighbors="exact")
+    model = exact.set_params(placement=few).fit(X[:400])
+    expected = model.transform(X[400:500])
+    object.__setattr__(model._model, "reference", None)
+    np.testing.assert_array_equal(model.transform(X[400:500]), expected)
+    assert model.place(X[400:500]).novelty is None
+    with pytest.raises(AttributeError, match="saved without what novelty needs"):
+        model.score_samples(X)
+
+
+def test_novelty_of_strangers_and_of_kin(digits):
+    X, y = digits
+    known, new = X[y != 0], X[y == 0]
+    model = quick().fit(known[:1200])
+    assert (model.score_samples(known[1200:]) > model.novelty_threshold_).mean() < 0.01
+    assert np.median(model.score_samples(known[1200:])) == pytest.approx(1, abs=0.15)
+    assert np.median(model.score_samples(new)) > 1.3
+
+
+@pytest.mark.parametrize("name, size, columns", [("kddcup99_10pct", 25_000, 38), ("mnist", 10_000, 784)])
+def test_at_most_two_in_a_thousand_of_the_same_rows_are_beyond_the_threshold(data_folder, name, size, columns):
+    path = data_folder / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"no {path.name} in {data_folder}")
+    X = np.load(path)["X"].astype(np.float32)
+    if columns < 50:
+        X = (X - X.mean(axis=0)) / np.where(X.std(axis=0) > 0, X.std(axis=0), 1)
+    else:
+        X = X[:, 100:700:12]
+    rows = np.random.default_rng(1).permutation(len(X))[: size + 20_000]
+    model = TSNE(n_iter=0, early_exaggeration_iter=0, random_state=0).fit(X[rows[:size]])
+    beyond = (model.score_samples(X[rows[size:]]) > model.novelty_threshold_).mean()
+    # A share of 0.002 of 20,000 rows is 40, and by chance up to 20 more.
+    assert 0 < beyond <= 0.003
+
+
+def test_saved_models_keep_it(tmp_path, digits):
+    X, _ = digits
+    model = quick().fit(X[:500])
+    model.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    np.testing.assert_array_equal(again.score_samples(X), model.score_samples(X))
+    assert again.novelty_threshold_ == model.novelty_threshold_
+    np.testing.assert_array_equal(again.novelty_, model.novelty_)
+
+
+def test_precomputed_affinities_and_distances_have_novelty(digits):
+    from scipy.sparse import csr_array
+
+    X = digits[0][:60]
+    P = np.ones((60, 60)) - np.eye(60)
+    model = quick(affinity=csr_array(P / P.sum())).fit(X)
+    np.testing.assert_allclose(model.score_samples(X[:5] + 1), slow_novelty(X, X[:5] + 1)[2], rtol=1e-4)
+    D = np.linalg.norm(X[:, None] - X[None], axis=2)
+    of_distances = quick(metric="precomputed", perplexity=19, initialization="random", neighbors="auto").fit(D)
+    np.testing.assert_allclose(of_distances.novelty_, slow_novelty(X, X)[1], rtol=1e-4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    values=st.lists(st.floats(0, 2.0**127, width=32, allow_subnormal=False), min_size=1, max_size=50),
+    threshold=st.floats(0.5, 100, width=32),
+    q=st.sampled_from([0.01, 0.5, 0.99]),
+)
+def test_histograms_know_quantiles_to_two_percent(values, threshold, q):
+    novelty_ = np.array(values, np.float32)
+    whole, parts = NoveltyHistogram(threshold), NoveltyHistogram(threshold)
+    whole.add(novelty_)
+    for value in values:
+        part = NoveltyHistogram(threshold)
+        part.add(np.array([value], np.float32))
+        parts.merge(part)
+    assert whole.summary() == parts.summary() == summary(novelty_, threshold)
+    assert whole.rows == len(values) and whole.beyond == (novelty_ > np.float32(threshold)).sum()
+    exact = float(np.quantile(novelty_, q, method="inverted_cdf"))
+    assert whole.quantile(q) == pytest.approx(exact, rel=0.02)
+    assert whole.summary()["largest"] == novelty_.max()
+
+
+def test_a_histogram_has_a_fixed_size_and_says_what_is_wrong():
+    histogram = NoveltyHistogram(2.0)
+    assert histogram.summary()["rows"] == 0 and histogram.quantile(0.5) == 0
+    histogram.add(np.array([-0.0, 0.0], np.float32))
+    assert histogram.quantile(0.5) == 0 and histogram.counts.nbytes < 1 << 17
+    with pytest.raises(ValueError, match="novelty is nan"):
+        histogram.add(np.array([1, np.nan], np.float32))
+    with pytest.raises(ValueError, match="different thresholds, 2 and 3"):
+        histogram.merge(NoveltyHistogram(3.0))
+
+
+@pytest.mark.parametrize(
+    "content, arrays, says",
+    [
+        ({"k": 16}, {}, "k=16 is no whole number from 0 to 15"),
+        ({}, {"own": np.array([1, 0, 1], np.float32)}, "not greater than 0"),
+        ({}, {"novelty": np.array([1, -1, 1], np.float32)}, "less than 0"),
+        ({}, {"own": np.ones(2, np.float32)}, r"has the shape \(2,\)"),
+    ],
+)
+def test_states_that_cannot_be_are_not_believed(content, arrays, says):
+    good, ones = Reference(np.ones(3, np.float32), np.ones(3, np.float32), 2).state()
+    assert Reference.restore(Saved(good, ones), 3).k == 2
+    with pytest.raises(StateError, match=says):
+        Reference.restore(Saved(good | content, ones | arrays), 3)
+
+
+def test_reference_cannot_be_changed():
+    reference = Reference.of_neighbors(np.array([[1], [0]], np.uint32), np.ones((2, 1), np.float32))
+    for array in (reference.own, reference.novelty):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 2
