@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from tsne_ooc import __version__, store
 from tsne_ooc.io import Source, identity
+from tsne_ooc.novelty import NoveltyHistogram
 from tsne_ooc.pipeline.clock import Clock
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.request import differences
@@ -21,6 +23,8 @@ from tsne_ooc.preprocess import PreparedSource
 from tsne_ooc.streaming import Progress, Stream, begin, silent
 
 log = logging.getLogger(__name__)
+
+_PIECE = 1 << 20
 
 Seats = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32] | None]
 
@@ -152,6 +156,8 @@ def stream(
     with Stream(files, ledger) as work:
         work.run(prepared, compute, rows=block_rows, progress=progress, phase="place")
     summary: dict[str, Any] = {"n_samples": n, "n_features": table.shape[1], "n_components": d}
+    if knows:
+        summary["novelty"] = distribution(folder / "novelty.npy", model.novelty_threshold_)
     return summary
 
 
@@ -166,6 +172,24 @@ def _placed(model: Any, block: NDArray[np.float32], knows: bool) -> dict[str, ND
         return {"embedding": np.array(model.transform(block), dtype=np.float32)}
     placed = model.place_prepared(block)
     return {"embedding": placed.embedding, "novelty": placed.novelty} if knows else {"embedding": placed.embedding}
+
+
+def distribution(path: Path, threshold: float) -> dict[str, Any]:
+    """How the novelty in a file is distributed."""
+    # Of the file, not of the stream: a run in two parts has two streams.
+    histogram = NoveltyHistogram(threshold)
+    for part in pieces(path):
+        histogram.add(part)
+    return histogram.summary()
+
+
+def pieces(path: Path) -> Iterator[NDArray[np.float32]]:
+    """The numbers of a file of one column, some at a time, and not mapped: mapped pages count as memory."""
+    (n,) = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    with open(path, "rb") as file:
+        file.seek(path.stat().st_size - 4 * n)
+        while len(part := np.fromfile(file, "<f4", _PIECE)):
+            yield part
 
 
 def digest_of(folder: Path) -> str:
