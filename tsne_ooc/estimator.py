@@ -46,7 +46,8 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
     Parameters
     ----------
     n_components : {1, 2, 3}, default 2
-        Axes of the map.
+        Axes of the map. Repulsion is less exact on maps wider than some 2,000 units on a plane or 110 in space: the
+        grid that it is computed on then gets coarser cells instead of more memory.
     perplexity : float, default 30
         Effective number of neighbours of a row, > 0; at most a third of the rows is used.
     exaggeration : float or None, default None
@@ -57,7 +58,7 @@ class TSNE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
     early_exaggeration_iter, n_iter : int or "auto", default "auto"
         Iterations at the early exaggeration, and after it, at least 0; "auto" is 75 and 165.
     learning_rate : float or "auto", default "auto"
-        > 0; "auto" is the number of rows divided by the exaggeration, at least 50.
+        > 0, at most 1e12; "auto" is the number of rows divided by the exaggeration, at least 50.
     dof : float, default 1
         Degrees of freedom of the kernel ``(1 + r^2 / dof)^-dof`` of the map, > 0; below 1 its tails are heavier and
         islands fall into finer ones (Kobak et al., ECML PKDD 2019).

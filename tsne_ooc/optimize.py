@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,12 @@ Callback = Callable[[int, float, Float32], Any]
 
 # The longest step of a row, in map units (openTSNE's max_step_norm; without it, rows with few neighbours leave).
 LONGEST_STEP = 5.0
+# A map diverges where, at the end of a phase, more than this share of its rows takes the longest step. On digits, iris
+# and noise it is at most 0.16 at automatic rates, from 50 rows up, and at least 0.6 where the rate left a map whose
+# divergence is several times the usual one. Fewer rows leap at the automatic rate too, and settle. The divergence
+# itself tells nothing: at a rate of 1e9 it ends at 1.7 for digits (0.74 by default), far below the 4.0 of the start.
+LEAPING = 0.5
+FEWEST_LEAPING = 50
 
 
 class Result(NamedTuple):
@@ -96,6 +103,8 @@ def minimise(
 ) -> Result:
     """Descend from `start` along the gradient of KL(P || Q) with momentum and gains, as `schedule` says.
 
+    Warns where a learning rate is so large that most rows still take the longest step when a phase ends.
+
     Parameters
     ----------
     P : Joint
@@ -127,7 +136,7 @@ def minimise(
     Y, moved, slope = start.copy(), np.empty_like(start), np.empty_like(start)
     velocity, gains = np.zeros_like(start), np.ones_like(start)
     shift = np.zeros(d, np.float32)
-    done, stopped = 0, ""
+    done, stopped, leaping = 0, "", ""
     with _Bar(schedule.iterations, watch.verbose) as bar:
         stalled = _Stalled(watch.patience)
         try:
@@ -148,6 +157,8 @@ def minimise(
                 Y, moved = moved, Y
                 done += 1
                 bar.advance()
+                if iteration == phase.iterations - 1 and not leaping and _leap(velocity):
+                    leaping = f"{done} of {schedule.iterations}"
                 if done % watch.every or not watch.needs_error():
                     continue
                 # Z is that of the map before the last step, so its divergence needs no pass of its own.
@@ -166,8 +177,21 @@ def minimise(
             raise FloatingPointError(
                 f"iteration {done + 1} of {schedule.iterations}: {error}; use a smaller learning_rate or momentum"
             ) from None
+    if leaping:
+        warnings.warn(
+            f"most rows took the longest step still in iteration {leaping}: the learning rate is too large and the map "
+            'of little use; use learning_rate="auto" or a smaller number',
+            RuntimeWarning,
+            stacklevel=5,
+        )
     Y -= Y.mean(axis=0, dtype=np.float64).astype(np.float32)
     return Result(Y, attraction.divergence(Y, repulsion(Y, slope)), done, stopped or "finished")
+
+
+def _leap(velocity: Float32) -> bool:
+    """Whether so many rows are as fast as they may be that the map diverges."""
+    fast = np.square(velocity).sum(axis=1) > (0.99 * LONGEST_STEP) ** 2
+    return len(velocity) >= FEWEST_LEAPING and bool(fast.mean() > LEAPING)
 
 
 class _Bar:

@@ -12,6 +12,8 @@ Auto = Literal["auto"]
 
 # Below some 50, few rows take thousands of steps to unfold.
 LEAST_RATE = 50.0
+# The squares of still longer steps are infinite in float32, and such rows would stay where they are.
+MOST_RATE = 1e12
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,12 @@ class Phase:
 
 
 def check_rate(value: float | str) -> None:
-    """Raise unless `value` is "auto" or a finite number > 0."""
+    """Raise unless `value` is "auto" or a number > 0, at most 1e12."""
     if value != "auto":
         if isinstance(value, str):
             raise ValueError(f"learning_rate={value!r} is neither 'auto' nor a number")
-        number("learning_rate", value, above=0)
+        if number("learning_rate", value, above=0) > MOST_RATE:
+            raise ValueError(f'learning_rate={value!r} must be at most {MOST_RATE:g}; "auto" suits nearly all data')
 
 
 @dataclass(frozen=True)

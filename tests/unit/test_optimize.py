@@ -12,6 +12,7 @@ from tsne_ooc import schedule
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Perplexity, symmetrize
 from tsne_ooc.initialization import start
+from tsne_ooc.neighbors import Exact
 from tsne_ooc.optimize import Watch, callbacks_of, minimise
 from tsne_ooc.schedule import Phase, Schedule
 
@@ -138,6 +139,30 @@ def test_a_map_that_is_lost_is_named(problem):
         run(problem, Phase(50, 12.0), repulsion=repulsion)
 
 
+@pytest.mark.parametrize("rate", [1e4, 1e12])
+def test_a_map_that_diverges_is_told_once(problem, rate):
+    message = r"longest step still in iteration 75 of 240: .*learning_rate=.auto"
+    with pytest.warns(RuntimeWarning, match=message) as told:
+        result = minimise(*problem, schedule.resolve(learning_rate=rate), threads=ONE)
+    assert len(told) == 1
+    # It is worth telling: with a rate that suits them these data end at 0.74.
+    assert result.kl_divergence > 1.5
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("n", [3, 50, 300])
+@pytest.mark.parametrize("plan", ["auto", "classic"])
+def test_ordinary_maps_do_not_diverge(n, d, plan):
+    """Warnings are errors: rows of which nothing is known, where a map can do least."""
+    X = np.random.default_rng(n).normal(size=(n, 5)).astype(np.float32)
+    k = min(90, n - 1)
+    indices, distances = Exact().build(X, threads=ONE).query_self(k)
+    P = symmetrize(indices, Perplexity(k / 3).conditional(distances, ONE), ONE)
+    first = start("random", X, P, d, np.random.default_rng(0), ONE)
+    for exaggeration in (None, 4.0):
+        minimise(P, first, schedule.resolve(plan, exaggeration=exaggeration), threads=ONE)
+
+
 def test_no_iterations_leave_the_start(problem):
     result = run(problem, Phase(0))
     wanted = problem[1] - problem[1].mean(0)
@@ -194,6 +219,7 @@ def test_options_shape_the_schedule():
         (lambda: Phase(5, momentum=1.0), "must be less than 1"),
         (lambda: Phase(5, learning_rate=np.inf), "learning_rate=inf"),
         (lambda: Phase(5, learning_rate=np.nan), "learning_rate=nan"),
+        (lambda: Phase(5, learning_rate=1e30), r"learning_rate=1e\+30 must be at most 1e\+12"),
         (lambda: Phase(5, learning_rate="fast"), "neither 'auto' nor a number"),
         (lambda: schedule.resolve("clasic"), "did you mean 'classic'"),
         (lambda: schedule.resolve(n_iter=-5), "n_iter=-5"),
