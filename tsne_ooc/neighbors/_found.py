@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from .._parallel import Threads, ranges
 from ._blocks import frozen, pack, unpack
-from .base import BLOCKED, Answer, Indices
+from .base import BLOCKED, Answer, Float32, Index, Indices, Metric, by_state, check_k, check_width
 from .exact import BlockedIndex, PairwiseIndex, nobody
 
 GROUP = 4096
@@ -78,3 +79,27 @@ class Completer:
             distances = index.pairwise.block(Q[i : i + 1], self._X[row[valid]])
             keys[i, valid] = pack(distances, row[valid])[0]
         return keys
+
+
+class FoundIndex(Index):
+    """Neighbours among dense rows that another library finds and a `Completer` brings under the contract."""
+
+    def __init__(self, X: Float32, metric: Metric, threads: Threads) -> None:
+        self.n = len(X)
+        self.metric = metric
+        self._X = X
+        self._threads = threads
+        self._completer = Completer(X, metric, None, threads)
+
+    __reduce__ = by_state
+
+    def query(self, Q: Float32, k: int) -> Answer:
+        check_width(Q, self._X.shape[1])
+        return self._answer(Q, check_k(k, self.n, itself=False), itself=False)
+
+    def query_self(self, k: int) -> Answer:
+        return self._answer(self._X, check_k(k, self.n, itself=True), itself=True)
+
+    @abstractmethod
+    def _answer(self, Q: Float32, k: int, *, itself: bool) -> Answer:
+        """The k nearest rows to each of Q; `itself`: Q are the reference rows, each of which is left out."""

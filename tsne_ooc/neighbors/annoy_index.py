@@ -11,8 +11,8 @@ import numpy as np
 from .._options import pick, whole
 from .._parallel import Threads, ranges
 from .._state import Saved, State
-from ._found import Completer
-from .base import Answer, Float32, Index, Metric, Neighbors, by_state, check_k, check_width
+from ._found import FoundIndex
+from .base import Answer, Float32, Metric, Neighbors
 from .saved import saved_rows
 
 GROUP = 1024
@@ -61,20 +61,16 @@ class Annoy(Neighbors):
         return index
 
 
-class AnnoyIndex(Index):
+class AnnoyIndex(FoundIndex):
     """See `Annoy`. The forest grows from rows and a seed; a saved index has these, and grows it on first use.
 
     Annoy's own file would hold the rows a second time, and is read without any check.
     """
 
     def __init__(self, X: Float32, options: Annoy, seed: int, metric: Metric, threads: Threads) -> None:
-        self.n = len(X)
-        self.metric = metric
-        self._X = X
+        super().__init__(X, metric, threads)
         self._options = options
         self._seed = seed
-        self._threads = threads
-        self._completer = Completer(X, metric, None, threads)
         self._forest: Any = None
 
     def state(self) -> State:
@@ -88,8 +84,6 @@ class AnnoyIndex(Index):
             raise saved.fail(f"has the unknown metric {metric[:40]!r}")
         options = Annoy(saved.whole("trees", 1, 2**31 - 1), saved.whole_or_none("search_k", 1))
         return cls(saved_rows(saved), options, saved.whole("seed", 0, 2**31 - 1), metric, threads)
-
-    __reduce__ = by_state
 
     def forest(self) -> Any:
         """Annoy's trees."""
@@ -106,13 +100,6 @@ class AnnoyIndex(Index):
             forest.build(self._options.trees, n_jobs=1)
             self._forest = forest
         return self._forest
-
-    def query(self, Q: Float32, k: int) -> Answer:
-        check_width(Q, self._X.shape[1])
-        return self._answer(Q, check_k(k, self.n, itself=False), itself=False)
-
-    def query_self(self, k: int) -> Answer:
-        return self._answer(self._X, check_k(k, self.n, itself=True), itself=True)
 
     def _answer(self, Q: Float32, k: int, *, itself: bool) -> Answer:
         forest = self.forest()

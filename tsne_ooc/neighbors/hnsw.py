@@ -15,8 +15,8 @@ from .._options import whole
 from .._parallel import Threads, ranges
 from .._state import Saved, State
 from ._blocks import Frame
-from ._found import Completer
-from .base import Answer, Float32, Index, Indices, Metric, Neighbors, by_state, check_k, check_width, no_params
+from ._found import FoundIndex
+from .base import Answer, Float32, Indices, Metric, Neighbors, no_params
 from .saved import blocked_metric, saved_rows
 
 PIECE = 1 << 16
@@ -78,18 +78,14 @@ class HNSW(Neighbors):
         return HNSWIndex(X, frame, graph, self.ef, metric, threads)
 
 
-class HNSWIndex(Index):
+class HNSWIndex(FoundIndex):
     """See `HNSW`."""
 
     def __init__(self, X: Float32, frame: Frame, graph: Any, ef: int, metric: str, threads: Threads) -> None:
-        self.n = len(X)
-        self.metric = metric
-        self._X = X
+        super().__init__(X, metric, threads)
         self._frame = frame
         self._graph = graph
         self._ef = ef
-        self._threads = threads
-        self._completer = Completer(X, metric, None, threads)
 
     def state(self) -> State:
         # Not faiss's own serialisation: it holds the rows a second time, and a file that was tampered with brings
@@ -132,15 +128,6 @@ class HNSWIndex(Index):
         faiss.copy_array_to_vector(np.ascontiguousarray(links), hnsw.neighbors)
         hnsw.entry_point, hnsw.max_level = entry, int(levels[entry]) - 1
         return cls(X, frame, graph, saved.whole("ef", 1, 2**31 - 1), metric, threads)
-
-    __reduce__ = by_state
-
-    def query(self, Q: Float32, k: int) -> Answer:
-        check_width(Q, self._X.shape[1])
-        return self._answer(Q, check_k(k, self.n, itself=False), itself=False)
-
-    def query_self(self, k: int) -> Answer:
-        return self._answer(self._X, check_k(k, self.n, itself=True), itself=True)
 
     def _answer(self, Q: Float32, k: int, *, itself: bool) -> Answer:
         faiss: Any = importlib.import_module("faiss")
