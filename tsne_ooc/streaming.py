@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -59,7 +61,7 @@ class Stream:
         with ExitStack() as opened:
             for name, (path, shape) in files.items():
                 if ledger.rows and path.name not in ledger.sums:
-                    raise ValueError(f"{ledger.path} does not know {path.name}; remove the folder to begin again")
+                    raise ValueError(f"{ledger.path} does not know {path.name}; remove both to begin again")
                 crc = ledger.sums[path.name] if ledger.rows else None
                 sink = self.sinks[name] = NpySink(path, shape, done=ledger.rows, crc=crc)
                 opened.callback(sink.leave)
@@ -81,12 +83,13 @@ class Stream:
         n, rows = table.shape[0], rows or rows_at_once(table)
         log.info("%s: %s rows at a time (%.0f MB), storage in %s", phase, f"{rows:,}", rows * table.shape[1] * 4e-6,
                  f"chunks of {table.chunks}" if table.chunks else "no chunks")  # fmt: skip
+        before, began = self.ledger.seconds, time.perf_counter()
         progress(phase, self.ledger.rows, n)
         for start, stop, block in iterate(table, rows=rows, start=self.ledger.rows):
             for name, values in compute(start, block).items():
                 self.sinks[name].write(values)
             sums = {sink.path.name: sink.sync() for sink in self.sinks.values()}
-            self.ledger = self.ledger.mark(stop, sums)
+            self.ledger = self.ledger.mark(stop, sums, before + time.perf_counter() - began)
             progress(phase, stop, n)
 
     def close(self) -> None:
@@ -117,7 +120,7 @@ def begin(
     path : path
         Of the ledger.
     job : dict
-        What is to be done, as plain values.
+        What is to be done, as values that JSON can hold.
     resume : bool
         Go on with an earlier attempt, if there is one.
     differ : callable
@@ -131,20 +134,22 @@ def begin(
         Where the earlier attempt was at another job, naming what differs; or its ledger is damaged.
     """
     path = Path(path)
+    # As it will be read again: a tuple comes back as a list, and would look like another value.
+    job = json.loads(json.dumps(job))
     if not path.exists():
         ledger = Ledger(path, job)
         return ledger.mark(0, {})
     ledger = Ledger.read(path)
     if not resume:
         raise FileExistsError(
-            f"{path.parent} holds a run that is not finished ({ledger.rows:,} rows are done); "
-            "pass resume=True (--resume) to go on with it, or remove it to begin again"
+            f"{path} is of a run that is not finished ({ledger.rows:,} rows are done); "
+            "go on with it with resume=True (--resume), or remove what it left to begin again"
         )
     found = differ(ledger.job, job)
     if found:
         raise ValueError(
-            f"the run in {path.parent} cannot go on, since something else is asked for now: {'; '.join(found)}; "
-            "ask for the same, or remove the folder to begin again"
+            f"the run of {path} cannot go on, since something else is asked for now: {'; '.join(found)}; "
+            "ask for the same, or remove what it left to begin again"
         )
     return ledger
 

@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _warn
             code: int = options.run(options)
         return code
-    except KeyboardInterrupt:
-        print("tsne-ooc: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"tsne-ooc: interrupted{_notes(interrupt)}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does. Python would complain when it flushes at the end.
@@ -43,8 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        print(f"tsne-ooc: error: {text}", file=sys.stderr)
+        print(f"tsne-ooc: error: {text}{_notes(error)}", file=sys.stderr)
         return 2
+
+
+def _notes(error: BaseException) -> str:
+    """What was added to an error on its way, such as how to go on after it."""
+    return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
 
 
 def _warn(message: Any, *where: Any, **more: Any) -> None:

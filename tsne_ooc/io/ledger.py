@@ -32,18 +32,34 @@ class Ledger:
         Rows done.
     sums : dict of str to int
         CRC-32 of the rows done in each file, by the file's name.
+    seconds : float
+        How long the rows done took, over all attempts.
     """
 
     path: Path
     job: dict[str, Any]
     rows: int = 0
     sums: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
 
-    def mark(self, rows: int, sums: dict[str, int]) -> Ledger:
-        """Write down that rows up to `rows` are on the disk, and return the ledger that says so."""
-        ledger = replace(self, rows=rows, sums=sums)
-        content = {"version": LEDGER_VERSION, "job": self.job, "rows": rows, "sums": sums}
+    def mark(self, rows: int, sums: dict[str, int], seconds: float = 0.0) -> Ledger:
+        """Write down that rows up to `rows` are on the disk, and return the ledger that says so.
+
+        Raises
+        ------
+        OSError
+            Where that fails; the mark before stays.
+        """
+        ledger = replace(self, rows=rows, sums=sums, seconds=round(seconds, 3))
+        content = {"version": LEDGER_VERSION, "job": self.job, "rows": rows, "sums": sums, "seconds": ledger.seconds}
         text = json.dumps({**content, "sha256": _sum(content)}, indent=1, allow_nan=False)
+        try:
+            self._replace(text)
+        except OSError as error:
+            raise type(error)(f"{self.path} could not be written: {error.strerror or error}") from error
+        return ledger
+
+    def _replace(self, text: str) -> None:
         # One name for all attempts: what a killed one leaves is written over by the next.
         temporary = self.path.with_name(self.path.name + ".part")
         with open(temporary, "w", encoding="utf-8") as file:
@@ -52,7 +68,6 @@ class Ledger:
             os.fsync(file.fileno())
         os.replace(temporary, self.path)
         sync_folder(self.path.parent)
-        return ledger
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Ledger:
@@ -70,15 +85,16 @@ class Ledger:
             content = json.loads(path.read_text(encoding="utf-8"))
             found = content.pop("sha256")
             version, rows, sums, job = content["version"], content["rows"], content["sums"], content["job"]
+            seconds = content["seconds"]
             if found != _sum(content):
                 raise ValueError("its checksum is wrong")
-            if not (type(rows) is int and rows >= 0 and isinstance(job, dict) and isinstance(sums, dict)):
+            if not (type(rows) is int and rows >= 0 <= seconds and isinstance(job, dict) and isinstance(sums, dict)):
                 raise ValueError("its entries are of other types")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path} is damaged ({error or type(error).__name__}); remove it to begin again") from None
         if version != LEDGER_VERSION:
             raise ValueError(f"{path} has version {version}, this version of tsne_ooc reads {LEDGER_VERSION}")
-        return cls(path, job, rows, {str(name): int(value) for name, value in sums.items()})
+        return cls(path, job, rows, {str(name): int(value) for name, value in sums.items()}, float(seconds))
 
 
 def _sum(content: dict[str, Any]) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+# What systems say where another holds the lock; anything else means that there are no locks here.
+_HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
 
 
 class Lock:
@@ -26,6 +30,8 @@ class Lock:
     ------
     BlockingIOError
         On entry, where another process (or this one) holds it, naming the process.
+    OSError
+        On entry, where the file cannot be made, or its file system has no locks.
     """
 
     def __init__(self, path: str | os.PathLike[str], what: str) -> None:
@@ -38,9 +44,12 @@ class Lock:
             file = self._open()
             try:
                 _hold(file)
-            except OSError:
+            except OSError as error:
                 owner = _read(file)
                 file.close()
+                if error.errno not in _HELD:
+                    reason = error.strerror or error
+                    raise type(error)(f"{self.what} cannot be locked, {reason}; write to another disk") from None
                 by = f" (process {owner})" if owner.isdigit() else ""
                 raise BlockingIOError(
                     f"{self.what} is being written by another run{by}; wait for it or stop it"
@@ -64,9 +73,11 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # While it is held: whoever opened it before finds out that it is gone.
-        with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
+        # While it is held: whoever opened it before finds out that it is gone. If somebody removed it, the file of
+        # this name is the lock of another.
+        if _same(self._file, self.path):
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
         self._file.close()
         self._file = None
 

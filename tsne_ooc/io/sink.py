@@ -80,7 +80,12 @@ class NpySink:
         resumed = crc is not None
         if resumed and done == self.shape[0] and self.path.exists() and not self.part.exists():
             # Stopped after this file was put in place, and before what belongs to it was.
-            os.replace(self.path, self.part)
+            try:
+                os.replace(self.path, self.part)
+            except OSError as error:
+                raise _refused(self.path, error) from error
+        if resumed and not self.part.exists():
+            raise FileNotFoundError(f"{self.part}, which holds {done} rows that are marked as done, is missing")
         self._check_room(len(header), resumed)
         try:
             self._file: Any = open(self.part, "r+b" if resumed else "wb")  # noqa: SIM115
@@ -99,7 +104,7 @@ class NpySink:
         folder = self.path.parent
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder} to write {self.path.name} in")
-        there = self.part.stat().st_size if resumed and self.part.exists() else 0
+        there = self.part.stat().st_size if resumed else 0
         needed = header + self._row * self.shape[0] - there
         free = shutil.disk_usage(folder).free
         if needed > free:
@@ -156,8 +161,11 @@ class NpySink:
         self.sync()
         self._file.close()
         self._file = None
-        os.replace(self.part, self.path)
-        sync_folder(self.path.parent)
+        try:
+            os.replace(self.part, self.path)
+            sync_folder(self.path.parent)
+        except OSError as error:
+            raise _refused(self.path, error) from error
 
     def leave(self) -> None:
         """Stop writing, and leave what was written in the ``.part`` file."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from tsne_ooc.streaming import Progress, begin, silent
 log = logging.getLogger(__name__)
 
 SAMPLE = 25_000
+_ROWS = "sample_rows.npy"
 
 
 def embed(
@@ -120,16 +123,19 @@ def embed(
             return finished(home, job)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
         seconds: dict[str, float] = dict(ledger.job.get("seconds", {}))
+        if ledger.rows:
+            seconds["place"] = ledger.seconds
         tell = progress or silent
         if "model" not in ledger.job:
-            fitted, seats = _fit(table, model, chosen, prepare, seed, home.path, seconds, tell)
-            digest = digest_of(home.path / "model") if (home.path / "model").exists() else None
-            ledger = replace(ledger, job={**ledger.job, "model": digest, "seconds": seconds}).mark(0, {})
+            fitted, seats, sums = _fit(table, model, chosen, prepare, seed, home.path, seconds, tell)
+            ledger = replace(ledger, job={**ledger.job, **sums, "seconds": seconds}).mark(0, {})
         else:
-            fitted, seats = _fitted(home.path, ledger.job["model"])
-        home.keep = (home.path / "model").exists()
+            fitted, seats = _fitted(home.path, ledger.job)
+            # It was saved with those of the attempt that fitted it.
+            fitted.set_params(n_jobs=model.get_params().get("n_jobs"))
+        home.keep = ledger.job["model"] is not None
         with Clock(seconds, "place"):
-            summary = stream(fitted, table, home.path, ledger, seats, block_rows, tell)
+            summary = stream(fitted, table, home, ledger, seats, block_rows, tell)
         parameters = model.get_params(deep=False)
         content = {
             "task": "embed",
@@ -155,7 +161,7 @@ def _fit(
     folder: Path,
     seconds: dict[str, float],
     progress: Progress,
-) -> tuple[Any, Seats]:
+) -> tuple[Any, Seats, dict[str, str | None]]:
     """Prepare, draw and fit; the fitted estimator is left in ``model`` of the folder, the rows beside it."""
     log.info("source: %r; sample: %r", table, sample)
     prepared: Any = table
@@ -163,7 +169,7 @@ def _fit(
         with Clock(seconds, "prepare"):
             prepare.fit(table, progress, random_state=seed, n_jobs=model.get_params().get("n_jobs"))
             log.info("%r took %d pass(es): %d columns", prepare, prepare.passes, prepare.n_features_out)
-        prepared = PreparedSource(table, prepare)
+        prepared = PreparedSource(table, prepare, n_jobs=model.get_params().get("n_jobs"))
     with Clock(seconds, "sample"):
         rows, X = sample.draw(prepared, generator(seed, "sample"), progress=progress)
     with Clock(seconds, "fit"):
@@ -171,6 +177,9 @@ def _fit(
         _fit_all(model, X)
         progress("fit", len(rows), len(rows))
     model.preparation_ = prepare
+    if prepare is not None:
+        # Rows to place come as they are in the table.
+        model.n_features_in_ = table.shape[1]
     return _keep(model, rows, folder)
 
 
@@ -186,39 +195,50 @@ def _fit_all(model: Any, X: NDArray[np.float32]) -> None:
             raise
 
 
-def _keep(model: Any, rows: NDArray[np.int64], folder: Path) -> tuple[Any, Seats]:
-    """Save what was fitted, and go on with what was saved, as a run that resumes will."""
-    np.save(folder / "sample_rows.npy", rows, allow_pickle=False)
-    path = folder / "model"
-    # An attempt that was killed after this point and before the ledger knew.
-    shutil.rmtree(path, ignore_errors=True)
-    if hasattr(model, "save"):
-        try:
-            model.save(path)
-        except ValueError as error:
-            log.warning("this run cannot be resumed, since its model cannot be saved: %s", error)
-            path = None  # type: ignore[assignment]
-    else:
-        path = None  # type: ignore[assignment]
-    if path is None:
-        return model, _seats(model, rows)
-    return _fitted(folder, digest_of(path))
+def _keep(model: Any, rows: NDArray[np.int64], folder: Path) -> tuple[Any, Seats, dict[str, str | None]]:
+    """Save what was fitted, and go on with what was saved, as a run that resumes will; with sums for the ledger."""
+    # What an attempt left that was killed after this point and before the ledger knew.
+    for path in (folder / "model", *folder.glob(".model.*.part")):
+        shutil.rmtree(path, ignore_errors=True)
+    path = folder / _ROWS
+    try:
+        with open(path, "wb") as file:
+            np.lib.format.write_array(file, rows, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
+    sums = {"model": None, "sample_rows": _sum(path)}
+    if not hasattr(model, "save"):
+        return model, _seats(model, rows), sums
+    try:
+        model.save(folder / "model")
+    except ValueError as error:
+        log.warning("this run cannot be resumed, since its model cannot be saved: %s", error)
+        return model, _seats(model, rows), sums
+    sums["model"] = digest_of(folder / "model")
+    return *_fitted(folder, sums), sums
 
 
-def _fitted(folder: Path, digest: str | None) -> tuple[Any, Seats]:
-    """What an earlier attempt, or an earlier phase of this one, fitted."""
+def _fitted(folder: Path, sums: Mapping[str, Any]) -> tuple[Any, Seats]:
+    """What an earlier attempt, or an earlier phase of this one, fitted: checked against what the ledger says of it."""
     from tsne_ooc.loading import load
 
     path = folder / "model"
-    if digest is None:
+    if sums["model"] is None:
         raise ValueError(f"the run in {folder} has no saved model to go on with; remove the folder to begin again")
     model = load(path)
-    if digest_of(path) != digest:
+    if digest_of(path) != sums["model"]:
         raise ValueError(f"the model in {path} is not the one that this run began with; remove {folder} to begin again")
-    rows = np.load(folder / "sample_rows.npy", allow_pickle=False)
-    if rows.shape != (len(model.embedding_),) or rows.dtype != np.int64:
-        raise ValueError(f"{folder / 'sample_rows.npy'} does not belong to the model beside it; remove {folder}")
-    return model, _seats(model, rows)
+    path = folder / _ROWS
+    if _sum(path) != sums["sample_rows"]:
+        raise ValueError(f"{path} is damaged: its sum is not the one that the ledger names; remove {folder}")
+    return model, _seats(model, np.load(path, allow_pickle=False))
+
+
+def _sum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _seats(model: Any, rows: NDArray[np.int64]) -> Seats:

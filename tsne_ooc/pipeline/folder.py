@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -12,6 +12,8 @@ from tsne_ooc.io.lock import Lock
 from tsne_ooc.pipeline.run import LEDGER
 
 _LOCK = ".lock"
+# Those of a run that was killed before it had begun.
+_EMPTY = {_LOCK, LEDGER + ".part"}
 # What a run leaves on its way; nothing else is ever removed.
 _OWN = (LEDGER, "model", "embedding.npy", "novelty.npy", "sample_rows.npy", store.MANIFEST)
 
@@ -31,6 +33,8 @@ class Folder:
         Whether the folder holds the result of a finished run already.
     keep : bool
         Whether what is in it is worth keeping if the run now fails.
+    resumable : bool
+        Whether this run could go on if it now failed; the error then says how.
 
     Raises
     ------
@@ -41,7 +45,7 @@ class Folder:
     def __init__(self, path: Path, *, resume: bool) -> None:
         self.path = path
         self.resume = resume
-        self.finished = self.keep = False
+        self.finished = self.keep = self.resumable = False
         self._created = False
         self._held = ExitStack()
 
@@ -51,12 +55,12 @@ class Folder:
             held.enter_context(Lock(self.path / _LOCK, str(self.path)))
             self.finished = (self.path / store.MANIFEST).exists()
             begun = (self.path / LEDGER).exists()
-            others = [entry.name for entry in self.path.iterdir() if entry.name != _LOCK and not _ours(entry.name)]
             if self.finished and not self.resume:
                 raise FileExistsError(
                     f"{self.path} holds the result of a finished run already; name a new folder, or remove it first"
                 )
-            if not self.finished and not begun and others:
+            # Without a ledger nothing in it is ours, whatever its name: a saved model may be called "model", too.
+            if not self.finished and not begun and {entry.name for entry in self.path.iterdir()} - _EMPTY:
                 raise FileExistsError(f"{self.path} holds files already; name a new folder, or remove it first")
             self.keep = self.finished or begun
             self._held = held.pop_all()
@@ -76,13 +80,28 @@ class Folder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and self.resumable:
+            error.add_note(f"what is done is kept in {self.path}; go on with resume=True (--resume)")
         if kind is not None and not self.keep:
-            for entry in list(self.path.iterdir()):
-                if _ours(entry.name):
-                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            self._clear()
         self._held.close()
-        if kind is not None and not self.keep and self._created and not any(self.path.iterdir()):
-            self.path.rmdir()
+        if kind is not None and not self.keep and self._created:
+            # It may hold another's files, or another run by now.
+            with suppress(OSError):
+                self.path.rmdir()
+
+    def _clear(self) -> None:
+        # The ledger last: as long as it is there, the rest is known to be ours.
+        for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == LEDGER):
+            if _ours(entry.name):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def tidy(self) -> None:
+        """Remove what only an unfinished run needs, and what killed attempts left; once the manifest is there."""
+        for entry in list(self.path.iterdir()):
+            if entry.name.endswith(".part") and _ours(entry.name):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        (self.path / LEDGER).unlink(missing_ok=True)
 
 
 def _ours(name: str) -> bool:

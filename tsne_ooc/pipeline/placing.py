@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc import __version__, store
+from tsne_ooc._options import whole
+from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc.io import Source, identity
 from tsne_ooc.novelty import NoveltyHistogram
 from tsne_ooc.pipeline.clock import Clock
@@ -76,21 +79,26 @@ def place(
     """
     from tsne_ooc.loading import load
 
+    resolve_n_jobs(n_jobs)
+    if block_rows is not None:
+        whole("block_rows", block_rows, least=1)
     folder = Path(model)
     if (folder / "model" / store.MANIFEST).is_file():
         folder = folder / "model"
     fitted = load(folder)
     fitted.set_params(n_jobs=n_jobs)
     with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
+        if table.shape[1] != fitted.n_features_in_:
+            raise ValueError(f"{table!r} has {table.shape[1]} columns, the map was made of {fitted.n_features_in_}")
         request = {"model": digest_of(folder)}
         job = {"task": "place", "source": identity.identity_of(table), "request": request, "tsne_ooc": __version__}
         if home.finished:
             return finished(home, job)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
         home.keep = True
-        seconds: dict[str, float] = {}
+        seconds = {"place": ledger.seconds}
         with Clock(seconds, "place"):
-            summary = stream(fitted, table, home.path, ledger, None, block_rows, progress or silent)
+            summary = stream(fitted, table, home, ledger, None, block_rows, progress or silent)
         content = {
             "task": "place",
             "source": repr(table),
@@ -105,7 +113,7 @@ def place(
 def stream(
     model: Any,
     table: Source,
-    folder: Path,
+    home: Folder,
     ledger: Any,
     seats: Seats | None,
     block_rows: int | None,
@@ -118,7 +126,7 @@ def stream(
     model : fitted estimator
     table : Source
         As it was given; the model prepares its rows.
-    folder : Path
+    home : Folder
         Where ``embedding.npy`` and ``novelty.npy`` go.
     ledger : Ledger
     seats : tuple of (rows, embedding, novelty), or None
@@ -129,11 +137,11 @@ def stream(
     """
     n, d = table.shape[0], model.embedding_.shape[1]
     knows = hasattr(model, "novelty_threshold_")
-    files: dict[str, tuple[Path, tuple[int, ...]]] = {"embedding": (folder / "embedding.npy", (n, d))}
+    files: dict[str, tuple[Path, tuple[int, ...]]] = {"embedding": (home.path / "embedding.npy", (n, d))}
     if knows:
-        files["novelty"] = (folder / "novelty.npy", (n,))
+        files["novelty"] = (home.path / "novelty.npy", (n,))
     preparation = getattr(model, "preparation_", None)
-    prepared = table if preparation is None else PreparedSource(table, preparation)
+    prepared = table if preparation is None else PreparedSource(table, preparation, n_jobs=model.n_jobs)
 
     def compute(start: int, block: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         if seats is None:
@@ -154,6 +162,8 @@ def stream(
         nodes = " x ".join(map(str, model._model.field.shape.nodes))
         log.info("each row has %d neighbours; the field of the map has %s nodes", _neighbors(model), nodes)
     with Stream(files, ledger) as work:
+        # Only now: files that are damaged let nothing go on.
+        home.resumable = home.keep
         work.run(prepared, compute, rows=block_rows, progress=progress, phase="place")
     summary: dict[str, Any] = {"n_samples": n, "n_features": table.shape[1], "n_components": d}
     if knows:
@@ -194,23 +204,26 @@ def pieces(path: Path) -> Iterator[NDArray[np.float32]]:
 
 def digest_of(folder: Path) -> str:
     """What tells a saved folder from another: the checksum of its manifest, which holds those of its files."""
-    import json
-
     return str(json.loads((folder / store.MANIFEST).read_text(encoding="utf-8"))["sha256"])
 
 
 def finished(home: Folder, job: dict[str, Any]) -> Run:
     """The run that is in the folder already, if it is the one that is asked for."""
     run = open_run(home.path)
-    found = differences(run.manifest.get("job", {}), job)
+    found = differences(run.manifest.get("job", {}), json.loads(json.dumps(job)))
     if found:
         raise ValueError(f"{home.path} holds the result of another run: {'; '.join(found)}; name a new folder")
+    # It may have been killed between its manifest and this.
+    home.tidy()
     return run
 
 
 def seal(home: Folder, content: dict[str, Any], arrays: list[str]) -> Run:
     """Write the manifest, which makes the folder a whole one, and remove what only an unfinished one needs."""
     files = {name: f"{name}.npy" for name in arrays if (home.path / f"{name}.npy").exists()}
-    store.seal(home.path, KIND, content, files)
-    (home.path / LEDGER).unlink(missing_ok=True)
+    try:
+        store.seal(home.path, KIND, content, files)
+    except OSError as error:
+        raise type(error)(f"{home.path} could not be written: {error.strerror or error}") from error
+    home.tidy()
     return open_run(home.path)
