@@ -9,7 +9,7 @@ import pytest
 
 from tsne_ooc.io.ledger import LEDGER_VERSION, Ledger
 
-JOB = {"source": {"shape": [7, 2]}, "request": {"perplexity": 30.0, "name": "käse"}}
+JOB = {"source": {"shape": [7, 2]}, "request": {"perplexity": 30.0, "name": "cheese"}}
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_it_is_on_the_disk_before_it_has_its_name(path, monkeypatch):
     assert order == ["fsync", "replace", "fsync"]
 
 
-def test_every_flipped_bit_is_noticed(path):
+def test_flipped_bits_are_noticed(path):
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     for at in rng.choice(len(whole), 150, replace=False):

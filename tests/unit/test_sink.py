@@ -52,7 +52,7 @@ def test_a_file_in_place_is_taken_back(tmp_path):
     assert (tmp_path / "Y.npy").read_bytes() == before
 
 
-def test_every_flipped_bit_in_the_rows_done_is_noticed(tmp_path):
+def test_flipped_bits_in_the_rows_done_are_noticed(tmp_path):
     Y = rows_of((50, 2))
     path, part = tmp_path / "Y.npy", tmp_path / "Y.npy.part"
     crc = begun(path, Y, 40)

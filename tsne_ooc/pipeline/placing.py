@@ -167,7 +167,7 @@ def stream(
         work.run(prepared, compute, rows=block_rows, progress=progress, phase="place")
     summary: dict[str, Any] = {"n_samples": n, "n_features": table.shape[1], "n_components": d}
     if knows:
-        summary["novelty"] = distribution(folder / "novelty.npy", model.novelty_threshold_)
+        summary["novelty"] = distribution(home.path / "novelty.npy", model.novelty_threshold_)
     return summary
 
 
