@@ -40,6 +40,7 @@ ORDER = (
     ("_parameters",),
     ("saving",),
     ("estimator",),
+    ("rounds",),
     ("loading",),
     ("pipeline",),
     ("export",),

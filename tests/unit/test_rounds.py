@@ -1,0 +1,121 @@
+"""Strange rows are kept evenly, join the sample once, and the fit goes on from where the map stood."""
+
+import numpy as np
+import pytest
+
+from tsne_ooc import TSNE, load
+from tsne_ooc.placement import Placed
+from tsne_ooc.rounds import NovelRows, Seated, enlarge, refit
+from tsne_ooc.schedule import Phase, Schedule
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """Two common groups, 3,000 copies of a row that the sample missed, and 25 rows of another kind."""
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=(4000, 5)) + 12 * (np.arange(4000) % 2)[:, None]
+    copies = np.tile([40.0, 0, 0, 0, 0], (3000, 1))
+    rare = rng.normal(size=(25, 5)) * 0.3 + [0, -30, 0, 0, 0]
+    X = np.concatenate([common, copies, rare]).astype(np.float32)
+    kind = np.repeat([0, 1, 2], [4000, 3000, 25])
+    rows = np.arange(0, 800)
+    model = TSNE(random_state=0).fit(X[rows])
+    return X, kind, model, Seated(rows, X[rows], model.embedding_)
+
+
+def collected(blobs, block, order=None, **options):
+    X, _, model, sample = blobs
+    novel = NovelRows(model, sample, 200, np.random.default_rng(5), **options)
+    order = np.arange(len(X)) if order is None else order
+    for start in range(0, len(X), block):
+        rows = order[start : start + block]
+        novel.add(rows, X[rows], model.place_prepared(X[rows]))
+        assert novel._boxes.held <= 400
+    return novel
+
+
+def test_all_kinds_are_chosen_however_many_copies_there_are(blobs):
+    X, kind, model, sample = blobs
+    novel = collected(blobs, 1000)
+    assert novel.seen >= 3025
+    chosen = novel.choose(90)
+    assert len(chosen.rows) <= 90 and (np.diff(chosen.rows) > 0).all()
+    counts = np.bincount(kind[chosen.rows], minlength=3)
+    # A box has up to 30 rows: all copies are one.
+    assert counts[1] == 30 and counts[2] == 25
+    np.testing.assert_array_equal(chosen.X, X[chosen.rows])
+    np.testing.assert_array_equal(chosen.embedding, model.transform(chosen.X))
+    assert not np.isin(chosen.rows, sample.rows).any()
+
+
+def test_what_is_kept_does_not_follow_the_stream(blobs):
+    expected = collected(blobs, 7025).choose(60)
+    for block, order in [(333, None), (1000, np.random.default_rng(1).permutation(7025))]:
+        found = collected(blobs, block, order).choose(60)
+        np.testing.assert_array_equal(found.rows, expected.rows)
+        np.testing.assert_array_equal(found.embedding, expected.embedding)
+
+
+def test_rows_below_the_cut_do_not_count(blobs):
+    X, _, model, sample = blobs
+    novel = NovelRows(model, sample, 10, np.random.default_rng(0), beyond=2.0)
+    places = np.zeros((4, 2), np.float32)
+    novelty = np.array([1, 2, 3, 9], np.float32)
+    novel.add(np.array([0, 900, 901, 902]), X[:4], Placed(places, np.zeros(4, np.int32), novelty))
+    # Row 0 is in the sample, row 900 is not beyond 2.
+    assert novel.choose(10).rows.tolist() == [901, 902] and novel.seen == 2
+    novel.add(np.array([5]), X[:1], Placed(places[:1], np.zeros(1, np.int32), novelty[3:]))
+    assert novel.seen == 2
+    with pytest.raises(ValueError, match="placed without their novelty"):
+        novel.add(np.array([1]), X[:1], Placed(places[:1], np.zeros(1, np.int32)))
+
+
+def test_nothing_strange_is_nothing_chosen(blobs):
+    _, _, model, sample = blobs
+    chosen = NovelRows(model, sample, 10, np.random.default_rng(0)).choose(5)
+    assert [array.shape for array in chosen] == [(0,), (0, 5), (0, 2)]
+    assert enlarge(sample, chosen).rows.tolist() == sample.rows.tolist()
+
+
+def test_enlarging_merges_by_row_number():
+    a, b = np.arange(6, dtype=np.float32).reshape(3, 2), -np.ones((2, 2), np.float32)
+    both = enlarge(Seated(np.array([1, 5, 7]), a, a + 10), Seated(np.array([5, 6]), b, b))
+    assert both.rows.tolist() == [1, 5, 6, 7]
+    np.testing.assert_array_equal(both.X, [a[0], a[1], b[1], a[2]])
+    np.testing.assert_array_equal(both.embedding, [a[0] + 10, a[1] + 10, b[1], a[2] + 10])
+
+
+def test_a_refit_starts_where_the_map_stood_and_gives_the_missed_an_island(blobs, tmp_path):
+    X, kind, model, sample = blobs
+    larger = enlarge(sample, collected(blobs, 2000).choose(90))
+    still = refit(model, larger, schedule=Schedule([Phase(0)]))
+    centred = larger.embedding - larger.embedding.mean(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(still.embedding_, centred, atol=1e-4)
+    before = model.embedding_.copy()
+    again = refit(model, larger)
+    np.testing.assert_array_equal(model.embedding_, before)
+    np.testing.assert_array_equal(refit(model, larger).embedding_, again.embedding_)
+    np.testing.assert_array_equal(again.sample_rows_, larger.rows)
+    assert {key: str(value) for key, value in again.get_params().items()} == {
+        key: str(value) for key, value in model.get_params().items()
+    }
+    # Rare rows sat among others; now nothing foreign is as near to them as they are to each other.
+    Y, rare = again.embedding_, kind[larger.rows] == 2
+    within = np.linalg.norm(Y[rare][:, None] - Y[rare], axis=2).max()
+    away = np.linalg.norm(Y[rare][:, None] - Y[~rare], axis=2).min()
+    assert away > within
+    assert (again.score_samples(X[kind > 0]) > again.novelty_threshold_).mean() < 0.01
+    again.save(tmp_path / "again")
+    np.testing.assert_array_equal(load(tmp_path / "again").transform(X[-30:]), again.transform(X[-30:]))
+
+
+def test_a_refit_keeps_the_preparation():
+    from tsne_ooc.preprocess import Preparation, Standardize
+
+    raw = np.random.default_rng(0).normal(size=(300, 4)) * [1, 10, 100, 1000]
+    model = TSNE(random_state=0, perplexity=10, n_iter=20, prepare=Preparation([Standardize()])).fit(raw)
+    X = model.preparation_.transform(raw)
+    again = refit(model, Seated(np.arange(300), X, model.embedding_))
+    assert str(again.prepare) == str(model.prepare)
+    np.testing.assert_array_equal(again.transform(raw), again.place_prepared(X).embedding)
+    assert again.n_features_in_ == 4
