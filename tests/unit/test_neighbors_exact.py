@@ -101,6 +101,47 @@ def test_sparse_rows(metric):
     assert (index.query_self(12)[0] != np.arange(X.shape[0])[:, None]).all()
 
 
+def few_entries(n=400, p=300, seed=0):
+    return sparse.random_array((n, p), density=0.03, rng=np.random.default_rng(seed), dtype=np.float32, format="csr")
+
+
+def hard_sparse_rows():
+    X = few_entries()
+    far, crowd = X.tolil(), X.tolil()
+    far[7] = 1e25
+    # Squared lengths of 1e16 beside squared distances of 1: the products hold no digit of them.
+    crowd[:, 0] = 1e8
+    ones = X.copy()
+    ones.data[:] = 1
+    # Distances from an empty row fall by 1e-10 from row to row, and are all 1 in single precision.
+    nearly = np.zeros((400, 300), np.float32)
+    nearly[:, 0], nearly[:, 1] = 1, 1e-5 * np.linspace(2, 1, 400)
+    nearly[:20] = 0
+    named = {"far": far, "crowd": crowd, "ties": ones, "nearly ties": nearly, "huge": X * 1e37, "tiny": X * 1e-37}
+    named.update({"unsorted": X[:, ::-1], "no entries": X * 0, "copies": sparse.vstack([X[:20]] * 20)})
+    return {name: sparse.csr_array(rows, dtype=np.float32) for name, rows in named.items()}
+
+
+HARD = hard_sparse_rows()
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("name", HARD)
+def test_sparse_products_never_decide(name, metric):
+    """The bits are those of all distances, each computed by itself."""
+    X = HARD[name]
+    index = build(Exact(), X, metric)
+    D = index.pairwise.block(X, X)
+    for k in (1, 25, 399):
+        wanted = reference.nearest(D, k, itself=True)
+        for found, want in zip(index.query_self(k), wanted, strict=True):
+            assert found.tobytes() == want.tobytes()
+    indices, distances = index.query(X[:200], 30)
+    parts = [index.query(X[a:b], 30) for a, b in ((0, 1), (1, 64), (64, 200))]
+    assert np.concatenate([part[0] for part in parts]).tobytes() == indices.tobytes()
+    assert np.concatenate([part[1] for part in parts]).tobytes() == distances.tobytes()
+
+
 def test_hundreds_of_copies_in_real_data(data_folder):
     if not (data_folder / "kddcup99_10pct.npz").exists():
         pytest.skip("kddcup99_10pct.npz is not in the data folder")

@@ -10,10 +10,10 @@ u64 = np.uint64
 
 @njit(nogil=True, cache=True)
 def sparse_distances(
-    q_data, q_indices, q_starts, q_factors, data, indices, starts, factors, columns, manhattan, result
+    q_data, q_indices, q_starts, q_factors, data, indices, starts, factors, columns, manhattan, edges, numbers, result
 ):
-    """Sums of squared (or absolute) differences between all queries and all rows, CSR without repeated
-    entries.
+    """Sums of squared (or absolute) differences between each query i and the rows
+    ``numbers[edges[i]:edges[i + 1]]``, CSR without repeated entries.
 
     Rows are multiplied by their factors first. Each query lies spread out in a dense row; entries of it that
     the other row does not store are found by a mark, so nothing is subtracted from a total and equal rows are
@@ -26,7 +26,8 @@ def sparse_distances(
         begin, end = u64(q_starts[i]), u64(q_starts[i + u64(1)])
         for e in range(begin, end):
             dense[q_indices[e]] = q_data[e] * q_factors[i]
-        for j in range(u64(len(starts) - 1)):
+        for place in range(u64(edges[i]), u64(edges[i + u64(1)])):
+            j = u64(numbers[place])
             pair += 1
             total = 0.0
             for e in range(u64(starts[j]), u64(starts[j + u64(1)])):
@@ -39,6 +40,6 @@ def sparse_distances(
                 if met[column] != pair:
                     gap = dense[column]
                     total += abs(gap) if manhattan else gap * gap
-            result[i, j] = total
+            result[place] = total
         for e in range(begin, end):
             dense[q_indices[e]] = 0.0

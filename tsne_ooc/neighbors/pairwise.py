@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .._options import unknown
 from .._state import Saved, State
+from ._sparse import all_distances
 from .base import Metric
 
 # Reference rows converted to double precision at a time.
@@ -101,7 +102,7 @@ class Pairwise:
         ValueError
             Where the metric gives a negative number, NaN or infinity.
         """
-        result = self._sparse(Q, X) if self.sparse else self._dense(Q, X)
+        result = all_distances(Q, X, str(self.name)) if self.sparse else self._dense(Q, X)
         # Rounding leaves some -1e-16.
         np.copyto(result, 0.0, where=(result < 0) & (result > -1e-6))
         if not np.isfinite(result).all() or (result < 0).any():
@@ -125,23 +126,6 @@ class Pairwise:
                 result[:, start : start + STRIP] = cdist(left, strip, self.name, **self.params)
         return result
 
-    def _sparse(self, Q: Any, X: Any) -> NDArray[np.float64]:
-        from .._kernels.knn_sparse import sparse_distances
-
-        cosine = self.name == "cosine"
-        left, right = (_inverse_lengths(rows) if cosine else np.ones(rows.shape[0]) for rows in (Q, X))
-        result = np.empty((Q.shape[0], X.shape[0]))
-        sparse_distances(
-            Q.data, Q.indices, Q.indptr, left, X.data, X.indices, X.indptr, right, X.shape[1],
-            self.name == "cityblock", result,
-        )  # fmt: skip
-        if cosine:
-            result *= 0.5
-            result[(left == 0)[:, None] | (right == 0)] = 1.0
-        elif self.name == "euclidean":
-            np.sqrt(result, out=result)
-        return result
-
 
 def canonical(X: Any) -> Any:
     """X itself where it is dense or CSR without repeated entries, else such a copy."""
@@ -150,13 +134,6 @@ def canonical(X: Any) -> Any:
     copy = X.tocsr(copy=True)
     copy.sum_duplicates()
     return copy
-
-
-def _inverse_lengths(rows: Any) -> NDArray[np.float64]:
-    """One over the length of each sparse row, 0 for rows of zeros."""
-    squares = rows.astype(np.float64).power(2)
-    lengths = np.sqrt(np.asarray(squares.sum(axis=1), np.float64).ravel())
-    return np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
 
 
 def _cosine(left: NDArray[np.float64], right: NDArray[np.float64], cdist: Any) -> NDArray[np.float64]:

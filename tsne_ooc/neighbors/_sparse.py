@@ -1,0 +1,116 @@
+"""Sparse rows: distances pair by pair, and sparse products that tell which pairs are worth it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .base import Indices
+
+Float64 = NDArray[np.float64]
+
+
+class Factors:
+    """What sparse rows are multiplied by before they are compared: one over their lengths for cosine, else 1."""
+
+    def __init__(self, rows: Any, metric: str) -> None:
+        self.values = np.ones(rows.shape[0])
+        if metric == "cosine":
+            lengths = np.sqrt(_by_row(rows, rows.data.astype(np.float64) ** 2))
+            self.values = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+
+
+def pair_distances(
+    Q: Any, X: Any, metric: str, starts: NDArray[np.int64], numbers: Indices, factors: Factors | None = None
+) -> Float64:
+    """Distances from each query i to the rows ``X[numbers[starts[i]:starts[i + 1]]]``, in double precision.
+
+    Parameters
+    ----------
+    Q, X : CSR matrices without repeated entries
+    metric : {"euclidean", "cosine", "cityblock"}
+    factors : Factors, optional
+        Those of X, where they are at hand.
+    """
+    from .._kernels.knn_sparse import sparse_distances
+
+    left, right = Factors(Q, metric).values, (factors or Factors(X, metric)).values
+    result = np.empty(len(numbers))
+    sparse_distances(
+        Q.data, Q.indices, Q.indptr, left, X.data, X.indices, X.indptr, right, X.shape[1],
+        metric == "cityblock", starts, numbers, result,
+    )  # fmt: skip
+    if metric == "cosine":
+        result *= 0.5
+        result[np.repeat(left == 0, np.diff(starts)) | (right == 0)[numbers]] = 1.0
+    elif metric == "euclidean":
+        np.sqrt(result, out=result)
+    return result
+
+
+def all_distances(Q: Any, X: Any, metric: str) -> Float64:
+    """Distances of shape (q, n)."""
+    q, n = Q.shape[0], X.shape[0]
+    numbers = np.tile(np.arange(n, dtype=np.uint32), q)
+    return pair_distances(Q, X, metric, np.arange(q + 1) * n, numbers).reshape(q, n)
+
+
+class Proposals:
+    """Rows that may be among the nearest in euclidean or cosine distance, by ``|q|^2 + |x|^2 - 2 q.x``.
+
+    The products come from SciPy's sparse multiplication, in double precision. Their rounding is bounded, so the rows
+    left out are farther for certain, and `pair_distances` of the others decide. 90 neighbours of 500 among 10,000
+    rows of 60 entries in 20,000 columns take 0.25 s, and 2.2 by all pairs.
+
+    Parameters
+    ----------
+    X : CSR matrix
+    metric : {"euclidean", "cosine"}
+    """
+
+    def __init__(self, X: Any, metric: str) -> None:
+        self._metric = metric
+        self.factors = Factors(X, metric)
+        self._empty = self.factors.values == 0
+        self._columns = X.T.tocsr().astype(np.float64)
+        self._columns.data *= self.factors.values[self._columns.indices]
+        self._squares = np.bincount(self._columns.indices, self._columns.data**2, X.shape[0])
+        self._longest = int(np.diff(X.indptr).max(initial=0))
+
+    def near(self, Q: Any, k: int, itself: Indices | None) -> tuple[NDArray[np.int64], Indices]:
+        """Row numbers for all queries, ascending for each, and where those of each begin: at least the k nearest, and
+        whatever is as near in single precision.
+        """
+        factors = Factors(Q, self._metric).values
+        rows = Q.astype(np.float64)
+        rows.data *= np.repeat(factors, np.diff(Q.indptr))
+        squares = _by_row(rows, rows.data**2)
+        # Each of the sums, of the products and of the pairs, is off by at most a unit of rounding for each addition,
+        # relative to |q|^2 + |x|^2; four times as much covers all of them.
+        slack = 4 * (self._longest + np.diff(Q.indptr).max(initial=0) + 16) * 2.0**-53
+        both = squares[:, None] + self._squares
+        most = (rows @ self._columns).toarray()
+        most *= -2
+        most += both
+        most += (both := both * slack)
+        if self._metric == "cosine":
+            most[factors == 0] = 2.0
+            most[:, self._empty] = 2.0
+        if itself is not None:
+            most[np.arange(len(most)), itself] = np.inf
+        limit = np.sqrt(np.maximum(np.partition(most, k - 1, axis=1)[:, k - 1], 0))
+        # Distances are ranked in single precision, where such neighbours may become equal.
+        limit = (limit * (1 + 2.0**-22) + 2.0**-140) ** 2
+        most -= 2 * both
+        query, numbers = np.nonzero(most <= limit[:, None])
+        starts = np.concatenate([[0], np.cumsum(np.bincount(query, minlength=len(most)))])
+        return starts, numbers.astype(np.uint32)
+
+
+def _by_row(rows: Any, values: Float64) -> Float64:
+    """Sums over each row of values that belong to its entries."""
+    numbers = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    sums: Any = np.bincount(numbers, values, rows.shape[0])
+    return np.asarray(sums, np.float64)
