@@ -123,13 +123,15 @@ def restore_estimator(make: Callable[..., Any], saved: Saved) -> Any:
     estimator = make(**{name: decode(value) for name, value in saved.part("parameters").content.items()})
     threads = Threads(estimator.n_jobs)
     for name, part in PARTS.items():
-        if name in saved.content or name == "model":
-            setattr(estimator, part.attribute, part.restore(saved.part(name), threads))
+        needed = name in saved.content or name == "model"
+        setattr(estimator, part.attribute, part.restore(saved.part(name), threads) if needed else None)
     fitted = saved.part("fitted")
     estimator.embedding_ = estimator._model.embedding
     estimator.kl_divergence_ = decode(fitted.content.get("kl_divergence"))
     if not isinstance(estimator.kl_divergence_, int | float):
         raise fitted.fail("has a kl_divergence that is no number")
+    # Numbers of rows mean something to their table alone, which is not here.
+    estimator.sample_rows_ = None
     estimator.n_iter_ = fitted.whole("n_iter", 0)
     estimator.n_neighbors_ = fitted.whole("n_neighbors", 0)
     estimator.n_features_in_ = fitted.whole("n_features_in", 1)

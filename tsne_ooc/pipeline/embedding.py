@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import shutil
-import warnings
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +15,22 @@ from tsne_ooc import __version__
 from tsne_ooc._options import whole
 from tsne_ooc._random import generator
 from tsne_ooc.io import Source, identity
+from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.pipeline.clock import Clock
+from tsne_ooc.pipeline.fitted import keep, reopen
 from tsne_ooc.pipeline.folder import Folder
-from tsne_ooc.pipeline.placing import Seats, digest_of, finished, seal, stream
+from tsne_ooc.pipeline.looking import look_and_refit, uninterrupted
+from tsne_ooc.pipeline.placing import Seats, finished, seal, stream
 from tsne_ooc.pipeline.request import differences, parameters_of, plain
 from tsne_ooc.pipeline.run import LEDGER, Run
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation, PreparedSource
-from tsne_ooc.sampling import resolve_sample
+from tsne_ooc.sampling import Sample, resolve_sample
 from tsne_ooc.streaming import Progress, begin, silent
 
 log = logging.getLogger(__name__)
 
 SAMPLE = 25_000
-_ROWS = "sample_rows.npy"
 
 
 def embed(
@@ -107,7 +105,8 @@ def embed(
         # Before the file is opened: drawing a sample of a large one takes its time.
         model.check_options()
     seed = whole("random_state", random_state, least=0)
-    whole("rounds", rounds, least=1)
+    if whole("rounds", rounds, least=1) > 1 and not hasattr(model, "place_prepared"):
+        raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:
         whole("block_rows", block_rows, least=1)
     with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
@@ -126,16 +125,11 @@ def embed(
         if ledger.rows:
             seconds["place"] = ledger.seconds
         tell = progress or silent
-        if "model" not in ledger.job:
-            fitted, seats, sums = _fit(table, model, chosen, prepare, seed, home.path, seconds, tell)
-            ledger = replace(ledger, job={**ledger.job, **sums, "seconds": seconds}).mark(0, {})
-        else:
-            fitted, seats = _fitted(home.path, ledger.job)
-            # It was saved with those of the attempt that fitted it.
-            fitted.set_params(n_jobs=model.get_params().get("n_jobs"))
+        work = _Fitting(table, model, chosen, prepare, seed, home, seconds, block_rows, tell)
+        fitted, seats, ledger = work.run(ledger, rounds)
         home.keep = ledger.job["model"] is not None
         with Clock(seconds, "place"):
-            summary = stream(fitted, table, home, ledger, seats, block_rows, tell)
+            summary = stream(fitted, table, home, home.path, ledger, seats, block_rows, tell)
         parameters = model.get_params(deep=False)
         content = {
             "task": "embed",
@@ -152,97 +146,79 @@ def embed(
         return seal(home, content, ["embedding", "novelty", "sample_rows"])
 
 
-def _fit(
-    table: Source,
-    model: Any,
-    sample: Any,
-    prepare: Preparation | None,
-    seed: int,
-    folder: Path,
-    seconds: dict[str, float],
-    progress: Progress,
-) -> tuple[Any, Seats, dict[str, str | None]]:
-    """Prepare, draw and fit; the fitted estimator is left in ``model`` of the folder, the rows beside it."""
-    log.info("source: %r; sample: %r", table, sample)
-    prepared: Any = table
-    if prepare is not None:
-        with Clock(seconds, "prepare"):
-            prepare.fit(table, progress, random_state=seed, n_jobs=model.get_params().get("n_jobs"))
-            log.info("%r took %d pass(es): %d columns", prepare, prepare.passes, prepare.n_features_out)
-        prepared = PreparedSource(table, prepare, n_jobs=model.get_params().get("n_jobs"))
-    with Clock(seconds, "sample"):
-        rows, X = sample.draw(prepared, generator(seed, "sample"), progress=progress)
-    with Clock(seconds, "fit"):
-        progress("fit", 0, len(rows))
-        _fit_all(model, X)
-        progress("fit", len(rows), len(rows))
-    model.preparation_ = prepare
-    if prepare is not None:
-        # Rows to place come as they are in the table.
-        model.n_features_in_ = table.shape[1]
-    return _keep(model, rows, folder)
+class _Fitting(NamedTuple):
+    """The part of a run before anything is placed: prepare, draw, fit, and round by round look and fit again."""
 
+    table: Source
+    asked: Any
+    sample: Sample
+    prepare: Preparation | None
+    seed: int
+    home: Folder
+    seconds: dict[str, float]
+    block_rows: int | None
+    progress: Progress
 
-def _fit_all(model: Any, X: NDArray[np.float32]) -> None:
-    # An interrupted fit warns and keeps its map, for people at a prompt; here hours of placing would follow.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="interrupted after", category=RuntimeWarning)
-        try:
-            model.fit(X)
-        except RuntimeWarning as warning:
-            if str(warning).startswith("interrupted after"):
-                raise KeyboardInterrupt(str(warning)) from None
-            raise
+    def folder(self, r: int, rounds: int) -> Path:
+        """Where round r of `rounds` is kept; the last is the run's own."""
+        return self.home.path if r == rounds else self.home.path / f"round-{r}"
 
+    def run(self, ledger: Ledger, rounds: int) -> tuple[Any, Seats, Ledger]:
+        """The model to place with, the seats of its rows, and the ledger that knows of them."""
+        # Sums of what the rounds before left, and of the last.
+        known = [*ledger.job.get("rounds", []), *([ledger.job] if "model" in ledger.job else [])]
+        fitted: Any = None
+        seats: Any = None
+        if known:
+            fitted, seats = reopen(self.folder(len(known), rounds), known[-1])
+            # All parameters as they are asked for: a file cannot hold some of them.
+            fitted.set_params(**self.asked.get_params(deep=False))
+        for r in range(len(known) + 1, rounds + 1):
+            if r == 1:
+                model, rows = self._first()
+            else:
+                with Clock(self.seconds, "look"):
+                    model, (rows, *_) = look_and_refit(
+                        fitted, seats, known[-1]["model"], self.table, self._prepared(fitted.preparation_), self.home,
+                        self.folder(r - 1, rounds), self.seed, self.block_rows, self.progress,
+                    )  # fmt: skip
+            folder = self.folder(r, rounds)
+            folder.mkdir(exist_ok=True)
+            fitted, seats, sums = keep(model, rows, folder)
+            known.append(sums)
+            job = {**ledger.job, "seconds": self.seconds}
+            ledger = replace(ledger, job=job | (sums if r == rounds else {"rounds": [*known]})).mark(0, {})
+            self.home.keep = sums["model"] is not None
+        return fitted, seats, ledger
 
-def _keep(model: Any, rows: NDArray[np.int64], folder: Path) -> tuple[Any, Seats, dict[str, str | None]]:
-    """Save what was fitted, and go on with what was saved, as a run that resumes will; with sums for the ledger."""
-    # What an attempt left that was killed after this point and before the ledger knew.
-    for path in (folder / "model", *folder.glob(".model.*.part")):
-        shutil.rmtree(path, ignore_errors=True)
-    path = folder / _ROWS
-    try:
-        with open(path, "wb") as file:
-            np.lib.format.write_array(file, rows, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
-    sums = {"model": None, "sample_rows": _sum(path)}
-    if not hasattr(model, "save"):
-        return model, _seats(model, rows), sums
-    try:
-        model.save(folder / "model")
-    except ValueError as error:
-        log.warning("this run cannot be resumed, since its model cannot be saved: %s", error)
-        return model, _seats(model, rows), sums
-    sums["model"] = digest_of(folder / "model")
-    return *_fitted(folder, sums), sums
+    def _first(self) -> tuple[Any, NDArray[np.int64]]:
+        log.info("source: %r; sample: %r", self.table, self.sample)
+        prepare = self.prepare
+        if prepare is not None:
+            with Clock(self.seconds, "prepare"):
+                prepare = Preparation(prepare.steps)
+                prepare.fit(self.table, self.progress, random_state=self.seed, n_jobs=self._jobs)
+                log.info("%r took %d pass(es): %d columns", prepare, prepare.passes, prepare.n_features_out)
+        with Clock(self.seconds, "sample"):
+            rows, X = self.sample.draw(self._prepared(prepare), generator(self.seed, "sample"), progress=self.progress)
+        with Clock(self.seconds, "fit"):
+            self.progress("fit", 0, len(rows))
+            with uninterrupted():
+                self.asked.fit(X)
+            self.progress("fit", len(rows), len(rows))
+        self.asked.preparation_ = prepare
+        if prepare is not None:
+            # Rows to place come as they are in the table.
+            self.asked.n_features_in_ = self.table.shape[1]
+        return self.asked, rows
 
+    def _prepared(self, preparation: Preparation | None) -> Source:
+        return self.table if preparation is None else PreparedSource(self.table, preparation, n_jobs=self._jobs)
 
-def _fitted(folder: Path, sums: Mapping[str, Any]) -> tuple[Any, Seats]:
-    """What an earlier attempt, or an earlier phase of this one, fitted: checked against what the ledger says of it."""
-    from tsne_ooc.loading import load
-
-    path = folder / "model"
-    if sums["model"] is None:
-        raise ValueError(f"the run in {folder} has no saved model to go on with; remove the folder to begin again")
-    model = load(path)
-    if digest_of(path) != sums["model"]:
-        raise ValueError(f"the model in {path} is not the one that this run began with; remove {folder} to begin again")
-    path = folder / _ROWS
-    if _sum(path) != sums["sample_rows"]:
-        raise ValueError(f"{path} is damaged: its sum is not the one that the ledger names; remove {folder}")
-    return model, _seats(model, np.load(path, allow_pickle=False))
-
-
-def _sum(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _seats(model: Any, rows: NDArray[np.int64]) -> Seats:
-    return rows, np.asarray(model.embedding_, dtype=np.float32), getattr(model, "novelty_", None)
+    @property
+    def _jobs(self) -> int | None:
+        found: int | None = self.asked.get_params(deep=False).get("n_jobs")
+        return found
 
 
 def _fresh(tsne: Any) -> Any:

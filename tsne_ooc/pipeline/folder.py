@@ -99,7 +99,7 @@ class Folder:
     def tidy(self) -> None:
         """Remove what only an unfinished run needs, and what killed attempts left; once the manifest is there."""
         for entry in list(self.path.iterdir()):
-            if entry.name.endswith(".part") and _ours(entry.name):
+            if (entry.name.endswith(".part") and _ours(entry.name)) or entry.name.startswith("round-"):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         (self.path / LEDGER).unlink(missing_ok=True)
 

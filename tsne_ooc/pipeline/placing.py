@@ -98,7 +98,7 @@ def place(
         home.keep = True
         seconds = {"place": ledger.seconds}
         with Clock(seconds, "place"):
-            summary = stream(fitted, table, home, ledger, None, block_rows, progress or silent)
+            summary = stream(fitted, table, home, home.path, ledger, None, block_rows, progress or silent)
         content = {
             "task": "place",
             "source": repr(table),
@@ -114,10 +114,12 @@ def stream(
     model: Any,
     table: Source,
     home: Folder,
+    where: Path,
     ledger: Any,
     seats: Seats | None,
     block_rows: int | None,
     progress: Progress,
+    phase: str = "place",
 ) -> dict[str, Any]:
     """Place the rows of a table that are not yet done; a manifest's entries on what came out.
 
@@ -127,19 +129,23 @@ def stream(
     table : Source
         As it was given; the model prepares its rows.
     home : Folder
-        Where ``embedding.npy`` and ``novelty.npy`` go.
+        Of the run.
+    where : Path
+        Where in it ``embedding.npy`` and ``novelty.npy`` go.
     ledger : Ledger
     seats : tuple of (rows, embedding, novelty), or None
         Rows of the table that have a place already, ascending. A row of the sample takes the seat of its own, even
         where it has a twin in the sample, whose seat `transform` would give it.
     block_rows : int or None
     progress : callable
+    phase : str
+        What `progress` is told.
     """
     n, d = table.shape[0], model.embedding_.shape[1]
     knows = hasattr(model, "novelty_threshold_")
-    files: dict[str, tuple[Path, tuple[int, ...]]] = {"embedding": (home.path / "embedding.npy", (n, d))}
+    files: dict[str, tuple[Path, tuple[int, ...]]] = {"embedding": (where / "embedding.npy", (n, d))}
     if knows:
-        files["novelty"] = (home.path / "novelty.npy", (n,))
+        files["novelty"] = (where / "novelty.npy", (n,))
     preparation = getattr(model, "preparation_", None)
     prepared = table if preparation is None else PreparedSource(table, preparation, n_jobs=model.n_jobs)
 
@@ -164,10 +170,10 @@ def stream(
     with Stream(files, ledger) as work:
         # Only now: files that are damaged let nothing go on.
         home.resumable = home.keep
-        work.run(prepared, compute, rows=block_rows, progress=progress, phase="place")
+        work.run(prepared, compute, rows=block_rows, progress=progress, phase=phase)
     summary: dict[str, Any] = {"n_samples": n, "n_features": table.shape[1], "n_components": d}
     if knows:
-        summary["novelty"] = distribution(home.path / "novelty.npy", model.novelty_threshold_)
+        summary["novelty"] = distribution(where / "novelty.npy", model.novelty_threshold_)
     return summary
 
 

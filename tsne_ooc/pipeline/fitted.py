@@ -1,0 +1,71 @@
+"""A fitted sample in the folder of a run: saved, and opened again by whoever goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc.pipeline.placing import Seats, digest_of
+
+log = logging.getLogger(__name__)
+
+_ROWS = "sample_rows.npy"
+
+
+def keep(model: Any, rows: NDArray[np.int64], folder: Path) -> tuple[Any, Seats, dict[str, str | None]]:
+    """Save what was fitted, and go on with what was saved, as a run that resumes will; with sums for the ledger."""
+    # What an attempt left that was killed after this point and before the ledger knew.
+    for path in (folder / "model", *folder.glob(".model.*.part")):
+        shutil.rmtree(path, ignore_errors=True)
+    path = folder / _ROWS
+    try:
+        with open(path, "wb") as file:
+            np.lib.format.write_array(file, rows, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
+    sums = {"model": None, "sample_rows": _sum(path)}
+    if not hasattr(model, "save"):
+        return model, seats_of(model, rows), sums
+    try:
+        model.save(folder / "model")
+    except ValueError as error:
+        log.warning("this run cannot be resumed, since its model cannot be saved: %s", error)
+        return model, seats_of(model, rows), sums
+    sums["model"] = digest_of(folder / "model")
+    return *reopen(folder, sums), sums
+
+
+def reopen(folder: Path, sums: Mapping[str, Any]) -> tuple[Any, Seats]:
+    """What an earlier attempt, or an earlier phase of this one, fitted: checked against what the ledger says of it."""
+    from tsne_ooc.loading import load
+
+    path = folder / "model"
+    if sums["model"] is None:
+        raise ValueError(f"the run in {folder} has no saved model to go on with; remove the folder to begin again")
+    model = load(path)
+    if digest_of(path) != sums["model"]:
+        raise ValueError(f"the model in {path} is not the one that this run began with; remove {folder} to begin again")
+    path = folder / _ROWS
+    if _sum(path) != sums["sample_rows"]:
+        raise ValueError(f"{path} is damaged: its sum is not the one that the ledger names; remove {folder}")
+    return model, seats_of(model, np.load(path, allow_pickle=False))
+
+
+def _sum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seats_of(model: Any, rows: NDArray[np.int64]) -> Seats:
+    """The rows of a fit, their places and their novelty."""
+    return rows, np.asarray(model.embedding_, dtype=np.float32), getattr(model, "novelty_", None)

@@ -1,0 +1,105 @@
+"""Rounds: all rows are looked at, and those that the sample did not know join it before anything is placed."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsne_ooc._random import generator
+from tsne_ooc.io import Source
+from tsne_ooc.pipeline.folder import Folder
+from tsne_ooc.pipeline.placing import Seats, stream
+from tsne_ooc.pipeline.run import LEDGER
+from tsne_ooc.placement import Placed
+from tsne_ooc.rounds import NovelRows, Seated, enlarge, refit
+from tsne_ooc.sampling import take
+from tsne_ooc.streaming import Progress, begin
+
+log = logging.getLogger(__name__)
+
+# Share of the sample that may join it in a round, and how many times as many are kept to choose them from.
+ADDED, CHOICE = 0.1, 8
+_ROWS = 1 << 17
+
+
+def look_and_refit(
+    model: Any,
+    seats: Seats,
+    digest: str | None,
+    table: Source,
+    prepared: Any,
+    home: Folder,
+    where: Path,
+    seed: int,
+    block_rows: int | None,
+    progress: Progress,
+) -> tuple[Any, Seated]:
+    """The model of the next round and the rows that it was fitted to; `model` itself where there is nothing new.
+
+    Parameters
+    ----------
+    model, seats
+        Of the round before.
+    digest : str
+        Of its saved model.
+    table, prepared
+        The rows as they are, and as they are embedded.
+    home, where
+        The run's folder, and that of the round before, in which places and novelty are written.
+    seed : int
+    block_rows, progress
+        As for `stream`.
+    """
+    ledger = begin(where / LEDGER, {"model": digest}, resume=True, differ=_another)
+    stream(model, table, home, where, ledger, seats, block_rows, progress, phase="look")
+    rows = seats[0]
+    sample = Seated(rows, take(prepared, rows), seats[1])
+    most = max(1, round(ADDED * len(rows)))
+    novel = NovelRows(model, sample, CHOICE * most, generator(seed, "rounds"))
+    embedding = np.load(where / "embedding.npy", mmap_mode="r", allow_pickle=False)
+    novelty = np.load(where / "novelty.npy", mmap_mode="r", allow_pickle=False)
+    for start in range(0, len(novelty), _ROWS):
+        strange = np.asarray(novelty[start : start + _ROWS])
+        at = start + np.flatnonzero(strange > novel.beyond)
+        if len(at):
+            none = np.zeros(len(at), np.int32)
+            placed = Placed(np.asarray(embedding[at]), none, np.asarray(novelty[at]))
+            novel.add(at, take(prepared, at), placed)
+    both = enlarge(sample, novel.choose(most))
+    log.info(
+        "%s rows are farther from the sample than .99 of its own (novelty %.2f); %s of them join it",
+        f"{novel.seen:,}", novel.beyond, f"{len(both.rows) - len(rows):,}",
+    )  # fmt: skip
+    if len(both.rows) == len(rows):
+        return model, sample
+    progress("fit", 0, len(both.rows))
+    with uninterrupted():
+        again = refit(model, both)
+    progress("fit", len(both.rows), len(both.rows))
+    return again, both
+
+
+def _another(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    return [] if old == new else ["the model of this round is another"]
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Turn the warning of an interrupted fit into the interrupt that it was.
+
+    A fit keeps its map, for people at a prompt; here hours of placing would follow.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="interrupted after", category=RuntimeWarning)
+        try:
+            yield
+        except RuntimeWarning as warning:
+            if str(warning).startswith("interrupted after"):
+                raise KeyboardInterrupt(str(warning)) from None
+            raise
