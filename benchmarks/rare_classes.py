@@ -76,7 +76,7 @@ def passes(name: str, kind: Sample, rounds: int, added: int, X: np.ndarray, jobs
     sample = Seated(rows, S, model.embedding_)
     for done in range(rounds + 1):
         novel = NovelRows(model, sample, 20_000, np.random.default_rng(done))
-        title = f"{name}, {done} round{'s' * (done > 1)}" if done else name
+        title = f"{name}, rounds={done + 1}" if done else name
         yield place_all(title, model, sample, X, novel, began)
         if done < rounds:
             sample = enlarge(sample, novel.choose(added))
@@ -133,7 +133,7 @@ def main() -> None:
     parser = common.options(__doc__, repeats=False)
     parser.add_argument("--size", type=int, default=5000, help="rows of the sample (default 5,000)")
     parser.add_argument("--added", type=int, default=1000, help="most rows that a round adds (default 1,000)")
-    parser.add_argument("--rounds", type=int, default=2, help="rounds (default 2)")
+    parser.add_argument("--rounds", type=int, default=2, help="looks at all rows, each with a fit after it (default 2)")
     parser.add_argument("--picture", help="file of a picture before and after the rounds")
     args = common.parse(parser)
     if args.quick:
