@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import reference_neighbors as reference
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc._state import Saved
@@ -270,3 +272,67 @@ class TestPyNNDescent:
     def test_few_rows_are_searched_exactly(self):
         X = data(50)
         check_against_twin(build(PyNNDescent(), X).query_self(49), reference.distances(X, X), 1.0, itself=True)
+
+    @pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
+    def test_few_sparse_rows_are_searched_exactly(self, metric):
+        X = sparse_rows(70)
+        index = build(PyNNDescent(), X, metric=metric)
+        D = reference.distances(X, X, metric)
+        check_against_twin(index.query_self(20), D, 1.0, itself=True)
+        check_against_twin(index.query(X[:9], 70), D[:9], 1.0)
+
+    def test_few_rows_by_a_callable_are_searched_exactly(self):
+        X = data(60)
+        D = weighted_distances(X, X)
+        index = build(PyNNDescent(), X, metric=weighted)
+        check_against_twin(index.query_self(20), D, 1.0, itself=True)
+        check_against_twin(index.query(X[:9], 60), D[:9], 1.0)
+
+    def test_slips_show_before_the_library_is_loaded(self):
+        with pytest.raises(ValueError, match="a callable metric takes no sparse rows"):
+            build(PyNNDescent(), sparse_rows(400), metric=weighted)
+        with pytest.raises(ValueError, match="metric='manhatan' is not known; did you mean 'manhattan'"):
+            build(PyNNDescent(), sparse_rows(400), metric="manhatan")
+        with pytest.raises(ValueError, match="do not fit a reference of 40 columns"):
+            build(PyNNDescent(), sparse_rows(400)).query(sparse_rows(3)[:, :7], 2)
+
+    @pytest.mark.slow  # 20 s: the library compiles its sparse half
+    def test_sparse_cosine(self):
+        X = sparse_rows(330)
+        before = X.copy()
+        index = build(PyNNDescent(), X, metric="cosine")
+        D = reference.distances(X, X, "cosine")
+        check_against_twin(index.query_self(10), D, 0.9, itself=True)
+        check_against_twin(index.query(X[:60], 10), D[:60], 0.9)
+        assert all(
+            getattr(X, part).tobytes() == getattr(before, part).tobytes() for part in ("data", "indices", "indptr")
+        )
+
+    @pytest.mark.slow  # 50 s: it compiles itself anew for each callable
+    def test_a_compiled_callable(self):
+        X = np.random.default_rng(1).normal(size=(330, 6)).astype(np.float32)
+        X[300:] = X[:30]
+        index = build(PyNNDescent(), X, metric=numba.njit(weighted))
+        D = weighted_distances(X, X)
+        check_against_twin(index.query_self(10), D, 0.9, itself=True)
+        check_against_twin(index.query(X[:60], 10), D[:60], 0.9)
+
+
+def sparse_rows(n):
+    """Rows of some eight entries in 40 columns, a tenth of them copies, the last two empty."""
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((n, 40), density=0.2, rng=rng, dtype=np.float32, format="lil")
+    X[: n // 10] = X[n // 2 : n // 2 + n // 10]
+    X[n - 2 :] = 0
+    return X.tocsr()
+
+
+def weighted(a, b):
+    total = 0.0
+    for i in range(len(a)):
+        total += (i + 1) * abs(a[i] - b[i])
+    return total
+
+
+def weighted_distances(Q, X):
+    return (np.abs(Q[:, None].astype(np.float64) - X) * np.arange(1, X.shape[1] + 1)).sum(axis=2)
