@@ -10,9 +10,11 @@ varies so little between rows that the estimate is far nearer to Z than both pro
 from __future__ import annotations
 
 import common
+import data_sets
 import numpy as np
-from common import Threads
+import problems
 
+from tsne_ooc._parallel import Threads
 from tsne_ooc.gradients.field import FieldPlanner
 
 # What openTSNE's default grid has on a map 150 wide. (On the tiny maps of the first iterations its float64 is exact to
@@ -82,8 +84,8 @@ def synthetic(kind: str, n: int, width: float, rng: np.random.Generator) -> np.n
 
 def real(args) -> np.ndarray:
     """The map of MNIST that our default schedule ends with."""
-    task = common.problem(common.load("mnist", args), args)
-    return common.optimise(task, common.SCHEDULES["default"], args).embedding
+    task = problems.problem(data_sets.load("mnist", args), args)
+    return problems.optimise(task, problems.SCHEDULES["default"], args).embedding
 
 
 def errors(Y: np.ndarray, peer: bool, threads: Threads, sample: int) -> list[float]:

@@ -16,24 +16,32 @@ import json
 import time
 
 import common
+import data_sets
 import numpy as np
-from common import Joint, Program, Threads, Watch
+import problems
+from common import Program
+
+from tsne_ooc._parallel import Threads
+from tsne_ooc.affinity import Joint
+from tsne_ooc.initialization import start as start_of
+from tsne_ooc.neighbors import IVF
+from tsne_ooc.optimize import Watch, minimise
 
 FASTER = 20.0
 MOST_GIB = 3.5 * 1e9 / 2**30
 
 
-def affinities(data: common.Data, args) -> tuple[Joint, np.ndarray]:
+def affinities(data: data_sets.Data, args) -> tuple[Joint, np.ndarray]:
     """P of the rows in bucket order, and that order; kept in the work folder, for the search takes minutes."""
     n = len(data.X)
     names = [args.work / f"{data.name}-{n}-{part}.npy" for part in ("indptr", "indices", "values", "order")]
     if not all(name.exists() for name in names):
         threads = Threads(args.jobs)
         began = time.perf_counter()
-        index = common.IVF().build(data.X, rng=np.random.default_rng(0), threads=threads)
-        indices, distances = index.query_self(min(common.NEIGHBORS, n - 1))
+        index = IVF().build(data.X, rng=np.random.default_rng(0), threads=threads)
+        indices, distances = index.query_self(min(problems.NEIGHBORS, n - 1))
         searched = time.perf_counter()
-        P = common.joint(indices, distances, np.asarray(index.order), threads)
+        P = problems.joint(indices, distances, np.asarray(index.order), threads)
         common.note(f"neighbours {searched - began:.1f} s, affinities {time.perf_counter() - searched:.1f} s")
         for name, part in zip(names, (P.indptr, P.indices, P.values, np.asarray(index.order)), strict=True):
             np.save(name, part)
@@ -41,17 +49,17 @@ def affinities(data: common.Data, args) -> tuple[Joint, np.ndarray]:
     return Joint(indptr, indices, values), order
 
 
-def late_map(data: common.Data, P: Joint, order: np.ndarray, args) -> np.ndarray:
+def late_map(data: data_sets.Data, P: Joint, order: np.ndarray, args) -> np.ndarray:
     """The map of our default schedule two thirds of its way; kept in the work folder."""
     cache = args.work / f"{data.name}-{len(data.X)}-map.npy"
     if not cache.exists():
         threads = Threads(args.jobs)
-        start = common.start_of("pca", data.X, P, 2, np.random.default_rng(0), threads)[order]
-        schedule = common.SCHEDULES["default"]
+        start = start_of("pca", data.X, P, 2, np.random.default_rng(0), threads)[order]
+        schedule = problems.SCHEDULES["default"]
         middle = Watch([lambda *_: True], every=schedule.iterations * 2 // 3)
         common.note(f"{middle.every} iterations to a late map")
         start = np.ascontiguousarray(start)
-        np.save(cache, common.minimise(P, start, schedule, threads=threads, watch=middle).embedding)
+        np.save(cache, minimise(P, start, schedule, threads=threads, watch=middle).embedding)
     return np.load(cache)
 
 
@@ -75,7 +83,7 @@ def child(args) -> None:
     print(json.dumps({"held": held, "peak": common.peak_bytes(), "input": X.nbytes, "seconds": seconds}))
 
 
-def memory(data: common.Data, programs: list[str], args) -> None:
+def memory(data: data_sets.Data, programs: list[str], args) -> None:
     """Fit in fresh processes, which hold nothing but their input."""
     file = args.work / f"{data.name}-input.npz"
     np.savez(file, X=data.X)
@@ -93,7 +101,7 @@ def memory(data: common.Data, programs: list[str], args) -> None:
 
 def main() -> None:
     parser = common.options(__doc__)
-    parser.add_argument("--moses", help=f"moses_lingo256.h5 ({common.MOSES_PUBLIC}); without it MNIST is used")
+    parser.add_argument("--moses", help=f"moses_lingo256.h5 ({data_sets.MOSES_PUBLIC}); without it MNIST is used")
     parser.add_argument("--rows", type=int, default=1_300_000)
     parser.add_argument("--iterations", type=int, default=5, help="of each program in a repeat (default 5)")
     parser.add_argument("--no-memory", action="store_true", help="do not measure the memory of a whole fit")
@@ -106,14 +114,14 @@ def main() -> None:
         return
     if args.quick:
         args.iterations = 2
-    data = common.load_moses(args.moses, 3000 if args.quick else args.rows, args) if args.moses else None
-    data = data or common.load("mnist", args, rows=args.rows)
+    data = data_sets.load_moses(args.moses, 3000 if args.quick else args.rows, args) if args.moses else None
+    data = data or data_sets.load("mnist", args, rows=args.rows)
     if not args.no_memory:
         # Before this process holds gigabytes itself.
         memory(data, ["tsne_ooc", *(["openTSNE"] if args.peer_memory else [])], args)
     P, order = affinities(data, args)
     Y = late_map(data, P, order, args)
-    common.time_iterations(P, Y, 1, args)
+    problems.time_iterations(P, Y, 1, args)
 
     def peer(embedding) -> float:
         began = time.perf_counter()
@@ -122,8 +130,8 @@ def main() -> None:
 
     found: dict[str, list] = {"openTSNE": [], "tsne_ooc": []}
     programs = {
-        "openTSNE": Program(lambda e: found["openTSNE"].append(peer(e)), lambda: common.peer_embedding(P, Y, args)),
-        "tsne_ooc": lambda: found["tsne_ooc"].append(common.time_iterations(P, Y, 2 * args.iterations, args)),
+        "openTSNE": Program(lambda e: found["openTSNE"].append(peer(e)), lambda: problems.peer_embedding(P, Y, args)),
+        "tsne_ooc": lambda: found["tsne_ooc"].append(problems.time_iterations(P, Y, 2 * args.iterations, args)),
     }
     common.alternate(programs, args.repeats)
     theirs = float(np.median(found["openTSNE"]))

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import common
+import data_sets
 import numpy as np
-from common import IVF, Exact, Threads
+import problems
 
-from tsne_ooc.neighbors import HNSW, Annoy, Neighbors, PyNNDescent
+from tsne_ooc._parallel import Threads
+from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, Neighbors, PyNNDescent
 
 BACKENDS: dict[str, Callable[[], Neighbors]] = {
     "exact": Exact,
@@ -33,8 +35,8 @@ def recall(found: np.ndarray, true: np.ndarray, k: int) -> float:
 
 def main() -> None:
     parser = common.options(__doc__)
-    parser.add_argument("--dataset", choices=list(common.SOURCES), default="mnist")
-    parser.add_argument("--moses", help=f"moses_lingo256.h5 ({common.MOSES_PUBLIC}): searched instead of --dataset")
+    parser.add_argument("--dataset", choices=list(data_sets.SOURCES), default="mnist")
+    parser.add_argument("--moses", help=f"moses_lingo256.h5 ({data_sets.MOSES_PUBLIC}): searched instead of --dataset")
     parser.add_argument("--rows", type=int, help="search so many rows only")
     parser.add_argument("--backends", nargs="+", choices=list(BACKENDS), default=list(BACKENDS))
     args = common.parse(parser)
@@ -42,11 +44,11 @@ def main() -> None:
         # Importing pynndescent takes longer than a smoke test may.
         args.backends = [name for name in args.backends if name != "pynndescent"]
     if args.moses:
-        data = common.load_moses(args.moses, 2000 if args.quick else args.rows or 100_000, args)
+        data = data_sets.load_moses(args.moses, 2000 if args.quick else args.rows or 100_000, args)
     else:
-        data = common.load(args.dataset, args, rows=args.rows)
+        data = data_sets.load(args.dataset, args, rows=args.rows)
     threads, X = Threads(args.jobs), data.X
-    k = min(common.NEIGHBORS, len(X) - 1)
+    k = min(problems.NEIGHBORS, len(X) - 1)
     rng = np.random.default_rng(4)
     mixed = rng.permutation(len(X))
     few = X[mixed[:2000]]
@@ -64,7 +66,7 @@ def main() -> None:
         index.query(few[:100], K_PLACED)
     searches = {name: lambda name=name: build(name, X).query_self(k) for name in args.backends}
     runs = common.alternate(searches, args.repeats)
-    true = common.exact_neighbors(data, k, args)[0][sample]
+    true = data_sets.exact_neighbors(data, k, args)[0][sample]
     header = ("data", "backend", "s", "recall@10", "recall@15", f"recall@{k}", "target")
     rows = []
     for name, run in runs.items():

@@ -8,7 +8,11 @@ openTSNE's own figure stands beside it.
 from __future__ import annotations
 
 import common
+import data_sets
+import problems
 from common import Program
+
+from tsne_ooc.schedule import resolve
 
 FASTER = 9.0
 WORSE = 0.0
@@ -18,24 +22,24 @@ def main() -> None:
     parser = common.options(__doc__)
     parser.add_argument("--dataset", choices=("mnist", "fashion_mnist"), default="mnist")
     args = common.parse(parser)
-    task = common.problem(common.load(args.dataset, args), args)
+    task = problems.problem(data_sets.load(args.dataset, args), args)
     early, late = (20, 30) if args.quick else (250, 500)
-    schedule = common.resolve("classic", early_exaggeration_iter=early, n_iter=late)
+    schedule = resolve("classic", early_exaggeration_iter=early, n_iter=late)
     # Kernels are compiled, or read from their cache, before anything is timed.
-    common.optimise(task, common.resolve("classic", early_exaggeration_iter=1, n_iter=1), args)
+    problems.optimise(task, resolve("classic", early_exaggeration_iter=1, n_iter=1), args)
     runs = common.alternate(
         {
             "openTSNE": Program(
-                lambda embedding: common.peer_optimise(embedding, early, late),
-                lambda: common.peer_embedding(task.P, task.start, args),
+                lambda embedding: problems.peer_optimise(embedding, early, late),
+                lambda: problems.peer_embedding(task.P, task.start, args),
             ),
-            "tsne_ooc": lambda: common.optimise(task, schedule, args),
+            "tsne_ooc": lambda: problems.optimise(task, schedule, args),
         },
         args.repeats,
     )
     peer, ours = runs["openTSNE"], runs["tsne_ooc"]
-    kl_peer = common.divergence(task.P, peer.result, args)
-    kl_ours = common.divergence(task.P, ours.result.embedding, args)
+    kl_peer = problems.divergence(task.P, peer.result, args)
+    kl_ours = problems.divergence(task.P, ours.result.embedding, args)
     ratio = peer.median / ours.median
     own = float(peer.result.kl_divergence)
     common.report(

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import common
+import data_sets
 import numpy as np
 
 from tsne_ooc import TSNE
@@ -43,11 +44,11 @@ class Pass(NamedTuple):
 
 def load(args: Any) -> Table:
     """All rows, copies too: they are what a stream brings."""
-    file = args.data / common.SOURCES["kddcup99"].file
+    file = args.data / data_sets.SOURCES["kddcup99"].file
     if not file.exists():
-        sys.exit(f"{file} is missing; the public source is: {common.SOURCES['kddcup99'].public}")
+        sys.exit(f"{file} is missing; the public source is: {data_sets.SOURCES['kddcup99'].public}")
     with np.load(file) as z:
-        X, y, names = common.standardised(z["X"]), z["y"].astype(np.int64), list(map(str, z["y_names"]))
+        X, y, names = data_sets.standardised(z["X"]), z["y"].astype(np.int64), list(map(str, z["y_names"]))
     if args.quick:
         few = np.sort(np.random.default_rng(0).permutation(len(X))[:20_000])
         X, y = X[few], y[few]

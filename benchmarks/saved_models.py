@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import common
+import data_sets
 
 import tsne_ooc
 from tsne_ooc import TSNE
@@ -23,7 +24,7 @@ def main() -> None:
     args = common.parse(parser)
     if args.quick:
         args.fitted = 1200
-    X = common.load(args.dataset, args).X[: args.fitted]
+    X = data_sets.load(args.dataset, args).X[: args.fitted]
     rows = []
     for search in args.searches:
         model = TSNE(neighbors=search, perplexity=5, early_exaggeration_iter=5, n_iter=5, n_jobs=args.jobs).fit(X)

@@ -11,7 +11,9 @@ import time
 
 import common
 import numpy as np
-from common import Joint
+import problems
+
+from tsne_ooc.affinity import Joint
 
 EXPONENT = 1.05
 # Map units squared for each row, as on the map of MNIST.
@@ -49,7 +51,7 @@ def graph(n: int, rng: np.random.Generator) -> Joint:
 
 def peer_seconds(P: Joint, Y: np.ndarray, iterations: int, args) -> float:
     """openTSNE's seconds per evaluation of its gradient, one more than its iterations."""
-    embedding = common.peer_embedding(P, Y, args)
+    embedding = problems.peer_embedding(P, Y, args)
     began = time.perf_counter()
     embedding.optimize(iterations, exaggeration=1, momentum=0.8, inplace=True)
     return (time.perf_counter() - began) / (iterations + 1)
@@ -76,7 +78,7 @@ def main() -> None:
         for n in sizes:
             rng = np.random.default_rng(n)
             P, Y = graph(n, rng), blobs(n, rng)
-            ours[n].append(common.time_iterations(P, Y, args.iterations, args))
+            ours[n].append(problems.time_iterations(P, Y, args.iterations, args))
             if n in peer:
                 peer[n].append(peer_seconds(P, Y, min(3, args.iterations), args))
             common.note(f"{n:,} rows, run {repeat + 1} of {args.repeats}: {ours[n][-1].total * 1e3:.1f} ms")

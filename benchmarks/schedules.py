@@ -1,6 +1,6 @@
 """Schedules compared on many data sets: divergence, recall, label accuracy, width of the map, seconds.
 
-All schedules of `common.SCHEDULES` start from the same place with the same affinities. No single figure says which
+All schedules of `problems.SCHEDULES` start from the same place with the same affinities. No single figure says which
 is best: the divergence rewards maps that are spread thin, recall sees small neighbourhoods only. Look at the pictures
 too (--maps keeps the maps, in the order of the data's rows).
 """
@@ -11,7 +11,11 @@ import time
 from pathlib import Path
 
 import common
+import data_sets
 import numpy as np
+import problems
+
+from tsne_ooc.schedule import resolve
 
 # The default must end no higher than the 750 iterations of the classic course, and lose no neighbours by it.
 HIGHER, FEWER = 0.0, 0.01
@@ -19,33 +23,36 @@ HIGHER, FEWER = 0.0, 0.01
 
 def main() -> None:
     parser = common.options(__doc__)
-    parser.add_argument("--datasets", nargs="+", choices=list(common.SOURCES), default=list(common.SOURCES))
-    parser.add_argument("--moses", help=f"moses_lingo256.h5 ({common.MOSES_PUBLIC}): adds 40,000 of its rows")
-    parser.add_argument("--schedules", nargs="+", choices=list(common.SCHEDULES), default=list(common.SCHEDULES))
+    parser.add_argument("--datasets", nargs="+", choices=list(data_sets.SOURCES), default=list(data_sets.SOURCES))
+    parser.add_argument("--moses", help=f"moses_lingo256.h5 ({data_sets.MOSES_PUBLIC}): adds 40,000 of its rows")
+    parser.add_argument("--schedules", nargs="+", choices=list(problems.SCHEDULES), default=list(problems.SCHEDULES))
     parser.add_argument("--maps", type=Path, help="folder for the maps, as .npy")
     args = common.parse(parser)
     if args.quick:
         args.datasets, args.schedules = ["pbmc3k", "shuttle"], ["default", "100@20, 150@1 m.9"]
     if args.maps:
         args.maps.mkdir(parents=True, exist_ok=True)
-    sets = [common.load(name, args) for name in args.datasets]
+    sets = [data_sets.load(name, args) for name in args.datasets]
     if args.moses:
-        sets.append(common.load_moses(args.moses, 2000 if args.quick else 40_000, args))
+        sets.append(data_sets.load_moses(args.moses, 2000 if args.quick else 40_000, args))
     rows = []
     for data in sets:
-        task = common.problem(data, args)
-        common.optimise(task, common.resolve("classic", early_exaggeration_iter=1, n_iter=1), args)
+        task = problems.problem(data, args)
+        problems.optimise(task, resolve("classic", early_exaggeration_iter=1, n_iter=1), args)
         seconds: dict[str, list[float]] = {name: [] for name in args.schedules}
         results = {}
         for _ in range(args.repeats):
             for name in args.schedules:
                 began = time.perf_counter()
-                results[name] = common.optimise(task, common.SCHEDULES[name], args)
+                results[name] = problems.optimise(task, problems.SCHEDULES[name], args)
                 seconds[name].append(time.perf_counter() - began)
         judged = {}
         for name, result in results.items():
             Y = task.unordered(result.embedding)
-            judged[name] = {"KL": common.divergence(task.P, result.embedding, args), **common.quality(data, Y, args)}
+            judged[name] = {
+                "KL": problems.divergence(task.P, result.embedding, args),
+                **problems.quality(data, Y, args),
+            }
             common.note(f"{data.name}, {name}: {judged[name]}")
             if args.maps:
                 np.save(args.maps / f"{data.name}-{name.replace(' ', '_').replace(',', '')}.npy", Y)

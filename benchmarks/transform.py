@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 
 import common
+import data_sets
 import numpy as np
 
 from tsne_ooc import TSNE
@@ -27,7 +28,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="umap|sklearn")
     if args.quick:
         args.fitted, args.programs = 1200, ["openTSNE"]
-    data = common.load(args.dataset, args)
+    data = data_sets.load(args.dataset, args)
     mixed = np.random.default_rng(3).permutation(len(data.X))
     old, new = mixed[: args.fitted], mixed[args.fitted :]
     X, Q = data.X[old], data.X[new]

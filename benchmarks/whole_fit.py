@@ -10,7 +10,9 @@ import warnings
 from collections.abc import Callable
 
 import common
+import data_sets
 import numpy as np
+import problems
 
 from tsne_ooc import TSNE
 
@@ -48,11 +50,11 @@ def fits(args) -> dict[str, Callable[..., np.ndarray]]:
 
 def main() -> None:
     parser = common.options(__doc__)
-    parser.add_argument("--dataset", choices=list(common.SOURCES), default="mnist")
+    parser.add_argument("--dataset", choices=list(data_sets.SOURCES), default="mnist")
     parser.add_argument("--programs", nargs="+", choices=list(FASTER), default=list(FASTER))
     args = common.parse(parser)
     warnings.filterwarnings("ignore", module="umap|pacmap|sklearn")
-    data = common.load(args.dataset, args)
+    data = data_sets.load(args.dataset, args)
     if args.quick:
         # The import of UMAP alone takes longer than a smoke test may.
         args.programs = [name for name in args.programs if name == "openTSNE"]
@@ -64,14 +66,14 @@ def main() -> None:
     # Few rows are searched exactly; the kernels of the search of many must be warm too.
     programs["tsne_ooc"](few, neighbors="ivf", n_iter=10)
     runs = common.alternate({name: lambda fit=fit: fit(data.X) for name, fit in programs.items()}, args.repeats)
-    affinities = common.problem(data, args, reorder=False).P
+    affinities = problems.problem(data, args, reorder=False).P
     rows = []
     ours = runs["tsne_ooc"].median
     for name, run in runs.items():
         kl = "-"
         if name in ("tsne_ooc", "openTSNE"):
-            kl = f"{common.divergence(affinities, run.result, args):.4f}"
-        q = common.quality(data, run.result, args)
+            kl = f"{problems.divergence(affinities, run.result, args):.4f}"
+        q = problems.quality(data, run.result, args)
         goal = "" if name == "tsne_ooc" else common.judged(run.median / ours, FASTER[name])
         found = (f"{q['r10']:.3f}", f"{q['r50']:.3f}", f"{q['labels']:.4f}")
         rows.append((data.name, name, run.median, run.median / ours, kl, *found, goal))
