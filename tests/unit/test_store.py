@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from tsne_ooc import store
 from tsne_ooc._state import Saved, StateError, within
-from tsne_ooc.store import read_folder, seal, write_folder
+from tsne_ooc.store import read_folder, seal, write_folder, writing
+from tsne_ooc.store.manifest import ENTRY, TOP
+from tsne_ooc.store.manifest import sum_of as manifest_sum
 
 TYPES = ["bool", "int8", "uint8", "int16", "uint32", "int32", "int64", "uint64", "float32", "float64", ">f4", ">i8"]
 JSON = st.recursive(
@@ -172,7 +173,7 @@ def test_an_error_in_the_middle_leaves_what_was_there(tmp_path, monkeypatch, ove
 
     for step in ("_fsync", "_replace"):
         with monkeypatch.context() as patch:
-            patch.setattr(store, step, full)
+            patch.setattr(writing, step, full)
             with pytest.raises(OSError, match=f"{target} could not be written: No space left on device"):
                 write_folder(target, "x", {}, {"rows": np.zeros(3)}, overwrite=overwrite)
         if overwrite:
@@ -187,6 +188,7 @@ KILLED = """
     from pathlib import Path
     import numpy as np
     from tsne_ooc import store
+    from tsne_ooc.store import writing
 
     root, overwrite = Path(sys.argv[1]), sys.argv[2] == "over"
 
@@ -202,7 +204,8 @@ KILLED = """
         store.write_folder(root / "x", "x", {"value": value}, {"a": np.full(9, value), "b": np.full(3, value)},
                            overwrite=overwrite)
 
-    steps = [(store, "_fsync"), (store, "_replace"), (store, "_rename"), (store._Summed, "write"), (Path, "unlink")]
+    steps = [(writing, "_fsync"), (writing, "_replace"), (writing, "_rename"), (writing._Summed, "write")]
+    steps.append((Path, "unlink"))
     for step in steps:
         for number in itertools.count(1):
             if overwrite:
@@ -265,7 +268,7 @@ def change(folder, edit, *, sum_too=True):
     manifest = json.loads(path.read_text())
     manifest = edit(manifest) or manifest
     if sum_too:
-        manifest["sha256"] = store._sum(manifest)
+        manifest["sha256"] = manifest_sum(manifest)
     path.write_text(json.dumps(manifest))
 
 
@@ -376,7 +379,7 @@ def test_a_manifest_longer_than_any_is_not_taken_in(folder):
         read_folder(folder, "thing")
 
 
-@pytest.mark.parametrize("key", list(store._TOP))
+@pytest.mark.parametrize("key", list(TOP))
 @pytest.mark.parametrize("value", [None, 1.5, "x", [], {"x": 1}, True, -1])
 def test_a_manifest_of_other_types(folder, key, value):
     def edit(manifest):
@@ -390,7 +393,7 @@ def test_a_manifest_of_other_types(folder, key, value):
     says_one_line(error, folder / "manifest.json")
 
 
-@pytest.mark.parametrize("key", list(store._ENTRY))
+@pytest.mark.parametrize("key", list(ENTRY))
 @pytest.mark.parametrize("value", [None, 1.5, "x", [], {"x": 1}, True, -1, "missing"])
 def test_an_entry_of_other_types(folder, key, value):
     def edit(manifest):

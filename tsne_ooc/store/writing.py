@@ -1,0 +1,271 @@
+"""Writing a folder: at any moment it is what was there before, or what is to be."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .manifest import (
+    FILE,
+    FORMAT,
+    FORMAT_VERSION,
+    MANIFEST,
+    MOST_BYTES,
+    NAME,
+    TYPES,
+    checked_manifest,
+    encode,
+    sum_of,
+    versions,
+)
+from .reading import header
+
+_PIECE = 1 << 20
+# The folders that tests cut off in the middle of a write need steps that they can find.
+_rename, _replace, _fsync = os.rename, os.replace, os.fsync
+
+
+def write_folder(
+    path: str | os.PathLike[str],
+    kind: str,
+    content: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write a folder, whole or not at all.
+
+    A new folder is made under a temporary name beside `path` and renamed when all is on the disk. An existing one
+    keeps its place: new files are written beside the old ones, the manifest is replaced in one step, and then the old
+    files go. Killed at any moment, either leaves what was there before or what is there after.
+
+    Parameters
+    ----------
+    path : path
+        Must not exist, be an empty folder, or with `overwrite` a folder of this kind.
+    kind : str
+        What the folder is, such as "model"; readers ask for it.
+    content : mapping
+        Anything JSON can hold; numbers must be finite.
+    arrays : mapping of str to ndarray
+        Booleans, whole numbers or floats. Names of letters, digits, ``_``, ``-`` and ``.``; array x becomes the file
+        ``x.npy``.
+    overwrite : bool, default False
+
+    Raises
+    ------
+    FileExistsError
+        Where something is in the way.
+    OSError
+        Where the disk is full or may not be written.
+    TypeError, ValueError
+        For content or arrays that the format does not take.
+    """
+    target = Path(path)
+    plain = {name: _plain(name, array) for name, array in arrays.items()}
+    encode(content)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} in")
+    old = _in_the_way(target, kind, overwrite)
+    needed = sum(array.nbytes + 128 for array in plain.values()) + (1 << 16)
+    free = shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise OSError(f"{target} needs {needed / 1e9:.2f} GB, and {target.parent} has {free / 1e9:.2f} GB left")
+    if old is None:
+        _write_new(target, kind, content, plain)
+    else:
+        _write_over(target, kind, content, plain, old)
+
+
+def seal(
+    folder: str | os.PathLike[str], kind: str, content: Mapping[str, Any], files: Mapping[str, str], generation: int = 1
+) -> None:
+    """Write the manifest of a folder whose arrays lie there already, as a run that streams its map leaves them.
+
+    Parameters
+    ----------
+    folder : path
+    kind : str
+    content : mapping
+    files : mapping of str to str
+        The ``.npy`` file of each array, by its name within the folder. Each is read once, for its sum.
+    """
+    folder = Path(folder)
+    entries = {name: _describe(folder / file) for name, file in files.items()}
+    _write_manifest(folder, kind, content, entries, generation)
+
+
+def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """The array as its file will hold it."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"array name {name!r} has other characters than letters, digits, '_', '-' and '.'")
+    array = np.asarray(array)
+    plain = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+    if plain.dtype.str not in TYPES:
+        raise TypeError(f"array {name!r} has type {array.dtype}; booleans, whole numbers and floats can be written")
+    return plain
+
+
+def _in_the_way(target: Path, kind: str, overwrite: bool) -> dict[str, Any] | None:
+    """The manifest of the folder to write over, None where there is room, or an error."""
+    if not os.path.lexists(target):
+        return None
+    if not target.is_dir() or target.is_symlink():
+        raise FileExistsError(f"{target} exists and is no folder; name another one")
+    if not any(target.iterdir()):
+        return None
+    try:
+        manifest = checked_manifest(folder=target)
+    except (OSError, ValueError):
+        manifest = {}
+    if manifest.get("kind") != kind:
+        raise FileExistsError(f"{target} holds other files than those of a {kind}; name another folder, or remove it")
+    if not overwrite:
+        raise FileExistsError(f"{target} holds a {kind} already; pass overwrite=True to replace it")
+    return manifest
+
+
+def _write_new(target: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    with _told(target):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        try:
+            entries = {name: _write_array(temporary / f"{name}.npy", array) for name, array in arrays.items()}
+            _write_manifest(temporary, kind, content, entries, 1)
+            # A temporary folder is its owner's alone; the finished one gets the rights that `mkdir` would give it.
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o777 & ~mask)
+            _rename(temporary, target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        _sync_folder(target.parent)
+
+
+def _write_over(
+    target: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], old: dict[str, Any]
+) -> None:
+    # Folders cannot be exchanged in one step on every system; a manifest can.
+    generation = old["generation"] + 1
+    files = {name: target / f"{name}.{generation}.npy" for name in arrays}
+    with _told(target):
+        try:
+            entries = {name: _write_array(files[name], array) for name, array in arrays.items()}
+            _write_manifest(target, kind, content, entries, generation)
+        except BaseException:
+            # An interrupt may come when the new manifest is in place already, and then these are its files.
+            if checked_manifest(target)["generation"] != generation:
+                for file in files.values():
+                    file.unlink(missing_ok=True)
+            raise
+        _sweep(target, {*old["arrays"], *arrays}, {file.name for file in files.values()})
+
+
+def _sweep(target: Path, names: Iterable[str], keep: set[str]) -> None:
+    """Remove files of older generations, those of saves that were killed too."""
+    ours = re.compile(rf"({'|'.join(map(re.escape, names))})(\.[0-9]+)?\.npy")
+    for file in target.iterdir():
+        if file.name not in keep and ours.fullmatch(file.name):
+            # Where an open file cannot be removed it stays; nothing refers to it.
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> dict[str, Any]:
+    """Write a file and describe it: its sum is taken on the way."""
+    path.unlink(missing_ok=True)
+    with open(path, "xb") as file:
+        summed = _Summed(file)
+        described = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+        np.lib.format.write_array_header_1_0(summed, described)
+        flat = array.reshape(-1).view(np.uint8)
+        for start in range(0, len(flat), _PIECE):
+            summed.write(flat[start : start + _PIECE].data)
+        file.flush()
+        _fsync(file.fileno())
+    return _entry(path, array.dtype, array.shape, summed.bytes, summed.sum.hexdigest())
+
+
+class _Summed:
+    """A file to write to, with the sum and number of what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.sum = hashlib.sha256()
+        self.bytes = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._file.write(data)
+        self.sum.update(data)
+        self.bytes += len(data)
+
+
+def _entry(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], size: int, digest: str) -> dict[str, Any]:
+    return {"file": path.name, "dtype": dtype.str, "shape": list(shape), "bytes": size, "sha256": digest}
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    if not FILE.fullmatch(path.name):
+        raise ValueError(f"{path} is no plain name of a .npy file")
+    with open(path, "rb") as file:
+        dtype, shape, _ = header(file, path)
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        _fsync(file.fileno())
+        return _entry(path, dtype, shape, os.fstat(file.fileno()).st_size, digest)
+
+
+def _write_manifest(
+    folder: Path, kind: str, content: Mapping[str, Any], entries: Mapping[str, Any], generation: int
+) -> None:
+    manifest = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "kind": kind,
+        "generation": generation,
+        "content": content,
+        "arrays": entries,
+        "versions": versions(),
+    }
+    text = json.dumps({**manifest, "sha256": sum_of(manifest)}, indent=2, allow_nan=False)
+    if len(text) >= MOST_BYTES:
+        raise ValueError(f"the content of {folder.name} takes {len(text)} bytes as JSON; {MOST_BYTES} are the most")
+    # Files first: a manifest on the disk whose files are still on their way would promise too much.
+    _sync_folder(folder)
+    temporary = folder / f".{MANIFEST}.part"
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        _fsync(file.fileno())
+    _replace(temporary, folder / MANIFEST)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Windows opens no folders, and writes their entries through.
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _told(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(f"{target} could not be written: {error.strerror or error}") from error
