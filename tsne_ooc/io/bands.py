@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -29,13 +30,16 @@ class LastBand(Generic[T]):
         self.edges = edges
         self._load = load
         self._held: tuple[int, T] | None = None
+        self._lock = threading.Lock()
 
     def __getitem__(self, number: int) -> T:
-        if self._held is None or self._held[0] != number:
-            # Let go of the last one first: two are never held.
-            self._held = None
-            self._held = number, self._load(number)
-        return self._held[1]
+        # Two readers of one source, such as two loops with a thread each, must not get each other's piece.
+        with self._lock:
+            if self._held is None or self._held[0] != number:
+                # Let go of the last one first: two are never held.
+                self._held = None
+                self._held = number, self._load(number)
+            return self._held[1]
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """(number, start, stop) of the pieces that hold rows `start` to `stop`, and of those rows within them."""

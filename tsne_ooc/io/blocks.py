@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from tsne_ooc._options import whole
 from tsne_ooc._validate import as_rows
+from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.source import Source, as_source
 
 #: Size of a block in memory. Three are alive at the worst (in use, read, being turned into float32).
@@ -105,21 +105,12 @@ def iterate(
         # Said before anything is read, in the words of `as_rows`.
         raise ValueError(f"{name} has {n_features} features, but TSNE is expecting {columns} features as input")
     size = block_rows(table, bytes) if rows is None else whole("rows", rows, least=1)
-    return _prefetched(table, edges(table, size, start, stop), name, dtype)
 
+    def load(piece: tuple[int, int]) -> Block:
+        return *piece, read_checked(table, *piece, name=name, dtype=dtype)
 
-def _prefetched(table: Source, pieces: list[tuple[int, int]], name: str, dtype: DTypeLike) -> Iterator[Block]:
-    if not pieces:
-        return
-    with ThreadPoolExecutor(1, thread_name_prefix="tsne_ooc_read") as reader:
-        pending = reader.submit(read_checked, table, *pieces[0], name=name, dtype=dtype)
-        for index, (start, stop) in enumerate(pieces):
-            block = pending.result()
-            if index + 1 < len(pieces):
-                pending = reader.submit(read_checked, table, *pieces[index + 1], name=name, dtype=dtype)
-            yield start, stop, block
-            # Let go of it before the next one is waited for: at most two finished blocks at any time.
-            del block
+    # One ahead: at most two finished blocks at any time.
+    return ahead(load, edges(table, size, start, stop))
 
 
 def read_checked(
