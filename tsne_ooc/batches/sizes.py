@@ -1,0 +1,59 @@
+"""How many rows are read and mixed together, where the user does not say."""
+
+from __future__ import annotations
+
+from tsne_ooc._options import whole
+from tsne_ooc.io.bands import LARGEST
+from tsne_ooc.io.blocks import block_rows
+from tsne_ooc.io.source import Source
+
+#: Size of a buffer in memory, in float32.
+BUFFER_BYTES = 128 << 20
+
+# Size of a block that is a piece of its own. One epoch of a contiguous HDF5 file, rows of 50 columns: 15 million rows a
+# second with 4 or 8 MiB, 9 with 32 MiB, which the C library takes from the system anew each time.
+_BLOCK_BYTES = 8 << 20
+
+# 64 blocks of 2 MiB fill the buffer: the mean of a batch of 256 rows then varies at most five times as much as with
+# rows from anywhere, and blocks are large enough to be read at the rate of a whole file.
+_BLOCKS_OF_A_BUFFER = 64
+
+
+def buffer_rows_for(source: Source, given: int | None) -> int:
+    """Rows of a buffer: those asked for, else 128 MiB of float32, and at least one chunk."""
+    if given is not None:
+        return whole("buffer_rows", given, least=1)
+    rows = max(1, BUFFER_BYTES // (4 * source.shape[1]))
+    return max(rows, block_rows_for(source, None, rows, check=False))
+
+
+def block_rows_for(source: Source, given: int | None, buffer_rows: int | None, *, check: bool = True) -> int:
+    """Rows of a block, as `Batches` documents them.
+
+    Raises
+    ------
+    ValueError
+        Where a buffer of `buffer_rows` does not hold a block.
+    """
+    n, columns = source.shape
+    row = columns * max(4, source.dtype.itemsize)
+    if given is not None:
+        rows = min(whole("block_rows", given, least=1), n)
+    else:
+        wanted = _BLOCK_BYTES if buffer_rows is None else buffer_rows // _BLOCKS_OF_A_BUFFER * row
+        chunk = 0 if source.chunks is None else min(source.chunks[0], n) * row
+        rows = block_rows(source, max(wanted, min(chunk, LARGEST)))
+    if check and buffer_rows is not None and rows > buffer_rows:
+        stored = "" if source.chunks is None else f" (the table is stored in chunks of {source.chunks[0]})"
+        raise ValueError(f"buffer_rows={buffer_rows} holds no block of {rows} rows{stored}; use at least {rows}")
+    return rows
+
+
+def reads_of_a_chunk(source: Source, group_rows: int) -> float:
+    """How often a chunk is read in an epoch of which `group_rows` random rows at a time are read together."""
+    n = source.shape[0]
+    if source.chunks is None or group_rows >= n:
+        return 1.0
+    groups = n / group_rows
+    # A group misses a chunk where all of the chunk's rows are in other groups.
+    return groups * (1 - (1 - 1 / groups) ** min(source.chunks[0], n))
