@@ -63,7 +63,7 @@ class Batches(Closing):
         chunks are cut into equal parts. It follows from the table's shape, type and chunks, and from `buffer_rows`; to
         get the same order from two files that are stored differently, pass it.
     buffer_rows : int, optional
-        Rows that are read together ("full") or mixed ("buffer"). Default: 128 MiB of float32.
+        Rows that are read together ("full") or mixed ("buffer"). Default: 64 MiB of float32.
     drop_last : bool
         Leave out the last batch where it is smaller than the others. Which rows these are differs from epoch to epoch,
         but not with ``shuffle=None``.
