@@ -18,8 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import common
+import h5py
 import numpy as np
 from reading import COLUMNS, PIECE, hdf5
+
+from tsne_ooc.batches import Batches
+from tsne_ooc.io import iterate, open_source
 
 FORMATS = {
     "contiguous": hdf5(),
@@ -43,16 +47,12 @@ def rates(rows: Callable[[], Iterator[int]], seconds: float) -> tuple[float, flo
 
 
 def sequential(path: Path) -> Iterator[int]:
-    from tsne_ooc.io import iterate, open_source
-
     with open_source(path) as X:
         for start, stop, _ in iterate(X):
             yield stop - start
 
 
 def batches(path: Path, shuffle: str | None, args: Any) -> Iterator[int]:
-    from tsne_ooc.batches import Batches
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Batches(path, batch_size=args.batch_size, shuffle=shuffle, prefetch=args.prefetch) as found:
@@ -63,8 +63,6 @@ def batches(path: Path, shuffle: str | None, args: Any) -> Iterator[int]:
 
 
 def single_rows(path: Path) -> Iterator[int]:
-    import h5py
-
     with h5py.File(path) as file:
         X = file["X"]
         rng = np.random.default_rng(0)
