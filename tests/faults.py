@@ -95,7 +95,9 @@ def watch(name):
     def watched(*arguments, **options):
         PLAN.calls += 1
         PLAN.happens(name, "call")
-        return real(*arguments, **options)
+        # What a killed process has written, the system keeps; only a loss of power would tell the difference, and
+        # 10,000 waits for a busy disk took ten minutes.
+        return None if name == "fsync" else real(*arguments, **options)
 
     setattr(os, name, watched)
 
