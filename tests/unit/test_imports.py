@@ -43,6 +43,7 @@ ORDER = (
     ("estimator",),
     ("rounds",),
     ("loading",),
+    ("parametric",),
     ("pipeline",),
     ("export",),
     ("metrics",),
@@ -51,7 +52,7 @@ ORDER = (
 )
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 HEAVY = ("numba", "scipy", "sklearn", "faiss", "h5py", "pynndescent", "matplotlib", "numpy", "tqdm")
-OPTIONAL = ("zarr", "pyarrow", "dask", "anndata", "pandas", "annoy")
+OPTIONAL = ("zarr", "pyarrow", "dask", "anndata", "pandas", "annoy", "torch", "safetensors", "onnx")
 
 
 def modules() -> list[Path]:

@@ -1,0 +1,205 @@
+"""Gradients of objectives meet finite differences, and field tuning is t-SNE's own gradient."""
+
+import math
+
+import numpy as np
+import pytest
+import reference
+
+torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+
+from tsne_ooc._parallel import Threads  # noqa: E402
+from tsne_ooc.affinity import Joint  # noqa: E402
+from tsne_ooc.parametric.network import Encoder  # noqa: E402
+from tsne_ooc.parametric.objectives import (  # noqa: E402
+    BatchLocal,
+    Distillation,
+    FieldTuning,
+    InfoNC,
+    NegativeSampling,
+    Stage,
+    resolve,
+)
+from tsne_ooc.parametric.objectives.negative import pairs_and_negatives  # noqa: E402
+from tsne_ooc.parametric.problem import Batch, Graph, Problem  # noqa: E402
+
+
+class Table(torch.nn.Module):
+    """An encoder of nothing but places: rows hold their own number."""
+
+    def __init__(self, Y):
+        super().__init__()
+        self.Y = torch.nn.Parameter(torch.tensor(np.asarray(Y)))
+
+    def forward(self, x):
+        return self.Y[x[:, 0].long()]
+
+
+def problem(n=30, d=2, dof=1.0, exaggeration=1.0, width=2.0, seed=0, X=None):
+    rng = np.random.default_rng(seed)
+    P = rng.random((n, n)) * (rng.random((n, n)) < min(1, 40 / n))
+    P += P.T + np.eye(n, k=1) + np.eye(n, k=-1)
+    np.fill_diagonal(P, 0)
+    P /= P.sum()
+    order = rng.permutation(n)
+    # The graph has an order of its own, as that of a neighbour search.
+    joint = Joint.from_matrix(P[np.ix_(order, order)])
+    X = np.arange(n, dtype=np.float32)[:, None] if X is None else X
+    targets = rng.normal(size=(n, d)).astype(np.float32)
+    graph = Graph(X, joint, order)
+    return P, Problem(n, width, dof, exaggeration, targets, graph, 0, Threads(1), torch.device("cpu"))
+
+
+def batch_of(p, rows, step=0):
+    return Batch(step, rows, torch.from_numpy(p.graph.X[rows]))
+
+
+def gradient_of(loss, encoder, batch):
+    encoder.zero_grad()
+    loss.loss(encoder, batch).backward()
+    return encoder.Y.grad.numpy().copy()
+
+
+@pytest.mark.parametrize(
+    "objective", [Distillation(), Distillation(math.inf), BatchLocal(), NegativeSampling(), InfoNC()]
+)
+@pytest.mark.parametrize("dof", [1.0, 0.6])
+def test_gradients_are_those_of_finite_differences(objective, dof):
+    _, p = problem(dof=dof)
+    Y = np.random.default_rng(1).normal(size=(p.n, 2))
+    batch = batch_of(p, np.random.default_rng(2).permutation(p.n)[:12])
+    # A loss that remembers something begins anew at every look.
+    numerical = reference.numerical_gradient(
+        lambda places: float(objective.of(p).loss(Table(places), batch).detach()), Y
+    )
+    found = gradient_of(objective.of(p), Table(Y), batch)
+    assert reference.relative(found, numerical) < 1e-4
+    assert np.abs(numerical).max() > 1e-3
+
+
+def tsne_gradient(P, Y, dof, exaggeration):
+    """4 sum_j (rho p_ij - q_ij) (y_i - y_j) / (1 + r^2 / dof), from all pairs."""
+    delta = reference.differences(Y)
+    inner = 1 / (1 + (delta**2).sum(-1) / dof)
+    weight = exaggeration * P - reference.similarities(Y, dof)
+    return 4 * ((weight * inner)[..., None] * delta).sum(1)
+
+
+@pytest.mark.parametrize("dof, exaggeration", [(1.0, 1.0), (0.7, 2.0)])
+def test_the_table_of_field_tuning_has_the_gradient_of_tsne(dof, exaggeration):
+    P, p = problem(dof=dof, exaggeration=exaggeration)
+    Y = np.random.default_rng(1).normal(size=(p.n, 2)).astype(np.float32)
+    loss = FieldTuning().of(p)
+    loss.put(Y[p.graph.rows])
+    some = np.array([3, 17, 5, 29])
+    found = loss.gradient(p.graph.places[some])
+    wanted = reference.numerical_gradient(lambda y: reference.kl(P, y, dof, exaggeration), Y)
+    assert reference.relative(found, wanted[some]) < 1e-4
+    assert loss.divergence == pytest.approx(reference.kl(P, Y, dof), rel=1e-4)
+    # Its loss has this very gradient, as the mean over rows.
+    table = gradient_of(loss, Table(Y), batch_of(p, some, step=1))
+    assert reference.relative(table[some], p.n / 4 * wanted[some]) < 1e-4
+    assert not np.delete(table, some, axis=0).any()
+
+
+# Rows in space are so few to a cell here that a good part of a force is a row's own, which the grid blurs.
+@pytest.mark.parametrize("d, budget", [(1, 0.02), (2, 0.02), (3, 0.08)])
+def test_the_field_of_many_rows_gives_the_same(d, budget):
+    P, p = problem(n=700, d=d)
+    Y = (8 * np.random.default_rng(1).normal(size=(p.n, d))).astype(np.float32)
+    loss = FieldTuning().of(p)
+    loss.put(Y[p.graph.rows])
+    rows = np.arange(0, p.n, 3)
+    wanted = tsne_gradient(P, Y, 1.0, 1.0)[rows]
+    assert reference.relative(loss.gradient(p.graph.places[rows]), wanted) < budget
+
+
+def test_a_row_that_moved_is_not_pushed_by_its_former_self():
+    _, p = problem(n=700)
+    Y = (20 * np.random.default_rng(1).normal(size=(p.n, 2))).astype(np.float32)
+    loss = FieldTuning().of(p)
+    loss.put(Y[p.graph.rows])
+    found, wanted, pushed = [], [], []
+    for row in range(40):
+        moved = Y.copy()
+        moved[row] += np.float32(0.6)
+        there = np.ascontiguousarray(moved[[row]])
+        found.append(loss._slope_at(there, p.graph.places[[row]])[0])
+        wanted.append(reference.others_field(moved)[1][row])
+        pushed.append(reference.field(there, Y)[1][0])
+    assert reference.relative(found, wanted) < 0.05 < 0.3 < reference.relative(pushed, wanted)
+
+
+def test_field_tuning_follows_the_divergence_through_the_weights():
+    X = np.random.default_rng(3).normal(size=(60, 4)).astype(np.float32)
+    P, p = problem(n=60, X=X)
+    W = np.random.default_rng(4).normal(size=(2, 4)).astype(np.float32)
+    body = torch.nn.Linear(4, 2, bias=False)
+    with torch.no_grad():
+        body.weight.copy_(torch.from_numpy(W))
+    encoder = Encoder(body, np.zeros(4), np.ones(4), np.zeros(2), 3.0)
+    loss = FieldTuning().of(p)
+    loss.begin(encoder)
+    loss.loss(encoder, batch_of(p, np.arange(60))).backward()
+    wanted = reference.numerical_gradient(lambda w: reference.kl(P, 3 * X.astype(float) @ w.T), W)
+    assert reference.relative(body.weight.grad.numpy(), wanted) < 1e-3
+
+
+def test_partners_are_drawn_as_the_affinities_say():
+    P, p = problem()
+    rows = np.tile(np.arange(p.n), 4000)
+    partners, weights = p.graph.partners(rows, np.random.default_rng(0))
+    counted = np.zeros_like(P)
+    np.add.at(counted, (rows, partners), weights / len(rows))
+    assert not counted[P == 0].any()
+    # 120,000 pairs: each of some 900 entries is off by a tenth at most of what it is on average.
+    assert reference.relative(counted, P) < 0.12
+    assert counted.sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_distillation_is_hubers_loss():
+    _, p = problem(width=2.0)
+    for away, wanted in [(0.0, 0.0), (0.1, 0.05**2), (2.0, 0.1 * (2 * 1.0 - 0.1))]:
+        Y = p.targets.astype(np.float64) + np.array([away, 0.0])
+        loss = float(Distillation(0.1).of(p).loss(Table(Y), batch_of(p, np.arange(p.n))).detach())
+        assert loss == pytest.approx(wanted, abs=1e-6)
+
+
+def test_contrastive_losses_are_those_of_the_paper():
+    _, p = problem()
+    Y = Table(np.random.default_rng(1).normal(size=(p.n, 2)))
+    batch = batch_of(p, np.arange(p.n))
+    for m, norm in [(3, 500.0), (7, None)]:
+        close, far, weights = (x.detach().numpy() for x in pairs_and_negatives(p.graph, p, batch, Y, m))
+        Z = norm or 100 * p.n
+        # Of a model q = w / Z and noise that is uniform over pairs, an edge being one of m + 1.
+        edge, other = (w / Z / (w / Z + m / (p.n * (p.n - 1))) for w in (close, far))
+        wanted = -(weights * np.log(edge)).mean() - m * np.log(1 - other).mean()
+        found = NegativeSampling(m, norm).of(p).loss(Y, batch)
+        assert float(found.detach()) == pytest.approx(wanted, rel=1e-6)
+        contrast = -(weights * np.log(close / (close + far.sum(1)))).mean()
+        assert float(InfoNC(m).of(p).loss(Y, batch).detach()) == pytest.approx(contrast, rel=1e-6)
+
+
+def test_batch_local_estimates_the_divergence():
+    P, p = problem(n=60)
+    Y = np.random.default_rng(1).normal(size=(p.n, 2))
+    found = [
+        float(BatchLocal().of(p).loss(Table(Y), batch_of(p, np.arange(p.n), step)).detach()) for step in range(300)
+    ]
+    assert np.mean(found) == pytest.approx(reference.kl(P, Y), abs=4 * np.std(found) / 300**0.5)
+
+
+def test_words_and_stages():
+    assert [type(stage.objective) for stage in resolve("auto", graph=False)] == [Distillation]
+    assert [type(stage.objective) for stage in resolve("auto", graph=True)] == [Distillation, FieldTuning]
+    assert resolve([Stage(InfoNC(), 2.0), "field"], graph=True)[1].objective == FieldTuning()
+    with pytest.raises(ValueError, match="did you mean 'distillation'"):
+        resolve("distilation", graph=True)
+    with pytest.raises(TypeError, match="objective=3"):
+        resolve(3, graph=True)
+    from dataclasses import replace
+
+    _, p = problem()
+    with pytest.raises(ValueError, match="affinities of all rows"):
+        FieldTuning().of(replace(p, graph=None))

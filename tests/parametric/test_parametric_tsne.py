@@ -1,0 +1,293 @@
+"""`ParametricTSNE`: from tables to an encoder, to a folder and back."""
+
+import itertools
+
+import h5py
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+
+from tsne_ooc import TSNE  # noqa: E402
+from tsne_ooc.parametric import ParametricTSNE, load  # noqa: E402
+from tsne_ooc.parametric.objectives import Distillation  # noqa: E402
+from tsne_ooc.preprocess import PCA, Preparation, Standardize  # noqa: E402
+
+
+def teacher(**options):
+    few = {"n_iter": 60, "early_exaggeration_iter": 30, "neighbors": "exact", "random_state": 0, "perplexity": 10}
+    return TSNE(**few | options)
+
+
+def encoder(**options):
+    few = {"network": (16, 1), "n_iter": 40, "batch_size": 64, "random_state": 0, "teacher": teacher()}
+    return ParametricTSNE(**few | options)
+
+
+@pytest.fixture(autouse=True)
+def looks(monkeypatch):
+    monkeypatch.setattr(ParametricTSNE, "LOOK_EVERY", 10)
+
+
+@pytest.fixture(scope="module")
+def fitted(islands):
+    torch.set_num_threads(1)
+    return encoder().fit(islands)
+
+
+def weights(model):
+    return {name: value.numpy() for name, value in model.encoder_.state_dict().items()}
+
+
+def same(a, b):
+    a, b = weights(a), weights(b)
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_it_learns_where_the_teacher_has_the_rows(islands):
+    model = encoder(n_iter=300, objective="distillation", batch_size=100).fit(islands)
+    Y = model.transform(islands)
+    away = np.linalg.norm(Y - model.teacher_.embedding_, axis=1).mean()
+    assert away < 0.2 * model.teacher_.embedding_.std()
+    history = model.history_
+    assert len(history["batches"]["loss"]) == model.n_iter_ == 300
+    assert history["batches"]["loss"][-20:].mean() < 0.1 * history["batches"]["loss"][:5].mean()
+    assert history["validation"]["recall"][-1] > 0.3 and history["validation"]["step"].tolist() == [*range(10, 301, 10)]
+    # 200 rows are 2 batches, of which a tenth is held out.
+    assert history["epochs"]["epoch"].tolist() == [*range(150)]
+    assert history["batches"]["rows"].reshape(-1, 2).sum(axis=1).tolist() == [180] * 150
+
+
+def test_field_tuning_lowers_the_divergence(islands):
+    model = encoder(n_iter=200, batch_size=100).fit(islands)
+    assert set(model.history_["batches"]["stage"]) == {0, 1}
+    tuned = model.history_["batches"]["loss"][100:]
+    assert tuned[-1] < tuned[0] - 0.02
+
+
+@pytest.mark.parametrize("objective", ["batch_local", "negative_sampling", "infonc"])
+def test_objectives_without_a_map_lower_the_divergence(islands, objective):
+    model = ParametricTSNE(
+        teacher(n_iter=0, early_exaggeration_iter=0), objective=objective, network=(16, 1), n_iter=120, batch_size=100,
+        random_state=0,
+    ).fit(islands)  # fmt: skip
+    found = model.history_["validation"]["kl_divergence"]
+    assert found[-1] < found[0] - 0.05
+
+
+def test_rows_are_the_same_bits_in_any_chunks(fitted, islands, tmp_path):
+    Y = fitted.transform(islands)
+    for a, b in itertools.pairwise([0, 1, 8, 120, 200]):
+        assert (fitted.transform(islands[a:b]) == Y[a:b]).all()
+    with h5py.File(tmp_path / "x.h5", "w") as f:
+        f.create_dataset("X", data=islands, chunks=(7, 5))
+        assert (fitted.transform(f["X"]) == Y).all()
+        assert (fitted.score_samples(f["X"]) == fitted.score_samples(islands)).all()
+    placed = fitted.place_prepared(islands)
+    assert (placed.embedding == Y).all() and (placed.novelty == fitted.score_samples(islands)).all()
+
+
+def test_novelty_is_the_teachers(fitted, islands):
+    far = np.concatenate([islands[:5] + 0.1, islands[:5] + 40])
+    np.testing.assert_array_equal(fitted.score_samples(far), fitted.teacher_.score_samples(far))
+    assert (fitted.score_samples(far) > fitted.novelty_threshold_).tolist() == [False] * 5 + [True] * 5
+
+
+def test_the_same_seed_gives_the_same_weights(fitted, islands):
+    assert same(encoder().fit(islands), fitted)
+    assert not same(encoder(random_state=1).fit(islands), fitted)
+
+
+def test_a_file_of_rows_gives_the_weights_of_an_array(fitted, islands, tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as f:
+        f.create_dataset("X", data=islands, chunks=(7, 5))
+        assert same(encoder().fit(f["X"]), fitted)
+
+
+def test_a_sample_teaches_all_rows(islands):
+    model = encoder(teacher=teacher(sample=80)).fit(islands)
+    assert len(model.teacher_.embedding_) == 80 and set(model.history_["batches"]["stage"]) == {0}
+    with pytest.raises(ValueError, match="affinities of all rows"):
+        encoder(teacher=teacher(sample=80), objective="field").fit(islands)
+
+
+def test_a_fitted_teacher_is_taken_as_it_is(fitted, islands):
+    taught = teacher().fit(islands)
+    model = encoder(teacher=taught).fit(islands)
+    assert model.teacher_ is taught and same(model, fitted)
+    with pytest.raises(ValueError, match="4 columns, the teacher's rows have 5"):
+        encoder(teacher=taught).fit(islands[:, :4])
+
+
+def test_rows_are_prepared_and_saved_as_they_were(islands, tmp_path):
+    model = encoder(prepare=Preparation([Standardize(), PCA(3)])).fit(islands)
+    Y = model.transform(islands)
+    model.save(tmp_path / "encoder")
+    found = load(tmp_path / "encoder")
+    assert (found.transform(islands) == Y).all() and (found.transform(islands[3:90]) == Y[3:90]).all()
+    assert found.preparation_.n_features_out == 3 and found.n_features_in_ == 5
+    inside = encoder(teacher=teacher(prepare=Preparation([Standardize(), PCA(3)]))).fit(islands)
+    assert same(inside, model)
+
+
+def test_a_saved_encoder_gives_the_same_bits(fitted, islands, tmp_path):
+    fitted.save(tmp_path / "encoder")
+    found = load(tmp_path / "encoder")
+    assert same(found, fitted)
+    assert (found.transform(islands) == fitted.transform(islands)).all()
+    assert (found.score_samples(islands) == fitted.score_samples(islands)).all()
+    np.testing.assert_array_equal(found.history_["batches"]["loss"], fitted.history_["batches"]["loss"])
+    assert not list((tmp_path / "encoder").glob("*.pkl")) and len(list(tmp_path.iterdir())) == 1
+
+
+def test_saving_over_another_leaves_one(fitted, islands, tmp_path):
+    path = tmp_path / "encoder"
+    fitted.save(path)
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        fitted.save(path)
+    assert same(load(path), fitted)
+    other = encoder(random_state=1, n_iter=10).fit(islands)
+    other.save(path, overwrite=True)
+    assert same(load(path), other) and len(list(path.glob("*.safetensors"))) == 1
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds other files"):
+        fitted.save(tmp_path / "full", overwrite=True)
+    assert [file.name for file in (tmp_path / "full").iterdir()] == ["mine.txt"]
+
+
+def test_damaged_weights_are_refused(fitted, tmp_path):
+    fitted.save(tmp_path / "encoder")
+    (file,) = (tmp_path / "encoder").glob("*.safetensors")
+    data = bytearray(file.read_bytes())
+    data[-5] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=f"{file.name} is damaged"):
+        load(tmp_path / "encoder")
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{file.name} is missing"):
+        load(tmp_path / "encoder")
+
+
+@pytest.mark.parametrize("stops_at", [15, 35])
+def test_a_training_that_was_killed_goes_on_to_the_same_weights(fitted, islands, tmp_path, stops_at):
+    class Killed(Exception):
+        pass
+
+    def kill(step, loss, encoder):
+        if step == stops_at:
+            raise Killed
+
+    path = tmp_path / "training"
+    with pytest.raises(Killed):
+        encoder(callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=path)
+    seen = []
+    model = encoder(callbacks=lambda step, loss, encoder: seen.append(step), callbacks_every_iters=1)
+    model.fit(islands, checkpoint=path)
+    # From the last tenth on, not from the beginning.
+    assert seen[0] == stops_at // 10 * 10 + 1 and seen[-1] == 40
+    assert same(model, fitted)
+    for name, column in fitted.history_["batches"].items():
+        if name != "seconds":
+            np.testing.assert_array_equal(model.history_["batches"][name], column)
+    with pytest.raises(ValueError, match="another learning_rate"):
+        encoder(learning_rate=0.1).fit(islands, checkpoint=path)
+
+
+class Broken(torch.nn.Module):
+    """Linear, but for one row: that is turned into NaN."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.linear(x) / (x[:, :1] < 5)
+
+
+@pytest.mark.parametrize(
+    "objective, says",
+    [
+        ("distillation", r"the loss is (nan|inf) at step [01] .*of the rows 133, "),
+        ("infonc", r"the loss is (nan|inf) at step [01] .*of the rows \d+, "),
+        ("field", "puts 1 rows at places that are not finite, the first of them row 133"),
+    ],
+)
+def test_a_loss_that_is_not_finite_names_the_rows(islands, objective, says):
+    torch.manual_seed(0)
+    X = islands.copy()
+    X[133] = [5000, 1, 2, 3, 4]
+    model = encoder(network=Broken(), objective=objective, batch_size=100, validation=False)
+    with pytest.raises(FloatingPointError, match=says):
+        model.fit(X)
+    assert not hasattr(model, "encoder_")
+
+
+def test_a_callback_ends_the_training(islands):
+    model = encoder(callbacks=lambda step, loss, encoder: step >= 20, callbacks_every_iters=5).fit(islands)
+    assert model.n_iter_ == 20
+
+
+def test_it_ends_where_held_out_rows_gain_no_more(islands):
+    model = encoder(n_iter=2000, patience=3, objective="distillation", learning_rate=0.02).fit(islands)
+    found = model.history_["validation"]["distance"]
+    assert model.n_iter_ < 2000 and found.argmin() == len(found) - 4
+    # The weights are those of the best look, not the last.
+    looked = encoder(n_iter=2000, objective="distillation", learning_rate=0.02)
+    stop = int(model.history_["validation"]["step"][found.argmin()])
+    looked.set_params(callbacks=lambda step, loss, encoder: step == stop, callbacks_every_iters=1)
+    assert same(looked.fit(islands), model)
+
+
+def test_a_network_of_ones_own(islands, tmp_path):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(5, 24), torch.nn.Tanh(), torch.nn.Linear(24, 2))
+    before = network[0].weight.detach().clone()
+    model = encoder(network=network, objective=Distillation()).fit(islands)
+    assert (network[0].weight == before).all()
+    Y = model.transform(islands)
+    assert (model.transform(islands[11:40]) == Y[11:40]).all()
+    model.save(tmp_path / "encoder")
+    with pytest.raises(ValueError, match=r"Sequential.*network="):
+        load(tmp_path / "encoder")
+    assert (load(tmp_path / "encoder", network=network).transform(islands) == Y).all()
+    with pytest.raises(ValueError, match=r"into \(2, 3\), and the map has 2 axes"):
+        encoder(network=torch.nn.Linear(5, 3)).fit(islands)
+
+
+def test_onnx_gives_the_same_places(fitted, islands, tmp_path):
+    pytest.importorskip("onnxscript", reason="export_onnx needs onnx and onnxscript")
+    runtime = pytest.importorskip("onnxruntime", reason="the test runs the file with onnxruntime")
+    path = fitted.export_onnx(tmp_path / "encoder.onnx")
+    session = runtime.InferenceSession(str(path))
+    for rows in (islands, islands[:1], islands[:77]):
+        (found,) = session.run(["places"], {"rows": rows})
+        np.testing.assert_allclose(found, fitted.transform(rows), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options, error, says",
+    [
+        ({"network": (20, 2)}, ValueError, "multiple of 16"),
+        ({"network": 128}, TypeError, "neither"),
+        ({"teacher": "map"}, TypeError, "is not a TSNE"),
+        ({"device": "gpu"}, ValueError, "device='gpu' is not known"),
+        ({"patience": 2, "validation": False}, ValueError, "needs validation=True"),
+        ({"n_iter": 0}, ValueError, "n_iter=0"),
+        ({"batch_size": 1}, ValueError, "batch_size=1"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_fitted(islands, options, error, says):
+    with pytest.raises(error, match=says):
+        encoder(**options).fit(islands)
+
+
+def test_rows_that_are_not_finite_are_named(fitted, islands):
+    X = islands.copy()
+    X[7, 2] = np.nan
+    with pytest.raises(ValueError, match="row 7, column 2"):
+        fitted.transform(X)
+    with pytest.raises(ValueError, match="row 7, column 2"):
+        encoder().fit(X)
+    with pytest.raises(ValueError, match="4 features"):
+        fitted.transform(islands[:, :4])

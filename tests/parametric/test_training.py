@@ -1,0 +1,115 @@
+"""The network, its optimisers and the loop, on problems whose answers are known."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+
+from tsne_ooc._parallel import Threads  # noqa: E402
+from tsne_ooc.batches import Batches  # noqa: E402
+from tsne_ooc.parametric.muon import Muon, orthogonalised  # noqa: E402
+from tsne_ooc.parametric.network import Encoder, ResidualNetwork, leading_axes, padded, standardisation  # noqa: E402
+from tsne_ooc.parametric.objectives import Distillation, Stage  # noqa: E402
+from tsne_ooc.parametric.optimizer import rate_at  # noqa: E402
+from tsne_ooc.parametric.problem import Problem  # noqa: E402
+from tsne_ooc.parametric.tiles import encode, tile_for  # noqa: E402
+from tsne_ooc.parametric.training import Options, spans, train  # noqa: E402
+
+
+def residual(p, width=32, depth=2, seed=0):
+    rng = np.random.default_rng(seed)
+    body = ResidualNetwork(padded(p), 2, width, depth)
+    body.initialise(rng.normal(size=(2, padded(p))).astype(np.float32), rng)
+    with torch.no_grad():
+        body.head.weight.copy_(torch.from_numpy(rng.normal(size=(2, width)).astype(np.float32)))
+    return Encoder(body, np.zeros(p), np.ones(p), np.zeros(2), 30.0)
+
+
+def test_an_encoder_begins_as_the_principal_components():
+    from sklearn.decomposition import PCA
+
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(500, 6)) @ rng.normal(size=(6, 6)) + 5).astype(np.float32)
+    X[:, 3] = 7.1
+    center, scale = standardisation(X)
+    Z = (X - center) * scale
+    assert np.allclose(Z.mean(axis=0), 0, atol=1e-5) and np.allclose(np.delete(Z, 3, 1).std(axis=0), 1, atol=1e-4)
+    assert not Z[:, 3].any()
+    body = ResidualNetwork(padded(6), 2, 16, 1)
+    body.initialise(np.pad(leading_axes(Z, 2), ((0, 0), (0, 10))), rng)
+    Y = encode(Encoder(body, center, scale, np.array([1.0, 2.0]), 30.0), X, 2, Threads(1))
+    wanted = PCA(2).fit_transform(Z.astype(np.float64))
+    wanted *= 30 / wanted[:, 0].std()
+    wanted *= np.sign((wanted * Y).sum(axis=0))
+    np.testing.assert_allclose(Y, wanted + np.array([1, 2]), atol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(40, 24), (16, 64), (32, 32)])
+def test_muon_makes_matrices_orthogonal_in_float32(shape):
+    matrix = torch.from_numpy(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    u, s, v = np.linalg.svd(matrix.numpy(), full_matrices=False)
+    found = orthogonalised(matrix).numpy()
+    assert found.dtype == np.float32
+    # The same singular vectors, and values between 0.6 and 1.3: what bfloat16 leaves of them is off by some 1e-2.
+    values = u.T @ found @ v.T
+    assert np.abs(values - np.diag(np.diag(values))).max() < 1e-4
+    small = s < 0.05 * s.max()
+    assert ((np.diag(values) > 0.6) & (np.diag(values) < 1.3))[~small].all()
+
+
+def test_muon_descends():
+    wanted = torch.from_numpy(np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32))
+    weight = torch.nn.Parameter(torch.zeros(32, 32))
+    optimizer = Muon([weight], lr=0.1)
+    for step in range(200):
+        optimizer.param_groups[0]["lr"] = 0.1 * rate_at(step, 200)
+        optimizer.zero_grad()
+        (weight - wanted).square().sum().backward()
+        optimizer.step()
+    assert float((weight.detach() - wanted).norm() / wanted.norm()) < 0.05
+
+
+def test_rates_rise_and_fall():
+    rates = [rate_at(step, 1000) for step in range(1000)]
+    assert rates[29] == pytest.approx(1) and np.argmax(rates) in (29, 30)
+    assert rates[14] == pytest.approx(0.5) and rates[515] == pytest.approx(0.5, abs=0.01) and rates[-1] < 1e-4
+    assert spans([Stage(None, 1.0), Stage(None, 3.0)], 10) == [(0, 2), (2, 10)]
+
+
+def test_a_linear_map_is_learnt_exactly():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4)).astype(np.float32)
+    targets = (X @ rng.normal(size=(4, 2)) * 5 + [3, -8]).astype(np.float32)
+    torch.manual_seed(0)
+    body = torch.nn.Linear(4, 2)
+    encoder = Encoder(body, *standardisation(X), np.zeros(2), 10.0)
+    problem = Problem(300, 10.0, 1.0, 1.0, targets, None, 0, Threads(1), torch.device("cpu"))
+    stages = [Stage(Distillation(float("inf")))]
+    options = Options(stages, 600, 0.05, 500, None, [], 50, False)
+    done = train(encoder, problem, Batches(X, batch_size=60, seed=0), np.zeros(300, bool), options)
+    assert done.stopped == "finished" and done.steps == 600
+    assert np.abs(encode(encoder, X, 2, Threads(1)) - targets).max() < 1e-3
+
+
+@pytest.mark.parametrize("p, width", [(1, 16), (3, 32), (50, 128), (17, 48)])
+def test_a_row_comes_out_the_same_whatever_comes_with_it(p, width):
+    encoder = residual(p, width)
+    X = np.random.default_rng(1).normal(size=(2100, p)).astype(np.float32)
+    assert tile_for(encoder, p) == 1024
+    Y = encode(encoder, X, 2, Threads(2))
+    np.testing.assert_allclose(Y, encoder(torch.from_numpy(X)).detach().numpy(), rtol=1e-4, atol=1e-3)
+    rng = np.random.default_rng(2)
+    for rows in [np.arange(1), np.arange(7, 2100), rng.permutation(2100), rng.integers(0, 2100, 33)]:
+        assert (encode(encoder, X[rows], 2, Threads(1)) == Y[rows]).all()
+
+
+def test_a_network_whose_rows_depend_on_their_place_goes_row_by_row():
+    class Placed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            return x[:, :2] + self.w * 1e-3 * torch.arange(len(x))[:, None]
+
+    assert tile_for(Placed(), 3) == 1

@@ -1,0 +1,31 @@
+"""Attraction on rows from anywhere, for maps that move some rows at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._jit import kernel
+from .attraction import pull
+
+u64 = np.uint64
+
+
+def forces_for(d):
+    """The kernel of a map of `d` axes."""
+
+    @kernel
+    def forces_of(indptr, indices, values, Y, per_dof, rows, out):
+        """As `forces` of `attraction`, of the rows that `rows` numbers."""
+        flat = Y.reshape(-1)
+        for r in range(u64(len(rows))):
+            ax, ay, az = pull(indptr, indices, values, flat, u64(rows[r]), per_dof, d)
+            out[r, 0] = ax
+            if d > 1:
+                out[r, 1] = ay
+            if d > 2:
+                out[r, 2] = az
+
+    return forces_of
+
+
+FORCES_OF = {d: forces_for(d) for d in (1, 2, 3)}

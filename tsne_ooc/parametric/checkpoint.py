@@ -1,0 +1,70 @@
+"""What a training that was killed goes on from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tsne_ooc.store import MANIFEST, read_folder, write_folder
+
+KIND = "training"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def weights_of(encoder: Any) -> Arrays:
+    """Parameters and buffers by name, copied."""
+    return {name: np.array(value.detach().cpu().numpy()) for name, value in encoder.state_dict().items()}
+
+
+def put_weights(encoder: Any, weights: Arrays) -> None:
+    """Set them."""
+    encoder.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+
+
+class Checkpoint:
+    """A folder that holds the latest state of one training, whole at any moment.
+
+    Parameters
+    ----------
+    path : path
+    job : dict
+        What is trained on what, as plain JSON: another job does not go on from here.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], job: dict[str, Any]) -> None:
+        self.path, self.job = Path(path), job
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / MANIFEST).exists()
+
+    def write(self, content: dict[str, Any], groups: dict[str, Arrays]) -> None:
+        """Replace the state by this one, in one step."""
+        arrays = {f"{group}.{name}": array for group, part in groups.items() for name, array in part.items()}
+        write_folder(self.path, KIND, {"job": self.job, **content}, arrays, overwrite=True)
+
+    def read(self) -> tuple[dict[str, Any], dict[str, Arrays]]:
+        """The state.
+
+        Raises
+        ------
+        ValueError
+            Where it is damaged, or that of another job, naming what differs.
+        """
+        folder = read_folder(self.path, KIND)
+        old = folder.content.get("job", {})
+        if differ := sorted(name for name in {*old, *self.job} if old.get(name) != self.job.get(name)):
+            raise ValueError(
+                f"{self.path} holds a training with another {', '.join(differ)}; ask for the same, or name a new folder"
+            )
+        groups: dict[str, Arrays] = {}
+        for name, array in folder.arrays.items():
+            group, rest = name.split(".", 1)
+            groups.setdefault(group, {})[rest] = np.array(array)
+        return folder.content, groups

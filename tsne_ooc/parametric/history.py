@@ -1,0 +1,55 @@
+"""What is written down of a training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Numbers of each step.
+STEP = ("step", "epoch", "stage", "rows", "loss", "seconds", "gradient_norm", "rate")
+#: Numbers of each look at held-out rows.
+LOOK = ("step", "kl_divergence", "recall", "distance")
+
+
+class History:
+    """Tables of numbers, one row for each step and for each look at held-out rows."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[float, ...]] = []
+        self.looks: list[tuple[float, ...]] = []
+
+    def tables(self) -> dict[str, NDArray[np.float64]]:
+        """As arrays of shape (steps, 8) and (looks, 4)."""
+        return {
+            "steps": np.array(self.steps, np.float64).reshape(-1, len(STEP)),
+            "looks": np.array(self.looks, np.float64).reshape(-1, len(LOOK)),
+        }
+
+    @classmethod
+    def of(cls, steps: NDArray[np.float64], looks: NDArray[np.float64]) -> History:
+        found = cls()
+        found.steps, found.looks = [tuple(row) for row in steps.tolist()], [tuple(row) for row in looks.tolist()]
+        return found
+
+    def columns(self) -> dict[str, dict[str, Any]]:
+        """For users: columns by name, of "batches", "epochs" and "validation".
+
+        Loss and gradient norm of an epoch are means over its batches, "seconds" is a sum and "rate" the last one.
+        """
+        tables = self.tables()
+        batches = dict(zip(STEP, tables["steps"].T.copy(), strict=True))
+        epochs: dict[str, Any] = {name: [] for name in ("epoch", "loss", "seconds", "gradient_norm", "rate")}
+        for epoch in np.unique(batches["epoch"]):
+            inside = batches["epoch"] == epoch
+            epochs["epoch"].append(epoch)
+            epochs["loss"].append(batches["loss"][inside].mean())
+            epochs["seconds"].append(batches["seconds"][inside].sum())
+            epochs["gradient_norm"].append(batches["gradient_norm"][inside].mean())
+            epochs["rate"].append(batches["rate"][inside][-1])
+        return {
+            "batches": batches,
+            "epochs": {name: np.array(values) for name, values in epochs.items()},
+            "validation": dict(zip(LOOK, tables["looks"].T.copy(), strict=True)),
+        }

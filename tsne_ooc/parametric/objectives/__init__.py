@@ -1,0 +1,49 @@
+"""What an encoder is trained for: each objective is an object of options that makes a loss of a problem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tsne_ooc._options import pick
+from tsne_ooc.parametric.objectives.base import Loss, Objective, Stage
+from tsne_ooc.parametric.objectives.batch_local import BatchLocal
+from tsne_ooc.parametric.objectives.distillation import Distillation
+from tsne_ooc.parametric.objectives.field import FieldTuning
+from tsne_ooc.parametric.objectives.infonc import InfoNC
+from tsne_ooc.parametric.objectives.negative import NegativeSampling
+
+__all__ = ["BatchLocal", "Distillation", "FieldTuning", "InfoNC", "Loss", "NegativeSampling", "Objective", "Stage"]
+
+WORDS: dict[str, Any] = {
+    "distillation": Distillation,
+    "field": FieldTuning,
+    "batch_local": BatchLocal,
+    "negative_sampling": NegativeSampling,
+    "infonc": InfoNC,
+}
+
+
+def resolve(objective: Any, graph: bool) -> list[Stage]:
+    """The stages that a word, an objective or a sequence of stages stands for.
+
+    "auto" is distillation for half of the steps and field tuning for the other half where there is a graph, and
+    distillation alone where there is none.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown word, and for what is no objective.
+    """
+    if isinstance(objective, str):
+        if objective == "auto":
+            if not graph:
+                return [Stage(Distillation())]
+            return [Stage(Distillation(), 0.5), Stage(FieldTuning(), 0.5, FieldTuning.RATE)]
+        return [Stage(pick("objective", objective, {**WORDS, "auto": None})())]
+    if isinstance(objective, Objective):
+        return [Stage(objective)]
+    if isinstance(objective, list | tuple) and objective:
+        stages = [stage if isinstance(stage, Stage) else Stage(*resolve(stage, graph)[0]) for stage in objective]
+        if all(isinstance(stage.objective, Objective) and stage.share > 0 and stage.rate > 0 for stage in stages):
+            return stages
+    raise TypeError(f"objective={objective!r} is neither a word ({', '.join(WORDS)}), an objective nor stages of them")

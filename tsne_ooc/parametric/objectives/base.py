@@ -1,0 +1,106 @@
+"""What training asks of objectives."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tsne_ooc._random import generator
+from tsne_ooc.parametric.problem import Batch, Graph, Problem
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Loss:
+    """An objective of one problem.
+
+    `loss` is all that most need; one that remembers more than the weights says what in `state`.
+    """
+
+    def begin(self, encoder: Any) -> None:
+        """Called once, when its stage begins."""
+
+    def loss(self, encoder: Any, batch: Batch) -> Any:
+        """A scalar tensor whose gradient the weights follow down."""
+        raise NotImplementedError
+
+    def state(self) -> Arrays:
+        """What a training that is resumed needs to go on alike."""
+        return {}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Go on from a `state`, instead of `begin`."""
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """Options of an objective: a frozen dataclass.
+
+    Attributes
+    ----------
+    needs : str
+        "targets" or "graph": what of the problem it looks at.
+    """
+
+    needs: ClassVar[str]
+
+    def of(self, problem: Problem) -> Loss:
+        """The loss on a problem."""
+
+
+class Stage(NamedTuple):
+    """Some of the steps for one objective.
+
+    Parameters
+    ----------
+    objective : Objective
+    share : float
+        Of all steps, relative to the shares of the other stages.
+    rate : float
+        Factor on the learning rate.
+    """
+
+    objective: Any
+    share: float = 1.0
+    rate: float = 1.0
+
+
+def targets_of(problem: Problem) -> NDArray[np.float32]:
+    """The map to imitate."""
+    if problem.targets is None:
+        raise ValueError("this objective needs a map to imitate, and the teacher has none")
+    return problem.targets
+
+
+def graph_of(problem: Problem) -> Graph:
+    """The affinities of all rows."""
+    if problem.graph is None:
+        raise ValueError(
+            "this objective needs the affinities of all rows; use objective='distillation', or a teacher that is "
+            "fitted on all rows of the table (sample=None)"
+        )
+    return problem.graph
+
+
+def pairs_of(graph: Graph, problem: Problem, batch: Batch, encoder: Any) -> tuple[Any, Any, Any, np.random.Generator]:
+    """Places of the batch's rows and of a partner of each, the weights of the pairs, and a generator of the step's."""
+    rng = generator(problem.seed, f"pairs, step {batch.step}")
+    partners, weights = graph.partners(batch.rows, rng)
+    other = torch.from_numpy(graph.X[partners]).to(batch.X.device)
+    Y = encoder(torch.cat([batch.X, other]))
+    m = len(batch.rows)
+    return Y[:m], Y[m:], torch.from_numpy(weights).to(batch.X.device), rng
+
+
+def similarity(square: Any, dof: float) -> Any:
+    """The kernel ``(1 + r^2 / dof)^-dof`` of squared distances."""
+    base = 1 / (1 + square / dof)
+    return base if dof == 1 else base**dof
+
+
+def shown_as(loss: Any, value: float) -> Any:
+    """A tensor with the gradient of `loss` and the value `value`."""
+    return loss - loss.detach() + value

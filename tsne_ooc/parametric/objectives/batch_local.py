@@ -1,0 +1,63 @@
+"""Batch-local t-SNE: attraction along edges drawn from P, repulsion between the rows of a batch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tsne_ooc._options import number
+from tsne_ooc.parametric.objectives.base import Arrays, Loss, graph_of, pairs_of, shown_as, similarity
+from tsne_ooc.parametric.problem import Batch, Problem
+
+
+@dataclass(frozen=True)
+class BatchLocal:
+    """t-SNE's divergence estimated from one batch: both ends of edges drawn by p_ij, and all pairs of its rows.
+
+    The mean similarity of the batch's pairs estimates the normalisation Z without bias, but not its logarithm; so the
+    gradient of log Z is divided by a moving average of Z.
+
+    Parameters
+    ----------
+    memory : float, default 0.98
+        Of the moving average, at least 0 and less than 1.
+    """
+
+    needs: ClassVar[str] = "graph"
+
+    memory: float = 0.98
+
+    def __post_init__(self) -> None:
+        if number("memory", self.memory, least=0) >= 1:
+            raise ValueError(f"memory={self.memory!r} must be less than 1")
+
+    def of(self, problem: Problem) -> Loss:
+        return _Local(self, problem)
+
+
+class _Local(Loss):
+    def __init__(self, options: BatchLocal, problem: Problem) -> None:
+        self.memory, self.problem, self.graph = options.memory, problem, graph_of(problem)
+        self.average: float | None = None
+
+    def loss(self, encoder: Any, batch: Batch) -> Any:
+        a, b, weights, _ = pairs_of(self.graph, self.problem, batch, encoder)
+        m, n = len(a), self.problem.n
+        attraction = -(weights * similarity((a - b).square().sum(dim=1), self.problem.dof).log()).mean()
+        squares = (a[:, None] - a[None]).square().sum(dim=2)
+        # Each row's similarity to itself is 1.
+        mean = (similarity(squares, self.problem.dof).sum() - m) / max(1, m * (m - 1))
+        now = float(mean.detach())
+        self.average = now if self.average is None else self.memory * self.average + (1 - self.memory) * now
+        value = float(attraction.detach()) + math.log(self.average * n * (n - 1)) + self.graph.entropy
+        return shown_as(attraction + mean / self.average, value)
+
+    def state(self) -> Arrays:
+        return {"average": np.array([math.nan if self.average is None else self.average])}
+
+    def restore(self, arrays: Arrays) -> None:
+        average = float(arrays["average"][0])
+        self.average = None if math.isnan(average) else average

@@ -1,0 +1,41 @@
+"""InfoNC: an edge is found among pairs drawn at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tsne_ooc._options import whole
+from tsne_ooc.parametric.objectives.base import Loss, graph_of
+from tsne_ooc.parametric.objectives.negative import pairs_and_negatives
+from tsne_ooc.parametric.problem import Batch, Problem
+
+
+@dataclass(frozen=True)
+class InfoNC:
+    """InfoNC-t-SNE: the edge is to be the most similar of itself and random pairs (Damrich et al., ICLR 2023).
+
+    Parameters
+    ----------
+    negatives : int, default 50
+        Random pairs for each edge, drawn within the batch.
+    """
+
+    needs: ClassVar[str] = "graph"
+
+    negatives: int = 50
+
+    def __post_init__(self) -> None:
+        whole("negatives", self.negatives, least=1)
+
+    def of(self, problem: Problem) -> Loss:
+        return _Contrast(self, problem)
+
+
+class _Contrast(Loss):
+    def __init__(self, options: InfoNC, problem: Problem) -> None:
+        self.negatives, self.problem, self.graph = options.negatives, problem, graph_of(problem)
+
+    def loss(self, encoder: Any, batch: Batch) -> Any:
+        close, far, weights = pairs_and_negatives(self.graph, self.problem, batch, encoder, self.negatives)
+        return -(weights * (close / (close + far.sum(dim=1))).log()).mean()

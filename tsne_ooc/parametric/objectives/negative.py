@@ -1,0 +1,65 @@
+"""Negative sampling: edges are told from pairs drawn at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from tsne_ooc._options import number, whole
+from tsne_ooc.parametric.objectives.base import Loss, graph_of, pairs_of, similarity
+from tsne_ooc.parametric.problem import Batch, Graph, Problem
+
+
+@dataclass(frozen=True)
+class NegativeSampling:
+    """NEG-t-SNE: a logistic model tells edges from pairs at random (Damrich et al., ICLR 2023).
+
+    Parameters
+    ----------
+    negatives : int, default 5
+        Random pairs for each edge, drawn within the batch.
+    normalization : float or None
+        The fixed Z of the paper: smaller ones pull like UMAP, whose value is ``n^2 / negatives``; None is 100 n,
+        about what t-SNE maps have.
+    """
+
+    needs: ClassVar[str] = "graph"
+
+    negatives: int = 5
+    normalization: float | None = None
+
+    def __post_init__(self) -> None:
+        whole("negatives", self.negatives, least=1)
+        if self.normalization is not None:
+            number("normalization", self.normalization, above=0)
+
+    def of(self, problem: Problem) -> Loss:
+        return _Negative(self, problem)
+
+
+class _Negative(Loss):
+    def __init__(self, options: NegativeSampling, problem: Problem) -> None:
+        self.negatives, self.problem, self.graph = options.negatives, problem, graph_of(problem)
+        n = problem.n
+        self.odds = options.negatives * (options.normalization or 100.0 * n) / (n * max(1.0, n - 1.0))
+
+    def loss(self, encoder: Any, batch: Batch) -> Any:
+        close, far, weights = pairs_and_negatives(self.graph, self.problem, batch, encoder, self.negatives)
+        edges = -(weights * (close / (close + self.odds)).log()).mean()
+        noise = -(self.odds / (far + self.odds)).log().sum(dim=1).mean()
+        return edges + noise
+
+
+def pairs_and_negatives(
+    graph: Graph, problem: Problem, batch: Batch, encoder: Any, negatives: int
+) -> tuple[Any, Any, Any]:
+    """Similarities of edges (m,) and of each row to others at random (m, negatives), and the weights of the edges."""
+    a, b, weights, rng = pairs_of(graph, problem, batch, encoder)
+    m = len(a)
+    # Another row of the batch, never itself.
+    drawn = (rng.integers(1, max(2, m), size=(m, negatives)) + torch.arange(m).numpy()[:, None]) % m
+    others = a[torch.from_numpy(drawn).to(a.device)]
+    close = similarity((a - b).square().sum(dim=1), problem.dof)
+    return close, similarity((a[:, None] - others).square().sum(dim=2), problem.dof), weights

@@ -1,0 +1,34 @@
+"""An encoder for other programs: ONNX."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tsne_ooc.io import optional
+
+
+def export(encoder: Any, columns: int, path: Path) -> Path:
+    """Write it, for any number of rows."""
+    optional.load("onnx", "neural", "export_onnx")
+    optional.load("onnxscript", "neural", "export_onnx")
+    rows = torch.zeros((2, columns))
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # The exporter warns of its own inner workings.
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                encoder, (rows,), input_names=["rows"], output_names=["places"], dynamo=True, verbose=False,
+                dynamic_shapes={"x": {0: torch.export.Dim("n_rows", min=1)}},
+            )  # fmt: skip
+    finally:
+        quiet.setLevel(level)
+    program.save(str(path), external_data=False)
+    return path

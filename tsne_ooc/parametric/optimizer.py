@@ -1,0 +1,78 @@
+"""How weights move: Muon for the matrices between hidden layers, AdamW for the rest, both along one curve of rates."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tsne_ooc.parametric.muon import Muon
+from tsne_ooc.parametric.network import Encoder, hidden_matrices
+
+WARM_UP = 0.03
+# Muon's step is relative to an orthogonal matrix, AdamW's to a unit of each weight.
+MUON_RATE = 10.0
+
+
+def rate_at(step: int, steps: int) -> float:
+    """Share of the full rate at `step` of `steps`: up in a line over the first 3 %, down along a cosine to zero."""
+    warm = max(1, round(WARM_UP * steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+class Optimizer:
+    """Both optimisers as one.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    rate : float
+        Full rate of AdamW; Muon's is ten times as large.
+    """
+
+    def __init__(self, encoder: Encoder, rate: float) -> None:
+        self.rate = rate
+        self.parameters = list(encoder.parameters())
+        hidden = hidden_matrices(encoder.body)
+        own = {id(weight) for weight in hidden}
+        rest = [weight for weight in self.parameters if id(weight) not in own]
+        self._parts: list[Any] = [torch.optim.AdamW(rest, lr=rate, weight_decay=0.0, betas=(0.9, 0.99))]
+        if hidden:
+            self._parts.append(Muon(hidden, lr=MUON_RATE * rate))
+
+    def step(self, loss: Any, share: float) -> float:
+        """Move against the gradient of `loss` at this share of the full rate; the norm of the gradient."""
+        for weight in self.parameters:
+            weight.grad = None
+        loss.backward()
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, math.inf))
+        for part, full in zip(self._parts, (self.rate, MUON_RATE * self.rate), strict=False):
+            for group in part.param_groups:
+                group["lr"] = full * share
+            part.step()
+        return norm
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What the optimisers remember, by number of the weight."""
+        found = {}
+        for number, weight in enumerate(self.parameters):
+            for part in self._parts:
+                for name, value in part.state.get(weight, {}).items():
+                    found[f"{number}.{name}"] = np.array(torch.as_tensor(value).detach().cpu().numpy())
+        return found
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Remember what `state` gave."""
+        hidden = {id(weight) for part in self._parts[1:] for group in part.param_groups for weight in group["params"]}
+        for key, array in arrays.items():
+            number, name = key.split(".")
+            weight = self.parameters[int(number)]
+            part = self._parts[1 if id(weight) in hidden else 0]
+            # The count of steps stays on the processor, where AdamW keeps it.
+            device = "cpu" if array.ndim == 0 else weight.device
+            part.state[weight][name] = torch.from_numpy(np.array(array)).to(device)

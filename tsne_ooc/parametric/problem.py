@@ -1,0 +1,117 @@
+"""What an objective learns from: the rows, where they lie on a map, and which belong together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc._parallel import Threads
+from tsne_ooc.affinity import Joint
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Affinities of rows that are in memory.
+
+    Parameters
+    ----------
+    X : ndarray of float32, shape (n, p)
+        The rows, in the order of the table.
+    P : Joint
+        Between them, in an order of its own.
+    rows : ndarray of int64, shape (n,)
+        Number in the table of each row of P.
+    """
+
+    X: Float32
+    P: Joint
+    rows: Int64
+
+    @cached_property
+    def places(self) -> Int64:
+        """Where in P each row of the table stands."""
+        places = np.empty(len(self.rows), np.int64)
+        places[self.rows] = np.arange(len(self.rows))
+        return places
+
+    @cached_property
+    def _sums(self) -> NDArray[np.float64]:
+        sums = np.zeros(len(self.P.indices) + 1)
+        np.cumsum(self.P.values, out=sums[1:])
+        return sums
+
+    def partners(self, rows: Int64, rng: np.random.Generator) -> tuple[Int64, Float32]:
+        """Another row for each, drawn in proportion to its affinity; and the weight of each pair, 1 on average.
+
+        Pairs of rows drawn uniformly and these partners, so weighted, are distributed as P.
+        """
+        at = self.places[rows]
+        low, high = self._sums[self.P.indptr[at]], self._sums[self.P.indptr[at + 1]]
+        entries = np.searchsorted(self._sums, low + rng.random(len(at)) * (high - low), side="right") - 1
+        entries = np.clip(entries, self.P.indptr[at].astype(np.int64), self.P.indptr[at + 1].astype(np.int64) - 1)
+        return self.rows[self.P.indices[entries]], ((high - low) * self.P.n).astype(np.float32)
+
+    @cached_property
+    def entropy(self) -> float:
+        """Sum of p log p."""
+        p = self.P.values[self.P.values > 0].astype(np.float64)
+        return float((p * np.log(p)).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is known of the rows.
+
+    Parameters
+    ----------
+    n : int
+        Rows of the table.
+    width : float
+        Map units that the map is wide: the standard deviation of its wider axis.
+    dof, exaggeration : float
+        Of the map's kernel, and of the attraction at the end of its fit.
+    targets : ndarray of float32, shape (n, d), or None
+        Where the rows lie on the map that is imitated.
+    graph : Graph or None
+        Affinities, where all rows are in memory.
+    seed : int
+    threads : Threads
+    device : torch.device
+    held : ndarray of int64
+        Rows that come in no batch.
+    """
+
+    n: int
+    width: float
+    dof: float
+    exaggeration: float
+    targets: Float32 | None
+    graph: Graph | None
+    seed: int
+    threads: Threads
+    device: Any
+    held: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+class Batch(NamedTuple):
+    """Rows of one step.
+
+    Parameters
+    ----------
+    step : int
+        Its number, from the beginning of the training.
+    rows : ndarray of int64, shape (m,)
+        Numbers of the rows in the table.
+    X : torch.Tensor of float32, shape (m, p)
+    """
+
+    step: int
+    rows: Int64
+    X: Any

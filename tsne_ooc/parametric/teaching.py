@@ -1,0 +1,100 @@
+"""The map that an encoder learns from: fitted where it is not yet, and all rows placed on it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc import affinity as affinities
+from tsne_ooc._parallel import Threads
+from tsne_ooc.estimator import TSNE
+from tsne_ooc.fitting import joint_of
+from tsne_ooc.io import Source, iterate
+from tsne_ooc.parametric.problem import Graph
+
+Float32 = NDArray[np.float32]
+
+log = logging.getLogger(__name__)
+
+#: Tables of up to so many rows are fitted as a whole by default: MNIST (70,000) takes 6 s. Of larger ones a sample is.
+MOST_FITTED = 100_000
+SAMPLE = 25_000
+
+
+class Taught(NamedTuple):
+    """What there is to learn.
+
+    Parameters
+    ----------
+    teacher : TSNE
+        Fitted.
+    targets : ndarray of float32, shape (n, d)
+        Where each row of the table lies on its map.
+    graph : Graph or None
+        The affinities of all rows, where the map is one of all rows.
+    """
+
+    teacher: TSNE
+    targets: Float32
+    graph: Graph | None
+
+
+def default_teacher(n: int, moving: bool, seed: int, n_jobs: int | None) -> TSNE:
+    """The estimator for a table of n rows; without iterations where its map is not looked at."""
+    still: dict[str, Any] = {} if moving else {"early_exaggeration_iter": 0, "n_iter": 0}
+    return TSNE(sample=None if n <= MOST_FITTED else SAMPLE, random_state=seed, n_jobs=n_jobs, **still)
+
+
+def teach(teacher: TSNE, table: Source, *, fitted: bool, graph: bool, seed: int, threads: Threads) -> Taught:
+    """Fit the teacher on prepared rows where it is not `fitted`, and find where it has all of them.
+
+    Parameters
+    ----------
+    teacher : TSNE
+        Without a preparation of its own, or fitted behind the same one.
+    table : Source
+        Prepared rows.
+    fitted : bool
+    graph : bool
+        Whether affinities are asked for.
+    seed : int
+    threads : Threads
+    """
+    if teacher.metric == "precomputed":
+        raise ValueError("a teacher of metric='precomputed' knows distances only; an encoder needs rows")
+    n = table.shape[0]
+    rows = None
+    if not fitted:
+        if teacher.sample is None:
+            rows = _all(table)
+            teacher.fit(rows)
+            return Taught(teacher, teacher.embedding_, _graph(teacher, rows, seed, threads) if graph else None)
+        teacher.fit(table)
+    targets, seated = np.empty((n, teacher.embedding_.shape[1]), np.float32), True
+    for start, stop, block in iterate(table):
+        placed = teacher.place_prepared(block)
+        targets[start:stop] = placed.embedding
+        seated = seated and not placed.iterations.any()
+    whole = seated and n == len(teacher.embedding_) and (targets == teacher.embedding_).all(axis=1).mean() > 0.5
+    if whole:
+        # Rows with twins have been given the seat of the first of them.
+        targets = teacher.embedding_
+    log.info("%s rows lie on the teacher's map of %s", f"{n:,}", f"{len(teacher.embedding_):,}")
+    found = _graph(teacher, _all(table), seed, threads) if graph and whole else None
+    return Taught(teacher, targets, found)
+
+
+def _all(table: Source) -> Float32:
+    rows = np.empty(table.shape, np.float32)
+    for start, stop, block in iterate(table):
+        rows[start:stop] = block
+    return rows
+
+
+def _graph(teacher: TSNE, rows: Float32, seed: int, threads: Threads) -> Graph:
+    affinity = affinities.resolve(teacher.affinity, teacher.perplexity)
+    P, order, _, _ = joint_of(affinity, teacher._model.index, len(rows), seed, threads)
+    return Graph(rows, P, np.arange(len(rows)) if order is None else np.asarray(order, np.int64))

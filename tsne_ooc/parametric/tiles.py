@@ -1,0 +1,77 @@
+"""The forward pass in tiles of one size, so that a row comes out the same whatever comes with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tsne_ooc._parallel import Threads
+from tsne_ooc.parametric.network import Encoder
+
+Float32 = NDArray[np.float32]
+
+# The last bits of a BLAS product change with the number of rows, so every product has so many.
+TILE = 1024
+
+
+def tile_for(encoder: Any, p: int) -> int:
+    """Rows of a tile for this encoder: `TILE`, or 1 where a row comes out otherwise at another place of a tile.
+
+    The network that comes along has layers of sizes for which it does not; for any other it is tried with one row.
+    """
+    row = np.random.default_rng(0).normal(size=(1, p)).astype(np.float32)
+    if isinstance(encoder, Encoder):
+        scale = encoder.scale.cpu().numpy()
+        row = row / np.where(scale == 0, 1, scale) + encoder.center.cpu().numpy()
+    found = encode(encoder, np.repeat(row.astype(np.float32), TILE, axis=0), None, Threads(1))
+    return TILE if (found == found[0]).all() else 1
+
+
+def encode(encoder: Any, rows: Float32, d: int | None, threads: Threads, size: int = TILE) -> Float32:
+    """Where an encoder puts rows, shape (m, d): each by itself, whatever the others are.
+
+    Tiles are spread over threads, and within one all is done by a single thread: libraries cut a product into other
+    pieces where there are more.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+    rows : ndarray of float32, shape (m, p)
+    d : int or None
+        Axes of the map; None asks the encoder.
+    threads : Threads
+    size : int
+        Rows of a tile, see `tile_for`.
+    """
+    if d is None:
+        with torch.inference_mode():
+            d = int(encoder(torch.zeros((1, rows.shape[1]), device=_device(encoder))).shape[1])
+    out = np.empty((len(rows), d), np.float32)
+    device = _device(encoder)
+    before, training = torch.get_num_threads(), encoder.training
+    encoder.eval()
+
+    def tile(start: int, stop: int) -> None:
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)
+        # A tensor of its own, which begins where a cache line does.
+        block = torch.zeros((size, rows.shape[1]))
+        block[: stop - start] = torch.from_numpy(np.ascontiguousarray(rows[start:stop]))
+        # inference_mode belongs to the thread that enters it.
+        with torch.inference_mode():
+            found = encoder(block.to(device))
+        out[start:stop] = found[: stop - start].cpu().numpy()
+
+    try:
+        threads.map(tile, [(a, min(a + size, len(rows))) for a in range(0, len(rows), size)])
+    finally:
+        torch.set_num_threads(before)
+        encoder.train(training)
+    return out
+
+
+def _device(encoder: Any) -> Any:
+    return next(iter([*encoder.parameters(), *encoder.buffers()])).device
