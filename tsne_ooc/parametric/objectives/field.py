@@ -76,8 +76,8 @@ class FieldLoss(Loss):
         lost = np.flatnonzero(~np.isfinite(table).all(axis=1))
         if len(lost):
             raise FloatingPointError(
-                f"the network puts {len(lost)} rows at places that are not finite, the first of them row {lost[0]}; look "
-                "at these rows, or use a smaller learning_rate"
+                f"the network puts {len(lost)} rows at places that are not finite, the first of them row {lost[0]}; "
+                "look at these rows, or use a smaller learning_rate"
             )
         self.put(table[self.graph.rows])
 
