@@ -40,7 +40,8 @@ class Runs:
             ``at``: "fsync", "replace", "rename" or "call" (any of them); "block", "torn" (half a block is written),
             "fit", or "seconds". ``count``: which of them. ``error``: number of the error to fail with, instead.
         options
-            ``data`` (an HDF5 file), ``out``, ``model``, ``block_rows``, ``n_jobs``, ``resume``, ``log``.
+            ``data`` (an HDF5 file), ``out``, ``model``, ``sample``, ``rounds``, ``block_rows``, ``n_jobs``,
+            ``resume``, ``log``.
 
         Returns
         -------
@@ -152,6 +153,8 @@ def end(mouth, order):
 
 
 def perform(task, options):
+    import numpy as np
+
     from tsne_ooc import TSNE, load
     from tsne_ooc.io import sink
     from tsne_ooc.pipeline import embed, place
@@ -179,7 +182,12 @@ def perform(task, options):
                 perplexity=5, n_iter=10, early_exaggeration_iter=5, random_state=0, n_jobs=options["n_jobs"],
             )  # fmt: skip
             sample = options.get("sample", 60)
-            embed(table, out=options["out"], tsne=tsne, sample=sample, block_rows=options["block_rows"], **common)
+            if isinstance(sample, list):
+                sample = np.array(sample)
+            embed(
+                table, out=options["out"], tsne=tsne, sample=sample, rounds=options.get("rounds", 1),
+                block_rows=options["block_rows"], **common,
+            )  # fmt: skip
         elif task == "place":
             place(
                 options["model"], table, out=options["out"], n_jobs=options["n_jobs"],

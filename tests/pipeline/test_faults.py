@@ -157,6 +157,27 @@ def test_killed_at_the_steps_to_the_disk(runs, small, unbroken, tmp_path, task, 
         check_whole(folder, expected)
 
 
+def test_killed_between_two_rounds(runs, small, tmp_path):
+    """While the rows are looked at, while what the sample missed joins it, and in the second fit."""
+    with h5py.File(small) as file:
+        X = file["X"][:]
+    X[500:] += 40
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file.create_dataset("X", data=X, chunks=(100, 8))
+    # None of the rows that were moved.
+    sample = list(range(0, 480, 4))
+    common = {"data": tmp_path / "data.h5", "block_rows": 250, "n_jobs": 1, "sample": sample, "rounds": 2}
+    whole = runs.run("embed", out=tmp_path / "whole", **common)
+    assert whole["status"] == 0, whole["said"]
+    assert len(open_run(tmp_path / "whole").sample_rows) > len(sample)
+    for count in range(1, whole["calls"] + 1, 7):
+        out = tmp_path / str(count)
+        assert runs.run("embed", {"at": "call", "count": count}, out=out, **common)["status"] == KILLED
+        ended = runs.run("embed", out=out, **{**common, "block_rows": 90}, resume=True)
+        assert ended["status"] == 0, ended
+        check_whole(out, tmp_path / "whole")
+
+
 @pytest.mark.parametrize("task, every", [("embed", 2), ("place", 3), ("transform_to", 3)])
 def test_a_disk_that_refuses(runs, small, unbroken, tmp_path, task, every):
     """At one call after the other: one line that names a file; afterwards the run goes on."""
