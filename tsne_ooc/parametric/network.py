@@ -112,11 +112,7 @@ def hidden_matrices(body: nn.Module) -> list[Any]:
 
 
 def standardisation(X: Float32) -> tuple[Float32, Float32]:
-    """Centre and scale that give columns mean 0 and variance 1; columns without variance stay at 0.
-
-    All columns are not scaled alike: principal components of little variance then hardly reach the network, and the
-    map of MNIST is learnt more slowly.
-    """
+    """Centre and scale that give columns mean 0 and variance 1; columns without variance stay at 0."""
     center = X.mean(axis=0, dtype=np.float64)
     deviation = np.sqrt(np.square(X - center).mean(axis=0))
     # Below the rounding of float32 a column is constant.
