@@ -82,7 +82,7 @@ class Stream:
         """
         n, rows = table.shape[0], rows or rows_at_once(table)
         log.info("%s: %s rows at a time (%.0f MB), storage in %s", phase, f"{rows:,}", rows * table.shape[1] * 4e-6,
-                 f"chunks of {table.chunks}" if table.chunks else "no chunks")  # fmt: skip
+                 f"chunks of {table.chunks}" if table.chunks else "rows")  # fmt: skip
         before, began = self.ledger.seconds, time.perf_counter()
         progress(phase, self.ledger.rows, n)
         for start, stop, block in iterate(table, rows=rows, start=self.ledger.rows):
