@@ -28,9 +28,14 @@ def words(data, out, *more):
     return ["embed", str(data), "--sample", "60", "--perplexity", "5", "--out", str(out), *more]
 
 
+def _listen():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupted(arguments):
     """What a run says that gets Ctrl-C as soon as it places rows."""
-    process = subprocess.Popen([*PROGRAM, *arguments], stderr=subprocess.PIPE, text=True)
+    # Shells have what they start in the background ignore Ctrl-C, and its children inherit that.
+    process = subprocess.Popen([*PROGRAM, *arguments], stderr=subprocess.PIPE, text=True, preexec_fn=_listen)
     try:
         while "placing rows" not in process.stderr.readline():
             assert process.poll() is None

@@ -72,7 +72,7 @@ def _check(content: Content, base: Path, key: str, column: str, overwrite: bool)
         if column in obs:
             taken.append(f"obs[{column!r}]")
         if taken and not overwrite:
-            raise FileExistsError(f"{base} has {' and '.join(taken)} already; pass overwrite=True (--overwrite), or another dataset")
+            raise FileExistsError(f"{base} has {' and '.join(taken)} already; pass overwrite=True (--overwrite)")
 
 
 def _write(content: Content, path: Path, key: str, column: str) -> None:

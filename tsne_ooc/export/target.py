@@ -102,7 +102,7 @@ def export(
         return to
     if to.exists():
         if not overwrite:
-            raise FileExistsError(f"{to} exists already; pass overwrite=True (--overwrite) to replace it, or name another file")
+            raise FileExistsError(f"{to} exists already; pass overwrite=True (--overwrite) to replace it")
         _check_replaceable(to, suffix)
     content = Content.of(open_run(folder))
     width = _CSV_NUMBER * (content.axes + 2) if suffix == ".csv" else content.row_bytes
@@ -119,7 +119,7 @@ def _base(to: Path, like: Path | None, dataset: str, overwrite: bool) -> Path:
         if not like.is_file():
             raise FileNotFoundError(f"there is no file {like} to copy")
         if to.exists() and not overwrite and like.resolve() != to.resolve():
-            raise FileExistsError(f"{to} exists already; leave out like to add the map to it, or pass overwrite=True (--overwrite)")
+            raise FileExistsError(f"{to} exists already; leave out like, or pass overwrite=True (--overwrite)")
         return like.resolve()
     if to.is_dir():
         raise IsADirectoryError(f"{to} is a folder, not an AnnData file")
