@@ -79,3 +79,16 @@ def test_to_a_file(table, tmp_path):
 def test_bad_options(table, options, error, message):
     with pytest.raises(error, match=message):
         TSNE(**options).fit(table)
+
+
+@pytest.mark.parametrize("fit, neighbors", [("sparse", "exact"), ("dense", "exact"), ("dense", "ivf")])
+def test_sparse_rows_on_a_dense_map_and_the_other_way(fit, neighbors):
+    from scipy.sparse import random_array
+
+    sparse = random_array((400, 30), density=0.3, format="csr", rng=np.random.default_rng(0), dtype=np.float32)
+    forms = {"sparse": sparse, "dense": sparse.toarray()}
+    model = TSNE(neighbors=neighbors, **FAST).fit(forms[fit][:300])
+    expected = model.transform(forms[fit])
+    for rows in forms.values():
+        np.testing.assert_array_equal(model.transform(rows), expected)
+    np.testing.assert_array_equal(expected[:300], model.embedding_)

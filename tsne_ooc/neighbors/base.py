@@ -32,10 +32,13 @@ class Index(ABC):
     n : int
         Number of reference rows.
     metric : str or callable
+    sparse : bool
+        Whether the reference rows, and so the queries, are sparse.
     """
 
     n: int
     metric: Metric
+    sparse: bool = False
 
     @abstractmethod
     def query(self, Q: Any, k: int) -> Answer:

@@ -104,7 +104,8 @@ class PairwiseIndex(Index):
         self.pairwise = Pairwise(metric, params, X)
         self._X = X
         self._threads = threads
-        proposed = self.pairwise.sparse and self.pairwise.name != "cityblock"
+        self.sparse = bool(self.pairwise.sparse)
+        proposed = self.sparse and self.pairwise.name != "cityblock"
         self._proposals = Proposals(X, str(self.pairwise.name)) if proposed else None
 
     def state(self) -> State:

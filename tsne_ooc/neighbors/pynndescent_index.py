@@ -70,6 +70,7 @@ class PyNNDescentIndex(Index):
         self.metric = metric
         self._X = X
         self._pairwise = pairwise
+        self.sparse = bool(pairwise.sparse)
         self._options = options
         self._seed = seed
         self._threads = threads
