@@ -45,7 +45,7 @@ class Report:
         elif self._bar is not None:
             self._bar.set_postfix_str(_memory(), refresh=False)
             self._bar.update(done - self._done)
-        elif time.monotonic() - self._last > EVERY:
+        elif phase != "fit" and time.monotonic() - self._last > EVERY:
             self._line(done, total)
         self._done = done
 
@@ -54,6 +54,7 @@ class Report:
         self._phase, self._first = phase, done
         self._last = self._began = time.monotonic()
         name = _NAMES.get(phase, phase)
+        # A fit counts iterations, and has a bar of its own.
         if self._stream.isatty() and phase != "fit":
             from tqdm import tqdm
 
