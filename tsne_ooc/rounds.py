@@ -30,9 +30,6 @@ Int64 = NDArray[np.int64]
 DIRECTIONS = 16
 # Perplexity 30 asks for 90 neighbours, of which the nearest thirty weigh most; fewer rows make no island of their own.
 ROWS_PER_BOX = 30
-# Fewer strange rows that lie together are no kind: evenly over boxes instead, 40 rows far from 40,000 others had 4 of
-# 100 places, and the outermost rows of the others had the rest.
-LEAST_OF_A_KIND = 10
 # Of the sample's own novelty: rows of a kind that is thin in the sample are seldom beyond the threshold.
 CANDIDATES = 0.99
 
@@ -108,8 +105,8 @@ class NovelRows:
             self._boxes.add(rows[strange], block, block, placed.embedding[strange])
 
     def choose(self, size: int) -> Seated:
-        """At most `size` of the rows kept: of each kind up to 30, and then those that are of no kind."""
-        drawn = self._boxes.draw_groups(whole("size", size, least=1), LEAST_OF_A_KIND)
+        """At most `size` of the rows kept, evenly over boxes; some of each kind, if there is room."""
+        drawn = self._boxes.draw(whole("size", size, least=1))
         if len(drawn) == 1:
             return Seated(drawn[0], self._sample.X[:0], self._sample.embedding[:0])
         return Seated(*drawn)

@@ -17,7 +17,7 @@ SEED = 0
 def file(tmp_path_factory):
     """40,000 rows in four groups, 40 of them in one of their own, far away, which a sample of 1,000 has one row of."""
     rng = np.random.default_rng(3)
-    X = rng.normal(size=(40_000, 6)) + 12 * rng.normal(size=(4, 6))[rng.integers(0, 4, 40_000)]
+    X = rng.uniform(-2, 2, (40_000, 6)) + 12 * rng.normal(size=(4, 6))[rng.integers(0, 4, 40_000)]
     rare = np.sort(rng.choice(40_000, RARE, replace=False))
     X[rare] = rng.normal(size=(RARE, 6)) * 0.5 + 60
     path = tmp_path_factory.mktemp("data") / "data.h5"

@@ -185,22 +185,3 @@ def test_coverage_rejects_what_is_no_number():
 
 def test_draw_is_untouched_by_the_package():
     assert draw(3, 9, np.random.default_rng(0)).tolist() == [0, 1, 2]
-
-
-def test_groups_come_before_rows_that_lie_alone():
-    rng = np.random.default_rng(0)
-    groups = np.concatenate([centre + rng.normal(size=(20, 3)) * 1e-3 for centre in (100, -100, 300)])
-    X = np.concatenate([rng.uniform(-500, 500, (400, 3)), groups]).astype(np.float32)
-    order = rng.permutation(len(X))
-    boxes = Boxes(Grid.over(X, 16, np.random.default_rng(1)), 1000, 15)
-    for start in range(0, len(X), 77):
-        rows = order[start : start + 77]
-        boxes.add(rows, X[rows], X[rows])
-    rows, values = boxes.draw_groups(60, least=10)
-    np.testing.assert_array_equal(values, X[rows])
-    assert len(rows) == 60 and (np.diff(rows) > 0).all()
-    # Fifteen of each group, unless a wall of the boxes parts it.
-    members = [(np.isin(rows, 400 + 20 * group + np.arange(20))).sum() for group in range(3)]
-    assert min(members) >= 10 and max(members) <= 20
-    assert len(boxes.draw_groups(7, least=10)[0]) == 7
-    assert len(boxes.draw_groups(1000, least=10)[0]) == 460

@@ -1,12 +1,14 @@
 """A file goes on where it was only if its rows are those that were marked; whatever lies behind them is cut off."""
 
 import errno
+import os
 import shutil
 
 import numpy as np
 import pytest
 
 from tsne_ooc.io import NpySink
+from tsne_ooc.io.sink import sync_folder
 
 SHAPES = [(50, 2), (50,), (50, 1), (50, 3)]
 
@@ -123,3 +125,18 @@ def test_a_disk_that_refuses_is_named_with_its_reason(tmp_path, monkeypatch, cal
         sink.close()
     sink.leave()
     assert not (tmp_path / "Y.npy").exists() and (tmp_path / "Y.npy.part").exists()
+
+
+@pytest.mark.parametrize("number, matters", [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.ENOSPC, True)])
+def test_folders_that_cannot_be_synchronised(tmp_path, monkeypatch, number, matters):
+    """Some file systems have no such thing; other errors are errors."""
+
+    def refuse(handle):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    if matters:
+        with pytest.raises(OSError, match="No space left"):
+            sync_folder(tmp_path)
+    else:
+        sync_folder(tmp_path)

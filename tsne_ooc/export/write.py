@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..io.sink import publish
+from ..io.sink import publish, sync_folder
 
 
 def check_room(path: Path, needed: int) -> None:
@@ -46,7 +46,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old)
     else:
         old.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def clone(source: Path, target: Path) -> None:
@@ -86,17 +86,3 @@ def clone(source: Path, target: Path) -> None:
             fcntl.ioctl(new.fileno(), 0x40049409, old.fileno())  # FICLONE
     except (ImportError, OSError):
         shutil.copyfile(source, target)
-
-
-def _sync_folder(folder: Path) -> None:
-    # Not all systems can; the file itself is on the disk already.
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)

@@ -127,11 +127,11 @@ class Boxes:
     def _keep(self, kept: Int64) -> None:
         self._table = [array[kept] for array in self._table]
 
-    def _lowest(self, level: int, among: Int64 | slice = slice(None)) -> tuple[Int64, Int64, UInt64]:
+    def _lowest(self, level: int) -> tuple[Int64, Int64, UInt64]:
         """At a level: positions of the rows to keep, the rank of each in its box, and the hash of its box."""
         from tsne_ooc._kernels.boxes import hash_boxes
 
-        priorities, coordinates = (array[among] for array in self._table[1:3])
+        priorities, coordinates = self._table[1:3]
         q = coordinates.shape[1]
         hashes = np.empty(len(priorities), np.uint64)
         hash_boxes(coordinates, (level + np.arange(q)) // q, self.grid.seed, hashes)
@@ -140,8 +140,7 @@ class Boxes:
         first = np.flatnonzero(np.concatenate([[True], hashes[1:] != hashes[:-1]]))
         rank = np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))
         kept = rank < self.per_box
-        positions = np.arange(self.held)[among]
-        return positions[order[kept]], rank[kept], hashes[kept]
+        return order[kept], rank[kept], hashes[kept]
 
     def draw(self, size: int) -> list[NDArray[Any]]:
         """At most `size` of the rows.
@@ -162,36 +161,6 @@ class Boxes:
         first[self._lowest(self._finest(size))[0]] = True
         kept, rank, hashes = self._lowest(self.level)
         return self._rows(kept[np.lexsort((hashes, rank, ~first[kept]))[:size]])
-
-    def draw_groups(self, size: int, least: int) -> list[NDArray[Any]]:
-        """At most `size` of the rows, those that lie together before those that lie alone.
-
-        Boxes are doubled from the finest on; where `least` rows or more have come into one, they are a group, which
-        gives `per_box` rows, or all that it has, and takes no more part. So dense groups come before wide ones, large
-        ones before small ones, and scattered rows, which only boxes of the size of space would bring together, come
-        last.
-
-        Returns
-        -------
-        list of ndarray
-            As `draw`.
-        """
-        if not self.held:
-            return [np.empty(0, np.int64)]
-        self._settle()
-        alone = np.arange(self.held)
-        chosen = alone[:0]
-        q = len(self.grid.origin)
-        for level in range(self.level, q * _BITS, q):
-            if len(chosen) >= size or not len(alone):
-                break
-            kept, rank, _ = self._lowest(level, alone)
-            box = np.cumsum(rank == 0) - 1
-            counts = np.bincount(box)[box]
-            grouped = kept[counts >= least][np.argsort(-counts[counts >= least], kind="stable")]
-            chosen = np.concatenate([chosen, grouped])
-            alone = np.setdiff1d(alone, grouped, assume_unique=True)
-        return self._rows(np.concatenate([chosen, alone])[:size])
 
     def _rows(self, chosen: Int64) -> list[NDArray[Any]]:
         chosen = chosen[np.argsort(self._table[0][chosen])]
