@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from tsne_ooc import affinity as affinities
 from tsne_ooc._parallel import Threads
@@ -14,6 +15,7 @@ from tsne_ooc.estimator import TSNE
 from tsne_ooc.fitting import joint_of
 from tsne_ooc.io import Source, iterate
 from tsne_ooc.parametric.problem import Graph
+from tsne_ooc.preprocess import Preparation
 
 Float32 = NDArray[np.float32]
 
@@ -40,6 +42,28 @@ class Taught(NamedTuple):
     teacher: TSNE
     targets: Float32
     graph: Graph | None
+
+
+def given_teacher(teacher: Any, prepare: Preparation | None) -> tuple[TSNE | None, bool]:
+    """The user's teacher, or where it is not fitted a copy of our own, and whether it is fitted; None for none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no teacher, and two preparations.
+    """
+    if teacher is None:
+        return None, False
+    if not isinstance(teacher, TSNE):
+        raise TypeError(f"teacher={teacher!r} is not a TSNE")
+    if hasattr(teacher, "embedding_"):
+        if prepare is not None:
+            raise ValueError("prepare and a fitted teacher, which has its own: pass one of them")
+        return teacher, True
+    teacher.check_options()
+    if prepare is not None and teacher.prepare is not None:
+        raise ValueError("prepare is given here and to the teacher; pass one of them")
+    return clone(teacher).set_params(prepare=None), False
 
 
 def default_teacher(n: int, moving: bool, seed: int, n_jobs: int | None) -> TSNE:

@@ -1,0 +1,169 @@
+"""What a fitted encoder answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from tsne_ooc._parallel import Threads
+from tsne_ooc._validate import as_rows
+from tsne_ooc.estimator import TSNE
+from tsne_ooc.io import as_source, iterate
+from tsne_ooc.model import Model
+from tsne_ooc.parametric.tiles import encode
+from tsne_ooc.placement import Placed, Placement, nearest
+from tsne_ooc.preprocess import Preparation, PreparedSource
+from tsne_ooc.reading import streamed
+
+Float32 = NDArray[np.float32]
+
+# Rows whose neighbours are searched for at once.
+BLOCK = 32_768
+
+
+class FittedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """The half of `ParametricTSNE` that needs a trained network and no training."""
+
+    n_jobs: int | None
+    encoder_: Any
+    teacher_: TSNE
+    preparation_: Preparation | None
+    n_features_in_: int
+    _tile: int
+
+    def transform(self, X: Any) -> Float32:
+        """Put rows on the map, each by a forward pass.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, h5py.Dataset or other source of shape (m, p)
+            What is no array in memory is streamed in blocks.
+
+        Returns
+        -------
+        ndarray of float32, shape (m, d)
+            The same to the bit for any chunking and number of threads.
+
+        Raises
+        ------
+        ValueError, TypeError, sklearn.exceptions.NotFittedError
+            For unusable data, naming the row and column; before `fit`.
+        """
+        n, blocks = self._blocks(X)
+        out = np.empty((n, self._n_features_out), np.float32)
+        for start, stop, block in blocks:
+            out[start:stop] = self._encode(block)
+        return out
+
+    def score_samples(self, X: Any) -> Float32:
+        """Novelty of rows as the teacher sees it: **the higher, the stranger**; see `TSNE.score_samples`.
+
+        It costs a search among the teacher's rows, which `transform` does without.
+        """
+        n, blocks = self._blocks(X)
+        out = np.empty(n, np.float32)
+        for start, stop, block in blocks:
+            out[start:stop] = self._novelty(block)
+        return out
+
+    def place_prepared(self, rows: Any) -> Placed:
+        """Places and novelty of rows that are prepared and checked, float32, as `TSNE.place_prepared` answers."""
+        check_is_fitted(self)
+        rows = np.ascontiguousarray(rows, np.float32)
+        known = self.teacher_._model.reference is not None
+        return Placed(self._encode(rows), np.zeros(len(rows), np.int32), self._novelty(rows) if known else None)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the encoder, its teacher and the preparation to a folder that `tsne_ooc.parametric.load` reads.
+
+        Parameters
+        ----------
+        path : path
+            A folder that does not exist, or is empty.
+        overwrite : bool, default False
+            Replace a saved encoder there.
+
+        Raises
+        ------
+        OSError
+            Where something else is in the way, or the disk is full.
+        ValueError
+            For a teacher that no file can hold.
+        """
+        from tsne_ooc.parametric.saving import save
+
+        check_is_fitted(self)
+        save(self, Path(path), overwrite=overwrite)
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> Path:
+        """Write the encoder as an ONNX file, for any number of rows; input "rows", output "places", both float32.
+
+        What goes in are prepared rows: standardisation is part of the file, `preparation_` is not.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            Without the packages onnx and onnxscript.
+        """
+        from tsne_ooc.parametric.onnx import export
+
+        check_is_fitted(self)
+        return export(self.encoder_, self._columns, Path(path))
+
+    @property
+    def embedding_(self) -> Float32:
+        """The teacher's map."""
+        return self.teacher_.embedding_
+
+    @property
+    def novelty_threshold_(self) -> float:
+        return self.teacher_.novelty_threshold_
+
+    @property
+    def placement(self) -> Placement | None:
+        """How the teacher places rows."""
+        return self.teacher_.placement
+
+    @property
+    def _model(self) -> Model:
+        return self.teacher_._model
+
+    def _encode(self, rows: Float32) -> Float32:
+        return encode(self.encoder_, rows, self._n_features_out, Threads(self.n_jobs), self._tile)
+
+    def _novelty(self, rows: Float32) -> Float32:
+        model, reference = self.teacher_._model, self.teacher_._reference()
+        parts = [reference.score(*nearest(model, rows[a : a + BLOCK], Placement())) for a in range(0, len(rows), BLOCK)]
+        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+    def _blocks(self, X: Any) -> tuple[int, Iterator[tuple[int, int, Any]]]:
+        """The number of rows of X, and prepared and checked blocks of them."""
+        check_is_fitted(self)
+        preparation = self.preparation_
+        if streamed(X):
+            table = as_source(X)
+            if preparation is not None:
+                table = PreparedSource(table, preparation, n_jobs=self.n_jobs)
+            return table.shape[0], iterate(table, columns=self._columns)
+        rows = as_rows(X if preparation is None else preparation.transform(X, n_jobs=self.n_jobs))
+        validate_data(self, X if hasattr(X, "shape") else np.asarray(X), reset=False, skip_check_array=True)
+        return len(rows), iter([(0, len(rows), rows)])
+
+    @property
+    def _columns(self) -> int:
+        """Columns of prepared rows."""
+        return int(self.n_features_in_ if self.preparation_ is None else self.preparation_.n_features_out)
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.teacher_.embedding_.shape[1])
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "encoder_")

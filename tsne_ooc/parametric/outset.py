@@ -1,0 +1,128 @@
+"""What a training begins with: the table, the problem, a network that knows nothing yet, and the rows held out."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tsne_ooc._options import unknown, whole
+from tsne_ooc._parallel import Threads
+from tsne_ooc._random import generator
+from tsne_ooc._validate import as_rows
+from tsne_ooc.estimator import TSNE
+from tsne_ooc.io import Source, as_source
+from tsne_ooc.parametric.network import STEP, Encoder, ResidualNetwork, leading_axes, padded, standardisation
+from tsne_ooc.parametric.problem import Problem
+from tsne_ooc.parametric.teaching import Taught
+from tsne_ooc.parametric.validation import HELD_OUT, REFERENCE, Validation
+from tsne_ooc.preprocess import Preparation, PreparedSource
+from tsne_ooc.reading import streamed
+from tsne_ooc.sampling import draw, take
+
+Float32 = NDArray[np.float32]
+
+# Rows that standardisation and the first axes are taken from: their means are off by 0.3 % of a deviation.
+LOOKED_AT = 100_000
+
+
+def prepared(
+    X: Any, wanted: Preparation | None, teacher: TSNE | None, fitted: bool, *, seed: int, n_jobs: int | None
+) -> tuple[Source, Preparation | None]:
+    """The table of prepared rows, and the fitted preparation: `wanted`, or that of a `fitted` teacher."""
+    table = as_source(X) if streamed(X) else as_source(as_rows(X))
+    if fitted:
+        preparation = getattr(teacher, "preparation_", None)
+    else:
+        if wanted is not None and not isinstance(wanted, Preparation):
+            raise TypeError(f"prepare={wanted!r} is not a tsne_ooc.preprocess.Preparation")
+        preparation = None
+        if wanted is not None:
+            preparation = Preparation(wanted.steps).fit(table, random_state=seed, n_jobs=n_jobs)
+    if preparation is not None:
+        table = PreparedSource(table, preparation, n_jobs=n_jobs)
+    if fitted and teacher is not None and table.shape[1] != teacher._columns:
+        raise ValueError(f"{table!r} has {table.shape[1]} columns, the teacher's rows have {teacher._columns}")
+    return table, preparation
+
+
+def problem_of(taught: Taught, n: int, seed: int, threads: Threads, device: Any) -> Problem:
+    """What is to be learnt of a table of n rows."""
+    model = taught.teacher._model
+    width = float(model.embedding.std(axis=0).max())
+    if taught.teacher.n_iter_ == 0 or not width > 0:
+        # A map that was not optimised has no width; optimised ones have about this one.
+        width = 0.2 * float(np.sqrt(n))
+    dof, exaggeration = float(model.dof), float(model.exaggeration)
+    return Problem(n, width, dof, exaggeration, taught.targets, taught.graph, seed, threads, device)
+
+
+def encoder_of(network: Any, table: Source, taught: Taught, problem: Problem) -> Encoder:
+    """The encoder before its training: principal components, or a copy of the user's network.
+
+    Raises
+    ------
+    ValueError
+        Where a network of the user's has another shape.
+    """
+    n, p = table.shape
+    d = taught.teacher.embedding_.shape[1]
+    rows = take(table, draw(n, min(n, LOOKED_AT), generator(problem.seed, "standardisation")))
+    center, scale = standardisation(rows)
+    origin = taught.teacher.embedding_.mean(axis=0)
+    if isinstance(network, torch.nn.Module):
+        body = deepcopy(network)
+    else:
+        width, depth = network
+        body = ResidualNetwork(padded(p), d, width, depth)
+        axes = np.zeros((d, padded(p)), np.float32)
+        axes[:, :p] = leading_axes((rows - center) * scale, d)
+        body.initialise(axes, generator(problem.seed, "network"))
+    encoder = Encoder(body, center, scale, origin, problem.width)
+    found = tuple(body(torch.zeros((2, padded(p) if isinstance(body, ResidualNetwork) else p))).shape)
+    if found != (2, d):
+        raise ValueError(f"network turns rows of shape (2, {p}) into {found}, and the map has {d} axes")
+    return encoder
+
+
+def held_out(table: Source, taught: Taught, problem: Problem) -> tuple[NDArray[np.bool_], Validation | None]:
+    """Which rows are held out, and how they are looked at; none of a table of fewer than ten."""
+    n = table.shape[0]
+    held = np.zeros(n, np.bool_)
+    count = min(HELD_OUT, n // 10)
+    if not count:
+        return held, None
+    rows = draw(n, min(n, count + REFERENCE), generator(problem.seed, "validation"))
+    chosen = np.zeros(len(rows), np.bool_)
+    chosen[generator(problem.seed, "held out").permutation(len(rows))[:count]] = True
+    held[rows[chosen]] = True
+    found, teacher = take(table, rows), taught.teacher
+    look = Validation(
+        found[chosen], found[~chosen], taught.targets[rows[chosen]], problem.width, metric=teacher.metric,
+        metric_params=teacher.metric_params, dof=problem.dof, threads=problem.threads,
+    )  # fmt: skip
+    return held, look
+
+
+def check_network(network: Any) -> None:
+    """Raise ValueError or TypeError for what is neither (width, depth) nor a torch.nn.Module."""
+    if isinstance(network, torch.nn.Module):
+        return
+    if not isinstance(network, tuple | list) or len(network) != 2:
+        raise TypeError(f"network={network!r} is neither (width, depth) nor a torch.nn.Module")
+    if whole("network width", network[0], least=1) % STEP:
+        raise ValueError(f"network width {network[0]} must be a multiple of {STEP}")
+    whole("network depth", network[1], least=0)
+
+
+def device_of(word: str) -> Any:
+    """The torch.device that a word names."""
+    if word == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(word)
+    except (RuntimeError, TypeError):
+        raise unknown("device", word, ("auto", "cpu", "cuda", "mps")) from None
