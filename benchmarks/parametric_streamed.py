@@ -30,7 +30,7 @@ def prepare(args) -> tuple[Path, np.ndarray]:
     """A file without the held-out rows, stored as MOSES is, and these rows; both kept in the work folder."""
     import h5py
 
-    name = f"streamed-{'moses' if args.moses else 'mnist'}-{args.held_out}{'-tiny' if args.quick else ''}"
+    name = f"streamed-{'moses' if args.moses else 'mnist'}-{args.rows or 'all'}-{args.held_out}"
     file, rows = args.work / f"{name}.h5", args.work / f"{name}.npy"
     if not (file.exists() and rows.exists()):
         if args.moses:
@@ -45,7 +45,7 @@ def prepare(args) -> tuple[Path, np.ndarray]:
 def _split(X, file: Path, rows: Path, args) -> None:
     import h5py
 
-    n = 4000 if args.quick else X.shape[0]
+    n = min(args.rows or len(X), len(X))
     held = np.zeros(n, np.bool_)
     held[np.random.default_rng(5).permutation(n)[: args.held_out]] = True
     kept, at = [], 0
@@ -152,6 +152,7 @@ class Judge:
 def main() -> None:
     parser = common.options(__doc__, repeats=False)
     parser.add_argument("--moses", help=f"moses_lingo256.h5 ({data_sets.MOSES_PUBLIC}); without it MNIST is used")
+    parser.add_argument("--rows", type=int, help="the first so many rows of the file only")
     parser.add_argument("--sample", type=int, default=25_000, help="rows that are mapped (default 25,000)")
     parser.add_argument("--held-out", type=int, default=10_000, help="rows that nobody has seen (default 10,000)")
     parser.add_argument("--reference", type=int, default=200_000, help="rows to be near to (default 200,000; 0: all)")
@@ -166,7 +167,8 @@ def main() -> None:
         child(args)
         return
     if args.quick:
-        args.sample, args.held_out, args.reference, args.batches, args.width, args.depth = 500, 300, 1000, 40, 16, 1
+        args.rows, args.sample, args.held_out, args.reference = 4000, 500, 300, 1000
+        args.batches, args.width, args.depth = 40, 16, 1
     file, held = prepare(args)
     names = ("work", "sample", "batches", "shuffle", "width", "depth", "jobs")
     told = [text for name in names for text in (f"--{name}", getattr(args, name))]
