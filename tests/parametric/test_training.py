@@ -44,6 +44,26 @@ def test_an_encoder_begins_as_the_principal_components():
     np.testing.assert_allclose(Y, wanted + np.array([1, 2]), atol=1e-2)
 
 
+def test_what_an_encoder_begins_with_takes_little_memory():
+    import tracemalloc
+
+    X = (np.random.default_rng(0).normal(size=(20_001, 40)) * np.arange(1, 41) + 1000).astype(np.float32)
+    tracemalloc.start()
+    try:
+        center, scale = standardisation(X)
+        axes = leading_axes(X, 2)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 1.5 * X.nbytes
+    full = X.astype(np.float64)
+    np.testing.assert_allclose(center, full.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(scale, 1 / full.std(axis=0), rtol=1e-5)
+    values, vectors = np.linalg.eigh(full.T @ full / len(full))
+    first = vectors[:, -1] / np.sqrt(values[-1])
+    np.testing.assert_allclose(axes[0], first * np.sign(first[np.abs(first).argmax()]), rtol=1e-4, atol=1e-8)
+
+
 @pytest.mark.parametrize("shape", [(40, 24), (16, 64), (32, 32)])
 def test_muon_makes_matrices_orthogonal_in_float32(shape):
     matrix = torch.from_numpy(np.random.default_rng(0).normal(size=shape).astype(np.float32))

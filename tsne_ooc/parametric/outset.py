@@ -27,6 +27,8 @@ Float32 = NDArray[np.float32]
 
 # Rows that standardisation and the first axes are taken from: their means are off by 0.3 % of a deviation.
 LOOKED_AT = 100_000
+# Of wide tables fewer: this much memory.
+LOOKED_AT_BYTES = 128 << 20
 
 
 def prepared(
@@ -70,7 +72,8 @@ def encoder_of(network: Any, table: Source, taught: Taught, problem: Problem) ->
     """
     n, p = table.shape
     d = taught.teacher.embedding_.shape[1]
-    rows = take(table, draw(n, min(n, LOOKED_AT), generator(problem.seed, "standardisation")))
+    count = min(n, LOOKED_AT, max(1000, LOOKED_AT_BYTES // (4 * p)))
+    rows = take(table, draw(n, count, generator(problem.seed, "standardisation")))
     center, scale = standardisation(rows)
     origin = taught.teacher.embedding_.mean(axis=0)
     if isinstance(network, torch.nn.Module):
@@ -79,7 +82,10 @@ def encoder_of(network: Any, table: Source, taught: Taught, problem: Problem) ->
         width, depth = network
         body = ResidualNetwork(padded(p), d, width, depth)
         axes = np.zeros((d, padded(p)), np.float32)
-        axes[:, :p] = leading_axes((rows - center) * scale, d)
+        # In place: a second table of rows would be the most memory that the whole training takes.
+        rows -= center
+        rows *= scale
+        axes[:, :p] = leading_axes(rows, d)
         body.initialise(axes, generator(problem.seed, "network"))
     encoder = Encoder(body, center, scale, origin, problem.width)
     found = tuple(body(torch.zeros((2, padded(p) if isinstance(body, ResidualNetwork) else p))).shape)
