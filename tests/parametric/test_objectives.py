@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 
 from tsne_ooc._parallel import Threads  # noqa: E402
 from tsne_ooc.affinity import Joint  # noqa: E402
+from tsne_ooc.parametric.augmentation import Augmentation  # noqa: E402
 from tsne_ooc.parametric.network import Encoder  # noqa: E402
 from tsne_ooc.parametric.objectives import (  # noqa: E402
     BatchLocal,
@@ -155,6 +156,39 @@ def test_partners_are_drawn_as_the_affinities_say():
     # 120,000 pairs: each of some 900 entries is off by a tenth at most of what it is on average.
     assert reference.relative(counted, P) < 0.12
     assert counted.sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_rows_are_moved_along_differences_of_their_neighbours():
+    rng = np.random.default_rng(3)
+    P, p = problem(X=rng.normal(size=(30, 5)).astype(np.float32))
+    rows = rng.permutation(30)[:20]
+    X = p.graph.X[rows]
+    found, moved = Augmentation(p.graph, 0.6, seed=1)(7, rows, X)
+    assert moved == 12 and (found[12:] == X[12:]).all() and (p.graph.X[rows] == X).all()
+    for row, step in zip(rows[:12], found[:12] - X[:12], strict=True):
+        near = p.graph.X[P[row] > 0]
+        differences = (near[:, None] - near[None]).reshape(-1, 5)
+        reach = (differences @ step) / np.maximum((differences**2).sum(axis=1), 1e-9)
+        off = np.linalg.norm(step - reach[:, None] * differences, axis=1)
+        # One of them explains all of the step, with a part of itself; or both neighbours were the same.
+        assert off[(reach >= 0) & (reach <= 1)].min(initial=np.linalg.norm(step)) < 1e-5
+    assert (np.abs(found[:12] - X[:12]).max(axis=1) > 0).sum() > 8
+    again, other = (Augmentation(p.graph, 0.6, seed=1)(step, rows, X)[0] for step in (7, 8))
+    assert (again == found).all() and (other != found).any()
+    assert Augmentation(p.graph, 0.0, seed=1)(7, rows, X) == (X, 0)
+
+
+def test_rows_that_were_moved_leave_their_places_in_the_table():
+    _, p = problem()
+    Y = np.random.default_rng(1).normal(size=(p.n, 2)).astype(np.float32)
+    loss, rows = FieldTuning().of(p), np.arange(10)
+    loss.put(Y[p.graph.rows])
+    moved = Table(Y + 1)
+    loss.loss(moved, batch_of(p, rows)._replace(moved=4)).backward()
+    table = loss.table[p.graph.places]
+    assert (table[:4] == Y[:4]).all() and (table[4:10] == Y[4:10] + 1).all() and (table[10:] == Y[10:]).all()
+    # They are pulled all the same, from where they are.
+    assert (np.abs(moved.Y.grad.numpy()[:10]).max(axis=1) > 0).all()
 
 
 def test_distillation_is_hubers_loss():

@@ -24,9 +24,12 @@ def encoder(**options):
     return ParametricTSNE(**few | options)
 
 
-@pytest.fixture(autouse=True)
-def looks(monkeypatch):
-    monkeypatch.setattr(ParametricTSNE, "LOOK_EVERY", 10)
+@pytest.fixture(autouse=True, scope="module")
+def looks():
+    # Which weights are the best depends on when one looks: all encoders here are looked at alike.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ParametricTSNE, "LOOK_EVERY", 10)
+        yield
 
 
 @pytest.fixture(scope="module")

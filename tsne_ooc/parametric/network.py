@@ -69,7 +69,7 @@ class ResidualNetwork(nn.Module):  # type: ignore[misc]
 
 
 class Encoder(nn.Module):  # type: ignore[misc]
-    """A network between two changes of unit: rows of unit variance go in, and what comes out is scaled to the map.
+    """A network between two changes of unit: columns of variance 1 on average go in, map units come out.
 
     Parameters
     ----------
@@ -115,14 +115,17 @@ def hidden_matrices(body: nn.Module) -> list[Any]:
 
 
 def standardisation(X: Float32) -> tuple[Float32, Float32]:
-    """Centre and scale that give columns mean 0 and variance 1; columns without variance stay at 0."""
+    """Centre and scale that give columns mean 0 and, on average, variance 1: one scale for all.
+
+    A map shows distances, in which a column weighs what it varies. Scaled to variance 1 each, MNIST's fiftieth
+    component is as loud as its first: the encoder then ends at a divergence of 3.62, and so at 3.46 (same batches).
+    """
     center = X.mean(axis=0, dtype=np.float64)
-    pieces = range(0, len(X), _PIECE)
-    deviation = np.sqrt(sum(np.square(X[a : a + _PIECE] - center).sum(axis=0) for a in pieces) / len(X))
-    # Below the rounding of float32 a column is constant.
-    constant = deviation <= 1e-6 * np.abs(center)
-    scale = np.where(constant, 0.0, 1 / np.where(constant | (deviation == 0), 1.0, deviation))
-    return center.astype(np.float32), np.where(deviation == 0, 0.0, scale).astype(np.float32)
+    squares = sum(np.square(X[a : a + _PIECE] - center).sum() for a in range(0, len(X), _PIECE))
+    deviation = float(np.sqrt(squares / X.size))
+    # Below the rounding of float32 all columns are constant.
+    scale = 1 / deviation if deviation > 1e-6 * np.abs(center).max() else 0.0
+    return center.astype(np.float32), np.full(X.shape[1], scale, np.float32)
 
 
 def leading_axes(Z: Float32, d: int) -> Float32:

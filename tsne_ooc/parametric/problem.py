@@ -110,8 +110,11 @@ class Batch(NamedTuple):
     rows : ndarray of int64, shape (m,)
         Numbers of the rows in the table.
     X : torch.Tensor of float32, shape (m, p)
+    moved : int, default 0
+        The first so many rows are not where the table has them, see `tsne_ooc.parametric.augmentation`.
     """
 
     step: int
     rows: Int64
     X: Any
+    moved: int = 0

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Arrays, Checkpoint, put_weights, weights_of
 from tsne_ooc.parametric.history import History
 from tsne_ooc.parametric.objectives import Stage
@@ -111,6 +112,7 @@ def train(
     held: NDArray[np.bool_],
     options: Options,
     *,
+    augmentation: Augmentation | None = None,
     validation: Validation | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Trained:
@@ -125,6 +127,7 @@ def train(
     held : ndarray of bool, shape (n,)
         Rows that are left out of every batch.
     options : Options
+    augmentation : Augmentation, optional
     validation : Validation, optional
         Says which weights are the best: those nearest to the teacher where it is imitated, else those of the least
         divergence.
@@ -170,7 +173,8 @@ def train(
                 share = stage.rate * rate_at(step - first, last - first)
                 value, norm = math.nan, math.nan
                 if len(rows):
-                    tensor = loss.loss(encoder, Batch(step, rows, torch.from_numpy(X).to(problem.device)))
+                    X, moved = augmentation(step, rows, X) if augmentation else (X, 0)
+                    tensor = loss.loss(encoder, Batch(step, rows, torch.from_numpy(X).to(problem.device), moved))
                     value = float(tensor.detach())
                     if not math.isfinite(value):
                         raise FloatingPointError(_where(value, step, epoch, rows, X))
