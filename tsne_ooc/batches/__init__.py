@@ -1,5 +1,5 @@
 """Mini-batches of tables that are larger than memory, for models that are trained step by step."""
 
-from tsne_ooc.batches.batches import Batches
+from tsne_ooc.batches.batches import Batches, check_shuffle
 
-__all__ = ["Batches"]
+__all__ = ["Batches", "check_shuffle"]

@@ -242,9 +242,14 @@ def _joined(parts: list[Batch]) -> Batch:
     return np.concatenate([rows for rows, _ in parts]), np.concatenate([X for _, X in parts])
 
 
-def _check_options(shuffle: str | None, block_rows: Any, buffer_rows: Any, balanced: Any, weights: Any) -> None:
+def check_shuffle(shuffle: str | None) -> None:
+    """Raise ValueError for a word that `Batches` does not know, naming the nearest one."""
     if shuffle is not None:
         pick("shuffle", shuffle, {word: sizes for word, sizes in _SIZES.items() if word is not None})
+
+
+def _check_options(shuffle: str | None, block_rows: Any, buffer_rows: Any, balanced: Any, weights: Any) -> None:
+    check_shuffle(shuffle)
     for name, given in (("block_rows", block_rows), ("buffer_rows", buffer_rows)):
         if given is not None and name not in _SIZES[shuffle]:
             raise ValueError(f"{name}={given!r} has no meaning with shuffle={shuffle!r}; leave it out")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
 from tsne_ooc._options import number, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
-from tsne_ooc.batches import Batches
+from tsne_ooc.batches import Batches, check_shuffle
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.io import Source, identity_of
 from tsne_ooc.optimize import callbacks_of
@@ -28,6 +30,7 @@ from tsne_ooc.parametric.teaching import MOST_FITTED, default_teacher, given_tea
 from tsne_ooc.parametric.tiles import tile_for
 from tsne_ooc.parametric.training import Options, train
 from tsne_ooc.preprocess import Preparation
+from tsne_ooc.saving import fingerprint
 
 Float32 = NDArray[np.float32]
 
@@ -152,6 +155,17 @@ class ParametricTSNE(FittedEncoder):
     #: Batches between looks at the held-out rows, and between checkpoints.
     LOOK_EVERY = 500
 
+    def check_options(self) -> None:
+        """Raise if an option is wrong that can be judged without the data, as `fit` does first.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the option.
+        """
+        self._options()
+        given_teacher(self.teacher, self.prepare)
+
     def fit(self, X: Any, y: Any = None, *, checkpoint: str | os.PathLike[str] | None = None) -> ParametricTSNE:
         """Learn the map of the rows of X.
 
@@ -176,23 +190,9 @@ class ParametricTSNE(FittedEncoder):
         FloatingPointError
             Where a loss is not finite, naming the rows of its batch.
         """
-        stages = resolve(self.objective, graph=True)
-        steps = (
-            STEPS if isinstance(self.n_iter, str) and self.n_iter == "auto" else whole("n_iter", self.n_iter, least=1)
-        )
-        options = Options(
-            stages, steps, number("learning_rate", self.learning_rate, above=0), self.LOOK_EVERY,
-            None if self.patience is None else whole("patience", self.patience, least=1), callbacks_of(self.callbacks),
-            whole("callbacks_every_iters", self.callbacks_every_iters, least=1), bool(self.verbose),
-        )  # fmt: skip
-        if self.patience is not None and not self.validation:
-            raise ValueError("patience counts looks at held-out rows; it needs validation=True")
-        whole("batch_size", self.batch_size, least=2)
-        share = number("augmentation", self.augmentation, least=0)
-        if share >= 1:
-            raise ValueError(f"augmentation={self.augmentation!r} must be less than 1: some rows have to stay")
+        options = self._options()
+        stages, steps, share = options.stages, options.steps, float(self.augmentation)
         device, threads, seed = device_of(self.device), Threads(self.n_jobs), seed_of(self.random_state)
-        check_network(self.network)
         teacher, fitted = given_teacher(self.teacher, self.prepare)
 
         wanted = self.prepare if self.prepare is not None else getattr(self.teacher, "prepare", None)
@@ -239,9 +239,32 @@ class ParametricTSNE(FittedEncoder):
         """`fit`, then where the encoder puts the rows."""
         return self.fit(X).transform(X)
 
+    def _options(self) -> Options:
+        """How to train, with all stages that there may be, and no unusable option."""
+        stages = resolve(self.objective, graph=True)
+        steps = (
+            STEPS if isinstance(self.n_iter, str) and self.n_iter == "auto" else whole("n_iter", self.n_iter, least=1)
+        )
+        if self.patience is not None and not self.validation:
+            raise ValueError("patience counts looks at held-out rows; it needs validation=True")
+        whole("batch_size", self.batch_size, least=2)
+        if number("augmentation", self.augmentation, least=0) >= 1:
+            raise ValueError(f"augmentation={self.augmentation!r} must be less than 1: some rows have to stay")
+        check_shuffle(self.shuffle)
+        check_network(self.network)
+        device_of(self.device)
+        Threads(self.n_jobs)
+        return Options(
+            stages, steps, number("learning_rate", self.learning_rate, above=0), self.LOOK_EVERY,
+            None if self.patience is None else whole("patience", self.patience, least=1), callbacks_of(self.callbacks),
+            whole("callbacks_every_iters", self.callbacks_every_iters, least=1), bool(self.verbose),
+        )  # fmt: skip
+
     def _job(self, table: Source, stages: list[Stage], steps: int, seed: int, encoder: Encoder) -> dict[str, Any]:
+        # Files are moved and touched, and threads added, without any change to what is learnt.
+        source = {name: fact for name, fact in identity_of(table).items() if name not in ("path", "mtime_ns")}
         return {
-            "source": repr(sorted(identity_of(table).items(), key=str)),
+            "source": repr(sorted(source.items(), key=str)),
             "objective": repr(stages),
             "n_iter": steps,
             "random_state": seed,
@@ -251,5 +274,16 @@ class ParametricTSNE(FittedEncoder):
             "shuffle": self.shuffle,
             "validation": bool(self.validation),
             "network": repr(encoder),
-            "teacher": repr(self.teacher),
+            "teacher": _told(self.teacher),
         }
+
+
+def _told(teacher: TSNE | None) -> str | None:
+    """What tells a teacher from another."""
+    if teacher is None:
+        return None
+    if hasattr(teacher, "embedding_"):
+        # What no file can hold has no fingerprint.
+        with suppress(ValueError):
+            return fingerprint(teacher)
+    return repr(clone(teacher).set_params(n_jobs=None, verbose=False, callbacks=None))

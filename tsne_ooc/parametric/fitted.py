@@ -78,7 +78,12 @@ class FittedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_is_fitted(self)
         rows = np.ascontiguousarray(rows, np.float32)
         known = self.teacher_._model.reference is not None
-        return Placed(self._encode(rows), np.zeros(len(rows), np.int32), self._novelty(rows) if known else None)
+        return Placed(self.encode_prepared(rows), np.zeros(len(rows), np.int32), self._novelty(rows) if known else None)
+
+    def encode_prepared(self, rows: Any) -> Float32:
+        """Places of rows that are prepared and checked, float32: `place_prepared` without the search for novelty."""
+        check_is_fitted(self)
+        return self._encode(np.ascontiguousarray(rows, np.float32))
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the encoder, its teacher and the preparation to a folder that `tsne_ooc.parametric.load` reads.

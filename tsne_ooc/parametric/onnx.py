@@ -14,8 +14,8 @@ from tsne_ooc.io import optional
 
 def export(encoder: Any, columns: int, path: Path) -> Path:
     """Write it, for any number of rows."""
-    optional.load("onnx", "neural", "export_onnx")
-    optional.load("onnxscript", "neural", "export_onnx")
+    optional.load("onnx", "onnx", "export_onnx")
+    optional.load("onnxscript", "onnx", "export_onnx")
     rows = torch.zeros((2, columns))
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level

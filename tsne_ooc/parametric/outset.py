@@ -125,10 +125,22 @@ def check_network(network: Any) -> None:
 
 
 def device_of(word: str) -> Any:
-    """The torch.device that a word names."""
+    """The torch.device that a word names.
+
+    Raises
+    ------
+    ValueError
+        For an unknown word, and for a device that is not there.
+    """
     if word == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(word)
+        device = torch.device(word)
     except (RuntimeError, TypeError):
         raise unknown("device", word, ("auto", "cpu", "cuda", "mps")) from None
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"device={word!r} is not to be had here ({why}); use 'cpu', or leave it out") from None
+    return device
