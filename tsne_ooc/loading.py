@@ -8,7 +8,13 @@ from pathlib import Path
 from ._state import Saved, StateError
 from .estimator import TSNE
 from .saving import KIND, restore_estimator
-from .store import MANIFEST, read_folder
+from .store import MANIFEST, kind_of, read_folder
+
+# What else a folder of this package may be, and who reads it: this module knows nothing of PyTorch.
+_OTHERS = {
+    "encoder": "an encoder; load it with tsne_ooc.parametric.load",
+    "map": "a finished run; its map is in the folder 'model' within, if it was fitted there",
+}
 
 
 def load(path: str | os.PathLike[str], *, verify: bool = True) -> TSNE:
@@ -32,13 +38,16 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> TSNE:
     FileNotFoundError
         Where there is no such folder, or a file of it is missing.
     ValueError
-        Where a file is damaged, or of a later version: one line that names the file.
+        Where a file is damaged, or of a later version: one line that names the file. Where the folder holds something
+        else, as that of an encoder does, which `tsne_ooc.parametric.load` reads.
 
     Examples
     --------
     >>> TSNE().fit(X).save("cells")  # doctest: +SKIP
     >>> tsne_ooc.load("cells").transform(new)  # doctest: +SKIP
     """
+    if (kind := kind_of(path)) in _OTHERS:
+        raise ValueError(f"{path} holds {_OTHERS[kind]}")
     folder = read_folder(path, KIND, verify=verify)
     try:
         estimator: TSNE = restore_estimator(TSNE, Saved(folder.content, folder.arrays))

@@ -141,8 +141,9 @@ def begin(
         return ledger.mark(0, {})
     ledger = Ledger.read(path)
     if not resume:
+        done = f" ({ledger.rows:,} rows are done)" if ledger.rows else ""
         raise FileExistsError(
-            f"{path} is of a run that is not finished ({ledger.rows:,} rows are done); "
+            f"{path} is of a run that is not finished{done}; "
             "go on with it with resume=True (--resume), or remove what it left to begin again"
         )
     found = differ(ledger.job, job)

@@ -59,7 +59,7 @@ def test_an_interrupt_is_not_the_end(data, tmp_path, capsys):
     left = sorted(os.listdir(out))
     assert main(words(data, out, "--quiet")) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "is of a run that is not finished (" in error and "--resume" in error
+    assert error.count("\n") == 1 and "is of a run that is not finished" in error and "--resume" in error
     assert sorted(os.listdir(out)) == left
 
     assert main(words(data, out, "--quiet", "--resume")) == 0

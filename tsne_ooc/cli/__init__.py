@@ -1,4 +1,4 @@
-"""The command line: ``tsne-ooc embed``, ``place``, ``export`` and ``demo``."""
+"""The command line: ``tsne-ooc embed``, ``place``, ``train``, ``export`` and ``demo``."""
 
 from tsne_ooc.cli.command import main
 

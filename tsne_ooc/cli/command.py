@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tsne_ooc import __version__
-from tsne_ooc.cli import demo, embed, export, place
+from tsne_ooc.cli import demo, embed, export, place, train
 
 _ABOUT = """\
 t-SNE maps of data larger than memory: a sample is embedded, every other row is streamed from disk and placed.
@@ -20,6 +20,8 @@ t-SNE maps of data larger than memory: a sample is embedded, every other row is 
   tsne-ooc embed cells.h5ad --out map                        map a table in a file
   tsne-ooc embed cells.h5ad --out map --resume               go on after an accident
   tsne-ooc place map new.h5ad --out more                     tomorrow's rows on today's map
+  tsne-ooc train cells.h5ad --out encoder                    a network that maps rows without a search
+  tsne-ooc place encoder new.h5ad --out more                 new rows by that network
   tsne-ooc export map --to cells.h5ad                        the coordinates where other tools look for them
 """
 
@@ -72,6 +74,6 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"tsne-ooc {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (embed, place, export, demo):
+    for command in (embed, place, train, export, demo):
         command.add(commands)
     return top

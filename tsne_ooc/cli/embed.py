@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
+from tsne_ooc.cli.fitting import add_map, add_preparation, preparation_of, tsne_of
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import add_input, add_running, check_plots, say, summary
+from tsne_ooc.cli.shared import add_blocks, add_input, add_running, check_plots, say, summary
 
 _AFTER = """\
 what is written to the folder:
@@ -36,9 +36,13 @@ def add(commands: Any) -> None:
     add_input(parser)
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder to write; must be new or empty")
     _add_sample(parser.add_argument_group("the sample"))
-    _add_preparation(parser.add_argument_group("what is done to the rows first, in this order"))
-    _add_map(parser.add_argument_group("the map"))
-    add_running(parser.add_argument_group("running"))
+    add_preparation(parser.add_argument_group("what is done to the rows first, in this order"))
+    fit = parser.add_argument_group("the map")
+    add_map(fit)
+    fit.add_argument("--seed", type=int, default=0, help="seed of sample and fit (default: 0)")
+    running = parser.add_argument_group("running")
+    add_running(running)
+    add_blocks(running)
     parser.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
 
 
@@ -61,34 +65,6 @@ def _add_sample(group: Any) -> None:
     )
 
 
-def _add_preparation(group: Any) -> None:
-    group.add_argument(
-        "--onehot", type=lambda text: text.split(","), default=[], metavar="A,B", help="columns of categories"
-    )
-    group.add_argument("--normalize", type=float, metavar="TOTAL", help="scale each row to this sum")
-    group.add_argument("--log1p", action="store_true", help="log(1 + x)")
-    group.add_argument(
-        "--standardize", nargs="?", const="standard", choices=("standard", "robust"), help="mean 0 and variance 1"
-    )
-    group.add_argument("--pca", type=int, metavar="N", help="principal components")
-
-
-def _add_map(group: Any) -> None:
-    group.add_argument("--perplexity", type=float, default=30.0, help="neighbourhood size (default: 30)")
-    group.add_argument(
-        "--exaggeration",
-        type=float,
-        metavar="FACTOR",
-        help="factor on the attraction; 4 keeps the classes of large data together (default: 1)",
-    )
-    group.add_argument("--n-components", type=int, default=2, metavar="D", help="dimensions of the map (default: 2)")
-    group.add_argument("--dof", type=float, default=1.0, help="degrees of freedom of the kernel (default: 1)")
-    group.add_argument("--metric", default="euclidean", help="distance in the data (default: %(default)s)")
-    group.add_argument("--neighbors", default="auto", help="neighbour search (default: %(default)s)")
-    group.add_argument("--schedule", help="optimisation schedule, such as auto or classic (default: auto)")
-    group.add_argument("--seed", type=int, default=0, help="seed of sample and fit (default: 0)")
-
-
 def run(options: argparse.Namespace) -> int:
     from tsne_ooc._options import whole
 
@@ -97,31 +73,10 @@ def run(options: argparse.Namespace) -> int:
     whole("--rounds", options.rounds, least=1)
     if options.plot:
         check_plots()
-        if options.n_components > 2:
+        if (options.n_components or 2) > 2:
             raise ValueError("--plot draws maps of one or two dimensions; leave it out with --n-components 3")
-    from tsne_ooc.estimator import TSNE
     from tsne_ooc.pipeline import embed
-    from tsne_ooc.preprocess import preparation_from_options
 
-    tsne = TSNE(
-        n_components=options.n_components,
-        perplexity=options.perplexity,
-        exaggeration=options.exaggeration,
-        dof=options.dof,
-        metric=options.metric,
-        neighbors=options.neighbors,
-        schedule=options.schedule,
-        n_jobs=options.jobs,
-        random_state=options.seed,
-        verbose=not options.quiet and sys.stderr.isatty(),
-    )
-    prepare = preparation_from_options(
-        standardize=options.standardize,
-        log1p=options.log1p,
-        normalize=options.normalize,
-        pca=options.pca,
-        onehot=options.onehot,
-    )
     with Report(options.quiet) as report:
         found = embed(
             options.data,
@@ -129,9 +84,9 @@ def run(options: argparse.Namespace) -> int:
             columns=options.columns,
             out=options.out,
             sample=_sample(options),
-            prepare=prepare,
+            prepare=preparation_of(options),
             rounds=options.rounds,
-            tsne=tsne,
+            tsne=tsne_of(options),
             random_state=options.seed,
             block_rows=options.chunk_rows,
             resume=options.resume,

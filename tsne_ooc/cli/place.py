@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import add_input, add_running, say, summary
+from tsne_ooc.cli.shared import add_blocks, add_input, add_running, say, summary
 
 
 def add(commands: Any) -> None:
@@ -14,13 +14,21 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "place",
         help="place the rows of another file on a map",
-        description="Stream the rows of a file and place each beside its nearest neighbours on a saved map.",
+        description="Stream the rows of a file and place each beside its nearest neighbours on a saved map, or where "
+        "an encoder puts it.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("model", help="folder of a saved model, or of a finished run")
+    parser.add_argument("model", help="folder of a saved model, of a finished run, or of an encoder")
     add_input(parser)
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder to write; must be new or empty")
+    parser.add_argument(
+        "--novelty",
+        action="store_true",
+        default=None,
+        help="with an encoder: also tell how strange rows are, which takes many times as long (maps always do)",
+    )
     add_running(parser)
+    add_blocks(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
             dataset=options.dataset,
             columns=options.columns,
             out=options.out,
+            novelty=options.novelty,
             n_jobs=options.jobs,
             block_rows=options.chunk_rows,
             resume=options.resume,

@@ -14,7 +14,14 @@ _NAMES = {
     "fit": "fitting the sample",
     "look": "looking for what the sample missed",
     "place": "placing rows",
+    "teach": "finding what there is to learn",
+    "train": "training the encoder",
 }
+# These tell their beginning and their end alone.
+_STEPLESS = ("fit", "teach")
+# On a terminal these have a bar of their own, of iterations.
+_OWN_BAR = ("fit", "teach", "train")
+_UNITS = {"train": "batches"}
 # A log needs to show that the work goes on, not how smoothly.
 EVERY = 15.0
 
@@ -27,13 +34,18 @@ class Report:
     quiet : bool
     stream : file, optional
         By default stderr.
+
+    Attributes
+    ----------
+    note : str
+        What lines tell besides, in front.
     """
 
     def __init__(self, quiet: bool, stream: TextIO | None = None) -> None:
         self._quiet = quiet
         self._stream = stream or sys.stderr
         self._bar: Any = None
-        self._phase = ""
+        self._phase = self.note = ""
         self._done = self._first = 0
         self._last = self._began = time.monotonic()
 
@@ -45,7 +57,7 @@ class Report:
         elif self._bar is not None:
             self._bar.set_postfix_str(_memory(), refresh=False)
             self._bar.update(done - self._done)
-        elif phase != "fit" and time.monotonic() - self._last > EVERY:
+        elif phase not in _STEPLESS and time.monotonic() - self._last > EVERY and not self._stream.isatty():
             self._line(done, total)
         self._done = done
 
@@ -54,8 +66,7 @@ class Report:
         self._phase, self._first = phase, done
         self._last = self._began = time.monotonic()
         name = _NAMES.get(phase, phase)
-        # A fit counts iterations, and has a bar of its own.
-        if self._stream.isatty() and phase != "fit":
+        if self._stream.isatty() and phase not in _OWN_BAR:
             from tqdm import tqdm
 
             self._bar = tqdm(
@@ -65,14 +76,19 @@ class Report:
         else:
             resumed = phase in ("look", "place") and 0 < done < total
             before = f", {done:,} of them done before" if resumed else ""
-            self._print(f"{name} ({total:,} rows{before})")
+            self._print(f"{name} ({total:,} {self._unit}{before})")
 
     def _line(self, done: int, total: int) -> None:
         self._last = time.monotonic()
         rate = (done - self._first) / (self._last - self._began)
         left = time.strftime("%H:%M:%S", time.gmtime((total - done) / rate)) if rate else "?"
         name = _NAMES.get(self._phase, self._phase)
-        self._print(f"{name}: {done:,} of {total:,} ({done / total:.0%}), {rate:,.0f} rows/s, {left} left, {_memory()}")
+        told = f"{done:,} of {total:,} ({done / total:.0%}), {rate:,.0f} {self._unit}/s, {left} left, {_memory()}"
+        self._print(f"{name}: {self.note}{told}")
+
+    @property
+    def _unit(self) -> str:
+        return _UNITS.get(self._phase, "rows")
 
     def _print(self, text: str) -> None:
         print(text, file=self._stream, flush=True)

@@ -21,8 +21,12 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     """The options that say how to run."""
     parser.add_argument("--resume", action="store_true", help="go on with a run that did not end")
     parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: all cores)")
-    parser.add_argument("--chunk-rows", type=int, metavar="N", help="rows at a time (default: some 32 MB)")
     add_talking(parser)
+
+
+def add_blocks(parser: argparse.ArgumentParser) -> None:
+    """The option that says how many rows are placed in one piece."""
+    parser.add_argument("--chunk-rows", type=int, metavar="N", help="rows at a time (default: some 32 MB)")
 
 
 def add_talking(parser: argparse.ArgumentParser) -> None:

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tsne_ooc import __version__
 from tsne_ooc._options import whole
-from tsne_ooc._random import generator
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.pipeline.clock import Clock
 from tsne_ooc.pipeline.fitted import keep, reopen
+from tsne_ooc.pipeline.fitting import fit_sample, prepared
 from tsne_ooc.pipeline.folder import Folder
-from tsne_ooc.pipeline.looking import look_and_refit, uninterrupted
+from tsne_ooc.pipeline.looking import look_and_refit
 from tsne_ooc.pipeline.placing import Seats, finished, seal, stream
 from tsne_ooc.pipeline.request import differences, parameters_of, plain
 from tsne_ooc.pipeline.run import LEDGER, Run
 from tsne_ooc.pipeline.table import opened
-from tsne_ooc.preprocess import Preparation, PreparedSource
+from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, resolve_sample
 from tsne_ooc.streaming import Progress, begin, silent
-
-log = logging.getLogger(__name__)
 
 SAMPLE = 25_000
 
@@ -175,12 +169,15 @@ class _Fitting(NamedTuple):
             fitted.set_params(**self.asked.get_params(deep=False))
         for r in range(len(known) + 1, rounds + 1):
             if r == 1:
-                model, rows = self._first()
+                model, rows = fit_sample(
+                    self.table, self.asked, self.sample, self.prepare, self.seed, self.seconds, self.progress
+                )
             else:
                 with Clock(self.seconds, "look"):
                     model, (rows, *_) = look_and_refit(
-                        fitted, seats, known[-1]["model"], self.table, self._prepared(fitted.preparation_), self.home,
-                        self.folder(r - 1, rounds), self.seed, self.block_rows, self.progress,
+                        fitted, seats, known[-1]["model"], self.table,
+                        prepared(self.table, fitted.preparation_, fitted), self.home, self.folder(r - 1, rounds),
+                        self.seed, self.block_rows, self.progress,
                     )  # fmt: skip
             folder = self.folder(r, rounds)
             folder.mkdir(exist_ok=True)
@@ -190,35 +187,6 @@ class _Fitting(NamedTuple):
             ledger = replace(ledger, job=job | (sums if r == rounds else {"rounds": [*known]})).mark(0, {})
             self.home.keep = sums["model"] is not None
         return fitted, seats, ledger
-
-    def _first(self) -> tuple[Any, NDArray[np.int64]]:
-        log.info("source: %r; sample: %r", self.table, self.sample)
-        prepare = self.prepare
-        if prepare is not None:
-            with Clock(self.seconds, "prepare"):
-                prepare = Preparation(prepare.steps)
-                prepare.fit(self.table, self.progress, random_state=self.seed, n_jobs=self._jobs)
-                log.info("%r took %d pass(es): %d columns", prepare, prepare.passes, prepare.n_features_out)
-        with Clock(self.seconds, "sample"):
-            rows, X = self.sample.draw(self._prepared(prepare), generator(self.seed, "sample"), progress=self.progress)
-        with Clock(self.seconds, "fit"):
-            self.progress("fit", 0, len(rows))
-            with uninterrupted():
-                self.asked.fit(X)
-            self.progress("fit", len(rows), len(rows))
-        self.asked.preparation_ = prepare
-        if prepare is not None:
-            # Rows to place come as they are in the table.
-            self.asked.n_features_in_ = self.table.shape[1]
-        return self.asked, rows
-
-    def _prepared(self, preparation: Preparation | None) -> Source:
-        return self.table if preparation is None else PreparedSource(self.table, preparation, n_jobs=self._jobs)
-
-    @property
-    def _jobs(self) -> int | None:
-        found: int | None = self.asked.get_params(deep=False).get("n_jobs")
-        return found
 
 
 def _fresh(tsne: Any) -> Any:

@@ -15,7 +15,7 @@ _LOCK = ".lock"
 # Those of a run that was killed before it had begun.
 _EMPTY = {_LOCK, LEDGER + ".part"}
 # What a run leaves on its way; nothing else is ever removed.
-_OWN = (LEDGER, "model", "embedding.npy", "novelty.npy", "sample_rows.npy", store.MANIFEST)
+_OWN = (LEDGER, "model", "embedding.npy", "novelty.npy", "sample_rows.npy", "training", store.MANIFEST)
 
 
 class Folder:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import numpy as np
 
 from tsne_ooc._random import generator
 from tsne_ooc.io import Source
+from tsne_ooc.pipeline.fitting import uninterrupted
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.placing import Seats, stream
 from tsne_ooc.pipeline.run import LEDGER
@@ -87,19 +85,3 @@ def look_and_refit(
 
 def _another(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [] if old == new else ["the model of this round is another"]
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Turn the warning of an interrupted fit into the interrupt that it was.
-
-    A fit keeps its map, for people at a prompt; here hours of placing would follow.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="interrupted after", category=RuntimeWarning)
-        try:
-            yield
-        except RuntimeWarning as warning:
-            if str(warning).startswith("interrupted after"):
-                raise KeyboardInterrupt(str(warning)) from None
-            raise

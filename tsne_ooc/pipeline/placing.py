@@ -19,6 +19,7 @@ from tsne_ooc.io import Source, identity
 from tsne_ooc.novelty import NoveltyHistogram
 from tsne_ooc.pipeline.clock import Clock
 from tsne_ooc.pipeline.folder import Folder
+from tsne_ooc.pipeline.models import folder_of, opened_model
 from tsne_ooc.pipeline.request import differences
 from tsne_ooc.pipeline.run import KIND, LEDGER, Run, open_run
 from tsne_ooc.pipeline.table import opened
@@ -39,6 +40,7 @@ def place(
     out: str | os.PathLike[str],
     dataset: str | None = None,
     columns: list[str] | None = None,
+    novelty: bool | None = None,
     n_jobs: int | None = None,
     block_rows: int | None = None,
     resume: bool = False,
@@ -49,7 +51,8 @@ def place(
     Parameters
     ----------
     model : path
-        What `TSNE.save` wrote, or the folder of a finished run, whose model is then taken.
+        What `TSNE.save` wrote, or the folder of a finished run, whose model is then taken; or an encoder, which places
+        rows by a forward pass each.
     source : path, h5py.Dataset, ndarray, Source, or what else `tsne_ooc.io.open_source` accepts
         Table of shape (n_samples, n_features), of the kind of rows that the map was made from: what prepared those
         is in the model, and prepares these.
@@ -57,6 +60,9 @@ def place(
         Folder to write, as `embed` does.
     dataset, columns
         What to read of the file, as for `tsne_ooc.io.open_source`.
+    novelty : bool, optional
+        Write novelty too. By default a map does, whose search for neighbours tells it, and an encoder does not: for it
+        the search among its teacher's rows comes on top, and takes many times as long as the forward pass.
     n_jobs : int or None
         Threads.
     block_rows : int, optional
@@ -77,20 +83,22 @@ def place(
     ValueError, TypeError
         For bad tables, damaged models, and where a run cannot go on because something else is asked for now.
     """
-    from tsne_ooc.loading import load
-
     resolve_n_jobs(n_jobs)
     if block_rows is not None:
         whole("block_rows", block_rows, least=1)
-    folder = Path(model)
-    if (folder / "model" / store.MANIFEST).is_file():
-        folder = folder / "model"
-    fitted = load(folder)
+    folder = folder_of(model)
+    fitted, encoder = opened_model(folder)
     fitted.set_params(n_jobs=n_jobs)
+    knows = hasattr(fitted, "novelty_threshold_")
+    if novelty and not knows:
+        raise ValueError(
+            f"the map in {folder} was saved without what novelty needs; fit it again, or leave novelty out"
+        )
+    knows = knows and (not encoder if novelty is None else novelty)
     with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
         if table.shape[1] != fitted.n_features_in_:
             raise ValueError(f"{table!r} has {table.shape[1]} columns, the map was made of {fitted.n_features_in_}")
-        request = {"model": digest_of(folder)}
+        request = {"model": digest_of(folder), "novelty": knows}
         job = {"task": "place", "source": identity.identity_of(table), "request": request, "tsne_ooc": __version__}
         if home.finished:
             return finished(home, job)
@@ -98,7 +106,7 @@ def place(
         home.keep = True
         seconds = {"place": ledger.seconds}
         with Clock(seconds, "place"):
-            summary = stream(fitted, table, home, home.path, ledger, None, block_rows, progress or silent)
+            summary = stream(fitted, table, home, home.path, ledger, None, block_rows, progress or silent, knows=knows)
         content = {
             "task": "place",
             "source": repr(table),
@@ -119,6 +127,8 @@ def stream(
     seats: Seats | None,
     block_rows: int | None,
     progress: Progress,
+    *,
+    knows: bool | None = None,
     phase: str = "place",
 ) -> dict[str, Any]:
     """Place the rows of a table that are not yet done; a manifest's entries on what came out.
@@ -138,11 +148,13 @@ def stream(
         where it has a twin in the sample, whose seat `transform` would give it.
     block_rows : int or None
     progress : callable
+    knows : bool, optional
+        Whether novelty is written; by default it is where the model tells it.
     phase : str
         What `progress` is told.
     """
     n, d = table.shape[0], model.embedding_.shape[1]
-    knows = hasattr(model, "novelty_threshold_")
+    knows = hasattr(model, "novelty_threshold_") if knows is None else knows
     files: dict[str, tuple[Path, tuple[int, ...]]] = {"embedding": (where / "embedding.npy", (n, d))}
     if knows:
         files["novelty"] = (where / "novelty.npy", (n,))
@@ -164,7 +176,7 @@ def stream(
             found[name][rows[first:last] - start] = values
         return found
 
-    if hasattr(model, "place_prepared"):
+    if hasattr(model, "place_prepared") and not hasattr(model, "encode_prepared"):
         nodes = " x ".join(map(str, model._model.field.shape.nodes))
         log.info("each row has %d neighbours; the field of the map has %s nodes", _neighbors(model), nodes)
     with Stream(files, ledger) as work:
@@ -186,6 +198,8 @@ def _neighbors(model: Any) -> int:
 def _placed(model: Any, block: NDArray[np.float32], knows: bool) -> dict[str, NDArray[np.float32]]:
     if not hasattr(model, "place_prepared"):
         return {"embedding": np.array(model.transform(block), dtype=np.float32)}
+    if hasattr(model, "encode_prepared") and not knows:
+        return {"embedding": model.encode_prepared(block)}
     placed = model.place_prepared(block)
     return {"embedding": placed.embedding, "novelty": placed.novelty} if knows else {"embedding": placed.embedding}
 

@@ -55,6 +55,9 @@ def plain(value: Any) -> Any:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two jobs, in words: the source, the parameters, or this package."""
+    if old.get("task") != new["task"]:
+        # All else differs then, too, and says nothing.
+        return [f"it was a run of {old.get('task')!r}, and is one of {new['task']!r}"]
     found = [f"the source: {words}" for words in identity.differences(old.get("source", {}), new["source"])]
     found += _unequal("", old.get("request", {}), new["request"])
     if old.get("tsne_ooc") != new["tsne_ooc"]:

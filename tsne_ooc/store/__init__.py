@@ -8,8 +8,8 @@ JSON.
 Three writers share the format: saved models, steps that become parts of them, and the folders of runs.
 """
 
-from .manifest import FORMAT_VERSION, MANIFEST, versions
+from .manifest import FORMAT_VERSION, MANIFEST, kind_of, versions
 from .reading import Folder, read_folder
 from .writing import seal, write_folder
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "Folder", "read_folder", "seal", "versions", "write_folder"]
+__all__ = ["FORMAT_VERSION", "MANIFEST", "Folder", "kind_of", "read_folder", "seal", "versions", "write_folder"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,21 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if sum_of(manifest) != manifest["sha256"]:
         raise ValueError(f"{folder / MANIFEST} is damaged: its sum is not the one it names")
     return manifest
+
+
+def kind_of(folder: str | os.PathLike[str]) -> str:
+    """What a folder is, such as "model".
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such folder, or no manifest in it.
+    ValueError
+        Where the manifest is damaged.
+    """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    return str(read_manifest(Path(folder))["kind"])
 
 
 def checked_manifest(folder: Path) -> dict[str, Any]:

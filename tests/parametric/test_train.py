@@ -1,0 +1,360 @@
+"""From a file to the folder of an encoder: whole or absent, and on after any accident to the same weights."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import h5py
+import pytest
+
+torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+
+import tsne_ooc  # noqa: E402
+from tsne_ooc import TSNE  # noqa: E402
+from tsne_ooc.cli import main  # noqa: E402
+from tsne_ooc.parametric import ParametricTSNE, load  # noqa: E402
+from tsne_ooc.pipeline import embed, train  # noqa: E402
+from tsne_ooc.preprocess import PCA, Preparation, Standardize  # noqa: E402
+
+
+def teacher(**options):
+    few = {"n_iter": 30, "early_exaggeration_iter": 10, "neighbors": "exact", "random_state": 0, "perplexity": 10}
+    return TSNE(**few | options)
+
+
+def encoder(**options):
+    few = {"network": (16, 1), "n_iter": 40, "batch_size": 64, "random_state": 0, "n_jobs": 1}
+    return ParametricTSNE(**few | options)
+
+
+def prepare():
+    return Preparation([Standardize(), PCA(4)])
+
+
+@pytest.fixture(autouse=True)
+def looks(monkeypatch):
+    monkeypatch.setattr(ParametricTSNE, "LOOK_EVERY", 10)
+
+
+@pytest.fixture(scope="session")
+def data(islands, tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "data.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("X", data=islands, chunks=(30, 5))
+    return path
+
+
+@pytest.fixture(scope="session")
+def whole(data, tmp_path_factory):
+    """A run that nothing stopped."""
+    before, ParametricTSNE.LOOK_EVERY = ParametricTSNE.LOOK_EVERY, 10
+    out = tmp_path_factory.mktemp("whole") / "encoder"
+    train(data, out=out, encoder=encoder(), tsne=teacher(), prepare=prepare())
+    ParametricTSNE.LOOK_EVERY = before
+    return out
+
+
+def weights(folder):
+    """The file of weights, whose name holds their sum."""
+    (file,) = folder.glob("*.safetensors")
+    return file.name
+
+
+def test_a_run_gives_the_folder_of_an_estimator(whole, data, islands, tmp_path):
+    model = encoder(teacher=teacher(prepare=prepare())).fit(islands)
+    model.save(tmp_path / "saved")
+    assert weights(whole) == weights(tmp_path / "saved")
+    names = [{file.name for file in folder.iterdir()} for folder in (whole, tmp_path / "saved")]
+    # A teacher that is fitted already has its preparation with it.
+    assert {name for name in names[0] if not name.startswith("teacher.preparation")} == names[1]
+    found = load(whole)
+    assert (found.transform(islands) == model.transform(islands)).all()
+    assert found.n_features_in_ == 5 and (found.teacher_.embedding_ == model.teacher_.embedding_).all()
+
+
+def test_a_sample_teaches_as_it_does_in_memory(data, islands, tmp_path):
+    train(data, out=tmp_path / "encoder", encoder=encoder(), tsne=teacher(), sample=80)
+    encoder(teacher=teacher(sample=80)).fit(islands).save(tmp_path / "saved")
+    assert weights(tmp_path / "encoder") == weights(tmp_path / "saved")
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_at(phase, done):
+    def progress(*event):
+        if event[:2] == (phase, done):
+            raise Stop
+
+    return progress
+
+
+@pytest.mark.parametrize("phase, done, kept", [("teach", 0, 0), ("train", 25, 20), ("train", 40, 40)])
+def test_a_run_that_stopped_goes_on_to_the_same_weights(whole, data, tmp_path, monkeypatch, phase, done, kept):
+    out = tmp_path / "encoder"
+    asked = {"out": out, "encoder": encoder(callbacks_every_iters=1), "tsne": teacher(), "prepare": prepare()}
+    with pytest.raises(Stop) as stopped:
+        train(data, **asked, progress=stop_at(phase, done))
+    assert "go on with resume=True (--resume)" in stopped.value.__notes__[0]
+    with pytest.raises(FileNotFoundError, match=r"manifest\.json is missing"):
+        load(out)
+    # From here on the teacher is not fitted again, nor the table prepared, and threads may be others.
+    monkeypatch.setattr(TSNE, "fit", None)
+    monkeypatch.setattr(Preparation, "fit", None)
+    seen = []
+    asked["encoder"].set_params(n_jobs=None, callbacks=lambda step, *rest: seen.append(step))
+    os.utime(data)
+    train(data, **asked, resume=True)
+    assert seen == [*range(kept + 1, 41)]
+    assert weights(out) == weights(whole)
+    assert {file.name for file in out.iterdir()} >= {file.name for file in whole.iterdir()}
+
+
+def test_a_folder_that_was_cut_short_at_its_end_is_mended(whole, data, tmp_path, monkeypatch):
+    out = tmp_path / "encoder"
+    asked = {"out": out, "encoder": encoder(), "tsne": teacher(), "prepare": prepare()}
+
+    def full(*arguments):
+        raise OSError("no room")
+
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="no room"):
+        broken.setattr("tsne_ooc.store.seal", full)
+        train(data, **asked)
+    with pytest.raises(FileNotFoundError, match="manifest"):
+        load(out)
+    train(data, **asked, resume=True)
+    assert {file.name: file.stat().st_size for file in out.iterdir() if file.suffix != ".json"} == {
+        file.name: file.stat().st_size for file in whole.iterdir() if file.suffix != ".json"
+    }
+
+
+KILLED = """
+import os, signal, sys, torch
+from tsne_ooc.parametric import ParametricTSNE
+from tsne_ooc.cli import main
+ParametricTSNE.LOOK_EVERY = 10
+fit = ParametricTSNE.fit
+def killed(self, X, **options):
+    def die(step, loss, encoder):
+        if step == 25:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return fit(self.set_params(callbacks=die, callbacks_every_iters=1), X, **options)
+ParametricTSNE.fit = killed
+main(sys.argv[1:])
+"""
+
+
+def test_a_killed_command_goes_on(data, tmp_path, capsys):
+    words = [
+        "--perplexity",
+        "10",
+        "--network",
+        "16x1",
+        "--batches",
+        "40",
+        "--batch-size",
+        "64",
+        "--pca",
+        "4",
+        "--jobs",
+        "1",
+        "--quiet",
+    ]
+    commands = {name: ["train", str(data), "--out", str(tmp_path / name), *words] for name in ("killed", "whole")}
+    done = subprocess.run([sys.executable, "-c", KILLED, *commands["killed"]], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with pytest.raises(FileNotFoundError, match="manifest"):
+        load(tmp_path / "killed")
+    assert main(commands["killed"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "is of a run that is not finished; go on with it with resume=True (--res" in error
+    for name in commands:
+        assert main([*commands[name], "--resume"]) == 0
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    assert not [
+        file.name for file in (tmp_path / "killed").iterdir() if file.suffix not in (".npy", ".json", ".safetensors")
+    ]
+    # There is nothing left to do.
+    before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "killed").iterdir()}
+    assert main([*commands["killed"], "--resume"]) == 0
+    assert before == {file.name: file.stat().st_mtime_ns for file in (tmp_path / "killed").iterdir()}
+
+
+# -------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.fixture(scope="session")
+def half(data, tmp_path_factory):
+    """A run that stopped after 20 of 40 batches."""
+    before, ParametricTSNE.LOOK_EVERY = ParametricTSNE.LOOK_EVERY, 10
+    out = tmp_path_factory.mktemp("half") / "encoder"
+    with pytest.raises(Stop):
+        train(
+            data, out=out, encoder=encoder(callbacks_every_iters=1), tsne=teacher(), prepare=prepare(),
+            progress=stop_at("train", 25),
+        )  # fmt: skip
+    ParametricTSNE.LOOK_EVERY = before
+    return out
+
+
+def refused(out, message, data, error=ValueError, **change):
+    asked = {"encoder": encoder(), "tsne": teacher(), "prepare": prepare(), "resume": True} | change
+    before = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    with pytest.raises(error, match=message) as caught:
+        train(data, out=out, **asked)
+    assert "\n" not in str(caught.value)
+    assert before == {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"encoder": encoder(learning_rate=0.1)}, "learning_rate was 0.002, is 0.1;"),
+        ({"encoder": encoder(n_iter=50)}, "n_iter was 40, is 50;"),
+        ({"encoder": encoder(random_state=1)}, "random_state was 0, is 1;"),
+        ({"tsne": teacher(perplexity=12)}, r"teacher\.perplexity was 10, is 12;"),
+        ({"sample": 100}, r"teacher\.sample was 200, is 100;"),
+        ({"prepare": None}, "prepare was .* is None;"),
+    ],
+)
+@pytest.mark.parametrize("state", ["half", "whole"])
+def test_another_job_is_refused_by_name(request, data, state, change, message):
+    refused(request.getfixturevalue(state), message, data, **change)
+
+
+@pytest.mark.parametrize("state", ["half", "whole"])
+def test_another_table_is_refused(request, islands, tmp_path, state):
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file.create_dataset("X", data=islands[:-1], chunks=(30, 5))
+    refused(request.getfixturevalue(state), r"the source: shape was \[200, 5\]", tmp_path / "data.h5")
+
+
+def test_without_resume_nothing_is_touched(half, whole, data, tmp_path):
+    refused(half, r"is of a run that is not finished; .*\(--resume\)", data, FileExistsError, resume=False)
+    refused(whole, "holds the result of a finished run already", data, FileExistsError, resume=False)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "teacher").write_text("mine")
+    refused(tmp_path / "mine", "holds files already", data, FileExistsError)
+
+
+def test_a_changed_teacher_is_refused(half, data, islands, tmp_path):
+    out = tmp_path / "encoder"
+    shutil.copytree(half, out)
+    shutil.rmtree(out / "training.part" / "teacher")
+    TSNE(n_iter=5, random_state=1, neighbors="exact").fit(islands).save(out / "training.part" / "teacher")
+    refused(out, "is not the one that this run began with; remove", data)
+
+
+def test_folders_of_one_kind_do_not_take_runs_of_another(half, whole, data):
+    with pytest.raises(ValueError, match="was a run of 'train', and is one of 'embed'"):
+        embed(data, out=half, resume=True)
+    with pytest.raises(ValueError, match="'encoder', not of a 'map'"):
+        embed(data, out=whole, resume=True)
+
+
+def test_an_encoder_that_was_saved_by_hand_is_left_alone(data, whole, tmp_path):
+    load(whole).save(tmp_path / "encoder")
+    refused(tmp_path / "encoder", "was saved by hand", data)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--objective distilation", "did you mean 'distillation'"),
+        ("--batch-size 1", "batch_size=1 must be at least 2"),
+        ("--batch-size 2000", "batch_size=2000 is more than the 200 rows of "),
+        ("--network 128", "--network=128 is not WIDTHxDEPTH, such as 128x4"),
+        ("--network 20x2", "network width 20 must be a multiple of 16"),
+        ("--iterations 0", "n_iter=0 must be at least 1"),
+        ("--device gpu", "device='gpu' is not known"),
+        ("--sample 0", "--sample=0 must be at least 1"),
+        ("--perplexity 0", "perplexity=0.0 must be"),
+        ("--objective field --sample 60", "needs the affinities of all 200 rows, and the teacher has 60 of them"),
+        ("--columns a,b", "has no names for its columns"),
+        ("--map {whole}", "holds an encoder; the teacher is a saved model"),
+        ("--map {whole} --pca 3", "--map is fitted and prepared already; leave out --pca"),
+        ("--map nowhere", "there is no folder nowhere"),
+        ("--onnx nowhere/encoder.onnx", "onnx"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(data, whole, tmp_path, capsys, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(TSNE, "fit", None)
+    assert main(["train", str(data), "--out", "encoder", *words.format(whole=whole).split()]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("tsne-ooc: error: ") and error.count("\n") == 1 and message in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graphics_card_that_is_not_there(data, tmp_path, capsys, monkeypatch):
+    def none(*arguments, device=None, **options):
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    monkeypatch.setattr(torch, "empty", none)
+    assert main(["train", str(data), "--out", str(tmp_path / "encoder"), "--device", "cuda"]) == 2
+    error = capsys.readouterr().err
+    assert "device='cuda' is not to be had here (Torch not compiled with CUDA enabled); use 'cpu'" in error
+
+
+# ------------------------------------------------------------------------------------------- a map that exists
+
+
+def test_a_finished_run_teaches(data, islands, tmp_path, monkeypatch):
+    run = embed(data, out=tmp_path / "map", sample=120, tsne=teacher(), prepare=prepare())
+    monkeypatch.setattr(TSNE, "fit", None)
+    asked = {"encoder": encoder(callbacks_every_iters=1), "map": tmp_path / "map"}
+    with pytest.raises(Stop):
+        train(data, out=tmp_path / "encoder", **asked, progress=stop_at("train", 15))
+    model = train(data, out=tmp_path / "encoder", **asked, resume=True)
+    wanted = encoder(teacher=tsne_ooc.load(tmp_path / "map" / "model")).fit(islands)
+    assert (model.transform(islands) == wanted.transform(islands)).all()
+    assert len(model.teacher_.embedding_) == 120 and run.embedding.shape == (200, 2)
+    with h5py.File(tmp_path / "narrow.h5", "w") as file:
+        file.create_dataset("X", data=islands[:, :4])
+    with pytest.raises(ValueError, match=r"has 4 columns, the map in .* was made of 5"):
+        train(tmp_path / "narrow.h5", out=tmp_path / "other", **asked)
+    # Stopped before the first checkpoint there is nothing to keep.
+    with pytest.raises(Stop) as stopped:
+        train(data, out=tmp_path / "other", **asked, progress=stop_at("train", 5))
+    assert not hasattr(stopped.value, "__notes__") and not (tmp_path / "other").exists()
+
+
+def test_an_interrupt_is_not_the_end_of_the_training(data, tmp_path, capsys, monkeypatch):
+    def interrupt(step, *rest):
+        if step == 25:
+            raise KeyboardInterrupt
+
+    asked = {"out": tmp_path / "encoder", "tsne": teacher()}
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(data, **asked, encoder=encoder(callbacks=interrupt, callbacks_every_iters=1))
+    assert "--resume" in caught.value.__notes__[0] and not (tmp_path / "encoder" / "manifest.json").exists()
+    train(data, **asked, encoder=encoder(), resume=True)
+    assert load(tmp_path / "encoder").n_iter_ == 40
+
+
+def test_the_command_says_what_it_did(data, tmp_path, capsys):
+    words = ["--perplexity", "10", "--network", "16x1", "--iterations", "30", "--batch-size", "64"]
+    assert main(["train", str(data), "--out", str(tmp_path / "encoder"), *words]) == 0
+    said = capsys.readouterr()
+    assert "learnt from 30 batches in " in said.out and "rows/s), loss " in said.out
+    assert "held-out rows: " in said.out and f"wrote {tmp_path / 'encoder'}: an encoder of 5 columns" in said.out
+    for phase in ("fitting the sample (200 rows)", "finding what there is to learn (200 rows)"):
+        assert phase in said.err
+    assert main(["train", str(data), "--out", str(tmp_path / "quiet"), *words, "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert said.out == said.err == ""
+    assert weights(tmp_path / "quiet") == weights(tmp_path / "encoder")
+
+
+def test_the_network_goes_to_onnx_too(data, tmp_path, capsys):
+    pytest.importorskip("onnxscript", reason="--onnx needs onnx and onnxscript")
+    words = ["--map", str(tmp_path / "map"), "--iterations", "10", "--network", "16x1", "--quiet"]
+    embed(data, out=tmp_path / "map", tsne=teacher())
+    file = tmp_path / "encoder.onnx"
+    assert main(["train", str(data), "--out", str(tmp_path / "encoder"), *words, "--onnx", str(file)]) == 0
+    assert file.stat().st_size > 1000
+    assert main(["train", str(data), "--out", str(tmp_path / "other"), *words, "--onnx", str(file)]) == 2
+    assert "encoder.onnx exists already" in capsys.readouterr().err and not (tmp_path / "other").exists()

@@ -1,0 +1,74 @@
+"""What commands that fit a map have in common: options of the preparation and of the fit."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+
+def add_preparation(group: Any) -> None:
+    """The options that say what is done to rows first."""
+    group.add_argument(
+        "--onehot", type=lambda text: text.split(","), default=[], metavar="A,B", help="columns of categories"
+    )
+    group.add_argument("--normalize", type=float, metavar="TOTAL", help="scale each row to this sum")
+    group.add_argument("--log1p", action="store_true", help="log(1 + x)")
+    group.add_argument(
+        "--standardize", nargs="?", const="standard", choices=("standard", "robust"), help="mean 0 and variance 1"
+    )
+    group.add_argument("--pca", type=int, metavar="N", help="principal components")
+
+
+def preparation_of(options: argparse.Namespace) -> Any:
+    """The preparation that was asked for, or None."""
+    from tsne_ooc.preprocess import preparation_from_options
+
+    return preparation_from_options(
+        standardize=options.standardize,
+        log1p=options.log1p,
+        normalize=options.normalize,
+        pca=options.pca,
+        onehot=options.onehot,
+    )
+
+
+def add_map(group: Any) -> None:
+    """The options of the fit; None where one is not given."""
+    group.add_argument("--perplexity", type=float, help="neighbourhood size (default: 30)")
+    group.add_argument(
+        "--exaggeration",
+        type=float,
+        metavar="FACTOR",
+        help="factor on the attraction; 4 keeps the classes of large data together (default: 1)",
+    )
+    group.add_argument("--n-components", type=int, metavar="D", help="dimensions of the map (default: 2)")
+    group.add_argument("--dof", type=float, help="degrees of freedom of the kernel (default: 1)")
+    group.add_argument("--metric", help="distance in the data (default: euclidean)")
+    group.add_argument("--neighbors", help="neighbour search (default: auto)")
+    group.add_argument("--schedule", help="optimisation schedule, such as auto or classic (default: auto)")
+
+
+#: Names of `add_map`'s options, which are those of `TSNE`.
+MAP = ("perplexity", "exaggeration", "n_components", "dof", "metric", "neighbors", "schedule")
+#: Names of `add_preparation`'s options.
+PREPARATION = ("onehot", "normalize", "log1p", "standardize", "pca")
+
+
+def given(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+    """The options among `names` that were given, with their values."""
+    found = {name: getattr(options, name) for name in names}
+    # An option that is 0 was given: the estimator says what is wrong with it.
+    return {name: value for name, value in found.items() if not (value is None or value is False or value == [])}
+
+
+def tsne_of(options: argparse.Namespace) -> Any:
+    """The estimator that was asked for."""
+    from tsne_ooc.estimator import TSNE
+
+    return TSNE(**given(options, MAP), n_jobs=options.jobs, random_state=options.seed, verbose=shows_bars(options))
+
+
+def shows_bars(options: argparse.Namespace) -> bool:
+    """Whether fits draw bars of their own."""
+    return not options.quiet and sys.stderr.isatty()

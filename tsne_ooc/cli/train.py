@@ -1,0 +1,160 @@
+"""``tsne-ooc train``: a table in a file to a folder with an encoder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tsne_ooc.cli.fitting import (
+    MAP,
+    PREPARATION,
+    add_map,
+    add_preparation,
+    given,
+    preparation_of,
+    shows_bars,
+    tsne_of,
+)
+from tsne_ooc.cli.report import Report
+from tsne_ooc.cli.shared import add_input, add_running, say
+
+_AFTER = """\
+what is written to the folder:
+  weights.*.safetensors   the network
+  teacher.*.npy           the map it learnt from
+  manifest.json           parameters, checksums, times; written last, so a folder that has one is whole
+
+use it with:
+  tsne-ooc place encoder new.h5 --out map
+  tsne_ooc.parametric.load("encoder").transform(rows)
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to those there are."""
+    parser = commands.add_parser(
+        "train",
+        help="train a network that maps rows (needs PyTorch)",
+        description="Fit a map with t-SNE, the teacher, and train a network to put rows where it would.",
+        epilog=_AFTER,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    add_input(parser)
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder to write; must be new or empty")
+    add_preparation(parser.add_argument_group("what is done to the rows first, in this order"))
+    _add_teacher(parser.add_argument_group("the map it learns from"))
+    _add_network(parser.add_argument_group("the network"))
+    add_running(parser.add_argument_group("running"))
+
+
+def _add_teacher(group: Any) -> None:
+    group.add_argument("--map", metavar="FOLDER", help="one there is already: a saved model, or a finished run")
+    group.add_argument(
+        "--sample", type=int, metavar="N", help="rows to fit (default: all up to 100,000, and of more 25,000)"
+    )
+    add_map(group)
+
+
+def _add_network(group: Any) -> None:
+    group.add_argument(
+        "--network", metavar="WIDTHxDEPTH", help="units of a hidden layer, and hidden layers (default: 128x4)"
+    )
+    group.add_argument(
+        "--objective",
+        help="auto, distillation, field, batch_local, negative_sampling or infonc (default: auto, which is "
+        "distillation, and field for the second half where all rows are fitted)",
+    )
+    group.add_argument(
+        "--iterations", "--batches", type=int, metavar="N", dest="n_iter", help="batches to learn from (default: 4000)"
+    )
+    group.add_argument("--batch-size", type=int, metavar="N", help="rows of a batch (default: 1024, or all if fewer)")
+    group.add_argument(
+        "--shuffle", choices=("full", "buffer", "batch"), help="order of rows; buffer reads fast (default: full)"
+    )
+    group.add_argument("--device", help="cpu or cuda (default: the graphics card where PyTorch has one)")
+    group.add_argument("--seed", type=int, default=0, help="seed of sample, fit and training (default: 0)")
+    group.add_argument("--onnx", metavar="FILE", help="also write the network as ONNX (needs onnx and onnxscript)")
+
+
+def run(options: argparse.Namespace) -> int:
+    from tsne_ooc._options import whole
+
+    whole("--seed", options.seed, least=0)
+    if options.sample is not None:
+        whole("--sample", options.sample, least=1)
+    own = given(options, (*PREPARATION, *MAP, "sample"))
+    if options.map is not None and own:
+        word = next(iter(own)).replace("_", "-")
+        raise ValueError(f"--map is fitted and prepared already; leave out --{word}, or --map to fit another one")
+    network = None if options.network is None else _network(options.network)
+    from tsne_ooc.parametric import ParametricTSNE
+    from tsne_ooc.pipeline import train
+
+    if options.onnx is not None:
+        _check_onnx(Path(options.onnx), options.resume)
+    with Report(options.quiet) as report:
+        asked = {**given(options, ("objective", "n_iter", "batch_size", "shuffle", "device")), "network": network}
+        encoder = ParametricTSNE(
+            **{name: value for name, value in asked.items() if value is not None},
+            callbacks=lambda step, loss, encoder: setattr(report, "note", f"loss {loss:.4g}, "),
+            n_jobs=options.jobs,
+            random_state=options.seed,
+            verbose=shows_bars(options),
+        )
+        model = train(
+            options.data,
+            dataset=options.dataset,
+            columns=options.columns,
+            out=options.out,
+            encoder=encoder,
+            map=options.map,
+            tsne=tsne_of(options) if given(options, MAP) else None,
+            sample=options.sample,
+            prepare=preparation_of(options),
+            resume=options.resume,
+            progress=report,
+        )
+    say(options, _summary(model, options.out))
+    if options.onnx is not None:
+        say(options, f"wrote {model.export_onnx(options.onnx)}")
+    return 0
+
+
+def _network(text: str) -> tuple[int, int]:
+    width, x, depth = text.lower().partition("x")
+    if not (x and width.isdecimal() and depth.isdecimal()):
+        raise ValueError(f"--network={text} is not WIDTHxDEPTH, such as 128x4")
+    return int(width), int(depth)
+
+
+def _check_onnx(path: Path, resume: bool) -> None:
+    """Raise where the file cannot be written, before the training rather than after it."""
+    from tsne_ooc.io import optional
+
+    for package in ("onnx", "onnxscript"):
+        optional.load(package, "onnx", "--onnx")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} in")
+    if path.exists() and not resume:
+        raise FileExistsError(f"{path} exists already; name another file with --onnx, or remove it first")
+
+
+def _summary(model: Any, out: str) -> str:
+    batches, looks = model.history_["batches"], model.history_["validation"]
+    seconds = float(batches["seconds"].sum())
+    rows = int(batches["rows"].sum())
+    lines = [
+        f"learnt from {model.n_iter_:,} batches in {seconds:.1f} s ({rows / max(seconds, 1e-3):,.0f} rows/s), "
+        f"loss {batches['loss'][-1]:.4g}"
+    ]
+    if len(looks["distance"]):
+        lines.append(
+            f"held-out rows: {looks['distance'][-1]:.3f} widths of the map from where the teacher has them, "
+            f"{looks['recall'][-1]:.1%} of their 10 nearest rows kept"
+        )
+    lines.append(
+        f"wrote {out}: an encoder of {model.n_features_in_} columns; next, tsne-ooc place {out} FILE --out map"
+    )
+    return "\n".join(lines)

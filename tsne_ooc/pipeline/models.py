@@ -1,0 +1,36 @@
+"""Saved models by the folder they are in: maps and encoders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from tsne_ooc import store
+
+ENCODER = "encoder"
+
+
+def folder_of(path: str | os.PathLike[str]) -> Path:
+    """The folder of the model: itself, or within that of a finished run."""
+    folder = Path(path)
+    return folder / "model" if (folder / "model" / store.MANIFEST).is_file() else folder
+
+
+def opened_model(folder: Path) -> tuple[Any, bool]:
+    """The fitted estimator in a folder, and whether it is an encoder.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Where there is none, or it is damaged.
+    ModuleNotFoundError
+        For an encoder, without PyTorch.
+    """
+    if store.kind_of(folder) == ENCODER:
+        from tsne_ooc.parametric import load as load_encoder
+
+        return load_encoder(folder), True
+    from tsne_ooc.loading import load
+
+    return load(folder), False

@@ -1,0 +1,278 @@
+"""A table in, a folder with an encoder out: the teacher is fitted and kept, then the encoder learns from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tsne_ooc import __version__, store
+from tsne_ooc._options import whole
+from tsne_ooc._parallel import resolve_n_jobs
+from tsne_ooc.io import Source, identity
+from tsne_ooc.io.ledger import Ledger
+from tsne_ooc.optimize import callbacks_of
+from tsne_ooc.pipeline.fitting import fit_sample, uninterrupted
+from tsne_ooc.pipeline.folder import Folder
+from tsne_ooc.pipeline.models import ENCODER, folder_of, opened_model
+from tsne_ooc.pipeline.placing import digest_of
+from tsne_ooc.pipeline.request import differences, parameters_of, plain
+from tsne_ooc.pipeline.run import LEDGER
+from tsne_ooc.pipeline.table import opened
+from tsne_ooc.preprocess import Preparation
+from tsne_ooc.sampling import Uniform
+from tsne_ooc.saving import fingerprint
+from tsne_ooc.streaming import Progress, begin, silent
+
+# All that is on its way; its name ends as those of unfinished files do, and the folder of the run clears it.
+_WORK = "training.part"
+
+
+def train(
+    source: Any,
+    *,
+    out: str | os.PathLike[str],
+    encoder: Any = None,
+    map: str | os.PathLike[str] | None = None,
+    tsne: Any = None,
+    sample: int | None = None,
+    prepare: Preparation | None = None,
+    dataset: str | None = None,
+    columns: list[str] | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Any:
+    """Train an encoder on a table of any length: fit its teacher, then learn, and save it.
+
+    The teacher is saved when it is fitted, and the state of the training every 500 batches. A run that was killed goes
+    on with ``resume=True`` and ends with the weights of one that was not (to the bit with one thread of torch).
+
+    Parameters
+    ----------
+    source : path, h5py.Dataset, ndarray, Source, or what else `tsne_ooc.io.open_source` accepts
+        Table of shape (n_samples, n_features).
+    out : path
+        Folder to write; it must not exist yet, or be empty. Its ``manifest.json`` is written last, so a folder that
+        has one is whole: what `ParametricTSNE.save` writes, with the job besides.
+    encoder : ParametricTSNE, optional
+        What to train; a copy of it is. Without a teacher and a preparation, which are named here. Its random_state is
+        the seed of everything, 0 where it is None.
+    map : path, optional
+        The teacher: a saved model, or the folder of a finished run.
+    tsne : TSNE, optional
+        Without `map`: how to fit the teacher; a copy of it is fitted.
+    sample : int, optional
+        Rows that the teacher is fitted on. By default all up to 100,000 rows, and of more 25,000.
+    prepare : Preparation, optional
+        What is done to the rows first, as in `embed`; a `map` has its own.
+    dataset, columns
+        What to read of a file, as for `tsne_ooc.io.open_source`.
+    resume : bool
+        Go on with a run in `out` that did not end.
+    progress : callable, optional
+        Called as ``progress(phase, done, total)``, with the phases "prepare", "sample", "fit" and "teach", in rows,
+        and "train", in batches.
+
+    Returns
+    -------
+    ParametricTSNE
+        As `tsne_ooc.parametric.load` reads it from `out`.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Without PyTorch.
+    OSError
+        Where `out` is in use or holds something else, or reading or writing fails. Once the teacher is fitted, what
+        is done is kept.
+    ValueError, TypeError
+        For bad tables and parameters, and where a run cannot go on because something else is asked for now.
+    FloatingPointError
+        Where a loss is not finite, naming the rows of its batch.
+
+    Examples
+    --------
+    >>> model = train("cells.h5", dataset="X", out="encoder")  # doctest: +SKIP
+    >>> Y = model.transform(new_rows)  # doctest: +SKIP
+    """
+    from tsne_ooc.parametric import ParametricTSNE, load
+    from tsne_ooc.parametric.estimator import STEPS
+
+    model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
+    model.check_options()
+    seed = whole("random_state", model.random_state, least=0)
+    if sample is not None:
+        whole("sample", sample, least=1)
+    with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
+        teacher, known = _teacher(map, tsne, sample, prepare, model, table)
+        request = {
+            "parameters": {name: value for name, value in parameters_of(model).items() if name != "teacher"},
+            "teacher": known,
+            "prepare": plain(prepare.steps) if prepare is not None else None,
+        }
+        job = {"task": "train", "source": identity.identity_of(table), "request": request, "tsne_ooc": __version__}
+        if home.finished:
+            _check_finished(home, job)
+            return load(home.path)
+        ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
+        work = home.path / _WORK
+        work.mkdir(exist_ok=True)
+        seconds: dict[str, float] = dict(ledger.job.get("seconds", {}))
+        tell = progress or silent
+        if map is None:
+            rows = min(table.shape[0], known["sample"])
+            teacher = _fitted(teacher, table, Uniform(rows), prepare, seed, ledger, work / "teacher", seconds, tell)
+            home.keep = home.resumable = True
+        teacher.set_params(n_jobs=model.n_jobs, verbose=model.verbose)
+        model.set_params(teacher=teacher)
+        tell("teach", 0, table.shape[0])
+        steps = STEPS if model.n_iter == "auto" else model.n_iter
+        model.set_params(
+            callbacks=[*callbacks_of(model.callbacks), lambda step, loss, encoder: tell("train", step, steps)]
+        )
+        checkpoint = work / "checkpoint"
+        try:
+            with uninterrupted(), _torch_threads(model.n_jobs):
+                model.fit(table, checkpoint=checkpoint)
+        finally:
+            home.keep = home.resumable = home.keep or (checkpoint / store.MANIFEST).exists()
+        # Of the attempts before, too.
+        seconds["train"] = round(float(model.history_["batches"]["seconds"].sum()), 3)
+        _seal(model, home, work, {"job": job, "source": repr(table), "seconds": seconds})
+        # Its teacher is mapped from files that go now, which some systems let nobody remove before.
+        del model, teacher
+        home.tidy()
+        return load(home.path)
+
+
+def _fresh(encoder: Any, kind: Any) -> Any:
+    from sklearn.base import clone
+
+    if not isinstance(encoder, kind):
+        raise TypeError(f"encoder={encoder!r} is not a ParametricTSNE")
+    if encoder.teacher is not None or encoder.prepare is not None:
+        raise ValueError("encoder has a teacher or a preparation of its own; pass these as map, tsne and prepare")
+    model = clone(encoder)
+    return model.set_params(random_state=0) if model.random_state is None else model
+
+
+def _teacher(
+    map: Any, tsne: Any, sample: int | None, prepare: Preparation | None, model: Any, table: Source
+) -> tuple[Any, Any]:
+    """The teacher, fitted only where it comes from `map`; and what tells it from another.
+
+    All that can be known to be wrong before it is fitted is told here.
+    """
+    from tsne_ooc.estimator import TSNE
+    from tsne_ooc.parametric.objectives import resolve
+    from tsne_ooc.parametric.teaching import MOST_FITTED, SAMPLE, default_teacher
+
+    n, p = table.shape
+    if model.batch_size > max(n, type(model)().batch_size):
+        raise ValueError(f"batch_size={model.batch_size} is more than the {n:,} rows of {table!r}")
+    stages = resolve(model.objective, graph=True)
+    moving = any(stage.objective.needs == "targets" for stage in stages)
+    if map is not None:
+        if tsne is not None or sample is not None or prepare is not None:
+            raise ValueError("map is a teacher that is fitted already; leave out tsne, sample and prepare")
+        teacher, encoder = opened_model(folder_of(map))
+        if encoder:
+            raise ValueError(f"{map} holds an encoder; the teacher is a saved model, or the folder of a finished run")
+        if teacher.n_features_in_ != p:
+            raise ValueError(f"{table!r} has {p} columns, the map in {map} was made of {teacher.n_features_in_}")
+        fitted = len(teacher.embedding_)
+        known: Any = fingerprint(teacher)
+    else:
+        fitted = min(n, sample or (n if n <= MOST_FITTED else SAMPLE))
+        if tsne is None:
+            teacher = default_teacher(n, moving, model.random_state, model.n_jobs).set_params(sample=None)
+        elif isinstance(tsne, TSNE) and not hasattr(tsne, "embedding_"):
+            from sklearn.base import clone
+
+            teacher = clone(tsne)
+        else:
+            raise TypeError(f"tsne={tsne!r} is not a TSNE to be fitted; pass the folder of a fitted one as map")
+        if teacher.sample is not None or teacher.prepare is not None:
+            raise ValueError("tsne has a sample or a preparation of its own; pass these as sample and prepare")
+        teacher.check_options()
+        known = {**parameters_of(teacher), "sample": fitted}
+    if fitted < n and model.objective != "auto" and any(stage.objective.needs == "graph" for stage in stages):
+        raise ValueError(
+            f"objective={model.objective!r} needs the affinities of all {n:,} rows, and the teacher has {fitted:,} of "
+            f"them; use objective='distillation', or a sample of all rows if they fit in memory"
+        )
+    return teacher, known
+
+
+def _fitted(
+    teacher: Any,
+    table: Source,
+    sample: Uniform,
+    prepare: Preparation | None,
+    seed: int,
+    ledger: Ledger,
+    path: Path,
+    seconds: dict[str, float],
+    progress: Progress,
+) -> Any:
+    """The teacher, fitted and saved by this attempt or an earlier one, as it is read from `path`."""
+    from tsne_ooc.loading import load
+
+    digest = ledger.job.get("teacher")
+    if digest is None:
+        # What an attempt left that was killed after this point and before the ledger knew.
+        shutil.rmtree(path, ignore_errors=True)
+        fit_sample(table, teacher, sample, prepare, seed, seconds, progress)
+        teacher.save(path)
+        digest = digest_of(path)
+        replace(ledger, job={**ledger.job, "teacher": digest, "seconds": seconds}).mark(0, {})
+    found = load(path)
+    if digest_of(path) != digest:
+        raise ValueError(
+            f"the teacher in {path} is not the one that this run began with; remove {path.parents[1]} to begin again"
+        )
+    return found
+
+
+@contextmanager
+def _torch_threads(n_jobs: int | None) -> Iterator[None]:
+    """As many threads of torch as were asked for, which it counts for the whole process; else as many as there are."""
+    if n_jobs is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(resolve_n_jobs(n_jobs))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _seal(model: Any, home: Folder, work: Path, content: dict[str, Any]) -> None:
+    """Put the encoder into the folder of the run, its manifest last."""
+    whole = work / "encoder"
+    shutil.rmtree(whole, ignore_errors=True)
+    model.save(whole)
+    saved, _, paths = store.read_folder(whole, ENCODER, verify=False)
+    for file in list(whole.iterdir()):
+        if file.name != store.MANIFEST:
+            os.replace(file, home.path / file.name)
+    store.seal(home.path, ENCODER, {**saved, **content}, {name: path.name for name, path in paths.items()})
+
+
+def _check_finished(home: Folder, job: dict[str, Any]) -> None:
+    """Raise unless the encoder in the folder is the one that is asked for."""
+    content = store.read_folder(home.path, ENCODER, verify=False).content
+    if "job" not in content:
+        raise ValueError(f"{home.path} holds an encoder that was saved by hand; name a new folder")
+    if found := differences(content["job"], json.loads(json.dumps(job))):
+        raise ValueError(f"{home.path} holds the result of another run: {'; '.join(found)}; name a new folder")
+    # It may have been killed between its manifest and this.
+    home.tidy()
