@@ -1,5 +1,7 @@
 """The network, its optimisers and the loop, on problems whose answers are known."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 
 from tsne_ooc._parallel import Threads  # noqa: E402
 from tsne_ooc.batches import Batches  # noqa: E402
+from tsne_ooc.parametric.forward import Forward  # noqa: E402
 from tsne_ooc.parametric.muon import Muon, orthogonalised  # noqa: E402
 from tsne_ooc.parametric.network import Encoder, ResidualNetwork, leading_axes, padded, standardisation  # noqa: E402
 from tsne_ooc.parametric.objectives import Distillation, Stage  # noqa: E402
@@ -124,6 +127,29 @@ def test_a_row_comes_out_the_same_whatever_comes_with_it(p, width):
     rng = np.random.default_rng(2)
     for rows in [np.arange(1), np.arange(7, 2100), rng.permutation(2100), rng.integers(0, 2100, 33)]:
         assert (encode(encoder, X[rows], 2, Threads(1)) == Y[rows]).all()
+
+
+@pytest.mark.parametrize("p, width, depth, m", [(50, 64, 4, 1024), (7, 16, 0, 3), (16, 48, 1, 100)])
+def test_an_encoder_taken_apart_gives_the_places_of_the_whole(p, width, depth, m):
+    encoder, rng = residual(p, width, depth), np.random.default_rng(3)
+    with torch.no_grad():
+        for weight in encoder.body.parameters():
+            # Biases and gains, too, which begin as zeros and ones.
+            weight.add_(torch.from_numpy(rng.normal(size=tuple(weight.shape)).astype(np.float32) / 4))
+    encoder.center[:], encoder.scale[:], encoder.origin[:] = 5.0, 0.5, -3.0
+    X = (5 + rng.normal(size=(m, p))).astype(np.float32)
+    wanted = copy.deepcopy(encoder).double()(torch.from_numpy(X).double()).detach().numpy()
+    found, forward = np.full((m + 1, 2), np.nan, np.float32), Forward(encoder, 1024)
+    assert Forward.takes(encoder)
+    for _ in range(2):
+        # The second time in buffers that are full of the first, and of rows that were more.
+        forward(X, found[:m])
+        np.testing.assert_allclose(found[:m], wanted, atol=3e-6 * np.abs(wanted).max())
+        assert np.isnan(found[m]).all()
+        forward(np.full((1024, p), 1e4, np.float32), np.empty((1024, 2), np.float32))
+    assert not Forward.takes(torch.nn.Linear(5, 2)) and not Forward.takes(
+        Encoder(torch.nn.Linear(5, 2), *[X[0]] * 3, 1.0)
+    )
 
 
 def test_a_network_whose_rows_depend_on_their_place_goes_row_by_row():

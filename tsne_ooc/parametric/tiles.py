@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads
+from tsne_ooc.parametric.forward import Forward
 from tsne_ooc.parametric.network import Encoder
 
 Float32 = NDArray[np.float32]
@@ -53,10 +54,14 @@ def encode(encoder: Any, rows: Float32, d: int | None, threads: Threads, size: i
     device = _device(encoder)
     before, training = torch.get_num_threads(), encoder.training
     encoder.eval()
+    forward = Forward(encoder, size) if Forward.takes(encoder) else None
 
     def tile(start: int, stop: int) -> None:
         if torch.get_num_threads() != 1:
             torch.set_num_threads(1)
+        if forward is not None:
+            forward(rows[start:stop], out[start:stop])
+            return
         # A tensor of its own, which begins where a cache line does.
         block = torch.zeros((size, rows.shape[1]))
         block[: stop - start] = torch.from_numpy(np.ascontiguousarray(rows[start:stop]))

@@ -1,0 +1,38 @@
+"""Layer normalisation and SiLU against their formulas, in float64."""
+
+import numpy as np
+import pytest
+
+from tsne_ooc._kernels.activation import EPSILON, normalised_silu, silu
+
+
+def wanted_silu(x):
+    x = np.asarray(x, np.float64)
+    return x / (1 + np.exp(-x))
+
+
+def test_silu_is_within_its_budget():
+    x = np.concatenate([np.linspace(-40, 40, 4001), np.geomspace(1e-20, 1e4, 300), -np.geomspace(1e-20, 700, 300)])
+    x = x.astype(np.float32)
+    found = np.array([silu(value) for value in x], np.float64)
+    assert (np.abs(found - wanted_silu(x)) <= 4e-7 * np.maximum(1, np.abs(x))).all()
+
+
+@pytest.mark.parametrize("m, w", [(1, 16), (37, 48), (5, 256)])
+def test_rows_are_normalised(m, w):
+    rng = np.random.default_rng(0)
+    h = (3 + 2 * rng.normal(size=(m, w))).astype(np.float32)
+    bias, gain, shift = rng.normal(size=(3, w)).astype(np.float32)
+    before, out = h.copy(), np.empty_like(h)
+    normalised_silu(h, bias, gain, shift, out)
+    z = h.astype(np.float64) + bias
+    z = (z - z.mean(axis=1, keepdims=True)) / np.sqrt(z.var(axis=1, keepdims=True) + EPSILON)
+    np.testing.assert_allclose(out, wanted_silu(z * gain + shift), atol=5e-6)
+    assert (h == before).all()
+    # A row without variance has no direction: what is left is the shift.
+    normalised_silu(np.ones((1, w), np.float32), np.zeros(w, np.float32), gain, shift, out[:1])
+    np.testing.assert_allclose(out[0], wanted_silu(shift), atol=1e-6)
+    # One that is not finite is seen to be.
+    h[0, 3] = np.nan
+    normalised_silu(h, bias, gain, shift, out)
+    assert np.isnan(out[0]).all() and np.isfinite(out[1:]).all()

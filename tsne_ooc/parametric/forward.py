@@ -1,0 +1,108 @@
+"""The forward pass of an encoder over tiles, as fast as its products: same arithmetic as `Encoder`, other passes.
+
+PyTorch goes through memory seven times for each hidden layer, into tensors that the system hands out page by page anew:
+12.4 ms for a tile of 1,024 rows of 256 x 4, of which the products are 6.4. Here buffers stay, layer normalisation and
+SiLU are one kernel, and a product is added where the sum is kept. Biases wait for the next normalisation.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tsne_ooc._kernels.activation import normalised_silu
+from tsne_ooc.parametric.network import Encoder, ResidualNetwork
+
+Float32 = NDArray[np.float32]
+
+
+class Layer(NamedTuple):
+    """A product of activations: what stands before it, and its weights, transposed."""
+
+    bias: Float32
+    gain: Float32
+    shift: Float32
+    weight: Any
+
+
+class Buffers(NamedTuple):
+    """Of one tile: rows, sums and activations, as arrays and as tensors of the same memory, and places."""
+
+    x: Float32
+    h: Float32
+    a: Float32
+    tensors: tuple[Any, Any, Any]
+    y: Any
+
+
+class Forward:
+    """An encoder with a `ResidualNetwork` on the processor, taken apart.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    size : int
+        Rows of a tile.
+    """
+
+    def __init__(self, encoder: Encoder, size: int) -> None:
+        body = encoder.body
+        self.size, self.p, self.width, self.d = size, body.p, body.width, body.d
+        self.center, self.scale = _array(encoder.center), _array(encoder.scale)
+        self.stem, self.skip = _transposed(body.stem), _transposed(body.skip)
+        bias = _array(body.stem.bias)
+        self.layers = []
+        for norm, linear in [*((block.norm, block.linear) for block in body.blocks), (body.norm, body.head)]:
+            self.layers.append(Layer(bias, _array(norm.weight), _array(norm.bias), _transposed(linear)))
+            bias = bias + _array(linear.bias) if len(self.layers) <= len(body.blocks) else bias
+        self.unit = np.float32(encoder.width)
+        self.origin = _array(encoder.origin) + self.unit * (_array(body.head.bias) + _array(body.skip.bias))
+        self._free: list[Buffers] = []
+
+    @staticmethod
+    def takes(encoder: Any) -> bool:
+        """Whether this is an encoder that can be taken apart."""
+        return (
+            isinstance(encoder, Encoder)
+            and isinstance(encoder.body, ResidualNetwork)
+            and encoder.center.device.type == "cpu"
+        )
+
+    def __call__(self, rows: Float32, out: Float32) -> None:
+        """Places of at most a tile of rows, written to `out`."""
+        m, p = rows.shape
+        # One thread takes it from the list at a time, and puts it back for the next.
+        buffers = self._free.pop() if self._free else self._buffers()
+        x, h, a = buffers.tensors
+        np.subtract(rows, self.center, out=buffers.x[:m, :p])
+        buffers.x[:m, :p] *= self.scale
+        buffers.x[m:] = 0
+        with torch.inference_mode():
+            torch.mm(x, self.stem, out=h)
+            for bias, gain, shift, weight in self.layers[:-1]:
+                normalised_silu(buffers.h, bias, gain, shift, buffers.a)
+                h.addmm_(a, weight)
+            bias, gain, shift, weight = self.layers[-1]
+            normalised_silu(buffers.h, bias, gain, shift, buffers.a)
+            torch.mm(x, self.skip, out=buffers.y)
+            buffers.y.addmm_(a, weight)
+        np.multiply(buffers.y.numpy()[:m], self.unit, out=out)
+        out += self.origin
+        self._free.append(buffers)
+
+    def _buffers(self) -> Buffers:
+        # Tensors of their own begin where cache lines do, and padding stays zero.
+        x, y = torch.zeros((self.size, self.p)), torch.empty((self.size, self.d))
+        h, a = torch.empty((self.size, self.width)), torch.empty((self.size, self.width))
+        return Buffers(x.numpy(), h.numpy(), a.numpy(), (x, h, a), y)
+
+
+def _array(tensor: Any) -> Float32:
+    return np.ascontiguousarray(tensor.detach().numpy())
+
+
+def _transposed(layer: Any) -> Any:
+    return layer.weight.detach().t().contiguous()
