@@ -67,9 +67,9 @@ def _add_network(group: Any) -> None:
         "distillation, and field for the second half where all rows are fitted)",
     )
     group.add_argument(
-        "--iterations", "--batches", type=int, metavar="N", dest="n_iter", help="batches to learn from (default: 4000)"
+        "--iterations", "--batches", type=int, metavar="N", dest="n_iter", help="batches to learn from (default: 3000)"
     )
-    group.add_argument("--batch-size", type=int, metavar="N", help="rows of a batch (default: 1024, or all if fewer)")
+    group.add_argument("--batch-size", type=int, metavar="N", help="rows of a batch (default: 2048, or all if fewer)")
     group.add_argument(
         "--shuffle", choices=("full", "buffer", "batch"), help="order of rows; buffer reads fast (default: full)"
     )

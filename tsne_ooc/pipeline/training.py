@@ -173,7 +173,8 @@ def _teacher(
     from tsne_ooc.parametric.teaching import MOST_FITTED, SAMPLE, default_teacher
 
     n, p = table.shape
-    if model.batch_size > max(n, type(model)().batch_size):
+    # The default stands for all rows of a shorter table.
+    if model.batch_size > n and model.batch_size != type(model)().batch_size:
         raise ValueError(f"batch_size={model.batch_size} is more than the {n:,} rows of {table!r}")
     stages = resolve(model.objective, graph=True)
     moving = any(stage.objective.needs == "targets" for stage in stages)
