@@ -46,8 +46,6 @@ class FieldTuning:
     """
 
     needs: ClassVar[str] = "graph"
-    #: Rate after distillation.
-    RATE: ClassVar[float] = 0.3
 
     every: int = 16
     exaggeration: float | None = None
