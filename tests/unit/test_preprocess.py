@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.preprocessing import FunctionTransformer
 
 from tsne_ooc._kernels.project import project
 from tsne_ooc.preprocess import (
@@ -673,3 +674,43 @@ class TestOneHot:
             OneHot(["a", "a"])
         with pytest.raises(TypeError, match="at least one"):
             OneHot([])
+
+
+# ---------------------------------------------------------------------------------------- and back again
+
+
+@pytest.mark.parametrize(
+    "steps", [[], [Standardize(robust=True)], [Log1p(), Standardize(), PCA(6)], [PCA(6), Standardize()]]
+)
+def test_steps_are_undone(steps):
+    X = np.column_stack([counts(300, 5), np.full(300, 3.5, np.float32)])
+    preparation = Preparation(steps).fit(X)
+    rows = preparation.transform(X)
+    back = preparation.undo(rows)
+    assert back.dtype == np.float32 and off(back, X) < 1e-5
+    for a, b in [(0, 1), (5, 12), (12, 300)]:
+        assert (preparation.undo(rows[a:b]) == back[a:b]).all()
+
+
+def test_what_is_lost_is_the_least_there_is():
+    from sklearn.decomposition import PCA as Peer
+
+    X = counts(300, 6)
+    preparation = Preparation([PCA(2)]).fit(X)
+    peer = Peer(2).fit(X.astype(np.float64))
+    wanted = peer.inverse_transform(peer.transform(X.astype(np.float64)))
+    assert off(preparation.undo(preparation.transform(X)), wanted) < 1e-5
+    found = Preparation([Normalize(10), Log1p()]).fit(X)
+    np.testing.assert_allclose(found.undo(found.transform(X)), slow(X, total=10), rtol=1e-5)
+    # A logarithm below that of no counts.
+    assert not Preparation([Log1p()]).fit(X).undo(np.full((2, 6), -0.3)).any()
+
+
+def test_what_cannot_be_undone_is_named():
+    X = counts(50, 4)
+    with pytest.raises(ValueError, match=r"^Transformer.*cannot be undone; ask for prepared rows"):
+        Preparation([Transformer(FunctionTransformer(np.sqrt))]).fit(X).undo(X)
+    with pytest.raises(ValueError, match=r"^X has 4 columns, and .* gives 2"):
+        Preparation([PCA(2)]).fit(X).undo(X)
+    with pytest.raises(ValueError, match="is not fitted"):
+        Preparation([PCA(2)]).undo(X)

@@ -22,10 +22,12 @@ from tsne_ooc.io import Source, identity_of
 from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Checkpoint
+from tsne_ooc.parametric.decoder import resolve as resolve_decoder
 from tsne_ooc.parametric.fitted import FittedEncoder
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.objectives import Stage, resolve
 from tsne_ooc.parametric.outset import check_network, device_of, encoder_of, held_out, prepared, problem_of
+from tsne_ooc.parametric.reconstruction import fingerprint, train_decoder
 from tsne_ooc.parametric.teaching import MOST_FITTED, default_teacher, given_teacher, teach
 from tsne_ooc.parametric.tiles import tile_for
 from tsne_ooc.parametric.training import Options, train
@@ -57,6 +59,9 @@ class ParametricTSNE(FittedEncoder):
     network : (int, int) or torch.nn.Module, default (128, 4)
         Width of hidden layers, a multiple of 16, and their number; or any network from (m, p) to (m, d), which is
         copied, and gets standardised rows.
+    decoder : bool or Decoder, default False
+        Train a decoder too, from places back to rows, once the encoder is finished: for `inverse_transform` and
+        `reconstruction_error`. The encoder is the same with and without.
     n_iter : int or "auto", default "auto"
         Batches; "auto" is 3,000.
     batch_size : int, default 2048
@@ -92,11 +97,14 @@ class ParametricTSNE(FittedEncoder):
     ----------
     encoder_ : torch.nn.Module
         From prepared rows to the map.
+    decoder_ : torch.nn.Module or None
+        From the map to prepared rows.
     teacher_ : TSNE
         The map it learnt from.
     preparation_ : Preparation or None
     history_ : dict
-        Columns of numbers: of each batch, each epoch, and each look at held-out rows.
+        Columns of numbers: of each batch, each epoch, and each look at held-out rows; under "decoder" the same of
+        its training.
     n_iter_ : int
         Batches that were learnt from.
     n_features_in_ : int
@@ -119,6 +127,7 @@ class ParametricTSNE(FittedEncoder):
         *,
         objective: Any = "auto",
         network: Any = (128, 4),
+        decoder: Any = False,
         n_iter: Any = "auto",
         batch_size: int = 2048,
         learning_rate: float = 1e-2,
@@ -137,6 +146,7 @@ class ParametricTSNE(FittedEncoder):
         self.teacher = teacher
         self.objective = objective
         self.network = network
+        self.decoder = decoder
         self.n_iter = n_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -176,7 +186,8 @@ class ParametricTSNE(FittedEncoder):
         y : ignored
         checkpoint : path, optional
             Folder that keeps the state of the training every 500 batches. A training that finds its own there goes on
-            from it, and ends with the weights of an unbroken one (to the bit with one thread of torch).
+            from it, and ends with the weights of an unbroken one (to the bit with one thread of torch). A decoder has
+            a folder of its own beside it, with ``.decoder`` behind the name.
 
         Returns
         -------
@@ -193,6 +204,7 @@ class ParametricTSNE(FittedEncoder):
         options = self._options()
         stages, steps, share = options.stages, options.steps, float(self.augmentation)
         device, threads, seed = device_of(self.device), Threads(self.n_jobs), seed_of(self.random_state)
+        decoding = resolve_decoder(self.decoder)
         teacher, fitted = given_teacher(self.teacher, self.prepare)
 
         wanted = self.prepare if self.prepare is not None else getattr(self.teacher, "prepare", None)
@@ -217,21 +229,37 @@ class ParametricTSNE(FittedEncoder):
         if checkpoint is not None:
             job = Checkpoint(checkpoint, self._job(table, stages, steps, seed, encoder))
         batches = Batches(table, batch_size=min(self.batch_size, n), shuffle=self.shuffle, seed=seed)
+        decoded = None
         with batches:
             done = train(
                 encoder, problem, batches, held, options._replace(stages=stages),
                 augmentation=None if taught.graph is None else Augmentation(taught.graph, share, seed),
                 validation=validation, checkpoint=job,
             )  # fmt: skip
+            if decoding is not None and done.stopped != "interrupted":
+                if job is not None:
+                    more = {"decoder": repr(decoding), "encoder": fingerprint(encoder)}
+                    job = Checkpoint(job.path.with_name(f"{job.path.name}.decoder"), {**job.job, **more})
+                decoded = train_decoder(decoding, encoder, table, batches, problem, options, checkpoint=job)
         if done.stopped == "interrupted":
+            rest = "" if decoding is None else ", and there is no decoder"
             warnings.warn(
-                f"interrupted after {done.steps} of {steps} batches; the encoder is the best one until then",
+                f"interrupted after {done.steps} of {steps} batches; the encoder is the best one until then{rest}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        elif decoded is not None and decoded.done.stopped == "interrupted":
+            warnings.warn(
+                f"interrupted after {decoded.done.steps} batches of the decoder; it is the best one until then",
                 RuntimeWarning,
                 stacklevel=2,
             )
         validate_data(self, X if hasattr(X, "shape") else np.asarray(X), reset=True, skip_check_array=True)
         self.encoder_, self.teacher_, self.preparation_ = encoder.cpu(), taught.teacher, preparation
+        self.decoder_ = None if decoded is None else decoded.network
         self.history_, self.n_iter_ = done.history.columns(), done.steps
+        if decoded is not None:
+            self.history_["decoder"] = decoded.done.history.columns()
         self._tile = tile_for(self.encoder_, p)
         return self
 
@@ -252,6 +280,7 @@ class ParametricTSNE(FittedEncoder):
             raise ValueError(f"augmentation={self.augmentation!r} must be less than 1: some rows have to stay")
         check_shuffle(self.shuffle)
         check_network(self.network)
+        resolve_decoder(self.decoder)
         device_of(self.device)
         Threads(self.n_jobs)
         return Options(

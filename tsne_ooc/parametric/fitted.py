@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tsne_ooc._parallel import Threads
@@ -17,6 +18,7 @@ from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.io import as_source, iterate
 from tsne_ooc.model import Model
+from tsne_ooc.parametric.decoder import DecoderNetwork, errors
 from tsne_ooc.parametric.tiles import encode
 from tsne_ooc.placement import Placed, Placement, nearest
 from tsne_ooc.preprocess import Preparation, PreparedSource
@@ -33,6 +35,7 @@ class FittedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     n_jobs: int | None
     encoder_: Any
+    decoder_: DecoderNetwork | None
     teacher_: TSNE
     preparation_: Preparation | None
     n_features_in_: int
@@ -73,6 +76,68 @@ class FittedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             out[start:stop] = self._novelty(block)
         return out
 
+    def inverse_transform(self, Y: Any, *, prepared: bool = False) -> Float32:
+        """Rows that would lie at these places, as the decoder has learnt; there may never have been such a row.
+
+        Parameters
+        ----------
+        Y : array-like of shape (m, d)
+            Places on the map.
+        prepared : bool, default False
+            Rows as they are behind the preparation, instead of in the units that `fit` was given.
+
+        Returns
+        -------
+        ndarray of float32, shape (m, p)
+            The same to the bit for any chunking and number of threads. A preparation is undone as far as it can be:
+            components that PCA dropped stay away, and `Normalize` leaves rows with the sum that it gave them.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`, and where there is no decoder.
+        ValueError, TypeError
+            For places that are not finite or have another number of axes; where a step of the preparation cannot be
+            undone.
+        """
+        decoder = self._decoder("inverse_transform")
+        places = as_rows(Y, name="Y")
+        if places.shape[1] != decoder.d:
+            raise ValueError(f"Y has {places.shape[1]} axes, the map has {decoder.d}")
+        undo = self.preparation_ is not None and not prepared
+        if undo and self.preparation_ is not None:
+            self.preparation_.check_undo()
+        rows = self._decode(places)
+        return self.preparation_.undo(rows) if undo and self.preparation_ is not None else rows
+
+    def reconstruction_error(self, X: Any) -> Float32:
+        """How much of each row the map does not tell: **the higher, the stranger**.
+
+        The mean square of what is left when a row's place is decoded, over the columns that vary, each in units of what
+        is left on average over the rows of the fit: 1 is like them.
+
+        Parameters
+        ----------
+        X : as for `transform`
+
+        Returns
+        -------
+        ndarray of float32, shape (m,)
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`, and where there is no decoder.
+        ValueError, TypeError
+            As `transform` does.
+        """
+        decoder = self._decoder("reconstruction_error")
+        n, blocks = self._blocks(X)
+        out = np.empty(n, np.float32)
+        for start, stop, block in blocks:
+            out[start:stop] = errors(decoder, block, self._decode(self._encode(block)))
+        return out
+
     def place_prepared(self, rows: Any) -> Placed:
         """Places and novelty of rows that are prepared and checked, float32, as `TSNE.place_prepared` answers."""
         check_is_fitted(self)
@@ -86,7 +151,7 @@ class FittedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return self._encode(np.ascontiguousarray(rows, np.float32))
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the encoder, its teacher and the preparation to a folder that `tsne_ooc.parametric.load` reads.
+        """Write encoder, decoder, teacher and preparation to a folder that `tsne_ooc.parametric.load` reads.
 
         Parameters
         ----------
@@ -142,6 +207,16 @@ class FittedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _encode(self, rows: Float32) -> Float32:
         return encode(self.encoder_, rows, self._n_features_out, Threads(self.n_jobs), self._tile)
+
+    def _decoder(self, asked: str) -> DecoderNetwork:
+        check_is_fitted(self)
+        if self.decoder_ is None:
+            raise NotFittedError(f"{asked} needs a decoder, and this encoder was trained without; use decoder=True")
+        return self.decoder_
+
+    def _decode(self, places: Float32) -> Float32:
+        decoder = self._decoder("decoding")
+        return encode(decoder, places, decoder.p, Threads(self.n_jobs))
 
     def _novelty(self, rows: Float32) -> Float32:
         model, reference = self.teacher_._model, self.teacher_._reference()

@@ -14,22 +14,29 @@ LOOK = ("step", "kl_divergence", "recall", "distance")
 
 
 class History:
-    """Tables of numbers, one row for each step and for each look at held-out rows."""
+    """Tables of numbers, one row for each step and for each look at held-out rows.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    look : tuple of str
+        Names of the numbers of a look.
+    """
+
+    def __init__(self, look: tuple[str, ...] = LOOK) -> None:
+        self.look = look
         self.steps: list[tuple[float, ...]] = []
         self.looks: list[tuple[float, ...]] = []
 
     def tables(self) -> dict[str, NDArray[np.float64]]:
-        """As arrays of shape (steps, 8) and (looks, 4)."""
+        """As arrays, a row for each step and each look."""
         return {
             "steps": np.array(self.steps, np.float64).reshape(-1, len(STEP)),
-            "looks": np.array(self.looks, np.float64).reshape(-1, len(LOOK)),
+            "looks": np.array(self.looks, np.float64).reshape(-1, len(self.look)),
         }
 
     @classmethod
-    def of(cls, steps: NDArray[np.float64], looks: NDArray[np.float64]) -> History:
-        found = cls()
+    def of(cls, steps: NDArray[np.float64], looks: NDArray[np.float64], look: tuple[str, ...] = LOOK) -> History:
+        found = cls(look)
         found.steps, found.looks = [tuple(row) for row in steps.tolist()], [tuple(row) for row in looks.tolist()]
         return found
 
@@ -51,5 +58,5 @@ class History:
         return {
             "batches": batches,
             "epochs": {name: np.array(values) for name, values in epochs.items()},
-            "validation": dict(zip(LOOK, tables["looks"].T.copy(), strict=True)),
+            "validation": dict(zip(self.look, tables["looks"].T.copy(), strict=True)),
         }

@@ -17,19 +17,24 @@ from tsne_ooc._state import Saved, StateError, within
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.io import optional
 from tsne_ooc.parametric.checkpoint import put_weights, weights_of
+from tsne_ooc.parametric.decoder import DecoderNetwork
 from tsne_ooc.parametric.estimator import ParametricTSNE
-from tsne_ooc.parametric.history import History
+from tsne_ooc.parametric.history import LOOK, History
 from tsne_ooc.parametric.network import Encoder, ResidualNetwork
+from tsne_ooc.parametric.reconstruction import Reconstructed
 from tsne_ooc.parametric.tiles import tile_for
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.saving import estimator_state, restore_estimator
 
 KIND = "encoder"
 
+# Before the names of a decoder's weights.
+_DECODER = "decoder."
+
 
 def save(model: Any, target: Path, *, overwrite: bool) -> None:
     """Write a fitted `ParametricTSNE`; see its `save`."""
-    data = optional.load("safetensors.numpy", "neural", "a saved encoder").save(weights_of(model.encoder_))
+    data = optional.load("safetensors.numpy", "neural", "a saved encoder").save(_all_weights(model))
     digest = hashlib.sha256(data).hexdigest()
     name = f"weights.{digest[:16]}.safetensors"
     body = model.encoder_.body
@@ -51,9 +56,11 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
         inner, own = within("preparation", model.preparation_.state())
         content.update(inner)
         arrays.update(own)
-    history = model.history_
-    for table in ("batches", "validation"):
-        arrays[f"history.{table}"] = np.array(list(history[table].values())).T.copy()
+    arrays.update(_history_arrays("history", model.history_))
+    if model.decoder_ is not None:
+        inside = model.decoder_.body
+        content["decoder"] = {"shape": [model.decoder_.p, model.decoder_.d, inside.width, inside.depth]}
+        arrays.update(_history_arrays("decoder.history", model.history_["decoder"]))
 
     if target.is_dir() and any(target.iterdir()):
         # The manifest is what makes it a folder of these weights; those of the last save go when it is in place.
@@ -81,6 +88,17 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
         os.rename(room / "whole", target)
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+def _all_weights(model: Any) -> dict[str, Any]:
+    weights = weights_of(model.encoder_)
+    if model.decoder_ is not None:
+        weights |= {f"{_DECODER}{name}": value for name, value in weights_of(model.decoder_).items()}
+    return weights
+
+
+def _history_arrays(name: str, history: dict[str, Any]) -> dict[str, Any]:
+    return {f"{name}.{table}": np.array(list(history[table].values())).T.copy() for table in ("batches", "validation")}
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -138,34 +156,54 @@ def _restored(saved: Saved, path: Path, network: Any) -> ParametricTSNE:
         if not isinstance(names, list) or len(names) != model.n_features_in_:
             raise fitted.fail("names other columns than there are")
         model.feature_names_in_ = np.array([str(name) for name in names], dtype=object)
-    steps = saved.array("history.batches", np.float64, (None, None))
-    looks = saved.array("history.validation", np.float64, (None, None))
-    model.history_ = History.of(steps, looks).columns()
+    model.history_ = _history(saved, LOOK)
     columns = fitted.whole("columns", 1, 1 << 24)
     body = _body(saved.part("network"), network)
     zeros = np.zeros(columns, np.float32)
     encoder = Encoder(body, zeros, zeros, np.zeros(model._n_features_out, np.float32), 1.0)
-    put_weights(encoder, _weights(saved.part("weights"), path, encoder))
-    model.encoder_ = encoder.eval()
+    decoder = None
+    if "decoder" in saved.content:
+        part = saved.part("decoder")
+        decoder = DecoderNetwork(*_shape(part, "shape"))
+        if decoder.p != columns or decoder.d != model._n_features_out:
+            raise part.fail("is of another table or map")
+        model.history_["decoder"] = _history(part, ("step", *Reconstructed._fields))
+    found = _weights(saved.part("weights"), path, encoder, decoder)
+    put_weights(encoder, {name: value for name, value in found.items() if not name.startswith(_DECODER)})
+    if decoder is not None:
+        own = {name.removeprefix(_DECODER): value for name, value in found.items() if name.startswith(_DECODER)}
+        put_weights(decoder, own)
+        decoder.eval()
+    model.encoder_, model.decoder_ = encoder.eval(), decoder
     model._tile = tile_for(encoder, columns)
     return model
 
 
 def _body(saved: Saved, network: Any) -> Any:
-    shape = saved.content.get("residual")
-    if shape is None:
+    if saved.content.get("residual") is None:
         if network is None:
             raise ValueError(
                 f"this encoder was trained with a {saved.text('kind')[:60]}, and no code is kept in a folder; "
                 "pass network=, of the same shape"
             )
         return network
+    return ResidualNetwork(*_shape(saved, "residual"))
+
+
+def _shape(saved: Saved, name: str) -> list[int]:
+    shape = saved.content.get(name)
     if not isinstance(shape, list) or len(shape) != 4 or not all(type(x) is int and 0 <= x < 1 << 20 for x in shape):
         raise saved.fail("has no shape")
-    return ResidualNetwork(*shape)
+    return shape
 
 
-def _weights(saved: Saved, path: Path, encoder: Any) -> dict[str, Any]:
+def _history(saved: Saved, look: tuple[str, ...]) -> dict[str, Any]:
+    steps = saved.array("history.batches", np.float64, (None, None))
+    looks = saved.array("history.validation", np.float64, (None, None))
+    return History.of(steps, looks, look).columns()
+
+
+def _weights(saved: Saved, path: Path, encoder: Any, decoder: Any) -> dict[str, Any]:
     name = saved.text("file")
     file = path / name
     if Path(name).name != name or not name.endswith(".safetensors"):
@@ -177,6 +215,8 @@ def _weights(saved: Saved, path: Path, encoder: Any) -> dict[str, Any]:
         raise ValueError(f"{file} is damaged: its sum is not the one that the manifest names")
     weights: dict[str, Any] = optional.load("safetensors.numpy", "neural", "a saved encoder").load(data)
     wanted = {key: tuple(value.shape) for key, value in encoder.state_dict().items()}
+    if decoder is not None:
+        wanted |= {f"{_DECODER}{key}": tuple(value.shape) for key, value in decoder.state_dict().items()}
     if {key: tuple(value.shape) for key, value in weights.items()} != wanted:
         raise ValueError(f"{file} holds other weights than the network has")
     return weights

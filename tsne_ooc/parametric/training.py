@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Arrays, Checkpoint, put_weights, weights_of
-from tsne_ooc.parametric.history import History
+from tsne_ooc.parametric.history import LOOK, History
 from tsne_ooc.parametric.objectives import Stage
 from tsne_ooc.parametric.optimizer import Optimizer, rate_at
 from tsne_ooc.parametric.problem import Batch, Problem
-from tsne_ooc.parametric.validation import Validation
+from tsne_ooc.parametric.validation import Look
 
 Callback = Callable[[int, float, Any], Any]
 
@@ -44,6 +44,8 @@ class Options(NamedTuple):
         A true return value ends the training.
     callbacks_every : int
     verbose : bool
+    title : str
+        What is trained, for the bar.
     """
 
     stages: list[Stage]
@@ -54,6 +56,7 @@ class Options(NamedTuple):
     callbacks: list[Callback]
     callbacks_every: int
     verbose: bool
+    title: str = "encoder"
 
 
 class Trained(NamedTuple):
@@ -113,7 +116,7 @@ def train(
     options: Options,
     *,
     augmentation: Augmentation | None = None,
-    validation: Validation | None = None,
+    validation: Look | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train the encoder, on its device.
@@ -128,9 +131,8 @@ def train(
         Rows that are left out of every batch.
     options : Options
     augmentation : Augmentation, optional
-    validation : Validation, optional
-        Says which weights are the best: those nearest to the teacher where it is imitated, else those of the least
-        divergence.
+    validation : Look, optional
+        Says which weights are the best.
     checkpoint : Checkpoint, optional
         Written every so often; where it exists already, the training goes on from it.
 
@@ -139,7 +141,8 @@ def train(
     FloatingPointError
         Where a loss is not finite, naming the rows of its batch.
     """
-    optimizer, history, best = Optimizer(encoder, options.learning_rate), History(), _Best()
+    look = LOOK if validation is None else ("step", *validation.measures._fields)
+    optimizer, history, best = Optimizer(encoder, options.learning_rate), History(look), _Best()
     restored: dict[str, Arrays] | None = None
     start, stopped = 0, "finished"
     if checkpoint is not None and checkpoint.exists:
@@ -149,9 +152,12 @@ def train(
         best.weights = restored.get("best", {})
         put_weights(encoder, restored["weights"])
         optimizer.restore(restored.get("optimizer", {}))
-        history = History.of(restored["history"]["steps"], restored["history"]["looks"])
+        history = History.of(restored["history"]["steps"], restored["history"]["looks"], look)
     encoder.train()
     bar = _bar(options, start)
+    if options.patience is not None and best.since >= options.patience:
+        # It was killed between its last look and its end.
+        stopped, start = "converged", options.steps
     plan = list(zip(options.stages, spans(options.stages, options.steps), strict=True))
     try:
         feed = stream(batches, start)
@@ -189,8 +195,7 @@ def train(
                     if validation is not None:
                         seen = validation(encoder)
                         history.looks.append((done, *seen))
-                        imitates = stage.objective.needs == "targets"
-                        best.see(seen.distance if imitates else seen.kl_divergence, encoder)
+                        best.see(seen.judged(stage.objective.needs), encoder)
                     if checkpoint is not None:
                         _save(checkpoint, done, encoder, optimizer, history, best, loss.state())
                     if options.patience is not None and best.since >= options.patience:
@@ -238,7 +243,7 @@ def _where(value: float, step: int, epoch: int, rows: NDArray[np.int64], X: NDAr
 def _bar(options: Options, start: int) -> Any:
     from tqdm import tqdm
 
-    return tqdm(total=options.steps, initial=start, unit="batch", disable=not options.verbose, desc="encoder")
+    return tqdm(total=options.steps, initial=start, unit="batch", disable=not options.verbose, desc=options.title)
 
 
 def _tell(bar: Any, value: float, rate: float) -> None:

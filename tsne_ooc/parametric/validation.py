@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,18 @@ class Measured(NamedTuple):
     recall: float
     distance: float
 
+    def judged(self, needs: str) -> float:
+        """The less, the better: the distance to the teacher where it is imitated, else the divergence."""
+        return self.distance if needs == "targets" else self.kl_divergence
+
+
+class Look(Protocol):
+    """A look at rows that are held out: numbers of a named tuple, which `judged` brings to one."""
+
+    measures: ClassVar[type[Any]]
+
+    def __call__(self, network: Any, /) -> Any: ...
+
 
 class Validation:
     """Rows that are held out, and those they are compared with.
@@ -54,6 +66,8 @@ class Validation:
     dof : float
     threads : Threads
     """
+
+    measures: ClassVar[type[Any]] = Measured
 
     def __init__(
         self,

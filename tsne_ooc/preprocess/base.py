@@ -45,6 +45,16 @@ class Fitted(Protocol):
         """Prepared rows of shape (m, width_out), each the same bits in any block. `rows` may be overwritten."""
         ...
 
+    def undo(self, rows: Float64) -> Float64:
+        """Rows that `apply` would turn into these, as far as they can be known; each the same bits in any block.
+
+        Raises
+        ------
+        NotImplementedError
+            Where they cannot be.
+        """
+        ...
+
     def forward(self, statistics: Statistics) -> Statistics | None:
         """Statistics of the prepared rows; None where they need a pass."""
         ...

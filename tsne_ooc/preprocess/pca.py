@@ -108,6 +108,14 @@ class FittedPCA:
         project(rows, self.mean, self.axes, out)
         return out
 
+    def undo(self, rows: Float64) -> Float64:
+        from .._kernels.project import project
+
+        # What lay beside the axes is lost.
+        out = np.empty((len(rows), self.width_in))
+        project(rows, np.zeros(self.step.n), np.ascontiguousarray(self.axes.T), out)
+        return out + self.mean
+
     def forward(self, statistics: Statistics) -> Statistics | None:
         return None
 

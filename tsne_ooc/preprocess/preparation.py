@@ -189,6 +189,43 @@ class Preparation:
         apply(self.fitted, rows, first_row, Threads(n_jobs), out)
         as_rows(out, name="the prepared table", first_row=first_row)
 
+    def check_undo(self) -> None:
+        """Raise ValueError where a step cannot be undone, naming it."""
+        self._check_fitted()
+        for step in [*([] if self.encoding is None else [self.encoding.step]), *(step.step for step in self.fitted)]:
+            if isinstance(step, OneHot | Transformer):
+                raise ValueError(f"{step!r} cannot be undone; ask for prepared rows (prepared=True)")
+
+    def undo(self, rows: Any) -> NDArray[np.float32]:
+        """Rows in the table's own units from prepared ones, as far as these tell; each is the same bits in any block.
+
+        `PCA` gives the nearest row that has these components, `Log1p` nothing below 0, and of `Normalize` the rows keep
+        the sum that it gave them.
+
+        Parameters
+        ----------
+        rows : array-like of shape (m, n_features_out)
+
+        Returns
+        -------
+        ndarray of float32, shape (m, n_features_in)
+
+        Raises
+        ------
+        ValueError
+            For a `OneHot` and a `Transformer`, which cannot be undone; for bad rows, and before `fit`.
+        """
+        self.check_undo()
+        found: NDArray[np.float64] = as_rows(rows, dtype=np.float64)
+        if found.shape[1] != self.n_features_out:
+            raise ValueError(f"X has {found.shape[1]} columns, and {self!r} gives {self.n_features_out}")
+        for fitted in reversed(self.fitted):
+            found = fitted.undo(found)
+        with np.errstate(over="ignore"):
+            rounded = found.astype(np.float32)
+        as_rows(rounded, name="the table of undone rows")
+        return rounded
+
     def numbers(self, source: Any) -> Source:
         """The table that the steps behind `OneHot` read; raises ValueError where it is not one that was fitted."""
         self._check_fitted()

@@ -56,6 +56,10 @@ class FittedLog1p:
         _refuse_negative(rows, first_row, "log1p")
         return np.log1p(rows, out=rows)
 
+    def undo(self, rows: Float64) -> Float64:
+        # What was no count before is none behind.
+        return np.expm1(np.maximum(rows, 0.0))
+
     def forward(self, statistics: Statistics) -> Statistics | None:
         return None
 
@@ -110,6 +114,10 @@ class FittedNormalize:
         _refuse_negative(rows, first_row, "normalize")
         sums = rows.sum(axis=1, keepdims=True)
         rows *= np.divide(self.step.total, sums, out=np.zeros_like(sums), where=sums > 0)
+        return rows
+
+    def undo(self, rows: Float64) -> Float64:
+        # What a row's own sum was is not known; it keeps this one.
         return rows
 
     def forward(self, statistics: Statistics) -> Statistics | None:

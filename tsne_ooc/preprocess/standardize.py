@@ -84,6 +84,9 @@ class FittedStandardize:
         rows /= self.scale
         return rows
 
+    def undo(self, rows: Float64) -> Float64:
+        return rows * self.scale + self.centre
+
     def forward(self, statistics: Statistics) -> Statistics | None:
         return statistics.affine(self.centre, self.scale)
 

@@ -95,6 +95,9 @@ class FittedTransformer:
             raise ValueError(f"{self.transformer!r} gives NaN or infinity for row {row}")
         return out
 
+    def undo(self, rows: Float64) -> Float64:
+        raise NotImplementedError(f"{self.transformer!r} cannot be undone")
+
     def forward(self, statistics: Statistics) -> Statistics | None:
         return None
 
