@@ -127,12 +127,17 @@ def place(model: Model, rows: Any, placement: Placement, threads: Threads) -> Pl
 def nearest(model: Model, rows: Any, placement: Placement) -> tuple[UInt32, Float32]:
     """The reference rows nearest to each row: as many as placing and novelty ask for, whichever are more."""
     k = placement.neighbors(model.n)
+    return ask(model, rows, k if model.reference is None else max(k, model.reference.k))
+
+
+def ask(model: Model, rows: Any, k: int) -> tuple[UInt32, Float32]:
+    """The `k` reference rows nearest to each row, and their distances."""
     if hasattr(rows, "tocsr") != model.index.sparse:
         # Counts are sparse on one day and dense on the other; the search compares like with like.
         from scipy.sparse import csr_array
 
         rows = csr_array(rows) if model.index.sparse else rows.toarray()
-    return tuple(model.index.query(rows, k if model.reference is None else max(k, model.reference.k)))
+    return tuple(model.index.query(rows, k))
 
 
 def place_beside(model: Model, indices: UInt32, distances: Float32, placement: Placement, threads: Threads) -> Placed:

@@ -41,7 +41,7 @@ ORDER = (
     ("_parameters",),
     ("saving",),
     ("estimator",),
-    ("rounds",),
+    ("rounds", "groups"),
     ("loading",),
     ("parametric",),
     ("pipeline",),

@@ -1,0 +1,80 @@
+"""Rows in small groups are seen from their surroundings; all is what a slow sum over all distances says."""
+
+import numpy as np
+import pytest
+
+from tsne_ooc import TSNE
+from tsne_ooc.groups import Groups
+
+
+def quick(**options):
+    return TSNE(**{"n_iter": 0, "early_exaggeration_iter": 0, "random_state": 0, "neighbors": "exact"} | options)
+
+
+def mean_nearest(D, k):
+    return np.sort(D, axis=1)[:, :k].mean(axis=1)
+
+
+def distances(A, B):
+    return np.linalg.norm(A[:, None].astype(float) - B[None], axis=2)
+
+
+def slow(X, Q, group):
+    """Far and dense of the rows of X, and of Q, from all distances in float64."""
+    within, across, k = distances(X, X), distances(Q, X), 2 * group
+    np.fill_diagonal(within, np.inf)
+    around, beside = mean_nearest(within, k), mean_nearest(within, 5)
+    around, beside = (np.maximum(own, 0.3 * np.median(own[own > 0])) for own in (around, beside))
+    found = []
+    for D in (within, across):
+        rows = np.argsort(D, axis=1, kind="stable")[:, :k]
+        far = np.maximum(mean_nearest(D, k), around.min()) if D is within else mean_nearest(D, k)
+        near = np.maximum(mean_nearest(D, 5), beside.min())
+        found.append((far / np.median(around[rows], axis=1), np.median(beside[rows], axis=1) / near))
+    return found
+
+
+def test_it_is_what_it_says():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 4)).astype(np.float32)
+    X[:20] = X[0] + 0.01 * rng.normal(size=(20, 4))
+    X[20:30] = X[20]
+    Q = np.concatenate([2 * rng.normal(size=(50, 4)), X[:25] + 0.1]).astype(np.float32)
+    groups = Groups(quick().fit(X), 12)
+    wanted, fresh = slow(X, Q, 12)
+    np.testing.assert_allclose(groups.fitted.far, wanted[0], rtol=1e-4)
+    np.testing.assert_allclose(groups.fitted.dense, wanted[1], rtol=1e-4)
+    found = groups.score(Q)
+    np.testing.assert_allclose(found.far, fresh[0], rtol=1e-4)
+    np.testing.assert_allclose(found.dense, fresh[1], rtol=1e-3)
+    np.testing.assert_array_equal(found.strangest, np.maximum(found.far, found.dense))
+    some = groups.score(Q[30:60])
+    np.testing.assert_array_equal(some.far, found.far[30:60])
+    np.testing.assert_array_equal(some.dense, found.dense[30:60])
+
+
+def test_groups_that_novelty_does_not_see_are_seen():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 6)).astype(np.float32)
+    # One lies apart, and its rows are as far from each other as those of the rest; one lies in the midst, and is dense.
+    X[:20, 0] += 15
+    X[20:40] = X[20] / 4 + 0.02 * rng.normal(size=(20, 6))
+    model = quick().fit(X)
+    fitted = Groups(model, 25).fitted
+    assert (model.novelty_[:40] < model.novelty_threshold_).all()
+    assert set(np.argsort(-fitted.far)[:20]) == {*range(20)} and fitted.far[:20].min() > 2
+    assert set(np.argsort(-fitted.dense)[:20]) == {*range(20, 40)} and fitted.dense[20:40].min() > 2
+    assert fitted.strangest[:40].min() > fitted.strangest[40:].max()
+    assert all(0.85 < np.median(part) < 1.15 for part in fitted)
+
+
+def test_wrong_groups():
+    model = quick(perplexity=5).fit(np.random.default_rng(0).normal(size=(50, 3)))
+    with pytest.raises(ValueError, match="group=20 is more than a third of the 50 fitted rows"):
+        Groups(model, 20)
+    with pytest.raises(ValueError, match="group=2 must be at least 3"):
+        Groups(model, 2)
+    with pytest.raises(TypeError, match="group='ten' is not a whole number"):
+        Groups(model, "ten")
+    same = quick(perplexity=5).fit(np.ones((40, 3)))
+    assert np.isfinite(Groups(same, 5).fitted.strangest).all()
