@@ -33,13 +33,16 @@ def estimator(**options):
     return ParametricTSNE(**few | options)
 
 
-@pytest.fixture(autouse=True)
-def looks(monkeypatch):
-    monkeypatch.setattr(ParametricTSNE, "LOOK_EVERY", 10)
+@pytest.fixture(autouse=True, scope="module")
+def looks():
+    # Before `fitted`, for which weights are the best depends on when they are looked at.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ParametricTSNE, "LOOK_EVERY", 10)
+        yield
 
 
 @pytest.fixture(scope="module")
-def fitted(islands):
+def fitted(looks, islands):
     torch.set_num_threads(1)
     return estimator().fit(islands)
 
@@ -259,7 +262,6 @@ def test_an_encoder_that_gained_no_more_is_not_trained_on(islands, tmp_path, mon
     with pytest.raises(ZeroDivisionError):
         estimator(**options).fit(islands, checkpoint=tmp_path / "training")
     monkeypatch.undo()
-    monkeypatch.setattr(ParametricTSNE, "LOOK_EVERY", 10)
     model = estimator(**options).fit(islands, checkpoint=tmp_path / "training")
     assert model.n_iter_ == wanted.n_iter_ < 2000
     assert same(model.encoder_, wanted.encoder_) and same(model.decoder_, wanted.decoder_)

@@ -26,6 +26,8 @@ RADIUS, HASTE = 0.1, 10.0
 # A column whose residual is below this share of its deviation counts as if it were so: beside copies of a row all else
 # would be infinitely strange.
 LEAST_SPREAD = 0.03
+# Rows turned to float64 at a time.
+_PIECE = 4096
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,22 @@ class DecoderNetwork(nn.Module):  # type: ignore[misc]
         # A column without variance has the scale 0 and is its mean.
         deviation = torch.where(self.scale > 0, 1 / self.scale.clamp(min=1e-30), torch.zeros_like(self.scale))
         return self.center + self.standardised(self.relative(places)) * deviation
+
+
+def columns_of(rows: Float32) -> tuple[Float32, Float32]:
+    """Centre and scale that give each column mean 0 and variance 1; columns without variance get the scale 0.
+
+    The encoder has one scale for all, for distances. Here each column is something to tell by itself, whatever its
+    unit.
+    """
+    center = rows.mean(axis=0, dtype=np.float64)
+    pieces = range(0, len(rows), _PIECE)
+    squares = sum((np.square(rows[a : a + _PIECE] - center).sum(axis=0) for a in pieces), np.zeros(len(center)))
+    deviation = np.sqrt(squares / len(rows))
+    # Below the rounding of float32 a column is constant.
+    varying = deviation > 1e-6 * np.abs(center)
+    scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=varying)
+    return center.astype(np.float32), scale.astype(np.float32)
 
 
 def errors(decoder: DecoderNetwork, rows: Float32, decoded: Float32) -> Float32:

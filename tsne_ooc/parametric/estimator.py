@@ -27,7 +27,7 @@ from tsne_ooc.parametric.fitted import FittedEncoder
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.objectives import Stage, resolve
 from tsne_ooc.parametric.outset import check_network, device_of, encoder_of, held_out, prepared, problem_of
-from tsne_ooc.parametric.reconstruction import fingerprint, train_decoder
+from tsne_ooc.parametric.reconstruction import sum_of_weights, train_decoder
 from tsne_ooc.parametric.teaching import MOST_FITTED, default_teacher, given_teacher, teach
 from tsne_ooc.parametric.tiles import tile_for
 from tsne_ooc.parametric.training import Options, train
@@ -238,7 +238,7 @@ class ParametricTSNE(FittedEncoder):
             )  # fmt: skip
             if decoding is not None and done.stopped != "interrupted":
                 if job is not None:
-                    more = {"decoder": repr(decoding), "encoder": fingerprint(encoder)}
+                    more = {"decoder": repr(decoding), "encoder": sum_of_weights(encoder)}
                     job = Checkpoint(job.path.with_name(f"{job.path.name}.decoder"), {**job.job, **more})
                 decoded = train_decoder(decoding, encoder, table, batches, problem, options, checkpoint=job)
         if done.stopped == "interrupted":

@@ -62,6 +62,13 @@ def problem_of(taught: Taught, n: int, seed: int, threads: Threads, device: Any)
     return Problem(n, width, dof, exaggeration, taught.targets, taught.graph, seed, threads, device)
 
 
+def glance(table: Source, seed: int) -> Float32:
+    """Rows that scales are taken from, drawn uniformly: as many as there are, or as are enough."""
+    n, p = table.shape
+    count = min(n, LOOKED_AT, max(1000, LOOKED_AT_BYTES // (4 * p)))
+    return take(table, draw(n, count, generator(seed, "standardisation")))
+
+
 def encoder_of(network: Any, table: Source, taught: Taught, problem: Problem) -> Encoder:
     """The encoder before its training: principal components, or a copy of the user's network.
 
@@ -70,10 +77,9 @@ def encoder_of(network: Any, table: Source, taught: Taught, problem: Problem) ->
     ValueError
         Where a network of the user's has another shape.
     """
-    n, p = table.shape
+    p = table.shape[1]
     d = taught.teacher.embedding_.shape[1]
-    count = min(n, LOOKED_AT, max(1000, LOOKED_AT_BYTES // (4 * p)))
-    rows = take(table, draw(n, count, generator(problem.seed, "standardisation")))
+    rows = glance(table, problem.seed)
     center, scale = standardisation(rows)
     origin = taught.teacher.embedding_.mean(axis=0)
     if isinstance(network, torch.nn.Module):

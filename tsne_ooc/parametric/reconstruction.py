@@ -14,14 +14,14 @@ from tsne_ooc._random import generator
 from tsne_ooc.batches import Batches
 from tsne_ooc.io import Source
 from tsne_ooc.parametric.checkpoint import Checkpoint, weights_of
-from tsne_ooc.parametric.decoder import LEAST_SPREAD, Decoder, DecoderNetwork
+from tsne_ooc.parametric.decoder import LEAST_SPREAD, Decoder, DecoderNetwork, columns_of
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.objectives import Loss, Stage
-from tsne_ooc.parametric.outset import LOOKED_AT
+from tsne_ooc.parametric.outset import glance
 from tsne_ooc.parametric.problem import Batch, Problem
 from tsne_ooc.parametric.tiles import encode, tile_for
 from tsne_ooc.parametric.training import Options, Trained, train
-from tsne_ooc.sampling import draw, take
+from tsne_ooc.sampling import take
 
 Float32 = NDArray[np.float32]
 
@@ -146,8 +146,9 @@ def train_decoder(
     width = float(encoder.width)
     d = len(encoder.origin)
     rng = generator(problem.seed, "decoder")
-    origin, center, scale = (part.cpu().numpy() for part in (encoder.origin, encoder.center, encoder.scale))
-    network = DecoderNetwork(p, d, *options.network).begin(origin, width, center, scale, rng).to(problem.device)
+    origin, rows = encoder.origin.cpu().numpy(), glance(table, problem.seed)
+    network = DecoderNetwork(p, d, *options.network).begin(origin, width, *columns_of(rows), rng).to(problem.device)
+    del rows
     held = np.zeros(n, np.bool_)
     held[problem.held] = True
     size = tile_for(encoder, p)
@@ -161,15 +162,16 @@ def train_decoder(
         patience=None if look is None else loop.patience,
     )  # fmt: skip
     done = train(network, problem, batches, held, own, validation=look, checkpoint=checkpoint)
-    rows = take(table, draw(n, min(n, LOOKED_AT), generator(problem.seed, "standardisation")))
+    rows = glance(table, problem.seed)
     found = encode(network, encode(encoder, rows, d, problem.threads, size), p, problem.threads)
-    away = (found.astype(np.float64) - rows) * network.scale.cpu().numpy()
-    spread = np.maximum(np.sqrt(np.square(away).mean(axis=0)), LEAST_SPREAD)
+    found -= rows
+    found *= network.scale.cpu().numpy()
+    spread = np.maximum(np.sqrt(np.square(found).mean(axis=0, dtype=np.float64)), LEAST_SPREAD)
     network.spread.copy_(torch.from_numpy(spread.astype(np.float32)))
     return Decoded(network.cpu(), done)
 
 
-def fingerprint(encoder: Any) -> str:
+def sum_of_weights(encoder: Any) -> str:
     """A sum over the weights: a decoder of one encoder does not go on behind another."""
     found = hashlib.sha256()
     for name, value in sorted(weights_of(encoder).items()):
