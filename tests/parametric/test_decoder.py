@@ -255,6 +255,13 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(islands, tmp_pat
         estimator(decoder=FEW).fit(islands, checkpoint=path)
 
 
+def test_a_decoder_does_not_go_on_behind_another_encoder(islands, tmp_path):
+    stopped = estimator(callbacks=lambda step, loss, encoder: step == 20, callbacks_every_iters=1)
+    stopped.fit(islands, checkpoint=tmp_path / "training")
+    with pytest.raises(ValueError, match="another encoder;"):
+        estimator().fit(islands, checkpoint=tmp_path / "training")
+
+
 def test_an_encoder_that_gained_no_more_is_not_trained_on(islands, tmp_path, monkeypatch):
     options = {"n_iter": 2000, "patience": 1, "objective": "distillation", "learning_rate": 0.02}
     wanted = estimator(**options).fit(islands)
