@@ -2,7 +2,8 @@
 
 A sample of 25,000 rows is mapped, all others are placed beside it, and the encoder learns all places from the file;
 next to it the same network, for as many batches, that learns from the rows of the sample alone. 10,000 rows are taken
-out first: neither the map nor an encoder has seen them.
+out first: neither the map nor an encoder has seen them. All options but the network's size are the defaults, by which
+the rows of the sample are also moved among their neighbours, so that the one encoder learns from more than these rows.
 
 r10 is asked of these rows: of the 10 reference rows that are nearest on the map, how many are as near as the 10
 nearest in all 256 columns. (Counts have many ties: any row that is no farther than the tenth will do.) The reference is
@@ -156,7 +157,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=25_000, help="rows that are mapped (default 25,000)")
     parser.add_argument("--held-out", type=int, default=10_000, help="rows that nobody has seen (default 10,000)")
     parser.add_argument("--reference", type=int, default=200_000, help="rows to be near to (default 200,000; 0: all)")
-    parser.add_argument("--batches", type=int, default=8000, help="of 1,024 rows, for both encoders (default 8,000)")
+    parser.add_argument("--batches", type=int, default=4000, help="of 2,048 rows, for both encoders (default 4,000)")
     parser.add_argument("--shuffle", default="buffer", help="of the file, see tsne_ooc.batches (default buffer)")
     parser.add_argument("--width", type=int, default=256, help="units of a hidden layer (default 256)")
     parser.add_argument("--depth", type=int, default=4, help="hidden layers (default 4)")
