@@ -57,7 +57,7 @@ class Map(NamedTuple):
 
 def encoder(name: str, python: str, folder: Path, args) -> Map | None:
     """Train a program in a process of its own; None where it is not installed."""
-    options = ("seconds", "width", "depth", "jobs", "tried")
+    options = ("seconds", "width", "depth", "jobs")
     command = [python, str(Path(__file__).with_name("neural_programs.py")), "--program", name, "--folder", str(folder)]
     command += [text for option in options for text in (f"--{option}", str(getattr(args, option)))]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -121,9 +121,8 @@ def main() -> None:
     )
     parser.add_argument("--picture", type=Path, help="draw the maps of the 60,000 rows to this file")
     args = common.parse(parser)
-    args.tried = 60
     if args.quick:
-        args.seconds, args.width, args.depth, args.tried = 1.0, 16, 2, 20
+        args.seconds, args.width, args.depth = 1.0, 16, 2
     pythons = dict(text.split("=", 1) for text in args.python)
     if unknown := sorted(pythons.keys() - PROGRAMS.keys()):
         parser.error(f"--python {unknown[0]}=...: no such program; there are {', '.join(PROGRAMS)}")

@@ -159,22 +159,16 @@ def ours(X: np.ndarray, args: argparse.Namespace) -> Trained:
     import torch
 
     torch.set_num_threads(args.jobs)
+    from parametric import trained
+
     from tsne_ooc import TSNE
-    from tsne_ooc.parametric import ParametricTSNE
 
     TSNE(n_iter=5, random_state=0, n_jobs=args.jobs).fit(X[:1000])
     began = time.perf_counter()
     teacher = TSNE(random_state=0, n_jobs=args.jobs).fit(X)
     before = time.perf_counter() - began
-    options: dict[str, Any] = {"network": (args.width, args.depth), "n_jobs": args.jobs, "random_state": 0}
-    tried = ParametricTSNE(teacher, **options, n_iter=args.tried, validation=False).fit(X)
-    seconds, half = tried.history_["batches"]["seconds"], args.tried // 2
-    # Halves of a training in two stages do not take the same time.
-    each = np.median(seconds[5:half]) / 2 + np.median(seconds[half + 5 :]) / 2
-    steps = max(20, round(args.seconds / each))
-    model = ParametricTSNE(teacher, **options, n_iter=steps).fit(X)
-    spent = float(model.history_["batches"]["seconds"].sum())
-    return Trained(before, spent, f"{steps:,} batches of {model.batch_size:,} rows", model.transform)
+    model, spent = trained("distillation, then field", teacher, X, args)
+    return Trained(before, spent, f"{model.n_iter_:,} batches of {model.batch_size:,} rows", model.transform)
 
 
 PROGRAMS: dict[str, tuple[Callable[[np.ndarray, argparse.Namespace], Trained], tuple[str, ...]]] = {
@@ -194,7 +188,6 @@ def main() -> None:
     parser.add_argument("--width", type=int, required=True)
     parser.add_argument("--depth", type=int, required=True)
     parser.add_argument("--jobs", type=int, required=True)
-    parser.add_argument("--tried", type=int, default=60, help="batches whose time is measured first")
     args = parser.parse_args()
     # Before any of the libraries is loaded.
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
