@@ -57,7 +57,7 @@ class Map(NamedTuple):
 
 def encoder(name: str, python: str, folder: Path, args) -> Map | None:
     """Train a program in a process of its own; None where it is not installed."""
-    options = ("seconds", "width", "depth", "jobs")
+    options = ("seconds", "width", "depth", "jobs", "augmentation")
     command = [python, str(Path(__file__).with_name("neural_programs.py")), "--program", name, "--folder", str(folder)]
     command += [text for option in options for text in (f"--{option}", str(getattr(args, option)))]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=180.0, help="of each training (default 180)")
     parser.add_argument("--width", type=int, default=256, help="units of a hidden layer (default 256)")
     parser.add_argument("--depth", type=int, default=4, help="hidden layers (default 4)")
+    parser.add_argument("--augmentation", type=float, default=0.5, help="share of moved rows, ours (default 0.5)")
     parser.add_argument("--programs", nargs="+", choices=list(PROGRAMS), default=list(PROGRAMS))
     parser.add_argument(
         "--python", nargs="+", default=[], metavar="PROGRAM=PATH", help="interpreters, such as ivis=venv/bin/python"

@@ -167,7 +167,7 @@ def ours(X: np.ndarray, args: argparse.Namespace) -> Trained:
     began = time.perf_counter()
     teacher = TSNE(random_state=0, n_jobs=args.jobs).fit(X)
     before = time.perf_counter() - began
-    model, spent = trained("distillation, then field", teacher, X, args)
+    model, spent = trained("distillation, then field", teacher, X, 0, args)
     return Trained(before, spent, f"{model.n_iter_:,} batches of {model.batch_size:,} rows", model.transform)
 
 
@@ -188,6 +188,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, required=True)
     parser.add_argument("--depth", type=int, required=True)
     parser.add_argument("--jobs", type=int, required=True)
+    parser.add_argument("--augmentation", type=float, required=True)
     args = parser.parse_args()
     # Before any of the libraries is loaded.
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
