@@ -2,8 +2,8 @@
 
 A sample of 25,000 rows is mapped, all others are placed beside it, and the encoder learns all places from the file;
 next to it the same network, for as many batches, that learns from the rows of the sample alone. 10,000 rows are taken
-out first: neither the map nor an encoder has seen them. All options but the network's size are the defaults, by which
-the rows of the sample are also moved among their neighbours, so that the one encoder learns from more than these rows.
+out first: neither the map nor an encoder has seen them. Both learn by distillation, and no rows are moved; with
+--augmentation those of the sample are, so that its encoder learns from more than them.
 
 r10 is asked of these rows: of the 10 reference rows that are nearest on the map, how many are as near as the 10
 nearest in all 256 columns. (Counts have many ties: any row that is no farther than the tenth will do.) The reference is
@@ -74,8 +74,8 @@ def learn(X, teacher, args):
     times = [time.perf_counter()]
     model = ParametricTSNE(
         teacher, objective="distillation", network=(args.width, args.depth), n_iter=args.batches, shuffle=args.shuffle,
-        n_jobs=args.jobs, random_state=0, callbacks=lambda *_: times.append(time.perf_counter()),
-        callbacks_every_iters=1,
+        augmentation=args.augmentation, n_jobs=args.jobs, random_state=0, callbacks_every_iters=1,
+        callbacks=lambda *_: times.append(time.perf_counter()),
     ).fit(X)  # fmt: skip
     return model, times[1] - times[0], times[-1] - times[1]
 
@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=10_000, help="rows that nobody has seen (default 10,000)")
     parser.add_argument("--reference", type=int, default=200_000, help="rows to be near to (default 200,000; 0: all)")
     parser.add_argument("--batches", type=int, default=4000, help="of 2,048 rows, for both encoders (default 4,000)")
+    parser.add_argument("--augmentation", type=float, default=0.0, help="of the sample's rows (default 0)")
     parser.add_argument("--shuffle", default="buffer", help="of the file, see tsne_ooc.batches (default buffer)")
     parser.add_argument("--width", type=int, default=256, help="units of a hidden layer (default 256)")
     parser.add_argument("--depth", type=int, default=4, help="hidden layers (default 4)")
@@ -171,7 +172,7 @@ def main() -> None:
         args.rows, args.sample, args.held_out, args.reference = 4000, 500, 300, 1000
         args.batches, args.width, args.depth = 40, 16, 1
     file, held = prepare(args)
-    names = ("work", "sample", "batches", "shuffle", "width", "depth", "jobs")
+    names = ("work", "sample", "batches", "shuffle", "width", "depth", "augmentation", "jobs")
     told = [text for name in names for text in (f"--{name}", getattr(args, name))]
     learnt = {part: common.in_child(__file__, "--child", part, "--file", file, *told) for part in ("file", "sample")}
 

@@ -71,7 +71,9 @@ def _add_network(group: Any) -> None:
     )
     group.add_argument("--batch-size", type=int, metavar="N", help="rows of a batch (default: 2048, or all if fewer)")
     group.add_argument(
-        "--shuffle", choices=("full", "buffer", "batch"), help="order of rows; buffer reads fast (default: full)"
+        "--shuffle",
+        choices=("full", "buffer", "batch"),
+        help="order of rows (default: full up to 100,000 rows; of more buffer, which reads fast)",
     )
     group.add_argument("--device", help="cpu or cuda (default: the graphics card where PyTorch has one)")
     group.add_argument("--seed", type=int, default=0, help="seed of sample, fit and training (default: 0)")

@@ -74,8 +74,9 @@ class ParametricTSNE(FittedEncoder):
         new rows are placed better, those that it has seen less well. 0 is for maps of the rows of `fit` alone.
     prepare : Preparation or None, default None
         What is done to rows first, here and in `transform`.
-    shuffle : str, default "full"
-        Order of the batches, see `tsne_ooc.batches.Batches`: "full", "buffer", "batch".
+    shuffle : str, default "auto"
+        Order of the batches, see `tsne_ooc.batches.Batches`: "full", "buffer", "batch"; "auto" is "full" up to 100,000
+        rows and "buffer", which reads each chunk of a file once in an epoch, beyond.
     validation : bool, default True
         Hold out a tenth of the rows, at most 1,000, and look at them every 500 batches; of the last stage, the weights
         that did best are kept. Their places count among the neighbours of other rows.
@@ -133,7 +134,7 @@ class ParametricTSNE(FittedEncoder):
         learning_rate: float = 1e-2,
         augmentation: float = 0.5,
         prepare: Preparation | None = None,
-        shuffle: str = "full",
+        shuffle: str = "auto",
         validation: bool = True,
         patience: int | None = None,
         callbacks: Any = None,
@@ -228,7 +229,10 @@ class ParametricTSNE(FittedEncoder):
         job = None
         if checkpoint is not None:
             job = Checkpoint(checkpoint, self._job(table, stages, steps, seed, encoder))
-        batches = Batches(table, batch_size=min(self.batch_size, n), shuffle=self.shuffle, seed=seed)
+        # Rows that are in memory for their affinities are not read again.
+        rows = table if taught.graph is None else taught.graph.X
+        shuffle = ("full" if n <= MOST_FITTED else "buffer") if self.shuffle == "auto" else self.shuffle
+        batches = Batches(rows, batch_size=min(self.batch_size, n), shuffle=shuffle, seed=seed)
         decoded = None
         with batches:
             done = train(
@@ -278,7 +282,8 @@ class ParametricTSNE(FittedEncoder):
         whole("batch_size", self.batch_size, least=2)
         if number("augmentation", self.augmentation, least=0) >= 1:
             raise ValueError(f"augmentation={self.augmentation!r} must be less than 1: some rows have to stay")
-        check_shuffle(self.shuffle)
+        if self.shuffle != "auto":
+            check_shuffle(self.shuffle)
         check_network(self.network)
         resolve_decoder(self.decoder)
         device_of(self.device)
