@@ -32,7 +32,7 @@ OBJECTIVES: dict[str, Any] = {
     "negative_sampling": "negative_sampling",
     "infonc": "infonc",
 }
-# For the rows of the fit alone: nothing moved, smaller steps.
+# For the rows of the fit alone: nothing moved, smaller steps, and no choice of what is best for other rows.
 OWN = "distillation, then field, for its own rows"
 OBJECTIVES[OWN] = [Stage(Distillation(), 0.5), Stage(FieldTuning(), 0.5, 0.3)]
 # Asked of both, at 256 x 4 and 180 s: at most of a divergence, at least of all else.
@@ -61,8 +61,8 @@ def trained(objective: str, teacher: TSNE, X: np.ndarray, seed: int, args) -> tu
     options = {"network": network, "random_state": seed, "augmentation": args.augmentation, "n_jobs": args.jobs}
     options["objective"] = OBJECTIVES[objective]
     if objective == OWN:
-        options |= {"augmentation": 0.0, "learning_rate": 6e-3}
-    tried = ParametricTSNE(teacher, **options, n_iter=TRIED, validation=False).fit(X).history_["batches"]
+        options |= {"augmentation": 0.0, "learning_rate": 6e-3, "validation": False}
+    tried = ParametricTSNE(teacher, **options | {"n_iter": TRIED, "validation": False}).fit(X).history_["batches"]
     # The stages of a training do not take the same time, nor do its first batches.
     own = [tried["stage"] == stage for stage in np.unique(tried["stage"])]
     each = sum(np.median(tried["seconds"][rows][3:]) * rows.mean() for rows in own)
