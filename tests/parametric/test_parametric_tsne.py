@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 
 from tsne_ooc import TSNE  # noqa: E402
+from tsne_ooc.batches import Batches  # noqa: E402
 from tsne_ooc.parametric import ParametricTSNE, load  # noqa: E402
 from tsne_ooc.parametric.objectives import Distillation  # noqa: E402
 from tsne_ooc.preprocess import PCA, Preparation, Standardize  # noqa: E402
@@ -105,6 +106,24 @@ def test_a_file_of_rows_gives_the_weights_of_an_array(fitted, islands, tmp_path)
     with h5py.File(tmp_path / "x.h5", "w") as f:
         f.create_dataset("X", data=islands, chunks=(7, 5))
         assert same(encoder().fit(f["X"]), fitted)
+
+
+@pytest.mark.parametrize("most, order", [(100, "buffer"), (1000, "full")])
+def test_many_rows_come_out_of_a_buffer(islands, monkeypatch, most, order):
+    asked = []
+
+    class Watched(Batches):
+        def __init__(self, source, **options):
+            asked.append((source, options["shuffle"]))
+            super().__init__(source, **options)
+
+    monkeypatch.setattr("tsne_ooc.parametric.estimator.Batches", Watched)
+    monkeypatch.setattr("tsne_ooc.parametric.estimator.MOST_FITTED", most)
+    encoder(n_iter=2).fit(islands)
+    encoder(n_iter=2, shuffle="batch", augmentation=0, objective="distillation").fit(islands)
+    assert [shuffle for _, shuffle in asked] == [order, "batch"]
+    # Rows that are kept for their affinities are not read from the table again.
+    assert [isinstance(source, np.ndarray) for source, _ in asked] == [True, False]
 
 
 def test_a_sample_teaches_all_rows(islands):
@@ -278,6 +297,9 @@ def test_onnx_gives_the_same_places(fitted, islands, tmp_path):
         ({"patience": 2, "validation": False}, ValueError, "needs validation=True"),
         ({"n_iter": 0}, ValueError, "n_iter=0"),
         ({"batch_size": 1}, ValueError, "batch_size=1"),
+        ({"augmentation": 1.0}, ValueError, "some rows have to stay"),
+        ({"augmentation": -0.1}, ValueError, "augmentation=-0.1"),
+        ({"shuffle": "buffet"}, ValueError, "'buffer'"),
     ],
 )
 def test_wrong_options_are_told_before_anything_is_fitted(islands, options, error, says):
