@@ -47,7 +47,8 @@ class _Local(Loss):
         a, b, weights, _ = pairs_of(self.graph, self.problem, batch, encoder)
         m, n = len(a), self.problem.n
         attraction = -(weights * similarity((a - b).square().sum(dim=1), self.problem.dof).log()).mean()
-        squares = (a[:, None] - a[None]).square().sum(dim=2)
+        # Axis by axis: a sum over a last dimension of two numbers is slow.
+        squares = sum((axis[:, None] - axis).square() for axis in a.unbind(dim=1))
         # Each row's similarity to itself is 1.
         mean = (similarity(squares, self.problem.dof).sum() - m) / max(1, m * (m - 1))
         now = float(mean.detach())
