@@ -349,6 +349,16 @@ def test_the_command_says_what_it_did(data, tmp_path, capsys):
     assert weights(tmp_path / "quiet") == weights(tmp_path / "encoder")
 
 
+def test_the_command_trains_a_decoder_too(data, islands, tmp_path, capsys):
+    embed(data, out=tmp_path / "map", tsne=teacher())
+    words = ["--map", str(tmp_path / "map"), "--iterations", "10", "--network", "16x1", "--jobs", "1", "--quiet"]
+    assert main(["train", str(data), "--out", str(tmp_path / "one"), *words, "--decoder", "--augmentation", "0"]) == 0
+    model = load(tmp_path / "one")
+    assert model.inverse_transform(model.transform(islands[:7])).shape == (7, 5)
+    assert main(["train", str(data), "--out", str(tmp_path / "two"), *words, "--augmentation", "1"]) == 2
+    assert "augmentation=1.0 must be less than 1" in capsys.readouterr().err and not (tmp_path / "two").exists()
+
+
 def test_the_network_goes_to_onnx_too(data, tmp_path, capsys):
     pytest.importorskip("onnxscript", reason="--onnx needs onnx and onnxscript")
     words = ["--map", str(tmp_path / "map"), "--iterations", "10", "--network", "16x1", "--quiet"]

@@ -75,6 +75,11 @@ def _add_network(group: Any) -> None:
         choices=("full", "buffer", "batch"),
         help="order of rows (default: full up to 100,000 rows; of more buffer, which reads fast)",
     )
+    group.add_argument(
+        "--augmentation", type=float, metavar="SHARE",
+        help="share of rows that are moved among their neighbours; 0 for a map of these rows alone (default: 0.5)",
+    )  # fmt: skip
+    group.add_argument("--decoder", action="store_true", help="also learn the way back, from places to rows")
     group.add_argument("--device", help="cpu or cuda (default: the graphics card where PyTorch has one)")
     group.add_argument("--seed", type=int, default=0, help="seed of sample, fit and training (default: 0)")
     group.add_argument("--onnx", metavar="FILE", help="also write the network as ONNX (needs onnx and onnxscript)")
@@ -97,7 +102,8 @@ def run(options: argparse.Namespace) -> int:
     if options.onnx is not None:
         _check_onnx(Path(options.onnx), options.resume)
     with Report(options.quiet) as report:
-        asked = {**given(options, ("objective", "n_iter", "batch_size", "shuffle", "device")), "network": network}
+        words = ("objective", "n_iter", "batch_size", "shuffle", "augmentation", "decoder", "device")
+        asked = {**given(options, words), "network": network}
         encoder = ParametricTSNE(
             **{name: value for name, value in asked.items() if value is not None},
             callbacks=lambda step, loss, encoder: setattr(report, "note", f"loss {loss:.4g}, "),
