@@ -24,9 +24,11 @@ from tsne_ooc.neighbors import Exact
 from tsne_ooc.parametric import ParametricTSNE
 from tsne_ooc.parametric.objectives import Distillation, FieldTuning, Stage
 
+# Longer tuning at larger steps: what new rows of large tables like best.
+NEWCOMERS = "distillation, then field"
 OBJECTIVES: dict[str, Any] = {
     "distillation": "distillation",
-    "distillation, then field": "auto",
+    NEWCOMERS: [Stage(Distillation(), 0.3), Stage(FieldTuning(), 0.7)],
     "field": "field",
     "batch_local": "batch_local",
     "negative_sampling": "negative_sampling",
@@ -60,6 +62,8 @@ def trained(objective: str, teacher: TSNE, X: np.ndarray, seed: int, args) -> tu
     network = (args.width, args.depth)
     options = {"network": network, "random_state": seed, "augmentation": args.augmentation, "n_jobs": args.jobs}
     options["objective"] = OBJECTIVES[objective]
+    if objective == NEWCOMERS:
+        options["learning_rate"] = 1e-2
     if objective == OWN:
         options |= {"augmentation": 0.0, "learning_rate": 6e-3, "validation": False}
     tried = ParametricTSNE(teacher, **options | {"n_iter": TRIED, "validation": False}).fit(X).history_["batches"]

@@ -65,7 +65,7 @@ class ParametricTSNE(FittedEncoder):
     n_iter : int or "auto", default "auto"
         Batches; "auto" is 3,000.
     batch_size : int, default 2048
-    learning_rate : float, default 1e-2
+    learning_rate : float, default 6e-3
         Of AdamW; Muon, which moves the matrices between hidden layers, has ten times as much. Both rise over the
         first 3 % of a stage and fall along a cosine.
     augmentation : float, default 0.5
@@ -131,7 +131,7 @@ class ParametricTSNE(FittedEncoder):
         decoder: Any = False,
         n_iter: Any = "auto",
         batch_size: int = 2048,
-        learning_rate: float = 1e-2,
+        learning_rate: float = 6e-3,
         augmentation: float = 0.5,
         prepare: Preparation | None = None,
         shuffle: str = "auto",

@@ -26,8 +26,8 @@ WORDS: dict[str, Any] = {
 def resolve(objective: Any, graph: bool) -> list[Stage]:
     """The stages that a word, an objective or a sequence of stages stands for.
 
-    "auto" is distillation for three tenths of the steps and field tuning for the others where there is a graph, and
-    distillation alone where there is none.
+    "auto" is distillation for half of the steps and field tuning, at 0.3 of the rate, for the other half where there is
+    a graph, and distillation alone where there is none.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def resolve(objective: Any, graph: bool) -> list[Stage]:
         if objective == "auto":
             if not graph:
                 return [Stage(Distillation())]
-            return [Stage(Distillation(), 0.3), Stage(FieldTuning(), 0.7)]
+            return [Stage(Distillation(), 0.5), Stage(FieldTuning(), 0.5, 0.3)]
         return [Stage(pick("objective", objective, {**WORDS, "auto": None})())]
     if isinstance(objective, Objective):
         return [Stage(objective)]
