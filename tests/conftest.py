@@ -11,6 +11,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+# Before Numba is loaded: two processes that write one cache number their files alike, and one may then load what the
+# other compiled for other types.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    caches = Path(os.environ.get("NUMBA_CACHE_DIR", Path(__file__).parents[1] / ".numba_cache"))
+    os.environ["NUMBA_CACHE_DIR"] = str(caches / worker)
+
 
 @pytest.fixture(scope="session")
 def data_folder():

@@ -163,7 +163,8 @@ def test_rows_are_moved_along_differences_of_their_neighbours():
     P, p = problem(X=rng.normal(size=(30, 5)).astype(np.float32))
     rows = rng.permutation(30)[:20]
     X = p.graph.X[rows]
-    found, moved = Augmentation(p.graph, 0.6, seed=1)(7, rows, X)
+    nobody = np.zeros(30, bool)
+    found, moved = Augmentation(p.graph, 0.6, 1, nobody)(7, rows, X)
     assert moved == 12 and (found[12:] == X[12:]).all() and (p.graph.X[rows] == X).all()
     for row, step in zip(rows[:12], found[:12] - X[:12], strict=True):
         near = p.graph.X[P[row] > 0]
@@ -173,9 +174,53 @@ def test_rows_are_moved_along_differences_of_their_neighbours():
         # One of them explains all of the step, with a part of itself; or both neighbours were the same.
         assert off[(reach >= 0) & (reach <= 1)].min(initial=np.linalg.norm(step)) < 1e-5
     assert (np.abs(found[:12] - X[:12]).max(axis=1) > 0).sum() > 8
-    again, other = (Augmentation(p.graph, 0.6, seed=1)(step, rows, X)[0] for step in (7, 8))
+    again, other = (Augmentation(p.graph, 0.6, 1, nobody)(step, rows, X)[0] for step in (7, 8))
     assert (again == found).all() and (other != found).any()
-    assert Augmentation(p.graph, 0.0, seed=1)(7, rows, X) == (X, 0)
+    assert Augmentation(p.graph, 0.0, 1, nobody)(7, rows, X) == (X, 0)
+
+
+def test_rows_that_are_held_out_move_no_others():
+    X = np.random.default_rng(3).normal(size=(30, 5)).astype(np.float32)
+    _, p = problem(X=X)
+    held = np.arange(30) >= 20
+    p.graph.X[held] += 1e6
+    rows = np.repeat(np.arange(20), 50)
+    found, moved = Augmentation(p.graph, 0.9, 1, held)(0, rows, p.graph.X[rows])
+    assert np.abs(found[:moved]).max() < 50
+    free = Augmentation(p.graph, 0.9, 1, np.zeros(30, bool))(0, rows, p.graph.X[rows])[0]
+    # They are neighbours of the others, so it is not for want of meeting them.
+    assert np.abs(free[:moved]).max() > 1e4
+
+
+def test_field_tuning_judges_the_map_of_all_rows():
+    P, p = problem(n=60, X=np.random.default_rng(3).normal(size=(60, 4)).astype(np.float32))
+    body = torch.nn.Linear(4, 2, bias=False)
+    encoder = Encoder(body, np.zeros(4), np.ones(4), np.zeros(2), 3.0)
+    loss = FieldTuning().of(p)
+    loss.begin(encoder)
+    with torch.no_grad():
+        body.weight.mul_(-0.3)
+    Y = encoder(torch.from_numpy(p.graph.X)).detach().numpy()
+    assert loss.judge(encoder) == pytest.approx(reference.kl(P, Y), rel=1e-4)
+    with torch.no_grad():
+        body.weight.fill_(np.nan)
+    assert loss.judge(encoder) == np.inf
+    assert BatchLocal().of(p).judge(encoder) is None
+
+
+@pytest.mark.parametrize("growth, burst", [(2.5, False), (40.0, True)])
+def test_field_tuning_says_that_a_map_has_burst(growth, burst):
+    _, p = problem()
+    loss = FieldTuning(every=1).of(p)
+    Y = np.random.default_rng(1).normal(size=(p.n, 2)) * p.width
+    table = Table(Y)
+    loss.begin(table)
+    assert not loss.burst
+    table.Y.data.mul_(growth)
+    batch = batch_of(p, np.arange(p.n))
+    for step in range(2):
+        loss.loss(table, batch._replace(step=step))
+    assert loss.burst == burst
 
 
 def test_rows_that_were_moved_leave_their_places_in_the_table():

@@ -359,6 +359,14 @@ def test_the_command_trains_a_decoder_too(data, islands, tmp_path, capsys):
     assert "augmentation=1.0 must be less than 1" in capsys.readouterr().err and not (tmp_path / "two").exists()
 
 
+def test_the_command_ends_where_nothing_gets_better(data, tmp_path, capsys):
+    words = ["--iterations", "3000", "--network", "16x0", "--objective", "distillation", "--quiet"]
+    assert main(["train", str(data), "--out", str(tmp_path / "encoder"), *words, "--patience", "2"]) == 0
+    assert load(tmp_path / "encoder").n_iter_ < 3000
+    assert main(["train", str(data), "--out", str(tmp_path / "none"), *words, "--patience", "0"]) == 2
+    assert "patience" in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
 def test_the_network_goes_to_onnx_too(data, tmp_path, capsys):
     pytest.importorskip("onnxscript", reason="--onnx needs onnx and onnxscript")
     words = ["--map", str(tmp_path / "map"), "--iterations", "10", "--network", "16x1", "--quiet"]

@@ -40,6 +40,7 @@ ORDER = (
     ("placement", "fitting"),
     ("_parameters",),
     ("saving",),
+    ("fitted",),
     ("estimator",),
     ("rounds", "groups"),
     ("loading",),

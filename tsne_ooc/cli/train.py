@@ -69,6 +69,10 @@ def _add_network(group: Any) -> None:
     group.add_argument(
         "--iterations", "--batches", type=int, metavar="N", dest="n_iter", help="batches to learn from (default: 3000)"
     )
+    group.add_argument(
+        "--patience", type=int, metavar="N",
+        help="end when N looks at held-out rows, one every 500 batches, find nothing better (default: never)",
+    )  # fmt: skip
     group.add_argument("--batch-size", type=int, metavar="N", help="rows of a batch (default: 2048, or all if fewer)")
     group.add_argument(
         "--shuffle",
@@ -102,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
     if options.onnx is not None:
         _check_onnx(Path(options.onnx), options.resume)
     with Report(options.quiet) as report:
-        words = ("objective", "n_iter", "batch_size", "shuffle", "augmentation", "decoder", "device")
+        words = ("objective", "n_iter", "patience", "batch_size", "shuffle", "augmentation", "decoder", "device")
         asked = {**given(options, words), "network": network}
         encoder = ParametricTSNE(
             **{name: value for name, value in asked.items() if value is not None},

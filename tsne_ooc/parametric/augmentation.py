@@ -27,11 +27,14 @@ class Augmentation:
     share : float
         Of the rows of a batch, from 0 to 1.
     seed : int
+    held : ndarray of bool, shape (n,)
+        Rows that must leave no trace: row i stands in for them.
     """
 
     graph: Graph
     share: float
     seed: int
+    held: NDArray[np.bool_]
 
     def __call__(self, step: int, rows: Int64, X: Float32) -> tuple[Float32, int]:
         """The batch with its first rows moved, and how many they are."""
@@ -39,7 +42,8 @@ class Augmentation:
         if not moved:
             return X, 0
         rng = generator(self.seed, f"augmentation, step {step}")
-        (first, _), (second, _) = (self.graph.partners(rows[:moved], rng) for _ in range(2))
+        drawn = (self.graph.partners(rows[:moved], rng)[0] for _ in range(2))
+        first, second = (np.where(self.held[partners], rows[:moved], partners) for partners in drawn)
         reach = rng.random((moved, 1), dtype=np.float32)
         X = np.array(X)
         X[:moved] += reach * (self.graph.X[first] - self.graph.X[second])

@@ -237,7 +237,7 @@ class ParametricTSNE(FittedEncoder):
         with batches:
             done = train(
                 encoder, problem, batches, held, options._replace(stages=stages),
-                augmentation=None if taught.graph is None else Augmentation(taught.graph, share, seed),
+                augmentation=None if taught.graph is None else Augmentation(taught.graph, share, seed, held),
                 validation=validation, checkpoint=job,
             )  # fmt: skip
             if decoding is not None and done.stopped != "interrupted":
@@ -249,6 +249,13 @@ class ParametricTSNE(FittedEncoder):
             rest = "" if decoding is None else ", and there is no decoder"
             warnings.warn(
                 f"interrupted after {done.steps} of {steps} batches; the encoder is the best one until then{rest}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        elif done.stopped == "burst":
+            warnings.warn(
+                f"the map burst after {done.steps} of {steps} batches; the encoder is the best one until then. Use a "
+                "smaller learning_rate, or objective='distillation'",
                 RuntimeWarning,
                 stacklevel=2,
             )

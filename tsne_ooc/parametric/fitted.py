@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.io import as_source, iterate
+from tsne_ooc.fitted import BLOCK, Fitted
 from tsne_ooc.model import Model
 from tsne_ooc.parametric.decoder import DecoderNetwork, errors
 from tsne_ooc.parametric.tiles import encode
 from tsne_ooc.placement import Placed, Placement, nearest
-from tsne_ooc.preprocess import Preparation, PreparedSource
-from tsne_ooc.reading import streamed
 
 Float32 = NDArray[np.float32]
 
-# Rows whose neighbours are searched for at once.
-BLOCK = 32_768
 
-
-class FittedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class FittedEncoder(Fitted):
     """The half of `ParametricTSNE` that needs a trained network and no training."""
 
-    n_jobs: int | None
     encoder_: Any
     decoder_: DecoderNetwork | None
     teacher_: TSNE
-    preparation_: Preparation | None
-    n_features_in_: int
     _tile: int
 
     def transform(self, X: Any) -> Float32:
@@ -222,24 +212,6 @@ class FittedEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         model, reference = self.teacher_._model, self.teacher_._reference()
         parts = [reference.score(*nearest(model, rows[a : a + BLOCK], Placement())) for a in range(0, len(rows), BLOCK)]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
-
-    def _blocks(self, X: Any) -> tuple[int, Iterator[tuple[int, int, Any]]]:
-        """The number of rows of X, and prepared and checked blocks of them."""
-        check_is_fitted(self)
-        preparation = self.preparation_
-        if streamed(X):
-            table = as_source(X)
-            if preparation is not None:
-                table = PreparedSource(table, preparation, n_jobs=self.n_jobs)
-            return table.shape[0], iterate(table, columns=self._columns)
-        rows = as_rows(X if preparation is None else preparation.transform(X, n_jobs=self.n_jobs))
-        validate_data(self, X if hasattr(X, "shape") else np.asarray(X), reset=False, skip_check_array=True)
-        return len(rows), iter([(0, len(rows), rows)])
-
-    @property
-    def _columns(self) -> int:
-        """Columns of prepared rows."""
-        return int(self.n_features_in_ if self.preparation_ is None else self.preparation_.n_features_out)
 
     @property
     def _n_features_out(self) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Arrays, Checkpoint, put_weights, weights_of
 from tsne_ooc.parametric.history import LOOK, History
-from tsne_ooc.parametric.objectives import Stage
+from tsne_ooc.parametric.objectives import Loss, Stage
 from tsne_ooc.parametric.optimizer import Optimizer, rate_at
 from tsne_ooc.parametric.problem import Batch, Problem
 from tsne_ooc.parametric.validation import Look
@@ -68,7 +68,7 @@ class Trained(NamedTuple):
     steps : int
         That were done, those before a resumption too.
     stopped : str
-        Why: "finished", "callback", "converged" or "interrupted".
+        Why: "finished", "callback", "converged", "burst" (see `Loss.burst`) or "interrupted".
     """
 
     history: History
@@ -93,7 +93,7 @@ def stream(batches: Any, step: int) -> Iterator[tuple[int, NDArray[np.int64], ND
 
 
 class _Best:
-    """The best weights of a stage so far, by held-out rows."""
+    """The best weights of a stage so far, those that it began with among them."""
 
     def __init__(self) -> None:
         self.begin()
@@ -106,6 +106,20 @@ class _Best:
         self.since += 1
         if value < self.value:
             self.value, self.since, self.weights = value, 0, weights_of(encoder)
+
+    def look(
+        self, step: int, encoder: Any, stage: Stage, loss: Loss, validation: Look | None, history: History
+    ) -> None:
+        """See how good the encoder is now: by held-out rows, or else by what the objective says of all rows."""
+        if validation is None:
+            value = loss.judge(encoder)
+        else:
+            # Where one stage ends another begins.
+            if not history.looks or history.looks[-1][0] != step:
+                history.looks.append((step, *validation(encoder)))
+            value = validation.measures(*history.looks[-1][1:]).judged(stage.objective.needs)
+        if value is not None:
+            self.see(value, encoder)
 
 
 def train(
@@ -132,7 +146,7 @@ def train(
     options : Options
     augmentation : Augmentation, optional
     validation : Look, optional
-        Says which weights are the best.
+        Says which weights are the best; without it the objective does, if it can.
     checkpoint : Checkpoint, optional
         Written every so often; where it exists already, the training goes on from it.
 
@@ -170,6 +184,7 @@ def train(
             else:
                 best.begin()
                 loss.begin(encoder)
+                best.look(first, encoder, stage, loss, validation, history)
             for step in range(max(first, start), last):
                 began = time.perf_counter()
                 epoch, rows, X = next(feed)
@@ -192,10 +207,7 @@ def train(
                 _tell(bar, value, len(rows) / seconds)
                 done = step + 1
                 if done % options.look_every == 0 or done == options.steps:
-                    if validation is not None:
-                        seen = validation(encoder)
-                        history.looks.append((done, *seen))
-                        best.see(seen.judged(stage.objective.needs), encoder)
+                    best.look(done, encoder, stage, loss, validation, history)
                     if checkpoint is not None:
                         _save(checkpoint, done, encoder, optimizer, history, best, loss.state())
                     if options.patience is not None and best.since >= options.patience:
@@ -203,6 +215,8 @@ def train(
                 called = done % options.callbacks_every == 0
                 if called and sum(bool(callback(done, value, encoder)) for callback in options.callbacks):
                     stopped = "callback"
+                if loss.burst:
+                    stopped = "burst"
                 if stopped != "finished":
                     break
             if stopped != "finished":

@@ -18,7 +18,14 @@ class Loss:
     """An objective of one problem.
 
     `loss` is all that most need; one that remembers more than the weights says what in `state`.
+
+    Attributes
+    ----------
+    burst : bool
+        Whether the map has grown beyond all bounds, so that going on is of no use.
     """
+
+    burst: bool = False
 
     def begin(self, encoder: Any) -> None:
         """Called once, when its stage begins."""
@@ -26,6 +33,10 @@ class Loss:
     def loss(self, encoder: Any, batch: Batch) -> Any:
         """A scalar tensor whose gradient the weights follow down."""
         raise NotImplementedError
+
+    def judge(self, encoder: Any) -> float | None:
+        """How bad the encoder is on all rows, where no rows are held out to say it; None where nothing is known."""
+        return None
 
     def state(self) -> Arrays:
         """What a training that is resumed needs to go on alike."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from tsne_ooc._options import number, whole
 from tsne_ooc._parallel import ranges
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.field import FieldPlanner
-from tsne_ooc.gradients.repulsion import EXACT_BELOW, ExactRepulsion
+from tsne_ooc.gradients.repulsion import EXACT_BELOW, ExactRepulsion, repulsion_for
 from tsne_ooc.parametric.objectives.base import Arrays, Loss, graph_of, shown_as
 from tsne_ooc.parametric.problem import Batch, Problem
 from tsne_ooc.parametric.tiles import encode
@@ -26,6 +27,11 @@ ROWS = 256
 # Affinities for each plan between two looks at the divergence, which only people look at: MNIST's eight millions take
 # 78 ms, the rest of a plan 17.
 ENTRIES = 500_000
+# A map this many times as wide as it was, or as its teacher's, has burst: MNIST's grew by half; that of 1,797 digits,
+# at rates too high for so few rows, twelve times, and the grid of the field by the square of it.
+MOST_GROWTH = 3.0
+# What a map is wide, in standard deviations of its wider axis.
+WIDTHS = 4.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class FieldLoss(Loss):
         self.exaggeration = problem.exaggeration if options.exaggeration is None else options.exaggeration
         self._planner = FieldPlanner(self.dof, self.threads, margin=MARGIN)
         self._exact = self.n < EXACT_BELOW
+        self.width, self.limit = problem.width, math.inf
 
     def begin(self, encoder: Any) -> None:
         table = encode(encoder, self.graph.X, None, self.threads)
@@ -80,7 +87,15 @@ class FieldLoss(Loss):
                 f"the network puts {len(lost)} rows at places that are not finite, the first of them row {lost[0]}; "
                 "look at these rows, or use a smaller learning_rate"
             )
+        self.limit = MOST_GROWTH * max(WIDTHS * self.width, float(np.ptp(table, axis=0).max()))
         self.put(table[self.graph.rows])
+
+    def judge(self, encoder: Any) -> float:
+        """The divergence of the map of all rows."""
+        Y = np.ascontiguousarray(encode(encoder, self.graph.X, None, self.threads)[self.graph.rows])
+        if not np.isfinite(Y).all():
+            return math.inf
+        return self._attraction.divergence(Y, repulsion_for(self.n, self.dof, self.threads)(Y, np.empty_like(Y)))
 
     def put(self, table: Float32) -> None:
         """Take this table, in the order of P, and plan its field."""
@@ -91,6 +106,7 @@ class FieldLoss(Loss):
 
     def _plan(self) -> None:
         self.planned = self.table.copy()
+        self.burst = float(np.ptp(self.planned, axis=0).max()) > self.limit
         self._slope = np.empty_like(self.planned)
         if self._exact:
             self.Z = ExactRepulsion(self.dof, self.threads)(self.planned, self._slope)
@@ -152,8 +168,10 @@ class FieldLoss(Loss):
         return np.asarray(slope + 2 * moved * base ** np.float32(-self.dof - 1), np.float32)
 
     def state(self) -> Arrays:
-        return {"table": self.table.copy(), "planned": self.planned.copy(), "divergence": np.array([self.divergence])}
+        numbers = np.array([self.divergence, self.limit])
+        return {"table": self.table.copy(), "planned": self.planned.copy(), "numbers": numbers}
 
     def restore(self, arrays: Arrays) -> None:
+        divergence, self.limit = arrays["numbers"].tolist()
         self.put(np.array(arrays["planned"]))
-        self.table, self.divergence = np.array(arrays["table"]), float(arrays["divergence"][0])
+        self.table, self.divergence = np.array(arrays["table"]), divergence
