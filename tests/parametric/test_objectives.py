@@ -270,13 +270,13 @@ def test_batch_local_estimates_the_divergence():
 
 
 def test_words_and_stages():
-    assert [type(stage.objective) for stage in resolve("auto", graph=False)] == [Distillation]
-    assert [type(stage.objective) for stage in resolve("auto", graph=True)] == [Distillation, FieldTuning]
-    assert resolve([Stage(InfoNC(), 2.0), "field"], graph=True)[1].objective == FieldTuning()
+    assert [type(stage.objective) for stage in resolve("auto", tuned=False)] == [Distillation]
+    assert [type(stage.objective) for stage in resolve("auto", tuned=True)] == [Distillation, FieldTuning]
+    assert resolve([Stage(InfoNC(), 2.0), "field"], tuned=True)[1].objective == FieldTuning()
     with pytest.raises(ValueError, match="did you mean 'distillation'"):
-        resolve("distilation", graph=True)
+        resolve("distilation", tuned=True)
     with pytest.raises(TypeError, match="objective=3"):
-        resolve(3, graph=True)
+        resolve(3, tuned=True)
     from dataclasses import replace
 
     _, p = problem()

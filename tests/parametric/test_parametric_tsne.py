@@ -30,6 +30,8 @@ def looks():
     # Which weights are the best depends on when one looks: all encoders here are looked at alike.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ParametricTSNE, "LOOK_EVERY", 10)
+        # Islands are few rows, which "auto" would not tune.
+        patch.setattr("tsne_ooc.parametric.estimator.FEWEST_TUNED", 0)
         yield
 
 
@@ -60,6 +62,13 @@ def test_it_learns_where_the_teacher_has_the_rows(islands):
     # 200 rows are 2 batches, of which a tenth is held out.
     assert history["epochs"]["epoch"].tolist() == [*range(150)]
     assert history["batches"]["rows"].reshape(-1, 2).sum(axis=1).tolist() == [180] * 150
+
+
+def test_few_rows_are_not_tuned(islands, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.parametric.estimator.FEWEST_TUNED", len(islands) + 1)
+    assert set(encoder(n_iter=4).fit(islands).history_["batches"]["stage"]) == {0}
+    monkeypatch.setattr("tsne_ooc.parametric.estimator.FEWEST_TUNED", len(islands))
+    assert set(encoder(n_iter=4).fit(islands).history_["batches"]["stage"]) == {0, 1}
 
 
 def test_field_tuning_lowers_the_divergence(islands):

@@ -153,6 +153,8 @@ def test_a_killed_command_goes_on(data, tmp_path, capsys):
         "10",
         "--network",
         "16x1",
+        "--objective",
+        "field",
         "--batches",
         "40",
         "--batch-size",

@@ -64,7 +64,7 @@ def _add_network(group: Any) -> None:
     group.add_argument(
         "--objective",
         help="auto, distillation, field, batch_local, negative_sampling or infonc (default: auto, which is "
-        "distillation, and then field where all rows are fitted)",
+        "distillation, and then field where all rows are fitted and at least 8,000)",
     )
     group.add_argument(
         "--iterations", "--batches", type=int, metavar="N", dest="n_iter", help="batches to learn from (default: 3000)"

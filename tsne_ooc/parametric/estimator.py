@@ -25,7 +25,7 @@ from tsne_ooc.parametric.checkpoint import Checkpoint
 from tsne_ooc.parametric.decoder import resolve as resolve_decoder
 from tsne_ooc.parametric.fitted import FittedEncoder
 from tsne_ooc.parametric.network import Encoder
-from tsne_ooc.parametric.objectives import Stage, resolve
+from tsne_ooc.parametric.objectives import FEWEST_TUNED, Stage, resolve
 from tsne_ooc.parametric.outset import check_network, device_of, encoder_of, held_out, prepared, problem_of
 from tsne_ooc.parametric.reconstruction import sum_of_weights, train_decoder
 from tsne_ooc.parametric.teaching import MOST_FITTED, default_teacher, given_teacher, teach
@@ -44,8 +44,8 @@ class ParametricTSNE(FittedEncoder):
     """A neural network that puts rows where t-SNE would: a new row costs one forward pass.
 
     It learns from a map, its teacher: a `TSNE` fitted on all rows or on a sample of them, with all others placed
-    beside it. First it is taught where the rows lie (distillation); where the affinities of all rows are at hand, it
-    then follows the gradient of t-SNE's own divergence (field tuning).
+    beside it. First it is taught where the rows lie (distillation); where the affinities of all rows are at hand, and
+    these are not few, it then follows the gradient of t-SNE's own divergence (field tuning).
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ class ParametricTSNE(FittedEncoder):
         Fitted or not; what it says of axes, perplexity, metric, sample and preparation holds here too. None is one of
         all rows up to 100,000 rows, and of a sample of 25,000 beyond.
     objective : str, objective or sequence of Stage, default "auto"
-        "auto" (distillation, then field tuning where the teacher has all rows), "distillation", "field",
-        "batch_local", "negative_sampling", "infonc", one of the objects of `tsne_ooc.parametric.objectives`, or
-        stages of them.
+        "auto" (distillation, then field tuning where the teacher has all rows and at least 8,000), "distillation",
+        "field", "batch_local", "negative_sampling", "infonc", one of the objects of
+        `tsne_ooc.parametric.objectives`, or stages of them.
     network : (int, int) or torch.nn.Module, default (128, 4)
         Width of hidden layers, a multiple of 16, and their number; or any network from (m, p) to (m, d), which is
         copied, and gets standardised rows.
@@ -218,10 +218,10 @@ class ParametricTSNE(FittedEncoder):
             moving = auto or any(stage.objective.needs == "targets" for stage in stages)
             teacher = default_teacher(n, moving, seed, self.n_jobs)
             # Of a sample there is no graph of all rows.
-            stages = resolve(self.objective, graph=n <= MOST_FITTED)
+            stages = resolve(self.objective, tuned=FEWEST_TUNED <= n <= MOST_FITTED)
         graph = share > 0 or any(stage.objective.needs == "graph" for stage in stages)
         taught = teach(teacher, table, fitted=fitted, graph=graph, seed=seed, threads=threads)
-        stages = resolve(self.objective, graph=taught.graph is not None)
+        stages = resolve(self.objective, tuned=taught.graph is not None and n >= FEWEST_TUNED)
         problem = problem_of(taught, n, seed, threads, device)
         encoder = encoder_of(self.network, table, taught, problem).to(device)
         held, validation = held_out(table, taught, problem) if self.validation else (np.zeros(n, np.bool_), None)
@@ -280,7 +280,7 @@ class ParametricTSNE(FittedEncoder):
 
     def _options(self) -> Options:
         """How to train, with all stages that there may be, and no unusable option."""
-        stages = resolve(self.objective, graph=True)
+        stages = resolve(self.objective, tuned=True)
         steps = (
             STEPS if isinstance(self.n_iter, str) and self.n_iter == "auto" else whole("n_iter", self.n_iter, least=1)
         )

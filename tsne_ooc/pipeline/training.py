@@ -176,7 +176,7 @@ def _teacher(
     # The default stands for all rows of a shorter table.
     if model.batch_size > n and model.batch_size != type(model)().batch_size:
         raise ValueError(f"batch_size={model.batch_size} is more than the {n:,} rows of {table!r}")
-    stages = resolve(model.objective, graph=True)
+    stages = resolve(model.objective, tuned=True)
     moving = any(stage.objective.needs == "targets" for stage in stages)
     if map is not None:
         if tsne is not None or sample is not None or prepare is not None:
