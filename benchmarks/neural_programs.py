@@ -159,6 +159,7 @@ def ours(X: np.ndarray, args: argparse.Namespace) -> Trained:
     import torch
 
     torch.set_num_threads(args.jobs)
+    args.batches = None
     from parametric import trained
 
     from tsne_ooc import TSNE

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import h5py
 import pytest
@@ -14,7 +15,7 @@ torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 import tsne_ooc  # noqa: E402
 from tsne_ooc import TSNE  # noqa: E402
 from tsne_ooc.cli import main  # noqa: E402
-from tsne_ooc.parametric import ParametricTSNE, load  # noqa: E402
+from tsne_ooc.parametric import Decoder, ParametricTSNE, load  # noqa: E402
 from tsne_ooc.pipeline import embed, train  # noqa: E402
 from tsne_ooc.preprocess import PCA, Preparation, Standardize  # noqa: E402
 
@@ -351,7 +352,8 @@ def test_the_command_says_what_it_did(data, tmp_path, capsys):
     assert weights(tmp_path / "quiet") == weights(tmp_path / "encoder")
 
 
-def test_the_command_trains_a_decoder_too(data, islands, tmp_path, capsys):
+def test_the_command_trains_a_decoder_too(data, islands, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.parametric.decoder.Decoder", partial(Decoder, n_iter=20))
     embed(data, out=tmp_path / "map", tsne=teacher())
     words = ["--map", str(tmp_path / "map"), "--iterations", "10", "--network", "16x1", "--jobs", "1", "--quiet"]
     assert main(["train", str(data), "--out", str(tmp_path / "one"), *words, "--decoder", "--augmentation", "0"]) == 0

@@ -30,7 +30,7 @@ from tsne_ooc.parametric.outset import check_network, device_of, encoder_of, hel
 from tsne_ooc.parametric.reconstruction import sum_of_weights, train_decoder
 from tsne_ooc.parametric.teaching import MOST_FITTED, default_teacher, given_teacher, teach
 from tsne_ooc.parametric.tiles import tile_for
-from tsne_ooc.parametric.training import Options, train
+from tsne_ooc.parametric.training import Options, Trained, train
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.saving import fingerprint
 
@@ -245,26 +245,8 @@ class ParametricTSNE(FittedEncoder):
                     more = {"decoder": repr(decoding), "encoder": sum_of_weights(encoder)}
                     job = Checkpoint(job.path.with_name(f"{job.path.name}.decoder"), {**job.job, **more})
                 decoded = train_decoder(decoding, encoder, table, batches, problem, options, checkpoint=job)
-        if done.stopped == "interrupted":
-            rest = "" if decoding is None else ", and there is no decoder"
-            warnings.warn(
-                f"interrupted after {done.steps} of {steps} batches; the encoder is the best one until then{rest}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        elif done.stopped == "burst":
-            warnings.warn(
-                f"the map burst after {done.steps} of {steps} batches; the encoder is the best one until then. Use a "
-                "smaller learning_rate, or objective='distillation'",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        elif decoded is not None and decoded.done.stopped == "interrupted":
-            warnings.warn(
-                f"interrupted after {decoded.done.steps} batches of the decoder; it is the best one until then",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        if broken := _broken(done, None if decoded is None else decoded.done, steps, decoding is not None):
+            warnings.warn(broken, RuntimeWarning, stacklevel=2)
         validate_data(self, X if hasattr(X, "shape") else np.asarray(X), reset=True, skip_check_array=True)
         self.encoder_, self.teacher_, self.preparation_ = encoder.cpu(), taught.teacher, preparation
         self.decoder_ = None if decoded is None else decoded.network
@@ -317,6 +299,21 @@ class ParametricTSNE(FittedEncoder):
             "network": repr(encoder),
             "teacher": _told(self.teacher),
         }
+
+
+def _broken(done: Trained, decoded: Trained | None, steps: int, decoding: bool) -> str | None:
+    """What to say of a training that did not come to its end."""
+    if done.stopped == "interrupted":
+        rest = ", and there is no decoder" if decoding else ""
+        return f"interrupted after {done.steps} of {steps} batches; the encoder is the best one until then{rest}"
+    if done.stopped == "burst":
+        return (
+            f"the map burst after {done.steps} of {steps} batches; the encoder is the best one until then. Use a "
+            "smaller learning_rate, or objective='distillation'"
+        )
+    if decoded is not None and decoded.stopped == "interrupted":
+        return f"interrupted after {decoded.steps} batches of the decoder; it is the best one until then"
+    return None
 
 
 def _told(teacher: TSNE | None) -> str | None:
