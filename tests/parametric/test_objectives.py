@@ -23,6 +23,7 @@ from tsne_ooc.parametric.objectives import (  # noqa: E402
 )
 from tsne_ooc.parametric.objectives.negative import pairs_and_negatives  # noqa: E402
 from tsne_ooc.parametric.problem import Batch, Graph, Problem  # noqa: E402
+from tsne_ooc.parametric.validation import Validation  # noqa: E402
 
 
 class Table(torch.nn.Module):
@@ -179,6 +180,26 @@ def test_rows_are_moved_along_differences_of_their_neighbours():
     assert Augmentation(p.graph, 0.0, 1, nobody)(7, rows, X) == (X, 0)
 
 
+def test_held_out_rows_judge_by_what_is_minimised():
+    rng = np.random.default_rng(5)
+    held, reference_rows = rng.normal(size=(8, 4)).astype(np.float32), rng.normal(size=(80, 4)).astype(np.float32)
+    body = torch.nn.Linear(4, 2, bias=False)
+    encoder = Encoder(body, np.zeros(4), np.ones(4), np.zeros(2), 3.0)
+    look = Validation(
+        held, reference_rows, held[:, :2], 3.0, metric="euclidean", metric_params=None, dof=1.0, threads=Threads(1)
+    )
+    found = look(encoder)
+    Y, around = (encoder(torch.from_numpy(rows)).detach().numpy().astype(float) for rows in (held, reference_rows))
+    w = 1 / (1 + ((Y[:, None] - around) ** 2).sum(-1))
+    p = np.zeros_like(w)
+    np.put_along_axis(p, look.near.astype(np.int64), look.p.astype(float), axis=1)
+    kept = p > 0
+    for rho in (1.0, 4.0):
+        terms = p[kept] * (np.log(p[kept]) - rho * np.log(w[kept]))
+        assert found.judged("graph", rho) == pytest.approx(terms.sum() / 8 + np.log(w.sum(axis=1)).mean(), rel=1e-4)
+    assert found.judged("targets", 4.0) == found.distance
+
+
 def test_rows_that_are_held_out_move_no_others():
     X = np.random.default_rng(3).normal(size=(30, 5)).astype(np.float32)
     _, p = problem(X=X)
@@ -192,8 +213,10 @@ def test_rows_that_are_held_out_move_no_others():
     assert np.abs(free[:moved]).max() > 1e4
 
 
-def test_field_tuning_judges_the_map_of_all_rows():
-    P, p = problem(n=60, X=np.random.default_rng(3).normal(size=(60, 4)).astype(np.float32))
+@pytest.mark.parametrize("exaggeration", [1.0, 4.0])
+def test_field_tuning_judges_the_map_of_all_rows_by_what_it_minimises(exaggeration):
+    X = np.random.default_rng(3).normal(size=(60, 4)).astype(np.float32)
+    P, p = problem(n=60, X=X, exaggeration=exaggeration)
     body = torch.nn.Linear(4, 2, bias=False)
     encoder = Encoder(body, np.zeros(4), np.ones(4), np.zeros(2), 3.0)
     loss = FieldTuning().of(p)
@@ -201,7 +224,7 @@ def test_field_tuning_judges_the_map_of_all_rows():
     with torch.no_grad():
         body.weight.mul_(-0.3)
     Y = encoder(torch.from_numpy(p.graph.X)).detach().numpy()
-    assert loss.judge(encoder) == pytest.approx(reference.kl(P, Y), rel=1e-4)
+    assert loss.judge(encoder) == pytest.approx(reference.kl(P, Y, 1.0, exaggeration), rel=1e-4)
     with torch.no_grad():
         body.weight.fill_(np.nan)
     assert loss.judge(encoder) == np.inf

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 #: Numbers of each step.
 STEP = ("step", "epoch", "stage", "rows", "loss", "seconds", "gradient_norm", "rate")
 #: Numbers of each look at held-out rows.
-LOOK = ("step", "kl_divergence", "recall", "distance")
+LOOK = ("step", "kl_divergence", "attraction", "recall", "distance")
 
 
 class History:

@@ -82,7 +82,7 @@ class Reconstructed(NamedTuple):
 
     error: float
 
-    def judged(self, needs: str) -> float:
+    def judged(self, needs: str, exaggeration: float) -> float:
         return self.error
 
 

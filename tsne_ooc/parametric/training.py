@@ -117,7 +117,7 @@ class _Best:
             # Where one stage ends another begins.
             if not history.looks or history.looks[-1][0] != step:
                 history.looks.append((step, *validation(encoder)))
-            value = validation.measures(*history.looks[-1][1:]).judged(stage.objective.needs)
+            value = validation.measures(*history.looks[-1][1:]).judged(stage.objective.needs, loss.exaggeration)
         if value is not None:
             self.see(value, encoder)
 

@@ -29,6 +29,8 @@ class Measured(NamedTuple):
     ----------
     kl_divergence : float
         Mean over held-out rows of the divergence of their similarities to reference rows from their affinities.
+    attraction : float
+        The part of it that exaggeration multiplies: mean over held-out rows of minus the sum of p log w.
     recall : float
         Share of a row's 10 nearest reference rows that are among its 10 nearest on the map.
     distance : float
@@ -36,12 +38,14 @@ class Measured(NamedTuple):
     """
 
     kl_divergence: float
+    attraction: float
     recall: float
     distance: float
 
-    def judged(self, needs: str) -> float:
-        """The less, the better: the distance to the teacher where it is imitated, else the divergence."""
-        return self.distance if needs == "targets" else self.kl_divergence
+    def judged(self, needs: str, exaggeration: float) -> float:
+        """The less, the better: the distance to the teacher where it is imitated, else what is minimised: the
+        divergence, its attraction exaggerated."""
+        return self.distance if needs == "targets" else self.kl_divergence + (exaggeration - 1) * self.attraction
 
 
 class Look(Protocol):
@@ -98,15 +102,17 @@ class Validation:
         Y = encode(encoder, self.held, None, self.threads)
         around = encode(encoder, self.reference, None, self.threads)
         if not (np.isfinite(Y).all() and np.isfinite(around).all()):
-            return Measured(float("inf"), 0.0, float("inf"))
+            return Measured(float("inf"), 0.0, 0.0, float("inf"))
         value, slope = np.empty(len(Y)), np.empty_like(Y)
         kernel = PAIRS[Y.shape[1]]
         self.threads.map(lambda a, b: kernel(Y, around, float(self.dof), False, a, b, value, slope), ranges(len(Y), 64))
         square = np.square(Y[:, None] - around[self.near]).sum(axis=2)
         log_w = -self.dof * np.log1p(square / self.dof)
         p = self.p.astype(np.float64)
-        pull = np.where(p > 0, p * (np.log(np.where(p > 0, p, 1)) - log_w), 0).sum(axis=1)
+        entropy = (p * np.log(np.where(p > 0, p, 1))).sum(axis=1)
+        attraction = -(p * log_w).sum(axis=1)
         found = np.atleast_2d(cKDTree(around).query(Y, k=list(range(1, self.k + 1)))[1])
         hits = (found[:, :, None] == self.near[:, None, : self.k]).any(axis=2)
         distance = np.linalg.norm(Y - self.targets, axis=1).mean() / self.width
-        return Measured(float((pull + np.log(value)).mean()), float(hits.mean()), float(distance))
+        divergence = entropy + attraction + np.log(value)
+        return Measured(float(divergence.mean()), float(attraction.mean()), float(hits.mean()), float(distance))

@@ -91,11 +91,15 @@ class FieldLoss(Loss):
         self.put(table[self.graph.rows])
 
     def judge(self, encoder: Any) -> float:
-        """The divergence of the map of all rows."""
+        """What is minimised, of the map of all rows: the divergence, its attraction exaggerated."""
         Y = np.ascontiguousarray(encode(encoder, self.graph.X, None, self.threads)[self.graph.rows])
         if not np.isfinite(Y).all():
             return math.inf
-        return self._attraction.divergence(Y, repulsion_for(self.n, self.dof, self.threads)(Y, np.empty_like(Y)))
+        Z = repulsion_for(self.n, self.dof, self.threads)(Y, np.empty_like(Y))
+        if not Z > 0:
+            return math.inf
+        divergence = self._attraction.divergence(Y, Z)
+        return divergence + (self.exaggeration - 1) * (divergence - self.graph.entropy - math.log(Z))
 
     def put(self, table: Float32) -> None:
         """Take this table, in the order of P, and plan its field."""
