@@ -45,6 +45,14 @@ def options(doc: str | None, *, data: bool = True, repeats: bool = True) -> argp
     return parser
 
 
+def add_landmarks(parser: argparse.ArgumentParser) -> None:
+    """The option of scripts that train encoders."""
+    parser.add_argument(
+        "--landmarks", type=lambda text: text if text == "auto" else int(text), default="auto",
+        help="rows that the network compares each row with, or auto (default auto)",
+    )  # fmt: skip
+
+
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse; a missing work folder is made, a temporary one is removed at the end of the process."""
     args = parser.parse_args(argv)

@@ -33,8 +33,8 @@ def make_encoder(args, path: Path) -> None:
     with h5py.File(args.work / f"streaming_{args.rows}.h5") as f:
         rows = f["X"][:2000]
     teacher = TSNE(random_state=0, n_iter=10, early_exaggeration_iter=5, n_jobs=args.jobs)
-    network = (args.width, args.depth)
-    model = ParametricTSNE(teacher, network=network, objective="distillation", n_iter=4, random_state=0)
+    size = {"network": (args.width, args.depth), "landmarks": args.landmarks}
+    model = ParametricTSNE(teacher, **size, objective="distillation", n_iter=4, random_state=0)
     model.fit(rows).save(path)
 
 
@@ -72,6 +72,8 @@ def alone(args) -> tuple[float, float]:
     best = min(_seconds(lambda: model.transform(X)) for _ in range(3))
     torch.set_num_threads(1)
     shapes = [(64, args.width), *[(args.width, args.width)] * args.depth]
+    if args.landmarks:
+        shapes += [(64, args.landmarks), (args.landmarks, args.width)]
     products = [(torch.rand(1024, a), torch.rand(a, b), torch.rand(1024, b)) for a, b in shapes]
 
     def tile(start: int) -> None:
@@ -95,6 +97,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--width", type=int, default=256, help="units of a hidden layer (default 256)")
     parser.add_argument("--depth", type=int, default=4, help="hidden layers (default 4)")
+    parser.add_argument("--landmarks", type=int, default=0, help="of the network (default 0)")
     parser.add_argument("--keep", action="store_true", help="leave the file where it was written")
     parser.add_argument("--child", help="for the script itself: place the rows of this file")
     args = common.parse(parser)
@@ -128,7 +131,8 @@ def main() -> None:
         ("its products alone, rows/s", round(products), ""),
         ("reader alone, rows/s", round(reader), ""),
     )
-    title = f"Encoder of {args.width} x {args.depth}, file to file, {args.rows:,} x {COLUMNS}, {args.jobs} threads"
+    size = f"{args.width} x {args.depth}, {args.landmarks:,} landmarks"
+    title = f"Encoder of {size}, file to file, {args.rows:,} x {COLUMNS}, {args.jobs} threads"
     common.report(title, ("", "reached", "target"), rows, args)
 
 

@@ -61,7 +61,7 @@ def trained(objective: str, teacher: TSNE, X: np.ndarray, seed: int, args) -> tu
     """An encoder that has been trained for `args.seconds`, and how long it was."""
     network = (args.width, args.depth)
     options = {"network": network, "random_state": seed, "augmentation": args.augmentation, "n_jobs": args.jobs}
-    options["objective"] = OBJECTIVES[objective]
+    options |= {"objective": OBJECTIVES[objective], "landmarks": args.landmarks}
     if objective == NEWCOMERS:
         options["learning_rate"] = 1e-2
     if objective == OWN:
@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, help="of each training, however long they take (default: --seconds)")
     parser.add_argument("--width", type=int, default=128, help="units of a hidden layer (default 128)")
     parser.add_argument("--depth", type=int, default=4, help="hidden layers (default 4)")
+    common.add_landmarks(parser)
     parser.add_argument("--augmentation", type=float, default=0.5, help="share of moved rows (default 0.5)")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each, whose medians are told (default 1)")
     parser.add_argument("--objectives", nargs="+", choices=sorted(OBJECTIVES), default=list(OBJECTIVES))
@@ -150,7 +151,8 @@ def main() -> None:
             rows.append((f"{name}: {len(new):,} new rows", "", "", *figures, "", goals(own, True) if told else ""))
     header = ("map", "s", "KL (exact Z)", "r10", "r50", "label accuracy", "rows/s of transform", "target")
     length = f"{args.batches:,} batches" if args.batches else f"{args.seconds:g} s"
-    title = f"Encoders of {args.width} x {args.depth}, {length}, MNIST, {len(data.X):,} rows"
+    size = f"{args.width} x {args.depth}, landmarks: {args.landmarks}"
+    title = f"Encoders of {size}, {length}, MNIST, {len(data.X):,} rows"
     common.report(title, header, rows, args)
 
 

@@ -40,9 +40,13 @@ SETS: tuple[tuple[str, int | None], ...] = (
     ("mnist", 20_000),
     ("mnist", 40_000),
 )
-OBJECTIVES: dict[str, Any] = {
-    "distillation": "distillation",
-    "then field": [Stage(Distillation(), 0.5), Stage(FieldTuning(), 0.5, 0.3)],
+TRAININGS: dict[str, dict[str, Any]] = {
+    "distillation": {"objective": "distillation"},
+    "then field": {"objective": [Stage(Distillation(), 0.5), Stage(FieldTuning(), 0.5, 0.3)]},
+    "longer, at larger steps": {
+        "objective": [Stage(Distillation(), 0.3), Stage(FieldTuning(), 0.7)],
+        "learning_rate": 1e-2,
+    },
 }
 
 
@@ -67,40 +71,42 @@ def divergence(teacher: TSNE, X: np.ndarray, model: ParametricTSNE, args: Any) -
 def main() -> None:
     parser = common.options(__doc__, repeats=False)
     parser.add_argument("--batches", type=int, default=3000, help="of each training (default 3000)")
+    common.add_landmarks(parser)
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each, whose medians are told (default 1)")
     args = common.parse(parser)
     if args.quick:
         args.batches = 20
     torch.set_num_threads(args.jobs)
     lines = []
-    for name, count in SETS[:1] if args.quick else SETS:
-        data = load(name, count, args)
+    for table, count in SETS[:1] if args.quick else SETS:
+        data = load(table, count, args)
         mixed = np.random.default_rng(3).permutation(len(data.X))
         cut = min(2000, len(mixed) // 10)
         kept, new = np.sort(mixed[cut:]), np.sort(mixed[:cut])
         X, Q = np.ascontiguousarray(data.X[kept]), np.ascontiguousarray(data.X[new])
         near = Exact().build(X, rng=np.random.default_rng(0), threads=Threads(args.jobs)).query(Q, 10)[0]
         teacher = TSNE(random_state=0, n_jobs=args.jobs).fit(X)
-        for objective, stages in OBJECTIVES.items():
+        for name, options in TRAININGS.items():
             found = []
             for seed in range(args.seeds):
                 model = ParametricTSNE(
-                    teacher, objective=stages, n_iter=args.batches, random_state=seed, n_jobs=args.jobs
-                ).fit(X)
+                    teacher, **options, landmarks=args.landmarks, n_iter=args.batches, random_state=seed,
+                    n_jobs=args.jobs,
+                ).fit(X)  # fmt: skip
                 Y, placed = model.transform(X), model.transform(Q)
-                looks = model.history_["validation"]
-                tuned = looks["step"] >= args.batches // 2
-                best = looks["step"][tuned][looks["kl_divergence"][tuned].argmin()] - args.batches // 2
+                looks, steps = model.history_["validation"], model.history_["batches"]
+                first = steps["step"][steps["stage"] == steps["stage"].max()][0]
+                tuned = looks["step"] >= first
+                best = looks["step"][tuned][looks["kl_divergence"][tuned].argmin()] - first
                 labels = np.nan if data.y is None else label_accuracy(Y, data.y[kept], 10, placed, data.y[new])
-                steps = np.nan if objective == "distillation" else best
-                found.append((*recalls(near, Y, placed), labels, divergence(teacher, X, model, args), steps))
-                common.note(f"{data.name}, {objective}, seed {seed}: {found[-1]}")
+                kept_steps = best if first else np.nan
+                found.append((*recalls(near, Y, placed), labels, divergence(teacher, X, model, args), kept_steps))
+                common.note(f"{data.name}, {name}, seed {seed}: {found[-1]}")
             medians = np.median(found, axis=0)
             cells = [f"{value:.4f}" for value in medians[:4]]
-            kept_steps = "" if np.isnan(medians[4]) else f"{medians[4]:,.0f}"
-            lines.append((data.name, len(X), objective, *cells, kept_steps))
+            lines.append((data.name, len(X), name, *cells, "" if np.isnan(medians[4]) else f"{medians[4]:,.0f}"))
     header = ("data", "rows", "objective", "r10 of new rows", "r50", "labels", "KL of the others", "kept")
-    common.report("Encoders of small tables", header, lines, args)
+    common.report(f"Encoders of small tables, landmarks: {args.landmarks}", header, lines, args)
 
 
 if __name__ == "__main__":

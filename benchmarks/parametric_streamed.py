@@ -74,8 +74,8 @@ def learn(X, teacher, args):
     times = [time.perf_counter()]
     model = ParametricTSNE(
         teacher, objective="distillation", network=(args.width, args.depth), n_iter=args.batches, shuffle=args.shuffle,
-        augmentation=args.augmentation, n_jobs=args.jobs, random_state=0, callbacks_every_iters=1,
-        callbacks=lambda *_: times.append(time.perf_counter()),
+        landmarks=args.landmarks, augmentation=args.augmentation, n_jobs=args.jobs, random_state=0,
+        callbacks_every_iters=1, callbacks=lambda *_: times.append(time.perf_counter()),
     ).fit(X)  # fmt: skip
     return model, times[1] - times[0], times[-1] - times[1]
 
@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=10_000, help="rows that nobody has seen (default 10,000)")
     parser.add_argument("--reference", type=int, default=200_000, help="rows to be near to (default 200,000; 0: all)")
     parser.add_argument("--batches", type=int, default=4000, help="of 2,048 rows, for both encoders (default 4,000)")
+    common.add_landmarks(parser)
     parser.add_argument("--augmentation", type=float, default=0.0, help="of the sample's rows (default 0)")
     parser.add_argument("--shuffle", default="buffer", help="of the file, see tsne_ooc.batches (default buffer)")
     parser.add_argument("--width", type=int, default=256, help="units of a hidden layer (default 256)")
@@ -172,7 +173,7 @@ def main() -> None:
         args.rows, args.sample, args.held_out, args.reference = 4000, 500, 300, 1000
         args.batches, args.width, args.depth = 40, 16, 1
     file, held = prepare(args)
-    names = ("work", "sample", "batches", "shuffle", "width", "depth", "augmentation", "jobs")
+    names = ("work", "sample", "batches", "shuffle", "width", "depth", "landmarks", "augmentation", "jobs")
     told = [text for name in names for text in (f"--{name}", getattr(args, name))]
     learnt = {part: common.in_child(__file__, "--child", part, "--file", file, *told) for part in ("file", "sample")}
 
@@ -196,7 +197,8 @@ def main() -> None:
         last = (f"{ratio:.2f}", common.judged(ratio, BETTER)) if part == "file" else ("", "")
         rows.append((title, own["rows"], own["batches"], _rate(own), f"{found[part][0]:.4f}", *last))
     header = ("map", "rows", "batches", "rows/s of training", "r10 of new rows", "to the sample's", "target")
-    title = f"Encoders of {args.width} x {args.depth}: {len(held):,} new rows among {len(judge.reference):,}"
+    size = f"{args.width} x {args.depth}, landmarks: {args.landmarks}"
+    title = f"Encoders of {size}: {len(held):,} new rows among {len(judge.reference):,}"
     common.report(title, header, rows, args)
 
     peak = cost["peak"] / 1e9

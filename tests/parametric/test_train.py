@@ -270,6 +270,7 @@ def test_an_encoder_that_was_saved_by_hand_is_left_alone(data, whole, tmp_path):
         ("--batch-size 1", "batch_size=1 must be at least 2"),
         ("--batch-size 2000", "batch_size=2000 is more than the 200 rows of "),
         ("--network 128", "--network=128 is not WIDTHxDEPTH, such as 128x4"),
+        ("--landmarks 100", "landmarks=100 must be a multiple of 16"),
         ("--network 20x2", "network width 20 must be a multiple of 16"),
         ("--iterations 0", "n_iter=0 must be at least 1"),
         ("--device gpu", "device='gpu' is not known"),

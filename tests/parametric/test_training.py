@@ -19,9 +19,9 @@ from tsne_ooc.parametric.tiles import encode, tile_for  # noqa: E402
 from tsne_ooc.parametric.training import Options, spans, train  # noqa: E402
 
 
-def residual(p, width=32, depth=2, seed=0):
+def residual(p, width=32, depth=2, seed=0, landmarks=0):
     rng = np.random.default_rng(seed)
-    body = ResidualNetwork(padded(p), 2, width, depth)
+    body = ResidualNetwork(padded(p), 2, width, depth, landmarks)
     body.initialise(rng.normal(size=(2, padded(p))).astype(np.float32), rng)
     with torch.no_grad():
         body.head.weight.copy_(torch.from_numpy(rng.normal(size=(2, width)).astype(np.float32)))
@@ -117,9 +117,9 @@ def test_a_linear_map_is_learnt_exactly():
     assert np.abs(encode(encoder, X, 2, Threads(1)) - targets).max() < 1e-3
 
 
-@pytest.mark.parametrize("p, width", [(1, 16), (3, 32), (50, 128), (17, 48)])
-def test_a_row_comes_out_the_same_whatever_comes_with_it(p, width):
-    encoder = residual(p, width)
+@pytest.mark.parametrize("p, width, landmarks", [(1, 16, 0), (3, 32, 16), (50, 128, 1024), (17, 48, 0), (9, 16, 208)])
+def test_a_row_comes_out_the_same_whatever_comes_with_it(p, width, landmarks):
+    encoder = residual(p, width, landmarks=landmarks)
     X = np.random.default_rng(1).normal(size=(2100, p)).astype(np.float32)
     assert tile_for(encoder, p) == 1024
     Y = encode(encoder, X, 2, Threads(2))
@@ -129,9 +129,12 @@ def test_a_row_comes_out_the_same_whatever_comes_with_it(p, width):
         assert (encode(encoder, X[rows], 2, Threads(1)) == Y[rows]).all()
 
 
-@pytest.mark.parametrize("p, width, depth, m", [(50, 64, 4, 1024), (7, 16, 0, 3), (16, 48, 1, 100)])
-def test_an_encoder_taken_apart_gives_the_places_of_the_whole(p, width, depth, m):
-    encoder, rng = residual(p, width, depth), np.random.default_rng(3)
+@pytest.mark.parametrize(
+    "p, width, depth, m, landmarks",
+    [(50, 64, 4, 1024, 0), (7, 16, 0, 3, 0), (16, 48, 1, 100, 32), (50, 64, 2, 1024, 256)],
+)
+def test_an_encoder_taken_apart_gives_the_places_of_the_whole(p, width, depth, m, landmarks):
+    encoder, rng = residual(p, width, depth, landmarks=landmarks), np.random.default_rng(3)
     with torch.no_grad():
         for weight in encoder.body.parameters():
             # Biases and gains, too, which begin as zeros and ones.

@@ -62,6 +62,10 @@ def _add_network(group: Any) -> None:
         "--network", metavar="WIDTHxDEPTH", help="units of a hidden layer, and hidden layers (default: 128x4)"
     )
     group.add_argument(
+        "--landmarks", type=int, metavar="N",
+        help="rows that it compares each row with, a multiple of 16 (default: 1024, fewer of small or wide tables)",
+    )  # fmt: skip
+    group.add_argument(
         "--objective",
         help="auto, distillation, field, batch_local, negative_sampling or infonc (default: auto, which is "
         "distillation, and then field where all rows are fitted and at least 8,000)",
@@ -89,6 +93,12 @@ def _add_network(group: Any) -> None:
     group.add_argument("--onnx", metavar="FILE", help="also write the network as ONNX (needs onnx and onnxscript)")
 
 
+# Options that are the encoder's own, by its names for them.
+_ENCODER = (
+    "landmarks", "objective", "n_iter", "patience", "batch_size", "shuffle", "augmentation", "decoder", "device",
+)  # fmt: skip
+
+
 def run(options: argparse.Namespace) -> int:
     from tsne_ooc._options import whole
 
@@ -106,8 +116,7 @@ def run(options: argparse.Namespace) -> int:
     if options.onnx is not None:
         _check_onnx(Path(options.onnx), options.resume)
     with Report(options.quiet) as report:
-        words = ("objective", "n_iter", "patience", "batch_size", "shuffle", "augmentation", "decoder", "device")
-        asked = {**given(options, words), "network": network}
+        asked = {**given(options, _ENCODER), "network": network}
         encoder = ParametricTSNE(
             **{name: value for name, value in asked.items() if value is not None},
             callbacks=lambda step, loss, encoder: setattr(report, "note", f"loss {loss:.4g}, "),

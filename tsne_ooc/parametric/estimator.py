@@ -26,7 +26,15 @@ from tsne_ooc.parametric.decoder import resolve as resolve_decoder
 from tsne_ooc.parametric.fitted import FittedEncoder
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.objectives import FEWEST_TUNED, Stage, resolve
-from tsne_ooc.parametric.outset import check_network, device_of, encoder_of, held_out, prepared, problem_of
+from tsne_ooc.parametric.outset import (
+    check_landmarks,
+    check_network,
+    device_of,
+    encoder_of,
+    held_out,
+    prepared,
+    problem_of,
+)  # fmt: skip
 from tsne_ooc.parametric.reconstruction import sum_of_weights, train_decoder
 from tsne_ooc.parametric.teaching import MOST_FITTED, default_teacher, given_teacher, teach
 from tsne_ooc.parametric.tiles import tile_for
@@ -59,6 +67,11 @@ class ParametricTSNE(FittedEncoder):
     network : (int, int) or torch.nn.Module, default (128, 4)
         Width of hidden layers, a multiple of 16, and their number; or any network from (m, p) to (m, d), which is
         copied, and gets standardised rows.
+    landmarks : int or "auto", default "auto"
+        Rows that the network compares each row with, a multiple of 16: centres of k-means to begin with, and learnt.
+        They give the network the detail that a smooth function misses, for the rows of `fit` and for new ones. "auto"
+        is 1,024, fewer for tables of fewer than 16,384 rows or more than 512 columns, and 0 for a network of your own,
+        which may have none.
     decoder : bool or Decoder, default False
         Train a decoder too, from places back to rows, once the encoder is finished: for `inverse_transform` and
         `reconstruction_error`. The encoder is the same with and without.
@@ -128,6 +141,7 @@ class ParametricTSNE(FittedEncoder):
         *,
         objective: Any = "auto",
         network: Any = (128, 4),
+        landmarks: Any = "auto",
         decoder: Any = False,
         n_iter: Any = "auto",
         batch_size: int = 2048,
@@ -147,6 +161,7 @@ class ParametricTSNE(FittedEncoder):
         self.teacher = teacher
         self.objective = objective
         self.network = network
+        self.landmarks = landmarks
         self.decoder = decoder
         self.n_iter = n_iter
         self.batch_size = batch_size
@@ -223,7 +238,7 @@ class ParametricTSNE(FittedEncoder):
         taught = teach(teacher, table, fitted=fitted, graph=graph, seed=seed, threads=threads)
         stages = resolve(self.objective, tuned=taught.graph is not None and n >= FEWEST_TUNED)
         problem = problem_of(taught, n, seed, threads, device)
-        encoder = encoder_of(self.network, table, taught, problem).to(device)
+        encoder = encoder_of(self.network, self.landmarks, table, taught, problem).to(device)
         held, validation = held_out(table, taught, problem) if self.validation else (np.zeros(n, np.bool_), None)
         problem = replace(problem, held=np.flatnonzero(held))
         job = None
@@ -274,6 +289,7 @@ class ParametricTSNE(FittedEncoder):
         if self.shuffle != "auto":
             check_shuffle(self.shuffle)
         check_network(self.network)
+        check_landmarks(self.landmarks, self.network)
         resolve_decoder(self.decoder)
         device_of(self.device)
         Threads(self.n_jobs)

@@ -30,12 +30,13 @@ class Layer(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """Of one tile: rows, sums and activations, as arrays and as tensors of the same memory, and places."""
+    """Of one tile: rows, sums and activations, as arrays and as tensors of the same memory; nearness and places."""
 
     x: Float32
     h: Float32
     a: Float32
     tensors: tuple[Any, Any, Any]
+    near: Any
     y: Any
 
 
@@ -54,6 +55,10 @@ class Forward:
         self.size, self.p, self.width, self.d = size, body.p, body.width, body.d
         self.center, self.scale = _array(encoder.center), _array(encoder.scale)
         self.stem, self.skip = _transposed(body.stem), _transposed(body.skip)
+        self.landmarks = body.landmarks
+        if body.nearness is not None:
+            self.logits, self.heights = _transposed(body.nearness.logits), body.nearness.logits.bias.detach()
+            self.values = _transposed(body.nearness.values) * body.nearness.gain
         bias = _array(body.stem.bias)
         self.layers = []
         for norm, linear in [*((block.norm, block.linear) for block in body.blocks), (body.norm, body.head)]:
@@ -83,6 +88,10 @@ class Forward:
         buffers.x[m:] = 0
         with torch.inference_mode():
             torch.mm(x, self.stem, out=h)
+            if self.landmarks:
+                torch.addmm(self.heights, x, self.logits, out=buffers.near)
+                torch.softmax(buffers.near, dim=1, out=buffers.near)
+                h.addmm_(buffers.near, self.values)
             for bias, gain, shift, weight in self.layers[:-1]:
                 normalised_silu(buffers.h, bias, gain, shift, buffers.a)
                 h.addmm_(a, weight)
@@ -98,7 +107,7 @@ class Forward:
         # Tensors of their own begin where cache lines do, and padding stays zero.
         x, y = torch.zeros((self.size, self.p)), torch.empty((self.size, self.d))
         h, a = torch.empty((self.size, self.width)), torch.empty((self.size, self.width))
-        return Buffers(x.numpy(), h.numpy(), a.numpy(), (x, h, a), y)
+        return Buffers(x.numpy(), h.numpy(), a.numpy(), (x, h, a), torch.empty((self.size, self.landmarks)), y)
 
 
 def _array(tensor: Any) -> Float32:

@@ -29,6 +29,35 @@ class Residual(nn.Module):  # type: ignore[misc]
         return h + self.linear(nn.functional.silu(self.norm(h)))
 
 
+class Nearness(nn.Module):  # type: ignore[misc]
+    """``values(softmax(logits(x)))``: which landmarks a row is near, as hidden units.
+
+    Landmarks are rows like any other to begin with, and learnt: the logits of a landmark c begin as
+    ``sharpness (2 x.c - |c|^2)``, minus the squared distance but for what all landmarks of a row share.
+
+    Parameters
+    ----------
+    p, width, landmarks : int
+        Columns in, units out, and landmarks between, all multiples of 16.
+    """
+
+    def __init__(self, p: int, width: int, landmarks: int) -> None:
+        super().__init__()
+        self.logits = nn.Linear(p, landmarks)
+        self.values = nn.Linear(landmarks, width, bias=False)
+        # Values are drawn within 1 / sqrt(landmarks) of zero. So the nearest landmark says as much as all columns.
+        self.gain = 0.5 * landmarks**0.5
+
+    def forward(self, x: Any) -> Any:
+        return self.gain * self.values(torch.softmax(self.logits(x), dim=1))
+
+    def place(self, centres: Float32, sharpness: float) -> None:
+        """Begin with landmarks at `centres`, shape (landmarks, p)."""
+        with torch.no_grad():
+            self.logits.weight.copy_(torch.from_numpy(np.float32(2 * sharpness) * centres))
+            self.logits.bias.copy_(torch.from_numpy(np.float32(-sharpness) * np.square(centres).sum(axis=1)))
+
+
 class ResidualNetwork(nn.Module):  # type: ignore[misc]
     """Residual blocks beside a linear map of the input.
 
@@ -40,19 +69,25 @@ class ResidualNetwork(nn.Module):  # type: ignore[misc]
         Units of a hidden layer, a multiple of 16.
     depth : int
         Hidden layers, each a residual block with layer normalisation and SiLU.
+    landmarks : int, default 0
+        Rows that a row is compared with before the first block, a multiple of 16; see `Nearness`.
     """
 
-    def __init__(self, p: int, d: int, width: int = 128, depth: int = 4) -> None:
+    def __init__(self, p: int, d: int, width: int = 128, depth: int = 4, landmarks: int = 0) -> None:
         super().__init__()
-        self.p, self.d, self.width, self.depth = p, d, width, depth
+        self.p, self.d, self.width, self.depth, self.landmarks = p, d, width, depth, landmarks
         self.skip = nn.Linear(p, d)
         self.stem = nn.Linear(p, width)
+        self.nearness = Nearness(p, width, landmarks) if landmarks else None
         self.blocks = nn.Sequential(*[Residual(width) for _ in range(depth)])
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, d)
 
     def forward(self, x: Any) -> Any:
-        h = self.blocks(self.stem(x))
+        h = self.stem(x)
+        if self.nearness is not None:
+            h = h + self.nearness(x)
+        h = self.blocks(h)
         return self.skip(x) + self.head(nn.functional.silu(self.norm(h)))
 
     def initialise(self, axes: Float32, rng: np.random.Generator) -> None:
@@ -63,7 +98,8 @@ class ResidualNetwork(nn.Module):  # type: ignore[misc]
                     bound = layer.in_features**-0.5
                     drawn = rng.uniform(-bound, bound, size=tuple(layer.weight.shape))
                     layer.weight.copy_(torch.from_numpy(drawn.astype(np.float32)))
-                    layer.bias.zero_()
+                    if layer.bias is not None:
+                        layer.bias.zero_()
             self.head.weight.zero_()
             self.skip.weight.copy_(torch.from_numpy(axes))
 

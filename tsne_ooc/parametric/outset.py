@@ -15,6 +15,7 @@ from tsne_ooc._random import generator
 from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.io import Source, as_source
+from tsne_ooc.parametric.landmarks import count_of, first_landmarks
 from tsne_ooc.parametric.network import STEP, Encoder, ResidualNetwork, leading_axes, padded, standardisation
 from tsne_ooc.parametric.problem import Problem
 from tsne_ooc.parametric.teaching import Taught
@@ -69,8 +70,8 @@ def glance(table: Source, seed: int) -> Float32:
     return take(table, draw(n, count, generator(seed, "standardisation")))
 
 
-def encoder_of(network: Any, table: Source, taught: Taught, problem: Problem) -> Encoder:
-    """The encoder before its training: principal components, or a copy of the user's network.
+def encoder_of(network: Any, landmarks: Any, table: Source, taught: Taught, problem: Problem) -> Encoder:
+    """The encoder before its training: principal components and landmarks, or a copy of the user's network.
 
     Raises
     ------
@@ -86,18 +87,26 @@ def encoder_of(network: Any, table: Source, taught: Taught, problem: Problem) ->
         body = deepcopy(network)
     else:
         width, depth = network
-        body = ResidualNetwork(padded(p), d, width, depth)
-        axes = np.zeros((d, padded(p)), np.float32)
+        count = count_of(landmarks, *rows.shape)
+        body = ResidualNetwork(padded(p), d, width, depth, count)
         # In place: a second table of rows would be the most memory that the whole training takes.
         rows -= center
         rows *= scale
-        axes[:, :p] = leading_axes(rows, d)
-        body.initialise(axes, generator(problem.seed, "network"))
+        body.initialise(_filled_up(leading_axes(rows, d)), generator(problem.seed, "network"))
+        if body.nearness is not None:
+            centres, sharpness = first_landmarks(rows, count, generator(problem.seed, "landmarks"), problem.threads)
+            body.nearness.place(_filled_up(centres), sharpness)
     encoder = Encoder(body, center, scale, origin, problem.width)
     found = tuple(body(torch.zeros((2, padded(p) if isinstance(body, ResidualNetwork) else p))).shape)
     if found != (2, d):
         raise ValueError(f"network turns rows of shape (2, {p}) into {found}, and the map has {d} axes")
     return encoder
+
+
+def _filled_up(rows: Float32) -> Float32:
+    """Rows of the length that a network is made for."""
+    p = rows.shape[1]
+    return np.pad(rows, ((0, 0), (0, padded(p) - p)))
 
 
 def held_out(table: Source, taught: Taught, problem: Problem) -> tuple[NDArray[np.bool_], Validation | None]:
@@ -128,6 +137,18 @@ def check_network(network: Any) -> None:
     if whole("network width", network[0], least=1) % STEP:
         raise ValueError(f"network width {network[0]} must be a multiple of {STEP}")
     whole("network depth", network[1], least=0)
+
+
+def check_landmarks(landmarks: Any, network: Any) -> None:
+    """Raise ValueError or TypeError for what is no number of landmarks of this network."""
+    if isinstance(landmarks, str):
+        if landmarks != "auto":
+            raise unknown("landmarks", landmarks, ("auto",))
+        return
+    if whole("landmarks", landmarks, least=0) % STEP:
+        raise ValueError(f"landmarks={landmarks} must be a multiple of {STEP}")
+    if landmarks and isinstance(network, torch.nn.Module):
+        raise ValueError(f"landmarks={landmarks} are for (width, depth), not for a network of your own")
 
 
 def device_of(word: str) -> Any:

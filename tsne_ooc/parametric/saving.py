@@ -38,7 +38,7 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
     digest = hashlib.sha256(data).hexdigest()
     name = f"weights.{digest[:16]}.safetensors"
     body = model.encoder_.body
-    shape = [body.p, body.d, body.width, body.depth] if isinstance(body, ResidualNetwork) else None
+    shape = [body.p, body.d, body.width, body.depth, body.landmarks] if isinstance(body, ResidualNetwork) else None
     inner, arrays = within("teacher", estimator_state(model.teacher_))
     names = getattr(model, "feature_names_in_", None)
     content: dict[str, Any] = {
@@ -164,7 +164,7 @@ def _restored(saved: Saved, path: Path, network: Any) -> ParametricTSNE:
     decoder = None
     if "decoder" in saved.content:
         part = saved.part("decoder")
-        decoder = DecoderNetwork(*_shape(part, "shape"))
+        decoder = DecoderNetwork(*_shape(part, "shape", 4))
         if decoder.p != columns or decoder.d != model._n_features_out:
             raise part.fail("is of another table or map")
         model.history_["decoder"] = _history(part, ("step", *Reconstructed._fields))
@@ -187,12 +187,16 @@ def _body(saved: Saved, network: Any) -> Any:
                 "pass network=, of the same shape"
             )
         return network
-    return ResidualNetwork(*_shape(saved, "residual"))
+    return ResidualNetwork(*_shape(saved, "residual", 5))
 
 
-def _shape(saved: Saved, name: str) -> list[int]:
+def _shape(saved: Saved, name: str, count: int) -> list[int]:
     shape = saved.content.get(name)
-    if not isinstance(shape, list) or len(shape) != 4 or not all(type(x) is int and 0 <= x < 1 << 20 for x in shape):
+    if (
+        not isinstance(shape, list)
+        or len(shape) != count
+        or not all(type(x) is int and 0 <= x < 1 << 20 for x in shape)
+    ):
         raise saved.fail("has no shape")
     return shape
 
