@@ -16,6 +16,7 @@ import tsne_ooc  # noqa: E402
 from tsne_ooc import TSNE  # noqa: E402
 from tsne_ooc.cli import main  # noqa: E402
 from tsne_ooc.parametric import Decoder, ParametricTSNE, load  # noqa: E402
+from tsne_ooc.parametric.objectives import Distillation, FieldTuning, Stage  # noqa: E402
 from tsne_ooc.pipeline import embed, train  # noqa: E402
 from tsne_ooc.preprocess import PCA, Preparation, Standardize  # noqa: E402
 
@@ -267,6 +268,12 @@ def test_an_encoder_that_was_saved_by_hand_is_left_alone(data, whole, tmp_path):
     "words, message",
     [
         ("--objective distilation", "did you mean 'distillation'"),
+        ("--objective distillation:1:2:3", "'distillation:1:2:3' is not WORD:SHARE:RATE"),
+        ("--objective distillation,field:x", "'field:x' is not WORD:SHARE:RATE"),
+        ("--objective distillation:0,field", "share of a stage=0.0 must be a finite number greater than 0"),
+        ("--objective distillation,feild", "did you mean 'field'"),
+        ("--objective auto,field", "auto stands for stages"),
+        ("--learning-rate 0", "learning_rate=0.0 must be"),
         ("--batch-size 1", "batch_size=1 must be at least 2"),
         ("--batch-size 2000", "batch_size=2000 is more than the 200 rows of "),
         ("--network 128", "--network=128 is not WIDTHxDEPTH, such as 128x4"),
@@ -351,6 +358,22 @@ def test_the_command_says_what_it_did(data, tmp_path, capsys):
     said = capsys.readouterr()
     assert said.out == said.err == ""
     assert weights(tmp_path / "quiet") == weights(tmp_path / "encoder")
+
+
+def test_the_command_takes_stages(data, tmp_path, capsys):
+    words = ["--perplexity", "10", "--network", "16x1", "--landmarks", "16", "--iterations", "40", "--jobs", "1"]
+    stages = ["--objective", "distillation:0.25,field:0.75:0.5", "--learning-rate", "0.01", "--quiet"]
+    assert main(["train", str(data), "--out", str(tmp_path / "encoder"), *words, *stages]) == 0
+    objective = [Stage(Distillation(), 0.25), Stage(FieldTuning(), 0.75, 0.5)]
+    asked = ParametricTSNE(
+        network=(16, 1), landmarks=16, n_iter=40, objective=objective, learning_rate=0.01, random_state=0, n_jobs=1
+    )
+    train(data, out=tmp_path / "asked", encoder=asked, tsne=TSNE(perplexity=10, random_state=0))
+    assert weights(tmp_path / "encoder") == weights(tmp_path / "asked")
+    assert load(tmp_path / "encoder").history_["batches"]["stage"].tolist() == [0] * 10 + [1] * 30
+    stages[1] = "distillation:0.25,field:0.75"
+    assert main(["train", str(data), "--out", str(tmp_path / "encoder"), *words, *stages, "--resume"]) == 2
+    assert "objective was " in capsys.readouterr().err
 
 
 def test_the_command_trains_a_decoder_too(data, islands, tmp_path, capsys, monkeypatch):

@@ -66,9 +66,13 @@ def _add_network(group: Any) -> None:
         help="rows that it compares each row with, a multiple of 16 (default: 1024, fewer of small or wide tables)",
     )  # fmt: skip
     group.add_argument(
-        "--objective",
-        help="auto, distillation, field, batch_local, negative_sampling or infonc (default: auto, which is "
-        "distillation, and then field where all rows are fitted and at least 8,000)",
+        "--objective", metavar="WORD[:SHARE[:RATE]],...",
+        help="distillation, field, batch_local, negative_sampling or infonc; or several, one after the other, with "
+        "shares of the batches and factors on the rate: distillation:0.3,field:0.7 (default: auto, which is "
+        "distillation, and then field:1:0.3 for as long where all rows are fitted and at least 8,000)",
+    )  # fmt: skip
+    group.add_argument(
+        "--learning-rate", type=float, metavar="RATE", help="of AdamW, and a tenth of Muon's (default: 0.006)"
     )
     group.add_argument(
         "--iterations", "--batches", type=int, metavar="N", dest="n_iter", help="batches to learn from (default: 3000)"
@@ -95,7 +99,7 @@ def _add_network(group: Any) -> None:
 
 # Options that are the encoder's own, by its names for them.
 _ENCODER = (
-    "landmarks", "objective", "n_iter", "patience", "batch_size", "shuffle", "augmentation", "decoder", "device",
+    "landmarks", "learning_rate", "n_iter", "patience", "batch_size", "shuffle", "augmentation", "decoder", "device",
 )  # fmt: skip
 
 
@@ -116,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
     if options.onnx is not None:
         _check_onnx(Path(options.onnx), options.resume)
     with Report(options.quiet) as report:
-        asked = {**given(options, _ENCODER), "network": network}
+        asked = {**given(options, _ENCODER), "network": network, "objective": _objective(options.objective)}
         encoder = ParametricTSNE(
             **{name: value for name, value in asked.items() if value is not None},
             callbacks=lambda step, loss, encoder: setattr(report, "note", f"loss {loss:.4g}, "),
@@ -148,6 +152,29 @@ def _network(text: str) -> tuple[int, int]:
     if not (x and width.isdecimal() and depth.isdecimal()):
         raise ValueError(f"--network={text} is not WIDTHxDEPTH, such as 128x4")
     return int(width), int(depth)
+
+
+def _objective(text: str | None) -> Any:
+    """What `ParametricTSNE` takes for it: a word, or stages."""
+    if text is None or not set(text) & set(",:"):
+        return text
+    from tsne_ooc.parametric.objectives import Stage, resolve
+
+    stages = []
+    for part in text.split(","):
+        word, *numbers = part.split(":")
+        try:
+            if len(numbers) > 2:
+                raise ValueError
+            share, rate = ([float(number) for number in numbers] + [1.0, 1.0])[:2]
+        except ValueError:
+            raise ValueError(
+                f"--objective={text}: {part!r} is not WORD:SHARE:RATE, such as distillation:0.3,field:0.7"
+            ) from None
+        if word == "auto":
+            raise ValueError(f"--objective={text}: auto stands for stages of its own; name their objectives")
+        stages.append(Stage(resolve(word, tuned=True)[0].objective, share, rate))
+    return stages
 
 
 def _check_onnx(path: Path, resume: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tsne_ooc._options import pick
+from tsne_ooc._options import number, pick
 from tsne_ooc.parametric.objectives.base import Loss, Objective, Stage
 from tsne_ooc.parametric.objectives.batch_local import BatchLocal
 from tsne_ooc.parametric.objectives.distillation import Distillation
@@ -37,7 +37,7 @@ def resolve(objective: Any, *, tuned: bool) -> list[Stage]:
     Raises
     ------
     ValueError, TypeError
-        For an unknown word, and for what is no objective.
+        For an unknown word, for what is no objective, and for a stage whose share or rate is no number above 0.
     """
     if isinstance(objective, str):
         if objective == "auto":
@@ -49,6 +49,9 @@ def resolve(objective: Any, *, tuned: bool) -> list[Stage]:
         return [Stage(objective)]
     if isinstance(objective, list | tuple) and objective:
         stages = [stage if isinstance(stage, Stage) else Stage(*resolve(stage, tuned=tuned)[0]) for stage in objective]
-        if all(isinstance(stage.objective, Objective) and stage.share > 0 and stage.rate > 0 for stage in stages):
+        if all(isinstance(stage.objective, Objective) for stage in stages):
+            for stage in stages:
+                number("share of a stage", stage.share, above=0)
+                number("rate of a stage", stage.rate, above=0)
             return stages
     raise TypeError(f"objective={objective!r} is neither a word ({', '.join(WORDS)}), an objective nor stages of them")
