@@ -89,6 +89,12 @@ def scores(X: np.ndarray, group: int, args: Any) -> Iterator[tuple[str, np.ndarr
     model = TSNE(random_state=0, n_jobs=args.jobs, **still).fit(X)
     yield "novelty", model.novelty_
     yield "score_samples", model.score_samples(X)
+    if args.sample:
+        few = TSNE(random_state=0, n_jobs=args.jobs, sample=args.sample, n_iter=0, early_exaggeration_iter=0).fit(X)
+        placed = few.score_samples(X)
+        # These are beside themselves.
+        placed[few.sample_rows_] = few.novelty_
+        yield f"beside {args.sample:,}", placed
     found = Groups(model, group).fitted
     yield f"groups({group})", found.strangest
     yield "far", found.far
@@ -140,6 +146,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="tables of each kind (default 10)")
     parser.add_argument("--rows", type=int, default=10_000, help="rows of a table (default 10,000)")
     parser.add_argument("--group", type=int, default=None, help="of Groups (default: 30; 5 %% of the rows of kddcup99)")
+    parser.add_argument("--sample", type=int, help="also the novelty of rows placed beside a sample of so many")
     parser.add_argument("--raw", action="store_true", help="time stamps in seconds, not standardised")
     parser.add_argument("--decoder", action="store_true", help="train encoders with decoders too")
     parser.add_argument("--variational", action="store_true", help="variational ones")

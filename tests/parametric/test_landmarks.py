@@ -47,6 +47,10 @@ def test_they_begin_in_the_midst_of_rows_and_tell_them_apart():
     assert sharpness * np.median(squares[:, 1] - squares[:, 0]) == pytest.approx(0.5, rel=1e-4)
     again = landmarks.first_landmarks(Z, 32, np.random.default_rng(0), Threads(1))
     assert (again[0] == centres).all() and again[1] == sharpness
+    # Thousands of equal rows, each with several landmarks at its very place, say nothing of how far apart others are.
+    flood = np.concatenate([np.repeat(Z[:1], 4000, axis=0), Z[1:]])
+    blunt = landmarks.first_landmarks(flood, 512, np.random.default_rng(0), Threads(1))[1]
+    assert 0 < blunt < 10 * sharpness
     # Of rows that are all the same none is nearer than the others.
     assert landmarks.first_landmarks(np.ones((40, 16), np.float32), 16, np.random.default_rng(0), Threads(1))[1] == 0
 

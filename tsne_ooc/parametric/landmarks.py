@@ -20,6 +20,8 @@ ROUNDS = 5
 LOOKED_AT_EACH = 32
 # Rows that say how far apart landmarks are.
 _SHARPENED = 4096
+# Squared distances that are rounding, to those of rows at random: 1 for each column.
+_ALIKE = 1e-5
 # How much more likely than the second nearest landmark the nearest one is, of the median row: e^0.5 times.
 CONTRAST = 0.5
 
@@ -47,5 +49,7 @@ def first_landmarks(Z: Float32, count: int, rng: np.random.Generator, threads: T
     with threads.one_blas_thread():
         away = np.square(centres).sum(axis=1) - 2 * (some @ centres.T)
     nearest = np.partition(away, 1, axis=1)[:, :2]
-    gap = float(np.median(nearest[:, 1] - nearest[:, 0]))
-    return centres, CONTRAST / gap if gap > 0 else 0.0
+    gaps = nearest[:, 1] - nearest[:, 0]
+    # Rows that are all alike, of which some tables have thousands, have several centres at one place.
+    gaps = gaps[gaps > _ALIKE * Z.shape[1]]
+    return centres, CONTRAST / float(np.median(gaps)) if len(gaps) else 0.0
