@@ -305,3 +305,18 @@ def test_words_and_stages():
     _, p = problem()
     with pytest.raises(ValueError, match="affinities of all rows"):
         FieldTuning().of(replace(p, graph=None))
+
+
+def test_field_tuning_goes_on_with_the_grid_that_it_had(monkeypatch):
+    monkeypatch.setattr("tsne_ooc.parametric.objectives.field.EXACT_BELOW", 0)
+    _, p = problem(n=300)
+    Y = (50 * np.random.default_rng(4).normal(size=(300, 2))).astype(np.float32)
+    loss, fresh, other = (FieldTuning().of(p) for _ in range(3))
+    loss.put(Y)
+    # A map that shrinks a little keeps its grid, and a grid made for it would be another one.
+    loss.put(np.float32(0.95) * Y)
+    fresh.put(np.float32(0.95) * Y)
+    assert fresh._planner.shape != loss._planner.shape
+    other.restore(loss.state())
+    at = np.arange(0, 300, 7)
+    assert (other.gradient(at) == loss.gradient(at)).all() and not (fresh.gradient(at) == loss.gradient(at)).all()

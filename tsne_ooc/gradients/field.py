@@ -127,9 +127,18 @@ class FieldPlanner:
         self.margin = margin
         self._convolution: Convolution | None = None
 
+    @property
+    def shape(self) -> Shape | None:
+        """Of the grid that was planned last: the next one has it too where it still fits."""
+        return self._convolution.kernel.shape if self._convolution else None
+
+    def go_on(self, shape: Shape) -> None:
+        """Plan as if the last grid had had this shape: whoever resumes gets the same bits."""
+        self._convolution = Convolution(kernel_for(shape, self.dof, self.threads), self.threads)
+
     def _convolve(self, extent: NDArray[np.float64]) -> Convolution:
         last = self._convolution
-        shape = shape_for(extent, self.dof, last.kernel.shape if last else None)
+        shape = shape_for(extent, self.dof, self.shape)
         if last is None or shape != last.kernel.shape:
             last = self._convolution = Convolution(kernel_for(shape, self.dof, self.threads), self.threads)
         return last

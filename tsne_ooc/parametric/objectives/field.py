@@ -14,6 +14,7 @@ from tsne_ooc._options import number, whole
 from tsne_ooc._parallel import ranges
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.field import FieldPlanner
+from tsne_ooc.gradients.grid import Shape
 from tsne_ooc.gradients.repulsion import EXACT_BELOW, ExactRepulsion, repulsion_for
 from tsne_ooc.parametric.objectives.base import Arrays, Loss, graph_of, shown_as
 from tsne_ooc.parametric.problem import Batch, Problem
@@ -173,9 +174,15 @@ class FieldLoss(Loss):
 
     def state(self) -> Arrays:
         numbers = np.array([self.divergence, self.limit])
-        return {"table": self.table.copy(), "planned": self.planned.copy(), "numbers": numbers}
+        found = {"table": self.table.copy(), "planned": self.planned.copy(), "numbers": numbers}
+        if (shape := self._planner.shape) is not None:
+            found["grid"] = np.array([shape.spacing, *shape.lengths])
+        return found
 
     def restore(self, arrays: Arrays) -> None:
         divergence, self.limit = arrays["numbers"].tolist()
+        if "grid" in arrays:
+            spacing, *lengths = arrays["grid"].tolist()
+            self._planner.go_on(Shape(spacing, tuple(int(length) for length in lengths)))
         self.put(np.array(arrays["planned"]))
         self.table, self.divergence = np.array(arrays["table"]), divergence
