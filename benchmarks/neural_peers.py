@@ -7,8 +7,9 @@ Neighbours, the teacher's fit and all compilation come before the clock starts.
 The network is one of 4 hidden layers of 256 units, in the kind of each program: ReLU (UMAP, contrastive-ne), SELU
 with dropout (ivis), residual blocks (ours without landmarks); ours as it comes has 128 units and 1,024 landmarks.
 Batches are those of each program's defaults, but 1,024 edges for contrastive-ne, whose default of 32,768 would leave
-it some hundred steps, and Adam, which its authors advise for networks. All else is each program's default. Peers get
-rows divided by one number, since they do not standardise.
+it some hundred steps, and Adam, which its authors advise for networks. Ours are trained as docs/parametric.md advises
+for new rows of large tables (longer tuning, a larger rate). All else is each program's default. Peers get rows divided
+by one number, since they do not standardise.
 
 Measured by the same code for all: the divergence from the full P with the exact Z, of the map as it is and at the
 scale that is best for it (the kernel of UMAP is another one, and ivis has none at all); the share of the 10 nearest

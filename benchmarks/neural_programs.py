@@ -155,13 +155,13 @@ def _cne(X: np.ndarray, args: argparse.Namespace, **loss: Any) -> Trained:
 
 
 def ours(X: np.ndarray, args: argparse.Namespace) -> Trained:
-    """Our encoder, its defaults."""
+    """Our network as it comes, trained as docs/parametric.md advises for new rows of large tables."""
     args.width, args.landmarks = 128, "auto"
     return _ours(X, args)
 
 
 def ours_alike(X: np.ndarray, args: argparse.Namespace) -> Trained:
-    """Our encoder with a network like those of the others."""
+    """Our network like those of the others, without landmarks, trained alike."""
     args.landmarks = 0
     return _ours(X, args)
 

@@ -132,16 +132,11 @@ class FieldPlanner:
         """Of the grid that was planned last: the next one has it too where it still fits."""
         return self._convolution.kernel.shape if self._convolution else None
 
-    def go_on(self, shape: Shape) -> None:
-        """Plan as if the last grid had had this shape: whoever resumes gets the same bits."""
-        self._convolution = Convolution(kernel_for(shape, self.dof, self.threads), self.threads)
-
-    def _convolve(self, extent: NDArray[np.float64]) -> Convolution:
-        last = self._convolution
-        shape = shape_for(extent, self.dof, self.shape)
-        if last is None or shape != last.kernel.shape:
-            last = self._convolution = Convolution(kernel_for(shape, self.dof, self.threads), self.threads)
-        return last
+    def go_on(self, shape: Shape) -> Convolution:
+        """Take a grid of this shape, as a plan does, and whoever resumes one: the next plan gets the same bits then."""
+        if self._convolution is None or shape != self.shape:
+            self._convolution = Convolution(kernel_for(shape, self.dof, self.threads), self.threads)
+        return self._convolution
 
     def plan(self, Y: Float32) -> Field:
         """The field of the rows `Y`, float32, shape (n, d), d = 1, 2 or 3.
@@ -158,7 +153,7 @@ class FieldPlanner:
         high = np.max([box[1] for box in boxes], axis=0).astype(np.float64) + self.margin
         if not np.isfinite(low).all() or not np.isfinite(high).all():
             raise FloatingPointError("the map holds a coordinate that is not finite")
-        convolution = self._convolve(high - low)
+        convolution = self.go_on(shape_for(high - low, self.dof, self.shape))
         kernel = convolution.kernel
         shape = kernel.shape
         spare = (np.array(shape.nodes) - WINDOW) * shape.spacing - (high - low)

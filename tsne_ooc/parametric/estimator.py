@@ -34,7 +34,7 @@ from tsne_ooc.parametric.outset import (
     held_out,
     prepared,
     problem_of,
-)  # fmt: skip
+)
 from tsne_ooc.parametric.reconstruction import sum_of_weights, train_decoder
 from tsne_ooc.parametric.teaching import MOST_FITTED, default_teacher, given_teacher, teach
 from tsne_ooc.parametric.tiles import tile_for
@@ -71,7 +71,7 @@ class ParametricTSNE(FittedEncoder):
         Rows that the network compares each row with, a multiple of 16: centres of k-means to begin with, and learnt.
         They give the network the detail that a smooth function misses, for the rows of `fit` and for new ones. "auto"
         is 1,024, fewer for tables of fewer than 16,384 rows or more than 512 columns, and 0 for a network of your own,
-        which may have none.
+        which may have none. There are never more than rows.
     decoder : bool or Decoder, default False
         Train a decoder too, from places back to rows, once the encoder is finished: for `inverse_transform` and
         `reconstruction_error`. The encoder is the same with and without.
