@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tsne_ooc._kernels.activation import EPSILON, normalised_silu, silu
+from tsne_ooc._kernels.activation import EPSILON, normalised_silu, places, silu
 
 
 def wanted_silu(x):
@@ -36,3 +36,17 @@ def test_rows_are_normalised(m, w):
     h[0, 3] = np.nan
     normalised_silu(h, bias, gain, shift, out)
     assert np.isnan(out[0]).all() and np.isfinite(out[1:]).all()
+
+
+@pytest.mark.parametrize("m, w, p, d", [(1, 16, 16, 1), (37, 48, 32, 2), (5, 256, 64, 3)])
+def test_places_are_the_products_of_the_last_layer(m, w, p, d):
+    rng = np.random.default_rng(1)
+    h, x = (rng.normal(size=(m, k)).astype(np.float32) for k in (w, p))
+    bias, gain, shift = rng.normal(size=(3, w)).astype(np.float32)
+    head, skip = (rng.normal(size=(d, k)).astype(np.float32) for k in (w, p))
+    origin = rng.normal(size=d).astype(np.float32)
+    activated, out = np.empty_like(h), np.empty((m, d), np.float32)
+    normalised_silu(h, bias, gain, shift, activated)
+    places(h, bias, gain, shift, head, x, skip, origin, np.empty(w, np.float32), out)
+    wanted = origin + activated.astype(np.float64) @ head.T + x.astype(np.float64) @ skip.T
+    np.testing.assert_allclose(out, wanted, atol=5e-5)

@@ -36,21 +36,60 @@ def silu(x):
     return half + half * (t * p / q)
 
 
+@piece
+def normalised(row, bias, gain, shift, y):
+    """``silu(layer_norm(row + bias) * gain + shift)`` of one row, written to `y`; all of shape (w,)."""
+    w = len(row)
+    part = f32(1) / f32(w)
+    total = f32(0)
+    for j in range(u64(w)):
+        y[j] = row[j] + bias[j]
+        total += y[j]
+    mean = total * part
+    square = f32(0)
+    for j in range(u64(w)):
+        square += (y[j] - mean) * (y[j] - mean)
+    scale = f32(1) / np.sqrt(square * part + f32(EPSILON))
+    for j in range(u64(w)):
+        y[j] = silu((y[j] - mean) * scale * gain[j] + shift[j])
+
+
+@piece
+def product(a, b):
+    """The sum of ``a[j] * b[j]``."""
+    total = f32(0)
+    for j in range(u64(len(a))):
+        total += a[j] * b[j]
+    return total
+
+
 @kernel
 def normalised_silu(h, bias, gain, shift, out):
     """``silu(layer_norm(h + bias) * gain + shift)`` of each row: h and out of shape (m, w), the others (w,)."""
-    m, w = h.shape
-    part = f32(1) / f32(w)
-    for i in range(u64(m)):
-        row, y = h[i], out[i]
-        total = f32(0)
-        for j in range(u64(w)):
-            y[j] = row[j] + bias[j]
-            total += y[j]
-        mean = total * part
-        square = f32(0)
-        for j in range(u64(w)):
-            square += (y[j] - mean) * (y[j] - mean)
-        scale = f32(1) / np.sqrt(square * part + f32(EPSILON))
-        for j in range(u64(w)):
-            y[j] = silu((y[j] - mean) * scale * gain[j] + shift[j])
+    for i in range(u64(len(h))):
+        normalised(h[i], bias, gain, shift, out[i])
+
+
+@kernel
+def places(h, bias, gain, shift, head, x, skip, origin, y, out):
+    """``origin + normalised_silu(h) @ head.T + x @ skip.T``: what comes out of the last hidden layer.
+
+    Two columns cost a BLAS as much as sixty: 0.4 us for a row of 256. This and the activation take 0.3.
+
+    Parameters
+    ----------
+    h : ndarray of float32, shape (m, w)
+    bias, gain, shift : ndarrays of float32, shape (w,)
+        As for `normalised_silu`.
+    head : ndarray of float32, shape (d, w)
+    x : ndarray of float32, shape (m, p)
+    skip : ndarray of float32, shape (d, p)
+    origin : ndarray of float32, shape (d,)
+    y : ndarray of float32, shape (w,)
+        Room for an activated row.
+    out : ndarray of float32, shape (m, d)
+    """
+    for i in range(u64(len(h))):
+        normalised(h[i], bias, gain, shift, y)
+        for c in range(u64(len(origin))):
+            out[i, c] = origin[c] + product(y, head[c]) + product(x[i], skip[c])
