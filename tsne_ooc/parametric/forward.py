@@ -2,7 +2,7 @@
 
 PyTorch goes through memory seven times for each hidden layer, into tensors that the system hands out page by page anew:
 15.0 ms for a tile of 1,024 rows of 256 x 4, of which the products are 7.7. Here buffers stay, layer normalisation and
-SiLU are one kernel, the last of them goes on to the places, and a product is added where the sum is kept: 8.5 ms. Biases
+SiLU are one kernel, the last goes on to the places, and a product is added where the sum is kept: 8.5 ms. Biases
 wait for the next normalisation. (Medians, in turn, of the thread's own time on a busy machine.)
 """
 
