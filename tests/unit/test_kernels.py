@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from numba.core.dispatcher import Dispatcher
 
 import tsne_ooc._kernels
+from tsne_ooc._kernels import _jit
 
 
 def all_kernels():
@@ -47,3 +53,32 @@ def test_kernels_release_the_lock_and_are_serial(name):
     if kernel.targetoptions.get("nogil"):
         assert kernel._cache is not None
         assert type(kernel._cache).__name__ != "NullCache"
+
+
+def test_a_piece_of_another_file_that_changes_is_compiled_anew(tmp_path):
+    package = tmp_path / "changing"
+    package.mkdir()
+    shutil.copy(Path(_jit.__file__), package / "_jit.py")
+    (package / "__init__.py").touch()
+    (package / "whole.py").write_text(
+        "from ._jit import kernel\nfrom .part import part\n\n\n@kernel\ndef whole(x):\n    return part(x)\n"
+    )
+    environment = {
+        **os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }  # fmt: skip
+    ask = "from changing.whole import whole; print(whole(1), sum(whole.stats.cache_hits.values()))"
+
+    def answer():
+        found = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
+        return found.stdout.split()
+
+    def put(factor):
+        text = f"from ._jit import piece\n\n\n@piece\ndef part(x):\n    return {factor} * x\n"
+        (package / "part.py").write_text(text)
+
+    put(2)
+    assert answer() == ["2", "0"]
+    assert answer() == ["2", "1"]
+    put(30)
+    assert answer() == ["30", "0"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -11,10 +13,23 @@ import numba
 # keep their meaning, for a map that has lost its way must be seen to have.
 REASSOCIATE = {"reassoc", "contract", "arcp", "nsz"}
 
+# Name, time and length of every file of this folder.
+SOURCES = tuple(
+    (file.name, (status := file.stat()).st_mtime_ns, status.st_size)
+    for file in sorted(Path(__file__).parent.glob("*.py"))
+)
+
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a kernel that Python calls: without the lock, kept on disk."""
-    return numba.njit(nogil=True, cache=True, fastmath=REASSOCIATE, error_model="numpy")(function)
+    """Compile a kernel that Python calls: without the lock, kept on disk until a file of this folder changes.
+
+    Numba looks at the kernel's own file only, and would go on with pieces of other files as they were.
+    """
+    compiled = numba.njit(nogil=True, cache=True, fastmath=REASSOCIATE, error_model="numpy")(function)
+    # Not public; a Numba that has it elsewhere keeps kernels by its own rule, which matters to nobody but developers.
+    with suppress(AttributeError):
+        compiled._cache._cache_file._source_stamp = SOURCES
+    return compiled
 
 
 def choice(function: Callable[..., Any]) -> Any:
