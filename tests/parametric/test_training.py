@@ -76,11 +76,11 @@ def test_muon_makes_matrices_orthogonal_in_float32(shape):
     u, s, v = np.linalg.svd(matrix.numpy(), full_matrices=False)
     found = orthogonalised(matrix).numpy()
     assert found.dtype == np.float32
-    # The same singular vectors, and values between 0.6 and 1.3.
+    # The same singular vectors, and values between 0.4 and 1.6.
     values = u.T @ found @ v.T
     assert np.abs(values - np.diag(np.diag(values))).max() < 1e-4
     small = s < 0.05 * s.max()
-    assert ((np.diag(values) > 0.6) & (np.diag(values) < 1.3))[~small].all()
+    assert ((np.diag(values) > 0.4) & (np.diag(values) < 1.6))[~small].all()
 
 
 def test_muon_descends():
@@ -97,8 +97,9 @@ def test_muon_descends():
 
 def test_rates_rise_and_fall():
     rates = [rate_at(step, 1000) for step in range(1000)]
-    assert rates[29] == pytest.approx(1) and np.argmax(rates) in (29, 30)
-    assert rates[14] == pytest.approx(0.5) and rates[515] == pytest.approx(0.5, abs=0.01) and rates[-1] < 1e-4
+    assert rates[29:612] == pytest.approx(np.ones(583)) and rates[28] < 1 and rates[613] < 1
+    assert rates[14] == pytest.approx(0.5) and rates[806] == pytest.approx(0.5) and 0 < rates[-1] < 0.003
+    assert 0 < rate_at(0, 1) <= 1
     assert spans([Stage(None, 1.0), Stage(None, 3.0)], 10) == [(0, 2), (2, 10)]
 
 

@@ -80,7 +80,7 @@ class ParametricTSNE(FittedEncoder):
     batch_size : int, default 2048
     learning_rate : float, default 6e-3
         Of AdamW; Muon, which moves the matrices between hidden layers, has ten times as much. Both rise over the
-        first 3 % of a stage and fall along a cosine.
+        first 3 % of a stage and fall over its last 40 %.
     augmentation : float, default 0.5
         Share of the rows of each batch that are moved by a part of the difference of two of their neighbours, less
         than 1; where the affinities of all rows are at hand. The encoder then learns the map between its rows too:
