@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+from ._parallel import resolve_n_jobs
 from ._state import Saved, StateError
 from .estimator import TSNE
 from .saving import KIND, restore_estimator
@@ -17,7 +19,7 @@ _OTHERS = {
 }
 
 
-def load(path: str | os.PathLike[str], *, verify: bool = True) -> TSNE:
+def load(path: str | os.PathLike[str], *, verify: bool = True, n_jobs: Any = "saved") -> TSNE:
     """The estimator that `TSNE.save` wrote.
 
     Its map and rows are memory-mapped: processes that load the same folder share one copy of them.
@@ -27,6 +29,8 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> TSNE:
     path : path
     verify : bool, default True
         Compare the SHA-256 sum of each file too, which reads it once. Types, shapes and ranges are always checked.
+    n_jobs : int, None or "saved"
+        Threads of the estimator and its search; "saved" is what it was saved with.
 
     Returns
     -------
@@ -46,11 +50,12 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> TSNE:
     >>> TSNE().fit(X).save("cells")  # doctest: +SKIP
     >>> tsne_ooc.load("cells").transform(new)  # doctest: +SKIP
     """
+    resolve_n_jobs(None if n_jobs == "saved" else n_jobs)
     if (kind := kind_of(path)) in _OTHERS:
         raise ValueError(f"{path} holds {_OTHERS[kind]}")
     folder = read_folder(path, KIND, verify=verify)
     try:
-        estimator: TSNE = restore_estimator(TSNE, Saved(folder.content, folder.arrays))
+        estimator: TSNE = restore_estimator(TSNE, Saved(folder.content, folder.arrays), n_jobs)
     except StateError as error:
         raise ValueError(f"{folder.files.get(error.array or '', Path(path) / MANIFEST)}: {error}") from None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:

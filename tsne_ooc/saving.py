@@ -109,8 +109,8 @@ def estimator_state(estimator: Any) -> State:
     return content, arrays
 
 
-def restore_estimator(make: Callable[..., Any], saved: Saved) -> Any:
-    """The estimator of an `estimator_state`; `make` makes one of parameters.
+def restore_estimator(make: Callable[..., Any], saved: Saved, n_jobs: Any = "saved") -> Any:
+    """The estimator of an `estimator_state`, with so many threads; `make` makes one of parameters.
 
     Raises
     ------
@@ -121,6 +121,8 @@ def restore_estimator(make: Callable[..., Any], saved: Saved) -> Any:
     if unknown := sorted(set(saved.content) - known):
         raise StateError(f"has the part {unknown[0][:40]!r}, which this version does not know; upgrade tsne_ooc")
     estimator = make(**{name: decode(value) for name, value in saved.part("parameters").content.items()})
+    if n_jobs != "saved":
+        estimator.set_params(n_jobs=n_jobs)
     threads = Threads(estimator.n_jobs)
     for name, part in PARTS.items():
         needed = name in saved.content or name == "model"

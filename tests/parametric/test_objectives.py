@@ -1,6 +1,7 @@
 """Gradients of objectives meet finite differences, and field tuning is t-SNE's own gradient."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_the_table_of_field_tuning_has_the_gradient_of_tsne(dof, exaggeration):
     loss = FieldTuning().of(p)
     loss.put(Y[p.graph.rows])
     some = np.array([3, 17, 5, 29])
-    found = loss.gradient(p.graph.places[some])
+    found = loss.gradient(p.graph.places[some], loss.table[p.graph.places[some]])
     wanted = reference.numerical_gradient(lambda y: reference.kl(P, y, dof, exaggeration), Y)
     assert reference.relative(found, wanted[some]) < 1e-4
     assert loss.divergence == pytest.approx(reference.kl(P, Y, dof), rel=1e-4)
@@ -113,7 +114,7 @@ def test_the_field_of_many_rows_gives_the_same(d, budget):
     loss.put(Y[p.graph.rows])
     rows = np.arange(0, p.n, 3)
     wanted = tsne_gradient(P, Y, 1.0, 1.0)[rows]
-    assert reference.relative(loss.gradient(p.graph.places[rows]), wanted) < budget
+    assert reference.relative(loss.gradient(p.graph.places[rows], loss.table[p.graph.places[rows]]), wanted) < budget
 
 
 def test_a_row_that_moved_is_not_pushed_by_its_former_self():
@@ -319,4 +320,53 @@ def test_field_tuning_goes_on_with_the_grid_that_it_had(monkeypatch):
     assert fresh._planner.shape != loss._planner.shape
     other.restore(loss.state())
     at = np.arange(0, 300, 7)
-    assert (other.gradient(at) == loss.gradient(at)).all() and not (fresh.gradient(at) == loss.gradient(at)).all()
+    found, wanted, without = (each.gradient(at, loss.table[at]) for each in (other, loss, fresh))
+    assert (found == wanted).all() and not (without == wanted).all()
+
+
+class Seen(torch.nn.Module):
+    """Remembers the rows that were put through it."""
+
+    def __init__(self, Y):
+        super().__init__()
+        self.inner, self.rows = Table(Y), set()
+
+    def forward(self, x):
+        self.rows.update(x[:, 0].long().tolist())
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("objective", [BatchLocal(), NegativeSampling(), InfoNC()])
+def test_rows_that_are_held_out_are_no_partners(objective):
+    p = problem(n=40)[1]
+    held = np.arange(0, 40, 3)
+    rows = np.setdiff1d(np.arange(40), held)
+    encoder = Seen(np.random.default_rng(2).normal(size=(40, 2)).astype(np.float32))
+    loss = objective.of(replace(p, held=held))
+    loss.begin(encoder)
+    encoder.rows.clear()
+    for step in range(30):
+        loss.loss(encoder, batch_of(p, rows, step))
+    assert encoder.rows == set(rows.tolist())
+    # Without any held out, all rows are partners of others.
+    for step in range(30):
+        objective.of(p).loss(encoder, batch_of(p, rows, step))
+    assert encoder.rows == set(range(40))
+
+
+def test_rows_that_were_moved_attract_nobody():
+    p = problem(n=30)[1]
+    Y = np.random.default_rng(3).normal(size=(30, 2)).astype(np.float32)
+    rows = np.random.default_rng(4).permutation(30)[:12]
+    gradients = []
+    for away in (0.0, 5.0):
+        places = Y.copy()
+        places[rows[:5]] += np.float32(away)
+        loss = FieldTuning().of(p)
+        loss.begin(Table(Y))
+        table = Table(places)
+        loss.loss(table, batch_of(p, rows)._replace(moved=5)).backward()
+        gradients.append(table.Y.grad.numpy()[rows])
+    # Where the first five would lie is nothing to the others, and much to themselves.
+    np.testing.assert_array_equal(gradients[0][5:], gradients[1][5:])
+    assert (gradients[0][:5] != gradients[1][:5]).all()

@@ -1,6 +1,7 @@
 """`ParametricTSNE`: from tables to an encoder, to a folder and back."""
 
 import itertools
+import os
 
 import h5py
 import numpy as np
@@ -164,6 +165,15 @@ def test_rows_are_prepared_and_saved_as_they_were(islands, tmp_path):
     assert same(inside, model)
 
 
+def test_threads_of_a_saved_encoder_reach_its_search(fitted, tmp_path):
+    fitted.save(tmp_path / "encoder")
+    model = load(tmp_path / "encoder", n_jobs=1)
+    assert model.n_jobs == model.teacher_.n_jobs == 1
+    assert model.teacher_._model.index._threads.n == 1
+    with pytest.raises(TypeError, match="n_jobs='two'"):
+        load(tmp_path / "encoder", n_jobs="two")
+
+
 def test_a_saved_encoder_gives_the_same_bits(fitted, islands, tmp_path):
     fitted.save(tmp_path / "encoder")
     found = load(tmp_path / "encoder")
@@ -174,7 +184,11 @@ def test_a_saved_encoder_gives_the_same_bits(fitted, islands, tmp_path):
     assert not list((tmp_path / "encoder").glob("*.pkl")) and len(list(tmp_path.iterdir())) == 1
 
 
-def test_saving_over_another_leaves_one(fitted, islands, tmp_path):
+def test_saving_over_another_leaves_one(fitted, islands, tmp_path, monkeypatch):
+    def fail(number):
+        os.ftruncate(number, 3)
+        raise OSError("the disk is full")
+
     path = tmp_path / "encoder"
     fitted.save(path)
     with pytest.raises(FileExistsError, match="overwrite=True"):
@@ -183,6 +197,12 @@ def test_saving_over_another_leaves_one(fitted, islands, tmp_path):
     other = encoder(random_state=1, n_iter=10).fit(islands)
     other.save(path, overwrite=True)
     assert same(load(path), other) and len(list(path.glob("*.safetensors"))) == 1
+    # Killed while it writes the same weights again, it leaves those that were there.
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk"):
+        other.save(path, overwrite=True)
+    monkeypatch.undo()
+    assert same(load(path), other) and not list(path.glob("*.part"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="holds other files"):
@@ -226,6 +246,92 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(fitted, islands,
             np.testing.assert_array_equal(model.history_["batches"][name], column)
     with pytest.raises(ValueError, match="another learning_rate"):
         encoder(learning_rate=0.1).fit(islands, checkpoint=path)
+
+
+def test_a_teacher_without_a_seed_has_that_of_the_encoder(islands, tmp_path):
+    unseeded = [encoder(teacher=teacher(random_state=None, initialization="random")).fit(islands) for _ in range(2)]
+    assert same(*unseeded) and (unseeded[0].teacher_.embedding_ == unseeded[1].teacher_.embedding_).all()
+
+
+def test_a_training_does_not_go_on_towards_another_map(islands, tmp_path, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    def kill(step, loss, encoder):
+        if step == 15:
+            raise Killed
+
+    with pytest.raises(Killed):
+        encoder(callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=tmp_path / "training")
+    from tsne_ooc.parametric import estimator as module
+
+    learnt = module.teach
+    monkeypatch.setattr(
+        module, "teach", lambda *some, **more: (t := learnt(*some, **more))._replace(targets=t.targets + 1)
+    )
+    with pytest.raises(ValueError, match="another map"):
+        encoder().fit(islands, checkpoint=tmp_path / "training")
+
+
+def test_where_no_state_can_be_kept_is_told_before_anything_is_fitted(islands, tmp_path, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.parametric.estimator.teach", None)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        encoder().fit(islands, checkpoint=tmp_path / "missing" / "training")
+    with pytest.raises(FileExistsError, match="holds other files"):
+        encoder().fit(islands, checkpoint=tmp_path / "full")
+
+
+def test_dropout_draws_by_the_seed_and_goes_on_after_a_kill(islands, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(step, loss, encoder):
+        if step == 15:
+            raise Killed
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(5, 24), torch.nn.Dropout(0.3), torch.nn.Linear(24, 2))
+    own = {"network": network, "objective": "distillation"}
+    before = torch.get_rng_state()
+    first = encoder(**own).fit(islands)
+    assert (torch.get_rng_state() == before).all()
+    torch.rand(7)
+    assert same(first, encoder(**own).fit(islands))
+    with pytest.raises(Killed):
+        encoder(**own, callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=tmp_path / "training")
+    torch.rand(7)
+    assert same(first, encoder(**own).fit(islands, checkpoint=tmp_path / "training"))
+
+
+def test_batches_are_alike_and_a_network_is_tried_without_a_trace(islands):
+    seen = []
+    norm = torch.nn.BatchNorm1d(5)
+    network = torch.nn.Sequential(norm, torch.nn.Linear(5, 2))
+    network.register_forward_hook(lambda module, rows, out: seen.append((module.training, len(out))))
+    model = encoder(
+        network=network, objective="distillation", n_iter=8, batch_size=199, validation=False, augmentation=0.0
+    ).fit(islands)
+    # 200 rows come in two batches of 100, not in one of 199 and one of a single row.
+    assert model.history_["batches"]["rows"].tolist() == [100] * 8
+    assert {size for training, size in seen if training} == {100}
+    assert int(model.encoder_.body[0].num_batches_tracked) == 8
+
+
+def test_the_kept_batch_is_told(islands, tmp_path):
+    model = encoder(n_iter=2000, patience=3, objective="distillation", learning_rate=0.02).fit(islands)
+    looks = model.history_["validation"]
+    assert model.best_iter_ == looks["step"][looks["distance"].argmin()] < model.n_iter_
+    model.save(tmp_path / "encoder")
+    assert load(tmp_path / "encoder").best_iter_ == model.best_iter_
+    assert encoder(validation=False, objective="distillation").fit(islands).best_iter_ == 40
+
+
+def test_a_stage_of_no_batches_takes_no_weights_away(islands):
+    stages = [Stage(Distillation(), 1.0), Stage(FieldTuning(), 1e-4, rate=1000.0)]
+    model = encoder(objective=stages).fit(islands)
+    assert same(model, encoder(objective=[Stage(Distillation())], augmentation=0.5).fit(islands))
 
 
 class Broken(torch.nn.Module):
@@ -305,6 +411,8 @@ def test_a_network_of_ones_own(islands, tmp_path):
     with pytest.raises(ValueError, match=r"Sequential.*network="):
         load(tmp_path / "encoder")
     assert (load(tmp_path / "encoder", network=network).transform(islands) == Y).all()
+    # The network that was passed is not the one that learnt.
+    assert (network[0].weight == before).all()
     with pytest.raises(ValueError, match=r"into \(2, 3\), and the map has 2 axes"):
         encoder(network=torch.nn.Linear(5, 3)).fit(islands)
 

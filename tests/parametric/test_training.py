@@ -70,6 +70,28 @@ def test_what_an_encoder_begins_with_takes_little_memory():
     np.testing.assert_allclose(axes[0], first * np.sign(first[np.abs(first).argmax()]), rtol=1e-4, atol=1e-8)
 
 
+def test_a_column_far_from_zero_takes_no_scale_from_the_others():
+    X = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    X[:, 2] = 20_240_101
+    center, scale = standardisation(X)
+    Z = (X - center) * scale
+    assert not Z[:, 2].any() and Z.var(axis=0).mean() == pytest.approx(1, abs=1e-4)
+    assert scale[2] == 0 and (scale[[0, 1, 3]] == scale[0]).all()
+
+
+@pytest.mark.parametrize("m, p", [(30, 200), (200, 30), (2, 9), (3, 1)])
+def test_the_first_axes_are_those_of_the_singular_values(m, p):
+    rng = np.random.default_rng(1)
+    Z = (rng.normal(size=(m, p)) * np.linspace(3, 0.1, p)).astype(np.float32)
+    values, rows = np.linalg.svd(Z.astype(np.float64), full_matrices=False)[1:]
+    d = min(2, p)
+    wanted = rows[:d] * np.sqrt(m) / values[0]
+    wanted *= np.sign(wanted[np.arange(d), np.abs(wanted).argmax(axis=1)])[:, None]
+    found = leading_axes(Z, 2)
+    np.testing.assert_allclose(found[:d], wanted, atol=1e-5)
+    assert not found[d:].any()
+
+
 @pytest.mark.parametrize("shape", [(40, 24), (16, 64), (32, 32)])
 def test_muon_makes_matrices_orthogonal_in_float32(shape):
     matrix = torch.from_numpy(np.random.default_rng(0).normal(size=shape).astype(np.float32))

@@ -25,7 +25,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     Numba looks at the kernel's own file only, and would go on with pieces of other files as they were.
     """
-    compiled = numba.njit(nogil=True, cache=True, fastmath=REASSOCIATE, error_model="numpy")(function)
+    compiled: Any = numba.njit(nogil=True, cache=True, fastmath=REASSOCIATE, error_model="numpy")(function)
     # Not public; a Numba that has it elsewhere keeps kernels by its own rule, which matters to nobody but developers.
     with suppress(AttributeError):
         compiled._cache._cache_file._source_stamp = SOURCES

@@ -13,19 +13,19 @@ ZERO, ONE = f32(0), f32(1)
 
 
 @piece
-def pull(indptr, indices, values, flat, i, per_dof, d):
-    """The attraction on one row of a map of `d` axes: sum_j p_ij (y_i - y_j) / (1 + d_ij^2 / dof).
+def pull(indptr, indices, values, flat, i, places, at, per_dof, d):
+    """The attraction on row i of a map of `d` axes: sum_j p_ij (y_i - y_j) / (1 + d_ij^2 / dof), y_i = places[at].
 
-    The map comes as a vector: with a matrix the length of a row, which is not known when this is compiled, is
+    Map and places come as vectors: with a matrix the length of a row, which is not known when this is compiled, is
     multiplied at every entry (MNIST: 3.9 against 3.3 ms).
     """
     ax, ay, az = ZERO, ZERO, ZERO
     dy, dz = ZERO, ZERO
     width = u64(d)
-    own = u64(i) * width
-    x = flat[own]
-    y = flat[own + u64(1)] if d > 1 else ZERO
-    z = flat[own + u64(2)] if d > 2 else ZERO
+    own = u64(at) * width
+    x = places[own]
+    y = places[own + u64(1)] if d > 1 else ZERO
+    z = places[own + u64(2)] if d > 2 else ZERO
     for entry in range(indptr[i], indptr[i + u64(1)]):
         other = u64(indices[entry]) * width
         dx = x - flat[other]
@@ -60,7 +60,7 @@ def kernels_for(d):
     def forces(indptr, indices, values, Y, per_dof, start, stop, out):
         flat = Y.reshape(-1)
         for i in range(u64(start), u64(stop)):
-            ax, ay, az = pull(indptr, indices, values, flat, i, per_dof, d)
+            ax, ay, az = pull(indptr, indices, values, flat, i, flat, i, per_dof, d)
             out[i, 0] = ax
             if d > 1:
                 out[i, 1] = ay

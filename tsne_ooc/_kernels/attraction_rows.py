@@ -14,11 +14,11 @@ def forces_for(d):
     """The kernel of a map of `d` axes."""
 
     @kernel
-    def forces_of(indptr, indices, values, Y, per_dof, rows, out):
-        """As `forces` of `attraction`, of the rows that `rows` numbers."""
-        flat = Y.reshape(-1)
+    def forces_of(indptr, indices, values, Y, per_dof, rows, places, out):
+        """As `forces` of `attraction`, of the rows that `rows` numbers, if they lay at `places` of shape (m, d)."""
+        flat, own = Y.reshape(-1), places.reshape(-1)
         for r in range(u64(len(rows))):
-            ax, ay, az = pull(indptr, indices, values, flat, u64(rows[r]), per_dof, d)
+            ax, ay, az = pull(indptr, indices, values, flat, u64(rows[r]), own, r, per_dof, d)
             out[r, 0] = ax
             if d > 1:
                 out[r, 1] = ay

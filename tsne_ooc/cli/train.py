@@ -197,10 +197,12 @@ def _summary(model: Any, out: str) -> str:
         f"learnt from {model.n_iter_:,} batches in {seconds:.1f} s ({rows / max(seconds, 1e-3):,.0f} rows/s), "
         f"loss {batches['loss'][-1]:.4g}"
     ]
-    if len(looks["distance"]):
+    if model.best_iter_ < model.n_iter_:
+        lines.append(f"the encoder is that of batch {model.best_iter_:,}, the best one for held-out rows")
+    for at in [at for at, step in enumerate(looks["step"]) if step == model.best_iter_]:
         lines.append(
-            f"held-out rows: {looks['distance'][-1]:.3f} widths of the map from where the teacher has them, "
-            f"{looks['recall'][-1]:.1%} of their 10 nearest rows kept"
+            f"held-out rows: {looks['distance'][at]:.3f} widths of the map from where the teacher has them, "
+            f"{looks['recall'][at]:.1%} of their 10 nearest rows kept"
         )
     lines.append(
         f"wrote {out}: an encoder of {model.n_features_in_} columns; next, tsne-ooc place {out} FILE --out map"

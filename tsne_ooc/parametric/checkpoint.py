@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tsne_ooc.store import MANIFEST, read_folder, write_folder
+from tsne_ooc.store import MANIFEST, check_target, read_folder, write_folder
 
 KIND = "training"
 
@@ -39,6 +39,11 @@ class Checkpoint:
 
     def __init__(self, path: str | os.PathLike[str], job: dict[str, Any]) -> None:
         self.path, self.job = Path(path), job
+
+    @staticmethod
+    def check(path: str | os.PathLike[str]) -> None:
+        """Raise FileNotFoundError or FileExistsError where no state can be kept, before there is any."""
+        check_target(path, KIND, overwrite=True)
 
     @property
     def exists(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from contextlib import suppress
@@ -121,6 +122,8 @@ class ParametricTSNE(FittedEncoder):
         its training.
     n_iter_ : int
         Batches that were learnt from.
+    best_iter_ : int
+        After how many of them the encoder was what it is: the best of the looks at held-out rows in the last stage.
     n_features_in_ : int
     novelty_threshold_ : float
         Of the teacher: rows whose novelty is beyond it are strangers.
@@ -190,7 +193,7 @@ class ParametricTSNE(FittedEncoder):
             Naming the option.
         """
         self._options()
-        given_teacher(self.teacher, self.prepare)
+        given_teacher(self.teacher, self.prepare, 0)
 
     def fit(self, X: Any, y: Any = None, *, checkpoint: str | os.PathLike[str] | None = None) -> ParametricTSNE:
         """Learn the map of the rows of X.
@@ -221,7 +224,9 @@ class ParametricTSNE(FittedEncoder):
         stages, steps, share = options.stages, options.steps, float(self.augmentation)
         device, threads, seed = device_of(self.device), Threads(self.n_jobs), seed_of(self.random_state)
         decoding = resolve_decoder(self.decoder)
-        teacher, fitted = given_teacher(self.teacher, self.prepare)
+        if checkpoint is not None:
+            Checkpoint.check(checkpoint)
+        teacher, fitted = given_teacher(self.teacher, self.prepare, seed)
 
         wanted = self.prepare if self.prepare is not None else getattr(self.teacher, "prepare", None)
         table, preparation = prepared(X, wanted, teacher, fitted, seed=seed, n_jobs=self.n_jobs)
@@ -243,11 +248,13 @@ class ParametricTSNE(FittedEncoder):
         problem = replace(problem, held=np.flatnonzero(held))
         job = None
         if checkpoint is not None:
-            job = Checkpoint(checkpoint, self._job(table, stages, steps, seed, encoder))
+            job = Checkpoint(checkpoint, self._job(table, stages, steps, seed, encoder, taught.targets))
         # Rows that are in memory for their affinities are not read again.
         rows = table if taught.graph is None else taught.graph.X
         shuffle = ("full" if n <= MOST_FITTED else "buffer") if self.shuffle == "auto" else self.shuffle
-        batches = Batches(rows, batch_size=min(self.batch_size, n), shuffle=shuffle, seed=seed)
+        # As equal as whole numbers allow: a step is as long for a batch of one row as for a full one.
+        size = -(-n // -(-n // self.batch_size))
+        batches = Batches(rows, batch_size=size, shuffle=shuffle, seed=seed)
         decoded = None
         with batches:
             done = train(
@@ -265,7 +272,7 @@ class ParametricTSNE(FittedEncoder):
         validate_data(self, X if hasattr(X, "shape") else np.asarray(X), reset=True, skip_check_array=True)
         self.encoder_, self.teacher_, self.preparation_ = encoder.cpu(), taught.teacher, preparation
         self.decoder_ = None if decoded is None else decoded.network
-        self.history_, self.n_iter_ = done.history.columns(), done.steps
+        self.history_, self.n_iter_, self.best_iter_ = done.history.columns(), done.steps, done.kept
         if decoded is not None:
             self.history_["decoder"] = decoded.done.history.columns()
         self._tile = tile_for(self.encoder_, p)
@@ -299,7 +306,9 @@ class ParametricTSNE(FittedEncoder):
             whole("callbacks_every_iters", self.callbacks_every_iters, least=1), bool(self.verbose),
         )  # fmt: skip
 
-    def _job(self, table: Source, stages: list[Stage], steps: int, seed: int, encoder: Encoder) -> dict[str, Any]:
+    def _job(
+        self, table: Source, stages: list[Stage], steps: int, seed: int, encoder: Encoder, targets: Float32
+    ) -> dict[str, Any]:
         # Files are moved and touched, and threads added, without any change to what is learnt.
         source = {name: fact for name, fact in identity_of(table).items() if name not in ("path", "mtime_ns")}
         return {
@@ -314,6 +323,7 @@ class ParametricTSNE(FittedEncoder):
             "validation": bool(self.validation),
             "network": repr(encoder),
             "teacher": _told(self.teacher),
+            "map": hashlib.sha256(targets.tobytes()).hexdigest(),
         }
 
 

@@ -84,7 +84,10 @@ class Forward:
         """Places of at most a tile of rows, written to `out`."""
         m, p = rows.shape
         # One thread takes it from the list at a time, and puts it back for the next.
-        buffers = self._free.pop() if self._free else self._buffers()
+        try:
+            buffers = self._free.pop()
+        except IndexError:
+            buffers = self._buffers()
         x, h, a = buffers.tensors
         np.subtract(rows, self.center, out=buffers.x[:m, :p])
         buffers.x[:m, :p] *= self.scale

@@ -51,12 +51,18 @@ class History:
         for epoch in np.unique(batches["epoch"]):
             inside = batches["epoch"] == epoch
             epochs["epoch"].append(epoch)
-            epochs["loss"].append(batches["loss"][inside].mean())
+            epochs["loss"].append(_mean(batches["loss"][inside]))
             epochs["seconds"].append(batches["seconds"][inside].sum())
-            epochs["gradient_norm"].append(batches["gradient_norm"][inside].mean())
+            epochs["gradient_norm"].append(_mean(batches["gradient_norm"][inside]))
             epochs["rate"].append(batches["rate"][inside][-1])
         return {
             "batches": batches,
             "epochs": {name: np.array(values) for name, values in epochs.items()},
             "validation": dict(zip(self.look, tables["looks"].T.copy(), strict=True)),
         }
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """The mean of the batches that had rows to learn from."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")

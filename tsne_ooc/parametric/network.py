@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 from torch import nn
 
 Float32 = NDArray[np.float32]
@@ -157,19 +158,32 @@ def standardisation(X: Float32) -> tuple[Float32, Float32]:
     component is as loud as its first: the encoder then ends at a divergence of 3.62, and so at 3.46 (same batches).
     """
     center = X.mean(axis=0, dtype=np.float64)
-    squares = sum(np.square(X[a : a + _PIECE] - center).sum() for a in range(0, len(X), _PIECE))
-    deviation = float(np.sqrt(squares / X.size))
-    # Below the rounding of float32 all columns are constant.
-    scale = 1 / deviation if deviation > 1e-6 * np.abs(center).max() else 0.0
-    return center.astype(np.float32), np.full(X.shape[1], scale, np.float32)
+    squares = sum(np.square(X[a : a + _PIECE] - center).sum(axis=0) for a in range(0, len(X), _PIECE))
+    variances = np.asarray(squares) / len(X)
+    # Below the rounding of float32 a column is constant.
+    constant = np.sqrt(variances) <= 1e-6 * np.abs(center)
+    variance = variances[~constant].sum() / X.shape[1]
+    scale = np.where(constant, 0, 1 / np.sqrt(variance) if variance > 0 else 0)
+    return center.astype(np.float32), scale.astype(np.float32)
 
 
 def leading_axes(Z: Float32, d: int) -> Float32:
     """Directions of the `d` leading principal components of standardised rows, the first scaled to unit variance."""
-    pieces = (Z[a : a + _PIECE].astype(np.float64) for a in range(0, len(Z), _PIECE))
-    values, vectors = np.linalg.eigh(sum(piece.T @ piece for piece in pieces) / len(Z))
-    axes = np.zeros((d, Z.shape[1]))
-    found = vectors[:, ::-1][:, :d].T
+    m, p = Z.shape
+    pieces = [slice(a, a + _PIECE) for a in range(0, m, _PIECE)]
+    if m < p:
+        # Of few rows the products between rows have the same axes, and cost less.
+        products: Any = np.concatenate([Z[piece].astype(np.float64) @ Z.T.astype(np.float64) for piece in pieces])
+    else:
+        products = sum(Z[piece].astype(np.float64).T @ Z[piece].astype(np.float64) for piece in pieces)
+    k = len(products)
+    values, vectors = eigh(products / m, subset_by_index=(max(0, k - d), k - 1), check_finite=False)
+    found = vectors[:, ::-1].T
+    if m < p:
+        found = found @ Z
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        found = np.divide(found, lengths, out=np.zeros_like(found), where=lengths > 0)
+    axes = np.zeros((d, p))
     found *= np.sign(found[np.arange(len(found)), np.abs(found).argmax(axis=1)])[:, None]
     axes[: len(found)] = found / np.sqrt(max(values[-1], 1e-12))
     return axes.astype(np.float32)

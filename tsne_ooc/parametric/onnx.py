@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -30,5 +31,10 @@ def export(encoder: Any, columns: int, path: Path) -> Path:
             )  # fmt: skip
     finally:
         quiet.setLevel(level)
-    program.save(str(path), external_data=False)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        program.save(str(part), external_data=False)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
     return path

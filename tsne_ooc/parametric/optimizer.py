@@ -78,5 +78,5 @@ class Optimizer:
             weight = self.parameters[int(number)]
             part = self._parts[1 if id(weight) in hidden else 0]
             # The count of steps stays on the processor, where AdamW keeps it.
-            device = "cpu" if array.ndim == 0 else weight.device
+            device = "cpu" if name == "step" else weight.device
             part.state[weight][name] = torch.from_numpy(np.array(array)).to(device)

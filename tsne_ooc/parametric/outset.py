@@ -84,7 +84,7 @@ def encoder_of(network: Any, landmarks: Any, table: Source, taught: Taught, prob
     center, scale = standardisation(rows)
     origin = taught.teacher.embedding_.mean(axis=0)
     if isinstance(network, torch.nn.Module):
-        body = deepcopy(network)
+        body = deepcopy(network).cpu()
     else:
         width, depth = network
         count = count_of(landmarks, *rows.shape)
@@ -97,7 +97,11 @@ def encoder_of(network: Any, landmarks: Any, table: Source, taught: Taught, prob
             centres, sharpness = first_landmarks(rows, count, generator(problem.seed, "landmarks"), problem.threads)
             body.nearness.place(_filled_up(centres), sharpness)
     encoder = Encoder(body, center, scale, origin, problem.width)
-    found = tuple(body(torch.zeros((2, padded(p) if isinstance(body, ResidualNetwork) else p))).shape)
+    zeros = torch.zeros((2, padded(p) if isinstance(body, ResidualNetwork) else p))
+    training = body.training
+    with torch.inference_mode():
+        found = tuple(body.eval()(zeros).shape)
+    body.train(training)
     if found != (2, d):
         raise ValueError(f"network turns rows of shape (2, {p}) into {found}, and the map has {d} axes")
     return encoder

@@ -7,12 +7,14 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tsne_ooc import store
+from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._state import Saved, StateError, within
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.io import optional
@@ -47,6 +49,7 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
         "network": {"residual": shape, "kind": type(body).__qualname__},
         "fitted": {
             "n_iter": int(model.n_iter_),
+            "best_iter": int(model.best_iter_),
             "n_features_in": int(model.n_features_in_),
             "columns": int(model._columns),
             "feature_names_in": None if names is None else [str(name) for name in names],
@@ -102,22 +105,32 @@ def _history_arrays(name: str, history: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
-def load(path: str | os.PathLike[str], *, network: Any = None, verify: bool = True) -> ParametricTSNE:
+def load(
+    path: str | os.PathLike[str], *, network: Any = None, verify: bool = True, n_jobs: Any = "saved"
+) -> ParametricTSNE:
     """The encoder that `ParametricTSNE.save` wrote.
 
     Parameters
     ----------
     path : path
     network : torch.nn.Module, optional
-        Where the encoder was trained with a network of the user's own: one of the same shape, to take the weights.
+        Where the encoder was trained with a network of the user's own: one of the same shape; a copy takes the weights.
     verify : bool, default True
         Compare the sums of all files. That of the weights is always compared.
+    n_jobs : int, None or "saved"
+        Threads of the encoder and of its teacher's search; "saved" is None for the one, and what the teacher was saved
+        with for the other.
 
     Returns
     -------
@@ -131,26 +144,28 @@ def load(path: str | os.PathLike[str], *, network: Any = None, verify: bool = Tr
     ValueError
         Where a file is damaged: one line that names it.
     """
+    resolve_n_jobs(None if n_jobs == "saved" else n_jobs)
     folder = store.read_folder(path, KIND, verify=verify)
     manifest = Path(path) / store.MANIFEST
     saved = Saved(folder.content, folder.arrays)
     try:
-        return _restored(saved, Path(path), network)
+        return _restored(saved, Path(path), network, n_jobs)
     except StateError as error:
         raise ValueError(f"{folder.files.get(error.array or '', manifest)}: {error}") from None
     except (TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ValueError(f"{manifest}: {' '.join(str(error).split())[:200]}") from None
 
 
-def _restored(saved: Saved, path: Path, network: Any) -> ParametricTSNE:
+def _restored(saved: Saved, path: Path, network: Any, n_jobs: Any) -> ParametricTSNE:
     fitted = saved.part("fitted")
-    model = ParametricTSNE()
-    model.teacher_ = restore_estimator(TSNE, saved.part("teacher"))
+    model = ParametricTSNE(n_jobs=None if n_jobs == "saved" else n_jobs)
+    model.teacher_ = restore_estimator(TSNE, saved.part("teacher"), n_jobs)
     model.preparation_ = None
     if "preparation" in saved.content:
         part = saved.part("preparation")
         model.preparation_ = Preparation.from_state(dict(part.content), part.own_arrays())
     model.n_iter_, model.n_features_in_ = fitted.whole("n_iter", 0), fitted.whole("n_features_in", 1)
+    model.best_iter_ = fitted.whole("best_iter", 0, model.n_iter_)
     names = fitted.content.get("feature_names_in")
     if names is not None:
         if not isinstance(names, list) or len(names) != model.n_features_in_:
@@ -186,7 +201,7 @@ def _body(saved: Saved, network: Any) -> Any:
                 f"this encoder was trained with a {saved.text('kind')[:60]}, and no code is kept in a folder; "
                 "pass network=, of the same shape"
             )
-        return network
+        return deepcopy(network).cpu()
     return ResidualNetwork(*_shape(saved, "residual", 5))
 
 

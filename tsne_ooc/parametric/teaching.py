@@ -16,6 +16,7 @@ from tsne_ooc.fitting import joint_of
 from tsne_ooc.io import Source, iterate
 from tsne_ooc.parametric.problem import Graph
 from tsne_ooc.preprocess import Preparation
+from tsne_ooc.reading import check_memory
 
 Float32 = NDArray[np.float32]
 
@@ -44,8 +45,10 @@ class Taught(NamedTuple):
     graph: Graph | None
 
 
-def given_teacher(teacher: Any, prepare: Preparation | None) -> tuple[TSNE | None, bool]:
+def given_teacher(teacher: Any, prepare: Preparation | None, seed: int) -> tuple[TSNE | None, bool]:
     """The user's teacher, or where it is not fitted a copy of our own, and whether it is fitted; None for none.
+
+    A copy without a seed takes this one: a training that goes on must find the same teacher.
 
     Raises
     ------
@@ -63,7 +66,8 @@ def given_teacher(teacher: Any, prepare: Preparation | None) -> tuple[TSNE | Non
     teacher.check_options()
     if prepare is not None and teacher.prepare is not None:
         raise ValueError("prepare is given here and to the teacher; pass one of them")
-    return clone(teacher).set_params(prepare=None), False
+    copy = clone(teacher).set_params(prepare=None)
+    return copy if copy.random_state is not None else copy.set_params(random_state=seed), False
 
 
 def default_teacher(n: int, moving: bool, seed: int, n_jobs: int | None) -> TSNE:
@@ -112,6 +116,7 @@ def teach(teacher: TSNE, table: Source, *, fitted: bool, graph: bool, seed: int,
 
 
 def _all(table: Source) -> Float32:
+    check_memory(table)
     rows = np.empty(table.shape, np.float32)
     for start, stop, block in iterate(table):
         rows[start:stop] = block

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tsne_ooc._random import generator
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Arrays, Checkpoint, put_weights, weights_of
 from tsne_ooc.parametric.history import LOOK, History
@@ -67,12 +68,15 @@ class Trained(NamedTuple):
     history : History
     steps : int
         That were done, those before a resumption too.
+    kept : int
+        After how many of them the encoder was as it is now.
     stopped : str
         Why: "finished", "callback", "converged", "burst" (see `Loss.burst`) or "interrupted".
     """
 
     history: History
     steps: int
+    kept: int
     stopped: str
 
 
@@ -100,12 +104,12 @@ class _Best:
 
     def begin(self) -> None:
         # What one objective likes is nothing to another.
-        self.value, self.since, self.weights = math.inf, 0, Arrays()
+        self.value, self.since, self.step, self.weights = math.inf, 0, 0, Arrays()
 
-    def see(self, value: float, encoder: Any) -> None:
+    def see(self, value: float, step: int, encoder: Any) -> None:
         self.since += 1
         if value < self.value:
-            self.value, self.since, self.weights = value, 0, weights_of(encoder)
+            self.value, self.since, self.step, self.weights = value, 0, step, weights_of(encoder)
 
     def look(
         self, step: int, encoder: Any, stage: Stage, loss: Loss, validation: Look | None, history: History
@@ -119,7 +123,7 @@ class _Best:
                 history.looks.append((step, *validation(encoder)))
             value = validation.measures(*history.looks[-1][1:]).judged(stage.objective.needs, loss.exaggeration)
         if value is not None:
-            self.see(value, encoder)
+            self.see(value, step, encoder)
 
 
 def train(
@@ -161,14 +165,14 @@ def train(
     start, stopped = 0, "finished"
     if checkpoint is not None and checkpoint.exists:
         content, restored = checkpoint.read()
-        start, best.since = int(content["step"]), int(content["since"])
+        start, best.since, best.step = int(content["step"]), int(content["since"]), int(content["kept"])
         best.value = math.inf if content["best"] is None else float(content["best"])
         best.weights = restored.get("best", {})
         put_weights(encoder, restored["weights"])
         optimizer.restore(restored.get("optimizer", {}))
         history = History.of(restored["history"]["steps"], restored["history"]["looks"], look)
     encoder.train()
-    bar = _bar(options, start)
+    bar, drawn = _bar(options, start), torch.get_rng_state()
     if options.patience is not None and best.since >= options.patience:
         # It was killed between its last look and its end.
         stopped, start = "converged", options.steps
@@ -176,7 +180,7 @@ def train(
     try:
         feed = stream(batches, start)
         for number, (stage, (first, last)) in enumerate(plan):
-            if last <= start:
+            if last <= max(first, start):
                 continue
             loss = stage.objective.of(problem)
             if restored is not None and first < start:
@@ -194,6 +198,8 @@ def train(
                 share = stage.rate * rate_at(step - first, last - first)
                 value, norm = math.nan, math.nan
                 if len(rows):
+                    # A network of the user's may draw numbers, for dropout: by seed and step, before and after a kill.
+                    torch.manual_seed(int(generator(problem.seed, f"network, step {step}").integers(1 << 63)))
                     X, moved = augmentation(step, rows, X) if augmentation else (X, 0)
                     tensor = loss.loss(encoder, Batch(step, rows, torch.from_numpy(X).to(problem.device), moved))
                     value = float(tensor.detach())
@@ -225,16 +231,23 @@ def train(
         stopped = "interrupted"
     finally:
         bar.close()
+        torch.set_rng_state(drawn)
     if best.weights:
         put_weights(encoder, best.weights)
     encoder.eval()
-    return Trained(history, len(history.steps), stopped)
+    best_step = best.step if best.weights else len(history.steps)
+    return Trained(history, len(history.steps), best_step, stopped)
 
 
 def _save(
     checkpoint: Checkpoint, step: int, encoder: Any, optimizer: Optimizer, history: History, best: _Best, own: Arrays
 ) -> None:
-    content = {"step": step, "since": best.since, "best": best.value if math.isfinite(best.value) else None}
+    content = {
+        "step": step,
+        "since": best.since,
+        "kept": best.step,
+        "best": best.value if math.isfinite(best.value) else None,
+    }
     groups = {
         "weights": weights_of(encoder),
         "optimizer": optimizer.state(),

@@ -17,8 +17,8 @@ def folder_of(path: str | os.PathLike[str]) -> Path:
     return folder / "model" if (folder / "model" / store.MANIFEST).is_file() else folder
 
 
-def opened_model(folder: Path) -> tuple[Any, bool]:
-    """The fitted estimator in a folder, and whether it is an encoder.
+def opened_model(folder: Path, n_jobs: int | None) -> tuple[Any, bool]:
+    """The fitted estimator in a folder, with so many threads, and whether it is an encoder.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def opened_model(folder: Path) -> tuple[Any, bool]:
     if store.kind_of(folder) == ENCODER:
         from tsne_ooc.parametric import load as load_encoder
 
-        return load_encoder(folder), True
+        return load_encoder(folder, n_jobs=n_jobs), True
     from tsne_ooc.loading import load
 
-    return load(folder), False
+    return load(folder, n_jobs=n_jobs), False

@@ -87,8 +87,7 @@ def place(
     if block_rows is not None:
         whole("block_rows", block_rows, least=1)
     folder = folder_of(model)
-    fitted, encoder = opened_model(folder)
-    fitted.set_params(n_jobs=n_jobs)
+    fitted, encoder = opened_model(folder, n_jobs)
     knows = hasattr(fitted, "novelty_threshold_")
     if novelty and not knows:
         raise ValueError(

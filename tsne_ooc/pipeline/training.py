@@ -181,7 +181,7 @@ def _teacher(
     if map is not None:
         if tsne is not None or sample is not None or prepare is not None:
             raise ValueError("map is a teacher that is fitted already; leave out tsne, sample and prepare")
-        teacher, encoder = opened_model(folder_of(map))
+        teacher, encoder = opened_model(folder_of(map), model.n_jobs)
         if encoder:
             raise ValueError(f"{map} holds an encoder; the teacher is a saved model, or the folder of a finished run")
         if teacher.n_features_in_ != p:
@@ -196,6 +196,8 @@ def _teacher(
             from sklearn.base import clone
 
             teacher = clone(tsne)
+            if teacher.random_state is None:
+                teacher.set_params(random_state=model.random_state)
         else:
             raise TypeError(f"tsne={tsne!r} is not a TSNE to be fitted; pass the folder of a fitted one as map")
         if teacher.sample is not None or teacher.prepare is not None:

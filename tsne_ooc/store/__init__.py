@@ -10,6 +10,16 @@ Three writers share the format: saved models, steps that become parts of them, a
 
 from .manifest import FORMAT_VERSION, MANIFEST, kind_of, versions
 from .reading import Folder, read_folder
-from .writing import seal, write_folder
+from .writing import check_target, seal, write_folder
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "Folder", "kind_of", "read_folder", "seal", "versions", "write_folder"]
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST",
+    "Folder",
+    "check_target",
+    "kind_of",
+    "read_folder",
+    "seal",
+    "versions",
+    "write_folder",
+]

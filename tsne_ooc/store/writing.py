@@ -75,9 +75,7 @@ def write_folder(
     target = Path(path)
     plain = {name: _plain(name, array) for name, array in arrays.items()}
     encode(content)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} in")
-    old = _in_the_way(target, kind, overwrite)
+    old = check_target(target, kind, overwrite=overwrite)
     needed = sum(array.nbytes + 128 for array in plain.values()) + (1 << 16)
     free = shutil.disk_usage(target.parent).free
     if needed > free:
@@ -117,8 +115,11 @@ def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
     return plain
 
 
-def _in_the_way(target: Path, kind: str, overwrite: bool) -> dict[str, Any] | None:
-    """The manifest of the folder to write over, None where there is room, or an error."""
+def check_target(path: str | os.PathLike[str], kind: str, *, overwrite: bool = False) -> dict[str, Any] | None:
+    """The manifest of the folder that `write_folder` would write over, None where there is room, or its error."""
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} in")
     if not os.path.lexists(target):
         return None
     if not target.is_dir() or target.is_symlink():

@@ -103,6 +103,9 @@ def pairs_of(graph: Graph, problem: Problem, batch: Batch, encoder: Any) -> tupl
     """Places of the batch's rows and of a partner of each, the weights of the pairs, and a generator of the step's."""
     rng = generator(problem.seed, f"pairs, step {batch.step}")
     partners, weights = graph.partners(batch.rows, rng)
+    # A row that is held out leaves no trace: the pair is one of a row with itself, and does not count.
+    out = np.isin(partners, problem.held)
+    partners, weights = np.where(out, batch.rows, partners), np.where(out, np.float32(0), weights)
     other = torch.from_numpy(graph.X[partners]).to(batch.X.device)
     Y = encoder(torch.cat([batch.X, other]))
     m = len(batch.rows)

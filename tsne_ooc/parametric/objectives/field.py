@@ -109,8 +109,11 @@ class FieldLoss(Loss):
         self._plan()
         self.divergence = self._attraction.divergence(self.planned, self.Z)
 
-    def _plan(self) -> None:
+    def _plan(self, at: NDArray[np.int64] | slice = slice(0), places: Float32 | None = None) -> None:
+        """Plan the field of the table, with the rows `at` where they have to be reached: at these places."""
         self.planned = self.table.copy()
+        if places is not None:
+            self.planned[at] = places
         self.burst = float(np.ptp(self.planned, axis=0).max()) > self.limit
         self._slope = np.empty_like(self.planned)
         if self._exact:
@@ -134,23 +137,21 @@ class FieldLoss(Loss):
             # Whoever trains sees that the loss is not finite; the table stays as it was.
             return Y.sum()
         at = self.graph.places[batch.rows]
-        former = self.table[at[: batch.moved]]
-        self.table[at] = places
-        gradient = torch.from_numpy(self.gradient(at)).to(Y.device)
         # Where a row that was moved would lie is no place of a row.
-        self.table[at[: batch.moved]] = former
+        self.table[at[batch.moved :]] = places[batch.moved :]
+        gradient = torch.from_numpy(self.gradient(at, places)).to(Y.device)
         # Of the mean over rows: the divergence's own gradient is 1 / n of a row's.
         return shown_as(self.n / len(at) * (Y * gradient).sum(), self.divergence)
 
-    def gradient(self, at: NDArray[np.int64]) -> Float32:
-        """The gradient of the divergence with respect to the places of the table's rows `at`, shape (m, d)."""
+    def gradient(self, at: NDArray[np.int64], Y: Float32) -> Float32:
+        """The gradient of the divergence with respect to the places Y of the table's rows `at`, shape (m, d)."""
         from tsne_ooc._kernels.attraction_rows import FORCES_OF
 
-        P, Y = self.graph.P, np.ascontiguousarray(self.table[at])
+        P, Y = self.graph.P, np.ascontiguousarray(Y)
         pulls, per_dof = np.empty_like(Y), np.float32(1 / self.dof)
         kernel = FORCES_OF[Y.shape[1]]
         self.threads.map(
-            lambda a, b: kernel(P.indptr, P.indices, P.values, self.table, per_dof, at[a:b], pulls[a:b]),
+            lambda a, b: kernel(P.indptr, P.indices, P.values, self.table, per_dof, at[a:b], Y[a:b], pulls[a:b]),
             ranges(len(at), ROWS),
         )
         slope = self._slope_at(Y, at)
@@ -164,8 +165,9 @@ class FieldLoss(Loss):
             slope = np.empty_like(Y)
             PAIRS[Y.shape[1]](Y, self.planned, float(self.dof), False, 0, len(Y), np.empty(len(Y)), slope)
         else:
-            if (self._field.low > Y).any() or (self._field.high < Y).any():
-                self._plan()
+            outside = ((self._field.low > Y) | (self._field.high < Y)).any(axis=1)
+            if outside.any():
+                self._plan(at[outside], Y[outside])
             _, slope = self._field.at(Y, self.threads)
         # A row that has moved since the field was planned would be pushed by its own former self.
         moved = Y - self.planned[at]

@@ -21,7 +21,7 @@ class NegativeSampling:
     negatives : int, default 5
         Random pairs for each edge, drawn within the batch.
     normalization : float or None
-        The fixed Z of the paper: smaller ones pull like UMAP, whose value is ``n^2 / negatives``; None is 100 n,
+        The fixed Z of the paper: larger ones pull like UMAP, whose value is ``n^2 / negatives``; None is 100 n,
         about what t-SNE maps have.
     """
 
