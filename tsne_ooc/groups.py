@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from ._options import whole
 from .novelty import FLOOR
@@ -75,6 +76,7 @@ class Groups:
     """
 
     def __init__(self, model: Any, group: int = 30) -> None:
+        check_is_fitted(model)
         self._model, self._inner = model, model._model
         k = 2 * whole("group", group, least=3)
         if k > self._inner.n - 1 or group > self._inner.n // 3:

@@ -233,6 +233,8 @@ def callbacks_of(callbacks: Callback | Sequence[Callback] | None) -> list[Callba
     TypeError
         If one of them cannot be called.
     """
+    if callbacks is not None and not callable(callbacks) and not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks={callbacks!r} is neither a function nor several")
     found = [] if callbacks is None else [callbacks] if callable(callbacks) else list(callbacks)
     for callback in found:
         if not callable(callback):

@@ -31,8 +31,18 @@ def streamed(X: Any) -> bool:
         )
     if type(X).__module__.startswith("h5py.") and not X:
         raise ValueError("X is a dataset of a file that has been closed; keep the file open while it is read")
-    in_memory = isinstance(X, np.ndarray) or hasattr(X, "iloc") or hasattr(X, "tocsr") or hasattr(X, "__dataframe__")
+    in_memory = (
+        isinstance(X, np.ndarray)
+        or _is_tensor(X)
+        or hasattr(X, "iloc")
+        or hasattr(X, "tocsr")
+        or hasattr(X, "__dataframe__")
+    )
     return hasattr(X, "shape") and (hasattr(X, "__getitem__") or hasattr(X, "read")) and not in_memory
+
+
+def _is_tensor(X: Any) -> bool:
+    return type(X).__module__.partition(".")[0] == "torch"
 
 
 def in_memory(X: Any) -> Any:

@@ -413,8 +413,80 @@ def test_a_network_of_ones_own(islands, tmp_path):
     assert (load(tmp_path / "encoder", network=network).transform(islands) == Y).all()
     # The network that was passed is not the one that learnt.
     assert (network[0].weight == before).all()
-    with pytest.raises(ValueError, match=r"into \(2, 3\), and the map has 2 axes"):
-        encoder(network=torch.nn.Linear(5, 3)).fit(islands)
+
+
+class Mixing(torch.nn.Module):
+    """Looks at a whole batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(5, 2)
+
+    def forward(self, x):
+        places = self.linear(x)
+        return places - places.mean(dim=0)
+
+
+def of(function):
+    """A network that answers with a function of rows and of a linear layer."""
+
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(5, 2)
+
+        def forward(self, x):
+            return function(self.linear, x)
+
+    return Own()
+
+
+@pytest.mark.parametrize(
+    "network, says",
+    [
+        (torch.nn.Linear(5, 3), r"into \(3, 3\), and the map has 2 axes"),
+        (torch.nn.Linear(7, 2), r"fails on rows of shape \(3, 5\), float32: mat1 and mat2"),
+        (torch.nn.Linear(5, 2).double(), "fails on rows of shape .*same dtype"),
+        (of(lambda linear, x: linear(x).double()), "into torch.float64, and places are"),
+        (of(lambda linear, x: (linear(x), 1)), "into a tuple, and places are"),
+        (of(lambda linear, x: linear(x).T), r"into \(2, 3\), and"),
+        (of(lambda linear, x: linear(x).detach()), "nothing to learn"),
+        (torch.nn.Flatten(), r"into \(3, 5\)"),
+        (torch.nn.Linear(5, 2).requires_grad_(False), "nothing to learn"),
+        (of(lambda linear, x: linear(x) + torch.randn(len(x), 2)), "other places each time, in eval mode too"),
+    ],
+)
+def test_a_network_that_makes_no_places_of_rows_is_told_before_it_is_trained(islands, network, says, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.parametric.estimator.train", None)
+    with pytest.raises(ValueError, match=says):
+        encoder(network=network).fit(islands)
+
+
+def test_rows_of_a_network_that_looks_at_a_batch_go_one_by_one(islands):
+    model = encoder(network=Mixing(), objective="distillation", n_iter=4).fit(islands)
+    assert model._tile == 1
+    assert (model.transform(islands)[7:9] == model.transform(islands[7:9])).all()
+
+
+def test_a_network_of_batch_norm_is_looked_at_as_others_are(islands):
+    network = torch.nn.Sequential(torch.nn.Linear(5, 16), torch.nn.BatchNorm1d(16), torch.nn.Linear(16, 2))
+    model = encoder(network=network, objective="distillation").fit(islands)
+    assert model._tile == 1024 and len(model.history_["validation"]["step"]) == 5
+
+
+def test_tensors_are_tables(fitted, islands):
+    assert (fitted.transform(torch.from_numpy(islands)) == fitted.transform(islands)).all()
+    assert same(encoder().fit(torch.from_numpy(islands)), fitted)
+    (rows, X) = next(iter(Batches(torch.from_numpy(islands), batch_size=200, seed=0)))
+    assert (islands[rows] == X).all()
+
+
+def test_what_is_in_the_way_of_an_encoder_is_left_alone(fitted, tmp_path):
+    fitted.teacher_.save(tmp_path / "map")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(FileExistsError, match="other files than those of an encoder"):
+        fitted.save(tmp_path / "map", overwrite=True)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_onnx_gives_the_same_places(fitted, islands, tmp_path):
@@ -445,6 +517,13 @@ def test_onnx_gives_the_same_places(fitted, islands, tmp_path):
         ({"augmentation": 1.0}, ValueError, "some rows have to stay"),
         ({"augmentation": -0.1}, ValueError, "augmentation=-0.1"),
         ({"shuffle": "buffet"}, ValueError, "'buffer'"),
+        ({"shuffle": None}, ValueError, "use 'batch'"),
+        ({"validation": 0.2}, TypeError, "validation=0.2 is neither True nor False"),
+        ({"callbacks": 5}, TypeError, "callbacks=5 is neither a function nor several"),
+        ({"device": "meta"}, ValueError, "device='meta' is not to be had here"),
+        ({"objective": Distillation}, TypeError, "is neither a word"),
+        ({"objective": [Stage(Distillation)]}, TypeError, "is neither a word"),
+        ({"objective": Stage(Distillation(), -1)}, ValueError, "the share of a stage=-1 must be"),
     ],
 )
 def test_wrong_options_are_told_before_anything_is_fitted(islands, options, error, says):

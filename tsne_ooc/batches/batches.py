@@ -58,10 +58,10 @@ class Batches(Closing):
         - "batch": the same with one block to a buffer (m = 1).
         - None: in the order of the table.
     block_rows : int, optional
-        Rows of a block for "buffer", "batch" and None: ranges of the table that begin where chunks do. Default: as many
-        whole chunks as hold 8 MiB ("buffer": a 64th of the buffer), but at least one, and at most 256 MiB: larger
-        chunks are cut into equal parts. It follows from the table's shape, type and chunks, and from `buffer_rows`; to
-        get the same order from two files that are stored differently, pass it.
+        Rows of a block for "buffer", "batch" and None. Default: as many whole chunks as hold 8 MiB ("buffer": a 64th of
+        the buffer), but at least one, and at most 256 MiB: larger chunks are cut into equal parts. It follows from the
+        table's shape, type and chunks, and from `buffer_rows`; to get the same order from two files that are stored
+        differently, pass it. Where it is more than a chunk and no multiple of one, some chunks are read twice.
     buffer_rows : int, optional
         Rows that are read together ("full") or mixed ("buffer"). Default: 64 MiB of float32.
     drop_last : bool
@@ -134,6 +134,8 @@ class Batches(Closing):
         _check_options(shuffle, block_rows, buffer_rows, balanced, weights)
         self._opened = isinstance(source, str | os.PathLike)
         self.source = as_source(source)
+        if not self.source.shape[1]:
+            raise ValueError(f"{self.source!r} has no columns")
         try:
             self._prepare(block_rows, buffer_rows, balanced, weights)
         except BaseException:

@@ -141,7 +141,7 @@ def _from_object(data: Any) -> Source:
 
     if isinstance(data, np.ndarray):
         return memory.MemmapSource(data) if memory.MemmapSource.takes(data) else memory.ArraySource(data)
-    if isinstance(data, list | tuple):
+    if isinstance(data, list | tuple) or _made_by(data, "torch"):
         from tsne_ooc._validate import as_rows
 
         return memory.ArraySource(as_rows(data))

@@ -164,4 +164,6 @@ def errors(decoder: DecoderNetwork, rows: Float32, decoded: Float32) -> Float32:
     total = np.zeros(len(rows))
     for column in away.T:
         total += column * column
+    # So far away that its place cannot be decoded.
+    total[np.isnan(total)] = np.inf
     return (total / max(1, int(varying.sum()))).astype(np.float32)

@@ -48,6 +48,9 @@ Float32 = NDArray[np.float32]
 # Batches of the default training.
 STEPS = 3000
 
+# Rows that an encoder can be made of.
+FEWEST = 3
+
 
 class ParametricTSNE(FittedEncoder):
     """A neural network that puts rows where t-SNE would: a new row costs one forward pass.
@@ -231,8 +234,8 @@ class ParametricTSNE(FittedEncoder):
         wanted = self.prepare if self.prepare is not None else getattr(self.teacher, "prepare", None)
         table, preparation = prepared(X, wanted, teacher, fitted, seed=seed, n_jobs=self.n_jobs)
         n, p = table.shape
-        if n < 3:
-            raise ValueError(f"{table!r} has {n} sample(s) (shape={table.shape}) while a minimum of 3 is required.")
+        if n < FEWEST:
+            raise ValueError(f"{table!r} has {n} sample(s) while a minimum of {FEWEST} is required.")
         if teacher is None:
             auto = self.objective == "auto"
             moving = auto or any(stage.objective.needs == "targets" for stage in stages)
@@ -288,11 +291,15 @@ class ParametricTSNE(FittedEncoder):
         steps = (
             STEPS if isinstance(self.n_iter, str) and self.n_iter == "auto" else whole("n_iter", self.n_iter, least=1)
         )
+        if not isinstance(self.validation, bool):
+            raise TypeError(f"validation={self.validation!r} is neither True nor False")
         if self.patience is not None and not self.validation:
             raise ValueError("patience counts looks at held-out rows; it needs validation=True")
         whole("batch_size", self.batch_size, least=2)
         if number("augmentation", self.augmentation, least=0) >= 1:
             raise ValueError(f"augmentation={self.augmentation!r} must be less than 1: some rows have to stay")
+        if self.shuffle is None:
+            raise ValueError("shuffle=None reads rows in their order, which nothing is learnt from; use 'batch'")
         if self.shuffle != "auto":
             check_shuffle(self.shuffle)
         check_network(self.network)

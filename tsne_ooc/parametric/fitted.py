@@ -171,6 +171,9 @@ class FittedEncoder(Fitted):
         ------
         ModuleNotFoundError
             Without the packages onnx and onnxscript.
+        OSError
+            Where there is no such folder, or the disk is full. A file of this name is replaced once the new one is
+            whole.
         """
         from tsne_ooc.parametric.onnx import export
 

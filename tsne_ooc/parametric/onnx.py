@@ -17,6 +17,10 @@ def export(encoder: Any, columns: int, path: Path) -> Path:
     """Write it, for any number of rows."""
     optional.load("onnx", "onnx", "export_onnx")
     optional.load("onnxscript", "onnx", "export_onnx")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file in it, such as {path / 'encoder.onnx'}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} in")
     rows = torch.zeros((2, columns))
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level

@@ -97,14 +97,34 @@ def encoder_of(network: Any, landmarks: Any, table: Source, taught: Taught, prob
             centres, sharpness = first_landmarks(rows, count, generator(problem.seed, "landmarks"), problem.threads)
             body.nearness.place(_filled_up(centres), sharpness)
     encoder = Encoder(body, center, scale, origin, problem.width)
-    zeros = torch.zeros((2, padded(p) if isinstance(body, ResidualNetwork) else p))
-    training = body.training
-    with torch.inference_mode():
-        found = tuple(body.eval()(zeros).shape)
-    body.train(training)
-    if found != (2, d):
-        raise ValueError(f"network turns rows of shape (2, {p}) into {found}, and the map has {d} axes")
+    if isinstance(network, torch.nn.Module):
+        _try(body, p, d)
     return encoder
+
+
+def _try(network: Any, p: int, d: int) -> None:
+    """Raise ValueError where a network of the user's makes no places of rows, or has nothing to learn."""
+    training, rows = network.training, torch.from_numpy(np.random.default_rng(0).normal(size=(3, p)).astype(np.float32))
+    network.eval()
+    try:
+        found, again = network(rows), network(rows)
+    except Exception as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise ValueError(f"network fails on rows of shape (3, {p}), float32: {why}") from error
+    finally:
+        network.train(training)
+    if not isinstance(found, torch.Tensor) or found.dtype != torch.float32:
+        what = found.dtype if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
+        raise ValueError(f"network turns rows into {what}, and places are a torch.Tensor of float32")
+    if tuple(found.shape) != (3, d):
+        raise ValueError(f"network turns rows of shape (3, {p}) into {tuple(found.shape)}, and the map has {d} axes")
+    if not found.requires_grad:
+        raise ValueError("network has nothing to learn: no parameter that takes a gradient has a say in its places")
+    if not torch.equal(found, again):
+        raise ValueError(
+            "network gives the same rows other places each time, in eval mode too; make all that is random depend on "
+            "self.training"
+        )
 
 
 def _filled_up(rows: Float32) -> Float32:
@@ -170,8 +190,8 @@ def device_of(word: str) -> Any:
     except (RuntimeError, TypeError):
         raise unknown("device", word, ("auto", "cpu", "cuda", "mps")) from None
     try:
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0][:160]
         raise ValueError(f"device={word!r} is not to be had here ({why}); use 'cpu', or leave it out") from None
     return device

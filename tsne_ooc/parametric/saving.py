@@ -67,8 +67,8 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
 
     if target.is_dir() and any(target.iterdir()):
         # The manifest is what makes it a folder of these weights; those of the last save go when it is in place.
-        if overwrite and (target / store.MANIFEST).exists():
-            _write(target / name, data)
+        store.check_target(target, KIND, overwrite=overwrite)
+        _write(target / name, data)
         try:
             store.write_folder(target, KIND, content, arrays, overwrite=overwrite)
         except BaseException:

@@ -23,12 +23,16 @@ def tile_for(encoder: Any, p: int) -> int:
 
     The network that comes along has layers of sizes for which it does not; for any other it is tried with one row.
     """
-    row = np.random.default_rng(0).normal(size=(1, p)).astype(np.float32)
+    rows = np.random.default_rng(0).normal(size=(TILE, p)).astype(np.float32)
     if isinstance(encoder, Encoder):
         scale = encoder.scale.cpu().numpy()
-        row = row / np.where(scale == 0, 1, scale) + encoder.center.cpu().numpy()
-    found = encode(encoder, np.repeat(row.astype(np.float32), TILE, axis=0), None, Threads(1))
-    return TILE if (found == found[0]).all() else 1
+        rows = rows / np.where(scale == 0, 1, scale) + encoder.center.cpu().numpy()
+    rows = rows.astype(np.float32)
+    first = encode(encoder, rows[:1], None, Threads(1))
+    alike = encode(encoder, np.repeat(rows[:1], TILE, axis=0), None, Threads(1))
+    # Among others it must not come out otherwise either: some networks look at a whole batch.
+    among = encode(encoder, rows, None, Threads(1))
+    return TILE if (alike == first).all() and (among[:1] == first).all() else 1
 
 
 def encode(encoder: Any, rows: Float32, d: int | None, threads: Threads, size: int = TILE) -> Float32:
@@ -47,13 +51,13 @@ def encode(encoder: Any, rows: Float32, d: int | None, threads: Threads, size: i
     size : int
         Rows of a tile, see `tile_for`.
     """
-    if d is None:
-        with torch.inference_mode():
-            d = int(encoder(torch.zeros((1, rows.shape[1]), device=_device(encoder))).shape[1])
-    out = np.empty((len(rows), d), np.float32)
     device = _device(encoder)
     before, training = torch.get_num_threads(), encoder.training
     encoder.eval()
+    if d is None:
+        with torch.inference_mode():
+            d = int(encoder(torch.zeros((1, rows.shape[1]), device=device)).shape[1])
+    out = np.empty((len(rows), d), np.float32)
     forward = Forward(encoder, size) if Forward.takes(encoder) else None
 
     def tile(start: int, stop: int) -> None:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from tsne_ooc._random import generator
 from tsne_ooc.parametric.augmentation import Augmentation
-from tsne_ooc.parametric.checkpoint import Arrays, Checkpoint, put_weights, weights_of
+from tsne_ooc.parametric.checkpoint import Checkpoint
 from tsne_ooc.parametric.history import LOOK, History
 from tsne_ooc.parametric.objectives import Loss, Stage
-from tsne_ooc.parametric.optimizer import Optimizer, rate_at
+from tsne_ooc.parametric.optimizer import rate_at
 from tsne_ooc.parametric.problem import Batch, Problem
+from tsne_ooc.parametric.state import State
 from tsne_ooc.parametric.validation import Look
 
 Callback = Callable[[int, float, Any], Any]
@@ -96,36 +97,6 @@ def stream(batches: Any, step: int) -> Iterator[tuple[int, NDArray[np.int64], ND
         epoch, start = epoch + 1, 0
 
 
-class _Best:
-    """The best weights of a stage so far, those that it began with among them."""
-
-    def __init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        # What one objective likes is nothing to another.
-        self.value, self.since, self.step, self.weights = math.inf, 0, 0, Arrays()
-
-    def see(self, value: float, step: int, encoder: Any) -> None:
-        self.since += 1
-        if value < self.value:
-            self.value, self.since, self.step, self.weights = value, 0, step, weights_of(encoder)
-
-    def look(
-        self, step: int, encoder: Any, stage: Stage, loss: Loss, validation: Look | None, history: History
-    ) -> None:
-        """See how good the encoder is now: by held-out rows, or else by what the objective says of all rows."""
-        if validation is None:
-            value = loss.judge(encoder)
-        else:
-            # Where one stage ends another begins.
-            if not history.looks or history.looks[-1][0] != step:
-                history.looks.append((step, *validation(encoder)))
-            value = validation.measures(*history.looks[-1][1:]).judged(stage.objective.needs, loss.exaggeration)
-        if value is not None:
-            self.see(value, step, encoder)
-
-
 def train(
     encoder: Any,
     problem: Problem,
@@ -160,102 +131,84 @@ def train(
         Where a loss is not finite, naming the rows of its batch.
     """
     look = LOOK if validation is None else ("step", *validation.measures._fields)
-    optimizer, history, best = Optimizer(encoder, options.learning_rate), History(look), _Best()
-    restored: dict[str, Arrays] | None = None
-    start, stopped = 0, "finished"
+    state, own = State(encoder, options.learning_rate, look), None
     if checkpoint is not None and checkpoint.exists:
-        content, restored = checkpoint.read()
-        start, best.since, best.step = int(content["step"]), int(content["since"]), int(content["kept"])
-        best.value = math.inf if content["best"] is None else float(content["best"])
-        best.weights = restored.get("best", {})
-        put_weights(encoder, restored["weights"])
-        optimizer.restore(restored.get("optimizer", {}))
-        history = History.of(restored["history"]["steps"], restored["history"]["looks"], look)
+        own = state.restore(checkpoint)
     encoder.train()
-    bar, drawn = _bar(options, start), torch.get_rng_state()
-    if options.patience is not None and best.since >= options.patience:
-        # It was killed between its last look and its end.
-        stopped, start = "converged", options.steps
-    plan = list(zip(options.stages, spans(options.stages, options.steps), strict=True))
+    bar, drawn, feed = _bar(options, state.step), torch.get_rng_state(), stream(batches, state.step)
+    # It may have been killed between its last look and its end.
+    stopped = "finished" if options.patience is None or state.best.since < options.patience else "converged"
     try:
-        feed = stream(batches, start)
-        for number, (stage, (first, last)) in enumerate(plan):
-            if last <= max(first, start):
+        for number, (stage, (first, last)) in enumerate(
+            zip(options.stages, spans(options.stages, options.steps), strict=True)
+        ):
+            if stopped != "finished" or last <= max(first, state.step):
                 continue
             loss = stage.objective.of(problem)
-            if restored is not None and first < start:
-                loss.restore(restored.get("objective", {}))
+            if own is not None and first < state.step:
+                loss.restore(own)
             else:
-                best.begin()
+                state.best.begin()
                 loss.begin(encoder)
-                best.look(first, encoder, stage, loss, validation, history)
-            for step in range(max(first, start), last):
-                began = time.perf_counter()
+                state.look(stage, loss, validation)
+            while state.step < last and stopped == "finished":
+                began, share = time.perf_counter(), stage.rate * rate_at(state.step - first, last - first)
                 epoch, rows, X = next(feed)
-                if held[rows].any():
-                    kept = ~held[rows]
-                    rows, X = rows[kept], X[kept]
-                share = stage.rate * rate_at(step - first, last - first)
+                rows, X = (rows[~held[rows]], X[~held[rows]]) if held[rows].any() else (rows, X)
                 value, norm = math.nan, math.nan
                 if len(rows):
-                    # A network of the user's may draw numbers, for dropout: by seed and step, before and after a kill.
-                    torch.manual_seed(int(generator(problem.seed, f"network, step {step}").integers(1 << 63)))
-                    X, moved = augmentation(step, rows, X) if augmentation else (X, 0)
-                    tensor = loss.loss(encoder, Batch(step, rows, torch.from_numpy(X).to(problem.device), moved))
-                    value = float(tensor.detach())
-                    if not math.isfinite(value):
-                        raise FloatingPointError(_where(value, step, epoch, rows, X))
-                    norm = optimizer.step(tensor, share)
+                    value, norm = _learn(state, loss, problem, augmentation, epoch, rows, X, share)
                 seconds = time.perf_counter() - began
-                history.steps.append(
-                    (step, epoch, number, len(rows), value, seconds, norm, share * options.learning_rate)
+                state.history.steps.append(
+                    (state.step, epoch, number, len(rows), value, seconds, norm, share * options.learning_rate)
                 )
                 _tell(bar, value, len(rows) / seconds)
-                done = step + 1
-                if done % options.look_every == 0 or done == options.steps:
-                    best.look(done, encoder, stage, loss, validation, history)
+                if state.step % options.look_every == 0 or state.step == options.steps:
+                    state.look(stage, loss, validation)
                     if checkpoint is not None:
-                        _save(checkpoint, done, encoder, optimizer, history, best, loss.state())
-                    if options.patience is not None and best.since >= options.patience:
-                        stopped = "converged"
-                called = done % options.callbacks_every == 0
-                if called and sum(bool(callback(done, value, encoder)) for callback in options.callbacks):
-                    stopped = "callback"
-                if loss.burst:
-                    stopped = "burst"
-                if stopped != "finished":
-                    break
-            if stopped != "finished":
-                break
+                        state.save(checkpoint, loss.state())
+                stopped = _stopped(state, loss, value, options)
     except KeyboardInterrupt:
         stopped = "interrupted"
     finally:
         bar.close()
         torch.set_rng_state(drawn)
-    if best.weights:
-        put_weights(encoder, best.weights)
+    kept = state.end()
     encoder.eval()
-    best_step = best.step if best.weights else len(history.steps)
-    return Trained(history, len(history.steps), best_step, stopped)
+    return Trained(state.history, state.step, kept, stopped)
 
 
-def _save(
-    checkpoint: Checkpoint, step: int, encoder: Any, optimizer: Optimizer, history: History, best: _Best, own: Arrays
-) -> None:
-    content = {
-        "step": step,
-        "since": best.since,
-        "kept": best.step,
-        "best": best.value if math.isfinite(best.value) else None,
-    }
-    groups = {
-        "weights": weights_of(encoder),
-        "optimizer": optimizer.state(),
-        "best": best.weights,
-        "history": history.tables(),
-        "objective": own,
-    }
-    checkpoint.write(content, groups)
+def _learn(
+    state: State,
+    loss: Loss,
+    problem: Problem,
+    augmentation: Augmentation | None,
+    epoch: int,
+    rows: NDArray[np.int64],
+    X: NDArray[np.float32],
+    share: float,
+) -> tuple[float, float]:
+    """Learn from one batch at this share of the full rate; its loss, and the norm of the gradient."""
+    # A network of the user's may draw numbers, for dropout: by seed and step, before and after a kill.
+    torch.manual_seed(int(generator(problem.seed, f"network, step {state.step}").integers(1 << 63)))
+    X, moved = augmentation(state.step, rows, X) if augmentation else (X, 0)
+    tensor = loss.loss(state.network, Batch(state.step, rows, torch.from_numpy(X).to(problem.device), moved))
+    value = float(tensor.detach())
+    if not math.isfinite(value):
+        raise FloatingPointError(_where(value, state.step, epoch, rows, X))
+    return value, state.optimizer.step(tensor, share)
+
+
+def _stopped(state: State, loss: Loss, value: float, options: Options) -> str:
+    """Whether the training ends here, as `Trained.stopped` says it."""
+    stopped = "finished"
+    looked = state.step % options.look_every == 0 or state.step == options.steps
+    if looked and options.patience is not None and state.best.since >= options.patience:
+        stopped = "converged"
+    called = state.step % options.callbacks_every == 0
+    if called and sum(bool(callback(state.step, value, state.network)) for callback in options.callbacks):
+        stopped = "callback"
+    return "burst" if loss.burst else stopped
 
 
 def _where(value: float, step: int, epoch: int, rows: NDArray[np.int64], X: NDArray[np.float32]) -> str:

@@ -101,7 +101,7 @@ def train(
     >>> Y = model.transform(new_rows)  # doctest: +SKIP
     """
     from tsne_ooc.parametric import ParametricTSNE, load
-    from tsne_ooc.parametric.estimator import STEPS
+    from tsne_ooc.parametric.estimator import FEWEST, STEPS
 
     model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
     model.check_options()
@@ -109,6 +109,8 @@ def train(
     if sample is not None:
         whole("sample", sample, least=1)
     with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
+        if table.shape[0] < FEWEST:
+            raise ValueError(f"{table!r} has {table.shape[0]} rows, and an encoder needs {FEWEST}")
         teacher, known = _teacher(map, tsne, sample, prepare, model, table)
         request = {
             "parameters": {name: value for name, value in parameters_of(model).items() if name != "teacher"},

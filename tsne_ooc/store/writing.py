@@ -131,10 +131,16 @@ def check_target(path: str | os.PathLike[str], kind: str, *, overwrite: bool = F
     except (OSError, ValueError):
         manifest = {}
     if manifest.get("kind") != kind:
-        raise FileExistsError(f"{target} holds other files than those of a {kind}; name another folder, or remove it")
+        raise FileExistsError(
+            f"{target} holds other files than those of {_one(kind)}; name another folder, or remove it"
+        )
     if not overwrite:
-        raise FileExistsError(f"{target} holds a {kind} already; pass overwrite=True to replace it")
+        raise FileExistsError(f"{target} holds {_one(kind)} already; pass overwrite=True to replace it")
     return manifest
+
+
+def _one(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _write_new(target: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:

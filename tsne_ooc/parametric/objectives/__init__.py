@@ -45,13 +45,14 @@ def resolve(objective: Any, *, tuned: bool) -> list[Stage]:
                 return [Stage(Distillation())]
             return [Stage(Distillation(), 0.5), Stage(FieldTuning(), 0.5, 0.3)]
         return [Stage(pick("objective", objective, {**WORDS, "auto": None})())]
-    if isinstance(objective, Objective):
+    # A class has the methods of its objects.
+    if isinstance(objective, Objective) and not isinstance(objective, type):
         return [Stage(objective)]
+    if isinstance(objective, Stage):
+        (stage,) = resolve(objective.objective, tuned=False)
+        number("the share of a stage", objective.share, above=0)
+        number("the rate of a stage", objective.rate, above=0)
+        return [objective._replace(objective=stage.objective)]
     if isinstance(objective, list | tuple) and objective:
-        stages = [stage if isinstance(stage, Stage) else Stage(*resolve(stage, tuned=tuned)[0]) for stage in objective]
-        if all(isinstance(stage.objective, Objective) for stage in stages):
-            for stage in stages:
-                number("share of a stage", stage.share, above=0)
-                number("rate of a stage", stage.rate, above=0)
-            return stages
+        return [resolve(stage, tuned=False)[0] for stage in objective]
     raise TypeError(f"objective={objective!r} is neither a word ({', '.join(WORDS)}), an objective nor stages of them")
