@@ -8,6 +8,7 @@ import sys
 from functools import partial
 
 import h5py
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
@@ -404,3 +405,10 @@ def test_the_network_goes_to_onnx_too(data, tmp_path, capsys):
     assert file.stat().st_size > 1000
     assert main(["train", str(data), "--out", str(tmp_path / "other"), *words, "--onnx", str(file)]) == 2
     assert "encoder.onnx exists already" in capsys.readouterr().err and not (tmp_path / "other").exists()
+
+
+def test_too_few_rows_are_told_before_anything_is_fitted_or_written(tmp_path):
+    np.save(tmp_path / "few.npy", np.zeros((2, 4), np.float32))
+    with pytest.raises(ValueError, match=r"few.npy.* has 2 rows, and an encoder needs 3$"):
+        train(tmp_path / "few.npy", out=tmp_path / "encoder")
+    assert [file.name for file in tmp_path.iterdir()] == ["few.npy"]

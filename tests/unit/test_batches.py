@@ -485,3 +485,8 @@ def test_wrong_epochs_and_starts():
         batches.epoch(-1)
     with pytest.raises(ValueError, match="there is no batch"):
         Batches(np.empty((0, 3)))
+
+
+def test_a_table_without_columns_is_refused():
+    with pytest.raises(ValueError, match=r"array of shape \(5, 0\) has no columns"):
+        Batches(np.zeros((5, 0), np.float32))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
 
 from tsne_ooc import TSNE
 from tsne_ooc.groups import Groups
@@ -78,3 +79,8 @@ def test_wrong_groups():
         Groups(model, "ten")
     same = quick(perplexity=5).fit(np.ones((40, 3)))
     assert np.isfinite(Groups(same, 5).fitted.strangest).all()
+
+
+def test_groups_of_a_map_that_is_not_fitted_say_so():
+    with pytest.raises(NotFittedError, match="not fitted"):
+        Groups(TSNE(), 12)
