@@ -14,7 +14,7 @@ optional.load("torch", "neural", "tsne_ooc.parametric")
 from tsne_ooc.parametric import objectives  # noqa: E402
 from tsne_ooc.parametric.decoder import Decoder  # noqa: E402
 from tsne_ooc.parametric.estimator import ParametricTSNE  # noqa: E402
+from tsne_ooc.parametric.loading import load  # noqa: E402
 from tsne_ooc.parametric.objectives import Stage  # noqa: E402
-from tsne_ooc.parametric.saving import load  # noqa: E402
 
 __all__ = ["Decoder", "ParametricTSNE", "Stage", "load", "objectives"]

@@ -16,6 +16,7 @@ from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.fitted import BLOCK, Fitted
 from tsne_ooc.model import Model
+from tsne_ooc.parametric import saving
 from tsne_ooc.parametric.decoder import DecoderNetwork, errors
 from tsne_ooc.parametric.tiles import encode
 from tsne_ooc.placement import Placed, Placement, nearest
@@ -157,10 +158,8 @@ class FittedEncoder(Fitted):
         ValueError
             For a teacher that no file can hold.
         """
-        from tsne_ooc.parametric.saving import save
-
         check_is_fitted(self)
-        save(self, Path(path), overwrite=overwrite)
+        saving.save(self, Path(path), overwrite=overwrite)
 
     def export_onnx(self, path: str | os.PathLike[str]) -> Path:
         """Write the encoder as an ONNX file, for any number of rows; input "rows", output "places", both float32.
