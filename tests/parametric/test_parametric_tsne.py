@@ -523,6 +523,8 @@ def test_onnx_gives_the_same_places(fitted, islands, tmp_path):
         ({"device": "meta"}, ValueError, "device='meta' is not to be had here"),
         ({"objective": Distillation}, TypeError, "is neither a word"),
         ({"objective": [Stage(Distillation)]}, TypeError, "is neither a word"),
+        ({"objective": Stage([Distillation(), FieldTuning()])}, TypeError, "is neither a word"),
+        ({"objective": [["distillation", "field"]]}, TypeError, "is neither a word"),
         ({"objective": Stage(Distillation(), -1)}, ValueError, "the share of a stage=-1 must be"),
     ],
 )

@@ -202,8 +202,7 @@ def _learn(
 def _stopped(state: State, loss: Loss, value: float, options: Options) -> str:
     """Whether the training ends here, as `Trained.stopped` says it."""
     stopped = "finished"
-    looked = state.step % options.look_every == 0 or state.step == options.steps
-    if looked and options.patience is not None and state.best.since >= options.patience:
+    if options.patience is not None and state.best.since >= options.patience:
         stopped = "converged"
     called = state.step % options.callbacks_every == 0
     if called and sum(bool(callback(state.step, value, state.network)) for callback in options.callbacks):

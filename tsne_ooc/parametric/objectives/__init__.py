@@ -48,11 +48,13 @@ def resolve(objective: Any, *, tuned: bool) -> list[Stage]:
     # A class has the methods of its objects.
     if isinstance(objective, Objective) and not isinstance(objective, type):
         return [Stage(objective)]
-    if isinstance(objective, Stage):
+    if isinstance(objective, Stage) and not isinstance(objective.objective, list | tuple):
         (stage,) = resolve(objective.objective, tuned=False)
         number("the share of a stage", objective.share, above=0)
         number("the rate of a stage", objective.rate, above=0)
         return [objective._replace(objective=stage.objective)]
-    if isinstance(objective, list | tuple) and objective:
-        return [resolve(stage, tuned=False)[0] for stage in objective]
+    if isinstance(objective, list | tuple) and objective and not isinstance(objective, Stage):
+        stages = [resolve(stage, tuned=False) for stage in objective if isinstance(stage, Stage | str | Objective)]
+        if len(stages) == len(objective):
+            return [stage for (stage,) in stages]
     raise TypeError(f"objective={objective!r} is neither a word ({', '.join(WORDS)}), an objective nor stages of them")
