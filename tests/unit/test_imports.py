@@ -139,6 +139,46 @@ def test_the_check_itself(source, file, says):
         assert len(wrong) == 1 and says in wrong[0]
 
 
+def running(source: str) -> ast.Module:
+    """The module without what only type checkers read: a type may name what its own methods take."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    return tree
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a ring, if there is one, and those between two rings."""
+    left = {name: below & edges.keys() for name, below in edges.items()}
+    while True:
+        known = set().union(*left.values())
+        kept = {name: below & left.keys() for name, below in left.items() if below & left.keys() and name in known}
+        if kept == left:
+            return sorted(left)
+        left = kept
+
+
+def test_no_modules_import_each_other():
+    # ORDER is of rooms; within one, too, imports go one way.
+    files = {".".join(["tsne_ooc", *path.relative_to(PACKAGE).with_suffix("").parts]): path for path in modules()}
+    names = {name.removesuffix(".__init__") for name in files}
+    edges = {}
+    for name, path in files.items():
+        there = set()
+        for _, found in imported(running(path.read_text(encoding="utf-8")), name.rsplit(".", 1)[0]):
+            there.add(found if found in names else found.rsplit(".", 1)[0])
+        edges[name.removesuffix(".__init__")] = there & names
+    assert edges["tsne_ooc.neighbors.ivf"] >= {"tsne_ooc.neighbors.base", "tsne_ooc.neighbors._blocks"}
+    assert circle(edges) == []
+
+
+def test_the_check_of_circles_itself():
+    ring = {"a": {"b"}, "b": {"c"}, "c": {"a"}}
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+    assert circle({**ring, "d": set(), "e": {"d"}}) == ["a", "b", "c"]
+
+
 def loaded(code: str) -> set[str]:
     """Top-level modules that a fresh interpreter has loaded after `code`."""
     program = f"{code}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"

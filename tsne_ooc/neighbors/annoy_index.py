@@ -61,7 +61,7 @@ class Annoy(Neighbors):
         return index
 
 
-class AnnoyIndex(FoundIndex):
+class AnnoyIndex(FoundIndex, kind="annoy"):
     """See `Annoy`. The forest grows from rows and a seed; a saved index has these, and grows it on first use.
 
     Annoy's own file would hold the rows a second time, and is read without any check.

@@ -23,6 +23,9 @@ Keys: TypeAlias = NDArray[np.uint64]
 # Metrics of the blocked search, under all their names.
 BLOCKED = {"euclidean": "euclidean", "l2": "euclidean", "cosine": "cosine"}
 
+# Every index that a file may name; a file's words are looked up here and nowhere else.
+KINDS: dict[str, type[Index]] = {}
+
 
 class Index(ABC):
     """Rows made ready for queries. It keeps the reference rows as they were given and never changes them.
@@ -39,6 +42,12 @@ class Index(ABC):
     n: int
     metric: Metric
     sparse: bool = False
+
+    def __init_subclass__(cls, *, kind: str | None = None, **rest: Any) -> None:
+        """Subclasses that files may hold say under which name: ``class Tree(Index, kind="tree")``."""
+        super().__init_subclass__(**rest)
+        if kind is not None:
+            KINDS[kind] = cls
 
     @abstractmethod
     def query(self, Q: Any, k: int) -> Answer:

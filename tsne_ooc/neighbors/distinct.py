@@ -71,7 +71,7 @@ def find_copies(X: Float32, threads: Threads) -> Copies | None:
     return copies if all(equal) else None
 
 
-class DistinctIndex(Index):
+class DistinctIndex(Index, kind="distinct"):
     """An index of the distinct rows made to answer for all rows.
 
     Parameters

@@ -55,7 +55,7 @@ class Exact(Neighbors):
         return PairwiseIndex(canonical(X), metric, metric_params, threads)
 
 
-class BlockedIndex(Index):
+class BlockedIndex(Index, kind="blocked"):
     """Euclidean and cosine neighbours of dense rows."""
 
     def __init__(self, X: Float32, metric: str, threads: Threads) -> None:
@@ -95,7 +95,7 @@ class BlockedIndex(Index):
         return indices, distances
 
 
-class PairwiseIndex(Index):
+class PairwiseIndex(Index, kind="pairwise"):
     """Neighbours in any metric, from all distances."""
 
     def __init__(self, X: Any, metric: Metric, params: Mapping[str, Any] | None, threads: Threads) -> None:

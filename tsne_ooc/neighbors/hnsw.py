@@ -78,7 +78,7 @@ class HNSW(Neighbors):
         return HNSWIndex(X, frame, graph, self.ef, metric, threads)
 
 
-class HNSWIndex(FoundIndex):
+class HNSWIndex(FoundIndex, kind="hnsw"):
     """See `HNSW`."""
 
     def __init__(self, X: Float32, frame: Frame, graph: Any, ef: int, metric: str, threads: Threads) -> None:

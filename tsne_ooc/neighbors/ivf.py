@@ -104,7 +104,7 @@ class IVF(Neighbors):
         return IVFIndex(Blocks.of(X, frame, threads, order, edges), coarse, self.probes, metric, threads)
 
 
-class IVFIndex(Index):
+class IVFIndex(Index, kind="ivf"):
     """See `IVF`."""
 
     def __init__(self, blocks: Blocks, coarse: Blocks, probes: int | None, metric: Metric, threads: Threads) -> None:

@@ -48,7 +48,7 @@ class Precomputed(Neighbors):
         return PrecomputedIndex(X, threads)
 
 
-class PrecomputedIndex(Index):
+class PrecomputedIndex(Index, kind="precomputed"):
     """See `Precomputed`."""
 
     def __init__(self, X: Any, threads: Threads) -> None:

@@ -60,7 +60,7 @@ class PyNNDescent(Neighbors):
         return PyNNDescentIndex(canonical(X), pairwise, self, int(rng.integers(2**31 - 1)), metric, threads)
 
 
-class PyNNDescentIndex(Index):
+class PyNNDescentIndex(Index, kind="pynndescent"):
     """See `PyNNDescent`. Graphs are built when first used, each from the same seed."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Indices as JSON and arrays, and back: which kinds there are, and the checks that several of them share."""
+"""Indices as JSON and arrays, and back, and the checks that several kinds share."""
 
 from __future__ import annotations
 
@@ -8,32 +8,13 @@ import numpy as np
 
 from .._parallel import Threads
 from .._state import Saved, State
-from .base import BLOCKED, Float32, Index
+from .base import BLOCKED, KINDS, Float32, Index
 
 # Row numbers are 32 bits wide, and the last two mean nobody.
 MOST_ROWS = 2**32 - 2
 
-
-def _kinds() -> dict[str, type[Index]]:
-    """Every index a file may name; a file's words are looked up here and nowhere else."""
-    from .annoy_index import AnnoyIndex
-    from .distinct import DistinctIndex
-    from .exact import BlockedIndex, PairwiseIndex
-    from .hnsw import HNSWIndex
-    from .ivf import IVFIndex
-    from .precomputed import PrecomputedIndex
-    from .pynndescent_index import PyNNDescentIndex
-
-    return {
-        "blocked": BlockedIndex,
-        "pairwise": PairwiseIndex,
-        "distinct": DistinctIndex,
-        "ivf": IVFIndex,
-        "hnsw": HNSWIndex,
-        "annoy": AnnoyIndex,
-        "pynndescent": PyNNDescentIndex,
-        "precomputed": PrecomputedIndex,
-    }
+# Kinds that may be within another index.
+NESTED = ("blocked", "ivf")
 
 
 def named_state(index: Index) -> State:
@@ -45,7 +26,7 @@ def named_state(index: Index) -> State:
         Where the index cannot be saved.
     """
     content, arrays = index.state()
-    names = {kind: name for name, kind in _kinds().items()}
+    names = {kind: name for name, kind in KINDS.items()}
     if type(index) not in names:
         raise ValueError(f"an index of type {type(index).__name__} cannot be saved: only those of tsne_ooc can")
     return {"kind": names[type(index)], **content}, arrays
@@ -59,13 +40,11 @@ def restore_index(saved: Saved, threads: Threads, *, nested: bool = False) -> In
     StateError
         For a state that cannot be.
     """
-    kind, kinds = saved.text("kind"), _kinds()
-    if nested:
-        # Distinct rows have no copies, and an index in an index in an index would be a trap.
-        kinds = {name: kinds[name] for name in ("blocked", "ivf")}
-    if kind not in kinds:
+    kind = saved.text("kind")
+    # Distinct rows have no copies, and an index in an index in an index would be a trap.
+    if kind not in (NESTED if nested else KINDS):
         raise saved.fail(f"is of the unknown kind {kind[:40]!r}")
-    return kinds[kind].restore(saved, threads)
+    return KINDS[kind].restore(saved, threads)
 
 
 def blocked_metric(saved: Saved) -> str:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .statistics import Float64, Statistics
+
 if TYPE_CHECKING:
     from .rows import Rows
-    from .statistics import Statistics
 
-Float64 = NDArray[np.float64]
 State = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 
 

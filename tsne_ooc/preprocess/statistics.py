@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._parallel import Threads, ranges
-from .base import Float64
+
+Float64 = NDArray[np.float64]
 
 # Columns of one product: 128 are nearly as fast as all at once, and a covariance of 256 columns has three to share
 # among threads.
