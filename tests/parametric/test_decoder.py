@@ -305,6 +305,8 @@ def test_what_cannot_be_answered_is_told(fitted, islands):
         fitted.inverse_transform(np.zeros((4, 3)))
     with pytest.raises(ValueError, match="row 1, column 0"):
         fitted.inverse_transform([[0, 1], [np.nan, 1]])
+    with pytest.raises(ValueError, match=r"Y\[1\] = .* is so far outside of the map"):
+        fitted.inverse_transform([[0, 1], [1e30, 1]])
     odd = estimator(prepare=Preparation([Transformer(QuantileTransformer(n_quantiles=50))])).fit(islands)
     with pytest.raises(ValueError, match=r"QuantileTransformer.*cannot be undone; ask for prepared rows"):
         odd.inverse_transform(Y)

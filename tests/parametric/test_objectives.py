@@ -95,7 +95,7 @@ def test_the_table_of_field_tuning_has_the_gradient_of_tsne(dof, exaggeration):
     loss = FieldTuning().of(p)
     loss.put(Y[p.graph.rows])
     some = np.array([3, 17, 5, 29])
-    found = loss.gradient(p.graph.places[some], loss.table[p.graph.places[some]])
+    found = loss.gradient(p.graph.places[some], loss.places.latest[p.graph.places[some]])
     wanted = reference.numerical_gradient(lambda y: reference.kl(P, y, dof, exaggeration), Y)
     assert reference.relative(found, wanted[some]) < 1e-4
     assert loss.divergence == pytest.approx(reference.kl(P, Y, dof), rel=1e-4)
@@ -114,7 +114,10 @@ def test_the_field_of_many_rows_gives_the_same(d, budget):
     loss.put(Y[p.graph.rows])
     rows = np.arange(0, p.n, 3)
     wanted = tsne_gradient(P, Y, 1.0, 1.0)[rows]
-    assert reference.relative(loss.gradient(p.graph.places[rows], loss.table[p.graph.places[rows]]), wanted) < budget
+    assert (
+        reference.relative(loss.gradient(p.graph.places[rows], loss.places.latest[p.graph.places[rows]]), wanted)
+        < budget
+    )
 
 
 def test_a_row_that_moved_is_not_pushed_by_its_former_self():
@@ -127,7 +130,7 @@ def test_a_row_that_moved_is_not_pushed_by_its_former_self():
         moved = Y.copy()
         moved[row] += np.float32(0.6)
         there = np.ascontiguousarray(moved[[row]])
-        found.append(loss._slope_at(there, p.graph.places[[row]])[0])
+        found.append(loss.places.slope(p.graph.places[[row]], there)[0])
         wanted.append(reference.others_field(moved)[1][row])
         pushed.append(reference.field(there, Y)[1][0])
     assert reference.relative(found, wanted) < 0.05 < 0.3 < reference.relative(pushed, wanted)
@@ -254,7 +257,7 @@ def test_rows_that_were_moved_leave_their_places_in_the_table():
     loss.put(Y[p.graph.rows])
     moved = Table(Y + 1)
     loss.loss(moved, batch_of(p, rows)._replace(moved=4)).backward()
-    table = loss.table[p.graph.places]
+    table = loss.places.latest[p.graph.places]
     assert (table[:4] == Y[:4]).all() and (table[4:10] == Y[4:10] + 1).all() and (table[10:] == Y[10:]).all()
     # They are pulled all the same, from where they are.
     assert (np.abs(moved.Y.grad.numpy()[:10]).max(axis=1) > 0).all()
@@ -309,7 +312,7 @@ def test_words_and_stages():
 
 
 def test_field_tuning_goes_on_with_the_grid_that_it_had(monkeypatch):
-    monkeypatch.setattr("tsne_ooc.parametric.objectives.field.EXACT_BELOW", 0)
+    monkeypatch.setattr("tsne_ooc.parametric.objectives.places.EXACT_BELOW", 0)
     _, p = problem(n=300)
     Y = (50 * np.random.default_rng(4).normal(size=(300, 2))).astype(np.float32)
     loss, fresh, other = (FieldTuning().of(p) for _ in range(3))
@@ -317,10 +320,10 @@ def test_field_tuning_goes_on_with_the_grid_that_it_had(monkeypatch):
     # A map that shrinks a little keeps its grid, and a grid made for it would be another one.
     loss.put(np.float32(0.95) * Y)
     fresh.put(np.float32(0.95) * Y)
-    assert fresh._planner.shape != loss._planner.shape
+    assert fresh.places.grid != loss.places.grid
     other.restore(loss.state())
     at = np.arange(0, 300, 7)
-    found, wanted, without = (each.gradient(at, loss.table[at]) for each in (other, loss, fresh))
+    found, wanted, without = (each.gradient(at, loss.places.latest[at]) for each in (other, loss, fresh))
     assert (found == wanted).all() and not (without == wanted).all()
 
 

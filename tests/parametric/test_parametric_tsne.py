@@ -142,8 +142,15 @@ def test_many_rows_come_out_of_a_buffer(islands, monkeypatch, most, order):
 def test_a_sample_teaches_all_rows(islands):
     model = encoder(teacher=teacher(sample=80)).fit(islands)
     assert len(model.teacher_.embedding_) == 80 and set(model.history_["batches"]["stage"]) == {0}
-    with pytest.raises(ValueError, match="affinities of all rows"):
+
+
+def test_what_cannot_be_trained_is_told_before_the_teacher_is_fitted(islands, monkeypatch):
+    monkeypatch.setattr(TSNE, "fit", lambda *_: pytest.fail("the teacher was fitted"))
+    n, p = islands.shape
+    with pytest.raises(ValueError, match=f"affinities of all {n} rows, and the teacher has 80 of them"):
         encoder(teacher=teacher(sample=80), objective="field").fit(islands)
+    with pytest.raises(ValueError, match=f"network fails on rows of shape \\(3, {p}\\)"):
+        encoder(network=torch.nn.Linear(p + 1, 2)).fit(islands)
 
 
 def test_a_fitted_teacher_is_taken_as_it_is(fitted, islands):
@@ -410,6 +417,8 @@ def test_a_network_of_ones_own(islands, tmp_path):
     model.save(tmp_path / "encoder")
     with pytest.raises(ValueError, match=r"Sequential.*network="):
         load(tmp_path / "encoder")
+    with pytest.raises(TypeError, match="network='Sequential' is not a"):
+        load(tmp_path / "encoder", network="Sequential")
     assert (load(tmp_path / "encoder", network=network).transform(islands) == Y).all()
     # The network that was passed is not the one that learnt.
     assert (network[0].weight == before).all()

@@ -274,16 +274,16 @@ def test_an_encoder_that_was_saved_by_hand_is_left_alone(data, whole, tmp_path):
         ("--objective distillation:0,field", "share of a stage=0.0 must be a finite number greater than 0"),
         ("--objective distillation,feild", "did you mean 'field'"),
         ("--objective auto,field", "auto stands for stages"),
-        ("--learning-rate 0", "learning_rate=0.0 must be"),
-        ("--batch-size 1", "batch_size=1 must be at least 2"),
-        ("--batch-size 2000", "batch_size=2000 is more than the 200 rows of "),
+        ("--learning-rate 0", "--learning-rate=0.0 must be"),
+        ("--batch-size 1", "--batch-size=1 must be at least 2"),
+        ("--batch-size 2000", "--batch-size=2000 is more than the 200 rows of "),
         ("--network 128", "--network=128 is not WIDTHxDEPTH, such as 128x4"),
-        ("--landmarks 100", "landmarks=100 must be a multiple of 16"),
+        ("--landmarks 100", "--landmarks=100 must be a multiple of 16"),
         ("--network 20x2", "network width 20 must be a multiple of 16"),
-        ("--iterations 0", "n_iter=0 must be at least 1"),
-        ("--device gpu", "device='gpu' is not known"),
+        ("--iterations 0", "--iterations=0 must be at least 1"),
+        ("--device gpu", "--device='gpu' is not known"),
         ("--sample 0", "--sample=0 must be at least 1"),
-        ("--perplexity 0", "perplexity=0.0 must be"),
+        ("--perplexity 0", "--perplexity=0.0 must be"),
         ("--objective field --sample 60", "needs the affinities of all 200 rows, and the teacher has 60 of them"),
         ("--columns a,b", "has no names for its columns"),
         ("--map {whole}", "holds an encoder; the teacher is a saved model"),
@@ -308,7 +308,7 @@ def test_a_graphics_card_that_is_not_there(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch, "empty", none)
     assert main(["train", str(data), "--out", str(tmp_path / "encoder"), "--device", "cuda"]) == 2
     error = capsys.readouterr().err
-    assert "device='cuda' is not to be had here (Torch not compiled with CUDA enabled); use 'cpu'" in error
+    assert "--device='cuda' is not to be had here (Torch not compiled with CUDA enabled); use 'cpu'" in error
 
 
 # ------------------------------------------------------------------------------------------- a map that exists
@@ -385,7 +385,7 @@ def test_the_command_trains_a_decoder_too(data, islands, tmp_path, capsys, monke
     model = load(tmp_path / "one")
     assert model.inverse_transform(model.transform(islands[:7])).shape == (7, 5)
     assert main(["train", str(data), "--out", str(tmp_path / "two"), *words, "--augmentation", "1"]) == 2
-    assert "augmentation=1.0 must be less than 1" in capsys.readouterr().err and not (tmp_path / "two").exists()
+    assert "--augmentation=1.0 must be less than 1" in capsys.readouterr().err and not (tmp_path / "two").exists()
 
 
 def test_the_command_ends_where_nothing_gets_better(data, tmp_path, capsys):

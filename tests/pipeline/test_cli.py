@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tsne_ooc import __version__
-from tsne_ooc.cli import main
+from tsne_ooc.cli import command, main
 from tsne_ooc.cli.report import Report
 from tsne_ooc.pipeline import open_run
 
@@ -106,8 +106,8 @@ def test_no_command_is_an_error(capsys):
         (["{file}", "--out", "map", "--dataset", "X", "--metric", "euclid"], "euclid"),
         (["{file}", "--out", "map", "--dataset", "X", "--neighbors", "fais"], "faiss"),
         (["{file}", "--out", "map", "--dataset", "X", "--schedule", "clasic"], "classic"),
-        (["{file}", "--out", "map", "--dataset", "X", "--jobs", "0"], "n_jobs=0"),
-        (["{file}", "--out", "map", "--dataset", "X", "--dof", "0"], "dof=0.0 must be"),
+        (["{file}", "--out", "map", "--dataset", "X", "--jobs", "0"], "--jobs=0"),
+        (["{file}", "--out", "map", "--dataset", "X", "--dof", "0"], "--dof=0.0 must be"),
     ],
 )
 def test_errors_are_one_line(capsys, file, tmp_path, monkeypatch, arguments, message):
@@ -135,6 +135,21 @@ def test_interrupts_and_other_errors(capsys, file, tmp_path, monkeypatch, error)
     assert code == (130 if interrupted else 2)
     said = capsys.readouterr().err
     assert said == ("tsne-ooc: interrupted\n" if interrupted else "tsne-ooc: error: the map is not finite\n")
+
+
+@pytest.mark.parametrize(
+    "told, typed",
+    [
+        ("n_iter=0 must be at least 1", "--iterations=0 must be at least 1"),
+        ("random_state=-1 and learning_rate=0", "--seed=-1 and --learning-rate=0"),
+        ("use neighbors='exact', or sample=None", "use --neighbors='exact', or sample=None"),
+        ("shape=3 and share of a stage=0.0", "shape=3 and share of a stage=0.0"),
+        ("no file /data/seed=3/x-seed=4.h5; --seed=3", "no file /data/seed=3/x-seed=4.h5; --seed=3"),
+    ],
+)
+def test_errors_name_options_as_they_are_typed(told, typed):
+    names = dict.fromkeys(("n_iter", "seed", "learning_rate", "neighbors", "sample"))
+    assert command._typed(told, names) == typed
 
 
 def test_embed(capsys, file, tmp_path):

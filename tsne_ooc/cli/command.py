@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -25,6 +26,9 @@ t-SNE maps of data larger than memory: a sample is embedded, every other row is 
   tsne-ooc export map --to cells.h5ad                        the coordinates where other tools look for them
 """
 
+# Parameters that have another name here.
+_OPTIONS = {"n_iter": "iterations", "random_state": "seed", "n_jobs": "jobs"}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 after an error, 130 after an interrupt."""
@@ -44,9 +48,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError) as error:
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = _typed(" ".join(str(error).split()), vars(options)) or type(error).__name__
         print(f"tsne-ooc: error: {text}{_notes(error)}", file=sys.stderr)
         return 2
+
+
+def _typed(text: str, options: dict[str, Any]) -> str:
+    """The message of an error with parameters as they are typed here: ``n_iter=0`` is ``--iterations=0``."""
+
+    def option(found: re.Match[str]) -> str:
+        name = _OPTIONS.get(found[1], found[1])
+        known = name in options or found[1] in options
+        return f"--{name.replace('_', '-')}=" if known else found[0]
+
+    # No option takes None, True or False.
+    return re.sub(r"(?<![\w./-])([a-z]\w*)=(?!None|True|False)", option, text)
 
 
 def _notes(error: BaseException) -> str:

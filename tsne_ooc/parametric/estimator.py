@@ -35,9 +35,17 @@ from tsne_ooc.parametric.outset import (
     held_out,
     prepared,
     problem_of,
+    try_network,
 )
 from tsne_ooc.parametric.reconstruction import sum_of_weights, train_decoder
-from tsne_ooc.parametric.teaching import MOST_FITTED, default_teacher, given_teacher, teach
+from tsne_ooc.parametric.teaching import (
+    MOST_FITTED,
+    check_affinities,
+    default_teacher,
+    given_teacher,
+    rows_mapped,
+    teach,
+)
 from tsne_ooc.parametric.tiles import tile_for
 from tsne_ooc.parametric.training import Options, Trained, train
 from tsne_ooc.preprocess import Preparation
@@ -237,14 +245,16 @@ class ParametricTSNE(FittedEncoder):
         if n < FEWEST:
             raise ValueError(f"{table!r} has {n} sample(s) while a minimum of {FEWEST} is required.")
         if teacher is None:
-            auto = self.objective == "auto"
-            moving = auto or any(stage.objective.needs == "targets" for stage in stages)
-            teacher = default_teacher(n, moving, seed, self.n_jobs)
-            # Of a sample there is no graph of all rows.
-            stages = resolve(self.objective, tuned=FEWEST_TUNED <= n <= MOST_FITTED)
+            teacher = default_teacher(n, stages, seed, self.n_jobs)
+        try_network(self.network, p, teacher.n_components)
+        mapped = rows_mapped(teacher, n)
+        stages = resolve(self.objective, tuned=mapped == n >= FEWEST_TUNED)
+        check_affinities(stages, n, mapped)
         graph = share > 0 or any(stage.objective.needs == "graph" for stage in stages)
         taught = teach(teacher, table, fitted=fitted, graph=graph, seed=seed, threads=threads)
-        stages = resolve(self.objective, tuned=taught.graph is not None and n >= FEWEST_TUNED)
+        if taught.graph is None:
+            # A fitted teacher may have as many rows as the table, and not the same.
+            stages = resolve(self.objective, tuned=False)
         problem = problem_of(taught, n, seed, threads, device)
         encoder = encoder_of(self.network, self.landmarks, table, taught, problem).to(device)
         held, validation = held_out(table, taught, problem) if self.validation else (np.zeros(n, np.bool_), None)

@@ -88,8 +88,8 @@ class FittedEncoder(Fitted):
         sklearn.exceptions.NotFittedError
             Before `fit`, and where there is no decoder.
         ValueError, TypeError
-            For places that are not finite or have another number of axes; where a step of the preparation cannot be
-            undone.
+            For places that are not finite, too far outside of the map, or of another number of axes; where a step of
+            the preparation cannot be undone.
         """
         decoder = self._decoder("inverse_transform")
         places = as_rows(Y, name="Y")
@@ -99,6 +99,9 @@ class FittedEncoder(Fitted):
         if undo and self.preparation_ is not None:
             self.preparation_.check_undo()
         rows = self._decode(places)
+        if (lost := ~np.isfinite(rows).all(axis=1)).any():
+            row = int(lost.argmax())
+            raise ValueError(f"Y[{row}] = {places[row].tolist()} is so far outside of the map that it means no row")
         return self.preparation_.undo(rows) if undo and self.preparation_ is not None else rows
 
     def reconstruction_error(self, X: Any) -> Float32:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from tsne_ooc import store
 from tsne_ooc._parallel import resolve_n_jobs
@@ -54,7 +55,11 @@ def load(
         Where there is no such folder, or a file of it is missing.
     ValueError
         Where a file is damaged: one line that names it.
+    TypeError
+        Where `network` is none.
     """
+    if network is not None and not isinstance(network, nn.Module):
+        raise TypeError(f"network={network!r} is not a torch.nn.Module")
     resolve_n_jobs(None if n_jobs == "saved" else n_jobs)
     folder = store.read_folder(path, KIND, verify=verify)
     manifest = Path(path) / store.MANIFEST

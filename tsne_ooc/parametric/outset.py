@@ -71,13 +71,7 @@ def glance(table: Source, seed: int) -> Float32:
 
 
 def encoder_of(network: Any, landmarks: Any, table: Source, taught: Taught, problem: Problem) -> Encoder:
-    """The encoder before its training: principal components and landmarks, or a copy of the user's network.
-
-    Raises
-    ------
-    ValueError
-        Where a network of the user's has another shape.
-    """
+    """The encoder before its training: principal components and landmarks, or a copy of the user's network."""
     p = table.shape[1]
     d = taught.teacher.embedding_.shape[1]
     rows = glance(table, problem.seed)
@@ -96,23 +90,20 @@ def encoder_of(network: Any, landmarks: Any, table: Source, taught: Taught, prob
         if body.nearness is not None:
             centres, sharpness = first_landmarks(rows, count, generator(problem.seed, "landmarks"), problem.threads)
             body.nearness.place(_filled_up(centres), sharpness)
-    encoder = Encoder(body, center, scale, origin, problem.width)
-    if isinstance(network, torch.nn.Module):
-        _try(body, p, d)
-    return encoder
+    return Encoder(body, center, scale, origin, problem.width)
 
 
-def _try(network: Any, p: int, d: int) -> None:
+def try_network(network: Any, p: int, d: int) -> None:
     """Raise ValueError where a network of the user's makes no places of rows, or has nothing to learn."""
-    training, rows = network.training, torch.from_numpy(np.random.default_rng(0).normal(size=(3, p)).astype(np.float32))
-    network.eval()
+    if not isinstance(network, torch.nn.Module):
+        return
+    rows = torch.from_numpy(np.random.default_rng(0).normal(size=(3, p)).astype(np.float32))
+    body = deepcopy(network).cpu().eval()
     try:
-        found, again = network(rows), network(rows)
+        found, again = body(rows), body(rows)
     except Exception as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise ValueError(f"network fails on rows of shape (3, {p}), float32: {why}") from error
-    finally:
-        network.train(training)
     if not isinstance(found, torch.Tensor) or found.dtype != torch.float32:
         what = found.dtype if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
         raise ValueError(f"network turns rows into {what}, and places are a torch.Tensor of float32")

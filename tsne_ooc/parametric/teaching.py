@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +15,11 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.fitting import joint_of
 from tsne_ooc.io import Source, iterate
+from tsne_ooc.parametric.objectives import Stage
 from tsne_ooc.parametric.problem import Graph
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.reading import check_memory
+from tsne_ooc.sampling import resolve_sample
 
 Float32 = NDArray[np.float32]
 
@@ -70,10 +73,28 @@ def given_teacher(teacher: Any, prepare: Preparation | None, seed: int) -> tuple
     return copy if copy.random_state is not None else copy.set_params(random_state=seed), False
 
 
-def default_teacher(n: int, moving: bool, seed: int, n_jobs: int | None) -> TSNE:
-    """The estimator for a table of n rows; without iterations where its map is not looked at."""
-    still: dict[str, Any] = {} if moving else {"early_exaggeration_iter": 0, "n_iter": 0}
+def default_teacher(n: int, stages: Sequence[Stage], seed: int, n_jobs: int | None) -> TSNE:
+    """The estimator for a table of n rows; without iterations where no stage looks at its map."""
+    looked_at = any(stage.objective.needs == "targets" for stage in stages)
+    still: dict[str, Any] = {} if looked_at else {"early_exaggeration_iter": 0, "n_iter": 0}
     return TSNE(sample=None if n <= MOST_FITTED else SAMPLE, random_state=seed, n_jobs=n_jobs, **still)
+
+
+def rows_mapped(teacher: TSNE, n: int) -> int:
+    """How many of n rows the teacher's map is made of, or will be."""
+    if hasattr(teacher, "embedding_"):
+        return len(teacher.embedding_)
+    return n if teacher.sample is None else min(n, resolve_sample(teacher.sample).size)
+
+
+def check_affinities(stages: Sequence[Stage], n: int, mapped: int) -> None:
+    """Raise ValueError where a stage follows the affinities of n rows, and the teacher's map is one of fewer."""
+    for stage in stages:
+        if mapped < n and stage.objective.needs == "graph":
+            raise ValueError(
+                f"objective {stage.objective!r} needs the affinities of all {n:,} rows, and the teacher has {mapped:,} "
+                "of them; use objective='distillation', or a teacher of all rows (sample=None) if they fit in memory"
+            )
 
 
 def teach(teacher: TSNE, table: Source, *, fitted: bool, graph: bool, seed: int, threads: Threads) -> Taught:

@@ -172,14 +172,12 @@ def _teacher(
     """
     from tsne_ooc.estimator import TSNE
     from tsne_ooc.parametric.objectives import resolve
-    from tsne_ooc.parametric.teaching import MOST_FITTED, SAMPLE, default_teacher
+    from tsne_ooc.parametric.teaching import MOST_FITTED, SAMPLE, check_affinities, default_teacher
 
     n, p = table.shape
     # The default stands for all rows of a shorter table.
     if model.batch_size > n and model.batch_size != type(model)().batch_size:
         raise ValueError(f"batch_size={model.batch_size} is more than the {n:,} rows of {table!r}")
-    stages = resolve(model.objective, tuned=True)
-    moving = any(stage.objective.needs == "targets" for stage in stages)
     if map is not None:
         if tsne is not None or sample is not None or prepare is not None:
             raise ValueError("map is a teacher that is fitted already; leave out tsne, sample and prepare")
@@ -193,7 +191,8 @@ def _teacher(
     else:
         fitted = min(n, sample or (n if n <= MOST_FITTED else SAMPLE))
         if tsne is None:
-            teacher = default_teacher(n, moving, model.random_state, model.n_jobs).set_params(sample=None)
+            stages = resolve(model.objective, tuned=fitted == n)
+            teacher = default_teacher(n, stages, model.random_state, model.n_jobs).set_params(sample=None)
         elif isinstance(tsne, TSNE) and not hasattr(tsne, "embedding_"):
             from sklearn.base import clone
 
@@ -206,11 +205,7 @@ def _teacher(
             raise ValueError("tsne has a sample or a preparation of its own; pass these as sample and prepare")
         teacher.check_options()
         known = {**parameters_of(teacher), "sample": fitted}
-    if fitted < n and model.objective != "auto" and any(stage.objective.needs == "graph" for stage in stages):
-        raise ValueError(
-            f"objective={model.objective!r} needs the affinities of all {n:,} rows, and the teacher has {fitted:,} of "
-            f"them; use objective='distillation', or a sample of all rows if they fit in memory"
-        )
+    check_affinities(resolve(model.objective, tuned=fitted == n), n, fitted)
     return teacher, known
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from .._options import unknown
 from ..io.blocks import BLOCK_BYTES, block_rows, edges
-from .base import Float64
 from .rows import Progress
+from .statistics import Float64
 
 #: A column with more categories is a name or a number, and would be wider than all else.
 MOST_CATEGORIES = 1000

@@ -12,8 +12,8 @@ from .._parallel import Threads
 from .._random import generator
 from ..io import Source, iterate
 from ..sampling import draw
-from .base import Fitted, Float64
-from .statistics import Moments, Statistics
+from .base import Fitted
+from .statistics import Float64, Moments, Statistics
 
 # Numbers of a tile, 32 MiB in float64: products of so many rows run at full speed up to 10,000 columns and more.
 _TILE = 1 << 22

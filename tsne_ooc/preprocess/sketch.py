@@ -8,7 +8,7 @@ import numpy as np
 
 from .._parallel import Threads, ranges
 from .._random import generator
-from .base import Float64
+from .statistics import Float64
 
 if TYPE_CHECKING:
     from .rows import Rows

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Float64, State, array_of
+from .base import State, array_of
+from .statistics import Float64
 
 if TYPE_CHECKING:
     from .rows import Rows

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .base import Float64, State
+from .base import State
+from .statistics import Float64
 
 if TYPE_CHECKING:
     from .rows import Rows

@@ -27,7 +27,15 @@ class Drawn(NamedTuple):
 
 
 class Sample(ABC):
-    """How rows are chosen; subclasses are frozen dataclasses of options."""
+    """How rows are chosen; subclasses are frozen dataclasses of options.
+
+    Attributes
+    ----------
+    size : int
+        How many rows it chooses of a table that has as many.
+    """
+
+    size: int
 
     @abstractmethod
     def draw(self, source: Any, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:

@@ -23,6 +23,7 @@ class Rows(Sample):
     """
 
     rows: Any = field(repr=False)
+    size: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         rows = np.asarray(self.rows)
@@ -34,9 +35,10 @@ class Rows(Sample):
         if not (rows.any() if rows.dtype.kind == "b" else len(rows)):
             raise ValueError("rows name no row at all; a sample has at least one")
         object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "size", int(rows.sum()) if rows.dtype.kind == "b" else len(rows))
 
     def __repr__(self) -> str:
-        return f"Rows(<{int(self.rows.sum()) if self.rows.dtype.kind == 'b' else len(self.rows)} rows>)"
+        return f"Rows(<{self.size} rows>)"
 
     def draw(self, source: Any, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
         table = as_source(source)

@@ -21,14 +21,16 @@ class Loss:
 
     Attributes
     ----------
-    burst : bool
-        Whether the map has grown beyond all bounds, so that going on is of no use.
     exaggeration : float
         Factor on the attraction in what is minimised, which judges the weights too.
     """
 
-    burst: bool = False
     exaggeration: float = 1.0
+
+    @property
+    def burst(self) -> bool:
+        """Whether the map has grown beyond all bounds, so that going on is of no use."""
+        return False
 
     def begin(self, encoder: Any) -> None:
         """Called once, when its stage begins."""
