@@ -95,7 +95,7 @@ def draw(maps: list[Map], labels: np.ndarray, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    across = min(3, len(maps))
+    across = 4 if len(maps) > 6 else min(3, len(maps))
     down = -(-len(maps) // across)
     figure, axes = plt.subplots(down, across, figsize=(4 * across, 4.2 * down), squeeze=False, layout="constrained")
     for axis in axes.flat:

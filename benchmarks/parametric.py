@@ -70,9 +70,10 @@ def trained(objective: str, teacher: TSNE, X: np.ndarray, seed: int, args) -> tu
         model = ParametricTSNE(teacher, **options, n_iter=args.batches).fit(X)
         return model, float(model.history_["batches"]["seconds"].sum())
     tried = ParametricTSNE(teacher, **options | {"n_iter": TRIED, "validation": False}).fit(X).history_["batches"]
-    # The stages of a training do not take the same time, nor do its first batches.
+    # The stages of a training do not take the same time, nor do its first batches; and a field is planned now and then,
+    # which a median would not see.
     own = [tried["stage"] == stage for stage in np.unique(tried["stage"])]
-    each = sum(np.median(tried["seconds"][rows][3:]) * rows.mean() for rows in own)
+    each = sum(np.mean(tried["seconds"][rows][3:]) * rows.mean() for rows in own)
     steps = max(20, round(args.seconds / each))
     common.note(f"{objective}, seed {seed}: {1000 * each:.1f} ms a batch, {steps:,} batches")
     model = ParametricTSNE(teacher, **options, n_iter=steps).fit(X)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -14,7 +15,7 @@ from .placement import Placement
 from .schedule import Phase, Schedule
 
 # What a file may make. Its words are looked up here: nothing is ever imported by a name found in a file.
-_CLASSES: dict[str, type[Any]] = {
+KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
         Placement, Perplexity, Multiscale, Uniform, FixedSigma, Schedule, Phase, neighbors.Exact, neighbors.IVF,
@@ -23,8 +24,28 @@ _CLASSES: dict[str, type[Any]] = {
 }  # fmt: skip
 
 
-def encode(value: Any) -> Any:
-    """A value as JSON can hold it, for `decode`.
+def encode_all(parameters: Mapping[str, Any], kinds: Mapping[str, type[Any]] = KINDS) -> tuple[Any, dict[str, str]]:
+    """The parameters of an estimator, for `decode_all`; and by name a few words for those that no file can hold.
+
+    The words stand in the place of the parameter too, for another fit to refuse.
+    """
+    found, not_saved = {}, {}
+    for name, value in sorted(parameters.items()):
+        try:
+            found[name] = encode(value, kinds)
+        except TypeError:
+            not_saved[name] = describe(value)
+            found[name] = None if name == "callbacks" else f"{not_saved[name]} (not saved)"
+    return found, not_saved
+
+
+def decode_all(found: Mapping[str, Any], kinds: Mapping[str, type[Any]] = KINDS) -> dict[str, Any]:
+    """The parameters that `encode_all` was given; raises as `decode` does."""
+    return {name: decode(value, kinds) for name, value in found.items()}
+
+
+def encode(value: Any, kinds: Mapping[str, type[Any]] = KINDS) -> Any:
+    """A value as JSON can hold it, for `decode`; objects of these kinds by their names and fields.
 
     Raises
     ------
@@ -38,17 +59,18 @@ def encode(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else {"float": str(value)}
     if isinstance(value, list):
-        return [encode(item) for item in value]
+        return [encode(item, kinds) for item in value]
+    if kinds.get(type(value).__name__) is type(value):
+        names = getattr(value, "_fields", None) or [field.name for field in fields(value)]
+        return {type(value).__name__: {name: encode(getattr(value, name), kinds) for name in names}}
     if isinstance(value, tuple):
-        return {"tuple": [encode(item) for item in value]}
+        return {"tuple": [encode(item, kinds) for item in value]}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {"dict": {key: encode(item) for key, item in value.items()}}
-    if _CLASSES.get(type(value).__name__) is type(value):
-        return {type(value).__name__: {field.name: encode(getattr(value, field.name)) for field in fields(value)}}
+        return {"dict": {key: encode(item, kinds) for key, item in value.items()}}
     raise TypeError(f"{describe(value)} cannot be saved")
 
 
-def decode(value: Any) -> Any:
+def decode(value: Any, kinds: Mapping[str, type[Any]] = KINDS) -> Any:
     """What `encode` was given.
 
     Raises
@@ -57,7 +79,7 @@ def decode(value: Any) -> Any:
         For anything that `encode` does not write, and for values that the objects refuse.
     """
     if isinstance(value, list):
-        return [decode(item) for item in value]
+        return [decode(item, kinds) for item in value]
     if not isinstance(value, dict):
         return value
     if len(value) != 1:
@@ -66,11 +88,11 @@ def decode(value: Any) -> Any:
     if kind == "float" and inside in ("nan", "inf", "-inf"):
         return float(inside)
     if kind == "tuple" and isinstance(inside, list):
-        return tuple(decode(item) for item in inside)
+        return tuple(decode(item, kinds) for item in inside)
     if kind == "dict" and isinstance(inside, dict):
-        return {key: decode(item) for key, item in inside.items()}
-    if kind in _CLASSES and isinstance(inside, dict):
-        return _CLASSES[kind](**{name: decode(item) for name, item in inside.items()})
+        return {key: decode(item, kinds) for key, item in inside.items()}
+    if kind in kinds and isinstance(inside, dict):
+        return kinds[kind](**{name: decode(item, kinds) for name, item in inside.items()})
     raise ValueError(f"{kind[:40]!r} is no kind of parameter")
 
 
@@ -78,8 +100,8 @@ def describe(value: Any) -> str:
     """A few words for what is not saved."""
     if hasattr(value, "shape"):
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
-    if callable(value):
-        return f"function {getattr(value, '__qualname__', type(value).__name__)}"
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"function {value.__qualname__}"
     if isinstance(value, list | tuple):
         return f"{type(value).__name__} of {len(value)}"
     return f"object of type {type(value).__name__}"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._parallel import Threads
-from ._parameters import decode, describe, encode
+from ._parameters import decode, decode_all, encode, encode_all
 from ._state import Saved, State, StateError, within
 from .model import Model
 from .preprocess import Preparation
@@ -76,18 +76,11 @@ def estimator_state(estimator: Any) -> State:
     ValueError
         Where one of them decides how rows are placed: a callable metric, a placement or search of the user's own.
     """
-    parameters, not_saved = {}, {}
-    for name, value in sorted(estimator.get_params(deep=False).items()):
-        try:
-            parameters[name] = encode(value)
-        except TypeError:
-            what = describe(value)
-            if name in _ESSENTIAL:
-                raise ValueError(
-                    f"{name} holds a {what}, which no file can; use names and options of tsne_ooc, or pickle"
-                ) from None
-            not_saved[name] = what
-            parameters[name] = None if name == "callbacks" else f"{what} (not saved)"
+    parameters, not_saved = encode_all(estimator.get_params(deep=False))
+    for name in _ESSENTIAL:
+        if name in not_saved:
+            what = not_saved[name]
+            raise ValueError(f"{name} holds a {what}, which no file can; use names and options of tsne_ooc, or pickle")
     names = getattr(estimator, "feature_names_in_", None)
     content: dict[str, Any] = {
         "parameters": parameters,
@@ -120,7 +113,7 @@ def restore_estimator(make: Callable[..., Any], saved: Saved, n_jobs: Any = "sav
     known = {"parameters", "not_saved", "fitted", *PARTS}
     if unknown := sorted(set(saved.content) - known):
         raise StateError(f"has the part {unknown[0][:40]!r}, which this version does not know; upgrade tsne_ooc")
-    estimator = make(**{name: decode(value) for name, value in saved.part("parameters").content.items()})
+    estimator = make(**decode_all(saved.part("parameters").content))
     if n_jobs != "saved":
         estimator.set_params(n_jobs=n_jobs)
     threads = Threads(estimator.n_jobs)

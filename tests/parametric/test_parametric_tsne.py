@@ -1,6 +1,7 @@
 """`ParametricTSNE`: from tables to an encoder, to a folder and back."""
 
 import itertools
+import json
 import os
 
 import h5py
@@ -9,11 +10,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 
+from sklearn.base import clone  # noqa: E402
+
 from tsne_ooc import TSNE  # noqa: E402
 from tsne_ooc.batches import Batches  # noqa: E402
-from tsne_ooc.parametric import ParametricTSNE, load  # noqa: E402
+from tsne_ooc.parametric import Decoder, ParametricTSNE, load  # noqa: E402
 from tsne_ooc.parametric.objectives import Distillation, FieldTuning, Stage  # noqa: E402
 from tsne_ooc.preprocess import PCA, Preparation, Standardize  # noqa: E402
+from tsne_ooc.store.manifest import sum_of  # noqa: E402
 
 
 def teacher(**options):
@@ -142,6 +146,12 @@ def test_many_rows_come_out_of_a_buffer(islands, monkeypatch, most, order):
 def test_a_sample_teaches_all_rows(islands):
     model = encoder(teacher=teacher(sample=80)).fit(islands)
     assert len(model.teacher_.embedding_) == 80 and set(model.history_["batches"]["stage"]) == {0}
+
+
+def test_a_perplexity_that_is_too_large_is_told_once(islands):
+    with pytest.warns(UserWarning, match="perplexity=100 is too large") as told:
+        encoder(teacher=teacher(perplexity=100), n_iter=2).fit(islands)
+    assert ["perplexity" in str(warning.message) for warning in told].count(True) == 1
 
 
 def test_what_cannot_be_trained_is_told_before_the_teacher_is_fitted(islands, monkeypatch):
@@ -422,6 +432,41 @@ def test_a_network_of_ones_own(islands, tmp_path):
     assert (load(tmp_path / "encoder", network=network).transform(islands) == Y).all()
     # The network that was passed is not the one that learnt.
     assert (network[0].weight == before).all()
+
+
+def test_a_loaded_encoder_has_the_parameters_that_it_was_trained_with(islands, tmp_path):
+    stages = [Stage(Distillation(), 0.3), Stage(FieldTuning(every=4), 0.7, 0.5)]
+    options = {"objective": stages, "network": (32, 1), "landmarks": 16, "n_iter": 6, "augmentation": 0.25}
+    model = encoder(**options, decoder=Decoder(network=(16, 1), n_iter=3), callbacks=lambda *_: False).fit(islands)
+    model.save(tmp_path / "encoder")
+    loaded = load(tmp_path / "encoder")
+    asked, found = model.get_params(deep=False), loaded.get_params(deep=False)
+    lost = {name for name in asked if name == "callbacks" or found[name] != asked[name]}
+    assert lost == {"teacher", "callbacks"} and found["callbacks"] is None
+    with pytest.raises(TypeError, match=r"teacher='object of type TSNE \(not saved\)' is not a TSNE"):
+        clone(loaded).fit(islands)
+    again = clone(loaded).set_params(teacher=model.teacher).fit(islands)
+    assert (again.transform(islands) == model.transform(islands)).all()
+
+
+@pytest.mark.parametrize(
+    "name, value, says",
+    [
+        ("objective", {"Popen": {"args": "ls"}}, r"'Popen' is no kind of parameter"),
+        ("objective", {"FieldTuning": {"every": 0}}, r"every=0"),
+        ("n_jobs", 0, r"n_jobs=0"),
+        ("colour", "red", r"colour"),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused(fitted, tmp_path, name, value, says):
+    fitted.save(tmp_path / "encoder")
+    file = tmp_path / "encoder" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["content"]["parameters"][name] = value
+    del manifest["sha256"]
+    file.write_text(json.dumps(manifest | {"sha256": sum_of(manifest)}))
+    with pytest.raises(ValueError, match=f"^{file}: parameters cannot be: .*{says}"):
+        load(tmp_path / "encoder")
 
 
 class Mixing(torch.nn.Module):

@@ -302,7 +302,7 @@ def test_a_file_makes_only_what_is_known(text):
 
 def test_every_object_that_an_option_takes_is_known():
     options = {kind.__name__ for kind in Neighbors.__subclasses__()}
-    assert options <= set(_parameters._CLASSES)
+    assert options <= set(_parameters.KINDS)
 
 
 def test_parameters_and_refit(fitted, tmp_path):

@@ -13,6 +13,7 @@ from torch import nn
 
 from tsne_ooc import store
 from tsne_ooc._parallel import resolve_n_jobs
+from tsne_ooc._parameters import decode_all
 from tsne_ooc._state import Saved, StateError
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.io import optional
@@ -22,7 +23,7 @@ from tsne_ooc.parametric.estimator import ParametricTSNE
 from tsne_ooc.parametric.history import LOOK, History
 from tsne_ooc.parametric.network import Encoder, ResidualNetwork
 from tsne_ooc.parametric.reconstruction import Reconstructed
-from tsne_ooc.parametric.saving import DECODER, KIND
+from tsne_ooc.parametric.saving import DECODER, KIND, KINDS
 from tsne_ooc.parametric.tiles import tile_for
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.saving import restore_estimator
@@ -41,8 +42,7 @@ def load(
     verify : bool, default True
         Compare the sums of all files. That of the weights is always compared.
     n_jobs : int, None or "saved"
-        Threads of the encoder and of its teacher's search; "saved" is None for the one, and what the teacher was saved
-        with for the other.
+        Threads of the encoder and of its teacher's search; "saved" is what each was saved with.
 
     Returns
     -------
@@ -74,7 +74,14 @@ def load(
 
 def _restored(saved: Saved, path: Path, network: Any, n_jobs: Any) -> ParametricTSNE:
     fitted = saved.part("fitted")
-    model = ParametricTSNE(n_jobs=None if n_jobs == "saved" else n_jobs)
+    parameters = saved.part("parameters")
+    try:
+        model = ParametricTSNE(**decode_all(parameters.content, KINDS))
+        resolve_n_jobs(model.n_jobs)
+    except (TypeError, ValueError) as error:
+        raise parameters.fail(f"cannot be: {' '.join(str(error).split())[:160]}") from None
+    if n_jobs != "saved":
+        model.set_params(n_jobs=n_jobs)
     model.teacher_ = restore_estimator(TSNE, saved.part("teacher"), n_jobs)
     model.preparation_ = None
     if "preparation" in saved.content:

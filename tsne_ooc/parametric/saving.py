@@ -12,14 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc import store
+from tsne_ooc import _parameters, store
+from tsne_ooc._parameters import encode_all
 from tsne_ooc._state import within
 from tsne_ooc.io import optional
 from tsne_ooc.parametric.checkpoint import weights_of
+from tsne_ooc.parametric.decoder import Decoder
 from tsne_ooc.parametric.network import ResidualNetwork
+from tsne_ooc.parametric.objectives import WORDS, Stage
 from tsne_ooc.saving import estimator_state
 
 KIND = "encoder"
+
+# Objects that a file may make of its words, besides those of a teacher.
+KINDS: dict[str, type[Any]] = {
+    **_parameters.KINDS,
+    **{kind.__name__: kind for kind in (*WORDS.values(), Stage, Decoder)},
+}
 
 # Before the names of a decoder's weights.
 DECODER = "decoder."
@@ -34,8 +43,11 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
     shape = [body.p, body.d, body.width, body.depth, body.landmarks] if isinstance(body, ResidualNetwork) else None
     inner, arrays = within("teacher", estimator_state(model.teacher_))
     names = getattr(model, "feature_names_in_", None)
+    parameters, not_saved = encode_all(model.get_params(deep=False), KINDS)
     content: dict[str, Any] = {
         **inner,
+        "parameters": parameters,
+        "not_saved": not_saved,
         "weights": {"file": name, "sha256": digest},
         "network": {"residual": shape, "kind": type(body).__qualname__},
         "fitted": {

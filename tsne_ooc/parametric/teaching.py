@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -146,5 +147,8 @@ def _all(table: Source) -> Float32:
 
 def _graph(teacher: TSNE, rows: Float32, seed: int, threads: Threads) -> Graph:
     affinity = affinities.resolve(teacher.affinity, teacher.perplexity)
-    P, order, _, _ = joint_of(affinity, teacher._model.index, len(rows), seed, threads)
+    with warnings.catch_warnings():
+        # The teacher's own fit has told it.
+        warnings.filterwarnings("ignore", message="perplexity=")
+        P, order, _, _ = joint_of(affinity, teacher._model.index, len(rows), seed, threads)
     return Graph(rows, P, np.arange(len(rows)) if order is None else np.asarray(order, np.int64))
