@@ -102,7 +102,7 @@ def main() -> None:
             lines.append(("the mean of the ten nearest", "", left(Z, rows[near].mean(axis=1)), ""))
             if args.picture:
                 draw(model, Y, y[~new], args.picture)
-        radius = float(model.decoder_.radius) if variational else ""
+        radius = model.decoder_.radius.item() if variational else ""
         lines.append((f"decoder, {name}", seconds, left(Z, model.inverse_transform(Q, prepared=True)), radius))
     cells = [(name, s, f"{share:.3f}", r if r == "" else f"{r:.4f}") for name, s, share, r in lines]
     header = ("rows come from", "s, with the encoder", "variance left", "radius")
