@@ -94,7 +94,7 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         if own is not None and self._names is not None:
             order_of(own, self._names, repr(table))
         elif table.shape[1] != self.n_features_in_:
-            raise ValueError(f"{table!r} has {table.shape[1]} columns, the fit had {self.n_features_in_}")
+            raise ValueError(f"{table!r} has {table.shape[1]} columns, the map was made of {self.n_features_in_}")
 
     @property
     def _names(self) -> list[str] | None:

@@ -89,7 +89,8 @@ with ``.shape`` and row slicing
         return _from_path(Path(data), dataset, columns)
     if _is_anndata(data):
         found = open_source(_part(data, dataset or "X"), columns=columns)
-        if (dataset or "X").strip("/").partition("/")[0] in ("X", "layers"):
+        if (dataset or "X").strip("/").partition("/")[0] in ("X", "layers") and not hasattr(found, "path"):
+            # Files know their own; see `names_of`.
             found.column_names = [str(name) for name in data.var_names]  # type: ignore[attr-defined]
         return found
     if hasattr(data, "group") and _made_by(data, "anndata"):
