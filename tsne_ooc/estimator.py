@@ -44,14 +44,17 @@ class TSNE(FittedMap):
     early_exaggeration : float or "auto", default "auto"
         The same for the early phase; "auto" is 12, or `exaggeration` if that is more.
     early_exaggeration_iter, n_iter : int or "auto", default "auto"
-        Iterations at the early exaggeration, and after it, at least 0; "auto" is 75 and 165.
+        Iterations at the early exaggeration, and after it, at least 0; "auto" is 75 and 165. The first 30 of those
+        after it lead from 4 times `exaggeration` down to it, unless there was no early phase.
     learning_rate : float or "auto", default "auto"
-        > 0, at most 1e12; "auto" is the number of rows divided by the exaggeration, at least 50.
+        > 0, at most 1e12; "auto" is the number of rows divided by the exaggeration. Rows with large affinities go
+        more slowly, so that copies stay together.
     dof : float, default 1
         Degrees of freedom of the kernel ``(1 + r^2 / dof)^-dof`` of the map, > 0; below 1 its tails are heavier and
         islands fall into finer ones (Kobak et al., ECML PKDD 2019).
     initialization : {"pca", "spectral", "random"} or array of shape (n, n_components), default "pca"
-        An array is used as it is.
+        An array is used as it is, wherever it lies: a map to go on with is best given with
+        ``early_exaggeration_iter=0``.
     metric : str or callable, default "euclidean"
         "euclidean", "cosine", "precomputed" (X then holds distances), or another that the neighbour search knows.
     metric_params : dict or None, default None
