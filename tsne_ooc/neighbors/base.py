@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,6 +26,33 @@ BLOCKED = {"euclidean": "euclidean", "l2": "euclidean", "cosine": "cosine"}
 
 # Every index that a file may name; a file's words are looked up here and nowhere else.
 KINDS: dict[str, type[Index]] = {}
+
+
+class RowsError(ValueError):
+    """What is wrong with a row, by its number among those that were given together.
+
+    Parameters
+    ----------
+    message : str
+        ``{row}`` in it stands for the number.
+    row : int
+    """
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message.replace("{row}", str(row)))
+        self.message, self.row = message, row
+
+    def __reduce__(self) -> Any:
+        return RowsError, (self.message, self.row)
+
+
+@contextmanager
+def counted_from(first: int) -> Iterator[None]:
+    """Let a `RowsError` name rows by their numbers in the table of which they are a piece that begins at `first`."""
+    try:
+        yield
+    except RowsError as error:
+        raise RowsError(error.message, error.row + first) from None
 
 
 class Index(ABC):
@@ -80,6 +108,10 @@ class Index(ABC):
             Where k is less than 1 or more than n - 1.
         """
 
+    def from_themselves(self) -> Distances | None:
+        """How far each row is from itself, shape (n,), where that is not 0; None where it is for all."""
+        return None
+
     @property
     def order(self) -> Indices | None:
         """Row numbers in an order in which near rows are near each other, of shape (n,), or None."""
@@ -109,6 +141,13 @@ class Index(ABC):
         raise NotImplementedError
 
 
+def of_zero_rows(X: Float32, metric: Metric) -> Distances | None:
+    """`Index.from_themselves` of dense rows in a blocked metric: rows of zeros have no direction."""
+    if BLOCKED.get(str(metric)) != "cosine":
+        return None
+    return np.asarray(~X.any(axis=1), np.float32)
+
+
 def by_state(index: Any) -> Any:
     """A `__reduce__` for indices that hold what pickle cannot take, or would keep twice."""
     return _from_state, (type(index), *index.state(), index._threads)
@@ -120,6 +159,12 @@ def _from_state(cls: type[Index], content: Any, arrays: Any, threads: Threads) -
 
 class Neighbors(ABC):
     """How to search for neighbours; subclasses are frozen dataclasses of options."""
+
+    def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:  # noqa: B027
+        """Raise ValueError, in one line, where the search does not take such a metric or such rows.
+
+        Asked before the rows are looked at; by default nothing is refused.
+        """
 
     @abstractmethod
     def build(
@@ -164,7 +209,7 @@ def check_width(Q: Any, p: int) -> None:
         raise ValueError(f"queries of shape {Q.shape} do not fit a reference of {p} columns")
 
 
-def no_params(who: str, X: Any, metric: Metric, params: Mapping[str, Any] | None) -> str:
+def blocked_only(who: str, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> str:
     """The metric of a search that knows euclidean and cosine on dense rows only, or the error that says
     so."""
     if not isinstance(metric, str) or metric not in BLOCKED:
@@ -172,7 +217,7 @@ def no_params(who: str, X: Any, metric: Metric, params: Mapping[str, Any] | None
             raise ValueError(f"{who} cannot use a callable metric; use neighbors='exact' or 'pynndescent'")
         raise unknown(f"metric of {who}", metric, BLOCKED)
     if params:
-        raise ValueError(f"metric {metric!r} takes no metric_params, got {sorted(params)}")
-    if not isinstance(X, np.ndarray):
+        raise ValueError(f"{who} takes no metric_params, got {sorted(params)}; use neighbors='exact'")
+    if sparse:
         raise ValueError(f"{who} takes no sparse rows; use neighbors='exact' or 'pynndescent', or a dense array")
     return BLOCKED[metric]
