@@ -137,14 +137,17 @@ class Pairwise:
         name = self.name
         if not self.params and name in OWN:
             return OWN[str(name)](left, right)
-        result: Float64 = cdist(left, right, PACKED.get(str(name), name), **self.params)
+        # SciPy has no base here, though its documents say so.
+        params = {key: value for key, value in self.params.items() if key != "base"}
+        result: Float64 = cdist(left, right, PACKED.get(str(name), name), **params)
         if name in UNDEFINED:
             result[np.isnan(result)] = UNDEFINED[str(name)]
         if name == "jensenshannon":
             # Rows of nothing share nothing with others, and are where the other is among themselves.
             a, b = left.sum(axis=1, keepdims=True) == 0, right.sum(axis=1) == 0
-            np.copyto(result, np.sqrt(np.log(2) / np.log(self.params.get("base", np.e))), where=a | b)
+            np.copyto(result, np.sqrt(np.log(2)), where=a | b)
             np.copyto(result, 0.0, where=a & b)
+            result /= np.sqrt(np.log(self.params.get("base", np.e)))
         return result
 
 

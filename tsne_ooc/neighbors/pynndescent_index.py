@@ -24,6 +24,7 @@ from .saved import restore_rows, rows_state
 NAMES = {"cityblock": "manhattan", "jensenshannon": "jensen_shannon"}
 # Metrics that it lacks, or takes in another form of rows.
 UNKNOWN = {"bit_jaccard", "bit_hamming"}
+UNKNOWN_SPARSE = {"yule"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def takes(metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> 
     name = str(canonical_name(metric, sparse=sparse))
     # It has no weights, and the base of a logarithm changes no order.
     known = {"minkowski": {"p"}, "seuclidean": {"V"}, "mahalanobis": {"V", "VI"}, "jensenshannon": {"base"}}
-    return name not in UNKNOWN and set(params or ()) <= known.get(name, set())
+    unknown = UNKNOWN_SPARSE if sparse else UNKNOWN
+    return name not in unknown and set(params or ()) <= known.get(name, set())
 
 
 def _try(metric: Any, params: Mapping[str, Any], X: Any) -> None:
