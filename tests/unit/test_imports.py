@@ -28,6 +28,7 @@ ORDER = (
     ("streaming", "reading"),
     ("sampling",),
     ("preprocess",),
+    ("intake",),
     ("batches",),
     ("neighbors",),
     ("novelty",),
