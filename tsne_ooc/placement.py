@@ -132,7 +132,8 @@ def nearest(model: Model, rows: Any, placement: Placement) -> tuple[UInt32, Floa
 
 def ask(model: Model, rows: Any, k: int) -> tuple[UInt32, Float32]:
     """The `k` reference rows nearest to each row, and their distances."""
-    if hasattr(rows, "tocsr") != model.index.sparse:
+    # What a graph of distances does not store is not at 0.
+    if model.index.metric != "precomputed" and hasattr(rows, "tocsr") != model.index.sparse:
         # Counts are sparse on one day and dense on the other; the search compares like with like.
         from scipy.sparse import csr_array
 

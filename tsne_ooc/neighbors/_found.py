@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._parallel import Threads, ranges
+from .._validate import counted_from
 from ._blocks import frozen, pack, unpack
 from .base import (
     BLOCKED,
@@ -21,7 +22,6 @@ from .base import (
     by_state,
     check_k,
     check_width,
-    counted_from,
     of_zero_rows,
 )
 from .exact import Exactly, exact_index, nobody

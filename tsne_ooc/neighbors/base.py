@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,33 +25,6 @@ BLOCKED = {"euclidean": "euclidean", "l2": "euclidean", "cosine": "cosine"}
 
 # Every index that a file may name; a file's words are looked up here and nowhere else.
 KINDS: dict[str, type[Index]] = {}
-
-
-class RowsError(ValueError):
-    """What is wrong with a row, by its number among those that were given together.
-
-    Parameters
-    ----------
-    message : str
-        ``{row}`` in it stands for the number.
-    row : int
-    """
-
-    def __init__(self, message: str, row: int) -> None:
-        super().__init__(message.replace("{row}", str(row)))
-        self.message, self.row = message, row
-
-    def __reduce__(self) -> Any:
-        return RowsError, (self.message, self.row)
-
-
-@contextmanager
-def counted_from(first: int) -> Iterator[None]:
-    """Let a `RowsError` name rows by their numbers in the table of which they are a piece that begins at `first`."""
-    try:
-        yield
-    except RowsError as error:
-        raise RowsError(error.message, error.row + first) from None
 
 
 class Index(ABC):

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._parallel import Threads, ranges
 from .._state import Saved, State
+from .._validate import RowsError
 from ._blocks import NOBODY, Blocks, Frame, pack, unpack
 from ._sparse import Counts, Proposals, pair_distances
 from .base import (
@@ -22,7 +23,6 @@ from .base import (
     Indices,
     Metric,
     Neighbors,
-    RowsError,
     by_state,
     check_k,
     check_width,

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._options import number, unknown
-from .base import Metric, RowsError
+from .._validate import RowsError
+from .base import Metric
 
 # Canonical names (SciPy's, where it has them) by every name in use.
 DENSE = {

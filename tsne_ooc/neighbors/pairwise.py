@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._state import Saved, State
+from .._validate import RowsError
 from ._sparse import all_distances
-from .base import Distances, Metric, RowsError
+from .base import Distances, Metric
 from .metrics import BOOLEAN, DENSE, PACKED, PARAMS, SPARSE, canonical_name, check_rows, checked_params
 
 Float64 = NDArray[np.float64]
