@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from .pynndescent_index import PyNNDescent, takes
 # Rows from which approximate search takes less time than exact search, build included (docs/neighbors.md).
 IVF_FROM = 15_000
 OTHERS_FROM = 30_000
-BITS_FROM = 200_000
+BITS_FROM = 500_000
 
 WORDS: dict[str, Callable[[], Neighbors]] = {
     "exact": Exact,
@@ -88,4 +89,16 @@ def _auto(metric: Metric, n: int, sparse: bool, params: Any) -> Neighbors:
             return Exact() if n < IVF_FROM else IVF()
         if DENSE[metric] in (*BOOLEAN, *PACKED) and not params:
             return Exact() if n < BITS_FROM or not takes(metric, params, sparse=False) else PyNNDescent()
-    return Exact() if n < OTHERS_FROM or not takes(metric, params, sparse=sparse) else PyNNDescent()
+    if n < OTHERS_FROM:
+        return Exact()
+    if takes(metric, params, sparse=sparse):
+        return PyNNDescent()
+    if callable(metric):
+        name = getattr(metric, "__name__", repr(metric))
+        warnings.warn(
+            f"neighbors='auto' calls the metric {name} for each pair of {n:,} rows, {n * n:.0e} times; compiled with "
+            f"numba.njit({name}) it is one that pynndescent takes",
+            UserWarning,
+            stacklevel=2,
+        )
+    return Exact()
