@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -151,9 +153,7 @@ def _numeric(values: NDArray[Any], name: str) -> NDArray[Any]:
     raise TypeError(f"{name} has type {values.dtype}, which does not hold plain numbers")
 
 
-def check_shape(
-    shape: tuple[int, ...], name: str = "X", columns: int | None = None, minimum_rows: int = 1
-) -> None:
+def check_shape(shape: tuple[int, ...], name: str = "X", columns: int | None = None, minimum_rows: int = 1) -> None:
     """Raise ValueError for what is not a table, or one of too few rows or another number of columns."""
     # The phrases in capitals and brackets are scikit-learn's own, which its estimator checks look for.
     if len(shape) != 2:
@@ -237,3 +237,30 @@ def _sparse_rows(
 
 def _first_line(error: BaseException) -> str:
     return str(error).split("\n")[0]
+
+
+class RowsError(ValueError):
+    """What is wrong with a row, by its number among those that were given together.
+
+    Parameters
+    ----------
+    message : str
+        ``{row}`` in it stands for the number.
+    row : int
+    """
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message.replace("{row}", str(row)))
+        self.message, self.row = message, row
+
+    def __reduce__(self) -> Any:
+        return RowsError, (self.message, self.row)
+
+
+@contextmanager
+def counted_from(first: int) -> Iterator[None]:
+    """Let a `RowsError` name rows by their numbers in the table of which they are a piece that begins at `first`."""
+    try:
+        yield
+    except RowsError as error:
+        raise RowsError(error.message, error.row + first) from None

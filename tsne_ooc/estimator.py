@@ -243,7 +243,7 @@ class TSNE(FittedMap):
             raise TypeError(f"prepare={self.prepare!r} is not a tsne_ooc.preprocess.Preparation")
         callbacks_of(self.callbacks)
         whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
-        searches.resolve(self.neighbors, metric=self.metric, n=2, p=1, sparse=False)
+        searches.resolve(self.neighbors, metric=self.metric, n=2, p=1, sparse=False, metric_params=self.metric_params)
         if self._pairwise():
             for name in ("sample", "prepare"):
                 if getattr(self, name) is not None:

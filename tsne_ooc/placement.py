@@ -140,9 +140,10 @@ def ask(model: Model, rows: Any, k: int) -> tuple[UInt32, Float32]:
 def as_reference(model: Model, rows: Any) -> Any:
     """Rows stored as those of the reference are, dense or sparse.
 
-    Counts are sparse on one day and dense on the other; the search compares like with like.
+    Counts are sparse on one day and dense on the other; the search compares like with like. Distances are left as they
+    are: what a graph of them does not store is not at 0.
     """
-    if hasattr(rows, "tocsr") == model.index.sparse:
+    if model.index.metric == "precomputed" or hasattr(rows, "tocsr") == model.index.sparse:
         return rows
     from scipy.sparse import csr_array
 
