@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tsne_ooc._options import unknown
 _PIECE = 2048
 
 
-def choose(names: Sequence[str], wanted: str | Iterable[str], where: str) -> list[str]:
+def choose(names: Sequence[str], wanted: str | Iterable[str], where: str, *, hidden: Collection[str] = ()) -> list[str]:
     """Those of `names` that `wanted` lists, in its order, each once.
 
     Parameters
@@ -26,6 +27,8 @@ def choose(names: Sequence[str], wanted: str | Iterable[str], where: str) -> lis
         Names; a ``*`` in them stands for any characters, and then they choose columns in the order of `names`.
     where : str
         What error messages call the table.
+    hidden : collection of str
+        Names that a ``*`` does not stand for.
 
     Raises
     ------
@@ -33,20 +36,22 @@ def choose(names: Sequence[str], wanted: str | Iterable[str], where: str) -> lis
         For a name that no column has, or a pattern that fits none; for names that several columns share.
     """
     chosen: dict[str, None] = {}
+    # A lookup for each name, not a walk along all: a table of genes has tens of thousands.
+    times = Counter(names)
     for word in [wanted] if isinstance(wanted, str) else wanted:
-        if word in names:
+        if isinstance(word, str) and word in times:
             chosen[word] = None
             continue
-        if "*" not in str(word):
+        if not isinstance(word, str) or "*" not in word:
             raise ValueError(f"{where} has no such column: {unknown('columns', word, names)}")
         pattern = re.compile(".*".join(map(re.escape, word.split("*"))), re.DOTALL)
-        found = [name for name in names if pattern.fullmatch(name)]
+        found = [name for name in names if pattern.fullmatch(name) and name not in hidden]
         if not found:
             raise ValueError(f"{where} has no column that fits columns={word!r}; it has {listed(names)}")
         chosen.update(dict.fromkeys(found))
     if not chosen:
         raise ValueError(f"columns=[] chooses no column of {where}")
-    shared = [name for name in chosen if list(names).count(name) > 1]
+    shared = [name for name in chosen if times[name] > 1]
     if shared:
         raise ValueError(f"{where} has several columns {shared[0]!r}; rename them")
     return list(chosen)

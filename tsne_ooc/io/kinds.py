@@ -5,13 +5,15 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from tsne_ooc.io.parts import SUFFIXES, parts_of
+
 READ = "HDF5 (also .h5ad), .npy, Zarr and Parquet are read"
 
 _SUFFIXES = {
     ".npy": "npy",
     **dict.fromkeys((".h5", ".hdf5", ".hdf", ".he5", ".h5ad", ".loom"), "hdf5"),
     ".zarr": "zarr",
-    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys(SUFFIXES, "parquet"),
 }
 _ZARR = ("zarr.json", ".zarray", ".zgroup")
 # What to do with tables that cannot be read in place.
@@ -70,11 +72,11 @@ def kind_of(path: Path) -> str:
 def _kind_of_folder(path: Path) -> str:
     if any((path / name).is_file() for name in _ZARR):
         return "zarr"
-    names = sorted(entry.name for entry in path.iterdir())
-    if any(name.lower().endswith((".parquet", ".pq")) for name in names):
+    if parts_of(path).files:
         return "parquet"
     if path.suffix.lower() == ".zarr":
         return "zarr"
+    names = sorted(entry.name for entry in path.iterdir())
     have = f"it has {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "it is empty"
     raise IsADirectoryError(f"{path} is a folder that is neither a Zarr table nor holds .parquet files; {have}")
 
