@@ -68,6 +68,16 @@ class CsrTable:
         kind = np.dtype(data.dtype)
         if kind.kind not in "fiub":
             raise ValueError(f"{name} has type {kind}, which does not hold plain numbers")
+        for part, words in ((indices, "columns"), (indptr, "row pointers")):
+            if np.dtype(part.dtype).kind not in "iu":
+                raise ValueError(f"{name} is a damaged CSR matrix: its {words} are of type {part.dtype}")
+        # Entries that no row owns: the matrix is another one than its writer had.
+        first, last = (int(np.asarray(indptr[at : at + 1])[0]) for at in (0, self.shape[0]))
+        if first != 0 or last != data.shape[0]:
+            raise ValueError(
+                f"{name} is a damaged CSR matrix: its row pointers go from {first} to {last}, and there are "
+                f"{data.shape[0]} values"
+            )
         # SciPy has no sparse float16.
         self.dtype: np.dtype[Any] = np.dtype(np.float32) if kind == np.float16 else kind.newbyteorder("=")
         self._data, self._indices, self._indptr = data, indices, indptr
@@ -106,7 +116,9 @@ class CsrSource(Closing):
 
     def __init__(self, data: Any) -> None:
         self._data = data
-        self._table = CsrTable(data.data, data.indices, data.indptr, data.shape, "X")
+        # In memory there may be room behind the last entry.
+        entries = int(data.indptr[-1])
+        self._table = CsrTable(data.data[:entries], data.indices[:entries], data.indptr, data.shape, "X")
         self.shape = self._table.shape
         self.dtype = self._table.dtype
 
