@@ -27,6 +27,8 @@ _OTHERS = {
     "numpy.save('table.npy', numpy.load(path)[name])",
     **dict.fromkeys((".pkl", ".pickle", ".joblib"), "a pickle may run any program; load it and pass the table"),
     **dict.fromkeys((".feather", ".arrow"), "write it as Parquet first, such as with pyarrow"),
+    ".mat": "save it from MATLAB in its newer format: save('table.mat', 'X', '-v7.3')",
+    ".nc": "it is netCDF of a version before 4; write it anew, such as with nccopy -k nc4 old.nc new.nc",
     ".mtx": "write it as .h5ad first, such as with anndata",
 }
 
@@ -62,10 +64,10 @@ def kind_of(path: Path) -> str:
     if suffix in _SUFFIXES:
         # It is damaged, or its signature comes later; whoever opens it says what is wrong.
         return _SUFFIXES[suffix]
-    if suffix in _OTHERS:
-        raise OSError(f"{path} is not a table that can be read by rows: {_OTHERS[suffix]}")
     if _late_hdf5(path):
         return "hdf5"
+    if suffix in _OTHERS:
+        raise OSError(f"{path} is not a table that can be read by rows: {_OTHERS[suffix]}")
     raise OSError(f"{path} is not a table that can be read; {READ}")
 
 

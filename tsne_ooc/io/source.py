@@ -96,10 +96,10 @@ with ``.shape`` and row slicing
         from tsne_ooc.io.hdf5 import of_hdf5
 
         return of_hdf5(data, dataset, columns)
-    if _made_by(data, "zarr") and columns is None:
+    if _made_by(data, "zarr"):
         from tsne_ooc.io.zarr import of_zarr
 
-        return of_zarr(data, dataset)
+        return of_zarr(data, dataset, columns)
     if dataset is not None:
         raise TypeError(f"dataset={dataset!r} names a table within a file, and a {type(data).__name__} is no file")
     if hasattr(data, "iloc") and hasattr(data, "to_numpy") and not hasattr(data, "compute"):
@@ -119,10 +119,10 @@ def _from_path(path: Path, dataset: str | None, columns: str | Iterable[str] | N
         from tsne_ooc.io.hdf5 import open_hdf5
 
         return open_hdf5(path, dataset, columns)
-    if kind == "zarr" and columns is None:
+    if kind == "zarr":
         from tsne_ooc.io.zarr import open_zarr
 
-        return open_zarr(path, dataset)
+        return open_zarr(path, dataset, columns)
     if kind == "parquet" and dataset is None:
         from tsne_ooc.io.parquet import open_parquet
 
@@ -186,6 +186,8 @@ def _part(data: Any, dataset: str) -> Any:
     if key and found is not None:
         found = found.get(key)
     if found is None or (not key and place in ("layers", "obsm")):
-        names = [f"{part}/{name}" for part in ("layers", "obsm") for name in getattr(data, part)]
-        raise ValueError(f"this AnnData has no table {dataset!r}; it has {', '.join(['X', *names])}")
+        names = ["X"] if data.X is not None else []
+        names += [f"{part}/{name}" for part in ("layers", "obsm") for name in getattr(data, part)]
+        have = f"it has {', '.join(names)}" if names else "it has none"
+        raise ValueError(f"this AnnData has no table {dataset!r}; {have}")
     return found
