@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc.io.named import Types
+from tsne_ooc.io.named_columns import Types
 
 
 def is_frame(item: Any) -> bool:

@@ -16,7 +16,7 @@ from tsne_ooc.io.contents import Contents, is_array, is_compound, locate
 from tsne_ooc.io.conventions import decoded
 from tsne_ooc.io.frames import StoredFrame, is_frame
 from tsne_ooc.io.masks import with_mask
-from tsne_ooc.io.named import NamedColumns, Types
+from tsne_ooc.io.named_columns import NamedColumns, Types
 from tsne_ooc.io.pandas_table import PandasTable
 from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import remarks_on, sparse_format, stored_csr

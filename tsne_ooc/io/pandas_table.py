@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc.io.named import Types
+from tsne_ooc.io.named_columns import Types
 
 # What a pickled list of names consists of. Nothing is unpickled: its parts are read one by one, as text.
 _ORDINARY = {

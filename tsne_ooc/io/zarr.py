@@ -18,7 +18,7 @@ from tsne_ooc.io.contents import Contents, is_array, locate
 from tsne_ooc.io.conventions import decoded
 from tsne_ooc.io.frames import StoredFrame, is_frame
 from tsne_ooc.io.masks import with_mask
-from tsne_ooc.io.named import NamedColumns
+from tsne_ooc.io.named_columns import NamedColumns
 from tsne_ooc.io.optional import load
 from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import remarks_on, stored_csr
