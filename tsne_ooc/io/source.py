@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc.io.failures import opening
+
 
 @runtime_checkable
 class Source(Protocol):
@@ -86,7 +88,8 @@ with ``.shape`` and row slicing
     ...     coordinates = model.transform(X)
     """
     if isinstance(data, str | os.PathLike):
-        return _from_path(Path(data), dataset, columns)
+        with opening(data):
+            return _from_path(Path(data), dataset, columns)
     if _is_anndata(data):
         return open_source(_part(data, dataset or "X"), columns=columns)
     if hasattr(data, "group") and _made_by(data, "anndata"):
