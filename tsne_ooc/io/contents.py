@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsne_ooc.io.fields import FieldTable, wide_fields
+from tsne_ooc.io.frames import is_frame
 from tsne_ooc.io.shape import check_table, type_of
 from tsne_ooc.io.sparse import sparse_format
 
@@ -86,7 +87,7 @@ def locate(root: Any, dataset: str | None, contents: Callable[[], Contents]) -> 
     needs a look at everything.
     """
     if dataset is None:
-        if is_array(root) or sparse_format(root) is not None:
+        if is_array(root) or sparse_format(root) is not None or is_frame(root):
             return root
         dataset = "X" if _is_anndata(root) else contents().only_table()
     try:
@@ -97,7 +98,7 @@ def locate(root: Any, dataset: str | None, contents: Callable[[], Contents]) -> 
         found = _field(root, dataset)
     if found is None:
         raise contents().missing(dataset)
-    if not is_array(found) and sparse_format(found) is None:
+    if not is_array(found) and sparse_format(found) is None and not is_frame(found):
         raise contents().is_group(dataset)
     return found
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.columns import choose, common_type, fill, listed
 from tsne_ooc.io.contents import Contents, is_array, is_compound, locate
+from tsne_ooc.io.frames import FrameTable, is_frame
 from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import sparse_format, stored_csr
 
@@ -40,8 +43,8 @@ def open_hdf5(
         The file.
     dataset : str, optional
         Name of the dataset within the file, such as ``"X"`` or ``"obsm/X_pca"``, or of a group that holds a CSR
-        matrix as AnnData writes it. Without it the file must hold exactly one table, or have AnnData's layout
-        (``.h5ad``): then it is ``X``.
+        matrix or a data frame as AnnData writes them. Without it the file must hold exactly one table, or have
+        AnnData's layout (``.h5ad``): then it is ``X``.
     columns : str or list of str, optional
         Fields of a compound dataset, as in `tsne_ooc.io.open_source`.
 
@@ -138,7 +141,7 @@ class _Stored(Closing):
 
 
 class Hdf5Source(_Stored):
-    """Rows of a two-dimensional HDF5 dataset, or of a CSR matrix that AnnData wrote (see `open_hdf5`)."""
+    """Rows of a two-dimensional HDF5 dataset, or of a CSR matrix or a data frame of AnnData (see `open_hdf5`)."""
 
     def __init__(self, file: Any, item: Any) -> None:
         super().__init__(file, item, ())
@@ -146,6 +149,9 @@ class Hdf5Source(_Stored):
         self._table: Any = item
         if sparse_format(item) is not None:
             self._table = stored_csr(item, name)
+        elif not is_array(item):
+            self._table = FrameTable(item, name)
+            self.column_names, self.left_out = self._table.column_names, self._table.left_out
         else:
             check_table(item, name)
         self.shape = (int(self._table.shape[0]), int(self._table.shape[1]))
@@ -228,14 +234,40 @@ def _text(column: NDArray[Any]) -> NDArray[Any]:
 
 
 def _source(file: Any, item: Any, columns: Columns | None) -> Hdf5Source | Hdf5Table:
+    _check_filters(item)
     if is_array(item) and is_compound(item):
         return Hdf5Table(file, item, columns)
     if columns is not None:
+        why = "is read with all its columns of numbers" if is_frame(item) else "has no names for its columns"
         raise ValueError(
-            f"dataset {item.name!r} of {item.file.filename} has no names for its columns, so columns={columns!r} "
-            "cannot choose some"
+            f"dataset {item.name!r} of {item.file.filename} {why}, so columns={columns!r} cannot choose some"
         )
     return Hdf5Source(file, item)
+
+
+def _check_filters(item: Any) -> None:
+    """Raise one line where chunks are packed by a program that HDF5 does not have here."""
+    import h5py
+
+    arrays = list(item.values()) if hasattr(item, "keys") else [item]
+    for array in (array for array in arrays if isinstance(array, h5py.Dataset)):
+        packing = array.id.get_create_plist()
+        for code, _, _, word in (packing.get_filter(i) for i in range(packing.get_nfilters())):
+            if h5py.h5z.filter_avail(code) or (find_spec("hdf5plugin") and _with_plugins(code)):
+                continue
+            called = f" ({word.decode(errors='replace')})" if word else ""
+            raise OSError(
+                f"dataset {array.name!r} of {array.file.filename} is packed by filter {code}{called}, which is not "
+                "installed: pip install hdf5plugin, which has most of them; or write it again with gzip"
+            )
+
+
+def _with_plugins(code: int) -> bool:
+    # Their import brings them.
+    importlib.import_module("hdf5plugin")
+    import h5py
+
+    return bool(h5py.h5z.filter_avail(code))
 
 
 def _find(root: Any, dataset: str | None) -> Any:
@@ -258,7 +290,7 @@ def _cache_bytes(item: Any) -> int:
         # Of each of the three arrays the last chunk read; every dataset has a cache of its own.
         parts = [item[part] for part in ("data", "indices", "indptr") if part in item]
         return max((int(np.prod(part.chunks)) * part.dtype.itemsize for part in parts if part.chunks), default=0)
-    if item.chunks is None:
+    if getattr(item, "chunks", None) is None:
         return 0
     across = -(-item.shape[1] // item.chunks[1]) if len(item.shape) == 2 else 1
     return int(np.prod(item.chunks)) * across * int(item.dtype.itemsize)

@@ -190,5 +190,6 @@ def _part(data: Any, dataset: str) -> Any:
         found = found.get(key)
     if found is None or (not key and place in ("layers", "obsm")):
         names = [f"{part}/{name}" for part in ("layers", "obsm") for name in getattr(data, part)]
-        raise ValueError(f"this AnnData has no table {dataset!r}; it has {', '.join(['X', *names])}")
+        names = ["X", *names] if getattr(data, "X", None) is not None else names
+        raise ValueError(f"this AnnData has no table {dataset!r}; it has {', '.join(names) or 'none at all'}")
     return found

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.contents import Contents, is_array, locate
+from tsne_ooc.io.failures import first_line
+from tsne_ooc.io.frames import FrameTable, is_frame
+from tsne_ooc.io.kinds import METADATA
 from tsne_ooc.io.optional import load
 from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import stored_csr
@@ -28,8 +31,8 @@ def open_zarr(path: str | os.PathLike[str], dataset: str | None = None) -> ZarrS
     path : path
         The folder or zip file.
     dataset : str, optional
-        Name of the array within a group, or of a group that holds a CSR matrix as AnnData writes it. Without it there
-        must be exactly one table, or AnnData's layout: then it is ``X``.
+        Name of the array within a group, or of a group that holds a CSR matrix or a data frame as AnnData writes them.
+        Without it there must be exactly one table, or AnnData's layout: then it is ``X``.
 
     Returns
     -------
@@ -61,7 +64,7 @@ def open_zarr(path: str | os.PathLike[str], dataset: str | None = None) -> ZarrS
         if store is not None:
             with contextlib.suppress(Exception):
                 store.close()
-        raise OSError(f"{path} is not a whole Zarr table: {str(error).splitlines()[0] or error!r}") from None
+        raise _unreadable(path, error) from None
     try:
         return ZarrSource(_find(root, str(path), dataset), store)
     except BaseException:
@@ -70,13 +73,31 @@ def open_zarr(path: str | os.PathLike[str], dataset: str | None = None) -> ZarrS
         raise
 
 
+def _unreadable(path: Path, error: Exception) -> OSError:
+    text = first_line(error)
+    if "codec" in text.lower() and ("unknown" in text.lower() or "not available" in text):
+        return OSError(
+            f"{path} is packed by a codec that is not installed ({text}): pip install the package that has it, such as "
+            "imagecodecs; or write it again with zstd"
+        )
+    if not path.is_dir():
+        with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            tops = {name.partition("/")[0] for name in archive.namelist() if name.rpartition("/")[2] in METADATA}
+            if len(tops) == 1 and (top := tops.pop()) not in METADATA:
+                return OSError(
+                    f"{path} holds the folder {top}, where what is in that folder is wanted; zip it from within: "
+                    f"cd {top} && zip -0r ../{path.name} ."
+                )
+    return OSError(f"{path} is not a whole Zarr table: {text}")
+
+
 def of_zarr(item: Any, dataset: str | None = None) -> ZarrSource:
     """The source of an open ``zarr.Array``, or of one in an open group."""
     return ZarrSource(_find(item, str(_path(item) or "this group"), dataset))
 
 
 class ZarrSource(Closing):
-    """Rows of a two-dimensional Zarr array, or of a CSR matrix that AnnData wrote (see `open_zarr`)."""
+    """Rows of a two-dimensional Zarr array, or of a CSR matrix or a data frame of AnnData (see `open_zarr`)."""
 
     def __init__(self, item: Any, store: Any = None) -> None:
         self._item, self._store = item, store
@@ -85,7 +106,11 @@ class ZarrSource(Closing):
         where = f"array {self.name!r} of {self.path}"
         if is_array(item):
             check_table(item, where)
-        table = item if is_array(item) else stored_csr(item, where)
+        table: Any = item
+        if not is_array(item):
+            table = FrameTable(item, where) if is_frame(item) else stored_csr(item, where)
+        if isinstance(table, FrameTable):
+            self.column_names, self.left_out = table.column_names, table.left_out
         self.shape = (int(table.shape[0]), int(table.shape[1]))
         self.dtype: np.dtype[Any] = np.dtype(table.dtype)
         self.chunks: tuple[int, int] | None = None
