@@ -14,7 +14,7 @@ from tsne_ooc import TSNE, sampling
 from tsne_ooc.cli import command, main
 from tsne_ooc.export import export
 from tsne_ooc.parametric import ParametricTSNE
-from tsne_ooc.pipeline import embed, place, train
+from tsne_ooc.pipeline import embed, open_run, place, train
 from tsne_ooc.preprocess import Normalize
 from tsne_ooc.preprocess.options import preparation_from_options
 
@@ -137,3 +137,30 @@ def test_the_table_has_the_name_of_its_file(capsys, file, tmp_path):
     np.save(file, X)
     assert main(["embed", str(file), "--out", str(tmp_path / "map"), "--quiet"]) == 2
     assert capsys.readouterr().err.startswith(f"tsne-ooc: error: {file}: X contains NaN at row 3, column 2")
+
+
+@pytest.mark.parametrize(
+    "typed, chosen",
+    [
+        ("a,b", ["a", "b"]),
+        ("expr, log", ["expr, log"]),
+        ("b,expr, log,a", ["b", "expr, log", "a"]),
+        ('"expr, log",b', ["expr, log", "b"]),
+        ('"1,2,3",1', ["1,2,3", "1"]),
+        ("*log,a", ["expr, log", "a"]),
+        ("ü x", ["ü x"]),
+    ],
+)
+def test_columns_whose_names_have_commas(capsys, tmp_path, typed, chosen):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    names = ["a", "b", "expr, log", "1", "1,2,3", "ü x"]
+    data = tmp_path / "my däta, 1.parquet"
+    pandas.DataFrame(np.random.default_rng(0).normal(size=(60, 6)), columns=names).to_parquet(data)
+    out = tmp_path / "a map"
+    words = ["embed", str(data), "--perplexity", "5", "--quiet", "--out"]
+    assert main([*words, str(out), "--columns", typed]) == 0, capsys.readouterr().err
+    assert open_run(out).manifest["job"]["source"]["columns"] == chosen
+    assert main([*words, str(tmp_path / "b"), "--columns", f"{typed},none"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{data} has no such column: --columns='none' is not known" in said

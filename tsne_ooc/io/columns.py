@@ -23,7 +23,8 @@ def choose(names: Sequence[str], wanted: str | Iterable[str], where: str) -> lis
     names : sequence of str
         All columns.
     wanted : str or iterable of str
-        Names; a ``*`` in them stands for any characters, and then they choose columns in the order of `names`.
+        Names; a ``*`` in them stands for any characters, and then they choose columns in the order of `names`. A name
+        that was cut at its own commas, as a command line cuts its list, is put together again.
     where : str
         What error messages call the table.
 
@@ -33,7 +34,7 @@ def choose(names: Sequence[str], wanted: str | Iterable[str], where: str) -> lis
         For a name that no column has, or a pattern that fits none; for names that several columns share.
     """
     chosen: dict[str, None] = {}
-    for word in [wanted] if isinstance(wanted, str) else wanted:
+    for word in [wanted] if isinstance(wanted, str) else _joined(list(wanted), set(names)):
         if word in names:
             chosen[word] = None
             continue
@@ -50,6 +51,19 @@ def choose(names: Sequence[str], wanted: str | Iterable[str], where: str) -> lis
     if shared:
         raise ValueError(f"{where} has several columns {shared[0]!r}; rename them")
     return list(chosen)
+
+
+def _joined(words: list[str], names: set[str]) -> list[str]:
+    joined: list[str] = []
+    at = 0
+    while at < len(words):
+        end = at + 1
+        if words[at] not in names and "*" not in words[at]:
+            whole = (stop for stop in range(at + 2, len(words) + 1) if ",".join(words[at:stop]) in names)
+            end = next(whole, end)
+        joined.append(",".join(words[at:end]))
+        at = end
+    return joined
 
 
 def listed(names: Sequence[str]) -> str:
