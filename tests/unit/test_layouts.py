@@ -291,10 +291,10 @@ def test_a_stored_frame_is_a_table_with_names(stored):
         open_source(stored, columns="u")
 
 
-def test_missing_numbers_of_a_stored_frame_are_masked(stored):
+def test_missing_numbers_of_a_stored_frame_are_refused(stored):
     with open_source(stored, dataset="obsm/gaps") as source:
         assert source.read(0, 33)[:, 0].tolist() == list(range(33))
-        with pytest.raises(ValueError, match=r"masked cells .*, the first at row 33, column 0"):
+        with pytest.raises(ValueError, match="NaN at row 33, column 0"):
             list(iterate(source, rows=8))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 from typing import Any
 
 
@@ -13,8 +14,16 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         "--dataset", metavar="NAME", help="table in the file, such as obsm/X_pca (default: the only one)"
     )
     parser.add_argument(
-        "--columns", type=lambda text: text.split(","), metavar="A,B,...", help="columns by name; * stands for anything"
+        "--columns",
+        type=names_of,
+        metavar="A,B,...",
+        help="columns by name; * stands for anything, and a name with commas may stand in double quotes",
     )
+
+
+def names_of(text: str) -> list[str]:
+    """Names between commas; in double quotes where they have commas of their own."""
+    return next(csv.reader([text]), [])
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,8 @@ def choose(names: Sequence[str], wanted: str | Iterable[str], where: str, *, hid
     names : sequence of str
         All columns.
     wanted : str or iterable of str
-        Names; a ``*`` in them stands for any characters, and then they choose columns in the order of `names`.
+        Names; a ``*`` in them stands for any characters, and then they choose columns in the order of `names`. A name
+        that was cut at its own commas, as a command line cuts its list, is put together again.
     where : str
         What error messages call the table.
     hidden : collection of str
@@ -38,11 +39,11 @@ def choose(names: Sequence[str], wanted: str | Iterable[str], where: str, *, hid
     chosen: dict[str, None] = {}
     # A lookup for each name, not a walk along all: a table of genes has tens of thousands.
     times = Counter(names)
-    for word in [wanted] if isinstance(wanted, str) else wanted:
-        if isinstance(word, str) and word in times:
+    for word in [wanted] if isinstance(wanted, str) else _joined(list(wanted), times):
+        if word in times:
             chosen[word] = None
             continue
-        if not isinstance(word, str) or "*" not in word:
+        if "*" not in word:
             raise ValueError(f"{where} has no such column: {unknown('columns', word, names)}")
         pattern = re.compile(".*".join(map(re.escape, word.split("*"))), re.DOTALL)
         found = [name for name in names if pattern.fullmatch(name) and name not in hidden]
@@ -55,6 +56,19 @@ def choose(names: Sequence[str], wanted: str | Iterable[str], where: str, *, hid
     if shared:
         raise ValueError(f"{where} has several columns {shared[0]!r}; rename them")
     return list(chosen)
+
+
+def _joined(words: list[str], names: Collection[str]) -> list[str]:
+    joined: list[str] = []
+    at = 0
+    while at < len(words):
+        end = at + 1
+        if words[at] not in names and "*" not in words[at]:
+            whole = (stop for stop in range(at + 2, len(words) + 1) if ",".join(words[at:stop]) in names)
+            end = next(whole, end)
+        joined.append(",".join(words[at:end]))
+        at = end
+    return joined
 
 
 def listed(names: Sequence[str]) -> str:

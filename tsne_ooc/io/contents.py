@@ -9,7 +9,7 @@ from typing import Any
 
 from tsne_ooc.io.fields import FieldTable, wide_fields
 from tsne_ooc.io.frames import is_frame
-from tsne_ooc.io.shape import check_table
+from tsne_ooc.io.shape import check_table, type_of
 from tsne_ooc.io.sparse import sparse_format, sparse_shape
 from tsne_ooc.io.turned import is_loom, turned_because
 
@@ -118,12 +118,13 @@ def _field(root: Any, dataset: str) -> FieldTable | None:
 
 
 def is_array(item: Any) -> bool:
-    return hasattr(item, "dtype") and hasattr(item, "shape")
+    # Not asked for its type: some types of HDF5 raise an error instead.
+    return hasattr(item, "shape") and not hasattr(item, "keys")
 
 
 def is_compound(item: Any) -> bool:
     """Whether an array is a row of records, whose fields can be columns."""
-    names = getattr(item.dtype, "names", None)
+    names = getattr(type_of(item), "names", None)
     return names is not None and set(names) != {"r", "i"} and item.shape is not None and len(item.shape) == 1
 
 

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc.io.named_columns import Types
+from tsne_ooc.io.shape import type_of
 
 
 def is_frame(item: Any) -> bool:
     """Whether a group holds a data frame in the `layout of AnnData \
 <https://anndata.readthedocs.io/en/latest/fileformat-prose.html>`_."""
-    return not hasattr(item, "dtype") and _text(item.attrs.get("encoding-type")) == "dataframe"
+    return hasattr(item, "keys") and _text(item.attrs.get("encoding-type")) == "dataframe"
 
 
 class StoredFrame:
@@ -48,26 +49,32 @@ class StoredFrame:
 
 
 def _type(item: Any) -> tuple[np.dtype[Any] | None, str]:
-    if hasattr(item, "dtype"):
-        kind = np.dtype(item.dtype)
-        plain = kind.kind in "fiub" and len(item.shape) == 1
-        return (kind.newbyteorder("="), str(kind)) if plain else (None, "text" if kind.kind in "OSUT" else str(kind))
-    if "values" in item and "mask" in item and np.dtype(item["values"].dtype).kind in "fiub":
-        return np.dtype(item["values"].dtype).newbyteorder("="), str(item["values"].dtype)
+    if not hasattr(item, "keys"):
+        kind = type_of(item)
+        if kind is not None and kind.kind in "fiub" and len(item.shape) == 1:
+            return kind.newbyteorder("="), str(kind)
+        return None, "text" if kind is not None and kind.kind in "OSUT" else str(kind or "unknown")
+    if _is_nullable(item):
+        # As pandas makes of it: what is missing is NaN.
+        return np.dtype(np.float64), str(item["values"].dtype)
     return None, _text(item.attrs.get("encoding-type")) or "unknown"
 
 
+def _is_nullable(item: Any) -> bool:
+    return "values" in item and "mask" in item and np.dtype(item["values"].dtype).kind in "fiub"
+
+
 def _rows(item: Any) -> int:
-    parts = [item] if hasattr(item, "dtype") else [item[part] for part in ("values", "codes") if part in item]
+    parts = [item] if not hasattr(item, "keys") else [item[part] for part in ("values", "codes") if part in item]
     return int(parts[0].shape[0]) if parts and parts[0].shape else 0
 
 
 def _column(item: Any, start: int, stop: int) -> NDArray[Any]:
-    if hasattr(item, "dtype"):
+    if not hasattr(item, "keys"):
         return _words(np.asarray(item[start:stop]))
     if "values" in item and "mask" in item:
         values, mask = np.asarray(item["values"][start:stop]), np.asarray(item["mask"][start:stop]).astype(bool)
-        if values.dtype.kind in "fiub":
+        if _is_nullable(item):
             return np.ma.array(values, mask=mask)
         found = _words(values).astype(object)
         found[mask] = None

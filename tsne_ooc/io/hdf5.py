@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -280,6 +282,7 @@ def _text(column: NDArray[Any]) -> NDArray[Any]:
 
 
 def _source(file: Any, item: Any, columns: Columns | None, turn: bool) -> Hdf5Source | Hdf5Table:
+    _check_filters(item)
     if is_frame(item) or (is_array(item) and is_compound(item)):
         return Hdf5Table(file, item, columns)
     if columns is not None:
@@ -288,6 +291,31 @@ def _source(file: Any, item: Any, columns: Columns | None, turn: bool) -> Hdf5So
             "cannot choose some"
         )
     return Hdf5Source(file, item, turn)
+
+
+def _check_filters(item: Any) -> None:
+    """Raise one line where chunks are packed by a program that HDF5 does not have here."""
+    import h5py
+
+    arrays = list(item.values()) if hasattr(item, "keys") else [item]
+    for array in (array for array in arrays if isinstance(array, h5py.Dataset)):
+        packing = array.id.get_create_plist()
+        for code, _, _, word in (packing.get_filter(i) for i in range(packing.get_nfilters())):
+            if h5py.h5z.filter_avail(code) or (find_spec("hdf5plugin") and _with_plugins(code)):
+                continue
+            called = f" ({word.decode(errors='replace')})" if word else ""
+            raise OSError(
+                f"dataset {array.name!r} of {array.file.filename} is packed by filter {code}{called}, which is not "
+                "installed: pip install hdf5plugin, which has most of them; or write it again with gzip"
+            )
+
+
+def _with_plugins(code: int) -> bool:
+    # Their import brings them.
+    importlib.import_module("hdf5plugin")
+    import h5py
+
+    return bool(h5py.h5z.filter_avail(code))
 
 
 def _find(root: Any, dataset: str | None) -> Any:
@@ -312,7 +340,7 @@ def _cache_bytes(item: Any, turn: bool) -> int:
         # Of each of the three arrays the last chunk read; every dataset has a cache of its own.
         parts = [item[part] for part in ("data", "indices", "indptr") if part in item]
         return max((int(np.prod(part.chunks)) * part.dtype.itemsize for part in parts if part.chunks), default=0)
-    if item.chunks is None:
+    if getattr(item, "chunks", None) is None:
         return 0
     columns = 0 if turn and turned_because(item) is not None else 1
     across = -(-item.shape[columns] // item.chunks[columns]) if len(item.shape) == 2 else 1

@@ -15,7 +15,8 @@ _SUFFIXES = {
     ".zarr": "zarr",
     **dict.fromkeys(SUFFIXES, "parquet"),
 }
-_ZARR = ("zarr.json", ".zarray", ".zgroup")
+#: Files that say what a folder of Zarr is.
+METADATA = ("zarr.json", ".zarray", ".zgroup")
 # What to do with tables that cannot be read in place.
 _OTHERS = {
     **dict.fromkeys(
@@ -72,7 +73,7 @@ def kind_of(path: Path) -> str:
 
 
 def _kind_of_folder(path: Path) -> str:
-    if any((path / name).is_file() for name in _ZARR):
+    if any((path / name).is_file() for name in METADATA):
         return "zarr"
     if parts_of(path).files:
         return "parquet"
@@ -86,7 +87,7 @@ def _kind_of_folder(path: Path) -> str:
 def _zip_of_zarr(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.rsplit("/", 1)[-1] in _ZARR for name in archive.namelist())
+            return any(name.rsplit("/", 1)[-1] in METADATA for name in archive.namelist())
     except zipfile.BadZipFile:
         return False
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc.io.columns import choose, common_type, fill, listed
-from tsne_ooc.io.masks import with_mask
 
 #: NumPy's type of a column (None where it does not hold plain numbers), and its type in words.
 Types = Mapping[str, tuple[np.dtype[Any] | None, str]]
@@ -58,18 +57,21 @@ class NamedColumns:
         return self._fetch(self.names, start, stop)
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Rows `start` up to `stop` as one table, with a mask where cells are missing."""
+        """Rows `start` up to `stop` as one table; a masked cell is NaN in it."""
         if self._other:
             raise TypeError(
                 f"column {self._other[0]!r} does not hold numbers; read_columns gives it, or choose other columns"
             )
         columns = list(self.columns(start, stop).values())
         table: NDArray[Any] = np.empty((stop - start, len(columns)), self.dtype)
-        fill(table, [np.asarray(column) for column in columns])
-        if any(np.ma.is_masked(column) for column in columns):
-            masks = np.stack([np.ma.getmaskarray(column) for column in columns], axis=1)
-            table = with_mask(np.ma.array(table, mask=masks))
+        fill(table, [_filled(column) for column in columns])
         return table
+
+
+def _filled(column: NDArray[Any]) -> NDArray[Any]:
+    if not isinstance(column, np.ma.MaskedArray):
+        return column
+    return np.where(np.ma.getmaskarray(column), np.nan, np.ma.getdata(column))
 
 
 def unread(types: Types, names: Collection[str], index: Collection[str], *, chosen: bool) -> dict[str, str]:

@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc.io.failures import opening
+
 
 @runtime_checkable
 class Source(Protocol):
@@ -86,7 +88,8 @@ with ``.shape`` and row slicing
     ...     coordinates = model.transform(X)
     """
     if isinstance(data, str | os.PathLike):
-        return _from_path(Path(data), dataset, columns)
+        with opening(data):
+            return _from_path(Path(data), dataset, columns)
     if _is_anndata(data):
         return open_source(_part(data, dataset or "X"), columns=columns)
     if hasattr(data, "group") and _made_by(data, "anndata"):
@@ -186,8 +189,7 @@ def _part(data: Any, dataset: str) -> Any:
     if key and found is not None:
         found = found.get(key)
     if found is None or (not key and place in ("layers", "obsm")):
-        names = ["X"] if data.X is not None else []
-        names += [f"{part}/{name}" for part in ("layers", "obsm") for name in getattr(data, part)]
-        have = f"it has {', '.join(names)}" if names else "it has none"
-        raise ValueError(f"this AnnData has no table {dataset!r}; {have}")
+        names = [f"{part}/{name}" for part in ("layers", "obsm") for name in getattr(data, part)]
+        names = ["X", *names] if getattr(data, "X", None) is not None else names
+        raise ValueError(f"this AnnData has no table {dataset!r}; it has {', '.join(names) or 'none at all'}")
     return found

@@ -16,7 +16,9 @@ from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.contents import Contents, is_array, locate
 from tsne_ooc.io.conventions import decoded
+from tsne_ooc.io.failures import first_line
 from tsne_ooc.io.frames import StoredFrame, is_frame
+from tsne_ooc.io.kinds import METADATA
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.named_columns import NamedColumns
 from tsne_ooc.io.optional import load
@@ -71,13 +73,31 @@ def open_zarr(
         if store is not None:
             with contextlib.suppress(Exception):
                 store.close()
-        raise OSError(f"{path} is not a whole Zarr table: {str(error).splitlines()[0] or error!r}") from None
+        raise _unreadable(path, error) from None
     try:
         return _source(_find(root, str(path), dataset), columns, store)
     except BaseException:
         if store is not None:
             store.close()
         raise
+
+
+def _unreadable(path: Path, error: Exception) -> OSError:
+    text = first_line(error)
+    if "codec" in text.lower() and ("unknown" in text.lower() or "not available" in text):
+        return OSError(
+            f"{path} is packed by a codec that is not installed ({text}): pip install the package that has it, such as "
+            "imagecodecs; or write it again with zstd"
+        )
+    if not path.is_dir():
+        with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            tops = {name.partition("/")[0] for name in archive.namelist() if name.rpartition("/")[2] in METADATA}
+            if len(tops) == 1 and (top := tops.pop()) not in METADATA:
+                return OSError(
+                    f"{path} holds the folder {top}, where what is in that folder is wanted; zip it from within: "
+                    f"cd {top} && zip -0r ../{path.name} ."
+                )
+    return OSError(f"{path} is not a whole Zarr table: {text}")
 
 
 def of_zarr(item: Any, dataset: str | None = None, columns: Columns | None = None) -> ZarrSource | ZarrTable:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tsne_ooc._labels import Classes, classes, column
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._validate import as_rows
@@ -28,11 +29,11 @@ def points_of(Y: ArrayLike, name: str) -> NDArray[np.float64]:
     return points
 
 
-def labels_of(labels: ArrayLike, n: int, name: str) -> NDArray[Any]:
-    values = np.asarray(labels)
+def labels_of(labels: ArrayLike, n: int, name: str) -> Classes:
+    values = column(labels, name)
     if values.shape != (n,):
         raise ValueError(f"{name} has shape {values.shape}, and there are {n} rows")
-    return values
+    return classes(values, name)
 
 
 def same_length(X: Any, Y: NDArray[np.float64]) -> Any:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .._options import unknown
 from ..io.blocks import BLOCK_BYTES, block_rows, edges
+from ..io.failures import reading
 from .rows import Progress
 from .statistics import Float64
 
@@ -76,7 +77,8 @@ class OneHot:
         n = source.shape[0]
         found: dict[str, set[Any]] = {name: set() for name in self.columns}
         for start, stop in edges(source, block_rows(source, BLOCK_BYTES // _TEXT), 0, n):
-            block = source.read_columns(start, stop)
+            with reading(source, start, stop):
+                block = source.read_columns(start, stop)
             for name, seen in found.items():
                 values, present = _values(block[name])
                 seen.update(np.unique(values[present]).tolist())
