@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -106,6 +107,13 @@ def _open_table(
     except BaseException:
         file.close()
         raise
+
+
+@contextmanager
+def contents_of(path: Path) -> Iterator[tuple[Any, Contents]]:
+    """The open file, and what is in it."""
+    with _open(path) as file:
+        yield file, Contents.of(str(path), _everything(file))
 
 
 def of_hdf5(item: Any, dataset: str | None = None, columns: Columns | None = None) -> Hdf5Source | Hdf5Table:

@@ -51,6 +51,17 @@ def open_parquet(path: str | os.PathLike[str], columns: str | Iterable[str] | No
     return ParquetSource(Path(path), columns)
 
 
+def columns_of(path: Path) -> tuple[int, dict[str, str]]:
+    """Rows of a file or folder, and all columns of its first file with their types in words."""
+    files, _ = _files(path)
+    rows = 0
+    for part in files:
+        with _opened(part) as file:
+            rows += int(file.metadata.num_rows)
+    with _opened(files[0]) as file:
+        return rows, {name: words for name, (_, words) in _types(file).items()}
+
+
 class ParquetSource(Closing):
     """Rows of Parquet files (see `open_parquet`).
 
@@ -103,10 +114,7 @@ class ParquetSource(Closing):
         self._bands = LastBand(np.cumsum(sizes).astype(np.int64), self._load)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        if self._other:
-            raise TypeError(
-                f"column {self._other[0]!r} does not hold numbers; read_columns gives it, or choose other columns"
-            )
+        self._check_numbers()
         table = np.empty((stop - start, len(self.column_names)), self.dtype)
         at = 0
         for columns in self._pieces(start, stop):
@@ -114,6 +122,25 @@ class ParquetSource(Closing):
             fill(table[at : at + rows], columns)
             at += rows
         return table
+
+    def read_with_gaps(self, start: int, stop: int) -> NDArray[np.float64]:
+        """As `read`, with NaN for what is missing instead of an error."""
+        self._check_numbers()
+        parts = [np.empty((0, len(self.column_names)))]
+        for number, first, last in self._bands.pieces(start, stop):
+            part = np.empty((last - first, len(self.column_names)))
+            for j, column in enumerate(self._bands[number]):
+                part[:, j] = column.values[first:last]
+                if column.missing is not None:
+                    part[column.missing[first:last], j] = np.nan
+            parts.append(part)
+        return np.concatenate(parts)
+
+    def _check_numbers(self) -> None:
+        if self._other:
+            raise TypeError(
+                f"column {self._other[0]!r} does not hold numbers; read_columns gives it, or choose other columns"
+            )
 
     def read_columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
         """Rows `start` up to `stop` of each column.

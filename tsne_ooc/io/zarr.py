@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,28 +58,42 @@ def open_zarr(
     ModuleNotFoundError
         Where zarr is not installed.
     """
-    zarr = load("zarr", "zarr", f"reading {path}")
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    store = None
-    try:
-        if path.is_dir():
-            root = zarr.open(path, mode="r")
-        else:
-            store = zarr.storage.ZipStore(path, mode="r")
-            root = zarr.open(store, mode="r")
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        if store is not None:
-            with contextlib.suppress(Exception):
-                store.close()
-        raise _unreadable(path, error) from None
+    root, store = _root(Path(path))
     try:
         return _source(_find(root, str(path), dataset), columns, store)
     except BaseException:
         if store is not None:
             store.close()
         raise
+
+
+@contextlib.contextmanager
+def contents_of(path: Path) -> Iterator[tuple[Any, Contents]]:
+    """The array or group of a folder or zip file, and what is in it."""
+    root, store = _root(path)
+    try:
+        yield root, Contents(str(path), {}, [], []) if is_array(root) else _contents(root, str(path))
+    finally:
+        if store is not None:
+            store.close()
+
+
+def _root(path: Path) -> tuple[Any, Any]:
+    """The array or group, and the zip file to be closed, where it is one."""
+    zarr = load("zarr", "zarr", f"reading {path}")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    store = None
+    try:
+        if path.is_dir():
+            return zarr.open(path, mode="r"), None
+        store = zarr.storage.ZipStore(path, mode="r")
+        return zarr.open(store, mode="r"), store
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        if store is not None:
+            with contextlib.suppress(Exception):
+                store.close()
+        raise _unreadable(path, error) from None
 
 
 def _unreadable(path: Path, error: Exception) -> OSError:
@@ -233,5 +247,9 @@ def _find(root: Any, where: str, dataset: str | None) -> Any:
     return locate(
         root,
         None if dataset is None else dataset.strip("/"),
-        lambda: Contents.of(where, sorted(root.members(max_depth=None), key=lambda pair: pair[0])),
+        lambda: _contents(root, where),
     )
+
+
+def _contents(root: Any, where: str) -> Contents:
+    return Contents.of(where, sorted(root.members(max_depth=None), key=lambda pair: pair[0]))
