@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.contents import Contents, is_array, is_compound, locate
 from tsne_ooc.io.conventions import decoded
@@ -181,10 +182,19 @@ class Hdf5Source(_Stored):
         self.shape = (int(self._table.shape[0]), int(self._table.shape[1]))
         self.dtype: np.dtype[Any] = self._table.dtype
         self.chunks: tuple[int, int] | None = self._table.chunks
+        self._banded: BandedRows | None = None
+        if self.chunks is not None and _cache_bytes(item, turn) > _default_cache(item):
+            # HDF5 unpacks a chunk that does not fit its cache for every read.
+            size = self.dtype.itemsize
+            edges = np.append(np.arange(0, self.shape[0], self.chunks[0], dtype=np.int64), self.shape[0])
+            self._banded = BandedRows(edges, self._read, self.shape[1] * size, int(np.prod(self.chunks)) * size)
         self._warn_if_narrow()
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         self._checked()
+        return self._read(start, stop) if self._banded is None else self._banded.read(start, stop)
+
+    def _read(self, start: int, stop: int) -> NDArray[Any]:
         return with_mask(self._table[start:stop])
 
     def _warn_if_narrow(self) -> None:

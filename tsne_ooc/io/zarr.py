@@ -154,7 +154,8 @@ class ZarrSource(Closing):
             self.chunks = (int(item.chunks[0]), int(item.chunks[1]))
             edges = np.append(np.arange(0, self.shape[0], self.chunks[0], dtype=np.int64), self.shape[0])
             # Zarr keeps no chunk that it has unpacked.
-            self._rows = BandedRows(edges, self._rows, self.shape[1] * self.dtype.itemsize).read
+            size = self.dtype.itemsize
+            self._rows = BandedRows(edges, self._rows, self.shape[1] * size, int(np.prod(self.chunks)) * size).read
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         return self._rows(start, stop)
