@@ -24,6 +24,7 @@ _HOMES = {
     "FixedSigma": "affinity",
     "load": "loading",
     "embed": "pipeline",
+    "look": "overview",
     "open_run": "pipeline",
     "place": "pipeline",
 }
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .affinity import Uniform as Uniform
     from .estimator import TSNE as TSNE
     from .loading import load as load
+    from .overview import look as look
     from .pipeline import embed as embed
     from .pipeline import open_run as open_run
     from .pipeline import place as place

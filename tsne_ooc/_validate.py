@@ -71,6 +71,7 @@ def as_rows(
         labels = list(X.columns)
         values = _frame_values(X, name)
     else:
+        _check_mask(X, name, first_row, row_numbers)
         values = _plain_values(X, name)
     _check_shape(values.shape, name, columns, minimum_rows)
     result = _cast(values, wanted)
@@ -91,8 +92,15 @@ def _is_frame(X: Any) -> bool:
 
 
 def _frame_values(X: Any, name: str) -> NDArray[Any]:
+    dtypes = list(X.dtypes)
+    for label, kind in zip(X.columns, dtypes, strict=True):
+        # Elsewhere in pandas they are numbers of nanoseconds, which is not what a date is meant as.
+        if getattr(kind, "kind", "") in "mM":
+            raise TypeError(
+                f"{name} has a column {label!r} of dates or durations ({kind}); leave it out, or make it numbers in a "
+                "unit that suits the other columns"
+            )
     try:
-        dtypes = list(X.dtypes)
         if all(isinstance(kind, np.dtype) for kind in dtypes):
             return _numeric(np.asarray(X.to_numpy()), name)
         # pandas' own types (Float64, Int64, boolean) mark what is missing in a mask: to NaN, for the message.
@@ -110,9 +118,18 @@ def _frame_values(X: Any, name: str) -> NDArray[Any]:
         raise
 
 
+def _check_mask(X: Any, name: str, first_row: int, row_numbers: NDArray[np.int64] | None) -> None:
+    if not isinstance(X, np.ma.MaskedArray) or not np.ma.is_masked(X):
+        return
+    at = np.unravel_index(int(np.argmax(np.ma.getmaskarray(X))), X.shape)
+    where = ""
+    if len(at) == 2:
+        row = first_row + int(at[0]) if row_numbers is None else int(row_numbers[at[0]])
+        where = f", the first at row {row}, column {int(at[1])}"
+    raise ValueError(f"{name} has masked cells (missing values){where}; fill in or leave out such rows first")
+
+
 def _plain_values(X: Any, name: str) -> NDArray[Any]:
-    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
-        raise ValueError(f"{name} has masked cells; fill or leave out their rows first")
     try:
         values = np.asarray(computed(X, name))
     except ValueError as error:

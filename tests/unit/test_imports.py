@@ -26,7 +26,7 @@ ORDER = (
     ("_state",),
     ("store",),
     ("io",),
-    ("streaming", "reading"),
+    ("streaming", "reading", "overview"),
     ("sampling",),
     ("preprocess",),
     ("batches",),

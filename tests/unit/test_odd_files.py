@@ -122,7 +122,7 @@ def test_data_frames_in_obsm(cells, name):
                 wanted = np.stack([X[:, 0], np.append(np.nan, np.arange(39)), np.arange(40)], axis=1)[start:stop]
                 np.testing.assert_array_equal(again.read(start, stop), wanted)
     assert np.array_equal(read(cells / name, dataset="obs")[:, 0], X[:, 1].astype(float))
-    with pytest.raises(ValueError, match=r"obsm/words.*without a column of numbers; it has word, kind"):
+    with pytest.raises(ValueError, match=r"obsm/words.*has no column of numbers; it has word, kind"):
         open_source(cells / name, dataset="obsm/words")
 
 

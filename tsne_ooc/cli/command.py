@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from tsne_ooc import __version__
-from tsne_ooc.cli import demo, embed, export, place, train
+from tsne_ooc.cli import demo, embed, export, look, place, train
 
 _ABOUT = """\
 t-SNE maps of data larger than memory: a sample is embedded, every other row is streamed from disk and placed.
 
   tsne-ooc demo                                              see it work on data that ships with scikit-learn
+  tsne-ooc look cells.h5ad                                   what is in a file, and what would be read
   tsne-ooc embed cells.h5ad --out map                        map a table in a file
   tsne-ooc embed cells.h5ad --out map --resume               go on after an accident
   tsne-ooc place map new.h5ad --out more                     tomorrow's rows on today's map
@@ -131,11 +132,9 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Of the whole command line."""
-    top = _Parser(
-        prog="tsne-ooc", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    top = _Parser(prog="tsne-ooc", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=f"tsne-ooc {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in (embed, place, train, export, demo):
+    for command in (look, embed, place, train, export, demo):
         command.add(commands)
     return top

@@ -61,6 +61,8 @@ def check_plots(otherwise: str = "leave --plot out") -> None:
 
 def summary(run: Any) -> str:
     """What a run did and wrote, in a few lines."""
+    from tsne_ooc.io.told import in_words
+
     manifest = run.manifest
     seconds, kl = manifest["seconds"], manifest.get("kl_divergence")
     lines = []
@@ -72,6 +74,7 @@ def summary(run: Any) -> str:
     novelty = manifest.get("novelty")
     if novelty:
         lines.append(strange(novelty))
+    lines += in_words(manifest.get("read", {}))
     lines.append(f"wrote {run.folder / 'embedding.npy'}: {n:,} x {manifest['n_components']}, float32")
     return "\n".join(lines)
 

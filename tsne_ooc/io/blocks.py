@@ -12,6 +12,7 @@ from tsne_ooc._options import whole
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.failures import reading
+from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.source import Source, as_source
 
 #: Size of a block in memory. Three are alive at the worst (in use, read, being turned into float32).
@@ -129,7 +130,7 @@ def read_checked(
     if len(raw) != stop - start:
         raise ValueError(f"rows {start} to {stop - 1} of {table!r} came back as {len(raw)} rows; did it change?")
     if rows is not None:
-        raw = raw.iloc[rows - start] if hasattr(raw, "iloc") else np.asarray(raw)[rows - start]
+        raw = raw.iloc[rows - start] if hasattr(raw, "iloc") else with_mask(raw)[rows - start]
     block: NDArray[np.float32] = as_rows(
         raw, name=name, dtype=dtype, first_row=start, row_numbers=rows, columns=table.shape[1]
     )

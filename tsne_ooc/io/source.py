@@ -99,10 +99,10 @@ with ``.shape`` and row slicing
         from tsne_ooc.io.hdf5 import of_hdf5
 
         return of_hdf5(data, dataset, columns)
-    if _made_by(data, "zarr") and columns is None:
+    if _made_by(data, "zarr"):
         from tsne_ooc.io.zarr import of_zarr
 
-        return of_zarr(data, dataset)
+        return of_zarr(data, dataset, columns)
     if dataset is not None:
         raise TypeError(f"dataset={dataset!r} names a table within a file, and a {type(data).__name__} is no file")
     if hasattr(data, "iloc") and hasattr(data, "to_numpy") and not hasattr(data, "compute"):
@@ -122,10 +122,10 @@ def _from_path(path: Path, dataset: str | None, columns: str | Iterable[str] | N
         from tsne_ooc.io.hdf5 import open_hdf5
 
         return open_hdf5(path, dataset, columns)
-    if kind == "zarr" and columns is None:
+    if kind == "zarr":
         from tsne_ooc.io.zarr import open_zarr
 
-        return open_zarr(path, dataset)
+        return open_zarr(path, dataset, columns)
     if kind == "parquet" and dataset is None:
         from tsne_ooc.io.parquet import open_parquet
 

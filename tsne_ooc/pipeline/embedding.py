@@ -11,6 +11,7 @@ from tsne_ooc import __version__
 from tsne_ooc._options import whole
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
+from tsne_ooc.io.told import account_of
 from tsne_ooc.pipeline.clock import Clock
 from tsne_ooc.pipeline.fitted import keep, reopen
 from tsne_ooc.pipeline.fitting import fit_sample, prepared
@@ -129,6 +130,7 @@ def embed(
         content = {
             "task": "embed",
             "source": repr(table),
+            "read": account_of(table),
             **summary,
             "sample": len(seats[0]),
             "random_state": seed,

@@ -16,6 +16,7 @@ from tsne_ooc._options import whole
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
+from tsne_ooc.io.told import account_of
 from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.pipeline.fitting import fit_sample, uninterrupted
 from tsne_ooc.pipeline.folder import Folder
@@ -145,7 +146,8 @@ def train(
             home.keep = home.resumable = home.keep or (checkpoint / store.MANIFEST).exists()
         # Of the attempts before, too.
         seconds["train"] = round(float(model.history_["batches"]["seconds"].sum()), 3)
-        _seal(model, home, work, {"job": job, "source": repr(table), "seconds": seconds})
+        content = {"job": job, "source": repr(table), "read": account_of(table), "seconds": seconds}
+        _seal(model, home, work, content)
         # Its teacher is mapped from files that go now, which some systems let nobody remove before.
         del model, teacher
         home.tidy()

@@ -232,6 +232,9 @@ def _sorted(values: set[Any], name: str) -> NDArray[Any]:
 def _numbers(column: Any, name: str, first_row: int) -> Float64:
     values = np.asarray(column)
     try:
+        if values.dtype.kind in "mM":
+            # NumPy makes them numbers of its own units.
+            raise TypeError
         numbers = values.astype(np.float64)
     except (TypeError, ValueError):
         raise ValueError(

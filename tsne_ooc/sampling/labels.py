@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tsne_ooc._labels import text
 from tsne_ooc.io.failures import opening
 from tsne_ooc.io.kinds import kind_of
+from tsne_ooc.io.parts import parts_of
 from tsne_ooc.io.shape import type_of
 
 Labels = NDArray[Any]
@@ -28,7 +29,8 @@ def labels_of(path: str | os.PathLike[str], name: str | None = None) -> Labels:
         HDF5 (also ``.h5ad``), Parquet or ``.npy``.
     name : str, optional
         Of a one-dimensional dataset of an HDF5 file, of a column of an ``.h5ad`` file's ``obs`` (with or without
-        ``obs/``), or of a column of a Parquet file. A ``.npy`` file needs none.
+        ``obs/``), or of a column of a Parquet file or folder, whose files are those of `tsne_ooc.io.open_source`, in
+        its order. A ``.npy`` file needs none.
 
     Returns
     -------
@@ -138,7 +140,9 @@ def _from_parquet(path: Path, name: str | None) -> Labels:
     except ImportError:
         raise ImportError(f"reading {path} needs pyarrow: pip install pyarrow") from None
 
-    table = dataset.dataset(path, format="parquet")
+    # The very files of the rows, in their order.
+    files = parts_of(path).files if path.is_dir() else [path]
+    table = dataset.dataset([str(file) for file in files], format="parquet")
     if name is None or name not in table.schema.names:
         raise _missing(path, name, table.schema.names)
     column = table.to_table(columns=[name]).column(0)
