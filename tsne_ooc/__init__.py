@@ -26,6 +26,7 @@ _HOMES = {
     "embed": "pipeline",
     "look": "overview",
     "open_run": "pipeline",
+    "place": "pipeline",
 }
 
 __all__ = [*_HOMES, "__version__"]
@@ -40,20 +41,28 @@ if TYPE_CHECKING:
     from .overview import look as look
     from .pipeline import embed as embed
     from .pipeline import open_run as open_run
+    from .pipeline import place as place
     from .placement import Placement as Placement
     from .schedule import Phase as Phase
     from .schedule import Schedule as Schedule
 
 
+# Without a line here they were attributes only once something else had loaded them.
 _MODULES = {
     "affinity",
+    "batches",
     "export",
+    "groups",
     "io",
     "metrics",
     "neighbors",
+    "novelty",
+    "parametric",
     "pipeline",
+    "placement",
     "plot",
     "preprocess",
+    "rounds",
     "sampling",
     "schedule",
 }
@@ -68,4 +77,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_MODULES])

@@ -166,6 +166,10 @@ def _from_object(data: Any) -> Source:
         return DaskSource(data)
     if hasattr(data, "shape") and hasattr(data, "__getitem__"):
         return memory.SlicedSource(data)
+    from tsne_ooc._validate import computed
+
+    # Says what to call, where that is known.
+    computed(data, "X")
     raise TypeError(
         f"a {type(data).__name__} is not a table: it needs .shape and row slicing, as arrays and h5py datasets have"
     )

@@ -92,7 +92,8 @@ def nearest_in_data(table: Any, rows: NDArray[np.int64], k: int, metric: str, n_
     with config_context(working_memory=64):
         for start, stop, block in iterate(table):
             search = NearestNeighbors(
-                n_neighbors=min(k + 1, stop - start), algorithm="brute", metric=metric, n_jobs=n_jobs
+                n_neighbors=min(k + 1, stop - start), algorithm="brute", metric=metric,
+                n_jobs=resolve_n_jobs(n_jobs),
             )
             d, i = search.fit(block).kneighbors(queries)
             both = np.concatenate([distances, d], axis=1)

@@ -100,10 +100,11 @@ def embed(
         # Before the file is opened: drawing a sample of a large one takes its time.
         model.check_options()
     seed = whole("random_state", random_state, least=0)
-    if whole("rounds", rounds, least=1) > 1 and not hasattr(model, "place_prepared"):
+    rounds = whole("rounds", rounds, least=1)
+    if rounds > 1 and not hasattr(model, "place_prepared"):
         raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:
-        whole("block_rows", block_rows, least=1)
+        block_rows = whole("block_rows", block_rows, least=1)
     with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
         request = {
             "parameters": parameters_of(model),

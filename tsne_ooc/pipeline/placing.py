@@ -86,7 +86,7 @@ def place(
     """
     resolve_n_jobs(n_jobs)
     if block_rows is not None:
-        whole("block_rows", block_rows, least=1)
+        block_rows = whole("block_rows", block_rows, least=1)
     folder = folder_of(model)
     fitted, encoder = opened_model(folder, n_jobs)
     knows = hasattr(fitted, "novelty_threshold_")

@@ -108,7 +108,7 @@ def train(
     model.check_options()
     seed = whole("random_state", model.random_state, least=0)
     if sample is not None:
-        whole("sample", sample, least=1)
+        sample = whole("sample", sample, least=1)
     with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
         if table.shape[0] < FEWEST:
             raise ValueError(f"{table!r} has {table.shape[0]} rows, and an encoder needs {FEWEST}")
@@ -134,7 +134,7 @@ def train(
         teacher.set_params(n_jobs=model.n_jobs, verbose=model.verbose)
         model.set_params(teacher=teacher)
         tell("teach", 0, table.shape[0])
-        steps = STEPS if model.n_iter == "auto" else model.n_iter
+        steps = STEPS if isinstance(model.n_iter, str) else int(model.n_iter)
         model.set_params(
             callbacks=[*callbacks_of(model.callbacks), lambda step, loss, encoder: tell("train", step, steps)]
         )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._labels import classes, column
-from tsne_ooc._options import pick, whole
+from tsne_ooc._options import keep, pick, whole
 from tsne_ooc.io.source import as_source
 from tsne_ooc.sampling.base import Drawn, Sample
 from tsne_ooc.sampling.take import Progress, take
@@ -46,7 +46,7 @@ class Stratified(Sample):
     balance: str = "proportional"
 
     def __post_init__(self) -> None:
-        whole("size", self.size, least=1)
+        keep(self, size=whole("size", self.size, least=1))
         pick("balance", self.balance, _SHARES)
         object.__setattr__(self, "labels", strata(self.labels))
 
