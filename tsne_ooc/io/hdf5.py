@@ -108,6 +108,7 @@ class _Stored(Closing):
     def __init__(self, file: Any, item: Any, again: tuple[Any, ...]) -> None:
         self._file = file
         self._item = item
+        self.opened_here = file is not None
         self._process = os.getpid()
         self._again = again
         self.path = Path(item.file.filename).resolve()

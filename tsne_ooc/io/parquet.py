@@ -59,10 +59,13 @@ class ParquetSource(Closing):
         Columns left out since they do not hold numbers, where none were chosen.
     """
 
+    opened_here = True
+
     def __init__(self, path: Path, columns: str | Iterable[str] | None = None) -> None:
         self.path = path.resolve()
         self._columns = columns if columns is None or isinstance(columns, str) else list(columns)
         self._files = _files(path)
+        self.stored = [part.resolve() for part in self._files]
         self._file: tuple[Path, Any] | None = None
         types = _types(_opened(self._files[0]))
         numeric = [name for name, (kind, _) in types.items() if kind is not None]

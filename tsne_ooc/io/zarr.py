@@ -63,7 +63,7 @@ def open_zarr(path: str | os.PathLike[str], dataset: str | None = None) -> ZarrS
                 store.close()
         raise OSError(f"{path} is not a whole Zarr table: {str(error).splitlines()[0] or error!r}") from None
     try:
-        return ZarrSource(_find(root, str(path), dataset), store)
+        return ZarrSource(_find(root, str(path), dataset), store, opened_here=True)
     except BaseException:
         if store is not None:
             store.close()
@@ -78,9 +78,11 @@ def of_zarr(item: Any, dataset: str | None = None) -> ZarrSource:
 class ZarrSource(Closing):
     """Rows of a two-dimensional Zarr array, or of a CSR matrix that AnnData wrote (see `open_zarr`)."""
 
-    def __init__(self, item: Any, store: Any = None) -> None:
-        self._item, self._store = item, store
+    def __init__(self, item: Any, store: Any = None, *, opened_here: bool = False) -> None:
+        self._item, self._store, self.opened_here = item, store, opened_here
         self.path = _path(item)
+        #: The files that it is read from; other arrays of the same group are no part of it.
+        self.stored = [self.path / item.path] if self.path is not None and self.path.is_dir() else None
         self.name: str | None = str(item.path) or None
         where = f"array {self.name!r} of {self.path}"
         if is_array(item):

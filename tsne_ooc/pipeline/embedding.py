@@ -22,7 +22,7 @@ from tsne_ooc.pipeline.run import LEDGER, Run
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, resolve_sample
-from tsne_ooc.streaming import Progress, begin, silent
+from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 
 SAMPLE = 25_000
 
@@ -111,7 +111,8 @@ def embed(
             "rounds": rounds,
             "random_state": seed,
         }
-        job = {"task": "embed", "source": identity.identity_of(table), "request": request, "tsne_ooc": __version__}
+        origin = identity.identity_of(table, without=home.path)
+        job = {"task": "embed", "source": origin, "request": request, "tsne_ooc": __version__}
         if home.finished:
             return finished(home, job)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
@@ -119,11 +120,11 @@ def embed(
         if ledger.rows:
             seconds["place"] = ledger.seconds
         tell = progress or silent
-        work = _Fitting(table, model, chosen, prepare, seed, home, seconds, block_rows, tell)
+        work = _Fitting(table, origin, model, chosen, prepare, seed, home, seconds, block_rows, tell)
         fitted, seats, ledger = work.run(ledger, rounds)
         home.keep = ledger.job["model"] is not None
         with Clock(seconds, "place"):
-            summary = stream(fitted, table, home, home.path, ledger, seats, block_rows, tell)
+            summary = stream(fitted, table, home, home.path, ledger, seats, block_rows, tell, source=origin)
         parameters = model.get_params(deep=False)
         content = {
             "task": "embed",
@@ -144,6 +145,7 @@ class _Fitting(NamedTuple):
     """The part of a run before anything is placed: prepare, draw, fit, and round by round look and fit again."""
 
     table: Source
+    origin: dict[str, Any]
     asked: Any
     sample: Sample
     prepare: Preparation | None
@@ -177,8 +179,10 @@ class _Fitting(NamedTuple):
                     model, (rows, *_) = look_and_refit(
                         fitted, seats, known[-1]["model"], self.table,
                         prepared(self.table, fitted.preparation_, fitted), self.home, self.folder(r - 1, rounds),
-                        self.seed, self.block_rows, self.progress,
+                        self.seed, self.block_rows, self.progress, self.origin,
                     )  # fmt: skip
+            # A model that is kept is of one table.
+            check_unchanged(self.table, self.origin, self.home.path)
             folder = self.folder(r, rounds)
             folder.mkdir(exist_ok=True)
             fitted, seats, sums = keep(model, rows, folder)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Uniform
 from tsne_ooc.saving import fingerprint
-from tsne_ooc.streaming import Progress, begin, silent
+from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 
 # All that is on its way; its name ends as those of unfinished files do, and the folder of the run clears it.
 _WORK = "training.part"
@@ -117,7 +118,8 @@ def train(
             "teacher": known,
             "prepare": plain(prepare.steps) if prepare is not None else None,
         }
-        job = {"task": "train", "source": identity.identity_of(table), "request": request, "tsne_ooc": __version__}
+        origin = identity.identity_of(table, without=home.path)
+        job = {"task": "train", "source": origin, "request": request, "tsne_ooc": __version__}
         if home.finished:
             _check_finished(home, job)
             return load(home.path)
@@ -128,7 +130,10 @@ def train(
         tell = progress or silent
         if map is None:
             rows = min(table.shape[0], known["sample"])
-            teacher = _fitted(teacher, table, Uniform(rows), prepare, seed, ledger, work / "teacher", seconds, tell)
+            check = partial(check_unchanged, table, origin, home.path)
+            teacher = _fitted(
+                teacher, table, Uniform(rows), prepare, seed, ledger, work / "teacher", seconds, tell, check
+            )
             home.keep = home.resumable = True
         teacher.set_params(n_jobs=model.n_jobs, verbose=model.verbose)
         model.set_params(teacher=teacher)
@@ -143,6 +148,12 @@ def train(
                 model.fit(table, checkpoint=checkpoint)
         finally:
             home.keep = home.resumable = home.keep or (checkpoint / store.MANIFEST).exists()
+        try:
+            check_unchanged(table, origin, home.path)
+        except OSError:
+            # The teacher is of one table; what was learnt is not.
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            raise
         # Of the attempts before, too.
         seconds["train"] = round(float(model.history_["batches"]["seconds"].sum()), 3)
         _seal(model, home, work, {"job": job, "source": repr(table), "seconds": seconds})
@@ -219,6 +230,7 @@ def _fitted(
     path: Path,
     seconds: dict[str, float],
     progress: Progress,
+    check: Callable[[], None],
 ) -> Any:
     """The teacher, fitted and saved by this attempt or an earlier one, as it is read from `path`."""
     from tsne_ooc.loading import load
@@ -228,6 +240,7 @@ def _fitted(
         # What an attempt left that was killed after this point and before the ledger knew.
         shutil.rmtree(path, ignore_errors=True)
         fit_sample(table, teacher, sample, prepare, seed, seconds, progress)
+        check()
         teacher.save(path)
         digest = digest_of(path)
         replace(ledger, job={**ledger.job, "teacher": digest, "seconds": seconds}).mark(0, {})
