@@ -15,6 +15,12 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns", type=lambda text: text.split(","), metavar="A,B,...", help="columns by name; * stands for anything"
     )
+    parser.add_argument(
+        "--allow-missing-chunks",
+        action="store_true",
+        help="read chunks of Zarr and HDF5 that are missing as their fill value; by default such a table is refused, "
+        "for half of a copy looks the same",
+    )
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:

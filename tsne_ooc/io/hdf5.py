@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.columns import choose, common_type, fill, listed
 from tsne_ooc.io.contents import Contents, is_array, is_compound, locate
+from tsne_ooc.io.missing import check_whole, of_hdf5_dataset
 from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import sparse_format, stored_csr
 
@@ -30,7 +31,10 @@ Columns = str | Iterable[str]
 
 
 def open_hdf5(
-    path: str | os.PathLike[str], dataset: str | None = None, columns: Columns | None = None
+    path: str | os.PathLike[str],
+    dataset: str | None = None,
+    columns: Columns | None = None,
+    allow_missing_chunks: bool = False,
 ) -> Hdf5Source | Hdf5Table:
     """Open a table in an HDF5 file for reading.
 
@@ -44,6 +48,9 @@ def open_hdf5(
         (``.h5ad``): then it is ``X``.
     columns : str or list of str, optional
         Fields of a compound dataset, as in `tsne_ooc.io.open_source`.
+    allow_missing_chunks : bool, default False
+        Read chunks, or sources of a virtual dataset, that are missing as their fill value, instead of refusing the
+        table.
 
     Returns
     -------
@@ -54,7 +61,8 @@ def open_hdf5(
     Raises
     ------
     OSError
-        Where the file does not exist, is a folder, is not HDF5 or is cut short.
+        Where the file does not exist, is a folder, is not HDF5 or is cut short, or parts of the table are missing,
+        with their number.
     ValueError
         Where the dataset is missing (those that are there are listed), is a group, or is no two-dimensional
         table of real numbers, where `dataset` is left out although there is more than one table, and for a sparse
@@ -87,17 +95,19 @@ def open_hdf5(
             file.close()
             file = h5py.File(path, "r", rdcc_nbytes=min(needed, _LARGEST_CACHE), rdcc_nslots=10007)
             found = _find(file, name)
-        return _source(file, found, columns)
+        return _source(file, found, columns, allow_missing_chunks)
     except BaseException:
         file.close()
         raise
 
 
-def of_hdf5(item: Any, dataset: str | None = None, columns: Columns | None = None) -> Hdf5Source | Hdf5Table:
+def of_hdf5(
+    item: Any, dataset: str | None = None, columns: Columns | None = None, allow_missing_chunks: bool = False
+) -> Hdf5Source | Hdf5Table:
     """The source of an open ``h5py.Dataset``, or of one in an open group or file, which stays with its owner."""
     if not item:
         raise ValueError("the HDF5 file of this dataset is closed; open it again, or pass it while it is open")
-    return _source(None, _find(item, dataset), columns)
+    return _source(None, _find(item, dataset), columns, allow_missing_chunks)
 
 
 class _Stored(Closing):
@@ -105,7 +115,7 @@ class _Stored(Closing):
 
     shape: tuple[int, int]
 
-    def __init__(self, file: Any, item: Any, again: tuple[Any, ...]) -> None:
+    def __init__(self, file: Any, item: Any, *again: Any) -> None:
         self._file = file
         self._item = item
         self.opened_here = file is not None
@@ -141,8 +151,8 @@ class _Stored(Closing):
 class Hdf5Source(_Stored):
     """Rows of a two-dimensional HDF5 dataset, or of a CSR matrix that AnnData wrote (see `open_hdf5`)."""
 
-    def __init__(self, file: Any, item: Any) -> None:
-        super().__init__(file, item, ())
+    def __init__(self, file: Any, item: Any, allow_missing_chunks: bool = False) -> None:
+        super().__init__(file, item, None, allow_missing_chunks)
         name = f"dataset {self.name!r} of {self.path}"
         self._table: Any = item
         if sparse_format(item) is not None:
@@ -185,8 +195,10 @@ class Hdf5Table(_Stored):
         Fields left out since they do not hold numbers, where none were chosen.
     """
 
-    def __init__(self, file: Any, item: Any, columns: Columns | None = None) -> None:
-        super().__init__(file, item, () if columns is None else (_names(columns),))
+    def __init__(
+        self, file: Any, item: Any, columns: Columns | None = None, allow_missing_chunks: bool = False
+    ) -> None:
+        super().__init__(file, item, None if columns is None else _names(columns), allow_missing_chunks)
         fields: dict[str, np.dtype[Any]] = {name: kind for name, (kind, *_) in item.dtype.fields.items()}
         numeric = [name for name, kind in fields.items() if kind.kind in "fiub"]
         where = f"dataset {self.name!r} of {self.path}"
@@ -228,15 +240,22 @@ def _text(column: NDArray[Any]) -> NDArray[Any]:
     return found
 
 
-def _source(file: Any, item: Any, columns: Columns | None) -> Hdf5Source | Hdf5Table:
+def _source(file: Any, item: Any, columns: Columns | None, allow_missing_chunks: bool) -> Hdf5Source | Hdf5Table:
+    sparse = sparse_format(item) is not None
+    for part in [item[name] for name in ("data", "indices", "indptr") if name in item] if sparse else [item]:
+        # (A field of a record that holds an array is a view of its own.)
+        if hasattr(part, "is_virtual"):
+            missing, total, what = of_hdf5_dataset(part)
+            name = f"dataset {part.name!r} of {part.file.filename}"
+            check_whole(name, missing, total, part.fillvalue, what=what, allowed=allow_missing_chunks)
     if is_array(item) and is_compound(item):
-        return Hdf5Table(file, item, columns)
+        return Hdf5Table(file, item, columns, allow_missing_chunks)
     if columns is not None:
         raise ValueError(
             f"dataset {item.name!r} of {item.file.filename} has no names for its columns, so columns={columns!r} "
             "cannot choose some"
         )
-    return Hdf5Source(file, item)
+    return Hdf5Source(file, item, allow_missing_chunks)
 
 
 def _find(root: Any, dataset: str | None) -> Any:

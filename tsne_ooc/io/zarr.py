@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.contents import Contents, is_array, locate
+from tsne_ooc.io.missing import check_whole, of_zarr_array
 from tsne_ooc.io.optional import load
 from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import stored_csr
 
 
-def open_zarr(path: str | os.PathLike[str], dataset: str | None = None) -> ZarrSource:
+def open_zarr(
+    path: str | os.PathLike[str], dataset: str | None = None, allow_missing_chunks: bool = False
+) -> ZarrSource:
     """Open a table in a folder or zip file of Zarr for reading.
 
     Parameters
@@ -30,6 +33,8 @@ def open_zarr(path: str | os.PathLike[str], dataset: str | None = None) -> ZarrS
     dataset : str, optional
         Name of the array within a group, or of a group that holds a CSR matrix as AnnData writes it. Without it there
         must be exactly one table, or AnnData's layout: then it is ``X``.
+    allow_missing_chunks : bool, default False
+        Read chunks that are missing as their fill value, instead of refusing the table.
 
     Returns
     -------
@@ -39,7 +44,7 @@ def open_zarr(path: str | os.PathLike[str], dataset: str | None = None) -> ZarrS
     Raises
     ------
     OSError
-        Where there is nothing, or it is damaged.
+        Where there is nothing, it is damaged, or chunks are missing, with their number.
     ValueError
         Where the array is missing (those that are there are listed), is a group, or is no two-dimensional table of
         real numbers, and for a sparse matrix that is stored by columns.
@@ -63,22 +68,25 @@ def open_zarr(path: str | os.PathLike[str], dataset: str | None = None) -> ZarrS
                 store.close()
         raise OSError(f"{path} is not a whole Zarr table: {str(error).splitlines()[0] or error!r}") from None
     try:
-        return ZarrSource(_find(root, str(path), dataset), store, opened_here=True)
+        return ZarrSource(_find(root, str(path), dataset), store, allow_missing_chunks, opened_here=True)
     except BaseException:
         if store is not None:
             store.close()
         raise
 
 
-def of_zarr(item: Any, dataset: str | None = None) -> ZarrSource:
+def of_zarr(item: Any, dataset: str | None = None, allow_missing_chunks: bool = False) -> ZarrSource:
     """The source of an open ``zarr.Array``, or of one in an open group."""
-    return ZarrSource(_find(item, str(_path(item) or "this group"), dataset))
+    return ZarrSource(_find(item, str(_path(item) or "this group"), dataset), None, allow_missing_chunks)
 
 
 class ZarrSource(Closing):
     """Rows of a two-dimensional Zarr array, or of a CSR matrix that AnnData wrote (see `open_zarr`)."""
 
-    def __init__(self, item: Any, store: Any = None, *, opened_here: bool = False) -> None:
+    def __init__(
+        self, item: Any, store: Any = None, allow_missing_chunks: bool = False, *, opened_here: bool = False
+    ) -> None:
+        self._allow = allow_missing_chunks
         self._item, self._store, self.opened_here = item, store, opened_here
         self.path = _path(item)
         #: The files that it is read from; other arrays of the same group are no part of it.
@@ -88,6 +96,10 @@ class ZarrSource(Closing):
         if is_array(item):
             check_table(item, where)
         table = item if is_array(item) else stored_csr(item, where)
+        for part in [item] if is_array(item) else [item[name] for name in ("data", "indices", "indptr")]:
+            missing, total = of_zarr_array(part)
+            name = f"array {part.path!r} of {self.path}" if part.path else str(self.path)
+            check_whole(name, missing, total, part.fill_value, allowed=allow_missing_chunks)
         self.shape = (int(table.shape[0]), int(table.shape[1]))
         self.dtype: np.dtype[Any] = np.dtype(table.dtype)
         self.chunks: tuple[int, int] | None = None
@@ -102,7 +114,9 @@ class ZarrSource(Closing):
         return self._rows(start, stop)
 
     def reopen(self) -> ZarrSource:
-        return ZarrSource(self._item) if self.path is None else open_zarr(self.path, self.name)
+        if self.path is None:
+            return ZarrSource(self._item, None, self._allow)
+        return open_zarr(self.path, self.name, self._allow)
 
     def close(self) -> None:
         """Close the zip file, if this source opened one."""
@@ -110,7 +124,9 @@ class ZarrSource(Closing):
             self._store.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (ZarrSource, (self._item,)) if self.path is None else (open_zarr, (self.path, self.name))
+        if self.path is None:
+            return ZarrSource, (self._item, None, self._allow)
+        return open_zarr, (self.path, self.name, self._allow)
 
     def __repr__(self) -> str:
         return f"Zarr array {self.name or '/'!r} of {self.path or 'memory'}, shape {self.shape}"

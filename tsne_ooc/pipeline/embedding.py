@@ -37,6 +37,7 @@ def embed(
     rounds: int = 1,
     dataset: str | None = None,
     columns: list[str] | None = None,
+    allow_missing_chunks: bool = False,
     random_state: int = 0,
     block_rows: int | None = None,
     resume: bool = False,
@@ -63,7 +64,7 @@ def embed(
     rounds : int, default 1
         With 2 all rows are looked at once before they are placed, and those that the sample did not know are added to
         it; with more, again.
-    dataset, columns
+    dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
     random_state : int
         Seed of the sample. (The fit has its own, in `tsne`.)
@@ -103,7 +104,7 @@ def embed(
         raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:
         whole("block_rows", block_rows, least=1)
-    with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
+    with opened(source, dataset, columns, allow_missing_chunks) as table, Folder(Path(out), resume=resume) as home:
         request = {
             "parameters": parameters_of(model),
             "sample": plain(chosen),

@@ -41,6 +41,7 @@ def place(
     out: str | os.PathLike[str],
     dataset: str | None = None,
     columns: list[str] | None = None,
+    allow_missing_chunks: bool = False,
     novelty: bool | None = None,
     n_jobs: int | None = None,
     block_rows: int | None = None,
@@ -59,7 +60,7 @@ def place(
         is in the model, and prepares these.
     out : path
         Folder to write, as `embed` does.
-    dataset, columns
+    dataset, columns, allow_missing_chunks
         What to read of the file, as for `tsne_ooc.io.open_source`.
     novelty : bool, optional
         Write novelty too. By default a map does, whose search for neighbours tells it, and an encoder does not: for it
@@ -95,7 +96,7 @@ def place(
             f"the map in {folder} was saved without what novelty needs; fit it again, or leave novelty out"
         )
     knows = knows and (not encoder if novelty is None else novelty)
-    with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
+    with opened(source, dataset, columns, allow_missing_chunks) as table, Folder(Path(out), resume=resume) as home:
         if table.shape[1] != fitted.n_features_in_:
             raise ValueError(f"{table!r} has {table.shape[1]} columns, the map was made of {fitted.n_features_in_}")
         request = {"model": digest_of(folder), "novelty": knows}

@@ -11,9 +11,11 @@ from tsne_ooc.io import Source, open_source
 
 
 @contextmanager
-def opened(source: Any, dataset: str | None, columns: list[str] | None) -> Iterator[Source]:
+def opened(
+    source: Any, dataset: str | None, columns: list[str] | None, allow_missing_chunks: bool = False
+) -> Iterator[Source]:
     """`source` as a table; a file that a path leads to is closed afterwards, what came in open stays open."""
-    table = open_source(source, dataset=dataset, columns=columns)
+    table = open_source(source, dataset=dataset, columns=columns, allow_missing_chunks=allow_missing_chunks)
     try:
         yield table
     finally:

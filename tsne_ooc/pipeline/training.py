@@ -45,6 +45,7 @@ def train(
     prepare: Preparation | None = None,
     dataset: str | None = None,
     columns: list[str] | None = None,
+    allow_missing_chunks: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Any:
@@ -71,7 +72,7 @@ def train(
         Rows that the teacher is fitted on. By default all up to 100,000 rows, and of more 25,000.
     prepare : Preparation, optional
         What is done to the rows first, as in `embed`; a `map` has its own.
-    dataset, columns
+    dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
     resume : bool
         Go on with a run in `out` that did not end.
@@ -109,7 +110,7 @@ def train(
     seed = whole("random_state", model.random_state, least=0)
     if sample is not None:
         whole("sample", sample, least=1)
-    with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
+    with opened(source, dataset, columns, allow_missing_chunks) as table, Folder(Path(out), resume=resume) as home:
         if table.shape[0] < FEWEST:
             raise ValueError(f"{table!r} has {table.shape[0]} rows, and an encoder needs {FEWEST}")
         teacher, known = _teacher(map, tsne, sample, prepare, model, table)
