@@ -146,6 +146,10 @@ def h5ad(*, sparse: bool, legacy: bool = False, inside: str = "X", **options: An
     return make
 
 
+#: Zarr does not write chunks of zeros alone, and a chunk that is not there is refused.
+WRITTEN = {"write_empty_chunks": True}
+
+
 def in_zarr(
     *, zarr_format: int = 3, inside: str = "", zipped: bool = False, opened: bool = False, **options: Any
 ) -> Callable[[np.ndarray, Path], Any]:
@@ -155,7 +159,7 @@ def in_zarr(
         import zarr
 
         path = folder / "X.zarr"
-        more = {"chunks": (20, 4)} | options
+        more = {"chunks": (20, 4), "config": WRITTEN} | options
         if inside:
             root = zarr.create_group(path, zarr_format=zarr_format)
             root.create_array("labels", shape=(3,), dtype="i4")
@@ -187,7 +191,7 @@ def zarr_csr(X: np.ndarray, folder: Path) -> Path:
     group = root.create_group("X")
     data, indices, indptr = scrambled(X, np.random.default_rng(1))
     for name, values in (("data", data), ("indices", indices.astype(np.int32)), ("indptr", indptr)):
-        group.create_array(name, data=values, chunks=(50,))
+        group.create_array(name, data=values, chunks=(50,), config=WRITTEN)
     group.attrs.update({"encoding-type": "csr_matrix", "shape": list(X.shape)})
     return folder / "X.zarr"
 
@@ -287,7 +291,10 @@ def zarr_frame(X: np.ndarray, folder: Path) -> Path:
     with warnings.catch_warnings():
         # anndata tells of a change of its default format.
         warnings.simplefilter("ignore")
-        obsm_frame(X, folder).write_zarr(folder / "cells.zarr")
+        import zarr
+
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            obsm_frame(X, folder).write_zarr(folder / "cells.zarr")
     return folder / "cells.zarr"
 
 

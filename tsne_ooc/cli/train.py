@@ -132,6 +132,7 @@ def run(options: argparse.Namespace) -> int:
             options.data,
             dataset=options.dataset,
             columns=options.columns,
+            allow_missing_chunks=options.allow_missing_chunks,
             out=options.out,
             encoder=encoder,
             map=options.map,

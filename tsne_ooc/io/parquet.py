@@ -77,10 +77,13 @@ class ParquetSource(Closing):
         What else there is to say of how the table is read.
     """
 
+    opened_here = True
+
     def __init__(self, path: Path, columns: str | Iterable[str] | None = None) -> None:
         self.path = path.resolve()
         self._columns = columns if columns is None or isinstance(columns, str) else list(columns)
         self._files, other_files = _files(path)
+        self.stored = [part.resolve() for part in self._files]
         self._file: tuple[Path, Any] | None = None
         with _opened(self._files[0]) as first:
             types, index = _types(first), _index(first)
