@@ -116,13 +116,19 @@ class Overview:
         return "\n".join(_lines(self))
 
 
-def look(source: Any, *, dataset: str | None = None, columns: str | Iterable[str] | None = None) -> Overview:
+def look(
+    source: Any,
+    *,
+    dataset: str | None = None,
+    columns: str | Iterable[str] | None = None,
+    allow_missing_chunks: bool = False,
+) -> Overview:
     """Look at a table before a run: some hundred rows from all over it are read, and nothing is written.
 
     Parameters
     ----------
     source : path, or what else `tsne_ooc.io.open_source` accepts
-    dataset, columns
+    dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
 
     Returns
@@ -146,13 +152,15 @@ def look(source: Any, *, dataset: str | None = None, columns: str | Iterable[str
     asked = [] if dataset is None else ["--dataset", dataset]
     if columns is not None:
         asked += ["--columns", columns if isinstance(columns, str) else ",".join(columns)]
+    if allow_missing_chunks:
+        asked.append("--allow-missing-chunks")
     holds = [] if path is None else holdings_of(Path(path))
     try:
-        table = open_source(source, dataset=dataset, columns=columns)
-    except ValueError as error:
+        table = open_source(source, dataset=dataset, columns=columns, allow_missing_chunks=allow_missing_chunks)
+    except (OSError, ValueError) as error:
         if dataset is not None or columns is not None or path is None:
             raise
-        # That it holds several tables, or none, is what was to be seen.
+        # That it holds several tables, or none, or not all of one, is what was to be seen.
         return Overview(path, asked, holds, problem=str(error))
     try:
         return _overview(path, asked, holds, table)

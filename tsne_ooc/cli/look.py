@@ -25,7 +25,12 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     from tsne_ooc.overview import look
 
-    found = look(options.data, dataset=options.dataset, columns=options.columns)
+    found = look(
+        options.data,
+        dataset=options.dataset,
+        columns=options.columns,
+        allow_missing_chunks=options.allow_missing_chunks,
+    )
     print(found)
     # What a run of the same words would end with.
     return 0 if found.problem is None else 2
