@@ -170,6 +170,7 @@ class ZarrSource(Closing):
         meant = _as_meant(item) if is_array(item) else None
         if meant is not None:
             table, self.remarks = meant, meant.remarks
+        self._table = table
         self.shape = (int(table.shape[0]), int(table.shape[1]))
         self.dtype: np.dtype[Any] = np.dtype(table.dtype)
         self.chunks: tuple[int, int] | None = None
