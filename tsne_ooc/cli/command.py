@@ -30,8 +30,8 @@ t-SNE maps of data larger than memory: a sample is embedded, every other row is 
 _OPTIONS = {"n_iter": "iterations", "random_state": "seed", "n_jobs": "jobs"}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 after an error, 130 after an interrupt."""
+def run(arguments: Sequence[str] | None = None) -> int:
+    """What `tsne_ooc.cli.main` runs, and answers for."""
     options = parser().parse_args(arguments)
     if getattr(options, "verbose", False):
         _explain()
@@ -42,6 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt as interrupt:
         print(f"tsne-ooc: interrupted{_notes(interrupt)}", file=sys.stderr)
+        from tsne_ooc.io.ahead import hanging
+
+        if hanging():
+            # At its end Python would wait for that read, to close the file behind it.
+            sys.stdout.flush()
+            os._exit(130)
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does. Python would complain when it flushes at the end.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.source import Source, as_source
 
 # First, last, and eight between.
@@ -152,8 +153,9 @@ def _files(stored: list[Path], without: Path | None) -> Iterator[str]:
 def _probes(table: Source) -> str:
     digest = hashlib.sha256()
     n = table.shape[0]
-    for row in sorted({int(at) for at in np.linspace(0, n - 1, _PROBES)} if n else ()):
-        values = np.asarray(table.read(row, row + 1))
+    rows = sorted({int(at) for at in np.linspace(0, n - 1, _PROBES)} if n else ())
+    # By a thread, as blocks are: Ctrl-C need not wait for a read that hangs.
+    for values in ahead(lambda row: np.asarray(table.read(row, row + 1)), rows):
         if values.dtype == object:
             digest.update(repr(values.tolist()).encode())
         else:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._disk import check_regular
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.contents import Contents, is_array, locate
@@ -19,6 +20,8 @@ from tsne_ooc.io.missing import check_whole, of_zarr_array
 from tsne_ooc.io.optional import load
 from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import stored_csr
+
+METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 def open_zarr(
@@ -58,6 +61,7 @@ def open_zarr(
     store = None
     try:
         if path.is_dir():
+            _check_metadata(path)
             root = zarr.open(path, mode="r")
         else:
             store = zarr.storage.ZipStore(path, mode="r")
@@ -130,6 +134,15 @@ class ZarrSource(Closing):
 
     def __repr__(self) -> str:
         return f"Zarr array {self.name or '/'!r} of {self.path or 'memory'}, shape {self.shape}"
+
+
+def _check_metadata(path: Path) -> None:
+    """Raise where a pipe goes by the name of a description, in any folder but those of chunks: Zarr would wait."""
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.isdigit() and name != "c"]
+        for name in names:
+            if name in METADATA:
+                check_regular(Path(folder, name))
 
 
 def _path(item: Any) -> Path | None:

@@ -96,12 +96,15 @@ def place(
             f"the map in {folder} was saved without what novelty needs; fit it again, or leave novelty out"
         )
     knows = knows and (not encoder if novelty is None else novelty)
-    with opened(source, dataset, columns, allow_missing_chunks) as table, Folder(Path(out), resume=resume) as home:
+    with (
+        opened(source, dataset, columns, allow_missing_chunks) as table,
+        Folder(Path(out), resume=resume, makes=["embedding.npy", "novelty.npy"]) as home,
+    ):
         if table.shape[1] != fitted.n_features_in_:
             raise ValueError(f"{table!r} has {table.shape[1]} columns, the map was made of {fitted.n_features_in_}")
         request = {"model": digest_of(folder), "novelty": knows}
         origin = identity.identity_of(table, without=home.path)
-        job = {"task": "place", "source": origin, "request": request, "tsne_ooc": __version__}
+        job = {"task": "place", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
         if home.finished:
             return finished(home, job)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)

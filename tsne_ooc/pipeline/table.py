@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tsne_ooc.io import Source, open_source
+from tsne_ooc.io.ahead import hanging
 
 
 @contextmanager
@@ -19,5 +20,6 @@ def opened(
     try:
         yield table
     finally:
-        if isinstance(source, str | os.PathLike) and hasattr(table, "close"):
+        # Behind a read that hangs, closing would hang too.
+        if isinstance(source, str | os.PathLike) and hasattr(table, "close") and not hanging():
             table.close()
