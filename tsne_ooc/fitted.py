@@ -286,7 +286,10 @@ class FittedMap(Fitted):
         job = {"source": source, "model": fingerprint(self)}
         shape = (table.shape[0], self.embedding_.shape[1])
         with Lock(path.with_name(path.name + ".lock"), str(path)):
-            ledger = begin(path.with_name(path.name + ".ledger"), job, resume=resume, differ=unlike)
+            kept, part = path.with_name(path.name + ".ledger"), path.with_name(path.name + ".part")
+            if os.path.lexists(part) and not kept.exists():
+                raise FileExistsError(f"{part} is not of a run that stopped, and would be written over; move it away")
+            ledger = begin(kept, job, resume=resume, differ=unlike)
             with Stream({"embedding": (path, shape)}, ledger) as work:
                 work.run(
                     table,
