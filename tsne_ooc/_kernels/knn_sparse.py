@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ._jit import ordered
 
 u64 = np.uint64
 
 
-@njit(nogil=True, cache=True)
+@ordered
 def sparse_distances(
     q_data, q_indices, q_starts, q_factors, data, indices, starts, factors, columns, manhattan, edges, numbers, result
 ):
