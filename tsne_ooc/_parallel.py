@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from ._options import shown
+
 T = TypeVar("T")
 Range = tuple[int, int]
 Work = Callable[[], None]
@@ -25,6 +27,9 @@ _limited = 0
 _limit: Any = None
 _here = threading.local()
 _queues: dict[int, tuple[SimpleQueue[tuple[Work, SimpleQueue[None]]], list[threading.Thread]]] = {}
+
+# Cores of a large machine. A thread that waits takes memory, and more than cores make nothing quicker.
+MOST_THREADS = 4096
 
 
 def ranges(n: int, size: int) -> list[Range]:
@@ -43,6 +48,8 @@ def resolve_n_jobs(n_jobs: int | None) -> int:
         raise TypeError(f"n_jobs={n_jobs!r} is not a whole number or None")
     if n_jobs == 0:
         raise ValueError("n_jobs=0 names no thread at all; use None for all cores, or a number from 1 up")
+    if n_jobs > MOST_THREADS:
+        raise ValueError(f"n_jobs={shown(n_jobs)} is more than {MOST_THREADS}; -1 is one thread for each core")
     return n_jobs if n_jobs > 0 else max(1, available + 1 + n_jobs)
 
 

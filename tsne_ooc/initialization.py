@@ -126,9 +126,9 @@ def given(Y: Any, n: int, d: int) -> Float32:
     if not np.isfinite(start).all():
         row, column = (int(x[0]) for x in np.nonzero(~np.isfinite(start)))
         raise ValueError(f"initialization: row {row}, column {column} is {start[row, column]}; it must be finite")
-    if n > 1 and start[:, 0].std() > 1e-2:
+    if n > 1 and (spread := float(start[:, 0].std(dtype=np.float64))) > 1e-2:
         warnings.warn(
-            f"the given initialization has a standard deviation of {start[:, 0].std():.2g} on its first axis; above "
+            f"the given initialization has a standard deviation of {spread:.2g} on its first axis; above "
             "0.01 the early phase has little room to order the map (usual is 1e-4)",
             UserWarning,
             stacklevel=3,

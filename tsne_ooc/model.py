@@ -13,7 +13,9 @@ from . import neighbors
 from ._parallel import Threads
 from ._state import Saved, State, within
 from .gradients.field import Field, FieldPlanner
+from .gradients.grid import check_dof
 from .novelty import Reference
+from .schedule import check_exaggeration
 
 # Room around the map in which rows may be placed: they are pushed out of it, but not far from their neighbours.
 MARGIN = 20.0
@@ -89,7 +91,12 @@ class Model:
         if index.n != n:
             raise saved.fail(f"holds {n} places, the index {index.n} rows", "embedding")
         reference = Reference.restore(saved.part("reference"), n) if "reference" in saved.content else None
-        return cls(embedding, index, saved.number("dof", above=0), saved.number("exaggeration", above=0), reference)
+        try:
+            dof = check_dof(saved.number("dof", above=0))
+            exaggeration = check_exaggeration(saved.number("exaggeration", above=0))
+        except ValueError as error:
+            raise saved.fail(f"cannot be: {error}") from None
+        return cls(embedding, index, dof, exaggeration, reference)
 
     @property
     def n(self) -> int:

@@ -14,6 +14,7 @@ from ._options import number, pick, whole
 from ._parallel import Threads, ranges
 from .affinity import Affinity, Perplexity
 from .model import Model
+from .schedule import check_exaggeration
 
 Float32 = NDArray[np.float32]
 UInt32 = NDArray[np.uint32]
@@ -61,7 +62,7 @@ class Placement:
         if self.k is not None:
             whole("placement k", self.k, least=1)
         for value in self.exaggerations(1.0):
-            number("placement exaggeration", value, above=0)
+            check_exaggeration(value, "placement exaggeration")
         pick("placement initialization", self.initialization, {"median": 0, "mean": 0})
 
     def exaggerations(self, fitted: float) -> list[float]:
@@ -78,7 +79,7 @@ class Placement:
             return min(n, self.k)
         if self.affinity is not None:
             return self.affinity.k(n + 1)
-        return max(1, min(n, math.ceil(3 * self.perplexity)))
+        return max(1, min(n, math.ceil(min(n, 3 * self.perplexity))))
 
 
 class Placed(NamedTuple):

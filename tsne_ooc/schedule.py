@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ._options import number, pick, whole
 
@@ -14,6 +14,8 @@ Auto = Literal["auto"]
 LEAST_RATE = 50.0
 # The squares of still longer steps are infinite in float32, and such rows would stay where they are.
 MOST_RATE = 1e12
+# A rate of the rows of a file over an exaggeration has to be one, too; and single precision holds their products.
+LEAST_EXAGGERATION, MOST_EXAGGERATION = 1e-6, 1e6
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Phase:
     iterations : int
         At least 0.
     exaggeration : float or (float, float), default 1
-        Factor on the attraction, > 0; two numbers are the first and the last of a linear course between.
+        Factor on the attraction, from 1e-6 to 1e6; two numbers are the first and the last of a linear course between.
     momentum : float, default 0.8
         At least 0, less than 1.
     learning_rate : float or "auto", default "auto"
@@ -43,11 +45,12 @@ class Phase:
 
     def __post_init__(self) -> None:
         whole("iterations", self.iterations, least=0)
-        course = self.exaggeration if isinstance(self.exaggeration, tuple | list) else (self.exaggeration,)
-        if len(course) not in (1, 2):
+        several = isinstance(self.exaggeration, tuple | list)
+        course: Any = self.exaggeration if several else (self.exaggeration,)
+        if len(course) != 1 + several:
             raise ValueError(f"exaggeration={self.exaggeration!r} must be one number or two, from and to")
         for value in course:
-            number("exaggeration", value, above=0)
+            check_exaggeration(value)
         if not 0 <= number("momentum", self.momentum, least=0) < 1:
             raise ValueError(f"momentum={self.momentum!r} must be less than 1")
         check_rate(self.learning_rate)
@@ -64,6 +67,11 @@ class Phase:
         if self.learning_rate == "auto":
             return max(LEAST_RATE, n / self.exaggeration_at(iteration))
         return float(self.learning_rate)
+
+
+def check_exaggeration(value: object, what: str = "exaggeration") -> float:
+    """An exaggeration as a float, or the error that says which there can be."""
+    return number(what, value, above=0, least=LEAST_EXAGGERATION, most=MOST_EXAGGERATION)
 
 
 def check_rate(value: float | str) -> None:
@@ -173,11 +181,11 @@ def resolve(
             return Schedule([schedule])
         return schedule if isinstance(schedule, Schedule) else Schedule(schedule)
     plan = pick("schedule", "auto" if schedule is None else schedule, PLANS)
-    late = 1.0 if exaggeration is None else number("exaggeration", exaggeration, above=0)
+    late = 1.0 if exaggeration is None else check_exaggeration(exaggeration)
     if early_exaggeration == "auto":
         early = max(EARLY_EXAGGERATION, late)
     else:
-        early = number("early_exaggeration", early_exaggeration, above=0)
+        early = check_exaggeration(early_exaggeration, "early_exaggeration")
     check_rate(learning_rate)
     first = plan.early if early_exaggeration_iter == "auto" else early_exaggeration_iter
     rest = whole("n_iter", plan.late if n_iter == "auto" else n_iter, least=0)

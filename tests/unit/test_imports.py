@@ -21,7 +21,8 @@ PACKAGE = Path(tsne_ooc.__file__).parent
 # From the bottom up. Modules of one line do not know each other.
 ORDER = (
     ("_kernels",),
-    ("_memory", "_parallel", "_options", "_random", "_validate"),
+    ("_options",),
+    ("_memory", "_parallel", "_random", "_validate"),
     ("_state",),
     ("store",),
     ("io",),

@@ -12,6 +12,7 @@ from torch import nn
 
 from tsne_ooc._options import number, whole
 from tsne_ooc.parametric.network import ResidualNetwork, padded
+from tsne_ooc.parametric.optimizer import MOST_RATE
 from tsne_ooc.parametric.outset import check_network
 
 Float32 = NDArray[np.float32]
@@ -59,7 +60,7 @@ class Decoder:
         if not isinstance(self.variational, bool):
             raise TypeError(f"variational={self.variational!r} is neither True nor False")
         whole("n_iter", self.n_iter, least=1)
-        number("learning_rate", self.learning_rate, above=0)
+        number("learning_rate", self.learning_rate, above=0, most=MOST_RATE)
 
 
 def resolve(decoder: Any) -> Decoder | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +99,7 @@ def embed(
     if hasattr(model, "check_options"):
         # Before the file is opened: drawing a sample of a large one takes its time.
         model.check_options()
-    seed = whole("random_state", random_state, least=0)
+    seed = whole("random_state", random_state, least=0, most=math.inf)
     if whole("rounds", rounds, least=1) > 1 and not hasattr(model, "place_prepared"):
         raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:

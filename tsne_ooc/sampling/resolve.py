@@ -6,7 +6,7 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
-from tsne_ooc._options import pick
+from tsne_ooc._options import pick, whole
 from tsne_ooc.sampling.base import Sample
 from tsne_ooc.sampling.coverage import Coverage
 from tsne_ooc.sampling.given import Rows
@@ -34,7 +34,7 @@ def resolve_sample(sample: Any, size: int = SIZE) -> Sample:
     if isinstance(sample, Sample):
         return sample
     if isinstance(sample, Integral) and not isinstance(sample, bool):
-        return Uniform(int(sample))
+        return Uniform(whole("sample", sample, least=1))
     if isinstance(sample, str):
         word, _, number = sample.partition(":")
         if word == "stratified":
