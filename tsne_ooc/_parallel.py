@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from ._options import shown
+from tsne_ooc._options import shown, whole
 
 T = TypeVar("T")
 Range = tuple[int, int]
@@ -44,13 +44,12 @@ def resolve_n_jobs(n_jobs: int | None) -> int:
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     if n_jobs is None:
         return available
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int):
-        raise TypeError(f"n_jobs={n_jobs!r} is not a whole number or None")
-    if n_jobs == 0:
+    asked = whole("n_jobs", n_jobs, least=None)
+    if asked == 0:
         raise ValueError("n_jobs=0 names no thread at all; use None for all cores, or a number from 1 up")
-    if n_jobs > MOST_THREADS:
+    if asked > MOST_THREADS:
         raise ValueError(f"n_jobs={shown(n_jobs)} is more than {MOST_THREADS}; -1 is one thread for each core")
-    return n_jobs if n_jobs > 0 else max(1, available + 1 + n_jobs)
+    return asked if asked > 0 else max(1, available + 1 + asked)
 
 
 def _serve(queue: SimpleQueue[tuple[Work, SimpleQueue[None]]]) -> None:

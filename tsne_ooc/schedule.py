@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ._options import number, pick, whole
+from ._options import keep, number, pick, whole
 
 Auto = Literal["auto"]
 
@@ -44,16 +44,16 @@ class Phase:
     name: str = ""
 
     def __post_init__(self) -> None:
-        whole("iterations", self.iterations, least=0)
+        keep(self, iterations=whole("iterations", self.iterations, least=0))
         several = isinstance(self.exaggeration, tuple | list)
         course: Any = self.exaggeration if several else (self.exaggeration,)
         if len(course) != 1 + several:
             raise ValueError(f"exaggeration={self.exaggeration!r} must be one number or two, from and to")
-        for value in course:
-            check_exaggeration(value)
-        if not 0 <= number("momentum", self.momentum, least=0) < 1:
+        values = tuple(check_exaggeration(value) for value in course)
+        keep(self, exaggeration=values if several else values[0])
+        keep(self, momentum=number("momentum", self.momentum, least=0), learning_rate=check_rate(self.learning_rate))
+        if self.momentum >= 1:
             raise ValueError(f"momentum={self.momentum!r} must be less than 1")
-        check_rate(self.learning_rate)
 
     def exaggeration_at(self, iteration: int) -> float:
         """The exaggeration of the iteration of this number, counted from 0 within the phase."""
@@ -74,13 +74,16 @@ def check_exaggeration(value: object, what: str = "exaggeration") -> float:
     return number(what, value, above=0, least=LEAST_EXAGGERATION, most=MOST_EXAGGERATION)
 
 
-def check_rate(value: float | str) -> None:
-    """Raise unless `value` is "auto" or a number > 0, at most 1e12."""
-    if value != "auto":
-        if isinstance(value, str):
+def check_rate(value: float | str) -> float | str:
+    """`value`, if it is "auto" or a number > 0, at most 1e12."""
+    if isinstance(value, str):
+        if value != "auto":
             raise ValueError(f"learning_rate={value!r} is neither 'auto' nor a number")
-        if number("learning_rate", value, above=0) > MOST_RATE:
-            raise ValueError(f'learning_rate={value!r} must be at most {MOST_RATE:g}; "auto" suits nearly all data')
+        return value
+    rate = number("learning_rate", value, above=0)
+    if rate > MOST_RATE:
+        raise ValueError(f'learning_rate={value!r} must be at most {MOST_RATE:g}; "auto" suits nearly all data')
+    return rate
 
 
 @dataclass(frozen=True)
@@ -182,15 +185,19 @@ def resolve(
         return schedule if isinstance(schedule, Schedule) else Schedule(schedule)
     plan = pick("schedule", "auto" if schedule is None else schedule, PLANS)
     late = 1.0 if exaggeration is None else check_exaggeration(exaggeration)
-    if early_exaggeration == "auto":
+    if _auto(early_exaggeration):
         early = max(EARLY_EXAGGERATION, late)
     else:
         early = check_exaggeration(early_exaggeration, "early_exaggeration")
     check_rate(learning_rate)
-    first = plan.early if early_exaggeration_iter == "auto" else early_exaggeration_iter
-    rest = whole("n_iter", plan.late if n_iter == "auto" else n_iter, least=0)
+    first = plan.early if _auto(early_exaggeration_iter) else early_exaggeration_iter
+    rest = whole("n_iter", plan.late if _auto(n_iter) else n_iter, least=0)
     phases = [
         Phase(whole("early_exaggeration_iter", first, least=0), early, 0.8, learning_rate, "early"),
         *_late_phases(plan, rest, early, late, learning_rate),
     ]
     return Schedule(phase for phase in phases if phase.iterations)
+
+
+def _auto(value: object) -> bool:
+    return isinstance(value, str) and value == "auto"

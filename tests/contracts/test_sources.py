@@ -205,6 +205,106 @@ def zarr_csr(X: np.ndarray, folder: Path) -> Path:
     return folder / "X.zarr"
 
 
+def loom(X: np.ndarray, folder: Path) -> Path:
+    """Genes x cells, in square chunks, as loompy writes it; another layer beside."""
+    with h5py.File(folder / "cells.loom", "w") as file:
+        file.attrs["LOOM_SPEC_VERSION"] = "2.0.1"
+        file.create_dataset("matrix", data=X.T, chunks=(5, 32), compression="gzip")
+        file["layers/spliced"] = np.zeros(X.T.shape, X.dtype)
+        file["row_attrs/Gene"] = [f"g{j}".encode() for j in range(X.shape[1])]
+        file["col_attrs/CellID"] = [f"c{i}".encode() for i in range(len(X))]
+    return folder / "cells.loom"
+
+
+def loom_layer(X: np.ndarray, folder: Path) -> Path:
+    path = loom(np.zeros_like(X), folder)
+    with h5py.File(path, "a") as file:
+        file["layers/spliced"][:] = X.T
+    return path
+
+
+def tenx(*, version: int) -> Callable[[np.ndarray, Path], Path]:
+    """As Cell Ranger writes it: genes x cells by columns, in its versions 2 and 3."""
+
+    def make(X: np.ndarray, folder: Path) -> Path:
+        by_columns = sp.csc_matrix(X.T)
+        genes = [f"g{j}".encode() for j in range(X.shape[1])]
+        with h5py.File(folder / "filtered.h5", "w") as file:
+            group = file.create_group("matrix" if version == 3 else "GRCh38")
+            for name in ("data", "indices", "indptr"):
+                group[name] = getattr(by_columns, name)
+            group["shape"] = np.array(X.T.shape, np.int32)
+            group["barcodes"] = [f"c{i}-1".encode() for i in range(len(X))]
+            if version == 3:
+                group["features/id"] = genes
+                group["features/feature_type"] = [b"Gene Expression"] * (len(genes) - 2) + [b"Antibody Capture"] * 2
+            else:
+                group["genes"] = genes
+        return folder / "filtered.h5"
+
+    return make
+
+
+def matlab(X: np.ndarray, folder: Path) -> Path:
+    """HDF5 behind a block of MATLAB's own, arrays by columns, a cell array beside."""
+    with h5py.File(folder / "table.mat", "w", userblock_size=512) as file:
+        file.create_dataset("X", data=X.T, chunks=(7, 10), compression="gzip")
+        file["X"].attrs["MATLAB_class"] = np.bytes_("double")
+        file["#refs#/a"] = np.zeros((3, 4))
+    with (folder / "table.mat").open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(116))
+    return folder / "table.mat"
+
+
+def pandas_table(X: np.ndarray, folder: Path) -> Path:
+    """As `DataFrame.to_hdf(format="table")` writes columns of two types, of text, and one that can be asked for."""
+    names = [f"c{j}" for j in range(X.shape[1])]
+    blocks = {"values_block_0": names[1::2], "values_block_1": names[2::2]}
+    kind = [("index", "i8"), *((block, X.dtype, (len(inside),)) for block, inside in blocks.items())]
+    rows = np.zeros(len(X), [*kind, ("values_block_2", "S5", (1,)), ("c0", X.dtype)])
+    rows["index"] = np.arange(len(X))[::-1] * 10
+    for block, inside in blocks.items():
+        for at, name in enumerate(inside):
+            rows[block][:, at] = X[:, names.index(name)]
+    rows["c0"] = X[:, 0]
+    with h5py.File(folder / "store.h5", "w") as file:
+        group = file.create_group("df")
+        group.attrs["pandas_type"] = np.bytes_("frame_table")
+        group.attrs["non_index_axes"] = np.bytes_(pickle.dumps([(1, [*names, "text"])], 0))
+        table = group.create_dataset("table", data=rows, chunks=(10,))
+        table.attrs["index_kind"] = np.bytes_("integer")
+        for block, inside in blocks.items():
+            table.attrs[f"{block}_kind"] = np.bytes_(pickle.dumps(inside, 0))
+        table.attrs["values_block_2_kind"] = np.bytes_(pickle.dumps(["text"], 0))
+    return folder / "store.h5"
+
+
+def obsm_frame(X: np.ndarray, folder: Path) -> Any:
+    import anndata
+
+    made = anndata.AnnData(np.zeros((len(X), 3), "f4"))
+    names = [f"c{j}" for j in range(X.shape[1])]
+    made.obsm["frame"] = pd.DataFrame(X, columns=names, index=made.obs_names).assign(
+        word=[f"w{i}" for i in range(len(X))], kind=pd.Categorical([["a", "b", None][i % 3] for i in range(len(X))])
+    )
+    return made
+
+
+def h5ad_frame(X: np.ndarray, folder: Path) -> Path:
+    obsm_frame(X, folder).write_h5ad(folder / "cells.h5ad")
+    return folder / "cells.h5ad"
+
+
+def zarr_frame(X: np.ndarray, folder: Path) -> Path:
+    import warnings
+
+    with warnings.catch_warnings():
+        # anndata tells of a change of its default format.
+        warnings.simplefilter("ignore")
+        obsm_frame(X, folder).write_zarr(folder / "cells.zarr")
+    return folder / "cells.zarr"
+
+
 def arrow(X: np.ndarray) -> Any:
     import pyarrow as pa
 
@@ -279,6 +379,14 @@ ADAPTERS = {
     "h5ad_csr_f2": Adapter(h5ad(sparse=True), "f2"),
     "h5ad_csr_big_endian": Adapter(h5ad(sparse=True), ">f8"),
     "h5ad_csr_legacy": Adapter(h5ad(sparse=True, legacy=True)),
+    "loom": Adapter(loom),
+    "loom_layer": Adapter(loom_layer, "i4", dataset="layers/spliced"),
+    "tenx_3": Adapter(tenx(version=3), "i4"),
+    "tenx_2": Adapter(tenx(version=2)),
+    "matlab": Adapter(matlab, "f8"),
+    "pandas_table": Adapter(pandas_table, "f8"),
+    "h5ad_frame": Adapter(h5ad_frame, dataset="obsm/frame", needs="anndata"),
+    "zarr_frame": Adapter(zarr_frame, dataset="obsm/frame", needs="anndata"),
     "h5ad_layer": Adapter(h5ad(sparse=True, inside="layers/counts"), "i4", dataset="layers/counts"),
     "h5ad_obsm": Adapter(h5ad(sparse=False, inside="obsm/X_pca"), dataset="obsm/X_pca"),
     "zarr_2": Adapter(in_zarr(zarr_format=2), needs="zarr"),

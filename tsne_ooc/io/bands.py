@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc.io.masks import joined
+
 T = TypeVar("T")
 
 # A larger piece is not kept, but read again where two blocks share it: it would break the bound on memory.
@@ -84,7 +86,7 @@ class BandedRows:
             parts.append(self._fetch(first, last))
         parts += self._kept(last, stop)
         # Never a view of what is kept: it is the caller's to change.
-        return np.concatenate(parts) if len(parts) > 1 or not first < last else parts[0]
+        return joined(parts) if len(parts) > 1 or not first < last else parts[0]
 
     def _kept(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
         for number, first, last in self._bands.pieces(start, stop):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.shape import table_shape
 
 
@@ -46,7 +47,7 @@ class DaskSource(Closing):
 
     def _compute(self, start: int, stop: int) -> NDArray[Any]:
         found = self._data[start:stop].compute(scheduler="threads")
-        return np.asarray(found.toarray() if hasattr(found, "toarray") else found)
+        return with_mask(found.toarray() if hasattr(found, "toarray") else found)
 
     def reopen(self) -> DaskSource:
         return DaskSource(self._data)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tsne_ooc.io.failures import reading
 from tsne_ooc.io.source import Source, as_source
 
 # First, last, and eight between.
@@ -116,7 +117,8 @@ def _probes(table: Source) -> str:
     digest = hashlib.sha256()
     n = table.shape[0]
     for row in sorted({int(at) for at in np.linspace(0, n - 1, _PROBES)} if n else ()):
-        values = np.asarray(table.read(row, row + 1))
+        with reading(table, row, row + 1):
+            values = np.asarray(table.read(row, row + 1))
         if values.dtype == object:
             digest.update(repr(values.tolist()).encode())
         else:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.columns import choose
+from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.shape import table_shape
 
 
@@ -101,7 +102,8 @@ class FrameSource(Closing):
         self._data = data
         self.shape = table_shape(self._data.shape, "X")
         self.column_names = [str(name) for name in self._data.columns]
-        kinds = [kind for kind in self._data.dtypes if isinstance(kind, np.dtype)]
+        # Dates have no type in common with numbers; the gate says which column holds them.
+        kinds = [kind for kind in self._data.dtypes if isinstance(kind, np.dtype) and kind.kind not in "mM"]
         self.dtype: np.dtype[Any] = np.result_type(*kinds) if len(kinds) == self.shape[1] > 0 else np.dtype("f8")
 
     def read(self, start: int, stop: int) -> Any:
@@ -135,7 +137,7 @@ class SlicedSource(Closing):
         return own() if callable(own) else None
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        return np.asarray(self._data[start:stop])
+        return with_mask(self._data[start:stop])
 
     def reopen(self) -> SlicedSource:
         return self

@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc.io.failures import opening
+
 
 @runtime_checkable
 class Source(Protocol):
@@ -86,7 +88,8 @@ with ``.shape`` and row slicing
     ...     coordinates = model.transform(X)
     """
     if isinstance(data, str | os.PathLike):
-        return _from_path(Path(data), dataset, columns)
+        with opening(data):
+            return _from_path(Path(data), dataset, columns)
     if _is_anndata(data):
         return open_source(_part(data, dataset or "X"), columns=columns)
     if hasattr(data, "group") and _made_by(data, "anndata"):
@@ -96,10 +99,10 @@ with ``.shape`` and row slicing
         from tsne_ooc.io.hdf5 import of_hdf5
 
         return of_hdf5(data, dataset, columns)
-    if _made_by(data, "zarr") and columns is None:
+    if _made_by(data, "zarr"):
         from tsne_ooc.io.zarr import of_zarr
 
-        return of_zarr(data, dataset)
+        return of_zarr(data, dataset, columns)
     if dataset is not None:
         raise TypeError(f"dataset={dataset!r} names a table within a file, and a {type(data).__name__} is no file")
     if hasattr(data, "iloc") and hasattr(data, "to_numpy") and not hasattr(data, "compute"):
@@ -119,10 +122,10 @@ def _from_path(path: Path, dataset: str | None, columns: str | Iterable[str] | N
         from tsne_ooc.io.hdf5 import open_hdf5
 
         return open_hdf5(path, dataset, columns)
-    if kind == "zarr" and columns is None:
+    if kind == "zarr":
         from tsne_ooc.io.zarr import open_zarr
 
-        return open_zarr(path, dataset)
+        return open_zarr(path, dataset, columns)
     if kind == "parquet" and dataset is None:
         from tsne_ooc.io.parquet import open_parquet
 
@@ -163,6 +166,10 @@ def _from_object(data: Any) -> Source:
         return DaskSource(data)
     if hasattr(data, "shape") and hasattr(data, "__getitem__"):
         return memory.SlicedSource(data)
+    from tsne_ooc._validate import computed
+
+    # Says what to call, where that is known.
+    computed(data, "X")
     raise TypeError(
         f"a {type(data).__name__} is not a table: it needs .shape and row slicing, as arrays and h5py datasets have"
     )
@@ -187,5 +194,6 @@ def _part(data: Any, dataset: str) -> Any:
         found = found.get(key)
     if found is None or (not key and place in ("layers", "obsm")):
         names = [f"{part}/{name}" for part in ("layers", "obsm") for name in getattr(data, part)]
-        raise ValueError(f"this AnnData has no table {dataset!r}; it has {', '.join(['X', *names])}")
+        names = ["X", *names] if getattr(data, "X", None) is not None else names
+        raise ValueError(f"this AnnData has no table {dataset!r}; it has {', '.join(names) or 'none at all'}")
     return found

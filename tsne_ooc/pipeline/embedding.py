@@ -12,6 +12,7 @@ from tsne_ooc import __version__
 from tsne_ooc._options import whole
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
+from tsne_ooc.io.told import account_of
 from tsne_ooc.pipeline.clock import Clock
 from tsne_ooc.pipeline.fitted import keep, reopen
 from tsne_ooc.pipeline.fitting import fit_sample, prepared
@@ -100,10 +101,11 @@ def embed(
         # Before the file is opened: drawing a sample of a large one takes its time.
         model.check_options()
     seed = whole("random_state", random_state, least=0, most=math.inf)
-    if whole("rounds", rounds, least=1) > 1 and not hasattr(model, "place_prepared"):
+    rounds = whole("rounds", rounds, least=1)
+    if rounds > 1 and not hasattr(model, "place_prepared"):
         raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:
-        whole("block_rows", block_rows, least=1)
+        block_rows = whole("block_rows", block_rows, least=1)
     with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
         request = {
             "parameters": parameters_of(model),
@@ -129,6 +131,7 @@ def embed(
         content = {
             "task": "embed",
             "source": repr(table),
+            "read": account_of(table),
             **summary,
             "sample": len(seats[0]),
             "random_state": seed,

@@ -16,6 +16,7 @@ from tsne_ooc import __version__, store
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc.io import Source, identity
+from tsne_ooc.io.told import account_of
 from tsne_ooc.novelty import NoveltyHistogram
 from tsne_ooc.pipeline.clock import Clock
 from tsne_ooc.pipeline.folder import Folder
@@ -85,7 +86,7 @@ def place(
     """
     resolve_n_jobs(n_jobs)
     if block_rows is not None:
-        whole("block_rows", block_rows, least=1)
+        block_rows = whole("block_rows", block_rows, least=1)
     folder = folder_of(model)
     fitted, encoder = opened_model(folder, n_jobs)
     knows = hasattr(fitted, "novelty_threshold_")
@@ -109,6 +110,7 @@ def place(
         content = {
             "task": "place",
             "source": repr(table),
+            "read": account_of(table),
             "model": str(folder),
             **summary,
             "seconds": seconds,

@@ -17,6 +17,7 @@ from tsne_ooc._options import whole
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
+from tsne_ooc.io.told import account_of
 from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.pipeline.fitting import fit_sample, uninterrupted
 from tsne_ooc.pipeline.folder import Folder
@@ -108,7 +109,7 @@ def train(
     model.check_options()
     seed = whole("random_state", model.random_state, least=0, most=math.inf)
     if sample is not None:
-        whole("sample", sample, least=1)
+        sample = whole("sample", sample, least=1)
     with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
         if table.shape[0] < FEWEST:
             raise ValueError(f"{table!r} has {table.shape[0]} rows, and an encoder needs {FEWEST}")
@@ -134,7 +135,7 @@ def train(
         teacher.set_params(n_jobs=model.n_jobs, verbose=model.verbose)
         model.set_params(teacher=teacher)
         tell("teach", 0, table.shape[0])
-        steps = STEPS if model.n_iter == "auto" else model.n_iter
+        steps = STEPS if isinstance(model.n_iter, str) else int(model.n_iter)
         model.set_params(
             callbacks=[*callbacks_of(model.callbacks), lambda step, loss, encoder: tell("train", step, steps)]
         )
@@ -146,7 +147,8 @@ def train(
             home.keep = home.resumable = home.keep or (checkpoint / store.MANIFEST).exists()
         # Of the attempts before, too.
         seconds["train"] = round(float(model.history_["batches"]["seconds"].sum()), 3)
-        _seal(model, home, work, {"job": job, "source": repr(table), "seconds": seconds})
+        content = {"job": job, "source": repr(table), "read": account_of(table), "seconds": seconds}
+        _seal(model, home, work, content)
         # Its teacher is mapped from files that go now, which some systems let nobody remove before.
         del model, teacher
         home.tidy()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tsne_ooc._options import whole
+from tsne_ooc._options import keep, whole
 from tsne_ooc._parallel import ranges
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.repulsion import repulsion_for
@@ -56,9 +56,9 @@ class FieldTuning:
     exaggeration: float | None = None
 
     def __post_init__(self) -> None:
-        whole("every", self.every, least=1)
+        keep(self, every=whole("every", self.every, least=1))
         if self.exaggeration is not None:
-            check_exaggeration(self.exaggeration)
+            keep(self, exaggeration=check_exaggeration(self.exaggeration))
 
     def of(self, problem: Problem) -> FieldLoss:
         return FieldLoss(self, problem)
