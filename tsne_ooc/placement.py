@@ -14,6 +14,7 @@ from ._options import keep, number, pick, whole
 from ._parallel import Threads, ranges
 from .affinity import Affinity, Perplexity
 from .model import Model
+from .schedule import check_exaggeration
 
 Float32 = NDArray[np.float32]
 UInt32 = NDArray[np.uint32]
@@ -63,7 +64,7 @@ class Placement:
             max_iter=whole("placement max_iter", self.max_iter, least=0),
         )
         if self.exaggeration is not None:
-            values = tuple(number("placement exaggeration", value, above=0) for value in self.exaggerations(1.0))
+            values = tuple(check_exaggeration(value, "placement exaggeration") for value in self.exaggerations(1.0))
             keep(self, exaggeration=values if isinstance(self.exaggeration, Sequence) else values[0])
         pick("placement initialization", self.initialization, {"median": 0, "mean": 0})
 
@@ -81,7 +82,7 @@ class Placement:
             return min(n, self.k)
         if self.affinity is not None:
             return self.affinity.k(n + 1)
-        return max(1, min(n, math.ceil(3 * self.perplexity)))
+        return max(1, min(n, math.ceil(min(n, 3 * self.perplexity))))
 
 
 class Placed(NamedTuple):

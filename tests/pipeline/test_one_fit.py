@@ -130,9 +130,9 @@ SEEDED = {
     "embed": lambda X, folder: embed(X, out=folder, sample=90, random_state=0).embedding,
     "embed of everything": lambda X, folder: embed(X, out=folder, random_state=0).embedding,
     "embed without a seed": lambda X, folder: embed(X, out=folder, sample=90, tsne=TSNE(**UNSEEDED)).embedding,
-    "embed of one's own": lambda X, folder: embed(
-        X, out=folder, sample="coverage:90", tsne=TSNE(**UNSEEDED), random_state=8
-    ).embedding,
+    "embed of one's own": lambda X, folder: (
+        embed(X, out=folder, sample="coverage:90", tsne=TSNE(**UNSEEDED), random_state=8).embedding
+    ),
     "embed in rounds": lambda X, folder: embed(X, out=folder, sample=90, tsne=TSNE(**UNSEEDED), rounds=2).embedding,
     "train": _train,
     "an encoder": _parametric,

@@ -207,8 +207,8 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
     def _graph(self, neighbors: int) -> Any:
         if neighbors not in self._graphs:
             import numba
-            import pynndescent
 
+            pynndescent = _library()
             # The library changes sparse rows, and is compiled once more, for a minute, for rows that are read-only.
             changeable = isinstance(self._X, np.ndarray) and self._X.flags.writeable
             rows = self._X if changeable else self._X.copy()
@@ -221,3 +221,15 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
                 n_jobs=min(self._threads.n, numba.get_num_threads()),
             )
         return self._graphs[neighbors]
+
+
+def _library() -> Any:
+    """pynndescent, also where Numba finds no place for its machine code."""
+    try:
+        import pynndescent
+    except RuntimeError:
+        from .._kernels._kept import lent
+
+        with lent():
+            import pynndescent
+    return pynndescent

@@ -26,6 +26,7 @@ from tsne_ooc.parametric.decoder import resolve as resolve_decoder
 from tsne_ooc.parametric.fitted import FittedEncoder
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.objectives import FEWEST_TUNED, Stage, resolve
+from tsne_ooc.parametric.optimizer import MOST_RATE
 from tsne_ooc.parametric.outset import (
     check_landmarks,
     check_network,
@@ -327,7 +328,7 @@ class ParametricTSNE(FittedEncoder):
         device_of(self.device)
         Threads(self.n_jobs)
         return Options(
-            stages, steps, number("learning_rate", self.learning_rate, above=0), self.LOOK_EVERY,
+            stages, steps, number("learning_rate", self.learning_rate, above=0, most=MOST_RATE), self.LOOK_EVERY,
             None if self.patience is None else whole("patience", self.patience, least=1), callbacks_of(self.callbacks),
             whole("callbacks_every_iters", self.callbacks_every_iters, least=1), bool(self.verbose),
         )  # fmt: skip

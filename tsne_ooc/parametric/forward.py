@@ -66,9 +66,11 @@ class Forward:
             bias = bias + _array(linear.bias)
         # In map units already.
         unit = np.float32(encoder.width)
-        head, self.skip = unit * _array(body.head.weight), unit * _array(body.skip.weight)
-        self.last = Layer(bias, _array(body.norm.weight), _array(body.norm.bias), head)
-        self.origin = _array(encoder.origin) + unit * (_array(body.head.bias) + _array(body.skip.bias))
+        # Weights of a file may overflow here; places that are not finite are refused where they come out.
+        with np.errstate(over="ignore", invalid="ignore"):
+            head, self.skip = unit * _array(body.head.weight), unit * _array(body.skip.weight)
+            self.last = Layer(bias, _array(body.norm.weight), _array(body.norm.bias), head)
+            self.origin = _array(encoder.origin) + unit * (_array(body.head.bias) + _array(body.skip.bias))
         self._free: list[Buffers] = []
 
     @staticmethod

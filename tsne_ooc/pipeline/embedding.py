@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,7 @@ def embed(
     >>> run.embedding.shape  # doctest: +SKIP
     (1300000, 2)
     """
-    seed = whole("random_state", random_state, least=0)
+    seed = whole("random_state", random_state, least=0, most=math.inf)
     model = _fresh(tsne, seed)
     if hasattr(model, "check_options"):
         # Before the file is opened: drawing a sample of a large one takes its time.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -105,7 +106,7 @@ def train(
 
     model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
     model.check_options()
-    seed = whole("random_state", model.random_state, least=0)
+    seed = whole("random_state", model.random_state, least=0, most=math.inf)
     if sample is not None:
         sample = whole("sample", sample, least=1)
     with (
