@@ -50,3 +50,24 @@ def test_places_are_the_products_of_the_last_layer(m, w, p, d):
     places(h, bias, gain, shift, head, x, skip, origin, np.empty(w, np.float32), out)
     wanted = origin + activated.astype(np.float64) @ head.T + x.astype(np.float64) @ skip.T
     np.testing.assert_allclose(out, wanted, atol=5e-5)
+
+
+@pytest.mark.parametrize("w", [16, 32, 48, 64, 128])
+def test_what_lies_beside_a_row_in_memory_changes_no_bit(w):
+    # A loop that adds and writes is cut into vectors only where its arrays are far enough from each other.
+    rng = np.random.default_rng(2)
+    h, x = rng.normal(size=(5, w)).astype(np.float32), rng.normal(size=(5, 16)).astype(np.float32)
+    layer = rng.normal(size=(3, w)).astype(np.float32)
+    head, skip = rng.normal(size=(2, w)).astype(np.float32), rng.normal(size=(2, 16)).astype(np.float32)
+    found = set()
+    for which in range(3):
+        for gap in (w, w + 4, w + 16, w + 48, 2048):
+            for side in (-gap, gap):
+                room = np.zeros(8192, np.float32)
+                own = [room[4096 + side :][:w] if i == which else np.empty(w, np.float32) for i in range(3)]
+                for array, values in zip(own, layer, strict=True):
+                    array[:] = values
+                out = np.empty((5, 2), np.float32)
+                places(h, *own, head, x, skip, np.zeros(2, np.float32), room[4096:][:w], out)
+                found.add(out.tobytes())
+    assert len(found) == 1

@@ -38,12 +38,18 @@ def silu(x):
 
 @piece
 def normalised(row, bias, gain, shift, y):
-    """``silu(layer_norm(row + bias) * gain + shift)`` of one row, written to `y`; all of shape (w,)."""
+    """``silu(layer_norm(row + bias) * gain + shift)`` of one row, written to `y`; all of shape (w,).
+
+    No loop adds up and writes at once: whether such a loop is cut into vectors, and so the order of its additions, is
+    decided when it runs, by how near to each other the arrays are in memory (within 256 bytes: layers of 16 to 48
+    units then had other last bits from one process to the next).
+    """
     w = len(row)
     part = f32(1) / f32(w)
-    total = f32(0)
     for j in range(u64(w)):
         y[j] = row[j] + bias[j]
+    total = f32(0)
+    for j in range(u64(w)):
         total += y[j]
     mean = total * part
     square = f32(0)
