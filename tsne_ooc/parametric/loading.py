@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from tsne_ooc.parametric.checkpoint import put_weights
 from tsne_ooc.parametric.decoder import DecoderNetwork
 from tsne_ooc.parametric.estimator import ParametricTSNE
 from tsne_ooc.parametric.history import LOOK, History
-from tsne_ooc.parametric.network import Encoder, ResidualNetwork
+from tsne_ooc.parametric.network import Encoder, ResidualNetwork, own_copy
 from tsne_ooc.parametric.reconstruction import Reconstructed
 from tsne_ooc.parametric.saving import DECODER, KIND, KINDS
 from tsne_ooc.parametric.tiles import tile_for
@@ -124,7 +123,7 @@ def _body(saved: Saved, network: Any) -> Any:
                 f"this encoder was trained with a {saved.text('kind')[:60]}, and no code is kept in a folder; "
                 "pass network=, of the same shape"
             )
-        return deepcopy(network).cpu()
+        return own_copy(network)
     return ResidualNetwork(*_shape(saved, "residual", 5))
 
 

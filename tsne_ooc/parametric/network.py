@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,15 @@ class Encoder(nn.Module):  # type: ignore[misc]
         if isinstance(self.body, ResidualNetwork) and self.body.p > z.shape[1]:
             z = nn.functional.pad(z, (0, self.body.p - z.shape[1]))
         return self.origin + self.width * self.body(z)
+
+
+def own_copy(network: nn.Module) -> nn.Module:
+    """A copy on the processor, whose buffers are memory of their own: one that is expanded takes no other weights."""
+    copy = deepcopy(network).cpu()
+    for buffer in copy.buffers():
+        if 0 in buffer.stride():
+            buffer.data = buffer.data.contiguous()
+    return copy
 
 
 def padded(p: int) -> int:

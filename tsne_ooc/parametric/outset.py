@@ -16,7 +16,15 @@ from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.io import Source, as_source
 from tsne_ooc.parametric.landmarks import count_of, first_landmarks
-from tsne_ooc.parametric.network import STEP, Encoder, ResidualNetwork, leading_axes, padded, standardisation
+from tsne_ooc.parametric.network import (
+    STEP,
+    Encoder,
+    ResidualNetwork,
+    leading_axes,
+    own_copy,
+    padded,
+    standardisation,
+)
 from tsne_ooc.parametric.problem import Problem
 from tsne_ooc.parametric.teaching import Taught
 from tsne_ooc.parametric.validation import HELD_OUT, REFERENCE, Validation
@@ -78,7 +86,7 @@ def encoder_of(network: Any, landmarks: Any, table: Source, taught: Taught, prob
     center, scale = standardisation(rows)
     origin = taught.teacher.embedding_.mean(axis=0)
     if isinstance(network, torch.nn.Module):
-        body = deepcopy(network).cpu()
+        body = own_copy(network)
     else:
         width, depth = network
         count = count_of(landmarks, *rows.shape)
