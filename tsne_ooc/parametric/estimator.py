@@ -28,6 +28,7 @@ from tsne_ooc.parametric.fitted import FittedEncoder
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.objectives import FEWEST_TUNED, Stage, resolve
 from tsne_ooc.parametric.outset import (
+    bounds_after,
     check_landmarks,
     check_network,
     device_of,
@@ -275,6 +276,8 @@ class ParametricTSNE(FittedEncoder):
                 augmentation=None if taught.graph is None else Augmentation(taught.graph, share, seed, held),
                 validation=validation, checkpoint=job,
             )  # fmt: skip
+            tuned = any(stage.objective.needs == "graph" for stage in stages)
+            encoder.stay_within(bounds_after(encoder, taught, problem, tuned))
             if decoding is not None and done.stopped != "interrupted":
                 if job is not None:
                     more = {"decoder": repr(decoding), "encoder": sum_of_weights(encoder)}

@@ -95,9 +95,12 @@ def _restored(saved: Saved, path: Path, network: Any, n_jobs: Any) -> Parametric
         model.feature_names_in_ = np.array([str(name) for name in names], dtype=object)
     model.history_ = _history(saved, LOOK)
     columns = fitted.whole("columns", 1, 1 << 24)
-    body = _body(saved.part("network"), network)
+    part = saved.part("network")
+    # Folders of before there were bounds do not name them; their encoders answer as they did.
+    bounded = "bounded" in part.content and part.flag("bounded")
+    body = _body(part, network)
     zeros = np.zeros(columns, np.float32)
-    encoder = Encoder(body, zeros, zeros, np.zeros(model._n_features_out, np.float32), 1.0)
+    encoder = Encoder(body, zeros, zeros, np.zeros(model._n_features_out, np.float32), 1.0, bounded)
     decoder = None
     if "decoder" in saved.content:
         part = saved.part("decoder")
@@ -124,7 +127,9 @@ def _body(saved: Saved, network: Any) -> Any:
                 "pass network=, of the same shape"
             )
         return own_copy(network)
-    return ResidualNetwork(*_shape(saved, "residual", 5))
+    reach = None if saved.content.get("reach") is None else saved.number("reach", 0)
+    p, d, width, depth, landmarks = _shape(saved, "residual", 5)
+    return ResidualNetwork(p, d, width, depth, landmarks, reach)
 
 
 def _shape(saved: Saved, name: str, count: int) -> list[int]:

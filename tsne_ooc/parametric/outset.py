@@ -15,6 +15,7 @@ from tsne_ooc._random import generator
 from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.io import Source, as_source
+from tsne_ooc.parametric.bounds import REACH, Bounds, bounds_of, together
 from tsne_ooc.parametric.landmarks import count_of, first_landmarks
 from tsne_ooc.parametric.network import (
     STEP,
@@ -27,6 +28,7 @@ from tsne_ooc.parametric.network import (
 )
 from tsne_ooc.parametric.problem import Problem
 from tsne_ooc.parametric.teaching import Taught
+from tsne_ooc.parametric.tiles import encode
 from tsne_ooc.parametric.validation import HELD_OUT, REFERENCE, Validation
 from tsne_ooc.preprocess import Preparation, PreparedSource
 from tsne_ooc.reading import streamed
@@ -90,7 +92,7 @@ def encoder_of(network: Any, landmarks: Any, table: Source, taught: Taught, prob
     else:
         width, depth = network
         count = count_of(landmarks, *rows.shape)
-        body = ResidualNetwork(padded(p), d, width, depth, count)
+        body = ResidualNetwork(padded(p), d, width, depth, count, REACH)
         # In place: a second table of rows would be the most memory that the whole training takes.
         rows -= center
         rows *= scale
@@ -98,7 +100,17 @@ def encoder_of(network: Any, landmarks: Any, table: Source, taught: Taught, prob
         if body.nearness is not None:
             centres, sharpness = first_landmarks(rows, count, generator(problem.seed, "landmarks"), problem.threads)
             body.nearness.place(_filled_up(centres), sharpness)
-    return Encoder(body, center, scale, origin, problem.width)
+    return Encoder(body, center, scale, origin, problem.width, bounded=True)
+
+
+def bounds_after(encoder: Encoder, taught: Taught, problem: Problem, graph: bool) -> Bounds:
+    """Where a trained encoder is to stay: on its teacher's map, or, where a stage followed the `graph`, on its own."""
+    if not graph or taught.graph is None:
+        return bounds_of(taught.teacher.embedding_)
+    own = together(encode(encoder, taught.graph.X, None, problem.threads))
+    # A map that was not optimised is nowhere.
+    maps = [taught.teacher.embedding_] if taught.teacher.n_iter_ else []
+    return bounds_of(own, *maps)
 
 
 def try_network(network: Any, p: int, d: int) -> None:
