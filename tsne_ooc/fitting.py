@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ from .schedule import Schedule
 log = logging.getLogger(__name__)
 
 BLOCK = 32_768
+# Maps of searches that find .95 are not told from those of exact ones.
+ENOUGH = 0.9
 
 
 class Recipe(NamedTuple):
@@ -91,6 +94,8 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
         threads=threads,
     )
     P, order, k, reference = joint_of(recipe.affinity, index, n, seed, threads)
+    if k:
+        tell_recall(index, k)
     log.info("affinities: %r, from %d neighbours of each row; %s pairs", recipe.affinity, k, f"{len(P.indices):,}")
     log.info("schedule: %s", "; ".join(map(str, recipe.schedule)))
     features = None if recipe.metric == "precomputed" else rows
@@ -108,6 +113,19 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
     last = [phase for phase in recipe.schedule if phase.iterations]
     exaggeration = last[-1].exaggeration_at(last[-1].iterations - 1) if last else 1.0
     return Fitted(Model(result.embedding.copy(), index, recipe.dof, exaggeration, reference), result, k)
+
+
+def tell_recall(index: Any, k: int) -> None:
+    """Log which share of the k nearest rows a search finds, and warn where it is too little."""
+    found = index.recall(k)
+    log.info("%s of the %d nearest rows are found", "all" if found == 1 else f"{found:.3f}", k)
+    if found < ENOUGH:
+        warnings.warn(
+            f"the neighbour search finds {found:.2f} of the {k} nearest rows, and the map shows the rest as apart; ask "
+            "more of it (probes=, ef=, trees=, recall= of tsne_ooc.neighbors), or use neighbors='exact'",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def joint_of(
