@@ -120,6 +120,8 @@ class TSNE(FittedMap):
         put right, those that are missing or there twice are refused, and others are left out with a warning.
     n_neighbors_ : int
         Neighbours of each row that the affinities were made from.
+    recall_ : float
+        Which share of these are the nearest ones, measured on 256 rows; 1 where the search is exact.
     novelty_ : ndarray of float32, shape (n,)
         Novelty of each fitted row, seen from the others; see `score_samples`.
     novelty_threshold_ : float

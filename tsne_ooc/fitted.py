@@ -21,7 +21,7 @@ from .io import Source, as_source, identity_of, iterate, line_up, names_of, orde
 from .io.lock import Lock
 from .model import Model
 from .neighbors import distances_of
-from .novelty import Reference
+from .novelty import NEIGHBORS, Reference
 from .placement import Placed, Placement, nearest, place
 from .preprocess import Preparation, PreparedSource
 from .reading import streamed
@@ -240,6 +240,12 @@ class FittedMap(Fitted):
                     scores = reference.score(*nearest(self._model, rows, placement))
                 out[start + a : start + a + rows.shape[0]] = scores
         return out
+
+    @property
+    def recall_(self) -> float:
+        check_is_fitted(self)
+        k = getattr(self, "n_neighbors_", 0) or NEIGHBORS
+        return float(self._model.index.recall(k))
 
     @property
     def novelty_(self) -> Float32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BLOCK = 32_768
+# Maps of searches that find .95 are not told from those of exact ones.
+ENOUGH = 0.9
 
 
 class Recipe(NamedTuple):
@@ -145,6 +148,8 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
         threads=threads,
     )
     P, order, k, reference = joint_of(recipe.affinity, index, n, seed, threads)
+    if k:
+        tell_recall(index, k)
     log.info("affinities: %r, from %d neighbours of each row; %s pairs", recipe.affinity, k, f"{len(P.indices):,}")
     log.info("schedule: %s", "; ".join(map(str, recipe.schedule)))
     features = None if recipe.metric == "precomputed" else rows
@@ -202,6 +207,19 @@ def affinities_of(model: Model, affinity: Any, *, seed: int, threads: Threads) -
 def _tell(result: Result) -> None:
     width = " x ".join(f"{size:.0f}" for size in np.ptp(result.embedding, axis=0))
     log.info("%d iterations: KL %.4f, a map of %s units", result.iterations, result.kl_divergence, width)
+
+
+def tell_recall(index: Any, k: int) -> None:
+    """Log which share of the k nearest rows a search finds, and warn where it is too little."""
+    found = index.recall(k)
+    log.info("%s of the %d nearest rows are found", "all" if found == 1 else f"{found:.3f}", k)
+    if found < ENOUGH:
+        warnings.warn(
+            f"the neighbour search finds {found:.2f} of the {k} nearest rows, and the map shows the rest as apart; ask "
+            "more of it (probes=, ef=, trees=, recall= of tsne_ooc.neighbors), or use neighbors='exact'",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def joint_of(
