@@ -84,7 +84,11 @@ class PrecomputedIndex(Index, kind="precomputed"):
             block = D[a:b]
             if not (block >= 0).all():
                 i, j = np.argwhere(~(block >= 0))[0]
-                raise ValueError(f"precomputed distance {block[i, j]} at row {a + i}, column {j} is not at least 0")
+                # The first words are scikit-learn's own, which its checks look for.
+                what = "Negative values in data: " if block[i, j] < 0 else ""
+                raise ValueError(
+                    f"{what}precomputed distance {block[i, j]} at row {a + i}, column {j} is not at least 0"
+                )
             return nearest(block, k, None if itself is None else itself[a:b])
 
         answer = stack(self._threads.map(select, ranges(len(D), max(1, ENTRIES // self.n))), k)
