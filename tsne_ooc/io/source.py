@@ -174,7 +174,8 @@ def _from_object(data: Any) -> Source:
 
         return CsrSource(data)
     if isinstance(data, Source):
-        return data
+        # Products of NumPy's own numbers wrap round.
+        return data if all(type(size) is int for size in data.shape) else memory.OwnSource(data)
     if hasattr(data, "to_dask_array"):
         raise TypeError("rows of a Dask DataFrame have no numbers; pass X.to_dask_array(lengths=True)")
     if _made_by(data, "dask") and hasattr(data, "compute"):
