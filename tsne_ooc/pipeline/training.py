@@ -116,6 +116,8 @@ def train(
         if table.shape[0] < FEWEST:
             raise ValueError(f"{table!r} has {table.shape[0]} rows, and an encoder needs {FEWEST}")
         teacher, known = _teacher(map, tsne, sample, prepare, model, table)
+        if map is None and prepare is None:
+            home.check_room(known["sample"] * (4 * table.shape[1] + 16))
         request = {
             "parameters": {name: value for name, value in parameters_of(model).items() if name != "teacher"},
             "teacher": known,
