@@ -82,6 +82,11 @@ class Threads:
         self.n_jobs = n_jobs
         self.n = resolve_n_jobs(n_jobs)
 
+    def resize(self, n_jobs: int | None) -> Threads:
+        """These threads, as many as `n_jobs` says from now on, wherever they are held; no result depends on it."""
+        self.n_jobs, self.n = n_jobs, resolve_n_jobs(n_jobs)
+        return self
+
     def __reduce__(self) -> tuple[type[Threads], tuple[int | None]]:
         # On another machine "all cores" are those of that machine.
         return Threads, (self.n_jobs,)

@@ -88,7 +88,11 @@ with ``.shape`` and row slicing
     if isinstance(data, str | os.PathLike):
         return _from_path(Path(data), dataset, columns)
     if _is_anndata(data):
-        return open_source(_part(data, dataset or "X"), columns=columns)
+        found = open_source(_part(data, dataset or "X"), columns=columns)
+        if (dataset or "X").strip("/").partition("/")[0] in ("X", "layers") and not hasattr(found, "path"):
+            # Files know their own; see `names_of`.
+            found.column_names = [str(name) for name in data.var_names]  # type: ignore[attr-defined]
+        return found
     if hasattr(data, "group") and _made_by(data, "anndata"):
         # A sparse matrix on disk, as AnnData shows it; what it stands for is the group it reads.
         return open_source(data.group, columns=columns)
@@ -142,9 +146,10 @@ def _from_object(data: Any) -> Source:
     if isinstance(data, np.ndarray):
         return memory.MemmapSource(data) if memory.MemmapSource.takes(data) else memory.ArraySource(data)
     if isinstance(data, list | tuple) or _made_by(data, "torch"):
-        from tsne_ooc._validate import as_rows
+        from tsne_ooc._validate import as_array
 
-        return memory.ArraySource(as_rows(data))
+        # Not rounded yet: what prepares them may do so in float64.
+        return memory.ArraySource(as_array(data))
     if hasattr(data, "tocsr") and hasattr(data, "nnz"):
         if getattr(data, "format", None) != "csr":
             raise TypeError(

@@ -85,7 +85,7 @@ class ZarrSource(Closing):
         where = f"array {self.name!r} of {self.path}"
         if is_array(item):
             check_table(item, where)
-        table = item if is_array(item) else stored_csr(item, where)
+        table = self._table = item if is_array(item) else stored_csr(item, where)
         self.shape = (int(table.shape[0]), int(table.shape[1]))
         self.dtype: np.dtype[Any] = np.dtype(table.dtype)
         self.chunks: tuple[int, int] | None = None

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.utils.validation import validate_data
 
 from tsne_ooc._options import number, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
 from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.io import Source, identity_of
+from tsne_ooc.io import Source, identity_of, names_of
 from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Checkpoint
@@ -48,6 +47,7 @@ from tsne_ooc.parametric.teaching import (
     given_teacher,
     rows_mapped,
     teach,
+    unfrozen,
 )
 from tsne_ooc.parametric.tiles import tile_for
 from tsne_ooc.parametric.training import Options, Trained, train
@@ -243,9 +243,13 @@ class ParametricTSNE(FittedEncoder):
             Checkpoint.check(checkpoint)
         teacher, fitted = given_teacher(self.teacher, self.prepare, seed)
 
+        if fitted and teacher is not None:
+            X = teacher.lined_up(X)
+        names = names_of(X)
         wanted = self.prepare if self.prepare is not None else getattr(self.teacher, "prepare", None)
         table, preparation = prepared(X, wanted, teacher, fitted, seed=seed, n_jobs=self.n_jobs)
         n, p = table.shape
+        width = int((X if hasattr(X, "shape") else np.asarray(X)).shape[1])
         if n < FEWEST:
             raise ValueError(f"{table!r} has {n} sample(s) while a minimum of {FEWEST} is required.")
         if teacher is None:
@@ -290,18 +294,25 @@ class ParametricTSNE(FittedEncoder):
                 decoded = train_decoder(decoding, encoder, table, batches, problem, options, checkpoint=job)
         if broken := _broken(done, None if decoded is None else decoded.done, steps, decoding is not None):
             warnings.warn(broken, RuntimeWarning, stacklevel=2)
-        validate_data(self, X if hasattr(X, "shape") else np.asarray(X), reset=True, skip_check_array=True)
         self.encoder_, self.teacher_, self.preparation_ = encoder.cpu(), taught.teacher, preparation
         self.decoder_ = None if decoded is None else decoded.network
         self.history_, self.n_iter_, self.best_iter_ = done.history.columns(), done.steps, done.kept
         if decoded is not None:
             self.history_["decoder"] = decoded.done.history.columns()
         self._tile = tile_for(self.encoder_, p)
+        self._remember(names, width)
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> Float32:
         """`fit`, then where the encoder puts the rows."""
         return self.fit(X).transform(X)
+
+    def __sklearn_clone__(self) -> ParametricTSNE:
+        """A copy that is not fitted. Its teacher is the same where that is fitted: a map is what is learnt from."""
+        copy: ParametricTSNE = super().__sklearn_clone__()
+        if hasattr(self.teacher, "embedding_"):
+            copy.teacher = self.teacher
+        return copy
 
     def _options(self) -> Options:
         """How to train, with all stages that there may be, and no unusable option."""
@@ -367,8 +378,9 @@ def _broken(done: Trained, decoded: Trained | None, steps: int, decoding: bool) 
     return None
 
 
-def _told(teacher: TSNE | None) -> str | None:
+def _told(teacher: Any) -> str | None:
     """What tells a teacher from another."""
+    teacher = unfrozen(teacher)
     if teacher is None:
         return None
     if hasattr(teacher, "embedding_"):

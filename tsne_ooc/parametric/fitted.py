@@ -238,6 +238,7 @@ class FittedEncoder(Fitted):
 
     def _novelty(self, rows: Float32) -> Float32:
         model, reference = self.teacher_._model, self.teacher_._reference()
+        self.teacher_._threads.resize(self.n_jobs)
         parts = [reference.score(*nearest(model, rows[a : a + BLOCK], Placement())) for a in range(0, len(rows), BLOCK)]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 

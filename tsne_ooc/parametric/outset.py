@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from tsne_ooc._options import unknown, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
-from tsne_ooc._validate import as_rows
+from tsne_ooc._validate import as_rows, is_sparse
 from tsne_ooc.batches import UNEVEN, Batches
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.io import Source, as_source
+from tsne_ooc.intake import as_table, shift_of
+from tsne_ooc.io import Source, as_source, names_of
 from tsne_ooc.parametric.bounds import REACH, Bounds, bounds_of, together
 from tsne_ooc.parametric.landmarks import count_of, first_landmarks
 from tsne_ooc.parametric.network import (
@@ -48,7 +49,9 @@ def prepared(
     X: Any, wanted: Preparation | None, teacher: TSNE | None, fitted: bool, *, seed: int, n_jobs: int | None
 ) -> tuple[Source, Preparation | None]:
     """The table of prepared rows, and the fitted preparation: `wanted`, or that of a `fitted` teacher."""
-    table = as_source(X) if streamed(X) else as_source(as_rows(X))
+    if is_sparse(X):
+        as_rows(X)
+    table = as_source(X if streamed(X) else as_table(X))
     if fitted:
         preparation = getattr(teacher, "preparation_", None)
     else:
@@ -57,8 +60,13 @@ def prepared(
         preparation = None
         if wanted is not None:
             preparation = Preparation(wanted.steps).fit(table, random_state=seed, n_jobs=n_jobs)
+        else:
+            preparation = shift_of(table, "euclidean" if teacher is None else teacher.metric, names_of(X))
     if preparation is not None:
         table = PreparedSource(table, preparation, n_jobs=n_jobs)
+    elif not streamed(X):
+        # Rounded once, not with every batch.
+        table = as_source(as_rows(X))
     if fitted and teacher is not None and table.shape[1] != teacher._columns:
         raise ValueError(f"{table!r} has {table.shape[1]} columns, the teacher's rows have {teacher._columns}")
     return table, preparation

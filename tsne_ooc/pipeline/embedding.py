@@ -13,7 +13,7 @@ from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.pipeline.clock import Clock
 from tsne_ooc.pipeline.fitted import keep, reopen
-from tsne_ooc.pipeline.fitting import fit_sample, prepared
+from tsne_ooc.pipeline.fitting import fit_sample, seen_by
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.looking import look_and_refit
 from tsne_ooc.pipeline.placing import Seats, finished, seal, stream
@@ -31,7 +31,7 @@ def embed(
     source: Any,
     *,
     out: str | os.PathLike[str],
-    sample: Any = SAMPLE,
+    sample: Any = None,
     tsne: Any = None,
     prepare: Preparation | None = None,
     rounds: int = 1,
@@ -54,10 +54,11 @@ def embed(
     out : path
         Folder to write; it must not exist yet, or be empty. Its ``manifest.json`` is written last, so a folder that
         has one is whole.
-    sample : int or object of `tsne_ooc.sampling`, default 25,000
-        Rows to fit; a number draws so many uniformly. If there are no more, all are fitted.
+    sample : int or object of `tsne_ooc.sampling`, optional
+        Rows to fit; a number draws so many uniformly. If there are no more, all are fitted. By default 25,000.
     tsne : TSNE, optional
-        How to fit and place; a copy of it is fitted. By default ``TSNE()``.
+        How to fit and place; a copy of it is fitted. By default ``TSNE()``. Its `sample` and `prepare` are those of
+        the run where none are given here.
     prepare : Preparation, optional
         What is done to the rows first; it is fitted on the whole table, in passes of its own, and saved in the model.
     rounds : int, default 1
@@ -66,7 +67,7 @@ def embed(
     dataset, columns
         What to read of a file, as for `tsne_ooc.io.open_source`.
     random_state : int
-        Seed of the sample. (The fit has its own, in `tsne`.)
+        Seed of the sample and the preparation; and of the fit, where `tsne` has none of its own.
     block_rows : int, optional
         Rows that are read, placed and marked as done in one piece; what comes out does not depend on it.
     resume : bool
@@ -93,12 +94,13 @@ def embed(
     >>> run.embedding.shape  # doctest: +SKIP
     (1300000, 2)
     """
-    chosen = resolve_sample(sample)
-    model = _fresh(tsne)
+    seed = whole("random_state", random_state, least=0)
+    model = _fresh(tsne, seed)
     if hasattr(model, "check_options"):
         # Before the file is opened: drawing a sample of a large one takes its time.
         model.check_options()
-    seed = whole("random_state", random_state, least=0)
+    sample, prepare = _taken_over(model, "sample", sample), _taken_over(model, "prepare", prepare)
+    chosen = resolve_sample(SAMPLE if sample is None else sample)
     if whole("rounds", rounds, least=1) > 1 and not hasattr(model, "place_prepared"):
         raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:
@@ -176,7 +178,7 @@ class _Fitting(NamedTuple):
                 with Clock(self.seconds, "look"):
                     model, (rows, *_) = look_and_refit(
                         fitted, seats, known[-1]["model"], self.table,
-                        prepared(self.table, fitted.preparation_, fitted), self.home, self.folder(r - 1, rounds),
+                        seen_by(fitted, self.table), self.home, self.folder(r - 1, rounds),
                         self.seed, self.block_rows, self.progress,
                     )  # fmt: skip
             folder = self.folder(r, rounds)
@@ -189,13 +191,48 @@ class _Fitting(NamedTuple):
         return fitted, seats, ledger
 
 
-def _fresh(tsne: Any) -> Any:
-    if tsne is None:
-        from tsne_ooc.estimator import TSNE
-
-        return TSNE()
-    if isinstance(tsne, type) or not (hasattr(tsne, "fit") and hasattr(tsne, "transform")):
-        raise TypeError(f"tsne={tsne!r} is no TSNE object")
+def _fresh(tsne: Any, seed: int) -> Any:
+    """A copy of the estimator, with a seed: a map that nobody can make again is of no use in a folder."""
     from sklearn.base import clone
+    from sklearn.frozen import FrozenEstimator
 
-    return clone(tsne)
+    from tsne_ooc.estimator import TSNE
+
+    if tsne is None:
+        return TSNE(random_state=seed)
+    if isinstance(tsne, type) or not (hasattr(tsne, "fit") and hasattr(tsne, "transform")):
+        raise TypeError(f"tsne={tsne!r} is not a TSNE object")
+    if isinstance(tsne, FrozenEstimator):
+        raise TypeError("tsne is fitted already, and kept so; save it, and use tsne_ooc.pipeline.place")
+    if hasattr(tsne, "encode_prepared"):
+        raise TypeError(f"tsne is a {type(tsne).__name__}, an encoder; train one with tsne_ooc.pipeline.train")
+    model = clone(tsne)
+    parameters = model.get_params(deep=False)
+    if "random_state" in parameters and parameters["random_state"] is None:
+        model.set_params(random_state=seed)
+    return model
+
+
+def _taken_over(model: Any, name: str, given: Any) -> Any:
+    """An option of the run that the estimator has too: the one value there is, which the estimator then has no more.
+
+    Raises
+    ------
+    ValueError
+        For two values.
+    """
+    own = model.get_params(deep=False).get(name)
+    if own is None:
+        return given
+    model.set_params(**{name: None})
+    if given is None or _same(name, own, given):
+        return own
+    raise ValueError(f"{name}={given!r} is given here, and {name}={own!r} to tsne; pass one of them")
+
+
+def _same(name: str, one: Any, other: Any) -> bool:
+    if name == "sample":
+        one, other = resolve_sample(one), resolve_sample(other)
+    else:
+        one, other = getattr(one, "steps", one), getattr(other, "steps", other)
+    return bool(plain(one) == plain(other))

@@ -18,12 +18,12 @@ from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc.io import Source, identity
 from tsne_ooc.novelty import NoveltyHistogram
 from tsne_ooc.pipeline.clock import Clock
+from tsne_ooc.pipeline.fitting import seen_by
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.models import folder_of, opened_model
 from tsne_ooc.pipeline.request import differences
 from tsne_ooc.pipeline.run import KIND, LEDGER, Run, open_run
 from tsne_ooc.pipeline.table import opened
-from tsne_ooc.preprocess import PreparedSource
 from tsne_ooc.streaming import Progress, Stream, begin, silent
 
 log = logging.getLogger(__name__)
@@ -95,8 +95,7 @@ def place(
         )
     knows = knows and (not encoder if novelty is None else novelty)
     with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
-        if table.shape[1] != fitted.n_features_in_:
-            raise ValueError(f"{table!r} has {table.shape[1]} columns, the map was made of {fitted.n_features_in_}")
+        fitted.check_table(table)
         request = {"model": digest_of(folder), "novelty": knows}
         job = {"task": "place", "source": identity.identity_of(table), "request": request, "tsne_ooc": __version__}
         if home.finished:
@@ -157,8 +156,7 @@ def stream(
     files: dict[str, tuple[Path, tuple[int, ...]]] = {"embedding": (where / "embedding.npy", (n, d))}
     if knows:
         files["novelty"] = (where / "novelty.npy", (n,))
-    preparation = getattr(model, "preparation_", None)
-    prepared = table if preparation is None else PreparedSource(table, preparation, n_jobs=model.n_jobs)
+    prepared = seen_by(model, table)
 
     def compute(start: int, block: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         if seats is None:

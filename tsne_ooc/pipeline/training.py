@@ -174,7 +174,7 @@ def _teacher(
     from tsne_ooc.parametric.objectives import resolve
     from tsne_ooc.parametric.teaching import MOST_FITTED, SAMPLE, check_affinities, default_teacher
 
-    n, p = table.shape
+    n = table.shape[0]
     # The default stands for all rows of a shorter table.
     if model.batch_size > n and model.batch_size != type(model)().batch_size:
         raise ValueError(f"batch_size={model.batch_size} is more than the {n:,} rows of {table!r}")
@@ -184,8 +184,7 @@ def _teacher(
         teacher, encoder = opened_model(folder_of(map), model.n_jobs)
         if encoder:
             raise ValueError(f"{map} holds an encoder; the teacher is a saved model, or the folder of a finished run")
-        if teacher.n_features_in_ != p:
-            raise ValueError(f"{table!r} has {p} columns, the map in {map} was made of {teacher.n_features_in_}")
+        teacher.check_table(table)
         fitted = len(teacher.embedding_)
         known: Any = fingerprint(teacher)
     else:
