@@ -96,13 +96,13 @@ class DecoderNetwork(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.p, self.d = p, d
         self.body = ResidualNetwork(padded(d + 2 * WAVES), padded(p), width, depth)
-        self.register_buffer("waves", torch.zeros((d, WAVES)))
-        self.register_buffer("origin", torch.zeros(d))
-        self.register_buffer("width", torch.ones(()))
-        self.register_buffer("center", torch.zeros(p))
-        self.register_buffer("scale", torch.ones(p))
-        self.register_buffer("spread", torch.ones(p))
-        self.log_radius = nn.Parameter(torch.zeros(()))
+        self.register_buffer("waves", torch.zeros((d, WAVES), dtype=torch.float32))
+        self.register_buffer("origin", torch.zeros(d, dtype=torch.float32))
+        self.register_buffer("width", torch.ones((), dtype=torch.float32))
+        self.register_buffer("center", torch.zeros(p, dtype=torch.float32))
+        self.register_buffer("scale", torch.ones(p, dtype=torch.float32))
+        self.register_buffer("spread", torch.ones(p, dtype=torch.float32))
+        self.log_radius = nn.Parameter(torch.zeros((), dtype=torch.float32))
 
     def begin(
         self, origin: Float32, width: float, center: Float32, scale: Float32, rng: np.random.Generator
