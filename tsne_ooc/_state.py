@@ -64,9 +64,7 @@ class Saved:
         prefix = ".".join([*self.path, ""])
         return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
 
-    def array(
-        self, name: str, dtype: DTypeLike, shape: tuple[int | None, ...], *, finite: bool = True
-    ) -> NDArray[Any]:
+    def array(self, name: str, dtype: DTypeLike, shape: tuple[int | None, ...], *, finite: bool = True) -> NDArray[Any]:
         """The array of this type and shape (None: any length); `finite` unless numbers may be missing from it."""
         full = ".".join([*self.path, name])
         if full not in self.arrays:

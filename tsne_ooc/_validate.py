@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ def as_rows(
     columns: int | None = None,
     accept_sparse: bool = False,
     minimum_rows: int = 1,
+    own: bool = False,
 ) -> Any:
     """Check a table from outside and return it as C-contiguous floats.
 
@@ -44,6 +47,8 @@ def as_rows(
         Let SciPy's sparse arrays and matrices through, as a `scipy.sparse.csr_array`.
     minimum_rows : int
         Fewest rows that will do.
+    own : bool
+        Share no memory with `X`, except with an array that is read-only and of nobody else.
 
     Returns
     -------
@@ -59,35 +64,40 @@ def as_rows(
         For sparse tables where they are not accepted, and for objects that are not numbers.
     """
     wanted = np.dtype(dtype)
-    if _is_sparse(X):
+    if is_sparse(X):
         if not accept_sparse:
             raise TypeError(
                 f"{name} is a sparse {type(X).__name__}, which is not supported here; "
                 "pass a dense array, such as X.toarray()"
             )
-        return _sparse_rows(X, wanted, name, first_row, row_numbers, columns, minimum_rows)
+        found = _sparse_rows(X, wanted, name, first_row, row_numbers, columns, minimum_rows)
+        return found.copy() if own else found
     labels: list[Any] | None = None
-    if _is_frame(X):
+    if is_frame(X):
         labels = list(X.columns)
         values = _frame_values(X, name)
     else:
         _check_mask(X, name, first_row, row_numbers)
-        values = _plain_values(X, name)
-    _check_shape(values.shape, name, columns, minimum_rows)
+        values = as_array(X, name)
+    check_shape(values.shape, name, columns, minimum_rows)
     result = _cast(values, wanted)
     bad = _first_not_finite(result)
     if bad >= 0:
         i, j = divmod(bad, result.shape[1])
         _raise_cell(values[i, j], i, j, wanted, name, first_row, row_numbers, labels)
+    if own and np.may_share_memory(result, values) and (result.flags.writeable or result.base is not None):
+        return result.copy()
     return result
 
 
-def _is_sparse(X: Any) -> bool:
+def is_sparse(X: Any) -> bool:
+    """Whether X is a sparse array or matrix of SciPy."""
     # Asked by what it can do: an import of scipy.sparse takes 0.27 s, which no dense table should pay for.
     return hasattr(X, "tocsr") and hasattr(X, "nnz")
 
 
-def _is_frame(X: Any) -> bool:
+def is_frame(X: Any) -> bool:
+    """Whether X is a data frame."""
     return hasattr(X, "columns") and hasattr(X, "dtypes") and hasattr(X, "to_numpy")
 
 
@@ -129,7 +139,9 @@ def _check_mask(X: Any, name: str, first_row: int, row_numbers: NDArray[np.int64
     raise ValueError(f"{name} has masked cells (missing values){where}; fill in or leave out such rows first")
 
 
-def _plain_values(X: Any, name: str) -> NDArray[Any]:
+def as_array(X: Any, name: str = "X") -> NDArray[Any]:
+    """Numbers of whatever NumPy takes, in a type of their own; raises as `as_rows` for what does not hold numbers."""
+    _check_mask(X, name, 0, None)
     try:
         values = np.asarray(computed(X, name))
     except ValueError as error:
@@ -199,7 +211,8 @@ def _numeric(values: NDArray[Any], name: str) -> NDArray[Any]:
     raise TypeError(f"{name} has type {values.dtype}, which does not hold plain numbers")
 
 
-def _check_shape(shape: tuple[int, ...], name: str, columns: int | None, minimum_rows: int) -> None:
+def check_shape(shape: tuple[int, ...], name: str = "X", columns: int | None = None, minimum_rows: int = 1) -> None:
+    """Raise ValueError for what is not a table, or one of too few rows or another number of columns."""
     # The phrases in capitals and brackets are scikit-learn's own, which its estimator checks look for.
     if len(shape) != 2:
         given = {0: "a scalar", 1: "1D array"}.get(len(shape), f"{len(shape)}D array")
@@ -266,7 +279,7 @@ def _sparse_rows(
 ) -> Any:
     from scipy.sparse import csr_array
 
-    _check_shape(X.shape, name, columns, minimum_rows)
+    check_shape(X.shape, name, columns, minimum_rows)
     _numeric(np.empty(0, X.dtype), name)
     rows = csr_array(X)
     if not rows.has_canonical_format:
@@ -282,3 +295,30 @@ def _sparse_rows(
 
 def _first_line(error: BaseException) -> str:
     return str(error).split("\n")[0]
+
+
+class RowsError(ValueError):
+    """What is wrong with a row, by its number among those that were given together.
+
+    Parameters
+    ----------
+    message : str
+        ``{row}`` in it stands for the number.
+    row : int
+    """
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message.replace("{row}", str(row)))
+        self.message, self.row = message, row
+
+    def __reduce__(self) -> Any:
+        return RowsError, (self.message, self.row)
+
+
+@contextmanager
+def counted_from(first: int) -> Iterator[None]:
+    """Let a `RowsError` name rows by their numbers in the table of which they are a piece that begins at `first`."""
+    try:
+        yield
+    except RowsError as error:
+        raise RowsError(error.message, error.row + first) from None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import validate_data
 
 from . import affinity as affinities
 from . import initialization as starts
@@ -15,14 +15,15 @@ from . import neighbors as searches
 from . import schedule as schedules
 from ._options import whole
 from ._parallel import Threads
-from ._random import generator, seed_of
+from ._random import seed_of
+from ._validate import is_sparse
 from .fitted import FittedMap
 from .fitting import Recipe, fit_rows
 from .gradients.grid import check_dof
+from .intake import Intake, take_in
 from .optimize import Watch, callbacks_of
 from .placement import Placement
-from .preprocess import Preparation, PreparedSource
-from .reading import in_memory
+from .preprocess import Preparation
 from .sampling import resolve_sample
 
 Float32 = NDArray[np.float32]
@@ -44,14 +45,17 @@ class TSNE(FittedMap):
     early_exaggeration : float or "auto", default "auto"
         The same for the early phase; "auto" is 12, or `exaggeration` if that is more.
     early_exaggeration_iter, n_iter : int or "auto", default "auto"
-        Iterations at the early exaggeration, and after it, at least 0; "auto" is 75 and 165.
+        Iterations at the early exaggeration, and after it, at least 0; "auto" is 75 and 165. The first 30 of those
+        after it lead from 4 times `exaggeration` down to it, unless there was no early phase.
     learning_rate : float or "auto", default "auto"
-        > 0, at most 1e12; "auto" is the number of rows divided by the exaggeration, at least 50.
+        > 0, at most 1e12; "auto" is the number of rows divided by the exaggeration. Rows with large affinities go
+        more slowly, so that copies stay together.
     dof : float, default 1
         Degrees of freedom of the kernel ``(1 + r^2 / dof)^-dof`` of the map, from 0.01 to 10,000; below 1 its tails are
         heavier and islands fall into finer ones (Kobak et al., ECML PKDD 2019).
     initialization : {"pca", "spectral", "random"} or array of shape (n, n_components), default "pca"
-        An array is used as it is.
+        An array is used as it is, wherever it lies: a map to go on with is best given with
+        ``early_exaggeration_iter=0``.
     metric : str or callable, default "euclidean"
         "euclidean", "cosine", "precomputed" (X then holds distances), or another that the neighbour search knows.
     metric_params : dict or None, default None
@@ -68,7 +72,8 @@ class TSNE(FittedMap):
         How `transform` places rows.
     sample : int or object of `tsne_ooc.sampling`, default None
         Fit a sample of the rows that `fit` is given, such as 25,000 of a table on disk; a number draws so many
-        uniformly. None fits all.
+        uniformly. None fits all. `fit_transform` gives the places of all rows: those of the sample, and all others
+        placed beside them.
     prepare : Preparation or None, default None
         What is done to rows first, here and in `transform`: fitted on all rows that `fit` is given, in passes of its
         own.
@@ -86,6 +91,7 @@ class TSNE(FittedMap):
     Attributes
     ----------
     embedding_ : ndarray of float32, shape (n, n_components)
+        Places of the rows that were fitted; read-only, as all arrays of a fitted map.
     kl_divergence_ : float
         Kullback-Leibler divergence of the map's similarities from the affinities, without exaggeration.
     n_iter_ : int
@@ -93,10 +99,15 @@ class TSNE(FittedMap):
     sample_rows_ : ndarray of int64 or None
         Numbers of the rows that were fitted, ascending, where `sample` drew them.
     preparation_ : Preparation or None
-        The fitted `prepare`.
+        The fitted `prepare`. Without one, of columns of float64 or whole numbers that lie so far from 0 that float32
+        would merge their rows (times in seconds, numbers of cases), the shift that brings them there; only for metrics
+        that a shift does not change, such as "euclidean". Other metrics warn, and name the columns.
+    seed_ : int
+        As `random_state` it makes this map again; it is drawn where that is None.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
-        Only where X had names for its columns.
+        Only where X had names for its columns. Tables with names are then taken by name: columns in another order are
+        put right, those that are missing or there twice are refused, and others are left out with a warning.
     n_neighbors_ : int
         Neighbours of each row that the affinities were made from.
     novelty_ : ndarray of float32, shape (n,)
@@ -193,8 +204,23 @@ class TSNE(FittedMap):
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> Float32:
-        """`fit`, then the map of the rows: `embedding_`."""
-        return self._fit(X).embedding_
+        """`fit`, then the places of all rows of X.
+
+        They are `embedding_`, in an array of their own; where `sample` is given, the rows of the sample have their
+        places in `embedding_`, and all others are placed as `transform` does.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, n_components)
+        """
+        self._fit(X)
+        if self.sample_rows_ is None:
+            return self.embedding_.copy()
+        # Not `transform`, which gives data frames to those who ask for them.
+        places = self.place(X).embedding
+        # Of rows that are equal, each that was fitted has a seat of its own.
+        places[self.sample_rows_] = self.embedding_
+        return places
 
     def check_options(self) -> None:
         """Raise if an option is wrong that can be judged without the data, as `fit` does first.
@@ -218,45 +244,62 @@ class TSNE(FittedMap):
             raise TypeError(f"prepare={self.prepare!r} is not a tsne_ooc.preprocess.Preparation")
         callbacks_of(self.callbacks)
         whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
-        searches.resolve(self.neighbors, metric=self.metric, n=2, p=1, sparse=False)
+        searches.resolve(self.neighbors, metric=self.metric, n=2, p=1, sparse=False, metric_params=self.metric_params)
+        if self._pairwise():
+            for name in ("sample", "prepare"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} needs rows, metric='precomputed' has distances; leave one out")
 
     def _fit(self, X: Any) -> TSNE:
         self.check_options()
+        seed = seed_of(self.random_state)
+        if is_sparse(X) and not self._takes_sparse():
+            raise TypeError(
+                f"X is sparse, and neighbors={self.neighbors!r} with metric={self.metric!r} takes no sparse rows; pass "
+                "a dense array, such as X.toarray(), or use neighbors='auto' with the metric euclidean or cosine"
+            )
+        sample = None if self.sample is None else resolve_sample(self.sample)
+        taken = take_in(
+            X, prepare=self.prepare, sample=sample, metric=self.metric, seed=seed, n_jobs=self.n_jobs
+        )  # fmt: skip
+        return self._fit_taken(taken, seed)
+
+    def fit_taken(self, taken: Intake) -> TSNE:
+        """As `fit`, for rows that `tsne_ooc.intake.take_in` gave, whatever `sample` and `prepare` are here."""
+        self.check_options()
+        return self._fit_taken(taken, seed_of(self.random_state))
+
+    def _fit_taken(self, taken: Intake, seed: int) -> TSNE:
         threads = Threads(self.n_jobs)
         recipe = Recipe(
-            int(self.n_components), float(self.dof), self.neighbors, self.metric, self.metric_params,
+            int(self.n_components), float(self.dof), self.neighbors, self.metric, deepcopy(self.metric_params),
             affinities.resolve(self.affinity, self.perplexity), self.initialization, self._schedule(),
         )  # fmt: skip
         watch = Watch(
             callbacks_of(self.callbacks), whole("callbacks_every_iters", self.callbacks_every_iters, least=1),
             recipe.schedule.patience, bool(self.verbose),
         )  # fmt: skip
-        seed = seed_of(self.random_state)
-        preparation, table = None, X
-        if self.prepare is not None:
-            preparation = Preparation(self.prepare.steps).fit(X, random_state=seed, n_jobs=self.n_jobs)
-            table = PreparedSource(X, preparation, n_jobs=self.n_jobs)
-        sample_rows = None
-        if self.sample is not None:
-            sample_rows, rows = resolve_sample(self.sample).draw(table, generator(seed, "sample"))
-        else:
-            rows = in_memory(table)
-        validate_data(self, X if hasattr(X, "shape") else rows, reset=True, skip_check_array=True)
-        model, result, k = fit_rows(rows, recipe, seed=seed, threads=threads, watch=watch)
+        model, result, k = fit_rows(taken.rows, recipe, seed=seed, threads=threads, watch=watch)
         if result.stopped == "interrupted":
             warnings.warn(
                 f"interrupted after {result.iterations} of {recipe.schedule.iterations} iterations; the map is as it "
                 "then was",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        self.embedding_ = result.embedding
+        # All at once, and last: a fit that fails leaves the one before as it was.
+        if taken.sample_rows is not None:
+            taken.sample_rows.setflags(write=False)
+        self.embedding_ = model.embedding
         self.kl_divergence_ = result.kl_divergence
         self.n_iter_ = result.iterations
         self.n_neighbors_ = k
-        self.sample_rows_ = sample_rows
-        self.preparation_ = preparation
+        self.seed_ = seed
+        self.sample_rows_ = taken.sample_rows
+        self.preparation_ = taken.preparation
         self._model = model
+        self._threads = threads
+        self._remember(taken.names, taken.width)
         return self
 
     def _schedule(self) -> schedules.Schedule:
@@ -269,9 +312,22 @@ class TSNE(FittedMap):
             learning_rate=self.learning_rate,
         )
 
+    def _pairwise(self) -> bool:
+        return isinstance(self.metric, str) and self.metric == "precomputed"
+
+    def _takes_sparse(self) -> bool:
+        """Whether rows may be sparse: of a sample, and behind a preparation, they are dense when they are searched."""
+        if self.sample is not None or self.prepare is not None:
+            return True
+        try:
+            search = searches.resolve(self.neighbors, metric=self.metric, n=2, p=1, sparse=True)
+        except (ValueError, TypeError):
+            return False
+        return not isinstance(search, searches.IVF | searches.HNSW | searches.Annoy) and not callable(self.metric)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.pairwise = self.metric == "precomputed"
+        tags.input_tags.sparse = self._takes_sparse()
+        tags.input_tags.pairwise = tags.input_tags.positive_only = self._pairwise()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from ._parallel import Threads
-from ._validate import as_rows
-from .io import Source, as_source, identity_of, iterate
+from ._validate import as_rows, check_shape, counted_from, is_sparse
+from .intake import as_table, check_gaps
+from .io import Source, as_source, identity_of, iterate, line_up, names_of, order_of
 from .io.lock import Lock
 from .model import Model
+from .neighbors import distances_of
 from .novelty import Reference
 from .placement import Placed, Placement, nearest, place
 from .preprocess import Preparation, PreparedSource
 from .reading import streamed
 from .saving import KIND, estimator_state, fingerprint
 from .store import write_folder
-from .streaming import Progress, Stream, begin, silent, unlike
+from .streaming import Progress, Stream, begin, check_unchanged, silent, unlike
 
 Float32 = NDArray[np.float32]
 
@@ -32,10 +35,12 @@ BLOCK = 32_768
 
 
 class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """How rows come to a fitted estimator: prepared, checked, and streamed where they are in no memory."""
+    """How rows come to a fitted estimator: by name, prepared, checked, and streamed where they are not in memory."""
 
     #: Whether rows may be sparse.
     _sparse = False
+    #: Whether rows are distances to those of the fit.
+    _of_distances = False
 
     n_jobs: int | None
     preparation_: Preparation | None
@@ -44,19 +49,76 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
     def _blocks(self, X: Any) -> tuple[int, Iterator[tuple[int, int, Any]]]:
         """The number of rows of X, and prepared and checked blocks of them."""
         check_is_fitted(self)
-        if streamed(X):
-            table = self._table(X)
+        if self._of_distances and not streamed(X):
+            rows = distances_of(self.lined_up(X), self.n_features_in_)
+            return rows.shape[0], iter([(0, rows.shape[0], rows)])
+        if streamed(X) or (is_sparse(X) and self.preparation_ is not None):
+            table = self.table_of(X)
             return table.shape[0], iterate(table, columns=self._columns)
-        rows = X if self.preparation_ is None else self.preparation_.transform(X, n_jobs=self.n_jobs)
-        rows = as_rows(rows, accept_sparse=self._sparse)
-        validate_data(self, X if hasattr(X, "shape") else np.asarray(X), reset=False, skip_check_array=True)
+        X = self.lined_up(X)
+        if self.preparation_ is None:
+            rows = as_rows(X, accept_sparse=self._sparse, columns=self.n_features_in_)
+        else:
+            X = as_table(X)
+            check_shape(X.shape, columns=self.n_features_in_)
+            rows = as_rows(self.preparation_.transform(X, n_jobs=self.n_jobs))
         return rows.shape[0], iter([(0, rows.shape[0], rows)])
 
-    def _table(self, X: Any) -> Source:
-        """A source of prepared rows."""
-        if self.preparation_ is None:
-            return as_source(X)
-        return PreparedSource(X, self.preparation_, n_jobs=self.n_jobs)
+    def lined_up(self, X: Any) -> Any:
+        """A table with its columns in the order of the fit, where both have names for them; else as it is.
+
+        Warns where only one of them has names.
+
+        Raises
+        ------
+        ValueError
+            For columns that are missing or there twice, by name; others are left out with a warning.
+        """
+        named, own = self._names is not None, names_of(X) is not None
+        if named != own:
+            # In scikit-learn's words, which people know, and filter.
+            what = "does not have valid feature names" if named else "has feature names"
+            with_or_not = "with" if named else "without"
+            message = f"X {what}, but {type(self).__name__} was fitted {with_or_not} feature names"
+            warnings.warn(message, UserWarning, stacklevel=4)
+        return line_up(X, self._names)
+
+    def table_of(self, X: Any) -> Source:
+        """The rows of a table as they are embedded: a source of prepared rows, columns in the order of the fit.
+
+        Raises
+        ------
+        ValueError
+            As `lined_up`, and for another number of columns.
+        """
+        table = as_source(as_table(X) if is_sparse(X) else self.lined_up(X))
+        if self._of_distances:
+            check_gaps(table)
+        return table if self.preparation_ is None else PreparedSource(table, self.preparation_, n_jobs=self.n_jobs)
+
+    def check_table(self, X: Any) -> None:
+        """Raise ValueError for a source that has other columns than the fit had, before anything is done."""
+        own, table = names_of(X), as_source(X)
+        if self._of_distances:
+            check_gaps(table)
+        if own is not None and self._names is not None:
+            order_of(own, self._names, repr(table))
+        elif table.shape[1] != self.n_features_in_:
+            raise ValueError(f"{table!r} has {table.shape[1]} columns, the map was made of {self.n_features_in_}")
+
+    @property
+    def _names(self) -> list[str] | None:
+        names = getattr(self, "feature_names_in_", None)
+        return None if names is None else [str(name) for name in names]
+
+    def _remember(self, names: list[str] | None, width: int) -> None:
+        """Keep what a table of the fit is known by: its columns and their names."""
+        self.n_features_in_ = int(width)
+        if names is None:
+            self.__dict__.pop("feature_names_in_", None)
+            return
+        self.feature_names_in_ = np.array(names, dtype=object)
+        self.feature_names_in_.setflags(write=False)
 
     @property
     def _columns(self) -> int:
@@ -72,6 +134,11 @@ class FittedMap(Fitted):
     placement: Placement | None
     embedding_: Float32
     _model: Model
+    _threads: Threads
+
+    @property
+    def _of_distances(self) -> bool:  # type: ignore[override]
+        return bool(self._model.index.metric == "precomputed")
 
     def transform(self, X: Any) -> Float32:
         """Place rows on the fitted map; the map does not move.
@@ -118,15 +185,21 @@ class FittedMap(Fitted):
             None if reference is None else np.empty(n, np.float32),
         )
         for start, stop, block in blocks:
-            for whole_column, part in zip(out, self.place_prepared(block), strict=True):
+            with counted_from(start):
+                placed = self.place_prepared(block)
+            for whole_column, part in zip(out, placed, strict=True):
                 if whole_column is not None:
                     whole_column[start:stop] = part  # type: ignore[assignment]
         return out
 
     def place_prepared(self, rows: Any) -> Placed:
         """As `place`, for rows as the optimiser saw those of the fit: prepared, and checked float32."""
-        placement, threads = self._placement(), Threads(self.n_jobs)
-        pieces = [place(self._model, rows[a : a + BLOCK], placement, threads) for a in range(0, rows.shape[0], BLOCK)]
+        # The search has the same threads, and as many of them as are asked for now.
+        placement, threads = self._placement(), self._threads.resize(self.n_jobs)
+        pieces = []
+        for a in range(0, rows.shape[0], BLOCK):
+            with counted_from(a):
+                pieces.append(place(self._model, rows[a : a + BLOCK], placement, threads))
         return Placed.joined(pieces)
 
     def score_samples(self, X: Any) -> Float32:
@@ -151,11 +224,14 @@ class FittedMap(Fitted):
         """
         n, blocks = self._blocks(X)
         reference, placement = self._reference(), self._placement()
+        self._threads.resize(self.n_jobs)
         out = np.empty(n, np.float32)
         for start, stop, block in blocks:
             for a in range(0, stop - start, BLOCK):
                 rows = block[a : a + BLOCK]
-                out[start + a : start + a + rows.shape[0]] = reference.score(*nearest(self._model, rows, placement))
+                with counted_from(start + a):
+                    scores = reference.score(*nearest(self._model, rows, placement))
+                out[start + a : start + a + rows.shape[0]] = scores
         return out
 
     @property
@@ -203,20 +279,24 @@ class FittedMap(Fitted):
             For unusable data, and where the earlier attempt was with other rows or another model.
         """
         check_is_fitted(self)
-        table = self._table(X)
-        if table.shape[1] != self._columns:
-            raise ValueError(f"{table!r} has {table.shape[1]} columns, the fit had {self._columns}")
+        self.check_table(X)
+        table = self.table_of(X)
         path = Path(path)
-        job = {"source": identity_of(table), "model": fingerprint(self)}
+        source = identity_of(table)
+        job = {"source": source, "model": fingerprint(self)}
         shape = (table.shape[0], self.embedding_.shape[1])
         with Lock(path.with_name(path.name + ".lock"), str(path)):
-            ledger = begin(path.with_name(path.name + ".ledger"), job, resume=resume, differ=unlike)
+            kept, part = path.with_name(path.name + ".ledger"), path.with_name(path.name + ".part")
+            if os.path.lexists(part) and not kept.exists():
+                raise FileExistsError(f"{part} is not of a run that stopped, and would be written over; move it away")
+            ledger = begin(kept, job, resume=resume, differ=unlike)
             with Stream({"embedding": (path, shape)}, ledger) as work:
                 work.run(
                     table,
                     lambda first, rows: {"embedding": self.place_prepared(rows).embedding},
                     progress=progress or silent,
                     phase="place",
+                    check=lambda: check_unchanged(table, source, path),
                 )
             ledger.path.unlink()
         return path

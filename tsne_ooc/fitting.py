@@ -13,6 +13,7 @@ from . import initialization as starts
 from . import neighbors as searches
 from ._parallel import Threads
 from ._random import generator
+from .equal_rows import EqualRows
 from .model import Model
 from .neighbors.copies import spread_copies
 from .novelty import Reference
@@ -66,6 +67,32 @@ class Fitted(NamedTuple):
     k: int
 
 
+class _Frame(NamedTuple):
+    """Between maps of the rows as they came and maps as the optimiser has them: in the order of P, about 0.
+
+    Parameters
+    ----------
+    order : ndarray of uint32 or None
+        Row r of P is row ``order[r]``; None: as they came.
+    centre : ndarray of float64, shape (d,), or None
+        Where the map lies; None where the optimiser says. A map that was given stays where it is.
+    """
+
+    order: NDArray[np.uint32] | None
+    centre: NDArray[np.float64] | None
+
+    def ordered(self, values: NDArray[Any]) -> NDArray[Any]:
+        return values if self.order is None else values[self.order]
+
+    def inside(self, Y: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.ordered(Y if self.centre is None else (Y - self.centre).astype(np.float32))
+
+    def outside(self, Y: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = np.empty_like(Y)
+        out[slice(None) if self.order is None else self.order] = Y
+        return out if self.centre is None else (out + self.centre).astype(np.float32)
+
+
 def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: Watch) -> Fitted:
     """Embed rows, clean float32 of shape (n, p), dense or sparse; distances (n, n) where the metric is "precomputed".
 
@@ -77,7 +104,10 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
         If the learning rate drives the map to infinity.
     """
     n, p = rows.shape
-    search = searches.resolve(recipe.neighbors, metric=recipe.metric, n=n, p=p, sparse=hasattr(rows, "tocsr"))
+    search = searches.resolve(
+        recipe.neighbors, metric=recipe.metric, n=n, p=p, sparse=hasattr(rows, "tocsr"),
+        metric_params=recipe.metric_params,
+    )  # fmt: skip
     why = f", chosen for {n:,} rows and the {recipe.metric} metric" if recipe.neighbors == "auto" else ""
     log.info("neighbours of %s rows of %s columns by %r%s", f"{n:,}", f"{p:,}", search, why)
     index = searches.build(
@@ -93,19 +123,23 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
     log.info("schedule: %s", "; ".join(map(str, recipe.schedule)))
     features = None if recipe.metric == "precomputed" else rows
     rng = generator(seed, "initialization")
-    start = starts.start(recipe.initialization, features, P, recipe.d, rng, threads)
-    if order is not None and (features is not None or not isinstance(recipe.initialization, str)):
-        start = start[order]
-    result = minimise(P, start, recipe.schedule, dof=recipe.dof, threads=threads, watch=watch)
-    if order is not None:
-        embedding = np.empty_like(result.embedding)
-        embedding[order] = result.embedding
-        result = result._replace(embedding=embedding)
+    start = starts.start(recipe.initialization, features, P, recipe.d, rng, threads, order)
+    given = not isinstance(recipe.initialization, str)
+    if given:
+        starts.warn_wide(start, recipe.schedule)
+    frame = _Frame(order, start.mean(axis=0, dtype=np.float64) if given else None)
+    seats = EqualRows.of(rows, threads)
+    result = minimise(
+        P, frame.inside(start), recipe.schedule, dof=recipe.dof, threads=threads, watch=watch.through(frame.outside),
+        equal=frame.ordered(seats.find(rows, threads)),
+    )  # fmt: skip
+    # Not one bit of a given map changes where there was no step.
+    unmoved = given and not result.iterations
+    result = result._replace(embedding=start if unmoved else frame.outside(result.embedding))
     width = " x ".join(f"{size:.0f}" for size in np.ptp(result.embedding, axis=0))
     log.info("%d iterations: KL %.4f, a map of %s units", result.iterations, result.kl_divergence, width)
-    last = [phase for phase in recipe.schedule if phase.iterations]
-    exaggeration = last[-1].exaggeration_at(last[-1].iterations - 1) if last else 1.0
-    return Fitted(Model(result.embedding.copy(), index, recipe.dof, exaggeration, reference), result, k)
+    exaggeration = recipe.schedule.exaggeration_after(result.iterations)
+    return Fitted(Model(result.embedding.copy(), index, recipe.dof, exaggeration, reference, seats), result, k)
 
 
 def joint_of(

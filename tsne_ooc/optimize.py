@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ._parallel import Threads
 from .affinity import Joint
+from .copies import reunite
 from .gradients.attraction import Attraction
 from .gradients.repulsion import Repulsion, repulsion_for
 from .schedule import Schedule
@@ -69,6 +70,14 @@ class Watch:
     ) -> None:
         self.callbacks, self.every, self.patience, self.verbose = list(callbacks), every, patience, verbose
 
+    def through(self, view: Callable[[Float32], Float32]) -> Watch:
+        """The same, for callbacks that are shown what `view` makes of the map."""
+
+        def seeing(callback: Callback) -> Callback:
+            return lambda iteration, error, Y: callback(iteration, error, view(Y))
+
+        return Watch(map(seeing, self.callbacks), self.every, self.patience, self.verbose)
+
     def needs_error(self) -> bool:
         return bool(self.callbacks) or self.patience is not None or self.verbose
 
@@ -100,6 +109,7 @@ def minimise(
     threads: Threads,
     watch: Watch | None = None,
     repulsion: Repulsion | None = None,
+    equal: NDArray[np.int64] | None = None,
 ) -> Result:
     """Descend from `start` along the gradient of KL(P || Q) with momentum and gains, as `schedule` says.
 
@@ -118,6 +128,8 @@ def minimise(
     watch : Watch, optional
     repulsion : Repulsion, optional
         By default the exact sum for few rows and the field for many.
+    equal : ndarray of int64, shape (n,), optional
+        One number for all rows that are equal: at the end they are put beside each other.
 
     Returns
     -------
@@ -148,8 +160,8 @@ def minimise(
                     bar.phase(phase.name or f"exaggeration {phase.exaggeration_at(0):g}")
                 Z = repulsion(Y, slope)
                 mean, norm = attraction.step(
-                    Y, slope, Z, phase.exaggeration_at(iteration), phase.rate_at(iteration, n), phase.momentum,
-                    LONGEST_STEP, shift, velocity, gains, moved,
+                    Y, slope, Z, phase.exaggeration_at(iteration), phase.rate_at(iteration, n),
+                    phase.bearable(iteration), phase.momentum, LONGEST_STEP, shift, velocity, gains, moved,
                 )  # fmt: skip
                 if not np.isfinite(norm):
                     raise FloatingPointError("the gradient is not finite")
@@ -184,6 +196,8 @@ def minimise(
             RuntimeWarning,
             stacklevel=5,
         )
+    if done and equal is not None:
+        reunite(Y, P, equal, dof)
     Y -= Y.mean(axis=0, dtype=np.float64).astype(np.float32)
     return Result(Y, attraction.divergence(Y, repulsion(Y, slope)), done, stopped or "finished")
 

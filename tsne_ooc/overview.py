@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ._validate import as_rows
 from .io import Source, open_source
 from .io.columns import listed
+from .io.failures import reading
 from .io.holdings import Holding, holdings_of
 from .io.told import account_of, in_words
 
@@ -116,13 +117,19 @@ class Overview:
         return "\n".join(_lines(self))
 
 
-def look(source: Any, *, dataset: str | None = None, columns: str | Iterable[str] | None = None) -> Overview:
+def look(
+    source: Any,
+    *,
+    dataset: str | None = None,
+    columns: str | Iterable[str] | None = None,
+    allow_missing_chunks: bool = False,
+) -> Overview:
     """Look at a table before a run: some hundred rows from all over it are read, and nothing is written.
 
     Parameters
     ----------
     source : path, or what else `tsne_ooc.io.open_source` accepts
-    dataset, columns
+    dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
 
     Returns
@@ -146,13 +153,15 @@ def look(source: Any, *, dataset: str | None = None, columns: str | Iterable[str
     asked = [] if dataset is None else ["--dataset", dataset]
     if columns is not None:
         asked += ["--columns", columns if isinstance(columns, str) else ",".join(columns)]
+    if allow_missing_chunks:
+        asked.append("--allow-missing-chunks")
     holds = [] if path is None else holdings_of(Path(path))
     try:
-        table = open_source(source, dataset=dataset, columns=columns)
-    except ValueError as error:
+        table = open_source(source, dataset=dataset, columns=columns, allow_missing_chunks=allow_missing_chunks)
+    except (OSError, ValueError) as error:
         if dataset is not None or columns is not None or path is None:
             raise
-        # That it holds several tables, or none, is what was to be seen.
+        # That it holds several tables, or none, or not all of one, is what was to be seen.
         return Overview(path, asked, holds, problem=str(error))
     try:
         return _overview(path, asked, holds, table)
@@ -201,7 +210,8 @@ def _places(table: Source) -> list[tuple[int, int]]:
 
 def _numbers(table: Source, start: int, stop: int) -> NDArray[np.float64]:
     """Rows as float64, NaN where a value is missing."""
-    found: Any = getattr(table, "read_with_gaps", table.read)(start, stop)
+    with reading(table, start, stop):
+        found: Any = getattr(table, "read_with_gaps", table.read)(start, stop)
     if hasattr(found, "iloc"):
         # The gate knows columns of dates by their types, and says which one holds words.
         as_rows(found.iloc[:0], minimum_rows=0)

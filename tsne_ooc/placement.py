@@ -117,15 +117,17 @@ def place(model: Model, rows: Any, placement: Placement, threads: Threads) -> Pl
 
     The energy of a place y is ``-rho sum_j p_j log w(y, y_j) + log S(y)``, with p the affinities to the nearest
     reference rows and S the reference's frozen field. Rows do not meet each other, so each ends at the same place to
-    the bit whatever rows come with it. A row at distance zero from a reference row takes the seat of that row, of the
-    first where several are equal.
+    the bit whatever rows come with it. A row that is equal to a reference row, or at distance zero from one, takes the
+    seat of that row, of the first where there are several.
     """
+    rows = as_reference(model, rows)
     indices, distances = nearest(model, rows, placement)
     novelty = None if model.reference is None else model.reference.score(indices, distances)
     k = placement.neighbors(model.n)
     if k < indices.shape[1]:
         indices, distances = np.ascontiguousarray(indices[:, :k]), np.ascontiguousarray(distances[:, :k])
-    return place_beside(model, indices, distances, placement, threads)._replace(novelty=novelty)
+    equal = None if model.seats is None else model.seats.find(rows, threads)
+    return place_beside(model, indices, distances, placement, threads, equal)._replace(novelty=novelty)
 
 
 def nearest(model: Model, rows: Any, placement: Placement) -> tuple[UInt32, Float32]:
@@ -136,25 +138,45 @@ def nearest(model: Model, rows: Any, placement: Placement) -> tuple[UInt32, Floa
 
 def ask(model: Model, rows: Any, k: int) -> tuple[UInt32, Float32]:
     """The `k` reference rows nearest to each row, and their distances."""
-    if hasattr(rows, "tocsr") != model.index.sparse:
-        # Counts are sparse on one day and dense on the other; the search compares like with like.
-        from scipy.sparse import csr_array
-
-        rows = csr_array(rows) if model.index.sparse else rows.toarray()
-    return tuple(model.index.query(rows, k))
+    return tuple(model.index.query(as_reference(model, rows), k))
 
 
-def place_beside(model: Model, indices: UInt32, distances: Float32, placement: Placement, threads: Threads) -> Placed:
-    """As `place`, given the neighbours: indices and ascending distances, shape (m, k)."""
+def as_reference(model: Model, rows: Any) -> Any:
+    """Rows stored as those of the reference are, dense or sparse.
+
+    Counts are sparse on one day and dense on the other; the search compares like with like. Distances are left as they
+    are: what a graph of them does not store is not at 0.
+    """
+    if model.index.metric == "precomputed" or hasattr(rows, "tocsr") == model.index.sparse:
+        return rows
+    from scipy.sparse import csr_array
+
+    return csr_array(rows) if model.index.sparse else rows.toarray()
+
+
+def place_beside(
+    model: Model,
+    indices: UInt32,
+    distances: Float32,
+    placement: Placement,
+    threads: Threads,
+    equal: NDArray[np.int64] | None = None,
+) -> Placed:
+    """As `place`, given the neighbours: indices and ascending distances, shape (m, k).
+
+    `equal` names the reference row that each row is equal to, -1 where there is none.
+    """
     from ._kernels import placement as kernels
 
     Y, dof = model.embedding, float(model.dof)
     m, d = len(indices), Y.shape[1]
     out = np.empty((m, d), np.float32)
     iterations = np.zeros(m, np.int32)
-    seated = distances[:, 0] == 0
-    away = ~seated
-    out[seated] = Y[indices[seated, 0]]
+    seats = np.where(distances[:, 0] == 0, indices[:, 0].astype(np.int64), -1)
+    if equal is not None:
+        seats = np.where(equal >= 0, equal, seats)
+    away = seats < 0
+    out[~away] = Y[seats[~away]]
     # Seats are taken, not searched for, so only the others go on; which others there are changes none of them.
     near, far = (indices, distances) if away.all() else (indices[away], distances[away])
     if not len(near):

@@ -46,8 +46,14 @@ def _is_tensor(X: Any) -> bool:
     return type(X).__module__.partition(".")[0] == "torch"
 
 
-def in_memory(X: Any) -> Any:
+def in_memory(X: Any, *, own: bool = False) -> Any:
     """X as checked float32 rows in memory, sparse where X is.
+
+    Parameters
+    ----------
+    X : array-like, DataFrame, sparse matrix or source
+    own : bool
+        Share no memory with X; a read-only array that owns its numbers is shared all the same.
 
     Raises
     ------
@@ -57,7 +63,7 @@ def in_memory(X: Any) -> Any:
         For unusable data, naming the row and column, and where reading fails.
     """
     if not streamed(X):
-        return as_rows(X, accept_sparse=True)
+        return as_rows(X, accept_sparse=True, own=own)
     table = as_source(X)
     check_memory(table)
     rows: NDArray[np.float32] = np.empty(table.shape, np.float32)

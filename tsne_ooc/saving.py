@@ -89,6 +89,7 @@ def estimator_state(estimator: Any) -> State:
             "kl_divergence": encode(estimator.kl_divergence_),
             "n_iter": int(estimator.n_iter_),
             "n_neighbors": int(estimator.n_neighbors_),
+            "seed": estimator.seed_,
             "n_features_in": int(estimator.n_features_in_),
             "feature_names_in": None if names is None else [str(name) for name in names],
         },
@@ -100,6 +101,21 @@ def estimator_state(estimator: Any) -> State:
             content.update(inner)
             arrays.update(own)
     return content, arrays
+
+
+def seed_in(fitted: Saved) -> int | None:
+    """The seed of a fit; None where it was not written down.
+
+    Raises
+    ------
+    StateError
+        For what is not a seed.
+    """
+    seed = fitted.content.get("seed")
+    # A seed may be of any length.
+    if seed is not None and (type(seed) is not int or seed < 0):
+        raise fitted.fail("has a seed that is not a whole number")
+    return seed
 
 
 def restore_estimator(make: Callable[..., Any], saved: Saved, n_jobs: Any = "saved") -> Any:
@@ -120,6 +136,7 @@ def restore_estimator(make: Callable[..., Any], saved: Saved, n_jobs: Any = "sav
     for name, part in PARTS.items():
         needed = name in saved.content or name == "model"
         setattr(estimator, part.attribute, part.restore(saved.part(name), threads) if needed else None)
+    estimator._threads = threads
     fitted = saved.part("fitted")
     estimator.embedding_ = estimator._model.embedding
     estimator.kl_divergence_ = decode(fitted.content.get("kl_divergence"))
@@ -129,12 +146,12 @@ def restore_estimator(make: Callable[..., Any], saved: Saved, n_jobs: Any = "sav
     estimator.sample_rows_ = None
     estimator.n_iter_ = fitted.whole("n_iter", 0)
     estimator.n_neighbors_ = fitted.whole("n_neighbors", 0)
-    estimator.n_features_in_ = fitted.whole("n_features_in", 1)
-    names = fitted.content.get("feature_names_in")
+    estimator.seed_ = seed_in(fitted)
+    width, names = fitted.whole("n_features_in", 1), fitted.content.get("feature_names_in")
     if names is not None:
-        if not isinstance(names, list) or len(names) != estimator.n_features_in_:
+        if not isinstance(names, list) or len(names) != width:
             raise fitted.fail("names other columns than there are")
         if not all(isinstance(name, str) for name in names):
             raise fitted.fail("has a column whose name is no string")
-        estimator.feature_names_in_ = np.array(names, dtype=object)
+    estimator._remember(names, width)
     return estimator

@@ -164,8 +164,8 @@ def test_a_folder_that_cannot_be_written(numbers, tmp_path, monkeypatch):
         ({"sample": 0}, ValueError, "must be at least 1"),
         ({"sample": 0.5}, TypeError, r"0\.5 is neither a number of rows"),
         ({"random_state": -1}, ValueError, "random_state=-1 must be at least 0"),
-        ({"tsne": "fast"}, TypeError, "tsne='fast' is no TSNE object"),
-        ({"tsne": Shadow}, TypeError, "is no TSNE object"),
+        ({"tsne": "fast"}, TypeError, "tsne='fast' is not a TSNE object"),
+        ({"tsne": Shadow}, TypeError, "is not a TSNE object"),
         ({"dataset": "X"}, TypeError, "an ndarray is no file|a ndarray is no file"),
     ],
 )

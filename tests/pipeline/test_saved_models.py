@@ -181,7 +181,7 @@ def test_precomputed_distances(tmp_path):
     new = np.linalg.norm(Q[:, None] - X, axis=2).astype(np.float32)
     model = TSNE(metric="precomputed", **QUICK).fit(D)
     model.save(tmp_path / "model")
-    arrays = ("embedding", "reference.own", "reference.novelty")
+    arrays = ("embedding", "reference.own", "reference.novelty", "seats.hashes", "seats.rows")
     assert set(sizes(tmp_path / "model")) == {"manifest.json", *(f"model.{name}.npy" for name in arrays)}
     assert tsne_ooc.load(tmp_path / "model").transform(new).tobytes() == model.transform(new).tobytes()
     with pytest.raises(ValueError, match="has 5 features, but TSNE is expecting 200"):
@@ -246,8 +246,8 @@ def test_no_larger_than_rows_places_and_index(tmp_path, name, index):
     model.save(tmp_path / "model")
     files = sizes(tmp_path / "model")
     headers = 128 * (len(files) - 1) + 8192
-    # Own distances and novelty of the rows.
-    index += 8 * 2000
+    # Own distances and novelty of the rows, and what tells them again.
+    index += 8 * 2000 + 20 * 2000
     assert sum(files.values()) <= X.nbytes + model.embedding_.nbytes + index + headers
     assert files["model.index.rows.npy"] == X.nbytes + 128
     assert len(pickle.dumps(model)) <= X.nbytes + 2 * model.embedding_.nbytes + index + headers

@@ -21,7 +21,7 @@ PACKAGE = Path(tsne_ooc.__file__).parent
 # From the bottom up. Modules of one line do not know each other.
 ORDER = (
     ("_kernels",),
-    ("_memory", "_options", "_labels"),
+    ("_disk", "_memory", "_options", "_labels"),
     ("_parallel", "_random", "_validate"),
     ("_state",),
     ("store",),
@@ -31,10 +31,12 @@ ORDER = (
     ("preprocess",),
     ("batches",),
     ("neighbors",),
-    ("novelty",),
+    ("intake",),
+    ("novelty", "equal_rows"),
     ("affinity",),
-    ("initialization",),
+    ("copies",),
     ("schedule",),
+    ("initialization",),
     ("gradients",),
     ("optimize",),
     ("model",),

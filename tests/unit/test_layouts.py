@@ -348,6 +348,7 @@ def test_what_may_be_meant_is_a_number(tmp_path, kind, fill, value):
     with h5py.File(tmp_path / "x.nc", "w") as file:
         file.attrs["_NCProperties"] = "version=2"
         made = file.create_dataset("x", (N, P), kind, fillvalue=np.array(fill, kind))
+        made[:] = value
         np.testing.assert_array_equal(open_source(made).read(0, N), np.full((N, P), value, kind))
 
 

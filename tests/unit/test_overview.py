@@ -75,6 +75,15 @@ def test_several_tables_and_none(tmp_path):
     assert "it has no datasets at all" in look(tmp_path / "none.h5").problem
 
 
+def test_chunks_that_are_missing(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("X", (40, 3), "f4", chunks=(10, 3))[:20] = 1
+    found = look(tmp_path / "x.h5")
+    assert "2 of 4 chunks of dataset '/X'" in found.problem and [held.name for held in found.holds] == ["X"]
+    found = look(tmp_path / "x.h5", allow_missing_chunks=True)
+    assert found.problem is None and found.zeros == 0.5 and found.asked == ["--allow-missing-chunks"]
+
+
 def test_every_kind_of_file(tmp_path):
     X = np.random.default_rng(0).normal(size=(30, 3))
     np.save(tmp_path / "x.npy", X)

@@ -24,6 +24,11 @@ def ordered(function: Callable[..., Any]) -> Any:
     return _kept(function)
 
 
+def divides(function: Callable[..., Any]) -> Any:
+    """As `ordered`, where a division by zero is NaN or infinity, and no error."""
+    return _kept(function, error_model="numpy")
+
+
 def _kept(function: Callable[..., Any], **options: Any) -> Any:
     compiled: Any = numba.njit(nogil=True, **options)(function)
     keep(compiled, function)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from tsne_ooc.cli.probe import check_table
 from tsne_ooc.cli.shared import add_input
 
 
@@ -23,9 +24,15 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    check_table(options)
     from tsne_ooc.overview import look
 
-    found = look(options.data, dataset=options.dataset, columns=options.columns)
+    found = look(
+        options.data,
+        dataset=options.dataset,
+        columns=options.columns,
+        allow_missing_chunks=options.allow_missing_chunks,
+    )
     print(found)
     # What a run of the same words would end with.
     return 0 if found.problem is None else 2

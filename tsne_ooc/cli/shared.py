@@ -19,6 +19,12 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         metavar="A,B,...",
         help="columns by name; * stands for anything, and a name with commas may stand in double quotes",
     )
+    parser.add_argument(
+        "--allow-missing-chunks",
+        action="store_true",
+        help="read chunks of Zarr and HDF5 that are missing as their fill value; by default such a table is refused, "
+        "for half of a copy looks the same",
+    )
 
 
 def names_of(text: str) -> list[str]:

@@ -3,6 +3,7 @@
 from tsne_ooc.io.blocks import iterate
 from tsne_ooc.io.hdf5 import Hdf5Source, Hdf5Table, open_hdf5
 from tsne_ooc.io.identity import differences, identity_of
+from tsne_ooc.io.named import line_up, names_of, order_of
 from tsne_ooc.io.parquet import ParquetSource, open_parquet
 from tsne_ooc.io.sink import NpySink
 from tsne_ooc.io.source import Source, as_source, open_source
@@ -19,8 +20,11 @@ __all__ = [
     "differences",
     "identity_of",
     "iterate",
+    "line_up",
+    "names_of",
     "open_hdf5",
     "open_parquet",
     "open_source",
     "open_zarr",
+    "order_of",
 ]

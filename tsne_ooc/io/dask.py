@@ -40,7 +40,8 @@ class DaskSource(Closing):
         rows, columns = (max(sizes, default=0) for sizes in data.chunks)
         self.chunks: tuple[int, int] | None = (int(rows), int(columns)) if rows > 0 and columns > 0 else None
         edges = np.cumsum([0, *data.chunks[0]]).astype(np.int64)
-        self._banded = BandedRows(edges, self._compute, self.shape[1] * self.dtype.itemsize)
+        size = self.dtype.itemsize
+        self._banded = BandedRows(edges, self._compute, self.shape[1] * size, int(rows) * int(columns) * size)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         return self._banded.read(start, stop)

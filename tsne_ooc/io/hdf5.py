@@ -14,11 +14,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._disk import check_regular
+from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.contents import Contents, is_array, is_compound, locate
 from tsne_ooc.io.conventions import decoded
 from tsne_ooc.io.frames import StoredFrame, is_frame
 from tsne_ooc.io.masks import with_mask
+from tsne_ooc.io.missing import check_whole, of_hdf5_dataset
 from tsne_ooc.io.named_columns import NamedColumns, Types
 from tsne_ooc.io.pandas_table import PandasTable
 from tsne_ooc.io.shape import check_table
@@ -38,7 +41,10 @@ Columns = str | Iterable[str]
 
 
 def open_hdf5(
-    path: str | os.PathLike[str], dataset: str | None = None, columns: Columns | None = None
+    path: str | os.PathLike[str],
+    dataset: str | None = None,
+    columns: Columns | None = None,
+    allow_missing_chunks: bool = False,
 ) -> Hdf5Source | Hdf5Table:
     """Open a table in an HDF5 file for reading.
 
@@ -53,6 +59,9 @@ def open_hdf5(
         Loom and of MATLAB 7.3 are stored turned round: the columns of the dataset are the rows of the table.
     columns : str or list of str, optional
         Fields of a compound dataset or columns of a data frame, as in `tsne_ooc.io.open_source`.
+    allow_missing_chunks : bool, default False
+        Read chunks, or sources of a virtual dataset, that are missing as their fill value, instead of refusing the
+        table.
 
     Returns
     -------
@@ -63,7 +72,8 @@ def open_hdf5(
     Raises
     ------
     OSError
-        Where the file does not exist, is a folder, is not HDF5 or is cut short.
+        Where the file does not exist, is a folder, is not HDF5 or is cut short, or parts of the table are missing,
+        with their number.
     ValueError
         Where the dataset is missing (those that are there are listed), is a group, or is no two-dimensional
         table of real numbers, where `dataset` is left out although there is more than one table, and for a sparse
@@ -79,11 +89,11 @@ def open_hdf5(
     >>> with open_hdf5("cells.h5", "X") as X:  # doctest: +SKIP
     ...     coordinates = model.transform(X)
     """
-    return _open_table(path, dataset, columns, turn=True)
+    return _open_table(path, dataset, columns, allow_missing_chunks, turn=True)
 
 
 def _open_table(
-    path: str | os.PathLike[str], dataset: str | None, columns: Columns | None, turn: bool
+    path: str | os.PathLike[str], dataset: str | None, columns: Columns | None, allow_missing_chunks: bool, turn: bool
 ) -> Hdf5Source | Hdf5Table:
     """`open_hdf5`; without `turn` the rows of a dataset are its rows, whatever the file means by them."""
     import h5py
@@ -103,7 +113,7 @@ def _open_table(
             file.close()
             file = h5py.File(path, "r", rdcc_nbytes=min(needed, _LARGEST_CACHE), rdcc_nslots=10007)
             found = _find(file, name)
-        return _source(file, found, columns, turn)
+        return _source(file, found, columns, allow_missing_chunks, turn)
     except BaseException:
         file.close()
         raise
@@ -116,14 +126,16 @@ def contents_of(path: Path) -> Iterator[tuple[Any, Contents]]:
         yield file, Contents.of(str(path), _everything(file))
 
 
-def of_hdf5(item: Any, dataset: str | None = None, columns: Columns | None = None) -> Hdf5Source | Hdf5Table:
+def of_hdf5(
+    item: Any, dataset: str | None = None, columns: Columns | None = None, allow_missing_chunks: bool = False
+) -> Hdf5Source | Hdf5Table:
     """The source of an open ``h5py.Dataset``, or of one in an open group or file, which stays with its owner.
 
     The rows of a dataset are its rows, as its owner sees them.
     """
     if not item:
         raise ValueError("the HDF5 file of this dataset is closed; open it again, or pass it while it is open")
-    return _source(None, _find(item, dataset), columns, turn=not is_array(item))
+    return _source(None, _find(item, dataset), columns, allow_missing_chunks, turn=not is_array(item))
 
 
 class _Stored(Closing):
@@ -133,9 +145,10 @@ class _Stored(Closing):
     unread: dict[str, str]
     remarks: list[str]
 
-    def __init__(self, file: Any, item: Any, again: tuple[Any, ...]) -> None:
+    def __init__(self, file: Any, item: Any, *again: Any) -> None:
         self._file = file
         self._item = item
+        self.opened_here = file is not None
         self._process = os.getpid()
         self._again = again
         self.path = Path(item.file.filename).resolve()
@@ -168,8 +181,8 @@ class _Stored(Closing):
 class Hdf5Source(_Stored):
     """Rows of a two-dimensional HDF5 dataset, or of a CSR matrix in a group (see `open_hdf5`)."""
 
-    def __init__(self, file: Any, item: Any, turn: bool) -> None:
-        super().__init__(file, item, (None, turn))
+    def __init__(self, file: Any, item: Any, allow_missing_chunks: bool = False, turn: bool = True) -> None:
+        super().__init__(file, item, None, allow_missing_chunks, turn)
         name = f"dataset {self.name!r} of {self.path}"
         self._table: Any = item
         self.unread = {}
@@ -181,10 +194,19 @@ class Hdf5Source(_Stored):
         self.shape = (int(self._table.shape[0]), int(self._table.shape[1]))
         self.dtype: np.dtype[Any] = self._table.dtype
         self.chunks: tuple[int, int] | None = self._table.chunks
+        self._banded: BandedRows | None = None
+        if self.chunks is not None and _cache_bytes(item, turn) > _default_cache(item):
+            # HDF5 unpacks a chunk that does not fit its cache for every read.
+            size = self.dtype.itemsize
+            edges = np.append(np.arange(0, self.shape[0], self.chunks[0], dtype=np.int64), self.shape[0])
+            self._banded = BandedRows(edges, self._read, self.shape[1] * size, int(np.prod(self.chunks)) * size)
         self._warn_if_narrow()
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         self._checked()
+        return self._read(start, stop) if self._banded is None else self._banded.read(start, stop)
+
+    def _read(self, start: int, stop: int) -> NDArray[Any]:
         return with_mask(self._table[start:stop])
 
     def _warn_if_narrow(self) -> None:
@@ -216,8 +238,10 @@ class Hdf5Table(_Stored):
         Columns that were left out, with the reason.
     """
 
-    def __init__(self, file: Any, item: Any, columns: Columns | None = None) -> None:
-        super().__init__(file, item, (None if columns is None else _names(columns), True))
+    def __init__(
+        self, file: Any, item: Any, columns: Columns | None = None, allow_missing_chunks: bool = False
+    ) -> None:
+        super().__init__(file, item, None if columns is None else _names(columns), allow_missing_chunks, True)
         where = f"dataset {self.name!r} of {self.path}"
         self.remarks = []
         index: set[str] = set()
@@ -289,16 +313,24 @@ def _text(column: NDArray[Any]) -> NDArray[Any]:
     return found
 
 
-def _source(file: Any, item: Any, columns: Columns | None, turn: bool) -> Hdf5Source | Hdf5Table:
+def _source(
+    file: Any, item: Any, columns: Columns | None, allow_missing_chunks: bool, turn: bool
+) -> Hdf5Source | Hdf5Table:
     _check_filters(item)
+    for part in [found for found in item.values() if is_array(found)] if hasattr(item, "keys") else [item]:
+        # (A field of a record that holds an array is a view of its own.)
+        if hasattr(part, "is_virtual"):
+            missing, total, what = of_hdf5_dataset(part)
+            name = f"dataset {part.name!r} of {part.file.filename}"
+            check_whole(name, missing, total, part.fillvalue, what=what, allowed=allow_missing_chunks)
     if is_frame(item) or (is_array(item) and is_compound(item)):
-        return Hdf5Table(file, item, columns)
+        return Hdf5Table(file, item, columns, allow_missing_chunks)
     if columns is not None:
         raise ValueError(
             f"dataset {item.name!r} of {item.file.filename} has no names for its columns, so columns={columns!r} "
             "cannot choose some"
         )
-    return Hdf5Source(file, item, turn)
+    return Hdf5Source(file, item, allow_missing_chunks, turn)
 
 
 def _check_filters(item: Any) -> None:
@@ -365,6 +397,7 @@ def _default_cache(item: Any) -> int:
 def _open(path: Path) -> Any:
     import h5py
 
+    check_regular(path)
     try:
         with path.open("rb") as raw:
             signature = raw.read(8)

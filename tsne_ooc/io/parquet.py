@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._disk import check_regular
 from tsne_ooc.io.bands import LastBand
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.columns import choose, common_type, fill, listed
@@ -77,10 +78,13 @@ class ParquetSource(Closing):
         What else there is to say of how the table is read.
     """
 
+    opened_here = True
+
     def __init__(self, path: Path, columns: str | Iterable[str] | None = None) -> None:
         self.path = path.resolve()
         self._columns = columns if columns is None or isinstance(columns, str) else list(columns)
         self._files, other_files = _files(path)
+        self.stored = [part.resolve() for part in self._files]
         self._file: tuple[Path, Any] | None = None
         with _opened(self._files[0]) as first:
             types, index = _types(first), _index(first)
@@ -239,6 +243,7 @@ def _opened(path: Path) -> Any:
     parquet = load("pyarrow.parquet", "parquet", f"reading {path}")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
+    check_regular(path)
     try:
         return parquet.ParquetFile(path)
     except (OSError, ValueError) as error:

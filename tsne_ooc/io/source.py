@@ -48,7 +48,13 @@ def as_source(data: Any) -> Source:
     return open_source(data)
 
 
-def open_source(data: Any, *, dataset: str | None = None, columns: str | Iterable[str] | None = None) -> Source:
+def open_source(
+    data: Any,
+    *,
+    dataset: str | None = None,
+    columns: str | Iterable[str] | None = None,
+    allow_missing_chunks: bool = False,
+) -> Source:
     """Open whatever holds a table.
 
     Parameters
@@ -64,6 +70,9 @@ with ``.shape`` and row slicing
     columns : str or list of str, optional
         Where columns have names (Parquet, compound datasets of HDF5, DataFrames), those to read, in this order; a
         ``*`` in a name stands for any characters. Without it, all columns that hold numbers.
+    allow_missing_chunks : bool, default False
+        Read chunks that are missing (Zarr, HDF5; or sources of a virtual dataset) as their fill value, as these formats
+        have it. By default they are refused: half of a copy looks like this, too.
 
     Returns
     -------
@@ -89,20 +98,24 @@ with ``.shape`` and row slicing
     """
     if isinstance(data, str | os.PathLike):
         with opening(data):
-            return _from_path(Path(data), dataset, columns)
+            return _from_path(Path(data), dataset, columns, allow_missing_chunks)
     if _is_anndata(data):
-        return open_source(_part(data, dataset or "X"), columns=columns)
+        found = open_source(_part(data, dataset or "X"), columns=columns, allow_missing_chunks=allow_missing_chunks)
+        if (dataset or "X").strip("/").partition("/")[0] in ("X", "layers") and not hasattr(found, "path"):
+            # Files know their own; see `names_of`.
+            found.column_names = [str(name) for name in data.var_names]  # type: ignore[attr-defined]
+        return found
     if hasattr(data, "group") and _made_by(data, "anndata"):
         # A sparse matrix on disk, as AnnData shows it; what it stands for is the group it reads.
-        return open_source(data.group, columns=columns)
+        return open_source(data.group, columns=columns, allow_missing_chunks=allow_missing_chunks)
     if _made_by(data, "h5py"):
         from tsne_ooc.io.hdf5 import of_hdf5
 
-        return of_hdf5(data, dataset, columns)
+        return of_hdf5(data, dataset, columns, allow_missing_chunks)
     if _made_by(data, "zarr"):
         from tsne_ooc.io.zarr import of_zarr
 
-        return of_zarr(data, dataset, columns)
+        return of_zarr(data, dataset, columns, allow_missing_chunks)
     if dataset is not None:
         raise TypeError(f"dataset={dataset!r} names a table within a file, and a {type(data).__name__} is no file")
     if hasattr(data, "iloc") and hasattr(data, "to_numpy") and not hasattr(data, "compute"):
@@ -114,18 +127,20 @@ with ``.shape`` and row slicing
     return _from_object(data)
 
 
-def _from_path(path: Path, dataset: str | None, columns: str | Iterable[str] | None) -> Source:
+def _from_path(
+    path: Path, dataset: str | None, columns: str | Iterable[str] | None, allow_missing_chunks: bool
+) -> Source:
     from tsne_ooc.io.kinds import kind_of
 
     kind = kind_of(path)
     if kind == "hdf5":
         from tsne_ooc.io.hdf5 import open_hdf5
 
-        return open_hdf5(path, dataset, columns)
+        return open_hdf5(path, dataset, columns, allow_missing_chunks)
     if kind == "zarr":
         from tsne_ooc.io.zarr import open_zarr
 
-        return open_zarr(path, dataset, columns)
+        return open_zarr(path, dataset, columns, allow_missing_chunks)
     if kind == "parquet" and dataset is None:
         from tsne_ooc.io.parquet import open_parquet
 
@@ -145,9 +160,10 @@ def _from_object(data: Any) -> Source:
     if isinstance(data, np.ndarray):
         return memory.MemmapSource(data) if memory.MemmapSource.takes(data) else memory.ArraySource(data)
     if isinstance(data, list | tuple) or _made_by(data, "torch"):
-        from tsne_ooc._validate import as_rows
+        from tsne_ooc._validate import as_array
 
-        return memory.ArraySource(as_rows(data))
+        # Not rounded yet: what prepares them may do so in float64.
+        return memory.ArraySource(as_array(data))
     if hasattr(data, "tocsr") and hasattr(data, "nnz"):
         if getattr(data, "format", None) != "csr":
             raise TypeError(

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.utils.validation import validate_data
 
 from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
-from tsne_ooc.batches import Batches, check_shuffle
+from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.io import Source, identity_of
+from tsne_ooc.io import Source, identity_of, names_of
 from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Checkpoint
@@ -29,10 +28,13 @@ from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.objectives import FEWEST_TUNED, Stage, resolve
 from tsne_ooc.parametric.optimizer import MOST_RATE
 from tsne_ooc.parametric.outset import (
+    batches_of,
+    bounds_after,
     check_landmarks,
     check_network,
     device_of,
     encoder_of,
+    glance,
     held_out,
     prepared,
     problem_of,
@@ -46,6 +48,7 @@ from tsne_ooc.parametric.teaching import (
     given_teacher,
     rows_mapped,
     teach,
+    unfrozen,
 )
 from tsne_ooc.parametric.tiles import tile_for
 from tsne_ooc.parametric.training import Options, Trained, train
@@ -71,7 +74,8 @@ class ParametricTSNE(FittedEncoder):
     Parameters
     ----------
     teacher : TSNE or None, default None
-        Fitted or not; what it says of axes, perplexity, metric, sample and preparation holds here too. None is one of
+        Fitted or not; a fitted one, also in a FrozenEstimator, stays so in copies of the encoder. What it says
+        of axes, perplexity, metric, sample and preparation holds here too. None is one of
         all rows up to 100,000 rows, and of a sample of 25,000 beyond.
     objective : str, objective or sequence of Stage, default "auto"
         "auto" (distillation, then field tuning where the teacher has all rows and at least 8,000), "distillation",
@@ -102,7 +106,8 @@ class ParametricTSNE(FittedEncoder):
         What is done to rows first, here and in `transform`.
     shuffle : str, default "auto"
         Order of the batches, see `tsne_ooc.batches.Batches`: "full", "buffer", "batch"; "auto" is "full" up to 100,000
-        rows and "buffer", which reads each chunk of a file once in an epoch, beyond.
+        rows and "buffer", which reads each chunk of a file once in an epoch, beyond. Where the means of blocks show
+        that rows are sorted, "batch" warns and mixes as "buffer" does.
     validation : bool, default True
         Hold out a tenth of the rows, at most 1,000, and look at them every 500 batches; of the last stage, the weights
         that did best are kept. Their places count among the neighbours of other rows.
@@ -136,6 +141,8 @@ class ParametricTSNE(FittedEncoder):
         Batches that were learnt from.
     best_iter_ : int
         After how many of them the encoder was what it is: the best of the looks at held-out rows in the last stage.
+    seed_ : int
+        As `random_state` it makes this encoder again; it is drawn where that is None.
     n_features_in_ : int
     novelty_threshold_ : float
         Of the teacher: rows whose novelty is beyond it are strangers.
@@ -240,9 +247,13 @@ class ParametricTSNE(FittedEncoder):
             Checkpoint.check(checkpoint)
         teacher, fitted = given_teacher(self.teacher, self.prepare, seed)
 
+        if fitted and teacher is not None:
+            X = teacher.lined_up(X)
+        names = names_of(X)
         wanted = self.prepare if self.prepare is not None else getattr(self.teacher, "prepare", None)
         table, preparation = prepared(X, wanted, teacher, fitted, seed=seed, n_jobs=self.n_jobs)
         n, p = table.shape
+        width = int((X.shape if hasattr(X, "shape") else np.shape(X))[1])
         if n < FEWEST:
             raise ValueError(f"{table!r} has {n} sample(s) while a minimum of {FEWEST} is required.")
         if teacher is None:
@@ -257,18 +268,20 @@ class ParametricTSNE(FittedEncoder):
             # A fitted teacher may have as many rows as the table, and not the same.
             stages = resolve(self.objective, tuned=False)
         problem = problem_of(taught, n, seed, threads, device)
-        encoder = encoder_of(self.network, self.landmarks, table, taught, problem).to(device)
-        held, validation = held_out(table, taught, problem) if self.validation else (np.zeros(n, np.bool_), None)
-        problem = replace(problem, held=np.flatnonzero(held))
-        job = None
-        if checkpoint is not None:
-            job = Checkpoint(checkpoint, self._job(table, stages, steps, seed, encoder, taught.targets))
         # Rows that are in memory for their affinities are not read again.
         rows = table if taught.graph is None else taught.graph.X
         shuffle = ("full" if n <= MOST_FITTED else "buffer") if self.shuffle == "auto" else self.shuffle
         # As equal as whole numbers allow: a step is as long for a batch of one row as for a full one.
         size = -(-n // -(-n // self.batch_size))
-        batches = Batches(rows, batch_size=size, shuffle=shuffle, seed=seed)
+        seen = glance(table, seed)
+        batches = batches_of(rows, size, shuffle, seed, seen)
+        encoder = encoder_of(self.network, self.landmarks, seen.X, taught, problem).to(device)
+        del seen
+        held, validation = held_out(table, taught, problem) if self.validation else (np.zeros(n, np.bool_), None)
+        problem = replace(problem, held=np.flatnonzero(held))
+        job = None
+        if checkpoint is not None:
+            job = Checkpoint(checkpoint, self._job(table, stages, steps, seed, encoder, taught.targets))
         decoded = None
         with batches:
             done = train(
@@ -276,6 +289,8 @@ class ParametricTSNE(FittedEncoder):
                 augmentation=None if taught.graph is None else Augmentation(taught.graph, share, seed, held),
                 validation=validation, checkpoint=job,
             )  # fmt: skip
+            tuned = any(stage.objective.needs == "graph" for stage in stages)
+            encoder.stay_within(bounds_after(encoder, taught, problem, tuned))
             if decoding is not None and done.stopped != "interrupted":
                 if job is not None:
                     more = {"decoder": repr(decoding), "encoder": sum_of_weights(encoder)}
@@ -283,18 +298,28 @@ class ParametricTSNE(FittedEncoder):
                 decoded = train_decoder(decoding, encoder, table, batches, problem, options, checkpoint=job)
         if broken := _broken(done, None if decoded is None else decoded.done, steps, decoding is not None):
             warnings.warn(broken, RuntimeWarning, stacklevel=2)
-        validate_data(self, X if hasattr(X, "shape") else np.asarray(X), reset=True, skip_check_array=True)
-        self.encoder_, self.teacher_, self.preparation_ = encoder.cpu(), taught.teacher, preparation
+        # All at once, and last: a fit that fails leaves the one before as it was.
+        tile = tile_for(encoder.cpu(), p)
+        self.encoder_, self.teacher_, self.preparation_ = encoder, taught.teacher, preparation
         self.decoder_ = None if decoded is None else decoded.network
         self.history_, self.n_iter_, self.best_iter_ = done.history.columns(), done.steps, done.kept
         if decoded is not None:
             self.history_["decoder"] = decoded.done.history.columns()
-        self._tile = tile_for(self.encoder_, p)
+        self._tile = tile
+        self.seed_: int | None = seed
+        self._remember(names, width)
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> Float32:
         """`fit`, then where the encoder puts the rows."""
         return self.fit(X).transform(X)
+
+    def __sklearn_clone__(self) -> ParametricTSNE:
+        """A copy that is not fitted. Its teacher is the same where that is fitted: a map is what is learnt from."""
+        copy: ParametricTSNE = super().__sklearn_clone__()
+        if hasattr(self.teacher, "embedding_"):
+            copy.teacher = self.teacher
+        return copy
 
     def _options(self) -> Options:
         """How to train, with all stages that there may be, and no unusable option."""
@@ -358,8 +383,9 @@ def _broken(done: Trained, decoded: Trained | None, steps: int, decoding: bool) 
     return None
 
 
-def _told(teacher: TSNE | None) -> str | None:
+def _told(teacher: Any) -> str | None:
     """What tells a teacher from another."""
+    teacher = unfrozen(teacher)
     if teacher is None:
         return None
     if hasattr(teacher, "embedding_"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,13 @@ from tsne_ooc.parametric.decoder import DecoderNetwork
 from tsne_ooc.parametric.estimator import ParametricTSNE
 from tsne_ooc.parametric.history import LOOK, STEP, History
 from tsne_ooc.parametric.network import STEP as UNITS
-from tsne_ooc.parametric.network import Encoder, ResidualNetwork, padded
+from tsne_ooc.parametric.network import Encoder, ResidualNetwork, own_copy, padded
 from tsne_ooc.parametric.reconstruction import Reconstructed
 from tsne_ooc.parametric.saving import DECODER, KIND, KINDS
 from tsne_ooc.parametric.tiles import encode, tile_for
 from tsne_ooc.parametric.weights import Weights, WeightsError
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.saving import restore_estimator
+from tsne_ooc.saving import restore_estimator, seed_in
 
 
 def load(
@@ -91,6 +90,7 @@ def _restored(saved: Saved, path: Path, network: Any, n_jobs: Any) -> Parametric
         part = saved.part("preparation")
         model.preparation_ = Preparation.from_state(dict(part.content), part.own_arrays())
     model.n_iter_, model.n_features_in_ = fitted.whole("n_iter", 0), fitted.whole("n_features_in", 1)
+    model.seed_ = seed_in(fitted)
     model.best_iter_ = fitted.whole("best_iter", 0, model.n_iter_)
     names = fitted.content.get("feature_names_in")
     if names is not None:
@@ -124,9 +124,12 @@ def _networks(
     saved: Saved, weights: Weights, columns: int, d: int, network: Any
 ) -> tuple[Encoder, DecoderNetwork | None]:
     """Encoder and decoder as the manifest describes them, with any weights."""
-    body = _body(saved.part("network"), weights, columns, d, network)
+    part = saved.part("network")
+    # Folders of before there were bounds do not name them; their encoders answer as they did.
+    bounded = "bounded" in part.content and part.flag("bounded")
+    body = _body(part, weights, columns, d, network)
     zeros = np.zeros(columns, np.float32)
-    encoder = Encoder(body, zeros, zeros, np.zeros(d, np.float32), 1.0)
+    encoder = Encoder(body, zeros, zeros, np.zeros(d, np.float32), 1.0, bounded)
     if "decoder" not in saved.content:
         return encoder, None
     part = saved.part("decoder")
@@ -164,7 +167,7 @@ def _body(saved: Saved, weights: Weights, columns: int, d: int, network: Any) ->
                 f"this encoder was trained with a {saved.text('kind')[:60]}, and no code is kept in a folder; "
                 "pass network=, of the same shape"
             )
-        return deepcopy(network).cpu()
+        return own_copy(network)
     p, axes, width, depth, landmarks = _shape(saved, "residual", 5)
     # The kernels of the forward pass look at no bounds.
     if p != padded(columns) or axes != d:
@@ -172,7 +175,8 @@ def _body(saved: Saved, weights: Weights, columns: int, d: int, network: Any) ->
     _check_sizes(saved, width, depth, weights)
     if landmarks % UNITS:
         raise saved.fail(f"has {landmarks} landmarks, not a multiple of {UNITS}")
-    return ResidualNetwork(p, axes, width, depth, landmarks)
+    reach = None if saved.content.get("reach") is None else saved.number("reach", 0)
+    return ResidualNetwork(p, axes, width, depth, landmarks, reach)
 
 
 def _check_sizes(saved: Saved, width: int, depth: int, weights: Weights) -> None:

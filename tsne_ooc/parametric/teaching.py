@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 
 from tsne_ooc import affinity as affinities
 from tsne_ooc._parallel import Threads
@@ -59,6 +60,7 @@ def given_teacher(teacher: Any, prepare: Preparation | None, seed: int) -> tuple
     TypeError, ValueError
         For what is no teacher, and two preparations.
     """
+    teacher = unfrozen(teacher)
     if teacher is None:
         return None, False
     if not isinstance(teacher, TSNE):
@@ -72,6 +74,11 @@ def given_teacher(teacher: Any, prepare: Preparation | None, seed: int) -> tuple
         raise ValueError("prepare is given here and to the teacher; pass one of them")
     copy = clone(teacher).set_params(prepare=None)
     return copy if copy.random_state is not None else copy.set_params(random_state=seed), False
+
+
+def unfrozen(teacher: Any) -> Any:
+    """What scikit-learn's FrozenEstimator keeps as it is; anything else as it came."""
+    return teacher.estimator if isinstance(teacher, FrozenEstimator) else teacher
 
 
 def default_teacher(n: int, stages: Sequence[Stage], seed: int, n_jobs: int | None) -> TSNE:

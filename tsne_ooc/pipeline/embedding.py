@@ -15,8 +15,8 @@ from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.io.told import account_of
 from tsne_ooc.pipeline.clock import Clock
 from tsne_ooc.pipeline.fitted import keep, reopen
-from tsne_ooc.pipeline.fitting import fit_sample, prepared
-from tsne_ooc.pipeline.folder import Folder
+from tsne_ooc.pipeline.fitting import fit_sample, seen_by
+from tsne_ooc.pipeline.folder import SAVING, Folder
 from tsne_ooc.pipeline.looking import look_and_refit
 from tsne_ooc.pipeline.placing import Seats, finished, seal, stream
 from tsne_ooc.pipeline.request import differences, parameters_of, plain
@@ -24,21 +24,23 @@ from tsne_ooc.pipeline.run import LEDGER, Run
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, resolve_sample
-from tsne_ooc.streaming import Progress, begin, silent
+from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 
 SAMPLE = 25_000
+_ARRAYS = ["embedding", "novelty", "sample_rows"]
 
 
 def embed(
     source: Any,
     *,
     out: str | os.PathLike[str],
-    sample: Any = SAMPLE,
+    sample: Any = None,
     tsne: Any = None,
     prepare: Preparation | None = None,
     rounds: int = 1,
     dataset: str | None = None,
     columns: list[str] | None = None,
+    allow_missing_chunks: bool = False,
     random_state: int = 0,
     block_rows: int | None = None,
     resume: bool = False,
@@ -56,19 +58,20 @@ def embed(
     out : path
         Folder to write; it must not exist yet, or be empty. Its ``manifest.json`` is written last, so a folder that
         has one is whole.
-    sample : int or object of `tsne_ooc.sampling`, default 25,000
-        Rows to fit; a number draws so many uniformly. If there are no more, all are fitted.
+    sample : int or object of `tsne_ooc.sampling`, optional
+        Rows to fit; a number draws so many uniformly. If there are no more, all are fitted. By default 25,000.
     tsne : TSNE, optional
-        How to fit and place; a copy of it is fitted. By default ``TSNE()``.
+        How to fit and place; a copy of it is fitted. By default ``TSNE()``. Its `sample` and `prepare` are those of
+        the run where none are given here.
     prepare : Preparation, optional
         What is done to the rows first; it is fitted on the whole table, in passes of its own, and saved in the model.
     rounds : int, default 1
         With 2 all rows are looked at once before they are placed, and those that the sample did not know are added to
         it; with more, again.
-    dataset, columns
+    dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
     random_state : int
-        Seed of the sample. (The fit has its own, in `tsne`.)
+        Seed of the sample and the preparation; and of the fit, where `tsne` has none of its own.
     block_rows : int, optional
         Rows that are read, placed and marked as done in one piece; what comes out does not depend on it.
     resume : bool
@@ -95,18 +98,22 @@ def embed(
     >>> run.embedding.shape  # doctest: +SKIP
     (1300000, 2)
     """
-    chosen = resolve_sample(sample)
-    model = _fresh(tsne)
+    seed = whole("random_state", random_state, least=0, most=math.inf)
+    model = _fresh(tsne, seed)
     if hasattr(model, "check_options"):
         # Before the file is opened: drawing a sample of a large one takes its time.
         model.check_options()
-    seed = whole("random_state", random_state, least=0, most=math.inf)
+    sample, prepare = _taken_over(model, "sample", sample), _taken_over(model, "prepare", prepare)
+    chosen = resolve_sample(SAMPLE if sample is None else sample)
     rounds = whole("rounds", rounds, least=1)
     if rounds > 1 and not hasattr(model, "place_prepared"):
         raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:
         block_rows = whole("block_rows", block_rows, least=1)
-    with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
+    with (
+        opened(source, dataset, columns, allow_missing_chunks) as table,
+        Folder(Path(out), resume=resume, makes=_made(rounds)) as home,
+    ):
         request = {
             "parameters": parameters_of(model),
             "sample": plain(chosen),
@@ -114,7 +121,8 @@ def embed(
             "rounds": rounds,
             "random_state": seed,
         }
-        job = {"task": "embed", "source": identity.identity_of(table), "request": request, "tsne_ooc": __version__}
+        origin = identity.identity_of(table, without=home.path)
+        job = {"task": "embed", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
         if home.finished:
             return finished(home, job)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
@@ -122,11 +130,11 @@ def embed(
         if ledger.rows:
             seconds["place"] = ledger.seconds
         tell = progress or silent
-        work = _Fitting(table, model, chosen, prepare, seed, home, seconds, block_rows, tell)
+        work = _Fitting(table, origin, model, chosen, prepare, seed, home, seconds, block_rows, tell)
         fitted, seats, ledger = work.run(ledger, rounds)
         home.keep = ledger.job["model"] is not None
         with Clock(seconds, "place"):
-            summary = stream(fitted, table, home, home.path, ledger, seats, block_rows, tell)
+            summary = stream(fitted, table, home, home.path, ledger, seats, block_rows, tell, source=origin)
         parameters = model.get_params(deep=False)
         content = {
             "task": "embed",
@@ -141,13 +149,14 @@ def embed(
             "seconds": seconds,
             "job": job,
         }
-        return seal(home, content, ["embedding", "novelty", "sample_rows"])
+        return seal(home, content, _ARRAYS)
 
 
 class _Fitting(NamedTuple):
     """The part of a run before anything is placed: prepare, draw, fit, and round by round look and fit again."""
 
     table: Source
+    origin: dict[str, Any]
     asked: Any
     sample: Sample
     prepare: Preparation | None
@@ -180,9 +189,11 @@ class _Fitting(NamedTuple):
                 with Clock(self.seconds, "look"):
                     model, (rows, *_) = look_and_refit(
                         fitted, seats, known[-1]["model"], self.table,
-                        prepared(self.table, fitted.preparation_, fitted), self.home, self.folder(r - 1, rounds),
-                        self.seed, self.block_rows, self.progress,
+                        seen_by(fitted, self.table), self.home, self.folder(r - 1, rounds),
+                        self.seed, self.block_rows, self.progress, self.origin,
                     )  # fmt: skip
+            # A model that is kept is of one table.
+            check_unchanged(self.table, self.origin, self.home.path)
             folder = self.folder(r, rounds)
             folder.mkdir(exist_ok=True)
             fitted, seats, sums = keep(model, rows, folder)
@@ -193,13 +204,53 @@ class _Fitting(NamedTuple):
         return fitted, seats, ledger
 
 
-def _fresh(tsne: Any) -> Any:
-    if tsne is None:
-        from tsne_ooc.estimator import TSNE
+def _made(rounds: int) -> list[str]:
+    """What a run makes in its folder."""
+    return ["model", SAVING, *(f"{name}.npy" for name in _ARRAYS), *(f"round-{r}" for r in range(1, rounds))]
 
-        return TSNE()
-    if isinstance(tsne, type) or not (hasattr(tsne, "fit") and hasattr(tsne, "transform")):
-        raise TypeError(f"tsne={tsne!r} is no TSNE object")
+
+def _fresh(tsne: Any, seed: int) -> Any:
+    """A copy of the estimator, with a seed: a map that nobody can make again is of no use in a folder."""
     from sklearn.base import clone
+    from sklearn.frozen import FrozenEstimator
 
-    return clone(tsne)
+    from tsne_ooc.estimator import TSNE
+
+    if tsne is None:
+        return TSNE(random_state=seed)
+    if isinstance(tsne, type) or not (hasattr(tsne, "fit") and hasattr(tsne, "transform")):
+        raise TypeError(f"tsne={tsne!r} is not a TSNE object")
+    if isinstance(tsne, FrozenEstimator):
+        raise TypeError("tsne is fitted already, and kept so; save it, and use tsne_ooc.pipeline.place")
+    if hasattr(tsne, "encode_prepared"):
+        raise TypeError(f"tsne is a {type(tsne).__name__}, an encoder; train one with tsne_ooc.pipeline.train")
+    model = clone(tsne)
+    parameters = model.get_params(deep=False)
+    if "random_state" in parameters and parameters["random_state"] is None:
+        model.set_params(random_state=seed)
+    return model
+
+
+def _taken_over(model: Any, name: str, given: Any) -> Any:
+    """An option of the run that the estimator has too: the one value there is, which the estimator then has no more.
+
+    Raises
+    ------
+    ValueError
+        For two values.
+    """
+    own = model.get_params(deep=False).get(name)
+    if own is None:
+        return given
+    model.set_params(**{name: None})
+    if given is None or _same(name, own, given):
+        return own
+    raise ValueError(f"{name}={given!r} is given here, and {name}={own!r} to tsne; pass one of them")
+
+
+def _same(name: str, one: Any, other: Any) -> bool:
+    if name == "sample":
+        one, other = resolve_sample(one), resolve_sample(other)
+    else:
+        one, other = getattr(one, "steps", one), getattr(other, "steps", other)
+    return bool(plain(one) == plain(other))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc._random import generator
+from tsne_ooc.intake import take_in
 from tsne_ooc.io import Source
 from tsne_ooc.pipeline.clock import Clock
 from tsne_ooc.preprocess import Preparation, PreparedSource
@@ -37,37 +37,41 @@ def fit_sample(
     table : Source
         As it was given.
     model : estimator
-        Is fitted, and given `prepare` for the rows to come.
+        Is fitted; its own `sample` and `prepare` are not looked at.
     sample : Sample
     prepare : Preparation or None
         Is fitted on the whole table; a copy of it, as it came in stays as it was.
     seed : int
+        Of the sample and the preparation.
     seconds : dict
         Gets the entries "prepare", "sample" and "fit".
     progress : callable
     """
     log.info("source: %r; sample: %r", table, sample)
-    if prepare is not None:
-        with Clock(seconds, "prepare"):
-            prepare = Preparation(prepare.steps)
-            prepare.fit(table, progress, random_state=seed, n_jobs=_jobs(model))
-            log.info("%r took %d pass(es): %d columns", prepare, prepare.passes, prepare.n_features_out)
-    with Clock(seconds, "sample"):
-        rows, X = sample.draw(prepared(table, prepare, model), generator(seed, "sample"), progress=progress)
+    taken = take_in(
+        table, prepare=prepare, sample=sample, metric=getattr(model, "metric", None), seed=seed, n_jobs=_jobs(model),
+        progress=progress, stage=lambda phase: Clock(seconds, phase),
+    )  # fmt: skip
+    rows = taken.sample_rows
+    assert rows is not None
     with Clock(seconds, "fit"):
         progress("fit", 0, len(rows))
         with uninterrupted():
-            model.fit(X)
+            if hasattr(model, "fit_taken"):
+                model.fit_taken(taken)
+            else:
+                model.fit(taken.rows)
+                model.preparation_, model.n_features_in_ = taken.preparation, taken.width
         progress("fit", len(rows), len(rows))
-    model.preparation_ = prepare
-    if prepare is not None:
-        # Rows to place come as they are in the table.
-        model.n_features_in_ = table.shape[1]
     return model, rows
 
 
-def prepared(table: Source, preparation: Preparation | None, model: Any) -> Source:
-    """The table as `model` is to see it, prepared by as many threads as it has."""
+def seen_by(model: Any, table: Source) -> Source:
+    """The table as a fitted `model` is to see it."""
+    if hasattr(model, "table_of"):
+        found: Source = model.table_of(table)
+        return found
+    preparation = getattr(model, "preparation_", None)
     return table if preparation is None else PreparedSource(table, preparation, n_jobs=_jobs(model))
 
 

@@ -6,9 +6,10 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.io.told import account_of
 from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.pipeline.fitting import fit_sample, uninterrupted
-from tsne_ooc.pipeline.folder import Folder
+from tsne_ooc.pipeline.folder import TRAINING, Folder
 from tsne_ooc.pipeline.models import ENCODER, folder_of, opened_model
 from tsne_ooc.pipeline.placing import digest_of
 from tsne_ooc.pipeline.request import differences, parameters_of, plain
@@ -29,10 +30,7 @@ from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Uniform
 from tsne_ooc.saving import fingerprint
-from tsne_ooc.streaming import Progress, begin, silent
-
-# All that is on its way; its name ends as those of unfinished files do, and the folder of the run clears it.
-_WORK = "training.part"
+from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 
 
 def train(
@@ -46,6 +44,7 @@ def train(
     prepare: Preparation | None = None,
     dataset: str | None = None,
     columns: list[str] | None = None,
+    allow_missing_chunks: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Any:
@@ -72,7 +71,7 @@ def train(
         Rows that the teacher is fitted on. By default all up to 100,000 rows, and of more 25,000.
     prepare : Preparation, optional
         What is done to the rows first, as in `embed`; a `map` has its own.
-    dataset, columns
+    dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
     resume : bool
         Go on with a run in `out` that did not end.
@@ -110,7 +109,10 @@ def train(
     seed = whole("random_state", model.random_state, least=0, most=math.inf)
     if sample is not None:
         sample = whole("sample", sample, least=1)
-    with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
+    with (
+        opened(source, dataset, columns, allow_missing_chunks) as table,
+        Folder(Path(out), resume=resume, makes=[TRAINING]) as home,
+    ):
         if table.shape[0] < FEWEST:
             raise ValueError(f"{table!r} has {table.shape[0]} rows, and an encoder needs {FEWEST}")
         teacher, known = _teacher(map, tsne, sample, prepare, model, table)
@@ -119,18 +121,22 @@ def train(
             "teacher": known,
             "prepare": plain(prepare.steps) if prepare is not None else None,
         }
-        job = {"task": "train", "source": identity.identity_of(table), "request": request, "tsne_ooc": __version__}
+        origin = identity.identity_of(table, without=home.path)
+        job = {"task": "train", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
         if home.finished:
             _check_finished(home, job)
             return load(home.path)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
-        work = home.path / _WORK
+        work = home.path / TRAINING
         work.mkdir(exist_ok=True)
         seconds: dict[str, float] = dict(ledger.job.get("seconds", {}))
         tell = progress or silent
         if map is None:
             rows = min(table.shape[0], known["sample"])
-            teacher = _fitted(teacher, table, Uniform(rows), prepare, seed, ledger, work / "teacher", seconds, tell)
+            check = partial(check_unchanged, table, origin, home.path)
+            teacher = _fitted(
+                teacher, table, Uniform(rows), prepare, seed, ledger, work / "teacher", seconds, tell, check
+            )
             home.keep = home.resumable = True
         teacher.set_params(n_jobs=model.n_jobs, verbose=model.verbose)
         model.set_params(teacher=teacher)
@@ -145,6 +151,12 @@ def train(
                 model.fit(table, checkpoint=checkpoint)
         finally:
             home.keep = home.resumable = home.keep or (checkpoint / store.MANIFEST).exists()
+        try:
+            check_unchanged(table, origin, home.path)
+        except OSError:
+            # The teacher is of one table; what was learnt is not.
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            raise
         # Of the attempts before, too.
         seconds["train"] = round(float(model.history_["batches"]["seconds"].sum()), 3)
         content = {"job": job, "source": repr(table), "read": account_of(table), "seconds": seconds}
@@ -177,7 +189,7 @@ def _teacher(
     from tsne_ooc.parametric.objectives import resolve
     from tsne_ooc.parametric.teaching import MOST_FITTED, SAMPLE, check_affinities, default_teacher
 
-    n, p = table.shape
+    n = table.shape[0]
     # The default stands for all rows of a shorter table.
     if model.batch_size > n and model.batch_size != type(model)().batch_size:
         raise ValueError(f"batch_size={model.batch_size} is more than the {n:,} rows of {table!r}")
@@ -187,8 +199,7 @@ def _teacher(
         teacher, encoder = opened_model(folder_of(map), model.n_jobs)
         if encoder:
             raise ValueError(f"{map} holds an encoder; the teacher is a saved model, or the folder of a finished run")
-        if teacher.n_features_in_ != p:
-            raise ValueError(f"{table!r} has {p} columns, the map in {map} was made of {teacher.n_features_in_}")
+        teacher.check_table(table)
         fitted = len(teacher.embedding_)
         known: Any = fingerprint(teacher)
     else:
@@ -222,6 +233,7 @@ def _fitted(
     path: Path,
     seconds: dict[str, float],
     progress: Progress,
+    check: Callable[[], None],
 ) -> Any:
     """The teacher, fitted and saved by this attempt or an earlier one, as it is read from `path`."""
     from tsne_ooc.loading import load
@@ -231,6 +243,7 @@ def _fitted(
         # What an attempt left that was killed after this point and before the ledger knew.
         shutil.rmtree(path, ignore_errors=True)
         fit_sample(table, teacher, sample, prepare, seed, seconds, progress)
+        check()
         teacher.save(path)
         digest = digest_of(path)
         replace(ledger, job={**ledger.job, "teacher": digest, "seconds": seconds}).mark(0, {})

@@ -21,6 +21,7 @@ from .onehot import EncodedSource, Encoding, OneHot, check_named
 from .pca import PCA, FittedPCA
 from .rows import Progress, Rows, apply, working_type
 from .rowwise import FittedLog1p, FittedNormalize, Log1p, Normalize
+from .shift import FittedShift, Shift
 from .standardize import FittedStandardize, Standardize
 from .transformer import Transformer
 
@@ -31,6 +32,7 @@ _KNOWN: dict[str, Any] = {
     "normalize": FittedNormalize,
     "standardize": FittedStandardize,
     "pca": FittedPCA,
+    "shift": FittedShift,
 }
 
 
@@ -77,7 +79,7 @@ class Preparation:
     def __init__(self, steps: Sequence[Any]) -> None:
         self.steps = tuple(steps)
         for i, step in enumerate(self.steps):
-            if not isinstance(step, OneHot | Log1p | Normalize | Standardize | PCA | Transformer):
+            if not isinstance(step, OneHot | Log1p | Normalize | Standardize | PCA | Transformer | Shift):
                 hint = "; wrap it in Transformer" if hasattr(step, "transform") else ""
                 raise TypeError(f"{step!r} is no step of a preparation{hint}")
             if isinstance(step, OneHot) and i:

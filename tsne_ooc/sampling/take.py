@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.blocks import BLOCK_BYTES, read_checked
 from tsne_ooc.io.source import Source, as_source
 
@@ -19,16 +20,28 @@ _GAP_BYTES = 200_000
 
 
 def take(
-    source: Any, rows: NDArray[np.int64], *, name: str = "X", progress: Progress | None = None
-) -> NDArray[np.float32]:
-    """Rows with the given numbers (ascending) as checked float32; each touched chunk is read once.
+    source: Any,
+    rows: NDArray[np.int64],
+    *,
+    name: str = "X",
+    progress: Progress | None = None,
+    dtype: DTypeLike = np.float32,
+) -> NDArray[Any]:
+    """Rows with the given numbers (ascending) as checked floats; each touched chunk is read once.
 
     `progress` is called as ``progress("sample", rows read, rows wanted)``.
     """
     table = as_source(source)
-    result = np.empty((len(rows), table.shape[1]), dtype=np.float32)
-    for first, last, start, stop in _reads(table, rows):
-        result[first:last] = read_checked(table, start, stop, name=name, rows=rows[first:last])
+    result = np.empty((len(rows), table.shape[1]), dtype=dtype)
+    reads = _reads(table, rows)
+
+    def load(read: tuple[int, int, int, int]) -> NDArray[Any]:
+        first, last, start, stop = read
+        return read_checked(table, start, stop, name=name, rows=rows[first:last], dtype=dtype)
+
+    # By a thread, as blocks are: Ctrl-C need not wait for a read that hangs.
+    for (first, last, _, _), block in zip(reads, ahead(load, reads), strict=True):
+        result[first:last] = block
         if progress is not None:
             progress("sample", last, len(rows))
     return result

@@ -1,0 +1,192 @@
+"""What a fit takes of a table: its names, its preparation, a sample, and rows of its own."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._random import generator
+from ._validate import as_array, as_rows, check_shape, is_frame, is_sparse
+from .io import Source, as_source, iterate, names_of
+from .io.sparse import with_gaps
+from .neighbors import distances_of
+from .preprocess import Preparation, PreparedSource
+from .preprocess.shift import Look, Shift, look_at
+from .reading import in_memory, streamed
+from .sampling import Sample
+from .streaming import Progress, silent
+
+log = logging.getLogger(__name__)
+
+#: Metrics that a number added to a column does not change.
+SHIFT_FREE = frozenset(
+    (
+        "euclidean", "l2", "sqeuclidean", "manhattan", "cityblock", "l1", "chebyshev", "linf", "minkowski",
+        "seuclidean", "mahalanobis",
+    )
+)  # fmt: skip
+
+
+class Intake(NamedTuple):
+    """Rows to fit, and what is to be known of the table that they are from.
+
+    Parameters
+    ----------
+    rows : ndarray of float32, csr_array
+        As they are embedded: prepared, and nobody else's.
+    sample_rows : ndarray of int64 or None
+        Their numbers in the table, where a sample was drawn.
+    preparation : Preparation or None
+        Fitted.
+    names : list of str or None
+        Of the columns of the table.
+    width : int
+        Columns of the table.
+    """
+
+    rows: Any
+    sample_rows: NDArray[np.int64] | None
+    preparation: Preparation | None
+    names: list[str] | None
+    width: int
+
+
+def take_in(
+    X: Any,
+    *,
+    prepare: Preparation | None,
+    sample: Sample | None,
+    metric: Any,
+    seed: int,
+    n_jobs: int | None,
+    progress: Progress = silent,
+    stage: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext(),
+) -> Intake:
+    """Prepare a table and draw a sample of it, or read it all: the one way to a fit.
+
+    Parameters
+    ----------
+    X : array-like, DataFrame, sparse matrix or source of shape (n, p)
+    prepare : Preparation or None
+        A copy of it is fitted on the whole table.
+    sample : Sample or None
+    metric : str or callable
+        Whether columns may be shifted.
+    seed : int
+    n_jobs : int or None
+    progress : callable
+    stage : callable
+        ``stage(name)`` is entered for "prepare" and "sample".
+
+    Raises
+    ------
+    ValueError, TypeError, OSError, MemoryError
+        For unusable data, naming the row and column, and where reading fails.
+    """
+    elsewhere = streamed(X)
+    if isinstance(metric, str) and metric == "precomputed":
+        check_gaps(X)
+        if not elsewhere and sample is None:
+            distances = distances_of(X)
+            return Intake(distances, None, None, names_of(X) if is_frame(X) else None, distances.shape[1])
+    names = names_of(X)
+    if not elsewhere:
+        X = as_table(X)
+    preparation = None
+    if prepare is not None:
+        with stage("prepare"):
+            preparation = frozen(Preparation(prepare.steps).fit(X, progress, random_state=seed, n_jobs=n_jobs))
+            log.info("%r took %d pass(es): %d columns", prepare, preparation.passes, preparation.n_features_out)
+    else:
+        preparation = shift_of(X, metric, names)
+    table = X if preparation is None else PreparedSource(X, preparation, n_jobs=n_jobs)
+    width = as_source(X).shape[1] if elsewhere else X.shape[1]
+    if sample is None:
+        return Intake(in_memory(table, own=True), None, preparation, names, width)
+    if not elsewhere:
+        _check_all(table)
+    with stage("sample"):
+        numbers, rows = sample.draw(table, generator(seed, "sample"), progress=progress)
+    return Intake(rows, numbers, preparation, names, width)
+
+
+def check_gaps(X: Any) -> None:
+    """Raise ValueError for a sparse graph of distances that is to be streamed."""
+    if (streamed(X) or isinstance(X, Source)) and with_gaps(as_source(X)):
+        raise ValueError(
+            "a sparse graph of distances cannot be streamed, for what it does not store is not at 0; read it into "
+            "memory and pass the CSR matrix to TSNE.fit or transform"
+        )
+
+
+def as_table(X: Any) -> Any:
+    """A table in memory as what can be sliced: an array, a data frame or a CSR matrix, its numbers as they are."""
+    if is_sparse(X):
+        return X.tocsr()
+    if not is_frame(X):
+        X = as_array(X)
+    check_shape(X.shape)
+    return X
+
+
+def shift_of(X: Any, metric: Any, names: list[str] | None = None) -> Preparation | None:
+    """The preparation that brings columns to 0 whose rows float32 would merge so far from it; None for most tables.
+
+    Warns where rows are merged all the same, or where the metric is one that a shift would change.
+    """
+    known = isinstance(metric, str)
+    if is_sparse(X) or (known and metric == "precomputed") or (look := look_at(X)) is None:
+        return None
+    free = known and metric in SHIFT_FREE
+    if len(lost := look.lost(free)):
+        _warn_of(look, lost, free, names)
+    if not free or not look.helped.any():
+        return None
+    offset = np.where(look.helped, look.centre, 0.0)
+    at = np.flatnonzero(look.helped)
+    log.info(
+        "%d columns are so far from 0 that float32 would merge their rows, and are shifted in float64: %s",
+        len(at), ", ".join(f"{j if names is None else names[j]!r} by {-offset[j]:g}" for j in at[:10].tolist()),
+    )  # fmt: skip
+    return frozen(Preparation([Shift(offset)]).fit(X))
+
+
+def _warn_of(look: Look, lost: NDArray[np.intp], shifted: bool, names: list[str] | None) -> None:
+    called = [str(j) if names is None else repr(names[j]) for j in lost.tolist()]
+    first = int(lost[0])
+    helps = bool(look.saved[first] > look.kept[first])
+    kept = look.saved[first] if shifted and look.helped[first] else look.kept[first]
+    also = f" (and too few of {', '.join(called[1:10])}{', ...' * (len(called) > 10)})" if len(called) > 1 else ""
+    remedy = "subtract what its values have in common, such as their median" if helps else "rank it, or split it in two"
+    warnings.warn(
+        f"float32, which maps are computed in, keeps {kept} of {look.known[first]} values of column {called[0]} apart"
+        f"{also}; {remedy}, or use prepare=Preparation([Standardize()])",
+        UserWarning,
+        stacklevel=6,
+    )
+
+
+def frozen(preparation: Preparation) -> Preparation:
+    """The preparation, whose arrays nobody can change from outside."""
+    for step in preparation.fitted:
+        for part in fields(step):  # type: ignore[arg-type]
+            value = getattr(step, part.name)
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+    return preparation
+
+
+def _check_all(table: Any) -> None:
+    """Look at all rows in memory, also those that no sample takes: they will be placed."""
+    if is_sparse(table):
+        as_rows(table, accept_sparse=True)
+        return
+    for _ in iterate(table):
+        pass

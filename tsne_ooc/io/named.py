@@ -1,0 +1,184 @@
+"""Names of columns: which tables have them, and a table brought into the order of others."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.memory import FrameSource
+from tsne_ooc.io.source import Source, as_source
+
+
+def names_of(X: Any) -> list[str] | None:
+    """Names of the columns of a table of any kind: a data frame, AnnData, a source; None where they have none.
+
+    Of the tables ``X``, ``raw/X`` and ``layers/NAME`` in AnnData's layout (HDF5, Zarr) they are those of its variables.
+
+    Raises
+    ------
+    TypeError
+        Where only some names are strings.
+    """
+    if isinstance(X, FrameSource):
+        X = X._data
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        return _labels(list(X.columns))
+    if hasattr(X, "var_names") and hasattr(X, "obs_names"):
+        return [str(name) for name in X.var_names]
+    names = getattr(X, "column_names", None)
+    if names is not None and not callable(names):
+        return [str(name) for name in names]
+    item = getattr(X, "_item", X)
+    if type(item).__module__.partition(".")[0] in ("h5py", "zarr"):
+        found = _variables(item)
+        return found if found is not None and len(found) == X.shape[1] else None
+    return None
+
+
+def line_up(X: Any, names: Sequence[str] | None, what: str = "X") -> Any:
+    """A table with its columns in the order of `names`; as it is where one of the two has no names.
+
+    Warns of columns that are left out.
+
+    Parameters
+    ----------
+    X : table of any kind
+    names : sequence of str, or None
+        Of the columns of a fit.
+    what : str
+        What messages call the table.
+
+    Raises
+    ------
+    ValueError
+        For columns that are missing, or there more than once, by name.
+    """
+    own = None if names is None else names_of(X)
+    if names is None or own is None or own == list(names):
+        return X
+    order = order_of(own, names, what)
+    wanted = set(names)
+    if surplus := [name for name in own if name not in wanted]:
+        said = f"{what} has columns that the fit had not, which are left out: {_listed(surplus)}"
+        warnings.warn(said, UserWarning, stacklevel=4)
+    if hasattr(X, "iloc"):
+        return X.iloc[:, order]
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        return X[:, order.tolist()]
+    return LinedUp(as_source(X), order, list(names))
+
+
+def order_of(own: Sequence[str], names: Sequence[str], what: str) -> NDArray[np.intp]:
+    """Where in `own` each of `names` is; raises as `line_up`."""
+    if list(own) == list(names):
+        return np.arange(len(own))
+    have, wanted = Counter(own), set(names)
+    if missing := [name for name in names if name not in have]:
+        near = difflib.get_close_matches(missing[0], [name for name in own if name not in wanted], n=1, cutoff=0.5)
+        others = f"is {missing[0]!r} now {near[0]!r}?" if near else f"it has {_listed(own)}"
+        raise ValueError(
+            f"{what} lacks {len(missing)} of the {len(names)} feature names of the fit: {_listed(missing)}; {others}"
+        )
+    for where, counts in ((what, have), ("the fit", Counter(names))):
+        if doubled := [name for name in dict.fromkeys(names) if counts[name] > 1]:
+            raise ValueError(
+                f"{where} has several columns of one name ({_listed(doubled)}), so columns in another order than "
+                "those of the fit cannot be told apart; rename them"
+            )
+    at = {name: i for i, name in enumerate(own)}
+    return np.array([at[name] for name in names], np.intp)
+
+
+class LinedUp(Closing):
+    """A source whose columns are some of another's, in an order of their own."""
+
+    def __init__(self, source: Source, order: NDArray[np.intp], names: list[str]) -> None:
+        self.source, self._order, self.column_names = source, order, names
+        self.shape = (source.shape[0], len(order))
+        self.dtype: np.dtype[Any] = np.dtype(source.dtype)
+        self.chunks = None if source.chunks is None else (source.chunks[0], len(order))
+        self.kind = str(getattr(source, "kind", type(source).__name__))
+
+    def read(self, start: int, stop: int) -> Any:
+        rows = self.source.read(start, stop)
+        return rows.iloc[:, self._order] if hasattr(rows, "iloc") else np.take(np.asarray(rows), self._order, axis=1)
+
+    def __getattr__(self, attribute: str) -> Any:
+        # What not every source has: its file, what it says of itself, columns that are not numbers.
+        if attribute.startswith("__") or attribute == "source":
+            raise AttributeError(attribute)
+        found = getattr(self.source, attribute)
+        if attribute != "read_columns":
+            return found
+
+        def chosen(start: int, stop: int) -> dict[str, Any]:
+            columns = found(start, stop)
+            return {name: columns[name] for name in self.column_names}
+
+        return chosen
+
+    def reopen(self) -> LinedUp:
+        return LinedUp(self.source.reopen(), self._order, self.column_names)
+
+    def close(self) -> None:
+        """Close the table."""
+        if hasattr(self.source, "close"):
+            self.source.close()
+
+    def __repr__(self) -> str:
+        return repr(self.source)
+
+
+def _labels(labels: list[Any]) -> list[str] | None:
+    words = [label for label in labels if isinstance(label, str)]
+    if 0 < len(words) < len(labels):
+        other = next(label for label in labels if not isinstance(label, str))
+        raise TypeError(
+            f"X has columns whose names are strings and others ({words[0]!r}, {other!r}); "
+            "make all of them strings: X.columns = X.columns.astype(str)"
+        )
+    return words or None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _variables(item: Any) -> list[str] | None:
+    """Names of AnnData's variables, for one of its tables in a file of HDF5 or Zarr."""
+    parts = str(item.name or "").strip("/").split("/")
+    if parts[-1] == "X":
+        home = parts[:-1]
+    elif len(parts) > 1 and parts[-2] == "layers":
+        home = parts[:-2]
+    else:
+        return None
+    root = item.file if hasattr(item, "file") else _zarr_root(item)
+    try:
+        var = root["/".join([*home, "var"])]
+        if getattr(var.dtype, "names", None) if hasattr(var, "dtype") else False:
+            column = var["index"]
+        else:
+            column = var[str(var.attrs["_index"])]
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+    column = column.asstr() if hasattr(column, "asstr") and column.dtype.kind in "OS" else column
+    if not hasattr(column, "shape"):
+        return None
+    return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in column[:].tolist()]
+
+
+def _zarr_root(item: Any) -> Any:
+    import zarr
+
+    try:
+        return zarr.open_group(item.store, mode="r")
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
