@@ -175,6 +175,17 @@ class Affinity(Protocol):
         """Row-stochastic probabilities (m, k) of neighbours at these distances; None where all are equal."""
 
 
+def conditional(affinity: Affinity, distances: Float32, unit: float, threads: Threads) -> Float32 | None:
+    """The probabilities of neighbours at these distances, which are in units of `unit`.
+
+    A perplexity asks for their ratios alone. Whatever else there is may know the metric's own unit.
+    """
+    if unit != 1 and not isinstance(affinity, Perplexity | Multiscale | Uniform):
+        with np.errstate(over="ignore", under="ignore"):
+            distances = np.minimum(distances * unit, np.finfo(np.float32).max).astype(np.float32)
+    return affinity.conditional(distances, threads)
+
+
 def _capped(perplexity: float, n: int) -> float:
     """A perplexity that `n` rows can have: a third of the others at most (van der Maaten's rule of 3 neighbours)."""
     most = max(1.0, (n - 1) / 3)

@@ -140,7 +140,8 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
     )  # fmt: skip
     why = f", chosen for {n:,} rows and the {recipe.metric} metric" if recipe.neighbors == "auto" else ""
     log.info("neighbours of %s rows of %s columns by %r%s", f"{n:,}", f"{p:,}", search, why)
-    index = search.build(
+    index = searches.build(
+        search,
         rows,
         metric=recipe.metric,
         metric_params=recipe.metric_params,
@@ -238,7 +239,7 @@ def joint_of(
     neighbors, distances = index.query_self(k)
     reference = Reference.of_neighbors(neighbors, distances)
     spread_copies(neighbors, distances, generator(seed, "copies"))
-    p = affinity.conditional(distances, threads)
+    p = affinities.conditional(affinity, distances, index.unit, threads)
     del distances
     order = index.order
     if order is not None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ._options import keep, number, pick, whole
 from ._parallel import Threads, ranges
-from .affinity import Affinity, Perplexity
+from .affinity import Affinity, Perplexity, conditional
 from .model import Model
 from .schedule import check_exaggeration
 
@@ -184,7 +184,7 @@ def place_beside(
     if not len(near):
         return Placed(out, iterations)
     affinity = placement.affinity or Perplexity(placement.perplexity)
-    p = affinity.conditional(far, threads)
+    p = conditional(affinity, far, model.index.unit, threads)
     if p is None:
         p = np.broadcast_to(np.float32(1 / near.shape[1]), near.shape)
     places = np.empty((len(near), d), np.float32)

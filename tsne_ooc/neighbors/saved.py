@@ -32,8 +32,8 @@ def named_state(index: Index) -> State:
     return {"kind": names[type(index)], **content}, arrays
 
 
-def restore_index(saved: Saved, threads: Threads, *, nested: bool = False) -> Index:
-    """The index of a `named_state`; a `nested` one holds no other.
+def restore_index(saved: Saved, threads: Threads, *, nested: bool | None = False) -> Index:
+    """The index of a `named_state`; a `nested` one holds no other, and with None none that is multiplied.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def restore_index(saved: Saved, threads: Threads, *, nested: bool = False) -> In
     """
     kind = saved.text("kind")
     # Distinct rows have no copies, and an index in an index in an index would be a trap.
-    if kind not in (NESTED if nested else KINDS):
+    if kind not in (NESTED if nested else KINDS) or (nested is None and kind == "scaled"):
         raise saved.fail(f"is of the unknown kind {kind[:40]!r}")
     return KINDS[kind].restore(saved, threads)
 

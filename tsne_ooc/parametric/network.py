@@ -218,7 +218,8 @@ def standardisation(X: Float32) -> tuple[Float32, Float32]:
     constant = np.sqrt(variances) <= 1e-6 * np.abs(center)
     variance = variances[~constant].sum() / X.shape[1]
     scale = np.where(constant, 0, 1 / np.sqrt(variance) if variance > 0 else 0)
-    return center.astype(np.float32), scale.astype(np.float32)
+    # Rows of some 1e-39 and less have a scale that float32 does not; the network then sees less than a variance of 1.
+    return center.astype(np.float32), np.minimum(scale, np.finfo(np.float32).max).astype(np.float32)
 
 
 def leading_axes(Z: Float32, d: int) -> Float32:
