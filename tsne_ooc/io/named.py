@@ -104,8 +104,6 @@ class LinedUp(Closing):
         self.shape = (source.shape[0], len(order))
         self.dtype: np.dtype[Any] = np.dtype(source.dtype)
         self.chunks = None if source.chunks is None else (source.chunks[0], len(order))
-        self.path = getattr(source, "path", None)
-        self.name = getattr(source, "name", None)
         self.kind = str(getattr(source, "kind", type(source).__name__))
 
     def read(self, start: int, stop: int) -> Any:
@@ -113,13 +111,18 @@ class LinedUp(Closing):
         return rows.iloc[:, self._order] if hasattr(rows, "iloc") else np.take(np.asarray(rows), self._order, axis=1)
 
     def __getattr__(self, attribute: str) -> Any:
-        # What not every source has: columns that are not numbers, and what a source of one's own says of itself.
-        if attribute not in ("read_columns", "identity"):
+        # What not every source has: its file, what it says of itself, columns that are not numbers.
+        if attribute.startswith("__") or attribute == "source":
             raise AttributeError(attribute)
         found = getattr(self.source, attribute)
-        if attribute == "identity":
+        if attribute != "read_columns":
             return found
-        return lambda start, stop: {name: found(start, stop)[name] for name in self.column_names}
+
+        def chosen(start: int, stop: int) -> dict[str, Any]:
+            columns = found(start, stop)
+            return {name: columns[name] for name in self.column_names}
+
+        return chosen
 
     def reopen(self) -> LinedUp:
         return LinedUp(self.source.reopen(), self._order, self.column_names)

@@ -74,7 +74,8 @@ class ParametricTSNE(FittedEncoder):
     Parameters
     ----------
     teacher : TSNE or None, default None
-        Fitted or not; what it says of axes, perplexity, metric, sample and preparation holds here too. None is one of
+        Fitted or not; a fitted one, also in a FrozenEstimator, stays so in copies of the encoder. What it says
+        of axes, perplexity, metric, sample and preparation holds here too. None is one of
         all rows up to 100,000 rows, and of a sample of 25,000 beyond.
     objective : str, objective or sequence of Stage, default "auto"
         "auto" (distillation, then field tuning where the teacher has all rows and at least 8,000), "distillation",
@@ -140,6 +141,8 @@ class ParametricTSNE(FittedEncoder):
         Batches that were learnt from.
     best_iter_ : int
         After how many of them the encoder was what it is: the best of the looks at held-out rows in the last stage.
+    seed_ : int
+        As `random_state` it makes this encoder again; it is drawn where that is None.
     n_features_in_ : int
     novelty_threshold_ : float
         Of the teacher: rows whose novelty is beyond it are strangers.
@@ -295,12 +298,15 @@ class ParametricTSNE(FittedEncoder):
                 decoded = train_decoder(decoding, encoder, table, batches, problem, options, checkpoint=job)
         if broken := _broken(done, None if decoded is None else decoded.done, steps, decoding is not None):
             warnings.warn(broken, RuntimeWarning, stacklevel=2)
-        self.encoder_, self.teacher_, self.preparation_ = encoder.cpu(), taught.teacher, preparation
+        # All at once, and last: a fit that fails leaves the one before as it was.
+        tile = tile_for(encoder.cpu(), p)
+        self.encoder_, self.teacher_, self.preparation_ = encoder, taught.teacher, preparation
         self.decoder_ = None if decoded is None else decoded.network
         self.history_, self.n_iter_, self.best_iter_ = done.history.columns(), done.steps, done.kept
         if decoded is not None:
             self.history_["decoder"] = decoded.done.history.columns()
-        self._tile = tile_for(self.encoder_, p)
+        self._tile = tile
+        self.seed_: int | None = seed
         self._remember(names, width)
         return self
 

@@ -26,7 +26,7 @@ from tsne_ooc.parametric.saving import DECODER, KIND, KINDS
 from tsne_ooc.parametric.tiles import encode, tile_for
 from tsne_ooc.parametric.weights import Weights, WeightsError
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.saving import restore_estimator
+from tsne_ooc.saving import restore_estimator, seed_in
 
 
 def load(
@@ -90,6 +90,7 @@ def _restored(saved: Saved, path: Path, network: Any, n_jobs: Any) -> Parametric
         part = saved.part("preparation")
         model.preparation_ = Preparation.from_state(dict(part.content), part.own_arrays())
     model.n_iter_, model.n_features_in_ = fitted.whole("n_iter", 0), fitted.whole("n_features_in", 1)
+    model.seed_ = seed_in(fitted)
     model.best_iter_ = fitted.whole("best_iter", 0, model.n_iter_)
     names = fitted.content.get("feature_names_in")
     if names is not None:
