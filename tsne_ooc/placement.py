@@ -65,8 +65,12 @@ class Placement:
         )
         if self.exaggeration is not None:
             values = tuple(check_exaggeration(value, "placement exaggeration") for value in self.exaggerations(1.0))
+            if not values:
+                raise ValueError("placement exaggeration=() names none; leave it out, or give at least one number")
             keep(self, exaggeration=values if isinstance(self.exaggeration, Sequence) else values[0])
         pick("placement initialization", self.initialization, {"median": 0, "mean": 0})
+        if self.affinity is not None and not (hasattr(self.affinity, "k") and hasattr(self.affinity, "conditional")):
+            raise TypeError(f"placement affinity={self.affinity!r} is not an object such as tsne_ooc.Uniform()")
 
     def exaggerations(self, fitted: float) -> list[float]:
         """What a row goes through on a map whose fit ended at `fitted`."""

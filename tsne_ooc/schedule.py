@@ -116,6 +116,8 @@ class Schedule:
     patience: int | None = None
 
     def __init__(self, phases: Iterable[Phase], patience: int | None = None) -> None:
+        if isinstance(phases, str) or not isinstance(phases, Iterable):
+            raise TypeError(f"schedule={phases!r} is neither a word nor made of Phase objects")
         object.__setattr__(self, "phases", tuple(phases))
         object.__setattr__(self, "patience", patience if patience is None else whole("patience", patience, least=1))
         for phase in self.phases:
