@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -32,9 +32,10 @@ def pick(what: str, word: str, table: Mapping[str, T]) -> T:
 
 def number(what: str, value: object, *, above: float = -math.inf, least: float = -math.inf) -> float:
     """`value` as a finite float greater than `above` and at least `least`, or an error naming `what`."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    plain = scalar(value)
+    if isinstance(plain, bool) or not isinstance(plain, Real):
         raise TypeError(f"{what}={value!r} is not a number")
-    result = float(value)
+    result = float(plain)
     if not math.isfinite(result) or result <= above or result < least:
         bound = ""
         if above > -math.inf or least > -math.inf:
@@ -43,10 +44,30 @@ def number(what: str, value: object, *, above: float = -math.inf, least: float =
     return result
 
 
-def whole(what: str, value: object, *, least: int) -> int:
-    """`value` as an int of at least `least`, or an error naming `what`."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
+def whole(what: str, value: object, *, least: int | None) -> int:
+    """`value` as an int of at least `least`, if any, or an error naming `what`."""
+    plain = scalar(value)
+    if isinstance(plain, bool) or not isinstance(plain, Integral):
         raise TypeError(f"{what}={value!r} is not a whole number")
-    if value < least:
+    if least is not None and plain < least:
         raise ValueError(f"{what}={value!r} must be at least {least}")
-    return int(value)
+    return int(plain)
+
+
+def truth(what: str, value: object) -> bool:
+    """`value` as a bool, or an error naming `what`."""
+    plain = scalar(value)
+    if not isinstance(plain, bool):
+        raise TypeError(f"{what}={value!r} is neither True nor False")
+    return plain
+
+
+def keep(options: object, **values: object) -> None:
+    """Set fields of a frozen dataclass to what was made of them: Python's own numbers, equal and saved as such."""
+    for name, value in values.items():
+        object.__setattr__(options, name, value)
+
+
+def scalar(value: Any) -> Any:
+    """Python's own number for one of NumPy's, or for an array of no axes, such as a file or a reduction gives."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value

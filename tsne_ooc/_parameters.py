@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
-
 from . import neighbors
+from ._options import scalar
 from .affinity import FixedSigma, Multiscale, Perplexity, Uniform
 from .placement import Placement
 from .schedule import Phase, Schedule
@@ -52,8 +51,7 @@ def encode(value: Any, kinds: Mapping[str, type[Any]] = KINDS) -> Any:
     TypeError
         For arrays, functions and objects of other classes.
     """
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = scalar(value)
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ._options import number, unknown, whole
+from ._options import keep, number, unknown, whole
 from ._parallel import Threads, ranges
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Perplexity:
     perplexity: float = 30.0
 
     def __post_init__(self) -> None:
-        number("perplexity", self.perplexity, above=0)
+        keep(self, perplexity=number("perplexity", self.perplexity, above=0))
 
     def k(self, n: int) -> int:
         return min(n - 1, math.ceil(3 * _capped(self.perplexity, n)))
@@ -212,11 +212,9 @@ class Multiscale:
     perplexities: tuple[float, ...] = (30.0, 300.0)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "perplexities", tuple(self.perplexities))
+        keep(self, perplexities=tuple(number("perplexities", value, above=0) for value in self.perplexities))
         if not self.perplexities:
             raise ValueError("perplexities=() names none; give at least one, such as (30, 300)")
-        for perplexity in self.perplexities:
-            number("perplexities", perplexity, above=0)
 
     def k(self, n: int) -> int:
         return min(n - 1, math.ceil(3 * _capped(max(self.perplexities), n)))
@@ -244,7 +242,7 @@ class Uniform:
     neighbors: int = 15
 
     def __post_init__(self) -> None:
-        whole("neighbors", self.neighbors, least=1)
+        keep(self, neighbors=whole("neighbors", self.neighbors, least=1))
 
     def k(self, n: int) -> int:
         return min(n - 1, self.neighbors)
@@ -269,8 +267,7 @@ class FixedSigma:
     neighbors: int = 90
 
     def __post_init__(self) -> None:
-        number("sigma", self.sigma, above=0)
-        whole("neighbors", self.neighbors, least=1)
+        keep(self, sigma=number("sigma", self.sigma, above=0), neighbors=whole("neighbors", self.neighbors, least=1))
 
     def k(self, n: int) -> int:
         return min(n - 1, self.neighbors)

@@ -25,7 +25,7 @@ from .preprocess import Preparation, PreparedSource
 from .reading import streamed
 from .saving import KIND, estimator_state, fingerprint
 from .store import write_folder
-from .streaming import Progress, Stream, begin, silent, unlike
+from .streaming import Progress, Stream, begin, check_unchanged, silent, unlike
 
 Float32 = NDArray[np.float32]
 
@@ -261,7 +261,8 @@ class FittedMap(Fitted):
         self.check_table(X)
         table = self.table_of(X)
         path = Path(path)
-        job = {"source": identity_of(table), "model": fingerprint(self)}
+        source = identity_of(table)
+        job = {"source": source, "model": fingerprint(self)}
         shape = (table.shape[0], self.embedding_.shape[1])
         with Lock(path.with_name(path.name + ".lock"), str(path)):
             ledger = begin(path.with_name(path.name + ".ledger"), job, resume=resume, differ=unlike)
@@ -271,6 +272,7 @@ class FittedMap(Fitted):
                     lambda first, rows: {"embedding": self.place_prepared(rows).embedding},
                     progress=progress or silent,
                     phase="place",
+                    check=lambda: check_unchanged(table, source, path),
                 )
             ledger.path.unlink()
         return path

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._options import number, pick, whole
+from ._options import keep, number, pick, whole
 from ._parallel import Threads, ranges
 from .affinity import Affinity, Perplexity
 from .model import Model
@@ -55,22 +55,25 @@ class Placement:
     max_iter: int = 100
 
     def __post_init__(self) -> None:
-        number("placement perplexity", self.perplexity, above=0)
-        number("placement tolerance", self.tolerance, above=0)
-        whole("placement max_iter", self.max_iter, least=0)
-        if self.k is not None:
-            whole("placement k", self.k, least=1)
-        for value in self.exaggerations(1.0):
-            number("placement exaggeration", value, above=0)
+        keep(
+            self,
+            perplexity=number("placement perplexity", self.perplexity, above=0),
+            k=None if self.k is None else whole("placement k", self.k, least=1),
+            tolerance=number("placement tolerance", self.tolerance, above=0),
+            max_iter=whole("placement max_iter", self.max_iter, least=0),
+        )
+        if self.exaggeration is not None:
+            values = tuple(number("placement exaggeration", value, above=0) for value in self.exaggerations(1.0))
+            keep(self, exaggeration=values if isinstance(self.exaggeration, Sequence) else values[0])
         pick("placement initialization", self.initialization, {"median": 0, "mean": 0})
 
     def exaggerations(self, fitted: float) -> list[float]:
         """What a row goes through on a map whose fit ended at `fitted`."""
         if self.exaggeration is None:
             return [max(LEAST_EXAGGERATION, fitted)]
-        if isinstance(self.exaggeration, Sequence):
+        if isinstance(self.exaggeration, Sequence) and not isinstance(self.exaggeration, str | bytes):
             return list(self.exaggeration)
-        return [self.exaggeration]
+        return [self.exaggeration]  # type: ignore[list-item]
 
     def neighbors(self, n: int) -> int:
         """How many of `n` reference rows are asked for."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from ._options import number, pick, whole
+from ._options import keep, number, pick, whole
 
 Auto = Literal["auto"]
 
@@ -44,15 +44,15 @@ class Phase:
     name: str = ""
 
     def __post_init__(self) -> None:
-        whole("iterations", self.iterations, least=0)
+        keep(self, iterations=whole("iterations", self.iterations, least=0))
         course = self.exaggeration if isinstance(self.exaggeration, tuple | list) else (self.exaggeration,)
         if len(course) not in (1, 2):
             raise ValueError(f"exaggeration={self.exaggeration!r} must be one number or two, from and to")
-        for value in course:
-            number("exaggeration", value, above=0)
-        if not 0 <= number("momentum", self.momentum, least=0) < 1:
+        values = tuple(number("exaggeration", value, above=0) for value in course)
+        keep(self, exaggeration=values if isinstance(self.exaggeration, tuple | list) else values[0])
+        keep(self, momentum=number("momentum", self.momentum, least=0), learning_rate=check_rate(self.learning_rate))
+        if self.momentum >= 1:
             raise ValueError(f"momentum={self.momentum!r} must be less than 1")
-        check_rate(self.learning_rate)
 
     def exaggeration_at(self, iteration: int) -> float:
         """The exaggeration of the iteration of this number, counted from 0 within the phase."""
@@ -80,13 +80,16 @@ class Phase:
         return STEADY * (1 + self.momentum) / (4 * self.exaggeration_at(iteration))
 
 
-def check_rate(value: float | str) -> None:
-    """Raise unless `value` is "auto" or a number > 0, at most 1e12."""
-    if value != "auto":
-        if isinstance(value, str):
+def check_rate(value: float | str) -> float | str:
+    """`value`, if it is "auto" or a number > 0, at most 1e12."""
+    if isinstance(value, str):
+        if value != "auto":
             raise ValueError(f"learning_rate={value!r} is neither 'auto' nor a number")
-        if number("learning_rate", value, above=0) > MOST_RATE:
-            raise ValueError(f'learning_rate={value!r} must be at most {MOST_RATE:g}; "auto" suits nearly all data')
+        return value
+    rate = number("learning_rate", value, above=0)
+    if rate > MOST_RATE:
+        raise ValueError(f'learning_rate={value!r} must be at most {MOST_RATE:g}; "auto" suits nearly all data')
+    return rate
 
 
 @dataclass(frozen=True)
@@ -198,16 +201,20 @@ def resolve(
         return schedule if isinstance(schedule, Schedule) else Schedule(schedule)
     plan = pick("schedule", "auto" if schedule is None else schedule, PLANS)
     late = 1.0 if exaggeration is None else number("exaggeration", exaggeration, above=0)
-    if early_exaggeration == "auto":
+    if _auto(early_exaggeration):
         early = max(EARLY_EXAGGERATION, late)
     else:
         early = number("early_exaggeration", early_exaggeration, above=0)
     check_rate(learning_rate)
-    first = plan.early if early_exaggeration_iter == "auto" else early_exaggeration_iter
-    rest = whole("n_iter", plan.late if n_iter == "auto" else n_iter, least=0)
+    first = plan.early if _auto(early_exaggeration_iter) else early_exaggeration_iter
+    rest = whole("n_iter", plan.late if _auto(n_iter) else n_iter, least=0)
     opening = Phase(whole("early_exaggeration_iter", first, least=0), early, 0.8, learning_rate, "early")
     phases = [
         opening,
         *_late_phases(plan, rest, early, late, learning_rate, after_early=opening.iterations > 0),
     ]
     return Schedule(phase for phase in phases if phase.iterations)
+
+
+def _auto(value: object) -> bool:
+    return isinstance(value, str) and value == "auto"

@@ -107,7 +107,7 @@ def test_an_encoder_is_no_map_to_embed_with(tmp_path):
 
 
 def _train(X, folder):
-    pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+    pytest.importorskip("torch", reason="encoders need the extra 'neural'").set_num_threads(1)
     from tsne_ooc.parametric import ParametricTSNE
     from tsne_ooc.pipeline import train
 
@@ -116,7 +116,7 @@ def _train(X, folder):
 
 
 def _parametric(X, folder):
-    pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+    pytest.importorskip("torch", reason="encoders need the extra 'neural'").set_num_threads(1)
     from tsne_ooc.parametric import ParametricTSNE
 
     options = {"n_iter": 5, "network": (16, 1), "landmarks": 16, "n_jobs": 1, "random_state": 2}
@@ -137,9 +137,9 @@ SEEDED = {
     "embed": lambda X, folder: embed(X, out=folder, sample=90, random_state=0).embedding,
     "embed of everything": lambda X, folder: embed(X, out=folder, random_state=0).embedding,
     "embed without a seed": lambda X, folder: embed(X, out=folder, sample=90, tsne=TSNE(**UNSEEDED)).embedding,
-    "embed of one's own": lambda X, folder: embed(
-        X, out=folder, sample="coverage:90", tsne=TSNE(**UNSEEDED), random_state=8
-    ).embedding,
+    "embed of one's own": lambda X, folder: (
+        embed(X, out=folder, sample="coverage:90", tsne=TSNE(**UNSEEDED), random_state=8).embedding
+    ),
     "embed in rounds": lambda X, folder: embed(X, out=folder, sample=90, tsne=TSNE(**UNSEEDED), rounds=2).embedding,
     "train": _train,
     "an encoder": _parametric,

@@ -6,12 +6,12 @@ import argparse
 import sys
 from typing import Any
 
+from tsne_ooc.cli.shared import names_of
+
 
 def add_preparation(group: Any) -> None:
     """The options that say what is done to rows first."""
-    group.add_argument(
-        "--onehot", type=lambda text: text.split(","), default=[], metavar="A,B", help="columns of categories"
-    )
+    group.add_argument("--onehot", type=names_of, default=[], metavar="A,B", help="columns of categories")
     group.add_argument("--normalize", type=float, metavar="TOTAL", help="scale each row to this sum")
     group.add_argument("--log1p", action="store_true", help="log(1 + x)")
     group.add_argument(

@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
             options.data,
             dataset=options.dataset,
             columns=options.columns,
+            allow_missing_chunks=options.allow_missing_chunks,
             out=options.out,
             novelty=options.novelty,
             n_jobs=options.jobs,

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from .._disk import check_room
 from .content import Content
-from .write import check_room, clone, whole_file
+from .write import clone, whole_file
 
 # What HDF5 itself adds at the most.
 _SLACK = 1 << 20

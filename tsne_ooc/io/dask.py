@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.shape import table_shape
 
 
@@ -39,14 +40,15 @@ class DaskSource(Closing):
         rows, columns = (max(sizes, default=0) for sizes in data.chunks)
         self.chunks: tuple[int, int] | None = (int(rows), int(columns)) if rows > 0 and columns > 0 else None
         edges = np.cumsum([0, *data.chunks[0]]).astype(np.int64)
-        self._banded = BandedRows(edges, self._compute, self.shape[1] * self.dtype.itemsize)
+        size = self.dtype.itemsize
+        self._banded = BandedRows(edges, self._compute, self.shape[1] * size, int(rows) * int(columns) * size)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         return self._banded.read(start, stop)
 
     def _compute(self, start: int, stop: int) -> NDArray[Any]:
         found = self._data[start:stop].compute(scheduler="threads")
-        return np.asarray(found.toarray() if hasattr(found, "toarray") else found)
+        return with_mask(found.toarray() if hasattr(found, "toarray") else found)
 
     def reopen(self) -> DaskSource:
         return DaskSource(self._data)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tsne_ooc.io.sink import sync_folder
+from tsne_ooc._disk import sync_folder
 
 #: Version of the ledger's layout.
 LEDGER_VERSION = 1

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.memory import FrameSource
 from tsne_ooc.io.source import Source, as_source
 
@@ -108,7 +109,7 @@ class LinedUp(Closing):
 
     def read(self, start: int, stop: int) -> Any:
         rows = self.source.read(start, stop)
-        return rows.iloc[:, self._order] if hasattr(rows, "iloc") else np.take(np.asarray(rows), self._order, axis=1)
+        return rows.iloc[:, self._order] if hasattr(rows, "iloc") else with_mask(rows)[:, self._order]
 
     def __getattr__(self, attribute: str) -> Any:
         # What not every source has: its file, what it says of itself, columns that are not numbers.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._options import whole
+from .._options import keep, whole
 from .._parallel import Threads, ranges
 from .._state import Saved, State
 from ._blocks import Frame
@@ -52,10 +52,14 @@ class HNSW(Neighbors):
     ef: int = 32
 
     def __post_init__(self) -> None:
-        if whole("links", self.links, least=2) > MOST_LINKS:
+        keep(
+            self,
+            links=whole("links", self.links, least=2),
+            ef_build=whole("ef_build", self.ef_build, least=1),
+            ef=whole("ef", self.ef, least=1),
+        )
+        if self.links > MOST_LINKS:
             raise ValueError(f"links={self.links} must be at most {MOST_LINKS}")
-        whole("ef_build", self.ef_build, least=1)
-        whole("ef", self.ef, least=1)
 
     def build(
         self,

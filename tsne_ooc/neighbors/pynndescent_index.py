@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._options import whole
+from .._options import keep, number, whole
 from .._parallel import Threads
 from .._state import Saved, State
 from ._found import Completer
@@ -44,7 +44,11 @@ class PyNNDescent(Neighbors):
     epsilon: float = 0.12
 
     def __post_init__(self) -> None:
-        whole("graph_neighbors", self.graph_neighbors, least=2)
+        keep(
+            self,
+            graph_neighbors=whole("graph_neighbors", self.graph_neighbors, least=2),
+            epsilon=number("epsilon", self.epsilon, least=0),
+        )
 
     def build(
         self,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from tsne_ooc._options import number, whole
+from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
 from tsne_ooc.batches import Batches, check_shuffle
@@ -318,9 +318,7 @@ class ParametricTSNE(FittedEncoder):
         steps = (
             STEPS if isinstance(self.n_iter, str) and self.n_iter == "auto" else whole("n_iter", self.n_iter, least=1)
         )
-        if not isinstance(self.validation, bool):
-            raise TypeError(f"validation={self.validation!r} is neither True nor False")
-        if self.patience is not None and not self.validation:
+        if not truth("validation", self.validation) and self.patience is not None:
             raise ValueError("patience counts looks at held-out rows; it needs validation=True")
         whole("batch_size", self.batch_size, least=2)
         if number("augmentation", self.augmentation, least=0) >= 1:

@@ -59,6 +59,16 @@ class PreparedSource:
         """The file or folder of the table, where it has one."""
         return getattr(self.source, "path", None)
 
+    @property
+    def opened_here(self) -> bool:
+        """Whether nobody else has a hand on the table."""
+        return bool(getattr(self.source, "opened_here", False))
+
+    @property
+    def stored(self) -> Any:
+        """The files that the table is read from, where it knows them."""
+        return getattr(self.source, "stored", None)
+
     def identity(self) -> dict[str, Any]:
         """What `tsne_ooc.io.identity_of` cannot see from prepared rows: the steps, and the table behind them."""
         own = getattr(self.source, "identity", None)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tsne_ooc._options import number, whole
+from tsne_ooc._options import keep, number, whole
 from tsne_ooc._parallel import ranges
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.repulsion import repulsion_for
@@ -55,9 +55,9 @@ class FieldTuning:
     exaggeration: float | None = None
 
     def __post_init__(self) -> None:
-        whole("every", self.every, least=1)
+        keep(self, every=whole("every", self.every, least=1))
         if self.exaggeration is not None:
-            number("exaggeration", self.exaggeration, above=0)
+            keep(self, exaggeration=number("exaggeration", self.exaggeration, above=0))
 
     def of(self, problem: Problem) -> FieldLoss:
         return FieldLoss(self, problem)

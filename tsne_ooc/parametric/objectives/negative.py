@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from tsne_ooc._options import number, whole
+from tsne_ooc._options import keep, number, whole
 from tsne_ooc.parametric.objectives.base import Loss, graph_of, pairs_of, similarity
 from tsne_ooc.parametric.problem import Batch, Graph, Problem
 
@@ -31,9 +31,9 @@ class NegativeSampling:
     normalization: float | None = None
 
     def __post_init__(self) -> None:
-        whole("negatives", self.negatives, least=1)
+        keep(self, negatives=whole("negatives", self.negatives, least=1))
         if self.normalization is not None:
-            number("normalization", self.normalization, above=0)
+            keep(self, normalization=number("normalization", self.normalization, above=0))
 
     def of(self, problem: Problem) -> Loss:
         return _Negative(self, problem)
