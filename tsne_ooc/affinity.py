@@ -258,7 +258,7 @@ class FixedSigma:
     Parameters
     ----------
     sigma : float
-        Standard deviation, in the units of the distances, > 0.
+        Standard deviation, in the units of the distances, from 1e-60 to 1e60.
     neighbors : int, default 90
         How many neighbours are searched for, at least 1.
     """
@@ -267,7 +267,8 @@ class FixedSigma:
     neighbors: int = 90
 
     def __post_init__(self) -> None:
-        keep(self, sigma=number("sigma", self.sigma, above=0), neighbors=whole("neighbors", self.neighbors, least=1))
+        sigma = number("sigma", self.sigma, above=0, least=1e-60, most=1e60)
+        keep(self, sigma=sigma, neighbors=whole("neighbors", self.neighbors, least=1))
 
     def k(self, n: int) -> int:
         return min(n - 1, self.neighbors)

@@ -13,12 +13,13 @@ from . import affinity as affinities
 from . import initialization as starts
 from . import neighbors as searches
 from . import schedule as schedules
-from ._options import number, whole
+from ._options import whole
 from ._parallel import Threads
 from ._random import seed_of
 from ._validate import is_sparse
 from .fitted import FittedMap
 from .fitting import Recipe, fit_rows
+from .gradients.grid import check_dof
 from .intake import Intake, take_in
 from .optimize import Watch, callbacks_of
 from .placement import Placement
@@ -50,8 +51,8 @@ class TSNE(FittedMap):
         > 0, at most 1e12; "auto" is the number of rows divided by the exaggeration. Rows with large affinities go
         more slowly, so that copies stay together.
     dof : float, default 1
-        Degrees of freedom of the kernel ``(1 + r^2 / dof)^-dof`` of the map, > 0; below 1 its tails are heavier and
-        islands fall into finer ones (Kobak et al., ECML PKDD 2019).
+        Degrees of freedom of the kernel ``(1 + r^2 / dof)^-dof`` of the map, from 0.01 to 10,000; below 1 its tails are
+        heavier and islands fall into finer ones (Kobak et al., ECML PKDD 2019).
     initialization : {"pca", "spectral", "random"} or array of shape (n, n_components), default "pca"
         An array is used as it is, wherever it lies: a map to go on with is best given with
         ``early_exaggeration_iter=0``.
@@ -231,7 +232,7 @@ class TSNE(FittedMap):
         """
         if whole("n_components", self.n_components, least=1) > 3:
             raise ValueError(f"n_components={self.n_components} is not possible: a map has 1, 2 or 3 axes")
-        number("dof", self.dof, above=0)
+        check_dof(self.dof)
         affinities.resolve(self.affinity, self.perplexity)
         self._schedule()
         starts.check(self.initialization)
@@ -243,7 +244,7 @@ class TSNE(FittedMap):
             raise TypeError(f"prepare={self.prepare!r} is not a tsne_ooc.preprocess.Preparation")
         callbacks_of(self.callbacks)
         whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
-        searches.resolve(self.neighbors, metric=self.metric, n=2, p=1, sparse=False)
+        searches.resolve(self.neighbors, metric=self.metric, n=2, p=1, sparse=False, metric_params=self.metric_params)
         if self._pairwise():
             for name in ("sample", "prepare"):
                 if getattr(self, name) is not None:

@@ -14,11 +14,12 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from ._parallel import Threads
-from ._validate import as_rows, check_shape, is_sparse
-from .intake import as_table
+from ._validate import as_rows, check_shape, counted_from, is_sparse
+from .intake import as_table, check_gaps
 from .io import Source, as_source, identity_of, iterate, line_up, names_of, order_of
 from .io.lock import Lock
 from .model import Model
+from .neighbors import distances_of
 from .novelty import Reference
 from .placement import Placed, Placement, nearest, place
 from .preprocess import Preparation, PreparedSource
@@ -38,6 +39,8 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
 
     #: Whether rows may be sparse.
     _sparse = False
+    #: Whether rows are distances to those of the fit.
+    _of_distances = False
 
     n_jobs: int | None
     preparation_: Preparation | None
@@ -46,6 +49,9 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
     def _blocks(self, X: Any) -> tuple[int, Iterator[tuple[int, int, Any]]]:
         """The number of rows of X, and prepared and checked blocks of them."""
         check_is_fitted(self)
+        if self._of_distances and not streamed(X):
+            rows = distances_of(self.lined_up(X), self.n_features_in_)
+            return rows.shape[0], iter([(0, rows.shape[0], rows)])
         if streamed(X) or (is_sparse(X) and self.preparation_ is not None):
             table = self.table_of(X)
             return table.shape[0], iterate(table, columns=self._columns)
@@ -86,11 +92,15 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             As `lined_up`, and for another number of columns.
         """
         table = as_source(as_table(X) if is_sparse(X) else self.lined_up(X))
+        if self._of_distances:
+            check_gaps(table)
         return table if self.preparation_ is None else PreparedSource(table, self.preparation_, n_jobs=self.n_jobs)
 
     def check_table(self, X: Any) -> None:
         """Raise ValueError for a source that has other columns than the fit had, before anything is done."""
         own, table = names_of(X), as_source(X)
+        if self._of_distances:
+            check_gaps(table)
         if own is not None and self._names is not None:
             order_of(own, self._names, repr(table))
         elif table.shape[1] != self.n_features_in_:
@@ -125,6 +135,10 @@ class FittedMap(Fitted):
     embedding_: Float32
     _model: Model
     _threads: Threads
+
+    @property
+    def _of_distances(self) -> bool:  # type: ignore[override]
+        return bool(self._model.index.metric == "precomputed")
 
     def transform(self, X: Any) -> Float32:
         """Place rows on the fitted map; the map does not move.
@@ -171,7 +185,9 @@ class FittedMap(Fitted):
             None if reference is None else np.empty(n, np.float32),
         )
         for start, stop, block in blocks:
-            for whole_column, part in zip(out, self.place_prepared(block), strict=True):
+            with counted_from(start):
+                placed = self.place_prepared(block)
+            for whole_column, part in zip(out, placed, strict=True):
                 if whole_column is not None:
                     whole_column[start:stop] = part  # type: ignore[assignment]
         return out
@@ -180,7 +196,10 @@ class FittedMap(Fitted):
         """As `place`, for rows as the optimiser saw those of the fit: prepared, and checked float32."""
         # The search has the same threads, and as many of them as are asked for now.
         placement, threads = self._placement(), self._threads.resize(self.n_jobs)
-        pieces = [place(self._model, rows[a : a + BLOCK], placement, threads) for a in range(0, rows.shape[0], BLOCK)]
+        pieces = []
+        for a in range(0, rows.shape[0], BLOCK):
+            with counted_from(a):
+                pieces.append(place(self._model, rows[a : a + BLOCK], placement, threads))
         return Placed.joined(pieces)
 
     def score_samples(self, X: Any) -> Float32:
@@ -210,7 +229,9 @@ class FittedMap(Fitted):
         for start, stop, block in blocks:
             for a in range(0, stop - start, BLOCK):
                 rows = block[a : a + BLOCK]
-                out[start + a : start + a + rows.shape[0]] = reference.score(*nearest(self._model, rows, placement))
+                with counted_from(start + a):
+                    scores = reference.score(*nearest(self._model, rows, placement))
+                out[start + a : start + a + rows.shape[0]] = scores
         return out
 
     @property
@@ -265,7 +286,10 @@ class FittedMap(Fitted):
         job = {"source": source, "model": fingerprint(self)}
         shape = (table.shape[0], self.embedding_.shape[1])
         with Lock(path.with_name(path.name + ".lock"), str(path)):
-            ledger = begin(path.with_name(path.name + ".ledger"), job, resume=resume, differ=unlike)
+            kept, part = path.with_name(path.name + ".ledger"), path.with_name(path.name + ".part")
+            if os.path.lexists(part) and not kept.exists():
+                raise FileExistsError(f"{part} is not of a run that stopped, and would be written over; move it away")
+            ledger = begin(kept, job, resume=resume, differ=unlike)
             with Stream({"embedding": (path, shape)}, ledger) as work:
                 work.run(
                     table,

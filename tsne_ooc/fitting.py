@@ -104,7 +104,10 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
         If the learning rate drives the map to infinity.
     """
     n, p = rows.shape
-    search = searches.resolve(recipe.neighbors, metric=recipe.metric, n=n, p=p, sparse=hasattr(rows, "tocsr"))
+    search = searches.resolve(
+        recipe.neighbors, metric=recipe.metric, n=n, p=p, sparse=hasattr(rows, "tocsr"),
+        metric_params=recipe.metric_params,
+    )  # fmt: skip
     why = f", chosen for {n:,} rows and the {recipe.metric} metric" if recipe.neighbors == "auto" else ""
     log.info("neighbours of %s rows of %s columns by %r%s", f"{n:,}", f"{p:,}", search, why)
     index = search.build(

@@ -141,9 +141,10 @@ def warn_wide(start: Float32, schedule: Schedule) -> None:
     """Warn of a given start that leaves an early phase nothing to order; without such a phase it is a map to go on
     with."""
     courses = [phase.exaggeration_at(0) for phase in schedule if phase.iterations]
-    if len(start) > 1 and courses and courses[0] > courses[-1] and start[:, 0].std() > 1e-2:
+    spread = float(start[:, 0].std(dtype=np.float64))
+    if len(start) > 1 and courses and courses[0] > courses[-1] and spread > 1e-2:
         warnings.warn(
-            f"the given initialization has a standard deviation of {start[:, 0].std():.2g} on its first axis; above "
+            f"the given initialization has a standard deviation of {spread:.2g} on its first axis; above "
             "0.01 the early phase has little room to order the map (usual is 1e-4)",
             UserWarning,
             stacklevel=3,

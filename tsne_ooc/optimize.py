@@ -123,7 +123,7 @@ def minimise(
         Not changed.
     schedule : Schedule
     dof : float, default 1
-        Degrees of freedom of the kernel ``(1 + r^2 / dof)^-dof``, > 0.
+        Degrees of freedom of the kernel ``(1 + r^2 / dof)^-dof``, from 0.01 to 10,000.
     threads : Threads
     watch : Watch, optional
     repulsion : Repulsion, optional

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ._validate import as_rows
 from .io import Source, open_source
 from .io.columns import listed
+from .io.failures import reading
 from .io.holdings import Holding, holdings_of
 from .io.told import account_of, in_words
 
@@ -209,7 +210,8 @@ def _places(table: Source) -> list[tuple[int, int]]:
 
 def _numbers(table: Source, start: int, stop: int) -> NDArray[np.float64]:
     """Rows as float64, NaN where a value is missing."""
-    found: Any = getattr(table, "read_with_gaps", table.read)(start, stop)
+    with reading(table, start, stop):
+        found: Any = getattr(table, "read_with_gaps", table.read)(start, stop)
     if hasattr(found, "iloc"):
         # The gate knows columns of dates by their types, and says which one holds words.
         as_rows(found.iloc[:0], minimum_rows=0)

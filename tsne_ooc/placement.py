@@ -14,6 +14,7 @@ from ._options import keep, number, pick, whole
 from ._parallel import Threads, ranges
 from .affinity import Affinity, Perplexity
 from .model import Model
+from .schedule import check_exaggeration
 
 Float32 = NDArray[np.float32]
 UInt32 = NDArray[np.uint32]
@@ -63,7 +64,7 @@ class Placement:
             max_iter=whole("placement max_iter", self.max_iter, least=0),
         )
         if self.exaggeration is not None:
-            values = tuple(number("placement exaggeration", value, above=0) for value in self.exaggerations(1.0))
+            values = tuple(check_exaggeration(value, "placement exaggeration") for value in self.exaggerations(1.0))
             keep(self, exaggeration=values if isinstance(self.exaggeration, Sequence) else values[0])
         pick("placement initialization", self.initialization, {"median": 0, "mean": 0})
 
@@ -81,7 +82,7 @@ class Placement:
             return min(n, self.k)
         if self.affinity is not None:
             return self.affinity.k(n + 1)
-        return max(1, min(n, math.ceil(3 * self.perplexity)))
+        return max(1, min(n, math.ceil(min(n, 3 * self.perplexity))))
 
 
 class Placed(NamedTuple):
@@ -143,9 +144,10 @@ def ask(model: Model, rows: Any, k: int) -> tuple[UInt32, Float32]:
 def as_reference(model: Model, rows: Any) -> Any:
     """Rows stored as those of the reference are, dense or sparse.
 
-    Counts are sparse on one day and dense on the other; the search compares like with like.
+    Counts are sparse on one day and dense on the other; the search compares like with like. Distances are left as they
+    are: what a graph of them does not store is not at 0.
     """
-    if hasattr(rows, "tocsr") == model.index.sparse:
+    if model.index.metric == "precomputed" or hasattr(rows, "tocsr") == model.index.sparse:
         return rows
     from scipy.sparse import csr_array
 

@@ -100,9 +100,8 @@ with ``.shape`` and row slicing
         with opening(data):
             return _from_path(Path(data), dataset, columns, allow_missing_chunks)
     if _is_anndata(data):
-        part = dataset or "X"
-        found = open_source(_part(data, part), columns=columns, allow_missing_chunks=allow_missing_chunks)
-        if part.strip("/").partition("/")[0] in ("X", "layers") and not hasattr(found, "path"):
+        found = open_source(_part(data, dataset or "X"), columns=columns, allow_missing_chunks=allow_missing_chunks)
+        if (dataset or "X").strip("/").partition("/")[0] in ("X", "layers") and not hasattr(found, "path"):
             # Files know their own; see `names_of`.
             found.column_names = [str(name) for name in data.var_names]  # type: ignore[attr-defined]
         return found

@@ -10,7 +10,7 @@ from .base import Index, Neighbors
 from .exact import Exact
 from .hnsw import HNSW
 from .ivf import IVF
-from .precomputed import Precomputed
+from .precomputed import Precomputed, distances_of
 from .pynndescent_index import PyNNDescent
 from .resolve import resolve
 from .saved import named_state, restore_index
@@ -24,6 +24,7 @@ __all__ = [
     "Neighbors",
     "Precomputed",
     "PyNNDescent",
+    "distances_of",
     "named_state",
     "resolve",
     "restore_index",

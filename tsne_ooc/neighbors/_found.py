@@ -9,9 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._parallel import Threads, ranges
+from .._validate import counted_from
 from ._blocks import frozen, pack, unpack
-from .base import BLOCKED, Answer, Float32, Index, Indices, Metric, by_state, check_k, check_width
-from .exact import BlockedIndex, PairwiseIndex, nobody
+from .base import (
+    BLOCKED,
+    Answer,
+    Distances,
+    Float32,
+    Index,
+    Indices,
+    Metric,
+    by_state,
+    check_k,
+    check_width,
+    of_zero_rows,
+)
+from .exact import Exactly, exact_index, nobody
+from .pairwise import Pairwise
 
 GROUP = 4096
 NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -30,16 +44,13 @@ class Completer:
     def __init__(self, X: Any, metric: Any, params: Any, threads: Threads) -> None:
         self._X, self._metric, self._params, self._threads = X, metric, params, threads
         self._blocked = isinstance(X, np.ndarray) and metric in BLOCKED and not params
-        self._exact: Any = None
+        self._exact: Exactly | None = None
+        self._pairwise: Pairwise | None = None
 
-    def exact(self) -> BlockedIndex | PairwiseIndex:
+    def exact(self) -> Exactly:
         if self._exact is None:
-            if self._blocked:
-                self._exact = BlockedIndex(self._X, BLOCKED[self._metric], self._threads)
-            else:
-                self._exact = PairwiseIndex(self._X, self._metric, self._params, self._threads)
-        index: BlockedIndex | PairwiseIndex = self._exact
-        return index
+            self._exact = exact_index(self._X, self._metric, self._params, self._threads)
+        return self._exact
 
     def answer(self, Q: Any, found: NDArray[Any], k: int, itself: Indices | None = None) -> Answer:
         """The k nearest of the rows `found` (-1: none) for each query, of shape (q, k)."""
@@ -47,7 +58,8 @@ class Completer:
         me = nobody(len(found)) if itself is None else itself
 
         def measure(a: int, b: int) -> None:
-            measured = self._measure(Q[a:b], found[a:b], me[a:b])
+            with counted_from(a):
+                measured = self._measure(Q[a:b], found[a:b], me[a:b])
             measured.sort(axis=1)
             width = min(k, measured.shape[1])
             keys[a:b, :width] = measured[:, :width]
@@ -71,12 +83,13 @@ class Completer:
             found = np.ascontiguousarray(found, np.int64)
             knn.rerank(frozen(Q), frozen(self._X), found, frozen(itself), cosine, keys)
             return keys
-        index = self.exact()
-        assert isinstance(index, PairwiseIndex)
+        if self._pairwise is None:
+            self._pairwise = Pairwise(self._metric, self._params, self._X)
         keys = np.full(found.shape, NO_KEY)
         for i, row in enumerate(found):
             valid = np.flatnonzero((row >= 0) & (row != itself[i]))
-            distances = index.pairwise.block(Q[i : i + 1], self._X[row[valid]])
+            with counted_from(i):
+                distances = self._pairwise.block(Q[i : i + 1], self._X[row[valid]], row[valid])
             keys[i, valid] = pack(distances, row[valid])[0]
         return keys
 
@@ -92,6 +105,9 @@ class FoundIndex(Index):
         self._completer = Completer(X, metric, None, threads)
 
     __reduce__ = by_state
+
+    def from_themselves(self) -> Distances | None:
+        return of_zero_rows(self._X, self.metric)
 
     def query(self, Q: Float32, k: int) -> Answer:
         check_width(Q, self._X.shape[1])

@@ -12,7 +12,8 @@ from .._options import keep, pick, whole
 from .._parallel import Threads, ranges
 from .._state import Saved, State
 from ._found import FoundIndex
-from .base import Answer, Float32, Metric, Neighbors
+from .base import Answer, Float32, Index, Metric, Neighbors
+from .distinct import DistinctIndex, find_copies
 from .saved import saved_rows
 
 GROUP = 1024
@@ -44,6 +45,13 @@ class Annoy(Neighbors):
         if self.search_k is not None:
             keep(self, search_k=whole("search_k", self.search_k, least=1))
 
+    def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
+        if callable(metric):
+            raise ValueError("Annoy cannot use a callable metric; use neighbors='exact' or 'pynndescent'")
+        pick("metric of Annoy", metric, METRICS)
+        if sparse or params:
+            raise ValueError("Annoy takes dense rows and no metric_params; use neighbors='exact' or 'pynndescent'")
+
     def build(
         self,
         X: Float32,
@@ -52,13 +60,17 @@ class Annoy(Neighbors):
         metric_params: Mapping[str, Any] | None = None,
         rng: np.random.Generator,
         threads: Threads,
-    ) -> AnnoyIndex:
-        pick("metric of Annoy", metric, METRICS)  # type: ignore[arg-type]
-        if not isinstance(X, np.ndarray) or metric_params:
-            raise ValueError("Annoy takes dense rows and no metric_params; use neighbors='exact' or 'pynndescent'")
-        index = AnnoyIndex(X, self, int(rng.integers(2**31 - 1)), metric, threads)
-        index.forest()
-        return index
+    ) -> Index:
+        self.check(metric, metric_params, sparse=not isinstance(X, np.ndarray))
+        seed = int(rng.integers(2**31 - 1))
+
+        def planted(rows: Float32) -> AnnoyIndex:
+            index = AnnoyIndex(rows, self, seed, metric, threads)
+            index.forest()
+            return index
+
+        copies = find_copies(X, threads)
+        return planted(X) if copies is None else DistinctIndex.build(X, copies, planted, threads)
 
 
 class AnnoyIndex(FoundIndex, kind="annoy"):

@@ -80,6 +80,10 @@ class Index(ABC):
             Where k is less than 1 or more than n - 1.
         """
 
+    def from_themselves(self) -> Distances | None:
+        """How far each row is from itself, shape (n,), where that is not 0; None where it is for all."""
+        return None
+
     @property
     def order(self) -> Indices | None:
         """Row numbers in an order in which near rows are near each other, of shape (n,), or None."""
@@ -109,6 +113,13 @@ class Index(ABC):
         raise NotImplementedError
 
 
+def of_zero_rows(X: Float32, metric: Metric) -> Distances | None:
+    """`Index.from_themselves` of dense rows in a blocked metric: rows of zeros have no direction."""
+    if BLOCKED.get(str(metric)) != "cosine":
+        return None
+    return np.asarray(~X.any(axis=1), np.float32)
+
+
 def by_state(index: Any) -> Any:
     """A `__reduce__` for indices that hold what pickle cannot take, or would keep twice."""
     return _from_state, (type(index), *index.state(), index._threads)
@@ -120,6 +131,12 @@ def _from_state(cls: type[Index], content: Any, arrays: Any, threads: Threads) -
 
 class Neighbors(ABC):
     """How to search for neighbours; subclasses are frozen dataclasses of options."""
+
+    def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:  # noqa: B027
+        """Raise ValueError, in one line, where the search does not take such a metric or such rows.
+
+        Asked before the rows are looked at; by default nothing is refused.
+        """
 
     @abstractmethod
     def build(
@@ -164,7 +181,7 @@ def check_width(Q: Any, p: int) -> None:
         raise ValueError(f"queries of shape {Q.shape} do not fit a reference of {p} columns")
 
 
-def no_params(who: str, X: Any, metric: Metric, params: Mapping[str, Any] | None) -> str:
+def blocked_only(who: str, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> str:
     """The metric of a search that knows euclidean and cosine on dense rows only, or the error that says
     so."""
     if not isinstance(metric, str) or metric not in BLOCKED:
@@ -172,7 +189,7 @@ def no_params(who: str, X: Any, metric: Metric, params: Mapping[str, Any] | None
             raise ValueError(f"{who} cannot use a callable metric; use neighbors='exact' or 'pynndescent'")
         raise unknown(f"metric of {who}", metric, BLOCKED)
     if params:
-        raise ValueError(f"metric {metric!r} takes no metric_params, got {sorted(params)}")
-    if not isinstance(X, np.ndarray):
+        raise ValueError(f"{who} takes no metric_params, got {sorted(params)}; use neighbors='exact'")
+    if sparse:
         raise ValueError(f"{who} takes no sparse rows; use neighbors='exact' or 'pynndescent', or a dense array")
     return BLOCKED[metric]

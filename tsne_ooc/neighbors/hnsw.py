@@ -15,8 +15,10 @@ from .._options import keep, whole
 from .._parallel import Threads, ranges
 from .._state import Saved, State
 from ._blocks import Frame
+from ._forks import forked
 from ._found import FoundIndex
-from .base import Answer, Float32, Indices, Metric, Neighbors, no_params
+from .base import Answer, Float32, Index, Indices, Metric, Neighbors, blocked_only
+from .distinct import GRAPH_COPIES, DistinctIndex, find_copies
 from .saved import blocked_metric, saved_rows
 
 PIECE = 1 << 16
@@ -55,11 +57,14 @@ class HNSW(Neighbors):
         keep(
             self,
             links=whole("links", self.links, least=2),
-            ef_build=whole("ef_build", self.ef_build, least=1),
-            ef=whole("ef", self.ef, least=1),
+            ef_build=whole("ef_build", self.ef_build, least=1, most=2**31 - 1),
+            ef=whole("ef", self.ef, least=1, most=2**31 - 1),
         )
         if self.links > MOST_LINKS:
             raise ValueError(f"links={self.links} must be at most {MOST_LINKS}")
+
+    def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
+        blocked_only("HNSW", metric, params, sparse=sparse)
 
     def build(
         self,
@@ -69,12 +74,19 @@ class HNSW(Neighbors):
         metric_params: Mapping[str, Any] | None = None,
         rng: np.random.Generator,
         threads: Threads,
-    ) -> HNSWIndex:
-        metric = no_params("HNSW", X, metric, metric_params)
+    ) -> Index:
+        name = blocked_only("HNSW", metric, metric_params, sparse=not isinstance(X, np.ndarray))
+        copies = find_copies(X, threads, GRAPH_COPIES)
+        if copies is not None:
+            return DistinctIndex.build(X, copies, lambda rows: self._build(rows, name, rng, threads), threads)
+        return self._build(X, name, rng, threads)
+
+    def _build(self, X: Float32, metric: str, rng: np.random.Generator, threads: Threads) -> HNSWIndex:
         faiss: Any = importlib.import_module("faiss")
         frame = Frame.of(X, cosine=metric == "cosine", threads=threads)
         graph = faiss.IndexHNSWFlat(X.shape[1], self.links)
-        graph.hnsw.efConstruction = self.ef_build
+        # More candidates than rows are the rows; faiss would make room for all that it is told.
+        graph.hnsw.efConstruction = min(self.ef_build, len(X))
         graph.hnsw.rng = faiss.RandomGenerator(int(rng.integers(2**31)))
         with _openmp(1):
             for a, b in ranges(len(X), PIECE):
@@ -138,7 +150,7 @@ class HNSWIndex(FoundIndex, kind="hnsw"):
         answer = np.empty((len(Q), k), np.uint32), np.empty((len(Q), k), np.float32)
         for a, b in ranges(len(Q), PIECE):
             more = k + itself
-            options = faiss.SearchParametersHNSW(efSearch=max(self._ef, 2 * more))
+            options = faiss.SearchParametersHNSW(efSearch=min(max(self._ef, 2 * more), self.n))
             with _openmp(self._threads.n):
                 found = self._graph.search(self._frame.points(Q, np.arange(a, b)), more, params=options)[1]
             me: Indices | None = np.arange(a, b, dtype=np.uint32) if itself else None
@@ -168,11 +180,11 @@ def _cast(found: Any) -> NDArray[np.int64]:
 
 @contextmanager
 def _openmp(threads: int) -> Iterator[None]:
-    """Let faiss use so many OpenMP threads for a while."""
+    """Let faiss use so many OpenMP threads for a while; one in a forked process, where others never come."""
     import faiss
 
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(min(threads, MOST_THREADS))
+    faiss.omp_set_num_threads(1 if forked() else min(threads, MOST_THREADS))
     try:
         yield
     finally:

@@ -22,10 +22,11 @@ from .base import (
     Indices,
     Metric,
     Neighbors,
+    blocked_only,
     by_state,
     check_k,
     check_width,
-    no_params,
+    of_zero_rows,
 )
 from .distinct import DistinctIndex, find_copies
 from .saved import blocked_metric, saved_rows
@@ -71,6 +72,9 @@ class IVF(Neighbors):
             if getattr(self, name) is not None:
                 keep(self, **{name: whole(name, getattr(self, name), least=1)})
 
+    def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
+        blocked_only("IVF", metric, params, sparse=sparse)
+
     def build(
         self,
         X: Float32,
@@ -80,7 +84,7 @@ class IVF(Neighbors):
         rng: np.random.Generator,
         threads: Threads,
     ) -> Index:
-        name = no_params("IVF", X, metric, metric_params)
+        name = blocked_only("IVF", metric, metric_params, sparse=not isinstance(X, np.ndarray))
         copies = find_copies(X, threads)
         if copies is not None:
             return DistinctIndex.build(X, copies, lambda rows: self._build(rows, name, rng, threads), threads)
@@ -145,6 +149,9 @@ class IVFIndex(Index, kind="ivf"):
         return cls(blocks, kmeans.centre_blocks(centres, threads), saved.whole_or_none("probes", 1), metric, threads)
 
     __reduce__ = by_state
+
+    def from_themselves(self) -> Distances | None:
+        return of_zero_rows(self._blocks.rows, self.metric)
 
     def query(self, Q: Float32, k: int) -> Answer:
         check_width(Q, self._blocks.rows.shape[1])

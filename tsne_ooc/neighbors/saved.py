@@ -14,7 +14,7 @@ from .base import BLOCKED, KINDS, Float32, Index
 MOST_ROWS = 2**32 - 2
 
 # Kinds that may be within another index.
-NESTED = ("blocked", "ivf")
+NESTED = ("blocked", "ivf", "hnsw", "annoy", "pynndescent")
 
 
 def named_state(index: Index) -> State:

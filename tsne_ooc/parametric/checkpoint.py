@@ -17,13 +17,28 @@ KIND = "training"
 Arrays = dict[str, NDArray[Any]]
 
 
+# Floating types that a file keeps as they are. Others, of 16 bits and fewer, become float32, which holds each of them.
+_KEPT = (torch.float32, torch.float64)
+
+
+def array_of(tensor: Any) -> NDArray[Any]:
+    """A copy of a tensor as an array, row after row whatever its layout in memory is.
+
+    Writers take the bytes as they lie: those of a transposed matrix would be read as those of another one.
+    """
+    value = torch.as_tensor(tensor).detach().cpu()
+    if value.is_floating_point() and value.dtype not in _KEPT:
+        value = value.float()
+    return np.array(value.numpy(), order="C")
+
+
 def weights_of(encoder: Any) -> Arrays:
     """Parameters and buffers by name, copied."""
-    return {name: np.array(value.detach().cpu().numpy()) for name, value in encoder.state_dict().items()}
+    return {name: array_of(value) for name, value in encoder.state_dict().items()}
 
 
 def put_weights(encoder: Any, weights: Arrays) -> None:
-    """Set them."""
+    """Set them; each keeps its type and its layout."""
     encoder.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
 
 

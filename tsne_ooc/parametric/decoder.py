@@ -12,6 +12,7 @@ from torch import nn
 
 from tsne_ooc._options import keep, number, truth, whole
 from tsne_ooc.parametric.network import ResidualNetwork, padded
+from tsne_ooc.parametric.optimizer import MOST_RATE
 from tsne_ooc.parametric.outset import check_network
 
 Float32 = NDArray[np.float32]
@@ -61,7 +62,7 @@ class Decoder:
             network=tuple(int(size) for size in self.network),
             variational=truth("variational", self.variational),
             n_iter=whole("n_iter", self.n_iter, least=1),
-            learning_rate=number("learning_rate", self.learning_rate, above=0),
+            learning_rate=number("learning_rate", self.learning_rate, above=0, most=MOST_RATE),
         )
 
 

@@ -16,7 +16,7 @@ from sklearn.base import clone
 from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
-from tsne_ooc.batches import Batches, check_shuffle
+from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.io import Source, identity_of, names_of
 from tsne_ooc.optimize import callbacks_of
@@ -26,11 +26,15 @@ from tsne_ooc.parametric.decoder import resolve as resolve_decoder
 from tsne_ooc.parametric.fitted import FittedEncoder
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.objectives import FEWEST_TUNED, Stage, resolve
+from tsne_ooc.parametric.optimizer import MOST_RATE
 from tsne_ooc.parametric.outset import (
+    batches_of,
+    bounds_after,
     check_landmarks,
     check_network,
     device_of,
     encoder_of,
+    glance,
     held_out,
     prepared,
     problem_of,
@@ -102,7 +106,8 @@ class ParametricTSNE(FittedEncoder):
         What is done to rows first, here and in `transform`.
     shuffle : str, default "auto"
         Order of the batches, see `tsne_ooc.batches.Batches`: "full", "buffer", "batch"; "auto" is "full" up to 100,000
-        rows and "buffer", which reads each chunk of a file once in an epoch, beyond.
+        rows and "buffer", which reads each chunk of a file once in an epoch, beyond. Where the means of blocks show
+        that rows are sorted, "batch" warns and mixes as "buffer" does.
     validation : bool, default True
         Hold out a tenth of the rows, at most 1,000, and look at them every 500 batches; of the last stage, the weights
         that did best are kept. Their places count among the neighbours of other rows.
@@ -263,18 +268,20 @@ class ParametricTSNE(FittedEncoder):
             # A fitted teacher may have as many rows as the table, and not the same.
             stages = resolve(self.objective, tuned=False)
         problem = problem_of(taught, n, seed, threads, device)
-        encoder = encoder_of(self.network, self.landmarks, table, taught, problem).to(device)
-        held, validation = held_out(table, taught, problem) if self.validation else (np.zeros(n, np.bool_), None)
-        problem = replace(problem, held=np.flatnonzero(held))
-        job = None
-        if checkpoint is not None:
-            job = Checkpoint(checkpoint, self._job(table, stages, steps, seed, encoder, taught.targets))
         # Rows that are in memory for their affinities are not read again.
         rows = table if taught.graph is None else taught.graph.X
         shuffle = ("full" if n <= MOST_FITTED else "buffer") if self.shuffle == "auto" else self.shuffle
         # As equal as whole numbers allow: a step is as long for a batch of one row as for a full one.
         size = -(-n // -(-n // self.batch_size))
-        batches = Batches(rows, batch_size=size, shuffle=shuffle, seed=seed)
+        seen = glance(table, seed)
+        batches = batches_of(rows, size, shuffle, seed, seen)
+        encoder = encoder_of(self.network, self.landmarks, seen.X, taught, problem).to(device)
+        del seen
+        held, validation = held_out(table, taught, problem) if self.validation else (np.zeros(n, np.bool_), None)
+        problem = replace(problem, held=np.flatnonzero(held))
+        job = None
+        if checkpoint is not None:
+            job = Checkpoint(checkpoint, self._job(table, stages, steps, seed, encoder, taught.targets))
         decoded = None
         with batches:
             done = train(
@@ -282,6 +289,8 @@ class ParametricTSNE(FittedEncoder):
                 augmentation=None if taught.graph is None else Augmentation(taught.graph, share, seed, held),
                 validation=validation, checkpoint=job,
             )  # fmt: skip
+            tuned = any(stage.objective.needs == "graph" for stage in stages)
+            encoder.stay_within(bounds_after(encoder, taught, problem, tuned))
             if decoding is not None and done.stopped != "interrupted":
                 if job is not None:
                     more = {"decoder": repr(decoding), "encoder": sum_of_weights(encoder)}
@@ -333,7 +342,7 @@ class ParametricTSNE(FittedEncoder):
         device_of(self.device)
         Threads(self.n_jobs)
         return Options(
-            stages, steps, number("learning_rate", self.learning_rate, above=0), self.LOOK_EVERY,
+            stages, steps, number("learning_rate", self.learning_rate, above=0, most=MOST_RATE), self.LOOK_EVERY,
             None if self.patience is None else whole("patience", self.patience, least=1), callbacks_of(self.callbacks),
             whole("callbacks_every_iters", self.callbacks_every_iters, least=1), bool(self.verbose),
         )  # fmt: skip

@@ -49,7 +49,7 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
         "parameters": parameters,
         "not_saved": not_saved,
         "weights": {"file": name, "sha256": digest},
-        "network": {"residual": shape, "kind": type(body).__qualname__},
+        "network": {"residual": shape, "kind": type(body).__qualname__, **_bounds(model.encoder_)},
         "fitted": {
             "n_iter": int(model.n_iter_),
             "best_iter": int(model.best_iter_),
@@ -95,6 +95,11 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
         os.rename(room / "whole", target)
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+def _bounds(encoder: Any) -> dict[str, Any]:
+    reach = encoder.body.reach if isinstance(encoder.body, ResidualNetwork) else None
+    return {"bounded": encoder.bounded, "reach": reach}
 
 
 def _all_weights(model: Any) -> dict[str, Any]:

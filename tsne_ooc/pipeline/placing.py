@@ -97,11 +97,14 @@ def place(
             f"the map in {folder} was saved without what novelty needs; fit it again, or leave novelty out"
         )
     knows = knows and (not encoder if novelty is None else novelty)
-    with opened(source, dataset, columns, allow_missing_chunks) as table, Folder(Path(out), resume=resume) as home:
+    with (
+        opened(source, dataset, columns, allow_missing_chunks) as table,
+        Folder(Path(out), resume=resume, makes=["embedding.npy", "novelty.npy"]) as home,
+    ):
         fitted.check_table(table)
         request = {"model": digest_of(folder), "novelty": knows}
         origin = identity.identity_of(table, without=home.path)
-        job = {"task": "place", "source": origin, "request": request, "tsne_ooc": __version__}
+        job = {"task": "place", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
         if home.finished:
             return finished(home, job)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)

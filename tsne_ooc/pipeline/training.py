@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.io.told import account_of
 from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.pipeline.fitting import fit_sample, uninterrupted
-from tsne_ooc.pipeline.folder import Folder
+from tsne_ooc.pipeline.folder import TRAINING, Folder
 from tsne_ooc.pipeline.models import ENCODER, folder_of, opened_model
 from tsne_ooc.pipeline.placing import digest_of
 from tsne_ooc.pipeline.request import differences, parameters_of, plain
@@ -30,9 +31,6 @@ from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Uniform
 from tsne_ooc.saving import fingerprint
 from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
-
-# All that is on its way; its name ends as those of unfinished files do, and the folder of the run clears it.
-_WORK = "training.part"
 
 
 def train(
@@ -108,10 +106,13 @@ def train(
 
     model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
     model.check_options()
-    seed = whole("random_state", model.random_state, least=0)
+    seed = whole("random_state", model.random_state, least=0, most=math.inf)
     if sample is not None:
         sample = whole("sample", sample, least=1)
-    with opened(source, dataset, columns, allow_missing_chunks) as table, Folder(Path(out), resume=resume) as home:
+    with (
+        opened(source, dataset, columns, allow_missing_chunks) as table,
+        Folder(Path(out), resume=resume, makes=[TRAINING]) as home,
+    ):
         if table.shape[0] < FEWEST:
             raise ValueError(f"{table!r} has {table.shape[0]} rows, and an encoder needs {FEWEST}")
         teacher, known = _teacher(map, tsne, sample, prepare, model, table)
@@ -121,12 +122,12 @@ def train(
             "prepare": plain(prepare.steps) if prepare is not None else None,
         }
         origin = identity.identity_of(table, without=home.path)
-        job = {"task": "train", "source": origin, "request": request, "tsne_ooc": __version__}
+        job = {"task": "train", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
         if home.finished:
             _check_finished(home, job)
             return load(home.path)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
-        work = home.path / _WORK
+        work = home.path / TRAINING
         work.mkdir(exist_ok=True)
         seconds: dict[str, float] = dict(ledger.job.get("seconds", {}))
         tell = progress or silent
