@@ -341,7 +341,7 @@ class TSNE(FittedMap):
                 "a map that was loaded has no momentum to go on with; fit its rows again from where they are: "
                 "TSNE(initialization=model.embedding_, early_exaggeration_iter=0)"
             )
-        last = self._pause.phase or schedules.Phase(0)
+        last = self._pause.motion.phase or schedules.Phase(0)
         if isinstance(schedule, int | np.integer) and not isinstance(schedule, bool):
             more = whole("schedule", schedule, least=0)
             end = last.exaggeration_at(max(0, last.iterations - 1))

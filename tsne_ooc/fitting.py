@@ -20,7 +20,7 @@ from .model import Model
 from .neighbors.copies import spread_copies
 from .novelty import Reference
 from .optimize import Motion, Result, Watch, minimise
-from .schedule import Phase, Schedule
+from .schedule import Schedule
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -68,14 +68,11 @@ class Pause(NamedTuple):
         One number for all rows that are equal, in the order of P.
     centre : ndarray of float64, shape (d,), or None
         Of a map that was given.
-    phase : Phase or None
-        The one that was at work.
     """
 
     motion: Motion
     equal: NDArray[np.int64]
     centre: NDArray[np.float64] | None
-    phase: Phase | None
 
 
 class Fitted(NamedTuple):
@@ -170,9 +167,8 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
     unmoved = given and not result.iterations
     result = result._replace(embedding=start if unmoved else frame.outside(result.embedding))
     _tell(result)
-    phase, exaggeration = recipe.schedule.at_end(result.iterations)
-    model = Model(result.embedding.copy(), index, recipe.dof, exaggeration, reference, seats)
-    return Fitted(model, result, k, Pause(result.motion, equal, frame.centre, phase))
+    model = Model(result.embedding.copy(), index, recipe.dof, result.motion.exaggeration, reference, seats)
+    return Fitted(model, result, k, Pause(result.motion, equal, frame.centre))
 
 
 def continue_rows(
@@ -187,11 +183,11 @@ def continue_rows(
     )  # fmt: skip
     result = result._replace(embedding=frame.outside(result.embedding) if result.iterations else model.embedding)
     _tell(result)
-    phase, exaggeration = schedule.at_end(result.iterations)
-    if phase is None:
-        phase, exaggeration = pause.phase, model.exaggeration
-    moved = replace(model, embedding=result.embedding.copy(), exaggeration=exaggeration)
-    return Fitted(moved, result, k, Pause(result.motion, pause.equal, pause.centre, phase))
+    motion = result.motion
+    if not result.iterations:
+        motion = motion._replace(phase=pause.motion.phase, exaggeration=model.exaggeration)
+    moved = replace(model, embedding=result.embedding.copy(), exaggeration=motion.exaggeration)
+    return Fitted(moved, result, k, Pause(motion, pause.equal, pause.centre))
 
 
 def affinities_of(model: Model, affinity: Any, *, seed: int, threads: Threads) -> csr_array:

@@ -16,7 +16,7 @@ from .copies import reunite
 from .gradients.attraction import Attraction
 from .gradients.grid import Shape
 from .gradients.repulsion import Repulsion, repulsion_for
-from .schedule import Schedule
+from .schedule import Phase, Schedule
 
 Float32 = NDArray[np.float32]
 Callback = Callable[[int, float, Float32], Any]
@@ -41,6 +41,10 @@ class Motion(NamedTuple):
         What the next step takes off all places.
     grid : Shape or None
         Of the field.
+    phase : Phase or None
+        That was at work last; None where there was no iteration.
+    exaggeration : float
+        Of the last iteration, 1 where there was none.
     """
 
     places: Float32
@@ -48,6 +52,8 @@ class Motion(NamedTuple):
     gains: Float32
     shift: Float32
     grid: Shape | None
+    phase: Phase | None
+    exaggeration: float
 
 
 class Result(NamedTuple):
@@ -82,7 +88,8 @@ class Watch:
     every : int
         Iterations between calls, at least 1.
     patience : int or None
-        Stop once the divergence has not fallen by a thousandth of itself over this many calls, within one phase.
+        End a phase once what it minimises has not fallen by a thousandth of itself over this many calls, and the loop
+        where that was the last one.
     verbose : bool
         Show a bar with the phase, the divergence and the rate.
     """
@@ -105,17 +112,14 @@ class Watch:
 
 
 class _Stalled:
-    """Whether a falling number has stopped falling."""
+    """Whether a falling number has stopped falling: not by a thousandth of itself over so many looks."""
 
     def __init__(self, patience: int | None) -> None:
-        self.patience = patience
-        self.restart()
-
-    def restart(self) -> None:
-        self.best, self.since = np.inf, 0
+        self.patience, self.since = patience, 0
+        self.best: float | None = None
 
     def __call__(self, error: float) -> bool:
-        if error < self.best - 1e-3 * abs(self.best):
+        if self.best is None or error < self.best - 1e-3 * abs(self.best):
             self.best, self.since = error, 0
         else:
             self.since += 1
@@ -177,40 +181,50 @@ def minimise(
         Y, velocity, gains, shift = (part.copy() for part in motion[:4])
         repulsion.go_on(motion.grid)
     done, stopped, leaping = 0, "", ""
+    phases = [phase for phase in schedule if phase.iterations]
+    at, exaggeration = None, 1.0
     with _Bar(schedule.iterations, watch.verbose) as bar:
-        stalled = _Stalled(watch.patience)
         try:
-            for phase, iteration in schedule.steps():
-                if iteration == 0:
-                    stalled.restart()
-                    bar.phase(phase.name or f"exaggeration {phase.exaggeration_at(0):g}")
-                if iteration == 0 and (done or motion is None):
+            for phase in phases:
+                stalled = _Stalled(watch.patience)
+                bar.phase(phase.name or f"exaggeration {phase.exaggeration_at(0):g}")
+                if done or motion is None:
                     # What was learned of another energy would throw rows off.
                     velocity[:], gains[:] = 0, 1
-                Z = repulsion(Y, slope)
-                mean, norm = attraction.step(
-                    Y, slope, Z, phase.exaggeration_at(iteration), phase.rate_at(iteration, n),
-                    phase.bearable(iteration), phase.momentum, LONGEST_STEP, shift, velocity, gains, moved,
-                )  # fmt: skip
-                if not np.isfinite(norm):
-                    raise FloatingPointError("the gradient is not finite")
-                shift = mean.astype(np.float32)
-                Y, moved = moved, Y
-                done += 1
-                bar.advance()
-                if iteration == phase.iterations - 1 and not leaping and _leap(velocity):
-                    leaping = f"{done} of {schedule.iterations}"
-                if done % watch.every or not watch.needs_error():
+                at = phase
+                for iteration in range(phase.iterations):
+                    exaggeration = phase.exaggeration_at(iteration)
+                    Z = repulsion(Y, slope)
+                    mean, norm = attraction.step(
+                        Y, slope, Z, exaggeration, phase.rate_at(iteration, n), phase.bearable(iteration),
+                        phase.momentum, LONGEST_STEP, shift, velocity, gains, moved,
+                    )  # fmt: skip
+                    if not np.isfinite(norm):
+                        raise FloatingPointError("the gradient is not finite")
+                    shift = mean.astype(np.float32)
+                    Y, moved = moved, Y
+                    done += 1
+                    bar.advance()
+                    if iteration == phase.iterations - 1 and not leaping and _leap(velocity):
+                        leaping = f"{done} of {schedule.iterations}"
+                    if done % watch.every or not watch.needs_error():
+                        continue
+                    # Z is that of the map before the last step, so its divergence needs no pass of its own.
+                    attracted, repelled = attraction.halves(moved, Z)
+                    error = attracted + repelled
+                    bar.error(error)
+                    # All are called, also after one that wants to stop.
+                    if any([bool(callback(done, error, Y - shift)) for callback in watch.callbacks]):  # noqa: C419
+                        stopped = "callback"
+                        break
+                    # What is minimised changes with the exaggeration, and is watched where that stays.
+                    if not phase.is_course and stalled(exaggeration * attracted + repelled):
+                        break
+                else:
                     continue
-                # Z is that of the map before the last step, so its divergence needs no pass of its own.
-                error = attraction.divergence(moved, Z)
-                bar.error(error)
-                # All are called, also after one that wants to stop.
-                if any([bool(callback(done, error, Y - shift)) for callback in watch.callbacks]):  # noqa: C419
-                    stopped = "callback"
-                elif stalled(error):
-                    stopped = "converged"
-                if stopped:
+                # A phase that goes no further leads to the next; the last one, or a callback, ends them all.
+                if stopped or phase is phases[-1]:
+                    stopped = stopped or "converged"
                     break
         except KeyboardInterrupt:
             stopped = "interrupted"
@@ -227,7 +241,7 @@ def minimise(
         )
     if done and equal is not None:
         reunite(Y, P, equal, dof)
-    left = Motion(Y.copy(), velocity, gains, shift, repulsion.grid)
+    left = Motion(Y.copy(), velocity, gains, shift, repulsion.grid, at, exaggeration)
     Y -= Y.mean(axis=0, dtype=np.float64).astype(np.float32)
     return Result(Y, attraction.divergence(Y, repulsion(Y, slope)), done, stopped or "finished", left)
 

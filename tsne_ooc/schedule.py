@@ -64,6 +64,11 @@ class Phase:
         first, last = self.exaggeration
         return first + (last - first) * iteration / max(1, self.iterations - 1)
 
+    @property
+    def is_course(self) -> bool:
+        """Whether the exaggeration changes within the phase."""
+        return isinstance(self.exaggeration, tuple | list) and len(set(self.exaggeration)) > 1
+
     def rate_at(self, iteration: int, n: int) -> float:
         """The learning rate for `n` rows; that of a row is also at most `bearable` over its largest affinity."""
         if self.learning_rate == "auto":
@@ -108,8 +113,9 @@ class Schedule:
     ----------
     phases : iterable of Phase
     patience : int or None, default None
-        End early once the divergence has not fallen by a thousandth over this many looks at it within a phase; it is
-        looked at every `callbacks_every_iters` iterations. None is never.
+        End a phase early once what it minimises (the divergence with its exaggeration) has not fallen by a thousandth
+        over this many looks; it is looked at every `callbacks_every_iters` iterations. The next phase follows. Phases
+        whose exaggeration changes are not looked at. None is never.
     """
 
     phases: tuple[Phase, ...]
@@ -130,20 +136,6 @@ class Schedule:
     @property
     def iterations(self) -> int:
         return sum(phase.iterations for phase in self.phases)
-
-    def at_end(self, iterations: int) -> tuple[Phase | None, float]:
-        """The phase and the exaggeration of the last of so many iterations; None and 1 where there is none."""
-        for phase in self.phases:
-            if 0 < iterations <= phase.iterations:
-                return phase, phase.exaggeration_at(iterations - 1)
-            iterations -= phase.iterations
-        return None, 1.0
-
-    def steps(self) -> Iterator[tuple[Phase, int]]:
-        """Every iteration in turn: its phase, and its number within the phase."""
-        for phase in self.phases:
-            for iteration in range(phase.iterations):
-                yield phase, iteration
 
 
 @dataclass(frozen=True)

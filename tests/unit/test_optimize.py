@@ -121,10 +121,70 @@ def test_an_interrupt_returns_the_map_so_far(problem):
     np.testing.assert_array_equal(result.embedding, run(problem, Phase(20, 12.0)).embedding)
 
 
+def stops_at(errors, patience):
+    """The look at which it has been long enough: so many after one from which no later one falls by a thousandth."""
+    mark = 0
+    while mark + patience < len(errors):
+        lower = [
+            look
+            for look in range(mark + 1, mark + 1 + patience)
+            if errors[mark] - errors[look] > abs(errors[mark]) / 1e3
+        ]
+        if not lower:
+            return mark + patience
+        mark = lower[0]
+    return None
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [5, 4, 3, 2, 1, 1, 1, 1],
+        [5, 5, 5, 5],
+        [-100, -120, -120.05, -120.05, -120.05, -120.05],
+        [3, 2, 2.5, 2.5, 1, 1, 1, 1],
+        [9, 8, 7, 6, 5, 4, 3, 2],
+        [2, 1.9985, 1.997, 1.9955, 1.994],
+        [0, 0, 0, 0],
+    ],
+)
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_patience_counts_looks_without_a_fall(errors, patience):
+    from tsne_ooc.optimize import _Stalled
+
+    stalled = _Stalled(patience)
+    found = next((look for look, error in enumerate(errors) if stalled(error)), None)
+    assert found == stops_at(errors, patience)
+
+
 def test_stops_when_the_divergence_no_longer_falls(problem):
-    result = run(problem, Phase(50, 12.0), Phase(5000), watch=Watch(every=10, patience=3))
+    looks = []
+    watch = Watch([lambda iteration, error, embedding: looks.append((iteration, error))], every=10, patience=3)
+    # Two looks at the early phase are too few to end it.
+    result = run(problem, Phase(20, 12.0), Phase(5000), watch=watch)
     assert result.stopped == "converged"
-    assert result.iterations < 4000
+    assert 100 < result.iterations < 4000
+    late = [error for iteration, error in looks if iteration > 20]
+    assert stops_at(late, 3) == len(late) - 1
+
+
+def test_a_phase_that_goes_no_further_leads_to_the_next(problem):
+    seen = []
+    watch = Watch([lambda iteration, error, embedding: seen.append(iteration)], every=10, patience=2)
+    result = run(problem, Phase(3000, 12.0, name="early"), Phase(50, (4.0, 1.0)), Phase(30, 1.0), watch=watch)
+    assert result.stopped == "finished"
+    # The early phase ended by itself, the two others in full: at 30 iterations there are too few looks.
+    assert 80 < result.iterations < 2500
+    assert (result.motion.phase, result.motion.exaggeration) == (Phase(30, 1.0), 1.0)
+    assert seen == list(range(10, result.iterations + 1, 10))
+
+
+def test_a_fit_that_was_stopped_has_the_exaggeration_that_it_had(problem):
+    watch = Watch([lambda iteration, error, embedding: iteration >= 10], every=10)
+    result = run(problem, Phase(11, (12.0, 2.0)), Phase(50, 1.0), watch=watch)
+    assert result.stopped == "callback"
+    assert result.motion.exaggeration == 3.0
+    assert run(problem).motion[-2:] == (None, 1.0)
 
 
 def test_a_map_that_is_lost_is_named(problem):

@@ -62,13 +62,17 @@ class Attraction:
 
     def divergence(self, Y: Float32, Z: float) -> float:
         """KL(P || Q) of the map, given the normalisation Z of its similarities."""
+        return sum(self.halves(Y, Z))
+
+    def halves(self, Y: Float32, Z: float) -> tuple[float, float]:
+        """The two parts of the divergence: ``sum p log(p / w)``, which attraction lowers, and log Z."""
         P = self.P
         if not Z > 0:
-            return 0.0
+            return 0.0, 0.0
         pulls = self.threads.map(
             lambda start, stop: self._energy(P.indptr, P.indices, P.values, Y, self.dof, start, stop), self.ranges
         )
-        return self._entropy + float(sum(pulls)) + float(np.log(Z))
+        return self._entropy + float(sum(pulls)), float(np.log(Z))
 
     def step(
         self, Y: Float32, slope: Float32, Z: float, exaggeration: float, rate: float, bearable: float,
