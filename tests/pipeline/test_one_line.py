@@ -186,3 +186,16 @@ def test_the_time_left_counts_days(monkeypatch, seconds, told):
     monkeypatch.setattr("tsne_ooc.cli.report.EVERY", -1)
     report("place", 100, 200)
     assert f", {told} left, " in stream.getvalue().splitlines()[-1]
+
+
+def test_a_map_goes_into_a_copy_of_an_anndata_file(capsys, file, tmp_path):
+    anndata = pytest.importorskip("anndata")
+    anndata.AnnData(np.load(file)).write_h5ad(tmp_path / "cells.h5ad")
+    run, copy = str(tmp_path / "map"), str(tmp_path / "copy.h5ad")
+    assert main(["embed", str(tmp_path / "cells.h5ad"), "--out", run, "--perplexity", "5", "--quiet"]) == 0
+    assert main(["export", run, "--to", copy]) == 2
+    said = capsys.readouterr().err
+    assert f"there is no file {copy} to add the map to; give --like, the AnnData file it is to be a copy of\n" in said
+    more = ["--like", str(tmp_path / "cells.h5ad"), "--dataset", "X_map", "--quiet"]
+    assert main(["export", run, "--to", copy, *more]) == 0
+    assert np.array_equal(anndata.read_h5ad(copy).obsm["X_map"], open_run(run).embedding)
