@@ -199,3 +199,9 @@ def test_a_map_goes_into_a_copy_of_an_anndata_file(capsys, file, tmp_path):
     more = ["--like", str(tmp_path / "cells.h5ad"), "--dataset", "X_map", "--quiet"]
     assert main(["export", run, "--to", copy, *more]) == 0
     assert np.array_equal(anndata.read_h5ad(copy).obsm["X_map"], open_run(run).embedding)
+
+
+def test_objects_are_shown_as_they_are():
+    known = options_of(parsers()["embed"])
+    told = "rows of x.npy behind Preparation([Normalize(total=5.0)]) and Uniform(size=3), total=5.0"
+    assert command._typed(told, known) == told.replace(" total=", " --normalize=")

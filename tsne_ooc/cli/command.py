@@ -102,7 +102,8 @@ def _typed(text: str, options: dict[str, Any]) -> str:
         return f"--{name.replace('_', '-')}{found[2] or ''}" if known else found[0]
 
     # No option takes None, True or False. A name that stands alone, as in "give like=, the file", needs no sign.
-    return re.sub(r"(?<![\w./-])([a-z]\w*)(?:=(?=[,\s])|(=)(?!None|True|False))", option, text)
+    # Within brackets it belongs to an object that is shown.
+    return re.sub(r"(?<![\w./(-])([a-z]\w*)(?:=(?=[,\s])|(=)(?!None|True|False))", option, text)
 
 
 def _notes(error: BaseException) -> str:
