@@ -131,13 +131,13 @@ class Schedule:
     def iterations(self) -> int:
         return sum(phase.iterations for phase in self.phases)
 
-    def exaggeration_after(self, iterations: int) -> float:
-        """The exaggeration of the last of so many iterations; 1 where there is none."""
+    def at_end(self, iterations: int) -> tuple[Phase | None, float]:
+        """The phase and the exaggeration of the last of so many iterations; None and 1 where there is none."""
         for phase in self.phases:
             if 0 < iterations <= phase.iterations:
-                return phase.exaggeration_at(iterations - 1)
+                return phase, phase.exaggeration_at(iterations - 1)
             iterations -= phase.iterations
-        return 1.0
+        return None, 1.0
 
     def steps(self) -> Iterator[tuple[Phase, int]]:
         """Every iteration in turn: its phase, and its number within the phase."""

@@ -107,7 +107,7 @@ def test_an_encoder_is_no_map_to_embed_with(tmp_path):
 
 
 def _train(X, folder):
-    pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+    pytest.importorskip("torch", reason="encoders need the extra 'neural'").set_num_threads(1)
     from tsne_ooc.parametric import ParametricTSNE
     from tsne_ooc.pipeline import train
 
@@ -116,7 +116,7 @@ def _train(X, folder):
 
 
 def _parametric(X, folder):
-    pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+    pytest.importorskip("torch", reason="encoders need the extra 'neural'").set_num_threads(1)
     from tsne_ooc.parametric import ParametricTSNE
 
     options = {"n_iter": 5, "network": (16, 1), "landmarks": 16, "n_jobs": 1, "random_state": 2}

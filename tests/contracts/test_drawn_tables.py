@@ -1,21 +1,21 @@
-"""Two odd tables of every kind of storage; `odd_tables.py` draws as many as one likes."""
+"""Two odd tables of every kind of storage; `drawn_tables.py` draws as many as one likes."""
 
-import odd_tables
+import drawn_tables
 import pytest
 
-KINDS = len(odd_tables.STORAGES)
+KINDS = len(drawn_tables.STORAGES)
 
 
-@pytest.mark.parametrize("number", range(2 * KINDS), ids=lambda number: odd_tables.STORAGES[number % KINDS])
+@pytest.mark.parametrize("number", range(2 * KINDS), ids=lambda number: drawn_tables.STORAGES[number % KINDS])
 def test_an_odd_table_is_read_to_the_bit_or_refused_by_its_cell(number):
-    if package := odd_tables.needs(odd_tables.STORAGES[number % KINDS]):
+    if package := drawn_tables.needs(drawn_tables.STORAGES[number % KINDS]):
         pytest.skip(f"{package} is not installed")
-    assert odd_tables.check(number) is None
+    assert drawn_tables.check(number) is None
 
 
 def test_all_that_is_odd_is_drawn():
     # Two rounds of all storages meet each kind of table; a draw that misses some would prove nothing.
-    drawn = [odd_tables.draw(number) for number in range(2 * KINDS)]
+    drawn = [drawn_tables.draw(number) for number in range(2 * KINDS)]
     assert {case.odd for case in drawn} >= {"nothing", "extremes", "zeros", "copies", "nan", "inf", "huge", "masked"}
     assert sum(bool(case.bad) for case in drawn) > KINDS / 8
     assert any(case.mask.any() for case in drawn)
@@ -31,9 +31,9 @@ def test_all_that_is_odd_is_drawn():
 )
 def test_the_generator_itself(monkeypatch, where, name, wrong):
     monkeypatch.setattr(f"{where}.{name}", wrong)
-    assert any(odd_tables.check(number) for number in range(20 * KINDS) if reaches(number))
+    assert any(drawn_tables.check(number) for number in range(20 * KINDS) if reaches(number))
 
 
 def reaches(number):
-    storage = odd_tables.STORAGES[number % KINDS]
+    storage = drawn_tables.STORAGES[number % KINDS]
     return storage == "masked_reader" or storage.startswith("zarr_3")

@@ -2,7 +2,7 @@
 
 A table is drawn by a number: its storage, type, shape, what is odd in it, and how it is read. What should come out is
 told from the array itself. Run as a program for as many as one likes, some 20 in a second:
-``python tests/odd_tables.py FIRST LAST`` prints each that does not end as it should.
+``python tests/drawn_tables.py FIRST LAST`` prints each that does not end as it should.
 """
 
 from __future__ import annotations
