@@ -1,8 +1,8 @@
 """Tables that are damaged, empty, of another kind or oddly named, and what the command line says of each.
 
 Every case is a process of its own, forked from one that has everything loaded: some damage could crash or hang the
-interpreter. Run as a program for as many as one likes, some four in a second:
-``python tests/damage.py FIRST LAST`` prints each that does not end as it should.
+interpreter. Run as a program for as many as one likes, some four in a second where nothing else runs:
+``python tests/damage.py FIRST LAST [MORE ...]`` prints each that does not end as it should.
 """
 
 from __future__ import annotations
@@ -415,17 +415,18 @@ def ready(folder):
     yield Tables(folder / "whole"), prepare(folder)[0]
 
 
-def main(first, last):
+def main(numbers):
     found = 0
     with tempfile.TemporaryDirectory() as place, ready(Path(place)) as (tables, model):
-        for number in range(first, last):
+        for number in numbers:
             fault = check(number, tables, model, Path(place) / str(number))
             if fault:
                 found += 1
                 print(fault, flush=True)
-    print(f"{last - first} cases, {found} faults")
+    print(f"{len(numbers)} cases, {found} faults")
     return int(found > 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    first, last, *more = map(int, sys.argv[1:])
+    sys.exit(main([*range(first, last), *more]))

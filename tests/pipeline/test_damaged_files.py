@@ -13,13 +13,16 @@ from pathlib import Path
 PROGRAM = Path(__file__).parents[1] / "damage.py"
 
 
+# Found by longer runs: links to themselves, and HDF5 files damaged in ways of their own.
+MORE = ["693", "814", "2139", "2313"]
+
+
 def test_damaged_files_end_in_one_line():
-    first, last = 0, 48
     # A process of its own: forks of one that has threads may hang.
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
     ended = subprocess.run(
-        [sys.executable, str(PROGRAM), str(first), str(last)],
-        capture_output=True, text=True, env={**os.environ, **one}, timeout=300,
+        [sys.executable, str(PROGRAM), "0", "48", *MORE],
+        capture_output=True, text=True, env={**os.environ, **one}, timeout=600,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr[-2000:]
-    assert ended.stdout == f"{last - first} cases, 0 faults\n"
+    assert ended.stdout == f"{48 + len(MORE)} cases, 0 faults\n"

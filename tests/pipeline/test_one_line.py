@@ -171,8 +171,8 @@ def test_columns_whose_names_have_commas(capsys, tmp_path, typed, chosen):
 @pytest.mark.parametrize(
     "seconds, told",
     [
-        (0.4, "00:00:00"), (59.6, "00:01:00"), (3599.9, "01:00:00"), (86_399, "23:59:59"), (86_399.7, "1 day 00:00:00"),
-        (99 * 3600, "4 days 03:00:00"), (400 * 86_400 + 61, "400 days 00:01:01"),
+        (0.4, "0:00:00"), (59.6, "0:01:00"), (3599.9, "1:00:00"), (86_399, "23:59:59"), (86_399.7, "1 day, 0:00:00"),
+        (99 * 3600, "4 days, 3:00:00"), (400 * 86_400 + 61, "400 days, 0:01:01"),
     ],
 )  # fmt: skip
 def test_the_time_left_counts_days(monkeypatch, seconds, told):
@@ -186,3 +186,22 @@ def test_the_time_left_counts_days(monkeypatch, seconds, told):
     monkeypatch.setattr("tsne_ooc.cli.report.EVERY", -1)
     report("place", 100, 200)
     assert f", {told} left, " in stream.getvalue().splitlines()[-1]
+
+
+def test_a_map_goes_into_a_copy_of_an_anndata_file(capsys, file, tmp_path):
+    anndata = pytest.importorskip("anndata")
+    anndata.AnnData(np.load(file)).write_h5ad(tmp_path / "cells.h5ad")
+    run, copy = str(tmp_path / "map"), str(tmp_path / "copy.h5ad")
+    assert main(["embed", str(tmp_path / "cells.h5ad"), "--out", run, "--perplexity", "5", "--quiet"]) == 0
+    assert main(["export", run, "--to", copy]) == 2
+    said = capsys.readouterr().err
+    assert f"there is no file {copy} to add the map to; give --like, the AnnData file it is to be a copy of\n" in said
+    more = ["--like", str(tmp_path / "cells.h5ad"), "--dataset", "X_map", "--quiet"]
+    assert main(["export", run, "--to", copy, *more]) == 0
+    assert np.array_equal(anndata.read_h5ad(copy).obsm["X_map"], open_run(run).embedding)
+
+
+def test_objects_are_shown_as_they_are():
+    known = options_of(parsers()["embed"])
+    told = "rows of x.npy behind Preparation([Normalize(total=5.0)]) and Uniform(size=3), total=5.0"
+    assert command._typed(told, known) == told.replace(" total=", " --normalize=")

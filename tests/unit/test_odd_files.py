@@ -131,3 +131,10 @@ def test_an_anndata_without_x_does_not_offer_it(tmp_path):
     made = anndata.AnnData(obs=pd.DataFrame(index=names), obsm={"X_pca": X[:, :2]})
     with pytest.raises(ValueError, match=r"has no table 'X'; it has obsm/X_pca$"):
         open_source(made)
+
+
+def test_a_part_that_is_a_link_to_itself(tmp_path):
+    pd.DataFrame({"a": [1.0, 2], "b": [3.0, 4]}).to_parquet(tmp_path / "part-0.parquet")
+    (tmp_path / "part-1.parquet").symlink_to("part-1.parquet")
+    with pytest.raises(OSError, match=r"part-1\.parquet"):
+        open_source(tmp_path)

@@ -99,10 +99,11 @@ def _typed(text: str, options: dict[str, Any]) -> str:
     def option(found: re.Match[str]) -> str:
         name = _OPTIONS.get(found[1], found[1])
         known = (name in options or found[1] in options) and name not in _PLACES
-        return f"--{name.replace('_', '-')}=" if known else found[0]
+        return f"--{name.replace('_', '-')}{found[2] or ''}" if known else found[0]
 
-    # No option takes None, True or False.
-    return re.sub(r"(?<![\w./-])([a-z]\w*)=(?!None|True|False)", option, text)
+    # No option takes None, True or False. A name that stands alone, as in "give like=, the file", needs no sign.
+    # Within brackets it belongs to an object that is shown.
+    return re.sub(r"(?<![\w./(-])([a-z]\w*)(?:=(?=[,\s])|(=)(?!None|True|False))", option, text)
 
 
 def _notes(error: BaseException) -> str:

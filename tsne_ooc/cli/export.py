@@ -20,13 +20,20 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("map", help="folder of a finished run")
     parser.add_argument("--to", required=True, metavar="FILE", help="such as map.h5, map.zarr, map.parquet, cells.h5ad")
+    parser.add_argument("--like", metavar="FILE", help="with .h5ad: the AnnData file to copy, and put the map in")
+    parser.add_argument(
+        "--dataset", default="X_tsne", metavar="NAME", help="with .h5ad: name within obsm (default: %(default)s)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what is there under this name")
     add_talking(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    check_anndata(options.to)
+    check_anndata(options.like or options.to)
     from tsne_ooc.export import export
 
-    say(options, f"wrote {export(options.map, options.to, overwrite=options.overwrite)}")
+    wrote = export(
+        options.map, options.to, like=options.like, dataset=options.dataset, overwrite=options.overwrite
+    )
+    say(options, f"wrote {wrote}")
     return 0

@@ -23,7 +23,7 @@ def opening(path: str | os.PathLike[str]) -> Iterator[None]:
     except ImportError:
         raise
     except Exception as error:
-        if os.fspath(path) in str(error):
+        if isinstance(error, (*_PLAIN, OSError)) and os.fspath(path) in str(error):
             raise
         if isinstance(error, MemoryError):
             raise MemoryError(f"{path} asks for more memory than there is: {first_line(error)}") from error
