@@ -23,8 +23,9 @@ import containers
 import numpy as np
 from mutations import mutate_json
 
-# A run of 60 rows takes half a second; a busy machine is given its time.
-SECONDS = 60
+# A run of 60 rows takes half a second, and a file with which HDF5 does not come to an end 20 of the processor; a busy
+# machine is given its time.
+SECONDS = 150
 
 
 class Case(NamedTuple):
@@ -345,7 +346,7 @@ def command(words, folder, seconds=SECONDS):
         try:
             os.chdir(folder)
             to = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(to, 1)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(to, 2)
             # Not those of pytest, which look elsewhere.
             sys.stdout = os.fdopen(1, "w", closefd=False, errors="backslashreplace")
@@ -376,20 +377,25 @@ def command(words, folder, seconds=SECONDS):
     return End(status, said.read_text(errors="replace"))
 
 
-def wrong(end, path, out):
+def wrong(end, path, out, *, looking=False):
     """What is not as it should be at this end of a command, or None."""
     lines = [line for line in end.error.splitlines() if not line.startswith("tsne-ooc: warning: ")]
     if end.code not in (0, 2):
         return f"exit code {end.code}"
     if "Traceback" in end.error or "fault of the program" in end.error:
         return "not foreseen"
+    if looking and not lines:
+        # What is wrong with the table is part of what it tells.
+        return None
     if len(lines) != (end.code == 2):
         return f"{len(lines)} lines"
     if end.code == 2:
         if not lines[0].startswith("tsne-ooc: error: "):
             return "not an error"
         name = " ".join(str(path).split()).encode(errors="backslashreplace").decode()
-        if name not in lines[0]:
+        # Of a link, what it leads to does as well.
+        names = (name, repr(str(path))[1:-1], os.path.realpath(path))
+        if not any(word in lines[0] for word in names):
             return "the file is not named"
         if out.exists() and f"what is done is kept in {out}" not in end.error:
             return "something is left"
@@ -404,19 +410,25 @@ def check(number, tables, model, folder):
         out = folder / "out"
         if number % 3 == 2 and not case.words:
             words = ["place", str(model), str(case.path), "--out", str(out), "--quiet", "--jobs", "1"]
-        elif number % 5 == 4 and not case.words:
+        elif number % 7 == 1 and not case.words:
             words = ["look", str(case.path)]
+        elif case.path.suffix == ".h5ad" and not case.words:
+            words = ["export", str(model), "--to", str(case.path)]
         else:
             words = ["embed", str(case.path), *case.words, "--sample", "30", "--out", str(out), "--quiet"]
+        before = contents(case.path)
         end = command(words, folder)
-        if words[0] == "look":
-            # Which has no word to be quiet, and says what it could see.
-            told = [line for line in end.error.splitlines() if line.startswith(("tsne-ooc:", "Traceback"))]
-            end = End(end.code, "\n".join(told))
-        fault = wrong(end, case.path, out)
+        fault = wrong(end, case.path, out, looking=words[0] == "look")
+        if fault is None and contents(case.path) != before and not (words[0] == "export" and end.code == 0):
+            fault = "the table is another one"
         return None if fault is None else f"{number} {case.damage}: {fault}: {end.error.strip()[-1500:]}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def contents(path):
+    """Names and bytes of all files of a table."""
+    return {} if path.is_symlink() else {str(file): file.read_bytes() for file in files(path) if file.is_file()}
 
 
 @contextlib.contextmanager

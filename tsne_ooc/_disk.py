@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 
 # Systems and file systems (NFS, CIFS, FUSE) that cannot open or synchronise folders say so in these words; PostgreSQL
@@ -26,6 +27,18 @@ def sync_folder(folder: Path) -> None:
     except OSError as error:
         if error.errno not in _NOT_HERE:
             raise
+
+
+def check_regular(path: Path) -> None:
+    """Raise OSError where `path` is a pipe, a device or a socket: to open one may wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        # Whoever opens it says what is wrong.
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kind = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+        raise OSError(f"{path} is a {kind}, not a file; write what comes out of it to a file first")
 
 
 def give_rights(temporary: Path, most: int) -> None:

@@ -19,7 +19,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from tsne_ooc._options import whole
+from tsne_ooc._options import shown, whole
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,9 @@ _here = threading.local()
 _queue: SimpleQueue[Work] = SimpleQueue()
 _helpers: list[threading.Thread] = []
 
+# Cores of a large machine. A thread that waits takes memory, and more than cores make nothing quicker.
+MOST_THREADS = 4096
+
 
 def ranges(n: int, size: int) -> list[Range]:
     """Cut ``range(n)`` into pieces of at most `size` rows, as equal as whole numbers allow."""
@@ -59,6 +62,8 @@ def resolve_n_jobs(n_jobs: int | None) -> int:
     asked = whole("n_jobs", n_jobs, least=None)
     if asked == 0:
         raise ValueError("n_jobs=0 names no thread at all; use None for all cores, or a number from 1 up")
+    if asked > MOST_THREADS:
+        raise ValueError(f"n_jobs={shown(n_jobs)} is more than {MOST_THREADS}; -1 is one thread for each core")
     return asked if asked > 0 else max(1, available + 1 + asked)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -293,3 +295,30 @@ def _sparse_rows(
 
 def _first_line(error: BaseException) -> str:
     return str(error).split("\n")[0]
+
+
+class RowsError(ValueError):
+    """What is wrong with a row, by its number among those that were given together.
+
+    Parameters
+    ----------
+    message : str
+        ``{row}`` in it stands for the number.
+    row : int
+    """
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message.replace("{row}", str(row)))
+        self.message, self.row = message, row
+
+    def __reduce__(self) -> Any:
+        return RowsError, (self.message, self.row)
+
+
+@contextmanager
+def counted_from(first: int) -> Iterator[None]:
+    """Let a `RowsError` name rows by their numbers in the table of which they are a piece that begins at `first`."""
+    try:
+        yield
+    except RowsError as error:
+        raise RowsError(error.message, error.row + first) from None

@@ -14,12 +14,14 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from ._parallel import Threads
-from ._validate import as_rows, check_shape, is_sparse
-from .intake import as_table
+from ._validate import as_rows, check_shape, counted_from, is_sparse
+from .initialization import given
+from .intake import as_table, check_gaps
 from .io import Source, as_source, identity_of, iterate, line_up, names_of, order_of
 from .io.lock import Lock
 from .model import Model
-from .novelty import Reference
+from .neighbors import distances_of
+from .novelty import NEIGHBORS, Reference
 from .placement import Placed, Placement, nearest, place
 from .preprocess import Preparation, PreparedSource
 from .reading import streamed
@@ -38,6 +40,8 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
 
     #: Whether rows may be sparse.
     _sparse = False
+    #: Whether rows are distances to those of the fit.
+    _of_distances = False
 
     n_jobs: int | None
     preparation_: Preparation | None
@@ -46,6 +50,9 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
     def _blocks(self, X: Any) -> tuple[int, Iterator[tuple[int, int, Any]]]:
         """The number of rows of X, and prepared and checked blocks of them."""
         check_is_fitted(self)
+        if self._of_distances and not streamed(X):
+            rows = distances_of(self.lined_up(X), self.n_features_in_)
+            return rows.shape[0], iter([(0, rows.shape[0], rows)])
         if streamed(X) or (is_sparse(X) and self.preparation_ is not None):
             table = self.table_of(X)
             return table.shape[0], iterate(table, columns=self._columns)
@@ -86,11 +93,15 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             As `lined_up`, and for another number of columns.
         """
         table = as_source(as_table(X) if is_sparse(X) else self.lined_up(X))
+        if self._of_distances:
+            check_gaps(table)
         return table if self.preparation_ is None else PreparedSource(table, self.preparation_, n_jobs=self.n_jobs)
 
     def check_table(self, X: Any) -> None:
         """Raise ValueError for a source that has other columns than the fit had, before anything is done."""
         own, table = names_of(X), as_source(X)
+        if self._of_distances:
+            check_gaps(table)
         if own is not None and self._names is not None:
             order_of(own, self._names, repr(table))
         elif table.shape[1] != self.n_features_in_:
@@ -126,6 +137,10 @@ class FittedMap(Fitted):
     _model: Model
     _threads: Threads
 
+    @property
+    def _of_distances(self) -> bool:  # type: ignore[override]
+        return bool(self._model.index.metric == "precomputed")
+
     def transform(self, X: Any) -> Float32:
         """Place rows on the fitted map; the map does not move.
 
@@ -150,12 +165,15 @@ class FittedMap(Fitted):
         """
         return self.place(X).embedding
 
-    def place(self, X: Any) -> Placed:
+    def place(self, X: Any, *, start: Any = None) -> Placed:
         """`transform` and `score_samples` at once, for one search of neighbours.
 
         Parameters
         ----------
         X : as for `transform`
+        start : array of shape (m, n_components), optional
+            Where each row begins, in place of the middle of its neighbours: what another map or model says of it. It
+            ends in the hollow that it began in. A row equal to one of the fit takes that one's seat in any case.
 
         Returns
         -------
@@ -164,23 +182,31 @@ class FittedMap(Fitted):
             that was saved without.
         """
         n, blocks = self._blocks(X)
+        if start is not None:
+            start = given(start, n, self.embedding_.shape[1], "start")
         reference = self._model.reference
         out = Placed(
             np.empty((n, self.embedding_.shape[1]), np.float32),
             np.empty(n, np.int32),
             None if reference is None else np.empty(n, np.float32),
         )
-        for start, stop, block in blocks:
-            for whole_column, part in zip(out, self.place_prepared(block), strict=True):
+        for first, last, block in blocks:
+            with counted_from(first):
+                placed = self.place_prepared(block, None if start is None else start[first:last])
+            for whole_column, part in zip(out, placed, strict=True):
                 if whole_column is not None:
-                    whole_column[start:stop] = part  # type: ignore[assignment]
+                    whole_column[first:last] = part  # type: ignore[assignment]
         return out
 
-    def place_prepared(self, rows: Any) -> Placed:
+    def place_prepared(self, rows: Any, start: Float32 | None = None) -> Placed:
         """As `place`, for rows as the optimiser saw those of the fit: prepared, and checked float32."""
         # The search has the same threads, and as many of them as are asked for now.
         placement, threads = self._placement(), self._threads.resize(self.n_jobs)
-        pieces = [place(self._model, rows[a : a + BLOCK], placement, threads) for a in range(0, rows.shape[0], BLOCK)]
+        pieces = []
+        for a in range(0, rows.shape[0], BLOCK):
+            with counted_from(a):
+                begin = None if start is None else start[a : a + BLOCK]
+                pieces.append(place(self._model, rows[a : a + BLOCK], placement, threads, begin))
         return Placed.joined(pieces)
 
     def score_samples(self, X: Any) -> Float32:
@@ -210,8 +236,16 @@ class FittedMap(Fitted):
         for start, stop, block in blocks:
             for a in range(0, stop - start, BLOCK):
                 rows = block[a : a + BLOCK]
-                out[start + a : start + a + rows.shape[0]] = reference.score(*nearest(self._model, rows, placement))
+                with counted_from(start + a):
+                    scores = reference.score(*nearest(self._model, rows, placement))
+                out[start + a : start + a + rows.shape[0]] = scores
         return out
+
+    @property
+    def recall_(self) -> float:
+        check_is_fitted(self)
+        k = getattr(self, "n_neighbors_", 0) or NEIGHBORS
+        return float(self._model.index.recall(k))
 
     @property
     def novelty_(self) -> Float32:
@@ -265,7 +299,10 @@ class FittedMap(Fitted):
         job = {"source": source, "model": fingerprint(self)}
         shape = (table.shape[0], self.embedding_.shape[1])
         with Lock(path.with_name(path.name + ".lock"), str(path)):
-            ledger = begin(path.with_name(path.name + ".ledger"), job, resume=resume, differ=unlike)
+            kept, part = path.with_name(path.name + ".ledger"), path.with_name(path.name + ".part")
+            if os.path.lexists(part) and not kept.exists():
+                raise FileExistsError(f"{part} is not of a run that stopped, and would be written over; move it away")
+            ledger = begin(kept, job, resume=resume, differ=unlike)
             with Stream({"embedding": (path, shape)}, ledger) as work:
                 work.run(
                     table,

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from ._random import generator
 from ._validate import as_array, as_rows, check_shape, is_frame, is_sparse
-from .io import as_source, iterate, names_of
+from .io import Source, as_source, iterate, names_of
+from .io.sparse import with_gaps
+from .neighbors import distances_of
 from .preprocess import Preparation, PreparedSource
 from .preprocess.shift import Look, Shift, look_at
 from .reading import in_memory, streamed
@@ -89,6 +91,11 @@ def take_in(
         For unusable data, naming the row and column, and where reading fails.
     """
     elsewhere = streamed(X)
+    if isinstance(metric, str) and metric == "precomputed":
+        check_gaps(X)
+        if not elsewhere and sample is None:
+            distances = distances_of(X)
+            return Intake(distances, None, None, names_of(X) if is_frame(X) else None, distances.shape[1])
     names = names_of(X)
     if not elsewhere:
         X = as_table(X)
@@ -108,6 +115,15 @@ def take_in(
     with stage("sample"):
         numbers, rows = sample.draw(table, generator(seed, "sample"), progress=progress)
     return Intake(rows, numbers, preparation, names, width)
+
+
+def check_gaps(X: Any) -> None:
+    """Raise ValueError for a sparse graph of distances that is to be streamed."""
+    if (streamed(X) or isinstance(X, Source)) and with_gaps(as_source(X)):
+        raise ValueError(
+            "a sparse graph of distances cannot be streamed, for what it does not store is not at 0; read it into "
+            "memory and pass the CSR matrix to TSNE.fit or transform"
+        )
 
 
 def as_table(X: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ._options import keep, number, pick, whole
 
@@ -16,6 +16,8 @@ Auto = Literal["auto"]
 STEADY = 0.9
 # The squares of still longer steps are infinite in float32, and such rows would stay where they are.
 MOST_RATE = 1e12
+# A rate of the rows of a file over an exaggeration has to be one, too; and single precision holds their products.
+LEAST_EXAGGERATION, MOST_EXAGGERATION = 1e-6, 1e6
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Phase:
     iterations : int
         At least 0.
     exaggeration : float or (float, float), default 1
-        Factor on the attraction, > 0; two numbers are the first and the last of a linear course between.
+        Factor on the attraction, from 1e-6 to 1e6; two numbers are the first and the last of a linear course between.
     momentum : float, default 0.8
         At least 0, less than 1.
     learning_rate : float or "auto", default "auto"
@@ -45,11 +47,12 @@ class Phase:
 
     def __post_init__(self) -> None:
         keep(self, iterations=whole("iterations", self.iterations, least=0))
-        course = self.exaggeration if isinstance(self.exaggeration, tuple | list) else (self.exaggeration,)
-        if len(course) not in (1, 2):
+        several = isinstance(self.exaggeration, tuple | list)
+        course: Any = self.exaggeration if several else (self.exaggeration,)
+        if len(course) != 1 + several:
             raise ValueError(f"exaggeration={self.exaggeration!r} must be one number or two, from and to")
-        values = tuple(number("exaggeration", value, above=0) for value in course)
-        keep(self, exaggeration=values if isinstance(self.exaggeration, tuple | list) else values[0])
+        values = tuple(check_exaggeration(value) for value in course)
+        keep(self, exaggeration=values if several else values[0])
         keep(self, momentum=number("momentum", self.momentum, least=0), learning_rate=check_rate(self.learning_rate))
         if self.momentum >= 1:
             raise ValueError(f"momentum={self.momentum!r} must be less than 1")
@@ -80,6 +83,11 @@ class Phase:
         return STEADY * (1 + self.momentum) / (4 * self.exaggeration_at(iteration))
 
 
+def check_exaggeration(value: object, what: str = "exaggeration") -> float:
+    """An exaggeration as a float, or the error that says which there can be."""
+    return number(what, value, above=0, least=LEAST_EXAGGERATION, most=MOST_EXAGGERATION)
+
+
 def check_rate(value: float | str) -> float | str:
     """`value`, if it is "auto" or a number > 0, at most 1e12."""
     if isinstance(value, str):
@@ -108,6 +116,8 @@ class Schedule:
     patience: int | None = None
 
     def __init__(self, phases: Iterable[Phase], patience: int | None = None) -> None:
+        if isinstance(phases, str) or not isinstance(phases, Iterable):
+            raise TypeError(f"schedule={phases!r} is neither a word nor made of Phase objects")
         object.__setattr__(self, "phases", tuple(phases))
         object.__setattr__(self, "patience", patience if patience is None else whole("patience", patience, least=1))
         for phase in self.phases:
@@ -121,13 +131,13 @@ class Schedule:
     def iterations(self) -> int:
         return sum(phase.iterations for phase in self.phases)
 
-    def exaggeration_after(self, iterations: int) -> float:
-        """The exaggeration of the last of so many iterations; 1 where there is none."""
+    def at_end(self, iterations: int) -> tuple[Phase | None, float]:
+        """The phase and the exaggeration of the last of so many iterations; None and 1 where there is none."""
         for phase in self.phases:
             if 0 < iterations <= phase.iterations:
-                return phase.exaggeration_at(iterations - 1)
+                return phase, phase.exaggeration_at(iterations - 1)
             iterations -= phase.iterations
-        return 1.0
+        return None, 1.0
 
     def steps(self) -> Iterator[tuple[Phase, int]]:
         """Every iteration in turn: its phase, and its number within the phase."""
@@ -200,11 +210,11 @@ def resolve(
             return Schedule([schedule])
         return schedule if isinstance(schedule, Schedule) else Schedule(schedule)
     plan = pick("schedule", "auto" if schedule is None else schedule, PLANS)
-    late = 1.0 if exaggeration is None else number("exaggeration", exaggeration, above=0)
+    late = 1.0 if exaggeration is None else check_exaggeration(exaggeration)
     if _auto(early_exaggeration):
         early = max(EARLY_EXAGGERATION, late)
     else:
-        early = number("early_exaggeration", early_exaggeration, above=0)
+        early = check_exaggeration(early_exaggeration, "early_exaggeration")
     check_rate(learning_rate)
     first = plan.early if _auto(early_exaggeration_iter) else early_exaggeration_iter
     rest = whole("n_iter", plan.late if _auto(n_iter) else n_iter, least=0)

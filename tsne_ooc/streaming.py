@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._validate import counted_from
 from tsne_ooc.io.blocks import BLOCK_BYTES, block_rows, iterate
 from tsne_ooc.io.identity import changes, differences
 from tsne_ooc.io.ledger import Ledger
@@ -101,7 +102,9 @@ class Stream:
         progress(phase, self.ledger.rows, n)
         sure, due = self.ledger, began + CHECK_SECONDS
         for start, stop, block in iterate(table, rows=rows, start=self.ledger.rows):
-            for name, values in compute(start, block).items():
+            with counted_from(start):
+                computed = compute(start, block)
+            for name, values in computed.items():
                 self.sinks[name].write(values)
             sums = {sink.path.name: sink.sync() for sink in self.sinks.values()}
             self.ledger = self.ledger.mark(stop, sums, before + time.perf_counter() - began)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import io
 import re
 import warnings
 
@@ -12,6 +13,7 @@ import pytest
 
 from tsne_ooc import TSNE, sampling
 from tsne_ooc.cli import command, main
+from tsne_ooc.cli.report import Report
 from tsne_ooc.export import export
 from tsne_ooc.parametric import ParametricTSNE
 from tsne_ooc.pipeline import embed, open_run, place, train
@@ -164,3 +166,23 @@ def test_columns_whose_names_have_commas(capsys, tmp_path, typed, chosen):
     assert main([*words, str(tmp_path / "b"), "--columns", f"{typed},none"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"{data} has no such column: --columns='none' is not known" in said
+
+
+@pytest.mark.parametrize(
+    "seconds, told",
+    [
+        (0.4, "00:00:00"), (59.6, "00:01:00"), (3599.9, "01:00:00"), (86_399, "23:59:59"), (86_399.7, "1 day 00:00:00"),
+        (99 * 3600, "4 days 03:00:00"), (400 * 86_400 + 61, "400 days 00:01:01"),
+    ],
+)  # fmt: skip
+def test_the_time_left_counts_days(monkeypatch, seconds, told):
+    now = [0.0]
+    monkeypatch.setattr("tsne_ooc.cli.report.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    report = Report(False, stream)
+    report("place", 0, 200)
+    # The first half took as long as the other one will.
+    now[0] = seconds
+    monkeypatch.setattr("tsne_ooc.cli.report.EVERY", -1)
+    report("place", 100, 200)
+    assert f", {told} left, " in stream.getvalue().splitlines()[-1]

@@ -82,13 +82,20 @@ def test_variances_come_from_the_reference_not_the_batch():
 def test_a_callable_is_a_metric():
     X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
     check(build(Exact(), X, lambda a, b: np.abs(a - b).max()), X[:9], X, 5, "chebyshev")
-    with pytest.raises(ValueError, match=r"gives -1\.0 for a pair"):
+    with pytest.raises(ValueError, match="gives -1 for row 0 and row 0 of the fit"):
         build(Exact(), X, lambda a, b: -1.0).query(X, 3)
 
 
-def test_metric_without_a_value_is_an_error():
-    with pytest.raises(ValueError, match="metric 'correlation' gives nan"):
-        build(Exact(), np.ones((5, 3), np.float32), "correlation").query_self(2)
+def test_metric_without_a_value_is_an_error_that_names_both_rows():
+    X = np.arange(12, dtype=np.float32).reshape(6, 2) + 1
+
+    def undefined(a, b):
+        return np.nan if {a[0], b[0]} == {5, 9} else np.abs(a - b).sum()
+
+    with pytest.raises(ValueError, match="metric 'undefined' gives NaN for row 2 and row 4 of the fit"):
+        build(Exact(), X, undefined).query_self(2)
+    with pytest.raises(ValueError, match="gives NaN for row 1 and row 2 of the fit"):
+        build(Exact(), X, undefined).query(X[[0, 4]], 2)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])

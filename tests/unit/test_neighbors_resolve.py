@@ -9,7 +9,7 @@ from scipy import sparse
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, Precomputed, PyNNDescent, resolve
-from tsne_ooc.neighbors.resolve import IVF_FROM, OTHERS_FROM
+from tsne_ooc.neighbors.resolve import BITS_FROM, IVF_FROM, OTHERS_FROM
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,57 @@ def test_auto():
     assert resolve("auto", metric="manhattan", n=OTHERS_FROM, p=50) == PyNNDescent()
     assert resolve("auto", metric="cosine", n=OTHERS_FROM, p=50, sparse=True) == PyNNDescent()
     assert resolve("auto", metric="precomputed", n=50, p=50) == Precomputed()
+    # What the approximate searches do not take is searched exactly, at any size.
+    assert resolve("auto", metric="euclidean", n=10**6, p=50, metric_params={"w": np.ones(50)}) == Exact()
+    assert resolve("auto", metric="minkowski", n=10**6, p=50, metric_params={"p": 3}) == PyNNDescent()
+    assert resolve("auto", metric="yule", n=10**6, p=50, sparse=True) == Exact()
+    assert resolve("auto", metric="bit_jaccard", n=10**7, p=50) == Exact()
+    assert resolve("auto", metric="jaccard", n=BITS_FROM - 1, p=50) == Exact()
+    assert resolve("auto", metric="jaccard", n=BITS_FROM, p=50) == PyNNDescent()
+
+
+def l1(a, b):
+    return abs(a - b).sum()
+
+
+def test_functions_are_searched_exactly_unless_compiled():
+    """pynndescent ended in pages of a compiler's words."""
+    import numba
+
+    with pytest.warns(
+        UserWarning, match=r"calls the metric l1 for each pair of 30,000 rows, 9e\+08 times; .*numba.njit"
+    ):
+        assert resolve("auto", metric=l1, n=OTHERS_FROM, p=3) == Exact()
+    assert resolve("auto", metric=l1, n=OTHERS_FROM - 1, p=3) == Exact()
+    assert resolve("auto", metric=numba.njit(l1), n=OTHERS_FROM, p=3) == PyNNDescent()
+    X = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    with pytest.raises(ValueError, match=r"needs a metric that Numba has compiled: numba.njit\(l1\)"):
+        build(PyNNDescent(), X, l1)
+    with pytest.raises(ValueError, match="metric 'sorted_l1' does not compile for two float32 rows") as raised:
+        build(PyNNDescent(), X, numba.njit(sorted_l1))
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 400
+    assert resolve("annoy", metric="manhattan", n=9, p=3) == Annoy()
+    for word in ("annoy", "ivf", "hnsw"):
+        with pytest.raises(ValueError, match="cannot use a callable metric; use neighbors='exact' or 'pynndescent'"):
+            resolve(word, metric=l1, n=9, p=3)
+
+
+def sorted_l1(a, b):
+    return abs(sorted(a, key=str)[0] - b.nonsense).sum()
+
+
+def test_a_function_fits_at_any_size(monkeypatch):
+    """The size at which the search changes, made small."""
+    from tsne_ooc import TSNE
+    from tsne_ooc.neighbors import resolve as module
+
+    X = np.random.default_rng(0).normal(size=(150, 3))
+    options = {"metric": l1, "perplexity": 5, "random_state": 0, "n_iter": 5, "early_exaggeration_iter": 5}
+    few = TSNE(**options).fit(X)
+    monkeypatch.setattr(sys.modules[module.__module__], "OTHERS_FROM", 100)
+    with pytest.warns(UserWarning, match="for each pair of 150 rows"):
+        many = TSNE(**options).fit(X)
+    assert many.embedding_.tobytes() == few.embedding_.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +139,7 @@ def test_precomputed_graph_and_pair(case):
     np.testing.assert_allclose(build(Precomputed(), graph).query_self(9)[1], answer[1], rtol=1e-6)
     for one, two in zip(build(Precomputed(), answer).query_self(9), answer, strict=True):
         np.testing.assert_array_equal(one, two)
-    with pytest.raises(ValueError, match=r"row 0 .* has 9 neighbours, fewer than k=10"):
+    with pytest.raises(ValueError, match="row 0 has 9 precomputed neighbours at a finite distance, fewer than k=10"):
         build(Precomputed(), answer).query_self(10)
 
 
@@ -99,7 +150,7 @@ def test_precomputed_slips(case):
         bad = case[1].copy()
         bad[3, 4] = -1
         build(Precomputed(), bad).query_self(3)
-    with pytest.raises(ValueError, match="fewer than k=3 finite"):
+    with pytest.raises(ValueError, match="row 0 has 0 precomputed neighbours at a finite distance, fewer than k=3"):
         build(Precomputed(), np.full((9, 9), np.inf, np.float32)).query_self(3)
     with pytest.raises(ValueError, match="at least 0"):
         build(Precomputed(), sparse.csr_array(-case[1])).query_self(3)

@@ -43,8 +43,8 @@ _PLACES = ("model", "data")
 _EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 after an error, 130 after an interrupt."""
+def run(arguments: Sequence[str] | None = None) -> int:
+    """What `tsne_ooc.cli.main` runs, and answers for."""
     options = parser().parse_args(arguments)
     names = vars(options)
     verbose = getattr(options, "verbose", False)
@@ -55,6 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt as interrupt:
         _tell(f"interrupted{_notes(interrupt)}")
+        from tsne_ooc.io.ahead import hanging
+
+        if hanging():
+            # At its end Python would wait for that read, to close the file behind it.
+            sys.stdout.flush()
+            os._exit(130)
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does. Python would complain when it flushes at the end.

@@ -43,7 +43,7 @@ def add_map(group: Any) -> None:
         help="factor on the attraction; 4 keeps the classes of large data together (default: 1)",
     )
     group.add_argument("--n-components", type=int, metavar="D", help="dimensions of the map (default: 2)")
-    group.add_argument("--dof", type=float, help="degrees of freedom of the kernel (default: 1)")
+    group.add_argument("--dof", type=float, help="degrees of freedom of the kernel, .01 to 10,000 (default: 1)")
     group.add_argument("--metric", help="distance in the data (default: euclidean)")
     group.add_argument("--neighbors", help="neighbour search (default: auto)")
     group.add_argument("--schedule", help="optimisation schedule, such as auto or classic (default: auto)")

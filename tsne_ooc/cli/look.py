@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from tsne_ooc.cli.probe import check_table
 from tsne_ooc.cli.shared import add_input
 
 
@@ -23,6 +24,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    check_table(options)
     from tsne_ooc.overview import look
 
     found = look(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from .._disk import check_room
+from .._disk import check_regular, check_room
 from .._options import unknown
 from ..io.optional import load
 from ..pipeline import open_run
@@ -121,6 +121,7 @@ def _base(to: Path, like: Path | None, dataset: str, overwrite: bool) -> Path:
         if to.exists() and not overwrite and like.resolve() != to.resolve():
             raise FileExistsError(f"{to} exists already; leave out like, or pass overwrite=True (--overwrite)")
         return like.resolve()
+    check_regular(to)
     if to.is_dir():
         raise IsADirectoryError(f"{to} is a folder, not an AnnData file")
     if not to.exists():

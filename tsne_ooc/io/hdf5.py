@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._disk import check_regular
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.contents import Contents, is_array, is_compound, locate
@@ -404,6 +405,7 @@ def _default_cache(item: Any) -> int:
 def _open(path: Path) -> Any:
     import h5py
 
+    check_regular(path)
     try:
         with path.open("rb") as raw:
             signature = raw.read(8)

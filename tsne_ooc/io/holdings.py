@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tsne_ooc.io.contents import Contents, is_array, is_compound
+from tsne_ooc.io.failures import opening
 from tsne_ooc.io.frames import is_frame
 from tsne_ooc.io.kinds import kind_of
 from tsne_ooc.io.shape import type_of
@@ -37,7 +38,11 @@ def holdings_of(path: Path) -> list[Holding]:
     OSError
         Where there is nothing, or it is damaged or of another kind.
     """
-    kind = kind_of(path)
+    with opening(path):
+        return _holdings(path, kind_of(path))
+
+
+def _holdings(path: Path, kind: str) -> list[Holding]:
     if kind == "hdf5":
         from tsne_ooc.io.hdf5 import contents_of
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.failures import reading
 from tsne_ooc.io.source import Source, as_source
 
@@ -153,9 +155,14 @@ def _files(stored: list[Path], without: Path | None) -> Iterator[str]:
 def _probes(table: Source) -> str:
     digest = hashlib.sha256()
     n = table.shape[0]
-    for row in sorted({int(at) for at in np.linspace(0, n - 1, _PROBES)} if n else ()):
+    rows = sorted({int(at) for at in np.linspace(0, n - 1, _PROBES)} if n else ())
+
+    def probe(row: int) -> NDArray[Any]:
         with reading(table, row, row + 1):
-            values = np.asarray(table.read(row, row + 1))
+            return np.asarray(table.read(row, row + 1))
+
+    # By a thread, as blocks are: Ctrl-C need not wait for a read that hangs.
+    for values in ahead(probe, rows):
         if values.dtype == object:
             digest.update(repr(values.tolist()).encode())
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from tsne_ooc._disk import check_regular
 from tsne_ooc.io.parts import SUFFIXES, parts_of
 
 READ = "HDF5 (also .h5ad), .npy, Zarr and Parquet are read"
@@ -46,6 +47,7 @@ def kind_of(path: Path) -> str:
         raise FileNotFoundError(f"there is no file {path}")
     if path.is_dir():
         return _kind_of_folder(path)
+    check_regular(path)
     try:
         with path.open("rb") as file:
             start = file.read(8)

@@ -9,6 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from tsne_ooc._disk import check_regular
+
 # A chunk's name within its array: "3.0", "3/0", "c/3/0", "c.3.0".
 _CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")
 
@@ -60,13 +62,17 @@ def _names(array: Any) -> Iterable[str] | None:
     return None
 
 
-def _listed(folder: Path) -> Iterator[str]:
-    for here, folders, names in os.walk(folder):
-        inner = os.path.relpath(here, folder)
-        before = "" if inner == "." else inner.replace(os.sep, "/") + "/"
-        # Folders of anything else than chunks, such as other arrays.
-        folders[:] = [name for name in folders if name.isdigit() or (name == "c" and not before)]
-        yield from (before + name for name in names)
+def _listed(folder: Path, before: str = "") -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                # Folders of anything else than chunks, such as other arrays, are left out.
+                if entry.name.isdigit() or (entry.name == "c" and not before):
+                    yield from _listed(Path(entry.path), f"{before}{entry.name}/")
+            else:
+                if not entry.is_file():
+                    check_regular(Path(entry.path))
+                yield before + entry.name
 
 
 def of_hdf5_dataset(dataset: Any) -> tuple[int, int, str]:

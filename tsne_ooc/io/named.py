@@ -113,8 +113,6 @@ class LinedUp(Closing):
         self.shape = (source.shape[0], len(order))
         self.dtype: np.dtype[Any] = np.dtype(source.dtype)
         self.chunks = None if source.chunks is None else (source.chunks[0], len(order))
-        self.path = getattr(source, "path", None)
-        self.name = getattr(source, "name", None)
         self.kind = str(getattr(source, "kind", type(source).__name__))
 
     def read(self, start: int, stop: int) -> Any:
@@ -122,13 +120,18 @@ class LinedUp(Closing):
         return rows.iloc[:, self._order] if hasattr(rows, "iloc") else with_mask(rows)[:, self._order]
 
     def __getattr__(self, attribute: str) -> Any:
-        # What not every source has: columns that are not numbers, and what a source of one's own says of itself.
-        if attribute not in ("read_columns", "identity", "unread", "remarks"):
+        # What not every source has: its file, what it says of itself, columns that are not numbers.
+        if attribute.startswith("__") or attribute == "source":
             raise AttributeError(attribute)
         found = getattr(self.source, attribute)
         if attribute != "read_columns":
             return found
-        return lambda start, stop: {name: found(start, stop)[name] for name in self.column_names}
+
+        def chosen(start: int, stop: int) -> dict[str, Any]:
+            columns = found(start, stop)
+            return {name: columns[name] for name in self.column_names}
+
+        return chosen
 
     def reopen(self) -> LinedUp:
         return LinedUp(self.source.reopen(), self._order, self.column_names)

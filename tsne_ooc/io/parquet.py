@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._disk import check_regular
 from tsne_ooc.io.bands import LastBand
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.columns import choose, common_type, fill, listed
@@ -242,6 +243,7 @@ def _opened(path: Path) -> Any:
     parquet = load("pyarrow.parquet", "parquet", f"reading {path}")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
+    check_regular(path)
     try:
         return parquet.ParquetFile(path)
     except (OSError, ValueError) as error:

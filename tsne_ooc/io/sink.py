@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc._disk import check_room, sync_folder
+from tsne_ooc._disk import check_regular, check_room, sync_folder
 
 _PIECE = 1 << 22
 
@@ -67,6 +67,7 @@ class NpySink:
                 raise _refused(self.path, error) from error
         if resumed and not self.part.exists():
             raise FileNotFoundError(f"{self.part}, which holds {done} rows that are marked as done, is missing")
+        check_regular(self.part)
         there = self.part.stat().st_size if resumed else 0
         check_room(self.path, len(header) + self._row * self.shape[0] - there)
         try:

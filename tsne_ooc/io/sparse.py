@@ -153,6 +153,11 @@ class CsrTable:
         return dense
 
 
+def with_gaps(source: Any) -> bool:
+    """Whether a source fills up with zeros what its table does not store."""
+    return isinstance(getattr(source, "_table", None), CsrTable)
+
+
 class CsrSource(Closing):
     """Rows of a SciPy CSR matrix in memory, dense a block at a time."""
 

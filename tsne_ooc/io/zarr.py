@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._disk import check_regular
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.contents import Contents, is_array, locate
@@ -92,6 +93,7 @@ def _root(path: Path) -> tuple[Any, Any]:
     store = None
     try:
         if path.is_dir():
+            _check_metadata(path)
             return zarr.open(path, mode="r"), None
         store = zarr.storage.ZipStore(path, mode="r")
         return zarr.open(store, mode="r"), store
@@ -100,6 +102,15 @@ def _root(path: Path) -> tuple[Any, Any]:
             with contextlib.suppress(Exception):
                 store.close()
         raise _unreadable(path, error) from None
+
+
+def _check_metadata(path: Path) -> None:
+    """Raise where a pipe goes by the name of a description, in any folder but those of chunks: Zarr would wait."""
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.isdigit() and name != "c"]
+        for name in names:
+            if name in METADATA:
+                check_regular(Path(folder, name))
 
 
 def _unreadable(path: Path, error: Exception) -> OSError:
@@ -170,6 +181,7 @@ class ZarrSource(Closing):
         meant = _as_meant(item) if is_array(item) else None
         if meant is not None:
             table, self.remarks = meant, meant.remarks
+        self._table = table
         self.shape = (int(table.shape[0]), int(table.shape[1]))
         self.dtype: np.dtype[Any] = np.dtype(table.dtype)
         self.chunks: tuple[int, int] | None = None

@@ -10,10 +10,11 @@ from .base import Index, Neighbors
 from .exact import Exact
 from .hnsw import HNSW
 from .ivf import IVF
-from .precomputed import Precomputed
+from .precomputed import Precomputed, distances_of
 from .pynndescent_index import PyNNDescent
 from .resolve import resolve
 from .saved import named_state, restore_index
+from .scaled import build
 
 __all__ = [
     "HNSW",
@@ -24,6 +25,8 @@ __all__ = [
     "Neighbors",
     "Precomputed",
     "PyNNDescent",
+    "build",
+    "distances_of",
     "named_state",
     "resolve",
     "restore_index",

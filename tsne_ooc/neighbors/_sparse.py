@@ -13,12 +13,14 @@ Float64 = NDArray[np.float64]
 
 
 class Factors:
-    """What sparse rows are multiplied by before they are compared: one over their lengths for cosine, else 1."""
+    """What sparse rows are multiplied by before they are compared: one over their lengths for cosine, over the roots of
+    their sums for hellinger, else 1."""
 
     def __init__(self, rows: Any, metric: str) -> None:
         self.values = np.ones(rows.shape[0])
-        if metric == "cosine":
-            lengths = np.sqrt(_by_row(rows, rows.data.astype(np.float64) ** 2))
+        if metric in ("cosine", "hellinger"):
+            data = rows.data.astype(np.float64)
+            lengths = np.sqrt(_by_row(rows, data if metric == "hellinger" else data**2))
             self.values = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
 
 
@@ -30,31 +32,74 @@ def pair_distances(
     Parameters
     ----------
     Q, X : CSR matrices without repeated entries
-    metric : {"euclidean", "cosine", "cityblock"}
+    metric : {"euclidean", "cosine", "cityblock", "chebyshev", "hamming", "hellinger"}
     factors : Factors, optional
         Those of X, where they are at hand.
     """
-    from .._kernels.knn_sparse import sparse_distances
+    from .._kernels import knn_sparse as kernels
 
     left, right = Factors(Q, metric).values, (factors or Factors(X, metric)).values
     result = np.empty(len(numbers))
-    sparse_distances(
-        Q.data, Q.indices, Q.indptr, left, X.data, X.indices, X.indptr, right, X.shape[1],
-        metric == "cityblock", starts, numbers, result,
+    kinds = {"cityblock": kernels.SIZES, "chebyshev": kernels.LARGEST, "hamming": kernels.COUNT}
+    # Square roots in double precision, as of dense rows.
+    values = [np.sqrt(rows.data, dtype=np.float64) if metric == "hellinger" else rows.data for rows in (Q, X)]
+    kernels.sparse_distances(
+        values[0], Q.indices, Q.indptr, left, values[1], X.indices, X.indptr, right, X.shape[1],
+        kinds.get(metric, kernels.SQUARES), starts, numbers, result,
     )  # fmt: skip
     if metric == "cosine":
         result *= 0.5
         result[np.repeat(left == 0, np.diff(starts)) | (right == 0)[numbers]] = 1.0
+    elif metric == "hellinger":
+        np.sqrt(0.5 * result, out=result)
+        result[np.repeat(left == 0, np.diff(starts)) != (right == 0)[numbers]] = 1.0
     elif metric == "euclidean":
         np.sqrt(result, out=result)
+    elif metric == "hamming":
+        result /= X.shape[1]
     return result
 
 
 def all_distances(Q: Any, X: Any, metric: str) -> Float64:
     """Distances of shape (q, n)."""
+    from .._kernels.bits import KINDS
+
+    if metric in KINDS and metric != "hamming":
+        return Counts(X, metric).distances(Q)
     q, n = Q.shape[0], X.shape[0]
     numbers = np.tile(np.arange(n, dtype=np.uint32), q)
     return pair_distances(Q, X, metric, np.arange(q + 1) * n, numbers).reshape(q, n)
+
+
+class Counts:
+    """Distances of sparse rows of yes and no (what is not 0), from how many columns each two have in common.
+
+    These are a product of sparse matrices: whole numbers, so the distances are those of the plain loop.
+
+    Parameters
+    ----------
+    X : CSR matrix
+    metric : str
+        One of `_kernels.bits.KINDS`.
+    """
+
+    def __init__(self, X: Any, metric: str) -> None:
+        from .._kernels.bits import KINDS
+
+        self._kind = KINDS[metric]
+        rows = _yes(X)
+        self._columns = rows.T.tocsr()
+        self._counts = np.diff(rows.indptr).astype(np.float64)
+
+    def distances(self, Q: Any) -> Float64:
+        """Distances of shape (q, n)."""
+        from .._kernels.bits import of_counts
+
+        rows = _yes(Q)
+        result = (rows @ self._columns).toarray()
+        counts = np.diff(rows.indptr).astype(np.float64)
+        of_counts(self._kind, result, counts, self._counts, float(Q.shape[1]), result)
+        return np.asarray(result, np.float64)
 
 
 class Proposals:
@@ -107,6 +152,14 @@ class Proposals:
         query, numbers = np.nonzero(most <= limit[:, None])
         starts = np.concatenate([[0], np.cumsum(np.bincount(query, minlength=len(most)))])
         return starts, numbers.astype(np.uint32)
+
+
+def _yes(rows: Any) -> Any:
+    """Ones where rows are not 0, in double precision."""
+    ones = rows.astype(np.float64)
+    ones.eliminate_zeros()
+    ones.data[:] = 1
+    return ones
 
 
 def _by_row(rows: Any, values: Float64) -> Float64:

@@ -37,11 +37,14 @@ class Index(ABC):
     metric : str or callable
     sparse : bool
         Whether the reference rows, and so the queries, are sparse.
+    unit : float
+        What a distance of 1 of its answers is in the metric: 1 but for rows of an extreme scale, see `scaled`.
     """
 
     n: int
     metric: Metric
     sparse: bool = False
+    unit: float = 1.0
 
     def __init_subclass__(cls, *, kind: str | None = None, **rest: Any) -> None:
         """Subclasses that files may hold say under which name: ``class Tree(Index, kind="tree")``."""
@@ -62,7 +65,8 @@ class Index(ABC):
         -------
         indices : uint32 array of shape (q, k)
         distances : float32 array of shape (q, k)
-            True distances in the metric, ascending; equal ones stand in the order of their row numbers.
+            True distances in the metric, in units of `unit`, ascending; equal ones stand in the order of their row
+            numbers.
 
         Raises
         ------
@@ -79,6 +83,14 @@ class Index(ABC):
         ValueError
             Where k is less than 1 or more than n - 1.
         """
+
+    def from_themselves(self) -> Distances | None:
+        """How far each row is from itself, shape (n,), where that is not 0; None where it is for all."""
+        return None
+
+    def recall(self, k: int) -> float:
+        """Which share of the k nearest others of a row is found, measured on some rows; 1 where the search is exact."""
+        return 1.0
 
     @property
     def order(self) -> Indices | None:
@@ -109,6 +121,13 @@ class Index(ABC):
         raise NotImplementedError
 
 
+def of_zero_rows(X: Float32, metric: Metric) -> Distances | None:
+    """`Index.from_themselves` of dense rows in a blocked metric: rows of zeros have no direction."""
+    if BLOCKED.get(str(metric)) != "cosine":
+        return None
+    return np.asarray(~X.any(axis=1), np.float32)
+
+
 def by_state(index: Any) -> Any:
     """A `__reduce__` for indices that hold what pickle cannot take, or would keep twice."""
     return _from_state, (type(index), *index.state(), index._threads)
@@ -120,6 +139,12 @@ def _from_state(cls: type[Index], content: Any, arrays: Any, threads: Threads) -
 
 class Neighbors(ABC):
     """How to search for neighbours; subclasses are frozen dataclasses of options."""
+
+    def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:  # noqa: B027
+        """Raise ValueError, in one line, where the search does not take such a metric or such rows.
+
+        Asked before the rows are looked at; by default nothing is refused.
+        """
 
     @abstractmethod
     def build(
@@ -164,7 +189,7 @@ def check_width(Q: Any, p: int) -> None:
         raise ValueError(f"queries of shape {Q.shape} do not fit a reference of {p} columns")
 
 
-def no_params(who: str, X: Any, metric: Metric, params: Mapping[str, Any] | None) -> str:
+def blocked_only(who: str, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> str:
     """The metric of a search that knows euclidean and cosine on dense rows only, or the error that says
     so."""
     if not isinstance(metric, str) or metric not in BLOCKED:
@@ -172,7 +197,7 @@ def no_params(who: str, X: Any, metric: Metric, params: Mapping[str, Any] | None
             raise ValueError(f"{who} cannot use a callable metric; use neighbors='exact' or 'pynndescent'")
         raise unknown(f"metric of {who}", metric, BLOCKED)
     if params:
-        raise ValueError(f"metric {metric!r} takes no metric_params, got {sorted(params)}")
-    if not isinstance(X, np.ndarray):
+        raise ValueError(f"{who} takes no metric_params, got {sorted(params)}; use neighbors='exact'")
+    if sparse:
         raise ValueError(f"{who} takes no sparse rows; use neighbors='exact' or 'pynndescent', or a dense array")
     return BLOCKED[metric]

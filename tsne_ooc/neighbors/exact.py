@@ -5,16 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .._parallel import Threads, ranges
 from .._state import Saved, State
+from .._validate import RowsError
 from ._blocks import NOBODY, Blocks, Frame, pack, unpack
-from ._sparse import Proposals, pair_distances
-from .base import BLOCKED, Answer, Float32, Index, Indices, Metric, Neighbors, by_state, check_k, check_width
+from ._sparse import Counts, Proposals, pair_distances
+from .base import (
+    BLOCKED,
+    Answer,
+    Distances,
+    Float32,
+    Index,
+    Indices,
+    Metric,
+    Neighbors,
+    by_state,
+    check_k,
+    check_width,
+    of_zero_rows,
+)
+from .bits import BitsIndex
 from .distinct import DistinctIndex, find_copies
+from .metrics import BOOLEAN, DENSE, PACKED, check_names
 from .pairwise import Pairwise, canonical
 from .saved import blocked_metric, restore_rows, rows_state, saved_rows
 
@@ -29,13 +45,14 @@ class Exact(Neighbors):
 
     Euclidean and cosine searches of dense rows score blocks by matrix products, keep what the products'
     rounding errors leave possible, and decide by distances in double precision: the answer is that of the
-    plain loop over pairs. Rows of zeros are at cosine distance 1 from every row, as in scikit-learn. The
-    other metrics are SciPy's (`cdist`), in double precision; a callable takes two rows and returns a number.
-    Sparse rows: euclidean and cosine, by sparse products that propose in the same way, and manhattan.
-
-    `metric_params` go to SciPy, such as ``{"p": 3}`` for minkowski. seuclidean and mahalanobis take variances
-    from the reference rows where none are given.
+    plain loop over pairs. Rows of yes and no (jaccard, dice and their like: what is not 0 counts as yes) are
+    compared as bits, 64 columns at a time. The other metrics are SciPy's (`cdist`), in double precision; a
+    callable takes two rows and returns a number. docs/neighbors.md lists metrics, their parameters, and what
+    they take rows of zeros for.
     """
+
+    def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
+        check_names(metric, params, sparse=sparse)
 
     def build(
         self,
@@ -52,7 +69,17 @@ class Exact(Neighbors):
             if copies is not None:
                 return DistinctIndex.build(X, copies, lambda rows: BlockedIndex(rows, name, threads), threads)
             return BlockedIndex(X, name, threads)
-        return PairwiseIndex(canonical(X), metric, metric_params, threads)
+        return exact_index(canonical(X), metric, metric_params, threads)
+
+
+def exact_index(X: Any, metric: Metric, params: Mapping[str, Any] | None, threads: Threads) -> Exactly:
+    """The exact index of rows without thousands of copies, or in another metric."""
+    if isinstance(X, np.ndarray) and isinstance(metric, str) and not params:
+        if metric in BLOCKED:
+            return BlockedIndex(X, BLOCKED[metric], threads)
+        if DENSE.get(metric) in (*BOOLEAN, *PACKED):
+            return BitsIndex.of(X, metric, threads)
+    return PairwiseIndex(X, metric, params, threads)
 
 
 class BlockedIndex(Index, kind="blocked"):
@@ -72,6 +99,9 @@ class BlockedIndex(Index, kind="blocked"):
         return cls(saved_rows(saved), blocked_metric(saved), threads)
 
     __reduce__ = by_state
+
+    def from_themselves(self) -> Distances | None:
+        return of_zero_rows(self._blocks.rows, self.metric)
 
     def query(self, Q: Float32, k: int) -> Answer:
         check_width(Q, self._blocks.rows.shape[1])
@@ -105,8 +135,9 @@ class PairwiseIndex(Index, kind="pairwise"):
         self._X = X
         self._threads = threads
         self.sparse = bool(self.pairwise.sparse)
-        proposed = self.sparse and self.pairwise.name != "cityblock"
-        self._proposals = Proposals(X, str(self.pairwise.name)) if proposed else None
+        name = str(self.pairwise.name)
+        self._proposals = Proposals(X, name) if self.sparse and name in BLOCKED else None
+        self._counts = Counts(X, name) if self.sparse and name in BOOLEAN else None
 
     def state(self) -> State:
         content, arrays = self.pairwise.state()
@@ -131,9 +162,15 @@ class PairwiseIndex(Index, kind="pairwise"):
 
         def search(a: int, b: int) -> Answer:
             me = None if itself is None else itself[a:b]
+            rows = Q[numbers[a:b]]
             if self._proposals is not None:
-                return self._decide(self._proposals, Q[numbers[a:b]], k, me)
-            return nearest(self.pairwise.block(Q[numbers[a:b]], self._X), k, me)
+                return self._decide(self._proposals, rows, k, me)
+            if self._counts is not None:
+                return nearest(self._counts.distances(rows), k, me)
+            try:
+                return nearest(self.pairwise.block(rows, self._X), k, me)
+            except RowsError as error:
+                raise RowsError(error.message, int(numbers[a + error.row])) from None
 
         # A callable holds the interpreter's lock, so threads would only take turns.
         run = Threads(1) if callable(self.metric) else self._threads
@@ -145,6 +182,9 @@ class PairwiseIndex(Index, kind="pairwise"):
         keys = pack(pair_distances(Q, self._X, str(self.pairwise.name), starts, numbers, proposals.factors), numbers)
         best = [np.sort(keys[a:b])[:k] for a, b in pairwise(starts.tolist())]
         return unpack(np.array(best).reshape(len(best), k))
+
+
+Exactly: TypeAlias = BlockedIndex | PairwiseIndex | BitsIndex
 
 
 def nearest(distances: Any, k: int, itself: Indices | None = None) -> Answer:

@@ -8,27 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._options import unknown
 from .._state import Saved, State
+from .._validate import RowsError
 from ._sparse import all_distances
-from .base import Metric
+from .base import Distances, Metric
+from .metrics import BOOLEAN, DENSE, PACKED, PARAMS, SPARSE, canonical_name, check_rows, checked_params
+
+Float64 = NDArray[np.float64]
 
 # Reference rows converted to double precision at a time.
 STRIP = 4096
-# SciPy's names, by every name in use.
-DENSE = {
-    **{name: name for name in (
-        "euclidean", "cosine", "chebyshev", "minkowski", "braycurtis", "canberra",
-        "correlation", "hamming", "jaccard", "sqeuclidean", "seuclidean", "mahalanobis",
-        "dice", "rogerstanimoto", "russellrao", "sokalsneath", "yule", "jensenshannon",
-    )},
-    "l2": "euclidean", "manhattan": "cityblock", "l1": "cityblock", "cityblock": "cityblock",
-    "linf": "chebyshev",
-}  # fmt: skip
-# Parameters that have one axis as long as a row, or two.
-OF_COLUMNS = {"V": 1, "w": 1, "VI": 2}
-BOOLEAN = {"dice", "rogerstanimoto", "russellrao", "sokalsneath", "yule", "jaccard"}
-SPARSE = {"euclidean", "l2", "cosine", "manhattan", "l1", "cityblock"}
+# 0 / 0 in SciPy: rows without a direction are as far as can be from all others, as in `_cosine`; of two rows of
+# nothing each is where the other is.
+UNDEFINED = {"cosine": 1.0, "correlation": 1.0, "braycurtis": 0.0, "dice": 0.0, "sokalsneath": 0.0}
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Pairwise:
@@ -42,25 +35,19 @@ class Pairwise:
     X : array of shape (n, p) or CSR matrix
         The rows that set what a metric takes from the data: variances for seuclidean, their inverse
         covariance for mahalanobis.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For unknown metrics and parameters, and rows that the metric does not take.
     """
 
     def __init__(self, metric: Metric, params: Mapping[str, Any] | None, X: Any) -> None:
         self.sparse = not isinstance(X, np.ndarray)
-        self.params = dict(params or {})
         self.metric = metric
-        if callable(metric):
-            if self.sparse:
-                raise ValueError("a callable metric takes no sparse rows; use a named metric or a dense array")
-            self.name: Metric = metric
-            return
-        if metric not in (SPARSE if self.sparse else DENSE):
-            raise unknown("metric", metric, SPARSE if self.sparse else DENSE)
-        self.name = DENSE[metric]
-        # SciPy would take these from each block of queries, and answers would depend on the batch.
-        if self.name == "seuclidean" and "V" not in self.params:
-            self.params["V"] = np.var(X, axis=0, ddof=1, dtype=np.float64)
-        if self.name == "mahalanobis" and "VI" not in self.params:
-            self.params["VI"] = np.linalg.pinv(np.atleast_2d(np.cov(X, rowvar=False, dtype=np.float64)))
+        self.params = checked_params(metric, params, X)
+        self.name = canonical_name(metric, sparse=self.sparse)
+        check_rows(self.name, X)
 
     def state(self) -> State:
         """Name and parameters, those taken from the rows too."""
@@ -68,13 +55,7 @@ class Pairwise:
             raise ValueError(
                 f"metric={self.metric!r} is a function, which no file can hold; use the name of a metric, or pickle"
             )
-        params = {f"param.{name}": np.asarray(value) for name, value in self.params.items() if value is not None}
-        for name, value in params.items():
-            if value.dtype.kind not in "bif" or (value.ndim and name.removeprefix("param.") not in OF_COLUMNS):
-                raise ValueError(f"metric_params[{name.removeprefix('param.')!r}] is neither a number nor known")
-            if value.ndim:
-                params[name] = value.astype(np.float64)
-        return {"metric": self.metric}, params
+        return {"metric": self.metric}, {f"param.{name}": np.asarray(value) for name, value in self.params.items()}
 
     @classmethod
     def restore(cls, saved: Saved, X: Any) -> Pairwise:
@@ -82,48 +63,92 @@ class Pairwise:
         metric = saved.text("metric")
         if metric not in (DENSE if isinstance(X, np.ndarray) else SPARSE):
             raise saved.fail(f"has the unknown metric {metric[:40]!r}")
+        known = PARAMS.get(DENSE[metric], {})
         params: dict[str, Any] = {}
         for full, value in saved.own_arrays().items():
             if not full.startswith("param."):
                 continue
             name = full.removeprefix("param.")
             # SciPy reads as many numbers as there are columns, whatever it was given.
-            shape = (X.shape[1],) * OF_COLUMNS.get(name, 0)
-            if value.shape != shape or (shape and value.dtype != np.float64):
+            shape = (X.shape[1],) * known.get(name, 0)
+            if name not in known or value.shape != shape or (shape and value.dtype != np.float64):
                 raise saved.fail(f"has the shape {value.shape} and type {value.dtype}, where {shape} is needed", full)
             params[name] = np.array(value) if shape else value.item()
-        return cls(metric, params, X)
+        try:
+            return cls(metric, params, X)
+        except (ValueError, TypeError) as error:
+            raise saved.fail(str(error)) from None
 
-    def block(self, Q: Any, X: Any) -> NDArray[np.float64]:
+    def block(self, Q: Any, X: Any, numbers: Any = None) -> Float64:
         """Distances of shape (q, n), finite and at least 0.
+
+        Parameters
+        ----------
+        Q, X : rows
+        numbers : array of shape (n,), optional
+            Of the rows X among those of the fit, for messages.
 
         Raises
         ------
-        ValueError
-            Where the metric gives a negative number, NaN or infinity.
+        RowsError
+            Where the metric gives a negative number, NaN or infinity, or does not take a row of Q.
         """
+        check_rows(self.name, Q)
         result = all_distances(Q, X, str(self.name)) if self.sparse else self._dense(Q, X)
         # Rounding leaves some -1e-16.
         np.copyto(result, 0.0, where=(result < 0) & (result > -1e-6))
-        if not np.isfinite(result).all() or (result < 0).any():
-            i, j = np.argwhere(~(np.isfinite(result) & (result >= 0)))[0]
-            raise ValueError(
-                f"metric {self.metric!r} gives {result[i, j]} for a pair of rows; it must be finite and at least 0"
+        good = np.isfinite(result) & (result >= 0)
+        if not good.all():
+            i, j = (int(at) for at in np.argwhere(~good)[0])
+            value = "NaN" if np.isnan(result[i, j]) else f"{result[i, j]:g}"
+            other = j if numbers is None else int(numbers[j])
+            metric = getattr(self.metric, "__name__", repr(self.metric)) if callable(self.metric) else self.metric
+            raise RowsError(
+                f"metric {metric!r} gives {value} for row {{row}} and row {other} of the fit; it must be finite and at "
+                "least 0",
+                i,
             )
+        # What is ranked, and comes back, is in single precision.
+        return np.minimum(result, LARGEST, out=result)
+
+    def from_themselves(self, X: Any) -> Distances | None:
+        """`Index.from_themselves` of rows."""
+        if not callable(self.name) and self.name not in ("cosine", "correlation", "russellrao"):
+            return None
+        pairs = (self.block(X[i : i + 1], X[i : i + 1])[0, 0] for i in range(X.shape[0]))
+        return np.fromiter(pairs, np.float32, X.shape[0])
+
+    def _dense(self, Q: NDArray[Any], X: NDArray[Any]) -> Float64:
+        left = self._ready(Q)
+        result = np.empty((len(Q), len(X)))
+        # Bad numbers are told by row, with a name.
+        with np.errstate(all="ignore"):
+            for start in range(0, len(X), STRIP):
+                result[:, start : start + STRIP] = self._pairs(left, self._ready(X[start : start + STRIP]))
         return result
 
-    def _dense(self, Q: NDArray[Any], X: NDArray[Any]) -> NDArray[np.float64]:
+    def _ready(self, rows: NDArray[Any]) -> NDArray[Any]:
+        if self.name in PACKED:
+            return np.unpackbits(rows.astype(np.uint8), axis=1).view(bool)
+        return rows.astype(bool if self.name in BOOLEAN else np.float64)
+
+    def _pairs(self, left: NDArray[Any], right: NDArray[Any]) -> Float64:
         from scipy.spatial.distance import cdist
 
-        kind = bool if self.name in BOOLEAN else np.float64
-        left = Q.astype(kind)
-        result = np.empty((len(Q), len(X)))
-        for start in range(0, len(X), STRIP):
-            strip = X[start : start + STRIP].astype(kind)
-            if self.name == "cosine" and not self.params:
-                result[:, start : start + STRIP] = _cosine(left, strip, cdist)
-            else:
-                result[:, start : start + STRIP] = cdist(left, strip, self.name, **self.params)
+        name = self.name
+        if not self.params and name in OWN:
+            return OWN[str(name)](left, right)
+        # SciPy has no base here, though its documents say so.
+        params = {key: value for key, value in self.params.items() if key != "base"}
+        result: Float64 = cdist(left, right, PACKED.get(str(name), name), **params)
+        if name in UNDEFINED:
+            result[np.isnan(result)] = UNDEFINED[str(name)]
+        if name == "jensenshannon":
+            # Rows of nothing share nothing with others, and are where the other is among themselves.
+            a, b = left.sum(axis=1, keepdims=True) == 0, right.sum(axis=1) == 0
+            np.copyto(result, np.sqrt(np.log(2)), where=a | b)
+            np.copyto(result, 0.0, where=a & b)
+            result /= np.sqrt(np.log(self.params.get("base", np.e)))
         return result
 
 
@@ -136,12 +161,45 @@ def canonical(X: Any) -> Any:
     return copy
 
 
-def _cosine(left: NDArray[np.float64], right: NDArray[np.float64], cdist: Any) -> NDArray[np.float64]:
+def _cosine(left: Float64, right: Float64) -> Float64:
     """Half the squared distance of unit rows, which loses no digits where angles are small; 1 for rows of
     zeros."""
+    from scipy.spatial.distance import cdist
+
     a, b = (np.sqrt(np.square(rows).sum(axis=1, keepdims=True)) for rows in (left, right))
-    result: NDArray[np.float64] = 0.5 * cdist(
-        left / np.where(a > 0, a, 1), right / np.where(b > 0, b, 1), "sqeuclidean"
-    )
+    result: Float64 = 0.5 * cdist(left / np.where(a > 0, a, 1), right / np.where(b > 0, b, 1), "sqeuclidean")
     result[(a == 0) | (b == 0).T] = 1.0
     return result
+
+
+def _correlation(left: Float64, right: Float64) -> Float64:
+    """The cosine distance of centred rows. SciPy's ``1 - r`` is some 1e-16 for a row and itself, and of constant rows
+    the noise of their mean."""
+
+    def centred(rows: Float64) -> Float64:
+        constant = rows.max(axis=1) == rows.min(axis=1)
+        return np.where(constant[:, None], 0.0, rows - rows.mean(axis=1, keepdims=True))
+
+    return _cosine(centred(left), centred(right))
+
+
+def _hellinger(left: Float64, right: Float64) -> Float64:
+    """Of rows as shares of their sums; 1 between a row of zeros and others, 0 between two of them."""
+    from scipy.spatial.distance import cdist
+
+    a, b = (rows.sum(axis=1, keepdims=True) for rows in (left, right))
+    units = (np.sqrt(rows / np.where(sums > 0, sums, 1)) for rows, sums in ((left, a), (right, b)))
+    result: Float64 = cdist(*units, "euclidean") * np.sqrt(0.5)
+    result[(a == 0) != (b == 0).T] = 1.0
+    return result
+
+
+def _haversine(left: Float64, right: Float64) -> Float64:
+    """The angle at the centre of a sphere between points given by latitude and longitude, in radians."""
+    (lat, lon), (other, east) = left.T[:, :, None], right.T[:, None, :]
+    half = np.sin((lat - other) / 2) ** 2 + np.cos(lat) * np.cos(other) * np.sin((lon - east) / 2) ** 2
+    return np.asarray(2 * np.arcsin(np.sqrt(np.minimum(half, 1))))
+
+
+# Metrics that SciPy lacks, or that need more care.
+OWN = {"cosine": _cosine, "correlation": _correlation, "hellinger": _hellinger, "haversine": _haversine}

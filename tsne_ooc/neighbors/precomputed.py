@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._parallel import Threads, ranges
 from .._state import Saved, State
+from .._validate import RowsError, as_array, as_rows, check_shape, is_sparse
 from ._blocks import pack, unpack
 from .base import Answer, Index, Indices, Metric, Neighbors, check_k, check_width
 from .exact import ENTRIES, nearest, stack
+
+INFINITE = np.float32(np.inf)
 
 
 @dataclass(frozen=True)
 class Precomputed(Neighbors):
     """Neighbours from one of
 
-    - all distances, an array of shape (n, n);
+    - all distances, an array of shape (n, n), infinite where rows are not connected;
     - a sparse graph of shape (n, n) whose stored entries are distances, zeros included, as scikit-learn's
-      ``kneighbors_graph(mode="distance")`` returns;
-    - a pair ``(indices, distances)`` of arrays of shape (n, m), the row itself among them or not.
+      ``kneighbors_graph(mode="distance")`` and scanpy's ``adata.obsp["distances"]`` are: what is not stored is not
+      connected;
+    - a pair ``(indices, distances)`` of arrays of shape (n, m), the row itself among them or not; an index of -1 or an
+      infinite distance is no neighbour.
 
-    Queries take distances to the n rows, an array or sparse matrix of shape (q, n). Numbers come back as
-    given, in single precision, sorted with ties by row number.
+    Queries take distances to the n rows in the same forms, for q rows. Numbers come back as given, in single
+    precision, sorted with ties by row number.
     """
 
     def build(
@@ -39,20 +45,15 @@ class Precomputed(Neighbors):
     ) -> PrecomputedIndex:
         if metric != "precomputed":
             raise ValueError(f"neighbors=Precomputed() needs metric='precomputed', not {metric!r}")
-        if isinstance(X, tuple):
-            X = _graph_of(*X)
-        if X.ndim != 2 or X.shape[0] != X.shape[1]:
-            raise ValueError(f"precomputed distances of shape {X.shape} are not square")
-        if not isinstance(X, np.ndarray):
-            X = X.tocsr()
-        return PrecomputedIndex(X, threads)
+        X = distances_of(X)
+        return PrecomputedIndex(X, X.shape[0], threads)
 
 
 class PrecomputedIndex(Index, kind="precomputed"):
     """See `Precomputed`."""
 
-    def __init__(self, X: Any, threads: Threads) -> None:
-        self.n = X.shape[0]
+    def __init__(self, X: Any, n: int, threads: Threads) -> None:
+        self.n = n
         self.metric = "precomputed"
         self._X = X
         self._threads = threads
@@ -63,67 +64,162 @@ class PrecomputedIndex(Index, kind="precomputed"):
 
     @classmethod
     def restore(cls, saved: Saved, threads: Threads) -> PrecomputedIndex:
-        from scipy.sparse import csr_array
-
-        n = saved.whole("n", 1, 2**32 - 2)
-        return cls(csr_array((n, n), dtype=np.float32), threads)
+        return cls(None, saved.whole("n", 1, 2**32 - 2), threads)
 
     def query(self, Q: Any, k: int) -> Answer:
+        if not isinstance(Q, np.ndarray):
+            Q = distances_of(Q, self.n)
         check_width(Q, self.n)
         return self._answer(Q, check_k(k, self.n, itself=False), None)
 
     def query_self(self, k: int) -> Answer:
+        if self._X is None:
+            raise ValueError(
+                "a saved model of precomputed distances does not hold those among the rows of the fit, which this "
+                "needs; ask the model that was fitted, before it is saved"
+            )
         numbers = np.arange(self.n, dtype=np.uint32)
         return self._answer(self._X, check_k(k, self.n, itself=True), numbers)
 
     def _answer(self, D: Any, k: int, itself: Indices | None) -> Answer:
         if not isinstance(D, np.ndarray):
-            return _stored(D.tocsr(), k, itself)
+            return _stored(D, k, itself)
 
         def select(a: int, b: int) -> Answer:
-            block = D[a:b]
-            if not (block >= 0).all():
-                i, j = np.argwhere(~(block >= 0))[0]
-                # The first words are scikit-learn's own, which its checks look for.
-                what = "Negative values in data: " if block[i, j] < 0 else ""
-                raise ValueError(
-                    f"{what}precomputed distance {block[i, j]} at row {a + i}, column {j} is not at least 0"
-                )
-            return nearest(block, k, None if itself is None else itself[a:b])
+            return nearest(D[a:b], k, None if itself is None else itself[a:b])
 
+        _check_sign(D, lambda at: divmod(at, D.shape[1]))
         answer = stack(self._threads.map(select, ranges(len(D), max(1, ENTRIES // self.n))), k)
-        if not np.isfinite(answer[1]).all():
-            row = int(np.flatnonzero(~np.isfinite(answer[1]).all(axis=1))[0])
-            raise ValueError(f"row {row} has fewer than k={k} finite precomputed distances; use a smaller k")
+        if (short := np.flatnonzero(np.isinf(answer[1][:, -1]))).size:
+            row = int(short[0])
+            raise _too_few(row, int(np.isfinite(answer[1][row]).sum()), k)
         return answer
 
 
-def _graph_of(indices: Any, distances: Any) -> Any:
+def distances_of(X: Any, n: int | None = None) -> Any:
+    """Distances in one of the forms of `Precomputed`, as it takes them: float32, an array or a CSR matrix.
+
+    Parameters
+    ----------
+    X : array-like, DataFrame, sparse matrix or pair of arrays
+        Never changed, and not shared.
+    n : int or None
+        Rows that the distances lead to; None: they are among the rows themselves.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For another shape, NaN, numbers below 0 or beyond float32, and neighbours that are named twice, with the row
+        and column.
+    """
+    if isinstance(X, tuple | list) and len(X) == 2 and all(np.ndim(part) == 2 for part in X):
+        graph = _graph_of(X[0], X[1], n)
+    elif is_sparse(X):
+        check_shape(X.shape, columns=n)
+        graph = _graph(X)
+    else:
+        graph = _dense(X, n)
+    if n is None and graph.shape[0] != graph.shape[1]:
+        raise ValueError(f"precomputed distances of shape {graph.shape} are not square")
+    return graph
+
+
+def _dense(X: Any, n: int | None) -> Any:
+    if not hasattr(X, "to_numpy"):
+        values = as_array(X)
+        far = np.isposinf(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
+        rows = as_rows(np.where(far, 0, values) if far.any() else values, columns=n, own=True)
+        rows[far] = INFINITE
+    else:
+        far = np.asarray(X.isin([np.inf]), bool)
+        rows = as_rows(X.mask(far, 0) if far.any() else X, columns=n, own=True)
+        rows[far] = INFINITE
+    _check_sign(rows, lambda at: divmod(at, rows.shape[1]))
+    return rows
+
+
+def _graph_of(indices: Any, distances: Any, n: int | None) -> Any:
     """The CSR graph of a pair of arrays."""
     from scipy.sparse import csr_array
 
     indices, distances = np.asarray(indices), np.asarray(distances)
-    if indices.ndim != 2 or indices.shape != distances.shape:
+    if indices.dtype.kind not in "iu" or distances.dtype.kind not in "fiu":
+        raise TypeError(
+            f"precomputed neighbours are a pair (indices, distances) of whole numbers and numbers, not of "
+            f"{indices.dtype} and {distances.dtype}"
+        )
+    if indices.shape != distances.shape:
         raise ValueError(f"indices of shape {indices.shape} and distances of shape {distances.shape} are no pair")
-    n, m = indices.shape
-    if indices.size and (indices.min() < 0 or indices.max() >= n):
-        raise ValueError(f"precomputed indices must be row numbers from 0 to {n - 1}")
-    return csr_array((distances.ravel(), indices.ravel(), np.arange(0, n * m + 1, max(m, 1))), shape=(n, n))
+    q = len(indices)
+    n = q if n is None else n
+    wrong = (indices < -1) | (indices >= n) if indices.dtype.kind == "i" else indices >= n
+    if wrong.any():
+        i, j = (int(at) for at in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"precomputed indices must be row numbers from 0 to {n - 1}, or -1 for none; row {i}, column {j} is "
+            f"{indices[i, j]}"
+        )
+    kept = indices >= 0
+    starts = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
+    return _graph(csr_array((distances[kept], indices[kept].astype(np.int64), starts), shape=(q, n)))
+
+
+def _graph(X: Any) -> Any:
+    """A sparse matrix as CSR in float32, rows in order, what is infinite left out."""
+    from scipy.sparse import csr_array
+
+    if X.dtype.kind not in "fiub":
+        raise ValueError(f"precomputed distances have type {X.dtype}, which does not hold plain numbers")
+    if X.format not in ("csr", "csc", "coo", "bsr"):
+        raise TypeError(f"precomputed distances are a {X.format} matrix, which may not keep its zeros; pass CSR or COO")
+    # Not by way of sums: two distances of one pair are a slip.
+    entries = X.tocoo()
+    row, column, data = entries.row, entries.col, np.asarray(entries.data)
+    order = np.lexsort((column, row))
+    row, column, data = row[order], column[order], data[order]
+    twice = np.flatnonzero((np.diff(row) == 0) & (np.diff(column) == 0))
+    if len(twice):
+        raise ValueError(f"precomputed distances have row {row[twice[0]]}, column {column[twice[0]]} more than once")
+    with np.errstate(over="ignore"):
+        short = data.astype(np.float32)
+    bad = np.flatnonzero(np.isnan(short) | (np.isinf(short) & ~np.isposinf(data)))
+    if len(bad):
+        at = bad[0]
+        raise ValueError(f"precomputed distance {data[at]} at row {row[at]}, column {column[at]} is not a distance")
+    _check_sign(short, lambda at: (int(row[at]), int(column[at])))
+    near = np.isfinite(short)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row[near], minlength=X.shape[0]))])
+    return csr_array((short[near], column[near], starts), shape=X.shape)
+
+
+def _check_sign(values: NDArray[Any], place: Callable[[int], tuple[int, int]]) -> None:
+    good = values >= 0
+    if not good.all():
+        row, column = place(int(np.argmin(good)))
+        value = values.ravel()[int(np.argmin(good))]
+        # The first words are scikit-learn's own, which its checks look for.
+        what = "Negative values in data: " if value < 0 else ""
+        raise RowsError(f"{what}precomputed distance {value} at row {{row}}, column {column} is not at least 0", row)
+
+
+def _too_few(row: int, count: int, k: int) -> RowsError:
+    remedy = f"or lower the perplexity to {count // 3} (k is three times as many)" if count >= 3 else "or ask for fewer"
+    return RowsError(
+        f"row {{row}} has {count} precomputed neighbours at a finite distance, fewer than k={k}; give more of them, "
+        f"{remedy}",
+        row,
+    )
 
 
 def _stored(graph: Any, k: int, itself: Indices | None) -> Answer:
     """The k smallest stored entries of each row."""
-    if not (graph.data >= 0).all() or not np.isfinite(graph.data).all():
-        raise ValueError("precomputed distances must be finite and at least 0")
     row = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
     keep = np.ones(len(row), bool) if itself is None else graph.indices != row
     row, keys = row[keep], pack(graph.data[keep], graph.indices[keep])
     count = np.bincount(row, minlength=graph.shape[0])
     if (count < k).any():
         worst = int(np.argmin(count))
-        raise ValueError(
-            f"row {worst} of the precomputed graph has {count[worst]} neighbours, fewer than k={k}; store more of them"
-        )
+        raise _too_few(worst, int(count[worst]), k)
     first = np.concatenate([[0], np.cumsum(count)[:-1]])
     keys = keys[np.lexsort((keys, row))]
     return unpack(keys[first[:, None] + np.arange(k)])

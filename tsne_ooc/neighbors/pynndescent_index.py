@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,21 @@ import numpy as np
 from .._options import keep, number, whole
 from .._parallel import Threads
 from .._state import Saved, State
+from ._forks import numba_lost
 from ._found import Completer
-from .base import Answer, Index, Metric, Neighbors, check_k, check_width
+from ._recall import rows_to_measure
+from .base import Answer, Distances, Index, Metric, Neighbors, check_k, check_width
+from .distinct import GRAPH_COPIES, DistinctIndex, find_copies
+from .exact import exact_index
+from .metrics import canonical_name, check_names, check_rows
 from .pairwise import Pairwise, canonical
 from .saved import restore_rows, rows_state
+
+# Its names for metrics, where they are others than SciPy's.
+NAMES = {"cityblock": "manhattan", "jensenshannon": "jensen_shannon"}
+# Metrics that it lacks, or takes in another form of rows.
+UNKNOWN = {"bit_jaccard", "bit_hamming"}
+UNKNOWN_SPARSE = {"yule"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,18 @@ class PyNNDescent(Neighbors):
             epsilon=number("epsilon", self.epsilon, least=0),
         )
 
+    @property
+    def fewest(self) -> int:
+        """As many rows as a graph and its trees need; fewer are searched exactly."""
+        return 4 * self.graph_neighbors
+
+    def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
+        check_names(metric, params, sparse=sparse)
+        # Of functions not all have to be compiled: few rows are searched exactly.
+        if not callable(metric) and not takes(metric, params, sparse=sparse):
+            with_params = f" with metric_params {sorted(params)}" if params else ""
+            raise ValueError(f"PyNNDescent does not know metric {metric!r}{with_params}; use neighbors='exact'")
+
     def build(
         self,
         X: Any,
@@ -58,10 +82,50 @@ class PyNNDescent(Neighbors):
         metric_params: Mapping[str, Any] | None = None,
         rng: np.random.Generator,
         threads: Threads,
-    ) -> PyNNDescentIndex:
+    ) -> Index:
         # Names and parameters are settled before the library is imported, so a slip shows at once.
+        self.check(metric, metric_params, sparse=not isinstance(X, np.ndarray))
+        X = canonical(X)
         pairwise = Pairwise(metric, metric_params, X)
-        return PyNNDescentIndex(canonical(X), pairwise, self, int(rng.integers(2**31 - 1)), metric, threads)
+        seed = int(rng.integers(2**31 - 1))
+
+        def prepared(rows: Any) -> PyNNDescentIndex:
+            if callable(metric) and rows.shape[0] >= self.fewest:
+                _try(metric, pairwise.params, rows)
+            return PyNNDescentIndex(rows, pairwise, self, seed, metric, threads)
+
+        copies = find_copies(X, threads, GRAPH_COPIES)
+        return prepared(X) if copies is None else DistinctIndex.build(X, copies, prepared, threads)
+
+
+def takes(metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> bool:
+    """Whether the library can search in this metric, which is one that we know."""
+    if callable(metric):
+        return hasattr(metric, "py_func")
+    name = str(canonical_name(metric, sparse=sparse))
+    # It has no weights, and the base of a logarithm changes no order.
+    known = {"minkowski": {"p"}, "seuclidean": {"V"}, "mahalanobis": {"V", "VI"}, "jensenshannon": {"base"}}
+    unknown = UNKNOWN_SPARSE if sparse else UNKNOWN
+    return name not in unknown and set(params or ()) <= known.get(name, set())
+
+
+def _try(metric: Any, params: Mapping[str, Any], X: Any) -> None:
+    """Compile a metric for two rows as the library will, for its own message is pages long."""
+    name = getattr(metric, "__name__", repr(metric))
+    if not takes(metric, params, sparse=False):
+        raise ValueError(
+            f"PyNNDescent needs a metric that Numba has compiled: numba.njit({name}); "
+            "neighbors='exact' takes any function"
+        )
+    try:
+        float(metric(X[0], X[0], *params.values()))
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        told = next((line for line in lines if "Error" in line or "Unknown" in line), lines[0] if lines else "")
+        raise ValueError(
+            f"metric {name!r} does not compile for two float32 rows ({type(error).__name__}: {told}); "
+            "neighbors='exact' takes any function"
+        ) from None
 
 
 class PyNNDescentIndex(Index, kind="pynndescent"):
@@ -79,6 +143,8 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
         self._seed = seed
         self._threads = threads
         self._graphs: dict[int, Any] = {}
+        self._asked: set[int] = set()
+        self._recalls: dict[int, float] = {}
         self._completer = Completer(X, metric, pairwise.params or None, threads)
 
     def state(self) -> State:
@@ -91,49 +157,96 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
         X = restore_rows(saved)
         options = PyNNDescent(saved.whole("graph_neighbors", 2, 2**31 - 1), saved.number("epsilon", above=-1))
         pairwise = Pairwise.restore(saved, X)
+        if not takes(pairwise.metric, pairwise.params, sparse=pairwise.sparse):
+            raise saved.fail(f"has the metric {pairwise.metric!r}, which pynndescent does not know")
         return cls(X, pairwise, options, saved.whole("seed", 0, 2**31 - 1), pairwise.metric, threads)
 
     def __getstate__(self) -> dict[str, Any]:
         # Graphs are made of the library's compiled objects, and made again from the seed.
-        return {**self.__dict__, "_graphs": {}}
+        return {**self.__dict__, "_graphs": {}, "_asked": set()}
+
+    def from_themselves(self) -> Distances | None:
+        return self._pairwise.from_themselves(self._X)
 
     def query(self, Q: Any, k: int) -> Answer:
         check_width(Q, self._X.shape[1])
         k = check_k(k, self.n, itself=False)
         Q = canonical(Q)
-        if self._small() or not Q.shape[0]:
+        neighbors = self._options.graph_neighbors
+        # A graph that has been asked before the process was forked answers without threads.
+        if self._small() or not Q.shape[0] or (neighbors not in self._asked and self._lost()):
             return self._completer.exact().query(Q, k)
+        check_rows(self._pairwise.name, Q)
         # The library sorts the indices of sparse queries in place.
         rows = Q if isinstance(Q, np.ndarray) else Q.copy()
-        found = self._graph(self._options.graph_neighbors).query(rows, k, epsilon=self._options.epsilon)[0]
+        found = self._graph(neighbors).query(rows, k, epsilon=self._options.epsilon)[0]
+        self._asked.add(neighbors)
         return self._completer.answer(Q, np.asarray(found, np.int64), k)
 
     def query_self(self, k: int) -> Answer:
         k = check_k(k, self.n, itself=True)
-        if self._small() or k + 1 > self.n // 2:
+        neighbors = max(self._options.graph_neighbors, k + 1)
+        if self._small() or k + 1 > self.n // 2 or (neighbors not in self._graphs and self._lost()):
             return self._completer.exact().query_self(k)
-        graph = self._graph(max(self._options.graph_neighbors, k + 1))
-        found = np.asarray(graph.neighbor_graph[0], np.int64)
+        found = np.asarray(self._graph(neighbors).neighbor_graph[0], np.int64)
         return self._completer.answer(self._X, found, k, np.arange(self.n, dtype=np.uint32))
 
+    def recall(self, k: int) -> float:
+        k = min(k, self.n - 1)
+        if k < 1 or self._small() or k + 1 > self.n // 2 or numba_lost():
+            return 1.0
+        if k not in self._recalls:
+            numbers = rows_to_measure(self.n)
+            rows, me = self._X[numbers], numbers.astype(np.uint32)
+            graph = self._graph(max(self._options.graph_neighbors, k + 1)).neighbor_graph[0]
+            found = self._completer.answer(rows, np.asarray(graph[numbers], np.int64), k, me)[1]
+            exact = exact_index(self._X, self.metric, self._pairwise.params or None, self._threads)
+            true = exact.rows_of(rows, np.arange(len(numbers)), k, me)[1]
+            self._recalls[k] = float((found <= true[:, -1:] * np.float32(1 + 1e-6)).mean())
+        return self._recalls[k]
+
+    def _lost(self) -> bool:
+        """Whether a graph cannot be built in this process, which is then said."""
+        lost = numba_lost()
+        if lost:
+            warnings.warn(
+                "pynndescent cannot build a graph in a process that was forked after it, or other parallel Numba code, "
+                "had run; the search is exact instead, and slower. Call transform() once before the fork, or start "
+                "processes with 'spawn'",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return lost
+
     def _small(self) -> bool:
-        """Fewer rows than a graph and its trees need."""
-        return self.n < 4 * self._options.graph_neighbors
+        return self.n < self._options.fewest
 
     def _graph(self, neighbors: int) -> Any:
         if neighbors not in self._graphs:
             import numba
-            import pynndescent
 
+            pynndescent = _library()
             # The library changes sparse rows, and is compiled once more, for a minute, for rows that are read-only.
             changeable = isinstance(self._X, np.ndarray) and self._X.flags.writeable
             rows = self._X if changeable else self._X.copy()
             self._graphs[neighbors] = pynndescent.NNDescent(
                 rows,
-                metric="manhattan" if self._pairwise.name == "cityblock" else self.metric,
-                metric_kwds=dict(self._pairwise.params),
+                metric=NAMES.get(str(self._pairwise.name), self._pairwise.name),
+                metric_kwds={} if self._pairwise.name == "jensenshannon" else dict(self._pairwise.params),
                 n_neighbors=neighbors,
                 random_state=self._seed,
                 n_jobs=min(self._threads.n, numba.get_num_threads()),
             )
         return self._graphs[neighbors]
+
+
+def _library() -> Any:
+    """pynndescent, also where Numba finds no place for its machine code."""
+    try:
+        import pynndescent
+    except RuntimeError:
+        from .._kernels._kept import lent
+
+        with lent():
+            import pynndescent
+    return pynndescent

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._options import pick, unknown
@@ -11,13 +12,14 @@ from .base import BLOCKED, Metric, Neighbors
 from .exact import Exact
 from .hnsw import HNSW
 from .ivf import IVF
-from .pairwise import DENSE, SPARSE
+from .metrics import BOOLEAN, DENSE, PACKED, SPARSE, check_names
 from .precomputed import Precomputed
-from .pynndescent_index import PyNNDescent
+from .pynndescent_index import PyNNDescent, takes
 
 # Rows from which approximate search takes less time than exact search, build included (docs/neighbors.md).
 IVF_FROM = 15_000
 OTHERS_FROM = 30_000
+BITS_FROM = 500_000
 
 WORDS: dict[str, Callable[[], Neighbors]] = {
     "exact": Exact,
@@ -32,7 +34,9 @@ WORDS: dict[str, Callable[[], Neighbors]] = {
 }
 
 
-def resolve(neighbors: Any, *, metric: Metric, n: int, p: int, sparse: bool = False) -> Neighbors:
+def resolve(
+    neighbors: Any, *, metric: Metric, n: int, p: int, sparse: bool = False, metric_params: Any = None
+) -> Neighbors:
     """The configuration for a word or object.
 
     Parameters
@@ -40,38 +44,61 @@ def resolve(neighbors: Any, *, metric: Metric, n: int, p: int, sparse: bool = Fa
     neighbors : str or Neighbors
         "auto", "exact", "ivf" (also "faiss"), "hnsw", "pynndescent", "annoy", or a configuration, returned as
         it is. "auto" is exact search for few rows, then `IVF` for dense euclidean and cosine data and
-        `PyNNDescent` for the rest.
+        `PyNNDescent` for the rest that it can search; exact search else.
     metric : str or callable
     n, p : int
         Shape of the reference.
     sparse : bool
+    metric_params : mapping or None
 
     Raises
     ------
     ValueError
-        For an unknown word or metric, with the nearest valid one.
+        For an unknown word or metric, with the nearest valid one, and where they do not go together.
     TypeError
         For an object that is neither.
     """
-    words: dict[str, Callable[[], Neighbors]] = {**WORDS, "auto": lambda: _auto(metric, n, sparse)}
+    if not isinstance(metric, str) and not callable(metric):
+        raise TypeError(f"metric={metric!r} is neither a word nor a function")
+    if metric_params is not None and not isinstance(metric_params, Mapping):
+        raise TypeError(f"metric_params={metric_params!r} is not a mapping of names to values")
+    # The metric first: what else is wrong may follow from it.
+    if metric != "precomputed":
+        known = {*(SPARSE if sparse else DENSE), "precomputed"}
+        if isinstance(metric, str) and metric not in {*DENSE, "precomputed"}:
+            raise unknown("metric", metric, known)
+        check_names(metric, metric_params, sparse=sparse)
+    words: dict[str, Callable[[], Neighbors]] = {**WORDS, "auto": lambda: _auto(metric, n, sparse, metric_params)}
     if isinstance(neighbors, Neighbors):
         chosen = neighbors
     elif isinstance(neighbors, str):
         chosen = pick("neighbors", neighbors, words)()
     else:
         raise TypeError(f"neighbors={neighbors!r} is neither a word nor an object of tsne_ooc.neighbors")
-    if isinstance(metric, str):
-        known = {*(SPARSE if sparse else DENSE), "precomputed"}
-        if metric not in known:
-            raise unknown("metric", metric, known)
-        if metric == "precomputed" and neighbors == "auto":
-            chosen = Precomputed()
-        if (metric == "precomputed") != isinstance(chosen, Precomputed):
-            raise ValueError(f"neighbors={neighbors!r} does not go with metric={metric!r}")
+    if (metric == "precomputed") != isinstance(chosen, Precomputed):
+        raise ValueError(f"neighbors={neighbors!r} does not go with metric={metric!r}")
+    chosen.check(metric, metric_params, sparse=sparse)
     return chosen
 
 
-def _auto(metric: Metric, n: int, sparse: bool) -> Neighbors:
-    if not sparse and isinstance(metric, str) and metric in BLOCKED:
-        return Exact() if n < IVF_FROM else IVF()
-    return Exact() if n < OTHERS_FROM else PyNNDescent()
+def _auto(metric: Metric, n: int, sparse: bool, params: Any) -> Neighbors:
+    if metric == "precomputed":
+        return Precomputed()
+    if not sparse and isinstance(metric, str):
+        if metric in BLOCKED and not params:
+            return Exact() if n < IVF_FROM else IVF()
+        if DENSE[metric] in (*BOOLEAN, *PACKED) and not params:
+            return Exact() if n < BITS_FROM or not takes(metric, params, sparse=False) else PyNNDescent()
+    if n < OTHERS_FROM:
+        return Exact()
+    if takes(metric, params, sparse=sparse):
+        return PyNNDescent()
+    if callable(metric):
+        name = getattr(metric, "__name__", repr(metric))
+        warnings.warn(
+            f"neighbors='auto' calls the metric {name} for each pair of {n:,} rows, {n * n:.0e} times; compiled with "
+            f"numba.njit({name}) it is one that pynndescent takes",
+            UserWarning,
+            stacklevel=2,
+        )
+    return Exact()

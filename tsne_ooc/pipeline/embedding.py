@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from tsne_ooc.io.told import account_of
 from tsne_ooc.pipeline.clock import Clock
 from tsne_ooc.pipeline.fitted import keep, reopen
 from tsne_ooc.pipeline.fitting import fit_sample, seen_by
-from tsne_ooc.pipeline.folder import Folder
+from tsne_ooc.pipeline.folder import SAVING, Folder
 from tsne_ooc.pipeline.looking import look_and_refit
 from tsne_ooc.pipeline.placing import Seats, finished, seal, stream
 from tsne_ooc.pipeline.request import differences, parameters_of, plain
@@ -26,6 +27,9 @@ from tsne_ooc.sampling import Sample, resolve_sample
 from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 
 SAMPLE = 25_000
+# For what has no length beforehand: manifests, parameters, what a search keeps besides the rows.
+_SLACK = 1 << 17
+_ARRAYS = ["embedding", "novelty", "sample_rows"]
 
 
 def embed(
@@ -96,7 +100,7 @@ def embed(
     >>> run.embedding.shape  # doctest: +SKIP
     (1300000, 2)
     """
-    seed = whole("random_state", random_state, least=0)
+    seed = whole("random_state", random_state, least=0, most=math.inf)
     model = _fresh(tsne, seed)
     if hasattr(model, "check_options"):
         # Before the file is opened: drawing a sample of a large one takes its time.
@@ -108,7 +112,11 @@ def embed(
         raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:
         block_rows = whole("block_rows", block_rows, least=1)
-    with opened(source, dataset, columns, allow_missing_chunks) as table, Folder(Path(out), resume=resume) as home:
+    with (
+        opened(source, dataset, columns, allow_missing_chunks) as table,
+        Folder(Path(out), resume=resume, makes=_made(rounds)) as home,
+    ):
+        home.check_room(_room(table, model, chosen, prepare, rounds))
         request = {
             "parameters": parameters_of(model),
             "sample": plain(chosen),
@@ -117,7 +125,7 @@ def embed(
             "random_state": seed,
         }
         origin = identity.identity_of(table, without=home.path)
-        job = {"task": "embed", "source": origin, "request": request, "tsne_ooc": __version__}
+        job = {"task": "embed", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
         if home.finished:
             return finished(home, job)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
@@ -144,7 +152,7 @@ def embed(
             "seconds": seconds,
             "job": job,
         }
-        return seal(home, content, ["embedding", "novelty", "sample_rows"])
+        return seal(home, content, _ARRAYS)
 
 
 class _Fitting(NamedTuple):
@@ -197,6 +205,21 @@ class _Fitting(NamedTuple):
             ledger = replace(ledger, job=job | (sums if r == rounds else {"rounds": [*known]})).mark(0, {})
             self.home.keep = sums["model"] is not None
         return fitted, seats, ledger
+
+
+def _made(rounds: int) -> list[str]:
+    """What a run makes in its folder."""
+    return ["model", SAVING, *(f"{name}.npy" for name in _ARRAYS), *(f"round-{r}" for r in range(1, rounds))]
+
+
+def _room(table: Source, model: Any, sample: Sample, prepare: Preparation | None, rounds: int) -> int:
+    """Bytes that all files of a run take, as far as they are known before it."""
+    n, p = table.shape
+    d = int(getattr(model, "n_components", None) or 2)
+    fitted = min(n, int(getattr(sample, "size", 0)))
+    # How wide prepared rows are is known after a pass over the table.
+    row = 4 * d + 28 + (0 if prepare is not None else 4 * p)
+    return rounds * (n * (4 * d + 4 * hasattr(model, "place_prepared")) + fitted * row + _SLACK) + 8 * fitted
 
 
 def _fresh(tsne: Any, seed: int) -> Any:

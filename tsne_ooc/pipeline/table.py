@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tsne_ooc.io import Source, open_source
+from tsne_ooc.io.ahead import hanging
 from tsne_ooc.io.told import account_of, in_words
 
 log = logging.getLogger(__name__)
@@ -25,5 +26,6 @@ def opened(
     try:
         yield table
     finally:
-        if isinstance(source, str | os.PathLike) and hasattr(table, "close"):
+        # Behind a read that hangs, closing would hang too.
+        if isinstance(source, str | os.PathLike) and hasattr(table, "close") and not hanging():
             table.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
-from tsne_ooc._options import pick, scalar
+from tsne_ooc._options import pick, scalar, whole
 from tsne_ooc.sampling.base import Sample
 from tsne_ooc.sampling.coverage import Coverage
 from tsne_ooc.sampling.given import Rows
@@ -35,7 +35,7 @@ def resolve_sample(sample: Any, size: int = SIZE) -> Sample:
         return sample
     size_asked = scalar(sample)
     if isinstance(size_asked, Integral) and not isinstance(size_asked, bool):
-        return Uniform(int(size_asked))
+        return Uniform(whole("sample", size_asked, least=1))
     if isinstance(sample, str):
         word, _, number = sample.partition(":")
         if word == "stratified":

@@ -31,7 +31,7 @@ class Distillation:
 
     def __post_init__(self) -> None:
         if self.delta != float("inf"):
-            keep(self, delta=number("delta", self.delta, above=0))
+            keep(self, delta=number("delta", self.delta, above=0, most=1e6))
 
     def of(self, problem: Problem) -> Loss:
         return _Distilled(self, problem)

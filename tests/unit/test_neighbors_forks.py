@@ -1,0 +1,79 @@
+"""Searches in forked processes: never a hang, never an end without a word."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tsne_ooc._parallel import Threads
+from tsne_ooc.neighbors import Exact, PyNNDescent, pynndescent_index
+
+# An alarm ends a child that hangs, even within a lock; the parent prints what its children came to.
+SCRIPT = """
+import os, signal, warnings
+import numpy as np
+from tsne_ooc import neighbors
+from tsne_ooc._parallel import Threads
+
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(0)
+X, Q = rng.normal(size=(1500, 6)).astype("f4"), rng.normal(size=(900, 6)).astype("f4")
+options = dict(metric={metric!r}, threads=Threads(2))
+index = neighbors.resolve({word!r}, metric={metric!r}, n=1500, p=6).build(X, rng=np.random.default_rng(1), **options)
+neighbours = index.query_self(20)
+answer = index.query(Q, 5) if {asked} else neighbors.Exact().build(X, **options).query(Q, 5)
+
+def child():
+    same = all(np.array_equal(*pair) for pair in zip(index.query(Q, 5), answer, strict=True))
+    again = neighbors.resolve({word!r}, metric={metric!r}, n=1500, p=6)
+    again = again.build(X, rng=np.random.default_rng(1), **options).query_self(20)
+    near = (again[1] <= neighbours[1][:, -1:] * 1.001).mean()
+    return 0 if same and near > 0.99 else 1
+
+def fork(generations):
+    process = os.fork()
+    if not process:
+        signal.alarm(100)
+        code = 99
+        try:
+            code = child()
+            if generations > 1:
+                code = max(code, fork(generations - 1))
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+print(fork(2))
+"""
+
+
+def codes(word, metric="euclidean", *, asked=True):
+    script = SCRIPT.format(word=word, metric=metric, asked=asked)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=500, check=True)
+    return done.stdout.strip(), done.stderr
+
+
+@pytest.mark.parametrize("word", ["exact", "ivf", "hnsw"])
+def test_children_and_grandchildren_answer_with_the_same_bits(word):
+    assert codes(word) == ("0", "")
+
+
+@pytest.mark.slow  # a minute: the library is compiled
+@pytest.mark.parametrize("asked", [True, False], ids=["asked before", "first asked in the child"])
+def test_pynndescent_after_a_fork(asked):
+    assert codes("pynndescent", "manhattan", asked=asked)[0] == "0"
+
+
+def test_pynndescent_is_exact_and_says_so_where_it_cannot_build(monkeypatch):
+    """Without the library: that it is not asked is the point."""
+    monkeypatch.setattr(pynndescent_index, "numba_lost", lambda: True)
+    monkeypatch.setitem(sys.modules, "pynndescent", None)
+    X = np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32)
+    options = {"metric": "manhattan", "threads": Threads(2)}
+    index = PyNNDescent().build(X, rng=np.random.default_rng(0), **options)
+    exact = Exact().build(X, **options)
+    with pytest.warns(RuntimeWarning, match=r"forked after it.*the search is exact.*'spawn'"):
+        found = [*index.query(X[:50], 9), *index.query_self(9)]
+    for one, two in zip(found, [*exact.query(X[:50], 9), *exact.query_self(9)], strict=True):
+        np.testing.assert_array_equal(one, two)

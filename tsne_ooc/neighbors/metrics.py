@@ -1,0 +1,184 @@
+"""Metrics by name: which there are, what they take, and which rows they can be asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._options import number, unknown
+from .._validate import RowsError
+from .base import Metric
+
+# Canonical names (SciPy's, where it has them) by every name in use.
+DENSE = {
+    **{name: name for name in (
+        "euclidean", "cosine", "chebyshev", "minkowski", "braycurtis", "canberra",
+        "correlation", "hamming", "jaccard", "sqeuclidean", "seuclidean", "mahalanobis",
+        "dice", "rogerstanimoto", "russellrao", "sokalsneath", "yule", "jensenshannon",
+        "haversine", "hellinger", "bit_jaccard", "bit_hamming",
+    )},
+    "l2": "euclidean", "manhattan": "cityblock", "l1": "cityblock", "cityblock": "cityblock",
+    "linf": "chebyshev", "tanimoto": "jaccard", "bit_tanimoto": "bit_jaccard",
+}  # fmt: skip
+SPARSE = {
+    name: DENSE[name]
+    for name in (
+        "euclidean", "l2", "cosine", "manhattan", "l1", "cityblock", "chebyshev", "linf", "hamming", "hellinger",
+        "jaccard", "tanimoto", "dice", "rogerstanimoto", "russellrao", "sokalsneath", "yule",
+    )
+}  # fmt: skip
+# What is not 0 counts as yes.
+BOOLEAN = {"dice", "rogerstanimoto", "russellrao", "sokalsneath", "yule", "jaccard"}
+# Rows of bytes, each of which holds eight columns of yes and no.
+PACKED = {"bit_jaccard": "jaccard", "bit_hamming": "hamming"}
+
+# Parameters, and how many axes as long as a row each has.
+WEIGHTED = (
+    "euclidean", "cosine", "chebyshev", "braycurtis", "canberra", "correlation", "hamming", "sqeuclidean", "cityblock",
+    *BOOLEAN,
+)  # fmt: skip
+PARAMS: dict[str, dict[str, int]] = {
+    **{name: {"w": 1} for name in WEIGHTED},
+    "minkowski": {"p": 0, "w": 1},
+    "jensenshannon": {"base": 0},
+    "seuclidean": {"V": 1},
+    "mahalanobis": {"VI": 2, "V": 2},
+}
+
+
+def canonical_name(metric: Metric, *, sparse: bool) -> Metric:
+    """The metric under its own name, or the error that names the nearest one; a function as it is."""
+    if callable(metric):
+        if sparse:
+            raise ValueError("a callable metric takes no sparse rows; use a named metric or a dense array")
+        return metric
+    known = SPARSE if sparse else DENSE
+    if metric not in known:
+        if metric in DENSE:
+            raise ValueError(f"metric={metric!r} takes no sparse rows, only {', '.join(SPARSE)}; use a dense array")
+        raise unknown("metric", metric, known)
+    return known[metric]
+
+
+def check_names(metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
+    """Raise where the metric is unknown, or does not take such parameters."""
+    name = canonical_name(metric, sparse=sparse)
+    if not params or callable(name):
+        return
+    if sparse:
+        raise ValueError(f"metric {metric!r} takes no metric_params for sparse rows, got {sorted(params)}")
+    known = PARAMS.get(str(name), {})
+    for key in params:
+        if key not in known:
+            if not known:
+                raise ValueError(f"metric {metric!r} takes no metric_params, got {sorted(params)}")
+            raise unknown(f"metric_params of {metric!r}: the name", key, known)
+    if {"V", "VI"} <= set(params):
+        raise ValueError("metric_params hold both 'V' and 'VI' for 'mahalanobis'; give the covariance or its inverse")
+
+
+def checked_params(metric: Metric, params: Mapping[str, Any] | None, X: Any) -> dict[str, Any]:
+    """Parameters that SciPy can be trusted with, and what a metric takes from the rows X.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the parameter.
+    """
+    sparse = not isinstance(X, np.ndarray)
+    check_names(metric, params, sparse=sparse)
+    given = dict(params or {})
+    if callable(metric) or sparse:
+        return given
+    name, p = DENSE[metric], X.shape[1]
+    for key, value in given.items():
+        axes = PARAMS[name][key]
+        given[key] = _array(key, value, (p,) * axes) if axes else number(f"metric_params[{key!r}]", value, above=0)
+    if "w" in given and ((given["w"] < 0).any() or not given["w"].any()):
+        raise ValueError("metric_params['w'] must be at least 0 for each column, and more for one of them")
+    if name == "jensenshannon" and "base" in given:
+        number("metric_params['base']", given["base"], above=1)
+    if name == "seuclidean":
+        # SciPy would take these from each block of queries, and answers would depend on the batch.
+        given["V"] = _variances(X) if "V" not in given else given["V"]
+        if not (given["V"] > 0).all():
+            raise ValueError("metric_params['V'] holds variances, which must be greater than 0")
+    if name == "mahalanobis":
+        if "VI" not in given:
+            V = given.pop("V", None)
+            given["VI"] = np.linalg.pinv(_covariance(X) if V is None else V, hermitian=V is None)
+        values = np.linalg.eigvalsh((given["VI"] + given["VI"].T) / 2)
+        if values[0] < -1e-6 * max(abs(values[-1]), 1e-300):
+            key = "V" if params and "V" in params else "VI"
+            raise ValueError(f"metric_params[{key!r}] is not a covariance or its inverse: one eigenvalue is negative")
+    return given
+
+
+def check_rows(name: Metric, X: Any, what: str = "row {row}") -> None:
+    """Raise `RowsError` for rows that the metric says nothing about.
+
+    Parameters
+    ----------
+    name : str or callable
+        Canonical.
+    X : array or CSR matrix
+    what : str
+        What to call a row, with ``{row}`` for its number.
+    """
+    if name in PACKED:
+        bad = ~((X >= 0) & (X <= 255) & (np.floor(X) == X))
+        why = f"metric {name!r} takes bytes, whole numbers from 0 to 255, as numpy.packbits makes them"
+    elif name in ("hellinger", "jensenshannon"):
+        bad = (X if isinstance(X, np.ndarray) else X.data) < 0
+        why = f"metric {name!r} compares shares and takes no negative numbers"
+    elif name == "haversine":
+        if X.shape[1] != 2:
+            raise ValueError(
+                f"metric 'haversine' takes two columns, latitude and longitude in radians; there are {X.shape[1]}"
+            )
+        bad = np.zeros(X.shape, bool)
+        bad[:, 0] = np.abs(X[:, 0]) > np.pi / 2 + 1e-6
+        why = "metric 'haversine' takes radians, latitudes from -pi/2 to pi/2 (numpy.radians turns degrees into them)"
+    else:
+        return
+    if not bad.any():
+        return
+    if isinstance(X, np.ndarray):
+        i, j = (int(at) for at in np.argwhere(bad)[0])
+        value = X[i, j]
+    else:
+        entry = int(np.argmax(bad))
+        i, j, value = int(np.searchsorted(X.indptr, entry, "right")) - 1, int(X.indices[entry]), X.data[entry]
+    raise RowsError(f"{why}; {what}, column {j} is {value:g}", i)
+
+
+def _array(key: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    try:
+        array = np.array(value, np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"metric_params[{key!r}] is not an array of numbers") from None
+    if array.shape != shape:
+        raise ValueError(f"metric_params[{key!r}] has the shape {array.shape}; rows of {shape[0]} columns need {shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"metric_params[{key!r}] holds NaN or infinity")
+    return array
+
+
+def _variances(X: NDArray[Any]) -> NDArray[np.float64]:
+    if len(X) < 2:
+        raise ValueError("metric 'seuclidean' takes variances from the rows, and one row has none; give "
+                         "metric_params={'V': variances}")  # fmt: skip
+    V: NDArray[np.float64] = np.var(X, axis=0, ddof=1, dtype=np.float64)
+    # A column that does not vary has no measure of its own, and is left in its unit, as StandardScaler leaves it.
+    V[V == 0] = 1.0
+    return V
+
+
+def _covariance(X: NDArray[Any]) -> NDArray[np.float64]:
+    if len(X) < 2:
+        raise ValueError("metric 'mahalanobis' takes a covariance from the rows, and one row has none; give "
+                         "metric_params={'VI': its inverse}")  # fmt: skip
+    return np.atleast_2d(np.cov(X, rowvar=False, dtype=np.float64))
