@@ -19,6 +19,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+import containers
 import numpy as np
 from mutations import mutate_json
 
@@ -136,9 +137,30 @@ def write_parts(path):
     return path, []
 
 
+def write_frame(path):
+    return containers.h5ad_frame(rows(), path.parent).rename(path.with_suffix(".h5ad")), ["--dataset", "obsm/frame"]
+
+
+def write_kind(make):
+    """Kinds of storage that the contract of sources is tried with, at the path's name and of these rows."""
+
+    def write(path):
+        folder = path.parent / "made"
+        folder.mkdir()
+        made = make(rows(), folder)
+        path = path.with_suffix(made.suffix)
+        made.rename(path)
+        return path, []
+
+    write.__name__ = f"write_{make.__qualname__.partition('.')[0]}"
+    return write
+
+
 TABLES = [
     write_npy, write_hdf5, write_compound, write_h5ad, write_zarr, write_zarr2, write_zarr_zip, write_anndata_zarr,
     write_parquet, write_parts,
+    *map(write_kind, (containers.loom, containers.tenx(version=3), containers.matlab, containers.pandas_table)),
+    write_frame,
 ]  # fmt: skip
 
 

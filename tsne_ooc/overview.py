@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ._validate import as_rows
 from .io import Source, names_of, open_source
 from .io.columns import listed
-from .io.failures import reading
+from .io.failures import opening, reading
 from .io.holdings import Holding, holdings_of
 from .io.told import account_of, in_words
 
@@ -155,14 +155,17 @@ def look(
         asked += ["--columns", columns if isinstance(columns, str) else ",".join(columns)]
     if allow_missing_chunks:
         asked.append("--allow-missing-chunks")
-    holds = [] if path is None else holdings_of(Path(path))
+    holds: list[Holding] = []
+    if path is not None:
+        with opening(path):
+            holds = holdings_of(Path(path))
     try:
         table = open_source(source, dataset=dataset, columns=columns, allow_missing_chunks=allow_missing_chunks)
     except (OSError, ValueError) as error:
         if dataset is not None or columns is not None or path is None:
             raise
         # That it holds several tables, or none, or not all of one, is what was to be seen.
-        return Overview(path, asked, holds, problem=str(error))
+        return Overview(path, asked, holds, problem=" ".join(str(error).split()))
     try:
         return _overview(path, asked, holds, table)
     finally:

@@ -6,7 +6,7 @@ import pytest
 
 from tsne_ooc import TSNE, embed
 from tsne_ooc._validate import as_rows
-from tsne_ooc.io import as_source, iterate
+from tsne_ooc.io import as_source, iterate, open_source
 from tsne_ooc.preprocess import OneHot, Preparation, PreparedSource, Standardize
 from tsne_ooc.sampling import take, uniform
 
@@ -157,3 +157,37 @@ def test_dates_beside_categories_are_not_numbers(tmp_path):
     # Named as what it is by the encoder, which reads columns one by one.
     with pytest.raises(ValueError, match="column 'when' holds no numbers"):
         list(iterate(PreparedSource(made, Preparation([OneHot(["kind"])]).fit(made))))
+
+
+# Columns by name
+
+
+def test_masked_columns_beside_categories():
+    block = {"x": np.ma.array(np.arange(6.0)), "k": np.array(["a", "b"] * 3, object)}
+    preparation = Preparation([OneHot(["k"])]).fit(pd.DataFrame(block))
+    np.testing.assert_array_equal(preparation.transform(block)[:, 0], np.arange(6))
+    block["x"][4] = np.ma.masked
+    with pytest.raises(ValueError, match="column 'x' holds nan in row 4; fill in or leave out such rows"):
+        preparation.transform(block)
+
+
+def test_a_masked_category_is_none_of_them():
+    block = {"x": np.arange(6.0), "k": np.ma.array([1, 2, 1, 2, 1, 2])}
+    preparation = Preparation([OneHot(["k"])]).fit(pd.DataFrame(block))
+    block["k"][3] = np.ma.masked
+    codes = preparation.transform(block)[:, 1:]
+    np.testing.assert_array_equal(codes.sum(axis=1), [1, 1, 1, 0, 1, 1])
+
+
+def test_missing_cells_of_a_stored_frame_beside_categories(tmp_path):
+    anndata = pytest.importorskip("anndata")
+    made = anndata.AnnData(np.zeros((6, 1), "f4"))
+    made.obs["x"] = pd.array([0, 1, 2, None, 4, 5], dtype="Int64")
+    made.obs["k"] = pd.Categorical(["a", "b"] * 3)
+    made.write_h5ad(tmp_path / "cells.h5ad")
+    with open_source(tmp_path / "cells.h5ad", dataset="obs", columns=["x", "k"]) as source:
+        preparation = Preparation([OneHot(["k"])]).fit(pd.DataFrame({"x": np.arange(6.0), "k": ["a", "b"] * 3}))
+        prepared = PreparedSource(source, preparation)
+        np.testing.assert_array_equal(prepared.read(0, 3), [[0, 1, 0], [1, 0, 1], [2, 1, 0]])
+        with pytest.raises(ValueError, match="column 'x' holds nan in row 3"):
+            prepared.read(0, 6)

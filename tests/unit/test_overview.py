@@ -259,7 +259,12 @@ def test_what_the_command_says(tmp_path, capsys):
     with h5py.File(path, "a") as file:
         file["Z"] = np.zeros((2, 2))
     assert main(["look", str(path)]) == 2
-    assert "cannot be read as it was asked for: " in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == "  y  6, int64"
+    assert (
+        said.err.startswith(f"tsne-ooc: error: {path} has 2 tables, name the one to read: ")
+        and said.err.count("\n") == 1
+    )
     assert main(["look", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -33,6 +33,9 @@ def run(options: argparse.Namespace) -> int:
         columns=options.columns,
         allow_missing_chunks=options.allow_missing_chunks,
     )
-    print(found)
-    # What a run of the same words would end with.
-    return 0 if found.problem is None else 2
+    if found.problem is None:
+        print(found)
+        return 0
+    # What there is, and then what a run of the same words would end with.
+    print("\n".join(str(found).splitlines()[:-1]), flush=True)
+    raise ValueError(found.problem)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.failures import opening
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.memory import FrameSource
 from tsne_ooc.io.source import Source, as_source
@@ -43,7 +44,9 @@ def names_of(X: Any) -> list[str] | None:
         return [str(name) for name in names]
     item = getattr(X, "_item", X)
     if type(item).__module__.partition(".")[0] in ("h5py", "zarr"):
-        found = _genes(item) if is_tenx(item) or isinstance(getattr(X, "_table", None), Turned) else _variables(item)
+        turned = isinstance(getattr(X, "_table", None), Turned)
+        with opening(getattr(X, "path", None) or ""):
+            found = _genes(item) if turned or is_tenx(item) else _variables(item)
         return found if found is not None and len(found) == X.shape[1] else None
     return None
 

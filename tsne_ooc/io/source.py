@@ -69,7 +69,7 @@ with ``.shape`` and row slicing
         ``"obsm/X_pca"``.
     columns : str or list of str, optional
         Where columns have names (Parquet, compound datasets of HDF5, DataFrames), those to read, in this order; a
-        ``*`` in a name stands for any characters. Without it, all columns that hold numbers.
+        ``*`` in a name stands for any characters. Without it, all columns that hold numbers; of a DataFrame, all.
     allow_missing_chunks : bool, default False
         Read chunks that are missing (Zarr, HDF5; or sources of a virtual dataset) as their fill value, as these formats
         have it. By default they are refused: half of a copy looks like this, too.

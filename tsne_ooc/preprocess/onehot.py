@@ -206,6 +206,9 @@ def check_named(source: Any) -> None:
 
 def _values(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """A column of categories as text or numbers, and which of its cells hold one."""
+    if np.ma.is_masked(column):
+        values, present = _values(np.ma.getdata(column))
+        return values, present & ~np.ma.getmaskarray(column)
     values = np.asarray(column)
     if values.dtype.kind == "S":
         return np.char.decode(values, "utf-8"), np.ones(len(values), bool)
@@ -236,6 +239,8 @@ def _numbers(column: Any, name: str, first_row: int) -> Float64:
             # NumPy makes them numbers of its own units.
             raise TypeError
         numbers = values.astype(np.float64)
+        if np.ma.is_masked(column):
+            numbers = np.where(np.ma.getmaskarray(column), np.nan, numbers)
     except (TypeError, ValueError):
         raise ValueError(
             f"column {name!r} holds no numbers (type {values.dtype}); name it in onehot, or leave it out"
