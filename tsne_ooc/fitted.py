@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._lock import Lock
 from ._parallel import Threads
 from ._validate import as_rows
 from .io import Source, as_source, identity_of, iterate
-from .io.lock import Lock
 from .model import Model
 from .novelty import Reference
 from .placement import Placed, Placement, nearest, place

@@ -21,7 +21,7 @@ PACKAGE = Path(tsne_ooc.__file__).parent
 # From the bottom up. Modules of one line do not know each other.
 ORDER = (
     ("_kernels",),
-    ("_disk", "_memory", "_parallel", "_options", "_random", "_validate"),
+    ("_disk", "_lock", "_memory", "_parallel", "_options", "_random", "_validate"),
     ("_state",),
     ("store",),
     ("io",),

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .._disk import check_regular, check_room
+from .._lock import Lock
 from .._options import unknown
-from ..io.lock import Lock
 from ..io.optional import load
 from ..pipeline import open_run
 from .content import Content
