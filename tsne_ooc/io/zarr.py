@@ -58,21 +58,22 @@ def open_zarr(
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
-    store = None
+    store, within = None, ""
     try:
         if path.is_dir():
             _check_metadata(path)
             root = zarr.open(path, mode="r")
         else:
             store = zarr.storage.ZipStore(path, mode="r")
-            root = zarr.open(store, mode="r")
+            within = _within(path)
+            root = zarr.open(store, mode="r", path=within)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         if store is not None:
             with contextlib.suppress(Exception):
                 store.close()
         raise OSError(f"{path} is not a whole Zarr table: {str(error).splitlines()[0] or error!r}") from None
     try:
-        return ZarrSource(_find(root, str(path), dataset), store, allow_missing_chunks, opened_here=True)
+        return ZarrSource(_find(root, str(path), dataset), store, allow_missing_chunks, opened_here=True, within=within)
     except BaseException:
         if store is not None:
             store.close()
@@ -88,14 +89,20 @@ class ZarrSource(Closing):
     """Rows of a two-dimensional Zarr array, or of a CSR matrix that AnnData wrote (see `open_zarr`)."""
 
     def __init__(
-        self, item: Any, store: Any = None, allow_missing_chunks: bool = False, *, opened_here: bool = False
+        self,
+        item: Any,
+        store: Any = None,
+        allow_missing_chunks: bool = False,
+        *,
+        opened_here: bool = False,
+        within: str = "",
     ) -> None:
         self._allow = allow_missing_chunks
         self._item, self._store, self.opened_here = item, store, opened_here
         self.path = _path(item)
         #: The files that it is read from; other arrays of the same group are no part of it.
         self.stored = [self.path / item.path] if self.path is not None and self.path.is_dir() else None
-        self.name: str | None = str(item.path) or None
+        self.name: str | None = str(item.path).removeprefix(within).strip("/") or None
         where = f"array {self.name!r} of {self.path}"
         if is_array(item):
             check_table(item, where)
@@ -134,6 +141,14 @@ class ZarrSource(Closing):
 
     def __repr__(self) -> str:
         return f"Zarr array {self.name or '/'!r} of {self.path or 'memory'}, shape {self.shape}"
+
+
+def _within(path: Path) -> str:
+    """The folder in a zip file that holds the table, where the folder was zipped and not what is in it; else ""."""
+    with zipfile.ZipFile(path) as archive:
+        homes = {name.rpartition("/")[0] for name in archive.namelist() if name.rpartition("/")[2] in METADATA}
+    first = {home.partition("/")[0] for home in homes if not home.startswith("__MACOSX")}
+    return first.pop() if "" not in homes and len(first) == 1 and first <= homes else ""
 
 
 def _check_metadata(path: Path) -> None:
