@@ -97,7 +97,7 @@ class ZarrSource(Closing):
         opened_here: bool = False,
         within: str = "",
     ) -> None:
-        self._allow = allow_missing_chunks
+        self._allow, self._process = allow_missing_chunks, os.getpid()
         self._item, self._store, self.opened_here = item, store, opened_here
         self.path = _path(item)
         #: The files that it is read from; other arrays of the same group are no part of it.
@@ -122,6 +122,9 @@ class ZarrSource(Closing):
             self._rows = BandedRows(edges, self._rows, self.shape[1] * self.dtype.itemsize).read
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
+        if self._store is not None and os.getpid() != self._process:
+            # A zip file does not survive a fork: parent and child would move each other's position in it.
+            self.__dict__.update(self.reopen().__dict__)
         return self._rows(start, stop)
 
     def reopen(self) -> ZarrSource:
@@ -131,7 +134,7 @@ class ZarrSource(Closing):
 
     def close(self) -> None:
         """Close the zip file, if this source opened one."""
-        if self._store is not None:
+        if self._store is not None and os.getpid() == self._process:
             self._store.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
