@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ._lock import Lock
 from ._parallel import Threads
 from ._validate import as_rows, check_shape, counted_from, is_sparse
 from .initialization import given
 from .intake import as_table, check_gaps
 from .io import Source, as_source, identity_of, iterate, line_up, names_of, order_of
-from .io.lock import Lock
 from .model import Model
 from .neighbors import distances_of
 from .novelty import NEIGHBORS, Reference

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tsne_ooc import TSNE, load
+from tsne_ooc._lock import Lock
 from tsne_ooc.cli import main
 from tsne_ooc.io import NpySink
 from tsne_ooc.io.ledger import Ledger
-from tsne_ooc.io.lock import Lock
 from tsne_ooc.pipeline import embed, place
 
 X = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)

@@ -162,3 +162,23 @@ def test_every_way_in(tmp_path, capsys):
         with pytest.raises(OSError, match="1 of 10 chunks"):
             train(data, out=tmp_path / "encoder", tsne=tsne)
     assert not Path(tmp_path / "encoder").exists()
+
+
+@pytest.mark.parametrize("what", ["array", "group"])
+def test_a_zip_file_of_the_folder_itself(tmp_path, what):
+    """And not of what is in it: x.zarr/zarr.json, as most programs pack a folder."""
+    zarr = pytest.importorskip("zarr")
+    if what == "array":
+        zarr_of(tmp_path / "x.zarr")
+    else:
+        zarr.open_group(str(tmp_path / "x.zarr"), mode="w").create_array("deep/X", data=X, chunks=(10, 6))
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("__MACOSX/x.zarr/._zarr.json", "")
+        for file in sorted(file for file in tmp_path.rglob("*") if file.is_file() and file.suffix != ".zip"):
+            archive.write(file, file.relative_to(tmp_path))
+    for dataset in (None, *(["deep/X"] if what == "group" else [])):
+        with open_source(tmp_path / "x.zip", dataset=dataset) as table:
+            assert table.name == (None if what == "array" else "deep/X")
+            for again in (table, table.reopen(), pickle.loads(pickle.dumps(table))):
+                np.testing.assert_array_equal(again.read(0, 100), X)
+                again.close()

@@ -32,8 +32,6 @@ def run(options: argparse.Namespace) -> int:
     check_anndata(options.like or options.to)
     from tsne_ooc.export import export
 
-    wrote = export(
-        options.map, options.to, like=options.like, dataset=options.dataset, overwrite=options.overwrite
-    )
+    wrote = export(options.map, options.to, like=options.like, dataset=options.dataset, overwrite=options.overwrite)
     say(options, f"wrote {wrote}")
     return 0

@@ -42,11 +42,14 @@ def to_h5ad(content: Content, path: Path, base: Path, key: str, *, overwrite: bo
             stacklevel=4,
         )
     check_room(path, base.stat().st_size + content.n * content.row_bytes + _SLACK)
-    with whole_file(path) as temporary:
-        clone(base, temporary)
-        _write(content, temporary, key, column)
+
+    def unchanged() -> None:
         if _stamp(base) != before:
             raise OSError(f"{base} was changed while it was copied; nothing was written, try again")
+
+    with whole_file(path, unchanged) as temporary:
+        clone(base, temporary)
+        _write(content, temporary, key, column)
 
 
 def _check(content: Content, base: Path, key: str, column: str, overwrite: bool) -> None:

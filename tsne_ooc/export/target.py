@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .._disk import check_regular, check_room
+from .._lock import Lock
 from .._options import unknown
 from ..io.optional import load
 from ..pipeline import open_run
@@ -95,19 +97,25 @@ def export(
         raise TypeError(f"like and dataset are for .h5ad files; {to.name} takes neither")
     if suffix in _NEEDS:
         load(*_NEEDS[suffix], to.name)
-    if suffix == ".h5ad":
-        base = _base(to, None if like is None else Path(like), dataset, overwrite)
-        # A link stays a link: what it points to is replaced.
-        to_h5ad(Content.of(open_run(folder)), to.resolve(), base, dataset, overwrite=overwrite)
-        return to
-    if to.exists():
-        if not overwrite:
-            raise FileExistsError(f"{to} exists already; pass overwrite=True (--overwrite) to replace it")
-        _check_replaceable(to, suffix)
     content = Content.of(open_run(folder))
-    width = _CSV_NUMBER * (content.axes + 2) if suffix == ".csv" else content.row_bytes
-    check_room(to.resolve(), content.n * width + _SLACK)
-    _TABLES[suffix](content, to.resolve())
+    # A link stays a link: what it points to is replaced.
+    target = to.resolve()
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} in")
+    # From the first look at what is there to the last step: of two exports at a time one would be lost.
+    with Lock(target.with_name(f".{target.name}.lock"), str(to)):
+        if suffix == ".h5ad":
+            base = _base(to, None if like is None else Path(like), dataset, overwrite)
+            to_h5ad(content, target, base, dataset, overwrite=overwrite)
+            return to
+        if to.exists():
+            if not overwrite:
+                raise FileExistsError(f"{to} exists already; pass overwrite=True (--overwrite) to replace it")
+            _check_replaceable(to, suffix)
+            _check_no_table(target, content.manifest)
+        width = _CSV_NUMBER * (content.axes + 2) if suffix == ".csv" else content.row_bytes
+        check_room(target, content.n * width + _SLACK)
+        _TABLES[suffix](content, target)
     return to
 
 
@@ -129,6 +137,13 @@ def _base(to: Path, like: Path | None, dataset: str, overwrite: bool) -> Path:
             f"there is no file {to} to add the map to; give like=, the AnnData file it is to be a copy of"
         )
     return to.resolve()
+
+
+def _check_no_table(target: Path, manifest: dict[str, Any]) -> None:
+    """The table that a map was made from is not replaced by it, nor a folder that holds the table."""
+    told = manifest.get("job", {}).get("source", {}).get("path")
+    if told is not None and target in (table := Path(told).resolve(), *table.parents):
+        raise FileExistsError(f"{target} is the table that the map was made from, or holds it; name another file")
 
 
 def _check_replaceable(to: Path, suffix: str) -> None:

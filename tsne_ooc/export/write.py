@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from .._disk import give_rights, publish, sync_folder
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, check: Callable[[], None] | None = None) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place in one step, once it is written and on the disk.
 
-    After an error nothing is left of it; after a kill, a hidden file that ends in ``.part``.
+    `check` is called right before that, when the disk has had its time, and may raise. After an error nothing is left;
+    after a kill, a hidden file that ends in ``.part``.
     """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -28,6 +29,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        if check is not None:
+            check()
         if path.exists():
             shutil.copymode(path, temporary)
             os.replace(temporary, path)
@@ -46,6 +49,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     old = temporary.with_suffix(".old")
     try:
         yield temporary
+        _sync_all(temporary)
         give_rights(temporary, 0o777)
         if path.exists():
             os.rename(path, old)
@@ -58,11 +62,21 @@ def whole_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    # The old one goes when the new one has its name for good.
+    sync_folder(path.parent)
     if old.is_dir() and not old.is_symlink():
         shutil.rmtree(old)
     else:
         old.unlink(missing_ok=True)
-    sync_folder(path.parent)
+
+
+def _sync_all(folder: Path) -> None:
+    """Bring a folder and all within it to the disk, what is deepest first."""
+    for here, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            with open(os.path.join(here, name), "rb+") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(here))
 
 
 def clone(source: Path, target: Path) -> None:

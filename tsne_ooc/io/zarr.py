@@ -65,9 +65,10 @@ def open_zarr(
     ModuleNotFoundError
         Where zarr is not installed.
     """
-    root, store = _root(Path(path))
+    root, store, within = _root(Path(path))
     try:
-        return _source(_find(root, str(path), dataset), columns, allow_missing_chunks, store, opened_here=True)
+        found = _find(root, str(path), dataset)
+        return _source(found, columns, allow_missing_chunks, store, opened_here=True, within=within)
     except BaseException:
         if store is not None:
             store.close()
@@ -77,7 +78,7 @@ def open_zarr(
 @contextlib.contextmanager
 def contents_of(path: Path) -> Iterator[tuple[Any, Contents]]:
     """The array or group of a folder or zip file, and what is in it."""
-    root, store = _root(path)
+    root, store, _ = _root(path)
     try:
         yield root, Contents(str(path), {}, [], []) if is_array(root) else _contents(root, str(path))
     finally:
@@ -85,8 +86,8 @@ def contents_of(path: Path) -> Iterator[tuple[Any, Contents]]:
             store.close()
 
 
-def _root(path: Path) -> tuple[Any, Any]:
-    """The array or group, and the zip file to be closed, where it is one."""
+def _root(path: Path) -> tuple[Any, Any, str]:
+    """The array or group, the zip file to be closed, where it is one, and the folder in it that holds the table."""
     zarr = load("zarr", "zarr", f"reading {path}")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
@@ -94,14 +95,23 @@ def _root(path: Path) -> tuple[Any, Any]:
     try:
         if path.is_dir():
             _check_metadata(path)
-            return zarr.open(path, mode="r"), None
+            return zarr.open(path, mode="r"), None, ""
         store = zarr.storage.ZipStore(path, mode="r")
-        return zarr.open(store, mode="r"), store
+        within = _within(path)
+        return zarr.open(store, mode="r", path=within), store, within
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         if store is not None:
             with contextlib.suppress(Exception):
                 store.close()
         raise _unreadable(path, error) from None
+
+
+def _within(path: Path) -> str:
+    """The folder in a zip file that holds the table, where the folder was zipped and not what is in it; else ""."""
+    with zipfile.ZipFile(path) as archive:
+        homes = {name.rpartition("/")[0] for name in archive.namelist() if name.rpartition("/")[2] in METADATA}
+    first = {home.partition("/")[0] for home in homes if not home.startswith("__MACOSX")}
+    return first.pop() if "" not in homes and len(first) == 1 and first <= homes else ""
 
 
 def _check_metadata(path: Path) -> None:
@@ -120,14 +130,6 @@ def _unreadable(path: Path, error: Exception) -> OSError:
             f"{path} is packed by a codec that is not installed ({text}): pip install the package that has it, such as "
             "imagecodecs; or write it again with zstd"
         )
-    if not path.is_dir():
-        with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-            tops = {name.partition("/")[0] for name in archive.namelist() if name.rpartition("/")[2] in METADATA}
-            if len(tops) == 1 and (top := tops.pop()) not in METADATA:
-                return OSError(
-                    f"{path} holds the folder {top}, where what is in that folder is wanted; zip it from within: "
-                    f"cd {top} && zip -0r ../{path.name} ."
-                )
     return OSError(f"{path} is not a whole Zarr table: {text}")
 
 
@@ -139,16 +141,22 @@ def of_zarr(
 
 
 def _source(
-    item: Any, columns: Columns | None, allow_missing_chunks: bool, store: Any = None, *, opened_here: bool = False
+    item: Any,
+    columns: Columns | None,
+    allow_missing_chunks: bool,
+    store: Any = None,
+    *,
+    opened_here: bool = False,
+    within: str = "",
 ) -> ZarrSource | ZarrTable:
     if is_frame(item):
-        return ZarrTable(item, columns, store, allow_missing_chunks, opened_here=opened_here)
+        return ZarrTable(item, columns, store, allow_missing_chunks, opened_here=opened_here, within=within)
     if columns is not None:
         raise ValueError(
             f"array {item.path!r} of {_path(item)} has no names for its columns, so columns={columns!r} cannot choose "
             "some"
         )
-    return ZarrSource(item, store, allow_missing_chunks, opened_here=opened_here)
+    return ZarrSource(item, store, allow_missing_chunks, opened_here=opened_here, within=within)
 
 
 def _check_chunks(arrays: Iterable[Any], path: Path | None, allowed: bool) -> None:
@@ -162,14 +170,20 @@ class ZarrSource(Closing):
     """Rows of a two-dimensional Zarr array, or of a CSR matrix that AnnData wrote (see `open_zarr`)."""
 
     def __init__(
-        self, item: Any, store: Any = None, allow_missing_chunks: bool = False, *, opened_here: bool = False
+        self,
+        item: Any,
+        store: Any = None,
+        allow_missing_chunks: bool = False,
+        *,
+        opened_here: bool = False,
+        within: str = "",
     ) -> None:
-        self._allow = allow_missing_chunks
+        self._allow, self._process = allow_missing_chunks, os.getpid()
         self._item, self._store, self.opened_here = item, store, opened_here
         self.path = _path(item)
         #: The files that it is read from; other arrays of the same group are no part of it.
         self.stored = [self.path / item.path] if self.path is not None and self.path.is_dir() else None
-        self.name: str | None = str(item.path) or None
+        self.name: str | None = str(item.path).removeprefix(within).strip("/") or None
         where = f"array {self.name!r} of {self.path}"
         if is_array(item):
             check_table(item, where)
@@ -194,6 +208,9 @@ class ZarrSource(Closing):
             self._rows = BandedRows(edges, self._rows, self.shape[1] * size, int(np.prod(self.chunks)) * size).read
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
+        if self._store is not None and os.getpid() != self._process:
+            # A zip file does not survive a fork: parent and child would move each other's position in it.
+            self.__dict__.update(self.reopen().__dict__)
         return self._rows(start, stop)
 
     def reopen(self) -> ZarrSource:
@@ -202,7 +219,7 @@ class ZarrSource(Closing):
 
     def close(self) -> None:
         """Close the zip file, if this source opened one."""
-        if self._store is not None:
+        if self._store is not None and os.getpid() == self._process:
             self._store.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -238,12 +255,13 @@ class ZarrTable(Closing):
         allow_missing_chunks: bool = False,
         *,
         opened_here: bool = False,
+        within: str = "",
     ) -> None:
-        self._allow = allow_missing_chunks
+        self._allow, self._process = allow_missing_chunks, os.getpid()
         self._item, self._store, self.opened_here = item, store, opened_here
         self._columns = columns if columns is None or isinstance(columns, str) else list(columns)
         self.path = _path(item)
-        self.name: str | None = str(item.path) or None
+        self.name: str | None = str(item.path).removeprefix(within).strip("/") or None
         self.stored = [self.path / item.path] if self.path is not None and self.path.is_dir() else None
         where = f"data frame {self.name!r} of {self.path}"
         # A mask that hides nothing, and codes of one category, are all zeros, which Zarr does not write.
@@ -256,11 +274,18 @@ class ZarrTable(Closing):
         self.shape, self.dtype = (frame.n_rows, len(self.column_names)), self._named.dtype
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
+        self._after_fork()
         return self._named.rows(start, stop)
 
     def read_columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
         """Rows `start` up to `stop` of each column, numbers or not."""
+        self._after_fork()
         return self._named.columns(start, stop)
+
+    def _after_fork(self) -> None:
+        # As for `ZarrSource`.
+        if self._store is not None and os.getpid() != self._process:
+            self.__dict__.update(self.reopen().__dict__)
 
     def reopen(self) -> ZarrTable:
         again: Any = self.__reduce__()
@@ -268,7 +293,7 @@ class ZarrTable(Closing):
 
     def close(self) -> None:
         """Close the zip file, if this source opened one."""
-        if self._store is not None:
+        if self._store is not None and os.getpid() == self._process:
             self._store.close()
 
     def __reduce__(self) -> tuple[Any, ...]:

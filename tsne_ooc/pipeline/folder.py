@@ -11,8 +11,8 @@ from types import TracebackType
 
 from tsne_ooc import store
 from tsne_ooc._disk import check_room
+from tsne_ooc._lock import Lock
 from tsne_ooc.io.ledger import Ledger, left_over
-from tsne_ooc.io.lock import Lock
 from tsne_ooc.pipeline.run import LEDGER
 
 _LOCK = ".lock"

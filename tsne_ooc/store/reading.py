@@ -53,7 +53,17 @@ def read_folder(path: str | os.PathLike[str], kind: str, *, verify: bool = True)
     folder = Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    manifest = read_manifest(folder)
+    while True:
+        manifest = read_manifest(folder)
+        try:
+            return _read(folder, manifest, kind, verify)
+        except (FileNotFoundError, ValueError):
+            # A save may have put a new generation in place meanwhile, and removed the files of this one.
+            if read_manifest(folder)["generation"] == manifest["generation"]:
+                raise
+
+
+def _read(folder: Path, manifest: Mapping[str, Any], kind: str, verify: bool) -> Folder:
     if manifest["kind"] != kind:
         raise ValueError(f"{folder / MANIFEST} is that of a {short(manifest['kind'])}, not of a {kind!r}")
     arrays, files = {}, {}

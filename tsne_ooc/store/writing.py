@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._disk import check_room, give_rights, sync_folder
+from .._lock import Lock
 from .manifest import (
     FILE,
     FORMAT,
@@ -82,7 +83,9 @@ def write_folder(
     if old is None:
         _write_new(target, kind, content, plain)
     else:
-        _write_over(target, kind, content, plain, old)
+        with Lock(target / ".lock", str(target)):
+            # Once more: somebody may have saved between that look and this hold.
+            _write_over(target, kind, content, plain, check_target(target, kind, overwrite=overwrite) or old)
 
 
 def seal(
@@ -160,7 +163,11 @@ def _write_over(
     target: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], old: dict[str, Any]
 ) -> None:
     # Folders cannot be exchanged in one step on every system; a manifest can.
+    # An array "a" of generation 2 must not take the file of an array "a.2" that is read from until the end.
+    taken = {entry["file"] for entry in old["arrays"].values()}
     generation = old["generation"] + 1
+    while any(f"{name}.{generation}.npy" in taken for name in arrays):
+        generation += 1
     files = {name: target / f"{name}.{generation}.npy" for name in arrays}
     with _told(target):
         try:
