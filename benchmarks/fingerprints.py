@@ -2,8 +2,8 @@
 
     python benchmarks/fingerprints.py [--rows 25000] [--new 20000] [--peers]
 
-Processor seconds, so that what else runs does not count. `--peers` adds SciPy (50 new rows) and pynndescent, which takes
-minutes.
+Processor seconds, so that what else runs does not count. `--peers` adds SciPy (50 new rows) and pynndescent, which
+takes minutes.
 """
 
 from __future__ import annotations

@@ -14,7 +14,9 @@ from ._parallel import Threads
 from ._state import Saved, State, within
 from .equal_rows import EqualRows
 from .gradients.field import Field, FieldPlanner
+from .gradients.grid import check_dof
 from .novelty import Reference
+from .schedule import check_exaggeration
 
 # Room around the map in which rows may be placed: they are pushed out of it, but not far from their neighbours.
 MARGIN = 20.0
@@ -97,7 +99,11 @@ class Model:
             raise saved.fail(f"holds {n} places, the index {index.n} rows", "embedding")
         reference = Reference.restore(saved.part("reference"), n) if "reference" in saved.content else None
         seats = EqualRows.restore(saved.part("seats"), n) if "seats" in saved.content else None
-        dof, exaggeration = saved.number("dof", above=0), saved.number("exaggeration", above=0)
+        try:
+            dof = check_dof(saved.number("dof", above=0))
+            exaggeration = check_exaggeration(saved.number("exaggeration", above=0))
+        except ValueError as error:
+            raise saved.fail(f"cannot be: {error}") from None
         return cls(embedding, index, dof, exaggeration, reference, seats)
 
     @property

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._options import number, pick, whole
+from ._options import keep, number, pick, whole
 from ._parallel import Threads, ranges
 from .affinity import Affinity, Perplexity
 from .model import Model
+from .schedule import check_exaggeration
 
 Float32 = NDArray[np.float32]
 UInt32 = NDArray[np.uint32]
@@ -55,22 +56,25 @@ class Placement:
     max_iter: int = 100
 
     def __post_init__(self) -> None:
-        number("placement perplexity", self.perplexity, above=0)
-        number("placement tolerance", self.tolerance, above=0)
-        whole("placement max_iter", self.max_iter, least=0)
-        if self.k is not None:
-            whole("placement k", self.k, least=1)
-        for value in self.exaggerations(1.0):
-            number("placement exaggeration", value, above=0)
+        keep(
+            self,
+            perplexity=number("placement perplexity", self.perplexity, above=0),
+            k=None if self.k is None else whole("placement k", self.k, least=1),
+            tolerance=number("placement tolerance", self.tolerance, above=0),
+            max_iter=whole("placement max_iter", self.max_iter, least=0),
+        )
+        if self.exaggeration is not None:
+            values = tuple(check_exaggeration(value, "placement exaggeration") for value in self.exaggerations(1.0))
+            keep(self, exaggeration=values if isinstance(self.exaggeration, Sequence) else values[0])
         pick("placement initialization", self.initialization, {"median": 0, "mean": 0})
 
     def exaggerations(self, fitted: float) -> list[float]:
         """What a row goes through on a map whose fit ended at `fitted`."""
         if self.exaggeration is None:
             return [max(LEAST_EXAGGERATION, fitted)]
-        if isinstance(self.exaggeration, Sequence):
+        if isinstance(self.exaggeration, Sequence) and not isinstance(self.exaggeration, str | bytes):
             return list(self.exaggeration)
-        return [self.exaggeration]
+        return [self.exaggeration]  # type: ignore[list-item]
 
     def neighbors(self, n: int) -> int:
         """How many of `n` reference rows are asked for."""
@@ -78,7 +82,7 @@ class Placement:
             return min(n, self.k)
         if self.affinity is not None:
             return self.affinity.k(n + 1)
-        return max(1, min(n, math.ceil(3 * self.perplexity)))
+        return max(1, min(n, math.ceil(min(n, 3 * self.perplexity))))
 
 
 class Placed(NamedTuple):
@@ -108,7 +112,7 @@ class Placed(NamedTuple):
         )
 
 
-def place(model: Model, rows: Any, placement: Placement, threads: Threads) -> Placed:
+def place(model: Model, rows: Any, placement: Placement, threads: Threads, start: Float32 | None = None) -> Placed:
     """Place each row of `rows`, clean float32 of shape (m, p), where its own energy is least.
 
     The energy of a place y is ``-rho sum_j p_j log w(y, y_j) + log S(y)``, with p the affinities to the nearest
@@ -123,7 +127,7 @@ def place(model: Model, rows: Any, placement: Placement, threads: Threads) -> Pl
     if k < indices.shape[1]:
         indices, distances = np.ascontiguousarray(indices[:, :k]), np.ascontiguousarray(distances[:, :k])
     equal = None if model.seats is None else model.seats.find(rows, threads)
-    return place_beside(model, indices, distances, placement, threads, equal)._replace(novelty=novelty)
+    return place_beside(model, indices, distances, placement, threads, equal, start)._replace(novelty=novelty)
 
 
 def nearest(model: Model, rows: Any, placement: Placement) -> tuple[UInt32, Float32]:
@@ -157,10 +161,12 @@ def place_beside(
     placement: Placement,
     threads: Threads,
     equal: NDArray[np.int64] | None = None,
+    start: Float32 | None = None,
 ) -> Placed:
     """As `place`, given the neighbours: indices and ascending distances, shape (m, k).
 
-    `equal` names the reference row that each row is equal to, -1 where there is none.
+    `equal` names the reference row that each row is equal to, -1 where there is none; `start` is where rows begin,
+    instead of what the placement says.
     """
     from ._kernels import placement as kernels
 
@@ -187,14 +193,18 @@ def place_beside(
     factors = np.array(placement.exaggerations(model.exaggeration), np.float64)
     grid = (field.potential.reshape(-1), *field.shape.strides, field.origin, float(field.per_cell), field.offset)
 
-    def run(start: int, stop: int) -> None:
-        if placement.initialization == "median":
-            kernels.median_start(Y, near, start, stop, places)
-        else:
-            kernels.mean_start(Y, near, p, start, stop, places)
+    if start is not None:
+        # Kernels check no bounds, and rows may go no farther than the field reaches.
+        np.clip(start[away], field.low, field.high, out=places)
+
+    def run(first: int, last: int) -> None:
+        if start is None and placement.initialization == "median":
+            kernels.median_start(Y, near, first, last, places)
+        elif start is None:
+            kernels.mean_start(Y, near, p, first, last, places)
         kernels.PLACE[d](
             Y, near, p, factors, dof, *grid, field.low, field.high, placement.tolerance, placement.max_iter,
-            start, stop, places, steps,
+            first, last, places, steps,
         )  # fmt: skip
 
     threads.map(run, ranges(len(near), ROWS))

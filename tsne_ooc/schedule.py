@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from ._options import number, pick, whole
+from ._options import keep, number, pick, whole
 
 Auto = Literal["auto"]
 
@@ -16,6 +16,8 @@ Auto = Literal["auto"]
 STEADY = 0.9
 # The squares of still longer steps are infinite in float32, and such rows would stay where they are.
 MOST_RATE = 1e12
+# A rate of the rows of a file over an exaggeration has to be one, too; and single precision holds their products.
+LEAST_EXAGGERATION, MOST_EXAGGERATION = 1e-6, 1e6
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Phase:
     iterations : int
         At least 0.
     exaggeration : float or (float, float), default 1
-        Factor on the attraction, > 0; two numbers are the first and the last of a linear course between.
+        Factor on the attraction, from 1e-6 to 1e6; two numbers are the first and the last of a linear course between.
     momentum : float, default 0.8
         At least 0, less than 1.
     learning_rate : float or "auto", default "auto"
@@ -44,15 +46,16 @@ class Phase:
     name: str = ""
 
     def __post_init__(self) -> None:
-        whole("iterations", self.iterations, least=0)
-        course = self.exaggeration if isinstance(self.exaggeration, tuple | list) else (self.exaggeration,)
-        if len(course) not in (1, 2):
+        keep(self, iterations=whole("iterations", self.iterations, least=0))
+        several = isinstance(self.exaggeration, tuple | list)
+        course: Any = self.exaggeration if several else (self.exaggeration,)
+        if len(course) != 1 + several:
             raise ValueError(f"exaggeration={self.exaggeration!r} must be one number or two, from and to")
-        for value in course:
-            number("exaggeration", value, above=0)
-        if not 0 <= number("momentum", self.momentum, least=0) < 1:
+        values = tuple(check_exaggeration(value) for value in course)
+        keep(self, exaggeration=values if several else values[0])
+        keep(self, momentum=number("momentum", self.momentum, least=0), learning_rate=check_rate(self.learning_rate))
+        if self.momentum >= 1:
             raise ValueError(f"momentum={self.momentum!r} must be less than 1")
-        check_rate(self.learning_rate)
 
     def exaggeration_at(self, iteration: int) -> float:
         """The exaggeration of the iteration of this number, counted from 0 within the phase."""
@@ -80,13 +83,21 @@ class Phase:
         return STEADY * (1 + self.momentum) / (4 * self.exaggeration_at(iteration))
 
 
-def check_rate(value: float | str) -> None:
-    """Raise unless `value` is "auto" or a number > 0, at most 1e12."""
-    if value != "auto":
-        if isinstance(value, str):
+def check_exaggeration(value: object, what: str = "exaggeration") -> float:
+    """An exaggeration as a float, or the error that says which there can be."""
+    return number(what, value, above=0, least=LEAST_EXAGGERATION, most=MOST_EXAGGERATION)
+
+
+def check_rate(value: float | str) -> float | str:
+    """`value`, if it is "auto" or a number > 0, at most 1e12."""
+    if isinstance(value, str):
+        if value != "auto":
             raise ValueError(f"learning_rate={value!r} is neither 'auto' nor a number")
-        if number("learning_rate", value, above=0) > MOST_RATE:
-            raise ValueError(f'learning_rate={value!r} must be at most {MOST_RATE:g}; "auto" suits nearly all data')
+        return value
+    rate = number("learning_rate", value, above=0)
+    if rate > MOST_RATE:
+        raise ValueError(f'learning_rate={value!r} must be at most {MOST_RATE:g}; "auto" suits nearly all data')
+    return rate
 
 
 @dataclass(frozen=True)
@@ -118,13 +129,13 @@ class Schedule:
     def iterations(self) -> int:
         return sum(phase.iterations for phase in self.phases)
 
-    def exaggeration_after(self, iterations: int) -> float:
-        """The exaggeration of the last of so many iterations; 1 where there is none."""
+    def at_end(self, iterations: int) -> tuple[Phase | None, float]:
+        """The phase and the exaggeration of the last of so many iterations; None and 1 where there is none."""
         for phase in self.phases:
             if 0 < iterations <= phase.iterations:
-                return phase.exaggeration_at(iterations - 1)
+                return phase, phase.exaggeration_at(iterations - 1)
             iterations -= phase.iterations
-        return 1.0
+        return None, 1.0
 
     def steps(self) -> Iterator[tuple[Phase, int]]:
         """Every iteration in turn: its phase, and its number within the phase."""
@@ -197,17 +208,21 @@ def resolve(
             return Schedule([schedule])
         return schedule if isinstance(schedule, Schedule) else Schedule(schedule)
     plan = pick("schedule", "auto" if schedule is None else schedule, PLANS)
-    late = 1.0 if exaggeration is None else number("exaggeration", exaggeration, above=0)
-    if early_exaggeration == "auto":
+    late = 1.0 if exaggeration is None else check_exaggeration(exaggeration)
+    if _auto(early_exaggeration):
         early = max(EARLY_EXAGGERATION, late)
     else:
-        early = number("early_exaggeration", early_exaggeration, above=0)
+        early = check_exaggeration(early_exaggeration, "early_exaggeration")
     check_rate(learning_rate)
-    first = plan.early if early_exaggeration_iter == "auto" else early_exaggeration_iter
-    rest = whole("n_iter", plan.late if n_iter == "auto" else n_iter, least=0)
+    first = plan.early if _auto(early_exaggeration_iter) else early_exaggeration_iter
+    rest = whole("n_iter", plan.late if _auto(n_iter) else n_iter, least=0)
     opening = Phase(whole("early_exaggeration_iter", first, least=0), early, 0.8, learning_rate, "early")
     phases = [
         opening,
         *_late_phases(plan, rest, early, late, learning_rate, after_early=opening.iterations > 0),
     ]
     return Schedule(phase for phase in phases if phase.iterations)
+
+
+def _auto(value: object) -> bool:
+    return isinstance(value, str) and value == "auto"

@@ -21,11 +21,12 @@ PACKAGE = Path(tsne_ooc.__file__).parent
 # From the bottom up. Modules of one line do not know each other.
 ORDER = (
     ("_kernels",),
-    ("_interrupt", "_memory", "_parallel", "_options", "_random", "_validate"),
+    ("_disk", "_memory", "_options", "_labels", "_interrupt"),
+    ("_parallel", "_random", "_validate"),
     ("_state",),
     ("store",),
     ("io",),
-    ("streaming", "reading"),
+    ("streaming", "reading", "overview"),
     ("sampling",),
     ("preprocess",),
     ("batches",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -128,7 +129,7 @@ class Batches(Closing):
     ) -> None:
         self.batch_size = whole("batch_size", batch_size, least=1)
         self.prefetch = whole("prefetch", prefetch, least=0)
-        self.seed = whole("seed", seed, least=0)
+        self.seed = whole("seed", seed, least=0, most=math.inf)
         self.drop_last = drop_last
         self.shuffle = shuffle
         self.next_epoch = 0

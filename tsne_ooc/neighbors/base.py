@@ -84,6 +84,10 @@ class Index(ABC):
         """How far each row is from itself, shape (n,), where that is not 0; None where it is for all."""
         return None
 
+    def recall(self, k: int) -> float:
+        """Which share of the k nearest others of a row is found, measured on some rows; 1 where the search is exact."""
+        return 1.0
+
     @property
     def order(self) -> Indices | None:
         """Row numbers in an order in which near rows are near each other, of shape (n,), or None."""

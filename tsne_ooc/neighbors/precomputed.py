@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .._parallel import Threads, ranges
 from .._state import Saved, State
-from .._validate import RowsError, as_array, as_rows, is_sparse
+from .._validate import RowsError, as_array, as_rows, check_shape, is_sparse
 from ._blocks import pack, unpack
 from .base import Answer, Index, Indices, Metric, Neighbors, check_k, check_width
 from .exact import ENTRIES, nearest, stack
@@ -115,26 +115,24 @@ def distances_of(X: Any, n: int | None = None) -> Any:
     if isinstance(X, tuple | list) and len(X) == 2 and all(np.ndim(part) == 2 for part in X):
         graph = _graph_of(X[0], X[1], n)
     elif is_sparse(X):
+        check_shape(X.shape, columns=n)
         graph = _graph(X)
     else:
-        graph = _dense(X)
-    q, width = graph.shape
-    if n is None and q != width:
+        graph = _dense(X, n)
+    if n is None and graph.shape[0] != graph.shape[1]:
         raise ValueError(f"precomputed distances of shape {graph.shape} are not square")
-    if n is not None and width != n:
-        raise ValueError(f"precomputed distances have {width} columns, one for each row of the fit is needed: {n}")
     return graph
 
 
-def _dense(X: Any) -> Any:
+def _dense(X: Any, n: int | None) -> Any:
     if not hasattr(X, "to_numpy"):
         values = as_array(X)
         far = np.isposinf(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
-        rows = as_rows(np.where(far, 0, values) if far.any() else values, own=True)
+        rows = as_rows(np.where(far, 0, values) if far.any() else values, columns=n, own=True)
         rows[far] = INFINITE
     else:
         far = np.asarray(X.isin([np.inf]), bool)
-        rows = as_rows(X.mask(far, 0) if far.any() else X, own=True)
+        rows = as_rows(X.mask(far, 0) if far.any() else X, columns=n, own=True)
         rows[far] = INFINITE
     _check_sign(rows, lambda at: divmod(at, rows.shape[1]))
     return rows

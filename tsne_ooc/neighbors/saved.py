@@ -55,6 +55,11 @@ def blocked_metric(saved: Saved) -> str:
     return BLOCKED[metric]
 
 
+def saved_recall(saved: Saved) -> float | None:
+    """The share that a search is to find; None for models of before that was measured, which go on as they were."""
+    return None if saved.content.get("recall") is None else saved.number("recall", above=0)
+
+
 def saved_rows(saved: Saved) -> Float32:
     """Dense rows, at least one of at least one column."""
     X: Float32 = saved.array("rows", np.float32, (None, None))

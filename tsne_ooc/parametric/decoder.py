@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tsne_ooc._options import number, whole
+from tsne_ooc._options import keep, number, truth, whole
 from tsne_ooc.parametric.network import ResidualNetwork, padded
+from tsne_ooc.parametric.optimizer import MOST_RATE
 from tsne_ooc.parametric.outset import check_network
 
 Float32 = NDArray[np.float32]
@@ -56,10 +57,13 @@ class Decoder:
         if isinstance(self.network, nn.Module):
             raise TypeError("a decoder has a network of its own; network is (width, depth)")
         check_network(self.network)
-        if not isinstance(self.variational, bool):
-            raise TypeError(f"variational={self.variational!r} is neither True nor False")
-        whole("n_iter", self.n_iter, least=1)
-        number("learning_rate", self.learning_rate, above=0)
+        keep(
+            self,
+            network=tuple(int(size) for size in self.network),
+            variational=truth("variational", self.variational),
+            n_iter=whole("n_iter", self.n_iter, least=1),
+            learning_rate=number("learning_rate", self.learning_rate, above=0, most=MOST_RATE),
+        )
 
 
 def resolve(decoder: Any) -> Decoder | None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from tsne_ooc._options import number, whole
+from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
 from tsne_ooc.batches import check_shuffle
@@ -26,6 +26,7 @@ from tsne_ooc.parametric.decoder import resolve as resolve_decoder
 from tsne_ooc.parametric.fitted import FittedEncoder
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.objectives import FEWEST_TUNED, Stage, resolve
+from tsne_ooc.parametric.optimizer import MOST_RATE
 from tsne_ooc.parametric.outset import (
     batches_of,
     bounds_after,
@@ -74,7 +75,8 @@ class ParametricTSNE(FittedEncoder):
     Parameters
     ----------
     teacher : TSNE or None, default None
-        Fitted or not; what it says of axes, perplexity, metric, sample and preparation holds here too. None is one of
+        Fitted or not; a fitted one, also in a FrozenEstimator, stays so in copies of the encoder. What it says
+        of axes, perplexity, metric, sample and preparation holds here too. None is one of
         all rows up to 100,000 rows, and of a sample of 25,000 beyond.
     objective : str, objective or sequence of Stage, default "auto"
         "auto" (distillation, then field tuning where the teacher has all rows and at least 8,000), "distillation",
@@ -140,6 +142,8 @@ class ParametricTSNE(FittedEncoder):
         Batches that were learnt from.
     best_iter_ : int
         After how many of them the encoder was what it is: the best of the looks at held-out rows in the last stage.
+    seed_ : int
+        As `random_state` it makes this encoder again; it is drawn where that is None.
     n_features_in_ : int
     novelty_threshold_ : float
         Of the teacher: rows whose novelty is beyond it are strangers.
@@ -305,12 +309,15 @@ class ParametricTSNE(FittedEncoder):
                 decoded = train_decoder(decoding, encoder, table, batches, problem, options, checkpoint=job)
         if broken := _broken(done, None if decoded is None else decoded.done, steps, decoding is not None):
             warnings.warn(broken, RuntimeWarning, stacklevel=2)
-        self.encoder_, self.teacher_, self.preparation_ = encoder.cpu(), taught.teacher, preparation
+        # All at once, and last: a fit that fails leaves the one before as it was.
+        tile = tile_for(encoder.cpu(), p)
+        self.encoder_, self.teacher_, self.preparation_ = encoder, taught.teacher, preparation
         self.decoder_ = None if decoded is None else decoded.network
         self.history_, self.n_iter_, self.best_iter_ = done.history.columns(), done.steps, done.kept
         if decoded is not None:
             self.history_["decoder"] = decoded.done.history.columns()
-        self._tile = tile_for(self.encoder_, p)
+        self._tile = tile
+        self.seed_: int | None = seed
         self._remember(names, width)
         return self
 
@@ -331,9 +338,7 @@ class ParametricTSNE(FittedEncoder):
         steps = (
             STEPS if isinstance(self.n_iter, str) and self.n_iter == "auto" else whole("n_iter", self.n_iter, least=1)
         )
-        if not isinstance(self.validation, bool):
-            raise TypeError(f"validation={self.validation!r} is neither True nor False")
-        if self.patience is not None and not self.validation:
+        if not truth("validation", self.validation) and self.patience is not None:
             raise ValueError("patience counts looks at held-out rows; it needs validation=True")
         whole("batch_size", self.batch_size, least=2)
         if number("augmentation", self.augmentation, least=0) >= 1:
@@ -348,7 +353,7 @@ class ParametricTSNE(FittedEncoder):
         device_of(self.device)
         Threads(self.n_jobs)
         return Options(
-            stages, steps, number("learning_rate", self.learning_rate, above=0), self.LOOK_EVERY,
+            stages, steps, number("learning_rate", self.learning_rate, above=0, most=MOST_RATE), self.LOOK_EVERY,
             None if self.patience is None else whole("patience", self.patience, least=1), callbacks_of(self.callbacks),
             whole("callbacks_every_iters", self.callbacks_every_iters, least=1), bool(self.verbose),
         )  # fmt: skip

@@ -224,7 +224,12 @@ class FittedEncoder(Fitted):
         return self.teacher_._model
 
     def _encode(self, rows: Float32) -> Float32:
-        return encode(self.encoder_, rows, self._n_features_out, Threads(self.n_jobs), self._tile)
+        places = encode(self.encoder_, rows, self._n_features_out, Threads(self.n_jobs), self._tile)
+        # Weights of a file may be finite and overflow all the same.
+        if not np.isfinite(places).all():
+            row = rows[int(np.isfinite(places).all(axis=1).argmin())]
+            raise ValueError(f"the network has no place for a row that begins with {row[:5].tolist()}: it overflows")
+        return places
 
     @property
     def _decoder(self) -> DecoderNetwork:

@@ -66,11 +66,13 @@ class Forward:
             bias = bias + _array(linear.bias)
         # In map units already.
         unit = np.float32(encoder.width)
-        head = unit * _array(body.head.weight)
-        self.last = Layer(bias, _array(body.norm.weight), _array(body.norm.bias), head)
-        reach = np.float32(np.inf) if body.reach is None else unit * np.float32(body.reach)
-        self.line = unit * _array(body.skip.weight), unit * _array(body.skip.bias), reach
-        self.origin = _array(encoder.origin) + unit * (_array(body.head.bias) + _array(body.skip.bias))
+        # Weights of a file may overflow here; places that are not finite are refused where they come out.
+        with np.errstate(over="ignore", invalid="ignore"):
+            head = unit * _array(body.head.weight)
+            self.last = Layer(bias, _array(body.norm.weight), _array(body.norm.bias), head)
+            reach = np.float32(np.inf) if body.reach is None else unit * np.float32(body.reach)
+            self.line = unit * _array(body.skip.weight), unit * _array(body.skip.bias), reach
+            self.origin = _array(encoder.origin) + unit * (_array(body.head.bias) + _array(body.skip.bias))
         nowhere = np.full_like(self.origin, np.inf)
         self.farthest, self.bounds = np.float32(np.inf), (-nowhere, nowhere, np.float32(1))
         if encoder.bounded:

@@ -13,6 +13,8 @@ from tsne_ooc.parametric.checkpoint import array_of
 from tsne_ooc.parametric.muon import Muon
 from tsne_ooc.parametric.network import Encoder, hidden_matrices
 
+# Weights move by some rate in a step; from 1 on nothing is learnt, and far beyond they overflow.
+MOST_RATE = 100.0
 WARM_UP = 0.03
 COOL_DOWN = 0.4
 # Muon's step is relative to an orthogonal matrix, AdamW's to a unit of each weight.

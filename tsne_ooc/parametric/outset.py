@@ -41,6 +41,8 @@ Float32 = NDArray[np.float32]
 
 # Rows that standardisation and the first axes are taken from: their means are off by 0.3 % of a deviation.
 LOOKED_AT = 100_000
+# Weights of a layer so wide take 17 GB.
+MOST_WIDTH, MOST_DEPTH = 1 << 16, 1 << 10
 # Of wide tables fewer: this much memory.
 LOOKED_AT_BYTES = 128 << 20
 
@@ -206,9 +208,9 @@ def check_network(network: Any) -> None:
         return
     if not isinstance(network, tuple | list) or len(network) != 2:
         raise TypeError(f"network={network!r} is neither (width, depth) nor a torch.nn.Module")
-    if whole("network width", network[0], least=1) % STEP:
+    if whole("network width", network[0], least=1, most=MOST_WIDTH) % STEP:
         raise ValueError(f"network width {network[0]} must be a multiple of {STEP}")
-    whole("network depth", network[1], least=0)
+    whole("network depth", network[1], least=0, most=MOST_DEPTH)
 
 
 def check_landmarks(landmarks: Any, network: Any) -> None:

@@ -53,6 +53,7 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
         "fitted": {
             "n_iter": int(model.n_iter_),
             "best_iter": int(model.best_iter_),
+            "seed": model.seed_,
             "n_features_in": int(model.n_features_in_),
             "columns": int(model._columns),
             "feature_names_in": None if names is None else [str(name) for name in names],

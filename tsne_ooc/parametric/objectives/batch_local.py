@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tsne_ooc._options import number
+from tsne_ooc._options import keep, number
 from tsne_ooc.parametric.objectives.base import Arrays, Loss, Pairs, shown_as, similarity
 from tsne_ooc.parametric.problem import Batch, Problem
 
@@ -31,7 +31,8 @@ class BatchLocal:
     memory: float = 0.98
 
     def __post_init__(self) -> None:
-        if number("memory", self.memory, least=0) >= 1:
+        keep(self, memory=number("memory", self.memory, least=0))
+        if self.memory >= 1:
             raise ValueError(f"memory={self.memory!r} must be less than 1")
 
     def of(self, problem: Problem) -> Loss:

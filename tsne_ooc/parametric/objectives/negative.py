@@ -7,9 +7,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from tsne_ooc._options import number, whole
+from tsne_ooc._options import keep, number, whole
 from tsne_ooc.parametric.objectives.base import Loss, Pairs, similarity
 from tsne_ooc.parametric.problem import Batch, Problem
+
+# Their distances, for all rows of a batch at once, take 0.3 GB at 2,048 rows.
+MOST_NEGATIVES = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,9 @@ class NegativeSampling:
     normalization: float | None = None
 
     def __post_init__(self) -> None:
-        whole("negatives", self.negatives, least=1)
+        keep(self, negatives=whole("negatives", self.negatives, least=1, most=MOST_NEGATIVES))
         if self.normalization is not None:
-            number("normalization", self.normalization, above=0)
+            keep(self, normalization=number("normalization", self.normalization, above=0, most=1e30))
 
     def of(self, problem: Problem) -> Loss:
         return _Negative(self, problem)
