@@ -121,3 +121,25 @@ def test_the_same_call_without_a_seed_goes_on(islands, tmp_path, monkeypatch):
     # Another seed that is asked for is another training.
     with pytest.raises(ValueError, match=r"a training with another .*random_state"):
         ParametricTSNE(TSNE(perplexity=10, **SHORT), random_state=5, **SMALL).fit(islands, checkpoint=state)
+
+
+@pytest.mark.parametrize("copies", [0, 40, 150])
+def test_a_fitted_teacher_knows_its_rows_again_however_many_are_copies(islands, tmp_path, copies):
+    X = islands.copy()
+    rng = np.random.default_rng(3)
+    X[rng.permutation(200)[:copies]] = X[rng.integers(0, 200, copies)]
+    teacher = TSNE(perplexity=10, **SHORT)
+    wanted = ParametricTSNE(teacher, random_state=0, objective="field", **SMALL).fit(X)
+    teacher.fit(X)
+    assert same(ParametricTSNE(teacher, random_state=0, objective="field", **SMALL).fit(X), wanted)
+    teacher.save(tmp_path / "map")
+    assert same(
+        ParametricTSNE(tsne_ooc.load(tmp_path / "map"), random_state=0, objective="field", **SMALL).fit(X), wanted
+    )
+    # Other rows, or the same in another order, are not those of the fit.
+    for other in (X[::-1].copy(), np.concatenate([X[:199], X[:1] + 1])):
+        told = ParametricTSNE(teacher, random_state=0, **SMALL).fit(other)
+        places = teacher.transform(other)
+        assert np.abs(told.transform(other) - places).mean() < 2 * places.std()
+        with pytest.raises(ValueError, match="affinities of all rows"):
+            ParametricTSNE(teacher, objective="field", **SMALL).fit(other)

@@ -148,12 +148,14 @@ def teach(teacher: TSNE, table: Source, *, fitted: bool, graph: bool, seed: int,
             return Taught(teacher, teacher.embedding_, _graph(teacher, rows, seed, threads) if graph else None)
         with uninterrupted():
             teacher.fit(table)
-    targets, seated = np.empty((n, teacher.embedding_.shape[1]), np.float32), True
+    targets, first = np.empty((n, teacher.embedding_.shape[1]), np.float32), np.empty(n, np.int64)
+    seats = teacher._model.seats if n == len(teacher.embedding_) else None
     for start, stop, block in iterate(table):
-        placed = teacher.place_prepared(block)
-        targets[start:stop] = placed.embedding
-        seated = seated and not placed.iterations.any()
-    whole = seated and n == len(teacher.embedding_) and (targets == teacher.embedding_).all(axis=1).mean() > 0.5
+        targets[start:stop] = teacher.place_prepared(block).embedding
+        first[start:stop] = -1 if seats is None else seats.find(block, threads)
+    # Of the rows of the fit, in their order, each is first met where the fit met it first; copies take its seat.
+    found_first, met = np.unique(first, return_index=True)
+    whole = seats is not None and bool((found_first == met).all())
     if whole:
         # Rows with twins have been given the seat of the first of them.
         targets = teacher.embedding_

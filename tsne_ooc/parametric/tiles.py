@@ -68,7 +68,8 @@ def encode(encoder: Any, rows: Float32, d: int | None, threads: Threads, size: i
             return
         # A tensor of its own, which begins where a cache line does.
         block = torch.zeros((size, rows.shape[1]), dtype=torch.float32)
-        block[: stop - start] = torch.from_numpy(np.ascontiguousarray(rows[start:stop]))
+        # Rows may be read-only, which torch warns of.
+        block.numpy()[: stop - start] = rows[start:stop]
         # inference_mode belongs to the thread that enters it.
         with torch.inference_mode():
             found = encoder(block.to(device))
