@@ -43,6 +43,11 @@ class Index(ABC):
     metric: Metric
     sparse: bool = False
 
+    @property
+    def rows(self) -> Float32:
+        """The reference rows, dense, of those indices that others hold."""
+        raise NotImplementedError
+
     def __init_subclass__(cls, *, kind: str | None = None, **rest: Any) -> None:
         """Subclasses that files may hold say under which name: ``class Tree(Index, kind="tree")``."""
         super().__init_subclass__(**rest)
