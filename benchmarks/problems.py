@@ -160,7 +160,7 @@ def time_iterations(P: Joint, Y: np.ndarray, iterations: int, args: argparse.Nam
         began = time.perf_counter()
         Z = repulsion(Y, slope)
         between = time.perf_counter()
-        mean, _ = attraction.step(Y, slope, Z, 1.0, float(n), 0.8, LONGEST_STEP, shift, velocity, gains, moved)
+        mean, _ = attraction.step(Y, slope, Z, 1.0, float(n), 0.45, 0.8, LONGEST_STEP, shift, velocity, gains, moved)
         shift = mean.astype(np.float32)
         Y, moved = moved, Y
         ended = time.perf_counter()

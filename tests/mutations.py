@@ -1,7 +1,8 @@
 """Damage to saved models: one seeded change after the other, with or without the sums that would go with it.
 
 Run as a program in a process of its own, for what it looks for is a crash of the interpreter:
-``python mutations.py FOLDER FIRST LAST``. It prints the number of each mutation before it loads the result.
+``python mutations.py FOLDER FIRST LAST``. It prints the number of each mutation before it loads the result. FOLDER
+holds saved maps and encoders; those of the tests and 10,000 mutations take some 5 minutes.
 """
 
 from __future__ import annotations
@@ -101,6 +102,40 @@ def mutate_numbers(file, rng):
     np.save(file, array)
 
 
+def mutate_weights(file, rng):
+    """Other weights, which the library writes as it would any: of another shape, type or name, or no numbers."""
+    from safetensors.numpy import load, save
+
+    weights = {name: array.copy() for name, array in load(file.read_bytes()).items()}
+    name = list(weights)[rng.integers(len(weights))]
+    array = weights[name]
+    action = rng.integers(8)
+    if action == 0:
+        weights[name] = np.resize(array, tuple(rng.integers(0, 40, size=max(1, array.ndim))))
+    elif action == 1:
+        weights[name] = array.astype([np.float64, np.float16, np.int64, np.uint8, bool][rng.integers(5)])
+    elif action == 2:
+        del weights[name]
+    elif action == 3:
+        weights[f"{name}x"] = weights.pop(name)
+    elif action == 4:
+        weights[name] = array.T.copy() if array.ndim > 1 else array[None]
+    elif array.size:
+        bad = [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45, 0][rng.integers(7)]
+        array.reshape(-1)[rng.integers(array.size)] = bad
+    file.write_bytes(save(weights))
+
+
+def mutate_header(file, rng):
+    """What stands before the numbers, so that they mean something else."""
+    data = file.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8 : 8 + length])
+    mutate_json(head, rng)
+    text = json.dumps(head).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+
+
 def correct_sums(folder):
     """Make the manifest agree with the files, as somebody would who wants to be believed."""
     path = folder / "manifest.json"
@@ -116,6 +151,9 @@ def correct_sums(folder):
                     entry.update(shape=list(array.shape), dtype=array.dtype.str)
                 except Exception:
                     pass
+        for file in folder.glob("*.safetensors"):
+            weights = manifest["content"]["weights"]
+            weights.update(file=file.name, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
         manifest["sha256"] = manifest_sum(manifest)
         path.write_text(json.dumps(manifest))
     except Exception:
@@ -126,9 +164,13 @@ def correct_sums(folder):
 def mutate(folder, rng):
     """One mutation; True where the sums were made to agree with it."""
     arrays = sorted(folder.glob("*.npy"))
-    files = [*arrays, folder / "manifest.json"]
+    weights = sorted(folder.glob("*.safetensors"))
+    files = [*arrays, *weights, folder / "manifest.json"]
     action = rng.integers(10)
-    if action <= 2:
+    if weights and rng.integers(2):
+        change = [mutate_weights, mutate_weights, mutate_header][rng.integers(3)]
+        change(weights[0], rng)
+    elif action <= 2:
         mutate_bytes(files[rng.integers(len(files))], rng, files)
     elif action <= 5:
         mutate_numbers(arrays[rng.integers(len(arrays))], rng)
@@ -145,10 +187,19 @@ def mutate(folder, rng):
     return corrected
 
 
-def judge(folder, new, expected, corrected):
+def load_any(folder, kind):
+    """A map or an encoder, as the folder was before."""
+    if kind == "encoder":
+        from tsne_ooc.parametric import load
+
+        return load(folder)
+    return tsne_ooc.load(folder)
+
+
+def judge(folder, new, expected, corrected, kind):
     """What came of loading a mutated folder; an AssertionError where it should not have."""
     try:
-        model = tsne_ooc.load(folder)
+        model = load_any(folder, kind)
     except (ValueError, OSError) as error:
         assert "\n" not in str(error) and str(folder) in str(error), repr(error)
         return "refused"
@@ -170,8 +221,9 @@ def main(home, first, last):
     warnings.simplefilter("ignore")
     originals = sorted(path for path in Path(home).iterdir() if path.is_dir())
     Q = np.load(Path(home) / "Q.npy")
+    kinds = {path: json.loads((path / "manifest.json").read_text())["kind"] for path in originals}
     new = {path: csr_array(np.maximum(Q, 0)) if path.name == "sparse" else Q for path in originals}
-    expected = {path: tsne_ooc.load(path).transform(new[path]) for path in originals}
+    expected = {path: load_any(path, kinds[path]).transform(new[path]) for path in originals}
     with tempfile.TemporaryDirectory(dir=home) as scratch:
         for number in range(first, last):
             rng = np.random.default_rng([7, number])
@@ -180,7 +232,7 @@ def main(home, first, last):
             shutil.copytree(original, folder)
             corrected = mutate(folder, rng)
             print(number, original.name, end=" ", flush=True)
-            print(judge(folder, new[original], expected[original], corrected), flush=True)
+            print(judge(folder, new[original], expected[original], corrected, kinds[original]), flush=True)
             shutil.rmtree(folder)
 
 

@@ -19,39 +19,52 @@ _HOMES = {
     "Schedule": "schedule",
     "Placement": "placement",
     "Perplexity": "affinity",
+    "Mixture": "affinity",
     "Multiscale": "affinity",
     "Uniform": "affinity",
     "FixedSigma": "affinity",
     "load": "loading",
     "embed": "pipeline",
+    "look": "overview",
     "open_run": "pipeline",
+    "place": "pipeline",
 }
 
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
     from .affinity import FixedSigma as FixedSigma
+    from .affinity import Mixture as Mixture
     from .affinity import Multiscale as Multiscale
     from .affinity import Perplexity as Perplexity
     from .affinity import Uniform as Uniform
     from .estimator import TSNE as TSNE
     from .loading import load as load
+    from .overview import look as look
     from .pipeline import embed as embed
     from .pipeline import open_run as open_run
+    from .pipeline import place as place
     from .placement import Placement as Placement
     from .schedule import Phase as Phase
     from .schedule import Schedule as Schedule
 
 
+# Without a line here they were attributes only once something else had loaded them.
 _MODULES = {
     "affinity",
+    "batches",
     "export",
+    "groups",
     "io",
     "metrics",
     "neighbors",
+    "novelty",
+    "parametric",
     "pipeline",
+    "placement",
     "plot",
     "preprocess",
+    "rounds",
     "sampling",
     "schedule",
 }
@@ -66,4 +79,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_MODULES])

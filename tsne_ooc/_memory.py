@@ -46,14 +46,24 @@ def _free() -> int | None:
 
 
 def _left_in_group() -> int | None:
-    for most, now in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    for folder, most, now, cache in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
         try:
-            limit = Path(most).read_text().strip()
+            limit = Path(f"{folder}/{most}").read_text().strip()
             if limit != "max":
-                return max(0, int(limit) - int(Path(now).read_text()))
+                used = int(Path(f"{folder}/{now}").read_text()) - _cached(Path(f"{folder}/memory.stat"), cache)
+                return max(0, int(limit) - used)
         except (OSError, ValueError):
             continue
     return None
+
+
+def _cached(path: Path, name: str) -> int:
+    """Bytes of files that were read, which the kernel counts as used and gives back as soon as they are needed."""
+    try:
+        found = dict(line.split() for line in path.read_text().splitlines())
+        return int(found.get(name, 0))
+    except (OSError, ValueError):
+        return 0

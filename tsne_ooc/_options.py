@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -30,23 +30,68 @@ def pick(what: str, word: str, table: Mapping[str, T]) -> T:
         raise unknown(what, word, table) from None
 
 
-def number(what: str, value: object, *, above: float = -math.inf, least: float = -math.inf) -> float:
-    """`value` as a finite float greater than `above` and at least `least`, or an error naming `what`."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{what}={value!r} is not a number")
-    result = float(value)
-    if not math.isfinite(result) or result <= above or result < least:
+# What no count of rows, neighbours or steps comes near, and compiled code can still hold.
+MOST = 2**62
+
+
+def number(
+    what: str, value: object, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
+) -> float:
+    """`value` as a finite float greater than `above` and from `least` to `most`, or an error naming `what`."""
+    plain = scalar(value)
+    if isinstance(plain, bool) or not isinstance(plain, Real):
+        raise TypeError(f"{what}={shown(value)} is not a number")
+    try:
+        result = float(plain)
+    except OverflowError:
+        result = math.inf
+    if not math.isfinite(result) or result <= above or not least <= result <= most:
         bound = ""
-        if above > -math.inf or least > -math.inf:
+        if most < math.inf and result > above:
+            bound = f" from {least:g} to {most:g}" if least > -math.inf else f" of at most {most:g}"
+        elif above > -math.inf or least > -math.inf:
             bound = f" greater than {above:g}" if above > -math.inf else f" of at least {least:g}"
-        raise ValueError(f"{what}={value!r} must be a finite number{bound}")
+        raise ValueError(f"{what}={shown(value)} must be a finite number{bound}")
     return result
 
 
-def whole(what: str, value: object, *, least: int) -> int:
-    """`value` as an int of at least `least`, or an error naming `what`."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{what}={value!r} is not a whole number")
-    if value < least:
-        raise ValueError(f"{what}={value!r} must be at least {least}")
-    return int(value)
+def whole(what: str, value: object, *, least: int | None, most: float = MOST) -> int:
+    """`value` as an int from `least`, if any, to `most`, or an error naming `what`."""
+    plain = scalar(value)
+    if isinstance(plain, bool) or not isinstance(plain, Integral):
+        raise TypeError(f"{what}={shown(value)} is not a whole number")
+    found = int(plain)
+    if least is not None and found < least:
+        raise ValueError(f"{what}={shown(value)} must be at least {least}")
+    if found > most:
+        raise ValueError(f"{what}={shown(value)} must be at most {most}")
+    return found
+
+
+def shown(value: object) -> str:
+    """A value for a message of one line, however long it is."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:
+        # Python writes no whole number of more than 4,300 digits.
+        text = "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def truth(what: str, value: object) -> bool:
+    """`value` as a bool, or an error naming `what`."""
+    plain = scalar(value)
+    if not isinstance(plain, bool):
+        raise TypeError(f"{what}={value!r} is neither True nor False")
+    return plain
+
+
+def keep(options: object, **values: object) -> None:
+    """Set fields of a frozen dataclass to what was made of them: Python's own numbers, equal and saved as such."""
+    for name, value in values.items():
+        object.__setattr__(options, name, value)
+
+
+def scalar(value: Any) -> Any:
+    """Python's own number for one of NumPy's, or for an array of no axes, such as a file or a reduction gives."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value

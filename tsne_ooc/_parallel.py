@@ -7,24 +7,44 @@ result is the same to the bit for any number of threads.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import logging
+import mmap
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from queue import SimpleQueue
+from contextlib import contextmanager, suppress
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
+
+from tsne_ooc._options import shown, whole
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Range = tuple[int, int]
 Work = Callable[[], None]
 
+# What OpenBLAS maps for each product that is at work, and keeps for the next. Where the system refuses it, it asks
+# again without end: a search of neighbours stood still for ever under `ulimit -v`.
+BLAS_BYTES = 33 << 20
+
+_MISSING: Any = object()
+_NOT_BEGUN, _BUSY, _DONE = range(3)
+
 _lock = threading.Lock()
 _limiting = threading.Lock()
 _limited = 0
 _limit: Any = None
+_mapped: dict[str, int] = {}
 _here = threading.local()
-_queues: dict[int, tuple[SimpleQueue[tuple[Work, SimpleQueue[None]]], list[threading.Thread]]] = {}
+_queue: SimpleQueue[Work] = SimpleQueue()
+_helpers: list[threading.Thread] = []
+
+# Cores of a large machine. A thread that waits takes memory, and more than cores make nothing quicker.
+MOST_THREADS = 4096
 
 
 def ranges(n: int, size: int) -> list[Range]:
@@ -39,34 +59,117 @@ def resolve_n_jobs(n_jobs: int | None) -> int:
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     if n_jobs is None:
         return available
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int):
-        raise TypeError(f"n_jobs={n_jobs!r} is not a whole number or None")
-    if n_jobs == 0:
+    asked = whole("n_jobs", n_jobs, least=None)
+    if asked == 0:
         raise ValueError("n_jobs=0 names no thread at all; use None for all cores, or a number from 1 up")
-    return n_jobs if n_jobs > 0 else max(1, available + 1 + n_jobs)
+    if asked > MOST_THREADS:
+        raise ValueError(f"n_jobs={shown(n_jobs)} is more than {MOST_THREADS}; -1 is one thread for each core")
+    return asked if asked > 0 else max(1, available + 1 + asked)
 
 
-def _serve(queue: SimpleQueue[tuple[Work, SimpleQueue[None]]]) -> None:
+def _serve(queue: SimpleQueue[Work]) -> None:
     while True:
-        work, done = queue.get()
-        work()
-        done.put(None)
+        work = queue.get()
+        # What goes wrong in a piece, `map` has kept; this is what leaves no memory to keep anything, and `map` misses
+        # the piece's result.
+        with suppress(BaseException):
+            work()
         # Not held while waiting for the next: what it closes over may be large.
-        del work, done
+        del work
 
 
-def _helpers(workers: int) -> SimpleQueue[tuple[Work, SimpleQueue[None]]]:
-    """The queue that at least `workers` threads of this process serve.
+def _helped(workers: int) -> int:
+    """How many of `workers` threads serve the queue, started where they are wanted for the first time.
 
     A bare queue hands work over in 20 us, `concurrent.futures` in 57, ten times an iteration.
     """
     with _lock:
-        # Keyed by process: a forked child inherits the table but none of the threads behind it.
-        queue, threads = _queues.setdefault(os.getpid(), (SimpleQueue(), []))
-        while len(threads) < workers:
-            threads.append(threading.Thread(target=_serve, args=(queue,), name="tsne_ooc", daemon=True))
-            threads[-1].start()
-    return queue
+        while len(_helpers) < workers:
+            helper = threading.Thread(target=_serve, args=(_queue,), name="tsne_ooc", daemon=True)
+            try:
+                helper.start()
+            except RuntimeError:
+                # No memory for its stack, or no more threads for this user. Those that are there do the work, and
+                # the next call asks again.
+                log.info("%d of %d threads could be started", len(_helpers) + 1, workers + 1)
+                break
+            _helpers.append(helper)
+        return min(workers, len(_helpers))
+
+
+def _forget() -> None:
+    """After a fork, in the child: it has none of the threads, and a lock that one of them held stays locked."""
+    global _lock, _limiting, _queue
+    _lock, _limiting, _queue = threading.Lock(), threading.Lock(), SimpleQueue()
+    _helpers.clear()
+    _here.within = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _room_for_blas(workers: int) -> int:
+    """How many of `workers` threads may multiply at once: OpenBLAS is made to map the room for them now.
+
+    Raises
+    ------
+    MemoryError
+        Where there is room for none.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    most = workers
+    with _lock:
+        found = []
+        for library in ThreadpoolController().select(internal_api="openblas").lib_controllers:
+            # Functions of its inside; where they have other names, nothing is done beforehand.
+            take = getattr(library.dynlib, "blas_memory_alloc", None)
+            give = getattr(library.dynlib, "blas_memory_free", None)
+            if take is not None and give is not None and hasattr(mmap, "MAP_PRIVATE"):
+                take.restype, give.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+                found.append((library.filepath, take, give))
+        if any(_mapped.get(path, 0) < workers for path, *_ in found):
+            taken: list[tuple[Any, int]] = []
+            # A room for each thread in turn, in every library: NumPy and SciPy bring one each.
+            for number in range(workers):
+                for path, take, give in found:
+                    if number < _mapped.get(path, 0) or _fits(BLAS_BYTES):
+                        taken.append((give, take(0)))
+                        _mapped[path] = max(_mapped.get(path, 0), number + 1)
+                    else:
+                        most = min(most, number)
+                if most <= number:
+                    break
+            for give, room in taken:
+                give(room)
+    if most == 0:
+        raise MemoryError(
+            f"there is no memory left for a product of matrices, which takes {BLAS_BYTES / 1e6:.0f} MB; allow this "
+            "process more, or give it less to do"
+        )
+    if most < workers:
+        log.info("there is memory for products of matrices on %d of %d threads", most, workers)
+    return most
+
+
+def _fits(size: int) -> bool:
+    """Whether the system would give so many bytes of address space; 10 us, and none of it is touched."""
+    try:
+        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError:
+        return False
+    return True
+
+
+def fewer(function: Callable[[int], T], workers: int) -> T:
+    """``function(workers)``, or ``function(1)`` where other people's threads cannot be started."""
+    try:
+        return function(workers)
+    except RuntimeError:
+        if workers == 1:
+            raise
+        return function(1)
 
 
 class Threads:
@@ -94,35 +197,76 @@ class Threads:
     def map(self, function: Callable[..., T], pieces: Sequence[tuple[int, ...]]) -> list[T]:
         """``[function(*piece) for piece in pieces]``, whose results stand in the order of `pieces`.
 
-        Threads draw the next piece from one counter, so uneven pieces balance themselves. The first exception (in
-        the order of the pieces) is raised once all threads have stopped.
+        Threads draw the next piece from one counter, so uneven pieces balance themselves. Where fewer threads can be
+        started than were asked for, those there are do the work. The first exception (in the order of the pieces),
+        or an interrupt, is raised once all threads have stopped; a second interrupt does not wait for them.
         """
-        workers = min(self.n, len(pieces))
+        n = len(pieces)
+        workers = min(self.n, n)
         # A piece that itself calls `map` runs its own pieces: the thread it would wait for may be its own.
         if workers <= 1 or getattr(_here, "within", False):
             return [function(*piece) for piece in pieces]
-        results: list[T | None] = [None] * len(pieces)
-        errors: dict[int, BaseException] = {}
+        workers = min(workers, getattr(_here, "most", None) or workers)
+        # All that threads write to has its size beforehand: where memory ends, a result, an error or an end is
+        # written down all the same, and nobody waits for what will not come.
+        results: list[T] = [_MISSING] * n
+        errors: list[BaseException | None] = [None] * n
+        states = bytearray(workers)
         counter = itertools.count()
+        ended: SimpleQueue[None] = SimpleQueue()
+        stopped = False
 
-        def work() -> None:
+        def draw() -> None:
+            nonlocal stopped
             _here.within = True
-            while not errors and (index := next(counter)) < len(pieces):
-                try:
-                    results[index] = function(*pieces[index])
-                except BaseException as error:
-                    errors[index] = error
-            _here.within = False
+            try:
+                while (index := next(counter)) < n:
+                    if stopped:
+                        continue
+                    try:
+                        results[index] = function(*pieces[index])
+                    except BaseException as error:
+                        errors[index] = error
+                        stopped = True
+            finally:
+                _here.within = False
 
-        queue, done = _helpers(workers - 1), SimpleQueue[None]()
-        for _ in range(workers - 1):
-            queue.put((work, done))
-        work()
-        for _ in range(workers - 1):
-            done.get()
-        if errors:
-            raise errors[min(errors)]
-        return results  # type: ignore[return-value]
+        def help(place: int) -> None:
+            states[place] = _BUSY
+            try:
+                draw()
+            finally:
+                states[place] = _DONE
+                ended.put(None)
+
+        interrupt: BaseException | None = None
+        try:
+            for place in range(_helped(workers - 1)):
+                _queue.put(partial(help, place))
+            draw()
+        except BaseException as error:
+            interrupt = error
+        stopped = stopped or interrupt is not None
+        # The counter at its end: a thread that has not begun finds nothing to do, and is not waited for.
+        while next(counter) < n:
+            pass
+        while _BUSY in states:
+            try:
+                # With a limit of time, for a thread may lack the memory to say that it has ended.
+                with suppress(Empty):
+                    ended.get(timeout=1)
+            except BaseException as error:
+                if interrupt is not None:
+                    raise
+                interrupt, stopped = error, True
+        if interrupt is not None:
+            raise interrupt
+        for first in errors:
+            if first is not None:
+                raise first
+        if any(result is _MISSING for result in results):
+            raise MemoryError("a thread had no memory left for its work")
+        return results
 
     @contextmanager
     def one_blas_thread(self) -> Iterator[None]:
@@ -130,17 +274,25 @@ class Threads:
 
         The limit is the process's, not the thread's: the first of several threads here sets it, the last one lifts
         it. One that lifted it on its own would let BLAS loose in the midst of another's products.
+
+        Raises
+        ------
+        MemoryError
+            Where there is no room for a product.
         """
         global _limit, _limited
+        most, before = _room_for_blas(self.n), getattr(_here, "most", None)
         with _limiting:
             if _limited == 0:
                 from threadpoolctl import threadpool_limits
 
                 _limit = threadpool_limits(1, user_api="blas")
             _limited += 1
+        _here.most = most if before is None else min(most, before)
         try:
             yield
         finally:
+            _here.most = before
             with _limiting:
                 _limited -= 1
                 if _limited == 0:

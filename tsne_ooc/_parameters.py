@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
-
 from . import neighbors
-from .affinity import FixedSigma, Multiscale, Perplexity, Uniform
+from ._options import scalar
+from .affinity import FixedSigma, Mixture, Multiscale, Perplexity, Uniform
 from .placement import Placement
 from .schedule import Phase, Schedule
 
@@ -18,8 +17,8 @@ from .schedule import Phase, Schedule
 KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
-        Placement, Perplexity, Multiscale, Uniform, FixedSigma, Schedule, Phase, neighbors.Exact, neighbors.IVF,
-        neighbors.HNSW, neighbors.PyNNDescent, neighbors.Annoy, neighbors.Precomputed,
+        Placement, Perplexity, Multiscale, Mixture, Uniform, FixedSigma, Schedule, Phase, neighbors.Exact,
+        neighbors.IVF, neighbors.HNSW, neighbors.PyNNDescent, neighbors.Annoy, neighbors.Precomputed,
     )
 }  # fmt: skip
 
@@ -52,8 +51,7 @@ def encode(value: Any, kinds: Mapping[str, type[Any]] = KINDS) -> Any:
     TypeError
         For arrays, functions and objects of other classes.
     """
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = scalar(value)
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):

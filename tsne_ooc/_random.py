@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tsne_ooc._options import scalar
+
 
 def seed_of(random_state: Any) -> int:
     """A whole number from what users pass as `random_state`: None, a number, or a generator old or new.
@@ -22,11 +24,12 @@ def seed_of(random_state: Any) -> int:
         return int(random_state.integers(2**63))
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
-    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
+    seed = scalar(random_state)
+    if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"random_state={random_state!r} is neither None, a whole number nor a NumPy generator")
-    if random_state < 0:
+    if seed < 0:
         raise ValueError(f"random_state={random_state!r} must not be negative")
-    return int(random_state)
+    return seed
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:

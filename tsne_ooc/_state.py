@@ -64,8 +64,8 @@ class Saved:
         prefix = ".".join([*self.path, ""])
         return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
 
-    def array(self, name: str, dtype: DTypeLike, shape: tuple[int | None, ...]) -> NDArray[Any]:
-        """The array of this type and shape (None: any length), finite."""
+    def array(self, name: str, dtype: DTypeLike, shape: tuple[int | None, ...], *, finite: bool = True) -> NDArray[Any]:
+        """The array of this type and shape (None: any length); `finite` unless numbers may be missing from it."""
         full = ".".join([*self.path, name])
         if full not in self.arrays:
             raise StateError(f"the array {full!r} is missing")
@@ -76,7 +76,8 @@ class Saved:
         if not fits or not array.flags.c_contiguous:
             wanted = ", ".join("any" if length is None else str(length) for length in shape)
             raise StateError(f"has the shape {array.shape}, where ({wanted}) is needed", full)
-        if array.dtype.kind == "f" and array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
+        numbers = finite and array.dtype.kind == "f" and array.size
+        if numbers and not (np.isfinite(array.min()) and np.isfinite(array.max())):
             raise StateError("holds NaN or infinity", full)
         return array
 

@@ -77,6 +77,7 @@ def as_rows(
         labels = list(X.columns)
         values = _frame_values(X, name)
     else:
+        _check_mask(X, name, first_row, row_numbers)
         values = as_array(X, name)
     check_shape(values.shape, name, columns, minimum_rows)
     result = _cast(values, wanted)
@@ -101,8 +102,15 @@ def is_frame(X: Any) -> bool:
 
 
 def _frame_values(X: Any, name: str) -> NDArray[Any]:
+    dtypes = list(X.dtypes)
+    for label, kind in zip(X.columns, dtypes, strict=True):
+        # Elsewhere in pandas they are numbers of nanoseconds, which is not what a date is meant as.
+        if getattr(kind, "kind", "") in "mM":
+            raise TypeError(
+                f"{name} has a column {label!r} of dates or durations ({kind}); leave it out, or make it numbers in a "
+                "unit that suits the other columns"
+            )
     try:
-        dtypes = list(X.dtypes)
         if all(isinstance(kind, np.dtype) for kind in dtypes):
             return _numeric(np.asarray(X.to_numpy()), name)
         # pandas' own types (Float64, Int64, boolean) mark what is missing in a mask: to NaN, for the message.
@@ -120,15 +128,64 @@ def _frame_values(X: Any, name: str) -> NDArray[Any]:
         raise
 
 
+def _check_mask(X: Any, name: str, first_row: int = 0, row_numbers: NDArray[np.int64] | None = None) -> None:
+    if not isinstance(X, np.ma.MaskedArray) or not np.ma.is_masked(X):
+        return
+    at = np.unravel_index(int(np.argmax(np.ma.getmaskarray(X))), X.shape)
+    where = ""
+    if len(at) == 2:
+        row = first_row + int(at[0]) if row_numbers is None else int(row_numbers[at[0]])
+        where = f", the first at row {row}, column {int(at[1])}"
+    raise ValueError(f"{name} has masked cells (missing values){where}; fill in or leave out such rows first")
+
+
 def as_array(X: Any, name: str = "X") -> NDArray[Any]:
     """Numbers of whatever NumPy takes, in a type of their own; raises as `as_rows` for what does not hold numbers."""
-    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
-        raise ValueError(f"{name} has masked cells; fill or leave out their rows first")
+    _check_mask(X, name)
     try:
-        values = np.asarray(X)
+        values = np.asarray(computed(X, name))
     except ValueError as error:
         raise ValueError(f"{name} does not form a table of numbers: {_first_line(error)}") from None
     return _numeric(values, name)
+
+
+# What makes a table of one that is computed only when it is asked for, by the package it comes from.
+_LAZY = {"polars": "collect", "pyspark": "toPandas", "ibis": "to_pandas", "duckdb": "df"}
+
+
+def computed(X: Any, name: str) -> Any:
+    """X, or the numbers of a tensor of PyTorch in a form that NumPy takes.
+
+    Raises
+    ------
+    TypeError
+        For what holds no numbers yet, or none that NumPy has a form for.
+    """
+    package = type(X).__module__.partition(".")[0]
+    if package in _LAZY and not hasattr(X, "shape") and hasattr(X, _LAZY[package]):
+        raise TypeError(f"{name} is a {type(X).__name__}, which is not computed yet; pass {name}.{_LAZY[package]}()")
+    if package != "torch" or not hasattr(X, "detach"):
+        return X
+    if X.is_meta:
+        raise TypeError(f"{name} is a tensor on the device 'meta', which has a shape and no numbers")
+    if X.is_quantized:
+        return X.detach().dequantize().cpu().numpy()
+    if "strided" not in str(X.layout):
+        raise TypeError(f"{name} is a sparse tensor ({X.layout}); pass {name}.to_dense()")
+    plain = X.detach().resolve_conj().resolve_neg().cpu()
+    # NumPy has none of the short floats but one.
+    return (plain.float() if plain.is_floating_point() and plain.element_size() < 4 else plain).numpy()
+
+
+def _first_word(values: NDArray[Any]) -> str:
+    """Where the first cell is that cannot be read as a number, of those that hold text."""
+    for at, cell in np.ndenumerate(values):
+        try:
+            float(cell)
+        except (TypeError, ValueError):
+            where = f"row {at[0]}, column {at[1]}" if len(at) == 2 else f"position {', '.join(map(str, at))}"
+            return f", the first is {str(cell)[:40]!r} at {where}"
+    return ""
 
 
 def _numeric(values: NDArray[Any], name: str) -> NDArray[Any]:
@@ -138,7 +195,7 @@ def _numeric(values: NDArray[Any], name: str) -> NDArray[Any]:
     if kind == "c":
         raise ValueError(f"Complex data not supported: {name} has type {values.dtype}")
     if kind in "USTa":
-        raise ValueError(f"{name} holds strings (type {values.dtype}), not numbers")
+        raise ValueError(f"{name} holds strings (type {values.dtype}), not numbers{_first_word(values)}")
     if kind == "O":
         if any(isinstance(cell, complex | np.complexfloating) for cell in values.flat):
             raise ValueError(f"Complex data not supported: {name} has complex cells")
@@ -149,7 +206,8 @@ def _numeric(values: NDArray[Any], name: str) -> NDArray[Any]:
             # one, and scikit-learn's checks look for it.
             raise TypeError(f"{name} holds objects that are not numbers: {_first_line(error)}") from None
         except (ValueError, OverflowError) as error:
-            raise ValueError(f"{name} holds objects that are not numbers: {_first_line(error)}") from None
+            where = _first_word(values)
+            raise ValueError(f"{name} holds objects that are not numbers: {_first_line(error)}{where}") from None
     raise TypeError(f"{name} has type {values.dtype}, which does not hold plain numbers")
 
 

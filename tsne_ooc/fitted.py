@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._parallel import Threads
 from ._validate import as_rows, check_shape, counted_from, is_sparse
+from .initialization import given
 from .intake import as_table, check_gaps
 from .io import Source, as_source, identity_of, iterate, line_up, names_of, order_of
 from .io.lock import Lock
@@ -26,7 +27,7 @@ from .preprocess import Preparation, PreparedSource
 from .reading import streamed
 from .saving import KIND, estimator_state, fingerprint
 from .store import write_folder
-from .streaming import Progress, Stream, begin, silent, unlike
+from .streaming import Progress, Stream, begin, check_unchanged, silent, unlike
 
 Float32 = NDArray[np.float32]
 
@@ -104,7 +105,7 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         if own is not None and self._names is not None:
             order_of(own, self._names, repr(table))
         elif table.shape[1] != self.n_features_in_:
-            raise ValueError(f"{table!r} has {table.shape[1]} columns, the fit had {self.n_features_in_}")
+            raise ValueError(f"{table!r} has {table.shape[1]} columns, the map was made of {self.n_features_in_}")
 
     @property
     def _names(self) -> list[str] | None:
@@ -164,12 +165,15 @@ class FittedMap(Fitted):
         """
         return self.place(X).embedding
 
-    def place(self, X: Any) -> Placed:
+    def place(self, X: Any, *, start: Any = None) -> Placed:
         """`transform` and `score_samples` at once, for one search of neighbours.
 
         Parameters
         ----------
         X : as for `transform`
+        start : array of shape (m, n_components), optional
+            Where each row begins, in place of the middle of its neighbours: what another map or model says of it. It
+            ends in the hollow that it began in. A row equal to one of the fit takes that one's seat in any case.
 
         Returns
         -------
@@ -178,28 +182,31 @@ class FittedMap(Fitted):
             that was saved without.
         """
         n, blocks = self._blocks(X)
+        if start is not None:
+            start = given(start, n, self.embedding_.shape[1], "start")
         reference = self._model.reference
         out = Placed(
             np.empty((n, self.embedding_.shape[1]), np.float32),
             np.empty(n, np.int32),
             None if reference is None else np.empty(n, np.float32),
         )
-        for start, stop, block in blocks:
-            with counted_from(start):
-                placed = self.place_prepared(block)
+        for first, last, block in blocks:
+            with counted_from(first):
+                placed = self.place_prepared(block, None if start is None else start[first:last])
             for whole_column, part in zip(out, placed, strict=True):
                 if whole_column is not None:
-                    whole_column[start:stop] = part  # type: ignore[assignment]
+                    whole_column[first:last] = part  # type: ignore[assignment]
         return out
 
-    def place_prepared(self, rows: Any) -> Placed:
+    def place_prepared(self, rows: Any, start: Float32 | None = None) -> Placed:
         """As `place`, for rows as the optimiser saw those of the fit: prepared, and checked float32."""
         # The search has the same threads, and as many of them as are asked for now.
         placement, threads = self._placement(), self._threads.resize(self.n_jobs)
         pieces = []
         for a in range(0, rows.shape[0], BLOCK):
             with counted_from(a):
-                pieces.append(place(self._model, rows[a : a + BLOCK], placement, threads))
+                begin = None if start is None else start[a : a + BLOCK]
+                pieces.append(place(self._model, rows[a : a + BLOCK], placement, threads, begin))
         return Placed.joined(pieces)
 
     def score_samples(self, X: Any) -> Float32:
@@ -288,16 +295,21 @@ class FittedMap(Fitted):
         self.check_table(X)
         table = self.table_of(X)
         path = Path(path)
-        job = {"source": identity_of(table), "model": fingerprint(self)}
+        source = identity_of(table)
+        job = {"source": source, "model": fingerprint(self)}
         shape = (table.shape[0], self.embedding_.shape[1])
         with Lock(path.with_name(path.name + ".lock"), str(path)):
-            ledger = begin(path.with_name(path.name + ".ledger"), job, resume=resume, differ=unlike)
+            kept, part = path.with_name(path.name + ".ledger"), path.with_name(path.name + ".part")
+            if os.path.lexists(part) and not kept.exists():
+                raise FileExistsError(f"{part} is not of a run that stopped, and would be written over; move it away")
+            ledger = begin(kept, job, resume=resume, differ=unlike)
             with Stream({"embedding": (path, shape)}, ledger) as work:
                 work.run(
                     table,
                     lambda first, rows: {"embedding": self.place_prepared(rows).embedding},
                     progress=progress or silent,
                     phase="place",
+                    check=lambda: check_unchanged(table, source, path),
                 )
             ledger.path.unlink()
         return path

@@ -13,6 +13,7 @@ from ._parallel import Threads, ranges
 
 if TYPE_CHECKING:
     from .affinity import Joint
+    from .schedule import Schedule
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -81,11 +82,15 @@ def pca(X: Any, d: int, rng: np.random.Generator, threads: Threads) -> Float32:
     return rescale(scores, rng)
 
 
-def spectral(P: Joint, d: int, rng: np.random.Generator, threads: Threads) -> Float32:
+def spectral(
+    P: Joint, d: int, rng: np.random.Generator, threads: Threads, order: NDArray[np.uint32] | None = None
+) -> Float32:
     """The leading non-constant eigenvectors of the affinity graph's normalised Laplacian, scaled by `rescale`.
 
     (Belkin and Niyogi, Neural Computation 15, 2003; t-SNE under strong exaggeration tends to them: Linderman and
     Steinerberger, SIAM J. Math. Data Sci. 1, 2019.)
+
+    Row r of P is row ``order[r]`` of what is returned.
     """
     from scipy.sparse import diags_array
     from scipy.sparse.linalg import eigsh
@@ -100,17 +105,20 @@ def spectral(P: Joint, d: int, rng: np.random.Generator, threads: Threads) -> Fl
         if P.n < 200:
             values, vectors = np.linalg.eigh(normalised.toarray())
         else:
-            start = root + 0.1 * root.mean() * rng.normal(size=P.n)
+            noise = rng.normal(size=P.n)
+            start = root + 0.1 * root.mean() * (noise if order is None else noise[order])
             # One more than wanted and twice the usual work space: close eigenvalues are the rule, not the exception.
             values, vectors = eigsh(normalised, d + 1, which="LA", v0=start, ncv=max(20, 4 * d), tol=1e-4, maxiter=5000)
-    order = np.argsort(values)[::-1][1 : d + 1]
-    Y = vectors[:, order] * np.asarray(inverse.diagonal())[:, None]
+    leading = np.argsort(values)[::-1][1 : d + 1]
+    Y = vectors[:, leading] * np.asarray(inverse.diagonal())[:, None]
+    if order is not None:
+        Y[order] = Y.copy()
     Y = Y * np.sign(Y[np.argmax(np.abs(Y), axis=0), np.arange(d)])
     return rescale(Y / np.where(Y.std(axis=0) > 0, Y.std(axis=0), 1), rng)
 
 
-def given(Y: Any, n: int, d: int) -> Float32:
-    """A start given as an array, used as it is.
+def given(Y: Any, n: int, d: int, name: str = "initialization") -> Float32:
+    """A start given as the array `name`, used as it is.
 
     Raises
     ------
@@ -118,22 +126,29 @@ def given(Y: Any, n: int, d: int) -> Float32:
         If its shape is not (n, d) or it is not finite, naming the row and column.
     """
     try:
-        start = np.array(Y, dtype=np.float32)
+        start = np.array(Y, dtype=np.float32, order="C")
     except (TypeError, ValueError):
-        raise ValueError("initialization: the given array is not numeric") from None
+        raise ValueError(f"{name}: the given array is not numeric") from None
     if start.shape != (n, d):
-        raise ValueError(f"initialization has shape {start.shape}; ({n}, {d}) is needed, a row for each row of X")
+        raise ValueError(f"{name} has shape {start.shape}; ({n}, {d}) is needed, a row for each row of X")
     if not np.isfinite(start).all():
         row, column = (int(x[0]) for x in np.nonzero(~np.isfinite(start)))
-        raise ValueError(f"initialization: row {row}, column {column} is {start[row, column]}; it must be finite")
-    if n > 1 and start[:, 0].std() > 1e-2:
+        raise ValueError(f"{name}: row {row}, column {column} is {start[row, column]}; it must be finite")
+    return start
+
+
+def warn_wide(start: Float32, schedule: Schedule) -> None:
+    """Warn of a given start that leaves an early phase nothing to order; without such a phase it is a map to go on
+    with."""
+    courses = [phase.exaggeration_at(0) for phase in schedule if phase.iterations]
+    spread = float(start[:, 0].std(dtype=np.float64))
+    if len(start) > 1 and courses and courses[0] > courses[-1] and spread > 1e-2:
         warnings.warn(
-            f"the given initialization has a standard deviation of {start[:, 0].std():.2g} on its first axis; above "
+            f"the given initialization has a standard deviation of {spread:.2g} on its first axis; above "
             "0.01 the early phase has little room to order the map (usual is 1e-4)",
             UserWarning,
             stacklevel=3,
         )
-    return start
 
 
 def check(initialization: Any) -> None:
@@ -144,13 +159,24 @@ def check(initialization: Any) -> None:
         raise TypeError(f"initialization={initialization!r} is neither a word ({', '.join(NAMES)}) nor an array")
 
 
-def start(initialization: Any, X: Any, P: Joint, d: int, rng: np.random.Generator, threads: Threads) -> Float32:
-    """The start that a word or an array stands for, shape (n, d), float32. `X` may be None for "spectral", "random"."""
+def start(
+    initialization: Any,
+    X: Any,
+    P: Joint,
+    d: int,
+    rng: np.random.Generator,
+    threads: Threads,
+    order: NDArray[np.uint32] | None = None,
+) -> Float32:
+    """The start that a word or an array stands for, shape (n, d), float32, in the order of the rows.
+
+    Row r of P is row ``order[r]``, or row r for None. `X` may be None for "spectral" and "random".
+    """
     check(initialization)
     if not isinstance(initialization, str):
         return given(initialization, P.n, d)
     if initialization == "pca" and X is not None:
         return pca(X, d, rng, threads)
     if initialization == "spectral" or (initialization == "pca" and X is None):
-        return spectral(P, d, rng, threads)
+        return spectral(P, d, rng, threads, order)
     return rescale(rng.normal(size=(P.n, d)), rng)

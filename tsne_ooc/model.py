@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from . import neighbors
 from ._parallel import Threads
 from ._state import Saved, State, within
+from .equal_rows import EqualRows
 from .gradients.field import Field, FieldPlanner
+from .gradients.grid import check_dof
 from .novelty import Reference
+from .schedule import check_exaggeration
 
 # Room around the map in which rows may be placed: they are pushed out of it, but not far from their neighbours.
 MARGIN = 20.0
@@ -37,6 +40,9 @@ class Model:
         Of the fit's last iteration.
     reference : Reference or None
         How far the reference rows are from each other, for the novelty of new ones.
+    seats : EqualRows or None
+        Finds the reference row that a new one is equal to, whose seat it takes; None for maps that were saved by
+        versions that had distances decide.
     """
 
     embedding: NDArray[np.float32]
@@ -44,13 +50,14 @@ class Model:
     dof: float
     exaggeration: float
     reference: Reference | None = None
+    seats: EqualRows | None = None
 
     def __post_init__(self) -> None:
         self.embedding.setflags(write=False)
 
     def __reduce__(self) -> Any:
         # Without the field, which is planned again on first use.
-        return Model, (self.embedding, self.index, self.dof, self.exaggeration, self.reference)
+        return Model, (self.embedding, self.index, self.dof, self.exaggeration, self.reference, self.seats)
 
     def state(self) -> State:
         """JSON and arrays for `restore`.
@@ -65,9 +72,11 @@ class Model:
         content, arrays = within("index", neighbors.named_state(self.index))
         content.update(dof=float(self.dof), exaggeration=float(self.exaggeration))
         arrays = {"embedding": self.embedding, **arrays}
-        if self.reference is not None:
-            more, own = within("reference", self.reference.state())
-            content, arrays = content | more, arrays | own
+        for name in ("reference", "seats"):
+            part = getattr(self, name)
+            if part is not None:
+                more, own = within(name, part.state())
+                content, arrays = content | more, arrays | own
         return content, arrays
 
     @classmethod
@@ -89,7 +98,13 @@ class Model:
         if index.n != n:
             raise saved.fail(f"holds {n} places, the index {index.n} rows", "embedding")
         reference = Reference.restore(saved.part("reference"), n) if "reference" in saved.content else None
-        return cls(embedding, index, saved.number("dof", above=0), saved.number("exaggeration", above=0), reference)
+        seats = EqualRows.restore(saved.part("seats"), n) if "seats" in saved.content else None
+        try:
+            dof = check_dof(saved.number("dof", above=0))
+            exaggeration = check_exaggeration(saved.number("exaggeration", above=0))
+        except ValueError as error:
+            raise saved.fail(f"cannot be: {error}") from None
+        return cls(embedding, index, dof, exaggeration, reference, seats)
 
     @property
     def n(self) -> int:

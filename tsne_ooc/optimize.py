@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from ._parallel import Threads
 from .affinity import Joint
+from .copies import reunite
 from .gradients.attraction import Attraction
+from .gradients.grid import Shape
 from .gradients.repulsion import Repulsion, repulsion_for
 from .schedule import Schedule
 
@@ -29,6 +31,25 @@ LEAPING = 0.5
 FEWEST_LEAPING = 50
 
 
+class Motion(NamedTuple):
+    """What the loop can be gone on from, as if it had not ended.
+
+    Parameters
+    ----------
+    places, velocity, gains : ndarray of float32, shape (n, d)
+    shift : ndarray of float32, shape (d,)
+        What the next step takes off all places.
+    grid : Shape or None
+        Of the field.
+    """
+
+    places: Float32
+    velocity: Float32
+    gains: Float32
+    shift: Float32
+    grid: Shape | None
+
+
 class Result(NamedTuple):
     """What the loop ends with.
 
@@ -41,12 +62,14 @@ class Result(NamedTuple):
         That were run.
     stopped : str
         Why: "finished", "callback", "converged" or "interrupted".
+    motion : Motion
     """
 
     embedding: Float32
     kl_divergence: float
     iterations: int
     stopped: str
+    motion: Motion
 
 
 class Watch:
@@ -68,6 +91,14 @@ class Watch:
         self, callbacks: Iterable[Callback] = (), every: int = 50, patience: int | None = None, verbose: bool = False
     ) -> None:
         self.callbacks, self.every, self.patience, self.verbose = list(callbacks), every, patience, verbose
+
+    def through(self, view: Callable[[Float32], Float32]) -> Watch:
+        """The same, for callbacks that are shown what `view` makes of the map."""
+
+        def seeing(callback: Callback) -> Callback:
+            return lambda iteration, error, Y: callback(iteration, error, view(Y))
+
+        return Watch(map(seeing, self.callbacks), self.every, self.patience, self.verbose)
 
     def needs_error(self) -> bool:
         return bool(self.callbacks) or self.patience is not None or self.verbose
@@ -100,6 +131,8 @@ def minimise(
     threads: Threads,
     watch: Watch | None = None,
     repulsion: Repulsion | None = None,
+    equal: NDArray[np.int64] | None = None,
+    motion: Motion | None = None,
 ) -> Result:
     """Descend from `start` along the gradient of KL(P || Q) with momentum and gains, as `schedule` says.
 
@@ -113,11 +146,15 @@ def minimise(
         Not changed.
     schedule : Schedule
     dof : float, default 1
-        Degrees of freedom of the kernel ``(1 + r^2 / dof)^-dof``, > 0.
+        Degrees of freedom of the kernel ``(1 + r^2 / dof)^-dof``, from 0.01 to 10,000.
     threads : Threads
     watch : Watch, optional
     repulsion : Repulsion, optional
         By default the exact sum for few rows and the field for many.
+    equal : ndarray of int64, shape (n,), optional
+        One number for all rows that are equal: at the end they are put beside each other.
+    motion : Motion, optional
+        Go on from this instead of `start`; the first phase is then the rest of the one before.
 
     Returns
     -------
@@ -136,20 +173,24 @@ def minimise(
     Y, moved, slope = start.copy(), np.empty_like(start), np.empty_like(start)
     velocity, gains = np.zeros_like(start), np.ones_like(start)
     shift = np.zeros(d, np.float32)
+    if motion is not None:
+        Y, velocity, gains, shift = (part.copy() for part in motion[:4])
+        repulsion.go_on(motion.grid)
     done, stopped, leaping = 0, "", ""
     with _Bar(schedule.iterations, watch.verbose) as bar:
         stalled = _Stalled(watch.patience)
         try:
             for phase, iteration in schedule.steps():
                 if iteration == 0:
-                    # What was learned of another energy would throw rows off.
-                    velocity[:], gains[:] = 0, 1
                     stalled.restart()
                     bar.phase(phase.name or f"exaggeration {phase.exaggeration_at(0):g}")
+                if iteration == 0 and (done or motion is None):
+                    # What was learned of another energy would throw rows off.
+                    velocity[:], gains[:] = 0, 1
                 Z = repulsion(Y, slope)
                 mean, norm = attraction.step(
-                    Y, slope, Z, phase.exaggeration_at(iteration), phase.rate_at(iteration, n), phase.momentum,
-                    LONGEST_STEP, shift, velocity, gains, moved,
+                    Y, slope, Z, phase.exaggeration_at(iteration), phase.rate_at(iteration, n),
+                    phase.bearable(iteration), phase.momentum, LONGEST_STEP, shift, velocity, gains, moved,
                 )  # fmt: skip
                 if not np.isfinite(norm):
                     raise FloatingPointError("the gradient is not finite")
@@ -184,8 +225,11 @@ def minimise(
             RuntimeWarning,
             stacklevel=5,
         )
+    if done and equal is not None:
+        reunite(Y, P, equal, dof)
+    left = Motion(Y.copy(), velocity, gains, shift, repulsion.grid)
     Y -= Y.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return Result(Y, attraction.divergence(Y, repulsion(Y, slope)), done, stopped or "finished")
+    return Result(Y, attraction.divergence(Y, repulsion(Y, slope)), done, stopped or "finished", left)
 
 
 def _leap(velocity: Float32) -> bool:

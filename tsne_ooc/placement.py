@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._options import number, pick, whole
+from ._options import keep, number, pick, whole
 from ._parallel import Threads, ranges
-from .affinity import Affinity, Perplexity
+from .affinity import Affinity, Perplexity, conditional
 from .model import Model
+from .schedule import check_exaggeration
 
 Float32 = NDArray[np.float32]
 UInt32 = NDArray[np.uint32]
@@ -55,22 +56,29 @@ class Placement:
     max_iter: int = 100
 
     def __post_init__(self) -> None:
-        number("placement perplexity", self.perplexity, above=0)
-        number("placement tolerance", self.tolerance, above=0)
-        whole("placement max_iter", self.max_iter, least=0)
-        if self.k is not None:
-            whole("placement k", self.k, least=1)
-        for value in self.exaggerations(1.0):
-            number("placement exaggeration", value, above=0)
+        keep(
+            self,
+            perplexity=number("placement perplexity", self.perplexity, above=0),
+            k=None if self.k is None else whole("placement k", self.k, least=1),
+            tolerance=number("placement tolerance", self.tolerance, above=0),
+            max_iter=whole("placement max_iter", self.max_iter, least=0),
+        )
+        if self.exaggeration is not None:
+            values = tuple(check_exaggeration(value, "placement exaggeration") for value in self.exaggerations(1.0))
+            if not values:
+                raise ValueError("placement exaggeration=() names none; leave it out, or give at least one number")
+            keep(self, exaggeration=values if isinstance(self.exaggeration, Sequence) else values[0])
         pick("placement initialization", self.initialization, {"median": 0, "mean": 0})
+        if self.affinity is not None and not (hasattr(self.affinity, "k") and hasattr(self.affinity, "conditional")):
+            raise TypeError(f"placement affinity={self.affinity!r} is not an object such as tsne_ooc.Uniform()")
 
     def exaggerations(self, fitted: float) -> list[float]:
         """What a row goes through on a map whose fit ended at `fitted`."""
         if self.exaggeration is None:
             return [max(LEAST_EXAGGERATION, fitted)]
-        if isinstance(self.exaggeration, Sequence):
+        if isinstance(self.exaggeration, Sequence) and not isinstance(self.exaggeration, str | bytes):
             return list(self.exaggeration)
-        return [self.exaggeration]
+        return [self.exaggeration]  # type: ignore[list-item]
 
     def neighbors(self, n: int) -> int:
         """How many of `n` reference rows are asked for."""
@@ -78,7 +86,7 @@ class Placement:
             return min(n, self.k)
         if self.affinity is not None:
             return self.affinity.k(n + 1)
-        return max(1, min(n, math.ceil(3 * self.perplexity)))
+        return max(1, min(n, math.ceil(min(n, 3 * self.perplexity))))
 
 
 class Placed(NamedTuple):
@@ -108,20 +116,22 @@ class Placed(NamedTuple):
         )
 
 
-def place(model: Model, rows: Any, placement: Placement, threads: Threads) -> Placed:
+def place(model: Model, rows: Any, placement: Placement, threads: Threads, start: Float32 | None = None) -> Placed:
     """Place each row of `rows`, clean float32 of shape (m, p), where its own energy is least.
 
     The energy of a place y is ``-rho sum_j p_j log w(y, y_j) + log S(y)``, with p the affinities to the nearest
     reference rows and S the reference's frozen field. Rows do not meet each other, so each ends at the same place to
-    the bit whatever rows come with it. A row at distance zero from a reference row takes the seat of that row, of the
-    first where several are equal.
+    the bit whatever rows come with it. A row that is equal to a reference row, or at distance zero from one, takes the
+    seat of that row, of the first where there are several.
     """
+    rows = as_reference(model, rows)
     indices, distances = nearest(model, rows, placement)
     novelty = None if model.reference is None else model.reference.score(indices, distances)
     k = placement.neighbors(model.n)
     if k < indices.shape[1]:
         indices, distances = np.ascontiguousarray(indices[:, :k]), np.ascontiguousarray(distances[:, :k])
-    return place_beside(model, indices, distances, placement, threads)._replace(novelty=novelty)
+    equal = None if model.seats is None else model.seats.find(rows, threads)
+    return place_beside(model, indices, distances, placement, threads, equal, start)._replace(novelty=novelty)
 
 
 def nearest(model: Model, rows: Any, placement: Placement) -> tuple[UInt32, Float32]:
@@ -132,32 +142,53 @@ def nearest(model: Model, rows: Any, placement: Placement) -> tuple[UInt32, Floa
 
 def ask(model: Model, rows: Any, k: int) -> tuple[UInt32, Float32]:
     """The `k` reference rows nearest to each row, and their distances."""
-    # What a graph of distances does not store is not at 0.
-    if model.index.metric != "precomputed" and hasattr(rows, "tocsr") != model.index.sparse:
-        # Counts are sparse on one day and dense on the other; the search compares like with like.
-        from scipy.sparse import csr_array
-
-        rows = csr_array(rows) if model.index.sparse else rows.toarray()
-    return tuple(model.index.query(rows, k))
+    return tuple(model.index.query(as_reference(model, rows), k))
 
 
-def place_beside(model: Model, indices: UInt32, distances: Float32, placement: Placement, threads: Threads) -> Placed:
-    """As `place`, given the neighbours: indices and ascending distances, shape (m, k)."""
+def as_reference(model: Model, rows: Any) -> Any:
+    """Rows stored as those of the reference are, dense or sparse.
+
+    Counts are sparse on one day and dense on the other; the search compares like with like. Distances are left as they
+    are: what a graph of them does not store is not at 0.
+    """
+    if model.index.metric == "precomputed" or hasattr(rows, "tocsr") == model.index.sparse:
+        return rows
+    from scipy.sparse import csr_array
+
+    return csr_array(rows) if model.index.sparse else rows.toarray()
+
+
+def place_beside(
+    model: Model,
+    indices: UInt32,
+    distances: Float32,
+    placement: Placement,
+    threads: Threads,
+    equal: NDArray[np.int64] | None = None,
+    start: Float32 | None = None,
+) -> Placed:
+    """As `place`, given the neighbours: indices and ascending distances, shape (m, k).
+
+    `equal` names the reference row that each row is equal to, -1 where there is none; `start` is where rows begin,
+    instead of what the placement says.
+    """
     from ._kernels import placement as kernels
 
     Y, dof = model.embedding, float(model.dof)
     m, d = len(indices), Y.shape[1]
     out = np.empty((m, d), np.float32)
     iterations = np.zeros(m, np.int32)
-    seated = distances[:, 0] == 0
-    away = ~seated
-    out[seated] = Y[indices[seated, 0]]
+    seats = np.where(distances[:, 0] == 0, indices[:, 0].astype(np.int64), -1)
+    if equal is not None:
+        seats = np.where(equal >= 0, equal, seats)
+    away = seats < 0
+    out[~away] = Y[seats[~away]]
     # Seats are taken, not searched for, so only the others go on; which others there are changes none of them.
     near, far = (indices, distances) if away.all() else (indices[away], distances[away])
     if not len(near):
         return Placed(out, iterations)
     affinity = placement.affinity or Perplexity(placement.perplexity)
-    p = affinity.conditional(far, threads)
+    p = conditional(affinity, far, model.index.unit, threads)
     if p is None:
         p = np.broadcast_to(np.float32(1 / near.shape[1]), near.shape)
     places = np.empty((len(near), d), np.float32)
@@ -166,14 +197,18 @@ def place_beside(model: Model, indices: UInt32, distances: Float32, placement: P
     factors = np.array(placement.exaggerations(model.exaggeration), np.float64)
     grid = (field.potential.reshape(-1), *field.shape.strides, field.origin, float(field.per_cell), field.offset)
 
-    def run(start: int, stop: int) -> None:
-        if placement.initialization == "median":
-            kernels.median_start(Y, near, start, stop, places)
-        else:
-            kernels.mean_start(Y, near, p, start, stop, places)
+    if start is not None:
+        # Kernels check no bounds, and rows may go no farther than the field reaches.
+        np.clip(start[away], field.low, field.high, out=places)
+
+    def run(first: int, last: int) -> None:
+        if start is None and placement.initialization == "median":
+            kernels.median_start(Y, near, first, last, places)
+        elif start is None:
+            kernels.mean_start(Y, near, p, first, last, places)
         kernels.PLACE[d](
             Y, near, p, factors, dof, *grid, field.low, field.high, placement.tolerance, placement.max_iter,
-            start, stop, places, steps,
+            first, last, places, steps,
         )  # fmt: skip
 
     threads.map(run, ranges(len(near), ROWS))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tsne_ooc._labels import Classes, classes, column
 from tsne_ooc._validate import as_rows
 
 # Paul Tol's "bright" set, which the common forms of colour blindness tell apart, and four to make ten;
@@ -19,6 +20,8 @@ _TEN = (
 )  # fmt: skip
 # Above this, points hide each other and take a minute to draw; their density is drawn instead, in a second.
 _MOST_POINTS = 1_000_000
+# Of rows without a label; lighter than the grey above.
+_MISSING = "#CCCCCC"
 # A legend with more entries than this tells nothing.
 _MOST_LABELS = 40
 
@@ -43,10 +46,12 @@ def scatter(
     Y : array_like of shape (n_samples, 1) or (n_samples, 2)
         The map. One dimension is drawn as points along a line, spread at random across it.
     labels : array_like of shape (n_samples,), optional
-        Labels of any type that sorts. Up to 40 different ones get a colour each and a legend; more different
-        numbers than that are drawn on a continuous scale.
+        Labels of any type: words, numbers, dates, bytes. Up to 40 different ones get a colour each and a legend; more
+        different numbers than that are drawn on a continuous scale. Rows whose label is missing (None, NaN) are
+        light grey.
     ax : matplotlib Axes, optional
-        Where to draw; a new figure is made otherwise, which does not touch pyplot or its backend.
+        Where to draw, beside what is there; a new figure is made otherwise, which does not touch pyplot or its
+        backend.
     title : str, optional
         Title of the axes.
     size, alpha : float, optional
@@ -84,21 +89,24 @@ def scatter(
         width = 0.05 * float(np.ptp(points)) or 1.0
         across = np.random.default_rng(0).normal(scale=width, size=(n, 1))
         points = np.hstack([points, across.astype(np.float32)])
-    values = None if labels is None else np.asarray(labels)
-    if values is not None and values.shape != (n,):
-        raise ValueError(f"labels has shape {values.shape}, and Y has {n} rows")
+    names, codes = (None, None) if labels is None else _classes(labels, n)
+    discrete = names is not None and len(names) <= _MOST_LABELS
+    if names is not None and not discrete and names.dtype.kind not in "fiub":
+        raise ValueError(f"labels has {len(names)} different words; at most {_MOST_LABELS} can be told apart")
     matplotlib = _matplotlib()
     if ax is None:
         ax = _new_axes(dpi)
     _frame(ax, points)
-    names, codes = (None, None) if values is None else np.unique(values, return_inverse=True)
-    discrete = names is not None and len(names) <= _MOST_LABELS
-    if names is not None and not discrete and names.dtype.kind not in "fiub":
-        raise ValueError(f"labels has {len(names)} different words; at most {_MOST_LABELS} can be told apart")
-    palette = _palette(matplotlib, len(names), colors) if discrete and names is not None else None
+    palette: NDArray[np.float64] | None = None
+    if names is not None and codes is not None and discrete:
+        palette = _palette(matplotlib, len(names), colors)
+        if (codes < 0).any():
+            # Number -1 finds it at the end.
+            palette = np.vstack([palette, matplotlib.colors.to_rgb(_MISSING)])
+            names = np.append(names.astype(object), "missing")
     if density is None:
         density = n > _MOST_POINTS
-    if density and (values is None or discrete):
+    if density and (names is None or discrete):
         _shade(ax, points, codes, palette)
     else:
         size = _point_size(n) if size is None else size
@@ -108,12 +116,13 @@ def scatter(
         options: dict[str, Any] = {"s": size, "alpha": alpha, "linewidths": 0, "rasterized": True}
         if palette is not None and codes is not None:
             options["c"] = palette[codes[order]]
-        elif values is not None:
-            options.update(c=values[order], cmap="viridis")
+        elif names is not None and codes is not None:
+            options.update(c=np.append(names.astype(float), np.nan)[codes[order]], plotnonfinite=True)
+            options["cmap"] = matplotlib.colormaps["viridis"].with_extremes(bad=_MISSING)
         else:
             options["color"] = _TEN[0]
         drawn = ax.scatter(points[order, 0], points[order, 1], **options)
-        if values is not None and palette is None and legend:
+        if names is not None and palette is None and legend:
             bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.5, pad=0.02)
             bar.outline.set_visible(False)
             bar.solids.set_alpha(1)
@@ -122,6 +131,13 @@ def scatter(
     if title is not None:
         ax.set_title(title, loc="left", fontsize=11, color="#333333")
     return ax
+
+
+def _classes(labels: ArrayLike, n: int) -> Classes:
+    values = column(labels)
+    if values.shape != (n,):
+        raise ValueError(f"labels has shape {values.shape}, and Y has {n} rows")
+    return classes(values)
 
 
 def _matplotlib() -> Any:
@@ -140,15 +156,20 @@ def _new_axes(dpi: int) -> Any:
 
 
 def _frame(ax: Any, Y: NDArray[np.float32]) -> None:
+    """A square around the map, and around what is drawn already."""
+    low, high = Y.min(axis=0).astype(float), Y.max(axis=0).astype(float)
+    middle, half = (low + high) / 2, max(float((high - low).max()) * 0.52, 1e-3)
+    low, high = middle - half, middle + half
+    if ax.has_data():
+        (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
+        low, high = np.minimum(low, (left, bottom)), np.maximum(high, (right, top))
     ax.set_aspect("equal", adjustable="box")
     ax.set_xticks([])
     ax.set_yticks([])
     for side in ax.spines.values():
         side.set_visible(False)
-    low, high = Y.min(axis=0).astype(float), Y.max(axis=0).astype(float)
-    middle, half = (low + high) / 2, max(float((high - low).max()) * 0.52, 1e-3)
-    ax.set_xlim(middle[0] - half, middle[0] + half)
-    ax.set_ylim(middle[1] - half, middle[1] + half)
+    ax.set_xlim(low[0], high[0])
+    ax.set_ylim(low[1], high[1])
 
 
 def _point_size(n: int) -> float:
@@ -173,7 +194,7 @@ def _palette(matplotlib: Any, n: int, colors: Sequence[Any] | None) -> NDArray[n
         hues = (0.58 + 0.618034 * np.arange(n)) % 1
         light = np.resize([0.80, 0.60, 0.95], n)
         chosen = [matplotlib.colors.hsv_to_rgb((h, 0.65, v)) for h, v in zip(hues, light, strict=True)]
-    return np.asarray([matplotlib.colors.to_rgb(color) for color in chosen])
+    return np.asarray([matplotlib.colors.to_rgb(color) for color in chosen], float).reshape(-1, 3)
 
 
 def _shade(
@@ -220,9 +241,10 @@ def _legend(ax: Any, names: NDArray[Any], palette: NDArray[np.float64]) -> None:
     handles = [
         line([], [], linestyle="", marker="o", markersize=6, color=tuple(color), markeredgewidth=0) for color in palette
     ]
-    ax.legend(
+    legend = ax.legend(
         handles,
-        [str(name) for name in names],
+        # Their text comes below: matplotlib leaves out what begins with "_" and sets what has a "$" as a formula.
+        ["x"] * len(names),
         loc="center left",
         bbox_to_anchor=(1.0, 0.5),
         frameon=False,
@@ -231,3 +253,6 @@ def _legend(ax: Any, names: NDArray[Any], palette: NDArray[np.float64]) -> None:
         handletextpad=0.2,
         borderaxespad=0.3,
     )
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(str(name))

@@ -25,7 +25,8 @@ def streamed(X: Any) -> bool:
     # Tables of pandas and scipy slice too, but are in memory and have better ways.
     if isinstance(X, str | os.PathLike):
         raise TypeError(f"X is the path {str(X)!r}; open the file and pass the table: tsne_ooc.io.open_source(path)")
-    if isinstance(X, Mapping) and not hasattr(X, "iloc"):
+    # A matrix of SciPy in the form of a dictionary (dok) is one, too.
+    if isinstance(X, Mapping) and not hasattr(X, "iloc") and not hasattr(X, "tocsr"):
         raise TypeError(
             f"X is a {type(X).__name__} of {', '.join(map(repr, list(X)[:5])) or 'nothing'}; pass one table"
         )

@@ -103,6 +103,21 @@ def estimator_state(estimator: Any) -> State:
     return content, arrays
 
 
+def seed_in(fitted: Saved) -> int | None:
+    """The seed of a fit; None where it was not written down.
+
+    Raises
+    ------
+    StateError
+        For what is not a seed.
+    """
+    seed = fitted.content.get("seed")
+    # A seed may be of any length.
+    if seed is not None and (type(seed) is not int or seed < 0):
+        raise fitted.fail("has a seed that is not a whole number")
+    return seed
+
+
 def restore_estimator(make: Callable[..., Any], saved: Saved, n_jobs: Any = "saved") -> Any:
     """The estimator of an `estimator_state`, with so many threads; `make` makes one of parameters.
 
@@ -131,10 +146,7 @@ def restore_estimator(make: Callable[..., Any], saved: Saved, n_jobs: Any = "sav
     estimator.sample_rows_ = None
     estimator.n_iter_ = fitted.whole("n_iter", 0)
     estimator.n_neighbors_ = fitted.whole("n_neighbors", 0)
-    # Models of before it was written down have none.
-    estimator.seed_ = fitted.content.get("seed")
-    if estimator.seed_ is not None and (type(estimator.seed_) is not int or estimator.seed_ < 0):
-        raise fitted.fail("has a seed that is not a whole number")
+    estimator.seed_ = seed_in(fitted)
     width, names = fitted.whole("n_features_in", 1), fitted.content.get("feature_names_in")
     if names is not None:
         if not isinstance(names, list) or len(names) != width:

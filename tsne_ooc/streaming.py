@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tsne_ooc._validate import counted_from
 from tsne_ooc.io.blocks import BLOCK_BYTES, block_rows, iterate
-from tsne_ooc.io.identity import differences
+from tsne_ooc.io.identity import changes, differences
 from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.io.sink import NpySink
 from tsne_ooc.io.source import Source
@@ -30,6 +30,8 @@ Compute = Callable[[int, NDArray[np.float32]], Mapping[str, NDArray[np.float32]]
 # Rows worked on at once: a table of few columns would otherwise bring millions of rows, whose neighbours (some
 # 200 bytes a row) outweigh the rows.
 MOST_ROWS = 1 << 17
+# How often it is looked whether the table is still the same, at the most; and never for more than 1 % of the time.
+CHECK_SECONDS = 10.0
 
 
 def rows_at_once(table: Source) -> int:
@@ -68,7 +70,16 @@ class Stream:
                 opened.callback(sink.leave)
             opened.pop_all()
 
-    def run(self, table: Source, compute: Compute, *, rows: int | None = None, progress: Progress, phase: str) -> None:
+    def run(
+        self,
+        table: Source,
+        compute: Compute,
+        *,
+        rows: int | None = None,
+        progress: Progress,
+        phase: str,
+        check: Callable[[], None] | None = None,
+    ) -> None:
         """Read the rows not yet done, compute, write, and mark each block when it is on the disk.
 
         Parameters
@@ -80,12 +91,16 @@ class Stream:
             Rows of a block.
         progress : callable
             Called as ``progress(phase, rows done, rows)``.
+        check : callable, optional
+            Raises where the table is not what it was. Called now and then, and at the end; what was done since it last
+            passed counts as not done.
         """
         n, rows = table.shape[0], rows or rows_at_once(table)
         log.info("%s: %s rows at a time (%.0f MB), storage in %s", phase, f"{rows:,}", rows * table.shape[1] * 4e-6,
                  f"chunks of {table.chunks}" if table.chunks else "rows")  # fmt: skip
         before, began = self.ledger.seconds, time.perf_counter()
         progress(phase, self.ledger.rows, n)
+        sure, due = self.ledger, began + CHECK_SECONDS
         for start, stop, block in iterate(table, rows=rows, start=self.ledger.rows):
             with counted_from(start):
                 computed = compute(start, block)
@@ -94,6 +109,23 @@ class Stream:
             sums = {sink.path.name: sink.sync() for sink in self.sinks.values()}
             self.ledger = self.ledger.mark(stop, sums, before + time.perf_counter() - began)
             progress(phase, stop, n)
+            if time.perf_counter() > due and stop < n:
+                sure, due = self._checked(check, sure)
+        self._checked(check, sure)
+
+    def _checked(self, check: Callable[[], None] | None, sure: Ledger) -> tuple[Ledger, float]:
+        """The ledger after a check that it passed, and when the next is due; else that of the last one stands."""
+        if check is None:
+            return self.ledger, float("inf")
+        began = time.perf_counter()
+        try:
+            check()
+        except BaseException:
+            if sure.rows < self.ledger.rows:
+                self.ledger = sure.mark(sure.rows, sure.sums, sure.seconds)
+            raise
+        now = time.perf_counter()
+        return self.ledger, now + max(CHECK_SECONDS, 100 * (now - began))
 
     def close(self) -> None:
         """Put the files in place, once all rows are done."""
@@ -156,6 +188,21 @@ def begin(
             "ask for the same, or remove what it left to begin again"
         )
     return ledger
+
+
+def check_unchanged(table: Source, before: dict[str, Any], out: Path) -> None:
+    """Raise where a table is not what it was when a run into `out` began: what was made of it is of two tables.
+
+    Raises
+    ------
+    OSError
+        Naming what changed.
+    """
+    if found := changes(table, before, without=out):
+        raise OSError(
+            f"{table!r} changed while it was read: {'; '.join(found)}; what was made of it since is not kept, put it "
+            "back as it was or begin again"
+        )
 
 
 def silent(phase: str, done: int, total: int) -> None:

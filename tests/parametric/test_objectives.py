@@ -22,6 +22,7 @@ from tsne_ooc.parametric.objectives import (  # noqa: E402
     Stage,
     resolve,
 )
+from tsne_ooc.parametric.objectives.base import Pairs  # noqa: E402
 from tsne_ooc.parametric.objectives.negative import pairs_and_negatives  # noqa: E402
 from tsne_ooc.parametric.problem import Batch, Graph, Problem  # noqa: E402
 from tsne_ooc.parametric.validation import Validation  # noqa: E402
@@ -276,7 +277,7 @@ def test_contrastive_losses_are_those_of_the_paper():
     Y = Table(np.random.default_rng(1).normal(size=(p.n, 2)))
     batch = batch_of(p, np.arange(p.n))
     for m, norm in [(3, 500.0), (7, None)]:
-        close, far, weights = (x.detach().numpy() for x in pairs_and_negatives(p.graph, p, batch, Y, m))
+        close, far, weights = (x.detach().numpy() for x in pairs_and_negatives(Pairs(p), p.dof, batch, Y, m))
         Z = norm or 100 * p.n
         # Of a model q = w / Z and noise that is uniform over pairs, an edge being one of m + 1.
         edge, other = (w / Z / (w / Z + m / (p.n * (p.n - 1))) for w in (close, far))

@@ -134,7 +134,7 @@ def test_many_rows_come_out_of_a_buffer(islands, monkeypatch, most, order):
             asked.append((source, options["shuffle"]))
             super().__init__(source, **options)
 
-    monkeypatch.setattr("tsne_ooc.parametric.estimator.Batches", Watched)
+    monkeypatch.setattr("tsne_ooc.parametric.outset.Batches", Watched)
     monkeypatch.setattr("tsne_ooc.parametric.estimator.MOST_FITTED", most)
     encoder(n_iter=2).fit(islands)
     encoder(n_iter=2, shuffle="batch", augmentation=0, objective="distillation").fit(islands)

@@ -19,6 +19,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import KNeighborsClassifier
 
 from tsne_ooc import TSNE, FixedSigma, Multiscale, Phase, Placement, Schedule, Uniform
+from tsne_ooc.neighbors import IVF
 
 QUICK = {"early_exaggeration_iter": 30, "n_iter": 40, "random_state": 0}
 
@@ -183,10 +184,49 @@ def test_a_start_of_ones_own():
     start = np.random.default_rng(0).normal(0, 1e-4, (300, 2))
     before = start.copy()
     model = TSNE(initialization=start, early_exaggeration_iter=0, n_iter=0).fit(X)
-    np.testing.assert_allclose(model.embedding_, start - start.mean(0), atol=1e-9)
+    np.testing.assert_array_equal(model.embedding_, start.astype(np.float32))
     np.testing.assert_array_equal(start, before)
     with pytest.warns(UserWarning, match="standard deviation"):
         TSNE(initialization=start * 1e6, **QUICK).fit(X)
+
+
+@pytest.mark.parametrize("neighbors", ["exact", IVF(lists=4)])
+def test_a_map_of_ones_own_stays_where_it_is(neighbors):
+    """Rows are placed on the map that was given, not on one beside it; nothing warns that it is wide."""
+    X = blobs(300)
+    Z = TSNE(**QUICK).fit(X).embedding_ + np.float32(5)
+    options = {"neighbors": neighbors, "early_exaggeration_iter": 0, "random_state": 0}
+    model = TSNE(initialization=Z, n_iter=0, **options).fit(X)
+    np.testing.assert_array_equal(model.embedding_, Z)
+    np.testing.assert_array_equal(model.transform(X), Z)
+    # Each layout of memory holds the same map.
+    np.testing.assert_array_equal(TSNE(initialization=np.asfortranarray(Z), n_iter=0, **options).fit(X).embedding_, Z)
+    moved = TSNE(initialization=Z, n_iter=5, **options).fit(X).embedding_
+    np.testing.assert_allclose(moved.mean(0), Z.mean(0), atol=1e-3)
+    assert 0 < np.abs(moved - Z).max() < 15
+
+
+@pytest.mark.parametrize("initialization", ["pca", "spectral", "random", "given"])
+def test_every_start_is_in_the_order_of_the_rows(initialization):
+    """The inverted file has an order of its own, which no start, callback or attribute may show."""
+    X = blobs(600)
+    given = np.random.default_rng(0).normal(0, 1e-4, (600, 2)).astype(np.float32)
+    seen = {}
+
+    def fit(neighbors, n_iter):
+        maps = seen.setdefault(str(neighbors), [])
+        return TSNE(
+            initialization=given if initialization == "given" else initialization, neighbors=neighbors, random_state=0,
+            early_exaggeration_iter=0, n_iter=n_iter, callbacks=lambda i, e, Y: maps.append(Y), callbacks_every_iters=4,
+        ).fit(X)  # fmt: skip
+
+    ordered = IVF(lists=8, probes=8)
+    # Eigenvectors are found to four digits.
+    tolerance = 3e-6 if initialization == "spectral" else 0
+    np.testing.assert_allclose(fit(ordered, 0).embedding_, fit("exact", 0).embedding_, rtol=0, atol=tolerance)
+    model = fit(ordered, 4)
+    np.testing.assert_allclose(seen[str(ordered)][0], model.embedding_, atol=1e-6)
+    assert np.abs(model.embedding_ - np.random.default_rng(1).permutation(model.embedding_)).max() > 1e-5
 
 
 def test_an_affinity_matrix():

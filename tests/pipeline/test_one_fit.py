@@ -11,11 +11,11 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
+from sklearn.random_projection import GaussianRandomProjection as RandomProjection
 
-import tsne_ooc
 from tsne_ooc import TSNE, embed, load
-from tsne_ooc.preprocess import PCA, Preparation, Standardize
+from tsne_ooc.preprocess import PCA, Preparation, Standardize, Transformer
 from tsne_ooc.sampling import Coverage, Rows, Uniform, take
 
 QUICK = {"perplexity": 8, "early_exaggeration_iter": 15, "n_iter": 20, "random_state": 3}
@@ -107,7 +107,7 @@ def test_an_encoder_is_no_map_to_embed_with(tmp_path):
 
 
 def _train(X, folder):
-    pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+    pytest.importorskip("torch", reason="encoders need the extra 'neural'").set_num_threads(1)
     from tsne_ooc.parametric import ParametricTSNE
     from tsne_ooc.pipeline import train
 
@@ -116,23 +116,30 @@ def _train(X, folder):
 
 
 def _parametric(X, folder):
-    pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+    pytest.importorskip("torch", reason="encoders need the extra 'neural'").set_num_threads(1)
     from tsne_ooc.parametric import ParametricTSNE
 
     options = {"n_iter": 5, "network": (16, 1), "landmarks": 16, "n_jobs": 1, "random_state": 2}
     return ParametricTSNE(TSNE(**UNSEEDED), **options).fit_transform(X)
 
 
+def _unseeded():
+    """Two that draw, one of them within a pipeline."""
+    drawing = make_pipeline(RandomProjection(4), QuantileTransformer(n_quantiles=20, subsample=50))
+    return Preparation([Transformer(drawing)])
+
+
 SEEDED = {
     "fit": lambda X, folder: TSNE(**QUICK).fit(X).embedding_,
     "fit_transform of a sample": lambda X, folder: TSNE(sample=90, **QUICK).fit_transform(X),
     "robust preparation": lambda X, folder: TSNE(prepare=Preparation([Standardize(True)]), **QUICK).fit(X).embedding_,
+    "transformers without a seed": lambda X, folder: TSNE(prepare=_unseeded(), **QUICK).fit(X).embedding_,
     "embed": lambda X, folder: embed(X, out=folder, sample=90, random_state=0).embedding,
     "embed of everything": lambda X, folder: embed(X, out=folder, random_state=0).embedding,
     "embed without a seed": lambda X, folder: embed(X, out=folder, sample=90, tsne=TSNE(**UNSEEDED)).embedding,
-    "embed of one's own": lambda X, folder: embed(
-        X, out=folder, sample="coverage:90", tsne=TSNE(**UNSEEDED), random_state=8
-    ).embedding,
+    "embed of one's own": lambda X, folder: (
+        embed(X, out=folder, sample="coverage:90", tsne=TSNE(**UNSEEDED), random_state=8).embedding
+    ),
     "embed in rounds": lambda X, folder: embed(X, out=folder, sample=90, tsne=TSNE(**UNSEEDED), rounds=2).embedding,
     "train": _train,
     "an encoder": _parametric,
@@ -329,11 +336,12 @@ def test_a_copy_is_not_fitted_and_a_frozen_one_stays_so(tmp_path):
         embed(rows(), out=tmp_path / "map", tsne=FrozenEstimator(model))
 
 
-def test_encoders_keep_a_fitted_teacher():
+def test_encoders_keep_a_fitted_teacher(tmp_path):
     pytest.importorskip("torch", reason="encoders need the extra 'neural'").set_num_threads(1)
     from sklearn.frozen import FrozenEstimator
 
     from tsne_ooc.parametric import ParametricTSNE
+    from tsne_ooc.parametric import load as load_encoder
 
     teacher = TSNE(**QUICK, n_jobs=1).fit(rows())
     few = {"n_iter": 5, "network": (16, 1), "landmarks": 16, "random_state": 0, "n_jobs": 1}
@@ -345,11 +353,10 @@ def test_encoders_keep_a_fitted_teacher():
     for model in (copy, frozen, clone(frozen)):
         assert model.fit(rows()).teacher_ is teacher
         np.testing.assert_array_equal(model.transform(rows()), wanted)
+    drawn = ParametricTSNE(teacher, **{**few, "random_state": None}).fit(rows())
+    again = ParametricTSNE(teacher, **{**few, "random_state": drawn.seed_}).fit(rows())
+    np.testing.assert_array_equal(again.transform(rows()), drawn.transform(rows()))
+    drawn.save(tmp_path / "drawn")
+    assert load_encoder(tmp_path / "drawn").seed_ == drawn.seed_
     unfitted = ParametricTSNE(TSNE(**QUICK), **few)
     assert clone(unfitted).teacher is not unfitted.teacher
-
-
-def test_versions(tmp_path):
-    """Models of before seeds were written down are read."""
-    TSNE(**QUICK).fit(rows()).save(tmp_path / "model")
-    assert tsne_ooc.load(tmp_path / "model").seed_ == 3

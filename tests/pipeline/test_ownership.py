@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_array, random_array
 from scipy.spatial.distance import cdist
+from sklearn.preprocessing import StandardScaler
 
 from tsne_ooc import TSNE, Placement
 from tsne_ooc.groups import Groups
-from tsne_ooc.preprocess import PCA, Preparation, Standardize
+from tsne_ooc.preprocess import PCA, Preparation, Standardize, Transformer
 from tsne_ooc.sampling import Rows
 
 QUICK = {"perplexity": 8, "early_exaggeration_iter": 10, "n_iter": 20, "random_state": 0}
@@ -140,6 +141,15 @@ def test_what_callbacks_are_given_may_change():
     quiet = TSNE(**QUICK, callbacks=lambda *event: None, callbacks_every_iters=5).fit(rows())
     spoiling = TSNE(**QUICK, callbacks=spoil, callbacks_every_iters=5).fit(rows())
     np.testing.assert_array_equal(spoiling.embedding_, quiet.embedding_)
+
+
+def test_a_transformer_that_is_fitted_anew_is_another():
+    scaler = StandardScaler().fit(rows())
+    model = TSNE(**QUICK, prepare=Preparation([Transformer(scaler)])).fit(rows())
+    wanted = model.transform(rows(40, 1))
+    scaler.fit(rows() * 100)
+    scaler.mean_ += 7
+    np.testing.assert_array_equal(model.transform(rows(40, 1)), wanted)
 
 
 def test_the_map_itself_is_read_only():

@@ -69,6 +69,7 @@ FITS = {
     "mahalanobis": (rows, Q, {"metric": "mahalanobis"}),
     "seuclidean": (rows, Q, {"metric": "seuclidean"}),
     "sparse": (graph, sparse.csr_array(np.maximum(Q, 0)), {"metric": "cosine"}),
+    "scaled": (lambda: np.ldexp(rows(), -126), np.ldexp(Q, -126), {}),
     "line": (rows, Q, {"n_components": 1}),
     "space": (lambda: rows(60), Q, {"n_components": 3, "n_iter": 2}),
     "dof": (rows, Q, {"dof": 0.7, "exaggeration": 2}),
@@ -180,7 +181,7 @@ def test_precomputed_distances(tmp_path):
     new = np.linalg.norm(Q[:, None] - X, axis=2).astype(np.float32)
     model = TSNE(metric="precomputed", **QUICK).fit(D)
     model.save(tmp_path / "model")
-    arrays = ("embedding", "reference.own", "reference.novelty")
+    arrays = ("embedding", "reference.own", "reference.novelty", "seats.hashes", "seats.rows")
     assert set(sizes(tmp_path / "model")) == {"manifest.json", *(f"model.{name}.npy" for name in arrays)}
     assert tsne_ooc.load(tmp_path / "model").transform(new).tobytes() == model.transform(new).tobytes()
     with pytest.raises(ValueError, match="has 5 features, but TSNE is expecting 200"):
@@ -245,8 +246,8 @@ def test_no_larger_than_rows_places_and_index(tmp_path, name, index):
     model.save(tmp_path / "model")
     files = sizes(tmp_path / "model")
     headers = 128 * (len(files) - 1) + 8192
-    # Own distances and novelty of the rows.
-    index += 8 * 2000
+    # Own distances and novelty of the rows, and what tells them again.
+    index += 8 * 2000 + 20 * 2000
     assert sum(files.values()) <= X.nbytes + model.embedding_.nbytes + index + headers
     assert files["model.index.rows.npy"] == X.nbytes + 128
     assert len(pickle.dumps(model)) <= X.nbytes + 2 * model.embedding_.nbytes + index + headers
@@ -535,7 +536,7 @@ def test_a_model_of_another_kind_of_folder(tmp_path):
 
 def test_a_thousand_damaged_models(fitted, tmp_path):
     """In a process of their own: a kernel that reads where nothing is would end this one."""
-    for name in ("exact", "ivf", "ivf-cosine", "hnsw", "copies", "mahalanobis", "sparse"):
+    for name in ("exact", "ivf", "ivf-cosine", "hnsw", "copies", "mahalanobis", "sparse", "scaled"):
         fitted(name)[0].save(tmp_path / name)
     np.save(tmp_path / "Q.npy", Q)
     script = Path(__file__).parents[1] / "mutations.py"

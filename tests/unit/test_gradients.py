@@ -78,9 +78,10 @@ def test_divergence_of_equal_affinities_stored_once():
     np.testing.assert_allclose(shared.forces(Y), Attraction(joint, 2, 1.0, ONE).forces(Y), rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.parametrize("bearable", [np.inf, 0.4])
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_a_step_follows_the_rule(d):
-    """Gains, momentum, the longest step and the new centre, against the rule written out in numpy."""
+def test_a_step_follows_the_rule(d, bearable):
+    """Gains, momentum, bounded rates, the longest step and the new centre, against the rule written out in numpy."""
     rng = np.random.default_rng(0)
     n = 500
     P = Joint.from_matrix(random_p(n))
@@ -94,14 +95,16 @@ def test_a_step_follows_the_rule(d):
     gradient = 4 * (3.0 * attraction.forces(Y) + slope / (2 * Z))
 
     wanted_gains = np.where((velocity > 0) != (gradient > 0), gains + 0.2, np.maximum(gains * 0.8, 0.01))
-    step = 0.7 * velocity - 2e3 * wanted_gains * gradient
+    rate = np.minimum(2e3, bearable / P.tocsr().toarray().max(axis=1, keepdims=True))
+    assert (rate < 2e3).any() == (bearable < np.inf)
+    step = 0.7 * velocity - rate * wanted_gains * gradient
     length = np.linalg.norm(step, axis=1, keepdims=True)
     assert (length > 5).any()
     assert (length < 5).any()
     step = step * np.minimum(1, 5 / length)
 
     out = np.empty_like(Y)
-    mean, norm = attraction.step(Y, slope, Z, 3.0, 2e3, 0.7, 5.0, shift, velocity, gains, out)
+    mean, norm = attraction.step(Y, slope, Z, 3.0, 2e3, bearable, 0.7, 5.0, shift, velocity, gains, out)
     np.testing.assert_allclose(gains, wanted_gains, rtol=1e-6)
     np.testing.assert_allclose(velocity, step, rtol=2e-4, atol=2e-4)
     np.testing.assert_allclose(out, Y - shift + step, rtol=2e-4, atol=2e-4)
@@ -123,7 +126,7 @@ def test_threads_change_nothing():
         attraction = Attraction(P, 2, 1.0, Threads(n_jobs))
         state = [np.ones_like(Y) for _ in range(3)]
         out, shift = np.empty_like(Y), np.zeros(2, np.float32)
-        mean, norm = attraction.step(Y, state[0], 10.0, 1.0, 9.0, 0.8, 5.0, shift, *state[1:], out)
+        mean, norm = attraction.step(Y, state[0], 10.0, 1.0, 9.0, 1e-3, 0.8, 5.0, shift, *state[1:], out)
         divergence = attraction.divergence(Y, 3.0)
         results.append((P.values.tobytes(), out.tobytes(), mean.tobytes(), norm, divergence))
         assert len(attraction.ranges) > 2

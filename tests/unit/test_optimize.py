@@ -188,8 +188,25 @@ def test_exaggeration_courses():
     assert [phase.exaggeration_at(i) for i in (0, 5, 10)] == [12.0, 7.0, 2.0]
     assert Phase(5, 3.0).exaggeration_at(4) == 3.0
     assert phase.rate_at(10, 10_000) == 5000
-    assert phase.rate_at(0, 100) == schedule.LEAST_RATE
+    assert phase.rate_at(0, 6) == 0.5
     assert Phase(5, 3.0, learning_rate=7.0).rate_at(0, 10_000) == 7.0
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.8, 0.93])
+def test_two_rows_swing_apart_just_beyond_the_bearable_rate(momentum):
+    """The bound of `Phase.bearable` is where descent with momentum on ``4 p (y_i - y_j)`` begins to grow."""
+    p, exaggeration = 0.3, 2.0
+    bound = Phase(10, exaggeration, momentum).bearable(0) / schedule.STEADY / p
+
+    def swing(rate):
+        y, v = np.array([1e-9, -1e-9]), np.zeros(2)
+        for _ in range(2000):
+            v = momentum * v - rate * 4 * exaggeration * p * (y - y[::-1])
+            y = y + v
+        return abs(y[0] - y[1])
+
+    assert swing(0.99 * bound) < 2e-9 < swing(1.01 * bound)
+    assert Phase(10, learning_rate=7.0).bearable(0) == np.inf
 
 
 def test_classic_is_the_classic():

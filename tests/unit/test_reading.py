@@ -47,13 +47,24 @@ def test_memory_is_told():
     assert _memory.used_bytes() - used > 0.9 * block.nbytes
 
 
-def test_the_limit_of_a_group_counts(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "most, now, cache",
+    [
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ],
+)
+def test_the_limit_of_a_group_counts(monkeypatch, tmp_path, most, now, cache):
     real = _memory.Path
-    (tmp_path / "memory.max").write_text("5000\n")
-    (tmp_path / "memory.current").write_text("2000\n")
+    (tmp_path / most).write_text("5000\n")
+    (tmp_path / now).write_text("2000\n")
     monkeypatch.setattr(
-        _memory, "Path", lambda name: tmp_path / real(name).name if "cgroup/memory." in name else real(name)
-    )
+        _memory, "Path",
+        lambda name: tmp_path / real(name).name if real(name).name.startswith("memory.") else real(name),
+    )  # fmt: skip
     assert _memory.available_bytes() == 3000
-    (tmp_path / "memory.max").write_text("max\n")
+    # What is only kept of files that were read is given back as soon as somebody needs it.
+    (tmp_path / "memory.stat").write_text(f"anon 300\nfile 1900\n{cache} 1600\nactive_file 200\n")
+    assert _memory.available_bytes() == 4600
+    (tmp_path / most).write_text("max\n")
     assert _memory.available_bytes() > 10_000_000

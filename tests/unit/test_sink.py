@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
+from tsne_ooc._disk import sync_folder
 from tsne_ooc.io import NpySink
-from tsne_ooc.io.sink import sync_folder
 
 SHAPES = [(50, 2), (50,), (50, 1), (50, 3)]
 

@@ -205,6 +205,7 @@ KILLED = """
                            overwrite=overwrite)
 
     steps = [(writing, "_fsync"), (writing, "_replace"), (writing, "_rename"), (writing._Summed, "write")]
+    steps.append((writing, "sync_folder"))
     steps.append((Path, "unlink"))
     for step in steps:
         for number in itertools.count(1):
@@ -243,7 +244,7 @@ def test_a_killed_write_leaves_what_was_there_or_what_was_to_be(tmp_path, how):
     assert done.returncode == 0, done.stderr
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]
     kills = {step for step, killed, _, _ in outcomes if killed}
-    assert kills == {"_fsync", "_replace", "write", "unlink", *(["_rename"] if how == "new" else [])}
+    assert kills == {"_fsync", "_replace", "sync_folder", "write", "unlink", *(["_rename"] if how == "new" else [])}
     assert len(outcomes) > 15
     before = None if how == "new" else [0, 0]
     found = [found for _, _, found, _ in outcomes]

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numba
+
+from ._kept import keep
 
 # Sums may be reordered and divisions contracted by the compiler, the same way for every call; infinities and NaN
 # keep their meaning, for a map that has lost its way must be seen to have.
 REASSOCIATE = {"reassoc", "contract", "arcp", "nsz"}
 
-# Name, time and length of every file of this folder.
-SOURCES = tuple(
-    (file.name, (status := file.stat()).st_mtime_ns, status.st_size)
-    for file in sorted(Path(__file__).parent.glob("*.py"))
-)
-
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a kernel that Python calls: without the lock, kept on disk until a file of this folder changes.
+    """Compile a kernel that Python calls: without the lock, kept on disk until a file of this folder changes."""
+    return _kept(function, fastmath=REASSOCIATE, error_model="numpy")
 
-    Numba looks at the kernel's own file only, and would go on with pieces of other files as they were.
-    """
-    compiled: Any = numba.njit(nogil=True, cache=True, fastmath=REASSOCIATE, error_model="numpy")(function)
-    # Not public; a Numba that has it elsewhere keeps kernels by its own rule, which matters to nobody but developers.
-    with suppress(AttributeError):
-        compiled._cache._cache_file._source_stamp = SOURCES
+
+def ordered(function: Callable[..., Any]) -> Any:
+    """As `kernel`, where the order of additions must be that of the source wherever the code is inlined."""
+    return _kept(function)
+
+
+def divides(function: Callable[..., Any]) -> Any:
+    """As `ordered`, where a division by zero is NaN or infinity, and no error."""
+    return _kept(function, error_model="numpy")
+
+
+def _kept(function: Callable[..., Any], **options: Any) -> Any:
+    compiled: Any = numba.njit(nogil=True, **options)(function)
+    keep(compiled, function)
     return compiled
 
 

@@ -85,13 +85,17 @@ def kernels_for(d):
         return total * dof
 
     @kernel
-    def advance(Y, exaggeration, slope, per_z, rate, momentum, longest, shift, velocity, gains, start, stop, out):
+    def advance(
+        Y, exaggeration, slope, per_z, rate, bearable, slack, momentum, longest, shift, velocity, gains, start, stop,
+        out,
+    ):  # fmt: skip
         """Move the rows of a range, whose attraction is in `out`; the sums of their new coordinates (3), and of the
         squared gradient.
 
         The gradient is 4 (exaggeration * pull + slope / (2 Z)), with slope the field's gradient. `shift` re-centres
-        the map by the mean that the last step found, so that no pass of its own is needed. Steps longer than
-        `longest` are cut: a row with gains that have grown may otherwise leave the map.
+        the map by the mean that the last step found, so that no pass of its own is needed. The rate of a row is at most
+        `bearable` times its slack. Steps longer than `longest` are cut: a row with gains that have grown may otherwise
+        leave the map.
         """
         sx, sy, sz, norm = 0.0, 0.0, 0.0, 0.0
         attract = f32(4) * exaggeration
@@ -102,19 +106,20 @@ def kernels_for(d):
         # No branch in this loop: eight rows are moved at a time (MNIST, one core: 0.4 ms instead of 1.9).
         for i in range(u64(start), u64(stop)):
             at = i * u64(d)
+            own = min(rate, bearable * slack[i])
             gx = attract * new[at] + repel * push[at]
-            vx, grown = _advance(gx, speed[at], gain[at], rate, momentum)
+            vx, grown = _advance(gx, speed[at], gain[at], own, momentum)
             gain[at] = grown
             square, slope_square = vx * vx, gx * gx
             if d > 1:
                 gy = attract * new[at + u64(1)] + repel * push[at + u64(1)]
-                vy, grown = _advance(gy, speed[at + u64(1)], gain[at + u64(1)], rate, momentum)
+                vy, grown = _advance(gy, speed[at + u64(1)], gain[at + u64(1)], own, momentum)
                 gain[at + u64(1)] = grown
                 square += vy * vy
                 slope_square += gy * gy
             if d > 2:
                 gz = attract * new[at + u64(2)] + repel * push[at + u64(2)]
-                vz, grown = _advance(gz, speed[at + u64(2)], gain[at + u64(2)], rate, momentum)
+                vz, grown = _advance(gz, speed[at + u64(2)], gain[at + u64(2)], own, momentum)
                 gain[at + u64(2)] = grown
                 square += vz * vz
                 slope_square += gz * gz

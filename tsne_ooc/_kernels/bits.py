@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from ._jit import divides
+
 u64 = np.uint64
-kernel = njit(nogil=True, cache=True, error_model="numpy")
 
 # Metrics by number, for a kernel takes numbers alone.
 KINDS = {
@@ -26,7 +27,7 @@ def ones(typing, word):
     return types.uint64(types.uint64), code
 
 
-@kernel
+@divides
 def distance(kind, both, left, right, columns):
     """Distance of two rows with `left` and `right` columns set, `both` in both, as SciPy defines it; 0 where that is
     0 / 0, between two rows of nothing."""
@@ -48,7 +49,7 @@ def distance(kind, both, left, right, columns):
     return 2.0 * crossed / (both * neither + crossed) if crossed > 0.0 else 0.0
 
 
-@kernel
+@divides
 def of_counts(kind, both, left, right, columns, result):
     """`distance` of all pairs: `both` of shape (q, n) and the counts of either side."""
     for i in range(u64(both.shape[0])):
@@ -56,7 +57,7 @@ def of_counts(kind, both, left, right, columns, result):
             result[i, j] = distance(kind, both[i, j], left[i], right[j], columns)
 
 
-@kernel
+@divides
 def count(words, counts):
     """Bits that are set in each row."""
     for i in range(u64(words.shape[0])):
@@ -66,7 +67,7 @@ def count(words, counts):
         counts[i] = np.int64(total)
 
 
-@kernel
+@divides
 def sift(heap, key):
     """Put a key in the place of the largest of a heap."""
     size = u64(heap.shape[0])
@@ -84,7 +85,7 @@ def sift(heap, key):
     heap[at] = key
 
 
-@kernel
+@divides
 def least(kind, left, right, columns, limit):
     """The fewest columns in both with which rows of these counts are no farther than `limit`, in single precision;
     one more than they can have where they are always farther."""
@@ -101,7 +102,7 @@ def least(kind, left, right, columns, limit):
     return low
 
 
-@kernel
+@divides
 def search(kind, queries, query_counts, itself, words, numbers, edges, counts, first, columns, keys):
     """The nearest rows to each of a few queries, as sort keys in no order.
 

@@ -17,11 +17,10 @@ import numpy as np
 
 # The BLAS behind np.dot in kernels; loaded here, or a limit on BLAS threads set before its use misses it.
 import scipy.linalg.cython_blas  # noqa: F401
-from numba import njit
 
 # No reordering of sums here, unlike in the other kernels: a distance must not depend on where its code was
 # inlined.
-kernel = njit(nogil=True, cache=True)
+from ._jit import ordered as kernel
 
 # Scores looked at together, four AVX2 registers; 8 and 16 took the same time.
 CHUNK = 32

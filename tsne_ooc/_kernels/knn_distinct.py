@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ._jit import ordered
 
 u64 = np.uint64
 
 
-@njit(nogil=True, cache=True)
+@ordered
 def hash_rows(words, hashes):
     """A 64-bit hash of each row of 32-bit words (the multiplications of FNV-1a, with a final mix)."""
     for i in range(u64(words.shape[0])):
@@ -23,7 +24,7 @@ def hash_rows(words, hashes):
         hashes[i] = state
 
 
-@njit(nogil=True, cache=True)
+@ordered
 def hash_sparse_rows(words, indices, starts, hashes):
     """As `hash_rows`, for rows in CSR whose columns ascend: of columns and words. Stored zeros count for nothing."""
     for i in range(u64(len(starts) - 1)):
@@ -37,7 +38,7 @@ def hash_sparse_rows(words, indices, starts, hashes):
         hashes[i] = state
 
 
-@njit(nogil=True, cache=True)
+@ordered
 def spread(found, distances, own, starts, members, k, keys):
     """Sort keys of the k nearest rows from the nearest distinct rows `found` and a query's own group.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ._jit import ordered
 
 u64 = np.uint64
 
 SQUARES, SIZES, LARGEST, COUNT = range(4)
 
 
-@njit(nogil=True, cache=True)
+@ordered
 def add(kind, total, gap):
     """A total with one more difference."""
     if kind == SQUARES:
@@ -22,7 +23,7 @@ def add(kind, total, gap):
     return total + (1.0 if gap != 0.0 else 0.0)
 
 
-@njit(nogil=True, cache=True)
+@ordered
 def sparse_distances(
     q_data, q_indices, q_starts, q_factors, data, indices, starts, factors, columns, kind, edges, numbers, result
 ):

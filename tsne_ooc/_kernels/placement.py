@@ -89,6 +89,12 @@ def evaluate(x, y, z, Y, neighbors, p, i, exaggeration, dof, phi, stride, far_st
     return exaggeration * dof * energy + math.log(field), gradient, hessian
 
 
+@piece
+def within(x, low, high):
+    """`x` within bounds; NaN becomes the lower one."""
+    return min(x, float(high)) if x >= low else float(low)
+
+
 def placement_for(d):
     """The kernel of a map of `d` axes."""
 
@@ -101,9 +107,10 @@ def placement_for(d):
         evaluations a row at k = 15, where descent with momentum took 47 to 84.
         """
         for i in range(u64(start), u64(stop)):
-            x = float(out[i, 0])
-            y = float(out[i, 1]) if d > 1 else 0.0
-            z = float(out[i, 2]) if d > 2 else 0.0
+            # Affinities of the user's own may start a row anywhere, or nowhere: the field is read within its bounds.
+            x = within(float(out[i, 0]), low[0], high[0])
+            y = within(float(out[i, 1]), low[1], high[1]) if d > 1 else 0.0
+            z = within(float(out[i, 2]), low[2], high[2]) if d > 2 else 0.0
             spent = 0
             for exaggeration in exaggerations:
                 energy, g, h = evaluate(
@@ -121,6 +128,9 @@ def placement_for(d):
                         continue
                     # Newton's method may leap across the map where the energy is almost straight.
                     length = math.sqrt(sx * sx + sy * sy + sz * sz)
+                    # Beyond all numbers, as at an exaggeration of 1e300: there is nowhere to go.
+                    if not length < math.inf:
+                        break
                     cut = min(1.0, 2.0 / length)
                     nx = min(max(x + cut * sx, float(low[0])), float(high[0]))
                     ny = min(max(y + cut * sy, float(low[1])), float(high[1])) if d > 1 else 0.0

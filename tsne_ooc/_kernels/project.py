@@ -8,12 +8,13 @@ fastmath), so they are the same in any block. 15 GFLOP/s on one core, where BLAS
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ._jit import ordered
 
 u64 = np.uint64
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@ordered
 def project(rows, mean, axes, out):
     """``(rows - mean) @ axes`` in float64, four columns of `rows` at a time: out of shape (m, k), axes (p, k)."""
     m, p = rows.shape

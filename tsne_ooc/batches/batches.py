@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,7 @@ import numpy as np
 from tsne_ooc._options import pick, whole
 from tsne_ooc._random import generator
 from tsne_ooc.batches import draws
+from tsne_ooc.batches.evenness import between
 from tsne_ooc.batches.plans import Batch, Blocks, Drawn, Piece, Plan
 from tsne_ooc.batches.sizes import block_rows_for, buffer_rows_for, reads_of_a_chunk
 from tsne_ooc.io.ahead import ahead
@@ -127,7 +129,7 @@ class Batches(Closing):
     ) -> None:
         self.batch_size = whole("batch_size", batch_size, least=1)
         self.prefetch = whole("prefetch", prefetch, least=0)
-        self.seed = whole("seed", seed, least=0)
+        self.seed = whole("seed", seed, least=0, most=math.inf)
         self.drop_last = drop_last
         self.shuffle = shuffle
         self.next_epoch = 0
@@ -207,6 +209,29 @@ class Batches(Closing):
         blocks = np.array(edges(self.source, self.block_rows, 0, self.source.shape[0]), np.int64)
         together = 1 if self.buffer_rows is None else self.buffer_rows // self.block_rows
         return Blocks(self.source, blocks, together, None if self.shuffle is None else rng)
+
+    def uneven(self, rows: Any, X: Any) -> float:
+        """How far the blocks of "buffer" or "batch" are from being like each other, as some rows show it.
+
+        Where it is more than a hundredth, batches of one block each teach one thing after the other: take "buffer"
+        instead of "batch".
+
+        Parameters
+        ----------
+        rows : ndarray of shape (m,), int64
+            Numbers of rows drawn uniformly from the table, ascending.
+        X : ndarray of shape (m, n_features)
+            These rows.
+
+        Returns
+        -------
+        float
+            The share of their variance that lies between blocks, beyond what it would be in random order; 0 where
+            there are no blocks.
+        """
+        if self.block_rows is None:
+            return 0.0
+        return between(rows, X, np.array(edges(self.source, self.block_rows, 0, self.source.shape[0]), np.int64))
 
     def close(self) -> None:
         """Close the file, where the source was given as a path."""

@@ -1,5 +1,5 @@
 import sys
 
-from tsne_ooc.cli.command import main
+from tsne_ooc.cli import main
 
 sys.exit(main())

@@ -7,17 +7,20 @@ import logging
 import os
 import re
 import sys
+import traceback
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 from tsne_ooc import __version__
-from tsne_ooc.cli import demo, embed, export, place, train
+from tsne_ooc.cli import demo, embed, export, look, place, train
 
 _ABOUT = """\
 t-SNE maps of data larger than memory: a sample is embedded, every other row is streamed from disk and placed.
 
   tsne-ooc demo                                              see it work on data that ships with scikit-learn
+  tsne-ooc look cells.h5ad                                   what is in a file, and what would be read
   tsne-ooc embed cells.h5ad --out map                        map a table in a file
   tsne-ooc embed cells.h5ad --out map --resume               go on after an accident
   tsne-ooc place map new.h5ad --out more                     tomorrow's rows on today's map
@@ -27,30 +30,67 @@ t-SNE maps of data larger than memory: a sample is embedded, every other row is 
 """
 
 # Parameters that have another name here.
-_OPTIONS = {"n_iter": "iterations", "random_state": "seed", "n_jobs": "jobs"}
+_OPTIONS = {
+    "n_iter": "iterations",
+    "random_state": "seed",
+    "n_jobs": "jobs",
+    "block_rows": "chunk_rows",
+    "size": "sample",
+    "total": "normalize",
+}
+# These have a place in the line in place of a name.
+_PLACES = ("model", "data")
+_EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 after an error, 130 after an interrupt."""
+def run(arguments: Sequence[str] | None = None) -> int:
+    """What `tsne_ooc.cli.main` runs, and answers for."""
     options = parser().parse_args(arguments)
-    if getattr(options, "verbose", False):
-        _explain()
+    names = vars(options)
+    verbose = getattr(options, "verbose", False)
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _warn
+        with warnings.catch_warnings(), _explained(verbose):
+            warnings.showwarning = lambda message, *where, **more: _tell(f"warning: {_typed(_line(message), names)}")
             code: int = options.run(options)
         return code
     except KeyboardInterrupt as interrupt:
-        print(f"tsne-ooc: interrupted{_notes(interrupt)}", file=sys.stderr)
+        _tell(f"interrupted{_notes(interrupt)}")
+        from tsne_ooc.io.ahead import hanging
+
+        if hanging():
+            # At its end Python would wait for that read, to close the file behind it.
+            sys.stdout.flush()
+            os._exit(130)
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does. Python would complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError) as error:
-        text = _typed(" ".join(str(error).split()), vars(options)) or type(error).__name__
-        print(f"tsne-ooc: error: {text}{_notes(error)}", file=sys.stderr)
+    except Exception as error:
+        if verbose:
+            traceback.print_exc()
+        text = _line(error)
+        if isinstance(error, _EXPECTED):
+            text = _typed(text, names) or type(error).__name__
+            if text.startswith("X ") and names.get("data"):
+                text = f"{_line(names['data'])}: {text}"
+        else:
+            # No reader, writer or check has words for it.
+            given = "".join(f" {names[name]}" for name in ("model", "map", "data") if names.get(name))
+            text = (
+                f"{type(error).__name__}: {text} stopped tsne-ooc {options.command}{given}, which is a fault of the "
+                "program; please report this line and what --verbose adds to it to the developers of tsne_ooc"
+            )
+        _tell(f"error: {text}{_notes(error)}")
         return 2
+
+
+def _tell(text: str) -> None:
+    print(f"tsne-ooc: {text}", file=sys.stderr)
+
+
+def _line(message: object) -> str:
+    return " ".join(str(message).split())
 
 
 def _typed(text: str, options: dict[str, Any]) -> str:
@@ -58,7 +98,7 @@ def _typed(text: str, options: dict[str, Any]) -> str:
 
     def option(found: re.Match[str]) -> str:
         name = _OPTIONS.get(found[1], found[1])
-        known = name in options or found[1] in options
+        known = (name in options or found[1] in options) and name not in _PLACES
         return f"--{name.replace('_', '-')}=" if known else found[0]
 
     # No option takes None, True or False.
@@ -70,26 +110,37 @@ def _notes(error: BaseException) -> str:
     return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
 
 
-def _warn(message: Any, *where: Any, **more: Any) -> None:
-    print(f"tsne-ooc: warning: {' '.join(str(message).split())}", file=sys.stderr)
-
-
-def _explain() -> None:
+@contextmanager
+def _explained(verbose: bool) -> Iterator[None]:
     """Show the choices that the library makes, which it tells to its logger."""
+    if not verbose:
+        yield
+        return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("tsne-ooc: %(message)s"))
     logger = logging.getLogger("tsne_ooc")
-    logger.handlers = [handler]
+    before = logger.level
+    logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for what cannot be read, where argparse prints its summary of all options first."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"tsne-ooc: error: {message}; see {self.prog} --help\n")
 
 
 def parser() -> argparse.ArgumentParser:
     """Of the whole command line."""
-    top = argparse.ArgumentParser(
-        prog="tsne-ooc", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    top = _Parser(prog="tsne-ooc", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=f"tsne-ooc {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (embed, place, train, export, demo):
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    for command in (look, embed, place, train, export, demo):
         command.add(commands)
     return top

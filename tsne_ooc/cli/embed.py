@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from tsne_ooc.cli.fitting import add_map, add_preparation, preparation_of, tsne_of
+from tsne_ooc.cli.probe import check_table
 from tsne_ooc.cli.report import Report
 from tsne_ooc.cli.shared import add_blocks, add_input, add_running, check_plots, say, summary
 
@@ -75,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
         check_plots()
         if (options.n_components or 2) > 2:
             raise ValueError("--plot draws maps of one or two dimensions; leave it out with --n-components 3")
+    check_table(options)
     from tsne_ooc.pipeline import embed
 
     with Report(options.quiet) as report:
@@ -82,6 +84,7 @@ def run(options: argparse.Namespace) -> int:
             options.data,
             dataset=options.dataset,
             columns=options.columns,
+            allow_missing_chunks=options.allow_missing_chunks,
             out=options.out,
             sample=_sample(options),
             prepare=preparation_of(options),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from tsne_ooc.cli.probe import check_anndata
 from tsne_ooc.cli.shared import add_talking, say
 
 
@@ -24,6 +25,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    check_anndata(options.to)
     from tsne_ooc.export import export
 
     say(options, f"wrote {export(options.map, options.to, overwrite=options.overwrite)}")

@@ -6,12 +6,12 @@ import argparse
 import sys
 from typing import Any
 
+from tsne_ooc.cli.shared import names_of
+
 
 def add_preparation(group: Any) -> None:
     """The options that say what is done to rows first."""
-    group.add_argument(
-        "--onehot", type=lambda text: text.split(","), default=[], metavar="A,B", help="columns of categories"
-    )
+    group.add_argument("--onehot", type=names_of, default=[], metavar="A,B", help="columns of categories")
     group.add_argument("--normalize", type=float, metavar="TOTAL", help="scale each row to this sum")
     group.add_argument("--log1p", action="store_true", help="log(1 + x)")
     group.add_argument(
@@ -43,7 +43,7 @@ def add_map(group: Any) -> None:
         help="factor on the attraction; 4 keeps the classes of large data together (default: 1)",
     )
     group.add_argument("--n-components", type=int, metavar="D", help="dimensions of the map (default: 2)")
-    group.add_argument("--dof", type=float, help="degrees of freedom of the kernel (default: 1)")
+    group.add_argument("--dof", type=float, help="degrees of freedom of the kernel, .01 to 10,000 (default: 1)")
     group.add_argument("--metric", help="distance in the data (default: euclidean)")
     group.add_argument("--neighbors", help="neighbour search (default: auto)")
     group.add_argument("--schedule", help="optimisation schedule, such as auto or classic (default: auto)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from tsne_ooc.cli.probe import check_table
 from tsne_ooc.cli.report import Report
 from tsne_ooc.cli.shared import add_blocks, add_input, add_running, say, summary
 
@@ -32,6 +33,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    check_table(options)
     from tsne_ooc.pipeline import place
 
     with Report(options.quiet) as report:
@@ -40,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
             options.data,
             dataset=options.dataset,
             columns=options.columns,
+            allow_missing_chunks=options.allow_missing_chunks,
             out=options.out,
             novelty=options.novelty,
             n_jobs=options.jobs,

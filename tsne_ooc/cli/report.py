@@ -81,7 +81,7 @@ class Report:
     def _line(self, done: int, total: int) -> None:
         self._last = time.monotonic()
         rate = (done - self._first) / (self._last - self._began)
-        left = time.strftime("%H:%M:%S", time.gmtime((total - done) / rate)) if rate else "?"
+        left = _clock((total - done) / rate) if rate else "?"
         name = _NAMES.get(self._phase, self._phase)
         told = f"{done:,} of {total:,} ({done / total:.0%}), {rate:,.0f} {self._unit}/s, {left} left, {_memory()}"
         self._print(f"{name}: {self.note}{told}")
@@ -103,6 +103,13 @@ class Report:
 
     def __exit__(self, *error: object) -> None:
         self._close()
+
+
+def _clock(seconds: float) -> str:
+    """Days, hours, minutes and seconds."""
+    days, rest = divmod(round(seconds), 24 * 3600)
+    hours = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days} days {hours}" if days > 1 else f"1 day {hours}" if days else hours
 
 
 def _memory() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 from typing import Any
 
 
@@ -13,8 +14,22 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         "--dataset", metavar="NAME", help="table in the file, such as obsm/X_pca (default: the only one)"
     )
     parser.add_argument(
-        "--columns", type=lambda text: text.split(","), metavar="A,B,...", help="columns by name; * stands for anything"
+        "--columns",
+        type=names_of,
+        metavar="A,B,...",
+        help="columns by name; * stands for anything, and a name with commas may stand in double quotes",
     )
+    parser.add_argument(
+        "--allow-missing-chunks",
+        action="store_true",
+        help="read chunks of Zarr and HDF5 that are missing as their fill value; by default such a table is refused, "
+        "for half of a copy looks the same",
+    )
+
+
+def names_of(text: str) -> list[str]:
+    """Names between commas; in double quotes where they have commas of their own."""
+    return next(csv.reader([text]), [])
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +67,8 @@ def check_plots(otherwise: str = "leave --plot out") -> None:
 
 def summary(run: Any) -> str:
     """What a run did and wrote, in a few lines."""
+    from tsne_ooc.io.told import in_words
+
     manifest = run.manifest
     seconds, kl = manifest["seconds"], manifest.get("kl_divergence")
     lines = []
@@ -63,6 +80,7 @@ def summary(run: Any) -> str:
     novelty = manifest.get("novelty")
     if novelty:
         lines.append(strange(novelty))
+    lines += in_words(manifest.get("read", {}))
     lines.append(f"wrote {run.folder / 'embedding.npy'}: {n:,} x {manifest['n_components']}, float32")
     return "\n".join(lines)
 

@@ -16,6 +16,7 @@ from tsne_ooc.cli.fitting import (
     shows_bars,
     tsne_of,
 )
+from tsne_ooc.cli.probe import check_table
 from tsne_ooc.cli.report import Report
 from tsne_ooc.cli.shared import add_input, add_running, say
 
@@ -114,6 +115,7 @@ def run(options: argparse.Namespace) -> int:
         word = next(iter(own)).replace("_", "-")
         raise ValueError(f"--map is fitted and prepared already; leave out --{word}, or --map to fit another one")
     network = None if options.network is None else _network(options.network)
+    check_table(options)
     from tsne_ooc.parametric import ParametricTSNE
     from tsne_ooc.pipeline import train
 
@@ -132,6 +134,7 @@ def run(options: argparse.Namespace) -> int:
             options.data,
             dataset=options.dataset,
             columns=options.columns,
+            allow_missing_chunks=options.allow_missing_chunks,
             out=options.out,
             encoder=encoder,
             map=options.map,
@@ -141,7 +144,7 @@ def run(options: argparse.Namespace) -> int:
             resume=options.resume,
             progress=report,
         )
-    say(options, _summary(model, options.out))
+    say(options, "\n".join([*_read(options.out), _summary(model, options.out)]))
     if options.onnx is not None:
         say(options, f"wrote {model.export_onnx(options.onnx)}")
     return 0
@@ -187,6 +190,14 @@ def _check_onnx(path: Path, resume: bool) -> None:
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} in")
     if path.exists() and not resume:
         raise FileExistsError(f"{path} exists already; name another file with --onnx, or remove it first")
+
+
+def _read(out: str) -> list[str]:
+    from tsne_ooc import store
+    from tsne_ooc.io.told import in_words
+    from tsne_ooc.pipeline.models import ENCODER
+
+    return in_words(store.read_folder(Path(out), ENCODER, verify=False).content.get("read", {}))
 
 
 def _summary(model: Any, out: str) -> str:

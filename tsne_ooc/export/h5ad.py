@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from .._disk import check_room
+from ..io.failures import opening
 from .content import Content
-from .write import check_room, clone, whole_file
+from .write import clone, whole_file
 
 # What HDF5 itself adds at the most.
 _SLACK = 1 << 20
@@ -30,7 +32,8 @@ def to_h5ad(content: Content, path: Path, base: Path, key: str, *, overwrite: bo
     """
     column = f"{key.removeprefix('X_')}_novelty"
     before = _stamp(base)
-    _check(content, base, key, column, overwrite)
+    with opening(base):
+        _check(content, base, key, column, overwrite)
     if not any(str(base) in text for text in _texts(content.manifest)):
         warnings.warn(
             f"the map was made from {content.manifest.get('source')}; its rows are taken to be those of {base.name}, "

@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from .._disk import check_regular, check_room
 from .._options import unknown
 from ..io.optional import load
 from ..pipeline import open_run
 from .content import Content
 from .h5ad import to_h5ad
 from .tables import to_csv, to_hdf5, to_parquet, to_zarr
-from .write import check_room
 
 _TABLES: dict[str, Callable[[Content, Path], None]] = {
     ".h5": to_hdf5,
@@ -121,6 +121,7 @@ def _base(to: Path, like: Path | None, dataset: str, overwrite: bool) -> Path:
         if to.exists() and not overwrite and like.resolve() != to.resolve():
             raise FileExistsError(f"{to} exists already; leave out like, or pass overwrite=True (--overwrite)")
         return like.resolve()
+    check_regular(to)
     if to.is_dir():
         raise IsADirectoryError(f"{to} is a folder, not an AnnData file")
     if not to.exists():

@@ -9,17 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..io.sink import publish, sync_folder
-
-
-def check_room(path: Path, needed: int) -> None:
-    """Raise OSError where the folder of `path` is missing or has less than `needed` bytes left."""
-    folder = path.parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder} to write {path.name} in")
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(f"{path} needs {needed / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB left")
+from .._disk import give_rights, publish, sync_folder
 
 
 @contextmanager
@@ -56,9 +46,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     old = temporary.with_suffix(".old")
     try:
         yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o777 & ~mask)
+        give_rights(temporary, 0o777)
         if path.exists():
             os.rename(path, old)
         try:

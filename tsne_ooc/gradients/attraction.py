@@ -36,12 +36,19 @@ class Attraction:
         edges = np.searchsorted(P.indptr, np.linspace(0, len(P.indices), pieces + 1)[1:-1].astype(np.uint64))
         bounds = np.unique(np.concatenate([[0], edges, [P.n]])).tolist()
         self.ranges = list(itertools.pairwise(bounds))
-        self._entropy = float(sum(threads.map(self._entropy_of, self.ranges)))
+        # One over the largest affinity of each row.
+        self._slack = np.full(P.n, np.finfo(np.float32).max)
+        self._entropy = float(sum(threads.map(self._look, self.ranges)))
 
-    def _entropy_of(self, start: int, stop: int) -> float:
-        """Sum of p log p over a range of rows; over all at once it would take twice the memory of P."""
-        p = self.P.values[self.P.indptr[start] : self.P.indptr[stop]].astype(np.float64)
-        p = p[p > 0]
+    def _look(self, start: int, stop: int) -> float:
+        """Sum of p log p over a range of rows, and their slack; for all at once it takes twice the memory of P."""
+        edges = self.P.indptr[start : stop + 1].astype(np.int64)
+        p = self.P.values[edges[0] : edges[-1]]
+        held = np.flatnonzero(np.diff(edges))
+        if len(held):
+            largest = np.maximum.reduceat(p, edges[held] - edges[0])
+            self._slack[start + held] = 1 / np.maximum(largest, np.finfo(np.float32).tiny)
+        p = p[p > 0].astype(np.float64)
         return float((p * np.log(p)).sum())
 
     def forces(self, Y: Float32) -> Float32:
@@ -64,13 +71,19 @@ class Attraction:
         return self._entropy + float(sum(pulls)) + float(np.log(Z))
 
     def step(
-        self, Y: Float32, slope: Float32, Z: float, exaggeration: float, rate: float, momentum: float, longest: float,
-        shift: Float32, velocity: Float32, gains: Float32, out: Float32,
+        self, Y: Float32, slope: Float32, Z: float, exaggeration: float, rate: float, bearable: float,
+        momentum: float, longest: float, shift: Float32, velocity: Float32, gains: Float32, out: Float32,
     ) -> tuple[NDArray[np.float64], float]:  # fmt: skip
-        """Write the rows after one step to `out`; their mean, and the norm of the gradient."""
+        """Write the rows after one step to `out`; their mean, and the norm of the gradient.
+
+        The rate of a row is at most `bearable` over its largest affinity.
+        """
         P = self.P
         per_dof, per_z = np.float32(1 / self.dof), np.float32(1 / Z if Z > 0 else 0)
-        factors = (np.float32(exaggeration), slope, per_z, np.float32(rate), np.float32(momentum), np.float32(longest))
+        factors = (
+            np.float32(exaggeration), slope, per_z, np.float32(rate), np.float32(bearable), self._slack,
+            np.float32(momentum), np.float32(longest),
+        )  # fmt: skip
 
         def move(start: int, stop: int) -> tuple[float, float, float, float]:
             # Range by range, while what the first writes is in the cache for the second.

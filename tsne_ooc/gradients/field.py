@@ -18,7 +18,7 @@ from .._kernels import spread as spreading
 from .._kernels.interpolate import GATHER
 from .._parallel import Threads, ranges
 from .convolve import Convolution
-from .grid import WINDOW, Shape, shape_for
+from .grid import WIDEST, WINDOW, Shape, shape_for
 from .kernel import kernel_for
 
 Float32 = NDArray[np.float32]
@@ -66,7 +66,11 @@ class Field:
     def high(self) -> Float32:
         """Highest coordinates at which the field can be read."""
         cells = np.array(self.shape.nodes) - WINDOW
-        return (self.origin + cells * self.shape.spacing).astype(np.float32)
+        high: Float32 = (self.origin + cells * self.shape.spacing).astype(np.float32)
+        # As the kernels compute cells: rounded, the corner itself may lie in the cell after the last one.
+        while (beyond := (high - self.origin) * self.per_cell > cells).any():
+            high[beyond] = np.nextafter(high[beyond], np.float32(-np.inf))
+        return high
 
     def at(self, Y: Float32, threads: Threads) -> tuple[Float32, Float32]:
         """Value (m,) and gradient (m, d) of the field at any places within `low` and `high`.
@@ -144,22 +148,28 @@ class FieldPlanner:
         Raises
         ------
         FloatingPointError
-            If a coordinate is not finite.
+            If a coordinate is not finite, or the map is wider than its field can be.
         """
         n = len(Y)
         pieces = ranges(n, ROWS)
         boxes = self.threads.map(lambda start, stop: spreading.bounds(Y, start, stop), pieces)
-        low = np.min([box[0] for box in boxes], axis=0).astype(np.float64) - self.margin
-        high = np.max([box[1] for box in boxes], axis=0).astype(np.float64) + self.margin
-        if not np.isfinite(low).all() or not np.isfinite(high).all():
+        lowest, highest = np.min([box[0] for box in boxes], axis=0), np.max([box[1] for box in boxes], axis=0)
+        if not np.isfinite(lowest).all() or not np.isfinite(highest).all():
             raise FloatingPointError("the map holds a coordinate that is not finite")
+        if not (width := float((highest.astype(np.float64) - lowest).max())) <= WIDEST:
+            raise FloatingPointError(f"the map is {width:g} units wide, and no field reaches farther than {WIDEST:g}")
+        low, high = lowest.astype(np.float64) - self.margin, highest.astype(np.float64) + self.margin
         convolution = self.go_on(shape_for(high - low, self.dof, self.shape))
         kernel = convolution.kernel
         shape = kernel.shape
         spare = (np.array(shape.nodes) - WINDOW) * shape.spacing - (high - low)
         origin = (low - spare / 2).astype(np.float32)
         # Rounding must not put the lowest row before the first node.
-        origin = np.minimum(origin, (low + self.margin).astype(np.float32))
+        origin = np.minimum(origin, lowest)
+        # Kernels check no bounds. Cells grow with coordinates, so what holds for the highest row holds for all.
+        last = (highest - origin) * np.float32(1 / shape.spacing)
+        if not (last < np.array(shape.nodes) - WINDOW + 1).all():
+            raise FloatingPointError(f"the map from {lowest} to {highest} has no grid")
         potential = convolution(self._spread(Y, pieces, origin, shape))
         return Field(potential, origin, shape, kernel.own, float(n) if kernel.shifted else 0.0, n)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._parallel import Threads
+from .._parallel import Threads, fewer
 from .grid import Shape
 
 Float32 = NDArray[np.float32]
@@ -94,18 +95,23 @@ def _cosine_series(spectrum: NDArray[np.floating], lengths: tuple[int, ...]) -> 
 
 def kernel_for(shape: Shape, dof: float, threads: Threads) -> Kernel:
     """Transform the kernel for one shape of grid."""
-    from scipy.fft import dct
-
     shifted = shape.reach < SHIFTED_REACH
     # Small grids are the ones whose kernel needs the digits; large ones are transformed in float32, in half the time.
     dtype = np.float64 if shifted else np.float32
-    values = _kernel_values(shape, dof, shifted, dtype)
+    values: NDArray[Any] = _kernel_values(shape, dof, shifted, dtype)
     for axis, length in enumerate(shape.lengths):
-        values = dct(values, type=1, axis=axis, overwrite_x=True, workers=threads.n)
+        values = _transformed(values, axis, threads)
         around = [1] * values.ndim
         around[axis] = -1
         values *= influence(length).astype(dtype).reshape(around)
     return Kernel(shape, shifted, values.astype(np.float32), _cosine_series(values, shape.lengths))
+
+
+def _transformed(values: NDArray[Any], axis: int, threads: Threads) -> NDArray[Any]:
+    from scipy.fft import dct
+
+    # SciPy starts threads of its own before it overwrites anything.
+    return fewer(lambda workers: dct(values, type=1, axis=axis, overwrite_x=True, workers=workers), threads.n)
 
 
 def orthants(lengths: tuple[int, ...]) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:

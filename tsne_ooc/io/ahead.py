@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections import deque
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 Result = TypeVar("Result")
+
+# Seconds that somebody who leaves early waits for the read at work. One that hangs, as on a network that is gone, must
+# not keep Ctrl-C waiting; its thread ends with the process.
+PATIENCE = 2.0
+
+_left: list[threading.Thread] = []
 
 
 def ahead(load: Callable[[T], Result], items: Iterable[T], depth: int = 1) -> Iterator[Result]:
     """Yield ``load(item)`` for each item, in order, from one thread that is at most `depth` results ahead.
 
     The thread ends with the iteration, also where the caller leaves it early; an error comes out where its result
-    would have.
+    would have. Where no thread can be started, the caller loads.
 
     Parameters
     ----------
@@ -29,15 +35,60 @@ def ahead(load: Callable[[T], Result], items: Iterable[T], depth: int = 1) -> It
     if depth == 0:
         yield from map(load, rest)
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="tsne_ooc_read") as reader:
-        pending = deque(reader.submit(load, item) for item in islice(rest, depth))
+    asked: SimpleQueue[tuple[T] | None] = SimpleQueue()
+    made: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+    left = threading.Event()
+    reader = threading.Thread(target=_read, args=(load, asked, made, left), name="tsne_ooc_read", daemon=True)
+    try:
+        reader.start()
+    except RuntimeError:
+        yield from map(load, rest)
+        return
+    try:
+        pending = 0
+        for item in islice(rest, depth):
+            asked.put((item,))
+            pending += 1
+        while pending:
+            result, error = _next(made, reader)
+            pending -= 1
+            if error is not None:
+                raise error
+            for item in islice(rest, 1):
+                asked.put((item,))
+                pending += 1
+            yield result
+            # Let go of it before the next one is waited for.
+            del result
+    finally:
+        left.set()
+        asked.put(None)
+        reader.join(PATIENCE)
+        if reader.is_alive():
+            _left.append(reader)
+
+
+def _read(load: Any, asked: Any, made: Any, left: threading.Event) -> None:
+    while (item := asked.get()) is not None and not left.is_set():
         try:
-            while pending:
-                result = pending.popleft().result()
-                pending.extend(reader.submit(load, item) for item in islice(rest, 1))
-                yield result
-                # Let go of it before the next one is waited for.
-                del result
-        finally:
-            for future in pending:
-                future.cancel()
+            made.put((load(*item), None))
+        except BaseException as error:
+            made.put((None, error))
+            del error
+        del item
+
+
+def _next(made: SimpleQueue[Any], reader: threading.Thread) -> Any:
+    while True:
+        try:
+            return made.get(timeout=1)
+        except Empty:
+            # It lacked the memory even to hand over its error.
+            if not reader.is_alive() and made.empty():
+                raise MemoryError("the thread that reads had no memory left") from None
+
+
+def hanging() -> bool:
+    """Whether a read that somebody left is at work still; what it reads from cannot be closed meanwhile."""
+    _left[:] = [reader for reader in _left if reader.is_alive()]
+    return bool(_left)

@@ -9,9 +9,12 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc.io.masks import joined
+
 T = TypeVar("T")
 
-# A larger piece is not kept, but read again where two blocks share it: it would break the bound on memory.
+# A larger band is not kept, but read again where two blocks share it: it would break the bound on memory. Where it
+# is a single piece of storage, or nearly so, that was broken already when it was unpacked.
 LARGEST = 256 << 20
 
 
@@ -66,16 +69,25 @@ class BandedRows:
         ``fetch(start, stop)`` reads rows.
     row_bytes : int
         Size of a row in memory.
+    piece_bytes : int
+        Size in memory of what must be unpacked whole: a chunk, which may be narrower than the table.
     """
 
-    def __init__(self, edges: NDArray[np.int64], fetch: Callable[[int, int], NDArray[Any]], row_bytes: int) -> None:
+    def __init__(
+        self,
+        edges: NDArray[np.int64],
+        fetch: Callable[[int, int], NDArray[Any]],
+        row_bytes: int,
+        piece_bytes: int = 0,
+    ) -> None:
         self._fetch = fetch
         self._bands = LastBand(edges, lambda number: fetch(int(edges[number]), int(edges[number + 1])))
-        self._keeps = int(np.diff(edges).max(initial=0)) * row_bytes <= LARGEST
+        self._keeps = int(np.diff(edges).max(initial=0)) * row_bytes <= max(LARGEST, 2 * piece_bytes)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         edges = self._bands.edges
-        within = edges[(edges >= start) & (edges <= stop)]
+        # Looked up: a table of small chunks has millions of edges.
+        within = edges[np.searchsorted(edges, start) : np.searchsorted(edges, stop, side="right")]
         if not self._keeps or start == stop:
             return self._fetch(start, stop)
         first, last = (int(within[0]), int(within[-1])) if len(within) else (stop, stop)
@@ -84,7 +96,7 @@ class BandedRows:
             parts.append(self._fetch(first, last))
         parts += self._kept(last, stop)
         # Never a view of what is kept: it is the caller's to change.
-        return np.concatenate(parts) if len(parts) > 1 or not first < last else parts[0]
+        return joined(parts) if len(parts) > 1 or not first < last else parts[0]
 
     def _kept(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
         for number, first, last in self._bands.pieces(start, stop):

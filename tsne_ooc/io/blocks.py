@@ -11,6 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 from tsne_ooc._options import whole
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io.ahead import ahead
+from tsne_ooc.io.failures import reading
+from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.source import Source, as_source
 
 #: Size of a block in memory. Three are alive at the worst (in use, read, being turned into float32).
@@ -123,18 +125,12 @@ def read_checked(
     dtype: DTypeLike = np.float32,
 ) -> NDArray[np.float32]:
     """Rows `start` up to `stop` (or only those numbered `rows`) as checked floats; errors name the rows."""
-    try:
+    with reading(table, start, stop):
         raw = table.read(start, stop)
-    except Exception as error:
-        kind = OSError if isinstance(error, OSError) else type(error)
-        if kind not in (OSError, ValueError, TypeError, MemoryError):
-            kind = OSError
-        message = str(error).split("\n")[0]
-        raise kind(f"rows {start} to {stop - 1} of {table!r} could not be read: {message}") from error
     if len(raw) != stop - start:
         raise ValueError(f"rows {start} to {stop - 1} of {table!r} came back as {len(raw)} rows; did it change?")
     if rows is not None:
-        raw = raw.iloc[rows - start] if hasattr(raw, "iloc") else np.asarray(raw)[rows - start]
+        raw = raw.iloc[rows - start] if hasattr(raw, "iloc") else with_mask(raw)[rows - start]
     block: NDArray[np.float32] = as_rows(
         raw, name=name, dtype=dtype, first_row=start, row_numbers=rows, columns=table.shape[1]
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tsne_ooc._options import unknown
 _PIECE = 2048
 
 
-def choose(names: Sequence[str], wanted: str | Iterable[str], where: str) -> list[str]:
+def choose(names: Sequence[str], wanted: str | Iterable[str], where: str, *, hidden: Collection[str] = ()) -> list[str]:
     """Those of `names` that `wanted` lists, in its order, each once.
 
     Parameters
@@ -23,9 +24,12 @@ def choose(names: Sequence[str], wanted: str | Iterable[str], where: str) -> lis
     names : sequence of str
         All columns.
     wanted : str or iterable of str
-        Names; a ``*`` in them stands for any characters, and then they choose columns in the order of `names`.
+        Names; a ``*`` in them stands for any characters, and then they choose columns in the order of `names`. A name
+        that was cut at its own commas, as a command line cuts its list, is put together again.
     where : str
         What error messages call the table.
+    hidden : collection of str
+        Names that a ``*`` does not stand for.
 
     Raises
     ------
@@ -33,23 +37,38 @@ def choose(names: Sequence[str], wanted: str | Iterable[str], where: str) -> lis
         For a name that no column has, or a pattern that fits none; for names that several columns share.
     """
     chosen: dict[str, None] = {}
-    for word in [wanted] if isinstance(wanted, str) else wanted:
-        if word in names:
+    # A lookup for each name, not a walk along all: a table of genes has tens of thousands.
+    times = Counter(names)
+    for word in [wanted] if isinstance(wanted, str) else _joined(list(wanted), times):
+        if word in times:
             chosen[word] = None
             continue
-        if "*" not in str(word):
+        if "*" not in word:
             raise ValueError(f"{where} has no such column: {unknown('columns', word, names)}")
         pattern = re.compile(".*".join(map(re.escape, word.split("*"))), re.DOTALL)
-        found = [name for name in names if pattern.fullmatch(name)]
+        found = [name for name in names if pattern.fullmatch(name) and name not in hidden]
         if not found:
             raise ValueError(f"{where} has no column that fits columns={word!r}; it has {listed(names)}")
         chosen.update(dict.fromkeys(found))
     if not chosen:
         raise ValueError(f"columns=[] chooses no column of {where}")
-    shared = [name for name in chosen if list(names).count(name) > 1]
+    shared = [name for name in chosen if times[name] > 1]
     if shared:
         raise ValueError(f"{where} has several columns {shared[0]!r}; rename them")
     return list(chosen)
+
+
+def _joined(words: list[str], names: Collection[str]) -> list[str]:
+    joined: list[str] = []
+    at = 0
+    while at < len(words):
+        end = at + 1
+        if words[at] not in names and "*" not in words[at]:
+            whole = (stop for stop in range(at + 2, len(words) + 1) if ",".join(words[at:stop]) in names)
+            end = next(whole, end)
+        joined.append(",".join(words[at:end]))
+        at = end
+    return joined
 
 
 def listed(names: Sequence[str]) -> str:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsne_ooc.io.fields import FieldTable, wide_fields
-from tsne_ooc.io.shape import check_table
-from tsne_ooc.io.sparse import sparse_format
+from tsne_ooc.io.frames import is_frame
+from tsne_ooc.io.shape import check_table, type_of
+from tsne_ooc.io.sparse import sparse_format, sparse_shape
+from tsne_ooc.io.turned import is_loom, turned_because
 
 
 @dataclass(frozen=True)
@@ -29,20 +31,25 @@ class Contents:
         compound: list[str] = []
         sparse: list[str] = []
         for name, item in items:
-            if any(name.startswith(f"{group}/") for group in sparse):
+            # MATLAB keeps the cells of its cell arrays behind the sign.
+            if name.startswith("#") or any(name.startswith(f"{group}/") for group in sparse):
                 continue
             if is_array(item):
-                shapes[name] = item.shape
+                shapes[name] = item.shape if turned_because(item) is None else item.shape[::-1]
                 if _is_table(item):
                     tables.append(name)
                 elif is_compound(item):
                     compound.append(name)
                     # Tables too, but taken only when they are named.
                     shapes |= {f"{name}/{field}": shape for field, shape in wide_fields(item).items()}
+            elif is_frame(item) and name not in ("obs", "var"):
+                # Taken only when they are named, too.
+                index = item.attrs.get("_index")
+                rows = getattr(item.get(index), "shape", None) or (0,)
+                shapes[name] = (rows[0], len(item.attrs.get("column-order", ())))
             elif sparse_format(item) is not None:
                 sparse.append(name)
-                shape = item.attrs.get("shape", item.attrs.get("h5sparse_shape", ()))
-                shapes[name] = tuple(map(int, shape))
+                shapes[name] = sparse_shape(item) or ()
                 tables.append(name)
         return cls(where, shapes, tables, compound)
 
@@ -82,13 +89,13 @@ class Contents:
 def locate(root: Any, dataset: str | None, contents: Callable[[], Contents]) -> Any:
     """The array or sparse group called `dataset` within the group `root`; without a name, the one table there is.
 
-    In a file with AnnData's layout that is ``X``, whatever else there is. `contents` is called where the answer
-    needs a look at everything.
+    In a file with AnnData's layout that is ``X``, in one of Loom's ``matrix``, whatever else there is. `contents` is
+    called where the answer needs a look at everything.
     """
     if dataset is None:
-        if is_array(root) or sparse_format(root) is not None:
+        if is_array(root) or sparse_format(root) is not None or is_frame(root):
             return root
-        dataset = "X" if _is_anndata(root) else contents().only_table()
+        dataset = "X" if _is_anndata(root) else "matrix" if is_loom(root) else contents().only_table()
     try:
         found = root.get(dataset)
     except (KeyError, ValueError, OSError):
@@ -97,7 +104,7 @@ def locate(root: Any, dataset: str | None, contents: Callable[[], Contents]) -> 
         found = _field(root, dataset)
     if found is None:
         raise contents().missing(dataset)
-    if not is_array(found) and sparse_format(found) is None:
+    if not is_array(found) and sparse_format(found) is None and not is_frame(found):
         raise contents().is_group(dataset)
     return found
 
@@ -111,16 +118,20 @@ def _field(root: Any, dataset: str) -> FieldTable | None:
 
 
 def is_array(item: Any) -> bool:
-    return hasattr(item, "dtype") and hasattr(item, "shape")
+    # Not asked for its type: some types of HDF5 raise an error instead.
+    return hasattr(item, "shape") and not hasattr(item, "keys")
 
 
 def is_compound(item: Any) -> bool:
     """Whether an array is a row of records, whose fields can be columns."""
-    names = getattr(item.dtype, "names", None)
+    names = getattr(type_of(item), "names", None)
     return names is not None and set(names) != {"r", "i"} and item.shape is not None and len(item.shape) == 1
 
 
 def _is_table(array: Any) -> bool:
+    if array.attrs.get("MATLAB_class") in ("char", b"char"):
+        # Letters, by their numbers.
+        return False
     try:
         check_table(array, "")
     except (TypeError, ValueError):

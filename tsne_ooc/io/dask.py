@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,36 @@ from numpy.typing import NDArray
 
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.shape import table_shape
+
+# A block that takes so many times its share of the work repeats what others need too.
+_REPEATED = 8
+
+
+def warn_of_shared_parts(data: Any) -> None:
+    """Warn where blocks of rows share parts, such as the mean of all rows: these are computed again for each block.
+
+    Blocks are computed one after the other, for a table larger than memory. A sum over all rows then reads the table
+    once for each block: of 100 blocks of ``X - X.mean(0)`` each takes 236 steps of the 335 of all.
+    """
+    blocks = int(data.numblocks[0]) if data.ndim == 2 else 0
+    graph = data.__dask_graph__()
+    if blocks < _REPEATED or not hasattr(graph, "cull"):
+        return
+    of_one = len(graph.cull(data.__dask_keys__()[blocks // 2]))
+    if of_one * blocks > _REPEATED * len(graph):
+        warnings.warn(
+            f"each of the {blocks:,} blocks of this Dask array takes {of_one:,} of the {len(graph):,} steps of all, "
+            "since they share parts, such as a mean of all rows; compute those first (mean = X.mean(0).compute()), or "
+            "write the array to a file",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 class DaskSource(Closing):
-    """Rows of a Dask array; each chunk is computed once where rows are read in order.
+    """Rows of a Dask array; each chunk is computed once where rows are read in order, what chunks share for each.
 
     Parameters
     ----------
@@ -39,14 +65,15 @@ class DaskSource(Closing):
         rows, columns = (max(sizes, default=0) for sizes in data.chunks)
         self.chunks: tuple[int, int] | None = (int(rows), int(columns)) if rows > 0 and columns > 0 else None
         edges = np.cumsum([0, *data.chunks[0]]).astype(np.int64)
-        self._banded = BandedRows(edges, self._compute, self.shape[1] * self.dtype.itemsize)
+        size = self.dtype.itemsize
+        self._banded = BandedRows(edges, self._compute, self.shape[1] * size, int(rows) * int(columns) * size)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         return self._banded.read(start, stop)
 
     def _compute(self, start: int, stop: int) -> NDArray[Any]:
         found = self._data[start:stop].compute(scheduler="threads")
-        return np.asarray(found.toarray() if hasattr(found, "toarray") else found)
+        return with_mask(found.toarray() if hasattr(found, "toarray") else found)
 
     def reopen(self) -> DaskSource:
         return DaskSource(self._data)

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._disk import check_regular
+from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
-from tsne_ooc.io.columns import choose, common_type, fill, listed
 from tsne_ooc.io.contents import Contents, is_array, is_compound, locate
+from tsne_ooc.io.conventions import decoded
+from tsne_ooc.io.frames import StoredFrame, is_frame
+from tsne_ooc.io.masks import with_mask
+from tsne_ooc.io.missing import check_whole, of_hdf5_dataset
+from tsne_ooc.io.named_columns import NamedColumns, Types
+from tsne_ooc.io.pandas_table import PandasTable
 from tsne_ooc.io.shape import check_table
-from tsne_ooc.io.sparse import sparse_format, stored_csr
+from tsne_ooc.io.sparse import remarks_on, sparse_format, stored_csr
+from tsne_ooc.io.turned import Turned, turned_because
 
 # Streaming 400,000 x 64 float32 on one core takes 0.02 s where chunks are as wide as the table, 0.05 s with 4
 # side by side, 0.08 with 8, 0.12 with 32, 0.19 with 64; single rows take 5 to 60 times as long.
@@ -30,7 +41,10 @@ Columns = str | Iterable[str]
 
 
 def open_hdf5(
-    path: str | os.PathLike[str], dataset: str | None = None, columns: Columns | None = None
+    path: str | os.PathLike[str],
+    dataset: str | None = None,
+    columns: Columns | None = None,
+    allow_missing_chunks: bool = False,
 ) -> Hdf5Source | Hdf5Table:
     """Open a table in an HDF5 file for reading.
 
@@ -40,21 +54,26 @@ def open_hdf5(
         The file.
     dataset : str, optional
         Name of the dataset within the file, such as ``"X"`` or ``"obsm/X_pca"``, or of a group that holds a CSR
-        matrix as AnnData writes it. Without it the file must hold exactly one table, or have AnnData's layout
-        (``.h5ad``): then it is ``X``.
+        matrix as AnnData or 10x Genomics write it, or a data frame as AnnData does. Without it the file must hold
+        exactly one table, or have the layout of AnnData (``.h5ad``) or Loom: then it is ``X`` or ``matrix``. Arrays of
+        Loom and of MATLAB 7.3 are stored turned round: the columns of the dataset are the rows of the table.
     columns : str or list of str, optional
-        Fields of a compound dataset, as in `tsne_ooc.io.open_source`.
+        Fields of a compound dataset or columns of a data frame, as in `tsne_ooc.io.open_source`.
+    allow_missing_chunks : bool, default False
+        Read chunks, or sources of a virtual dataset, that are missing as their fill value, instead of refusing the
+        table.
 
     Returns
     -------
     Hdf5Source or Hdf5Table
-        The latter for a compound dataset. Use it in a ``with`` statement, or call its ``close``. It pickles by path
+        The latter where columns have names. Use it in a ``with`` statement, or call its ``close``. It pickles by path
         and reopens after a fork.
 
     Raises
     ------
     OSError
-        Where the file does not exist, is a folder, is not HDF5 or is cut short.
+        Where the file does not exist, is a folder, is not HDF5 or is cut short, or parts of the table are missing,
+        with their number.
     ValueError
         Where the dataset is missing (those that are there are listed), is a group, or is no two-dimensional
         table of real numbers, where `dataset` is left out although there is more than one table, and for a sparse
@@ -70,6 +89,13 @@ def open_hdf5(
     >>> with open_hdf5("cells.h5", "X") as X:  # doctest: +SKIP
     ...     coordinates = model.transform(X)
     """
+    return _open_table(path, dataset, columns, allow_missing_chunks, turn=True)
+
+
+def _open_table(
+    path: str | os.PathLike[str], dataset: str | None, columns: Columns | None, allow_missing_chunks: bool, turn: bool
+) -> Hdf5Source | Hdf5Table:
+    """`open_hdf5`; without `turn` the rows of a dataset are its rows, whatever the file means by them."""
     import h5py
 
     path = Path(path)
@@ -80,38 +106,56 @@ def open_hdf5(
     file = _open(path)
     try:
         found = _find(file, dataset)
-        needed = _cache_bytes(found)
+        needed = _cache_bytes(found, turn)
         if needed > _default_cache(found):
             # Where a block of rows ends within a chunk, the chunks it cuts must still be unpacked next time.
             name = found.name
             file.close()
             file = h5py.File(path, "r", rdcc_nbytes=min(needed, _LARGEST_CACHE), rdcc_nslots=10007)
             found = _find(file, name)
-        return _source(file, found, columns)
+        return _source(file, found, columns, allow_missing_chunks, turn)
     except BaseException:
         file.close()
         raise
 
 
-def of_hdf5(item: Any, dataset: str | None = None, columns: Columns | None = None) -> Hdf5Source | Hdf5Table:
-    """The source of an open ``h5py.Dataset``, or of one in an open group or file, which stays with its owner."""
+@contextmanager
+def contents_of(path: Path) -> Iterator[tuple[Any, Contents]]:
+    """The open file, and what is in it."""
+    with _open(path) as file:
+        yield file, Contents.of(str(path), _everything(file))
+
+
+def of_hdf5(
+    item: Any, dataset: str | None = None, columns: Columns | None = None, allow_missing_chunks: bool = False
+) -> Hdf5Source | Hdf5Table:
+    """The source of an open ``h5py.Dataset``, or of one in an open group or file, which stays with its owner.
+
+    The rows of a dataset are its rows, as its owner sees them.
+    """
     if not item:
         raise ValueError("the HDF5 file of this dataset is closed; open it again, or pass it while it is open")
-    return _source(None, _find(item, dataset), columns)
+    return _source(None, _find(item, dataset), columns, allow_missing_chunks, turn=not is_array(item))
 
 
 class _Stored(Closing):
     """What holds of all tables in HDF5 files: a handle that is opened again by path and name."""
 
     shape: tuple[int, int]
+    unread: dict[str, str]
+    remarks: list[str]
 
-    def __init__(self, file: Any, item: Any, again: tuple[Any, ...]) -> None:
+    def __init__(self, file: Any, item: Any, *again: Any) -> None:
         self._file = file
         self._item = item
+        self.opened_here = file is not None
         self._process = os.getpid()
         self._again = again
-        self.path = Path(item.file.filename).resolve()
         self.name = str(item.name)
+        name = item.file.filename
+        #: None for a file that is not on the disk: in memory, or behind an object of Python's.
+        self.path = None if item.file.driver in ("core", "fileobj") else Path(name).resolve()
+        self._where = str(self.path or name)
 
     def _checked(self) -> None:
         """Raise where the file is closed; open it again in a process that was forked."""
@@ -119,10 +163,13 @@ class _Stored(Closing):
             # A handle does not survive a fork: parent and child would move each other's position in the file.
             self.__dict__.update(self.reopen().__dict__)
         if not self._item:
-            raise ValueError(f"{self.path} is closed; read from it within its `with` statement")
+            raise ValueError(f"{self._where} is closed; read from it within its `with` statement")
 
     def reopen(self) -> Self:
-        again: Any = open_hdf5(self.path, self.name, *self._again)
+        if self.path is None:
+            # There is no other way to it than this handle, which HDF5 lets one thread use at a time.
+            return self
+        again: Any = _open_table(self.path, self.name, *self._again)
         return again  # type: ignore[no-any-return]
 
     def close(self) -> None:
@@ -131,31 +178,44 @@ class _Stored(Closing):
             self._file.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_hdf5, (self.path, self.name, *self._again)
+        if self.path is None:
+            raise TypeError(f"{self!r} is not on the disk, and another process cannot open it; write it to a file")
+        return _open_table, (self.path, self.name, *self._again)
 
     def __repr__(self) -> str:
-        return f"dataset {self.name!r} of {self.path}, shape {self.shape}"
+        return f"dataset {self.name!r} of {self._where}, shape {self.shape}"
 
 
 class Hdf5Source(_Stored):
-    """Rows of a two-dimensional HDF5 dataset, or of a CSR matrix that AnnData wrote (see `open_hdf5`)."""
+    """Rows of a two-dimensional HDF5 dataset, or of a CSR matrix in a group (see `open_hdf5`)."""
 
-    def __init__(self, file: Any, item: Any) -> None:
-        super().__init__(file, item, ())
-        name = f"dataset {self.name!r} of {self.path}"
+    def __init__(self, file: Any, item: Any, allow_missing_chunks: bool = False, turn: bool = True) -> None:
+        super().__init__(file, item, None, allow_missing_chunks, turn)
+        name = f"dataset {self.name!r} of {self._where}"
         self._table: Any = item
+        self.unread = {}
         if sparse_format(item) is not None:
-            self._table = stored_csr(item, name)
+            self._table, self.remarks = stored_csr(item, name), remarks_on(item)
         else:
             check_table(item, name)
+            self._table, self.remarks = _as_meant(item, turn)
         self.shape = (int(self._table.shape[0]), int(self._table.shape[1]))
         self.dtype: np.dtype[Any] = self._table.dtype
         self.chunks: tuple[int, int] | None = self._table.chunks
+        self._banded: BandedRows | None = None
+        if self.chunks is not None and _cache_bytes(item, turn) > _default_cache(item):
+            # HDF5 unpacks a chunk that does not fit its cache for every read.
+            size = self.dtype.itemsize
+            edges = np.append(np.arange(0, self.shape[0], self.chunks[0], dtype=np.int64), self.shape[0])
+            self._banded = BandedRows(edges, self._read, self.shape[1] * size, int(np.prod(self.chunks)) * size)
         self._warn_if_narrow()
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         self._checked()
-        return np.asarray(self._table[start:stop])
+        return self._read(start, stop) if self._banded is None else self._banded.read(start, stop)
+
+    def _read(self, start: int, stop: int) -> NDArray[Any]:
+        return with_mask(self._table[start:stop])
 
     def _warn_if_narrow(self) -> None:
         rows, columns = self.shape
@@ -165,7 +225,7 @@ class Hdf5Source(_Stored):
         if across > _CHUNKS_ACROSS:
             good = max(1, (1 << 20) // max(1, columns * self.dtype.itemsize))
             warnings.warn(
-                f"{self.name!r} of {self.path.name} is stored in chunks of {self.chunks}: {across} side by "
+                f"{self.name!r} of {Path(self._where).name} is stored in chunks of {self.chunks}: {across} side by "
                 f"side make up a row, so reading rows is slow; write it again with chunks=({min(good, rows)}, "
                 f"{columns})",
                 UserWarning,
@@ -174,45 +234,79 @@ class Hdf5Source(_Stored):
 
 
 class Hdf5Table(_Stored):
-    """Fields of a compound HDF5 dataset as columns (see `open_hdf5`).
+    """Fields of a compound HDF5 dataset, or columns of a data frame, as columns (see `open_hdf5`).
 
     Attributes
     ----------
     column_names : list of str
-        The fields chosen; without a choice, all that hold numbers.
+        The columns chosen; without a choice, all that hold numbers.
     left_out : list of str
-        Fields left out since they do not hold numbers, where none were chosen.
+        Columns left out since they do not hold numbers, or are an index, where none were chosen.
+    unread : dict of str to str
+        Columns that were left out, with the reason.
     """
 
-    def __init__(self, file: Any, item: Any, columns: Columns | None = None) -> None:
-        super().__init__(file, item, () if columns is None else (_names(columns),))
-        fields: dict[str, np.dtype[Any]] = {name: kind for name, (kind, *_) in item.dtype.fields.items()}
-        numeric = [name for name, kind in fields.items() if kind.kind in "fiub"]
-        where = f"dataset {self.name!r} of {self.path}"
-        if columns is None and not numeric:
-            raise ValueError(f"{where} has no field of numbers; it has {listed(list(fields))}")
-        self.column_names = numeric if columns is None else choose(list(fields), columns, where)
-        self.left_out = [name for name in fields if name not in numeric] if columns is None else []
-        self._other = [name for name in self.column_names if name not in numeric]
-        self.shape = (int(item.shape[0]), len(self.column_names))
-        self.dtype = common_type(None if name in self._other else fields[name] for name in self.column_names)
-        self.chunks: tuple[int, int] | None = None if item.chunks is None else (int(item.chunks[0]), self.shape[1])
+    def __init__(
+        self, file: Any, item: Any, columns: Columns | None = None, allow_missing_chunks: bool = False
+    ) -> None:
+        super().__init__(file, item, None if columns is None else _names(columns), allow_missing_chunks, True)
+        where = f"dataset {self.name!r} of {self._where}"
+        self.remarks = []
+        index: set[str] = set()
+        found: Any
+        if not is_array(item):
+            found = StoredFrame(item, where)
+            types, fetch, n = found.types, found.fetch, found.n_rows
+        else:
+            n = int(item.shape[0])
+            if PandasTable.takes(item):
+                found = PandasTable(item)
+                types, fetch, index = found.types, found.fetch, found.index
+                self.remarks.append("columns are those of a data frame that pandas wrote")
+            else:
+                types, fetch = _fields(item), self._records
+        self._named = NamedColumns(types, fetch, columns, where, index, "field" if fetch == self._records else "column")
+        self.column_names, self.left_out = self._named.names, self._named.left_out
+        self.unread = self._named.unread
+        self.shape, self.dtype = (n, len(self.column_names)), self._named.dtype
+        chunks = getattr(item, "chunks", None)
+        self.chunks: tuple[int, int] | None = None if chunks is None else (int(chunks[0]), self.shape[1])
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        if self._other:
-            raise TypeError(
-                f"column {self._other[0]!r} does not hold numbers; read_columns gives it, or choose other columns"
-            )
-        columns = self.read_columns(start, stop)
-        table = np.empty((stop - start, len(columns)), self.dtype)
-        fill(table, list(columns.values()))
-        return table
+        self._checked()
+        return self._named.rows(start, stop)
 
     def read_columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
         """Rows `start` up to `stop` of each column; strings as arrays of Python strings."""
         self._checked()
-        rows = self._item.fields(self.column_names)[start:stop]
-        return {name: _text(rows[name]) for name in self.column_names}
+        return {name: _text(column) for name, column in self._named.columns(start, stop).items()}
+
+    def _records(self, names: list[str], start: int, stop: int) -> dict[str, NDArray[Any]]:
+        rows = self._item.fields(names)[start:stop]
+        return {name: rows[name] for name in names}
+
+
+def _fields(item: Any) -> Types:
+    fields: dict[str, np.dtype[Any]] = {name: kind for name, (kind, *_) in item.dtype.fields.items()}
+    return {
+        name: (kind, str(kind)) if kind.kind in "fiub" else (None, "text" if kind.kind in "SUO" else str(kind))
+        for name, kind in fields.items()
+    }
+
+
+def _as_meant(item: Any, turn: bool) -> tuple[Any, list[str]]:
+    """The rows of a dataset as its file means them, and what there is to say of that."""
+    why = turned_because(item)
+    if why is not None:
+        if turn:
+            return Turned(item), [why]
+        return item, ["rows are those of the dataset itself; opened by its path, the file would be turned round"]
+    table = decoded(item, netcdf=_is_netcdf(item), unwritten=item.fillvalue if _is_netcdf(item) else None)
+    return (item, []) if table is None else (table, table.remarks)
+
+
+def _is_netcdf(item: Any) -> bool:
+    return "_NCProperties" in item.file.attrs or "_Netcdf4Dimid" in item.attrs
 
 
 def _names(columns: Columns) -> Columns:
@@ -227,15 +321,49 @@ def _text(column: NDArray[Any]) -> NDArray[Any]:
     return found
 
 
-def _source(file: Any, item: Any, columns: Columns | None) -> Hdf5Source | Hdf5Table:
-    if is_array(item) and is_compound(item):
-        return Hdf5Table(file, item, columns)
+def _source(
+    file: Any, item: Any, columns: Columns | None, allow_missing_chunks: bool, turn: bool
+) -> Hdf5Source | Hdf5Table:
+    _check_filters(item)
+    for part in [found for found in item.values() if is_array(found)] if hasattr(item, "keys") else [item]:
+        # (A field of a record that holds an array is a view of its own.)
+        if hasattr(part, "is_virtual"):
+            missing, total, what = of_hdf5_dataset(part)
+            name = f"dataset {part.name!r} of {part.file.filename}"
+            check_whole(name, missing, total, part.fillvalue, what=what, allowed=allow_missing_chunks)
+    if is_frame(item) or (is_array(item) and is_compound(item)):
+        return Hdf5Table(file, item, columns, allow_missing_chunks)
     if columns is not None:
         raise ValueError(
             f"dataset {item.name!r} of {item.file.filename} has no names for its columns, so columns={columns!r} "
             "cannot choose some"
         )
-    return Hdf5Source(file, item)
+    return Hdf5Source(file, item, allow_missing_chunks, turn)
+
+
+def _check_filters(item: Any) -> None:
+    """Raise one line where chunks are packed by a program that HDF5 does not have here."""
+    import h5py
+
+    arrays = list(item.values()) if hasattr(item, "keys") else [item]
+    for array in (array for array in arrays if isinstance(array, h5py.Dataset)):
+        packing = array.id.get_create_plist()
+        for code, _, _, word in (packing.get_filter(i) for i in range(packing.get_nfilters())):
+            if h5py.h5z.filter_avail(code) or (find_spec("hdf5plugin") and _with_plugins(code)):
+                continue
+            called = f" ({word.decode(errors='replace')})" if word else ""
+            raise OSError(
+                f"dataset {array.name!r} of {array.file.filename} is packed by filter {code}{called}, which is not "
+                "installed: pip install hdf5plugin, which has most of them; or write it again with gzip"
+            )
+
+
+def _with_plugins(code: int) -> bool:
+    # Their import brings them.
+    importlib.import_module("hdf5plugin")
+    import h5py
+
+    return bool(h5py.h5z.filter_avail(code))
 
 
 def _find(root: Any, dataset: str | None) -> Any:
@@ -252,15 +380,18 @@ def _everything(root: Any) -> list[tuple[str, Any]]:
     return found
 
 
-def _cache_bytes(item: Any) -> int:
+def _cache_bytes(item: Any, turn: bool) -> int:
     """Bytes of unpacked chunks that reading rows from top to bottom comes back to."""
+    if is_frame(item):
+        return 0
     if sparse_format(item) is not None:
         # Of each of the three arrays the last chunk read; every dataset has a cache of its own.
         parts = [item[part] for part in ("data", "indices", "indptr") if part in item]
         return max((int(np.prod(part.chunks)) * part.dtype.itemsize for part in parts if part.chunks), default=0)
-    if item.chunks is None:
+    if getattr(item, "chunks", None) is None:
         return 0
-    across = -(-item.shape[1] // item.chunks[1]) if len(item.shape) == 2 else 1
+    columns = 0 if turn and turned_because(item) is not None else 1
+    across = -(-item.shape[columns] // item.chunks[columns]) if len(item.shape) == 2 else 1
     return int(np.prod(item.chunks)) * across * int(item.dtype.itemsize)
 
 
@@ -274,6 +405,7 @@ def _default_cache(item: Any) -> int:
 def _open(path: Path) -> Any:
     import h5py
 
+    check_regular(path)
     try:
         with path.open("rb") as raw:
             signature = raw.read(8)

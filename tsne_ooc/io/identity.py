@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tsne_ooc.io.ahead import ahead
+from tsne_ooc.io.failures import reading
 from tsne_ooc.io.source import Source, as_source
 
 # First, last, and eight between.
@@ -27,7 +31,7 @@ _DECIDE = {
 }
 
 
-def identity_of(source: Any) -> dict[str, Any]:
+def identity_of(source: Any, *, without: Path | None = None) -> dict[str, Any]:
     """What tells a table from another, as plain values that JSON can hold.
 
     Parameters
@@ -35,15 +39,18 @@ def identity_of(source: Any) -> dict[str, Any]:
     source : Source or what `as_source` accepts
         Ten of its rows are read: the first, the last and eight between. A source of your own may have a method
         ``identity()`` that returns a dict of plain values, such as the version of a database; it is included.
+    without : Path, optional
+        A folder whose files do not belong to the table, though it may lie among them: that of the run itself.
 
     Returns
     -------
     dict
         ``kind``, ``dataset``, ``columns``, ``shape``, ``dtype``; where there is a file, ``size``, or of a folder,
-        ``size`` in all and ``files``, a digest of the names and sizes of all; ``probes``, a SHA-256 digest of the
-        rows read; ``own``, what the source says of itself. All of these decide whether it is the same table (see
-        `differences`). ``path`` and ``mtime_ns`` are for information: files are moved, copied and touched without
-        becoming other tables. What the digest cannot see is a change, with all sizes kept, of rows it did not read.
+        ``size`` in all and ``files``, a digest of the names and sizes of those it is read from; ``probes``, a SHA-256
+        digest of the rows read; ``own``, what the source says of itself. All of these decide whether it is the
+        same table (see `differences`). ``path`` and ``mtime_ns`` are for information: files are moved, copied and
+        touched without becoming other tables. What the digest cannot see is a change, with all sizes kept, of rows it
+        did not read.
 
     Raises
     ------
@@ -61,7 +68,7 @@ def identity_of(source: Any) -> dict[str, Any]:
         "columns": None if columns is None else list(columns),
         "shape": [int(size) for size in table.shape],
         "dtype": np.dtype(table.dtype).str,
-        **_file_facts(path),
+        **_file_facts(path, getattr(table, "stored", None) or [path], without),
         "probes": _probes(table),
         "own": own() if callable(own) else None,
     }
@@ -97,26 +104,65 @@ def _kind(table: Source) -> str:
     return str(getattr(table, "kind", type(table).__name__))
 
 
-def _file_facts(path: Path | None) -> dict[str, Any]:
-    if path is None:
+def changes(source: Source, before: dict[str, Any], *, without: Path | None = None) -> list[str]:
+    """What has become of a table since `identity_of` gave `before`, in this process: a line for each change.
+
+    A table that was opened here is opened anew, and its files must not have been written to. Of one that came in open
+    only the shape and the rows looked at are compared: its owner may well write to the same file.
+    """
+    again = getattr(source, "opened_here", False)
+    try:
+        table = source.reopen() if again else source
+        try:
+            now = identity_of(table, without=without)
+        finally:
+            if again and hasattr(table, "close"):
+                table.close()
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return [f"it cannot be read any more ({str(error).splitlines()[0] if str(error) else type(error).__name__})"]
+    if not again:
+        return differences(*({**facts, "size": None, "files": None} for facts in (before, now)))
+    found = differences(before, now)
+    if not found and now["mtime_ns"] != before["mtime_ns"]:
+        found = ["its files were written to, though the rows looked at are the same"]
+    return found
+
+
+def _file_facts(path: Path | None, stored: list[Path], without: Path | None) -> dict[str, Any]:
+    """Size, names and time of what `stored` names, files or folders at or below `path`."""
+    if path is None or not path.exists():
         return {"size": None, "files": None, "mtime_ns": None}
     if not path.is_dir():
         facts = path.stat()
         return {"size": facts.st_size, "files": None, "mtime_ns": facts.st_mtime_ns}
     size, latest, lines = 0, 0, []
-    for folder, _, names in os.walk(path):
-        for name in names:
-            facts = os.stat(os.path.join(folder, name))
-            size, latest = size + facts.st_size, max(latest, facts.st_mtime_ns)
-            lines.append(f"{os.path.relpath(os.path.join(folder, name), path)}\0{facts.st_size}\n")
+    for file in _files(stored, None if without is None else without.resolve()):
+        facts = os.stat(file)
+        size, latest = size + facts.st_size, max(latest, facts.st_mtime_ns)
+        lines.append(f"{os.path.relpath(file, path)}\0{facts.st_size}\n")
     return {"size": size, "files": hashlib.sha256("".join(sorted(lines)).encode()).hexdigest(), "mtime_ns": latest}
+
+
+def _files(stored: list[Path], without: Path | None) -> Iterator[str]:
+    for place in stored:
+        if not place.is_dir():
+            yield str(place)
+        for folder, folders, names in os.walk(place):
+            folders[:] = [name for name in folders if Path(folder, name) != without]
+            yield from (os.path.join(folder, name) for name in names)
 
 
 def _probes(table: Source) -> str:
     digest = hashlib.sha256()
     n = table.shape[0]
-    for row in sorted({int(at) for at in np.linspace(0, n - 1, _PROBES)} if n else ()):
-        values = np.asarray(table.read(row, row + 1))
+    rows = sorted({int(at) for at in np.linspace(0, n - 1, _PROBES)} if n else ())
+
+    def probe(row: int) -> NDArray[Any]:
+        with reading(table, row, row + 1):
+            return np.asarray(table.read(row, row + 1))
+
+    # By a thread, as blocks are: Ctrl-C need not wait for a read that hangs.
+    for values in ahead(probe, rows):
         if values.dtype == object:
             digest.update(repr(values.tolist()).encode())
         else:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from tsne_ooc._disk import check_regular
+from tsne_ooc.io.parts import SUFFIXES, parts_of
+
 READ = "HDF5 (also .h5ad), .npy, Zarr and Parquet are read"
 
 _SUFFIXES = {
     ".npy": "npy",
     **dict.fromkeys((".h5", ".hdf5", ".hdf", ".he5", ".h5ad", ".loom"), "hdf5"),
     ".zarr": "zarr",
-    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys(SUFFIXES, "parquet"),
 }
-_ZARR = ("zarr.json", ".zarray", ".zgroup")
+#: Files that say what a folder of Zarr is.
+METADATA = ("zarr.json", ".zarray", ".zgroup")
 # What to do with tables that cannot be read in place.
 _OTHERS = {
     **dict.fromkeys(
@@ -25,6 +29,8 @@ _OTHERS = {
     "numpy.save('table.npy', numpy.load(path)[name])",
     **dict.fromkeys((".pkl", ".pickle", ".joblib"), "a pickle may run any program; load it and pass the table"),
     **dict.fromkeys((".feather", ".arrow"), "write it as Parquet first, such as with pyarrow"),
+    ".mat": "save it from MATLAB in its newer format: save('table.mat', 'X', '-v7.3')",
+    ".nc": "it is netCDF of a version before 4; write it anew, such as with nccopy -k nc4 old.nc new.nc",
     ".mtx": "write it as .h5ad first, such as with anndata",
 }
 
@@ -41,6 +47,7 @@ def kind_of(path: Path) -> str:
         raise FileNotFoundError(f"there is no file {path}")
     if path.is_dir():
         return _kind_of_folder(path)
+    check_regular(path)
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -60,21 +67,21 @@ def kind_of(path: Path) -> str:
     if suffix in _SUFFIXES:
         # It is damaged, or its signature comes later; whoever opens it says what is wrong.
         return _SUFFIXES[suffix]
-    if suffix in _OTHERS:
-        raise OSError(f"{path} is not a table that can be read by rows: {_OTHERS[suffix]}")
     if _late_hdf5(path):
         return "hdf5"
+    if suffix in _OTHERS:
+        raise OSError(f"{path} is not a table that can be read by rows: {_OTHERS[suffix]}")
     raise OSError(f"{path} is not a table that can be read; {READ}")
 
 
 def _kind_of_folder(path: Path) -> str:
-    if any((path / name).is_file() for name in _ZARR):
+    if any((path / name).is_file() for name in METADATA):
         return "zarr"
-    names = sorted(entry.name for entry in path.iterdir())
-    if any(name.lower().endswith((".parquet", ".pq")) for name in names):
+    if parts_of(path).files:
         return "parquet"
     if path.suffix.lower() == ".zarr":
         return "zarr"
+    names = sorted(entry.name for entry in path.iterdir())
     have = f"it has {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "it is empty"
     raise IsADirectoryError(f"{path} is a folder that is neither a Zarr table nor holds .parquet files; {have}")
 
@@ -82,7 +89,7 @@ def _kind_of_folder(path: Path) -> str:
 def _zip_of_zarr(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.rsplit("/", 1)[-1] in _ZARR for name in archive.namelist())
+            return any(name.rsplit("/", 1)[-1] in METADATA for name in archive.namelist())
     except zipfile.BadZipFile:
         return False
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tsne_ooc.io.sink import sync_folder
+from tsne_ooc._disk import check_regular, sync_folder
 
 #: Version of the ledger's layout.
 LEDGER_VERSION = 1
+# How each of them begins, as `mark` writes it.
+_START = b'{\n "version": '
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Ledger:
     def _replace(self, text: str) -> None:
         # One name for all attempts: what a killed one leaves is written over by the next.
         temporary = self.path.with_name(self.path.name + ".part")
+        if not left_over(temporary):
+            raise FileExistsError("a file of that name with .part behind it is not of a run")
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
@@ -81,6 +85,7 @@ class Ledger:
             Where it is damaged or of a later version, naming the file.
         """
         path = Path(path)
+        check_regular(path)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             found = content.pop("sha256")
@@ -95,6 +100,15 @@ class Ledger:
         if version != LEDGER_VERSION:
             raise ValueError(f"{path} has version {version}, this version of tsne_ooc reads {LEDGER_VERSION}")
         return cls(path, job, rows, {str(name): int(value) for name, value in sums.items()}, float(seconds))
+
+
+def left_over(path: Path) -> bool:
+    """Whether there is nothing at `path`, or what a mark left there that was cut off."""
+    if not os.path.lexists(path):
+        return True
+    check_regular(path)
+    start = path.read_bytes()[: len(_START)]
+    return _START.startswith(start)
 
 
 def _sum(content: dict[str, Any]) -> str:

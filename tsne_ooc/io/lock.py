@@ -42,6 +42,10 @@ class Lock:
     def __enter__(self) -> Lock:
         while self._file is None:
             file = self._open()
+            # Ours holds a number, or nothing yet.
+            if (found := _read(file)) and not found.isdigit():
+                file.close()
+                raise FileExistsError(f"{self.path} is not a lock but a file of somebody else; move it away")
             try:
                 _hold(file)
             except OSError as error:

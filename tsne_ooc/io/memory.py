@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.columns import choose
+from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.shape import table_shape
 
 
@@ -43,7 +45,7 @@ class MemmapSource(Closing):
         self.shape = table_shape(data.shape, str(data.filename))
         self.dtype: np.dtype[Any] = data.dtype
         self._data: NDArray[Any] = data
-        self._order = "C" if data.flags.c_contiguous else "F"
+        self._order: Any = "C" if data.flags.c_contiguous else "F"
         # A slice of a memory map keeps the offset of the whole one; its own start is told by the addresses.
         base = data
         while isinstance(base.base, np.memmap):
@@ -70,9 +72,14 @@ class MemmapSource(Closing):
             data = np.load(path, mmap_mode="r", allow_pickle=False)
         except ValueError as error:
             raise ValueError(f"{path} is not a whole .npy file of numbers: {error}") from None
-        return cls(data) if cls.takes(data) else ArraySource(data)
+        return NpySource(data) if cls.takes(data) else ArraySource(data)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
+        # Touching what a file no longer has ends the process (SIGBUS). It is the caller's map, so a look has to do;
+        # a file that was removed since lives on behind its map.
+        with suppress(FileNotFoundError):
+            if self.path.stat().st_size < self._offset + self._data.nbytes:
+                raise OSError(f"{self.path} was cut short since it was mapped")
         return np.asarray(self._data[start:stop])
 
     def reopen(self) -> MemmapSource:
@@ -83,6 +90,48 @@ class MemmapSource(Closing):
 
     def __repr__(self) -> str:
         return f"{self.path} of shape {self.shape}"
+
+
+class NpySource(MemmapSource):
+    """Rows of a ``.npy`` file, read and not mapped: one that is cut short meanwhile is an error, and not the end.
+
+    400 MB of float32 in blocks take .30 s instead of .13 where the system has them in memory, and 25,000 rows here
+    and there .04 instead of .003; placing these rows takes ten seconds. By columns it is .75 instead of .41.
+    """
+
+    opened_here = True
+
+    def __init__(self, data: np.memmap[Any, Any]) -> None:
+        super().__init__(data)
+        del self._data
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        n, p = self.shape
+        rows = np.empty((stop - start, p), self.dtype, order=self._order)
+        with open(self.path, "rb", buffering=0) as file:
+            if self._order == "C":
+                self._fill(file, start * p, rows.reshape(-1))
+            else:
+                for j in range(p):
+                    self._fill(file, j * n + start, rows[:, j])
+        return rows
+
+    def _fill(self, file: Any, first: int, numbers: NDArray[Any]) -> None:
+        """Read numbers from the one numbered `first` on."""
+        file.seek(self._offset + first * self.dtype.itemsize)
+        # In bytes: a memory view knows no numbers in the other order of bytes. One read gives 2 GB at the most.
+        left = memoryview(numbers.view(np.uint8).data)
+        while len(left):
+            got = file.readinto(left)
+            if not got:
+                raise OSError("the file is shorter than when it was opened")
+            left = left[got:]
+
+    def reopen(self) -> Any:
+        return MemmapSource.of_npy(self.path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MemmapSource.of_npy, (self.path,)
 
 
 def _map(path: Path, dtype: Any, offset: int, shape: tuple[int, int], order: Any) -> MemmapSource:
@@ -101,7 +150,8 @@ class FrameSource(Closing):
         self._data = data
         self.shape = table_shape(self._data.shape, "X")
         self.column_names = [str(name) for name in self._data.columns]
-        kinds = [kind for kind in self._data.dtypes if isinstance(kind, np.dtype)]
+        # Dates have no type in common with numbers; the gate says which column holds them.
+        kinds = [kind for kind in self._data.dtypes if isinstance(kind, np.dtype) and kind.kind not in "mM"]
         self.dtype: np.dtype[Any] = np.result_type(*kinds) if len(kinds) == self.shape[1] > 0 else np.dtype("f8")
 
     def read(self, start: int, stop: int) -> Any:
@@ -135,13 +185,44 @@ class SlicedSource(Closing):
         return own() if callable(own) else None
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        return np.asarray(self._data[start:stop])
+        return with_mask(self._data[start:stop])
 
     def reopen(self) -> SlicedSource:
         return self
 
     def __repr__(self) -> str:
         return f"{type(self._data).__name__} of shape {self.shape}"
+
+
+class OwnSource(Closing):
+    """A source of one's own, with whole numbers of Python as its shape."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self.shape = table_shape(data.shape, f"the {type(data).__name__}")
+        self.dtype: np.dtype[Any] = np.dtype(data.dtype)
+        self.chunks = _regular_chunks(data.chunks)
+        self.kind = str(getattr(data, "kind", type(data).__name__))
+
+    def read(self, start: int, stop: int) -> Any:
+        return self._data.read(start, stop)
+
+    def reopen(self) -> OwnSource:
+        return OwnSource(self._data.reopen())
+
+    def close(self) -> None:
+        """Close it, where it can be closed."""
+        if hasattr(self._data, "close"):
+            self._data.close()
+
+    def __getattr__(self, attribute: str) -> Any:
+        # What a source may have besides: names, columns of other types, an identity.
+        if attribute.startswith("_"):
+            raise AttributeError(attribute)
+        return getattr(self._data, attribute)
+
+    def __repr__(self) -> str:
+        return repr(self._data)
 
 
 def _regular_chunks(chunks: Any) -> tuple[int, int] | None:

@@ -12,14 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.memory import FrameSource
 from tsne_ooc.io.source import Source, as_source
+from tsne_ooc.io.sparse import is_tenx
+from tsne_ooc.io.turned import Turned
+
+_LOOM = ("row_attrs/Accession", "row_attrs/Gene")
 
 
 def names_of(X: Any) -> list[str] | None:
     """Names of the columns of a table of any kind: a data frame, AnnData, a source; None where they have none.
 
-    Of the tables ``X``, ``raw/X`` and ``layers/NAME`` in AnnData's layout (HDF5, Zarr) they are those of its variables.
+    Of the tables ``X``, ``raw/X`` and ``layers/NAME`` in AnnData's layout (HDF5, Zarr) they are those of its variables;
+    of Loom and 10x Genomics those of the genes: their identifiers, where there are any, since symbols are not unique.
 
     Raises
     ------
@@ -37,7 +43,7 @@ def names_of(X: Any) -> list[str] | None:
         return [str(name) for name in names]
     item = getattr(X, "_item", X)
     if type(item).__module__.partition(".")[0] in ("h5py", "zarr"):
-        found = _variables(item)
+        found = _genes(item) if is_tenx(item) or isinstance(getattr(X, "_table", None), Turned) else _variables(item)
         return found if found is not None and len(found) == X.shape[1] else None
     return None
 
@@ -104,22 +110,25 @@ class LinedUp(Closing):
         self.shape = (source.shape[0], len(order))
         self.dtype: np.dtype[Any] = np.dtype(source.dtype)
         self.chunks = None if source.chunks is None else (source.chunks[0], len(order))
-        self.path = getattr(source, "path", None)
-        self.name = getattr(source, "name", None)
         self.kind = str(getattr(source, "kind", type(source).__name__))
 
     def read(self, start: int, stop: int) -> Any:
         rows = self.source.read(start, stop)
-        return rows.iloc[:, self._order] if hasattr(rows, "iloc") else np.take(np.asarray(rows), self._order, axis=1)
+        return rows.iloc[:, self._order] if hasattr(rows, "iloc") else with_mask(rows)[:, self._order]
 
     def __getattr__(self, attribute: str) -> Any:
-        # What not every source has: columns that are not numbers, and what a source of one's own says of itself.
-        if attribute not in ("read_columns", "identity"):
+        # What not every source has: its file, what it says of itself, columns that are not numbers.
+        if attribute.startswith("__") or attribute == "source":
             raise AttributeError(attribute)
         found = getattr(self.source, attribute)
-        if attribute == "identity":
+        if attribute != "read_columns":
             return found
-        return lambda start, stop: {name: found(start, stop)[name] for name in self.column_names}
+
+        def chosen(start: int, stop: int) -> dict[str, Any]:
+            columns = found(start, stop)
+            return {name: columns[name] for name in self.column_names}
+
+        return chosen
 
     def reopen(self) -> LinedUp:
         return LinedUp(self.source.reopen(), self._order, self.column_names)
@@ -148,6 +157,19 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
+def _genes(item: Any) -> list[str] | None:
+    """Names of the genes of a matrix of 10x Genomics or of Loom."""
+    home, names = (item, ("features/id", "genes")) if is_tenx(item) else (item.file, _LOOM)
+    for name in names:
+        if name in home and len(home[name].shape or ()) == 1:
+            return [_text(found) for found in home[name][:].tolist()]
+    return None
+
+
+def _text(name: Any) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+
+
 def _variables(item: Any) -> list[str] | None:
     """Names of AnnData's variables, for one of its tables in a file of HDF5 or Zarr."""
     parts = str(item.name or "").strip("/").split("/")
@@ -169,7 +191,7 @@ def _variables(item: Any) -> list[str] | None:
     column = column.asstr() if hasattr(column, "asstr") and column.dtype.kind in "OS" else column
     if not hasattr(column, "shape"):
         return None
-    return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in column[:].tolist()]
+    return [_text(name) for name in column[:].tolist()]
 
 
 def _zarr_root(item: Any) -> Any:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._disk import check_regular
 from tsne_ooc.io.bands import LastBand
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.columns import choose, common_type, fill, listed
 from tsne_ooc.io.optional import load
+from tsne_ooc.io.parts import Parts, parts_of
 
 
 def open_parquet(path: str | os.PathLike[str], columns: str | Iterable[str] | None = None) -> ParquetSource:
@@ -25,10 +28,11 @@ def open_parquet(path: str | os.PathLike[str], columns: str | Iterable[str] | No
     Parameters
     ----------
     path : path
-        The file, or a folder of files ``*.parquet`` that follow each other in the order of their names.
+        The file, or a folder of files ``*.parquet`` that follow each other in the order of their names, in which
+        numbers count as numbers: ``part.10`` comes after ``part.2``.
     columns : str or list of str, optional
         Columns in the order in which they are wanted; a ``*`` in a name stands for any characters. Without it, all
-        that hold numbers.
+        that hold numbers. Columns that pandas wrote as its index are read where they are named in full.
 
     Returns
     -------
@@ -38,7 +42,7 @@ def open_parquet(path: str | os.PathLike[str], columns: str | Iterable[str] | No
     Raises
     ------
     OSError
-        Where there is nothing, or a file is damaged or no Parquet.
+        Where there is nothing, or a file is damaged or no Parquet, or a folder is cut into partitions.
     ValueError
         Where files of a folder differ in a column that is read, naming both; for unknown columns, with the nearest
         name; where no column holds numbers.
@@ -46,6 +50,17 @@ def open_parquet(path: str | os.PathLike[str], columns: str | Iterable[str] | No
         Where pyarrow is not installed.
     """
     return ParquetSource(Path(path), columns)
+
+
+def columns_of(path: Path) -> tuple[int, dict[str, str]]:
+    """Rows of a file or folder, and all columns of its first file with their types in words."""
+    files, _ = _files(path)
+    rows = 0
+    for part in files:
+        with _opened(part) as file:
+            rows += int(file.metadata.num_rows)
+    with _opened(files[0]) as file:
+        return rows, {name: words for name, (_, words) in _types(file).items()}
 
 
 class ParquetSource(Closing):
@@ -56,30 +71,46 @@ class ParquetSource(Closing):
     column_names : list of str
         The columns chosen; without a choice, all that hold numbers.
     left_out : list of str
-        Columns left out since they do not hold numbers, where none were chosen.
+        Columns left out since they do not hold numbers, or are an index, where none were chosen.
+    unread : dict of str to str
+        Columns that were left out, and files of a folder, with the reason.
+    remarks : list of str
+        What else there is to say of how the table is read.
     """
+
+    opened_here = True
 
     def __init__(self, path: Path, columns: str | Iterable[str] | None = None) -> None:
         self.path = path.resolve()
         self._columns = columns if columns is None or isinstance(columns, str) else list(columns)
-        self._files = _files(path)
+        self._files, other_files = _files(path)
+        self.stored = [part.resolve() for part in self._files]
         self._file: tuple[Path, Any] | None = None
-        types = _types(_opened(self._files[0]))
-        numeric = [name for name, (kind, _) in types.items() if kind is not None]
+        with _opened(self._files[0]) as first:
+            types, index = _types(first), _index(first)
+            names = [field.name for field in first.schema_arrow]
+        numeric = [name for name, (kind, _) in types.items() if kind is not None and name not in index]
         if columns is None and not numeric:
             raise ValueError(f"{path} has no column of numbers; it has {listed(list(types))}")
         wanted = numeric if self._columns is None else self._columns
-        self.column_names = choose([field.name for field in _opened(self._files[0]).schema_arrow], wanted, str(path))
-        self.left_out = [name for name in types if name not in numeric] if columns is None else []
+        self.column_names = choose(names, wanted, str(path), hidden=index)
+        why = {name: "an index of pandas" if name in index else f"of type {kind}" for name, (_, kind) in types.items()}
+        chosen = set(self.column_names)
+        out = {name: reason for name, reason in why.items() if name not in chosen}
+        self.left_out = list(out) if columns is None else []
+        self.unread = {name: reason for name, reason in out.items() if columns is None or name in index} | other_files
+        self.remarks = _order(self._files)
         self._groups: list[tuple[Path, int]] = []
         sizes = [0]
         for part in self._files:
-            file = _opened(part)
-            _compare(self._files[0], types, part, _types(file), self.column_names, more=columns is not None)
-            rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            with _opened(part) as file:
+                _compare(
+                    self._files[0], types, part, _types(file), self.column_names, more=columns is not None,
+                    index=_index(file),
+                )  # fmt: skip
+                rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
             self._groups += [(part, i) for i, size in enumerate(rows) if size]
             sizes += [size for size in rows if size]
-            file.close()
         self._other = [name for name in self.column_names if types[name][0] is None]
         self.shape = (sum(sizes), len(self.column_names))
         self.dtype = common_type(types[name][0] for name in self.column_names)
@@ -87,10 +118,7 @@ class ParquetSource(Closing):
         self._bands = LastBand(np.cumsum(sizes).astype(np.int64), self._load)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        if self._other:
-            raise TypeError(
-                f"column {self._other[0]!r} does not hold numbers; read_columns gives it, or choose other columns"
-            )
+        self._check_numbers()
         table = np.empty((stop - start, len(self.column_names)), self.dtype)
         at = 0
         for columns in self._pieces(start, stop):
@@ -98,6 +126,25 @@ class ParquetSource(Closing):
             fill(table[at : at + rows], columns)
             at += rows
         return table
+
+    def read_with_gaps(self, start: int, stop: int) -> NDArray[np.float64]:
+        """As `read`, with NaN for what is missing instead of an error."""
+        self._check_numbers()
+        parts = [np.empty((0, len(self.column_names)))]
+        for number, first, last in self._bands.pieces(start, stop):
+            part = np.empty((last - first, len(self.column_names)))
+            for j, column in enumerate(self._bands[number]):
+                part[:, j] = column.values[first:last]
+                if column.missing is not None:
+                    part[column.missing[first:last], j] = np.nan
+            parts.append(part)
+        return np.concatenate(parts)
+
+    def _check_numbers(self) -> None:
+        if self._other:
+            raise TypeError(
+                f"column {self._other[0]!r} does not hold numbers; read_columns gives it, or choose other columns"
+            )
 
     def read_columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
         """Rows `start` up to `stop` of each column.
@@ -165,19 +212,38 @@ def _column(column: Any) -> _Column:
     )
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path) -> Parts:
     if not path.is_dir():
-        return [path]
-    files = sorted(part for part in path.iterdir() if part.suffix.lower() in (".parquet", ".pq") and part.is_file())
-    if not files:
+        return Parts([path], {})
+    parts = parts_of(path)
+    if not parts.files:
         raise FileNotFoundError(f"{path} holds no .parquet files")
-    return files
+    return parts
+
+
+def _order(files: list[Path]) -> list[str]:
+    if len(files) == 1:
+        return []
+    names = listed([part.name for part in files])
+    return [f"rows come from {len(files):,} files, in the order of their names: {names}"]
+
+
+def _index(file: Any) -> set[str]:
+    """Columns that pandas wrote for the labels of its rows, as it says in the file's own notes."""
+    text = (file.schema_arrow.metadata or {}).get(b"pandas")
+    try:
+        found = json.loads(text)["index_columns"] if text else []
+    except (ValueError, KeyError, TypeError):
+        return set()
+    # An index that only counts is described and has no column.
+    return {name for name in found if isinstance(name, str)} if isinstance(found, list) else set()
 
 
 def _opened(path: Path) -> Any:
     parquet = load("pyarrow.parquet", "parquet", f"reading {path}")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
+    check_regular(path)
     try:
         return parquet.ParquetFile(path)
     except (OSError, ValueError) as error:
@@ -206,10 +272,12 @@ def _compare(
     names: list[str],
     *,
     more: bool,
+    index: Collection[str] = (),
 ) -> None:
     """Raise where a file differs from the first one in the columns `names`, or has more numbers and must not.
 
-    Columns that are not read may differ: one of strings that are all missing is stored without a type.
+    Columns that are not read may differ: one of strings that are all missing is stored without a type. The columns of
+    its `index` are none of the table.
     """
     for name in names:
         if name not in others:
@@ -218,7 +286,8 @@ def _compare(
             raise ValueError(
                 f"column {name!r} is of type {others[name][1]} in {part}, and of type {types[name][1]} in {first.name}"
             )
-    added = [name for name, (kind, _) in others.items() if kind is not None and name not in names]
+    known = {*names, *index}
+    added = [name for name, (kind, _) in others.items() if kind is not None and name not in known]
     if added and not more:
         raise ValueError(f"{part} has a column of numbers {added[0]!r}, which {first.name} has not; name those to read")
 

@@ -17,9 +17,19 @@ def table_shape(shape: Any, name: str) -> tuple[int, int]:
     return int(sizes[0]), int(sizes[1])
 
 
+def type_of(array: Any) -> Any:
+    """The type of a stored array; None for those of HDF5 that NumPy does not have, such as times."""
+    try:
+        return array.dtype
+    except TypeError:
+        return None
+
+
 def check_table(array: Any, name: str) -> None:
     """Raise one clear line where a stored array (HDF5, Zarr) is not a two-dimensional table of real numbers."""
-    kind = array.dtype
+    kind = type_of(array)
+    if kind is None:
+        raise ValueError(f"{name} is of a type that NumPy does not have, such as times; it does not hold plain numbers")
     names = getattr(kind, "names", None)
     if names is not None:
         if set(names) == {"r", "i"}:

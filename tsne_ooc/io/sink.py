@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import shutil
 import zlib
 from pathlib import Path
 from types import TracebackType
@@ -14,31 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._disk import check_regular, check_room, sync_folder
+
 _PIECE = 1 << 22
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames within a folder last through a loss of power, where the system can."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        # Some network file systems have no such thing; a full or broken disk says something else.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(handle)
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Put a finished temporary file in place, in one step."""
-    # A temporary file is its owner's alone; the finished one gets the rights that `open` would have given it.
-    mask = os.umask(0)
-    os.umask(mask)
-    os.chmod(temporary, 0o666 & ~mask)
-    os.replace(temporary, path)
 
 
 class NpySink:
@@ -91,7 +67,9 @@ class NpySink:
                 raise _refused(self.path, error) from error
         if resumed and not self.part.exists():
             raise FileNotFoundError(f"{self.part}, which holds {done} rows that are marked as done, is missing")
-        self._check_room(len(header), resumed)
+        check_regular(self.part)
+        there = self.part.stat().st_size if resumed else 0
+        check_room(self.path, len(header) + self._row * self.shape[0] - there)
         try:
             self._file: Any = open(self.part, "r+b" if resumed else "wb")  # noqa: SIM115
         except OSError as error:
@@ -104,16 +82,6 @@ class NpySink:
         except BaseException:
             self._file.close()
             raise
-
-    def _check_room(self, header: int, resumed: bool) -> None:
-        folder = self.path.parent
-        if not folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {folder} to write {self.path.name} in")
-        there = self.part.stat().st_size if resumed else 0
-        needed = header + self._row * self.shape[0] - there
-        free = shutil.disk_usage(folder).free
-        if needed > free:
-            raise OSError(f"{self.path} needs {needed / 1e9:.2f} GB more, and {folder} has {free / 1e9:.2f} GB left")
 
     def _check_done(self, header: bytes) -> None:
         """Compare the rows done with their sum, cut off the rest, and stand behind them."""

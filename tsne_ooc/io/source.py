@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc.io.failures import opening
+
 
 @runtime_checkable
 class Source(Protocol):
@@ -46,7 +48,13 @@ def as_source(data: Any) -> Source:
     return open_source(data)
 
 
-def open_source(data: Any, *, dataset: str | None = None, columns: str | Iterable[str] | None = None) -> Source:
+def open_source(
+    data: Any,
+    *,
+    dataset: str | None = None,
+    columns: str | Iterable[str] | None = None,
+    allow_missing_chunks: bool = False,
+) -> Source:
     """Open whatever holds a table.
 
     Parameters
@@ -62,6 +70,9 @@ with ``.shape`` and row slicing
     columns : str or list of str, optional
         Where columns have names (Parquet, compound datasets of HDF5, DataFrames), those to read, in this order; a
         ``*`` in a name stands for any characters. Without it, all columns that hold numbers.
+    allow_missing_chunks : bool, default False
+        Read chunks that are missing (Zarr, HDF5; or sources of a virtual dataset) as their fill value, as these formats
+        have it. By default they are refused: half of a copy looks like this, too.
 
     Returns
     -------
@@ -86,23 +97,26 @@ with ``.shape`` and row slicing
     ...     coordinates = model.transform(X)
     """
     if isinstance(data, str | os.PathLike):
-        return _from_path(Path(data), dataset, columns)
+        with opening(data):
+            return _from_path(Path(data), dataset, columns, allow_missing_chunks)
     if _is_anndata(data):
-        found = open_source(_part(data, dataset or "X"), columns=columns)
-        if (dataset or "X").strip("/").partition("/")[0] in ("X", "layers"):
+        part = dataset or "X"
+        found = open_source(_part(data, part), columns=columns, allow_missing_chunks=allow_missing_chunks)
+        if part.strip("/").partition("/")[0] in ("X", "layers") and not hasattr(found, "path"):
+            # Files know their own; see `names_of`.
             found.column_names = [str(name) for name in data.var_names]  # type: ignore[attr-defined]
         return found
     if hasattr(data, "group") and _made_by(data, "anndata"):
         # A sparse matrix on disk, as AnnData shows it; what it stands for is the group it reads.
-        return open_source(data.group, columns=columns)
+        return open_source(data.group, columns=columns, allow_missing_chunks=allow_missing_chunks)
     if _made_by(data, "h5py"):
         from tsne_ooc.io.hdf5 import of_hdf5
 
-        return of_hdf5(data, dataset, columns)
-    if _made_by(data, "zarr") and columns is None:
+        return of_hdf5(data, dataset, columns, allow_missing_chunks)
+    if _made_by(data, "zarr"):
         from tsne_ooc.io.zarr import of_zarr
 
-        return of_zarr(data, dataset)
+        return of_zarr(data, dataset, columns, allow_missing_chunks)
     if dataset is not None:
         raise TypeError(f"dataset={dataset!r} names a table within a file, and a {type(data).__name__} is no file")
     if hasattr(data, "iloc") and hasattr(data, "to_numpy") and not hasattr(data, "compute"):
@@ -114,18 +128,20 @@ with ``.shape`` and row slicing
     return _from_object(data)
 
 
-def _from_path(path: Path, dataset: str | None, columns: str | Iterable[str] | None) -> Source:
+def _from_path(
+    path: Path, dataset: str | None, columns: str | Iterable[str] | None, allow_missing_chunks: bool
+) -> Source:
     from tsne_ooc.io.kinds import kind_of
 
     kind = kind_of(path)
     if kind == "hdf5":
         from tsne_ooc.io.hdf5 import open_hdf5
 
-        return open_hdf5(path, dataset, columns)
-    if kind == "zarr" and columns is None:
+        return open_hdf5(path, dataset, columns, allow_missing_chunks)
+    if kind == "zarr":
         from tsne_ooc.io.zarr import open_zarr
 
-        return open_zarr(path, dataset)
+        return open_zarr(path, dataset, columns, allow_missing_chunks)
     if kind == "parquet" and dataset is None:
         from tsne_ooc.io.parquet import open_parquet
 
@@ -158,15 +174,21 @@ def _from_object(data: Any) -> Source:
 
         return CsrSource(data)
     if isinstance(data, Source):
-        return data
+        # Products of NumPy's own numbers wrap round.
+        return data if all(type(size) is int for size in data.shape) else memory.OwnSource(data)
     if hasattr(data, "to_dask_array"):
         raise TypeError("rows of a Dask DataFrame have no numbers; pass X.to_dask_array(lengths=True)")
     if _made_by(data, "dask") and hasattr(data, "compute"):
-        from tsne_ooc.io.dask import DaskSource
+        from tsne_ooc.io.dask import DaskSource, warn_of_shared_parts
 
+        warn_of_shared_parts(data)
         return DaskSource(data)
     if hasattr(data, "shape") and hasattr(data, "__getitem__"):
         return memory.SlicedSource(data)
+    from tsne_ooc._validate import computed
+
+    # Says what to call, where that is known.
+    computed(data, "X")
     raise TypeError(
         f"a {type(data).__name__} is not a table: it needs .shape and row slicing, as arrays and h5py datasets have"
     )
@@ -191,5 +213,6 @@ def _part(data: Any, dataset: str) -> Any:
         found = found.get(key)
     if found is None or (not key and place in ("layers", "obsm")):
         names = [f"{part}/{name}" for part in ("layers", "obsm") for name in getattr(data, part)]
-        raise ValueError(f"this AnnData has no table {dataset!r}; it has {', '.join(['X', *names])}")
+        names = ["X", *names] if getattr(data, "X", None) is not None else names
+        raise ValueError(f"this AnnData has no table {dataset!r}; it has {', '.join(names) or 'none at all'}")
     return found

@@ -10,9 +10,21 @@ from numpy.typing import NDArray
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.shape import table_shape
 
+# What 10x Genomics' Cell Ranger writes, in its versions 3 and later, and 2.
+_TENX = ("data", "indices", "indptr", "shape", "barcodes")
+_GENES = ("features", "genes")
+
 
 def sparse_format(group: Any) -> str | None:
-    """ "csr" or "csc" where a group of HDF5 or Zarr holds a sparse matrix as AnnData writes it, else None."""
+    """ "csr" or "csc" where a group of HDF5 or Zarr holds a sparse matrix, else None.
+
+    AnnData, 10x Genomics and MATLAB write such groups.
+    """
+    if is_tenx(group):
+        # By columns and genes x cells: by rows, where cells are rows.
+        return "csr"
+    if "MATLAB_sparse" in group.attrs:
+        return "csc"
     for key in ("encoding-type", "h5sparse_format"):
         found = group.attrs.get(key)
         word = found.decode() if isinstance(found, bytes) else str(found)
@@ -21,8 +33,26 @@ def sparse_format(group: Any) -> str | None:
     return None
 
 
+def is_tenx(group: Any) -> bool:
+    """Whether a group is a `matrix of 10x Genomics \
+<https://www.10xgenomics.com/support/software/cell-ranger/latest/analysis/outputs/cr-outputs-h5-matrices>`_."""
+    return (
+        not hasattr(group, "dtype") and all(part in group for part in _TENX) and any(part in group for part in _GENES)
+    )
+
+
+def sparse_shape(group: Any) -> tuple[int, ...] | None:
+    """(n_samples, n_features) as the group names it; None where it does not."""
+    if is_tenx(group):
+        return tuple(int(size) for size in np.asarray(group["shape"][:])[::-1])
+    if "MATLAB_sparse" in group.attrs:
+        return int(group.attrs["MATLAB_sparse"]), int(group["jc"].shape[0]) - 1
+    found = group.attrs.get("shape", group.attrs.get("h5sparse_shape"))
+    return None if found is None else tuple(map(int, found))
+
+
 def stored_csr(group: Any, name: str) -> CsrTable:
-    """The table of a group that AnnData wrote, or one line that says what is wrong with it.
+    """The table of a group that AnnData or Cell Ranger wrote, or one line that says what is wrong with it.
 
     The layout is the `on-disk format of AnnData <https://anndata.readthedocs.io/en/latest/fileformat-prose.html>`_;
     files from before its version 0.7 name their attributes ``h5sparse_format`` and ``h5sparse_shape``.
@@ -33,10 +63,24 @@ def stored_csr(group: Any, name: str) -> CsrTable:
             "adata.X = adata.X.tocsr(), then adata.write_h5ad(...)"
         )
     missing = [part for part in ("data", "indices", "indptr") if part not in group]
-    shape = group.attrs.get("shape", group.attrs.get("h5sparse_shape"))
+    shape = sparse_shape(group)
     if missing or shape is None:
         raise ValueError(f"{name} is a damaged CSR matrix: it has no {', '.join(missing) or 'shape'}")
-    return CsrTable(group["data"], group["indices"], group["indptr"], tuple(shape), name)
+    return CsrTable(group["data"], group["indices"], group["indptr"], shape, name)
+
+
+def remarks_on(group: Any) -> list[str]:
+    """What there is to say of how a sparse group is read."""
+    if not is_tenx(group):
+        return []
+    found = ["rows are the cells (barcodes) and columns the genes of a 10x matrix"]
+    kinds = group["features"].get("feature_type") if "features" in group else None
+    if kinds is not None:
+        words, counts = np.unique(np.asarray(kinds[:]).astype(np.str_), return_counts=True)
+        if len(words) > 1:
+            told = ", ".join(f"{count:,} of {word}" for word, count in zip(words, counts, strict=True))
+            found.append(f"columns are of several kinds: {told}")
+    return found
 
 
 class CsrTable:
@@ -68,6 +112,16 @@ class CsrTable:
         kind = np.dtype(data.dtype)
         if kind.kind not in "fiub":
             raise ValueError(f"{name} has type {kind}, which does not hold plain numbers")
+        for part, words in ((indices, "columns"), (indptr, "row pointers")):
+            if np.dtype(part.dtype).kind not in "iu":
+                raise ValueError(f"{name} is a damaged CSR matrix: its {words} are of type {part.dtype}")
+        # Entries that no row owns: the matrix is another one than its writer had.
+        first, last = (int(np.asarray(indptr[at : at + 1])[0]) for at in (0, self.shape[0]))
+        if first != 0 or last != data.shape[0]:
+            raise ValueError(
+                f"{name} is a damaged CSR matrix: its row pointers go from {first} to {last}, and there are "
+                f"{data.shape[0]} values"
+            )
         # SciPy has no sparse float16.
         self.dtype: np.dtype[Any] = np.dtype(np.float32) if kind == np.float16 else kind.newbyteorder("=")
         self._data, self._indices, self._indptr = data, indices, indptr
@@ -111,7 +165,9 @@ class CsrSource(Closing):
 
     def __init__(self, data: Any) -> None:
         self._data = data
-        self._table = CsrTable(data.data, data.indices, data.indptr, data.shape, "X")
+        # In memory there may be room behind the last entry.
+        entries = int(data.indptr[-1])
+        self._table = CsrTable(data.data[:entries], data.indices[:entries], data.indptr, data.shape, "X")
         self.shape = self._table.shape
         self.dtype = self._table.dtype
 

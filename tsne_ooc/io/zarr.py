@@ -5,22 +5,37 @@ from __future__ import annotations
 import contextlib
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._disk import check_regular
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.contents import Contents, is_array, locate
+from tsne_ooc.io.conventions import decoded
+from tsne_ooc.io.failures import first_line
+from tsne_ooc.io.frames import StoredFrame, is_frame
+from tsne_ooc.io.kinds import METADATA
+from tsne_ooc.io.masks import with_mask
+from tsne_ooc.io.missing import check_whole, of_zarr_array
+from tsne_ooc.io.named_columns import NamedColumns
 from tsne_ooc.io.optional import load
 from tsne_ooc.io.shape import check_table
-from tsne_ooc.io.sparse import stored_csr
+from tsne_ooc.io.sparse import remarks_on, stored_csr
+
+Columns = str | Iterable[str]
 
 
-def open_zarr(path: str | os.PathLike[str], dataset: str | None = None) -> ZarrSource:
+def open_zarr(
+    path: str | os.PathLike[str],
+    dataset: str | None = None,
+    columns: Columns | None = None,
+    allow_missing_chunks: bool = False,
+) -> ZarrSource | ZarrTable:
     """Open a table in a folder or zip file of Zarr for reading.
 
     Parameters
@@ -28,79 +43,162 @@ def open_zarr(path: str | os.PathLike[str], dataset: str | None = None) -> ZarrS
     path : path
         The folder or zip file.
     dataset : str, optional
-        Name of the array within a group, or of a group that holds a CSR matrix as AnnData writes it. Without it there
-        must be exactly one table, or AnnData's layout: then it is ``X``.
+        Name of the array within a group, or of a group that holds a CSR matrix or a data frame as AnnData writes them.
+        Without it there must be exactly one table, or AnnData's layout: then it is ``X``.
+    columns : str or list of str, optional
+        Columns of a data frame, as in `tsne_ooc.io.open_source`.
+    allow_missing_chunks : bool, default False
+        Read chunks that are missing as their fill value, instead of refusing the table.
 
     Returns
     -------
-    ZarrSource
-        Use it in a ``with`` statement, or call its ``close``. It pickles by path.
+    ZarrSource or ZarrTable
+        The latter where columns have names. Use it in a ``with`` statement, or call its ``close``. It pickles by path.
 
     Raises
     ------
     OSError
-        Where there is nothing, or it is damaged.
+        Where there is nothing, it is damaged, or chunks are missing, with their number.
     ValueError
         Where the array is missing (those that are there are listed), is a group, or is no two-dimensional table of
         real numbers, and for a sparse matrix that is stored by columns.
     ModuleNotFoundError
         Where zarr is not installed.
     """
-    zarr = load("zarr", "zarr", f"reading {path}")
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    store = None
+    root, store = _root(Path(path))
     try:
-        if path.is_dir():
-            root = zarr.open(path, mode="r")
-        else:
-            store = zarr.storage.ZipStore(path, mode="r")
-            root = zarr.open(store, mode="r")
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        if store is not None:
-            with contextlib.suppress(Exception):
-                store.close()
-        raise OSError(f"{path} is not a whole Zarr table: {str(error).splitlines()[0] or error!r}") from None
-    try:
-        return ZarrSource(_find(root, str(path), dataset), store)
+        return _source(_find(root, str(path), dataset), columns, allow_missing_chunks, store, opened_here=True)
     except BaseException:
         if store is not None:
             store.close()
         raise
 
 
-def of_zarr(item: Any, dataset: str | None = None) -> ZarrSource:
+@contextlib.contextmanager
+def contents_of(path: Path) -> Iterator[tuple[Any, Contents]]:
+    """The array or group of a folder or zip file, and what is in it."""
+    root, store = _root(path)
+    try:
+        yield root, Contents(str(path), {}, [], []) if is_array(root) else _contents(root, str(path))
+    finally:
+        if store is not None:
+            store.close()
+
+
+def _root(path: Path) -> tuple[Any, Any]:
+    """The array or group, and the zip file to be closed, where it is one."""
+    zarr = load("zarr", "zarr", f"reading {path}")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    store = None
+    try:
+        if path.is_dir():
+            _check_metadata(path)
+            return zarr.open(path, mode="r"), None
+        store = zarr.storage.ZipStore(path, mode="r")
+        return zarr.open(store, mode="r"), store
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        if store is not None:
+            with contextlib.suppress(Exception):
+                store.close()
+        raise _unreadable(path, error) from None
+
+
+def _check_metadata(path: Path) -> None:
+    """Raise where a pipe goes by the name of a description, in any folder but those of chunks: Zarr would wait."""
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.isdigit() and name != "c"]
+        for name in names:
+            if name in METADATA:
+                check_regular(Path(folder, name))
+
+
+def _unreadable(path: Path, error: Exception) -> OSError:
+    text = first_line(error)
+    if "codec" in text.lower() and ("unknown" in text.lower() or "not available" in text):
+        return OSError(
+            f"{path} is packed by a codec that is not installed ({text}): pip install the package that has it, such as "
+            "imagecodecs; or write it again with zstd"
+        )
+    if not path.is_dir():
+        with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            tops = {name.partition("/")[0] for name in archive.namelist() if name.rpartition("/")[2] in METADATA}
+            if len(tops) == 1 and (top := tops.pop()) not in METADATA:
+                return OSError(
+                    f"{path} holds the folder {top}, where what is in that folder is wanted; zip it from within: "
+                    f"cd {top} && zip -0r ../{path.name} ."
+                )
+    return OSError(f"{path} is not a whole Zarr table: {text}")
+
+
+def of_zarr(
+    item: Any, dataset: str | None = None, columns: Columns | None = None, allow_missing_chunks: bool = False
+) -> ZarrSource | ZarrTable:
     """The source of an open ``zarr.Array``, or of one in an open group."""
-    return ZarrSource(_find(item, str(_path(item) or "this group"), dataset))
+    return _source(_find(item, str(_path(item) or "this group"), dataset), columns, allow_missing_chunks)
+
+
+def _source(
+    item: Any, columns: Columns | None, allow_missing_chunks: bool, store: Any = None, *, opened_here: bool = False
+) -> ZarrSource | ZarrTable:
+    if is_frame(item):
+        return ZarrTable(item, columns, store, allow_missing_chunks, opened_here=opened_here)
+    if columns is not None:
+        raise ValueError(
+            f"array {item.path!r} of {_path(item)} has no names for its columns, so columns={columns!r} cannot choose "
+            "some"
+        )
+    return ZarrSource(item, store, allow_missing_chunks, opened_here=opened_here)
+
+
+def _check_chunks(arrays: Iterable[Any], path: Path | None, allowed: bool) -> None:
+    for array in arrays:
+        missing, total = of_zarr_array(array)
+        name = f"array {array.path!r} of {path}" if array.path else str(path)
+        check_whole(name, missing, total, array.fill_value, allowed=allowed)
 
 
 class ZarrSource(Closing):
     """Rows of a two-dimensional Zarr array, or of a CSR matrix that AnnData wrote (see `open_zarr`)."""
 
-    def __init__(self, item: Any, store: Any = None) -> None:
-        self._item, self._store = item, store
+    def __init__(
+        self, item: Any, store: Any = None, allow_missing_chunks: bool = False, *, opened_here: bool = False
+    ) -> None:
+        self._allow = allow_missing_chunks
+        self._item, self._store, self.opened_here = item, store, opened_here
         self.path = _path(item)
+        #: The files that it is read from; other arrays of the same group are no part of it.
+        self.stored = [self.path / item.path] if self.path is not None and self.path.is_dir() else None
         self.name: str | None = str(item.path) or None
         where = f"array {self.name!r} of {self.path}"
         if is_array(item):
             check_table(item, where)
-        table = self._table = item if is_array(item) else stored_csr(item, where)
+        table: Any = item if is_array(item) else stored_csr(item, where)
+        parts = [item] if is_array(item) else [item[name] for name in ("data", "indices", "indptr")]
+        _check_chunks(parts, self.path, allow_missing_chunks)
+        self.unread: dict[str, str] = {}
+        self.remarks = [] if is_array(item) else remarks_on(item)
+        meant = _as_meant(item) if is_array(item) else None
+        if meant is not None:
+            table, self.remarks = meant, meant.remarks
+        self._table = table
         self.shape = (int(table.shape[0]), int(table.shape[1]))
         self.dtype: np.dtype[Any] = np.dtype(table.dtype)
         self.chunks: tuple[int, int] | None = None
-        self._rows: Callable[[int, int], NDArray[Any]] = lambda start, stop: np.asarray(table[start:stop])
+        self._rows: Callable[[int, int], NDArray[Any]] = lambda start, stop: with_mask(table[start:stop])
         if is_array(item):
             self.chunks = (int(item.chunks[0]), int(item.chunks[1]))
             edges = np.append(np.arange(0, self.shape[0], self.chunks[0], dtype=np.int64), self.shape[0])
             # Zarr keeps no chunk that it has unpacked.
-            self._rows = BandedRows(edges, self._rows, self.shape[1] * self.dtype.itemsize).read
+            size = self.dtype.itemsize
+            self._rows = BandedRows(edges, self._rows, self.shape[1] * size, int(np.prod(self.chunks)) * size).read
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         return self._rows(start, stop)
 
     def reopen(self) -> ZarrSource:
-        return ZarrSource(self._item) if self.path is None else open_zarr(self.path, self.name)
+        again: Any = self.__reduce__()
+        return again[0](*again[1])  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Close the zip file, if this source opened one."""
@@ -108,10 +206,84 @@ class ZarrSource(Closing):
             self._store.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (ZarrSource, (self._item,)) if self.path is None else (open_zarr, (self.path, self.name))
+        if self.path is None:
+            return ZarrSource, (self._item, None, self._allow)
+        return open_zarr, (self.path, self.name, None, self._allow)
 
     def __repr__(self) -> str:
         return f"Zarr array {self.name or '/'!r} of {self.path or 'memory'}, shape {self.shape}"
+
+
+class ZarrTable(Closing):
+    """Columns of a data frame in a Zarr group (see `open_zarr`).
+
+    Attributes
+    ----------
+    column_names : list of str
+        The columns chosen; without a choice, all that hold numbers.
+    left_out : list of str
+        Columns left out since they do not hold numbers, where none were chosen.
+    unread : dict of str to str
+        Columns that were left out, with the reason.
+    """
+
+    #: Each column has chunks of its own.
+    chunks: tuple[int, int] | None = None
+
+    def __init__(
+        self,
+        item: Any,
+        columns: Columns | None = None,
+        store: Any = None,
+        allow_missing_chunks: bool = False,
+        *,
+        opened_here: bool = False,
+    ) -> None:
+        self._allow = allow_missing_chunks
+        self._item, self._store, self.opened_here = item, store, opened_here
+        self._columns = columns if columns is None or isinstance(columns, str) else list(columns)
+        self.path = _path(item)
+        self.name: str | None = str(item.path) or None
+        self.stored = [self.path / item.path] if self.path is not None and self.path.is_dir() else None
+        where = f"data frame {self.name!r} of {self.path}"
+        # A mask that hides nothing, and codes of one category, are all zeros, which Zarr does not write.
+        numbers = (part for name, part in item.members(max_depth=2) if name.partition("/")[2] in ("", "values"))
+        _check_chunks(filter(is_array, numbers), self.path, allow_missing_chunks)
+        frame = StoredFrame(item, where)
+        self._named = NamedColumns(frame.types, frame.fetch, self._columns, where)
+        self.column_names, self.left_out = self._named.names, self._named.left_out
+        self.unread, self.remarks = self._named.unread, list[str]()
+        self.shape, self.dtype = (frame.n_rows, len(self.column_names)), self._named.dtype
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        return self._named.rows(start, stop)
+
+    def read_columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """Rows `start` up to `stop` of each column, numbers or not."""
+        return self._named.columns(start, stop)
+
+    def reopen(self) -> ZarrTable:
+        again: Any = self.__reduce__()
+        return again[0](*again[1])  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Close the zip file, if this source opened one."""
+        if self._store is not None:
+            self._store.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.path is None:
+            return ZarrTable, (self._item, self._columns, None, self._allow)
+        return open_zarr, (self.path, self.name, self._columns, self._allow)
+
+    def __repr__(self) -> str:
+        return f"data frame {self.name or '/'!r} of {self.path or 'memory'}, shape {self.shape}"
+
+
+def _as_meant(item: Any) -> Any:
+    """The array as xarray, where it wrote it, means its numbers; None where they stand for themselves."""
+    xarray = "_ARRAY_DIMENSIONS" in item.attrs or getattr(item.metadata, "dimension_names", None) is not None
+    return decoded(item, netcdf=xarray)
 
 
 def _path(item: Any) -> Path | None:
@@ -127,5 +299,9 @@ def _find(root: Any, where: str, dataset: str | None) -> Any:
     return locate(
         root,
         None if dataset is None else dataset.strip("/"),
-        lambda: Contents.of(where, sorted(root.members(max_depth=None), key=lambda pair: pair[0])),
+        lambda: _contents(root, where),
     )
+
+
+def _contents(root: Any, where: str) -> Contents:
+    return Contents.of(where, sorted(root.members(max_depth=None), key=lambda pair: pair[0]))

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tsne_ooc._labels import Classes, classes, column
 from tsne_ooc._options import whole
-from tsne_ooc._parallel import resolve_n_jobs
+from tsne_ooc._parallel import fewer, resolve_n_jobs
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import as_source, iterate
 from tsne_ooc.sampling import draw, take
@@ -28,11 +29,11 @@ def points_of(Y: ArrayLike, name: str) -> NDArray[np.float64]:
     return points
 
 
-def labels_of(labels: ArrayLike, n: int, name: str) -> NDArray[Any]:
-    values = np.asarray(labels)
+def labels_of(labels: ArrayLike, n: int, name: str) -> Classes:
+    values = column(labels, name)
     if values.shape != (n,):
         raise ValueError(f"{name} has shape {values.shape}, and there are {n} rows")
-    return values
+    return classes(values, name)
 
 
 def same_length(X: Any, Y: NDArray[np.float64]) -> Any:
@@ -75,7 +76,9 @@ def nearest_in_map(
     own: NDArray[np.int64] | None,
 ) -> NDArray[np.int64]:
     depth = list(range(1, k + 1 + (own is not None)))
-    indices: NDArray[np.int64] = tree.query(queries, k=depth, workers=resolve_n_jobs(n_jobs))[1]
+    indices: NDArray[np.int64] = fewer(
+        lambda workers: tree.query(queries, k=depth, workers=workers)[1], resolve_n_jobs(n_jobs)
+    )
     return indices if own is None else without_self(indices, own)
 
 
@@ -91,7 +94,10 @@ def nearest_in_data(table: Any, rows: NDArray[np.int64], k: int, metric: str, n_
     with config_context(working_memory=64):
         for start, stop, block in iterate(table):
             search = NearestNeighbors(
-                n_neighbors=min(k + 1, stop - start), algorithm="brute", metric=metric, n_jobs=n_jobs
+                n_neighbors=min(k + 1, stop - start),
+                algorithm="brute",
+                metric=metric,
+                n_jobs=resolve_n_jobs(n_jobs),
             )
             d, i = search.fit(block).kneighbors(queries)
             both = np.concatenate([distances, d], axis=1)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tsne_ooc._options import number
 from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc.gradients.grid import check_dof
 from tsne_ooc.metrics._common import CDIST, Seed, enough, generator, points_of, same_length, sampled
 from tsne_ooc.sampling import draw, take
 
@@ -36,7 +36,7 @@ def kl_divergence(
     Y : array_like of shape (n_samples, n_components)
         The map.
     dof : float
-        Degrees of freedom of the kernel.
+        Degrees of freedom of the kernel, from 0.01 to 10,000.
     sample : int, optional
         Rows from which Z is estimated. By default Z is exact up to 50,000 rows; beyond, it comes from as many
         rows as cost the same, and its relative error (about ``sample ** -0.5`` of the spread of the rows' own
@@ -59,7 +59,7 @@ def kl_divergence(
     """
     from scipy.sparse import csr_array
 
-    alpha = number("dof", dof, above=0)
+    alpha = check_dof(dof)
     points = points_of(Y, "Y")
     n = len(points)
     joint = csr_array(P)

@@ -185,7 +185,8 @@ def label_accuracy(
     Y : array_like of shape (n_samples, n_components)
         The map.
     labels : array_like of shape (n_samples,)
-        Labels of any type that sorts.
+        Labels of any type: words, numbers, dates, bytes. Rows whose label is missing (None, NaN) neither vote nor are
+        judged.
     k : int
         Number of neighbours that vote; where two labels have as many votes, the one that sorts first wins.
     Y_query, labels_query : array_like of shape (n_queries, n_components) and (n_queries,), optional
@@ -199,29 +200,39 @@ def label_accuracy(
     """
     points = points_of(Y, "Y")
     k = whole("k", k, least=1)
-    known = labels_of(labels, len(points), "labels")
+    names, codes = labels_of(labels, len(points), "labels")
+    if not len(names):
+        raise ValueError("labels has no label at all, so there is nothing to judge by")
+    # A row without a label neither votes nor is judged.
+    points, codes = points[codes >= 0], codes[codes >= 0]
     if (Y_query is None) != (labels_query is None):
         raise ValueError("Y_query and labels_query go together")
     own: NDArray[np.int64] | None
     if Y_query is None or labels_query is None:
         enough(len(points), k)
         own = rows = sampled(len(points), sample, random_state)
-        queries, wanted = points[rows], known[rows]
+        queries, wanted = points[rows], codes[rows]
     else:
         enough(len(points) + 1, k)
         own, queries = None, points_of(Y_query, "Y_query")
-        wanted = labels_of(labels_query, len(queries), "labels_query")
+        asked = labels_of(labels_query, len(queries), "labels_query")
+        judged = asked.codes >= 0
+        if not judged.any():
+            raise ValueError("labels_query has no label at all, so there is nothing to judge")
+        # A label that no row of the map has is never found.
+        number = {name: at for at, name in enumerate(names.tolist())}
+        same = np.array([number.get(name, len(names)) for name in asked.names.tolist()], np.int64)
+        queries, wanted = queries[judged], same[asked.codes[judged]]
         rows = sampled(len(queries), sample, random_state)
         queries, wanted = queries[rows], wanted[rows]
-    classes, codes = np.unique(known, return_inverse=True)
     tree = tree_of(points)
     hits = 0
     for start, stop in ranges(len(queries), 10_000):
         part = None if own is None else own[start:stop]
         votes = codes[nearest_in_map(tree, queries[start:stop], k, n_jobs, own=part)]
-        # Votes of a row counted at once: the label of row i takes the place i * classes + label.
-        place = votes + np.arange(stop - start)[:, None] * len(classes)
-        counts = np.bincount(place.ravel(), minlength=(stop - start) * len(classes))
-        chosen = classes[counts.reshape(stop - start, len(classes)).argmax(axis=1)]
+        # Votes of a row counted at once: the label of row i takes the place i * len(names) + label.
+        place = votes + np.arange(stop - start)[:, None] * len(names)
+        counts = np.bincount(place.ravel(), minlength=(stop - start) * len(names))
+        chosen = counts.reshape(stop - start, len(names)).argmax(axis=1)
         hits += int(np.count_nonzero(chosen == wanted[start:stop]))
     return hits / len(queries)

@@ -18,6 +18,7 @@ WIDTH = 512
 # Rows read by one call.
 PIECE = 1 << 14
 NOBODY = 0xFFFFFFFF
+LARGEST = np.finfo(np.float32).max
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class Blocks:
 def pack(distances: NDArray[Any], numbers: NDArray[Any]) -> Keys:
     """Whole numbers that sort by distance (bits of a float32 of at least 0 keep their order), then by row
     number."""
-    bits = np.ascontiguousarray(distances, np.float32).view(np.uint32).astype(np.uint64)
+    bits = np.ascontiguousarray(np.minimum(distances, LARGEST), np.float32).view(np.uint32).astype(np.uint64)
     return (bits << np.uint64(32)) | numbers.astype(np.uint64)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._options import pick, whole
+from .._options import keep, pick, whole
 from .._parallel import Threads, ranges
 from .._state import Saved, State
 from ._found import FoundIndex
@@ -46,9 +46,9 @@ class Annoy(Neighbors):
     recall: float | None = WANTED
 
     def __post_init__(self) -> None:
-        whole("trees", self.trees, least=1)
+        keep(self, trees=whole("trees", self.trees, least=1))
         if self.search_k is not None:
-            whole("search_k", self.search_k, least=1)
+            keep(self, search_k=whole("search_k", self.search_k, least=1))
         check_wanted(self.recall)
 
     def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:

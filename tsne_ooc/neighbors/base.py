@@ -37,11 +37,14 @@ class Index(ABC):
     metric : str or callable
     sparse : bool
         Whether the reference rows, and so the queries, are sparse.
+    unit : float
+        What a distance of 1 of its answers is in the metric: 1 but for rows of an extreme scale, see `scaled`.
     """
 
     n: int
     metric: Metric
     sparse: bool = False
+    unit: float = 1.0
 
     @property
     def rows(self) -> Float32:
@@ -67,7 +70,8 @@ class Index(ABC):
         -------
         indices : uint32 array of shape (q, k)
         distances : float32 array of shape (q, k)
-            True distances in the metric, ascending; equal ones stand in the order of their row numbers.
+            True distances in the metric, in units of `unit`, ascending; equal ones stand in the order of their row
+            numbers.
 
         Raises
         ------

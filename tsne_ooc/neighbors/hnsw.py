@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._options import whole
+from .._options import keep, whole
 from .._parallel import Threads, ranges
 from .._state import Saved, State
 from ._blocks import Frame
@@ -60,10 +60,14 @@ class HNSW(Neighbors):
     recall: float | None = WANTED
 
     def __post_init__(self) -> None:
-        if whole("links", self.links, least=2) > MOST_LINKS:
+        keep(
+            self,
+            links=whole("links", self.links, least=2),
+            ef_build=whole("ef_build", self.ef_build, least=1, most=2**31 - 1),
+            ef=whole("ef", self.ef, least=1, most=2**31 - 1),
+        )
+        if self.links > MOST_LINKS:
             raise ValueError(f"links={self.links} must be at most {MOST_LINKS}")
-        whole("ef_build", self.ef_build, least=1)
-        whole("ef", self.ef, least=1)
         check_wanted(self.recall)
 
     def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
@@ -85,7 +89,8 @@ class HNSW(Neighbors):
         faiss: Any = importlib.import_module("faiss")
         frame = Frame.of(X, cosine=metric == "cosine", threads=threads)
         graph = faiss.IndexHNSWFlat(X.shape[1], self.links)
-        graph.hnsw.efConstruction = self.ef_build
+        # More candidates than rows are the rows; faiss would make room for all that it is told.
+        graph.hnsw.efConstruction = min(self.ef_build, len(X))
         graph.hnsw.rng = faiss.RandomGenerator(int(rng.integers(2**31)))
         with _openmp(1):
             for a, b in ranges(len(X), PIECE):
@@ -155,7 +160,7 @@ class HNSWIndex(FoundIndex, kind="hnsw"):
         answer = np.empty((len(Q), k), np.uint32), np.empty((len(Q), k), np.float32)
         for a, b in ranges(len(Q), PIECE):
             more = k + itself
-            options = faiss.SearchParametersHNSW(efSearch=max(effort, 2 * more))
+            options = faiss.SearchParametersHNSW(efSearch=min(max(effort, 2 * more), self.n))
             with _openmp(self._threads.n):
                 found = self._graph.search(self._frame.points(Q, np.arange(a, b)), more, params=options)[1]
             me: Indices | None = np.arange(a, b, dtype=np.uint32) if itself else None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._options import whole
+from .._options import keep, whole
 from .._parallel import Threads, ranges
 from .._state import Saved, State
 from . import kmeans
@@ -80,7 +80,7 @@ class IVF(Neighbors):
     def __post_init__(self) -> None:
         for name in ("lists", "probes"):
             if getattr(self, name) is not None:
-                whole(name, getattr(self, name), least=1)
+                keep(self, **{name: whole(name, getattr(self, name), least=1)})
         check_wanted(self.recall)
 
     def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._options import whole
+from .._options import keep, number, whole
 from .._parallel import Threads
 from .._state import Saved, State
 from ._forks import numba_lost
@@ -56,7 +56,11 @@ class PyNNDescent(Neighbors):
     epsilon: float = 0.12
 
     def __post_init__(self) -> None:
-        whole("graph_neighbors", self.graph_neighbors, least=2)
+        keep(
+            self,
+            graph_neighbors=whole("graph_neighbors", self.graph_neighbors, least=2),
+            epsilon=number("epsilon", self.epsilon, least=0),
+        )
 
     @property
     def fewest(self) -> int:
@@ -220,8 +224,8 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
     def _graph(self, neighbors: int) -> Any:
         if neighbors not in self._graphs:
             import numba
-            import pynndescent
 
+            pynndescent = _library()
             # The library changes sparse rows, and is compiled once more, for a minute, for rows that are read-only.
             changeable = isinstance(self._X, np.ndarray) and self._X.flags.writeable
             rows = self._X if changeable else self._X.copy()
@@ -234,3 +238,15 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
                 n_jobs=min(self._threads.n, numba.get_num_threads()),
             )
         return self._graphs[neighbors]
+
+
+def _library() -> Any:
+    """pynndescent, also where Numba finds no place for its machine code."""
+    try:
+        import pynndescent
+    except RuntimeError:
+        from .._kernels._kept import lent
+
+        with lent():
+            import pynndescent
+    return pynndescent

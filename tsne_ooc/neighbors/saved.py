@@ -16,7 +16,11 @@ MOST_ROWS = 2**32 - 2
 # Kinds that may be within another index: distinct rows have no copies, and an index in an index in an index would be a
 # trap.
 PLAIN = ("blocked", "ivf", "hnsw", "annoy", "pynndescent")
-WITHIN = {"distinct": (*PLAIN, "reach"), "reach": ("blocked", "ivf", "hnsw")}
+WITHIN = {
+    "distinct": (*PLAIN, "reach"),
+    "reach": ("blocked", "ivf", "hnsw"),
+    "scaled": (*PLAIN, "reach", "distinct", "pairwise"),
+}
 
 
 def named_state(index: Index) -> State:

@@ -17,13 +17,28 @@ KIND = "training"
 Arrays = dict[str, NDArray[Any]]
 
 
+# Floating types that a file keeps as they are. Others, of 16 bits and fewer, become float32, which holds each of them.
+_KEPT = (torch.float32, torch.float64)
+
+
+def array_of(tensor: Any) -> NDArray[Any]:
+    """A copy of a tensor as an array, row after row whatever its layout in memory is.
+
+    Writers take the bytes as they lie: those of a transposed matrix would be read as those of another one.
+    """
+    value = torch.as_tensor(tensor).detach().cpu()
+    if value.is_floating_point() and value.dtype not in _KEPT:
+        value = value.float()
+    return np.array(value.numpy(), order="C")
+
+
 def weights_of(encoder: Any) -> Arrays:
     """Parameters and buffers by name, copied."""
-    return {name: np.array(value.detach().cpu().numpy()) for name, value in encoder.state_dict().items()}
+    return {name: array_of(value) for name, value in encoder.state_dict().items()}
 
 
 def put_weights(encoder: Any, weights: Arrays) -> None:
-    """Set them."""
+    """Set them; each keeps its type and its layout."""
     encoder.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
 
 
@@ -44,6 +59,14 @@ class Checkpoint:
     def check(path: str | os.PathLike[str]) -> None:
         """Raise FileNotFoundError or FileExistsError where no state can be kept, before there is any."""
         check_target(path, KIND, overwrite=True)
+
+    @staticmethod
+    def seed_of(path: str | os.PathLike[str], seed: int) -> int:
+        """That of the training whose state is kept there, else `seed`: whoever asks for none asks for the same."""
+        if not (Path(path) / MANIFEST).exists():
+            return seed
+        found = read_folder(path, KIND, verify=False).content.get("job", {}).get("random_state")
+        return found if type(found) is int and found >= 0 else seed
 
     @property
     def exists(self) -> bool:

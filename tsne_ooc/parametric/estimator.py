@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from tsne_ooc._options import number, whole
+from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
-from tsne_ooc.batches import Batches, check_shuffle
+from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.io import Source, identity_of, names_of
 from tsne_ooc.optimize import callbacks_of
@@ -26,11 +26,15 @@ from tsne_ooc.parametric.decoder import resolve as resolve_decoder
 from tsne_ooc.parametric.fitted import FittedEncoder
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.objectives import FEWEST_TUNED, Stage, resolve
+from tsne_ooc.parametric.optimizer import MOST_RATE
 from tsne_ooc.parametric.outset import (
+    batches_of,
+    bounds_after,
     check_landmarks,
     check_network,
     device_of,
     encoder_of,
+    glance,
     held_out,
     prepared,
     problem_of,
@@ -42,6 +46,7 @@ from tsne_ooc.parametric.teaching import (
     check_affinities,
     default_teacher,
     given_teacher,
+    knows_affinities,
     rows_mapped,
     teach,
     unfrozen,
@@ -70,7 +75,8 @@ class ParametricTSNE(FittedEncoder):
     Parameters
     ----------
     teacher : TSNE or None, default None
-        Fitted or not; what it says of axes, perplexity, metric, sample and preparation holds here too. None is one of
+        Fitted or not; a fitted one, also in a FrozenEstimator, stays so in copies of the encoder. What it says
+        of axes, perplexity, metric, sample and preparation holds here too. None is one of
         all rows up to 100,000 rows, and of a sample of 25,000 beyond.
     objective : str, objective or sequence of Stage, default "auto"
         "auto" (distillation, then field tuning where the teacher has all rows and at least 8,000), "distillation",
@@ -101,7 +107,8 @@ class ParametricTSNE(FittedEncoder):
         What is done to rows first, here and in `transform`.
     shuffle : str, default "auto"
         Order of the batches, see `tsne_ooc.batches.Batches`: "full", "buffer", "batch"; "auto" is "full" up to 100,000
-        rows and "buffer", which reads each chunk of a file once in an epoch, beyond.
+        rows and "buffer", which reads each chunk of a file once in an epoch, beyond. Where the means of blocks show
+        that rows are sorted, "batch" warns and mixes as "buffer" does.
     validation : bool, default True
         Hold out a tenth of the rows, at most 1,000, and look at them every 500 batches; of the last stage, the weights
         that did best are kept. Their places count among the neighbours of other rows.
@@ -135,6 +142,8 @@ class ParametricTSNE(FittedEncoder):
         Batches that were learnt from.
     best_iter_ : int
         After how many of them the encoder was what it is: the best of the looks at held-out rows in the last stage.
+    seed_ : int
+        As `random_state` it makes this encoder again; it is drawn where that is None.
     n_features_in_ : int
     novelty_threshold_ : float
         Of the teacher: rows whose novelty is beyond it are strangers.
@@ -237,6 +246,8 @@ class ParametricTSNE(FittedEncoder):
         decoding = resolve_decoder(self.decoder)
         if checkpoint is not None:
             Checkpoint.check(checkpoint)
+            if self.random_state is None:
+                seed = Checkpoint.seed_of(checkpoint, seed)
         teacher, fitted = given_teacher(self.teacher, self.prepare, seed)
 
         if fitted and teacher is not None:
@@ -245,33 +256,43 @@ class ParametricTSNE(FittedEncoder):
         wanted = self.prepare if self.prepare is not None else getattr(self.teacher, "prepare", None)
         table, preparation = prepared(X, wanted, teacher, fitted, seed=seed, n_jobs=self.n_jobs)
         n, p = table.shape
-        width = int((X.shape if hasattr(X, "shape") else np.shape(X))[1])
+        width = int((X if hasattr(X, "shape") else np.asarray(X)).shape[1])
         if n < FEWEST:
             raise ValueError(f"{table!r} has {n} sample(s) while a minimum of {FEWEST} is required.")
         if teacher is None:
             teacher = default_teacher(n, stages, seed, self.n_jobs)
         try_network(self.network, p, teacher.n_components)
         mapped = rows_mapped(teacher, n)
-        stages = resolve(self.objective, tuned=mapped == n >= FEWEST_TUNED)
-        check_affinities(stages, n, mapped)
-        graph = share > 0 or any(stage.objective.needs == "graph" for stage in stages)
+        known = knows_affinities(teacher)
+        stages = resolve(self.objective, tuned=known and mapped == n >= FEWEST_TUNED)
+        check_affinities(stages, n, mapped, known)
+        graph = known and (share > 0 or any(stage.objective.needs == "graph" for stage in stages))
+        if not known and mapped == n and share > 0:
+            warnings.warn(
+                "the affinities of the teacher are not in its folder, so rows are not moved along differences of their "
+                "neighbours, and the map is not tuned; the teacher as it was fitted has them",
+                UserWarning,
+                stacklevel=2,
+            )
         taught = teach(teacher, table, fitted=fitted, graph=graph, seed=seed, threads=threads)
         if taught.graph is None:
             # A fitted teacher may have as many rows as the table, and not the same.
             stages = resolve(self.objective, tuned=False)
         problem = problem_of(taught, n, seed, threads, device)
-        encoder = encoder_of(self.network, self.landmarks, table, taught, problem).to(device)
-        held, validation = held_out(table, taught, problem) if self.validation else (np.zeros(n, np.bool_), None)
-        problem = replace(problem, held=np.flatnonzero(held))
-        job = None
-        if checkpoint is not None:
-            job = Checkpoint(checkpoint, self._job(table, stages, steps, seed, encoder, taught.targets))
         # Rows that are in memory for their affinities are not read again.
         rows = table if taught.graph is None else taught.graph.X
         shuffle = ("full" if n <= MOST_FITTED else "buffer") if self.shuffle == "auto" else self.shuffle
         # As equal as whole numbers allow: a step is as long for a batch of one row as for a full one.
         size = -(-n // -(-n // self.batch_size))
-        batches = Batches(rows, batch_size=size, shuffle=shuffle, seed=seed)
+        seen = glance(table, seed)
+        batches = batches_of(rows, size, shuffle, seed, seen)
+        encoder = encoder_of(self.network, self.landmarks, seen.X, taught, problem).to(device)
+        del seen
+        held, validation = held_out(table, taught, problem) if self.validation else (np.zeros(n, np.bool_), None)
+        problem = replace(problem, held=np.flatnonzero(held))
+        job = None
+        if checkpoint is not None:
+            job = Checkpoint(checkpoint, self._job(table, stages, steps, seed, encoder, taught.targets))
         decoded = None
         with batches:
             done = train(
@@ -279,6 +300,8 @@ class ParametricTSNE(FittedEncoder):
                 augmentation=None if taught.graph is None else Augmentation(taught.graph, share, seed, held),
                 validation=validation, checkpoint=job,
             )  # fmt: skip
+            tuned = any(stage.objective.needs == "graph" for stage in stages)
+            encoder.stay_within(bounds_after(encoder, taught, problem, tuned))
             if decoding is not None and done.stopped != "interrupted":
                 if job is not None:
                     more = {"decoder": repr(decoding), "encoder": sum_of_weights(encoder)}
@@ -286,12 +309,15 @@ class ParametricTSNE(FittedEncoder):
                 decoded = train_decoder(decoding, encoder, table, batches, problem, options, checkpoint=job)
         if broken := _broken(done, None if decoded is None else decoded.done, steps, decoding is not None):
             warnings.warn(broken, RuntimeWarning, stacklevel=2)
-        self.encoder_, self.teacher_, self.preparation_ = encoder.cpu(), taught.teacher, preparation
+        # All at once, and last: a fit that fails leaves the one before as it was.
+        tile = tile_for(encoder.cpu(), p)
+        self.encoder_, self.teacher_, self.preparation_ = encoder, taught.teacher, preparation
         self.decoder_ = None if decoded is None else decoded.network
         self.history_, self.n_iter_, self.best_iter_ = done.history.columns(), done.steps, done.kept
         if decoded is not None:
             self.history_["decoder"] = decoded.done.history.columns()
-        self._tile = tile_for(self.encoder_, p)
+        self._tile = tile
+        self.seed_: int | None = seed
         self._remember(names, width)
         return self
 
@@ -312,9 +338,7 @@ class ParametricTSNE(FittedEncoder):
         steps = (
             STEPS if isinstance(self.n_iter, str) and self.n_iter == "auto" else whole("n_iter", self.n_iter, least=1)
         )
-        if not isinstance(self.validation, bool):
-            raise TypeError(f"validation={self.validation!r} is neither True nor False")
-        if self.patience is not None and not self.validation:
+        if not truth("validation", self.validation) and self.patience is not None:
             raise ValueError("patience counts looks at held-out rows; it needs validation=True")
         whole("batch_size", self.batch_size, least=2)
         if number("augmentation", self.augmentation, least=0) >= 1:
@@ -329,7 +353,7 @@ class ParametricTSNE(FittedEncoder):
         device_of(self.device)
         Threads(self.n_jobs)
         return Options(
-            stages, steps, number("learning_rate", self.learning_rate, above=0), self.LOOK_EVERY,
+            stages, steps, number("learning_rate", self.learning_rate, above=0, most=MOST_RATE), self.LOOK_EVERY,
             None if self.patience is None else whole("patience", self.patience, least=1), callbacks_of(self.callbacks),
             whole("callbacks_every_iters", self.callbacks_every_iters, least=1), bool(self.verbose),
         )  # fmt: skip

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,25 @@ from tsne_ooc.parametric.tiles import encode
 from tsne_ooc.placement import Placed, Placement, nearest
 
 Float32 = NDArray[np.float32]
+
+
+class _WithDecoder:
+    """A method that an encoder without a decoder does not have: `hasattr` says no, and the error what to do.
+
+    `sklearn.utils.metaestimators.available_if` keeps the second to itself.
+    """
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, encoder: Any, kind: type[Any] | None = None) -> Any:
+        if encoder is None:
+            return self.method
+        # Before a fit there will be one if it is asked for.
+        if getattr(encoder, "decoder_", None) is None and (hasattr(encoder, "encoder_") or encoder.decoder is False):
+            raise NotFittedError(f"{self.method.__name__} needs a decoder, and this encoder has none; use decoder=True")
+        return MethodType(self.method, encoder)
 
 
 class FittedEncoder(Fitted):
@@ -67,6 +88,7 @@ class FittedEncoder(Fitted):
             out[start:stop] = self._novelty(block)
         return out
 
+    @_WithDecoder
     def inverse_transform(self, Y: Any, *, prepared: bool = False) -> Float32:
         """Rows that would lie at these places, as the decoder has learnt; there may never have been such a row.
 
@@ -91,7 +113,7 @@ class FittedEncoder(Fitted):
             For places that are not finite, too far outside of the map, or of another number of axes; where a step of
             the preparation cannot be undone.
         """
-        decoder = self._decoder("inverse_transform")
+        decoder = self._decoder
         places = as_rows(Y, name="Y")
         if places.shape[1] != decoder.d:
             raise ValueError(f"Y has {places.shape[1]} axes, the map has {decoder.d}")
@@ -104,6 +126,7 @@ class FittedEncoder(Fitted):
             raise ValueError(f"Y[{row}] = {places[row].tolist()} is so far outside of the map that it means no row")
         return self.preparation_.undo(rows) if undo and self.preparation_ is not None else rows
 
+    @_WithDecoder
     def reconstruction_error(self, X: Any) -> Float32:
         """How much of each row the map does not tell: **the higher, the stranger**.
 
@@ -125,7 +148,7 @@ class FittedEncoder(Fitted):
         ValueError, TypeError
             As `transform` does.
         """
-        decoder = self._decoder("reconstruction_error")
+        decoder = self._decoder
         n, blocks = self._blocks(X)
         out = np.empty(n, np.float32)
         for start, stop, block in blocks:
@@ -201,16 +224,21 @@ class FittedEncoder(Fitted):
         return self.teacher_._model
 
     def _encode(self, rows: Float32) -> Float32:
-        return encode(self.encoder_, rows, self._n_features_out, Threads(self.n_jobs), self._tile)
+        places = encode(self.encoder_, rows, self._n_features_out, Threads(self.n_jobs), self._tile)
+        # Weights of a file may be finite and overflow all the same.
+        if not np.isfinite(places).all():
+            row = rows[int(np.isfinite(places).all(axis=1).argmin())]
+            raise ValueError(f"the network has no place for a row that begins with {row[:5].tolist()}: it overflows")
+        return places
 
-    def _decoder(self, asked: str) -> DecoderNetwork:
+    @property
+    def _decoder(self) -> DecoderNetwork:
         check_is_fitted(self)
-        if self.decoder_ is None:
-            raise NotFittedError(f"{asked} needs a decoder, and this encoder was trained without; use decoder=True")
+        assert self.decoder_ is not None
         return self.decoder_
 
     def _decode(self, places: Float32) -> Float32:
-        decoder = self._decoder("decoding")
+        decoder = self._decoder
         return encode(decoder, places, decoder.p, Threads(self.n_jobs))
 
     def _novelty(self, rows: Float32) -> Float32:
@@ -222,6 +250,11 @@ class FittedEncoder(Fitted):
     @property
     def _n_features_out(self) -> int:
         return int(self.teacher_.embedding_.shape[1])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "encoder_")

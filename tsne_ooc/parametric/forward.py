@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tsne_ooc._kernels.activation import normalised_silu, places
+from tsne_ooc._kernels.activation import normalised_silu, places, standardised
 from tsne_ooc.parametric.network import Encoder, ResidualNetwork
 
 Float32 = NDArray[np.float32]
@@ -66,9 +66,18 @@ class Forward:
             bias = bias + _array(linear.bias)
         # In map units already.
         unit = np.float32(encoder.width)
-        head, self.skip = unit * _array(body.head.weight), unit * _array(body.skip.weight)
-        self.last = Layer(bias, _array(body.norm.weight), _array(body.norm.bias), head)
-        self.origin = _array(encoder.origin) + unit * (_array(body.head.bias) + _array(body.skip.bias))
+        # Weights of a file may overflow here; places that are not finite are refused where they come out.
+        with np.errstate(over="ignore", invalid="ignore"):
+            head = unit * _array(body.head.weight)
+            self.last = Layer(bias, _array(body.norm.weight), _array(body.norm.bias), head)
+            reach = np.float32(np.inf) if body.reach is None else unit * np.float32(body.reach)
+            self.line = unit * _array(body.skip.weight), unit * _array(body.skip.bias), reach
+            self.origin = _array(encoder.origin) + unit * (_array(body.head.bias) + _array(body.skip.bias))
+        nowhere = np.full_like(self.origin, np.inf)
+        self.farthest, self.bounds = np.float32(np.inf), (-nowhere, nowhere, np.float32(1))
+        if encoder.bounded:
+            self.farthest = np.float32(encoder.farthest)
+            self.bounds = _array(encoder.low), _array(encoder.high), np.float32(encoder.margin)
         self._free: list[Buffers] = []
 
     @staticmethod
@@ -89,8 +98,7 @@ class Forward:
         except IndexError:
             buffers = self._buffers()
         x, h, a = buffers.tensors
-        np.subtract(rows, self.center, out=buffers.x[:m, :p])
-        buffers.x[:m, :p] *= self.scale
+        standardised(rows, self.center, self.farthest, self.scale, buffers.x[:m, :p])
         buffers.x[m:] = 0
         with torch.inference_mode():
             torch.mm(x, self.stem, out=h)
@@ -101,14 +109,16 @@ class Forward:
             for bias, gain, shift, weight in self.layers:
                 normalised_silu(buffers.h, bias, gain, shift, buffers.a)
                 h.addmm_(a, weight)
-        places(buffers.h[:m], *self.last, buffers.x[:m], self.skip, self.origin, buffers.a[0], out)
+        places(buffers.h[:m], *self.last, buffers.x[:m], *self.line, self.origin, *self.bounds, buffers.a[0], out)
         self._free.append(buffers)
 
     def _buffers(self) -> Buffers:
         # Tensors of their own begin where cache lines do, and padding stays zero.
-        x = torch.zeros((self.size, self.p))
-        h, a = torch.empty((self.size, self.width)), torch.empty((self.size, self.width))
-        return Buffers(x.numpy(), h.numpy(), a.numpy(), (x, h, a), torch.empty((self.size, self.landmarks)))
+        x = torch.zeros((self.size, self.p), dtype=torch.float32)
+        h, a, near = (
+            torch.empty((self.size, width), dtype=torch.float32) for width in (self.width, self.width, self.landmarks)
+        )
+        return Buffers(x.numpy(), h.numpy(), a.numpy(), (x, h, a), near)
 
 
 def _array(tensor: Any) -> Float32:

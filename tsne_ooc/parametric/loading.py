@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from tsne_ooc import store
-from tsne_ooc._parallel import resolve_n_jobs
+from tsne_ooc._parallel import Threads, resolve_n_jobs
 from tsne_ooc._parameters import decode_all
 from tsne_ooc._state import Saved, StateError
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.io import optional
 from tsne_ooc.parametric.checkpoint import put_weights
 from tsne_ooc.parametric.decoder import DecoderNetwork
 from tsne_ooc.parametric.estimator import ParametricTSNE
-from tsne_ooc.parametric.history import LOOK, History
-from tsne_ooc.parametric.network import Encoder, ResidualNetwork
+from tsne_ooc.parametric.history import LOOK, STEP, History
+from tsne_ooc.parametric.network import STEP as UNITS
+from tsne_ooc.parametric.network import Encoder, ResidualNetwork, own_copy, padded
 from tsne_ooc.parametric.reconstruction import Reconstructed
 from tsne_ooc.parametric.saving import DECODER, KIND, KINDS
-from tsne_ooc.parametric.tiles import tile_for
+from tsne_ooc.parametric.tiles import encode, tile_for
+from tsne_ooc.parametric.weights import Weights, WeightsError
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.saving import restore_estimator
+from tsne_ooc.saving import restore_estimator, seed_in
 
 
 def load(
@@ -68,7 +68,9 @@ def load(
         return _restored(saved, Path(path), network, n_jobs)
     except StateError as error:
         raise ValueError(f"{folder.files.get(error.array or '', manifest)}: {error}") from None
-    except (TypeError, KeyError, OverflowError, RecursionError) as error:
+    except WeightsError:
+        raise
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ValueError(f"{manifest}: {' '.join(str(error).split())[:200]}") from None
 
 
@@ -88,44 +90,100 @@ def _restored(saved: Saved, path: Path, network: Any, n_jobs: Any) -> Parametric
         part = saved.part("preparation")
         model.preparation_ = Preparation.from_state(dict(part.content), part.own_arrays())
     model.n_iter_, model.n_features_in_ = fitted.whole("n_iter", 0), fitted.whole("n_features_in", 1)
+    model.seed_ = seed_in(fitted)
     model.best_iter_ = fitted.whole("best_iter", 0, model.n_iter_)
     names = fitted.content.get("feature_names_in")
     if names is not None:
         if not isinstance(names, list) or len(names) != model.n_features_in_:
             raise fitted.fail("names other columns than there are")
-        model.feature_names_in_ = np.array([str(name) for name in names], dtype=object)
+        if not all(isinstance(name, str) for name in names):
+            raise fitted.fail("has a column whose name is not a string")
+        model.feature_names_in_ = np.array(names, dtype=object)
     model.history_ = _history(saved, LOOK)
-    columns = fitted.whole("columns", 1, 1 << 24)
-    body = _body(saved.part("network"), network)
-    zeros = np.zeros(columns, np.float32)
-    encoder = Encoder(body, zeros, zeros, np.zeros(model._n_features_out, np.float32), 1.0)
-    decoder = None
-    if "decoder" in saved.content:
-        part = saved.part("decoder")
-        decoder = DecoderNetwork(*_shape(part, "shape", 4))
-        if decoder.p != columns or decoder.d != model._n_features_out:
-            raise part.fail("is of another table or map")
-        model.history_["decoder"] = _history(part, ("step", *Reconstructed._fields))
-    found = _weights(saved.part("weights"), path, encoder, decoder)
+    columns, d = fitted.whole("columns", 1, 1 << 24), model._n_features_out
+    if columns != model._columns:
+        raise fitted.fail(f"says {columns} columns, where rows have {model._columns}")
+    weights = Weights(saved.part("weights"), path)
+    # Networks without memory first: a few words in the manifest may ask for more than there is.
+    with torch.device("meta"):
+        wanted = _tensors(*_networks(saved, weights, columns, d, network))
+    found = weights.read(wanted)
+    encoder, decoder = _networks(saved, weights, columns, d, network)
     put_weights(encoder, {name: value for name, value in found.items() if not name.startswith(DECODER)})
     if decoder is not None:
+        model.history_["decoder"] = _history(saved.part("decoder"), ("step", *Reconstructed._fields))
         own = {name.removeprefix(DECODER): value for name, value in found.items() if name.startswith(DECODER)}
         put_weights(decoder, own)
         decoder.eval()
     model.encoder_, model.decoder_ = encoder.eval(), decoder
-    model._tile = tile_for(encoder, columns)
+    model._tile = _tile(encoder, columns, d)
     return model
 
 
-def _body(saved: Saved, network: Any) -> Any:
+def _networks(
+    saved: Saved, weights: Weights, columns: int, d: int, network: Any
+) -> tuple[Encoder, DecoderNetwork | None]:
+    """Encoder and decoder as the manifest describes them, with any weights."""
+    part = saved.part("network")
+    # Folders of before there were bounds do not name them; their encoders answer as they did.
+    bounded = "bounded" in part.content and part.flag("bounded")
+    body = _body(part, weights, columns, d, network)
+    zeros = np.zeros(columns, np.float32)
+    encoder = Encoder(body, zeros, zeros, np.zeros(d, np.float32), 1.0, bounded)
+    if "decoder" not in saved.content:
+        return encoder, None
+    part = saved.part("decoder")
+    p, axes, width, depth = _shape(part, "shape", 4)
+    if p != columns or axes != d:
+        raise part.fail("is of another table or map")
+    _check_sizes(part, width, depth, weights)
+    return encoder, DecoderNetwork(p, axes, width, depth)
+
+
+def _tensors(encoder: Encoder, decoder: DecoderNetwork | None) -> dict[str, Any]:
+    """Parameters and buffers by the names that a file has for them."""
+    found = dict(encoder.state_dict())
+    if decoder is not None:
+        found |= {f"{DECODER}{name}": value for name, value in decoder.state_dict().items()}
+    return found
+
+
+def _tile(encoder: Encoder, columns: int, d: int) -> int:
+    """The tile of an encoder, which is tried: a network of the user's own may be made for other rows or another map."""
+    try:
+        axes = encode(encoder, np.zeros((1, columns), np.float32), None, Threads(1)).shape[1]
+        if axes != d:
+            raise ValueError(f"it gives {axes} axes, the map has {d}")
+        return tile_for(encoder, columns)
+    except (RuntimeError, ValueError, IndexError) as error:
+        text = " ".join(str(error).split())[:160]
+        raise ValueError(f"the network takes no rows of {columns} columns to this map: {text}") from None
+
+
+def _body(saved: Saved, weights: Weights, columns: int, d: int, network: Any) -> Any:
     if saved.content.get("residual") is None:
         if network is None:
             raise ValueError(
                 f"this encoder was trained with a {saved.text('kind')[:60]}, and no code is kept in a folder; "
                 "pass network=, of the same shape"
             )
-        return deepcopy(network).cpu()
-    return ResidualNetwork(*_shape(saved, "residual", 5))
+        return own_copy(network)
+    p, axes, width, depth, landmarks = _shape(saved, "residual", 5)
+    # The kernels of the forward pass look at no bounds.
+    if p != padded(columns) or axes != d:
+        raise saved.fail(f"is made for {p} columns and {axes} axes, where {padded(columns)} and {d} are needed")
+    _check_sizes(saved, width, depth, weights)
+    if landmarks % UNITS:
+        raise saved.fail(f"has {landmarks} landmarks, not a multiple of {UNITS}")
+    reach = None if saved.content.get("reach") is None else saved.number("reach", 0)
+    return ResidualNetwork(p, axes, width, depth, landmarks, reach)
+
+
+def _check_sizes(saved: Saved, width: int, depth: int, weights: Weights) -> None:
+    if width % UNITS or not width:
+        raise saved.fail(f"has layers of {width} units, not a multiple of {UNITS}")
+    if depth > len(weights.shapes):
+        raise saved.fail(f"has {depth} layers, where {weights.file.name} holds {len(weights.shapes)} weights")
 
 
 def _shape(saved: Saved, name: str, count: int) -> list[int]:
@@ -140,25 +198,6 @@ def _shape(saved: Saved, name: str, count: int) -> list[int]:
 
 
 def _history(saved: Saved, look: tuple[str, ...]) -> dict[str, Any]:
-    steps = saved.array("history.batches", np.float64, (None, None))
-    looks = saved.array("history.validation", np.float64, (None, None))
+    steps = saved.array("history.batches", np.float64, (None, len(STEP)), finite=False)
+    looks = saved.array("history.validation", np.float64, (None, len(look)), finite=False)
     return History.of(steps, looks, look).columns()
-
-
-def _weights(saved: Saved, path: Path, encoder: Any, decoder: Any) -> dict[str, Any]:
-    name = saved.text("file")
-    file = path / name
-    if Path(name).name != name or not name.endswith(".safetensors"):
-        raise saved.fail("are in another place than the folder")
-    if not file.is_file() or file.is_symlink():
-        raise FileNotFoundError(f"{file} is missing; the folder is not whole")
-    data = file.read_bytes()
-    if hashlib.sha256(data).hexdigest() != saved.text("sha256"):
-        raise ValueError(f"{file} is damaged: its sum is not the one that the manifest names")
-    weights: dict[str, Any] = optional.load("safetensors.numpy", "neural", "a saved encoder").load(data)
-    wanted = {key: tuple(value.shape) for key, value in encoder.state_dict().items()}
-    if decoder is not None:
-        wanted |= {f"{DECODER}{key}": tuple(value.shape) for key, value in decoder.state_dict().items()}
-    if {key: tuple(value.shape) for key, value in weights.items()} != wanted:
-        raise ValueError(f"{file} holds other weights than the network has")
-    return weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,14 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from torch import nn
 
+from tsne_ooc.parametric.bounds import FARTHEST, Bounds, eased
+
 Float32 = NDArray[np.float32]
 
 STEP = 16
+
+# Whatever torch's default type is, which other code in the process may have changed.
+FLOAT: dict[str, Any] = {"dtype": torch.float32}
 
 # Rows turned to float64 at a time: all 100,000 that are looked at took 0.4 GB at 256 columns.
 _PIECE = 4096
@@ -23,8 +29,8 @@ class Residual(nn.Module):  # type: ignore[misc]
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.linear = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, **FLOAT)
+        self.linear = nn.Linear(width, width, **FLOAT)
 
     def forward(self, h: Any) -> Any:
         return h + self.linear(nn.functional.silu(self.norm(h)))
@@ -44,8 +50,8 @@ class Nearness(nn.Module):  # type: ignore[misc]
 
     def __init__(self, p: int, width: int, landmarks: int) -> None:
         super().__init__()
-        self.logits = nn.Linear(p, landmarks)
-        self.values = nn.Linear(landmarks, width, bias=False)
+        self.logits = nn.Linear(p, landmarks, **FLOAT)
+        self.values = nn.Linear(landmarks, width, bias=False, **FLOAT)
         # Values are drawn within 1 / sqrt(landmarks) of zero. So the nearest landmark says as much as all columns.
         self.gain = 0.5 * landmarks**0.5
 
@@ -72,24 +78,37 @@ class ResidualNetwork(nn.Module):  # type: ignore[misc]
         Hidden layers, each a residual block with layer normalisation and SiLU.
     landmarks : int, default 0
         Rows that a row is compared with before the first block, a multiple of 16; see `Nearness`.
+    reach : float or None, default None
+        Where the linear map begins to end. The blocks are bounded by themselves, since they begin with a
+        normalisation; it is not, and a row far from all others, met too rarely to be learnt, would follow it off the
+        map. None is a linear map without end.
     """
 
-    def __init__(self, p: int, d: int, width: int = 128, depth: int = 4, landmarks: int = 0) -> None:
+    def __init__(
+        self, p: int, d: int, width: int = 128, depth: int = 4, landmarks: int = 0, reach: float | None = None
+    ) -> None:
         super().__init__()
         self.p, self.d, self.width, self.depth, self.landmarks = p, d, width, depth, landmarks
-        self.skip = nn.Linear(p, d)
-        self.stem = nn.Linear(p, width)
-        self.nearness = Nearness(p, width, landmarks) if landmarks else None
-        self.blocks = nn.Sequential(*[Residual(width) for _ in range(depth)])
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, d)
+        self.reach = reach
+        # Layers begin with numbers of torch's own generator, which belongs to the caller.
+        with torch.random.fork_rng(devices=[]):
+            self.skip = nn.Linear(p, d, **FLOAT)
+            self.stem = nn.Linear(p, width, **FLOAT)
+            self.nearness = Nearness(p, width, landmarks) if landmarks else None
+            self.blocks = nn.Sequential(*[Residual(width) for _ in range(depth)])
+            self.norm = nn.LayerNorm(width, **FLOAT)
+            self.head = nn.Linear(width, d, **FLOAT)
 
     def forward(self, x: Any) -> Any:
         h = self.stem(x)
         if self.nearness is not None:
             h = h + self.nearness(x)
         h = self.blocks(h)
-        return self.skip(x) + self.head(nn.functional.silu(self.norm(h)))
+        straight = self.skip(x)
+        if self.reach is not None:
+            reach = straight.new_tensor(self.reach)
+            straight = eased(straight, -reach, reach, reach)
+        return straight + self.head(nn.functional.silu(self.norm(h)))
 
     def initialise(self, axes: Float32, rng: np.random.Generator) -> None:
         """Begin as the projection onto `axes`, shape (d, p): the head is zero, all else drawn from `rng`."""
@@ -118,21 +137,56 @@ class Encoder(nn.Module):  # type: ignore[misc]
         Where a zero of the network lies on the map.
     width : float
         Map units of one unit of the network.
+    bounded : bool, default False
+        Whether places are kept within `bounds`, which are nowhere at first, and rows within what float32 can square:
+        of no finite row is the place not finite.
     """
 
-    def __init__(self, body: nn.Module, center: Float32, scale: Float32, origin: Float32, width: float) -> None:
+    def __init__(
+        self, body: nn.Module, center: Float32, scale: Float32, origin: Float32, width: float, bounded: bool = False
+    ) -> None:
         super().__init__()
-        self.body = body
+        self.body, self.bounded = body, bounded
         self.register_buffer("center", torch.from_numpy(np.array(center, np.float32)))
         self.register_buffer("scale", torch.from_numpy(np.array(scale, np.float32)))
         self.register_buffer("origin", torch.from_numpy(np.array(origin, np.float32)))
         self.register_buffer("width", torch.tensor(width, dtype=torch.float32))
+        if bounded:
+            nowhere = torch.full_like(self.origin, torch.inf)
+            self.register_buffer("low", -nowhere)
+            self.register_buffer("high", nowhere)
+            self.register_buffer("margin", torch.ones_like(self.width))
+
+    def stay_within(self, bounds: Bounds) -> None:
+        """Keep all places within these bounds from now on."""
+        with torch.no_grad():
+            for name, value in bounds._asdict().items():
+                getattr(self, name).copy_(torch.as_tensor(value))
+
+    @property
+    def farthest(self) -> Any:
+        """How far from the centre of any column a row is still told from one farther out."""
+        return (FARTHEST / self.scale.max()).clamp(max=torch.finfo(torch.float32).max)
 
     def forward(self, x: Any) -> Any:
-        z = (x - self.center) * self.scale
+        away = x - self.center
+        if self.bounded:
+            farthest = self.farthest
+            away = torch.minimum(torch.maximum(away, -farthest), farthest)
+        z = away * self.scale
         if isinstance(self.body, ResidualNetwork) and self.body.p > z.shape[1]:
             z = nn.functional.pad(z, (0, self.body.p - z.shape[1]))
-        return self.origin + self.width * self.body(z)
+        places = self.origin + self.width * self.body(z)
+        return eased(places, self.low, self.high, self.margin) if self.bounded else places
+
+
+def own_copy(network: nn.Module) -> nn.Module:
+    """A copy on the processor, whose buffers are memory of their own: one that is expanded takes no other weights."""
+    copy = deepcopy(network).cpu()
+    for buffer in copy.buffers():
+        if 0 in buffer.stride():
+            buffer.data = buffer.data.contiguous()
+    return copy
 
 
 def padded(p: int) -> int:
@@ -164,7 +218,8 @@ def standardisation(X: Float32) -> tuple[Float32, Float32]:
     constant = np.sqrt(variances) <= 1e-6 * np.abs(center)
     variance = variances[~constant].sum() / X.shape[1]
     scale = np.where(constant, 0, 1 / np.sqrt(variance) if variance > 0 else 0)
-    return center.astype(np.float32), scale.astype(np.float32)
+    # Rows of some 1e-39 and less have a scale that float32 does not; the network then sees less than a variance of 1.
+    return center.astype(np.float32), np.minimum(scale, np.finfo(np.float32).max).astype(np.float32)
 
 
 def leading_axes(Z: Float32, d: int) -> Float32:

@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tsne_ooc.parametric.checkpoint import array_of
 from tsne_ooc.parametric.muon import Muon
 from tsne_ooc.parametric.network import Encoder, hidden_matrices
 
+# Weights move by some rate in a step; from 1 on nothing is learnt, and far beyond they overflow.
+MOST_RATE = 100.0
 WARM_UP = 0.03
 COOL_DOWN = 0.4
 # Muon's step is relative to an orthogonal matrix, AdamW's to a unit of each weight.
@@ -67,7 +70,7 @@ class Optimizer:
         for number, weight in enumerate(self.parameters):
             for part in self._parts:
                 for name, value in part.state.get(weight, {}).items():
-                    found[f"{number}.{name}"] = np.array(torch.as_tensor(value).detach().cpu().numpy())
+                    found[f"{number}.{name}"] = array_of(value)
         return found
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -77,6 +80,6 @@ class Optimizer:
             number, name = key.split(".")
             weight = self.parameters[int(number)]
             part = self._parts[1 if id(weight) in hidden else 0]
-            # The count of steps stays on the processor, where AdamW keeps it.
-            device = "cpu" if name == "step" else weight.device
-            part.state[weight][name] = torch.from_numpy(np.array(array)).to(device)
+            value = torch.from_numpy(np.array(array))
+            # The count of steps stays on the processor, where AdamW keeps it, and in its own type.
+            part.state[weight][name] = value if name == "step" else value.to(weight.device, weight.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import deepcopy
 from typing import Any
 
@@ -13,22 +14,35 @@ from tsne_ooc._options import unknown, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc._validate import as_rows, is_sparse
+from tsne_ooc.batches import UNEVEN, Batches
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.intake import as_table, shift_of
 from tsne_ooc.io import Source, as_source, names_of
+from tsne_ooc.parametric.bounds import REACH, Bounds, bounds_of, together
 from tsne_ooc.parametric.landmarks import count_of, first_landmarks
-from tsne_ooc.parametric.network import STEP, Encoder, ResidualNetwork, leading_axes, padded, standardisation
+from tsne_ooc.parametric.network import (
+    STEP,
+    Encoder,
+    ResidualNetwork,
+    leading_axes,
+    own_copy,
+    padded,
+    standardisation,
+)
 from tsne_ooc.parametric.problem import Problem
 from tsne_ooc.parametric.teaching import Taught
+from tsne_ooc.parametric.tiles import encode
 from tsne_ooc.parametric.validation import HELD_OUT, REFERENCE, Validation
 from tsne_ooc.preprocess import Preparation, PreparedSource
 from tsne_ooc.reading import streamed
-from tsne_ooc.sampling import draw, take
+from tsne_ooc.sampling import Drawn, draw, take
 
 Float32 = NDArray[np.float32]
 
 # Rows that standardisation and the first axes are taken from: their means are off by 0.3 % of a deviation.
 LOOKED_AT = 100_000
+# Weights of a layer so wide take 17 GB.
+MOST_WIDTH, MOST_DEPTH = 1 << 16, 1 << 10
 # Of wide tables fewer: this much memory.
 LOOKED_AT_BYTES = 128 << 20
 
@@ -71,26 +85,44 @@ def problem_of(taught: Taught, n: int, seed: int, threads: Threads, device: Any)
     return Problem(n, width, dof, exaggeration, taught.targets, taught.graph, seed, threads, device)
 
 
-def glance(table: Source, seed: int) -> Float32:
+def glance(table: Source, seed: int) -> Drawn:
     """Rows that scales are taken from, drawn uniformly: as many as there are, or as are enough."""
     n, p = table.shape
     count = min(n, LOOKED_AT, max(1000, LOOKED_AT_BYTES // (4 * p)))
-    return take(table, draw(n, count, generator(seed, "standardisation")))
+    rows = draw(n, count, generator(seed, "standardisation"))
+    return Drawn(rows, take(table, rows))
 
 
-def encoder_of(network: Any, landmarks: Any, table: Source, taught: Taught, problem: Problem) -> Encoder:
-    """The encoder before its training: principal components and landmarks, or a copy of the user's network."""
-    p = table.shape[1]
+def batches_of(table: Any, size: int, shuffle: str, seed: int, seen: Drawn) -> Batches:
+    """Batches of a table, blocks of which are mixed where those `seen` of its rows show that it is sorted."""
+    batches = Batches(table, batch_size=size, shuffle=shuffle, seed=seed)
+    if shuffle != "batch" or (share := batches.uneven(*seen)) <= UNEVEN:
+        return batches
+    warnings.warn(
+        f"rows are in an order: {share:.0%} of their variance lies between blocks of {batches.block_rows:,}, and "
+        "batches of one block each would teach one part of the map after the other; blocks are mixed in a buffer, as "
+        "shuffle='buffer' does",
+        UserWarning,
+        stacklevel=3,
+    )
+    return Batches(table, batch_size=size, shuffle="buffer", seed=seed)
+
+
+def encoder_of(network: Any, landmarks: Any, rows: Float32, taught: Taught, problem: Problem) -> Encoder:
+    """The encoder before its training: principal components and landmarks, or a copy of the user's network.
+
+    It is made of these rows, which are standardised in place.
+    """
+    p = rows.shape[1]
     d = taught.teacher.embedding_.shape[1]
-    rows = glance(table, problem.seed)
     center, scale = standardisation(rows)
     origin = taught.teacher.embedding_.mean(axis=0)
     if isinstance(network, torch.nn.Module):
-        body = deepcopy(network).cpu()
+        body = own_copy(network)
     else:
         width, depth = network
         count = count_of(landmarks, *rows.shape)
-        body = ResidualNetwork(padded(p), d, width, depth, count)
+        body = ResidualNetwork(padded(p), d, width, depth, count, REACH)
         # In place: a second table of rows would be the most memory that the whole training takes.
         rows -= center
         rows *= scale
@@ -98,7 +130,17 @@ def encoder_of(network: Any, landmarks: Any, table: Source, taught: Taught, prob
         if body.nearness is not None:
             centres, sharpness = first_landmarks(rows, count, generator(problem.seed, "landmarks"), problem.threads)
             body.nearness.place(_filled_up(centres), sharpness)
-    return Encoder(body, center, scale, origin, problem.width)
+    return Encoder(body, center, scale, origin, problem.width, bounded=True)
+
+
+def bounds_after(encoder: Encoder, taught: Taught, problem: Problem, graph: bool) -> Bounds:
+    """Where a trained encoder is to stay: on its teacher's map, or, where a stage followed the `graph`, on its own."""
+    if not graph or taught.graph is None:
+        return bounds_of(taught.teacher.embedding_)
+    own = together(encode(encoder, taught.graph.X, None, problem.threads))
+    # A map that was not optimised is nowhere.
+    maps = [taught.teacher.embedding_] if taught.teacher.n_iter_ else []
+    return bounds_of(own, *maps)
 
 
 def try_network(network: Any, p: int, d: int) -> None:
@@ -146,9 +188,18 @@ def held_out(table: Source, taught: Taught, problem: Problem) -> tuple[NDArray[n
     found, teacher = take(table, rows), taught.teacher
     look = Validation(
         found[chosen], found[~chosen], taught.targets[rows[chosen]], problem.width, metric=teacher.metric,
-        metric_params=teacher.metric_params, dof=problem.dof, threads=problem.threads,
+        metric_params=_metric_params(teacher), dof=problem.dof, threads=problem.threads,
     )  # fmt: skip
     return held, look
+
+
+def _metric_params(teacher: TSNE) -> Any:
+    """As the teacher's search has them: it keeps those that were taken from its rows, and arrays, where a folder has
+    only a few words of the parameter."""
+    pairwise = getattr(teacher._model.index, "pairwise", None)
+    if pairwise is not None:
+        return pairwise.params
+    return None if isinstance(teacher.metric_params, str) else teacher.metric_params
 
 
 def check_network(network: Any) -> None:
@@ -157,9 +208,9 @@ def check_network(network: Any) -> None:
         return
     if not isinstance(network, tuple | list) or len(network) != 2:
         raise TypeError(f"network={network!r} is neither (width, depth) nor a torch.nn.Module")
-    if whole("network width", network[0], least=1) % STEP:
+    if whole("network width", network[0], least=1, most=MOST_WIDTH) % STEP:
         raise ValueError(f"network width {network[0]} must be a multiple of {STEP}")
-    whole("network depth", network[1], least=0)
+    whole("network depth", network[1], least=0, most=MOST_DEPTH)
 
 
 def check_landmarks(landmarks: Any, network: Any) -> None:

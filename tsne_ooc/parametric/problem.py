@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -61,8 +62,26 @@ class Graph:
     @cached_property
     def entropy(self) -> float:
         """Sum of p log p."""
-        p = self.P.values[self.P.values > 0].astype(np.float64)
-        return float((p * np.log(p)).sum())
+        return _entropy(self.P.values)
+
+    def without(self, held: Int64) -> tuple[float, float]:
+        """Of the pairs that have none of these rows: the sum of p, and that of p log p where it is divided by the sum.
+
+        The first is what all pairs together have become lighter by, where some rows are held out.
+        """
+        if not len(held):
+            return 1.0, self.entropy
+        out = np.zeros(self.P.n, np.bool_)
+        out[self.places[held]] = True
+        lengths = (self.P.indptr[1:] - self.P.indptr[:-1]).astype(np.int64)
+        values = self.P.values[~(out[self.P.indices] | np.repeat(out, lengths))]
+        share = float(values.sum(dtype=np.float64))
+        return share, _entropy(values) / share - math.log(share) if share > 0 else 0.0
+
+
+def _entropy(values: NDArray[Any]) -> float:
+    p = values[values > 0].astype(np.float64)
+    return float((p * np.log(p)).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +117,11 @@ class Problem:
     threads: Threads
     device: Any
     held: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def learnt(self) -> int:
+        """Rows that come in batches."""
+        return self.n - len(self.held)
 
 
 class Batch(NamedTuple):

@@ -146,7 +146,7 @@ def train_decoder(
     width = float(encoder.width)
     d = len(encoder.origin)
     rng = generator(problem.seed, "decoder")
-    origin, rows = encoder.origin.cpu().numpy(), glance(table, problem.seed)
+    origin, rows = encoder.origin.cpu().numpy(), glance(table, problem.seed).X
     network = DecoderNetwork(p, d, *options.network).begin(origin, width, *columns_of(rows), rng).to(problem.device)
     del rows
     held = np.zeros(n, np.bool_)
@@ -162,7 +162,7 @@ def train_decoder(
         patience=None if look is None else loop.patience,
     )  # fmt: skip
     done = train(network, problem, batches, held, own, validation=look, checkpoint=checkpoint)
-    rows = glance(table, problem.seed)
+    rows = glance(table, problem.seed).X
     found = encode(network, encode(encoder, rows, d, problem.threads, size), p, problem.threads)
     found -= rows
     found *= network.scale.cpu().numpy()

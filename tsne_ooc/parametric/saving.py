@@ -49,10 +49,11 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
         "parameters": parameters,
         "not_saved": not_saved,
         "weights": {"file": name, "sha256": digest},
-        "network": {"residual": shape, "kind": type(body).__qualname__},
+        "network": {"residual": shape, "kind": type(body).__qualname__, **_bounds(model.encoder_)},
         "fitted": {
             "n_iter": int(model.n_iter_),
             "best_iter": int(model.best_iter_),
+            "seed": model.seed_,
             "n_features_in": int(model.n_features_in_),
             "columns": int(model._columns),
             "feature_names_in": None if names is None else [str(name) for name in names],
@@ -94,6 +95,11 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
         os.rename(room / "whole", target)
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+def _bounds(encoder: Any) -> dict[str, Any]:
+    reach = encoder.body.reach if isinstance(encoder.body, ResidualNetwork) else None
+    return {"bounded": encoder.bounded, "reach": reach}
 
 
 def _all_weights(model: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ from tsne_ooc import __version__
 from tsne_ooc._options import whole
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
+from tsne_ooc.io.told import account_of
 from tsne_ooc.pipeline.clock import Clock
 from tsne_ooc.pipeline.fitted import keep, reopen
 from tsne_ooc.pipeline.fitting import fit_sample, seen_by
-from tsne_ooc.pipeline.folder import Folder
+from tsne_ooc.pipeline.folder import SAVING, Folder
 from tsne_ooc.pipeline.looking import look_and_refit
 from tsne_ooc.pipeline.placing import Seats, finished, seal, stream
 from tsne_ooc.pipeline.request import differences, parameters_of, plain
@@ -22,9 +24,12 @@ from tsne_ooc.pipeline.run import LEDGER, Run
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, resolve_sample
-from tsne_ooc.streaming import Progress, begin, silent
+from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 
 SAMPLE = 25_000
+# For what has no length beforehand: manifests, parameters, what a search keeps besides the rows.
+_SLACK = 1 << 17
+_ARRAYS = ["embedding", "novelty", "sample_rows"]
 
 
 def embed(
@@ -37,6 +42,7 @@ def embed(
     rounds: int = 1,
     dataset: str | None = None,
     columns: list[str] | None = None,
+    allow_missing_chunks: bool = False,
     random_state: int = 0,
     block_rows: int | None = None,
     resume: bool = False,
@@ -64,7 +70,7 @@ def embed(
     rounds : int, default 1
         With 2 all rows are looked at once before they are placed, and those that the sample did not know are added to
         it; with more, again.
-    dataset, columns
+    dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
     random_state : int
         Seed of the sample and the preparation; and of the fit, where `tsne` has none of its own.
@@ -94,18 +100,23 @@ def embed(
     >>> run.embedding.shape  # doctest: +SKIP
     (1300000, 2)
     """
-    seed = whole("random_state", random_state, least=0)
+    seed = whole("random_state", random_state, least=0, most=math.inf)
     model = _fresh(tsne, seed)
     if hasattr(model, "check_options"):
         # Before the file is opened: drawing a sample of a large one takes its time.
         model.check_options()
     sample, prepare = _taken_over(model, "sample", sample), _taken_over(model, "prepare", prepare)
     chosen = resolve_sample(SAMPLE if sample is None else sample)
-    if whole("rounds", rounds, least=1) > 1 and not hasattr(model, "place_prepared"):
+    rounds = whole("rounds", rounds, least=1)
+    if rounds > 1 and not hasattr(model, "place_prepared"):
         raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:
-        whole("block_rows", block_rows, least=1)
-    with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
+        block_rows = whole("block_rows", block_rows, least=1)
+    with (
+        opened(source, dataset, columns, allow_missing_chunks) as table,
+        Folder(Path(out), resume=resume, makes=_made(rounds)) as home,
+    ):
+        home.check_room(_room(table, model, chosen, prepare, rounds))
         request = {
             "parameters": parameters_of(model),
             "sample": plain(chosen),
@@ -113,7 +124,8 @@ def embed(
             "rounds": rounds,
             "random_state": seed,
         }
-        job = {"task": "embed", "source": identity.identity_of(table), "request": request, "tsne_ooc": __version__}
+        origin = identity.identity_of(table, without=home.path)
+        job = {"task": "embed", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
         if home.finished:
             return finished(home, job)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
@@ -121,15 +133,16 @@ def embed(
         if ledger.rows:
             seconds["place"] = ledger.seconds
         tell = progress or silent
-        work = _Fitting(table, model, chosen, prepare, seed, home, seconds, block_rows, tell)
+        work = _Fitting(table, origin, model, chosen, prepare, seed, home, seconds, block_rows, tell)
         fitted, seats, ledger = work.run(ledger, rounds)
         home.keep = ledger.job["model"] is not None
         with Clock(seconds, "place"):
-            summary = stream(fitted, table, home, home.path, ledger, seats, block_rows, tell)
+            summary = stream(fitted, table, home, home.path, ledger, seats, block_rows, tell, source=origin)
         parameters = model.get_params(deep=False)
         content = {
             "task": "embed",
             "source": repr(table),
+            "read": account_of(table),
             **summary,
             "sample": len(seats[0]),
             "random_state": seed,
@@ -139,13 +152,14 @@ def embed(
             "seconds": seconds,
             "job": job,
         }
-        return seal(home, content, ["embedding", "novelty", "sample_rows"])
+        return seal(home, content, _ARRAYS)
 
 
 class _Fitting(NamedTuple):
     """The part of a run before anything is placed: prepare, draw, fit, and round by round look and fit again."""
 
     table: Source
+    origin: dict[str, Any]
     asked: Any
     sample: Sample
     prepare: Preparation | None
@@ -179,8 +193,10 @@ class _Fitting(NamedTuple):
                     model, (rows, *_) = look_and_refit(
                         fitted, seats, known[-1]["model"], self.table,
                         seen_by(fitted, self.table), self.home, self.folder(r - 1, rounds),
-                        self.seed, self.block_rows, self.progress,
+                        self.seed, self.block_rows, self.progress, self.origin,
                     )  # fmt: skip
+            # A model that is kept is of one table.
+            check_unchanged(self.table, self.origin, self.home.path)
             folder = self.folder(r, rounds)
             folder.mkdir(exist_ok=True)
             fitted, seats, sums = keep(model, rows, folder)
@@ -189,6 +205,21 @@ class _Fitting(NamedTuple):
             ledger = replace(ledger, job=job | (sums if r == rounds else {"rounds": [*known]})).mark(0, {})
             self.home.keep = sums["model"] is not None
         return fitted, seats, ledger
+
+
+def _made(rounds: int) -> list[str]:
+    """What a run makes in its folder."""
+    return ["model", SAVING, *(f"{name}.npy" for name in _ARRAYS), *(f"round-{r}" for r in range(1, rounds))]
+
+
+def _room(table: Source, model: Any, sample: Sample, prepare: Preparation | None, rounds: int) -> int:
+    """Bytes that all files of a run take, as far as they are known before it."""
+    n, p = table.shape
+    d = int(getattr(model, "n_components", None) or 2)
+    fitted = min(n, int(getattr(sample, "size", 0)))
+    # How wide prepared rows are is known after a pass over the table.
+    row = 4 * d + 28 + (0 if prepare is not None else 4 * p)
+    return rounds * (n * (4 * d + 4 * hasattr(model, "place_prepared")) + fitted * row + _SLACK) + 8 * fitted
 
 
 def _fresh(tsne: Any, seed: int) -> Any:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._disk import sync_folder
+from tsne_ooc.pipeline.folder import SAVING
 from tsne_ooc.pipeline.placing import Seats, digest_of
 
 log = logging.getLogger(__name__)
@@ -23,7 +25,7 @@ _ROWS = "sample_rows.npy"
 def keep(model: Any, rows: NDArray[np.int64], folder: Path) -> tuple[Any, Seats, dict[str, str | None]]:
     """Save what was fitted, and go on with what was saved, as a run that resumes will; with sums for the ledger."""
     # What an attempt left that was killed after this point and before the ledger knew.
-    for path in (folder / "model", *folder.glob(".model.*.part")):
+    for path in (folder / "model", folder / SAVING):
         shutil.rmtree(path, ignore_errors=True)
     path = folder / _ROWS
     try:
@@ -36,13 +38,27 @@ def keep(model: Any, rows: NDArray[np.int64], folder: Path) -> tuple[Any, Seats,
     sums = {"model": None, "sample_rows": _sum(path)}
     if not hasattr(model, "save"):
         return model, seats_of(model, rows), sums
+    work = folder / SAVING
+    work.mkdir()
     try:
-        model.save(folder / "model")
+        # It writes under a name that nobody knows beforehand, so in a folder that is ours.
+        model.save(work / "model")
+        _put(work / "model", folder / "model")
     except ValueError as error:
         log.warning("this run cannot be resumed, since its model cannot be saved: %s", error)
         return model, seats_of(model, rows), sums
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     sums["model"] = digest_of(folder / "model")
     return *reopen(folder, sums), sums
+
+
+def _put(made: Path, path: Path) -> None:
+    try:
+        os.replace(made, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
 
 
 def reopen(folder: Path, sums: Mapping[str, Any]) -> tuple[Any, Seats]:

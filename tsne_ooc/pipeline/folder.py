@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
 from tsne_ooc import store
+from tsne_ooc._disk import check_room
+from tsne_ooc.io.ledger import Ledger, left_over
 from tsne_ooc.io.lock import Lock
 from tsne_ooc.pipeline.run import LEDGER
 
 _LOCK = ".lock"
-# Those of a run that was killed before it had begun.
-_EMPTY = {_LOCK, LEDGER + ".part"}
-# What a run leaves on its way; nothing else is ever removed.
-_OWN = (LEDGER, "model", "embedding.npy", "novelty.npy", "sample_rows.npy", "training", store.MANIFEST)
+#: Folders in which a run keeps what is on its way: a model that is being saved, and a training.
+SAVING, TRAINING = "saving.part", "training.part"
+_PASSING = (SAVING, TRAINING)
 
 
 class Folder:
@@ -26,9 +29,13 @@ class Folder:
     path : Path
         Must not exist, be empty, or with `resume` hold what an earlier attempt left.
     resume : bool
+    makes : iterable of str
+        Names of all that the run makes in the folder on its way; the ledger keeps them. Nothing of another name is ever
+        removed, nor of these names where no ledger has them.
 
     Attributes
     ----------
+    makes : list of str
     finished : bool
         Whether the folder holds the result of a finished run already.
     keep : bool
@@ -42,8 +49,9 @@ class Folder:
         On entry, where the folder cannot be made, holds something else, or is taken by another run.
     """
 
-    def __init__(self, path: Path, *, resume: bool) -> None:
+    def __init__(self, path: Path, *, resume: bool, makes: Iterable[str]) -> None:
         self.path = path
+        self.makes = list(makes)
         self.resume = resume
         self.finished = self.keep = self.resumable = False
         self._created = False
@@ -52,19 +60,36 @@ class Folder:
     def __enter__(self) -> Folder:
         self._created = self._make()
         with ExitStack() as held:
-            held.enter_context(Lock(self.path / _LOCK, str(self.path)))
-            self.finished = (self.path / store.MANIFEST).exists()
+            # What nobody may write needs no lock, and a finished run asks for nothing more.
+            if not (self.resume and self._is_finished() and not os.access(self.path, os.W_OK)):
+                held.enter_context(Lock(self.path / _LOCK, str(self.path)))
+            self.finished = self._is_finished()
             begun = (self.path / LEDGER).exists()
             if self.finished and not self.resume:
                 raise FileExistsError(
                     f"{self.path} holds the result of a finished run already; name a new folder, or remove it first"
                 )
             # Without a ledger nothing in it is ours, whatever its name: a saved model may be called "model", too.
-            if not self.finished and not begun and {entry.name for entry in self.path.iterdir()} - _EMPTY:
+            if not self.finished and not begun and not self._is_empty():
                 raise FileExistsError(f"{self.path} holds files already; name a new folder, or remove it first")
             self.keep = self.finished or begun
             self._held = held.pop_all()
         return self
+
+    def check_room(self, needed: int) -> None:
+        """Raise OSError where the disk has not the room for `needed` bytes in all, less what lies here already."""
+        if self.finished:
+            return
+        there = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        check_room(self.path / store.MANIFEST, max(0, needed - there), str(self.path))
+
+    def _is_finished(self) -> bool:
+        return (self.path / store.MANIFEST).exists()
+
+    def _is_empty(self) -> bool:
+        """Whether there is nothing but what a run left that was killed before it had begun."""
+        names = {entry.name for entry in self.path.iterdir()} - {_LOCK}
+        return not names or (names == {LEDGER + ".part"} and left_over(self.path / (LEDGER + ".part")))
 
     def _make(self) -> bool:
         if self.path.exists():
@@ -92,17 +117,35 @@ class Folder:
 
     def _clear(self) -> None:
         # The ledger last: as long as it is there, the rest is known to be ours.
-        for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == LEDGER):
-            if _ours(entry.name):
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        self._remove([*self._unfinished(self.makes), *self.makes, LEDGER + ".part", LEDGER])
 
     def tidy(self) -> None:
-        """Remove what only an unfinished run needs, and what killed attempts left; once the manifest is there."""
-        for entry in list(self.path.iterdir()):
-            if (entry.name.endswith(".part") and _ours(entry.name)) or entry.name.startswith("round-"):
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        (self.path / LEDGER).unlink(missing_ok=True)
+        """Remove what only an unfinished run needs, and what killed attempts left; once the manifest is there.
 
+        That is what the ledger says the run made on its way. Without a ledger all is done already.
+        """
+        ledger = self.path / LEDGER
+        if not ledger.exists() or not os.access(self.path, os.W_OK):
+            return
+        try:
+            made = Ledger.read(ledger).job.get("makes", [])
+        except ValueError:
+            # It is damaged, and nobody needs it any more; what is whose, it does not tell.
+            made = []
+        self._remove([*self._unfinished(made), LEDGER + ".part", LEDGER])
 
-def _ours(name: str) -> bool:
-    return name.removesuffix(".part") in _OWN or name.startswith((".model.", "round-", ".manifest."))
+    @staticmethod
+    def _unfinished(made: Iterable[str]) -> Iterator[str]:
+        for name in made:
+            if name in _PASSING or name.startswith("round-"):
+                yield name
+            elif name.endswith(".npy"):
+                yield f"{name}.part"
+        yield f".{store.MANIFEST}.part"
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for entry in (self.path / name for name in names):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc._random import generator
 from tsne_ooc.io import Source
-from tsne_ooc.pipeline.fitting import uninterrupted
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.placing import Seats, stream
 from tsne_ooc.pipeline.run import LEDGER
@@ -37,6 +37,7 @@ def look_and_refit(
     seed: int,
     block_rows: int | None,
     progress: Progress,
+    origin: dict[str, Any],
 ) -> tuple[Any, Seated]:
     """The model of the next round and the rows that it was fitted to; `model` itself where there is nothing new.
 
@@ -53,9 +54,11 @@ def look_and_refit(
     seed : int
     block_rows, progress
         As for `stream`.
+    origin : dict
+        The identity of the table when the run began.
     """
     ledger = begin(where / LEDGER, {"model": digest}, resume=True, differ=_another)
-    stream(model, table, home, where, ledger, seats, block_rows, progress, phase="look")
+    stream(model, table, home, where, ledger, seats, block_rows, progress, phase="look", source=origin)
     rows = seats[0]
     sample = Seated(rows, take(prepared, rows), seats[1])
     most = max(1, round(ADDED * len(rows)))

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tsne_ooc import __version__, store
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc.io import Source, identity
+from tsne_ooc.io.told import account_of
 from tsne_ooc.novelty import NoveltyHistogram
 from tsne_ooc.pipeline.clock import Clock
 from tsne_ooc.pipeline.fitting import seen_by
@@ -24,7 +26,7 @@ from tsne_ooc.pipeline.models import folder_of, opened_model
 from tsne_ooc.pipeline.request import differences
 from tsne_ooc.pipeline.run import KIND, LEDGER, Run, open_run
 from tsne_ooc.pipeline.table import opened
-from tsne_ooc.streaming import Progress, Stream, begin, silent
+from tsne_ooc.streaming import Progress, Stream, begin, check_unchanged, silent
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ def place(
     out: str | os.PathLike[str],
     dataset: str | None = None,
     columns: list[str] | None = None,
+    allow_missing_chunks: bool = False,
     novelty: bool | None = None,
     n_jobs: int | None = None,
     block_rows: int | None = None,
@@ -58,7 +61,7 @@ def place(
         is in the model, and prepares these.
     out : path
         Folder to write, as `embed` does.
-    dataset, columns
+    dataset, columns, allow_missing_chunks
         What to read of the file, as for `tsne_ooc.io.open_source`.
     novelty : bool, optional
         Write novelty too. By default a map does, whose search for neighbours tells it, and an encoder does not: for it
@@ -85,7 +88,7 @@ def place(
     """
     resolve_n_jobs(n_jobs)
     if block_rows is not None:
-        whole("block_rows", block_rows, least=1)
+        block_rows = whole("block_rows", block_rows, least=1)
     folder = folder_of(model)
     fitted, encoder = opened_model(folder, n_jobs)
     knows = hasattr(fitted, "novelty_threshold_")
@@ -94,20 +97,29 @@ def place(
             f"the map in {folder} was saved without what novelty needs; fit it again, or leave novelty out"
         )
     knows = knows and (not encoder if novelty is None else novelty)
-    with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
+    with (
+        opened(source, dataset, columns, allow_missing_chunks) as table,
+        Folder(Path(out), resume=resume, makes=["embedding.npy", "novelty.npy"]) as home,
+    ):
         fitted.check_table(table)
+        home.check_room(table.shape[0] * 4 * (fitted.embedding_.shape[1] + knows))
         request = {"model": digest_of(folder), "novelty": knows}
-        job = {"task": "place", "source": identity.identity_of(table), "request": request, "tsne_ooc": __version__}
+        origin = identity.identity_of(table, without=home.path)
+        job = {"task": "place", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
         if home.finished:
             return finished(home, job)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
         home.keep = True
         seconds = {"place": ledger.seconds}
         with Clock(seconds, "place"):
-            summary = stream(fitted, table, home, home.path, ledger, None, block_rows, progress or silent, knows=knows)
+            summary = stream(
+                fitted, table, home, home.path, ledger, None, block_rows, progress or silent, knows=knows,
+                source=origin,
+            )  # fmt: skip
         content = {
             "task": "place",
             "source": repr(table),
+            "read": account_of(table),
             "model": str(folder),
             **summary,
             "seconds": seconds,
@@ -128,6 +140,7 @@ def stream(
     *,
     knows: bool | None = None,
     phase: str = "place",
+    source: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Place the rows of a table that are not yet done; a manifest's entries on what came out.
 
@@ -150,6 +163,8 @@ def stream(
         Whether novelty is written; by default it is where the model tells it.
     phase : str
         What `progress` is told.
+    source : dict, optional
+        The identity of the table when the run began, which it must keep.
     """
     n, d = table.shape[0], model.embedding_.shape[1]
     knows = hasattr(model, "novelty_threshold_") if knows is None else knows
@@ -176,10 +191,16 @@ def stream(
     if hasattr(model, "place_prepared") and not hasattr(model, "encode_prepared"):
         nodes = " x ".join(map(str, model._model.field.shape.nodes))
         log.info("each row has %d neighbours; the field of the map has %s nodes", _neighbors(model), nodes)
-    with Stream(files, ledger) as work:
-        # Only now: files that are damaged let nothing go on.
+    try:
+        work = Stream(files, ledger)
+    except OSError as error:
+        # The disk may be mended; files that are damaged or gone let nothing go on.
+        home.resumable = home.keep and not isinstance(error, FileNotFoundError)
+        raise
+    with work:
         home.resumable = home.keep
-        work.run(prepared, compute, rows=block_rows, progress=progress, phase=phase)
+        check = None if source is None else partial(check_unchanged, table, source, home.path)
+        work.run(prepared, compute, rows=block_rows, progress=progress, phase=phase, check=check)
     summary: dict[str, Any] = {"n_samples": n, "n_features": table.shape[1], "n_components": d}
     if knows:
         summary["novelty"] = distribution(where / "novelty.npy", model.novelty_threshold_)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tsne_ooc._options import scalar
 from tsne_ooc.io import identity
 
 # They change how the work is done or shown, not what comes out.
@@ -25,8 +26,7 @@ def parameters_of(model: Any) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """`value` as JSON can hold it: arrays as the digest of their contents, objects as their class and fields."""
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = scalar(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else repr(value)
     if value is None or isinstance(value, bool | int | str):

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tsne_ooc.io import Source, open_source
+from tsne_ooc.io.ahead import hanging
+from tsne_ooc.io.told import account_of, in_words
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
-def opened(source: Any, dataset: str | None, columns: list[str] | None) -> Iterator[Source]:
+def opened(
+    source: Any, dataset: str | None, columns: list[str] | None, allow_missing_chunks: bool = False
+) -> Iterator[Source]:
     """`source` as a table; a file that a path leads to is closed afterwards, what came in open stays open."""
-    table = open_source(source, dataset=dataset, columns=columns)
+    table = open_source(source, dataset=dataset, columns=columns, allow_missing_chunks=allow_missing_chunks)
+    for line in in_words(account_of(table)):
+        log.info("%s", line)
     try:
         yield table
     finally:
-        if isinstance(source, str | os.PathLike) and hasattr(table, "close"):
+        # Behind a read that hangs, closing would hang too.
+        if isinstance(source, str | os.PathLike) and hasattr(table, "close") and not hanging():
             table.close()

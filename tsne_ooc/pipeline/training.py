@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tsne_ooc import __version__, store
+from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import resolve_n_jobs
+from tsne_ooc._parameters import encode_all
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
+from tsne_ooc.io.told import account_of
 from tsne_ooc.optimize import callbacks_of
-from tsne_ooc.pipeline.fitting import fit_sample, uninterrupted
-from tsne_ooc.pipeline.folder import Folder
+from tsne_ooc.pipeline.fitting import fit_sample
+from tsne_ooc.pipeline.folder import TRAINING, Folder
 from tsne_ooc.pipeline.models import ENCODER, folder_of, opened_model
 from tsne_ooc.pipeline.placing import digest_of
 from tsne_ooc.pipeline.request import differences, parameters_of, plain
@@ -27,10 +32,7 @@ from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Uniform
 from tsne_ooc.saving import fingerprint
-from tsne_ooc.streaming import Progress, begin, silent
-
-# All that is on its way; its name ends as those of unfinished files do, and the folder of the run clears it.
-_WORK = "training.part"
+from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 
 
 def train(
@@ -44,6 +46,7 @@ def train(
     prepare: Preparation | None = None,
     dataset: str | None = None,
     columns: list[str] | None = None,
+    allow_missing_chunks: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Any:
@@ -70,7 +73,7 @@ def train(
         Rows that the teacher is fitted on. By default all up to 100,000 rows, and of more 25,000.
     prepare : Preparation, optional
         What is done to the rows first, as in `embed`; a `map` has its own.
-    dataset, columns
+    dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
     resume : bool
         Go on with a run in `out` that did not end.
@@ -105,35 +108,46 @@ def train(
 
     model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
     model.check_options()
-    seed = whole("random_state", model.random_state, least=0)
+    seed = whole("random_state", model.random_state, least=0, most=math.inf)
+    # No code of a network of one's own is in the folder.
+    own = None if isinstance(model.network, tuple | list) else model.network
     if sample is not None:
-        whole("sample", sample, least=1)
-    with opened(source, dataset, columns) as table, Folder(Path(out), resume=resume) as home:
+        sample = whole("sample", sample, least=1)
+    with (
+        opened(source, dataset, columns, allow_missing_chunks) as table,
+        Folder(Path(out), resume=resume, makes=[TRAINING]) as home,
+    ):
         if table.shape[0] < FEWEST:
             raise ValueError(f"{table!r} has {table.shape[0]} rows, and an encoder needs {FEWEST}")
         teacher, known = _teacher(map, tsne, sample, prepare, model, table)
+        if map is None and prepare is None:
+            home.check_room(known["sample"] * (4 * table.shape[1] + 16))
         request = {
             "parameters": {name: value for name, value in parameters_of(model).items() if name != "teacher"},
             "teacher": known,
             "prepare": plain(prepare.steps) if prepare is not None else None,
         }
-        job = {"task": "train", "source": identity.identity_of(table), "request": request, "tsne_ooc": __version__}
+        origin = identity.identity_of(table, without=home.path)
+        job = {"task": "train", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
         if home.finished:
             _check_finished(home, job)
-            return load(home.path)
+            return load(home.path, network=own)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
-        work = home.path / _WORK
+        work = home.path / TRAINING
         work.mkdir(exist_ok=True)
         seconds: dict[str, float] = dict(ledger.job.get("seconds", {}))
         tell = progress or silent
         if map is None:
             rows = min(table.shape[0], known["sample"])
-            teacher = _fitted(teacher, table, Uniform(rows), prepare, seed, ledger, work / "teacher", seconds, tell)
+            check = partial(check_unchanged, table, origin, home.path)
+            teacher = _fitted(
+                teacher, table, Uniform(rows), prepare, seed, ledger, work / "teacher", seconds, tell, check
+            )
             home.keep = home.resumable = True
         teacher.set_params(n_jobs=model.n_jobs, verbose=model.verbose)
         model.set_params(teacher=teacher)
         tell("teach", 0, table.shape[0])
-        steps = STEPS if model.n_iter == "auto" else model.n_iter
+        steps = STEPS if isinstance(model.n_iter, str) else int(model.n_iter)
         model.set_params(
             callbacks=[*callbacks_of(model.callbacks), lambda step, loss, encoder: tell("train", step, steps)]
         )
@@ -143,13 +157,20 @@ def train(
                 model.fit(table, checkpoint=checkpoint)
         finally:
             home.keep = home.resumable = home.keep or (checkpoint / store.MANIFEST).exists()
+        try:
+            check_unchanged(table, origin, home.path)
+        except OSError:
+            # The teacher is of one table; what was learnt is not.
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            raise
         # Of the attempts before, too.
         seconds["train"] = round(float(model.history_["batches"]["seconds"].sum()), 3)
-        _seal(model, home, work, {"job": job, "source": repr(table), "seconds": seconds})
+        content = {"job": job, "source": repr(table), "read": account_of(table), "seconds": seconds}
+        _seal(model, home, work, content)
         # Its teacher is mapped from files that go now, which some systems let nobody remove before.
         del model, teacher
         home.tidy()
-        return load(home.path)
+        return load(home.path, network=own)
 
 
 def _fresh(encoder: Any, kind: Any) -> Any:
@@ -172,7 +193,13 @@ def _teacher(
     """
     from tsne_ooc.estimator import TSNE
     from tsne_ooc.parametric.objectives import resolve
-    from tsne_ooc.parametric.teaching import MOST_FITTED, SAMPLE, check_affinities, default_teacher
+    from tsne_ooc.parametric.teaching import (
+        MOST_FITTED,
+        SAMPLE,
+        check_affinities,
+        default_teacher,
+        knows_affinities,
+    )
 
     n = table.shape[0]
     # The default stands for all rows of a shorter table.
@@ -204,7 +231,9 @@ def _teacher(
             raise ValueError("tsne has a sample or a preparation of its own; pass these as sample and prepare")
         teacher.check_options()
         known = {**parameters_of(teacher), "sample": fitted}
-    check_affinities(resolve(model.objective, tuned=fitted == n), n, fitted)
+    # The teacher teaches from its folder.
+    kept = knows_affinities(teacher) and not encode_all({"affinity": teacher.affinity})[1]
+    check_affinities(resolve(model.objective, tuned=kept and fitted == n), n, fitted, kept)
     return teacher, known
 
 
@@ -218,6 +247,7 @@ def _fitted(
     path: Path,
     seconds: dict[str, float],
     progress: Progress,
+    check: Callable[[], None],
 ) -> Any:
     """The teacher, fitted and saved by this attempt or an earlier one, as it is read from `path`."""
     from tsne_ooc.loading import load
@@ -227,6 +257,7 @@ def _fitted(
         # What an attempt left that was killed after this point and before the ledger knew.
         shutil.rmtree(path, ignore_errors=True)
         fit_sample(table, teacher, sample, prepare, seed, seconds, progress)
+        check()
         teacher.save(path)
         digest = digest_of(path)
         replace(ledger, job={**ledger.job, "teacher": digest, "seconds": seconds}).mark(0, {})

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .._options import unknown
 from ..io.blocks import BLOCK_BYTES, block_rows, edges
+from ..io.failures import reading
 from .rows import Progress
 from .statistics import Float64
 
@@ -76,7 +77,8 @@ class OneHot:
         n = source.shape[0]
         found: dict[str, set[Any]] = {name: set() for name in self.columns}
         for start, stop in edges(source, block_rows(source, BLOCK_BYTES // _TEXT), 0, n):
-            block = source.read_columns(start, stop)
+            with reading(source, start, stop):
+                block = source.read_columns(start, stop)
             for name, seen in found.items():
                 values, present = _values(block[name])
                 seen.update(np.unique(values[present]).tolist())
@@ -230,6 +232,9 @@ def _sorted(values: set[Any], name: str) -> NDArray[Any]:
 def _numbers(column: Any, name: str, first_row: int) -> Float64:
     values = np.asarray(column)
     try:
+        if values.dtype.kind in "mM":
+            # NumPy makes them numbers of its own units.
+            raise TypeError
         numbers = values.astype(np.float64)
     except (TypeError, ValueError):
         raise ValueError(

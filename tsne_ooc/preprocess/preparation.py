@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import warnings
 from collections.abc import Sequence
@@ -119,7 +120,7 @@ class Preparation:
             For bad rows, naming row and column, for what a step cannot do with this table, and where rows cannot be
             read. The preparation stays as it was.
         """
-        seed = whole("random_state", random_state, least=0)
+        seed = whole("random_state", random_state, least=0, most=math.inf)
         threads = Threads(n_jobs)
         passes = 0
 

@@ -46,7 +46,7 @@ class Look(NamedTuple):
     @property
     def helped(self) -> NDArray[np.bool_]:
         """Columns that the shift saves."""
-        return (self.kept < (1 - MERGED) * self.known) & (self.saved > self.kept + MERGED * self.known)
+        return _merges(self.known, self.kept) & (self.saved > self.kept + MERGED * self.known)
 
     def lost(self, shifted: bool) -> NDArray[np.intp]:
         """Columns that lose more than half of their values, after the shift or without it."""
@@ -71,25 +71,33 @@ def look_at(source: Any) -> Look | None:
     with np.errstate(over="ignore", invalid="ignore"):
         single = values.astype(np.float32).astype(np.float64)
     p = values.shape[1]
-    known, kept, saved = np.ones(p, np.intp), np.ones(p, np.intp), np.ones(p, np.intp)
-    centre = np.zeros(p)
+    known, kept, centre = np.ones(p, np.intp), np.ones(p, np.intp), np.zeros(p)
     # What is beyond the range of float32 meets an error of its own later on.
     at = np.flatnonzero((single != values).any(axis=0) & np.isfinite(single).all(axis=0))
     if not len(at):
         return None
-    values, single = values[:, at], single[:, at]
-    whole = (values == np.rint(values)).all(axis=0)
-    known[at] = _different(values, np.where(whole, 0.0, NOISE * np.abs(values).max(axis=0)))
-    kept[at] = _different(single, 0.0)
-    # A number that float32 holds: tables that differ in a few rows are shifted alike.
-    centre[at] = np.median(values, axis=0).astype(np.float32)
-    saved[at] = _different((values - centre[at]).astype(np.float32), 0.0)
+    looked = values[:, at]
+    whole = (looked == np.rint(looked)).all(axis=0)
+    known[at] = _different(looked, np.where(whole, 0.0, NOISE * np.abs(looked).max(axis=0)))
+    kept[at] = _different(single[:, at], 0.0)
+    saved = kept.copy()
+    if len(far := np.flatnonzero(_merges(known, kept))):
+        # A number that float32 holds: tables that differ in a few rows are shifted alike.
+        centre[far] = np.median(values[:, far], axis=0).astype(np.float32)
+        saved[far] = _different((values[:, far] - centre[far]).astype(np.float32), 0.0)
     return Look(known, kept, saved, centre)
+
+
+def _merges(known: NDArray[np.intp], kept: NDArray[np.intp]) -> NDArray[np.bool_]:
+    return np.asarray(kept < (1 - MERGED) * known)
 
 
 def _different(values: Any, apart: Any) -> NDArray[np.intp]:
     """How many values of each column differ by more than `apart`."""
-    return np.asarray((np.diff(np.sort(values, axis=0), axis=0) > apart).sum(axis=0) + 1)
+    # Columns as rows: of 30,000 columns it takes half the time.
+    ordered = np.ascontiguousarray(values.T)
+    ordered.sort(axis=1)
+    return np.asarray((np.diff(ordered, axis=1) > np.reshape(apart, (-1, 1))).sum(axis=1) + 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,6 +42,8 @@ class PreparedSource:
         self._n_jobs = n_jobs
         self._numbers = preparation.numbers(self.source)
         self.shape = (int(self._numbers.shape[0]), preparation.n_features_out)
+        #: What it takes to read a row, which is not what is left of it: samples ask whether to read along a gap.
+        self.row_bytes = int(self._numbers.shape[1]) * np.dtype(self._numbers.dtype).itemsize
         chunks = self._numbers.chunks
         self.chunks: tuple[int, int] | None = None if chunks is None else (chunks[0], self.shape[1])
 
@@ -58,6 +60,16 @@ class PreparedSource:
     def path(self) -> Any:
         """The file or folder of the table, where it has one."""
         return getattr(self.source, "path", None)
+
+    @property
+    def opened_here(self) -> bool:
+        """Whether nobody else has a hand on the table."""
+        return bool(getattr(self.source, "opened_here", False))
+
+    @property
+    def stored(self) -> Any:
+        """The files that the table is read from, where it knows them."""
+        return getattr(self.source, "stored", None)
 
     def identity(self) -> dict[str, Any]:
         """What `tsne_ooc.io.identity_of` cannot see from prepared rows: the steps, and the table behind them."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from .._random import generator
 from .base import State
 from .statistics import Float64
 
@@ -23,8 +25,9 @@ _HEIGHT = 64
 class Transformer:
     """Any object with scikit-learn's `transform`.
 
-    One that is fitted is used as it is. Of one that is not, a copy is fitted: with `partial_fit`, on all rows,
-    streamed; without, on a uniform sample of them, at most 100,000 rows or 256 MiB. It must map each row by itself.
+    One that is fitted is used as it is, in a copy. Of one that is not, a copy is fitted: with `partial_fit`, on all
+    rows, streamed; without, on a uniform sample of them, at most 100,000 rows or 256 MiB. Where it has a `random_state`
+    that is None, the copy takes the seed of the preparation. It must map each row by itself.
 
     Parameters
     ----------
@@ -51,10 +54,11 @@ class Transformer:
 
     def _fit(self, rows: Rows) -> tuple[Any, str]:
         if _is_fitted(self.transformer):
-            return self.transformer, "as it was given"
+            return _copied(self.transformer), "as it was given"
         from sklearn.base import clone
 
         fresh = clone(self.transformer)
+        _seed(fresh, rows.seed)
         if not hasattr(fresh, "partial_fit"):
             sample = rows.sample()
             return fresh.fit(sample), f"on {len(sample)} of {rows.n} rows"
@@ -107,6 +111,24 @@ class FittedTransformer:
             f"{self.transformer!r} cannot be saved: that would take pickle, which runs whatever code a file holds; "
             "use the steps of tsne_ooc.preprocess, or keep the object yourself"
         )
+
+
+def _copied(transformer: Any) -> Any:
+    """A copy that a later fit of the original leaves alone; the original where there is no way to copy it."""
+    try:
+        return deepcopy(transformer)
+    except (TypeError, NotImplementedError):
+        return transformer
+
+
+def _seed(transformer: Any, seed: int) -> None:
+    """Give a seed to all that would draw one, also within a pipeline."""
+    if not hasattr(transformer, "get_params"):
+        return
+    drawn = generator(seed, "transformer")
+    for name, value in sorted(transformer.get_params(deep=True).items()):
+        if name.rpartition("__")[2] == "random_state" and value is None:
+            transformer.set_params(**{name: int(drawn.integers(2**31 - 1))})
 
 
 def _is_fitted(transformer: Any) -> bool:

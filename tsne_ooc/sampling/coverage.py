@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc._options import whole
+from tsne_ooc._options import keep, whole
 from tsne_ooc.io.blocks import iterate
 from tsne_ooc.io.source import Source, as_source
 from tsne_ooc.sampling.base import Drawn, Sample
@@ -56,9 +56,8 @@ class Coverage(Sample):
     directions: int = 16
 
     def __post_init__(self) -> None:
-        whole("size", self.size, least=1)
-        whole("rows_per_box", self.rows_per_box, least=1)
-        whole("directions", self.directions, least=1)
+        for name in ("size", "rows_per_box", "directions"):
+            keep(self, **{name: whole(name, getattr(self, name), least=1)})
 
     def draw(self, source: Any, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
         table = as_source(source)

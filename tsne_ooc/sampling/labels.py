@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._labels import text
+from tsne_ooc.io.failures import opening
 from tsne_ooc.io.kinds import kind_of
+from tsne_ooc.io.parts import parts_of
+from tsne_ooc.io.shape import type_of
 
 Labels = NDArray[Any]
 
@@ -25,7 +29,8 @@ def labels_of(path: str | os.PathLike[str], name: str | None = None) -> Labels:
         HDF5 (also ``.h5ad``), Parquet or ``.npy``.
     name : str, optional
         Of a one-dimensional dataset of an HDF5 file, of a column of an ``.h5ad`` file's ``obs`` (with or without
-        ``obs/``), or of a column of a Parquet file. A ``.npy`` file needs none.
+        ``obs/``), or of a column of a Parquet file or folder, whose files are those of `tsne_ooc.io.open_source`, in
+        its order. A ``.npy`` file needs none.
 
     Returns
     -------
@@ -40,14 +45,18 @@ def labels_of(path: str | os.PathLike[str], name: str | None = None) -> Labels:
         Where `name` is missing or not there (those that are there are listed), or is not one-dimensional.
     """
     path = Path(path)
-    kind = kind_of(path)
-    if kind == "npy":
-        labels: Labels = np.load(path, allow_pickle=False)
-        return _column(labels, str(path))
-    readers = {"hdf5": _from_hdf5, "parquet": _from_parquet}
-    if kind not in readers:
-        raise ValueError(f"{path}: labels are read from HDF5, .h5ad, Parquet and .npy; load them, and pass the array")
-    return readers[kind](path, name)
+    readers = {"npy": _from_npy, "hdf5": _from_hdf5, "parquet": _from_parquet}
+    with opening(path):
+        kind = kind_of(path)
+        if kind not in readers:
+            raise ValueError(
+                f"{path}: labels are read from HDF5, .h5ad, Parquet and .npy; load them, and pass the array"
+            )
+        return readers[kind](path, name)
+
+
+def _from_npy(path: Path, name: str | None) -> Labels:
+    return _column(np.load(path, allow_pickle=False), str(path))
 
 
 def _from_hdf5(path: Path, name: str | None) -> Labels:
@@ -87,14 +96,17 @@ def _stored(file: Any, name: str) -> Labels | None:
     if isinstance(records, h5py.Dataset) and field in (records.dtype.names or ()):
         # AnnData's first layout: codes in records, and their categories elsewhere by name.
         categories = file.get(f"uns/{field}_categories")
-        return np.asarray(records[field]) if categories is None else _categories(records[field], categories)
+        values = records[field]
+        if categories is not None:
+            return _categories(values, categories)
+        return text(values) if values.dtype.kind in "SO" and values.ndim == 1 else np.asarray(values)
     return None
 
 
 def _plain(dataset: Any) -> Labels:
-    import h5py
-
-    return np.asarray(dataset.asstr()[:] if h5py.check_string_dtype(dataset.dtype) else dataset[()])
+    values = np.asarray(dataset[()])
+    # Not by h5py, which believes files that call Latin-1 ASCII, and raises an error.
+    return text(values) if values.dtype.kind in "SO" and values.ndim == 1 else values
 
 
 def _categories(codes: Labels, categories: Any) -> Labels:
@@ -113,8 +125,8 @@ def _names(file: Any) -> list[str]:
         if isinstance(item, h5py.Group):
             if "codes" in item or "mask" in item:
                 names.append(name)
-        elif item.dtype.names:
-            names.extend(f"{name}/{field}" for field in item.dtype.names)
+        elif fields := getattr(type_of(item), "names", None):
+            names.extend(f"{name}/{field}" for field in fields)
         elif len(item.shape or ()) == 1 and name.rpartition("/")[0] not in names:
             names.append(name)
 
@@ -128,7 +140,9 @@ def _from_parquet(path: Path, name: str | None) -> Labels:
     except ImportError:
         raise ImportError(f"reading {path} needs pyarrow: pip install pyarrow") from None
 
-    table = dataset.dataset(path, format="parquet")
+    # The very files of the rows, in their order.
+    files = parts_of(path).files if path.is_dir() else [path]
+    table = dataset.dataset([str(file) for file in files], format="parquet")
     if name is None or name not in table.schema.names:
         raise _missing(path, name, table.schema.names)
     column = table.to_table(columns=[name]).column(0)

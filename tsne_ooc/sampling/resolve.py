@@ -6,7 +6,7 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
-from tsne_ooc._options import pick
+from tsne_ooc._options import pick, scalar, whole
 from tsne_ooc.sampling.base import Sample
 from tsne_ooc.sampling.coverage import Coverage
 from tsne_ooc.sampling.given import Rows
@@ -33,8 +33,9 @@ def resolve_sample(sample: Any, size: int = SIZE) -> Sample:
     """
     if isinstance(sample, Sample):
         return sample
-    if isinstance(sample, Integral) and not isinstance(sample, bool):
-        return Uniform(int(sample))
+    size_asked = scalar(sample)
+    if isinstance(size_asked, Integral) and not isinstance(size_asked, bool):
+        return Uniform(whole("sample", size_asked, least=1))
     if isinstance(sample, str):
         word, _, number = sample.partition(":")
         if word == "stratified":
@@ -44,6 +45,6 @@ def resolve_sample(sample: Any, size: int = SIZE) -> Sample:
         if number and not digits.isdecimal():
             raise ValueError(f"sample={sample!r}: {number!r} is not a number of rows")
         return kind(int(digits) if number else size)
-    if hasattr(sample, "__len__"):
+    if hasattr(sample, "__len__") and getattr(sample, "shape", None) != () and not isinstance(sample, bytes):
         return Rows(sample)
     raise TypeError(f"sample={sample!r} is neither a number of rows, a word nor an object of tsne_ooc.sampling")

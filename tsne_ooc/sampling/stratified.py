@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc._options import pick, whole
+from tsne_ooc._labels import classes, column
+from tsne_ooc._options import keep, pick, whole
 from tsne_ooc.io.source import as_source
 from tsne_ooc.sampling.base import Drawn, Sample
 from tsne_ooc.sampling.take import Progress, take
@@ -45,7 +46,7 @@ class Stratified(Sample):
     balance: str = "proportional"
 
     def __post_init__(self) -> None:
-        whole("size", self.size, least=1)
+        keep(self, size=whole("size", self.size, least=1))
         pick("balance", self.balance, _SHARES)
         object.__setattr__(self, "labels", strata(self.labels))
 
@@ -79,19 +80,19 @@ def strata(labels: Any) -> Int64:
         As `Stratified` takes them.
     """
     columns = _columns(labels)
-    lengths = {len(column) for column in columns}
+    lengths = {len(labelled) for labelled in columns}
     if len(lengths) > 1:
         raise ValueError(f"arrays of labels have different lengths: {', '.join(str(len(c)) for c in columns)}")
     codes = _codes(columns[0])
-    for column in columns[1:]:
-        more = _codes(column)
+    for labelled in columns[1:]:
+        more = _codes(labelled)
         codes = _codes(codes * (int(more.max(initial=0)) + 1) + more)
     return codes
 
 
 def _columns(labels: Any) -> list[NDArray[Any]]:
     if hasattr(labels, "columns") and hasattr(labels, "iloc"):
-        return [np.asarray(labels[name]) for name in labels.columns]
+        return [column(labels[name]) for name in labels.columns]
     if isinstance(labels, list | tuple) and labels and all(_is_column(part) for part in labels):
         return [_column(part) for part in labels]
     array = _column(labels, most=2)
@@ -107,29 +108,18 @@ def _is_column(part: Any) -> bool:
 
 
 def _column(labels: Any, most: int = 1) -> NDArray[Any]:
-    array = np.asarray(labels)
-    # NumPy would turn the None, or the numbers, of a list into words: "None" is a label, None is none.
-    if array.dtype.kind in "USO" and not isinstance(labels, np.ndarray):
-        array = np.asarray(labels, dtype=object)
+    array = column(labels)
     if not 1 <= array.ndim <= most:
         raise ValueError(f"labels have shape {array.shape}; one for each row is needed, or several such arrays")
     return array
 
 
-def _codes(column: NDArray[Any]) -> Int64:
-    if column.dtype.kind == "O":
-        seen: dict[Any, int] = {}
-        return np.fromiter((seen.setdefault(_key(label), len(seen)) for label in column), np.int64, len(column))
-    _, first, codes = np.unique(column, return_index=True, return_inverse=True)
+def _codes(labels: NDArray[Any]) -> Int64:
+    """Numbers of the labels in the order in which they first appear; missing ones have one of their own."""
+    _, first, codes = np.unique(classes(labels).codes, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
     return rank[codes]
-
-
-def _key(label: Any) -> Any:
-    # NaN differs from itself; pandas' NA and NaT say so only by their names.
-    missing = label is None or type(label).__name__ in ("NAType", "NaTType")
-    return None if missing or (isinstance(label, float | np.floating) and label != label) else label
 
 
 def proportional(counts: Int64, size: int) -> Int64:

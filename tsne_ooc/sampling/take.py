@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.blocks import BLOCK_BYTES, read_checked
 from tsne_ooc.io.source import Source, as_source
 
@@ -32,8 +33,15 @@ def take(
     """
     table = as_source(source)
     result = np.empty((len(rows), table.shape[1]), dtype=dtype)
-    for first, last, start, stop in _reads(table, rows):
-        result[first:last] = read_checked(table, start, stop, name=name, rows=rows[first:last], dtype=dtype)
+    reads = _reads(table, rows)
+
+    def load(read: tuple[int, int, int, int]) -> NDArray[Any]:
+        first, last, start, stop = read
+        return read_checked(table, start, stop, name=name, rows=rows[first:last], dtype=dtype)
+
+    # By a thread, as blocks are: Ctrl-C need not wait for a read that hangs.
+    for (first, last, _, _), block in zip(reads, ahead(load, reads), strict=True):
+        result[first:last] = block
         if progress is not None:
             progress("sample", last, len(rows))
     return result
@@ -47,7 +55,7 @@ def _reads(table: Source, rows: NDArray[np.int64]) -> list[tuple[int, int, int, 
     """
     if not len(rows):
         return []
-    row_bytes = max(1, table.shape[1] * table.dtype.itemsize)
+    row_bytes = max(1, getattr(table, "row_bytes", table.shape[1] * table.dtype.itemsize))
     if table.chunks is None:
         new = np.diff(rows) * row_bytes > _GAP_BYTES
     else:

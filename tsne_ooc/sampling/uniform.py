@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc._options import whole
+from tsne_ooc._options import keep, whole
 from tsne_ooc.io.source import as_source
 from tsne_ooc.sampling.base import Drawn, Sample
 from tsne_ooc.sampling.take import Progress, take
@@ -66,7 +66,7 @@ class Uniform(Sample):
     size: int
 
     def __post_init__(self) -> None:
-        whole("size", self.size, least=1)
+        keep(self, size=whole("size", self.size, least=1))
 
     def draw(self, source: Any, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
         table = as_source(source)

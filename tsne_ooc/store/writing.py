@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from .._disk import check_room, give_rights, sync_folder
 from .manifest import (
     FILE,
     FORMAT,
@@ -77,9 +78,7 @@ def write_folder(
     encode(content)
     old = check_target(target, kind, overwrite=overwrite)
     needed = sum(array.nbytes + 128 for array in plain.values()) + (1 << 16)
-    free = shutil.disk_usage(target.parent).free
-    if needed > free:
-        raise OSError(f"{target} needs {needed / 1e9:.2f} GB, and {target.parent} has {free / 1e9:.2f} GB left")
+    check_room(target, needed)
     if old is None:
         _write_new(target, kind, content, plain)
     else:
@@ -149,15 +148,12 @@ def _write_new(target: Path, kind: str, content: Mapping[str, Any], arrays: Mapp
         try:
             entries = {name: _write_array(temporary / f"{name}.npy", array) for name, array in arrays.items()}
             _write_manifest(temporary, kind, content, entries, 1)
-            # A temporary folder is its owner's alone; the finished one gets the rights that `mkdir` would give it.
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o777 & ~mask)
+            give_rights(temporary, 0o777)
             _rename(temporary, target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
 
 def _write_over(
@@ -249,25 +245,14 @@ def _write_manifest(
     if len(text) >= MOST_BYTES:
         raise ValueError(f"the content of {folder.name} takes {len(text)} bytes as JSON; {MOST_BYTES} are the most")
     # Files first: a manifest on the disk whose files are still on their way would promise too much.
-    _sync_folder(folder)
+    sync_folder(folder)
     temporary = folder / f".{MANIFEST}.part"
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text + "\n")
         file.flush()
         _fsync(file.fileno())
     _replace(temporary, folder / MANIFEST)
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    # Windows opens no folders, and writes their entries through.
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        _fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(folder)
 
 
 @contextlib.contextmanager

@@ -50,9 +50,9 @@ def resolve(objective: Any, *, tuned: bool) -> list[Stage]:
         return [Stage(objective)]
     if isinstance(objective, Stage) and not isinstance(objective.objective, list | tuple):
         (stage,) = resolve(objective.objective, tuned=False)
-        number("the share of a stage", objective.share, above=0)
-        number("the rate of a stage", objective.rate, above=0)
-        return [objective._replace(objective=stage.objective)]
+        share = number("the share of a stage", objective.share, above=0)
+        rate = number("the rate of a stage", objective.rate, above=0, most=100)
+        return [Stage(stage.objective, share, rate)]
     if isinstance(objective, list | tuple) and objective and not isinstance(objective, Stage):
         stages = [resolve(stage, tuned=False) for stage in objective if isinstance(stage, Stage | str | Objective)]
         if len(stages) == len(objective):

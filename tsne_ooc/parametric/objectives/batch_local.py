@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tsne_ooc._options import number
-from tsne_ooc.parametric.objectives.base import Arrays, Loss, graph_of, pairs_of, shown_as, similarity
+from tsne_ooc._options import keep, number
+from tsne_ooc.parametric.objectives.base import Arrays, Loss, Pairs, shown_as, similarity
 from tsne_ooc.parametric.problem import Batch, Problem
 
 
@@ -31,7 +31,8 @@ class BatchLocal:
     memory: float = 0.98
 
     def __post_init__(self) -> None:
-        if number("memory", self.memory, least=0) >= 1:
+        keep(self, memory=number("memory", self.memory, least=0))
+        if self.memory >= 1:
             raise ValueError(f"memory={self.memory!r} must be less than 1")
 
     def of(self, problem: Problem) -> Loss:
@@ -40,20 +41,20 @@ class BatchLocal:
 
 class _Local(Loss):
     def __init__(self, options: BatchLocal, problem: Problem) -> None:
-        self.memory, self.problem, self.graph = options.memory, problem, graph_of(problem)
+        self.memory, self.dof, self.pairs = options.memory, problem.dof, Pairs(problem)
         self.average: float | None = None
 
     def loss(self, encoder: Any, batch: Batch) -> Any:
-        a, b, weights, _ = pairs_of(self.graph, self.problem, batch, encoder)
-        m, n = len(a), self.problem.n
-        attraction = -(weights * similarity((a - b).square().sum(dim=1), self.problem.dof).log()).mean()
+        a, b, weights, _ = self.pairs(encoder, batch)
+        m, n = len(a), self.pairs.n
+        attraction = -(weights * similarity((a - b).square().sum(dim=1), self.dof).log()).mean()
         # Axis by axis: a sum over a last dimension of two numbers is slow.
         squares = sum((axis[:, None] - axis).square() for axis in a.unbind(dim=1))
         # Each row's similarity to itself is 1.
-        mean = (similarity(squares, self.problem.dof).sum() - m) / max(1, m * (m - 1))
+        mean = (similarity(squares, self.dof).sum() - m) / max(1, m * (m - 1))
         now = float(mean.detach())
         self.average = now if self.average is None else self.memory * self.average + (1 - self.memory) * now
-        value = float(attraction.detach()) + math.log(self.average * n * (n - 1)) + self.graph.entropy
+        value = float(attraction.detach()) + math.log(self.average * n * (n - 1)) + self.pairs.entropy
         return shown_as(attraction + mean / self.average, value)
 
     def state(self) -> Arrays:

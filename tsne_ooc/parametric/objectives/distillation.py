@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from tsne_ooc._options import number
+from tsne_ooc._options import keep, number
 from tsne_ooc.parametric.objectives.base import Loss, targets_of
 from tsne_ooc.parametric.problem import Batch, Problem
 
@@ -31,7 +31,7 @@ class Distillation:
 
     def __post_init__(self) -> None:
         if self.delta != float("inf"):
-            number("delta", self.delta, above=0)
+            keep(self, delta=number("delta", self.delta, above=0, most=1e6))
 
     def of(self, problem: Problem) -> Loss:
         return _Distilled(self, problem)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tsne_ooc._options import number, whole
+from tsne_ooc._options import keep, whole
 from tsne_ooc._parallel import ranges
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.repulsion import repulsion_for
@@ -18,6 +18,7 @@ from tsne_ooc.parametric.objectives.base import Arrays, Loss, graph_of, shown_as
 from tsne_ooc.parametric.objectives.places import Places
 from tsne_ooc.parametric.problem import Batch, Problem
 from tsne_ooc.parametric.tiles import encode
+from tsne_ooc.schedule import check_exaggeration
 
 Float32 = NDArray[np.float32]
 
@@ -55,9 +56,9 @@ class FieldTuning:
     exaggeration: float | None = None
 
     def __post_init__(self) -> None:
-        whole("every", self.every, least=1)
+        keep(self, every=whole("every", self.every, least=1))
         if self.exaggeration is not None:
-            number("exaggeration", self.exaggeration, above=0)
+            keep(self, exaggeration=check_exaggeration(self.exaggeration))
 
     def of(self, problem: Problem) -> FieldLoss:
         return FieldLoss(self, problem)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tsne_ooc._options import whole
-from tsne_ooc.parametric.objectives.base import Loss, graph_of
-from tsne_ooc.parametric.objectives.negative import pairs_and_negatives
+from tsne_ooc._options import keep, whole
+from tsne_ooc.parametric.objectives.base import Loss, Pairs
+from tsne_ooc.parametric.objectives.negative import MOST_NEGATIVES, pairs_and_negatives
 from tsne_ooc.parametric.problem import Batch, Problem
 
 
@@ -26,7 +26,7 @@ class InfoNC:
     negatives: int = 50
 
     def __post_init__(self) -> None:
-        whole("negatives", self.negatives, least=1)
+        keep(self, negatives=whole("negatives", self.negatives, least=1, most=MOST_NEGATIVES))
 
     def of(self, problem: Problem) -> Loss:
         return _Contrast(self, problem)
@@ -34,8 +34,8 @@ class InfoNC:
 
 class _Contrast(Loss):
     def __init__(self, options: InfoNC, problem: Problem) -> None:
-        self.negatives, self.problem, self.graph = options.negatives, problem, graph_of(problem)
+        self.negatives, self.dof, self.pairs = options.negatives, problem.dof, Pairs(problem)
 
     def loss(self, encoder: Any, batch: Batch) -> Any:
-        close, far, weights = pairs_and_negatives(self.graph, self.problem, batch, encoder, self.negatives)
+        close, far, weights = pairs_and_negatives(self.pairs, self.dof, batch, encoder, self.negatives)
         return -(weights * (close / (close + far.sum(dim=1))).log()).mean()

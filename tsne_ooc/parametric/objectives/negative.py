@@ -7,9 +7,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from tsne_ooc._options import number, whole
-from tsne_ooc.parametric.objectives.base import Loss, graph_of, pairs_of, similarity
-from tsne_ooc.parametric.problem import Batch, Graph, Problem
+from tsne_ooc._options import keep, number, whole
+from tsne_ooc.parametric.objectives.base import Loss, Pairs, similarity
+from tsne_ooc.parametric.problem import Batch, Problem
+
+# Their distances, for all rows of a batch at once, take 0.3 GB at 2,048 rows.
+MOST_NEGATIVES = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,9 @@ class NegativeSampling:
     normalization: float | None = None
 
     def __post_init__(self) -> None:
-        whole("negatives", self.negatives, least=1)
+        keep(self, negatives=whole("negatives", self.negatives, least=1, most=MOST_NEGATIVES))
         if self.normalization is not None:
-            number("normalization", self.normalization, above=0)
+            keep(self, normalization=number("normalization", self.normalization, above=0, most=1e30))
 
     def of(self, problem: Problem) -> Loss:
         return _Negative(self, problem)
@@ -41,25 +44,23 @@ class NegativeSampling:
 
 class _Negative(Loss):
     def __init__(self, options: NegativeSampling, problem: Problem) -> None:
-        self.negatives, self.problem, self.graph = options.negatives, problem, graph_of(problem)
-        n = problem.n
+        self.negatives, self.dof, self.pairs = options.negatives, problem.dof, Pairs(problem)
+        n = self.pairs.n
         self.odds = options.negatives * (options.normalization or 100.0 * n) / (n * max(1.0, n - 1.0))
 
     def loss(self, encoder: Any, batch: Batch) -> Any:
-        close, far, weights = pairs_and_negatives(self.graph, self.problem, batch, encoder, self.negatives)
+        close, far, weights = pairs_and_negatives(self.pairs, self.dof, batch, encoder, self.negatives)
         edges = -(weights * (close / (close + self.odds)).log()).mean()
         noise = -(self.odds / (far + self.odds)).log().sum(dim=1).mean()
         return edges + noise
 
 
-def pairs_and_negatives(
-    graph: Graph, problem: Problem, batch: Batch, encoder: Any, negatives: int
-) -> tuple[Any, Any, Any]:
+def pairs_and_negatives(pairs: Pairs, dof: float, batch: Batch, encoder: Any, negatives: int) -> tuple[Any, Any, Any]:
     """Similarities of edges (m,) and of each row to others at random (m, negatives), and the weights of the edges."""
-    a, b, weights, rng = pairs_of(graph, problem, batch, encoder)
+    a, b, weights, rng = pairs(encoder, batch)
     m = len(a)
     # Another row of the batch, never itself.
     drawn = (rng.integers(1, max(2, m), size=(m, negatives)) + torch.arange(m).numpy()[:, None]) % m
     others = a[torch.from_numpy(drawn).to(a.device)]
-    close = similarity((a - b).square().sum(dim=1), problem.dof)
-    return close, similarity((a[:, None] - others).square().sum(dim=2), problem.dof), weights
+    close = similarity((a - b).square().sum(dim=1), dof)
+    return close, similarity((a[:, None] - others).square().sum(dim=2), dof), weights

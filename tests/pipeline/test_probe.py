@@ -1,0 +1,77 @@
+"""Files with which HDF5 does not come to an end, or crashes, end a command in one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import h5py
+import numpy as np
+import pytest
+
+from tsne_ooc.cli import main, probe
+from tsne_ooc.pipeline import open_run
+
+
+@pytest.fixture
+def file(tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    with h5py.File(tmp_path / "cells.h5ad", "w") as file:
+        file["X"] = X
+        file["X"].attrs["encoding-type"] = "array"
+        for name in ("obs", "var", "obsm"):
+            file.create_group(name).attrs["encoding-type"] = "dict"
+    return tmp_path / "cells.h5ad"
+
+
+def zero_texts(path):
+    """Put zeros where HDF5 keeps texts of any length; with them it looks for the next one for ever."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"GCOL")
+    data[at + 16 : at + 64] = bytes(48)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("command", ["embed", "look", "place", "export"])
+def test_a_file_without_an_end(capsys, file, tmp_path, monkeypatch, command):
+    monkeypatch.setattr(probe, "_SECONDS", 1)
+    words = ["--out", str(tmp_path / "out"), "--perplexity", "5", "--quiet"]
+    whole = tmp_path / "rows.npy"
+    np.save(whole, np.random.default_rng(0).normal(size=(60, 4)))
+    assert main(["embed", str(whole), *words[:1], str(tmp_path / "map"), *words[2:]]) == 0
+    zero_texts(file)
+    before = file.read_bytes()
+    arguments = {
+        "embed": [str(file), *words],
+        "look": [str(file)],
+        "place": [str(tmp_path / "map"), str(file), "--out", str(tmp_path / "out")],
+        "export": [str(tmp_path / "map"), "--to", str(file)],
+    }
+    assert main([command, *arguments[command]]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert said.err.startswith(f"tsne-ooc: error: {file} is damaged: HDF5 does not come to an end with it; copy")
+    assert not (tmp_path / "out").exists() and file.read_bytes() == before
+
+
+def test_a_crash_is_told(file):
+    with pytest.raises(OSError, match=r"cells\.h5ad is damaged: HDF5 crashes over it \(SIGSEGV\); copy it again"):
+        probe.check_hdf5(str(file), lambda: os.kill(os.getpid(), signal.SIGSEGV))
+
+
+def test_other_troubles_and_other_files_are_left_alone(capfd, file, tmp_path):
+    def trouble():
+        print("nobody hears this")
+        raise ValueError("nor this")
+
+    probe.check_hdf5(str(file), trouble)
+    (tmp_path / "notes.txt").write_text("x")
+    np.save(tmp_path / "rows.npy", np.zeros((3, 2)))
+    for name in ("notes.txt", "rows.npy", "nowhere.h5"):
+        probe.check_hdf5(str(tmp_path / name), lambda: os.kill(os.getpid(), signal.SIGSEGV))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_whole_file_is_embedded(file, tmp_path):
+    words = ["embed", str(file), "--out", str(tmp_path / "map"), "--perplexity", "5", "--quiet"]
+    assert main(words) == 0 and open_run(tmp_path / "map").embedding.shape == (60, 2)

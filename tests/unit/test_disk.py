@@ -1,0 +1,83 @@
+"""One answer of all writers to a file system that does not synchronise folders, and to one that is broken."""
+
+import errno
+import os
+import stat
+
+import numpy as np
+import pytest
+
+from tsne_ooc import store
+from tsne_ooc.export.write import whole_file, whole_folder
+from tsne_ooc.io import NpySink
+from tsne_ooc.io.ledger import Ledger
+
+NOT_HERE = [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS]
+
+
+def sink(folder):
+    with NpySink(folder / "Y.npy", (3, 2)) as rows:
+        rows.write(np.ones((3, 2)))
+
+
+def folder(folder):
+    store.write_folder(folder / "x", "x", {}, {"a": np.ones(3)})
+
+
+def over(folder):
+    store.write_folder(folder / "there", "x", {}, {"a": np.ones(3)}, overwrite=True)
+
+
+def seal(folder):
+    np.save(folder / "a.npy", np.ones(3))
+    store.seal(folder, "x", {}, {"a": "a.npy"})
+
+
+def ledger(folder):
+    Ledger(folder / "ledger.json", {}).mark(3, {})
+
+
+def exported_file(folder):
+    with whole_file(folder / "a.csv") as temporary:
+        temporary.write_text("1")
+
+
+def exported_folder(folder):
+    with whole_folder(folder / "a.zarr") as temporary:
+        (temporary / "zarr.json").write_text("{}")
+
+
+WRITERS = [sink, folder, over, seal, ledger, exported_file, exported_folder]
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch):
+    """A function after which folders of `tmp_path`, and they alone, are refused by `fsync` or `open`."""
+    store.write_folder(tmp_path / "there", "x", {}, {"a": np.zeros(3)})
+
+    def refuse(call, number):
+        real = getattr(os, call)
+
+        def refusing(what, *arguments, **options):
+            if stat.S_ISDIR(os.fstat(what).st_mode) if call == "fsync" else os.path.isdir(what):
+                raise OSError(number, os.strerror(number))
+            return real(what, *arguments, **options)
+
+        monkeypatch.setattr(os, call, refusing)
+
+    return refuse
+
+
+@pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__)
+@pytest.mark.parametrize("call, number", [*(("fsync", n) for n in NOT_HERE), ("open", errno.EACCES)])
+def test_folders_that_cannot_be_synchronised_stop_nobody(tmp_path, refused, writer, call, number):
+    refused(call, number)
+    writer(tmp_path)
+
+
+@pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__)
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_disk_that_is_full_or_broken_stops_everybody(tmp_path, refused, writer, number):
+    refused("fsync", number)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        writer(tmp_path)

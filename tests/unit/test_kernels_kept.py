@@ -1,0 +1,136 @@
+"""Compiled kernels on disk: no place, no room and damaged entries cost time, never a run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tsne_ooc._kernels import _kept
+
+ASK = (
+    "import warnings; warnings.simplefilter('always'); from kept.whole import doubled, tripled; "
+    "print(doubled(1), tripled(1), sum(doubled.stats.cache_hits.values()) + sum(tripled.stats.cache_hits.values()))"
+)
+
+
+class Package:
+    """A package of two kernels in a folder of its own, and the folders where code can be kept."""
+
+    def __init__(self, root):
+        self.root, self.code = root, root / "kept"
+        self.code.mkdir()
+        for name in ("_jit.py", "_kept.py"):
+            shutil.copy(Path(_kept.__file__).with_name(name), self.code / name)
+        (self.code / "__init__.py").touch()
+        (self.code / "whole.py").write_text(
+            "from ._jit import kernel, ordered\n\n\n@kernel\ndef doubled(x):\n    return 2 * x\n"
+            "\n\n@ordered\ndef tripled(x):\n    return 3 * x\n"
+        )
+        self.temporary = root / "tmp"
+        self.temporary.mkdir()
+
+    def block_home(self):
+        """No right to write beside the package or at home: even the administrator cannot write these."""
+        (self.code / "__pycache__").touch()
+        return {"HOME": "/proc/none", "XDG_CACHE_HOME": "/proc/none"}
+
+    def ask(self, before="", **environment):
+        clean = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+        found = subprocess.run(
+            [sys.executable, "-c", before + ASK],
+            env={
+                **clean, "PYTHONPATH": str(self.root), "TMPDIR": str(self.temporary), "PYTHONDONTWRITEBYTECODE": "1",
+                **environment,
+            },
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return found.stdout.split(), found.stderr
+
+
+@pytest.fixture
+def package(tmp_path):
+    return Package(tmp_path)
+
+
+def test_without_a_home_code_is_kept_among_temporary_files(package):
+    home = package.block_home()
+    assert package.ask(**home) == (["2", "3", "0"], "")
+    assert package.ask(**home) == (["2", "3", "2"], "")
+    (folder,) = package.temporary.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("taken", ["a file", "open to all"])
+def test_without_any_place_it_is_said_once_and_computed(package, taken):
+    home = package.block_home()
+    theirs = package.temporary / f"tsne_ooc-{os.getuid()}"
+    if taken == "a file":
+        theirs.touch()
+    else:
+        theirs.mkdir()
+        theirs.chmod(0o777)
+    answer, said = package.ask(**home)
+    assert answer == ["2", "3", "0"]
+    assert said.count("Warning") == 1 and "NUMBA_CACHE_DIR" in said and "Traceback" not in said
+    assert taken == "a file" or not list(theirs.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "zeros", "a bit"])
+def test_a_damaged_entry_is_thrown_away(package, kind, damage):
+    cache = package.root / "cache"
+    environment = {"NUMBA_CACHE_DIR": str(cache)}
+    assert package.ask(**environment)[0] == ["2", "3", "0"]
+    for file in cache.rglob(f"*.{kind}"):
+        data = bytearray(file.read_bytes())
+        if damage == "empty":
+            data.clear()
+        elif damage == "cut":
+            del data[len(data) // 2 :]
+        elif damage == "zeros":
+            data = bytearray(len(data))
+        else:
+            data[len(data) // 2] ^= 16
+        file.write_bytes(data)
+    again = package.ask(**environment)
+    assert again[0][:2] == ["2", "3"] and again[1] == ""
+    assert package.ask(**environment) == (["2", "3", "2"], "")
+
+
+def test_an_entry_of_another_kernel_is_not_taken(package):
+    """Two processes that save at once can give one file to two kernels."""
+    cache = package.root / "cache"
+    environment = {"NUMBA_CACHE_DIR": str(cache)}
+    package.ask(**environment)
+    one, other = sorted(cache.rglob("*.nbc"))
+    shutil.copy(one, other)
+    assert package.ask(**environment) == (["2", "3", "1"], "")
+
+
+def test_a_full_disk_is_named_once(package):
+    cache = package.root / "cache"
+    # Whatever is longer than this cannot be written; the signal that comes with it is no matter here.
+    full = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); "
+    )
+    answer, said = package.ask(full, NUMBA_CACHE_DIR=str(cache))
+    assert answer == ["2", "3", "0"]
+    assert said.count("Warning") == 1 and str(cache) in said and "Traceback" not in said
+    assert not [file for file in cache.rglob("*") if file.is_file() and ".tmp." in file.name]
+    assert package.ask(NUMBA_CACHE_DIR=str(cache))[1] == ""
+
+
+def test_a_library_that_keeps_code_too_is_lent_the_place(package):
+    home = package.block_home()
+    other = package.root / "other.py"
+    other.write_text("import numba\n\n\n@numba.njit(cache=True)\ndef halved(x):\n    return x / 2\n")
+    (package.root / "__pycache__").touch()
+    lend = "from kept._kept import lent\nwith lent():\n    import other\nassert other.halved(3) == 1.5\n"
+    assert package.ask(lend, **home) == (["2", "3", "0"], "")
+    assert list((package.temporary / f"tsne_ooc-{os.getuid()}").rglob("other.halved-*.nbi"))

@@ -1,0 +1,168 @@
+"""Labels of any type: every door finds the same classes, and rows without a label are told from all others."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsne_ooc.metrics import label_accuracy
+from tsne_ooc.plot import scatter
+from tsne_ooc.sampling import labels_of
+from tsne_ooc.sampling.stratified import strata
+
+NAN = float("nan")
+# Labels of any type, and what they are in words of ours: a list in which None is no label.
+KINDS = {
+    "words": (np.array(["b", "a", "b", "c"]), ["b", "a", "b", "c"]),
+    "words and None": (np.array(["b", None, "b", "c"], object), ["b", None, "b", "c"]),
+    "words and NaN": (np.array(["b", NAN, "b", "c"], object), ["b", None, "b", "c"]),
+    "a list of words and NaN": (["b", NAN, "b", "c"], ["b", None, "b", "c"]),
+    "the word nan": (["b", "nan", NAN, "None"], ["b", "nan", None, "None"]),
+    "words and numbers": (["b", 1, 1.0, 2], ["b", 1, 1, 2]),
+    "numbers": ([3, 1, 3, 2], [3, 1, 3, 2]),
+    "numbers and NaN": (np.array([3, NAN, 3, NAN]), [3, None, 3, None]),
+    "float32": (np.array([3, NAN, 1, 3], np.float32), [3, None, 1, 3]),
+    "numbers and None": ([3, None, 10, 3], [3, None, 10, 3]),
+    "booleans": ([True, False, True, True], [True, False, True, True]),
+    "bytes": (np.array([b"b", b"a", b"b", b"c"]), ["b", "a", "b", "c"]),
+    "bytes of UTF-8": (np.array(["ü".encode(), b"a", b"b", "ü".encode()]), ["ü", "a", "b", "ü"]),
+    "bytes of Latin-1": (np.array(["ü".encode("latin-1"), b"a", b"b", b"a"]), ["ü", "a", "b", "a"]),
+    "bytes as objects": (np.array([b"b", None, b"b", b"c"], object), ["b", None, "b", "c"]),
+    "days": (np.array(["2020-01-02", "NaT", "2020-01-01", "2020-01-02"], "M8[D]"), [2, None, 1, 2]),
+    "pandas' categories": (pd.Categorical(["b", "a", None, "b"]), ["b", "a", None, "b"]),
+    "pandas' Int64": (pd.array([5, 1, None, 5], "Int64"), [5, 1, None, 5]),
+    "pandas' words": (pd.Series(["b", pd.NA, "a", "b"], dtype="string"), ["b", None, "a", "b"]),
+    "a masked array": (np.ma.masked_equal([4, 7, 4, 9], 7), [4, None, 4, 9]),
+    "nothing at all": ([None, None, None, None], [None] * 4),
+}  # fmt: skip
+some_kinds = pytest.mark.parametrize("labels, meant", KINDS.values(), ids=KINDS)
+
+
+def partition(numbers):
+    """Which rows belong together, whatever their group is called."""
+    return {frozenset(np.flatnonzero(np.asarray(numbers) == number).tolist()) for number in numbers}
+
+
+@some_kinds
+def test_strata(labels, meant):
+    codes = strata(labels)
+    first = list(dict.fromkeys(meant))
+    assert codes.tolist() == [first.index(label) for label in meant]
+
+
+@some_kinds
+def test_pictures(labels, meant):
+    Y = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32)
+    ax = scatter(Y, labels)
+    colors = {tuple(at): tuple(color[:3]) for at, color in zip(
+        ax.collections[0].get_offsets().data.tolist(), ax.collections[0].get_facecolors().tolist(), strict=True
+    )}  # fmt: skip
+    drawn = [colors[tuple(at)] for at in Y.tolist()]
+    assert partition([list(dict.fromkeys(drawn)).index(color) for color in drawn]) == partition(
+        [list(dict.fromkeys(meant)).index(label) for label in meant]
+    )
+    grey = (0.8, 0.8, 0.8)
+    assert [color == pytest.approx(grey) for color in drawn] == [label is None for label in meant]
+    told = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert len(told) == len(set(meant)) and told.count("missing") == (None in meant)
+
+
+def slow_accuracy(Y, meant, k, Y_query=None, wanted=None):
+    """Each row with a label by the votes of its nearest others with a label; the first in sorted order wins."""
+    right = []
+    for i, label in enumerate(meant if wanted is None else wanted):
+        if label is None:
+            continue
+        at = Y[i] if Y_query is None else Y_query[i]
+        others = [j for j in range(len(meant)) if meant[j] is not None and not (Y_query is None and j == i)]
+        nearest = sorted(others, key=lambda j: np.linalg.norm(Y[j] - at))[:k]
+        votes = [meant[j] for j in nearest]
+        # Numbers stand before words.
+        chosen = max(sorted(set(votes), key=lambda v: (isinstance(v, str), v)), key=votes.count)
+        right.append(chosen == label)
+    return np.mean(right)
+
+
+@some_kinds
+def test_accuracy(labels, meant):
+    rng = np.random.default_rng(0)
+    # The same four labels 15 times.
+    Y = rng.normal(size=(60, 2))
+    many = np.asarray(labels, object) if not isinstance(labels, np.ma.MaskedArray) else labels
+    many = np.ma.concatenate([many] * 15) if isinstance(many, np.ma.MaskedArray) else np.tile(many, 15)
+    if set(meant) == {None}:
+        with pytest.raises(ValueError, match="labels has no label at all"):
+            label_accuracy(Y, many, 3)
+        return
+    assert label_accuracy(Y, many, 3) == pytest.approx(slow_accuracy(Y, meant * 15, 3))
+    placed = rng.normal(size=(4, 2))
+    assert label_accuracy(Y, many, 3, placed, labels) == pytest.approx(slow_accuracy(Y, meant * 15, 3, placed, meant))
+
+
+def test_a_label_that_the_map_does_not_have_is_never_right():
+    Y = np.arange(8.0)[:, None]
+    assert label_accuracy(Y, ["a"] * 8, 3, Y[:4], ["a", "b", None, "a"]) == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="labels_query has no label at all"):
+        label_accuracy(Y, ["a"] * 8, 3, Y[:1], [None])
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        ({0: "a", 1: "b"}, "labels is a dict; pass one label for each row, in the order of the rows"),
+        (["a", {"b": 1}, "a"], "labels has a dict in row 1; labels are words, numbers or dates"),
+    ],
+)
+def test_what_is_not_a_label_is_named(labels, message):
+    Y = np.zeros((3, 2)) + np.arange(3)[:, None]
+    for door in (lambda: scatter(Y, labels), lambda: label_accuracy(Y, labels, 1), lambda: strata(labels)):
+        with pytest.raises(TypeError) as error:
+            door()
+        assert message in str(error.value)
+
+
+def test_numbers_with_gaps_have_a_scale():
+    labels = np.arange(100.0)
+    labels[7] = np.nan
+    ax = scatter(np.random.default_rng(0).normal(size=(100, 2)), labels)
+    # As matplotlib does before it draws.
+    ax.collections[0].update_scalarmappable()
+    colors = ax.collections[0].get_facecolors()[:, :3]
+    assert len(colors) == 100 and np.isclose(colors, 0.8).all(axis=1).sum() == 1
+
+
+def test_legends_say_what_labels_say():
+    names = ["$5 to $10", "_hidden", "$x", "100%", "a\\b", "plain"]
+    ax = scatter(np.random.default_rng(0).normal(size=(6, 2)), names)
+    ax.figure.canvas.draw()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == sorted(names)
+    assert not any(text.get_parse_math() for text in ax.get_legend().get_texts())
+
+
+def test_a_second_map_on_the_same_axes_cuts_nothing_off():
+    Y = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    ax = scatter(Y * 30 + 100)
+    scatter(Y, ax=ax)
+    scatter(Y - 50, ax=ax)
+    for drawn in ax.collections:
+        points = drawn.get_offsets()
+        assert (points[:, 0] > ax.get_xlim()[0]).all() and (points[:, 0] < ax.get_xlim()[1]).all()
+        assert (points[:, 1] > ax.get_ylim()[0]).all() and (points[:, 1] < ax.get_ylim()[1]).all()
+
+
+def test_labels_in_hdf5_are_text_whatever_their_bytes(tmp_path):
+    latin = np.array(["Zürich".encode("latin-1"), b"Bern"])
+    with h5py.File(tmp_path / "l.h5", "w") as file:
+        file["latin"] = latin
+        file["utf8"] = np.array(["Zürich".encode(), b"Bern"])
+        file["words"] = np.array(["Zürich", "Bern"], object)
+        records = np.zeros(2, [("city", "S8")])
+        records["city"] = latin
+        file["obs"] = records
+        h5py.h5d.create(file.id, b"when", h5py.h5t.UNIX_D32LE, h5py.h5s.create_simple((2,)))
+    for name in ("latin", "utf8", "words", "obs/city"):
+        assert labels_of(tmp_path / "l.h5", name).tolist() == ["Zürich", "Bern"]
+    with pytest.raises(ValueError, match="no labels 'qqq'; it has latin, obs/city, utf8, when, words"):
+        labels_of(tmp_path / "l.h5", "qqq")

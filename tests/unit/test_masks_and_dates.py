@@ -1,0 +1,159 @@
+"""What lies beneath a mask, and the number behind a date, never becomes a number of the table, whatever brings it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsne_ooc import TSNE, embed
+from tsne_ooc._validate import as_rows
+from tsne_ooc.io import as_source, iterate
+from tsne_ooc.preprocess import OneHot, Preparation, PreparedSource, Standardize
+from tsne_ooc.sampling import take, uniform
+
+N, P = 120, 4
+AT = (77, 2)
+
+
+def masked(at=AT):
+    X = np.ma.array(np.random.default_rng(0).normal(size=(N, P)))
+    if at is not None:
+        X[at] = np.ma.masked
+    return X
+
+
+class Reader:
+    """As netCDF4's variables do, it gives masked arrays."""
+
+    def __init__(self, data):
+        self.data, self.shape, self.dtype = data, data.shape, data.dtype
+
+    def __getitem__(self, rows):
+        return self.data[rows]
+
+
+def reader(X):
+    return Reader(X)
+
+
+def read_only_in_chunks(X):
+    made = Reader(X)
+    made.chunks = (7, P)
+    return made
+
+
+def dask(rows):
+    def make(X):
+        da = pytest.importorskip("dask.array")
+        return da.from_array(X, chunks=(rows, P), asarray=False)
+
+    return make
+
+
+CONTAINERS = {
+    "array": lambda X: X,
+    "reader": reader,
+    "chunks": read_only_in_chunks,
+    "dask": dask(50),
+    "dask_small": dask(7),
+    "dask_whole": dask(N),
+}
+
+
+@pytest.fixture(params=CONTAINERS)
+def container(request):
+    return CONTAINERS[request.param]
+
+
+def fitted():
+    return TSNE(perplexity=5, n_iter=5, early_exaggeration_iter=5, random_state=0).fit(masked(None).data)
+
+
+DOORS = {
+    "iterate": lambda X, folder: list(iterate(as_source(X), rows=9)),
+    "take": lambda X, folder: take(as_source(X), np.array([3, 70, 77, 100])),
+    "uniform": lambda X, folder: uniform(as_source(X), N, np.random.default_rng(0)),
+    "fit": lambda X, folder: TSNE(perplexity=5, n_iter=5, early_exaggeration_iter=5).fit(X),
+    "fit a sample": lambda X, folder: TSNE(perplexity=5, n_iter=5, early_exaggeration_iter=5, sample=N).fit(X),
+    "transform": lambda X, folder: fitted().transform(X),
+    "transform_to": lambda X, folder: fitted().transform_to(X, folder / "Y.npy"),
+    "prepare": lambda X, folder: Preparation([Standardize()]).fit(X),
+    "prepared": lambda X, folder: PreparedSource(X, Preparation([Standardize()]).fit(masked(None).data)).read(60, 90),
+    "embed": lambda X, folder: embed(X, out=folder / "map", sample=50, tsne=TSNE(perplexity=5, n_iter=5)),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_masked_cell_is_refused_at_every_door(container, door, tmp_path):
+    with pytest.raises(ValueError, match=r"masked cells .*, the first at row 77, column 2; fill in or leave") as caught:
+        DOORS[door](container(masked()), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mask_that_hides_nothing_changes_nothing(container):
+    X = masked(None)
+    X.mask = np.zeros(X.shape, bool)
+    for start, stop, block in iterate(as_source(container(X)), rows=9):
+        assert type(block) is np.ndarray
+        np.testing.assert_array_equal(block, X.data[start:stop].astype("f4"))
+
+
+def test_rows_without_masked_cells_can_be_read(container):
+    source = as_source(container(masked()))
+    np.testing.assert_array_equal(take(source, np.array([3, 76, 78])), masked(None).data[[3, 76, 78]].astype("f4"))
+
+
+@pytest.mark.parametrize("at", [(0, 0), (119, 3), (slice(40, 60), 1), (slice(None), slice(None))])
+def test_the_first_masked_cell_is_named(container, at):
+    X = masked(at)
+    row, column = np.argwhere(np.ma.getmaskarray(X))[0]
+    with pytest.raises(ValueError, match=rf"the first at row {row}, column {column};"):
+        list(iterate(as_source(container(X)), rows=200))
+
+
+def test_an_encoder_has_the_same_gate(tmp_path, container):
+    pytest.importorskip("torch")
+    from tsne_ooc.parametric import ParametricTSNE
+
+    encoder = ParametricTSNE(network=(16, 1), n_iter=2, random_state=0).fit(masked(None).data)
+    for work in (encoder.transform, encoder.score_samples, ParametricTSNE(network=(16, 1), n_iter=2).fit):
+        with pytest.raises(ValueError, match="masked cells"):
+            work(container(masked()))
+
+
+# Dates
+
+
+def dated(kind, more):
+    days = pd.date_range("2020", periods=N)
+    made = pd.DataFrame(np.random.default_rng(0).normal(size=(N, 2)), columns=["a", "b"])
+    made["when"] = {
+        "datetime": days,
+        "with a time zone": days.tz_localize("UTC"),
+        "duration": days - days[0],
+        "arrow": days,
+        "day": days.values.astype("M8[s]"),
+    }[kind]
+    if kind == "arrow":
+        pytest.importorskip("pyarrow")
+        made["when"] = made["when"].astype("timestamp[ns][pyarrow]")
+    if more is not None:
+        made["c"] = pd.array([1] * N, dtype=more)
+    return made
+
+
+@pytest.mark.parametrize("more", [None, "Int64", "Float64", "boolean", "float32"])
+@pytest.mark.parametrize("kind", ["datetime", "with a time zone", "duration", "arrow", "day"])
+def test_dates_are_not_numbers(kind, more):
+    made = dated(kind, more)
+    for read in (as_rows, lambda X: list(iterate(as_source(X), rows=50)), TSNE(perplexity=5).fit):
+        with pytest.raises(TypeError, match="a column 'when' of dates or durations"):
+            read(made)
+    assert as_rows(made.drop(columns="when")).shape[0] == N
+
+
+def test_dates_beside_categories_are_not_numbers(tmp_path):
+    made = dated("datetime", None)
+    made["kind"] = ["x", "y"] * (N // 2)
+    # Named as what it is by the encoder, which reads columns one by one.
+    with pytest.raises(ValueError, match="column 'when' holds no numbers"):
+        list(iterate(PreparedSource(made, Preparation([OneHot(["kind"])]).fit(made))))

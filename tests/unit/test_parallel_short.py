@@ -1,0 +1,197 @@
+"""Threads where something is short or breaks: a call ends, with its result or one error, and the next one works."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tsne_ooc import _parallel
+from tsne_ooc._parallel import Threads, fewer
+from tsne_ooc.io.ahead import ahead
+
+PIECES = [(i,) for i in range(40)]
+SQUARES = [i * i for i in range(40)]
+
+
+def square(i):
+    return i * i
+
+
+@pytest.fixture
+def anew(monkeypatch):
+    """No helper has been started yet."""
+    monkeypatch.setattr(_parallel, "_helpers", [])
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2])
+def test_threads_that_cannot_be_started_are_not_missed(anew, monkeypatch, allowed):
+    real, started = threading.Thread.start, []
+
+    def start(self):
+        if len(started) == allowed:
+            raise RuntimeError("can't start new thread")
+        started.append(self)
+        real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        assert Threads(4).map(square, PIECES) == SQUARES
+        assert list(ahead(square, range(40))) == SQUARES
+    # And those that are there again are used: three meet.
+    meeting = threading.Barrier(3, timeout=10)
+    assert Threads(3).map(lambda i: meeting.wait() >= 0, [(0,), (1,), (2,)]) == [True] * 3
+
+
+def test_helpers_that_do_not_come_are_not_waited_for(anew, monkeypatch):
+    """Started, and dead before their first work."""
+    monkeypatch.setattr(_parallel, "_serve", lambda queue: None)
+    assert Threads(4).map(square, PIECES) == SQUARES
+
+
+def test_an_end_that_cannot_be_told_is_found(monkeypatch):
+    class Mute(_parallel.SimpleQueue):
+        def put(self, item):
+            if item is None:
+                raise MemoryError
+            super().put(item)
+
+    monkeypatch.setattr(_parallel, "SimpleQueue", Mute)
+    assert Threads(3).map(lambda i: time.sleep(0.002) or i * i, PIECES) == SQUARES
+
+
+def test_a_reader_that_cannot_tell_its_error_is_not_waited_for(monkeypatch):
+    from tsne_ooc.io import ahead as module
+
+    monkeypatch.setattr(module, "_read", lambda *arguments: None)
+    with pytest.raises(MemoryError, match="the thread that reads"):
+        list(ahead(square, range(3)))
+
+
+def test_a_piece_that_got_lost_is_an_error_and_not_a_result(monkeypatch):
+    class Short:
+        """Counts, and once has no memory for the next number."""
+
+        def __init__(self):
+            self.next = 0
+
+        def __next__(self):
+            self.next += 1
+            if self.next == 5:
+                raise MemoryError
+            return self.next - 1
+
+    monkeypatch.setattr(_parallel.itertools, "count", Short)
+    with pytest.raises(MemoryError):
+        Threads(3).map(square, PIECES)
+    monkeypatch.undo()
+    assert Threads(3).map(square, PIECES) == SQUARES
+
+
+def test_after_an_interrupt_nobody_writes_on():
+    """Ctrl-C while the caller waits for a thread: it is raised when that one has ended its piece."""
+    out, main = np.zeros(200), threading.get_ident()
+    begun = threading.Event()
+
+    def piece(i):
+        if threading.get_ident() == main:
+            begun.wait(10)
+            os.kill(os.getpid(), signal.SIGINT)
+            return
+        begun.set()
+        time.sleep(0.1)
+        out[i] = 1
+
+    with pytest.raises(KeyboardInterrupt):
+        Threads(2).map(piece, [(i,) for i in range(200)])
+    before = out.sum()
+    time.sleep(0.3)
+    assert out.sum() == before < 10
+    assert Threads(2).map(square, PIECES) == SQUARES
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_fork_in_the_midst_of_a_call_has_threads_of_its_own():
+    """A lock that another thread holds at that moment stays locked in the child."""
+    Threads(2).map(square, PIECES)
+    with _parallel._lock, _parallel._limiting:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            with Threads(2).one_blas_thread():
+                os._exit(0 if Threads(3).map(square, PIECES) == SQUARES else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_threads_of_others_that_cannot_be_started():
+    def start(workers):
+        if workers > 1:
+            raise RuntimeError("Resource temporarily unavailable")
+        return workers
+
+    assert fewer(start, 4) == 1
+    with pytest.raises(RuntimeError, match="another"):
+        fewer(lambda workers: (_ for _ in ()).throw(RuntimeError("another")), 1)
+
+
+LITTLE = """
+    import resource, sys
+    import numpy as np
+    from tsne_ooc import TSNE
+
+    X = np.random.default_rng(0).normal(size=(4000, 50)).astype("f4")
+    tsne = TSNE(n_iter=2, early_exaggeration_iter=2, random_state=0, n_jobs=4, neighbors="exact")
+    tsne.fit(X[:200])
+    pages = int(open("/proc/self/statm").read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (int(sys.argv[1]) << 20),) * 2)
+    try:
+        tsne.fit(X)
+    except MemoryError as error:
+        print("memory", str(error).count("\\n"))
+    else:
+        print("fine")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the limit is not kept")
+@pytest.mark.parametrize("megabytes", [25, 60])
+def test_where_memory_ends_a_fit_ends(megabytes):
+    """OpenBLAS asks without end for the 32 MB that each thread's first product takes."""
+    program = [sys.executable, "-c", textwrap.dedent(LITTLE), str(megabytes)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=100)
+    assert done.stdout in ("fine\n", "memory 0\n"), done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_AS"), reason="elsewhere the limit is not kept")
+def test_products_on_as_many_threads_as_there_is_room_for(monkeypatch):
+    """None: an error that says what is missing; fewer than asked for: the same results."""
+    left = []
+
+    def fits(size):
+        left.append(size)
+        return len(left) <= 2
+
+    monkeypatch.setattr(_parallel, "_mapped", {})
+    monkeypatch.setattr(_parallel, "_fits", lambda size: False)
+    with (
+        pytest.raises(MemoryError, match="no memory left for a product of matrices, which takes 35 MB"),
+        Threads(2).one_blas_thread(),
+    ):
+        pass
+    monkeypatch.setattr(_parallel, "_fits", fits)
+    import scipy.linalg.blas
+
+    seen = set()
+    with Threads(4).one_blas_thread():
+        Threads(4).map(lambda i: (time.sleep(0.01), seen.add(threading.get_ident())), PIECES)
+    assert scipy.linalg.blas.sgemm(1.0, np.ones((2, 2)), np.ones((2, 2)))[0, 0] == 2
+    assert len(seen) <= 2
+    # Outside, all are there again.
+    meeting = threading.Barrier(3, timeout=10)
+    assert Threads(3).map(lambda i: meeting.wait() >= 0, [(0,), (1,), (2,)]) == [True] * 3

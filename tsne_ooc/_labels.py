@@ -1,0 +1,119 @@
+"""Labels of rows, of whatever type people have them in: which there are, and who has which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Classes(NamedTuple):
+    """The labels there are, in sorted order, and for each row the number of its own; -1 where it has none."""
+
+    names: NDArray[Any]
+    codes: NDArray[np.int64]
+
+
+def column(labels: Any, name: str = "labels") -> NDArray[Any]:
+    """Labels as an array, in which missing ones can be told from words.
+
+    Raises
+    ------
+    TypeError
+        For a dictionary, which has no order of rows.
+    """
+    if isinstance(labels, Mapping) and not hasattr(labels, "iloc"):
+        raise TypeError(f"{name} is a {type(labels).__name__}; pass one label for each row, in the order of the rows")
+    if isinstance(labels, np.ma.MaskedArray):
+        words: NDArray[Any] = labels.data
+        if np.ma.is_masked(labels):
+            words = words.astype(object)
+            words[np.ma.getmaskarray(labels)] = None
+        return words
+    array = np.asarray(labels)
+    # NumPy would turn the None, or the numbers, of a list into words: "None" is a label, None is none.
+    if array.dtype.kind in "USO" and not isinstance(labels, np.ndarray):
+        array = np.asarray(labels, dtype=object)
+    return array
+
+
+def classes(labels: NDArray[Any], name: str = "labels") -> Classes:
+    """The classes of a one-dimensional array of labels.
+
+    None, NaN, NaT and pandas' NA are no label. Bytes are text.
+
+    Raises
+    ------
+    TypeError
+        For a label that cannot be compared, such as a list, naming its row.
+    """
+    if labels.dtype.kind == "S":
+        labels = text(labels)
+    if labels.dtype.kind == "O":
+        return _of_objects(labels, name)
+    names, codes = np.unique(labels, return_inverse=True)
+    codes = codes.reshape(-1).astype(np.int64)
+    if labels.dtype.kind in "fcmM":
+        # They sort last.
+        known = int(np.count_nonzero(names == names))
+        names, codes = names[:known], np.where(codes < known, codes, -1)
+    return Classes(names, codes)
+
+
+def text(labels: NDArray[Any]) -> NDArray[Any]:
+    """Bytes as text: UTF-8, or Latin-1 where one of them is not, which files say nothing about."""
+    cells = labels.tolist()
+    try:
+        found = [cell.decode() if isinstance(cell, bytes) else cell for cell in cells]
+    except UnicodeDecodeError:
+        found = [cell.decode("latin-1") if isinstance(cell, bytes) else cell for cell in cells]
+    result = np.empty(len(found), object)
+    result[:] = found
+    return result
+
+
+def _of_objects(labels: NDArray[Any], name: str) -> Classes:
+    if any(isinstance(label, bytes) for label in labels):
+        labels = text(labels)
+    seen: dict[Any, int] = {}
+    codes = np.empty(len(labels), np.int64)
+    for row, label in enumerate(labels):
+        if _missing(label):
+            codes[row] = -1
+            continue
+        try:
+            codes[row] = seen.setdefault(label, len(seen))
+        except TypeError:
+            raise TypeError(
+                f"{name} has a {type(label).__name__} in row {row}; labels are words, numbers or dates"
+            ) from None
+    found = list(seen)
+    try:
+        order = sorted(range(len(found)), key=found.__getitem__)
+    except TypeError:
+        # Numbers before words before all else.
+        order = sorted(range(len(found)), key=lambda at: _mixed(found[at]))
+    rank = np.empty(len(found) + 1, np.int64)
+    rank[order], rank[-1] = np.arange(len(found)), -1
+    names = np.empty(len(found), object)
+    names[:] = [found[at] for at in order]
+    if found and all(isinstance(label, Real) for label in found):
+        names = np.asarray(names.tolist())
+    return Classes(names, rank[codes])
+
+
+def _mixed(label: Any) -> tuple[int, float, str]:
+    if isinstance(label, Real):
+        return 0, float(label), ""
+    return (1 if isinstance(label, str) else 2), 0.0, str(label)
+
+
+def _missing(label: Any) -> bool:
+    # NaN and NaT differ from themselves; pandas' NA says what it is only by its name.
+    if label is None or type(label).__name__ == "NAType":
+        return True
+    own = label != label
+    return isinstance(own, bool | np.bool_) and bool(own)

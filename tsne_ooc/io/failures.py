@@ -1,0 +1,46 @@
+"""Whatever a library raises over a file that is damaged, as one line that names the file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# Of these a caller may make something; of a library's own kinds, such as zlib.error or ArrowInvalid, nobody can.
+_PLAIN = (ValueError, TypeError, MemoryError)
+
+
+@contextmanager
+def opening(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let errors through that name the path or a missing package, and make others an OSError that does.
+
+    HDF5, Zarr, Parquet and zip files are read by libraries that raise ten kinds of errors over damaged metadata, most
+    of which say what is wrong deep within and not where.
+    """
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:
+        if os.fspath(path) in str(error):
+            raise
+        if isinstance(error, MemoryError):
+            raise MemoryError(f"{path} asks for more memory than there is: {first_line(error)}") from error
+        raise OSError(f"{path} is damaged or not whole, and cannot be read: {first_line(error)}") from error
+
+
+@contextmanager
+def reading(table: Any, start: int, stop: int) -> Iterator[None]:
+    """Have errors name the rows `start` up to `stop` of the table."""
+    try:
+        yield
+    except Exception as error:
+        kind = type(error) if type(error) in _PLAIN else OSError
+        raise kind(f"rows {start} to {stop - 1} of {table!r} could not be read: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind where it says nothing, or just a word that was looked up."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__} {text}".strip() if not text or isinstance(error, LookupError) else text

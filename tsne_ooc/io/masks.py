@@ -1,0 +1,22 @@
+"""Cells that are marked as missing beside their numbers: a mask travels with its rows to the gate, which refuses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def with_mask(values: Any) -> NDArray[Any]:
+    """`values` as an array; a masked one, and not what lies beneath the mask, where a cell is masked."""
+    return values if np.ma.is_masked(values) else np.asarray(values)
+
+
+def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Rows one after the other, as a new array, with their masks."""
+    if any(isinstance(part, np.ma.MaskedArray) for part in parts):
+        found: NDArray[Any] = np.ma.concatenate(parts)  # type: ignore[no-untyped-call]
+        return found
+    return np.concatenate(parts)

@@ -1,0 +1,40 @@
+"""What a source leaves out of its file and how it reads the rest: as values for a manifest, and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# Names told of one reason: all are in the manifest.
+_NAMES = 10
+
+
+def account_of(source: Any) -> dict[str, Any]:
+    """What is read of a table, and what is not.
+
+    Parameters
+    ----------
+    source : Source
+
+    Returns
+    -------
+    dict
+        ``left_out``: columns and files that are not read, by name, with the reason; ``remarks``: how the rest is read,
+        where that is a choice. Both are empty where there is nothing to say, as for an array.
+    """
+    return {
+        "left_out": dict(getattr(source, "unread", None) or {}),
+        "remarks": list(getattr(source, "remarks", None) or []),
+    }
+
+
+def in_words(account: Mapping[str, Any]) -> list[str]:
+    """An account as sentences: what is left out, names of one reason together, and the remarks."""
+    names: dict[str, list[str]] = {}
+    for name, reason in account.get("left_out", {}).items():
+        names.setdefault(reason, []).append(name)
+    told = []
+    for reason, those in names.items():
+        more = f" and {len(those) - _NAMES:,} more" if len(those) > _NAMES else ""
+        told.append(f"{', '.join(those[:_NAMES])}{more} ({reason})")
+    return [*([f"left out: {'; '.join(told)}"] if told else []), *account.get("remarks", [])]
