@@ -26,6 +26,7 @@ from ._jit import ordered as kernel
 CHUNK = 32
 LARGEST = 3.4028234e38
 NO_KEY = 0xFFFFFFFFFFFFFFFF
+OUTERMOST = 2.0**40
 
 
 @kernel
@@ -116,6 +117,9 @@ def lift(rows, numbers, centre, scale, cosine, slack, is_query, lifted, norms):
         else:
             for j in range(columns):
                 value = (np.float64(row[j]) - centre[j]) * scale
+                # Of reference rows none is beyond 1. From queries so far out all rows are as far in single precision;
+                # their products would be infinite, and no row a candidate.
+                value = min(max(value, -OUTERMOST), OUTERMOST)
                 lifted[i, j] = value
                 norm += value * value
         norms[i] = norm

@@ -43,18 +43,18 @@ class Frame:
         n, p = X.shape
         if cosine:
             return cls(np.zeros(p), 1.0, True)
-        parts = threads.map(lambda a, b: _sum_and_largest(X[a:b]), ranges(n, PIECE))
-        centre = sum((part[0] for part in parts), np.zeros(p)) / n
-        return cls.around(centre, max(part[1] for part in parts))
+        sums = threads.map(lambda a, b: X[a:b].sum(axis=0, dtype=np.float64), ranges(n, PIECE))
+        return cls.around(X, sum(sums, np.zeros(p)) / n, threads)
 
     @classmethod
-    def around(cls, centre: NDArray[np.float64], largest: float) -> Frame:
-        """The euclidean frame of rows whose numbers are at most `largest` in size, around their centre."""
-        reach = largest + float(np.abs(centre).max(initial=0.0))
+    def around(cls, X: Float32, centre: NDArray[np.float64], threads: Threads) -> Frame:
+        """The euclidean frame of rows around their centre."""
+        # Of what is left of them there: a column of 1e30 would leave nothing of the others.
+        reach = max(threads.map(lambda a, b: float(np.abs(X[a:b] - centre).max(initial=0)), ranges(len(X), PIECE)))
         return cls(centre, 2.0 ** -float(np.frexp(reach * max(1, len(centre)) ** 0.5)[1]), False)
 
     @classmethod
-    def restore(cls, X: Float32, saved: Saved) -> Frame:
+    def restore(cls, X: Float32, saved: Saved, threads: Threads) -> Frame:
         """The frame of rows X whose state holds its "centre"; none is stored for cosine."""
         if saved.text("metric") == "cosine":
             return cls(np.zeros(X.shape[1]), 1.0, True)
@@ -64,7 +64,7 @@ class Frame:
         largest = largest_of(X)
         if float(np.abs(centre).max(initial=0.0)) > largest * (1 + 1e-9):
             raise saved.fail("lies outside the rows", "centre")
-        return cls.around(centre, largest)
+        return cls.around(X, centre, threads)
 
     def lift(self, rows: Float32, numbers: NDArray[Any], *, query: bool = True) -> tuple[Float32, NDArray[np.float64]]:
         """Rows ``rows[numbers]`` in this frame with their last column, of shape (m, p + 1), and squared norms
@@ -191,10 +191,6 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _sum_and_largest(X: Float32) -> tuple[NDArray[np.float64], float]:
-    return X.sum(axis=0, dtype=np.float64), largest_of(X)
 
 
 def largest_of(X: Float32) -> float:

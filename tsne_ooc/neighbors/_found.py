@@ -119,6 +119,10 @@ class FoundIndex(Index):
 
     __reduce__ = by_state
 
+    @property
+    def rows(self) -> Float32:
+        return self._X
+
     def from_themselves(self) -> Distances | None:
         return of_zero_rows(self._X, self.metric)
 

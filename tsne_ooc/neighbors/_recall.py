@@ -33,7 +33,7 @@ def share_found(found: Distances, true: Distances) -> float:
     k = found.shape[1] - 1
     if k < 1:
         return 1.0
-    hits = (found <= true[:, -1:] * np.float32(1 + 1e-6)).sum(axis=1) - 1
+    hits = (found <= true[:, -1:].astype(np.float64) * (1 + 1e-6)).sum(axis=1) - 1
     return float(np.maximum(hits, 0).mean() / k)
 
 

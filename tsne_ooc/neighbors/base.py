@@ -46,6 +46,11 @@ class Index(ABC):
     sparse: bool = False
     unit: float = 1.0
 
+    @property
+    def rows(self) -> Float32:
+        """The reference rows, dense, of those indices that others hold."""
+        raise NotImplementedError
+
     def __init_subclass__(cls, *, kind: str | None = None, **rest: Any) -> None:
         """Subclasses that files may hold say under which name: ``class Tree(Index, kind="tree")``."""
         super().__init_subclass__(**rest)

@@ -121,7 +121,7 @@ class DistinctIndex(Index, kind="distinct"):
 
     @classmethod
     def restore(cls, saved: Saved, threads: Threads) -> DistinctIndex:
-        inner = restore_index(saved.part("inner"), threads, nested=True)
+        inner = restore_index(saved.part("inner"), threads, within="distinct")
         of = saved.array("of", np.uint32, (None,)).astype(np.int64)
         u = inner.n
         if len(of) < u or of.max() >= u or not np.bincount(of, minlength=u).all():

@@ -29,10 +29,10 @@ from .base import (
     of_zero_rows,
 )
 from .bits import BitsIndex
-from .distinct import DistinctIndex, find_copies
 from .metrics import BOOLEAN, DENSE, PACKED, check_names
 from .pairwise import Pairwise, canonical
 from .saved import blocked_metric, restore_rows, rows_state, saved_rows
+from .wrapped import searched
 
 GROUP = 512
 # Distances held at once by one thread in the other metrics, some three times over: 48 MB.
@@ -65,10 +65,7 @@ class Exact(Neighbors):
     ) -> Index:
         if isinstance(X, np.ndarray) and isinstance(metric, str) and metric in BLOCKED and not metric_params:
             name = BLOCKED[metric]
-            copies = find_copies(X, threads)
-            if copies is not None:
-                return DistinctIndex.build(X, copies, lambda rows: BlockedIndex(rows, name, threads), threads)
-            return BlockedIndex(X, name, threads)
+            return searched(X, name, lambda rows: BlockedIndex(rows, name, threads), threads)
         return exact_index(canonical(X), metric, metric_params, threads)
 
 
@@ -99,6 +96,10 @@ class BlockedIndex(Index, kind="blocked"):
         return cls(saved_rows(saved), blocked_metric(saved), threads)
 
     __reduce__ = by_state
+
+    @property
+    def rows(self) -> Float32:
+        return self._blocks.rows
 
     def from_themselves(self) -> Distances | None:
         return of_zero_rows(self._blocks.rows, self.metric)

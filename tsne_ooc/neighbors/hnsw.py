@@ -19,8 +19,9 @@ from ._forks import forked
 from ._found import FoundIndex
 from ._recall import WANTED, check_wanted
 from .base import Answer, Float32, Index, Indices, Metric, Neighbors, blocked_only
-from .distinct import GRAPH_COPIES, DistinctIndex, find_copies
+from .distinct import GRAPH_COPIES
 from .saved import blocked_metric, saved_recall, saved_rows
+from .wrapped import searched
 
 PIECE = 1 << 16
 # faiss counts in 32 bits; recall ends to grow at some tens.
@@ -82,10 +83,7 @@ class HNSW(Neighbors):
         threads: Threads,
     ) -> Index:
         name = blocked_only("HNSW", metric, metric_params, sparse=not isinstance(X, np.ndarray))
-        copies = find_copies(X, threads, GRAPH_COPIES)
-        if copies is not None:
-            return DistinctIndex.build(X, copies, lambda rows: self._build(rows, name, rng, threads), threads)
-        return self._build(X, name, rng, threads)
+        return searched(X, name, lambda rows: self._build(rows, name, rng, threads), threads, GRAPH_COPIES)
 
     def _build(self, X: Float32, metric: str, rng: np.random.Generator, threads: Threads) -> HNSWIndex:
         faiss: Any = importlib.import_module("faiss")
@@ -131,7 +129,7 @@ class HNSWIndex(FoundIndex, kind="hnsw"):
     def restore(cls, saved: Saved, threads: Threads) -> HNSWIndex:
         X, metric = saved_rows(saved), blocked_metric(saved)
         n, p = X.shape
-        frame = Frame.restore(X, saved)
+        frame = Frame.restore(X, saved, threads)
         entry, width = saved.whole("entry", 0, n - 1), saved.whole("links", 2, MOST_LINKS)
         levels = saved.array("levels", np.uint8, (n,)).astype(np.int32)
         links = saved.array("links", np.int32, (None,))

@@ -29,8 +29,8 @@ from .base import (
     check_width,
     of_zero_rows,
 )
-from .distinct import DistinctIndex, find_copies
 from .saved import blocked_metric, saved_recall, saved_rows
+from .wrapped import searched
 
 # Queries searched together: many enough that a list meets dozens of them in one product.
 GROUP = 2048
@@ -96,10 +96,7 @@ class IVF(Neighbors):
         threads: Threads,
     ) -> Index:
         name = blocked_only("IVF", metric, metric_params, sparse=not isinstance(X, np.ndarray))
-        copies = find_copies(X, threads)
-        if copies is not None:
-            return DistinctIndex.build(X, copies, lambda rows: self._build(rows, name, rng, threads), threads)
-        return self._build(X, name, rng, threads)
+        return searched(X, name, lambda rows: self._build(rows, name, rng, threads), threads)
 
     def _build(self, X: Float32, metric: str, rng: np.random.Generator, threads: Threads) -> IVFIndex:
         n = len(X)
@@ -167,13 +164,17 @@ class IVFIndex(Index, kind="ivf"):
         if len(edges) < 2 or edges[0] != 0 or edges[-1] != n or (np.diff(edges) < 0).any():
             raise saved.fail(f"does not cut {n} rows into lists", "edges")
         centres = saved.array("centres", np.float32, (len(edges) - 1, p))
-        frame = Frame.restore(X, saved)
+        frame = Frame.restore(X, saved, threads)
         blocks = Blocks.of(X, frame, threads, order, edges)
         wanted = saved_recall(saved)
         coarse = kmeans.centre_blocks(centres, threads)
         return cls(blocks, coarse, saved.whole_or_none("probes", 1), metric, threads, wanted)
 
     __reduce__ = by_state
+
+    @property
+    def rows(self) -> Float32:
+        return self._blocks.rows
 
     def from_themselves(self) -> Distances | None:
         return of_zero_rows(self._blocks.rows, self.metric)

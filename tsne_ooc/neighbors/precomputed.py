@@ -86,14 +86,17 @@ class PrecomputedIndex(Index, kind="precomputed"):
             return _stored(D, k, itself)
 
         def select(a: int, b: int) -> Answer:
-            return nearest(D[a:b], k, None if itself is None else itself[a:b])
+            block, me = D[a:b], None if itself is None else itself[a:b]
+            connected = np.isfinite(block)
+            if me is not None:
+                connected[np.arange(len(block)), me] = False
+            counts = connected.sum(axis=1)
+            if (short := np.flatnonzero(counts < k)).size:
+                raise _too_few(a + int(short[0]), int(counts[short[0]]), k)
+            return nearest(block, k, me)
 
         _check_sign(D, lambda at: divmod(at, D.shape[1]))
-        answer = stack(self._threads.map(select, ranges(len(D), max(1, ENTRIES // self.n))), k)
-        if (short := np.flatnonzero(np.isinf(answer[1][:, -1]))).size:
-            row = int(short[0])
-            raise _too_few(row, int(np.isfinite(answer[1][row]).sum()), k)
-        return answer
+        return stack(self._threads.map(select, ranges(len(D), max(1, ENTRIES // self.n))), k)
 
 
 def distances_of(X: Any, n: int | None = None) -> Any:

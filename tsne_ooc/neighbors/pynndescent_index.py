@@ -202,7 +202,7 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
             found = self._completer.answer(rows, np.asarray(graph[numbers], np.int64), k, me)[1]
             exact = exact_index(self._X, self.metric, self._pairwise.params or None, self._threads)
             true = exact.rows_of(rows, np.arange(len(numbers)), k, me)[1]
-            self._recalls[k] = float((found <= true[:, -1:] * np.float32(1 + 1e-6)).mean())
+            self._recalls[k] = float((found <= true[:, -1:].astype(np.float64) * (1 + 1e-6)).mean())
         return self._recalls[k]
 
     def _lost(self) -> bool:

@@ -13,8 +13,14 @@ from .base import BLOCKED, KINDS, Float32, Index
 # Row numbers are 32 bits wide, and the last two mean nobody.
 MOST_ROWS = 2**32 - 2
 
-# Kinds that may be within another index.
-NESTED = ("blocked", "ivf", "hnsw", "annoy", "pynndescent")
+# Kinds that may be within another index: distinct rows have no copies, and an index in an index in an index would be a
+# trap.
+PLAIN = ("blocked", "ivf", "hnsw", "annoy", "pynndescent")
+WITHIN = {
+    "distinct": (*PLAIN, "reach"),
+    "reach": ("blocked", "ivf", "hnsw"),
+    "scaled": (*PLAIN, "reach", "distinct", "pairwise"),
+}
 
 
 def named_state(index: Index) -> State:
@@ -32,8 +38,8 @@ def named_state(index: Index) -> State:
     return {"kind": names[type(index)], **content}, arrays
 
 
-def restore_index(saved: Saved, threads: Threads, *, nested: bool | None = False) -> Index:
-    """The index of a `named_state`; a `nested` one holds no other, and with None none that is multiplied.
+def restore_index(saved: Saved, threads: Threads, *, within: str | None = None) -> Index:
+    """The index of a `named_state`; `within` names the kind that holds it.
 
     Raises
     ------
@@ -41,8 +47,7 @@ def restore_index(saved: Saved, threads: Threads, *, nested: bool | None = False
         For a state that cannot be.
     """
     kind = saved.text("kind")
-    # Distinct rows have no copies, and an index in an index in an index would be a trap.
-    if kind not in (NESTED if nested else KINDS) or (nested is None and kind == "scaled"):
+    if kind not in (KINDS if within is None else WITHIN[within]):
         raise saved.fail(f"is of the unknown kind {kind[:40]!r}")
     return KINDS[kind].restore(saved, threads)
 

@@ -86,12 +86,15 @@ class ScaledIndex(Index, kind="scaled"):
 
     @classmethod
     def restore(cls, saved: Saved, threads: Threads) -> ScaledIndex:
-        inner = restore_index(saved.part("inner"), threads, nested=None)
+        inner = restore_index(saved.part("inner"), threads, within="scaled")
         if inner.metric not in POWERS:
             raise saved.fail(f"has the metric {str(inner.metric)[:40]!r}, whose distances have no scale")
         return cls(inner, saved.whole("exponent", -200, 200), threads)
 
     __reduce__ = by_state
+
+    def recall(self, k: int) -> float:
+        return self._inner.recall(k)
 
     @property
     def order(self) -> Indices | None:

@@ -1,0 +1,21 @@
+"""What stands around a search in blocked metrics: copies are counted once, and rows far out are kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .._parallel import Threads
+from .base import Float32, Index
+from .distinct import COPIES, DistinctIndex, find_copies
+from .reach import within_reach
+
+
+def searched(X: Float32, metric: str, build: Callable[[Float32], Index], threads: Threads, few: int = COPIES) -> Index:
+    """The index of all rows X; `build` makes that of distinct rows within reach of each other."""
+
+    def apart(rows: Float32) -> Index:
+        # Rows of unit length are all as far out.
+        return build(rows) if metric == "cosine" else within_reach(rows, build, threads)
+
+    copies = find_copies(X, threads, few)
+    return apart(X) if copies is None else DistinctIndex.build(X, copies, apart, threads)
