@@ -151,7 +151,7 @@ def time_iterations(P: Joint, Y: np.ndarray, iterations: int, args: argparse.Nam
     first one, which transforms the kernel for a new grid and fills the caches, is not counted.
     """
     threads, (n, d) = Threads(args.jobs), Y.shape
-    attraction, repulsion = Attraction(P, d, 1.0, threads), repulsion_for(n, 1.0, threads)
+    attraction, repulsion = Attraction(P, d, 1.0, threads), repulsion_for(n, d, 1.0, threads)
     Y = np.array(Y, np.float32)
     moved, slope, velocity, gains = np.empty_like(Y), np.empty_like(Y), np.zeros_like(Y), np.ones_like(Y)
     shift = np.zeros(d, np.float32)

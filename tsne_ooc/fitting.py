@@ -235,7 +235,7 @@ def joint_of(
     neighbors, distances = index.query_self(k)
     reference = Reference.of_neighbors(neighbors, distances)
     spread_copies(neighbors, distances, generator(seed, "copies"))
-    p = affinities.conditional(affinity, distances, index.unit, threads)
+    p = affinities.conditional(affinity, distances, getattr(index, "unit", 1.0), threads)
     del distances
     order = index.order
     if order is not None:

@@ -173,7 +173,7 @@ def minimise(
     watch = watch or Watch()
     n, d = start.shape
     attraction = Attraction(P, d, dof, threads)
-    repulsion = repulsion or repulsion_for(n, dof, threads)
+    repulsion = repulsion or repulsion_for(n, d, dof, threads)
     Y, moved, slope = start.copy(), np.empty_like(start), np.empty_like(start)
     velocity, gains = np.zeros_like(start), np.ones_like(start)
     shift = np.zeros(d, np.float32)

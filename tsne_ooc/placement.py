@@ -188,7 +188,7 @@ def place_beside(
     if not len(near):
         return Placed(out, iterations)
     affinity = placement.affinity or Perplexity(placement.perplexity)
-    p = conditional(affinity, far, model.index.unit, threads)
+    p = conditional(affinity, far, getattr(model.index, "unit", 1.0), threads)
     if p is None:
         p = np.broadcast_to(np.float32(1 / near.shape[1]), near.shape)
     places = np.empty((len(near), d), np.float32)

@@ -14,7 +14,13 @@ from .grid import Shape
 
 Float32 = NDArray[np.float32]
 
-# The two take the same time at some 500 rows: 0.4 ms at 450, and 2.1 against 1.1 ms at 1,000, on maps 50 wide.
+# Rows below which the exact sums are quicker at the end of a fit, by the axes of the map. Exact and field on one core:
+# in two axes 0.14 and 1.6 ms at 500 rows (a map 72 wide), 0.46 and 2.3 at 1,000, 1.6 and 4.1 at 2,000, 6.4 and 4.0 at
+# 4,000; in three, where a map 60 wide has 5 million nodes, 0.16 and 730 ms at 500, 2.4 ms and 6.8 s at 2,000,
+# 0.04 and 13 s at 8,000, which is all that the field may take; at 30,000 exact sums take 0.6 s.
+EXACT = {1: 500, 2: 2_000, 3: 30_000}
+# Other degrees of freedom than 1 ask for a logarithm and an exponential of each pair: 1.6 and 2.3 ms at 500 rows in two
+# axes, 5.3 and 6.4 at 1,000, 22 and 4.8 at 2,000.
 EXACT_BELOW = 500
 
 
@@ -84,6 +90,11 @@ class FieldRepulsion:
             self.planner.go_on(grid)
 
 
-def repulsion_for(n: int, dof: float, threads: Threads) -> Repulsion:
-    """The quicker of the two for `n` rows."""
-    return ExactRepulsion(dof, threads) if n < EXACT_BELOW else FieldRepulsion(dof, threads)
+def exact_below(d: int, dof: float) -> int:
+    """How many rows are too many for exact sums in a map of `d` axes."""
+    return EXACT[d] if dof == 1 or d == 3 else EXACT_BELOW
+
+
+def repulsion_for(n: int, d: int, dof: float, threads: Threads) -> Repulsion:
+    """The quicker of the two for `n` rows in `d` axes."""
+    return ExactRepulsion(dof, threads) if n < exact_below(d, dof) else FieldRepulsion(dof, threads)

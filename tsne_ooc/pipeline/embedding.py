@@ -29,6 +29,8 @@ from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 SAMPLE = 25_000
 # For what has no length beforehand: manifests, parameters, what a search keeps besides the rows.
 _SLACK = 1 << 17
+# Each reads the whole table. The folders of all of them are named beforehand.
+MOST_ROUNDS = 100
 _ARRAYS = ["embedding", "novelty", "sample_rows"]
 
 
@@ -69,7 +71,7 @@ def embed(
         What is done to the rows first; it is fitted on the whole table, in passes of its own, and saved in the model.
     rounds : int, default 1
         With 2 all rows are looked at once before they are placed, and those that the sample did not know are added to
-        it; with more, again.
+        it; with more, up to 100, again.
     dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
     random_state : int
@@ -107,7 +109,7 @@ def embed(
         model.check_options()
     sample, prepare = _taken_over(model, "sample", sample), _taken_over(model, "prepare", prepare)
     chosen = resolve_sample(SAMPLE if sample is None else sample)
-    rounds = whole("rounds", rounds, least=1)
+    rounds = whole("rounds", rounds, least=1, most=MOST_ROUNDS)
     if rounds > 1 and not hasattr(model, "place_prepared"):
         raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:

@@ -79,7 +79,7 @@ class Normalize:
     Parameters
     ----------
     total : float, default 10,000
-        The sum, > 0.
+        The sum, from 1e-30 to 1e30.
 
     Raises
     ------
@@ -93,7 +93,7 @@ class Normalize:
     affine: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "total", number("total", self.total, above=0))
+        object.__setattr__(self, "total", number("total", self.total, above=0, least=1e-30, most=1e30))
 
     def needs(self, width: int) -> frozenset[str]:
         return frozenset()

@@ -95,7 +95,7 @@ class FieldLoss(Loss):
         Y = np.ascontiguousarray(encode(encoder, self.graph.X, None, self.threads)[self.graph.rows])
         if not np.isfinite(Y).all():
             return math.inf
-        Z = repulsion_for(self.n, self.dof, self.threads)(Y, np.empty_like(Y))
+        Z = repulsion_for(self.n, Y.shape[1], self.dof, self.threads)(Y, np.empty_like(Y))
         if not Z > 0:
             return math.inf
         divergence = self._attraction.divergence(Y, Z)
