@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .._parallel import Threads, ranges
 from .._state import Saved, State
 from .._validate import RowsError, as_array, as_rows, is_sparse
-from ._blocks import pack, unpack
+from ._blocks import LARGEST, pack, unpack
 from .base import Answer, Index, Indices, Metric, Neighbors, check_k, check_width
 from .exact import ENTRIES, nearest, stack
 
@@ -90,9 +90,10 @@ class PrecomputedIndex(Index, kind="precomputed"):
 
         _check_sign(D, lambda at: divmod(at, D.shape[1]))
         answer = stack(self._threads.map(select, ranges(len(D), max(1, ENTRIES // self.n))), k)
-        if (short := np.flatnonzero(np.isinf(answer[1][:, -1]))).size:
+        # What is infinite comes out of `pack` as its largest number.
+        if (short := np.flatnonzero(answer[1][:, -1] >= LARGEST)).size:
             row = int(short[0])
-            raise _too_few(row, int(np.isfinite(answer[1][row]).sum()), k)
+            raise _too_few(row, int((answer[1][row] < LARGEST).sum()), k)
         return answer
 
 
@@ -120,9 +121,16 @@ def distances_of(X: Any, n: int | None = None) -> Any:
         graph = _dense(X)
     q, width = graph.shape
     if n is None and q != width:
-        raise ValueError(f"precomputed distances of shape {graph.shape} are not square")
+        raise ValueError(
+            f"precomputed distances of shape {graph.shape} are not square; there is one for each two rows, infinite "
+            "where they are not connected"
+        )
     if n is not None and width != n:
-        raise ValueError(f"precomputed distances have {width} columns, one for each row of the fit is needed: {n}")
+        # In scikit-learn's words, which its checks look for.
+        raise ValueError(
+            f"X has {width} features, but TSNE is expecting {n} features as input: distances to each row of the fit, "
+            "infinite where there is none"
+        )
     return graph
 
 
@@ -173,7 +181,8 @@ def _graph(X: Any) -> Any:
     if X.dtype.kind not in "fiub":
         raise ValueError(f"precomputed distances have type {X.dtype}, which does not hold plain numbers")
     if X.format not in ("csr", "csc", "coo", "bsr"):
-        raise TypeError(f"precomputed distances are a {X.format} matrix, which may not keep its zeros; pass CSR or COO")
+        what = f"a sparse {X.format} matrix, which may not keep its zeros"
+        raise TypeError(f"precomputed distances are {what}; pass CSR or COO")
     # Not by way of sums: two distances of one pair are a slip.
     entries = X.tocoo()
     row, column, data = entries.row, entries.col, np.asarray(entries.data)
