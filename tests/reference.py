@@ -73,6 +73,18 @@ def conditional(distances, perplexity):
     return probabilities(brentq(surplus, -30, 30, xtol=1e-12))
 
 
+def mixture(distances, perplexities):
+    """Probabilities of one row under a sum of Gaussian densities, each of a perplexity."""
+    squares = np.asarray(distances, np.float64) ** 2
+    total = np.zeros(len(squares))
+    for perplexity in perplexities:
+        p = conditional(distances, perplexity)
+        # Its precision, from any two of its probabilities.
+        beta = np.log(p[0] / p[9]) / (squares[9] - squares[0])
+        total += np.sqrt(beta) * np.exp(-beta * squares)
+    return total / total.sum()
+
+
 def joint(neighbors, p):
     """(P + P^T) / 2n as a dense matrix."""
     n = len(neighbors)

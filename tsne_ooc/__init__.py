@@ -19,6 +19,7 @@ _HOMES = {
     "Schedule": "schedule",
     "Placement": "placement",
     "Perplexity": "affinity",
+    "Mixture": "affinity",
     "Multiscale": "affinity",
     "Uniform": "affinity",
     "FixedSigma": "affinity",
@@ -33,6 +34,7 @@ __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
     from .affinity import FixedSigma as FixedSigma
+    from .affinity import Mixture as Mixture
     from .affinity import Multiscale as Multiscale
     from .affinity import Perplexity as Perplexity
     from .affinity import Uniform as Uniform

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import neighbors
 from ._options import scalar
-from .affinity import FixedSigma, Multiscale, Perplexity, Uniform
+from .affinity import FixedSigma, Mixture, Multiscale, Perplexity, Uniform
 from .placement import Placement
 from .schedule import Phase, Schedule
 
@@ -17,8 +17,8 @@ from .schedule import Phase, Schedule
 KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
-        Placement, Perplexity, Multiscale, Uniform, FixedSigma, Schedule, Phase, neighbors.Exact, neighbors.IVF,
-        neighbors.HNSW, neighbors.PyNNDescent, neighbors.Annoy, neighbors.Precomputed,
+        Placement, Perplexity, Multiscale, Mixture, Uniform, FixedSigma, Schedule, Phase, neighbors.Exact,
+        neighbors.IVF, neighbors.HNSW, neighbors.PyNNDescent, neighbors.Annoy, neighbors.Precomputed,
     )
 }  # fmt: skip
 

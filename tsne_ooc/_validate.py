@@ -128,7 +128,7 @@ def _frame_values(X: Any, name: str) -> NDArray[Any]:
         raise
 
 
-def _check_mask(X: Any, name: str, first_row: int, row_numbers: NDArray[np.int64] | None) -> None:
+def _check_mask(X: Any, name: str, first_row: int = 0, row_numbers: NDArray[np.int64] | None = None) -> None:
     if not isinstance(X, np.ma.MaskedArray) or not np.ma.is_masked(X):
         return
     at = np.unravel_index(int(np.argmax(np.ma.getmaskarray(X))), X.shape)
@@ -141,7 +141,7 @@ def _check_mask(X: Any, name: str, first_row: int, row_numbers: NDArray[np.int64
 
 def as_array(X: Any, name: str = "X") -> NDArray[Any]:
     """Numbers of whatever NumPy takes, in a type of their own; raises as `as_rows` for what does not hold numbers."""
-    _check_mask(X, name, 0, None)
+    _check_mask(X, name)
     try:
         values = np.asarray(computed(X, name))
     except ValueError as error:

@@ -155,6 +155,16 @@ def gaussian(distances: Float32, perplexities: Sequence[float], threads: Threads
     return p
 
 
+def mixture(distances: Float32, perplexities: Sequence[float], threads: Threads) -> Float32:
+    """Row-stochastic probabilities of neighbours under a sum of Gaussian densities, one of each perplexity."""
+    from ._kernels.calibrate import mix
+
+    p = np.zeros(distances.shape, np.float32)
+    logs = np.log(np.minimum(np.array(perplexities, np.float64), distances.shape[1]))
+    threads.map(lambda start, stop: mix(distances, logs, start, stop, p), ranges(len(distances), ROWS))
+    return p
+
+
 class Affinity(Protocol):
     """What a fit and a placement ask of affinities."""
 
@@ -163,6 +173,17 @@ class Affinity(Protocol):
 
     def conditional(self, distances: Float32, threads: Threads) -> Float32 | None:
         """Row-stochastic probabilities (m, k) of neighbours at these distances; None where all are equal."""
+
+
+def conditional(affinity: Affinity, distances: Float32, unit: float, threads: Threads) -> Float32 | None:
+    """The probabilities of neighbours at these distances, which are in units of `unit`.
+
+    A perplexity asks for their ratios alone. Whatever else there is may know the metric's own unit.
+    """
+    if unit != 1 and not isinstance(affinity, Perplexity | Multiscale | Uniform):
+        with np.errstate(over="ignore", under="ignore"):
+            distances = np.minimum(distances * unit, np.finfo(np.float32).max).astype(np.float32)
+    return affinity.conditional(distances, threads)
 
 
 def _capped(perplexity: float, n: int) -> float:
@@ -203,6 +224,8 @@ class Perplexity:
 class Multiscale:
     """The mean of Gaussian affinities at several perplexities (Lee, Peluffo-Ordóñez and Verleysen, 2015).
 
+    Each perplexity has the same say, in every row. See `Mixture`.
+
     Parameters
     ----------
     perplexities : sequence of float, default (30, 300)
@@ -220,10 +243,30 @@ class Multiscale:
         return min(n - 1, math.ceil(3 * _capped(max(self.perplexities), n)))
 
     def conditional(self, distances: Float32, threads: Threads) -> Float32:
-        most = max(1.0, distances.shape[1] / 3)
-        # Perplexities beyond the rows at hand would all become the same one.
-        kept = sorted({min(max(1.0, perplexity), most) for perplexity in self.perplexities})
-        return gaussian(distances, kept, threads)
+        return gaussian(distances, self._kept(distances.shape[1]), threads)
+
+    def _kept(self, k: int) -> list[float]:
+        """Perplexities that `k` neighbours allow; those beyond would all become the same one."""
+        most = max(1.0, k / 3)
+        return sorted({min(max(1.0, perplexity), most) for perplexity in self.perplexities})
+
+
+@dataclass(frozen=True)
+class Mixture(Multiscale):
+    """Affinities under one density: a sum of Gaussians, each of the bandwidth that its perplexity asks for.
+
+    Near a row the narrow Gaussians are the higher ones and decide; far from it only the wide ones are left.
+    `Multiscale` gives every bandwidth the same share instead. (openTSNE has the two as ``MultiscaleMixture`` and
+    ``Multiscale``.)
+
+    Parameters
+    ----------
+    perplexities : sequence of float, default (30, 300)
+        Each > 0. Three times the largest as many neighbours are searched for.
+    """
+
+    def conditional(self, distances: Float32, threads: Threads) -> Float32:
+        return mixture(distances, self._kept(distances.shape[1]), threads)
 
 
 @dataclass(frozen=True)
@@ -297,11 +340,14 @@ class Precomputed:
         return Joint.from_matrix(self.matrix)
 
 
+WORDS = ("perplexity", "multiscale", "mixture", "uniform")
+
+
 def resolve(affinity: Any, perplexity: float) -> Affinity | Precomputed:
     """The affinity a word, an object or a matrix stands for.
 
-    Words: ``"perplexity"``; ``"multiscale"``, at `perplexity` and ten times as much; ``"uniform"``, over the nearest
-    `perplexity` rows.
+    Words: ``"perplexity"``; ``"multiscale"`` and ``"mixture"``, at `perplexity` and ten times as much; ``"uniform"``,
+    over the nearest `perplexity` rows.
     """
     perplexity = number("perplexity", perplexity, above=0)
     if isinstance(affinity, str):
@@ -309,9 +355,11 @@ def resolve(affinity: Any, perplexity: float) -> Affinity | Precomputed:
             return Perplexity(perplexity)
         if affinity == "multiscale":
             return Multiscale((perplexity, 10 * perplexity))
+        if affinity == "mixture":
+            return Mixture((perplexity, 10 * perplexity))
         if affinity == "uniform":
             return Uniform(max(1, round(perplexity)))
-        raise unknown("affinity", affinity, ("perplexity", "multiscale", "uniform"))
+        raise unknown("affinity", affinity, WORDS)
     if isinstance(affinity, Perplexity | Multiscale | Uniform | FixedSigma | Precomputed):
         return affinity
     if hasattr(affinity, "shape"):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from copy import deepcopy
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from . import affinity as affinities
 from . import initialization as starts
@@ -18,13 +20,17 @@ from ._parallel import Threads
 from ._random import seed_of
 from ._validate import is_sparse
 from .fitted import FittedMap
-from .fitting import Recipe, fit_rows
+from .fitting import Fitted as FittedRows
+from .fitting import Recipe, affinities_of, continue_rows, fit_rows
 from .gradients.grid import check_dof
 from .intake import Intake, take_in
-from .optimize import Watch, callbacks_of
+from .optimize import Result, Watch, callbacks_of
 from .placement import Placement
 from .preprocess import Preparation
 from .sampling import resolve_sample
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Float32 = NDArray[np.float32]
 
@@ -64,7 +70,8 @@ class TSNE(FittedMap):
         The neighbour search: "auto", "exact", "faiss", "hnsw", "pynndescent", "annoy", or one of the objects of
         `tsne_ooc.neighbors`.
     affinity : str, object or matrix, default "perplexity"
-        "perplexity", "multiscale", "uniform", one of the objects of `tsne_ooc.affinity`, or a symmetric matrix.
+        "perplexity", "multiscale", "mixture", "uniform", one of the objects of `tsne_ooc.affinity`, or a symmetric
+        matrix.
     schedule : str, Schedule or sequence of Phase, default None
         "auto" (None is the same), "classic" (250 iterations at 12, 500 at 1, momentum 0.8), or phases, which go before
         all options of exaggeration, iterations and learning rate.
@@ -92,6 +99,9 @@ class TSNE(FittedMap):
     ----------
     embedding_ : ndarray of float32, shape (n, n_components)
         Places of the rows that were fitted; read-only, as all arrays of a fitted map.
+    affinities_ : scipy.sparse.csr_array of float64, shape (n, n)
+        The joint probabilities P that the map was fitted to: symmetric, without a diagonal, their sum is 1. They are
+        made once more when asked for, by a search of all neighbours: for large fits they are larger than all else.
     kl_divergence_ : float
         Kullback-Leibler divergence of the map's similarities from the affinities, without exaggeration.
     n_iter_ : int
@@ -110,6 +120,8 @@ class TSNE(FittedMap):
         put right, those that are missing or there twice are refused, and others are left out with a warning.
     n_neighbors_ : int
         Neighbours of each row that the affinities were made from.
+    recall_ : float
+        Which share of these are the nearest ones, measured on 256 rows; 1 where the search is exact.
     novelty_ : ndarray of float32, shape (n,)
         Novelty of each fitted row, seen from the others; see `score_samples`.
     novelty_threshold_ : float
@@ -275,32 +287,93 @@ class TSNE(FittedMap):
             int(self.n_components), float(self.dof), self.neighbors, self.metric, deepcopy(self.metric_params),
             affinities.resolve(self.affinity, self.perplexity), self.initialization, self._schedule(),
         )  # fmt: skip
-        watch = Watch(
-            callbacks_of(self.callbacks), whole("callbacks_every_iters", self.callbacks_every_iters, least=1),
-            recipe.schedule.patience, bool(self.verbose),
-        )  # fmt: skip
-        model, result, k = fit_rows(taken.rows, recipe, seed=seed, threads=threads, watch=watch)
-        if result.stopped == "interrupted":
-            warnings.warn(
-                f"interrupted after {result.iterations} of {recipe.schedule.iterations} iterations; the map is as it "
-                "then was",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+        watch = self._watch(recipe.schedule)
+        fitted = fit_rows(taken.rows, recipe, seed=seed, threads=threads, watch=watch)
+        _warn_interrupted(fitted.result, recipe.schedule)
         # All at once, and last: a fit that fails leaves the one before as it was.
         if taken.sample_rows is not None:
             taken.sample_rows.setflags(write=False)
-        self.embedding_ = model.embedding
-        self.kl_divergence_ = result.kl_divergence
-        self.n_iter_ = result.iterations
-        self.n_neighbors_ = k
+        self._take_over(fitted, fitted.result.iterations)
+        self._affinity = recipe.affinity
+        self.n_neighbors_ = fitted.k
         self.seed_ = seed
         self.sample_rows_ = taken.sample_rows
         self.preparation_ = taken.preparation
-        self._model = model
         self._threads = threads
         self._remember(taken.names, taken.width)
         return self
+
+    def continue_fit(self, schedule: Any) -> TSNE:
+        """Go on from where the last fit, or the last call of this, ended: with its places, momentum and gains.
+
+        A fit of 60 iterations that goes on for 40 ends with the same bits as one of 100, as long as all are of one
+        phase. Neighbours are searched once more, since a fit does not keep its affinities.
+
+        Parameters
+        ----------
+        schedule : int, Schedule, Phase or iterable of Phase
+            A number is so many more iterations of the phase that was at work last. The first of several phases goes on
+            with momentum and gains as they are, each other begins anew.
+
+        Returns
+        -------
+        TSNE
+            Itself, with a new `embedding_`, `kl_divergence_` and `n_iter_`. Copies and folders that were saved before
+            do not move.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            For a model that was loaded: a folder holds no momentum.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> model = TSNE(random_state=0).fit(load_iris().data)
+        >>> model.continue_fit(50).n_iter_
+        290
+        """
+        check_is_fitted(self)
+        if getattr(self, "_pause", None) is None:
+            raise ValueError(
+                "a map that was loaded has no momentum to go on with; fit its rows again from where they are: "
+                "TSNE(initialization=model.embedding_, early_exaggeration_iter=0)"
+            )
+        last = self._pause.phase or schedules.Phase(0)
+        if isinstance(schedule, int | np.integer) and not isinstance(schedule, bool):
+            more = whole("schedule", schedule, least=0)
+            end = last.exaggeration_at(max(0, last.iterations - 1))
+            phases = schedules.Schedule([replace(last, iterations=more, exaggeration=end)])
+        else:
+            phases = schedules.resolve(schedule)
+        fitted = continue_rows(
+            self._model, self._affinity, phases, self._pause,
+            seed=self.seed_, threads=self._threads.resize(self.n_jobs), watch=self._watch(phases),
+        )  # fmt: skip
+        _warn_interrupted(fitted.result, phases)
+        self._take_over(fitted, self.n_iter_ + fitted.result.iterations)
+        return self
+
+    @property
+    def affinities_(self) -> csr_array:
+        check_is_fitted(self)
+        if self.seed_ is None or (isinstance(self.affinity, str) and self.affinity not in affinities.WORDS):
+            raise AttributeError("the affinities of this map cannot be made again: its folder does not say how")
+        affinity = getattr(self, "_affinity", None) or affinities.resolve(self.affinity, self.perplexity)
+        return affinities_of(self._model, affinity, seed=self.seed_, threads=self._threads.resize(self.n_jobs))
+
+    def _take_over(self, fitted: FittedRows, iterations: int) -> None:
+        self.embedding_ = fitted.model.embedding
+        self.kl_divergence_ = fitted.result.kl_divergence
+        self.n_iter_ = iterations
+        self._model = fitted.model
+        self._pause = fitted.pause
+
+    def _watch(self, schedule: schedules.Schedule) -> Watch:
+        every = whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
+        return Watch(callbacks_of(self.callbacks), every, schedule.patience, bool(self.verbose))
 
     def _schedule(self) -> schedules.Schedule:
         return schedules.resolve(
@@ -331,3 +404,12 @@ class TSNE(FittedMap):
         tags.input_tags.pairwise = tags.input_tags.positive_only = self._pairwise()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _warn_interrupted(result: Result, schedule: schedules.Schedule) -> None:
+    if result.stopped == "interrupted":
+        warnings.warn(
+            f"interrupted after {result.iterations} of {schedule.iterations} iterations; the map is as it then was",
+            RuntimeWarning,
+            stacklevel=5,
+        )

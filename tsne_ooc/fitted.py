@@ -15,12 +15,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._parallel import Threads
 from ._validate import as_rows, check_shape, counted_from, is_sparse
+from .initialization import given
 from .intake import as_table, check_gaps
 from .io import Source, as_source, identity_of, iterate, line_up, names_of, order_of
 from .io.lock import Lock
 from .model import Model
 from .neighbors import distances_of
-from .novelty import Reference
+from .novelty import NEIGHBORS, Reference
 from .placement import Placed, Placement, nearest, place
 from .preprocess import Preparation, PreparedSource
 from .reading import streamed
@@ -164,12 +165,15 @@ class FittedMap(Fitted):
         """
         return self.place(X).embedding
 
-    def place(self, X: Any) -> Placed:
+    def place(self, X: Any, *, start: Any = None) -> Placed:
         """`transform` and `score_samples` at once, for one search of neighbours.
 
         Parameters
         ----------
         X : as for `transform`
+        start : array of shape (m, n_components), optional
+            Where each row begins, in place of the middle of its neighbours: what another map or model says of it. It
+            ends in the hollow that it began in. A row equal to one of the fit takes that one's seat in any case.
 
         Returns
         -------
@@ -178,28 +182,31 @@ class FittedMap(Fitted):
             that was saved without.
         """
         n, blocks = self._blocks(X)
+        if start is not None:
+            start = given(start, n, self.embedding_.shape[1], "start")
         reference = self._model.reference
         out = Placed(
             np.empty((n, self.embedding_.shape[1]), np.float32),
             np.empty(n, np.int32),
             None if reference is None else np.empty(n, np.float32),
         )
-        for start, stop, block in blocks:
-            with counted_from(start):
-                placed = self.place_prepared(block)
+        for first, last, block in blocks:
+            with counted_from(first):
+                placed = self.place_prepared(block, None if start is None else start[first:last])
             for whole_column, part in zip(out, placed, strict=True):
                 if whole_column is not None:
-                    whole_column[start:stop] = part  # type: ignore[assignment]
+                    whole_column[first:last] = part  # type: ignore[assignment]
         return out
 
-    def place_prepared(self, rows: Any) -> Placed:
+    def place_prepared(self, rows: Any, start: Float32 | None = None) -> Placed:
         """As `place`, for rows as the optimiser saw those of the fit: prepared, and checked float32."""
         # The search has the same threads, and as many of them as are asked for now.
         placement, threads = self._placement(), self._threads.resize(self.n_jobs)
         pieces = []
         for a in range(0, rows.shape[0], BLOCK):
             with counted_from(a):
-                pieces.append(place(self._model, rows[a : a + BLOCK], placement, threads))
+                begin = None if start is None else start[a : a + BLOCK]
+                pieces.append(place(self._model, rows[a : a + BLOCK], placement, threads, begin))
         return Placed.joined(pieces)
 
     def score_samples(self, X: Any) -> Float32:
@@ -233,6 +240,12 @@ class FittedMap(Fitted):
                     scores = reference.score(*nearest(self._model, rows, placement))
                 out[start + a : start + a + rows.shape[0]] = scores
         return out
+
+    @property
+    def recall_(self) -> float:
+        check_is_fitted(self)
+        k = getattr(self, "n_neighbors_", 0) or NEIGHBORS
+        return float(self._model.index.recall(k))
 
     @property
     def novelty_(self) -> Float32:

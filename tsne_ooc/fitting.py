@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, NamedTuple
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +19,17 @@ from .equal_rows import EqualRows
 from .model import Model
 from .neighbors.copies import spread_copies
 from .novelty import Reference
-from .optimize import Result, Watch, minimise
-from .schedule import Schedule
+from .optimize import Motion, Result, Watch, minimise
+from .schedule import Phase, Schedule
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 log = logging.getLogger(__name__)
 
 BLOCK = 32_768
+# Maps of searches that find .95 are not told from those of exact ones.
+ENOUGH = 0.9
 
 
 class Recipe(NamedTuple):
@@ -50,6 +57,27 @@ class Recipe(NamedTuple):
     schedule: Schedule
 
 
+class Pause(NamedTuple):
+    """What a fit can be gone on from.
+
+    Parameters
+    ----------
+    motion : Motion
+        In the order of P.
+    equal : ndarray of int64
+        One number for all rows that are equal, in the order of P.
+    centre : ndarray of float64, shape (d,), or None
+        Of a map that was given.
+    phase : Phase or None
+        The one that was at work.
+    """
+
+    motion: Motion
+    equal: NDArray[np.int64]
+    centre: NDArray[np.float64] | None
+    phase: Phase | None
+
+
 class Fitted(NamedTuple):
     """What a fit ends with.
 
@@ -60,11 +88,13 @@ class Fitted(NamedTuple):
         Of the optimisation; its embedding is in the order of the rows.
     k : int
         Neighbours of each row that the affinities were made from.
+    pause : Pause
     """
 
     model: Model
     result: Result
     k: int
+    pause: Pause
 
 
 class _Frame(NamedTuple):
@@ -110,7 +140,8 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
     )  # fmt: skip
     why = f", chosen for {n:,} rows and the {recipe.metric} metric" if recipe.neighbors == "auto" else ""
     log.info("neighbours of %s rows of %s columns by %r%s", f"{n:,}", f"{p:,}", search, why)
-    index = search.build(
+    index = searches.build(
+        search,
         rows,
         metric=recipe.metric,
         metric_params=recipe.metric_params,
@@ -118,6 +149,8 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
         threads=threads,
     )
     P, order, k, reference = joint_of(recipe.affinity, index, n, seed, threads)
+    if k:
+        tell_recall(index, k)
     log.info("affinities: %r, from %d neighbours of each row; %s pairs", recipe.affinity, k, f"{len(P.indices):,}")
     log.info("schedule: %s", "; ".join(map(str, recipe.schedule)))
     features = None if recipe.metric == "precomputed" else rows
@@ -128,17 +161,66 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
         starts.warn_wide(start, recipe.schedule)
     frame = _Frame(order, start.mean(axis=0, dtype=np.float64) if given else None)
     seats = EqualRows.of(rows, threads)
+    equal = frame.ordered(seats.find(rows, threads))
     result = minimise(
         P, frame.inside(start), recipe.schedule, dof=recipe.dof, threads=threads, watch=watch.through(frame.outside),
-        equal=frame.ordered(seats.find(rows, threads)),
+        equal=equal,
     )  # fmt: skip
     # Not one bit of a given map changes where there was no step.
     unmoved = given and not result.iterations
     result = result._replace(embedding=start if unmoved else frame.outside(result.embedding))
+    _tell(result)
+    phase, exaggeration = recipe.schedule.at_end(result.iterations)
+    model = Model(result.embedding.copy(), index, recipe.dof, exaggeration, reference, seats)
+    return Fitted(model, result, k, Pause(result.motion, equal, frame.centre, phase))
+
+
+def continue_rows(
+    model: Model, affinity: Any, schedule: Schedule, pause: Pause, *, seed: int, threads: Threads, watch: Watch
+) -> Fitted:
+    """Go on with a fit; `model` stays as it is, and P is made once more from its index."""
+    P, order, k, _ = joint_of(affinity, model.index, model.n, seed, threads)
+    frame = _Frame(order, pause.centre)
+    result = minimise(
+        P, pause.motion.places, schedule, dof=model.dof, threads=threads, watch=watch.through(frame.outside),
+        equal=pause.equal, motion=pause.motion,
+    )  # fmt: skip
+    result = result._replace(embedding=frame.outside(result.embedding) if result.iterations else model.embedding)
+    _tell(result)
+    phase, exaggeration = schedule.at_end(result.iterations)
+    if phase is None:
+        phase, exaggeration = pause.phase, model.exaggeration
+    moved = replace(model, embedding=result.embedding.copy(), exaggeration=exaggeration)
+    return Fitted(moved, result, k, Pause(result.motion, pause.equal, pause.centre, phase))
+
+
+def affinities_of(model: Model, affinity: Any, *, seed: int, threads: Threads) -> csr_array:
+    """The joint probabilities that a fit of the model was made with, once more: CSR, in the order of the rows."""
+    P, order, *_ = joint_of(affinity, model.index, model.n, seed, threads)
+    matrix = P.tocsr()
+    if order is None:
+        return matrix
+    place_of = np.empty(model.n, np.int64)
+    place_of[order] = np.arange(model.n)
+    return matrix[place_of][:, place_of]
+
+
+def _tell(result: Result) -> None:
     width = " x ".join(f"{size:.0f}" for size in np.ptp(result.embedding, axis=0))
     log.info("%d iterations: KL %.4f, a map of %s units", result.iterations, result.kl_divergence, width)
-    exaggeration = recipe.schedule.exaggeration_after(result.iterations)
-    return Fitted(Model(result.embedding.copy(), index, recipe.dof, exaggeration, reference, seats), result, k)
+
+
+def tell_recall(index: Any, k: int) -> None:
+    """Log which share of the k nearest rows a search finds, and warn where it is too little."""
+    found = index.recall(k)
+    log.info("%s of the %d nearest rows are found", "all" if found == 1 else f"{found:.3f}", k)
+    if found < ENOUGH:
+        warnings.warn(
+            f"the neighbour search finds {found:.2f} of the {k} nearest rows, and the map shows the rest as apart; ask "
+            "more of it (probes=, ef=, trees=, recall= of tsne_ooc.neighbors), or use neighbors='exact'",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def joint_of(
@@ -157,7 +239,7 @@ def joint_of(
     neighbors, distances = index.query_self(k)
     reference = Reference.of_neighbors(neighbors, distances)
     spread_copies(neighbors, distances, generator(seed, "copies"))
-    p = affinity.conditional(distances, threads)
+    p = affinities.conditional(affinity, distances, index.unit, threads)
     del distances
     order = index.order
     if order is not None:

@@ -117,8 +117,8 @@ def spectral(
     return rescale(Y / np.where(Y.std(axis=0) > 0, Y.std(axis=0), 1), rng)
 
 
-def given(Y: Any, n: int, d: int) -> Float32:
-    """A start given as an array, used as it is.
+def given(Y: Any, n: int, d: int, name: str = "initialization") -> Float32:
+    """A start given as the array `name`, used as it is.
 
     Raises
     ------
@@ -128,12 +128,12 @@ def given(Y: Any, n: int, d: int) -> Float32:
     try:
         start = np.array(Y, dtype=np.float32, order="C")
     except (TypeError, ValueError):
-        raise ValueError("initialization: the given array is not numeric") from None
+        raise ValueError(f"{name}: the given array is not numeric") from None
     if start.shape != (n, d):
-        raise ValueError(f"initialization has shape {start.shape}; ({n}, {d}) is needed, a row for each row of X")
+        raise ValueError(f"{name} has shape {start.shape}; ({n}, {d}) is needed, a row for each row of X")
     if not np.isfinite(start).all():
         row, column = (int(x[0]) for x in np.nonzero(~np.isfinite(start)))
-        raise ValueError(f"initialization: row {row}, column {column} is {start[row, column]}; it must be finite")
+        raise ValueError(f"{name}: row {row}, column {column} is {start[row, column]}; it must be finite")
     return start
 
 

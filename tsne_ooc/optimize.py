@@ -14,6 +14,7 @@ from ._parallel import Threads
 from .affinity import Joint
 from .copies import reunite
 from .gradients.attraction import Attraction
+from .gradients.grid import Shape
 from .gradients.repulsion import Repulsion, repulsion_for
 from .schedule import Schedule
 
@@ -30,6 +31,25 @@ LEAPING = 0.5
 FEWEST_LEAPING = 50
 
 
+class Motion(NamedTuple):
+    """What the loop can be gone on from, as if it had not ended.
+
+    Parameters
+    ----------
+    places, velocity, gains : ndarray of float32, shape (n, d)
+    shift : ndarray of float32, shape (d,)
+        What the next step takes off all places.
+    grid : Shape or None
+        Of the field.
+    """
+
+    places: Float32
+    velocity: Float32
+    gains: Float32
+    shift: Float32
+    grid: Shape | None
+
+
 class Result(NamedTuple):
     """What the loop ends with.
 
@@ -42,12 +62,14 @@ class Result(NamedTuple):
         That were run.
     stopped : str
         Why: "finished", "callback", "converged" or "interrupted".
+    motion : Motion
     """
 
     embedding: Float32
     kl_divergence: float
     iterations: int
     stopped: str
+    motion: Motion
 
 
 class Watch:
@@ -110,6 +132,7 @@ def minimise(
     watch: Watch | None = None,
     repulsion: Repulsion | None = None,
     equal: NDArray[np.int64] | None = None,
+    motion: Motion | None = None,
 ) -> Result:
     """Descend from `start` along the gradient of KL(P || Q) with momentum and gains, as `schedule` says.
 
@@ -130,6 +153,8 @@ def minimise(
         By default the exact sum for few rows and the field for many.
     equal : ndarray of int64, shape (n,), optional
         One number for all rows that are equal: at the end they are put beside each other.
+    motion : Motion, optional
+        Go on from this instead of `start`; the first phase is then the rest of the one before.
 
     Returns
     -------
@@ -148,16 +173,20 @@ def minimise(
     Y, moved, slope = start.copy(), np.empty_like(start), np.empty_like(start)
     velocity, gains = np.zeros_like(start), np.ones_like(start)
     shift = np.zeros(d, np.float32)
+    if motion is not None:
+        Y, velocity, gains, shift = (part.copy() for part in motion[:4])
+        repulsion.go_on(motion.grid)
     done, stopped, leaping = 0, "", ""
     with _Bar(schedule.iterations, watch.verbose) as bar:
         stalled = _Stalled(watch.patience)
         try:
             for phase, iteration in schedule.steps():
                 if iteration == 0:
-                    # What was learned of another energy would throw rows off.
-                    velocity[:], gains[:] = 0, 1
                     stalled.restart()
                     bar.phase(phase.name or f"exaggeration {phase.exaggeration_at(0):g}")
+                if iteration == 0 and (done or motion is None):
+                    # What was learned of another energy would throw rows off.
+                    velocity[:], gains[:] = 0, 1
                 Z = repulsion(Y, slope)
                 mean, norm = attraction.step(
                     Y, slope, Z, phase.exaggeration_at(iteration), phase.rate_at(iteration, n),
@@ -198,8 +227,9 @@ def minimise(
         )
     if done and equal is not None:
         reunite(Y, P, equal, dof)
+    left = Motion(Y.copy(), velocity, gains, shift, repulsion.grid)
     Y -= Y.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return Result(Y, attraction.divergence(Y, repulsion(Y, slope)), done, stopped or "finished")
+    return Result(Y, attraction.divergence(Y, repulsion(Y, slope)), done, stopped or "finished", left)
 
 
 def _leap(velocity: Float32) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._validate import as_rows
-from .io import Source, open_source
+from .io import Source, names_of, open_source
 from .io.columns import listed
 from .io.failures import reading
 from .io.holdings import Holding, holdings_of
@@ -172,13 +172,13 @@ def look(
 
 def _overview(path: str | None, asked: list[str], holds: list[Holding], table: Source) -> Overview:
     account = account_of(table)
-    names = getattr(table, "column_names", None)
+    names = names_of(table)
     known: dict[str, Any] = {
         "dataset": getattr(table, "name", None),
         "shape": table.shape,
         "dtype": str(np.dtype(table.dtype)),
         "chunks": table.chunks,
-        "columns": None if names is None else list(names),
+        "columns": names,
         **account,
     }
     try:

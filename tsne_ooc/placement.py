@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ._options import keep, number, pick, whole
 from ._parallel import Threads, ranges
-from .affinity import Affinity, Perplexity
+from .affinity import Affinity, Perplexity, conditional
 from .model import Model
 from .schedule import check_exaggeration
 
@@ -65,8 +65,12 @@ class Placement:
         )
         if self.exaggeration is not None:
             values = tuple(check_exaggeration(value, "placement exaggeration") for value in self.exaggerations(1.0))
+            if not values:
+                raise ValueError("placement exaggeration=() names none; leave it out, or give at least one number")
             keep(self, exaggeration=values if isinstance(self.exaggeration, Sequence) else values[0])
         pick("placement initialization", self.initialization, {"median": 0, "mean": 0})
+        if self.affinity is not None and not (hasattr(self.affinity, "k") and hasattr(self.affinity, "conditional")):
+            raise TypeError(f"placement affinity={self.affinity!r} is not an object such as tsne_ooc.Uniform()")
 
     def exaggerations(self, fitted: float) -> list[float]:
         """What a row goes through on a map whose fit ended at `fitted`."""
@@ -112,7 +116,7 @@ class Placed(NamedTuple):
         )
 
 
-def place(model: Model, rows: Any, placement: Placement, threads: Threads) -> Placed:
+def place(model: Model, rows: Any, placement: Placement, threads: Threads, start: Float32 | None = None) -> Placed:
     """Place each row of `rows`, clean float32 of shape (m, p), where its own energy is least.
 
     The energy of a place y is ``-rho sum_j p_j log w(y, y_j) + log S(y)``, with p the affinities to the nearest
@@ -127,7 +131,7 @@ def place(model: Model, rows: Any, placement: Placement, threads: Threads) -> Pl
     if k < indices.shape[1]:
         indices, distances = np.ascontiguousarray(indices[:, :k]), np.ascontiguousarray(distances[:, :k])
     equal = None if model.seats is None else model.seats.find(rows, threads)
-    return place_beside(model, indices, distances, placement, threads, equal)._replace(novelty=novelty)
+    return place_beside(model, indices, distances, placement, threads, equal, start)._replace(novelty=novelty)
 
 
 def nearest(model: Model, rows: Any, placement: Placement) -> tuple[UInt32, Float32]:
@@ -161,10 +165,12 @@ def place_beside(
     placement: Placement,
     threads: Threads,
     equal: NDArray[np.int64] | None = None,
+    start: Float32 | None = None,
 ) -> Placed:
     """As `place`, given the neighbours: indices and ascending distances, shape (m, k).
 
-    `equal` names the reference row that each row is equal to, -1 where there is none.
+    `equal` names the reference row that each row is equal to, -1 where there is none; `start` is where rows begin,
+    instead of what the placement says.
     """
     from ._kernels import placement as kernels
 
@@ -182,7 +188,7 @@ def place_beside(
     if not len(near):
         return Placed(out, iterations)
     affinity = placement.affinity or Perplexity(placement.perplexity)
-    p = affinity.conditional(far, threads)
+    p = conditional(affinity, far, model.index.unit, threads)
     if p is None:
         p = np.broadcast_to(np.float32(1 / near.shape[1]), near.shape)
     places = np.empty((len(near), d), np.float32)
@@ -191,14 +197,18 @@ def place_beside(
     factors = np.array(placement.exaggerations(model.exaggeration), np.float64)
     grid = (field.potential.reshape(-1), *field.shape.strides, field.origin, float(field.per_cell), field.offset)
 
-    def run(start: int, stop: int) -> None:
-        if placement.initialization == "median":
-            kernels.median_start(Y, near, start, stop, places)
-        else:
-            kernels.mean_start(Y, near, p, start, stop, places)
+    if start is not None:
+        # Kernels check no bounds, and rows may go no farther than the field reaches.
+        np.clip(start[away], field.low, field.high, out=places)
+
+    def run(first: int, last: int) -> None:
+        if start is None and placement.initialization == "median":
+            kernels.median_start(Y, near, first, last, places)
+        elif start is None:
+            kernels.mean_start(Y, near, p, first, last, places)
         kernels.PLACE[d](
             Y, near, p, factors, dof, *grid, field.low, field.high, placement.tolerance, placement.max_iter,
-            start, stop, places, steps,
+            first, last, places, steps,
         )  # fmt: skip
 
     threads.map(run, ranges(len(near), ROWS))

@@ -116,6 +116,8 @@ class Schedule:
     patience: int | None = None
 
     def __init__(self, phases: Iterable[Phase], patience: int | None = None) -> None:
+        if isinstance(phases, str) or not isinstance(phases, Iterable):
+            raise TypeError(f"schedule={phases!r} is neither a word nor made of Phase objects")
         object.__setattr__(self, "phases", tuple(phases))
         object.__setattr__(self, "patience", patience if patience is None else whole("patience", patience, least=1))
         for phase in self.phases:
@@ -129,13 +131,13 @@ class Schedule:
     def iterations(self) -> int:
         return sum(phase.iterations for phase in self.phases)
 
-    def exaggeration_after(self, iterations: int) -> float:
-        """The exaggeration of the last of so many iterations; 1 where there is none."""
+    def at_end(self, iterations: int) -> tuple[Phase | None, float]:
+        """The phase and the exaggeration of the last of so many iterations; None and 1 where there is none."""
         for phase in self.phases:
             if 0 < iterations <= phase.iterations:
-                return phase.exaggeration_at(iterations - 1)
+                return phase, phase.exaggeration_at(iterations - 1)
             iterations -= phase.iterations
-        return 1.0
+        return None, 1.0
 
     def steps(self) -> Iterator[tuple[Phase, int]]:
         """Every iteration in turn: its phase, and its number within the phase."""

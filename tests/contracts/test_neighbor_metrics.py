@@ -218,7 +218,7 @@ PARAMETERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("metric, key", [(metric, key) for metric in PARAMS for key in PARAMS[metric]])
+@pytest.mark.parametrize("metric, key", [(metric, key) for metric in sorted(PARAMS) for key in sorted(PARAMS[metric])])
 def test_every_parameter_has_its_effect_and_its_errors(metric, key):
     X = fit_for(TABLES["few values" if metric == "hamming" else "normal"], metric)
     value = PARAMETERS[key]

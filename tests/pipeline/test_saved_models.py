@@ -69,6 +69,7 @@ FITS = {
     "mahalanobis": (rows, Q, {"metric": "mahalanobis"}),
     "seuclidean": (rows, Q, {"metric": "seuclidean"}),
     "sparse": (graph, sparse.csr_array(np.maximum(Q, 0)), {"metric": "cosine"}),
+    "scaled": (lambda: np.ldexp(rows(), -126), np.ldexp(Q, -126), {}),
     "line": (rows, Q, {"n_components": 1}),
     "space": (lambda: rows(60), Q, {"n_components": 3, "n_iter": 2}),
     "dof": (rows, Q, {"dof": 0.7, "exaggeration": 2}),
@@ -535,7 +536,7 @@ def test_a_model_of_another_kind_of_folder(tmp_path):
 
 def test_a_thousand_damaged_models(fitted, tmp_path):
     """In a process of their own: a kernel that reads where nothing is would end this one."""
-    for name in ("exact", "ivf", "ivf-cosine", "hnsw", "copies", "mahalanobis", "sparse"):
+    for name in ("exact", "ivf", "ivf-cosine", "hnsw", "copies", "mahalanobis", "sparse", "scaled"):
         fitted(name)[0].save(tmp_path / name)
     np.save(tmp_path / "Q.npy", Q)
     script = Path(__file__).parents[1] / "mutations.py"

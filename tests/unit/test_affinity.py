@@ -13,7 +13,17 @@ from scipy.sparse import csr_array
 
 from tsne_ooc import affinity
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import FixedSigma, Joint, Multiscale, Perplexity, Precomputed, Uniform, gaussian, symmetrize
+from tsne_ooc.affinity import (
+    FixedSigma,
+    Joint,
+    Mixture,
+    Multiscale,
+    Perplexity,
+    Precomputed,
+    Uniform,
+    gaussian,
+    symmetrize,
+)
 
 ONE = Threads(1)
 
@@ -138,6 +148,29 @@ def test_multiscale_is_the_mean():
     assert Multiscale((5, 30)).k(1000) == 90
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("away", [0.0, 3.0])
+def test_mixture_is_one_density(scale, away):
+    rng = np.random.default_rng(3)
+    distances = (scale * (away + np.sort(rng.gamma(2, 1, (40, 90)), axis=1))).astype(np.float32)
+    found = Mixture((5, 30)).conditional(distances, ONE)
+    wanted = np.array([reference.mixture(row, (5, 30)) for row in distances])
+    assert reference.relative(found, wanted) < 1e-4
+    # It is another than the mean of the two.
+    assert reference.relative(Multiscale((5, 30)).conditional(distances, ONE), wanted) > 0.02
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_mixture_of_one_scale_is_plain_perplexity():
+    distances = np.sort(np.random.default_rng(4).gamma(2, 1, (40, 90)), axis=1).astype(np.float32)
+    one, plain = (
+        affinity((30,) if affinity is Mixture else 30).conditional(distances, ONE) for affinity in (Mixture, Perplexity)
+    )
+    np.testing.assert_allclose(one, plain, rtol=1e-5, atol=1e-30)
+    same = Mixture((5, 30)).conditional(np.full((3, 90), 2, np.float32), ONE)
+    np.testing.assert_allclose(same, 1 / 90, rtol=1e-6)
+
+
 def test_fixed_sigma():
     distances = some_distances()
     found = FixedSigma(2.0).conditional(distances, ONE)
@@ -197,5 +230,7 @@ def test_options_refused(call, message):
 def test_words():
     assert affinity.resolve("perplexity", 20) == Perplexity(20)
     assert affinity.resolve("multiscale", 20) == Multiscale((20, 200))
+    assert affinity.resolve("mixture", 20) == Mixture((20, 200))
+    assert Mixture((5, 30)) != Multiscale((5, 30))
     assert affinity.resolve("uniform", 20) == Uniform(20)
     assert affinity.resolve(Uniform(7), 20) == Uniform(7)

@@ -17,9 +17,14 @@ pytestmark = [
 QUICK = {"perplexity": 5, "early_exaggeration_iter": 5, "n_iter": 5, "random_state": 0}
 
 
-def apart(one, other):
-    """A metric of one's own."""
-    return float(abs(one - other).sum())
+class Apart:
+    """A metric of one's own, whose name is the same in each process that runs tests."""
+
+    def __call__(self, one, other):
+        return float(abs(one - other).sum())
+
+    def __repr__(self):
+        return "apart"
 
 
 # Metrics that are not defined for rows of one number, such as correlation, are not among them.
@@ -35,7 +40,7 @@ SETTINGS = [
     {"neighbors": "hnsw", "prepare": Preparation([Standardize()])},
     {"metric": "chebyshev"},
     {"metric": "manhattan"},
-    {"metric": apart},
+    {"metric": Apart()},
     {"metric": "precomputed"},
     {"n_components": 3, "affinity": "multiscale", "initialization": "spectral", "dof": 0.7},
     {"n_components": 1, "affinity": "uniform", "initialization": "random", "schedule": "classic", "n_jobs": 2},

@@ -22,7 +22,7 @@ PACKAGE = Path(tsne_ooc.__file__).parent
 ORDER = (
     ("_kernels",),
     ("_disk", "_memory", "_options", "_labels"),
-    ("_parallel", "_random", "_validate"),
+    ("_interrupt", "_parallel", "_random", "_validate"),
     ("_state",),
     ("store",),
     ("io",),

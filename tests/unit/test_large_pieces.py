@@ -1,6 +1,7 @@
 """Pieces of storage that are larger than blocks are unpacked once where rows are read in order."""
 
 import time
+import warnings
 
 import h5py
 import numpy as np
@@ -89,3 +90,27 @@ def test_edges_are_looked_up_and_not_walked_along():
     for start in range(0, 200_000, 1000):
         assert rows.read(start, start + 10).shape == (10, 1)
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    "make, repeats",
+    [
+        (lambda da, X: X, False),
+        (lambda da, X: X - X.mean(axis=0), True),
+        (lambda da, X: X - X.mean(axis=0).compute(), False),
+        (lambda da, X: (X * 2).rechunk((37, 10)), False),
+        (lambda da, X: da.cumsum(X, axis=0), True),
+        (lambda da, X: (X - X.mean(axis=0)).persist(), False),
+        (lambda da, X: X.rechunk((200, 10)) - X.mean(axis=0), False),
+    ],
+)
+def test_parts_that_blocks_of_dask_share_are_told(make, repeats):
+    da = pytest.importorskip("dask.array")
+    X = make(da, da.from_array(numbers(), chunks=(10, P)))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        source = open_source(X)
+        source.reopen()
+    assert [str(warning.message)[:15] for warning in told] == ["each of the 40 "] * repeats
+    assert all("compute those first" in str(warning.message) for warning in told)
+    np.testing.assert_allclose(source.read(5, 25), X[5:25].compute(), rtol=1e-6)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from tsne_ooc.io import iterate, open_source
+from tsne_ooc.io import iterate, line_up, names_of, open_source
 from tsne_ooc.io.pandas_table import names_in
 
 N, P = 40, 6
@@ -135,6 +135,47 @@ def test_10x_whose_shape_is_not_turned_is_damaged(tmp_path):
         file["matrix/shape"][:] = [N, P]
     with pytest.raises(ValueError, match=r"damaged CSR matrix: \(41,\) row pointers for 6 rows"):
         open_source(path)
+
+
+# Names of genes
+
+
+def named_loom(folder, X, name):
+    path = loom(folder / "a.loom", X)
+    with h5py.File(path, "a") as file:
+        file[f"row_attrs/{name}"] = [f"g{j}".encode() for j in range(X.shape[1])]
+    return path
+
+
+def tenx_2(folder, X):
+    path = tenx(folder / "a.h5", sp.csr_matrix(X))
+    with h5py.File(path, "a") as file:
+        file["matrix/genes"] = [f"g{j}".encode() for j in range(X.shape[1])]
+    return path
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder, X: named_loom(folder, X, "Gene"),
+        lambda folder, X: named_loom(folder, X, "Accession"),
+        lambda folder, X: tenx(folder / "a.h5", sp.csr_matrix(X), id=[f"g{j}".encode() for j in range(X.shape[1])]),
+        tenx_2,
+    ],
+    ids=["loom", "loom with accessions", "10x", "10x of version 2"],
+)
+@pytest.mark.parametrize("shape", [(N, P), (P, P)])
+def test_genes_have_names_and_are_put_in_order(tmp_path, make, shape):
+    X = numbers(*shape)
+    with open_source(make(tmp_path, X)) as source:
+        assert names_of(source) == [f"g{j}" for j in range(P)]
+        wanted = [4, 0, 2, 5, 1, 3]
+        lined_up = line_up(source, [f"g{j}" for j in wanted])
+        np.testing.assert_array_equal(lined_up.read(0, len(X)), X[:, wanted])
+    with h5py.File(tmp_path / next(tmp_path.iterdir()).name) as file:
+        # Whose rows are not turned round, its columns are no genes.
+        if "row_attrs" in file:
+            assert names_of(open_source(file["matrix"])) is None
 
 
 # pandas

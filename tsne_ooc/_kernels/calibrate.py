@@ -6,64 +6,78 @@ import math
 
 import numpy as np
 
-from ._jit import kernel
+from ._jit import kernel, piece
 
 f32, u64 = np.float32, np.uint64
+
+
+@piece
+def _precision(distances, i, log_perplexity):
+    """The precision of row i at this log-perplexity, in units of its mean excess, and that unit; 0 where the unit is.
+
+    Newton's method on the logarithm of the precision, kept between the tightest bounds seen: five or six
+    evaluations a row where bisection takes twenty. The smallest squared distance is subtracted first, so rows far
+    from everything do not underflow. Rows whose nearest are all at one distance have no unit.
+    """
+    k = distances.shape[1]
+    nearest = float(distances[i, 0])
+    scale = 0.0
+    for e in range(u64(k)):
+        gap = float(distances[i, e]) - nearest
+        scale += gap * (gap + 2.0 * nearest)
+    if scale <= 0.0:
+        return 0.0, 0.0
+    # In units of the mean excess, so that the start is near 1 whatever the data's scale.
+    unit = k / scale
+    low, high, position = -math.inf, math.inf, 0.0
+    beta = 1.0
+    for _ in range(64):
+        total, first, second = 0.0, 0.0, 0.0
+        for e in range(u64(k)):
+            gap = float(distances[i, e]) - nearest
+            excess = gap * (gap + 2.0 * nearest) * unit
+            weight = math.exp(-beta * excess)
+            total += weight
+            first += weight * excess
+            second += weight * excess * excess
+        mean = first / total
+        surplus = math.log(total) + beta * mean - log_perplexity
+        if abs(surplus) < 1e-5:
+            break
+        if surplus > 0.0:
+            low = position
+        else:
+            high = position
+        bend = beta * beta * (second / total - mean * mean)
+        move = surplus / bend if bend > 1e-12 else math.copysign(1.0, surplus)
+        position += min(max(move, -2.0), 2.0)
+        if not low < position < high:
+            # Only a bound that is known can be halved towards; the other side is still open.
+            if high - low < math.inf:
+                position = 0.5 * (low + high)
+            else:
+                position = low + 1.0 if high == math.inf else high - 1.0
+        if position > 60.0:
+            # More rows at the nearest distance than the perplexity: no precision is sharp enough.
+            break
+        beta = math.exp(position)
+    return beta, unit
 
 
 @kernel
 def calibrate(distances, log_perplexity, share, start, stop, out):
     """Add to `out` `share` times the Gaussian probabilities of each row, at the bandwidth of this log-perplexity.
 
-    Newton's method on the logarithm of the precision, kept between the tightest bounds seen: five or six
-    evaluations a row where bisection takes twenty. The smallest squared distance is subtracted first, so rows far
-    from everything do not underflow. Rows whose nearest are all at one distance stay uniform over these.
+    Rows whose nearest are all at one distance stay uniform over these.
     """
     k = distances.shape[1]
     for i in range(u64(start), u64(stop)):
-        nearest = float(distances[i, 0])
-        scale = 0.0
-        for e in range(u64(k)):
-            gap = float(distances[i, e]) - nearest
-            scale += gap * (gap + 2.0 * nearest)
-        if scale <= 0.0:
+        beta, unit = _precision(distances, i, log_perplexity)
+        if unit == 0.0:
             for e in range(u64(k)):
                 out[i, e] += share / f32(k)
             continue
-        # In units of the mean excess, so that the start is near 1 whatever the data's scale.
-        unit = k / scale
-        low, high, position = -math.inf, math.inf, 0.0
-        beta = 1.0
-        for _ in range(64):
-            total, first, second = 0.0, 0.0, 0.0
-            for e in range(u64(k)):
-                gap = float(distances[i, e]) - nearest
-                excess = gap * (gap + 2.0 * nearest) * unit
-                weight = math.exp(-beta * excess)
-                total += weight
-                first += weight * excess
-                second += weight * excess * excess
-            mean = first / total
-            surplus = math.log(total) + beta * mean - log_perplexity
-            if abs(surplus) < 1e-5:
-                break
-            if surplus > 0.0:
-                low = position
-            else:
-                high = position
-            bend = beta * beta * (second / total - mean * mean)
-            move = surplus / bend if bend > 1e-12 else math.copysign(1.0, surplus)
-            position += min(max(move, -2.0), 2.0)
-            if not low < position < high:
-                # Only a bound that is known can be halved towards; the other side is still open.
-                if high - low < math.inf:
-                    position = 0.5 * (low + high)
-                else:
-                    position = low + 1.0 if high == math.inf else high - 1.0
-            if position > 60.0:
-                # More rows at the nearest distance than the perplexity: no precision is sharp enough.
-                break
-            beta = math.exp(position)
+        nearest = float(distances[i, 0])
         total = 0.0
         for e in range(u64(k)):
             gap = float(distances[i, e]) - nearest
@@ -71,3 +85,30 @@ def calibrate(distances, log_perplexity, share, start, stop, out):
         for e in range(u64(k)):
             gap = float(distances[i, e]) - nearest
             out[i, e] += share * f32(math.exp(-beta * gap * (gap + 2.0 * nearest) * unit) / total)
+
+
+@kernel
+def mix(distances, log_perplexities, start, stop, out):
+    """The probabilities of each row under a sum of Gaussian densities, one for each log-perplexity."""
+    k, scales = distances.shape[1], len(log_perplexities)
+    heights, precisions = np.empty(scales), np.empty(scales)
+    for i in range(u64(start), u64(stop)):
+        nearest = float(distances[i, 0])
+        highest = -math.inf
+        for h in range(u64(scales)):
+            beta, unit = _precision(distances, i, log_perplexities[h])
+            precisions[h] = beta * unit
+            # The logarithm of the density at the nearest row, the highest of all.
+            heights[h] = 0.5 * math.log(beta * unit) - beta * unit * nearest * nearest if unit > 0.0 else 0.0
+            highest = max(highest, heights[h])
+        total = 0.0
+        for e in range(u64(k)):
+            gap = float(distances[i, e]) - nearest
+            excess = gap * (gap + 2.0 * nearest)
+            weight = 0.0
+            for h in range(u64(scales)):
+                weight += math.exp(heights[h] - highest - precisions[h] * excess)
+            total += weight
+            out[i, e] = f32(weight)
+        for e in range(u64(k)):
+            out[i, e] = f32(float(out[i, e]) / total)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .._kernels.pairs import PAIRS
 from .._parallel import Threads, ranges
 from .field import FieldPlanner
+from .grid import Shape
 
 Float32 = NDArray[np.float32]
 
@@ -23,6 +24,13 @@ class Repulsion(Protocol):
     def __call__(self, Y: Float32, slope: Float32) -> float:
         """Write the gradient of the field of all other rows to `slope`, shape (n, d); return its sum Z."""
 
+    @property
+    def grid(self) -> Shape | None:
+        """Of the last call; the next one has it too where it still fits."""
+
+    def go_on(self, grid: Shape | None) -> None:
+        """Take the grid of an earlier run: the next call gets the same bits then."""
+
 
 class ExactRepulsion:
     """The sum over all pairs.
@@ -34,9 +42,13 @@ class ExactRepulsion:
     """
 
     ROWS = 64
+    grid: Shape | None = None
 
     def __init__(self, dof: float, threads: Threads) -> None:
         self.dof, self.threads = float(dof), threads
+
+    def go_on(self, grid: Shape | None) -> None:
+        """Nothing is kept."""
 
     def __call__(self, Y: Float32, slope: Float32) -> float:
         kernel = PAIRS[Y.shape[1]]
@@ -62,6 +74,14 @@ class FieldRepulsion:
 
     def __call__(self, Y: Float32, slope: Float32) -> float:
         return self.planner.plan(Y).at_sources(Y, slope, self.threads)
+
+    @property
+    def grid(self) -> Shape | None:
+        return self.planner.shape
+
+    def go_on(self, grid: Shape | None) -> None:
+        if grid is not None:
+            self.planner.go_on(grid)
 
 
 def repulsion_for(n: int, dof: float, threads: Threads) -> Repulsion:

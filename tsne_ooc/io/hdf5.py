@@ -151,8 +151,11 @@ class _Stored(Closing):
         self.opened_here = file is not None
         self._process = os.getpid()
         self._again = again
-        self.path = Path(item.file.filename).resolve()
         self.name = str(item.name)
+        name = item.file.filename
+        #: None for a file that is not on the disk: in memory, or behind an object of Python's.
+        self.path = None if item.file.driver in ("core", "fileobj") else Path(name).resolve()
+        self._where = str(self.path or name)
 
     def _checked(self) -> None:
         """Raise where the file is closed; open it again in a process that was forked."""
@@ -160,9 +163,12 @@ class _Stored(Closing):
             # A handle does not survive a fork: parent and child would move each other's position in the file.
             self.__dict__.update(self.reopen().__dict__)
         if not self._item:
-            raise ValueError(f"{self.path} is closed; read from it within its `with` statement")
+            raise ValueError(f"{self._where} is closed; read from it within its `with` statement")
 
     def reopen(self) -> Self:
+        if self.path is None:
+            # There is no other way to it than this handle, which HDF5 lets one thread use at a time.
+            return self
         again: Any = _open_table(self.path, self.name, *self._again)
         return again  # type: ignore[no-any-return]
 
@@ -172,10 +178,12 @@ class _Stored(Closing):
             self._file.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.path is None:
+            raise TypeError(f"{self!r} is not on the disk, and another process cannot open it; write it to a file")
         return _open_table, (self.path, self.name, *self._again)
 
     def __repr__(self) -> str:
-        return f"dataset {self.name!r} of {self.path}, shape {self.shape}"
+        return f"dataset {self.name!r} of {self._where}, shape {self.shape}"
 
 
 class Hdf5Source(_Stored):
@@ -183,7 +191,7 @@ class Hdf5Source(_Stored):
 
     def __init__(self, file: Any, item: Any, allow_missing_chunks: bool = False, turn: bool = True) -> None:
         super().__init__(file, item, None, allow_missing_chunks, turn)
-        name = f"dataset {self.name!r} of {self.path}"
+        name = f"dataset {self.name!r} of {self._where}"
         self._table: Any = item
         self.unread = {}
         if sparse_format(item) is not None:
@@ -217,7 +225,7 @@ class Hdf5Source(_Stored):
         if across > _CHUNKS_ACROSS:
             good = max(1, (1 << 20) // max(1, columns * self.dtype.itemsize))
             warnings.warn(
-                f"{self.name!r} of {self.path.name} is stored in chunks of {self.chunks}: {across} side by "
+                f"{self.name!r} of {Path(self._where).name} is stored in chunks of {self.chunks}: {across} side by "
                 f"side make up a row, so reading rows is slow; write it again with chunks=({min(good, rows)}, "
                 f"{columns})",
                 UserWarning,
@@ -242,7 +250,7 @@ class Hdf5Table(_Stored):
         self, file: Any, item: Any, columns: Columns | None = None, allow_missing_chunks: bool = False
     ) -> None:
         super().__init__(file, item, None if columns is None else _names(columns), allow_missing_chunks, True)
-        where = f"dataset {self.name!r} of {self.path}"
+        where = f"dataset {self.name!r} of {self._where}"
         self.remarks = []
         index: set[str] = set()
         found: Any

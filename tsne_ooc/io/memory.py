@@ -194,6 +194,37 @@ class SlicedSource(Closing):
         return f"{type(self._data).__name__} of shape {self.shape}"
 
 
+class OwnSource(Closing):
+    """A source of one's own, with whole numbers of Python as its shape."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self.shape = table_shape(data.shape, f"the {type(data).__name__}")
+        self.dtype: np.dtype[Any] = np.dtype(data.dtype)
+        self.chunks = _regular_chunks(data.chunks)
+        self.kind = str(getattr(data, "kind", type(data).__name__))
+
+    def read(self, start: int, stop: int) -> Any:
+        return self._data.read(start, stop)
+
+    def reopen(self) -> OwnSource:
+        return OwnSource(self._data.reopen())
+
+    def close(self) -> None:
+        """Close it, where it can be closed."""
+        if hasattr(self._data, "close"):
+            self._data.close()
+
+    def __getattr__(self, attribute: str) -> Any:
+        # What a source may have besides: names, columns of other types, an identity.
+        if attribute.startswith("_"):
+            raise AttributeError(attribute)
+        return getattr(self._data, attribute)
+
+    def __repr__(self) -> str:
+        return repr(self._data)
+
+
 def _regular_chunks(chunks: Any) -> tuple[int, int] | None:
     if chunks is None:
         return None

@@ -15,12 +15,17 @@ from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.memory import FrameSource
 from tsne_ooc.io.source import Source, as_source
+from tsne_ooc.io.sparse import is_tenx
+from tsne_ooc.io.turned import Turned
+
+_LOOM = ("row_attrs/Accession", "row_attrs/Gene")
 
 
 def names_of(X: Any) -> list[str] | None:
     """Names of the columns of a table of any kind: a data frame, AnnData, a source; None where they have none.
 
-    Of the tables ``X``, ``raw/X`` and ``layers/NAME`` in AnnData's layout (HDF5, Zarr) they are those of its variables.
+    Of the tables ``X``, ``raw/X`` and ``layers/NAME`` in AnnData's layout (HDF5, Zarr) they are those of its variables;
+    of Loom and 10x Genomics those of the genes: their identifiers, where there are any, since symbols are not unique.
 
     Raises
     ------
@@ -38,7 +43,7 @@ def names_of(X: Any) -> list[str] | None:
         return [str(name) for name in names]
     item = getattr(X, "_item", X)
     if type(item).__module__.partition(".")[0] in ("h5py", "zarr"):
-        found = _variables(item)
+        found = _genes(item) if is_tenx(item) or isinstance(getattr(X, "_table", None), Turned) else _variables(item)
         return found if found is not None and len(found) == X.shape[1] else None
     return None
 
@@ -152,6 +157,19 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
+def _genes(item: Any) -> list[str] | None:
+    """Names of the genes of a matrix of 10x Genomics or of Loom."""
+    home, names = (item, ("features/id", "genes")) if is_tenx(item) else (item.file, _LOOM)
+    for name in names:
+        if name in home and len(home[name].shape or ()) == 1:
+            return [_text(found) for found in home[name][:].tolist()]
+    return None
+
+
+def _text(name: Any) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+
+
 def _variables(item: Any) -> list[str] | None:
     """Names of AnnData's variables, for one of its tables in a file of HDF5 or Zarr."""
     parts = str(item.name or "").strip("/").split("/")
@@ -173,7 +191,7 @@ def _variables(item: Any) -> list[str] | None:
     column = column.asstr() if hasattr(column, "asstr") and column.dtype.kind in "OS" else column
     if not hasattr(column, "shape"):
         return None
-    return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in column[:].tolist()]
+    return [_text(name) for name in column[:].tolist()]
 
 
 def _zarr_root(item: Any) -> Any:

@@ -100,8 +100,9 @@ with ``.shape`` and row slicing
         with opening(data):
             return _from_path(Path(data), dataset, columns, allow_missing_chunks)
     if _is_anndata(data):
-        found = open_source(_part(data, dataset or "X"), columns=columns, allow_missing_chunks=allow_missing_chunks)
-        if (dataset or "X").strip("/").partition("/")[0] in ("X", "layers") and not hasattr(found, "path"):
+        part = dataset or "X"
+        found = open_source(_part(data, part), columns=columns, allow_missing_chunks=allow_missing_chunks)
+        if part.strip("/").partition("/")[0] in ("X", "layers") and not hasattr(found, "path"):
             # Files know their own; see `names_of`.
             found.column_names = [str(name) for name in data.var_names]  # type: ignore[attr-defined]
         return found
@@ -173,12 +174,14 @@ def _from_object(data: Any) -> Source:
 
         return CsrSource(data)
     if isinstance(data, Source):
-        return data
+        # Products of NumPy's own numbers wrap round.
+        return data if all(type(size) is int for size in data.shape) else memory.OwnSource(data)
     if hasattr(data, "to_dask_array"):
         raise TypeError("rows of a Dask DataFrame have no numbers; pass X.to_dask_array(lengths=True)")
     if _made_by(data, "dask") and hasattr(data, "compute"):
-        from tsne_ooc.io.dask import DaskSource
+        from tsne_ooc.io.dask import DaskSource, warn_of_shared_parts
 
+        warn_of_shared_parts(data)
         return DaskSource(data)
     if hasattr(data, "shape") and hasattr(data, "__getitem__"):
         return memory.SlicedSource(data)

@@ -14,6 +14,7 @@ from .precomputed import Precomputed, distances_of
 from .pynndescent_index import PyNNDescent
 from .resolve import resolve
 from .saved import named_state, restore_index
+from .scaled import build
 
 __all__ = [
     "HNSW",
@@ -24,6 +25,7 @@ __all__ = [
     "Neighbors",
     "Precomputed",
     "PyNNDescent",
+    "build",
     "distances_of",
     "named_state",
     "resolve",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .._parallel import Threads, ranges
 from .._validate import counted_from
 from ._blocks import frozen, pack, unpack
+from ._recall import effort_for, rows_to_measure, share_found
 from .base import (
     BLOCKED,
     Answer,
@@ -29,6 +30,8 @@ from .pairwise import Pairwise
 
 GROUP = 4096
 NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
+# Searches that look at so many times as much are as slow as an exact one, and it has not helped.
+MOST_EFFORT = 32
 
 
 class Completer:
@@ -95,27 +98,64 @@ class Completer:
 
 
 class FoundIndex(Index):
-    """Neighbours among dense rows that another library finds and a `Completer` brings under the contract."""
+    """Neighbours among dense rows that another library finds and a `Completer` brings under the contract.
 
-    def __init__(self, X: Float32, metric: Metric, threads: Threads) -> None:
+    Parameters
+    ----------
+    X, metric, threads
+    wanted : float or None
+        The share of neighbours for which `first` is raised.
+    """
+
+    def __init__(self, X: Float32, metric: Metric, threads: Threads, wanted: float | None) -> None:
         self.n = len(X)
         self.metric = metric
         self._X = X
         self._threads = threads
         self._completer = Completer(X, metric, None, threads)
+        self._wanted = wanted
+        # Effort of a search for k neighbours, and what it finds.
+        self._efforts: dict[int, tuple[int, float]] = {}
 
     __reduce__ = by_state
 
     def from_themselves(self) -> Distances | None:
         return of_zero_rows(self._X, self.metric)
 
+    def recall(self, k: int) -> float:
+        return self._effort(min(k, self.n - 1))[1] if self.n > 1 else 1.0
+
     def query(self, Q: Float32, k: int) -> Answer:
         check_width(Q, self._X.shape[1])
-        return self._answer(Q, check_k(k, self.n, itself=False), itself=False)
+        k = check_k(k, self.n, itself=False)
+        return self._answer(Q, k, self._raised(k), itself=False)
 
     def query_self(self, k: int) -> Answer:
-        return self._answer(self._X, check_k(k, self.n, itself=True), itself=True)
+        k = check_k(k, self.n, itself=True)
+        return self._answer(self._X, k, self._raised(k), itself=True)
+
+    def _raised(self, k: int) -> int:
+        return self._first(k) if self._wanted is None else self._effort(k)[0]
+
+    def _effort(self, k: int) -> tuple[int, float]:
+        if k not in self._efforts:
+            numbers = rows_to_measure(self.n)
+            rows, more = self._X[numbers], min(k + 1, self.n)
+            # Not kept: it holds the rows a second time.
+            exact = exact_index(self._X, self.metric, None, self._threads)
+            true = exact.rows_of(rows, np.arange(len(rows)), more, None)[1]
+
+            def measure(effort: int) -> float:
+                return share_found(self._answer(rows, more, effort, itself=False)[1], true)
+
+            first = self._first(k)
+            self._efforts[k] = effort_for(self._wanted, first, first * MOST_EFFORT, measure, growth=2)
+        return self._efforts[k]
 
     @abstractmethod
-    def _answer(self, Q: Float32, k: int, *, itself: bool) -> Answer:
+    def _first(self, k: int) -> int:
+        """What the library looks at for k neighbours, before it is raised."""
+
+    @abstractmethod
+    def _answer(self, Q: Float32, k: int, effort: int, *, itself: bool) -> Answer:
         """The k nearest rows to each of Q; `itself`: Q are the reference rows, each of which is left out."""

@@ -12,9 +12,10 @@ from .._options import keep, pick, whole
 from .._parallel import Threads, ranges
 from .._state import Saved, State
 from ._found import FoundIndex
+from ._recall import WANTED, check_wanted
 from .base import Answer, Float32, Index, Metric, Neighbors
 from .distinct import DistinctIndex, find_copies
-from .saved import saved_rows
+from .saved import saved_recall, saved_rows
 
 GROUP = 1024
 METRICS = {
@@ -34,16 +35,21 @@ class Annoy(Neighbors):
     ----------
     trees : int
     search_k : int or None
-        Candidates looked at per query; None: ``trees * max(k, 20)``.
+        Candidates looked at per query; None: ``trees * max(k, 20)``, doubled up to five times until `recall` is
+        reached.
+    recall : float or None
+        Share of the k nearest rows to be found, measured on 256 of the rows. None leaves it as it is.
     """
 
     trees: int = 50
     search_k: int | None = None
+    recall: float | None = WANTED
 
     def __post_init__(self) -> None:
         keep(self, trees=whole("trees", self.trees, least=1))
         if self.search_k is not None:
             keep(self, search_k=whole("search_k", self.search_k, least=1))
+        check_wanted(self.recall)
 
     def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
         if callable(metric):
@@ -80,13 +86,14 @@ class AnnoyIndex(FoundIndex, kind="annoy"):
     """
 
     def __init__(self, X: Float32, options: Annoy, seed: int, metric: Metric, threads: Threads) -> None:
-        super().__init__(X, metric, threads)
+        super().__init__(X, metric, threads, None if options.search_k else options.recall)
         self._options = options
         self._seed = seed
         self._forest: Any = None
 
     def state(self) -> State:
-        options = {"trees": self._options.trees, "search_k": self._options.search_k}
+        own = self._options
+        options = {"trees": own.trees, "search_k": own.search_k, "recall": own.recall}
         return {"metric": self.metric, "seed": self._seed, **options}, {"rows": self._X}
 
     @classmethod
@@ -94,7 +101,7 @@ class AnnoyIndex(FoundIndex, kind="annoy"):
         metric = saved.text("metric")
         if metric not in METRICS:
             raise saved.fail(f"has the unknown metric {metric[:40]!r}")
-        options = Annoy(saved.whole("trees", 1, 2**31 - 1), saved.whole_or_none("search_k", 1))
+        options = Annoy(saved.whole("trees", 1, 2**31 - 1), saved.whole_or_none("search_k", 1), saved_recall(saved))
         return cls(saved_rows(saved), options, saved.whole("seed", 0, 2**31 - 1), metric, threads)
 
     def forest(self) -> Any:
@@ -113,14 +120,16 @@ class AnnoyIndex(FoundIndex, kind="annoy"):
             self._forest = forest
         return self._forest
 
-    def _answer(self, Q: Float32, k: int, *, itself: bool) -> Answer:
+    def _first(self, k: int) -> int:
+        return self._options.search_k or self._options.trees * max(k, 20)
+
+    def _answer(self, Q: Float32, k: int, effort: int, *, itself: bool) -> Answer:
         forest = self.forest()
-        looked_at = self._options.search_k or forest.get_n_trees() * max(k, 20)
         found = np.full((len(Q), k + itself), -1, np.int64)
 
         def search(a: int, b: int) -> None:
             for i in range(a, b):
-                near = forest.get_nns_by_vector(Q[i], k + itself, looked_at)
+                near = forest.get_nns_by_vector(Q[i], k + itself, effort)
                 found[i, : len(near)] = near
 
         self._threads.map(search, ranges(len(Q), GROUP))

@@ -37,11 +37,14 @@ class Index(ABC):
     metric : str or callable
     sparse : bool
         Whether the reference rows, and so the queries, are sparse.
+    unit : float
+        What a distance of 1 of its answers is in the metric: 1 but for rows of an extreme scale, see `scaled`.
     """
 
     n: int
     metric: Metric
     sparse: bool = False
+    unit: float = 1.0
 
     def __init_subclass__(cls, *, kind: str | None = None, **rest: Any) -> None:
         """Subclasses that files may hold say under which name: ``class Tree(Index, kind="tree")``."""
@@ -62,7 +65,8 @@ class Index(ABC):
         -------
         indices : uint32 array of shape (q, k)
         distances : float32 array of shape (q, k)
-            True distances in the metric, ascending; equal ones stand in the order of their row numbers.
+            True distances in the metric, in units of `unit`, ascending; equal ones stand in the order of their row
+            numbers.
 
         Raises
         ------
@@ -83,6 +87,10 @@ class Index(ABC):
     def from_themselves(self) -> Distances | None:
         """How far each row is from itself, shape (n,), where that is not 0; None where it is for all."""
         return None
+
+    def recall(self, k: int) -> float:
+        """Which share of the k nearest others of a row is found, measured on some rows; 1 where the search is exact."""
+        return 1.0
 
     @property
     def order(self) -> Indices | None:

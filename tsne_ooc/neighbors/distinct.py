@@ -144,6 +144,9 @@ class DistinctIndex(Index, kind="distinct"):
         rank[inner] = np.arange(len(inner))
         return np.argsort(rank[self._copies.of], kind="stable").astype(np.uint32)
 
+    def recall(self, k: int) -> float:
+        return self._inner.recall(min(k, self._inner.n - 1)) if self._inner.n > 1 else 1.0
+
     def query(self, Q: Any, k: int) -> Answer:
         k = check_k(k, self.n, itself=False)
         found = self._inner.query(Q, min(k, self._inner.n))

@@ -17,9 +17,10 @@ from .._state import Saved, State
 from ._blocks import Frame
 from ._forks import forked
 from ._found import FoundIndex
+from ._recall import WANTED, check_wanted
 from .base import Answer, Float32, Index, Indices, Metric, Neighbors, blocked_only
 from .distinct import GRAPH_COPIES, DistinctIndex, find_copies
-from .saved import blocked_metric, saved_rows
+from .saved import blocked_metric, saved_recall, saved_rows
 
 PIECE = 1 << 16
 # faiss counts in 32 bits; recall ends to grow at some tens.
@@ -42,6 +43,9 @@ class HNSW(Neighbors):
         Links of each row; memory and recall grow with it.
     ef_build, ef : int
         Candidates kept while building and while searching (2 k where that is more).
+    recall : float or None
+        Share of the k nearest rows to be found: 256 of the rows are searched exactly, and `ef` is doubled, five times
+        at most, until it is reached. None leaves `ef` as it is.
 
     References
     ----------
@@ -52,6 +56,7 @@ class HNSW(Neighbors):
     links: int = 16
     ef_build: int = 60
     ef: int = 32
+    recall: float | None = WANTED
 
     def __post_init__(self) -> None:
         keep(
@@ -62,6 +67,7 @@ class HNSW(Neighbors):
         )
         if self.links > MOST_LINKS:
             raise ValueError(f"links={self.links} must be at most {MOST_LINKS}")
+        check_wanted(self.recall)
 
     def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
         blocked_only("HNSW", metric, params, sparse=sparse)
@@ -91,14 +97,16 @@ class HNSW(Neighbors):
         with _openmp(1):
             for a, b in ranges(len(X), PIECE):
                 graph.add(frame.points(X, np.arange(a, b)))
-        return HNSWIndex(X, frame, graph, self.ef, metric, threads)
+        return HNSWIndex(X, frame, graph, self.ef, metric, threads, self.recall)
 
 
 class HNSWIndex(FoundIndex, kind="hnsw"):
     """See `HNSW`."""
 
-    def __init__(self, X: Float32, frame: Frame, graph: Any, ef: int, metric: str, threads: Threads) -> None:
-        super().__init__(X, metric, threads)
+    def __init__(
+        self, X: Float32, frame: Frame, graph: Any, ef: int, metric: str, threads: Threads, wanted: float | None = None
+    ) -> None:
+        super().__init__(X, metric, threads, wanted)
         self._frame = frame
         self._graph = graph
         self._ef = ef
@@ -116,6 +124,7 @@ class HNSWIndex(FoundIndex, kind="hnsw"):
         if not self._frame.cosine:
             arrays["centre"] = self._frame.centre
         content = {"metric": self.metric, "links": hnsw.nb_neighbors(1), "ef": self._ef, "entry": hnsw.entry_point}
+        content["recall"] = self._wanted
         return content, arrays
 
     @classmethod
@@ -143,14 +152,17 @@ class HNSWIndex(FoundIndex, kind="hnsw"):
         faiss.copy_array_to_vector(edges.astype(np.uint64), hnsw.offsets)
         faiss.copy_array_to_vector(np.ascontiguousarray(links), hnsw.neighbors)
         hnsw.entry_point, hnsw.max_level = entry, int(levels[entry]) - 1
-        return cls(X, frame, graph, saved.whole("ef", 1, 2**31 - 1), metric, threads)
+        return cls(X, frame, graph, saved.whole("ef", 1, 2**26), metric, threads, saved_recall(saved))
 
-    def _answer(self, Q: Float32, k: int, *, itself: bool) -> Answer:
+    def _first(self, k: int) -> int:
+        return max(self._ef, 2 * k)
+
+    def _answer(self, Q: Float32, k: int, effort: int, *, itself: bool) -> Answer:
         faiss: Any = importlib.import_module("faiss")
         answer = np.empty((len(Q), k), np.uint32), np.empty((len(Q), k), np.float32)
         for a, b in ranges(len(Q), PIECE):
             more = k + itself
-            options = faiss.SearchParametersHNSW(efSearch=min(max(self._ef, 2 * more), self.n))
+            options = faiss.SearchParametersHNSW(efSearch=min(max(effort, 2 * more), self.n))
             with _openmp(self._threads.n):
                 found = self._graph.search(self._frame.points(Q, np.arange(a, b)), more, params=options)[1]
             me: Indices | None = np.arange(a, b, dtype=np.uint32) if itself else None

@@ -14,6 +14,7 @@ from .._parallel import Threads, ranges
 from .._state import Saved, State
 from . import kmeans
 from ._blocks import Blocks, Frame, Probes
+from ._recall import WANTED, check_wanted, effort_for, rows_to_measure, share_found
 from .base import (
     Answer,
     Distances,
@@ -29,12 +30,17 @@ from .base import (
     of_zero_rows,
 )
 from .distinct import DistinctIndex, find_copies
-from .saved import blocked_metric, saved_rows
+from .saved import blocked_metric, saved_recall, saved_rows
 
 # Queries searched together: many enough that a list meets dozens of them in one product.
 GROUP = 2048
 # Queries whose probes are held at once.
 SLAB = 1 << 17
+# Queries that meet all rows together, as in the exact search.
+EVERYWHERE = 512
+# Share of the lists from which on their bookkeeping costs more than it saves: of 16,000 and 60,000 normal rows an exact
+# search took as long as one of a quarter of the lists, and half as long as one of half of them.
+WORTH_IT = 0.3
 # k-means: rows per list in the sample, and rounds. Twice as much of either gains less than 0.003 of recall.
 SAMPLE = 32
 ROUNDS = 5
@@ -56,8 +62,11 @@ class IVF(Neighbors):
         Number of lists, cut to n; None: ``3 sqrt(n)``.
     probes : int or None
         Lists a query looks into, cut to `lists` (and then the search is exact). Recall and time grow with it.
-        None: ``lists ** 0.43``, or more where that is fewer than 12 k rows on average: recall@90 of .96 to
-        .97 on 20,000 and 70,000 digits, .93 on 1.3 million molecules (docs/neighbors.md).
+        None: ``lists ** 0.43``, or more where that is fewer than 12 k rows on average, or finds too little.
+    recall : float or None
+        Share of the k nearest rows to be found where `probes` is None: 256 of the rows are searched exactly, and
+        more lists are probed until it is reached. Digits need no more; of normal numbers in 20 columns the lists
+        that are probed without hold a half (docs/neighbors.md). None leaves it at that.
 
     References
     ----------
@@ -66,11 +75,13 @@ class IVF(Neighbors):
 
     lists: int | None = None
     probes: int | None = None
+    recall: float | None = WANTED
 
     def __post_init__(self) -> None:
         for name in ("lists", "probes"):
             if getattr(self, name) is not None:
                 keep(self, **{name: whole(name, getattr(self, name), least=1)})
+        check_wanted(self.recall)
 
     def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
         blocked_only("IVF", metric, params, sparse=sparse)
@@ -105,13 +116,22 @@ class IVF(Neighbors):
         label = np.concatenate(labels)
         order = np.argsort(label, kind="stable").astype(np.uint32)
         edges = np.concatenate([[0], np.cumsum(np.bincount(label, minlength=lists))])
-        return IVFIndex(Blocks.of(X, frame, threads, order, edges), coarse, self.probes, metric, threads)
+        blocks = Blocks.of(X, frame, threads, order, edges)
+        return IVFIndex(blocks, coarse, self.probes, metric, threads, self.recall)
 
 
 class IVFIndex(Index, kind="ivf"):
     """See `IVF`."""
 
-    def __init__(self, blocks: Blocks, coarse: Blocks, probes: int | None, metric: Metric, threads: Threads) -> None:
+    def __init__(
+        self,
+        blocks: Blocks,
+        coarse: Blocks,
+        probes: int | None,
+        metric: Metric,
+        threads: Threads,
+        wanted: float | None = None,
+    ) -> None:
         self.n = len(blocks.rows)
         self.metric = metric
         self._blocks = blocks
@@ -119,6 +139,9 @@ class IVFIndex(Index, kind="ivf"):
         self._probes = probes
         self._threads = threads
         self._sizes = np.diff(blocks.edges)
+        self._wanted = wanted
+        # Lists to probe for k neighbours, and what that finds.
+        self._efforts: dict[int, tuple[int, float]] = {}
 
     @property
     def order(self) -> Indices:
@@ -130,7 +153,7 @@ class IVFIndex(Index, kind="ivf"):
         arrays.update(order=blocks.order, edges=blocks.edges)
         if not blocks.frame.cosine:
             arrays["centre"] = blocks.frame.centre
-        return {"metric": self.metric, "probes": self._probes}, arrays
+        return {"metric": self.metric, "probes": self._probes, "recall": self._wanted}, arrays
 
     @classmethod
     def restore(cls, saved: Saved, threads: Threads) -> IVFIndex:
@@ -146,7 +169,9 @@ class IVFIndex(Index, kind="ivf"):
         centres = saved.array("centres", np.float32, (len(edges) - 1, p))
         frame = Frame.restore(X, saved)
         blocks = Blocks.of(X, frame, threads, order, edges)
-        return cls(blocks, kmeans.centre_blocks(centres, threads), saved.whole_or_none("probes", 1), metric, threads)
+        wanted = saved_recall(saved)
+        coarse = kmeans.centre_blocks(centres, threads)
+        return cls(blocks, coarse, saved.whole_or_none("probes", 1), metric, threads, wanted)
 
     __reduce__ = by_state
 
@@ -155,25 +180,66 @@ class IVFIndex(Index, kind="ivf"):
 
     def query(self, Q: Float32, k: int) -> Answer:
         check_width(Q, self._blocks.rows.shape[1])
-        return self._answer(Q, np.arange(len(Q), dtype=np.uint32), check_k(k, self.n, itself=False), itself=False)
+        k = check_k(k, self.n, itself=False)
+        return self._answer(Q, np.arange(len(Q), dtype=np.uint32), k, self.probes(k), itself=False)
 
     def query_self(self, k: int) -> Answer:
-        return self._answer(self._blocks.rows, self.order, check_k(k, self.n, itself=True), itself=True)
+        k = check_k(k, self.n, itself=True)
+        return self._answer(self._blocks.rows, self.order, k, self.probes(k), itself=True)
 
     def probes(self, k: int) -> int:
         """Lists that a query for k neighbours looks into."""
-        lists = len(self._sizes)
-        return self._probes or max(round(lists**0.43), min(-(-12 * k * lists // self.n), lists))
+        if self._probes is not None:
+            return min(self._probes, len(self._sizes))
+        if self._wanted is None:
+            return self._first(k)
+        return self._effort(k)[0]
 
-    def _answer(self, Q: Float32, numbers: Indices, k: int, *, itself: bool) -> Answer:
+    def recall(self, k: int) -> float:
+        return self._effort(min(k, self.n - 1))[1] if self.n > 1 else 1.0
+
+    def _first(self, k: int) -> int:
+        lists = len(self._sizes)
+        probes: int = min(lists, max(round(lists**0.43), -(-12 * k * lists // self.n)))
+        return probes
+
+    def _effort(self, k: int) -> tuple[int, float]:
+        if k not in self._efforts:
+            numbers = rows_to_measure(self.n)
+            rows, more = self._blocks.rows[numbers], min(k + 1, self.n)
+            with self._threads.one_blas_thread():
+                true = self._blocks.search(rows, np.arange(len(rows)), more)[1]
+
+            def measure(probes: int) -> float:
+                if probes >= len(self._sizes):
+                    return 1.0
+                found = self._answer(rows, np.arange(len(rows), dtype=np.uint32), more, probes, itself=False)
+                return share_found(found[1], true)
+
+            wanted, first = (None, self._probes) if self._probes is not None else (self._wanted, self._first(k))
+            probes, found = effort_for(wanted, first, len(self._sizes), measure)
+            if wanted is not None and probes > first and probes > WORTH_IT * len(self._sizes):
+                probes, found = len(self._sizes), 1.0
+            self._efforts[k] = probes, found
+        return self._efforts[k]
+
+    def _answer(self, Q: Float32, numbers: Indices, k: int, probes: int, *, itself: bool) -> Answer:
         """Answers for ``Q[numbers]``, at the rows `numbers`; `itself`: query i is the row at place i."""
         answer = np.empty((len(numbers), k), np.uint32), np.empty((len(numbers), k), np.float32)
+
+        def everywhere(a: int, b: int) -> None:
+            me = np.arange(a, b, dtype=np.uint32) if itself else None
+            answer[0][numbers[a:b]], answer[1][numbers[a:b]] = self._blocks.search(Q, numbers[a:b], k, None, me)
+
         with self._threads.one_blas_thread():
+            if probes >= len(self._sizes):
+                self._threads.map(everywhere, ranges(len(numbers), EVERYWHERE))
+                return answer
             for a, b in ranges(len(numbers), SLAB):
-                places, probes = np.arange(a, b), self.probes(k)
+                places, looked = np.arange(a, b), probes
                 while len(places):
-                    places = self._fill(Q, numbers, places, k, itself, min(probes, self._coarse.rows.shape[0]), answer)
-                    probes *= 2
+                    places = self._fill(Q, numbers, places, k, itself, min(looked, len(self._sizes)), answer)
+                    looked *= 2
         return answer
 
     def _fill(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .._parallel import Threads, ranges
 from .._state import Saved, State
-from .._validate import RowsError, as_array, as_rows, is_sparse
+from .._validate import RowsError, as_array, as_rows, check_shape, is_sparse
 from ._blocks import LARGEST, pack, unpack
 from .base import Answer, Index, Indices, Metric, Neighbors, check_k, check_width
 from .exact import ENTRIES, nearest, stack
@@ -116,20 +116,20 @@ def distances_of(X: Any, n: int | None = None) -> Any:
     if isinstance(X, tuple | list) and len(X) == 2 and all(np.ndim(part) == 2 for part in X):
         graph = _graph_of(X[0], X[1], n)
     elif is_sparse(X):
+        check_shape(X.shape)
         graph = _graph(X)
     else:
         graph = _dense(X)
-    q, width = graph.shape
-    if n is None and q != width:
+    if n is None and graph.shape[0] != graph.shape[1]:
         raise ValueError(
             f"precomputed distances of shape {graph.shape} are not square; there is one for each two rows, infinite "
             "where they are not connected"
         )
-    if n is not None and width != n:
-        # In scikit-learn's words, which its checks look for.
+    if n is not None and graph.shape[1] != n:
+        # The first words are scikit-learn's own, which its checks look for.
         raise ValueError(
-            f"X has {width} features, but TSNE is expecting {n} features as input: distances to each row of the fit, "
-            "infinite where there is none"
+            f"X has {graph.shape[1]} features, but TSNE is expecting {n} features as input: distances to each row of "
+            "the fit, infinite where there is none"
         )
     return graph
 

@@ -14,8 +14,10 @@ from .._parallel import Threads
 from .._state import Saved, State
 from ._forks import numba_lost
 from ._found import Completer
+from ._recall import rows_to_measure
 from .base import Answer, Distances, Index, Metric, Neighbors, check_k, check_width
 from .distinct import GRAPH_COPIES, DistinctIndex, find_copies
+from .exact import exact_index
 from .metrics import canonical_name, check_names, check_rows
 from .pairwise import Pairwise, canonical
 from .saved import restore_rows, rows_state
@@ -142,6 +144,7 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
         self._threads = threads
         self._graphs: dict[int, Any] = {}
         self._asked: set[int] = set()
+        self._recalls: dict[int, float] = {}
         self._completer = Completer(X, metric, pairwise.params or None, threads)
 
     def state(self) -> State:
@@ -187,6 +190,20 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
             return self._completer.exact().query_self(k)
         found = np.asarray(self._graph(neighbors).neighbor_graph[0], np.int64)
         return self._completer.answer(self._X, found, k, np.arange(self.n, dtype=np.uint32))
+
+    def recall(self, k: int) -> float:
+        k = min(k, self.n - 1)
+        if k < 1 or self._small() or k + 1 > self.n // 2 or numba_lost():
+            return 1.0
+        if k not in self._recalls:
+            numbers = rows_to_measure(self.n)
+            rows, me = self._X[numbers], numbers.astype(np.uint32)
+            graph = self._graph(max(self._options.graph_neighbors, k + 1)).neighbor_graph[0]
+            found = self._completer.answer(rows, np.asarray(graph[numbers], np.int64), k, me)[1]
+            exact = exact_index(self._X, self.metric, self._pairwise.params or None, self._threads)
+            true = exact.rows_of(rows, np.arange(len(numbers)), k, me)[1]
+            self._recalls[k] = float((found <= true[:, -1:] * np.float32(1 + 1e-6)).mean())
+        return self._recalls[k]
 
     def _lost(self) -> bool:
         """Whether a graph cannot be built in this process, which is then said."""

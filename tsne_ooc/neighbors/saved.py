@@ -32,8 +32,8 @@ def named_state(index: Index) -> State:
     return {"kind": names[type(index)], **content}, arrays
 
 
-def restore_index(saved: Saved, threads: Threads, *, nested: bool = False) -> Index:
-    """The index of a `named_state`; a `nested` one holds no other.
+def restore_index(saved: Saved, threads: Threads, *, nested: bool | None = False) -> Index:
+    """The index of a `named_state`; a `nested` one holds no other, and with None none that is multiplied.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def restore_index(saved: Saved, threads: Threads, *, nested: bool = False) -> In
     """
     kind = saved.text("kind")
     # Distinct rows have no copies, and an index in an index in an index would be a trap.
-    if kind not in (NESTED if nested else KINDS):
+    if kind not in (NESTED if nested else KINDS) or (nested is None and kind == "scaled"):
         raise saved.fail(f"is of the unknown kind {kind[:40]!r}")
     return KINDS[kind].restore(saved, threads)
 
@@ -53,6 +53,11 @@ def blocked_metric(saved: Saved) -> str:
     if metric not in BLOCKED:
         raise saved.fail(f"has the unknown metric {metric[:40]!r}")
     return BLOCKED[metric]
+
+
+def saved_recall(saved: Saved) -> float | None:
+    """The share that a search is to find; None for models of before that was measured, which go on as they were."""
+    return None if saved.content.get("recall") is None else saved.number("recall", above=0)
 
 
 def saved_rows(saved: Saved) -> Float32:

@@ -60,6 +60,14 @@ class Checkpoint:
         """Raise FileNotFoundError or FileExistsError where no state can be kept, before there is any."""
         check_target(path, KIND, overwrite=True)
 
+    @staticmethod
+    def seed_of(path: str | os.PathLike[str], seed: int) -> int:
+        """That of the training whose state is kept there, else `seed`: whoever asks for none asks for the same."""
+        if not (Path(path) / MANIFEST).exists():
+            return seed
+        found = read_folder(path, KIND, verify=False).content.get("job", {}).get("random_state")
+        return found if type(found) is int and found >= 0 else seed
+
     @property
     def exists(self) -> bool:
         return (self.path / MANIFEST).exists()

@@ -27,6 +27,8 @@ RADIUS, HASTE = 0.1, 10.0
 # A column whose residual is below this share of its deviation counts as if it were so: beside copies of a row all else
 # would be infinitely strange.
 LEAST_SPREAD = 0.03
+# Of float32, with all its digits: its inverse is still a number.
+SMALLEST = float(np.finfo(np.float32).tiny)
 # Rows turned to float64 at a time.
 _PIECE = 4096
 
@@ -96,13 +98,13 @@ class DecoderNetwork(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.p, self.d = p, d
         self.body = ResidualNetwork(padded(d + 2 * WAVES), padded(p), width, depth)
-        self.register_buffer("waves", torch.zeros((d, WAVES)))
-        self.register_buffer("origin", torch.zeros(d))
-        self.register_buffer("width", torch.ones(()))
-        self.register_buffer("center", torch.zeros(p))
-        self.register_buffer("scale", torch.ones(p))
-        self.register_buffer("spread", torch.ones(p))
-        self.log_radius = nn.Parameter(torch.zeros(()))
+        self.register_buffer("waves", torch.zeros((d, WAVES), dtype=torch.float32))
+        self.register_buffer("origin", torch.zeros(d, dtype=torch.float32))
+        self.register_buffer("width", torch.ones((), dtype=torch.float32))
+        self.register_buffer("center", torch.zeros(p, dtype=torch.float32))
+        self.register_buffer("scale", torch.ones(p, dtype=torch.float32))
+        self.register_buffer("spread", torch.ones(p, dtype=torch.float32))
+        self.log_radius = nn.Parameter(torch.zeros((), dtype=torch.float32))
 
     def begin(
         self, origin: Float32, width: float, center: Float32, scale: Float32, rng: np.random.Generator
@@ -136,7 +138,7 @@ class DecoderNetwork(nn.Module):  # type: ignore[misc]
 
     def forward(self, places: Any) -> Any:
         # A column without variance has the scale 0 and is its mean.
-        deviation = torch.where(self.scale > 0, 1 / self.scale.clamp(min=1e-30), torch.zeros_like(self.scale))
+        deviation = torch.where(self.scale > 0, 1 / self.scale.clamp(min=SMALLEST), torch.zeros_like(self.scale))
         return self.center + self.standardised(self.relative(places)) * deviation
 
 
@@ -153,7 +155,7 @@ def columns_of(rows: Float32) -> tuple[Float32, Float32]:
     # Below the rounding of float32 a column is constant.
     varying = deviation > 1e-6 * np.abs(center)
     scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=varying)
-    return center.astype(np.float32), scale.astype(np.float32)
+    return center.astype(np.float32), np.minimum(scale, np.finfo(np.float32).max).astype(np.float32)
 
 
 def errors(decoder: DecoderNetwork, rows: Float32, decoded: Float32) -> Float32:

@@ -46,6 +46,7 @@ from tsne_ooc.parametric.teaching import (
     check_affinities,
     default_teacher,
     given_teacher,
+    knows_affinities,
     rows_mapped,
     teach,
     unfrozen,
@@ -245,6 +246,8 @@ class ParametricTSNE(FittedEncoder):
         decoding = resolve_decoder(self.decoder)
         if checkpoint is not None:
             Checkpoint.check(checkpoint)
+            if self.random_state is None:
+                seed = Checkpoint.seed_of(checkpoint, seed)
         teacher, fitted = given_teacher(self.teacher, self.prepare, seed)
 
         if fitted and teacher is not None:
@@ -253,16 +256,24 @@ class ParametricTSNE(FittedEncoder):
         wanted = self.prepare if self.prepare is not None else getattr(self.teacher, "prepare", None)
         table, preparation = prepared(X, wanted, teacher, fitted, seed=seed, n_jobs=self.n_jobs)
         n, p = table.shape
-        width = int((X.shape if hasattr(X, "shape") else np.shape(X))[1])
+        width = int((X if hasattr(X, "shape") else np.asarray(X)).shape[1])
         if n < FEWEST:
             raise ValueError(f"{table!r} has {n} sample(s) while a minimum of {FEWEST} is required.")
         if teacher is None:
             teacher = default_teacher(n, stages, seed, self.n_jobs)
         try_network(self.network, p, teacher.n_components)
         mapped = rows_mapped(teacher, n)
-        stages = resolve(self.objective, tuned=mapped == n >= FEWEST_TUNED)
-        check_affinities(stages, n, mapped)
-        graph = share > 0 or any(stage.objective.needs == "graph" for stage in stages)
+        known = knows_affinities(teacher)
+        stages = resolve(self.objective, tuned=known and mapped == n >= FEWEST_TUNED)
+        check_affinities(stages, n, mapped, known)
+        graph = known and (share > 0 or any(stage.objective.needs == "graph" for stage in stages))
+        if not known and mapped == n and share > 0:
+            warnings.warn(
+                "the affinities of the teacher are not in its folder, so rows are not moved along differences of their "
+                "neighbours, and the map is not tuned; the teacher as it was fitted has them",
+                UserWarning,
+                stacklevel=2,
+            )
         taught = teach(teacher, table, fitted=fitted, graph=graph, seed=seed, threads=threads)
         if taught.graph is None:
             # A fitted teacher may have as many rows as the table, and not the same.

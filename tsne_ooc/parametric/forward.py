@@ -114,9 +114,11 @@ class Forward:
 
     def _buffers(self) -> Buffers:
         # Tensors of their own begin where cache lines do, and padding stays zero.
-        x = torch.zeros((self.size, self.p))
-        h, a = torch.empty((self.size, self.width)), torch.empty((self.size, self.width))
-        return Buffers(x.numpy(), h.numpy(), a.numpy(), (x, h, a), torch.empty((self.size, self.landmarks)))
+        x = torch.zeros((self.size, self.p), dtype=torch.float32)
+        h, a, near = (
+            torch.empty((self.size, width), dtype=torch.float32) for width in (self.width, self.width, self.landmarks)
+        )
+        return Buffers(x.numpy(), h.numpy(), a.numpy(), (x, h, a), near)
 
 
 def _array(tensor: Any) -> Float32:

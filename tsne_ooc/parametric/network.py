@@ -17,6 +17,9 @@ Float32 = NDArray[np.float32]
 
 STEP = 16
 
+# Whatever torch's default type is, which other code in the process may have changed.
+FLOAT: dict[str, Any] = {"dtype": torch.float32}
+
 # Rows turned to float64 at a time: all 100,000 that are looked at took 0.4 GB at 256 columns.
 _PIECE = 4096
 
@@ -26,8 +29,8 @@ class Residual(nn.Module):  # type: ignore[misc]
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.linear = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, **FLOAT)
+        self.linear = nn.Linear(width, width, **FLOAT)
 
     def forward(self, h: Any) -> Any:
         return h + self.linear(nn.functional.silu(self.norm(h)))
@@ -47,8 +50,8 @@ class Nearness(nn.Module):  # type: ignore[misc]
 
     def __init__(self, p: int, width: int, landmarks: int) -> None:
         super().__init__()
-        self.logits = nn.Linear(p, landmarks)
-        self.values = nn.Linear(landmarks, width, bias=False)
+        self.logits = nn.Linear(p, landmarks, **FLOAT)
+        self.values = nn.Linear(landmarks, width, bias=False, **FLOAT)
         # Values are drawn within 1 / sqrt(landmarks) of zero. So the nearest landmark says as much as all columns.
         self.gain = 0.5 * landmarks**0.5
 
@@ -87,12 +90,14 @@ class ResidualNetwork(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.p, self.d, self.width, self.depth, self.landmarks = p, d, width, depth, landmarks
         self.reach = reach
-        self.skip = nn.Linear(p, d)
-        self.stem = nn.Linear(p, width)
-        self.nearness = Nearness(p, width, landmarks) if landmarks else None
-        self.blocks = nn.Sequential(*[Residual(width) for _ in range(depth)])
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, d)
+        # Layers begin with numbers of torch's own generator, which belongs to the caller.
+        with torch.random.fork_rng(devices=[]):
+            self.skip = nn.Linear(p, d, **FLOAT)
+            self.stem = nn.Linear(p, width, **FLOAT)
+            self.nearness = Nearness(p, width, landmarks) if landmarks else None
+            self.blocks = nn.Sequential(*[Residual(width) for _ in range(depth)])
+            self.norm = nn.LayerNorm(width, **FLOAT)
+            self.head = nn.Linear(width, d, **FLOAT)
 
     def forward(self, x: Any) -> Any:
         h = self.stem(x)
@@ -213,7 +218,8 @@ def standardisation(X: Float32) -> tuple[Float32, Float32]:
     constant = np.sqrt(variances) <= 1e-6 * np.abs(center)
     variance = variances[~constant].sum() / X.shape[1]
     scale = np.where(constant, 0, 1 / np.sqrt(variance) if variance > 0 else 0)
-    return center.astype(np.float32), scale.astype(np.float32)
+    # Rows of some 1e-39 and less have a scale that float32 does not; the network then sees less than a variance of 1.
+    return center.astype(np.float32), np.minimum(scale, np.finfo(np.float32).max).astype(np.float32)
 
 
 def leading_axes(Z: Float32, d: int) -> Float32:

@@ -21,7 +21,7 @@ def export(encoder: Any, columns: int, path: Path) -> Path:
         raise IsADirectoryError(f"{path} is a folder; name a file in it, such as {path / 'encoder.onnx'}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} in")
-    rows = torch.zeros((2, columns))
+    rows = torch.zeros((2, columns), dtype=torch.float32)
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)

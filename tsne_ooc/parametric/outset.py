@@ -188,9 +188,18 @@ def held_out(table: Source, taught: Taught, problem: Problem) -> tuple[NDArray[n
     found, teacher = take(table, rows), taught.teacher
     look = Validation(
         found[chosen], found[~chosen], taught.targets[rows[chosen]], problem.width, metric=teacher.metric,
-        metric_params=teacher.metric_params, dof=problem.dof, threads=problem.threads,
+        metric_params=_metric_params(teacher), dof=problem.dof, threads=problem.threads,
     )  # fmt: skip
     return held, look
+
+
+def _metric_params(teacher: TSNE) -> Any:
+    """As the teacher's search has them: it keeps those that were taken from its rows, and arrays, where a folder has
+    only a few words of the parameter."""
+    pairwise = getattr(teacher._model.index, "pairwise", None)
+    if pairwise is not None:
+        return pairwise.params
+    return None if isinstance(teacher.metric_params, str) else teacher.metric_params
 
 
 def check_network(network: Any) -> None:

@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from tsne_ooc import affinity as affinities
+from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc._parallel import Threads
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.fitting import joint_of
@@ -88,6 +89,15 @@ def default_teacher(n: int, stages: Sequence[Stage], seed: int, n_jobs: int | No
     return TSNE(sample=None if n <= MOST_FITTED else SAMPLE, random_state=seed, n_jobs=n_jobs, **still)
 
 
+def knows_affinities(teacher: TSNE) -> bool:
+    """Whether a teacher can say which rows belong together: of a matrix, a saved map has only a few words left."""
+    try:
+        affinities.resolve(teacher.affinity, teacher.perplexity)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
 def rows_mapped(teacher: TSNE, n: int) -> int:
     """How many of n rows the teacher's map is made of, or will be."""
     if hasattr(teacher, "embedding_"):
@@ -95,9 +105,15 @@ def rows_mapped(teacher: TSNE, n: int) -> int:
     return n if teacher.sample is None else min(n, resolve_sample(teacher.sample).size)
 
 
-def check_affinities(stages: Sequence[Stage], n: int, mapped: int) -> None:
-    """Raise ValueError where a stage follows the affinities of n rows, and the teacher's map is one of fewer."""
+def check_affinities(stages: Sequence[Stage], n: int, mapped: int, known: bool = True) -> None:
+    """Raise ValueError where a stage follows the affinities of n rows, and the teacher's map is one of fewer, or does
+    not know them."""
     for stage in stages:
+        if not known and stage.objective.needs == "graph":
+            raise ValueError(
+                f"objective {stage.objective!r} needs the affinities of all rows, and those of the teacher are a "
+                "matrix or an object that no file holds; use objective='distillation', or the teacher as it was fitted"
+            )
         if mapped < n and stage.objective.needs == "graph":
             raise ValueError(
                 f"objective {stage.objective!r} needs the affinities of all {n:,} rows, and the teacher has {mapped:,} "
@@ -127,9 +143,11 @@ def teach(teacher: TSNE, table: Source, *, fitted: bool, graph: bool, seed: int,
     if not fitted:
         if teacher.sample is None:
             rows = _all(table)
-            teacher.fit(rows)
+            with uninterrupted():
+                teacher.fit(rows)
             return Taught(teacher, teacher.embedding_, _graph(teacher, rows, seed, threads) if graph else None)
-        teacher.fit(table)
+        with uninterrupted():
+            teacher.fit(table)
     targets, seated = np.empty((n, teacher.embedding_.shape[1]), np.float32), True
     for start, stop, block in iterate(table):
         placed = teacher.place_prepared(block)

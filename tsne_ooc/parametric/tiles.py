@@ -56,7 +56,7 @@ def encode(encoder: Any, rows: Float32, d: int | None, threads: Threads, size: i
     encoder.eval()
     if d is None:
         with torch.inference_mode():
-            d = int(encoder(torch.zeros((1, rows.shape[1]), device=device)).shape[1])
+            d = int(encoder(torch.zeros((1, rows.shape[1]), dtype=torch.float32, device=device)).shape[1])
     out = np.empty((len(rows), d), np.float32)
     forward = Forward(encoder, size) if Forward.takes(encoder) else None
 
@@ -67,7 +67,7 @@ def encode(encoder: Any, rows: Float32, d: int | None, threads: Threads, size: i
             forward(rows[start:stop], out[start:stop])
             return
         # A tensor of its own, which begins where a cache line does.
-        block = torch.zeros((size, rows.shape[1]))
+        block = torch.zeros((size, rows.shape[1]), dtype=torch.float32)
         block[: stop - start] = torch.from_numpy(np.ascontiguousarray(rows[start:stop]))
         # inference_mode belongs to the thread that enters it.
         with torch.inference_mode():

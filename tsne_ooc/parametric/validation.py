@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tsne_ooc._kernels.pairs import PAIRS
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc.affinity import Perplexity
-from tsne_ooc.neighbors import Exact
+from tsne_ooc.neighbors import Exact, build
 from tsne_ooc.parametric.tiles import encode
 
 Float32 = NDArray[np.float32]
@@ -88,9 +88,10 @@ class Validation:
         self.targets, self.width = targets, width
         self.held, self.reference, self.dof, self.threads = held, reference, dof, threads
         affinity = Perplexity(min(30.0, max(1.0, (len(reference) - 1) / 3)))
-        index = Exact().build(
-            reference, metric=metric, metric_params=metric_params, rng=np.random.default_rng(0), threads=threads
-        )
+        index = build(
+            Exact(), reference, metric=metric, metric_params=metric_params, rng=np.random.default_rng(0),
+            threads=threads,
+        )  # fmt: skip
         self.near, distances = index.query(held, max(1, min(len(reference), affinity.k(len(reference) + 1))))
         self.p = affinity.conditional(distances, threads)
         self.k = min(RECALL, self.near.shape[1])

@@ -27,6 +27,8 @@ from tsne_ooc.sampling import Sample, resolve_sample
 from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 
 SAMPLE = 25_000
+# For what has no length beforehand: manifests, parameters, what a search keeps besides the rows.
+_SLACK = 1 << 17
 _ARRAYS = ["embedding", "novelty", "sample_rows"]
 
 
@@ -114,6 +116,7 @@ def embed(
         opened(source, dataset, columns, allow_missing_chunks) as table,
         Folder(Path(out), resume=resume, makes=_made(rounds)) as home,
     ):
+        home.check_room(_room(table, model, chosen, prepare, rounds))
         request = {
             "parameters": parameters_of(model),
             "sample": plain(chosen),
@@ -207,6 +210,16 @@ class _Fitting(NamedTuple):
 def _made(rounds: int) -> list[str]:
     """What a run makes in its folder."""
     return ["model", SAVING, *(f"{name}.npy" for name in _ARRAYS), *(f"round-{r}" for r in range(1, rounds))]
+
+
+def _room(table: Source, model: Any, sample: Sample, prepare: Preparation | None, rounds: int) -> int:
+    """Bytes that all files of a run take, as far as they are known before it."""
+    n, p = table.shape
+    d = int(getattr(model, "n_components", None) or 2)
+    fitted = min(n, int(getattr(sample, "size", 0)))
+    # How wide prepared rows are is known after a pass over the table.
+    row = 4 * d + 28 + (0 if prepare is not None else 4 * p)
+    return rounds * (n * (4 * d + 4 * hasattr(model, "place_prepared")) + fitted * row + _SLACK) + 8 * fitted
 
 
 def _fresh(tsne: Any, seed: int) -> Any:

@@ -43,8 +43,7 @@ def keep(model: Any, rows: NDArray[np.int64], folder: Path) -> tuple[Any, Seats,
     try:
         # It writes under a name that nobody knows beforehand, so in a folder that is ours.
         model.save(work / "model")
-        os.replace(work / "model", folder / "model")
-        sync_folder(folder)
+        _put(work / "model", folder / "model")
     except ValueError as error:
         log.warning("this run cannot be resumed, since its model cannot be saved: %s", error)
         return model, seats_of(model, rows), sums
@@ -52,6 +51,14 @@ def keep(model: Any, rows: NDArray[np.int64], folder: Path) -> tuple[Any, Seats,
         shutil.rmtree(work, ignore_errors=True)
     sums["model"] = digest_of(folder / "model")
     return *reopen(folder, sums), sums
+
+
+def _put(made: Path, path: Path) -> None:
+    try:
+        os.replace(made, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
 
 
 def reopen(folder: Path, sums: Mapping[str, Any]) -> tuple[Any, Seats]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc.intake import take_in
 from tsne_ooc.io import Source
 from tsne_ooc.pipeline.clock import Clock
@@ -78,19 +76,3 @@ def seen_by(model: Any, table: Source) -> Source:
 def _jobs(model: Any) -> int | None:
     found: int | None = model.get_params(deep=False).get("n_jobs")
     return found
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Turn the warning of an interrupted fit into the interrupt that it was.
-
-    A fit keeps its map, for people at a prompt; here hours of work would follow.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="interrupted after", category=RuntimeWarning)
-        try:
-            yield
-        except RuntimeWarning as warning:
-            if str(warning).startswith("interrupted after"):
-                raise KeyboardInterrupt(str(warning)) from None
-            raise

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tsne_ooc import store
+from tsne_ooc._disk import check_room
 from tsne_ooc.io.ledger import Ledger, left_over
 from tsne_ooc.io.lock import Lock
 from tsne_ooc.pipeline.run import LEDGER
@@ -74,6 +75,13 @@ class Folder:
             self.keep = self.finished or begun
             self._held = held.pop_all()
         return self
+
+    def check_room(self, needed: int) -> None:
+        """Raise OSError where the disk has not the room for `needed` bytes in all, less what lies here already."""
+        if self.finished:
+            return
+        there = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        check_room(self.path / store.MANIFEST, max(0, needed - there), str(self.path))
 
     def _is_finished(self) -> bool:
         return (self.path / store.MANIFEST).exists()

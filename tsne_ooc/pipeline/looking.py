@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc._random import generator
 from tsne_ooc.io import Source
-from tsne_ooc.pipeline.fitting import uninterrupted
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.placing import Seats, stream
 from tsne_ooc.pipeline.run import LEDGER

@@ -102,6 +102,7 @@ def place(
         Folder(Path(out), resume=resume, makes=["embedding.npy", "novelty.npy"]) as home,
     ):
         fitted.check_table(table)
+        home.check_room(table.shape[0] * 4 * (fitted.embedding_.shape[1] + knows))
         request = {"model": digest_of(folder), "novelty": knows}
         origin = identity.identity_of(table, without=home.path)
         job = {"task": "place", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
@@ -190,8 +191,13 @@ def stream(
     if hasattr(model, "place_prepared") and not hasattr(model, "encode_prepared"):
         nodes = " x ".join(map(str, model._model.field.shape.nodes))
         log.info("each row has %d neighbours; the field of the map has %s nodes", _neighbors(model), nodes)
-    with Stream(files, ledger) as work:
-        # Only now: files that are damaged let nothing go on.
+    try:
+        work = Stream(files, ledger)
+    except OSError as error:
+        # The disk may be mended; files that are damaged or gone let nothing go on.
+        home.resumable = home.keep and not isinstance(error, FileNotFoundError)
+        raise
+    with work:
         home.resumable = home.keep
         check = None if source is None else partial(check_unchanged, table, source, home.path)
         work.run(prepared, compute, rows=block_rows, progress=progress, phase=phase, check=check)

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from tsne_ooc import __version__, store
+from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import resolve_n_jobs
+from tsne_ooc._parameters import encode_all
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.io.told import account_of
 from tsne_ooc.optimize import callbacks_of
-from tsne_ooc.pipeline.fitting import fit_sample, uninterrupted
+from tsne_ooc.pipeline.fitting import fit_sample
 from tsne_ooc.pipeline.folder import TRAINING, Folder
 from tsne_ooc.pipeline.models import ENCODER, folder_of, opened_model
 from tsne_ooc.pipeline.placing import digest_of
@@ -107,6 +109,8 @@ def train(
     model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
     model.check_options()
     seed = whole("random_state", model.random_state, least=0, most=math.inf)
+    # No code of a network of one's own is in the folder.
+    own = None if isinstance(model.network, tuple | list) else model.network
     if sample is not None:
         sample = whole("sample", sample, least=1)
     with (
@@ -116,6 +120,8 @@ def train(
         if table.shape[0] < FEWEST:
             raise ValueError(f"{table!r} has {table.shape[0]} rows, and an encoder needs {FEWEST}")
         teacher, known = _teacher(map, tsne, sample, prepare, model, table)
+        if map is None and prepare is None:
+            home.check_room(known["sample"] * (4 * table.shape[1] + 16))
         request = {
             "parameters": {name: value for name, value in parameters_of(model).items() if name != "teacher"},
             "teacher": known,
@@ -125,7 +131,7 @@ def train(
         job = {"task": "train", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
         if home.finished:
             _check_finished(home, job)
-            return load(home.path)
+            return load(home.path, network=own)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
         work = home.path / TRAINING
         work.mkdir(exist_ok=True)
@@ -164,7 +170,7 @@ def train(
         # Its teacher is mapped from files that go now, which some systems let nobody remove before.
         del model, teacher
         home.tidy()
-        return load(home.path)
+        return load(home.path, network=own)
 
 
 def _fresh(encoder: Any, kind: Any) -> Any:
@@ -187,7 +193,13 @@ def _teacher(
     """
     from tsne_ooc.estimator import TSNE
     from tsne_ooc.parametric.objectives import resolve
-    from tsne_ooc.parametric.teaching import MOST_FITTED, SAMPLE, check_affinities, default_teacher
+    from tsne_ooc.parametric.teaching import (
+        MOST_FITTED,
+        SAMPLE,
+        check_affinities,
+        default_teacher,
+        knows_affinities,
+    )
 
     n = table.shape[0]
     # The default stands for all rows of a shorter table.
@@ -219,7 +231,9 @@ def _teacher(
             raise ValueError("tsne has a sample or a preparation of its own; pass these as sample and prepare")
         teacher.check_options()
         known = {**parameters_of(teacher), "sample": fitted}
-    check_affinities(resolve(model.objective, tuned=fitted == n), n, fitted)
+    # The teacher teaches from its folder.
+    kept = knows_affinities(teacher) and not encode_all({"affinity": teacher.affinity})[1]
+    check_affinities(resolve(model.objective, tuned=kept and fitted == n), n, fitted, kept)
     return teacher, known
 
 

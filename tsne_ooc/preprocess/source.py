@@ -42,6 +42,8 @@ class PreparedSource:
         self._n_jobs = n_jobs
         self._numbers = preparation.numbers(self.source)
         self.shape = (int(self._numbers.shape[0]), preparation.n_features_out)
+        #: What it takes to read a row, which is not what is left of it: samples ask whether to read along a gap.
+        self.row_bytes = int(self._numbers.shape[1]) * np.dtype(self._numbers.dtype).itemsize
         chunks = self._numbers.chunks
         self.chunks: tuple[int, int] | None = None if chunks is None else (chunks[0], self.shape[1])
 

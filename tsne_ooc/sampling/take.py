@@ -55,7 +55,7 @@ def _reads(table: Source, rows: NDArray[np.int64]) -> list[tuple[int, int, int, 
     """
     if not len(rows):
         return []
-    row_bytes = max(1, table.shape[1] * table.dtype.itemsize)
+    row_bytes = max(1, getattr(table, "row_bytes", table.shape[1] * table.dtype.itemsize))
     if table.chunks is None:
         new = np.diff(rows) * row_bytes > _GAP_BYTES
     else:

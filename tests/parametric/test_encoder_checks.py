@@ -9,6 +9,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from tsne_ooc import TSNE
 from tsne_ooc.parametric import Decoder, ParametricTSNE
+from tsne_ooc.preprocess import Preparation, Standardize
 
 # The checks' tables have some 20 rows, fewer than three times any usual perplexity: that is the warning's own test.
 pytestmark = [
@@ -22,7 +23,7 @@ pytestmark = [
 SETTINGS = {
     "plain": {},
     "decoder": {"decoder": Decoder((16, 1), n_iter=5)},
-    "blocks": {"shuffle": "batch", "augmentation": 0.0},
+    "blocks": {"prepare": Preparation([Standardize()]), "shuffle": "batch", "augmentation": 0.0},
     "pairs": {"objective": "batch_local", "landmarks": 16, "validation": False, "shuffle": "buffer"},
     "sample": {"teacher": TSNE(sample=12, perplexity=3, early_exaggeration_iter=5, n_iter=5), "batch_size": 7},
     "field": {"objective": "field", "patience": 1, "n_jobs": 2},

@@ -1,0 +1,104 @@
+"""Rows of an extreme scale, searched in units in which single precision holds their distances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .._parallel import Threads
+from .._state import Saved, State, within
+from ._blocks import largest_of
+from .base import Answer, Index, Indices, Metric, Neighbors, by_state
+from .saved import named_state, restore_index
+
+# Powers of two between which the largest number of a table may lie. Distances of 1e-40 keep some five digits in single
+# precision, those above 3.4e38 none, and the squares that faiss and others take end at half of these exponents.
+LEAST, MOST = -30, 50
+# A number of a row of a scale of 2**k makes a distance of a scale of 2**(power k).
+POWERS = {
+    "euclidean": 1, "l2": 1, "manhattan": 1, "l1": 1, "cityblock": 1, "chebyshev": 1, "linf": 1, "minkowski": 1,
+    "sqeuclidean": 2,
+}  # fmt: skip
+SCALE_FREE = {"p", "w"}
+
+
+def build(
+    search: Neighbors,
+    X: Any,
+    *,
+    metric: Metric,
+    metric_params: Mapping[str, Any] | None,
+    rng: np.random.Generator,
+    threads: Threads,
+) -> Index:
+    """The index that `search` builds of the rows X, in units of a power of two where their scale asks for one."""
+    options: Any = {"metric": metric, "metric_params": metric_params, "rng": rng, "threads": threads}
+    power = POWERS.get(metric, 0) if isinstance(metric, str) and SCALE_FREE.issuperset(metric_params or {}) else 0
+    exponent = exponent_for(X) if power else 0
+    if not exponent:
+        return search.build(X, **options)
+    return ScaledIndex(search.build(scaled(X, exponent), **options), exponent, threads)
+
+
+def exponent_for(X: Any) -> int:
+    """By which power of two rows are multiplied: 0 for all but extreme ones."""
+    largest = largest_of(X if isinstance(X, np.ndarray) else X.data)
+    if largest == 0:
+        return 0
+    size = int(np.frexp(largest)[1])
+    return int(np.clip(size, LEAST, MOST)) - size
+
+
+def scaled(X: Any, exponent: int) -> Any:
+    """A copy of the rows, multiplied by a power of two: exact, but for numbers that are nothing beside the largest."""
+    if not isinstance(X, np.ndarray):
+        copy = X.copy()
+        copy.data = scaled(X.data, exponent)
+        return copy
+    with np.errstate(over="ignore", under="ignore"):
+        numbers = np.ldexp(X, np.int32(exponent))
+    # A new row of quite another scale is as far away as can be told.
+    largest = np.finfo(np.float32).max
+    return np.clip(numbers, -largest, largest, out=numbers)
+
+
+class ScaledIndex(Index, kind="scaled"):
+    """An index of rows that were multiplied by a power of two, and of queries that are.
+
+    Parameters
+    ----------
+    inner : Index
+        Of the multiplied rows.
+    exponent : int
+        Of the power of two.
+    """
+
+    def __init__(self, inner: Index, exponent: int, threads: Threads) -> None:
+        self._inner, self._exponent, self._threads = inner, exponent, threads
+        self.n, self.metric, self.sparse = inner.n, inner.metric, inner.sparse
+        self.unit = 2.0 ** (-exponent * POWERS[str(inner.metric)])
+
+    def state(self) -> State:
+        content, arrays = within("inner", named_state(self._inner))
+        return {"exponent": self._exponent, **content}, arrays
+
+    @classmethod
+    def restore(cls, saved: Saved, threads: Threads) -> ScaledIndex:
+        inner = restore_index(saved.part("inner"), threads, nested=None)
+        if inner.metric not in POWERS:
+            raise saved.fail(f"has the metric {str(inner.metric)[:40]!r}, whose distances have no scale")
+        return cls(inner, saved.whole("exponent", -200, 200), threads)
+
+    __reduce__ = by_state
+
+    @property
+    def order(self) -> Indices | None:
+        return self._inner.order
+
+    def query(self, Q: Any, k: int) -> Answer:
+        return self._inner.query(scaled(Q, self._exponent), k)
+
+    def query_self(self, k: int) -> Answer:
+        return self._inner.query_self(k)
