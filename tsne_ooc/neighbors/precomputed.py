@@ -118,24 +118,33 @@ def distances_of(X: Any, n: int | None = None) -> Any:
     if isinstance(X, tuple | list) and len(X) == 2 and all(np.ndim(part) == 2 for part in X):
         graph = _graph_of(X[0], X[1], n)
     elif is_sparse(X):
-        check_shape(X.shape, columns=n)
+        check_shape(X.shape)
         graph = _graph(X)
     else:
-        graph = _dense(X, n)
+        graph = _dense(X)
     if n is None and graph.shape[0] != graph.shape[1]:
-        raise ValueError(f"precomputed distances of shape {graph.shape} are not square")
+        raise ValueError(
+            f"precomputed distances of shape {graph.shape} are not square; there is one for each two rows, infinite "
+            "where they are not connected"
+        )
+    if n is not None and graph.shape[1] != n:
+        # The first words are scikit-learn's own, which its checks look for.
+        raise ValueError(
+            f"X has {graph.shape[1]} features, but TSNE is expecting {n} features as input: distances to each row of "
+            "the fit, infinite where there is none"
+        )
     return graph
 
 
-def _dense(X: Any, n: int | None) -> Any:
+def _dense(X: Any) -> Any:
     if not hasattr(X, "to_numpy"):
         values = as_array(X)
         far = np.isposinf(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
-        rows = as_rows(np.where(far, 0, values) if far.any() else values, columns=n, own=True)
+        rows = as_rows(np.where(far, 0, values) if far.any() else values, own=True)
         rows[far] = INFINITE
     else:
         far = np.asarray(X.isin([np.inf]), bool)
-        rows = as_rows(X.mask(far, 0) if far.any() else X, columns=n, own=True)
+        rows = as_rows(X.mask(far, 0) if far.any() else X, own=True)
         rows[far] = INFINITE
     _check_sign(rows, lambda at: divmod(at, rows.shape[1]))
     return rows
@@ -174,7 +183,8 @@ def _graph(X: Any) -> Any:
     if X.dtype.kind not in "fiub":
         raise ValueError(f"precomputed distances have type {X.dtype}, which does not hold plain numbers")
     if X.format not in ("csr", "csc", "coo", "bsr"):
-        raise TypeError(f"precomputed distances are a {X.format} matrix, which may not keep its zeros; pass CSR or COO")
+        what = f"a sparse {X.format} matrix, which may not keep its zeros"
+        raise TypeError(f"precomputed distances are {what}; pass CSR or COO")
     # Not by way of sums: two distances of one pair are a slip.
     entries = X.tocoo()
     row, column, data = entries.row, entries.col, np.asarray(entries.data)
