@@ -23,6 +23,8 @@ SCALE = 1e-4
 JITTER = 0.01
 NAMES = ("pca", "spectral", "random")
 ROWS = 8192
+# Columns, or rows where they are fewer, of which the covariance is made: 134 MB, and 7 s to decompose.
+MOST_MOMENTS = 4096
 
 
 def rescale(Y: Float64, rng: np.random.Generator) -> Float32:
@@ -42,18 +44,14 @@ def _axes(moments: Float64, d: int) -> Float64:
 def pca(X: Any, d: int, rng: np.random.Generator, threads: Threads) -> Float32:
     """The first `d` principal components, scaled as `rescale` does.
 
-    Exact, from the covariance (of the features or of the rows, whichever are fewer). Axes that the data do not have
-    hold the noise alone.
+    Exact, from the covariance (of the features or of the rows, whichever are fewer); for sparse rows, and for more than
+    4,096 rows of more columns than that, to the digits of an iteration. Axes that the data do not have hold the noise
+    alone.
     """
     n, p = X.shape
     with threads.one_blas_thread():
-        if hasattr(X, "tocsr") or min(n, p) > 4096:
-            from sklearn.decomposition import TruncatedSVD
-
-            # A sparse matrix is not centred: it would be dense.
-            rank = min(d, min(n, p) - 1)
-            found = TruncatedSVD(rank, random_state=int(rng.integers(2**31)), n_iter=7).fit_transform(X) if rank else X
-            scores = np.asarray(found, np.float64)[:, :rank]
+        if hasattr(X, "tocsr") or min(n, p) > MOST_MOMENTS:
+            scores = _iterated(X, min(d, min(n, p) - 1), int(rng.integers(2**31)))
         else:
             pieces = ranges(n, ROWS)
             sums = threads.map(lambda start, stop: X[start:stop].sum(axis=0, dtype=np.float64), pieces)
@@ -80,6 +78,24 @@ def pca(X: Any, d: int, rng: np.random.Generator, threads: Threads) -> Float32:
                 scores = scores / np.sqrt(np.where(norms > 0, norms, 1))
     scores = np.pad(scores, ((0, 0), (0, d - scores.shape[1])))
     return rescale(scores, rng)
+
+
+def _iterated(X: Any, rank: int, seed: int) -> Float64:
+    """The leading `rank` principal components of rows that have no covariance to hand, centred without being dense."""
+    from sklearn.decomposition import PCA
+    from sklearn.utils.sparsefuncs import mean_variance_axis
+
+    sparse = hasattr(X, "tocsr")
+    if sparse:
+        # In double precision: the variance of counts with a large mean is a difference of large numbers.
+        X = X.astype(np.float64)
+    spread = mean_variance_axis(X, axis=0)[1] if sparse else X.var(axis=0, dtype=np.float64)
+    rank = min(rank, int((spread > 0).sum()))
+    if rank < 1:
+        return np.zeros((X.shape[0], 0))
+    solver = "arpack" if sparse else "randomized"
+    found = PCA(rank, svd_solver=solver, random_state=seed).fit_transform(X)
+    return np.asarray(found, np.float64)
 
 
 def spectral(
