@@ -91,12 +91,13 @@ def of_map():
         yield f"Phase.{name}", FLOATS, lambda value, phase=phase: {"schedule": Schedule([phase(value)])}
     yield "total", FLOATS, lambda value: {"prepare": Preparation([Normalize(total=value)]), "rows": np.abs(table())}
     yield "pca", WHOLES, lambda value: {"prepare": Preparation([PCA(value)])}
-    floats = [value for value in FLOATS if type(value) is float]
+    floats = [value for value in FLOATS if type(value) is float and not 3e38 < abs(value) < np.inf]
     yield "placed by an affinity", floats, lambda value: {
         "placement": Placement(initialization="mean", affinity=Constant(value)),
     }  # fmt: skip
     # Those between make grids of 2 GB, which are right and take their time.
     widths = [value for value in FLOATS if type(value) is float and not 1e3 < abs(value) < 1e16]
+    widths.remove(LARGEST)
     yield "initialization", widths, lambda value: {"initialization": value * table(70, 2).astype(float), "d": 2}
 
 

@@ -142,7 +142,9 @@ def given(Y: Any, n: int, d: int, name: str = "initialization") -> Float32:
         If its shape is not (n, d) or it is not finite, naming the row and column.
     """
     try:
-        start = np.array(Y, dtype=np.float32, order="C")
+        # What is too large for float32 becomes infinity, which is refused by its row and column.
+        with np.errstate(over="ignore"):
+            start = np.array(Y, dtype=np.float32, order="C")
     except (TypeError, ValueError):
         raise ValueError(f"{name}: the given array is not numeric") from None
     if start.shape != (n, d):
