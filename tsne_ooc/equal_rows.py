@@ -14,7 +14,7 @@ from ._state import Saved, State
 ROWS = 4096
 
 
-def _hashes(rows: Any, threads: Threads) -> NDArray[np.uint64]:
+def hashes_of(rows: Any, threads: Threads) -> NDArray[np.uint64]:
     """128 bits of each row, shape (m, 2)."""
     from ._kernels import equal as kernels
 
@@ -57,7 +57,7 @@ class EqualRows:
     @classmethod
     def of(cls, X: Any, threads: Threads) -> EqualRows:
         """For clean float32 rows, dense or sparse; a row is equal to one that is stored the other way."""
-        hashes = _hashes(X, threads)
+        hashes = hashes_of(X, threads)
         # Stable: of equal rows the first stays first.
         order = np.lexsort((hashes[:, 1], hashes[:, 0]))
         ranked = hashes[order]
@@ -67,7 +67,7 @@ class EqualRows:
 
     def find(self, X: Any, threads: Threads) -> NDArray[np.int64]:
         """The first row that is equal to each of X, shape (m,); -1 where there is none."""
-        hashes = _hashes(X, threads)
+        hashes = hashes_of(X, threads)
         at = np.searchsorted(self.hashes[:, 0], hashes[:, 0])
         at[at == len(self.hashes)] = 0
         same = (self.hashes[at] == hashes).all(axis=1)

@@ -64,14 +64,14 @@ class Pause(NamedTuple):
     ----------
     motion : Motion
         In the order of P.
-    equal : ndarray of int64
-        One number for all rows that are equal, in the order of P.
+    equal : ndarray of int64 or None
+        One number for all rows that are equal, in the order of P; None where no two are.
     centre : ndarray of float64, shape (d,), or None
         Of a map that was given.
     """
 
     motion: Motion
-    equal: NDArray[np.int64]
+    equal: NDArray[np.int64] | None
     centre: NDArray[np.float64] | None
 
 
@@ -158,7 +158,7 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
         starts.warn_wide(start, recipe.schedule)
     frame = _Frame(order, start.mean(axis=0, dtype=np.float64) if given else None)
     seats = EqualRows.of(rows, threads)
-    equal = frame.ordered(seats.find(rows, threads))
+    equal = None if len(seats.rows) == n else frame.ordered(seats.find(rows, threads))
     result = minimise(
         P, frame.inside(start), recipe.schedule, dof=recipe.dof, threads=threads, watch=watch.through(frame.outside),
         equal=equal,

@@ -250,7 +250,8 @@ def test_no_larger_than_rows_places_and_index(tmp_path, name, index):
     index += 8 * 2000 + 20 * 2000
     assert sum(files.values()) <= X.nbytes + model.embedding_.nbytes + index + headers
     assert files["model.index.rows.npy"] == X.nbytes + 128
-    assert len(pickle.dumps(model)) <= X.nbytes + 2 * model.embedding_.nbytes + index + headers
+    # A pickle also has what a fit goes on from: places, momentum and gains.
+    assert len(pickle.dumps(model)) <= X.nbytes + (2 + 3) * model.embedding_.nbytes + index + headers
 
 
 def test_of_copies_one_is_kept(fitted, tmp_path):

@@ -1,4 +1,4 @@
-"""Equal rows: finding them, and spreading the neighbours of one over all."""
+"""Equal rows: spreading the neighbours of one over all."""
 
 from __future__ import annotations
 
@@ -7,35 +7,6 @@ import numpy as np
 from ._jit import ordered
 
 u64 = np.uint64
-
-
-@ordered
-def hash_rows(words, hashes):
-    """A 64-bit hash of each row of 32-bit words (the multiplications of FNV-1a, with a final mix)."""
-    for i in range(u64(words.shape[0])):
-        state = u64(0xCBF29CE484222325)
-        for j in range(u64(words.shape[1])):
-            word = words[i, j]
-            # Minus zero equals zero.
-            if word == np.uint32(0x80000000):
-                word = np.uint32(0)
-            state = (state ^ u64(word)) * u64(0x9E3779B97F4A7C15)
-            state ^= state >> u64(29)
-        hashes[i] = state
-
-
-@ordered
-def hash_sparse_rows(words, indices, starts, hashes):
-    """As `hash_rows`, for rows in CSR whose columns ascend: of columns and words. Stored zeros count for nothing."""
-    for i in range(u64(len(starts) - 1)):
-        state = u64(0xCBF29CE484222325)
-        for e in range(u64(starts[i]), u64(starts[i + u64(1)])):
-            word = words[e]
-            if word == np.uint32(0x80000000) or word == np.uint32(0):
-                continue
-            state = (state ^ u64(word) ^ (u64(indices[e]) << u64(32))) * u64(0x9E3779B97F4A7C15)
-            state ^= state >> u64(29)
-        hashes[i] = state
 
 
 @ordered

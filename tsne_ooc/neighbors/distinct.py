@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from .._parallel import Threads, ranges
 from .._state import Saved, State, within
-from ._blocks import PIECE, frozen, unpack
+from ..equal_rows import hashes_of
+from ._blocks import PIECE, unpack
 from .base import Answer, Index, Indices, check_k
 from .saved import named_state, restore_index
 
@@ -61,16 +62,9 @@ def find_copies(X: Any, threads: Threads, few: int = COPIES) -> Copies | None:
     threads : Threads
     few : int
     """
-    from .._kernels.knn_distinct import hash_rows, hash_sparse_rows
-
     n = X.shape[0]
     dense = isinstance(X, np.ndarray)
-    hashes = np.empty(n, np.uint64)
-    words = frozen(X if dense else X.data).view(np.uint32)
-    if dense:
-        threads.map(lambda a, b: hash_rows(words[a:b], hashes[a:b]), ranges(n, PIECE))
-    else:
-        hash_sparse_rows(words, X.indices, X.indptr, hashes)
+    hashes = hashes_of(X, threads)[:, 0]
     by_hash = np.argsort(hashes, kind="stable")
     starts = np.flatnonzero(np.diff(hashes[by_hash], prepend=hashes[by_hash[0]] ^ np.uint64(1)))
     if np.diff(starts, append=n).max() <= few:
