@@ -346,7 +346,7 @@ def test_the_kept_batch_is_told(islands, tmp_path):
 
 
 def test_a_stage_of_no_batches_takes_no_weights_away(islands):
-    stages = [Stage(Distillation(), 1.0), Stage(FieldTuning(), 1e-4, rate=1000.0)]
+    stages = [Stage(Distillation(), 1.0), Stage(FieldTuning(), 1e-4, rate=100.0)]
     model = encoder(objective=stages).fit(islands)
     assert same(model, encoder(objective=[Stage(Distillation())], augmentation=0.5).fit(islands))
 
@@ -404,16 +404,18 @@ def test_tuning_that_spoils_a_map_leaves_what_there_was_before_it(islands, valid
         if step == 60:
             learnt.update({name: value.clone().numpy() for name, value in encoder.state_dict().items()})
 
-    stages = [Stage(Distillation(), 0.6), Stage(FieldTuning(every=1), 0.4, rate=1000.0)]
+    stages = [Stage(Distillation(), 0.6), Stage(FieldTuning(every=1), 0.4, rate=100.0)]
     model = encoder(
-        n_iter=100, objective=stages, batch_size=200, validation=validation, augmentation=0.0,
+        n_iter=100, objective=stages, batch_size=200, validation=validation, augmentation=0.0, learning_rate=0.06,
         callbacks=remember, callbacks_every_iters=60,
     )  # fmt: skip
     with pytest.warns(RuntimeWarning, match="the map burst after .* of 100 batches; .* smaller learning_rate"):
         model.fit(islands)
     assert 60 < model.n_iter_ < 100
     found = weights(model)
-    assert all(np.array_equal(found[name], learnt[name]) for name in found)
+    # The bounds of its places are those of the map that it ends with.
+    bounds = {"low", "high", "margin"}
+    assert all(np.array_equal(found[name], learnt[name]) for name in found.keys() - bounds)
 
 
 def test_a_network_of_ones_own(islands, tmp_path):
