@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 import common
@@ -88,31 +90,38 @@ def before(n: int) -> schedule.Schedule:
     )  # fmt: skip
 
 
+def one_seed(seed: int, *, with_before: bool, quick: bool) -> dict[tuple[str, int, str], tuple[Any, ...]]:
+    """Torn copies and rows, farthest copy, divergence and width of every table, perplexity and schedule."""
+    found = {}
+    for name, table in tables(seed):
+        X = np.ascontiguousarray(table, np.float32)
+        if quick and len(X) > 200:
+            continue
+        for perplexity in PERPLEXITIES:
+            task = problem(X, min(perplexity, (len(X) - 1) / 3), seed)
+            courses = {"default": schedule.resolve("auto"), "classic": schedule.resolve("classic")}
+            if with_before:
+                courses["before"] = before(len(X))
+            for course, plan in courses.items():
+                result = run(task, plan, reunite=course == "default")
+                figures = torn(X, result.embedding, task[2], perplexity)
+                width = np.ptp(result.embedding, axis=0).max()
+                found[name, perplexity, course] = (*figures, result.kl_divergence, width)
+    common.note(f"seed {seed} is done")
+    return found
+
+
 def main() -> None:
     parser = common.options(__doc__, data=False, repeats=False)
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=20, help="seeds, each by a process of its own (default 20)")
     parser.add_argument("--before", action="store_true", help="measure the default schedule as it was, too")
     args: argparse.Namespace = common.parse(parser)
     seeds = range(1 if args.quick else args.seeds)
-    found: dict[tuple[str, int, str], list[Any]] = {}
-    for seed in seeds:
-        for name, table in tables(seed):
-            X = np.ascontiguousarray(table, np.float32)
-            if args.quick and len(X) > 200:
-                continue
-            for perplexity in PERPLEXITIES:
-                task = problem(X, min(perplexity, (len(X) - 1) / 3), seed)
-                courses = {"default": schedule.resolve("auto"), "classic": schedule.resolve("classic")}
-                if args.before:
-                    courses["before"] = before(len(X))
-                for course, plan in courses.items():
-                    result = run(task, plan, reunite=course == "default")
-                    figures = torn(X, result.embedding, task[2], perplexity)
-                    width = np.ptp(result.embedding, axis=0).max()
-                    found.setdefault((name, perplexity, course), []).append((*figures, result.kl_divergence, width))
-        common.note(f"seed {seed} of {len(seeds)}")
+    with ProcessPoolExecutor(args.jobs) as pool:
+        by_seed = list(pool.map(partial(one_seed, with_before=args.before, quick=args.quick), seeds))
     rows = []
-    for (name, perplexity, course), results in found.items():
+    for name, perplexity, course in by_seed[0]:
+        results = [found[name, perplexity, course] for found in by_seed]
         copies, nearest, farthest, kl, width = map(np.array, zip(*results, strict=True))
         shown = "-" if perplexity > NEAREST_UP_TO else nearest.sum()
         figures = (copies.sum(), shown, f"{farthest.max():.2f}", f"{kl.mean():.4f}", round(width.mean()))
