@@ -45,6 +45,9 @@ _helpers: list[threading.Thread] = []
 
 # Cores of a large machine. A thread that waits takes memory, and more than cores make nothing quicker.
 MOST_THREADS = 4096
+# Of which so many may multiply matrices at once: OpenBLAS takes 35 MB of address space for each, in NumPy's and in
+# SciPy's copy, and 4,096 times that is more than a process may have: later forks and threads were refused.
+MOST_MULTIPLYING = 64
 
 
 def ranges(n: int, size: int) -> list[Range]:
@@ -281,7 +284,7 @@ class Threads:
             Where there is no room for a product.
         """
         global _limit, _limited
-        most, before = _room_for_blas(self.n), getattr(_here, "most", None)
+        most, before = _room_for_blas(min(self.n, MOST_MULTIPLYING)), getattr(_here, "most", None)
         with _limiting:
             if _limited == 0:
                 from threadpoolctl import threadpool_limits

@@ -93,7 +93,7 @@ def test_what_was_interrupted_before_it_began_is_not_kept(data, tmp_path, capsys
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tsne_ooc.TSNE.fit", interrupt)
+    monkeypatch.setattr("tsne_ooc.TSNE.fit_taken", interrupt)
     assert main(words(data, tmp_path / "map", "--quiet")) == 130
     assert capsys.readouterr().err == "tsne-ooc: interrupted\n"
     assert not (tmp_path / "map").exists()

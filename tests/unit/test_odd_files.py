@@ -77,16 +77,15 @@ def test_a_codec_that_is_missing_is_named(tmp_path):
         open_source(path)
 
 
-def test_a_zip_of_the_folder_says_what_to_zip(tmp_path):
+def test_a_zip_of_the_folder_is_what_is_in_the_folder(tmp_path):
     zarr.create_array(tmp_path / "x.zarr", data=X, chunks=(20, 4))
     files = [file for file in sorted((tmp_path / "x.zarr").rglob("*")) if file.is_file()]
     for name, home in (("within.zip", tmp_path / "x.zarr"), ("around.zip", tmp_path)):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             for file in files:
                 archive.write(file, file.relative_to(home))
-    assert np.array_equal(read(tmp_path / "within.zip"), X)
-    with pytest.raises(OSError, match=r"holds the folder x\.zarr, .*cd x\.zarr && zip -0r \.\./around\.zip \."):
-        open_source(tmp_path / "around.zip")
+    for name in ("within.zip", "around.zip"):
+        assert np.array_equal(read(tmp_path / name), X)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController
 
 from tsne_ooc import _parallel
 from tsne_ooc._parallel import Threads, fewer
@@ -171,11 +172,17 @@ def test_where_memory_ends_a_fit_ends(megabytes):
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_AS"), reason="elsewhere the limit is not kept")
 def test_products_on_as_many_threads_as_there_is_room_for(monkeypatch):
     """None: an error that says what is missing; fewer than asked for: the same results."""
+    libraries = [
+        library
+        for library in ThreadpoolController().select(internal_api="openblas").lib_controllers
+        if getattr(library.dynlib, "blas_memory_alloc", None) is not None
+    ]
     left = []
 
     def fits(size):
+        # For two threads, in each of the libraries that this process has loaded by now.
         left.append(size)
-        return len(left) <= 2
+        return len(left) <= 2 * len(libraries)
 
     monkeypatch.setattr(_parallel, "_mapped", {})
     monkeypatch.setattr(_parallel, "_fits", lambda size: False)
@@ -195,3 +202,21 @@ def test_products_on_as_many_threads_as_there_is_room_for(monkeypatch):
     # Outside, all are there again.
     meeting = threading.Barrier(3, timeout=10)
     assert Threads(3).map(lambda i: meeting.wait() >= 0, [(0,), (1,), (2,)]) == [True] * 3
+
+
+def test_thousands_of_threads_leave_room_for_a_fork():
+    """Room for 4,096 products at once, 35 MB each, was more than a process may have: the next fork was refused."""
+    code = (
+        "import os, resource\n"
+        "import numpy as np\n"
+        "from tsne_ooc._parallel import Threads\n"
+        "np.ones((2, 2)) @ np.ones((2, 2))\n"
+        "with Threads(4096).one_blas_thread():\n"
+        "    pass\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "print(pages * os.sysconf('SC_PAGE_SIZE') >> 30)\n"
+    )
+    if not os.path.exists("/proc/self/statm"):
+        pytest.skip("this system does not tell how much address space a process has")
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(ended.stdout) < 12

@@ -52,6 +52,7 @@ def write(path):
         pytest.importorskip("zarr").create_array(str(path), data=X, chunks=(50, 4))
 
 
+@pytest.mark.filterwarnings("ignore:X has feature names:UserWarning")
 @pytest.mark.parametrize("name", ["x.npy", "x.h5", "x.parquet", "x.zarr"])
 def test_descriptors(tmp_path, no_descriptors, name):
     take, give = no_descriptors

@@ -89,8 +89,7 @@ def test_a_refit_starts_where_the_map_stood_and_gives_the_missed_an_island(blobs
     X, kind, model, sample = blobs
     larger = enlarge(sample, collected(blobs, 2000).choose(90))
     still = refit(model, larger, schedule=Schedule([Phase(0)]))
-    centred = larger.embedding - larger.embedding.mean(axis=0, dtype=np.float64)
-    np.testing.assert_allclose(still.embedding_, centred, atol=1e-4)
+    np.testing.assert_array_equal(still.embedding_, larger.embedding)
     before = model.embedding_.copy()
     again = refit(model, larger)
     np.testing.assert_array_equal(model.embedding_, before)

@@ -133,7 +133,7 @@ def test_strata_are_the_combinations_of_labels(labels, expected):
         (lambda: resolve_sample("coverage:many"), "'many' is not a number of rows"),
         (lambda: resolve_sample("stratified"), "needs labels"),
         (lambda: resolve_sample(2.5), "neither a number of rows, a word"),
-        (lambda: resolve_sample(0), "size=0 must be at least 1"),
+        (lambda: resolve_sample(0), "sample=0 must be at least 1"),
     ],
 )
 def test_errors_name_what_is_wrong(sample, message):

@@ -17,10 +17,14 @@ SAMPLE = 256
 WANTED = 0.95
 
 
-def check_wanted(recall: float | None) -> None:
-    """Raise unless `recall` is a share that a search may have to find, or None."""
-    if recall is not None and number("recall", recall, above=0) > 1:
+def check_wanted(recall: float | None) -> float | None:
+    """`recall`, if it is a share that a search may have to find, or None."""
+    if recall is None:
+        return None
+    found = number("recall", recall, above=0)
+    if found > 1:
         raise ValueError(f"recall={recall!r} must be at most 1, or None to leave the effort as it is")
+    return found
 
 
 def rows_to_measure(n: int) -> NDArray[np.int64]:

@@ -49,7 +49,7 @@ class Annoy(Neighbors):
         keep(self, trees=whole("trees", self.trees, least=1))
         if self.search_k is not None:
             keep(self, search_k=whole("search_k", self.search_k, least=1))
-        check_wanted(self.recall)
+        keep(self, recall=check_wanted(self.recall))
 
     def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
         if callable(metric):

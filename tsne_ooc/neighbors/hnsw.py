@@ -68,7 +68,7 @@ class HNSW(Neighbors):
         )
         if self.links > MOST_LINKS:
             raise ValueError(f"links={self.links} must be at most {MOST_LINKS}")
-        check_wanted(self.recall)
+        keep(self, recall=check_wanted(self.recall))
 
     def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
         blocked_only("HNSW", metric, params, sparse=sparse)

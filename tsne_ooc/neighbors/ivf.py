@@ -81,7 +81,7 @@ class IVF(Neighbors):
         for name in ("lists", "probes"):
             if getattr(self, name) is not None:
                 keep(self, **{name: whole(name, getattr(self, name), least=1)})
-        check_wanted(self.recall)
+        keep(self, recall=check_wanted(self.recall))
 
     def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
         blocked_only("IVF", metric, params, sparse=sparse)
