@@ -4,13 +4,14 @@ For each table, perplexity and schedule, over all seeds: copies that end farther
 the room of a row, from the first row equal to them; rows that end farther than a fifth of it from the nearest other row
 (of equally near ones the nearest on the map), at perplexities up to 10, above which nearest rows are not what a map
 keeps; the farthest copy, as a share of the map; mean divergence and width. All schedules go from the same affinities
-and start. `--before` takes the default schedule as it was: rates of at least 50, whatever affinities bear, and copies
-left where they end.
+and start. "before" is the default as it was: rates of at least 50, whatever affinities bear, and copies left where
+they end.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -79,18 +80,24 @@ def run(task: tuple[Any, np.ndarray, np.ndarray], plan: schedule.Schedule, *, re
     return minimise(P, start, plan, threads=Threads(1), equal=equal if reunite else None)
 
 
-def before(n: int) -> schedule.Schedule:
-    """The default schedule as it was, for `n` rows."""
-    return schedule.Schedule(
-        schedule.Phase(
-            phase.iterations, phase.exaggeration, phase.momentum,
-            max(50.0, n / phase.exaggeration_at(phase.iterations - 1)),
-        )
-        for phase in schedule.resolve("auto")
-    )  # fmt: skip
+class Unbounded(schedule.Phase):
+    """A phase as it was: automatic rates of at least 50, whatever affinities bear."""
+
+    def rate_at(self, iteration: int, n: int) -> float:
+        return max(50.0, n / self.exaggeration_at(iteration))
+
+    def bearable(self, iteration: int) -> float:
+        return math.inf
 
 
-def one_seed(seed: int, *, with_before: bool, quick: bool) -> dict[tuple[str, int, str], tuple[Any, ...]]:
+SCHEDULES = {
+    "default": schedule.resolve("auto"),
+    "classic": schedule.resolve("classic"),
+    "before": schedule.Schedule(Unbounded(**vars(phase)) for phase in schedule.resolve("auto")),
+}
+
+
+def one_seed(seed: int, *, names: list[str], quick: bool) -> dict[tuple[str, int, str], tuple[Any, ...]]:
     """Torn copies and rows, farthest copy, divergence and width of every table, perplexity and schedule."""
     found = {}
     for name, table in tables(seed):
@@ -99,11 +106,8 @@ def one_seed(seed: int, *, with_before: bool, quick: bool) -> dict[tuple[str, in
             continue
         for perplexity in PERPLEXITIES:
             task = problem(X, min(perplexity, (len(X) - 1) / 3), seed)
-            courses = {"default": schedule.resolve("auto"), "classic": schedule.resolve("classic")}
-            if with_before:
-                courses["before"] = before(len(X))
-            for course, plan in courses.items():
-                result = run(task, plan, reunite=course == "default")
+            for course in names:
+                result = run(task, SCHEDULES[course], reunite=course == "default")
                 figures = torn(X, result.embedding, task[2], perplexity)
                 width = np.ptp(result.embedding, axis=0).max()
                 found[name, perplexity, course] = (*figures, result.kl_divergence, width)
@@ -114,11 +118,11 @@ def one_seed(seed: int, *, with_before: bool, quick: bool) -> dict[tuple[str, in
 def main() -> None:
     parser = common.options(__doc__, data=False, repeats=False)
     parser.add_argument("--seeds", type=int, default=20, help="seeds, each by a process of its own (default 20)")
-    parser.add_argument("--before", action="store_true", help="measure the default schedule as it was, too")
+    parser.add_argument("--schedules", nargs="+", choices=list(SCHEDULES), default=list(SCHEDULES))
     args: argparse.Namespace = common.parse(parser)
     seeds = range(1 if args.quick else args.seeds)
     with ProcessPoolExecutor(args.jobs) as pool:
-        by_seed = list(pool.map(partial(one_seed, with_before=args.before, quick=args.quick), seeds))
+        by_seed = list(pool.map(partial(one_seed, names=args.schedules, quick=args.quick), seeds))
     rows = []
     for name, perplexity, course in by_seed[0]:
         results = [found[name, perplexity, course] for found in by_seed]
