@@ -7,7 +7,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,7 +166,28 @@ def _check_chunks(arrays: Iterable[Any], path: Path | None, allowed: bool) -> No
         check_whole(name, missing, total, array.fill_value, allowed=allowed)
 
 
-class ZarrSource(Closing):
+class _Stored(Closing):
+    """What both sources do with a zip file that they opened, and how they are opened again: as they are pickled."""
+
+    _store: Any
+    _process: int
+
+    def _after_fork(self) -> None:
+        # A zip file does not survive a fork: parent and child would move each other's position in it.
+        if self._store is not None and os.getpid() != self._process:
+            self.__dict__.update(self.reopen().__dict__)
+
+    def reopen(self) -> Self:
+        again: Any = self.__reduce__()
+        return again[0](*again[1])  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Close the zip file, if this source opened one."""
+        if self._store is not None and os.getpid() == self._process:
+            self._store.close()
+
+
+class ZarrSource(_Stored):
     """Rows of a two-dimensional Zarr array, or of a CSR matrix that AnnData wrote (see `open_zarr`)."""
 
     def __init__(
@@ -208,19 +229,8 @@ class ZarrSource(Closing):
             self._rows = BandedRows(edges, self._rows, self.shape[1] * size, int(np.prod(self.chunks)) * size).read
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        if self._store is not None and os.getpid() != self._process:
-            # A zip file does not survive a fork: parent and child would move each other's position in it.
-            self.__dict__.update(self.reopen().__dict__)
+        self._after_fork()
         return self._rows(start, stop)
-
-    def reopen(self) -> ZarrSource:
-        again: Any = self.__reduce__()
-        return again[0](*again[1])  # type: ignore[no-any-return]
-
-    def close(self) -> None:
-        """Close the zip file, if this source opened one."""
-        if self._store is not None and os.getpid() == self._process:
-            self._store.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.path is None:
@@ -231,7 +241,7 @@ class ZarrSource(Closing):
         return f"Zarr array {self.name or '/'!r} of {self.path or 'memory'}, shape {self.shape}"
 
 
-class ZarrTable(Closing):
+class ZarrTable(_Stored):
     """Columns of a data frame in a Zarr group (see `open_zarr`).
 
     Attributes
@@ -281,20 +291,6 @@ class ZarrTable(Closing):
         """Rows `start` up to `stop` of each column, numbers or not."""
         self._after_fork()
         return self._named.columns(start, stop)
-
-    def _after_fork(self) -> None:
-        # As for `ZarrSource`.
-        if self._store is not None and os.getpid() != self._process:
-            self.__dict__.update(self.reopen().__dict__)
-
-    def reopen(self) -> ZarrTable:
-        again: Any = self.__reduce__()
-        return again[0](*again[1])  # type: ignore[no-any-return]
-
-    def close(self) -> None:
-        """Close the zip file, if this source opened one."""
-        if self._store is not None and os.getpid() == self._process:
-            self._store.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.path is None:
