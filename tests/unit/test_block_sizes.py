@@ -1,6 +1,7 @@
 """Blocks of 7 rows give what blocks of thousands give, for each constant that cuts the work; and no other is left out.
 
-Small tables fit into one block, so most tests meet each loop over blocks once, and a wrong offset in it never.
+Small tables fit into one block, so most tests meet each loop over blocks once, and a wrong offset in it never. The same
+computations are done once more with memory from NumPy that holds something, and leave what they are given as it is.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ def rows(n=150, p=6, seed=0, copies=True):
     X = rng.normal(0, 6, (5, p))[rng.integers(0, 5, n)] + rng.normal(size=(n, p))
     if copies:
         X[rng.integers(0, n, n // 4)] = X[0]
-    return X.astype(np.float32)
+    found = X.astype(np.float32)
+    # Whoever writes to what it is given fails.
+    found.setflags(write=False)
+    return found
 
 
 def searched(search, X, metric="euclidean", k=12):
@@ -58,7 +62,7 @@ def validation(folder):
 
     found = []
     for row in (0, 6, 7, 77, 149):
-        X = rows()
+        X = rows().copy()
         X[row, 3] = np.nan
         with pytest.raises(ValueError, match=f"row {row}, column 3"):
             _validate.as_rows(X)
@@ -231,7 +235,7 @@ def few_copies(folder):
     from tsne_ooc.neighbors import Exact
 
     # Twenty of one row: searched as it is, or once for all of them.
-    X = rows(150, copies=False)
+    X = rows(150, copies=False).copy()
     X[::8] = X[0]
     return [*searched(Exact(), X), *searched(Exact(), X, "cosine"), *searched(Exact(), X, "cityblock")]
 
@@ -600,6 +604,26 @@ def test_small_blocks_change_nothing(usual, tmp_path, constant):
             assert np.abs(one - other).max() <= block.digits * np.abs(other).max()
         else:
             assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("junk", [1, 0.75])
+def test_no_result_holds_what_memory_held(usual, tmp_path, monkeypatch, junk):
+    """Fresh memory is mostly zeros, and so is much of what is right."""
+    plain, plain_like = np.empty, np.empty_like
+
+    def filled(array):
+        if array.dtype.kind in "biufc" and array.flags.writeable:
+            array.fill(junk)
+        return array
+
+    scenarios = dict.fromkeys(block.scenario for block in BLOCKS.values())
+    wanted = {name: usual(name) for name in scenarios}
+    monkeypatch.setattr(np, "empty", lambda *args, **options: filled(plain(*args, **options)))
+    monkeypatch.setattr(np, "empty_like", lambda *args, **options: filled(plain_like(*args, **options)))
+    for name in scenarios:
+        (tmp_path / name).mkdir()
+        for one, other in zip(globals()[name](tmp_path / name), wanted[name], strict=True):
+            assert np.asarray(one).tobytes() == np.asarray(other).tobytes(), name
 
 
 def is_number(node):

@@ -89,7 +89,7 @@ def test_no_place_that_can_be_read_lies_beyond_the_grid(d):
     rng = np.random.default_rng(d)
     for _ in range(200):
         nodes = tuple(int(n) for n in rng.integers(8, 60, d))
-        origin = (rng.normal(size=d) * 10.0 ** rng.integers(-4, 5)).astype(np.float32)
+        origin = (rng.normal(size=d) * 10.0 ** rng.integers(-4, 8)).astype(np.float32)
         shape = Shape(float(rng.uniform(0.01, 0.9)), tuple(2 * n for n in nodes))
         field = Field(np.zeros(shape.nodes, np.float32), origin, shape, np.zeros(5, np.float32), 0.0, 1)
         for place in (field.low, field.high):
