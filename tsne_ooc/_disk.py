@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 # Systems and file systems (NFS, CIFS, FUSE) that cannot open or synchronise folders say so in these words; PostgreSQL
@@ -43,9 +44,21 @@ def check_regular(path: Path) -> None:
 
 def give_rights(temporary: Path, most: int) -> None:
     """Give a temporary file or folder, which is its owner's alone, the rights that `open` or `mkdir` would give."""
-    mask = os.umask(0)
+    os.chmod(temporary, most & ~_mask())
+
+
+def _mask() -> int:
+    """Which rights new files do not get.
+
+    Linux tells it. To ask by setting another, if only for a moment, is to set that for what other threads create.
+    """
+    with suppress(OSError), open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"Umask:"):
+                return int(line.split()[1], 8)
+    mask = os.umask(0o077)
     os.umask(mask)
-    os.chmod(temporary, most & ~mask)
+    return mask
 
 
 def publish(temporary: Path, path: Path) -> None:

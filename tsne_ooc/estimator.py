@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from . import affinity as affinities
 from . import initialization as starts
 from . import neighbors as searches
 from . import schedule as schedules
+from ._interrupt import interrupted
 from ._options import whole
 from ._parallel import Threads
 from ._random import seed_of
@@ -408,8 +408,7 @@ class TSNE(FittedMap):
 
 def _warn_interrupted(result: Result, schedule: schedules.Schedule) -> None:
     if result.stopped == "interrupted":
-        warnings.warn(
+        interrupted(
             f"interrupted after {result.iterations} of {schedule.iterations} iterations; the map is as it then was",
-            RuntimeWarning,
             stacklevel=5,
         )

@@ -13,13 +13,13 @@ are. They join the sample (`enlarge`), and the fit goes on from the places that 
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._options import number, whole
+from ._unsaid import unsaid
 from .placement import Placed
 from .sampling.boxes import Boxes, Grid
 from .schedule import Phase, Schedule
@@ -167,10 +167,13 @@ def refit(model: Any, sample: Seated, *, schedule: Schedule | None = None) -> An
     again = clone(model)
     kept = again.get_params(deep=False)
     schedule = schedule or schedule_of(model._model.exaggeration)
-    again.set_params(initialization=sample.embedding, schedule=schedule, sample=None, prepare=None)
-    with warnings.catch_warnings():
-        # The start is wide, and meant to be.
-        warnings.filterwarnings("ignore", message="the given initialization has a standard deviation")
+    # A generator may have given its number already, or not yet, in a run that goes on.
+    seed = again.random_state if model.seed_ is None else model.seed_
+    again.set_params(
+        initialization=sample.embedding, schedule=schedule, sample=None, prepare=None, random_state=seed
+    )  # fmt: skip
+    # The start is wide, and meant to be.
+    with unsaid("the given initialization has a standard deviation"):
         again.fit(sample.X)
     again.set_params(**kept)
     again.sample_rows_, again.preparation_ = sample.rows, model.preparation_

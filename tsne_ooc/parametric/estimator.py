@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
@@ -308,7 +309,10 @@ class ParametricTSNE(FittedEncoder):
                     job = Checkpoint(job.path.with_name(f"{job.path.name}.decoder"), {**job.job, **more})
                 decoded = train_decoder(decoding, encoder, table, batches, problem, options, checkpoint=job)
         if broken := _broken(done, None if decoded is None else decoded.done, steps, decoding is not None):
-            warnings.warn(broken, RuntimeWarning, stacklevel=2)
+            if broken.startswith("interrupted"):
+                interrupted(broken, stacklevel=2)
+            else:
+                warnings.warn(broken, RuntimeWarning, stacklevel=2)
         # All at once, and last: a fit that fails leaves the one before as it was.
         tile = tile_for(encoder.cpu(), p)
         self.encoder_, self.teacher_, self.preparation_ = encoder, taught.teacher, preparation
