@@ -350,7 +350,7 @@ class TSNE(FittedMap):
             phases = schedules.resolve(schedule)
         fitted = continue_rows(
             self._model, self._affinity, phases, self._pause,
-            seed=self.seed_, threads=self._threads.resize(self.n_jobs), watch=self._watch(phases),
+            seed=self.seed_, threads=self._threads, watch=self._watch(phases),
         )  # fmt: skip
         _warn_interrupted(fitted.result, phases)
         self._take_over(fitted, self.n_iter_ + fitted.result.iterations)
@@ -362,7 +362,7 @@ class TSNE(FittedMap):
         if self.seed_ is None or (isinstance(self.affinity, str) and self.affinity not in affinities.WORDS):
             raise AttributeError("the affinities of this map cannot be made again: its folder does not say how")
         affinity = getattr(self, "_affinity", None) or affinities.resolve(self.affinity, self.perplexity)
-        return affinities_of(self._model, affinity, seed=self.seed_, threads=self._threads.resize(self.n_jobs))
+        return affinities_of(self._model, affinity, seed=self.seed_, threads=self._threads)
 
     def _take_over(self, fitted: FittedRows, iterations: int) -> None:
         self.embedding_ = fitted.model.embedding

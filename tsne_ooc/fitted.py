@@ -134,8 +134,19 @@ class FittedMap(Fitted):
 
     placement: Placement | None
     embedding_: Float32
-    _model: Model
     _threads: Threads
+
+    @property
+    def _model(self) -> Model:
+        """The fitted map. Its search has the same threads, and as many of them as are asked for now."""
+        model: Model = self.__dict__["_model"]
+        if "_threads" in self.__dict__:
+            self._threads.resize(self.n_jobs)
+        return model
+
+    @_model.setter
+    def _model(self, model: Model) -> None:
+        self.__dict__["_model"] = model
 
     @property
     def _of_distances(self) -> bool:  # type: ignore[override]
@@ -200,13 +211,12 @@ class FittedMap(Fitted):
 
     def place_prepared(self, rows: Any, start: Float32 | None = None) -> Placed:
         """As `place`, for rows as the optimiser saw those of the fit: prepared, and checked float32."""
-        # The search has the same threads, and as many of them as are asked for now.
-        placement, threads = self._placement(), self._threads.resize(self.n_jobs)
+        model, placement, threads = self._model, self._placement(), self._threads
         pieces = []
         for a in range(0, rows.shape[0], BLOCK):
             with counted_from(a):
                 begin = None if start is None else start[a : a + BLOCK]
-                pieces.append(place(self._model, rows[a : a + BLOCK], placement, threads, begin))
+                pieces.append(place(model, rows[a : a + BLOCK], placement, threads, begin))
         return Placed.joined(pieces)
 
     def score_samples(self, X: Any) -> Float32:
@@ -230,14 +240,13 @@ class FittedMap(Fitted):
             As `transform` raises them.
         """
         n, blocks = self._blocks(X)
-        reference, placement = self._reference(), self._placement()
-        self._threads.resize(self.n_jobs)
+        model, reference, placement = self._model, self._reference(), self._placement()
         out = np.empty(n, np.float32)
         for start, stop, block in blocks:
             for a in range(0, stop - start, BLOCK):
                 rows = block[a : a + BLOCK]
                 with counted_from(start + a):
-                    scores = reference.score(*nearest(self._model, rows, placement))
+                    scores = reference.score(*nearest(model, rows, placement))
                 out[start + a : start + a + rows.shape[0]] = scores
         return out
 

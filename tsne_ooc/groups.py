@@ -77,11 +77,12 @@ class Groups:
 
     def __init__(self, model: Any, group: int = 30) -> None:
         check_is_fitted(model)
-        self._model, self._inner = model, model._model
+        self._model = model
+        self._inner = inner = model._model
         k = 2 * whole("group", group, least=3)
-        if k > self._inner.n - 1 or group > self._inner.n // 3:
-            raise ValueError(f"group={group} is more than a third of the {self._inner.n} fitted rows")
-        indices, distances = self._inner.index.query_self(k)
+        if k > inner.n - 1 or group > inner.n // 3:
+            raise ValueError(f"group={group} is more than a third of the {inner.n} fitted rows")
+        indices, distances = inner.index.query_self(k)
         self._k = k
         self._around, self._beside = self._floored(distances, k), self._floored(distances, BESIDE)
         self.fitted = self._compared(indices, self._around, self._beside)
@@ -96,14 +97,17 @@ class Groups:
         Raises
         ------
         ValueError, TypeError
-            For unusable data, naming the row and column.
+            For unusable data, naming the row and column; where the model was fitted again.
         """
+        inner = self._model._model
+        if inner is not self._inner:
+            raise ValueError("the model was fitted again, and its groups are of the fit before; make Groups anew")
         n, blocks = self._model._blocks(X)
         out = Grouped(np.empty(n, np.float32), np.empty(n, np.float32))
         for start, stop, block in blocks:
             for first in range(0, stop - start, _BLOCK):
                 last = min(first + _BLOCK, stop - start)
-                indices, distances = ask(self._inner, block[first:last], self._k)
+                indices, distances = ask(inner, block[first:last], self._k)
                 found = self._compared(indices, _mean(distances, self._k), _mean(distances, BESIDE))
                 out.far[start + first : start + last], out.dense[start + first : start + last] = found
         return out

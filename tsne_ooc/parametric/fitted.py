@@ -221,7 +221,10 @@ class FittedEncoder(Fitted):
 
     @property
     def _model(self) -> Model:
-        return self.teacher_._model
+        model = self.teacher_._model
+        # Threads are the encoder's, whatever its teacher was fitted with.
+        self.teacher_._threads.resize(self.n_jobs)
+        return model
 
     def _encode(self, rows: Float32) -> Float32:
         places = encode(self.encoder_, rows, self._n_features_out, Threads(self.n_jobs), self._tile)
@@ -242,8 +245,7 @@ class FittedEncoder(Fitted):
         return encode(decoder, places, decoder.p, Threads(self.n_jobs))
 
     def _novelty(self, rows: Float32) -> Float32:
-        model, reference = self.teacher_._model, self.teacher_._reference()
-        self.teacher_._threads.resize(self.n_jobs)
+        reference, model = self.teacher_._reference(), self._model
         parts = [reference.score(*nearest(model, rows[a : a + BLOCK], Placement())) for a in range(0, len(rows), BLOCK)]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 

@@ -179,12 +179,13 @@ class _Fitting(NamedTuple):
         """The model to place with, the seats of its rows, and the ledger that knows of them."""
         # Sums of what the rounds before left, and of the last.
         known = [*ledger.job.get("rounds", []), *([ledger.job] if "model" in ledger.job else [])]
+        # A model that is read back has only words for some parameters; whoever goes on from it has them as asked for.
+        asked = self.asked.get_params(deep=False)
         fitted: Any = None
         seats: Any = None
         if known:
             fitted, seats = reopen(self.folder(len(known), rounds), known[-1])
-            # All parameters as they are asked for: a file cannot hold some of them.
-            fitted.set_params(**self.asked.get_params(deep=False))
+            fitted.set_params(**asked)
         for r in range(len(known) + 1, rounds + 1):
             if r == 1:
                 model, rows = fit_sample(
@@ -202,6 +203,7 @@ class _Fitting(NamedTuple):
             folder = self.folder(r, rounds)
             folder.mkdir(exist_ok=True)
             fitted, seats, sums = keep(model, rows, folder)
+            fitted.set_params(**asked)
             known.append(sums)
             job = {**ledger.job, "seconds": self.seconds}
             ledger = replace(ledger, job=job | (sums if r == rounds else {"rounds": [*known]})).mark(0, {})
