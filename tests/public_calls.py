@@ -393,6 +393,7 @@ def load_everything(neural: bool) -> None:
     import anndata  # noqa: F401
     import faiss  # noqa: F401
     import matplotlib.figure  # noqa: F401
+    import numba
     import pandas  # noqa: F401
     import sklearn.decomposition  # noqa: F401
 
@@ -400,6 +401,8 @@ def load_everything(neural: bool) -> None:
         getattr(tsne_ooc, name)
     if neural:
         importlib.import_module("tsne_ooc.parametric")
+    # Numba sets what OpenMP goes by when its threads begin, and `state` asks it for them.
+    numba.get_num_threads()
     for fixture in (model, *([encoder] if neural else [])):
         fixture()
 
@@ -434,8 +437,8 @@ def main(rounds: int) -> None:
 
     import torch
 
-    torch.set_num_threads(1)
     load_everything(neural=True)
+    torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     wrong = 0
     for number in range(rounds):
