@@ -94,6 +94,22 @@ def _names(library: Any) -> tuple[str, str]:
 
 
 @contextmanager
+def openmp_kept() -> Iterator[None]:
+    """Give the calling thread back as many threads of OpenMP as it had: Numba sets them when its own begin.
+
+    Torch goes by them, and trained other weights after a search by pynndescent.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    before = [(pool, pool.num_threads) for pool in ThreadpoolController().select(user_api="openmp").lib_controllers]
+    try:
+        yield
+    finally:
+        for pool, n in before:
+            pool.set_num_threads(n)
+
+
+@contextmanager
 def one_thread(workers: int) -> Iterator[int]:
     """One thread for each product, until the block ends; gives how many of `workers` threads may multiply at once.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._blas import openmp_kept
 from .._options import keep, number, whole
 from .._parallel import Threads
 from .._state import Saved, State
@@ -229,14 +230,15 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
             # The library changes sparse rows, and is compiled once more, for a minute, for rows that are read-only.
             changeable = isinstance(self._X, np.ndarray) and self._X.flags.writeable
             rows = self._X if changeable else self._X.copy()
-            self._graphs[neighbors] = pynndescent.NNDescent(
-                rows,
-                metric=NAMES.get(str(self._pairwise.name), self._pairwise.name),
-                metric_kwds={} if self._pairwise.name == "jensenshannon" else dict(self._pairwise.params),
-                n_neighbors=neighbors,
-                random_state=self._seed,
-                n_jobs=min(self._threads.n, numba.get_num_threads()),
-            )
+            with openmp_kept():
+                self._graphs[neighbors] = pynndescent.NNDescent(
+                    rows,
+                    metric=NAMES.get(str(self._pairwise.name), self._pairwise.name),
+                    metric_kwds={} if self._pairwise.name == "jensenshannon" else dict(self._pairwise.params),
+                    n_neighbors=neighbors,
+                    random_state=self._seed,
+                    n_jobs=min(self._threads.n, numba.get_num_threads()),
+                )
         return self._graphs[neighbors]
 
 
