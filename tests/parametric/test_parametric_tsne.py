@@ -186,7 +186,7 @@ def test_threads_of_a_saved_encoder_reach_its_search(fitted, tmp_path):
     fitted.save(tmp_path / "encoder")
     model = load(tmp_path / "encoder", n_jobs=1)
     assert model.n_jobs == model.teacher_.n_jobs == 1
-    assert model.teacher_._model.index._threads.n == 1
+    assert model.teacher_.map_.model.index._threads.n == 1
     with pytest.raises(TypeError, match="n_jobs='two'"):
         load(tmp_path / "encoder", n_jobs="two")
 
@@ -520,14 +520,14 @@ def test_a_network_that_makes_no_places_of_rows_is_told_before_it_is_trained(isl
 
 def test_rows_of_a_network_that_looks_at_a_batch_go_one_by_one(islands):
     model = encoder(network=Mixing(), objective="distillation", n_iter=4).fit(islands)
-    assert model._tile == 1
+    assert model.fitted_.tile == 1
     assert (model.transform(islands)[7:9] == model.transform(islands[7:9])).all()
 
 
 def test_a_network_of_batch_norm_is_looked_at_as_others_are(islands):
     network = torch.nn.Sequential(torch.nn.Linear(5, 16), torch.nn.BatchNorm1d(16), torch.nn.Linear(16, 2))
     model = encoder(network=network, objective="distillation").fit(islands)
-    assert model._tile == 1024 and len(model.history_["validation"]["step"]) == 5
+    assert model.fitted_.tile == 1024 and len(model.history_["validation"]["step"]) == 5
 
 
 def test_tensors_are_tables(fitted, islands):

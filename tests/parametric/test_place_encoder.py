@@ -97,7 +97,7 @@ def test_other_columns_are_refused(home, islands, tmp_path, capsys):
 
 def test_a_map_tells_novelty_unless_it_is_not_wanted(home, islands, tmp_path):
     load(home / "encoder").teacher_.save(tmp_path / "model")
-    rows = np.asarray(load(home / "encoder").teacher_._model.index.state()[1]["rows"])
+    rows = np.asarray(load(home / "encoder").teacher_.map_.model.index.state()[1]["rows"])
     assert place(tmp_path / "model", rows, out=tmp_path / "map").novelty is not None
     assert place(tmp_path / "model", rows, out=tmp_path / "less", novelty=False).novelty is None
 

@@ -7,7 +7,7 @@ import os
 import warnings
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,14 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
 from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
+from tsne_ooc.features import Features
 from tsne_ooc.io import Source, identity_of, names_of
 from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Checkpoint
 from tsne_ooc.parametric.decoder import resolve as resolve_decoder
-from tsne_ooc.parametric.fitted import FittedEncoder
+from tsne_ooc.parametric.fitted import EncodingEstimator
+from tsne_ooc.parametric.fitted_encoder import FittedEncoder
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.objectives import FEWEST_TUNED, Stage, resolve
 from tsne_ooc.parametric.optimizer import MOST_RATE
@@ -46,7 +48,9 @@ from tsne_ooc.parametric.teaching import (
     check_affinities,
     default_teacher,
     given_teacher,
+    is_fitted,
     knows_affinities,
+    own_teacher,
     rows_mapped,
     teach,
     unfrozen,
@@ -65,7 +69,7 @@ STEPS = 3000
 FEWEST = 3
 
 
-class ParametricTSNE(FittedEncoder):
+class ParametricTSNE(EncodingEstimator):
     """A neural network that puts rows where t-SNE would: a new row costs one forward pass.
 
     It learns from a map, its teacher: a `TSNE` fitted on all rows or on a sample of them, with all others placed
@@ -251,7 +255,7 @@ class ParametricTSNE(FittedEncoder):
         teacher, fitted = given_teacher(self.teacher, self.prepare, seed)
 
         if fitted and teacher is not None:
-            X = teacher.lined_up(X)
+            X = teacher.features_.lined_up(X, type(teacher).__name__, stacklevel=3)
         names = names_of(X)
         wanted = self.prepare if self.prepare is not None else getattr(self.teacher, "prepare", None)
         table, preparation = prepared(X, wanted, teacher, fitted, seed=seed, n_jobs=self.n_jobs)
@@ -309,17 +313,23 @@ class ParametricTSNE(FittedEncoder):
                 decoded = train_decoder(decoding, encoder, table, batches, problem, options, checkpoint=job)
         if broken := _broken(done, None if decoded is None else decoded.done, steps, decoding is not None):
             warnings.warn(broken, RuntimeWarning, stacklevel=2)
-        # All at once, and last: a fit that fails leaves the one before as it was.
-        tile = tile_for(encoder.cpu(), p)
-        self.encoder_, self.teacher_, self.preparation_ = encoder, taught.teacher, preparation
-        self.decoder_ = None if decoded is None else decoded.network
-        self.history_, self.n_iter_, self.best_iter_ = done.history.columns(), done.steps, done.kept
+        history = done.history.columns()
         if decoded is not None:
-            self.history_["decoder"] = decoded.done.history.columns()
-        self._tile = tile
-        self.seed_: int | None = seed
-        self._remember(names, width)
+            history["decoder"] = decoded.done.history.columns()
+        # All at once, and last: a fit that fails leaves the one before as it was.
+        self._fitted = FittedEncoder(
+            encoder, None if decoded is None else decoded.network,
+            Features(width, None if names is None else tuple(names), preparation), own_teacher(taught.teacher),
+            tile_for(encoder.cpu(), p), history, done.steps, done.kept, seed,
+        )  # fmt: skip
         return self
+
+    @classmethod
+    def of_fitted(cls, fitted: FittedEncoder, **parameters: Any) -> Self:
+        """An estimator of these parameters whose training left this."""
+        made = cls(**parameters)
+        made._fitted = fitted
+        return made
 
     def fit_transform(self, X: Any, y: Any = None) -> Float32:
         """`fit`, then where the encoder puts the rows."""
@@ -328,7 +338,7 @@ class ParametricTSNE(FittedEncoder):
     def __sklearn_clone__(self) -> ParametricTSNE:
         """A copy that is not fitted. Its teacher is the same where that is fitted: a map is what is learnt from."""
         copy: ParametricTSNE = super().__sklearn_clone__()
-        if hasattr(self.teacher, "embedding_"):
+        if is_fitted(self.teacher):
             copy.teacher = self.teacher
         return copy
 
@@ -399,7 +409,7 @@ def _told(teacher: Any) -> str | None:
     teacher = unfrozen(teacher)
     if teacher is None:
         return None
-    if hasattr(teacher, "embedding_"):
+    if is_fitted(teacher):
         # What no file can hold has no fingerprint.
         with suppress(ValueError):
             return fingerprint(teacher)

@@ -42,7 +42,6 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
     body = model.encoder_.body
     shape = [body.p, body.d, body.width, body.depth, body.landmarks] if isinstance(body, ResidualNetwork) else None
     inner, arrays = within("teacher", estimator_state(model.teacher_))
-    names = getattr(model, "feature_names_in_", None)
     parameters, not_saved = encode_all(model.get_params(deep=False), KINDS)
     content: dict[str, Any] = {
         **inner,
@@ -54,15 +53,13 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
             "n_iter": int(model.n_iter_),
             "best_iter": int(model.best_iter_),
             "seed": model.seed_,
-            "n_features_in": int(model.n_features_in_),
-            "columns": int(model._columns),
-            "feature_names_in": None if names is None else [str(name) for name in names],
+            "columns": model.features_.embedded,
+            **model.features_.facts(),
         },
     }
-    if model.preparation_ is not None:
-        inner, own = within("preparation", model.preparation_.state())
-        content.update(inner)
-        arrays.update(own)
+    inner, own = model.features_.state()
+    content.update(inner)
+    arrays.update(own)
     arrays.update(_history_arrays("history", model.history_))
     if model.decoder_ is not None:
         inside = model.decoder_.body
