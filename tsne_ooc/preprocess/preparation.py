@@ -16,9 +16,8 @@ from .._options import unknown, whole
 from .._parallel import Threads
 from .._validate import as_rows
 from ..io import Source, as_source
-from ..io.masks import with_mask
 from .base import Fitted, Step
-from .onehot import EncodedSource, Encoding, OneHot, check_named
+from .onehot import EncodedSource, Encoding, OneHot, check_named, columns_of
 from .pca import PCA, FittedPCA
 from .rows import Progress, Rows, apply, working_type
 from .rowwise import FittedLog1p, FittedNormalize, Log1p, Normalize
@@ -176,8 +175,7 @@ class Preparation:
         """
         self._check_fitted()
         if self.encoding is not None:
-            columns = {str(name): with_mask(block[name]) for name in block}
-            rows = self.encoding.encode(columns, first_row, self._count_unseen)
+            rows = self.encoding.encode(columns_of(block), first_row, self._count_unseen)
         else:
             if not hasattr(block, "dtype") and not hasattr(block, "dtypes"):
                 block = np.asarray(block)
