@@ -37,7 +37,7 @@ class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """What is known of the columns of the fit; AttributeError before it."""
         raise NotImplementedError
 
-    def _blocks(self, X: Any) -> tuple[int, Iterator[tuple[int, int, Any]]]:
+    def blocks(self, X: Any) -> tuple[int, Iterator[tuple[int, int, Any]]]:
         """The number of rows of X, and prepared and checked blocks of them."""
         check_is_fitted(self)
         return self.features_.blocks(X, type(self).__name__, self.n_jobs)
@@ -157,7 +157,7 @@ class PlacingEstimator(FittedEstimator):
             ``embedding``, ``iterations`` (the steps that each row took) and ``novelty``, which is None for a model
             that was saved without.
         """
-        n, blocks = self._blocks(X)
+        n, blocks = self.blocks(X)
         if start is not None:
             start = given(start, n, self.embedding_.shape[1], "start")
         reference = self.map_.model.reference
@@ -198,7 +198,7 @@ class PlacingEstimator(FittedEstimator):
         ValueError, TypeError, sklearn.exceptions.NotFittedError
             As `transform` raises them.
         """
-        n, blocks = self._blocks(X)
+        n, blocks = self.blocks(X)
         placed_on, placement = self.map_, self._placement()
         out = np.empty(n, np.float32)
         for start, stop, block in blocks:

@@ -140,7 +140,8 @@ def test_inputs_stay_as_they_are(plain):
         for part, was in zip(parts, before, strict=True):
             np.testing.assert_array_equal(part, was)
             part[...] = 0
-        assert fitted.map_.model.index.query_self(9)[1].tobytes() == plain[0].map_.model.index.query_self(9)[1].tobytes()
+        own, wanted = (one.map_.model.index.query_self(9)[1] for one in (fitted, plain[0]))
+        assert own.tobytes() == wanted.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["with itself", "without itself"])

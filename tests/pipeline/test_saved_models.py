@@ -128,7 +128,8 @@ def test_the_same_bits_after_every_journey(fitted, tmp_path, name):
         for attribute in ("kl_divergence_", "n_iter_", "n_neighbors_", "n_features_in_"):
             assert getattr(one, attribute) == getattr(model, attribute)
             assert type(getattr(one, attribute)) is type(getattr(model, attribute))
-        assert one.map_.model.dof == model.map_.model.dof and one.map_.model.exaggeration == model.map_.model.exaggeration
+        assert one.map_.model.dof == model.map_.model.dof
+        assert one.map_.model.exaggeration == model.map_.model.exaggeration
     for file in (tmp_path / "model").glob("*.npy" if name == "minkowski" else "*"):  # its params leave a note, once
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
 

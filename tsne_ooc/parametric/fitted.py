@@ -117,7 +117,7 @@ class EncodingEstimator(FittedEstimator):
         ValueError, TypeError, sklearn.exceptions.NotFittedError
             For unusable data, naming the row and column; before `fit`.
         """
-        n, blocks = self._blocks(X)
+        n, blocks = self.blocks(X)
         out = np.empty((n, self._n_features_out), np.float32)
         for start, stop, block in blocks:
             out[start:stop] = self.fitted_.encode(block, self.n_jobs)
@@ -128,7 +128,7 @@ class EncodingEstimator(FittedEstimator):
 
         It costs a search among the teacher's rows, which `transform` does without.
         """
-        n, blocks = self._blocks(X)
+        n, blocks = self.blocks(X)
         out = np.empty(n, np.float32)
         for start, stop, block in blocks:
             out[start:stop] = self.fitted_.novelty(block, self.n_jobs)
@@ -196,7 +196,7 @@ class EncodingEstimator(FittedEstimator):
         ValueError, TypeError
             As `transform` does.
         """
-        n, blocks = self._blocks(X)
+        n, blocks = self.blocks(X)
         out = np.empty(n, np.float32)
         for start, stop, block in blocks:
             out[start:stop] = self.fitted_.lost(block, self.n_jobs)
