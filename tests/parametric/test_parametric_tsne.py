@@ -166,9 +166,18 @@ def test_what_cannot_be_trained_is_told_before_the_teacher_is_fitted(islands, mo
 def test_a_fitted_teacher_is_taken_as_it_is(fitted, islands):
     taught = teacher().fit(islands)
     model = encoder(teacher=taught).fit(islands)
-    assert model.teacher_ is taught and same(model, fitted)
+    assert model.teacher_.map_ is taught.map_ and same(model, fitted)
     with pytest.raises(ValueError, match="4 columns, the teacher's rows have 5"):
         encoder(teacher=taught).fit(islands[:, :4])
+
+
+def test_another_fit_of_the_teacher_does_not_move_the_encoder(islands):
+    taught = teacher().fit(islands)
+    model = encoder(teacher=taught).fit(islands)
+    before, threshold = model.embedding_.copy(), model.novelty_threshold_
+    taught.fit(islands[:90])
+    assert (model.embedding_ == before).all() and model.novelty_threshold_ == threshold
+    assert model.score_samples(islands).shape == (len(islands),)
 
 
 def test_rows_are_prepared_and_saved_as_they_were(islands, tmp_path):
