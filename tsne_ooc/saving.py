@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._asked import plain
 from ._parallel import Threads
-from ._parameters import decode, decode_all, encode, encode_all
+from ._parameters import KINDS, decode, decode_all, encode, encode_all
 from ._state import Saved, State, StateError, within
 from .model import Model
-from .preprocess import Preparation
+from .preprocess import Preparation, Transformer
 
 #: What the folder of a saved model says it is.
 KIND = "model"
@@ -56,9 +57,15 @@ def fingerprint(estimator: Any) -> str:
     ValueError
         As `estimator_state`.
     """
-    content, arrays = estimator_state(estimator)
-    deciding = {name: content[name] for name in content if name in PARTS}
-    deciding["placement"] = content["parameters"]["placement"]
+    parameters, _ = _encoded(estimator)
+    preparation = estimator.preparation_
+    try:
+        content, arrays = _parts(estimator)
+    except TypeError:
+        # What is made with a transformer can be told from another, though no file holds it.
+        content, arrays = within("model", estimator._model.state())
+        content["preparation"] = plain(preparation.contents)
+    deciding = {**content, "placement": parameters["placement"]}
     digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
@@ -76,11 +83,7 @@ def estimator_state(estimator: Any) -> State:
     ValueError
         Where one of them decides how rows are placed: a callable metric, a placement or search of the user's own.
     """
-    parameters, not_saved = encode_all(estimator.get_params(deep=False))
-    for name in _ESSENTIAL:
-        if name in not_saved:
-            what = not_saved[name]
-            raise ValueError(f"{name} holds a {what}, which no file can; use names and options of tsne_ooc, or pickle")
+    parameters, not_saved = _encoded(estimator)
     names = getattr(estimator, "feature_names_in_", None)
     content: dict[str, Any] = {
         "parameters": parameters,
@@ -94,6 +97,21 @@ def estimator_state(estimator: Any) -> State:
             "feature_names_in": None if names is None else [str(name) for name in names],
         },
     }
+    parts, arrays = _parts(estimator)
+    return {**content, **parts}, arrays
+
+
+def _encoded(estimator: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    parameters, not_saved = encode_all(estimator.get_params(deep=False))
+    for name in _ESSENTIAL:
+        if name in not_saved:
+            what = not_saved[name]
+            raise ValueError(f"{name} holds a {what}, which no file can; use names and options of tsne_ooc, or pickle")
+    return parameters, not_saved
+
+
+def _parts(estimator: Any) -> State:
+    content: dict[str, Any] = {}
     arrays: dict[str, Any] = {}
     for name, part in PARTS.items():
         if (value := getattr(estimator, part.attribute, None)) is not None:
@@ -101,6 +119,25 @@ def estimator_state(estimator: Any) -> State:
             content.update(inner)
             arrays.update(own)
     return content, arrays
+
+
+def check_saved(estimator: Any, prepare: Preparation | None = None) -> None:
+    """Raise where what is fitted with these options could not be saved, as far as that is known before the fit.
+
+    Raises
+    ------
+    ValueError
+        As `estimator_state`.
+    TypeError
+        For a `Transformer` among the steps of the preparation.
+    """
+    _encoded(estimator)
+    search = estimator.neighbors
+    if not isinstance(search, str) and type(search).__name__ not in KINDS:
+        raise ValueError(f"a search of type {type(search).__name__} cannot be saved: only those of tsne_ooc can")
+    for step in () if prepare is None else prepare.steps:
+        if isinstance(step, Transformer):
+            step.check_saved()
 
 
 def seed_in(fitted: Saved) -> int | None:

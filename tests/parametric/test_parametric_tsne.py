@@ -245,15 +245,19 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(fitted, islands,
     class Killed(Exception):
         pass
 
+    at, seen = [stops_at], []
+
     def kill(step, loss, encoder):
-        if step == stops_at:
+        seen.append(step)
+        if step in at:
             raise Killed
 
     path = tmp_path / "training"
     with pytest.raises(Killed):
         encoder(callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=path)
-    seen = []
-    model = encoder(callbacks=lambda step, loss, encoder: seen.append(step), callbacks_every_iters=1)
+    at.clear()
+    seen.clear()
+    model = encoder(callbacks=kill, callbacks_every_iters=1)
     model.fit(islands, checkpoint=path)
     # From the last tenth on, not from the beginning.
     assert seen[0] == stops_at // 10 * 10 + 1 and seen[-1] == 40
@@ -262,7 +266,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(fitted, islands,
         if name != "seconds":
             np.testing.assert_array_equal(model.history_["batches"][name], column)
     with pytest.raises(ValueError, match="another learning_rate"):
-        encoder(learning_rate=0.1).fit(islands, checkpoint=path)
+        encoder(learning_rate=0.1, callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=path)
 
 
 def test_a_teacher_without_a_seed_has_that_of_the_encoder(islands, tmp_path):
@@ -287,7 +291,7 @@ def test_a_training_does_not_go_on_towards_another_map(islands, tmp_path, monkey
         module, "teach", lambda *some, **more: (t := learnt(*some, **more))._replace(targets=t.targets + 1)
     )
     with pytest.raises(ValueError, match="another map"):
-        encoder().fit(islands, checkpoint=tmp_path / "training")
+        encoder(callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=tmp_path / "training")
 
 
 def test_where_no_state_can_be_kept_is_told_before_anything_is_fitted(islands, tmp_path, monkeypatch):
@@ -304,8 +308,10 @@ def test_dropout_draws_by_the_seed_and_goes_on_after_a_kill(islands, tmp_path):
     class Killed(Exception):
         pass
 
+    at = [15]
+
     def kill(step, loss, encoder):
-        if step == 15:
+        if step in at:
             raise Killed
 
     torch.manual_seed(0)
@@ -319,6 +325,8 @@ def test_dropout_draws_by_the_seed_and_goes_on_after_a_kill(islands, tmp_path):
     with pytest.raises(Killed):
         encoder(**own, callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=tmp_path / "training")
     torch.rand(7)
+    at.clear()
+    own |= {"callbacks": kill, "callbacks_every_iters": 1}
     assert same(first, encoder(**own).fit(islands, checkpoint=tmp_path / "training"))
 
 

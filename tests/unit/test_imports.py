@@ -22,7 +22,8 @@ PACKAGE = Path(tsne_ooc.__file__).parent
 ORDER = (
     ("_kernels",),
     ("_blas", "_disk", "_lock", "_memory", "_options", "_labels", "_interrupt"),
-    ("_parallel", "_random", "_validate"),
+    ("_parallel", "_random", "_validate", "_digest"),
+    ("_asked",),
     ("_state",),
     ("store",),
     ("io",),
