@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import FunctionTransformer
 
 from tsne_ooc._kernels.project import project
+from tsne_ooc._parallel import Threads
 from tsne_ooc.preprocess import (
     PCA,
     Log1p,
@@ -433,14 +434,40 @@ class TestTransformer:
         assert preparation.fitted[0].how == "on 200 of 3000 rows"
         assert preparation.passes == 2
 
-    def test_rows_do_not_depend_on_their_block(self):
+    @pytest.mark.parametrize("p", [1, 2, 60, 200, 1000, 3000])
+    def test_calls_are_few_and_of_one_height(self, p):
+        calls = []
+
+        class Notes:
+            def transform(self, X):
+                calls.append(len(X))
+                return X[:, :1]
+
+        X = np.random.default_rng(0).normal(size=(3000, p))
+        preparation = Preparation([Transformer(Notes())]).fit(X)
+        calls.clear()
+        out = preparation.transform(X)
+        np.testing.assert_array_equal(out, X[:, :1].astype(np.float32))
+        assert len(set(calls)) == 1 and 64 <= calls[0] <= 1024 and calls[0] * p <= max(1 << 17, 64 * p)
+        # As long as what a call does outweighs the call.
+        assert len(calls) <= 3000 / min(1024, (1 << 16) / p) + 1
+
+    @pytest.mark.parametrize("p", [20, 60, 200, 600])
+    def test_rows_do_not_depend_on_their_block(self, p):
         from sklearn.decomposition import PCA as Peer
 
-        X = np.random.default_rng(0).normal(size=(300, 200))
-        fitted = Preparation([Transformer(Peer(20, random_state=0))]).fit(X).fitted[0]
-        Y = fitted.apply(X, 0)
-        for a, b in ((0, 1), (3, 80), (130, 300), (299, 300)):
-            np.testing.assert_array_equal(fitted.apply(X[a:b], 0), Y[a:b])
+        X = np.random.default_rng(0).normal(size=(300, p))
+        fitted = Preparation([Transformer(Peer(20, random_state=0))]).fit(X).fitted
+
+        def rows(a, b, n_jobs=1):
+            # All digits, not those of float32.
+            out = np.empty((b - a, 20))
+            rows_module.apply(fitted, X[a:b], 0, Threads(n_jobs), out)
+            return out
+
+        Y = rows(0, 300)
+        for a, b in ((0, 1), (3, 80), (130, 300), (299, 300), (0, 300)):
+            np.testing.assert_array_equal(rows(a, b, n_jobs=3), Y[a:b])
 
     def test_what_is_none(self):
         with pytest.raises(TypeError, match="no transformer"):
