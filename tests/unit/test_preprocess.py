@@ -259,6 +259,32 @@ def test_few_rows(n, p):
         Preparation([PCA(k + 1)]).fit(X)
 
 
+@pytest.mark.parametrize("most", [4096, 8], ids=["exact", "wide"])
+@pytest.mark.parametrize("power", [-150, -100, -78, -30, 0, 30, 78, 100, 140])
+def test_the_unit_of_the_columns_is_no_matter(monkeypatch, most, power):
+    """Rows are brought to 1 by what comes behind; the axes are there before."""
+    monkeypatch.setattr(pca_module, "EXACT_UP_TO", most)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 40)) * np.geomspace(1, 0.01, 40) + rng.normal(size=40)
+    preparation = Preparation([PCA(3), Standardize()]).fit(X * 10.0**power)
+    u, values, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    wanted, found = u[:, :3] * np.sqrt(300), preparation.transform(X * 10.0**power)
+    # The range finder's third axis of so flat a spectrum is nearly that of the rows.
+    np.testing.assert_allclose(np.abs(np.diag(found.T @ wanted)) / 300, 1, atol=1e-4)
+    share = preparation.fitted[0].explained_variance_ratio
+    np.testing.assert_allclose(share, values[:3] ** 2 / (values**2).sum(), rtol=2e-2)
+
+
+@pytest.mark.parametrize("most", [4096, 8], ids=["exact", "wide"])
+def test_squares_beyond_the_range_are_told_by_their_column(monkeypatch, most):
+    monkeypatch.setattr(pca_module, "EXACT_UP_TO", most)
+    X = np.random.default_rng(0).normal(size=(50, 20))
+    X[:, 7] *= 1e200
+    for steps in ([PCA(2)], [Standardize()]):
+        with pytest.raises(ValueError, match="column 7 of the table has squares beyond the range"):
+            Preparation(steps).fit(X)
+
+
 class TestWideTables:
     """Those whose covariance is not formed."""
 
