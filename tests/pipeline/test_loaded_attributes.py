@@ -16,13 +16,14 @@ from tsne_ooc.saving import fingerprint
 
 QUICK = {"early_exaggeration_iter": 10, "n_iter": 20, "perplexity": 8, "random_state": 0}
 X = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+NAMED = pd.DataFrame(X, columns=list("abcd"))
 FITS = {
     "plain": (X, {}),
-    "named": (pd.DataFrame(X, columns=list("abcd")), {}),
+    "named": (NAMED, {}),
     "sampled": (X, {"sample": 120}),
-    "sampled-prepared": (pd.DataFrame(X, columns=list("abcd")), {"sample": 120, "prepare": Preparation([Standardize()])}),
+    "sampled-prepared": (NAMED, {"sample": 120, "prepare": Preparation([Standardize()])}),
     "listed": (X, {"neighbors": IVF(lists=9, probes=6), "random_state": None}),
-}  # fmt: skip
+}
 
 
 def promised(of):
