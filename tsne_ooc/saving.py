@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._asked import plain
 from ._parallel import Threads
@@ -38,6 +39,13 @@ class Part(NamedTuple):
     restore: Callable[[Saved, Threads], Any]
 
 
+def _rows(saved: Saved, threads: Threads) -> NDArray[np.int64]:
+    rows: NDArray[np.int64] = saved.array("rows", np.int64, (None,))
+    if not (np.diff(rows, prepend=-1) > 0).all():
+        raise saved.fail("holds row numbers that do not ascend", "rows")
+    return rows
+
+
 #: Parts by the name under which their JSON and arrays are kept. A reader refuses parts it does not know.
 PARTS = {
     "model": Part("_model", Model.state, Model.restore),
@@ -46,7 +54,10 @@ PARTS = {
         Preparation.state,
         lambda saved, threads: Preparation.from_state(dict(saved.content), saved.own_arrays()),
     ),
+    "sample": Part("sample_rows_", lambda rows: ({}, {"rows": np.asarray(rows, np.int64)}), _rows),
 }
+# Parts that decide where a fitted map places rows: not which rows of its table it was fitted to.
+_DECIDING = ("model", "preparation")
 
 
 def fingerprint(estimator: Any) -> str:
@@ -65,9 +76,12 @@ def fingerprint(estimator: Any) -> str:
         # What is made with a transformer can be told from another, though no file holds it.
         content, arrays = within("model", estimator._model.state())
         content["preparation"] = plain(preparation.contents)
-    deciding = {**content, "placement": parameters["placement"]}
+    deciding = {name: content[name] for name in content if name in _DECIDING}
+    deciding["placement"] = parameters["placement"]
     digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
+        if name.partition(".")[0] not in _DECIDING:
+            continue
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
     return digest.hexdigest()
@@ -179,8 +193,8 @@ def restore_estimator(make: Callable[..., Any], saved: Saved, n_jobs: Any = "sav
     estimator.kl_divergence_ = decode(fitted.content.get("kl_divergence"))
     if not isinstance(estimator.kl_divergence_, int | float):
         raise fitted.fail("has a kl_divergence that is no number")
-    # Numbers of rows mean something to their table alone, which is not here.
-    estimator.sample_rows_ = None
+    if estimator.sample_rows_ is not None and len(estimator.sample_rows_) != estimator._model.n:
+        raise saved.part("sample").fail(f"names {len(estimator.sample_rows_)} rows of {estimator._model.n}", "rows")
     estimator.n_iter_ = fitted.whole("n_iter", 0)
     estimator.n_neighbors_ = fitted.whole("n_neighbors", 0)
     estimator.seed_ = seed_in(fitted)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 
 import h5py
 import numpy as np
@@ -606,3 +607,17 @@ def test_rows_that_are_not_finite_are_named(fitted, islands):
         encoder().fit(X)
     with pytest.raises(ValueError, match="4 features"):
         fitted.transform(islands[:, :4])
+
+
+def test_a_loaded_encoder_has_every_attribute_that_is_documented(fitted, tmp_path):
+    listed = re.search(r"    Attributes\n    -+\n(.*?)\n\n", ParametricTSNE.__doc__, re.DOTALL)[1]
+    names = re.findall(r"^    (\w+_) : ", listed, re.MULTILINE)
+    fitted.save(tmp_path / "encoder")
+    loaded = load(tmp_path / "encoder")
+    assert len(names) > 8
+    for name in names:
+        before, after = getattr(fitted, name), getattr(loaded, name)
+        if name in ("encoder_", "decoder_", "teacher_", "preparation_"):
+            assert (before is None) == (after is None), name
+        else:
+            np.testing.assert_equal(after, before, err_msg=name)
