@@ -20,6 +20,7 @@ from tsne_ooc.pipeline.fitted import keep, reopen
 from tsne_ooc.pipeline.fitting import fit_sample, seen_by
 from tsne_ooc.pipeline.folder import SAVING, Folder
 from tsne_ooc.pipeline.looking import look_and_refit
+from tsne_ooc.pipeline.models import SLACK, bytes_fitted
 from tsne_ooc.pipeline.placing import Seats, finished, seal, stream
 from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain, warn_untold
 from tsne_ooc.pipeline.run import LEDGER, Run
@@ -32,8 +33,6 @@ from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 log = logging.getLogger(__name__)
 
 SAMPLE = 25_000
-# For what has no length beforehand: manifests, parameters, what a search keeps besides the rows.
-_SLACK = 1 << 17
 # Each reads the whole table. The folders of all of them are named beforehand.
 MOST_ROUNDS = 100
 _ARRAYS = ["embedding", "novelty", "sample_rows"]
@@ -240,8 +239,8 @@ def _room(table: Source, model: Any, sample: Sample, prepare: Preparation | None
     d = int(getattr(model, "n_components", None) or 2)
     fitted = min(n, int(getattr(sample, "size", 0)))
     # How wide prepared rows are is known after a pass over the table.
-    row = 4 * d + 28 + (0 if prepare is not None else 4 * p)
-    return rounds * (n * (4 * d + 4 * hasattr(model, "place_prepared")) + fitted * row + _SLACK) + 8 * fitted
+    map = bytes_fitted(fitted, p if prepare is None else 0, d)
+    return rounds * (n * (4 * d + 4 * hasattr(model, "place_prepared")) + map + SLACK) + 8 * fitted
 
 
 def _fresh(tsne: Any, seed: int) -> Any:

@@ -22,7 +22,7 @@ from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.io.told import account_of
 from tsne_ooc.pipeline.fitting import fit_sample
 from tsne_ooc.pipeline.folder import TRAINING, Folder
-from tsne_ooc.pipeline.models import ENCODER, folder_of, opened_model
+from tsne_ooc.pipeline.models import ENCODER, SLACK, bytes_fitted, folder_of, opened_model
 from tsne_ooc.pipeline.placing import digest_of
 from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain, warn_untold
 from tsne_ooc.pipeline.run import LEDGER
@@ -120,8 +120,7 @@ def train(
         if table.shape[0] < FEWEST:
             raise ValueError(f"{table!r} has {table.shape[0]} rows, and an encoder needs {FEWEST}")
         teacher, known = _teacher(map, tsne, sample, prepare, model, table)
-        if map is None and prepare is None:
-            home.check_room(known["sample"] * (4 * table.shape[1] + 16))
+        home.check_room(_room(table, model, teacher, map, None if map is not None else known["sample"], prepare))
         request = {
             "parameters": parameters_of(model, without=("teacher",)),
             "teacher": known,
@@ -241,6 +240,22 @@ def _teacher(
     knows = knows_affinities(teacher)
     check_affinities(resolve(model.objective, tuned=knows and fitted == n), n, fitted, knows)
     return teacher, known
+
+
+def _room(table: Source, model: Any, teacher: Any, map: Any, sample: int | None, prepare: Preparation | None) -> int:
+    """The most that lies on the disk at one moment, as far as it is known before the run."""
+    from tsne_ooc.parametric.room import bytes_of_training
+
+    n, p = table.shape
+    # How wide prepared rows are is known after a pass over the table.
+    known = p if prepare is None and getattr(teacher, "preparation_", None) is None else 0
+    if sample is None:
+        d, kept = teacher.embedding_.shape[1], 0
+        taught = sum(file.stat().st_size for file in folder_of(map).glob("*.npy"))
+    else:
+        d = int(teacher.n_components or 2)
+        taught = kept = bytes_fitted(sample, known, d) + SLACK
+    return kept + bytes_of_training(model, taught, n, max(1, known), d, all_mapped=sample == n) + SLACK
 
 
 def _fitted(
