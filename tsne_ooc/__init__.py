@@ -54,6 +54,7 @@ _MODULES = {
     "affinity",
     "batches",
     "export",
+    "extend",
     "groups",
     "io",
     "metrics",
@@ -67,6 +68,7 @@ _MODULES = {
     "rounds",
     "sampling",
     "schedule",
+    "testing",
 }
 
 

@@ -32,6 +32,7 @@ ORDER = (
     ("batches",),
     ("equal_rows",),
     ("neighbors",),
+    ("extend",),
     ("intake",),
     ("novelty",),
     ("affinity",),
@@ -52,7 +53,7 @@ ORDER = (
     ("pipeline",),
     ("export",),
     ("metrics",),
-    ("plot",),
+    ("plot", "testing"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
