@@ -56,6 +56,7 @@ _MODULES = {
     "affinity",
     "batches",
     "export",
+    "extend",
     "groups",
     "io",
     "metrics",
@@ -69,6 +70,7 @@ _MODULES = {
     "rounds",
     "sampling",
     "schedule",
+    "testing",
 }
 
 

@@ -33,6 +33,7 @@ ORDER = (
     ("batches",),
     ("equal_rows",),
     ("neighbors",),
+    ("extend",),
     ("intake",),
     ("novelty",),
     ("affinity",),
@@ -53,7 +54,7 @@ ORDER = (
     ("pipeline",),
     ("export",),
     ("metrics",),
-    ("plot",),
+    ("plot", "testing"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
