@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from . import __version__
 from ._lock import Lock
 from ._validate import counted_from
 from .features import Features
@@ -255,8 +256,8 @@ class PlacingEstimator(FittedEstimator):
         self.check_table(X)
         table = self.table_of(X)
         path = Path(path)
-        source = identity_of(table)
-        job = {"source": source, "model": fingerprint(self)}
+        source = identity_of(table, without=path)
+        job = {"source": source, "model": fingerprint(self), "tsne_ooc": __version__}
         shape = (table.shape[0], self.embedding_.shape[1])
         with Lock(path.with_name(path.name + ".lock"), str(path)):
             kept, part = path.with_name(path.name + ".ledger"), path.with_name(path.name + ".part")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._asked import plain
 from ._parallel import Threads
 from ._parameters import decode, encode
 from ._state import Saved, State, within
@@ -48,7 +49,7 @@ class FittedMap:
     seed : int or None
         None for maps that were saved without one.
     sample_rows : ndarray of int64 or None
-        Numbers of the fitted rows in their table, where a sample was drawn; a file does not keep them.
+        Numbers of the fitted rows in their table, ascending, where a sample was drawn.
     affinity : object or None
         What made the affinities; None where a file could not hold it.
     pause : Pause or None
@@ -162,6 +163,9 @@ class FittedMap:
         }
         content, arrays = within("model", self.model.state())
         more, own = self.features.state()
+        if self.sample_rows is not None:
+            own = {**own, "sample.rows": np.asarray(self.sample_rows, np.int64)}
+            more = {**more, "sample": {}}
         return {"fitted": facts, **content, **more}, {**arrays, **own}
 
     @classmethod
@@ -187,25 +191,44 @@ class FittedMap:
         features = Features.restore(saved, fitted, distances=model.index.metric == "precomputed", sparse=True)
         return cls(
             model, features, threads, float(kl_divergence), fitted.whole("n_iter", 0), fitted.whole("n_neighbors", 0),
-            seed_in(fitted), affinity=affinity,
+            seed_in(fitted), _sample_rows(saved, model.n), affinity,
         )  # fmt: skip
 
     def fingerprint(self, placement: Placement | None) -> str:
         """What tells it from another map: a digest of all that decides where rows are placed.
+
+        Which rows of their table it was fitted to does not count.
 
         Raises
         ------
         ValueError
             As `state`.
         """
-        content, arrays = self.state()
-        deciding = {name: value for name, value in content.items() if name != "fitted"}
-        deciding["placement"] = encode(placement)
+        content, arrays = within("model", self.model.state())
+        try:
+            more, own = self.features.state()
+        except TypeError:
+            # What is made with a transformer can be told from another, though no file holds it.
+            assert self.features.preparation is not None
+            more, own = {"preparation": plain(self.features.preparation.contents)}, {}
+        deciding = {**content, **more, "placement": encode(placement)}
         digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
-        for name, array in sorted(arrays.items()):
+        for name, array in sorted({**arrays, **own}.items()):
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
         return digest.hexdigest()
+
+
+def _sample_rows(saved: Saved, n: int) -> NDArray[np.int64] | None:
+    if "sample" not in saved.content:
+        return None
+    part = saved.part("sample")
+    rows: NDArray[np.int64] = part.array("rows", np.int64, (None,))
+    if not (np.diff(rows, prepend=-1) > 0).all():
+        raise part.fail("holds row numbers that do not ascend", "rows")
+    if len(rows) != n:
+        raise part.fail(f"names {len(rows)} rows of {n}", "rows")
+    return rows
 
 
 def seed_in(fitted: Saved) -> int | None:

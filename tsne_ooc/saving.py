@@ -7,16 +7,17 @@ from typing import Any, Protocol, TypeVar
 
 from . import affinity as affinities
 from ._parallel import Threads
-from ._parameters import decode_all, encode_all
+from ._parameters import KINDS, decode_all, encode_all
 from ._state import Saved, State, StateError
 from .fitted_map import FittedMap
+from .preprocess import Preparation, Transformer
 
 #: What the folder of a saved model says it is.
 KIND = "model"
 # What new rows are placed with; all other parameters matter to another fit only.
 _ESSENTIAL = ("metric", "placement")
 # A reader refuses parts that it does not know.
-_PARTS = {"parameters", "not_saved", "fitted", "model", "preparation"}
+_PARTS = {"parameters", "not_saved", "fitted", "model", "preparation", "sample"}
 
 
 class Estimator(Protocol):
@@ -64,13 +65,32 @@ def estimator_state(estimator: Estimator) -> State:
     return {"parameters": parameters, "not_saved": not_saved, **content}, arrays
 
 
-def _parameters(estimator: Estimator) -> tuple[dict[str, Any], dict[str, str]]:
+def _parameters(estimator: Any) -> tuple[dict[str, Any], dict[str, str]]:
     parameters, not_saved = encode_all(estimator.get_params(deep=False))
     for name in _ESSENTIAL:
         if name in not_saved:
             what = not_saved[name]
             raise ValueError(f"{name} holds a {what}, which no file can; use names and options of tsne_ooc, or pickle")
     return parameters, not_saved
+
+
+def check_saved(estimator: Any, prepare: Preparation | None = None) -> None:
+    """Raise where what is fitted with these options could not be saved, as far as that is known before the fit.
+
+    Raises
+    ------
+    ValueError
+        As `estimator_state`.
+    TypeError
+        For a `Transformer` among the steps of the preparation.
+    """
+    _parameters(estimator)
+    search = estimator.neighbors
+    if not isinstance(search, str) and type(search).__name__ not in KINDS:
+        raise ValueError(f"a search of type {type(search).__name__} cannot be saved: only those of tsne_ooc can")
+    for step in () if prepare is None else prepare.steps:
+        if isinstance(step, Transformer):
+            step.check_saved()
 
 
 def restore_estimator(kind: OfMap[E], saved: Saved, n_jobs: Any = "saved") -> E:

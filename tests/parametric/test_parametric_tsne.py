@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 
 import h5py
 import numpy as np
@@ -254,15 +255,19 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(fitted, islands,
     class Killed(Exception):
         pass
 
+    at, seen = [stops_at], []
+
     def kill(step, loss, encoder):
-        if step == stops_at:
+        seen.append(step)
+        if step in at:
             raise Killed
 
     path = tmp_path / "training"
     with pytest.raises(Killed):
         encoder(callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=path)
-    seen = []
-    model = encoder(callbacks=lambda step, loss, encoder: seen.append(step), callbacks_every_iters=1)
+    at.clear()
+    seen.clear()
+    model = encoder(callbacks=kill, callbacks_every_iters=1)
     model.fit(islands, checkpoint=path)
     # From the last tenth on, not from the beginning.
     assert seen[0] == stops_at // 10 * 10 + 1 and seen[-1] == 40
@@ -271,7 +276,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(fitted, islands,
         if name != "seconds":
             np.testing.assert_array_equal(model.history_["batches"][name], column)
     with pytest.raises(ValueError, match="another learning_rate"):
-        encoder(learning_rate=0.1).fit(islands, checkpoint=path)
+        encoder(learning_rate=0.1, callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=path)
 
 
 def test_a_teacher_without_a_seed_has_that_of_the_encoder(islands, tmp_path):
@@ -296,7 +301,7 @@ def test_a_training_does_not_go_on_towards_another_map(islands, tmp_path, monkey
         module, "teach", lambda *some, **more: (t := learnt(*some, **more))._replace(targets=t.targets + 1)
     )
     with pytest.raises(ValueError, match="another map"):
-        encoder().fit(islands, checkpoint=tmp_path / "training")
+        encoder(callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=tmp_path / "training")
 
 
 def test_where_no_state_can_be_kept_is_told_before_anything_is_fitted(islands, tmp_path, monkeypatch):
@@ -313,8 +318,10 @@ def test_dropout_draws_by_the_seed_and_goes_on_after_a_kill(islands, tmp_path):
     class Killed(Exception):
         pass
 
+    at = [15]
+
     def kill(step, loss, encoder):
-        if step == 15:
+        if step in at:
             raise Killed
 
     torch.manual_seed(0)
@@ -328,6 +335,8 @@ def test_dropout_draws_by_the_seed_and_goes_on_after_a_kill(islands, tmp_path):
     with pytest.raises(Killed):
         encoder(**own, callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=tmp_path / "training")
     torch.rand(7)
+    at.clear()
+    own |= {"callbacks": kill, "callbacks_every_iters": 1}
     assert same(first, encoder(**own).fit(islands, checkpoint=tmp_path / "training"))
 
 
@@ -607,3 +616,17 @@ def test_rows_that_are_not_finite_are_named(fitted, islands):
         encoder().fit(X)
     with pytest.raises(ValueError, match="4 features"):
         fitted.transform(islands[:, :4])
+
+
+def test_a_loaded_encoder_has_every_attribute_that_is_documented(fitted, tmp_path):
+    listed = re.search(r"    Attributes\n    -+\n(.*?)\n\n", ParametricTSNE.__doc__, re.DOTALL)[1]
+    names = re.findall(r"^    (\w+_) : ", listed, re.MULTILINE)
+    fitted.save(tmp_path / "encoder")
+    loaded = load(tmp_path / "encoder")
+    assert len(names) > 8
+    for name in names:
+        before, after = getattr(fitted, name), getattr(loaded, name)
+        if name in ("encoder_", "decoder_", "teacher_", "preparation_"):
+            assert (before is None) == (after is None), name
+        else:
+            np.testing.assert_equal(after, before, err_msg=name)

@@ -170,6 +170,26 @@ def test_histograms_know_quantiles_to_two_percent(values, threshold, q):
     assert whole.summary()["largest"] == novelty_.max()
 
 
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_summary_is_counted(parts):
+    values = np.random.default_rng(0).gamma(2, 0.7, 400).astype(np.float32)
+    histogram = NoveltyHistogram(1.5)
+    for part in np.array_split(values, parts):
+        other = NoveltyHistogram(1.5)
+        other.add(part)
+        histogram.merge(other)
+    found = histogram.summary()
+    beyond = int((values > 1.5).sum())
+    assert 100 < beyond < 300
+    quantiles = found.pop("quantiles")
+    assert found == {
+        "rows": 400, "threshold": 1.5, "beyond": beyond, "beyond_share": beyond / 400, "largest": float(values.max()),
+    }  # fmt: skip
+    for q, quantile in quantiles.items():
+        assert quantile == pytest.approx(np.quantile(values, float(q), method="inverted_cdf"), rel=0.02)
+    assert NoveltyHistogram(1.5).summary()["beyond_share"] == 0
+
+
 def test_a_histogram_has_a_fixed_size_and_says_what_is_wrong():
     histogram = NoveltyHistogram(2.0)
     assert histogram.summary()["rows"] == 0 and histogram.quantile(0.5) == 0

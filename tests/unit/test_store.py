@@ -162,6 +162,27 @@ def test_written_over_and_over_nothing_old_stays_but_what_others_put_there(folde
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
+def test_room_is_looked_at_before_anything_is_written(tmp_path, monkeypatch, overwrite):
+    """All arrays with their headers and the manifest must fit beside what is there, to the byte."""
+    import shutil
+
+    target, arrays = tmp_path / "s", {"a": np.zeros((1000, 100)), "b": np.zeros(7, np.int8)}
+    if overwrite:
+        write_folder(target, "test", {}, {"a": np.ones(3)})
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    usage = shutil.disk_usage(tmp_path)
+    needed = 800_000 + 7 + 2 * 128 + 65_536
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=needed - 1))
+    with pytest.raises(OSError, match=r"s needs 0\.00 GB more, and .* has 0\.00 GB left"):
+        write_folder(target, "test", {}, arrays, overwrite=overwrite)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=needed))
+    write_folder(target, "test", {}, arrays, overwrite=overwrite)
+    written = sum(file.stat().st_size for file in target.iterdir())
+    assert 800_000 < written < needed
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
 def test_an_error_in_the_middle_leaves_what_was_there(tmp_path, monkeypatch, overwrite):
     target = tmp_path / "x"
     if overwrite:

@@ -12,8 +12,8 @@ from typing import Any
 from tsne_ooc._atomic import whole_file
 from tsne_ooc._disk import check_regular
 
-#: Version of the ledger's layout.
-LEDGER_VERSION = 1
+#: Version of the ledger's layout, and of what is compared in it: jobs of version 1 told objects by their class.
+LEDGER_VERSION = 2
 # How each of them begins, as `mark` writes it.
 _START = b'{\n "version": '
 

@@ -85,11 +85,15 @@ def problem_of(taught: Taught, n: int, seed: int, threads: Threads, device: Any)
     return Problem(n, width, dof, exaggeration, taught.targets, taught.graph, seed, threads, device)
 
 
+def rows_looked_at(n: int, p: int) -> int:
+    """How many rows scales are taken from: as many as there are, or as are enough."""
+    return min(n, LOOKED_AT, max(1000, LOOKED_AT_BYTES // (4 * p)))
+
+
 def glance(table: Source, seed: int) -> Drawn:
-    """Rows that scales are taken from, drawn uniformly: as many as there are, or as are enough."""
+    """Rows that scales are taken from, drawn uniformly."""
     n, p = table.shape
-    count = min(n, LOOKED_AT, max(1000, LOOKED_AT_BYTES // (4 * p)))
-    rows = draw(n, count, generator(seed, "standardisation"))
+    rows = draw(n, rows_looked_at(n, p), generator(seed, "standardisation"))
     return Drawn(rows, take(table, rows))
 
 

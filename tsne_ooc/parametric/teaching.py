@@ -66,6 +66,8 @@ def given_teacher(teacher: Any, prepare: Preparation | None, seed: int) -> tuple
         return None, False
     if not isinstance(teacher, TSNE):
         raise TypeError(f"teacher={teacher!r} is not a TSNE")
+    if isinstance(teacher.metric, str) and teacher.metric == "precomputed":
+        raise ValueError("a teacher of metric='precomputed' knows distances only; an encoder needs rows")
     if is_fitted(teacher):
         if prepare is not None:
             raise ValueError("prepare and a fitted teacher, which has its own: pass one of them")
@@ -149,8 +151,6 @@ def teach(teacher: TSNE, table: Source, *, fitted: bool, graph: bool, seed: int,
     seed : int
     threads : Threads
     """
-    if teacher.metric == "precomputed":
-        raise ValueError("a teacher of metric='precomputed' knows distances only; an encoder needs rows")
     n = table.shape[0]
     rows = None
     if not fitted:

@@ -23,8 +23,11 @@ log = logging.getLogger(__name__)
 _ROWS = "sample_rows.npy"
 
 
-def keep(model: Any, rows: NDArray[np.int64], folder: Path) -> tuple[Any, Seats, dict[str, str | None]]:
-    """Save what was fitted, and go on with what was saved, as a run that resumes will; with sums for the ledger."""
+def keep(model: Any, rows: NDArray[np.int64], folder: Path, *, saved: bool) -> tuple[Any, Seats, dict[str, str | None]]:
+    """Save what was fitted, and go on with what was saved, as a run that resumes will; with sums for the ledger.
+
+    Where it is not to be `saved`, or cannot be, the run goes on with it as it is.
+    """
     # What an attempt left that was killed after this point and before the ledger knew.
     for path in (folder / "model", folder / SAVING):
         shutil.rmtree(path, ignore_errors=True)
@@ -35,7 +38,7 @@ def keep(model: Any, rows: NDArray[np.int64], folder: Path) -> tuple[Any, Seats,
     except OSError as error:
         raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
     sums = {"model": None, "sample_rows": _sum(path)}
-    if not hasattr(model, "save"):
+    if not saved:
         return model, seats_of(model, rows), sums
     work = folder / SAVING
     work.mkdir()
