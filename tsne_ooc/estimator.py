@@ -125,6 +125,8 @@ class TSNE(PlacingEstimator):
         Which share of these are the nearest ones, measured on 256 rows; 1 where the search is exact.
     novelty_ : ndarray of float32, shape (n,)
         Novelty of each fitted row, seen from the others; see `score_samples`.
+    map_ : FittedMap
+        All that the fit left behind in one value that never changes: `tsne_ooc.fitted_map.FittedMap`. Another fit makes another one.
     novelty_threshold_ : float
         Rows whose novelty is beyond it are strangers: at most 0.2 % of rows like the fitted ones are.
 
