@@ -187,7 +187,8 @@ def test_a_fit_that_was_stopped_has_the_exaggeration_that_it_had(problem):
     assert run(problem).motion[-2:] == (None, 1.0)
 
 
-def test_a_map_that_is_lost_is_named(problem):
+@pytest.mark.parametrize(("rate", "remedy"), [(9.0, "a smaller learning_rate or"), ("auto", "a larger exaggeration=")])
+def test_a_map_that_is_lost_is_named(problem, rate, remedy):
     calls = []
 
     def repulsion(Y, slope):
@@ -195,8 +196,8 @@ def test_a_map_that_is_lost_is_named(problem):
         slope[:] = np.nan if len(calls) == 8 else 0
         return 1.0
 
-    with pytest.raises(FloatingPointError, match=r"iteration 8 of 50: .*use a smaller learning_rate"):
-        run(problem, Phase(50, 12.0), repulsion=repulsion)
+    with pytest.raises(FloatingPointError, match=f"iteration 8 of 50: .*use {remedy}"):
+        run(problem, Phase(50, 12.0, learning_rate=rate), repulsion=repulsion)
 
 
 @pytest.mark.parametrize("rate", [1e4, 1e12])
@@ -207,6 +208,13 @@ def test_a_map_that_diverges_is_told_once(problem, rate):
     assert len(told) == 1
     # It is worth telling: with a rate that suits them these data end at 0.74.
     assert result.kl_divergence > 1.5
+
+
+def test_a_map_that_nothing_holds_together_is_told_by_its_exaggeration(problem):
+    """No rate was given, so none can be lowered; on the command line there is no such option at all."""
+    with pytest.warns(RuntimeWarning, match=r"exaggeration of 0\.001 hardly.*use a larger exaggeration= \(1") as told:
+        minimise(*problem, schedule.resolve(exaggeration=1e-3), threads=ONE)
+    assert "rate" not in str(told[0].message)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
