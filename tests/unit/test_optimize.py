@@ -11,6 +11,7 @@ import reference
 from tsne_ooc import schedule
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Perplexity, symmetrize
+from tsne_ooc.gradients.repulsion import ExactRepulsion
 from tsne_ooc.initialization import start
 from tsne_ooc.neighbors import Exact
 from tsne_ooc.optimize import Watch, callbacks_of, minimise
@@ -70,7 +71,7 @@ def test_a_plain_descent_is_that_of_numpy(problem):
         w = reference.kernel((delta**2).sum(-1))
         np.fill_diagonal(w, 0)
         gradient = 4 * (((2.0 * P - w / w.sum()) * w)[..., None] * delta).sum(1)
-        gains = np.where((velocity > 0) != (gradient > 0), gains + 0.2, np.maximum(gains * 0.8, 0.01))
+        gains = np.where(np.sign(velocity) != np.sign(gradient), gains + 0.2, np.maximum(gains * 0.8, 0.01))
         velocity = 0.5 * velocity - 20.0 * gains * gradient
         wanted = wanted + velocity
     found = minimise(
@@ -208,6 +209,20 @@ def test_a_map_that_diverges_is_told_once(problem, rate):
     assert len(told) == 1
     # It is worth telling: with a rate that suits them these data end at 0.74.
     assert result.kl_divergence > 1.5
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_mirror_image_of_a_start_ends_as_the_mirror_image(problem, d):
+    """To the bit, through every phase: no step knows left from right."""
+    P = problem[0]
+    start = np.random.default_rng(1).normal(size=(P.n, d)).astype(np.float32)
+    start -= start.mean(axis=0)
+    plan = schedule.resolve(early_exaggeration_iter=10, n_iter=40)
+    there, mirrored = (
+        minimise(P, side * start, plan, threads=ONE, repulsion=ExactRepulsion(1.0, ONE)).embedding
+        for side in (np.float32(1), np.float32(-1))
+    )
+    np.testing.assert_array_equal(there, -mirrored)
 
 
 def test_a_map_that_nothing_holds_together_is_told_by_its_exaggeration(problem):
