@@ -126,7 +126,7 @@ class TestPyNNDescent:
 def sparse_rows(n):
     """Rows of some eight entries in 40 columns, a tenth of them copies, the last two empty."""
     rng = np.random.default_rng(0)
-    X = sparse.random_array((n, 40), density=0.2, rng=rng, dtype=np.float32, format="lil")
+    X = sparse.lil_array(rng.random((n, 40), np.float32) * (rng.random((n, 40)) < 0.2))
     X[: n // 10] = X[n // 2 : n // 2 + n // 10]
     X[n - 2 :] = 0
     return X.tocsr()
