@@ -126,7 +126,7 @@ class TSNE(PlacingEstimator):
     novelty_ : ndarray of float32, shape (n,)
         Novelty of each fitted row, seen from the others; see `score_samples`.
     map_ : FittedMap
-        All that the fit left behind in one value that never changes: `tsne_ooc.fitted_map.FittedMap`. Another fit makes another one.
+        All that the fit left behind in one value that never changes (`tsne_ooc.fitted_map`); another fit makes another.
     novelty_threshold_ : float
         Rows whose novelty is beyond it are strangers: at most 0.2 % of rows like the fitted ones are.
 
