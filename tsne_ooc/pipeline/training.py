@@ -300,12 +300,11 @@ def _torch_threads(n_jobs: int | None) -> Iterator[None]:
         return
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(resolve_n_jobs(n_jobs))
-    try:
+    from tsne_ooc.parametric.shared import threads_kept
+
+    with threads_kept():
+        torch.set_num_threads(resolve_n_jobs(n_jobs))
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _seal(model: Any, home: Folder, work: Path, content: dict[str, Any]) -> None:
