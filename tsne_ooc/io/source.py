@@ -211,7 +211,8 @@ def _part(data: Any, dataset: str) -> Any:
     if key and found is not None:
         found = found.get(key)
     if found is None or (not key and place in ("layers", "obsm")):
-        names = [f"{part}/{name}" for part in ("layers", "obsm") for name in getattr(data, part)]
+        # The layer without a name is X, from anndata 0.13 on.
+        names = [f"{part}/{name}" for part in ("layers", "obsm") for name in getattr(data, part) if name is not None]
         names = ["X", *names] if getattr(data, "X", None) is not None else names
         raise ValueError(f"this AnnData has no table {dataset!r}; it has {', '.join(names) or 'none at all'}")
     return found

@@ -203,6 +203,12 @@ class Preparation:
         apply(self.fitted, rows, first_row, Threads(n_jobs), out)
         as_rows(out, name="the prepared table", first_row=first_row)
 
+    @property
+    def contents(self) -> tuple[Any, ...]:
+        """All that decides what becomes of a row, for a digest."""
+        self._check_fitted()
+        return self.encoding, self.fitted, self.n_features_in
+
     def check_undo(self) -> None:
         """Raise ValueError where a step cannot be undone, naming it."""
         self._check_fitted()

@@ -51,6 +51,10 @@ class Transformer:
         if isinstance(self.transformer, type) or not hasattr(self.transformer, "transform"):
             raise TypeError(f"{self.transformer!r} is no transformer: an object with `transform` is needed")
 
+    def check_saved(self) -> None:
+        """Raise TypeError: what this step becomes cannot be saved."""
+        raise _unsaved(self.transformer)
+
     def needs(self, width: int) -> frozenset[str]:
         return frozenset()
 
@@ -115,10 +119,14 @@ class FittedTransformer:
         return None
 
     def state(self) -> State:
-        raise TypeError(
-            f"{self.transformer!r} cannot be saved: that would take pickle, which runs whatever code a file holds; "
-            "use the steps of tsne_ooc.preprocess, or keep the object yourself"
-        )
+        raise _unsaved(self.transformer)
+
+
+def _unsaved(transformer: Any) -> TypeError:
+    return TypeError(
+        f"{transformer!r} cannot be saved: that would take pickle, which runs whatever code a file holds; "
+        "use the steps of tsne_ooc.preprocess, or keep the object yourself"
+    )
 
 
 def _copied(transformer: Any) -> Any:
