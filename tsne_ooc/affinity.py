@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ._options import keep, number, unknown, whole
 from ._parallel import Threads, ranges
+from ._validate import is_sparse, to_csr
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -66,7 +67,7 @@ class Joint:
         from scipy.sparse import csr_array
 
         try:
-            matrix = csr_array(P, dtype=np.float64, copy=True)
+            matrix = csr_array(P if not is_sparse(P) else to_csr(P), dtype=np.float64, copy=True)
         except (TypeError, ValueError) as error:
             raise TypeError(f"affinity matrix: {type(P).__name__} is not a numeric matrix ({error})") from None
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:

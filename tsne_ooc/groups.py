@@ -77,7 +77,7 @@ class Groups:
 
     def __init__(self, model: Any, group: int = 30) -> None:
         check_is_fitted(model)
-        self._model, self._inner = model, model._model
+        self._fitted, self._inner = model, model.map_.model
         k = 2 * whole("group", group, least=3)
         if k > self._inner.n - 1 or group > self._inner.n // 3:
             raise ValueError(f"group={group} is more than a third of the {self._inner.n} fitted rows")
@@ -98,7 +98,7 @@ class Groups:
         ValueError, TypeError
             For unusable data, naming the row and column.
         """
-        n, blocks = self._model._blocks(X)
+        n, blocks = self._fitted.blocks(X)
         out = Grouped(np.empty(n, np.float32), np.empty(n, np.float32))
         for start, stop, block in blocks:
             for first in range(0, stop - start, _BLOCK):

@@ -21,8 +21,9 @@ PACKAGE = Path(tsne_ooc.__file__).parent
 # From the bottom up. Modules of one line do not know each other.
 ORDER = (
     ("_kernels",),
-    ("_disk", "_lock", "_memory", "_options", "_labels", "_interrupt"),
-    ("_parallel", "_random", "_validate"),
+    ("_blas", "_disk", "_lock", "_memory", "_options", "_labels", "_interrupt"),
+    ("_atomic", "_parallel", "_random", "_validate", "_digest"),
+    ("_asked",),
     ("_state",),
     ("store",),
     ("io",),
@@ -34,6 +35,7 @@ ORDER = (
     ("neighbors",),
     ("extend",),
     ("intake",),
+    ("features",),
     ("novelty",),
     ("affinity",),
     ("copies",),
@@ -44,6 +46,7 @@ ORDER = (
     ("model",),
     ("placement", "fitting"),
     ("_parameters",),
+    ("fitted_map",),
     ("saving",),
     ("fitted",),
     ("estimator",),

@@ -131,7 +131,6 @@ def run(options: argparse.Namespace) -> int:
         asked = {**given(options, _ENCODER), "network": network, "objective": _objective(options.objective)}
         encoder = ParametricTSNE(
             **{name: value for name, value in asked.items() if value is not None},
-            callbacks=lambda step, loss, encoder: setattr(report, "note", f"loss {loss:.4g}, "),
             n_jobs=options.jobs,
             random_state=options.seed,
             verbose=shows_bars(options),

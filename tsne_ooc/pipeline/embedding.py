@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from tsne_ooc import __version__
 from tsne_ooc._options import whole
+from tsne_ooc._random import seed_of
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.io.told import account_of
@@ -18,17 +20,19 @@ from tsne_ooc.pipeline.fitted import keep, reopen
 from tsne_ooc.pipeline.fitting import fit_sample, seen_by
 from tsne_ooc.pipeline.folder import SAVING, Folder
 from tsne_ooc.pipeline.looking import look_and_refit
+from tsne_ooc.pipeline.models import SLACK, bytes_fitted
 from tsne_ooc.pipeline.placing import Seats, finished, seal, stream
-from tsne_ooc.pipeline.request import differences, parameters_of, plain
+from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain, warn_untold
 from tsne_ooc.pipeline.run import LEDGER, Run
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, resolve_sample
+from tsne_ooc.saving import check_saved
 from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 
+log = logging.getLogger(__name__)
+
 SAMPLE = 25_000
-# For what has no length beforehand: manifests, parameters, what a search keeps besides the rows.
-_SLACK = 1 << 17
 # Each reads the whole table. The folders of all of them are named beforehand.
 MOST_ROUNDS = 100
 _ARRAYS = ["embedding", "novelty", "sample_rows"]
@@ -110,6 +114,7 @@ def embed(
     sample, prepare = _taken_over(model, "sample", sample), _taken_over(model, "prepare", prepare)
     chosen = resolve_sample(SAMPLE if sample is None else sample)
     rounds = whole("rounds", rounds, least=1, most=MOST_ROUNDS)
+    saved = _saved(model, prepare)
     if rounds > 1 and not hasattr(model, "place_prepared"):
         raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:
@@ -131,11 +136,12 @@ def embed(
         if home.finished:
             return finished(home, job)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
+        warn_untold(job)
         seconds: dict[str, float] = dict(ledger.job.get("seconds", {}))
         if ledger.rows:
             seconds["place"] = ledger.seconds
         tell = progress or silent
-        work = _Fitting(table, origin, model, chosen, prepare, seed, home, seconds, block_rows, tell)
+        work = _Fitting(table, origin, model, chosen, prepare, seed, home, seconds, block_rows, tell, saved)
         fitted, seats, ledger = work.run(ledger, rounds)
         home.keep = ledger.job["model"] is not None
         with Clock(seconds, "place"):
@@ -170,6 +176,7 @@ class _Fitting(NamedTuple):
     seconds: dict[str, float]
     block_rows: int | None
     progress: Progress
+    saved: bool
 
     def folder(self, r: int, rounds: int) -> Path:
         """Where round r of `rounds` is kept; the last is the run's own."""
@@ -177,18 +184,19 @@ class _Fitting(NamedTuple):
 
     def run(self, ledger: Ledger, rounds: int) -> tuple[Any, Seats, Ledger]:
         """The model to place with, the seats of its rows, and the ledger that knows of them."""
+        from sklearn.base import clone
+
         # Sums of what the rounds before left, and of the last.
         known = [*ledger.job.get("rounds", []), *([ledger.job] if "model" in ledger.job else [])]
         fitted: Any = None
         seats: Any = None
         if known:
             fitted, seats = reopen(self.folder(len(known), rounds), known[-1])
-            # All parameters as they are asked for: a file cannot hold some of them.
-            fitted.set_params(**self.asked.get_params(deep=False))
+            self._as_asked(fitted)
         for r in range(len(known) + 1, rounds + 1):
             if r == 1:
                 model, rows = fit_sample(
-                    self.table, self.asked, self.sample, self.prepare, self.seed, self.seconds, self.progress
+                    self.table, clone(self.asked), self.sample, self.prepare, self.seed, self.seconds, self.progress
                 )
             else:
                 with Clock(self.seconds, "look"):
@@ -201,12 +209,23 @@ class _Fitting(NamedTuple):
             check_unchanged(self.table, self.origin, self.home.path)
             folder = self.folder(r, rounds)
             folder.mkdir(exist_ok=True)
-            fitted, seats, sums = keep(model, rows, folder)
+            fitted, seats, sums = keep(model, rows, folder, saved=self.saved)
+            self._as_asked(fitted)
             known.append(sums)
             job = {**ledger.job, "seconds": self.seconds}
             ledger = replace(ledger, job=job | (sums if r == rounds else {"rounds": [*known]})).mark(0, {})
             self.home.keep = sums["model"] is not None
         return fitted, seats, ledger
+
+    def _as_asked(self, fitted: Any) -> None:
+        """Give it all parameters as they are asked for, in copies that no fit has used.
+
+        A file cannot hold some of them, and a callback may remember the round before, which a run that resumes has not
+        seen.
+        """
+        from sklearn.base import clone
+
+        fitted.set_params(**clone(self.asked).get_params(deep=False))
 
 
 def _made(rounds: int) -> list[str]:
@@ -220,13 +239,12 @@ def _room(table: Source, model: Any, sample: Sample, prepare: Preparation | None
     d = int(getattr(model, "n_components", None) or 2)
     fitted = min(n, int(getattr(sample, "size", 0)))
     # How wide prepared rows are is known after a pass over the table.
-    row = 4 * d + 28 + (0 if prepare is not None else 4 * p)
-    return rounds * (n * (4 * d + 4 * hasattr(model, "place_prepared")) + fitted * row + _SLACK) + 8 * fitted
+    map = bytes_fitted(fitted, p if prepare is None else 0, d)
+    return rounds * (n * (4 * d + 4 * hasattr(model, "place_prepared")) + map + SLACK) + 8 * fitted
 
 
 def _fresh(tsne: Any, seed: int) -> Any:
     """A copy of the estimator, with a seed: a map that nobody can make again is of no use in a folder."""
-    from sklearn.base import clone
     from sklearn.frozen import FrozenEstimator
 
     from tsne_ooc.estimator import TSNE
@@ -239,11 +257,27 @@ def _fresh(tsne: Any, seed: int) -> Any:
         raise TypeError("tsne is fitted already, and kept so; save it, and use tsne_ooc.pipeline.place")
     if hasattr(tsne, "encode_prepared"):
         raise TypeError(f"tsne is a {type(tsne).__name__}, an encoder; train one with tsne_ooc.pipeline.train")
-    model = clone(tsne)
+    model = copied(tsne, "tsne")
     parameters = model.get_params(deep=False)
     if "random_state" in parameters and parameters["random_state"] is None:
         model.set_params(random_state=seed)
+    elif isinstance(model, TSNE):
+        # A generator draws another number for each round, and no file holds it.
+        model.set_params(random_state=seed_of(model.random_state))
     return model
+
+
+def _saved(model: Any, prepare: Preparation | None) -> bool:
+    """Whether the fitted model can be saved; where it is known that it cannot, that is said before the work."""
+    try:
+        if not hasattr(model, "save"):
+            raise TypeError(f"{type(model).__name__} has no method `save`")
+        if hasattr(model, "check_options"):
+            check_saved(model, prepare)
+    except (ValueError, TypeError) as error:
+        log.warning("this run cannot be resumed, since its model cannot be saved: %s", error)
+        return False
+    return True
 
 
 def _taken_over(model: Any, name: str, given: Any) -> Any:

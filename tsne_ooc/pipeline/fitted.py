@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._atomic import whole_file
 from tsne_ooc._disk import sync_folder
 from tsne_ooc.pipeline.folder import SAVING
 from tsne_ooc.pipeline.placing import Seats, digest_of
@@ -22,21 +23,22 @@ log = logging.getLogger(__name__)
 _ROWS = "sample_rows.npy"
 
 
-def keep(model: Any, rows: NDArray[np.int64], folder: Path) -> tuple[Any, Seats, dict[str, str | None]]:
-    """Save what was fitted, and go on with what was saved, as a run that resumes will; with sums for the ledger."""
+def keep(model: Any, rows: NDArray[np.int64], folder: Path, *, saved: bool) -> tuple[Any, Seats, dict[str, str | None]]:
+    """Save what was fitted, and go on with what was saved, as a run that resumes will; with sums for the ledger.
+
+    Where it is not to be `saved`, or cannot be, the run goes on with it as it is.
+    """
     # What an attempt left that was killed after this point and before the ledger knew.
     for path in (folder / "model", folder / SAVING):
         shutil.rmtree(path, ignore_errors=True)
     path = folder / _ROWS
     try:
-        with open(path, "wb") as file:
+        with whole_file(path, part=path.with_name(f"{path.name}.part")) as part, part.open("wb") as file:
             np.lib.format.write_array(file, rows, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
     except OSError as error:
         raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
     sums = {"model": None, "sample_rows": _sum(path)}
-    if not hasattr(model, "save"):
+    if not saved:
         return model, seats_of(model, rows), sums
     work = folder / SAVING
     work.mkdir()

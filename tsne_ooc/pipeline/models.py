@@ -9,12 +9,19 @@ from typing import Any
 from tsne_ooc import store
 
 ENCODER = "encoder"
+#: For what has no length beforehand: manifests, parameters, what a search keeps besides the rows.
+SLACK = 1 << 17
 
 
 def folder_of(path: str | os.PathLike[str]) -> Path:
     """The folder of the model: itself, or within that of a finished run."""
     folder = Path(path)
     return folder / "model" if (folder / "model" / store.MANIFEST).is_file() else folder
+
+
+def bytes_fitted(rows: int, columns: int, axes: int) -> int:
+    """What the folder of a fitted map takes, but for its manifest: rows, places, and 28 bytes to know a row again."""
+    return rows * (4 * columns + 4 * axes + 28)
 
 
 def opened_model(folder: Path, n_jobs: int | None) -> tuple[Any, bool]:
