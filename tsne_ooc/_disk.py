@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import stat
-from contextlib import suppress
 from pathlib import Path
 
 # Systems and file systems (NFS, CIFS, FUSE) that cannot open or synchronise folders say so in these words; PostgreSQL
@@ -40,31 +39,6 @@ def check_regular(path: Path) -> None:
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         kind = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
         raise OSError(f"{path} is a {kind}, not a file; write what comes out of it to a file first")
-
-
-def give_rights(temporary: Path, most: int) -> None:
-    """Give a temporary file or folder, which is its owner's alone, the rights that `open` or `mkdir` would give."""
-    os.chmod(temporary, most & ~_mask())
-
-
-def _mask() -> int:
-    """Which rights new files do not get.
-
-    Linux tells it. To ask by setting another, if only for a moment, is to set that for what other threads create.
-    """
-    with suppress(OSError), open("/proc/self/status", "rb") as status:
-        for line in status:
-            if line.startswith(b"Umask:"):
-                return int(line.split()[1], 8)
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Put a finished temporary file in place, in one step."""
-    give_rights(temporary, 0o666)
-    os.replace(temporary, path)
 
 
 def check_room(path: Path, needed: int, what: str | None = None) -> None:

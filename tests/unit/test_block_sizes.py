@@ -173,11 +173,24 @@ def large_chunks(folder):
 
 
 def blocks(folder):
-    from tsne_ooc.io import iterate
+    import h5py
+
+    from tsne_ooc.groups import Groups
+    from tsne_ooc.io import iterate, open_source
     from tsne_ooc.sampling.take import take
 
-    found = [block for _, _, block in iterate(rows())]
-    return [np.concatenate(found), take(rows(), np.arange(3, 140, 5))]
+    found = [np.concatenate([block for _, _, block in iterate(rows())]), take(rows(), np.arange(3, 140, 5))]
+    model, Q = TSNE(**QUICK).fit(rows()), rows(40, seed=1)
+    with h5py.File(folder / "q.h5", "w") as file:
+        file["X"] = Q
+    with open_source(folder / "q.h5") as source:
+        placed = [*model.place(source), model.transform(source), model.score_samples(source)]
+        placed += [*Groups(model, 5).score(source)]
+    # Whatever goes over a table block by block does to it what it does to its rows.
+    in_memory = [*model.place(Q), model.transform(Q), model.score_samples(Q), *Groups(model, 5).score(Q)]
+    for one, other in zip(placed, in_memory, strict=True):
+        np.testing.assert_array_equal(one, other)
+    return [*found, *placed]
 
 
 def columns(folder):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tsne_ooc import store
-from tsne_ooc.export.write import whole_file, whole_folder
+from tsne_ooc._atomic import exchange, whole_file, whole_folder
 from tsne_ooc.io import NpySink
 from tsne_ooc.io.ledger import Ledger
 
@@ -43,7 +43,7 @@ def exported_file(folder):
 
 
 def exported_folder(folder):
-    with whole_folder(folder / "a.zarr") as temporary:
+    with whole_folder(folder / "a.zarr", exchange) as temporary:
         (temporary / "zarr.json").write_text("{}")
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .._atomic import exchange, whole_file, whole_folder
 from ..io.optional import load
 from .content import ROWS, Content
-from .write import whole_file, whole_folder
 
 
 def to_hdf5(content: Content, path: Path) -> None:
@@ -27,7 +27,7 @@ def to_hdf5(content: Content, path: Path) -> None:
 def to_zarr(content: Content, path: Path) -> None:
     """Arrays of the same names in a group."""
     zarr = load("zarr", "zarr", path.name)
-    with whole_folder(path) as temporary:
+    with whole_folder(path, exchange) as temporary:
         group = zarr.open_group(store=str(temporary), mode="w")
         for name, (shape, kind) in content.shapes().items():
             chunks = (max(1, min(ROWS, content.n)), *shape[1:])

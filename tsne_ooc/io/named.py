@@ -192,9 +192,10 @@ def _variables(item: Any) -> list[str] | None:
             column = values_of(var[str(var.attrs["_index"])])
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
-    column = column.asstr() if hasattr(column, "asstr") and column.dtype.kind in "OS" else column
     if not hasattr(column, "shape"):
         return None
+    # What `asstr` gives has no shape in h5py 3.10.
+    column = column.asstr() if hasattr(column, "asstr") and column.dtype.kind in "OS" else column
     return [_text(name) for name in column[:].tolist()]
 
 

@@ -179,9 +179,8 @@ def _from_object(data: Any) -> Source:
     if hasattr(data, "to_dask_array"):
         raise TypeError("rows of a Dask DataFrame have no numbers; pass X.to_dask_array(lengths=True)")
     if _made_by(data, "dask") and hasattr(data, "compute"):
-        from tsne_ooc.io.dask import DaskSource, warn_of_shared_parts
+        from tsne_ooc.io.dask import DaskSource
 
-        warn_of_shared_parts(data)
         return DaskSource(data)
     if hasattr(data, "shape") and hasattr(data, "__getitem__"):
         return memory.SlicedSource(data)
