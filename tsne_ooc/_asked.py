@@ -26,15 +26,20 @@ _PROCESS = secrets.token_hex(8)
 
 
 def parameters_of(model: Any, *, without: Collection[str] = ()) -> dict[str, Any]:
-    """The parameters of an estimator that decide its result; callbacks do, which may end a fit."""
+    """The parameters of an estimator that decide its result; callbacks do, which may end a fit, and when they do."""
     found = model.get_params(deep=False)
-    names = sorted(set(found) - _WITHOUT_EFFECT - set(without))
-    return {name: _callbacks(found[name]) if name == "callbacks" else plain(found[name]) for name in names}
+    names = set(found) - _WITHOUT_EFFECT - set(without)
+    if not _listed(found.get("callbacks")):
+        names.discard("callbacks_every_iters")
+    return {name: _callbacks(found[name]) if name == "callbacks" else plain(found[name]) for name in sorted(names)}
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    return [] if callbacks is None else [callbacks] if callable(callbacks) else list(callbacks)
 
 
 def _callbacks(given: Any) -> list[Any]:
-    callbacks = [] if given is None else [given] if callable(given) else list(given)
-    return [_as_first_given(callback) for callback in callbacks]
+    return [_as_first_given(callback) for callback in _listed(given)]
 
 
 def _as_first_given(callback: Any) -> Any:

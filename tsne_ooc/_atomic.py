@@ -110,6 +110,18 @@ def _sync_all(folder: Path) -> None:
 
 def _give_rights(temporary: Path, most: int) -> None:
     """Give a temporary file or folder, which is its owner's alone, the rights that `open` or `mkdir` would give."""
-    mask = os.umask(0)
+    os.chmod(temporary, most & ~_mask())
+
+
+def _mask() -> int:
+    """Which rights new files do not get.
+
+    Linux tells it. To ask by setting another, if only for a moment, is to set that for what other threads create.
+    """
+    with suppress(OSError), open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"Umask:"):
+                return int(line.split()[1], 8)
+    mask = os.umask(0o077)
     os.umask(mask)
-    os.chmod(temporary, most & ~mask)
+    return mask

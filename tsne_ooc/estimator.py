@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +14,7 @@ from . import affinity as affinities
 from . import initialization as starts
 from . import neighbors as searches
 from . import schedule as schedules
+from ._interrupt import interrupted
 from ._options import whole
 from ._parallel import Threads
 from ._random import seed_of
@@ -126,7 +126,7 @@ class TSNE(PlacingEstimator):
     novelty_ : ndarray of float32, shape (n,)
         Novelty of each fitted row, seen from the others; see `score_samples`.
     map_ : FittedMap
-        All that the fit left behind in one value that never changes: `tsne_ooc.fitted_map.FittedMap`. Another fit makes another one.
+        All that the fit left behind in one value that never changes (`tsne_ooc.fitted_map`); another fit makes another.
     novelty_threshold_ : float
         Rows whose novelty is beyond it are strangers: at most 0.2 % of rows like the fitted ones are.
 
@@ -354,7 +354,7 @@ class TSNE(PlacingEstimator):
             phases = schedules.Schedule([replace(last, iterations=more, exaggeration=end)])
         else:
             phases = schedules.resolve(schedule)
-        moved, result = self.map_.went_on(phases, self._watch(phases), self.n_jobs)
+        moved, result = self.map_.went_on(phases, self._watch(phases))
         _warn_interrupted(result, phases)
         self._map = moved
         return self
@@ -362,7 +362,7 @@ class TSNE(PlacingEstimator):
     @property
     def affinities_(self) -> csr_array:
         check_is_fitted(self)
-        return self.map_.affinities(self.n_jobs)
+        return self.map_.affinities()
 
     def _watch(self, schedule: schedules.Schedule) -> Watch:
         every = whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
@@ -401,8 +401,7 @@ class TSNE(PlacingEstimator):
 
 def _warn_interrupted(result: Result, schedule: schedules.Schedule) -> None:
     if result.stopped == "interrupted":
-        warnings.warn(
+        interrupted(
             f"interrupted after {result.iterations} of {schedule.iterations} iterations; the map is as it then was",
-            RuntimeWarning,
             stacklevel=5,
         )

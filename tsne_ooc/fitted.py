@@ -83,8 +83,10 @@ class PlacingEstimator(FittedEstimator):
 
     @property
     def map_(self) -> FittedMap:
+        """What the fit left behind; its search has as many threads as are asked for now."""
         if self._map is None:
             raise AttributeError(f"this {type(self).__name__} is not fitted")
+        self._map.threads.resize(self.n_jobs)
         return self._map
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -177,7 +179,7 @@ class PlacingEstimator(FittedEstimator):
 
     def place_prepared(self, rows: Any, start: Float32 | None = None) -> Placed:
         """As `place`, for rows as the optimiser saw those of the fit: prepared, and checked float32."""
-        return self.map_.place(rows, self._placement(), self.n_jobs, start)
+        return self.map_.place(rows, self._placement(), start)
 
     def score_samples(self, X: Any) -> Float32:
         """Novelty of rows: **the higher, the stranger**. (In scikit-learn's detectors the higher is the more normal.)
@@ -204,7 +206,7 @@ class PlacingEstimator(FittedEstimator):
         out = np.empty(n, np.float32)
         for start, stop, block in blocks:
             with counted_from(start):
-                out[start:stop] = placed_on.score(block, placement, self.n_jobs)
+                out[start:stop] = placed_on.score(block, placement)
         return out
 
     @property

@@ -43,7 +43,7 @@ class FittedMap:
     features : Features
         The columns of its table, and their preparation.
     threads : Threads
-        Those of the search.
+        Those of the search, and of all that is asked of the map. (Their number changes no result.)
     kl_divergence : float
     n_iter, n_neighbors : int
     seed : int or None
@@ -98,28 +98,25 @@ class FittedMap:
         """Which share of the nearest rows the search finds, measured."""
         return float(self.model.index.recall(self.n_neighbors or NEIGHBORS))
 
-    def place(self, rows: Any, placement: Placement, n_jobs: int | None, start: Float32 | None = None) -> Placed:
+    def place(self, rows: Any, placement: Placement, start: Float32 | None = None) -> Placed:
         """Places and novelty of rows as the optimiser saw those of the fit: prepared, and checked float32."""
-        # The search has the same threads, and as many of them as are asked for now.
-        threads = self.threads.resize(n_jobs)
         pieces = []
         for a in range(0, rows.shape[0], BLOCK):
             with counted_from(a):
                 begin = None if start is None else start[a : a + BLOCK]
-                pieces.append(place(self.model, rows[a : a + BLOCK], placement, threads, begin))
+                pieces.append(place(self.model, rows[a : a + BLOCK], placement, self.threads, begin))
         return Placed.joined(pieces)
 
-    def score(self, rows: Any, placement: Placement, n_jobs: int | None) -> Float32:
+    def score(self, rows: Any, placement: Placement) -> Float32:
         """Novelty of such rows; raises AttributeError as `reference` does."""
         reference = self.reference
-        self.threads.resize(n_jobs)
         out = np.empty(rows.shape[0], np.float32)
         for a in range(0, len(out), BLOCK):
             with counted_from(a):
                 out[a : a + BLOCK] = reference.score(*nearest(self.model, rows[a : a + BLOCK], placement))
         return out
 
-    def affinities(self, n_jobs: int | None) -> csr_array:
+    def affinities(self) -> csr_array:
         """The joint probabilities that it was fitted to, once more, in the order of its rows.
 
         Raises
@@ -129,14 +126,14 @@ class FittedMap:
         """
         if self.seed is None or self.affinity is None:
             raise AttributeError("the affinities of this map cannot be made again: its folder does not say how")
-        return affinities_of(self.model, self.affinity, seed=self.seed, threads=self.threads.resize(n_jobs))
+        return affinities_of(self.model, self.affinity, seed=self.seed, threads=self.threads)
 
-    def went_on(self, schedule: Schedule, watch: Watch, n_jobs: int | None) -> tuple[FittedMap, Result]:
+    def went_on(self, schedule: Schedule, watch: Watch) -> tuple[FittedMap, Result]:
         """The map after more iterations, which go on with the momentum and gains of its `pause`."""
         assert self.pause is not None and self.seed is not None
         fit = continue_rows(
             self.model, self.affinity, schedule, self.pause,
-            seed=self.seed, threads=self.threads.resize(n_jobs), watch=watch,
+            seed=self.seed, threads=self.threads, watch=watch,
         )  # fmt: skip
         return self.after(fit, self.n_iter + fit.result.iterations), fit.result
 

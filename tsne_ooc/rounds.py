@@ -13,13 +13,13 @@ are. They join the sample (`enlarge`), and the fit goes on from the places that 
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._options import number, whole
+from ._unsaid import unsaid
 from ._validate import as_rows
 from .intake import Intake
 from .placement import Placed
@@ -169,13 +169,16 @@ def refit(model: Any, sample: Seated, *, schedule: Schedule | None = None) -> An
     again, features = clone(model), model.map_.features
     kept = again.get_params(deep=False)
     schedule = schedule or schedule_of(model.map_.model.exaggeration)
-    again.set_params(initialization=sample.embedding, schedule=schedule, sample=None, prepare=None)
+    # A generator may have given its number already, or not yet, in a run that goes on.
+    seed = again.random_state if model.seed_ is None else model.seed_
+    again.set_params(
+        initialization=sample.embedding, schedule=schedule, sample=None, prepare=None, random_state=seed
+    )  # fmt: skip
     rows = as_rows(sample.X, accept_sparse=True, own=True)
     names = None if features.names is None else list(features.names)
     taken = Intake(rows, sample.rows, features.preparation, names, features.width)
-    with warnings.catch_warnings():
-        # The start is wide, and meant to be.
-        warnings.filterwarnings("ignore", message="the given initialization has a standard deviation")
+    # The start is wide, and meant to be.
+    with unsaid("the given initialization has a standard deviation"):
         again.fit_taken(taken)
     again.set_params(**kept)
     return again

@@ -162,6 +162,8 @@ def test_options_of_a_map(asked, name):
         options = {**QUICK, name: value}
         if name == "metric_params":
             options["metric"] = "seuclidean"
+        if name == "callbacks_every_iters":
+            options["callbacks"] = stopping(1)
         return asked(embed, X, tsne=TSNE(**options))
 
     one, other = MAP[name]
@@ -221,6 +223,8 @@ def test_options_of_an_encoder(asked, monkeypatch, tmp_path, name):
         base = {"objective": "distillation", "network": (16, 1), "n_iter": 3, "batch_size": 16, "random_state": 0}
         if name == "patience":
             base["validation"] = True
+        if name == "callbacks_every_iters":
+            base["callbacks"] = stopping(1)
         what = {"weights of a network": "network"}.get(name, name)
         return {**base, what: value}
 

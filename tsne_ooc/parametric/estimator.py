@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tsne_ooc import __version__
 from tsne_ooc._asked import parameters_of, plain
+from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
@@ -325,7 +326,10 @@ class ParametricTSNE(EncodingEstimator):
                     job = Checkpoint(_of_decoder(job.path), {**job.job, **more})
                 decoded = train_decoder(decoding, encoder, table, batches, problem, options, checkpoint=job)
         if broken := _broken(done, None if decoded is None else decoded.done, steps, decoding is not None):
-            warnings.warn(broken, RuntimeWarning, stacklevel=3)
+            if broken.startswith("interrupted"):
+                interrupted(broken, stacklevel=3)
+            else:
+                warnings.warn(broken, RuntimeWarning, stacklevel=3)
         history = done.history.columns()
         if decoded is not None:
             history["decoder"] = decoded.done.history.columns()

@@ -80,8 +80,10 @@ class EncodingEstimator(FittedEstimator):
 
     @property
     def map_(self) -> FittedMap:
-        """The teacher's."""
-        return self.fitted_.map
+        """The teacher's, with as many threads as the encoder has now."""
+        map = self.fitted_.map
+        map.threads.resize(self.n_jobs)
+        return map
 
     @property
     def history_(self) -> dict[str, Any]:

@@ -83,4 +83,7 @@ class FittedEncoder:
 
     def novelty(self, rows: Float32, n_jobs: int | None) -> Float32:
         """Novelty of prepared rows, as the teacher sees it."""
-        return self.map.score(rows, Placement(), n_jobs)
+        map = self.map
+        # Threads are the encoder's, whatever its teacher was fitted with.
+        map.threads.resize(n_jobs)
+        return map.score(rows, Placement())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from sklearn.frozen import FrozenEstimator
 from tsne_ooc import affinity as affinities
 from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc._parallel import Threads
+from tsne_ooc._unsaid import unsaid
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.fitting import joint_of
 from tsne_ooc.io import Source, iterate
@@ -188,8 +188,7 @@ def _all(table: Source) -> Float32:
 
 def _graph(teacher: TSNE, rows: Float32, seed: int, threads: Threads) -> Graph:
     fitted = teacher.map_
-    with warnings.catch_warnings():
-        # The teacher's own fit has told it.
-        warnings.filterwarnings("ignore", message="perplexity=")
+    # The teacher's own fit has told it.
+    with unsaid("perplexity="):
         P, order, _, _ = joint_of(fitted.affinity, fitted.model.index, len(rows), seed, threads)
     return Graph(rows, P, np.arange(len(rows)) if order is None else np.asarray(order, np.int64))

@@ -22,8 +22,8 @@ from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.io.told import account_of
 from tsne_ooc.pipeline.fitting import fit_sample
 from tsne_ooc.pipeline.folder import TRAINING, Folder
-from tsne_ooc.pipeline.models import ENCODER, SLACK, bytes_fitted, folder_of, opened_model
-from tsne_ooc.pipeline.placing import digest_of
+from tsne_ooc.pipeline.models import ENCODER, SLACK, bytes_fitted, digest_of, folder_of, opened_model
+from tsne_ooc.pipeline.placer import MapPlacer
 from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain, warn_untold
 from tsne_ooc.pipeline.run import LEDGER
 from tsne_ooc.pipeline.table import opened
@@ -203,6 +203,7 @@ def _teacher(
         check_affinities,
         default_teacher,
         given_teacher,
+        is_fitted,
         knows_affinities,
     )
 
@@ -213,9 +214,10 @@ def _teacher(
     if map is not None:
         if tsne is not None or sample is not None or prepare is not None:
             raise ValueError("map is a teacher that is fitted already; leave out tsne, sample and prepare")
-        teacher, encoder = opened_model(folder_of(map), model.n_jobs)
-        if encoder:
+        opened_map = opened_model(folder_of(map), model.n_jobs)
+        if not isinstance(opened_map, MapPlacer):
             raise ValueError(f"{map} holds an encoder; the teacher is a saved model, or the folder of a finished run")
+        teacher = opened_map.estimator
         teacher.check_table(table)
         fitted = len(teacher.embedding_)
         known: Any = fingerprint(teacher)
@@ -224,7 +226,7 @@ def _teacher(
         if tsne is None:
             stages = resolve(model.objective, tuned=fitted == n)
             teacher = default_teacher(n, stages, model.random_state, model.n_jobs).set_params(sample=None)
-        elif isinstance(tsne, TSNE) and not hasattr(tsne, "embedding_"):
+        elif isinstance(tsne, TSNE) and not is_fitted(tsne):
             teacher = copied(tsne, "tsne")
             own = teacher.random_state
             teacher.set_params(random_state=model.random_state if own is None else seed_of(own))
@@ -298,12 +300,11 @@ def _torch_threads(n_jobs: int | None) -> Iterator[None]:
         return
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(resolve_n_jobs(n_jobs))
-    try:
+    from tsne_ooc.parametric.shared import threads_kept
+
+    with threads_kept():
+        torch.set_num_threads(resolve_n_jobs(n_jobs))
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _seal(model: Any, home: Folder, work: Path, content: dict[str, Any]) -> None:
