@@ -282,6 +282,15 @@ def test_missing_numbers_beside_categories_are_named(reader, tmp_path):
         Preparation([OneHot(["k"]), Standardize()]).fit(READERS[reader](table, tmp_path))
 
 
+def test_other_columns_are_looked_at_before_the_pass(monkeypatch):
+    monkeypatch.setattr(onehot_module, "BLOCK_BYTES", 8 * 8 * 2 * 16)
+    done = []
+    with pytest.raises(ValueError, match="column 'x' holds no numbers"):
+        table = pd.DataFrame({"x": ["a"] * N, "k": ["b"] * N})
+        Preparation([OneHot(["k"])]).fit(table, progress=lambda *at: done.append(at))
+    assert not done
+
+
 def test_one_long_cell_takes_no_memory_of_all():
     def peak(cells):
         table = pd.DataFrame({"a": np.zeros(len(cells), "f4"), "k": cells})

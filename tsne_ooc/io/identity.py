@@ -169,9 +169,14 @@ def _probes(table: Source) -> str:
     n = table.shape[0]
     rows = sorted({int(at) for at in np.linspace(0, n - 1, _PROBES)} if n else ())
 
+    columns = getattr(table, "read_columns", None) if np.dtype(table.dtype) == object else None
+
     def probe(row: int) -> NDArray[Any]:
         with reading(table, row, row + 1):
-            return np.asarray(table.read(row, row + 1))
+            if columns is None:
+                return np.asarray(table.read(row, row + 1))
+            # Words and dates among numbers, which categories are made of.
+            return np.array([column.tolist() for column in columns(row, row + 1).values()], object)
 
     # By a thread, as blocks are: Ctrl-C need not wait for a read that hangs.
     for values in ahead(probe, rows):

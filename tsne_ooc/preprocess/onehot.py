@@ -53,7 +53,8 @@ class OneHot:
     Parameters
     ----------
     columns : sequence of str
-        Names of columns of a source that has names: Parquet, or compound HDF5.
+        Names of columns of a table that has names: a data frame, in memory or within AnnData, Parquet, or compound
+        HDF5.
     """
 
     columns: tuple[str, ...]
@@ -75,7 +76,8 @@ class OneHot:
         TypeError
             Where the columns of `source` have no names.
         ValueError
-            Where a column is missing, or has more than 1,000 categories.
+            Where a column is missing, has more than 1,000 categories or cells that are none, or where another column
+            does not hold numbers.
         """
         check_named(source)
         names = tuple(str(name) for name in source.column_names)
@@ -88,6 +90,11 @@ class OneHot:
         for start, stop in edges(source, block_rows(source, BLOCK_BYTES // _TEXT), 0, n):
             with reading(source, start, stop):
                 block = source.read_columns(start, stop)
+            if not start:
+                # Not after a whole pass, where it can be told at once.
+                for name in names:
+                    if name not in found:
+                        numbers_of(block[name], name, start)
             for name, seen in found.items():
                 seen.update(coded(block[name], name, start).categories)
                 if len(seen) > MOST_CATEGORIES:
