@@ -189,8 +189,7 @@ def stream(
         return found
 
     if hasattr(model, "place_prepared") and not hasattr(model, "encode_prepared"):
-        nodes = " x ".join(map(str, model._model.field.shape.nodes))
-        log.info("each row has %d neighbours; the field of the map has %s nodes", _neighbors(model), nodes)
+        log.info("each row has %d neighbours; the field of the map %s", _neighbors(model), model._model.field)
     try:
         work = Stream(files, ledger)
     except OSError as error:
