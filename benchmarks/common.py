@@ -79,14 +79,19 @@ class Program:
 
 @dataclass
 class Runs:
-    """Seconds of all runs of a program, and what its last run returned."""
+    """Seconds of all runs of a program, by the clock and of the processor, and what its last run returned."""
 
     seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
     result: Any = None
 
     @property
     def median(self) -> float:
         return float(np.median(self.seconds))
+
+    @property
+    def processor_median(self) -> float:
+        return float(np.median(self.processor))
 
 
 def alternate(programs: dict[str, Program | Callable[[], Any]], repeats: int) -> dict[str, Runs]:
@@ -99,9 +104,10 @@ def alternate(programs: dict[str, Program | Callable[[], Any]], repeats: int) ->
             given = () if program.prepare is None else (program.prepare(),)
             found[name].result = None
             gc.collect()
-            began = time.perf_counter()
+            began, spent = time.perf_counter(), time.process_time()
             result = program.run(*given)
             found[name].seconds.append(time.perf_counter() - began)
+            found[name].processor.append(time.process_time() - spent)
             found[name].result = result
             note(f"{name}, run {repeat + 1} of {repeats}: {found[name].seconds[-1]:.2f} s")
     return found

@@ -59,7 +59,8 @@ class TSNE(PlacingEstimator):
         more slowly, so that copies stay together.
     dof : float, default 1
         Degrees of freedom of the kernel ``(1 + r^2 / dof)^-dof`` of the map, from 0.01 to 10,000; below 1 its tails are
-        heavier and islands fall into finer ones (Kobak et al., ECML PKDD 2019).
+        heavier and islands fall into finer ones (Kobak et al., ECML PKDD 2019). Beyond 2, new rows are placed inexactly
+        on maps of three axes of 30,000 rows and more.
     initialization : {"pca", "spectral", "random"} or array of shape (n, n_components), default "pca"
         An array is used as it is, wherever it lies: a map to go on with is best given with
         ``early_exaggeration_iter=0``.

@@ -13,8 +13,10 @@ from . import neighbors
 from ._parallel import Threads
 from ._state import Saved, State, within
 from .equal_rows import EqualRows
+from .gradients.crowd import Crowd
 from .gradients.field import Field, FieldPlanner
 from .gradients.grid import check_dof
+from .gradients.repulsion import summed_below
 from .novelty import Reference
 from .schedule import check_exaggeration
 
@@ -111,9 +113,12 @@ class Model:
         return len(self.embedding)
 
     @cached_property
-    def field(self) -> Field:
+    def field(self) -> Field | Crowd:
         """The frozen field of the reference rows, planned on first use."""
         extent = float(np.ptp(self.embedding, axis=0).max())
+        margin = min(MARGIN, 0.5 * extent + 1.0)
+        if self.n < summed_below(self.embedding.shape[1], self.dof):
+            return Crowd.around(self.embedding, self.dof, margin)
         # The plan is the same for any number of threads; one is enough for a grid that is planned once.
-        planner = FieldPlanner(self.dof, Threads(1), margin=min(MARGIN, 0.5 * extent + 1.0))
+        planner = FieldPlanner(self.dof, Threads(1), margin=margin)
         return planner.plan(self.embedding)

@@ -195,7 +195,7 @@ def place_beside(
     steps = np.zeros(len(near), np.int32)
     field = model.field
     factors = np.array(placement.exaggerations(model.exaggeration), np.float64)
-    grid = (field.potential.reshape(-1), *field.shape.strides, field.origin, float(field.per_cell), field.offset)
+    nodes, kernel = field.nodes, kernels.PLACE[d, field.summed]
 
     if start is not None:
         # Kernels check no bounds, and rows may go no farther than the field reaches.
@@ -206,8 +206,8 @@ def place_beside(
             kernels.median_start(Y, near, first, last, places)
         elif start is None:
             kernels.mean_start(Y, near, p, first, last, places)
-        kernels.PLACE[d](
-            Y, near, p, factors, dof, *grid, field.low, field.high, placement.tolerance, placement.max_iter,
+        kernel(
+            Y, near, p, factors, dof, *nodes, field.low, field.high, placement.tolerance, placement.max_iter,
             first, last, places, steps,
         )  # fmt: skip
 

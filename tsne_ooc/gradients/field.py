@@ -10,6 +10,7 @@ the kernel and its products with the coordinates instead.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,17 @@ class Field:
     own: Float32
     offset: float
     n: int
+
+    #: Which kernels read it.
+    summed = False
+
+    def __str__(self) -> str:
+        return f"has {' x '.join(map(str, self.shape.nodes))} nodes"
+
+    @property
+    def nodes(self) -> tuple[Any, ...]:
+        """What kernels that place rows read."""
+        return self.potential.reshape(-1), *self.shape.strides, self.origin, float(self.per_cell), self.offset
 
     @property
     def per_cell(self) -> np.float32:

@@ -115,9 +115,8 @@ class MapPlacer:
 
     def told(self) -> str | None:
         model = self.estimator.map_.model
-        nodes = " x ".join(map(str, model.field.shape.nodes))
         neighbors = (self.estimator.placement or Placement()).neighbors(model.n)
-        return f"each row has {neighbors} neighbours; the field of the map has {nodes} nodes"
+        return f"each row has {neighbors} neighbours; the field of the map {model.field}"
 
     def save(self, path: Path) -> None:
         self.estimator.save(path)
