@@ -206,7 +206,7 @@ def minimise(
                     done += 1
                     bar.advance()
                     if iteration == phase.iterations - 1 and not leaping and _leap(velocity):
-                        leaping = f"{done} of {schedule.iterations}"
+                        leaping = f"{done} of {schedule.iterations}: {_why(phase, exaggeration)}"
                     if done % watch.every or not watch.needs_error():
                         continue
                     # Z is that of the map before the last step, so its divergence needs no pass of its own.
@@ -229,13 +229,14 @@ def minimise(
         except KeyboardInterrupt:
             stopped = "interrupted"
         except FloatingPointError as error:
-            raise FloatingPointError(
-                f"iteration {done + 1} of {schedule.iterations}: {error}; use a smaller learning_rate or momentum"
-            ) from None
+            # A rate that was not given cannot be made smaller.
+            remedy = (
+                "use a larger exaggeration=" if at is None or at.is_auto else "use a smaller learning_rate or momentum"
+            )
+            raise FloatingPointError(f"iteration {done + 1} of {schedule.iterations}: {error}; {remedy}") from None
     if leaping:
         warnings.warn(
-            f"most rows took the longest step still in iteration {leaping}: the learning rate is too large and the map "
-            'of little use; use learning_rate="auto" or a smaller number',
+            f"most rows took the longest step still in iteration {leaping}",
             RuntimeWarning,
             stacklevel=5,
         )
@@ -250,6 +251,16 @@ def _leap(velocity: Float32) -> bool:
     """Whether so many rows are as fast as they may be that the map diverges."""
     fast = np.square(velocity).sum(axis=1) > (0.99 * LONGEST_STEP) ** 2
     return len(velocity) >= FEWEST_LEAPING and bool(fast.mean() > LEAPING)
+
+
+def _why(phase: Phase, exaggeration: float) -> str:
+    """Why a map diverged in a phase, and what to do: nobody can lower a rate that was not given."""
+    if phase.is_auto:
+        return (
+            f"at an exaggeration of {exaggeration:g} hardly anything holds rows together and the map is of little use; "
+            "use a larger exaggeration= (1 is usual)"
+        )
+    return 'the learning rate is too large and the map of little use; use learning_rate="auto" or a smaller number'
 
 
 class _Bar:

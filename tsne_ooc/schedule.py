@@ -69,9 +69,14 @@ class Phase:
         """Whether the exaggeration changes within the phase."""
         return isinstance(self.exaggeration, tuple | list) and len(set(self.exaggeration)) > 1
 
+    @property
+    def is_auto(self) -> bool:
+        """Whether the learning rate was left to the program."""
+        return self.learning_rate == "auto"
+
     def rate_at(self, iteration: int, n: int) -> float:
         """The learning rate for `n` rows; that of a row is also at most `bearable` over its largest affinity."""
-        if self.learning_rate == "auto":
+        if self.is_auto:
             return n / self.exaggeration_at(iteration)
         return float(self.learning_rate)
 
@@ -83,7 +88,7 @@ class Phase:
         ``8 exaggeration p_ij``. At perplexities of 30 few rows come near it. At 3, and among copies, most rows did:
         they were torn from each other, and the divergence of 70 rows ended at .94 instead of .28.
         """
-        if self.learning_rate != "auto":
+        if not self.is_auto:
             return math.inf
         return STEADY * (1 + self.momentum) / (4 * self.exaggeration_at(iteration))
 
@@ -152,7 +157,7 @@ class _Plan:
 EARLY_EXAGGERATION = 12.0
 # Exaggeration falls from this many times the late one: at once from 12 to 1, islands that had formed burst.
 RELEASE_FROM = 4.0
-# How "auto" was found: docs/decisions.md, "The default schedule".
+# How "auto" was found: docs/experiments.md, "The default schedule".
 PLANS = {
     "auto": _Plan(early=75, late=165, late_momentum=0.93, release=30, settle=25),
     "classic": _Plan(early=250, late=500, late_momentum=0.8),

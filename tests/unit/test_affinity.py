@@ -79,6 +79,32 @@ def test_one_near_neighbour_among_far_ones():
     np.testing.assert_allclose(found[0], wanted, rtol=1e-2)
 
 
+@pytest.mark.parametrize("far", [1, 5, 12])
+@pytest.mark.parametrize("size", [1e6, 1e11, 1e12, 1e13, 1e15, 1e20, 1e30, 1e37])
+@pytest.mark.parametrize("scale", [1e-3, 1.0])
+def test_rows_of_fill_values_change_no_affinity_of_the_others(size, far, scale):
+    """They weigh nothing: what is left is what the near rows have among themselves."""
+    distances = some_distances(scale=scale)
+    distances[:, -far:] = size
+    near = distances[:, :-far]
+    wanted = np.array([reference.conditional(row, 10.0) for row in near])
+    found = gaussian(distances, [10.0], ONE)
+    np.testing.assert_allclose(found[:, :-far], wanted, rtol=2e-3, atol=1e-6)
+    np.testing.assert_array_equal(found[:, -far:], 0)
+    mixture = Mixture([2.0, 6.0]).conditional(distances, ONE)
+    np.testing.assert_allclose(mixture[:, :-far], Mixture([2.0, 6.0]).conditional(near, ONE), rtol=1e-3, atol=1e-6)
+
+
+def test_distances_of_every_size_at_once_have_the_perplexity():
+    """From 1e-15 to 1e37 within a row: whichever rank the perplexity takes, some precision fits it."""
+    rng = np.random.default_rng(0)
+    distances = np.sort(10.0 ** rng.uniform(-15, 37, (60, 40)), axis=1).astype(np.float32)
+    for perplexity in (1.5, 3.0, 8.5, 13.0, 20.0):
+        found = gaussian(distances, [perplexity], ONE).astype(np.float64)
+        entropy = -(found * np.log(np.maximum(found, 1e-300))).sum(1)
+        np.testing.assert_allclose(np.exp(entropy), perplexity, rtol=1e-3)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 40), st.integers(0, 10_000), st.floats(0.5, 12))
 def test_any_rows_sum_to_one(k, seed, perplexity):

@@ -11,6 +11,7 @@ import reference
 from tsne_ooc import schedule
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Perplexity, symmetrize
+from tsne_ooc.gradients.repulsion import ExactRepulsion
 from tsne_ooc.initialization import start
 from tsne_ooc.neighbors import Exact
 from tsne_ooc.optimize import Watch, callbacks_of, minimise
@@ -70,7 +71,7 @@ def test_a_plain_descent_is_that_of_numpy(problem):
         w = reference.kernel((delta**2).sum(-1))
         np.fill_diagonal(w, 0)
         gradient = 4 * (((2.0 * P - w / w.sum()) * w)[..., None] * delta).sum(1)
-        gains = np.where((velocity > 0) != (gradient > 0), gains + 0.2, np.maximum(gains * 0.8, 0.01))
+        gains = np.where(np.sign(velocity) != np.sign(gradient), gains + 0.2, np.maximum(gains * 0.8, 0.01))
         velocity = 0.5 * velocity - 20.0 * gains * gradient
         wanted = wanted + velocity
     found = minimise(
@@ -187,7 +188,8 @@ def test_a_fit_that_was_stopped_has_the_exaggeration_that_it_had(problem):
     assert run(problem).motion[-2:] == (None, 1.0)
 
 
-def test_a_map_that_is_lost_is_named(problem):
+@pytest.mark.parametrize(("rate", "remedy"), [(9.0, "a smaller learning_rate or"), ("auto", "a larger exaggeration=")])
+def test_a_map_that_is_lost_is_named(problem, rate, remedy):
     calls = []
 
     def repulsion(Y, slope):
@@ -195,8 +197,8 @@ def test_a_map_that_is_lost_is_named(problem):
         slope[:] = np.nan if len(calls) == 8 else 0
         return 1.0
 
-    with pytest.raises(FloatingPointError, match=r"iteration 8 of 50: .*use a smaller learning_rate"):
-        run(problem, Phase(50, 12.0), repulsion=repulsion)
+    with pytest.raises(FloatingPointError, match=f"iteration 8 of 50: .*use {remedy}"):
+        run(problem, Phase(50, 12.0, learning_rate=rate), repulsion=repulsion)
 
 
 @pytest.mark.parametrize("rate", [1e4, 1e12])
@@ -207,6 +209,27 @@ def test_a_map_that_diverges_is_told_once(problem, rate):
     assert len(told) == 1
     # It is worth telling: with a rate that suits them these data end at 0.74.
     assert result.kl_divergence > 1.5
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_mirror_image_of_a_start_ends_as_the_mirror_image(problem, d):
+    """To the bit, through every phase: no step knows left from right."""
+    P = problem[0]
+    start = np.random.default_rng(1).normal(size=(P.n, d)).astype(np.float32)
+    start -= start.mean(axis=0)
+    plan = schedule.resolve(early_exaggeration_iter=10, n_iter=40)
+    there, mirrored = (
+        minimise(P, side * start, plan, threads=ONE, repulsion=ExactRepulsion(1.0, ONE)).embedding
+        for side in (np.float32(1), np.float32(-1))
+    )
+    np.testing.assert_array_equal(there, -mirrored)
+
+
+def test_a_map_that_nothing_holds_together_is_told_by_its_exaggeration(problem):
+    """No rate was given, so none can be lowered; on the command line there is no such option at all."""
+    with pytest.warns(RuntimeWarning, match=r"exaggeration of 0\.001 hardly.*use a larger exaggeration= \(1") as told:
+        minimise(*problem, schedule.resolve(exaggeration=1e-3), threads=ONE)
+    assert "rate" not in str(told[0].message)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])

@@ -10,6 +10,7 @@ import argparse
 import difflib
 import inspect
 from pathlib import Path
+from typing import get_origin
 
 import pytest
 from test_docs_api import ENTRIES, found
@@ -57,7 +58,9 @@ def public():
         home = next(home for home in homes if found(home, name) is not None)
         thing = found(home, name)
         full = f"{home}.{name}"
-        if inspect.isclass(thing):
+        if get_origin(thing) is not None:
+            yield full
+        elif inspect.isclass(thing):
             fields = getattr(thing, "_fields", None)
             yield full + (f"({', '.join(fields)})" if fields else arguments(thing))
             yield from members(full, thing)

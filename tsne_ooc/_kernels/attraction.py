@@ -49,7 +49,9 @@ def pull(indptr, indices, values, flat, i, places, at, per_dof, d):
 def _advance(gradient, velocity, gain, rate, momentum):
     """Jacobs' gains and momentum for one coordinate (van der Maaten and Hinton, JMLR 9, 2008, sec. 3.4)."""
     more, less = gain + f32(0.2), max(gain * f32(0.8), f32(0.01))
-    gain = more if (velocity > ZERO) != (gradient > ZERO) else less
+    # Signs of which 0 is one: at the first step of a phase, from rest, all gains grow, on both sides of the map alike.
+    like = ((velocity > ZERO) == (gradient > ZERO)) and ((velocity < ZERO) == (gradient < ZERO))
+    gain = less if like else more
     return momentum * velocity - rate * gain * gradient, gain
 
 
