@@ -141,10 +141,11 @@ def _dense(X: Any) -> Any:
         values = as_array(X)
         far = np.isposinf(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
         rows = as_rows(np.where(far, 0, values) if far.any() else values, own=True)
-        rows[far] = INFINITE
     else:
         far = np.asarray(X.isin([np.inf]), bool)
         rows = as_rows(X.mask(far, 0) if far.any() else X, own=True)
+    # Without infinite ones they may be the caller's own, which nobody can write to.
+    if far.any():
         rows[far] = INFINITE
     _check_sign(rows, lambda at: divmod(at, rows.shape[1]))
     return rows

@@ -114,7 +114,9 @@ def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
     array = np.asarray(array)
     plain = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
     if plain.dtype.str not in TYPES:
-        raise TypeError(f"array {name!r} has type {array.dtype}; booleans, whole numbers and floats can be written")
+        raise TypeError(
+            f"array {name!r} has type {array.dtype}; booleans, whole numbers, float32 and float64 can be written"
+        )
     return plain
 
 
