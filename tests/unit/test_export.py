@@ -154,7 +154,7 @@ def test_wrong_requests(tmp_path, monkeypatch):
         export(tmp_path / "run", tmp_path / "map")
     with pytest.raises(FileNotFoundError, match="no folder"):
         export(tmp_path / "run", tmp_path / "nowhere" / "map.h5")
-    with pytest.raises(FileNotFoundError, match="is no folder of a run"):
+    with pytest.raises(FileNotFoundError, match="is not the folder of a run"):
         export(tmp_path, tmp_path / "map.h5")
     with pytest.raises(TypeError, match=r"\.h5ad"):
         export(tmp_path / "run", tmp_path / "map.h5", like=tmp_path / "cells.h5ad")
@@ -295,7 +295,7 @@ class TestH5ad:
             export(tmp_path / "short", cells)
         with h5py.File(tmp_path / "other.h5ad", "w") as file:
             file["X"] = np.zeros((N, 2))
-        with pytest.raises(ValueError, match="no AnnData file"):
+        with pytest.raises(ValueError, match="not an AnnData file"):
             export(tmp_path / "run", tmp_path / "other.h5ad")
         (tmp_path / "text.h5ad").write_text("hello")
         with pytest.raises(OSError, match="cannot be opened as an AnnData file"):
@@ -303,7 +303,7 @@ class TestH5ad:
         write_run(tmp_path / "elsewhere", source="other.h5")
         with pytest.warns(UserWarning, match=r"made from other\.h5; its rows are taken"):
             export(tmp_path / "elsewhere", tmp_path / "copy.h5ad", like=cells)
-        with pytest.raises(ValueError, match="no name within obsm"):
+        with pytest.raises(ValueError, match="not a name within obsm"):
             export(tmp_path / "run", cells, dataset="a/b")
         usage = shutil.disk_usage(tmp_path)
         monkeypatch.setattr(write_module.shutil, "disk_usage", lambda folder: usage._replace(free=1000))
