@@ -83,6 +83,27 @@ def test_a_sample_teaches_as_it_does_in_memory(data, islands, tmp_path):
     assert weights(tmp_path / "encoder") == weights(tmp_path / "saved")
 
 
+@pytest.mark.parametrize("sample", [0, -3, 1.5, "many"])
+def test_samples_that_are_none_are_told_first(data, tmp_path, sample):
+    """0 rows are not all of them."""
+    with pytest.raises((ValueError, TypeError), match="sample="):
+        train(data, out=tmp_path / "encoder", encoder=encoder(), tsne=teacher(), sample=sample)
+    assert not (tmp_path / "encoder").exists()
+
+
+@pytest.mark.parametrize("sample, most, wanted", [(None, 100, 100), (None, 99, 40), (60, 99, 60), (500, 100, 100)])
+def test_the_teacher_is_of_so_many_rows(monkeypatch, islands, sample, most, wanted):
+    from tsne_ooc.io import as_source
+    from tsne_ooc.parametric import teaching
+    from tsne_ooc.pipeline import training
+
+    monkeypatch.setattr(teaching, "MOST_FITTED", most)
+    monkeypatch.setattr(teaching, "SAMPLE", 40)
+    for tsne in (None, teacher()):
+        found, known = training._teacher(None, tsne, sample, None, encoder(), as_source(islands[:100]))
+        assert known["sample"] == wanted and found.sample is None
+
+
 class Stop(Exception):
     pass
 
