@@ -173,7 +173,7 @@ class _Digest:
         return None
 
     def _table(self, value: Any) -> Iterable[str | bytes] | None:
-        """Of what holds a table of numbers, however it lies in memory."""
+        """The parts of what holds a table of numbers, however it lies in memory."""
         if hasattr(value, "tocsr") and hasattr(value, "nnz"):
             rows = value.tocsr() if value.ndim == 2 else value.tocoo()
             if value.ndim == 2 and not rows.has_canonical_format:

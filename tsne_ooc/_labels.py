@@ -43,7 +43,7 @@ def column(labels: Any, name: str = "labels") -> NDArray[Any]:
 def classes(labels: NDArray[Any], name: str = "labels") -> Classes:
     """The classes of a one-dimensional array of labels.
 
-    None, NaN, NaT and pandas' NA are no label. Bytes are text.
+    None, NaN, NaT and pandas' NA are not labels. Bytes are text.
 
     Raises
     ------

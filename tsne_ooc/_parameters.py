@@ -81,7 +81,7 @@ def decode(value: Any, kinds: Mapping[str, type[Any]] = KINDS) -> Any:
     if not isinstance(value, dict):
         return value
     if len(value) != 1:
-        raise ValueError(f"an object of {len(value)} keys is no parameter")
+        raise ValueError(f"an object of {len(value)} keys is not a parameter")
     ((kind, inside),) = value.items()
     if kind == "float" and inside in ("nan", "inf", "-inf"):
         return float(inside)
@@ -91,7 +91,7 @@ def decode(value: Any, kinds: Mapping[str, type[Any]] = KINDS) -> Any:
         return {key: decode(item, kinds) for key, item in inside.items()}
     if kind in kinds and isinstance(inside, dict):
         return kinds[kind](**{name: decode(item, kinds) for name, item in inside.items()})
-    raise ValueError(f"{kind[:40]!r} is no kind of parameter")
+    raise ValueError(f"{kind[:40]!r} is not a kind of parameter")
 
 
 def describe(value: Any) -> str:

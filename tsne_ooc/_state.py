@@ -91,7 +91,7 @@ class Saved:
         """A whole number between two others."""
         value = self._get(name, int, "a whole number")
         if isinstance(value, bool) or not least <= value <= most:
-            raise StateError(f"{self._key(name)}={value!r} is no whole number from {least} to {most}")
+            raise StateError(f"{self._key(name)}={value!r} is not a whole number from {least} to {most}")
         return int(value)
 
     def whole_or_none(self, name: str, least: int) -> int | None:

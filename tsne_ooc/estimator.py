@@ -281,7 +281,7 @@ class TSNE(PlacingEstimator):
         return self._fit_taken(taken, seed)
 
     def fit_taken(self, taken: Intake) -> TSNE:
-        """As `fit`, for rows that `tsne_ooc.intake.take_in` gave, whatever `sample` and `prepare` are here."""
+        """Do as `fit` does, for rows that `tsne_ooc.intake.take_in` gave, whatever `sample` and `prepare` are here."""
         self.check_options()
         return self._fit_taken(taken, seed_of(self.random_state))
 

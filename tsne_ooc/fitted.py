@@ -129,7 +129,7 @@ class PlacingEstimator(FittedEstimator):
         Parameters
         ----------
         X : array-like, DataFrame, sparse matrix, h5py.Dataset or other source of shape (m, p)
-            What is no array in memory is streamed in blocks.
+            What is not an array in memory is streamed in blocks.
 
         Returns
         -------
@@ -178,7 +178,7 @@ class PlacingEstimator(FittedEstimator):
         return out
 
     def place_prepared(self, rows: Any, start: Float32 | None = None) -> Placed:
-        """As `place`, for rows as the optimiser saw those of the fit: prepared, and checked float32."""
+        """Do as `place` does, for rows as the optimiser saw those of the fit: prepared, and checked float32."""
         return self.map_.place(rows, self._placement(), start)
 
     def score_samples(self, X: Any) -> Float32:
@@ -227,7 +227,7 @@ class PlacingEstimator(FittedEstimator):
     def transform_to(
         self, X: Any, path: str | os.PathLike[str], *, resume: bool = False, progress: Progress | None = None
     ) -> Path:
-        """As `transform`, to a ``.npy`` file, block by block; killed at any moment, it can go on.
+        """Write what `transform` gives to a ``.npy`` file, block by block; killed at any moment, it can go on.
 
         Until all rows are placed, they are in a file with ``.part`` behind the name, and what is done is in one with
         ``.ledger``.

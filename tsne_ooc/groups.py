@@ -48,7 +48,7 @@ class Grouped(NamedTuple):
 class Groups:
     """Groups of up to `group` strange rows among the fitted ones, and rows that are like them.
 
-    The surroundings of a row are the ``2 group`` fitted rows nearest to it: most of them are no members of a group of
+    The surroundings of a row are the ``2 group`` fitted rows nearest to it: most of them are not members of a group of
     less than `group` rows. `far` is the row's mean distance to all of them, divided by the median of what they have
     for this number themselves; `dense` is the median over them of the mean distance to 5 nearest others, divided by
     the row's own. Distances among copies count as 0.3 of the median of those that are not 0.
@@ -68,7 +68,7 @@ class Groups:
     Raises
     ------
     ValueError, TypeError
-        For a group that is no such number, or larger than a third of the fitted rows.
+        For a group that is not such a number, or larger than a third of the fitted rows.
 
     References
     ----------

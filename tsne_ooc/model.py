@@ -93,7 +93,7 @@ class Model:
         embedding = saved.array("embedding", np.float32, (None, None))
         n, d = embedding.shape
         if not n or not 1 <= d <= 3:
-            raise saved.fail(f"has the shape {(n, d)}, which is no map", "embedding")
+            raise saved.fail(f"has the shape {(n, d)}, which is not a map", "embedding")
         if not np.abs(embedding).max() <= WIDEST:
             raise saved.fail(f"is wider than {WIDEST:g} units", "embedding")
         index = neighbors.restore_index(saved.part("index"), threads)

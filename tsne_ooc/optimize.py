@@ -42,7 +42,7 @@ class Motion(NamedTuple):
     grid : Shape or None
         Of the field.
     phase : Phase or None
-        That was at work last; None where there was no iteration.
+        The one that was at work last; None where there was no iteration.
     exaggeration : float
         Of the last iteration, 1 where there was none.
     """
@@ -65,7 +65,7 @@ class Result(NamedTuple):
     kl_divergence : float
         Of the joint probabilities from the map's, without exaggeration.
     iterations : int
-        That were run.
+        How many there were.
     stopped : str
         Why: "finished", "callback", "converged" or "interrupted".
     motion : Motion

@@ -167,7 +167,7 @@ def place_beside(
     equal: NDArray[np.int64] | None = None,
     start: Float32 | None = None,
 ) -> Placed:
-    """As `place`, given the neighbours: indices and ascending distances, shape (m, k).
+    """Do as `place` does, given the neighbours: indices and ascending distances, shape (m, k).
 
     `equal` names the reference row that each row is equal to, -1 where there is none; `start` is where rows begin,
     instead of what the placement says.

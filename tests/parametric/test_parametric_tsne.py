@@ -472,7 +472,7 @@ def test_a_loaded_encoder_has_the_parameters_that_it_was_trained_with(islands, t
 @pytest.mark.parametrize(
     "name, value, says",
     [
-        ("objective", {"Popen": {"args": "ls"}}, r"'Popen' is no kind of parameter"),
+        ("objective", {"Popen": {"args": "ls"}}, r"'Popen' is not a kind of parameter"),
         ("objective", {"FieldTuning": {"every": 0}}, r"every=0"),
         ("n_jobs", 0, r"n_jobs=0"),
         ("colour", "red", r"colour"),

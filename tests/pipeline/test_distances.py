@@ -240,7 +240,7 @@ def changed(values, row, column, value):
         ((np.zeros((150, 3), int), np.zeros((150, 3))), "row 0, column 0 more than once"),
         ((np.full((150, 3), 150), np.zeros((150, 3))), "from 0 to 149, or -1 for none; row 0, column 0 is 150"),
         ((np.zeros((150, 3)), np.zeros((150, 3))), "whole numbers and numbers, not of float64 and float64"),
-        ((np.zeros((150, 3), int), np.zeros((150, 4))), "no pair"),
+        ((np.zeros((150, 3), int), np.zeros((150, 4))), "not a pair"),
     ],
     ids=range(13),
 )

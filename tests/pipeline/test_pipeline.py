@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be_written(numbers, tmp_path, monkeypatch):
         ({"random_state": -1}, ValueError, "random_state=-1 must be at least 0"),
         ({"tsne": "fast"}, TypeError, "tsne='fast' is not a TSNE object"),
         ({"tsne": Shadow}, TypeError, "is not a TSNE object"),
-        ({"dataset": "X"}, TypeError, "an ndarray is no file|a ndarray is no file"),
+        ({"dataset": "X"}, TypeError, "an ndarray is not a file|a ndarray is not a file"),
     ],
 )
 def test_bad_options(numbers, tmp_path, options, error, message):

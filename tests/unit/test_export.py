@@ -13,11 +13,10 @@ import h5py
 import numpy as np
 import pytest
 
-from tsne_ooc import pipeline, store
+from tsne_ooc import _disk, pipeline, store
 from tsne_ooc.export import content as content_module
 from tsne_ooc.export import export
 from tsne_ooc.export import target as target_module
-from tsne_ooc.export import write as write_module
 
 N = 500
 
@@ -154,12 +153,12 @@ def test_wrong_requests(tmp_path, monkeypatch):
         export(tmp_path / "run", tmp_path / "map")
     with pytest.raises(FileNotFoundError, match="no folder"):
         export(tmp_path / "run", tmp_path / "nowhere" / "map.h5")
-    with pytest.raises(FileNotFoundError, match="is no folder of a run"):
+    with pytest.raises(FileNotFoundError, match="is not the folder of a run"):
         export(tmp_path, tmp_path / "map.h5")
     with pytest.raises(TypeError, match=r"\.h5ad"):
         export(tmp_path / "run", tmp_path / "map.h5", like=tmp_path / "cells.h5ad")
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(write_module.shutil, "disk_usage", lambda folder: usage._replace(free=1000))
+    monkeypatch.setattr(_disk.shutil, "disk_usage", lambda folder: usage._replace(free=1000))
     for suffix in (".h5", ".zarr", ".parquet", ".csv"):
         with pytest.raises(OSError, match="GB left"):
             export(tmp_path / "run", tmp_path / f"map{suffix}")
@@ -295,7 +294,7 @@ class TestH5ad:
             export(tmp_path / "short", cells)
         with h5py.File(tmp_path / "other.h5ad", "w") as file:
             file["X"] = np.zeros((N, 2))
-        with pytest.raises(ValueError, match="no AnnData file"):
+        with pytest.raises(ValueError, match="not an AnnData file"):
             export(tmp_path / "run", tmp_path / "other.h5ad")
         (tmp_path / "text.h5ad").write_text("hello")
         with pytest.raises(OSError, match="cannot be opened as an AnnData file"):
@@ -303,10 +302,10 @@ class TestH5ad:
         write_run(tmp_path / "elsewhere", source="other.h5")
         with pytest.warns(UserWarning, match=r"made from other\.h5; its rows are taken"):
             export(tmp_path / "elsewhere", tmp_path / "copy.h5ad", like=cells)
-        with pytest.raises(ValueError, match="no name within obsm"):
+        with pytest.raises(ValueError, match="not a name within obsm"):
             export(tmp_path / "run", cells, dataset="a/b")
         usage = shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(write_module.shutil, "disk_usage", lambda folder: usage._replace(free=1000))
+        monkeypatch.setattr(_disk.shutil, "disk_usage", lambda folder: usage._replace(free=1000))
         with pytest.raises(OSError, match="GB left"):
             export(tmp_path / "run", cells)
         assert cells.read_bytes() == before

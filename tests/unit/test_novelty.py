@@ -204,7 +204,7 @@ def test_a_histogram_has_a_fixed_size_and_says_what_is_wrong():
 @pytest.mark.parametrize(
     "content, arrays, says",
     [
-        ({"k": 16}, {}, "k=16 is no whole number from 0 to 15"),
+        ({"k": 16}, {}, "k=16 is not a whole number from 0 to 15"),
         ({}, {"own": np.array([1, 0, 1], np.float32)}, "not greater than 0"),
         ({}, {"novelty": np.array([1, -1, 1], np.float32)}, "less than 0"),
         ({}, {"own": np.ones(2, np.float32)}, r"has the shape \(2,\)"),

@@ -366,7 +366,7 @@ def test_bad_tables_and_misuse():
         Normalize(0)
     with pytest.raises(TypeError, match=r"pca=2\.5"):
         PCA(2.5)
-    with pytest.raises(TypeError, match="no step"):
+    with pytest.raises(TypeError, match="not a step"):
         Preparation([3])
 
 
@@ -496,7 +496,7 @@ class TestTransformer:
             np.testing.assert_array_equal(rows(a, b, n_jobs=3), Y[a:b])
 
     def test_what_is_none(self):
-        with pytest.raises(TypeError, match="no transformer"):
+        with pytest.raises(TypeError, match="not a transformer"):
             Transformer("pca")
 
         class Merges:

@@ -128,7 +128,7 @@ def test_only_folders_of_the_same_kind_are_replaced(folder, tmp_path):
         write_folder(folder, "model", {}, {}, overwrite=True)
     file = tmp_path / "file"
     file.write_text("mine")
-    with pytest.raises(FileExistsError, match="is no folder"):
+    with pytest.raises(FileExistsError, match="is not a folder"):
         write_folder(file, "thing", {}, {}, overwrite=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
@@ -351,7 +351,7 @@ def test_a_missing_folder(tmp_path):
 def test_a_folder_in_place_of_a_file(folder):
     (folder / "rows.npy").unlink()
     (folder / "rows.npy").mkdir()
-    with pytest.raises(ValueError, match=r"rows\.npy is no file"):
+    with pytest.raises(ValueError, match=r"rows\.npy is not a file"):
         read_folder(folder, "thing")
 
 
@@ -359,7 +359,7 @@ def test_a_folder_in_place_of_a_file(folder):
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder):
     (folder / "manifest.json").unlink()
     os.mkfifo(folder / "manifest.json")
-    with pytest.raises(ValueError, match=r"manifest\.json is no file"):
+    with pytest.raises(ValueError, match=r"manifest\.json is not a file"):
         read_folder(folder, "thing")
 
 
@@ -512,10 +512,10 @@ def test_states_within_states():
         (lambda saved: saved.text("list"), "'list' is not a string"),
         (lambda saved: saved.text("nothing"), "'nothing' is missing"),
         (lambda saved: saved.flag("whole"), "'whole' is not true or false"),
-        (lambda saved: saved.whole("flag", 0), "flag=True is no whole number"),
-        (lambda saved: saved.whole("whole", 6), "whole=5 is no whole number from 6"),
+        (lambda saved: saved.whole("flag", 0), "flag=True is not a whole number"),
+        (lambda saved: saved.whole("whole", 6), "whole=5 is not a whole number from 6"),
         (lambda saved: saved.whole("whole", 0, 4), "from 0 to 4"),
-        (lambda saved: saved.whole("huge", 0), "is no whole number"),
+        (lambda saved: saved.whole("huge", 0), "is not a whole number"),
         (lambda saved: saved.number("huge", above=0), "huge"),
         (lambda saved: saved.number("flag", above=0), "flag=True is not a number"),
         (lambda saved: saved.number("whole", above=5), "greater than 5"),

@@ -99,7 +99,7 @@ def _plane_bend(phi, at, stride, s, t):
 
 @piece
 def bend2(phi, stride, far_stride, u, v, w):
-    """As `bend1`, at the point (u, v) of a plane."""
+    """Do as `bend1` does, at the point (u, v) of a plane."""
     a, b = u64(u), u64(v)
     value, gu, gv, huu, hvv, huv = _plane_bend(phi, a * u64(stride) + b, stride, u - f32(a), v - f32(b))
     return value, (gu, gv, ZERO), (huu, hvv, ZERO, huv, ZERO, ZERO)
@@ -107,7 +107,7 @@ def bend2(phi, stride, far_stride, u, v, w):
 
 @piece
 def bend3(phi, stride, far_stride, u, v, w):
-    """As `bend1`, at the point (u, v, w) of a volume."""
+    """Do as `bend1` does, at the point (u, v, w) of a volume."""
     a, b, c = u64(u), u64(v), u64(w)
     r = u - f32(a)
     deep, slope, curve = weights(r), slopes(r), curvatures(r)

@@ -70,7 +70,7 @@ def spread1(U, start, stop, stride, far_stride, grid):
 
 @kernel
 def spread2(U, start, stop, stride, far_stride, grid):
-    """As `spread1`, on a plane whose rows are `stride` apart."""
+    """Do as `spread1` does, on a plane whose rows are `stride` apart."""
     for i in range(u64(start), u64(stop)):
         a, b = u64(U[i, 0]), u64(U[i, 1])
         s, t = U[i, 0] - f32(a), U[i, 1] - f32(b)
@@ -82,7 +82,7 @@ def spread2(U, start, stop, stride, far_stride, grid):
 
 @kernel
 def spread3(U, start, stop, stride, far_stride, grid):
-    """As `spread1`, in a volume whose planes are `far_stride` apart and whose rows are `stride` apart."""
+    """Do as `spread1` does, in a volume whose planes are `far_stride` apart and whose rows are `stride` apart."""
     for i in range(u64(start), u64(stop)):
         a, b, c = u64(U[i, 0]), u64(U[i, 1]), u64(U[i, 2])
         r, s, t = U[i, 0] - f32(a), U[i, 1] - f32(b), U[i, 2] - f32(c)

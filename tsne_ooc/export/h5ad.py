@@ -27,7 +27,7 @@ def to_h5ad(content: Content, path: Path, base: Path, key: str, *, overwrite: bo
     Raises
     ------
     ValueError
-        Where `base` is no AnnData file of today's layout, has another number of rows, or holds the map already.
+        Where `base` is not an AnnData file of today's layout, has another number of rows, or holds the map already.
     OSError
         Where it cannot be read or written, changed meanwhile, or the disk has no room for a copy.
     """
@@ -62,7 +62,7 @@ def _check(content: Content, base: Path, key: str, column: str, overwrite: bool)
         raise OSError(f"{base} cannot be opened as an AnnData file: {error}") from None
     with file:
         if "obs" not in file:
-            raise ValueError(f"{base} is no AnnData file: it has no obs")
+            raise ValueError(f"{base} is not an AnnData file: it has no obs")
         obs, obsm = file["obs"], file.get("obsm")
         if not isinstance(obs, h5py.Group) or isinstance(obsm, h5py.Dataset):
             raise ValueError(
@@ -71,7 +71,7 @@ def _check(content: Content, base: Path, key: str, column: str, overwrite: bool)
             )
         index = obs.get(obs.attrs.get("_index", "_index"))
         if index is None:
-            raise ValueError(f"{base} is no AnnData file: its obs has no index")
+            raise ValueError(f"{base} is not an AnnData file: its obs has no index")
         n = len(index["values"] if isinstance(index, h5py.Group) else index)
         if n != content.n:
             raise ValueError(f"{base} has {n} rows, the map {content.n}; the map must be of this file's rows")

@@ -122,7 +122,7 @@ def export(
 def _base(to: Path, like: Path | None, dataset: str, overwrite: bool) -> Path:
     """The AnnData file that the map goes into."""
     if not dataset or "/" in dataset:
-        raise ValueError(f"dataset={dataset!r} is no name within obsm, such as 'X_tsne'")
+        raise ValueError(f"dataset={dataset!r} is not a name within obsm, such as 'X_tsne'")
     if like is not None:
         if not like.is_file():
             raise FileNotFoundError(f"there is no file {like} to copy")

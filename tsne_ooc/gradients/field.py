@@ -145,7 +145,7 @@ class FieldPlanner:
 
     @property
     def shape(self) -> Shape | None:
-        """Of the grid that was planned last: the next one has it too where it still fits."""
+        """The shape of the grid that was planned last; the next one has it too where it still fits."""
         return self._convolution.kernel.shape if self._convolution else None
 
     def go_on(self, shape: Shape) -> Convolution:

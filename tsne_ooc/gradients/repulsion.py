@@ -39,7 +39,7 @@ class Repulsion(Protocol):
 
     @property
     def grid(self) -> Shape | None:
-        """Of the last call; the next one has it too where it still fits."""
+        """The shape of the last call's grid; the next one has it too where it still fits."""
 
     def go_on(self, grid: Shape | None) -> None:
         """Take the grid of an earlier run: the next call gets the same bits then."""

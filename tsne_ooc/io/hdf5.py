@@ -75,7 +75,7 @@ def open_hdf5(
         Where the file does not exist, is a folder, is not HDF5 or is cut short, or parts of the table are missing,
         with their number.
     ValueError
-        Where the dataset is missing (those that are there are listed), is a group, or is no two-dimensional
+        Where the dataset is missing (those that are there are listed), is a group, or is not a two-dimensional
         table of real numbers, where `dataset` is left out although there is more than one table, and for a sparse
         matrix that is stored by columns.
 

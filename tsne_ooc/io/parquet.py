@@ -129,7 +129,7 @@ class ParquetSource(Closing):
         return table
 
     def read_with_gaps(self, start: int, stop: int) -> NDArray[np.float64]:
-        """As `read`, with NaN for what is missing instead of an error."""
+        """Do as `read` does, with NaN for what is missing instead of an error."""
         self._check_numbers()
         parts = [np.empty((0, len(self.column_names)))]
         for number, first, last in self._bands.pieces(start, stop):

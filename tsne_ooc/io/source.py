@@ -118,7 +118,7 @@ with ``.shape`` and row slicing
 
         return of_zarr(data, dataset, columns, allow_missing_chunks)
     if dataset is not None:
-        raise TypeError(f"dataset={dataset!r} names a table within a file, and a {type(data).__name__} is no file")
+        raise TypeError(f"dataset={dataset!r} names a table within a file, and a {type(data).__name__} is not a file")
     if hasattr(data, "iloc") and hasattr(data, "to_numpy") and not hasattr(data, "compute"):
         from tsne_ooc.io.memory import FrameSource
 

@@ -60,7 +60,7 @@ def open_zarr(
     OSError
         Where there is nothing, it is damaged, or chunks are missing, with their number.
     ValueError
-        Where the array is missing (those that are there are listed), is a group, or is no two-dimensional table of
+        Where the array is missing (those that are there are listed), is a group, or is not a two-dimensional table of
         real numbers, and for a sparse matrix that is stored by columns.
     ModuleNotFoundError
         Where zarr is not installed.
@@ -202,7 +202,7 @@ class ZarrSource(_Stored):
         self._allow, self._process = allow_missing_chunks, os.getpid()
         self._item, self._store, self.opened_here = item, store, opened_here
         self.path = _path(item)
-        #: The files that it is read from; other arrays of the same group are no part of it.
+        #: The files that it is read from; other arrays of the same group are not part of it.
         self.stored = [self.path / item.path] if self.path is not None and self.path.is_dir() else None
         self.name: str | None = str(item.path).removeprefix(within).strip("/") or None
         where = f"array {self.name!r} of {self.path}"

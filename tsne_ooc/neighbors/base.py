@@ -81,7 +81,7 @@ class Index(ABC):
 
     @abstractmethod
     def query_self(self, k: int) -> Answer:
-        """As `query` for all reference rows, each row itself left out by its number: its duplicates stay.
+        """Do as `query` does for all reference rows, each row itself left out by its number: its duplicates stay.
 
         Raises
         ------

@@ -62,7 +62,7 @@ class BitsIndex(Index, kind="bits"):
 
     @classmethod
     def of(cls, X: Float32, metric: str, threads: Threads) -> BitsIndex:
-        """Of dense rows."""
+        """The index of dense rows."""
         packed = DENSE[metric] in PACKED
         check_rows(DENSE[metric], X)
         return cls(_words(X, packed, threads), X.shape[1] * (8 if packed else 1), metric, threads)

@@ -43,7 +43,7 @@ class Copies:
 
     @classmethod
     def from_numbers(cls, of: NDArray[np.int64]) -> Copies:
-        """From the number of each row's distinct row."""
+        """Make one from the number of each row's distinct row."""
         edges = np.concatenate([[0], np.cumsum(np.bincount(of))])
         return cls(of, edges, np.argsort(of, kind="stable"))
 

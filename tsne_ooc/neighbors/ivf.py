@@ -160,7 +160,7 @@ class IVFIndex(Index, kind="ivf"):
         order = np.array(saved.array("order", np.uint32, (n,)))
         edges = np.array(saved.array("edges", np.int64, (None,)))
         if not np.bincount(np.minimum(order, n), minlength=n)[:n].all():
-            raise saved.fail(f"is no permutation of {n} rows", "order")
+            raise saved.fail(f"is not a permutation of {n} rows", "order")
         if len(edges) < 2 or edges[0] != 0 or edges[-1] != n or (np.diff(edges) < 0).any():
             raise saved.fail(f"does not cut {n} rows into lists", "edges")
         centres = saved.array("centres", np.float32, (len(edges) - 1, p))

@@ -185,7 +185,7 @@ def _correlation(left: Float64, right: Float64) -> Float64:
 
 
 def _hellinger(left: Float64, right: Float64) -> Float64:
-    """Of rows as shares of their sums; 1 between a row of zeros and others, 0 between two of them."""
+    """The distance of rows as shares of their sums: 1 between a row of zeros and others, 0 between two of them."""
     from scipy.spatial.distance import cdist
 
     a, b = (rows.sum(axis=1, keepdims=True) for rows in (left, right))

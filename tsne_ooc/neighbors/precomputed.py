@@ -28,7 +28,7 @@ class Precomputed(Neighbors):
       ``kneighbors_graph(mode="distance")`` and scanpy's ``adata.obsp["distances"]`` are: what is not stored is not
       connected;
     - a pair ``(indices, distances)`` of arrays of shape (n, m), the row itself among them or not; an index of -1 or an
-      infinite distance is no neighbour.
+      infinite distance is not a neighbour.
 
     Queries take distances to the n rows in the same forms, for q rows. Numbers come back as given, in single
     precision, sorted with ties by row number.
@@ -162,7 +162,7 @@ def _graph_of(indices: Any, distances: Any, n: int | None) -> Any:
             f"{indices.dtype} and {distances.dtype}"
         )
     if indices.shape != distances.shape:
-        raise ValueError(f"indices of shape {indices.shape} and distances of shape {distances.shape} are no pair")
+        raise ValueError(f"indices of shape {indices.shape} and distances of shape {distances.shape} are not a pair")
     q = len(indices)
     n = q if n is None else n
     wrong = (indices < -1) | (indices >= n) if indices.dtype.kind == "i" else indices >= n

@@ -65,7 +65,7 @@ class PyNNDescent(Neighbors):
 
     @property
     def fewest(self) -> int:
-        """As many rows as a graph and its trees need; fewer are searched exactly."""
+        """The number of rows that a graph and its trees need; fewer are searched exactly."""
         return 4 * self.graph_neighbors
 
     def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:

@@ -10,7 +10,7 @@ from .._parallel import Threads
 from .._state import Saved, State
 from .base import BLOCKED, KINDS, Float32, Index
 
-# Row numbers are 32 bits wide, and the last two mean nobody.
+# Row numbers are 32 bits wide, and the last two stand for no row.
 MOST_ROWS = 2**32 - 2
 
 # Kinds that may be within another index: distinct rows have no copies, and an index in an index in an index would be a
@@ -99,7 +99,7 @@ def restore_rows(saved: Saved) -> Any:
     if len(indptr) < 2 or indptr[0] != 0 or indptr[-1] != len(data) or (np.diff(indptr) < 0).any():
         raise saved.fail(f"does not cut {len(data)} entries into rows", "indptr")
     if not 0 < columns < 2**31:
-        raise saved.fail(f"is no number of columns: {columns}", "columns")
+        raise saved.fail(f"is not a number of columns: {columns}", "columns")
     if len(indices) and not (indices.min() >= 0 and indices.max() < columns):
         raise saved.fail(f"names a column that is not one of {columns}", "indices")
     rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))

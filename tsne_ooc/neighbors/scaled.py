@@ -43,7 +43,7 @@ def build(
 
 
 def exponent_for(X: Any) -> int:
-    """By which power of two rows are multiplied: 0 for all but extreme ones."""
+    """The power of two by which rows are multiplied: 0 for all but extreme ones."""
     largest = largest_of(X if isinstance(X, np.ndarray) else X.data)
     if largest == 0:
         return 0

@@ -123,7 +123,7 @@ class DecoderNetwork(nn.Module):  # type: ignore[misc]
 
     @property
     def radius(self) -> Any:
-        """Of the learnt noise, in widths of the map."""
+        """The radius of the learnt noise, in widths of the map."""
         return RADIUS * (HASTE * self.log_radius).exp()
 
     def relative(self, places: Any) -> Any:

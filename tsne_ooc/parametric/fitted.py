@@ -107,7 +107,7 @@ class EncodingEstimator(FittedEstimator):
         Parameters
         ----------
         X : array-like, DataFrame, h5py.Dataset or other source of shape (m, p)
-            What is no array in memory is streamed in blocks.
+            What is not an array in memory is streamed in blocks.
 
         Returns
         -------

@@ -30,7 +30,7 @@ class Layer(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """Of one tile: rows, sums and activations, as arrays and as tensors of the same memory; and nearness."""
+    """What one tile needs: rows, sums and activations, as arrays and as tensors of the same memory; and nearness."""
 
     x: Float32
     h: Float32

@@ -28,7 +28,7 @@ class History:
         self.looks: list[tuple[float, ...]] = []
 
     def tables(self) -> dict[str, NDArray[np.float64]]:
-        """As arrays, a row for each step and each look."""
+        """The history as arrays, with a row for each step and each look."""
         return {
             "steps": np.array(self.steps, np.float64).reshape(-1, len(STEP)),
             "looks": np.array(self.looks, np.float64).reshape(-1, len(self.look)),

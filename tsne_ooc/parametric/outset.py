@@ -198,8 +198,8 @@ def held_out(table: Source, taught: Taught, problem: Problem) -> tuple[NDArray[n
 
 
 def _metric_params(teacher: TSNE) -> Any:
-    """As the teacher's search has them: it keeps those that were taken from its rows, and arrays, where a folder has
-    only a few words of the parameter."""
+    """The metric's parameters as the teacher's search has them. It keeps those that were taken from its rows, and
+    arrays, where a folder has only a few words of the parameter."""
     pairwise = getattr(teacher.map_.model.index, "pairwise", None)
     if pairwise is not None:
         return pairwise.params
@@ -218,7 +218,7 @@ def check_network(network: Any) -> None:
 
 
 def check_landmarks(landmarks: Any, network: Any) -> None:
-    """Raise ValueError or TypeError for what is no number of landmarks of this network."""
+    """Raise ValueError or TypeError for what is not a number of landmarks of this network."""
     if isinstance(landmarks, str):
         if landmarks != "auto":
             raise unknown("landmarks", landmarks, ("auto",))

@@ -65,7 +65,7 @@ class Graph:
         return _entropy(self.P.values)
 
     def without(self, held: Int64) -> tuple[float, float]:
-        """Of the pairs that have none of these rows: the sum of p, and that of p log p where it is divided by the sum.
+        """Two sums over the pairs that have none of these rows: that of p, and that of p log p, p divided by the first.
 
         The first is what all pairs together have become lighter by, where some rows are held out.
         """

@@ -59,7 +59,7 @@ def given_teacher(teacher: Any, prepare: Preparation | None, seed: int) -> tuple
     Raises
     ------
     TypeError, ValueError
-        For what is no teacher, and two preparations.
+        For what is not a teacher, and for two preparations.
     """
     teacher = unfrozen(teacher)
     if teacher is None:
@@ -80,7 +80,7 @@ def given_teacher(teacher: Any, prepare: Preparation | None, seed: int) -> tuple
 
 
 def is_fitted(teacher: Any) -> bool:
-    """Whether a teacher has a map already; what is no teacher has none."""
+    """Whether a teacher has a map already; what is not a teacher has none."""
     teacher = unfrozen(teacher)
     return isinstance(teacher, TSNE) and teacher.__sklearn_is_fitted__()
 

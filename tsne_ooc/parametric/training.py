@@ -70,7 +70,7 @@ class Trained(NamedTuple):
     ----------
     history : History
     steps : int
-        That were done, those before a resumption too.
+        How many were done, those before a resumption too.
     kept : int
         After how many of them the encoder was as it is now.
     stopped : str

@@ -55,7 +55,7 @@ class Placer(Protocol):
 
     @property
     def threshold(self) -> float | None:
-        """From which novelty on rows are strangers; None where no novelty is known."""
+        """The novelty from which on rows are strangers; None where no novelty is known."""
 
     @property
     def facts(self) -> dict[str, Any]:

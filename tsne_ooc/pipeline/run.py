@@ -69,7 +69,7 @@ def open_run(folder: str | os.PathLike[str], *, verify: bool = False) -> Run:
     folder = Path(folder)
     if folder.is_dir() and not (folder / store.MANIFEST).exists():
         unfinished = (folder / LEDGER).exists()
-        why = "its run is not finished, go on with it with --resume" if unfinished else "it is no folder of a run"
+        why = "its run is not finished, go on with it with --resume" if unfinished else "it is not the folder of a run"
         raise FileNotFoundError(f"{folder} holds no {store.MANIFEST}: {why}")
     found = store.read_folder(folder, KIND, verify=verify)
     return Run(folder, found.content, found.arrays)

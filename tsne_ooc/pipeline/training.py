@@ -294,7 +294,7 @@ def _fitted(
 
 @contextmanager
 def _torch_threads(n_jobs: int | None) -> Iterator[None]:
-    """As many threads of torch as were asked for, which it counts for the whole process; else as many as there are."""
+    """Let torch, which counts for the whole process, have as many threads as were asked for; else as there are."""
     if n_jobs is None:
         yield
         return

@@ -71,7 +71,7 @@ class Preparation:
     Raises
     ------
     TypeError, ValueError
-        For what is no step, and a `OneHot` that is not the first.
+        For what is not a step, and for a `OneHot` that is not the first.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class Preparation:
         for i, step in enumerate(self.steps):
             if not isinstance(step, OneHot | Log1p | Normalize | Standardize | PCA | Transformer | Shift):
                 hint = "; wrap it in Transformer" if hasattr(step, "transform") else ""
-                raise TypeError(f"{step!r} is no step of a preparation{hint}")
+                raise TypeError(f"{step!r} is not a step of a preparation{hint}")
             if isinstance(step, OneHot) and i:
                 raise ValueError("onehot must be the first step: those behind it see columns without names")
         self.encoding: Encoding | None = None

@@ -58,7 +58,7 @@ class FittedLog1p:
         return np.log1p(rows, out=rows)
 
     def undo(self, rows: Float64) -> Float64:
-        # What was no count before is none behind.
+        # What was not a count before is not one behind.
         return np.expm1(np.maximum(rows, 0.0))
 
     def forward(self, statistics: Statistics) -> Statistics | None:

@@ -49,7 +49,7 @@ class Transformer:
 
     def __post_init__(self) -> None:
         if isinstance(self.transformer, type) or not hasattr(self.transformer, "transform"):
-            raise TypeError(f"{self.transformer!r} is no transformer: an object with `transform` is needed")
+            raise TypeError(f"{self.transformer!r} is not a transformer: an object with `transform` is needed")
 
     def check_saved(self) -> None:
         """Raise TypeError: what this step becomes cannot be saved."""

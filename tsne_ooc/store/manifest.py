@@ -95,7 +95,7 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
 def _check_types(found: Any, types: Mapping[str, type], where: str, *, later: bool = False) -> None:
     """An error unless `found` is an object with exactly these keys and types."""
     if not isinstance(found, dict):
-        raise ValueError(f"{where} is damaged: it is no object")
+        raise ValueError(f"{where} is damaged: it is not an object")
     if later:
         if found.get("format") != FORMAT:
             raise ValueError(f"{where} is not that of a folder of {FORMAT}")
@@ -120,7 +120,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(word: str) -> None:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")
 
 
 @contextlib.contextmanager
@@ -132,7 +132,7 @@ def opened(folder: Path, name: str) -> Iterator[BufferedReader]:
             raise ValueError(f"{path} is a link that leads out of the folder")
         # A pipe or device in a file's place would be waited for.
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ValueError(f"{path} is no file")
+            raise ValueError(f"{path} is not a file")
         file = open(path, "rb")  # noqa: SIM115
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
@@ -149,7 +149,7 @@ def short(text: Any, most: int = 60) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the libraries that results depend on."""
+    """The versions of Python and of the libraries that results depend on."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 

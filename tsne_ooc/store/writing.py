@@ -128,7 +128,7 @@ def check_target(path: str | os.PathLike[str], kind: str, *, overwrite: bool = F
     if not os.path.lexists(target):
         return None
     if not target.is_dir() or target.is_symlink():
-        raise FileExistsError(f"{target} exists and is no folder; name another one")
+        raise FileExistsError(f"{target} exists and is not a folder; name another one")
     if not any(target.iterdir()):
         return None
     try:
@@ -241,7 +241,7 @@ def _entry(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], size: int, 
 
 def _describe(path: Path) -> dict[str, Any]:
     if not FILE.fullmatch(path.name):
-        raise ValueError(f"{path} is no plain name of a .npy file")
+        raise ValueError(f"{path} is not a plain name of a .npy file")
     with open(path, "rb") as file:
         dtype, shape, _ = header(file, path)
         file.seek(0)

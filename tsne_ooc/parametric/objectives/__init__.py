@@ -37,7 +37,7 @@ def resolve(objective: Any, *, tuned: bool) -> list[Stage]:
     Raises
     ------
     ValueError, TypeError
-        For an unknown word, for what is no objective, and for a stage whose share or rate is no number above 0.
+        For an unknown word, for what is not an objective, and for a stage whose share or rate is not above 0.
     """
     if isinstance(objective, str):
         if objective == "auto":

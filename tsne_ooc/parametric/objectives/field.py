@@ -125,7 +125,7 @@ class FieldLoss(Loss):
             # Whoever trains sees that the loss is not finite; the table stays as it was.
             return Y.sum()
         at = self.graph.places[batch.rows]
-        # Where a row that was moved would lie is no place of a row.
+        # Where a row that was moved would lie is not the place of a row.
         self.places.latest[at[batch.moved :]] = there[batch.moved :]
         gradient = torch.from_numpy(self.gradient(at, there)).to(Y.device)
         # Of the mean over rows: the divergence's own gradient is 1 / n of a row's.
