@@ -74,6 +74,11 @@ class _Digest:
         self._alive.append(value)
         try:
             self._done[key] = found = _hash(*self._parts(value))
+        except (Untold, RecursionError):
+            raise
+        except Exception:
+            # What objects of others do when they are looked at, such as parameters of torch that have no shape yet.
+            raise Untold(f"an object of type {_name(type(value))}") from None
         finally:
             del self._above[key]
         return found

@@ -258,6 +258,8 @@ class PlacingEstimator(FittedEstimator):
         self.check_table(X)
         table = self.table_of(X)
         path = Path(path)
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; name a file")
         source = identity_of(table, without=path)
         job = {"source": source, "model": fingerprint(self), "tsne_ooc": __version__}
         shape = (table.shape[0], self.embedding_.shape[1])

@@ -114,7 +114,7 @@ def take_in(
         _check_all(table)
     with stage("sample"):
         numbers, rows = sample.draw(table, generator(seed, "sample"), progress=progress)
-    return Intake(rows, numbers, preparation, names, width)
+    return Intake(rows, _ascending(numbers, rows, sample, table.shape[0]), preparation, names, width)
 
 
 def check_gaps(X: Any) -> None:
@@ -181,6 +181,19 @@ def frozen(preparation: Preparation) -> Preparation:
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
     return preparation
+
+
+def _ascending(numbers: Any, rows: Any, sample: Sample, n: int) -> NDArray[np.int64]:
+    """The numbers of the rows of a sample, each once, as seats are looked up by; a sample may be one of the user's."""
+    found = np.asarray(numbers)
+    if found.shape != (rows.shape[0],) or found.dtype.kind not in "iu":
+        raise ValueError(f"{sample!r} drew {rows.shape[0]} rows, and numbers of shape {found.shape}, {found.dtype}")
+    if len(wrong := np.flatnonzero(found[1:] <= found[:-1])):
+        before, after = found[wrong[0]], found[wrong[0] + 1]
+        raise ValueError(f"{sample!r} drew row {after} after row {before}; the rows of a sample ascend, each once")
+    if len(found) and not (found[0] >= 0 and found[-1] < n):
+        raise ValueError(f"{sample!r} drew rows {found[0]} to {found[-1]} of a table of {n}")
+    return found.astype(np.int64)
 
 
 def _check_all(table: Any) -> None:

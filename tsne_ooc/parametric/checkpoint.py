@@ -24,6 +24,7 @@ Arrays = dict[str, NDArray[Any]]
 
 # Floating types that a file keeps as they are. Others, of 16 bits and fewer, become float32, which holds each of them.
 _KEPT = (torch.float32, torch.float64)
+_DENSE = torch.strided
 
 
 def array_of(tensor: Any) -> NDArray[Any]:
@@ -40,6 +41,21 @@ def array_of(tensor: Any) -> NDArray[Any]:
 def weights_of(encoder: Any) -> Arrays:
     """Parameters and buffers by name, copied."""
     return {name: array_of(value) for name, value in encoder.state_dict().items()}
+
+
+def check_weights(network: Any) -> None:
+    """Raise ValueError where a network has weights that no file can hold, before they are learnt."""
+    for name, value in network.state_dict().items():
+        if isinstance(value, torch.nn.parameter.UninitializedTensorMixin):
+            raise ValueError(f"network has no shape yet in {name}; call it once with rows, before it is trained")
+        what = value.dtype if isinstance(value, torch.Tensor) else f"an object of type {type(value).__name__}"
+        if not isinstance(value, torch.Tensor) or value.is_complex() or value.is_quantized or value.layout != _DENSE:
+            raise ValueError(f"network has {what} in {name}, and a saved encoder holds arrays of real numbers")
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ValueError(
+                f"network has NaN or infinity in {name}, which no saved encoder holds; use persistent=False for a "
+                "buffer that it makes itself"
+            )
 
 
 def put_weights(encoder: Any, weights: Arrays) -> None:

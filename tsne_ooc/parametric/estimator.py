@@ -38,6 +38,7 @@ from tsne_ooc.parametric.outset import (
     bounds_after,
     check_landmarks,
     check_network,
+    check_saved,
     device_of,
     encoder_of,
     glance,
@@ -261,6 +262,7 @@ class ParametricTSNE(EncodingEstimator):
         decoding = resolve_decoder(self.decoder)
         if checkpoint is not None:
             Checkpoint.check(checkpoint)
+            check_saved(self.network)
             if decoding is not None:
                 Checkpoint.check(_of_decoder(Path(checkpoint)))
             if self.random_state is None:

@@ -19,6 +19,7 @@ from tsne_ooc.estimator import TSNE
 from tsne_ooc.intake import as_table, shift_of
 from tsne_ooc.io import Source, as_source, names_of
 from tsne_ooc.parametric.bounds import REACH, Bounds, bounds_of, together
+from tsne_ooc.parametric.checkpoint import check_weights
 from tsne_ooc.parametric.landmarks import count_of, first_landmarks
 from tsne_ooc.parametric.network import (
     STEP,
@@ -215,6 +216,12 @@ def check_network(network: Any) -> None:
     if whole("network width", network[0], least=1, most=MOST_WIDTH) % STEP:
         raise ValueError(f"network width {network[0]} must be a multiple of {STEP}")
     whole("network depth", network[1], least=0, most=MOST_DEPTH)
+
+
+def check_saved(network: Any) -> None:
+    """Raise ValueError for a network of the user's with weights that no file can hold."""
+    if isinstance(network, torch.nn.Module):
+        check_weights(network)
 
 
 def check_landmarks(landmarks: Any, network: Any) -> None:

@@ -105,9 +105,11 @@ def train(
 
     from tsne_ooc.parametric import ParametricTSNE, load
     from tsne_ooc.parametric.estimator import FEWEST, STEPS
+    from tsne_ooc.parametric.outset import check_saved as check_network_saved
 
     model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
     model.check_options()
+    check_network_saved(model.network)
     seed = model.random_state
     # No code of a network of one's own is in the folder.
     own = None if isinstance(model.network, tuple | list) else model.network
