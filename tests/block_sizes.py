@@ -45,7 +45,7 @@ BLOCKS = {
     ("affinity", "BLOCKS"): Block("affinities"),
     ("equal_rows", "ROWS"): Block("equality"),
     ("export.content", "ROWS"): Block("exports"),
-    ("fitted", "BLOCK"): Block("placing"),
+    ("fitted_map", "BLOCK"): Block("placing"),
     ("fitting", "BLOCK"): Block("fit"),
     ("gradients.repulsion", "ExactRepulsion.ROWS"): Block("repulsion"),
     ("groups", "_BLOCK"): Block("groups"),
@@ -101,7 +101,8 @@ BLOCKS = {
     ("preprocess.sketch", "_ROWS"): Block("sketch", 1e-7),
     ("preprocess.statistics", "_PIECE"): Block("statistics", 1e-9),
     ("preprocess.statistics", "_SIDE"): Block("statistics", 1e-9),
-    ("preprocess.transformer", "_HEIGHT"): Block("transformer", 1e-9),
+    ("preprocess.transformer", "_MOST"): Block("transformer", 1e-9),
+    ("preprocess.transformer", "_NUMBERS"): Block("transformer", 1e-9),
 }
 # Limits beyond which another way is taken, and the file that takes both.
 CROSSED = {
@@ -130,11 +131,12 @@ _OTHERS = {
         neighbors.scaled.MOST neighbors.distinct.GRAPH_COPIES gradients.grid.MOST_NODES
         parametric.objectives.negative.MOST_NEGATIVES parametric.outset.MOST_DEPTH parametric.outset.MOST_WIDTH
         pipeline.embedding.MOST_ROUNDS plot._MOST_LABELS plot._MOST_POINTS preprocess.onehot.MOST_CATEGORIES
-        store.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.dask._REPEATED parametric.estimator.FEWEST
+        store.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
+        io.shared_parts._FEW parametric.estimator.FEWEST
         optimize.FEWEST_LEAPING""",
     "room, memory and time": """
-        _parallel.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
-        pipeline.embedding._SLACK reading._FIT_BYTES batches.batches._MANY_READS batches.batches._WORTH_A_WARNING
+        _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
+        pipeline.models.SLACK reading._FIT_BYTES batches.batches._MANY_READS batches.batches._WORTH_A_WARNING
         io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
     "the method's own: another number is another map, sample or encoder": """
         copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
@@ -149,7 +151,8 @@ _OTHERS = {
         parametric.objectives.field.ENTRIES parametric.outset.LOOKED_AT parametric.outset.LOOKED_AT_BYTES
         parametric.teaching.SAMPLE parametric.validation.HELD_OUT parametric.validation.RECALL
         parametric.validation.REFERENCE""",
-    "the last bits of a product change with it, so that it is one number for all": "parametric.tiles.TILE",
+    "the last bits of a product change with it, so that it is one number for all": """
+        parametric.tiles.TILE preprocess.transformer._LEAST""",
     "how much is shown or looked at": """
         io.identity._PROBES io.told._NAMES parametric.training._NAMED overview.COLUMNS overview.ROWS overview._CELLS
         overview._COMPONENTS overview._FEW_PLACES overview._LARGE overview._LINES overview._LOGARITHMS
