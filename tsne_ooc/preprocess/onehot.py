@@ -90,11 +90,6 @@ class OneHot:
         for start, stop in edges(source, block_rows(source, BLOCK_BYTES // _TEXT), 0, n):
             with reading(source, start, stop):
                 block = source.read_columns(start, stop)
-            if not start:
-                # Not after a whole pass, where it can be told at once.
-                for name in names:
-                    if name not in found:
-                        numbers_of(block[name], name, start)
             for name, seen in found.items():
                 seen.update(coded(block[name], name, start).categories)
                 if len(seen) > MOST_CATEGORIES:
@@ -102,6 +97,11 @@ class OneHot:
                         f"column {name!r} has more than {MOST_CATEGORIES} categories in its first {stop} rows; "
                         "leave it out, or keep it as numbers"
                     )
+            if not start:
+                # Not after a whole pass, where it can be told at once.
+                for name in names:
+                    if name not in found:
+                        numbers_of(block[name], name, start)
             progress("prepare", stop, n)
         return Encoding(self, names, {name: as_array(ordered(seen, name)) for name, seen in found.items()})
 
