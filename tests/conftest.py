@@ -11,6 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+# Contracts are tests too: what they compare is shown.
+pytest.register_assert_rewrite("tsne_ooc.testing")
+
 # Before Numba is loaded: two processes that write one cache number their files alike, and one may then load what the
 # other compiled for other types.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):

@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+# No import here: until the command line listens, Ctrl-C is a page of traceback, and `typing` alone takes 10 ms.
+TYPE_CHECKING = False
 
 __version__ = "0.1.0"
 
@@ -33,6 +33,8 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from .affinity import FixedSigma as FixedSigma
     from .affinity import Mixture as Mixture
     from .affinity import Multiscale as Multiscale
@@ -54,6 +56,7 @@ _MODULES = {
     "affinity",
     "batches",
     "export",
+    "extend",
     "groups",
     "io",
     "metrics",
@@ -67,10 +70,13 @@ _MODULES = {
     "rounds",
     "sampling",
     "schedule",
+    "testing",
 }
 
 
 def __getattr__(name: str) -> Any:
+    import importlib
+
     if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
     if name not in _HOMES:

@@ -41,19 +41,6 @@ def check_regular(path: Path) -> None:
         raise OSError(f"{path} is a {kind}, not a file; write what comes out of it to a file first")
 
 
-def give_rights(temporary: Path, most: int) -> None:
-    """Give a temporary file or folder, which is its owner's alone, the rights that `open` or `mkdir` would give."""
-    mask = os.umask(0)
-    os.umask(mask)
-    os.chmod(temporary, most & ~mask)
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Put a finished temporary file in place, in one step."""
-    give_rights(temporary, 0o666)
-    os.replace(temporary, path)
-
-
 def check_room(path: Path, needed: int, what: str | None = None) -> None:
     """Raise OSError where the folder of `path` is missing or has less than `needed` bytes left.
 

@@ -7,10 +7,8 @@ result is the same to the bit for any number of threads.
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import logging
-import mmap
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +17,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from tsne_ooc import _blas
 from tsne_ooc._options import shown, whole
 
 log = logging.getLogger(__name__)
@@ -27,18 +26,10 @@ T = TypeVar("T")
 Range = tuple[int, int]
 Work = Callable[[], None]
 
-# What OpenBLAS maps for each product that is at work, and keeps for the next. Where the system refuses it, it asks
-# again without end: a search of neighbours stood still for ever under `ulimit -v`.
-BLAS_BYTES = 33 << 20
-
 _MISSING: Any = object()
 _NOT_BEGUN, _BUSY, _DONE = range(3)
 
 _lock = threading.Lock()
-_limiting = threading.Lock()
-_limited = 0
-_limit: Any = None
-_mapped: dict[str, int] = {}
 _here = threading.local()
 _queue: SimpleQueue[Work] = SimpleQueue()
 _helpers: list[threading.Thread] = []
@@ -102,67 +93,14 @@ def _helped(workers: int) -> int:
 
 def _forget() -> None:
     """After a fork, in the child: it has none of the threads, and a lock that one of them held stays locked."""
-    global _lock, _limiting, _queue
-    _lock, _limiting, _queue = threading.Lock(), threading.Lock(), SimpleQueue()
+    global _lock, _queue
+    _lock, _queue = threading.Lock(), SimpleQueue()
     _helpers.clear()
     _here.within = False
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
-
-
-def _room_for_blas(workers: int) -> int:
-    """How many of `workers` threads may multiply at once: OpenBLAS is made to map the room for them now.
-
-    Raises
-    ------
-    MemoryError
-        Where there is room for none.
-    """
-    from threadpoolctl import ThreadpoolController
-
-    most = workers
-    with _lock:
-        found = []
-        for library in ThreadpoolController().select(internal_api="openblas").lib_controllers:
-            # Functions of its inside; where they have other names, nothing is done beforehand.
-            take = getattr(library.dynlib, "blas_memory_alloc", None)
-            give = getattr(library.dynlib, "blas_memory_free", None)
-            if take is not None and give is not None and hasattr(mmap, "MAP_PRIVATE"):
-                take.restype, give.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-                found.append((library.filepath, take, give))
-        if any(_mapped.get(path, 0) < workers for path, *_ in found):
-            taken: list[tuple[Any, int]] = []
-            # A room for each thread in turn, in every library: NumPy and SciPy bring one each.
-            for number in range(workers):
-                for path, take, give in found:
-                    if number < _mapped.get(path, 0) or _fits(BLAS_BYTES):
-                        taken.append((give, take(0)))
-                        _mapped[path] = max(_mapped.get(path, 0), number + 1)
-                    else:
-                        most = min(most, number)
-                if most <= number:
-                    break
-            for give, room in taken:
-                give(room)
-    if most == 0:
-        raise MemoryError(
-            f"there is no memory left for a product of matrices, which takes {BLAS_BYTES / 1e6:.0f} MB; allow this "
-            "process more, or give it less to do"
-        )
-    if most < workers:
-        log.info("there is memory for products of matrices on %d of %d threads", most, workers)
-    return most
-
-
-def _fits(size: int) -> bool:
-    """Whether the system would give so many bytes of address space; 10 us, and none of it is touched."""
-    try:
-        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
-    except OSError:
-        return False
-    return True
 
 
 def fewer(function: Callable[[int], T], workers: int) -> T:
@@ -218,6 +156,7 @@ class Threads:
         counter = itertools.count()
         ended: SimpleQueue[None] = SimpleQueue()
         stopped = False
+        limited = _blas.limited()
 
         def draw() -> None:
             nonlocal stopped
@@ -237,7 +176,8 @@ class Threads:
         def help(place: int) -> None:
             states[place] = _BUSY
             try:
-                draw()
+                with _blas.likewise(limited):
+                    draw()
             finally:
                 states[place] = _DONE
                 ended.put(None)
@@ -273,30 +213,17 @@ class Threads:
 
     @contextmanager
     def one_blas_thread(self) -> Iterator[None]:
-        """Keep BLAS to the calling thread: its own threads would change the last bits of a product.
-
-        The limit is the process's, not the thread's: the first of several threads here sets it, the last one lifts
-        it. One that lifted it on its own would let BLAS loose in the midst of another's products.
+        """Keep BLAS to one thread for each of these: its own threads would change the last bits of a product.
 
         Raises
         ------
         MemoryError
             Where there is no room for a product.
         """
-        global _limit, _limited
-        most, before = _room_for_blas(min(self.n, MOST_MULTIPLYING)), getattr(_here, "most", None)
-        with _limiting:
-            if _limited == 0:
-                from threadpoolctl import threadpool_limits
-
-                _limit = threadpool_limits(1, user_api="blas")
-            _limited += 1
-        _here.most = most if before is None else min(most, before)
-        try:
-            yield
-        finally:
-            _here.most = before
-            with _limiting:
-                _limited -= 1
-                if _limited == 0:
-                    _limit.restore_original_limits()
+        before = getattr(_here, "most", None)
+        with _blas.one_thread(min(self.n, MOST_MULTIPLYING)) as most:
+            _here.most = most if before is None else min(most, before)
+            try:
+                yield
+            finally:
+                _here.most = before

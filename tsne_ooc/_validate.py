@@ -96,6 +96,22 @@ def is_sparse(X: Any) -> bool:
     return hasattr(X, "tocsr") and hasattr(X, "nnz")
 
 
+def to_csr(X: Any) -> Any:
+    """A sparse matrix in CSR form.
+
+    Several entries of one cell are added up on the way from COO, where small whole numbers would wrap round: 100 and
+    100 in int8 are -56.
+    """
+    return (X.astype(_wide(X.dtype)) if X.format == "coo" and not X.has_canonical_format else X).tocsr()
+
+
+def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """A type that holds sums of some numbers of this one; large whole numbers are rounded later in any case."""
+    if dtype.kind not in "iu":
+        return dtype
+    return np.dtype(np.int64 if dtype.itemsize < 8 else np.float64)
+
+
 def is_frame(X: Any) -> bool:
     """Whether X is a data frame."""
     return hasattr(X, "columns") and hasattr(X, "dtypes") and hasattr(X, "to_numpy")
@@ -281,9 +297,9 @@ def _sparse_rows(
 
     check_shape(X.shape, name, columns, minimum_rows)
     _numeric(np.empty(0, X.dtype), name)
-    rows = csr_array(X)
+    rows = csr_array(to_csr(X))
     if not rows.has_canonical_format:
-        rows = rows.copy()
+        rows = rows.astype(_wide(rows.dtype), copy=True)
         rows.sum_duplicates()
     data = _cast(rows.data, wanted)
     entry = _first_not_finite(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 
 from ._options import keep, number, unknown, whole
 from ._parallel import Threads, ranges
+from ._unsaid import say
+from ._validate import is_sparse, to_csr
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -66,7 +67,7 @@ class Joint:
         from scipy.sparse import csr_array
 
         try:
-            matrix = csr_array(P, dtype=np.float64, copy=True)
+            matrix = csr_array(P if not is_sparse(P) else to_csr(P), dtype=np.float64, copy=True)
         except (TypeError, ValueError) as error:
             raise TypeError(f"affinity matrix: {type(P).__name__} is not a numeric matrix ({error})") from None
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
@@ -190,9 +191,8 @@ def _capped(perplexity: float, n: int) -> float:
     """A perplexity that `n` rows can have: a third of the others at most (van der Maaten's rule of 3 neighbours)."""
     most = max(1.0, (n - 1) / 3)
     if perplexity > most:
-        warnings.warn(
+        say(
             f"perplexity={perplexity:g} is too large for {n} rows; {most:g} is used (a third of the other rows)",
-            UserWarning,
             stacklevel=2,
         )
     return min(perplexity, most)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from copy import deepcopy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +14,15 @@ from . import affinity as affinities
 from . import initialization as starts
 from . import neighbors as searches
 from . import schedule as schedules
+from ._interrupt import interrupted
 from ._options import whole
 from ._parallel import Threads
 from ._random import seed_of
 from ._validate import is_sparse
-from .fitted import FittedMap
-from .fitting import Fitted as FittedRows
-from .fitting import Recipe, affinities_of, continue_rows, fit_rows
+from .features import Features
+from .fitted import PlacingEstimator
+from .fitted_map import FittedMap
+from .fitting import Recipe, fit_rows
 from .gradients.grid import check_dof
 from .intake import Intake, take_in
 from .optimize import Result, Watch, callbacks_of
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 Float32 = NDArray[np.float32]
 
 
-class TSNE(FittedMap):
+class TSNE(PlacingEstimator):
     """t-SNE whose map takes new rows: fit a sample, place all others beside it.
 
     Parameters
@@ -125,6 +126,8 @@ class TSNE(FittedMap):
         Which share of these are the nearest ones, measured on 256 rows; 1 where the search is exact.
     novelty_ : ndarray of float32, shape (n,)
         Novelty of each fitted row, seen from the others; see `score_samples`.
+    map_ : FittedMap
+        All that the fit left behind in one value that never changes (`tsne_ooc.fitted_map`); another fit makes another.
     novelty_threshold_ : float
         Rows whose novelty is beyond it are strangers: at most 0.2 % of rows like the fitted ones are.
 
@@ -292,17 +295,19 @@ class TSNE(FittedMap):
         fitted = fit_rows(taken.rows, recipe, seed=seed, threads=threads, watch=watch)
         _warn_interrupted(fitted.result, recipe.schedule)
         # All at once, and last: a fit that fails leaves the one before as it was.
-        if taken.sample_rows is not None:
-            taken.sample_rows.setflags(write=False)
-        self._take_over(fitted, fitted.result.iterations)
-        self._affinity = recipe.affinity
-        self.n_neighbors_ = fitted.k
-        self.seed_ = seed
-        self.sample_rows_ = taken.sample_rows
-        self.preparation_ = taken.preparation
-        self._threads = threads
-        self._remember(taken.names, taken.width)
+        self._map = FittedMap(
+            fitted.model, Features.of(taken, distances=self._pairwise(), sparse=True), threads,
+            fitted.result.kl_divergence, fitted.result.iterations, fitted.k, seed, taken.sample_rows, recipe.affinity,
+            fitted.pause,
+        )  # fmt: skip
         return self
+
+    @classmethod
+    def of_map(cls, map: FittedMap, **parameters: Any) -> Self:
+        """An estimator of these parameters whose fit left this map."""
+        made = cls(**parameters)
+        made._map = map
+        return made
 
     def continue_fit(self, schedule: Any) -> TSNE:
         """Go on from where the last fit, or the last call of this, ended: with its places, momentum and gains.
@@ -337,40 +342,28 @@ class TSNE(FittedMap):
         290
         """
         check_is_fitted(self)
-        if getattr(self, "_pause", None) is None:
+        pause = self.map_.pause
+        if pause is None:
             raise ValueError(
                 "a map that was loaded has no momentum to go on with; fit its rows again from where they are: "
                 "TSNE(initialization=model.embedding_, early_exaggeration_iter=0)"
             )
-        last = self._pause.motion.phase or schedules.Phase(0)
+        last = pause.motion.phase or schedules.Phase(0)
         if isinstance(schedule, int | np.integer) and not isinstance(schedule, bool):
             more = whole("schedule", schedule, least=0)
             end = last.exaggeration_at(max(0, last.iterations - 1))
             phases = schedules.Schedule([replace(last, iterations=more, exaggeration=end)])
         else:
             phases = schedules.resolve(schedule)
-        fitted = continue_rows(
-            self._model, self._affinity, phases, self._pause,
-            seed=self.seed_, threads=self._threads.resize(self.n_jobs), watch=self._watch(phases),
-        )  # fmt: skip
-        _warn_interrupted(fitted.result, phases)
-        self._take_over(fitted, self.n_iter_ + fitted.result.iterations)
+        moved, result = self.map_.went_on(phases, self._watch(phases))
+        _warn_interrupted(result, phases)
+        self._map = moved
         return self
 
     @property
     def affinities_(self) -> csr_array:
         check_is_fitted(self)
-        if self.seed_ is None or (isinstance(self.affinity, str) and self.affinity not in affinities.WORDS):
-            raise AttributeError("the affinities of this map cannot be made again: its folder does not say how")
-        affinity = getattr(self, "_affinity", None) or affinities.resolve(self.affinity, self.perplexity)
-        return affinities_of(self._model, affinity, seed=self.seed_, threads=self._threads.resize(self.n_jobs))
-
-    def _take_over(self, fitted: FittedRows, iterations: int) -> None:
-        self.embedding_ = fitted.model.embedding
-        self.kl_divergence_ = fitted.result.kl_divergence
-        self.n_iter_ = iterations
-        self._model = fitted.model
-        self._pause = fitted.pause
+        return self.map_.affinities()
 
     def _watch(self, schedule: schedules.Schedule) -> Watch:
         every = whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
@@ -409,8 +402,7 @@ class TSNE(FittedMap):
 
 def _warn_interrupted(result: Result, schedule: schedules.Schedule) -> None:
     if result.stopped == "interrupted":
-        warnings.warn(
+        interrupted(
             f"interrupted after {result.iterations} of {schedule.iterations} iterations; the map is as it then was",
-            RuntimeWarning,
             stacklevel=5,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,76 +12,36 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from . import __version__
 from ._lock import Lock
-from ._parallel import Threads
-from ._validate import as_rows, check_shape, counted_from, is_sparse
+from ._validate import counted_from
+from .features import Features
+from .fitted_map import FittedMap
 from .initialization import given
-from .intake import as_table, check_gaps
-from .io import Source, as_source, identity_of, iterate, line_up, names_of, order_of
-from .model import Model
-from .neighbors import distances_of
-from .novelty import NEIGHBORS, Reference
-from .placement import Placed, Placement, nearest, place
-from .preprocess import Preparation, PreparedSource
-from .reading import streamed
+from .io import Source, identity_of
+from .placement import Placed, Placement
+from .preprocess import Preparation
 from .saving import KIND, estimator_state, fingerprint
 from .store import write_folder
 from .streaming import Progress, Stream, begin, check_unchanged, silent, unlike
 
 Float32 = NDArray[np.float32]
 
-# Rows placed at a time: enough to keep all threads busy, few enough that their neighbours take no memory to speak of.
-BLOCK = 32_768
 
-
-class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """How rows come to a fitted estimator: by name, prepared, checked, and streamed where they are not in memory."""
 
-    #: Whether rows may be sparse.
-    _sparse = False
-    #: Whether rows are distances to those of the fit.
-    _of_distances = False
-
     n_jobs: int | None
-    preparation_: Preparation | None
-    n_features_in_: int
 
-    def _blocks(self, X: Any) -> tuple[int, Iterator[tuple[int, int, Any]]]:
+    @property
+    def features_(self) -> Features:
+        """What is known of the columns of the fit; AttributeError before it."""
+        raise NotImplementedError
+
+    def blocks(self, X: Any) -> tuple[int, Iterator[tuple[int, int, Any]]]:
         """The number of rows of X, and prepared and checked blocks of them."""
         check_is_fitted(self)
-        if self._of_distances and not streamed(X):
-            rows = distances_of(self.lined_up(X), self.n_features_in_)
-            return rows.shape[0], iter([(0, rows.shape[0], rows)])
-        if streamed(X) or (is_sparse(X) and self.preparation_ is not None):
-            table = self.table_of(X)
-            return table.shape[0], iterate(table, columns=self._columns)
-        X = self.lined_up(X)
-        if self.preparation_ is None:
-            rows = as_rows(X, accept_sparse=self._sparse, columns=self.n_features_in_)
-        else:
-            X = as_table(X)
-            check_shape(X.shape, columns=self.n_features_in_)
-            rows = as_rows(self.preparation_.transform(X, n_jobs=self.n_jobs))
-        return rows.shape[0], iter([(0, rows.shape[0], rows)])
-
-    def lined_up(self, X: Any) -> Any:
-        """A table with its columns in the order of the fit, where both have names for them; else as it is.
-
-        Warns where only one of them has names.
-
-        Raises
-        ------
-        ValueError
-            For columns that are missing or there twice, by name; others are left out with a warning.
-        """
-        named, own = self._names is not None, names_of(X) is not None
-        if named != own:
-            # In scikit-learn's words, which people know, and filter.
-            what = "does not have valid feature names" if named else "has feature names"
-            with_or_not = "with" if named else "without"
-            message = f"X {what}, but {type(self).__name__} was fitted {with_or_not} feature names"
-            warnings.warn(message, UserWarning, stacklevel=4)
-        return line_up(X, self._names)
+        return self.features_.blocks(X, type(self).__name__, self.n_jobs)
 
     def table_of(self, X: Any) -> Source:
         """The rows of a table as they are embedded: a source of prepared rows, columns in the order of the fit.
@@ -90,56 +49,76 @@ class Fitted(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         Raises
         ------
         ValueError
-            As `lined_up`, and for another number of columns.
+            For columns that are missing or there twice, by name, and for another number of columns.
         """
-        table = as_source(as_table(X) if is_sparse(X) else self.lined_up(X))
-        if self._of_distances:
-            check_gaps(table)
-        return table if self.preparation_ is None else PreparedSource(table, self.preparation_, n_jobs=self.n_jobs)
+        return self.features_.table_of(X, type(self).__name__, self.n_jobs)
 
     def check_table(self, X: Any) -> None:
         """Raise ValueError for a source that has other columns than the fit had, before anything is done."""
-        own, table = names_of(X), as_source(X)
-        if self._of_distances:
-            check_gaps(table)
-        if own is not None and self._names is not None:
-            order_of(own, self._names, repr(table))
-        elif table.shape[1] != self.n_features_in_:
-            raise ValueError(f"{table!r} has {table.shape[1]} columns, the map was made of {self.n_features_in_}")
+        self.features_.check(X)
 
     @property
-    def _names(self) -> list[str] | None:
-        names = getattr(self, "feature_names_in_", None)
-        return None if names is None else [str(name) for name in names]
+    def preparation_(self) -> Preparation | None:
+        return self.features_.preparation
 
-    def _remember(self, names: list[str] | None, width: int) -> None:
-        """Keep what a table of the fit is known by: its columns and their names."""
-        self.n_features_in_ = int(width)
+    @property
+    def n_features_in_(self) -> int:
+        return self.features_.width
+
+    @property
+    def feature_names_in_(self) -> NDArray[Any]:
+        names = self.features_.names
         if names is None:
-            self.__dict__.pop("feature_names_in_", None)
-            return
-        self.feature_names_in_ = np.array(names, dtype=object)
-        self.feature_names_in_.setflags(write=False)
-
-    @property
-    def _columns(self) -> int:
-        """Columns of the rows that were embedded, which a preparation makes others than those of X."""
-        return int(self.n_features_in_ if self.preparation_ is None else self.preparation_.n_features_out)
+            raise AttributeError(f"this {type(self).__name__} was fitted without feature names")
+        out = np.array(names, dtype=object)
+        out.setflags(write=False)
+        return out
 
 
-class FittedMap(Fitted):
+class PlacingEstimator(FittedEstimator):
     """The half of `TSNE` that needs a fitted map and no fit."""
 
-    _sparse = True
-
     placement: Placement | None
-    embedding_: Float32
-    _model: Model
-    _threads: Threads
+    _map: FittedMap | None = None
 
     @property
-    def _of_distances(self) -> bool:  # type: ignore[override]
-        return bool(self._model.index.metric == "precomputed")
+    def map_(self) -> FittedMap:
+        """What the fit left behind; its search has as many threads as are asked for now."""
+        if self._map is None:
+            raise AttributeError(f"this {type(self).__name__} is not fitted")
+        self._map.threads.resize(self.n_jobs)
+        return self._map
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._map is not None
+
+    @property
+    def features_(self) -> Features:
+        return self.map_.features
+
+    @property
+    def embedding_(self) -> Float32:
+        return self.map_.embedding
+
+    @property
+    def kl_divergence_(self) -> float:
+        return self.map_.kl_divergence
+
+    @property
+    def n_iter_(self) -> int:
+        return self.map_.n_iter
+
+    @property
+    def n_neighbors_(self) -> int:
+        return self.map_.n_neighbors
+
+    @property
+    def seed_(self) -> int | None:
+        return self.map_.seed
+
+    @property
+    def sample_rows_(self) -> NDArray[np.int64] | None:
+        return self.map_.sample_rows
 
     def transform(self, X: Any) -> Float32:
         """Place rows on the fitted map; the map does not move.
@@ -181,10 +160,10 @@ class FittedMap(Fitted):
             ``embedding``, ``iterations`` (the steps that each row took) and ``novelty``, which is None for a model
             that was saved without.
         """
-        n, blocks = self._blocks(X)
+        n, blocks = self.blocks(X)
         if start is not None:
             start = given(start, n, self.embedding_.shape[1], "start")
-        reference = self._model.reference
+        reference = self.map_.model.reference
         out = Placed(
             np.empty((n, self.embedding_.shape[1]), np.float32),
             np.empty(n, np.int32),
@@ -200,14 +179,7 @@ class FittedMap(Fitted):
 
     def place_prepared(self, rows: Any, start: Float32 | None = None) -> Placed:
         """As `place`, for rows as the optimiser saw those of the fit: prepared, and checked float32."""
-        # The search has the same threads, and as many of them as are asked for now.
-        placement, threads = self._placement(), self._threads.resize(self.n_jobs)
-        pieces = []
-        for a in range(0, rows.shape[0], BLOCK):
-            with counted_from(a):
-                begin = None if start is None else start[a : a + BLOCK]
-                pieces.append(place(self._model, rows[a : a + BLOCK], placement, threads, begin))
-        return Placed.joined(pieces)
+        return self.map_.place(rows, self._placement(), start)
 
     def score_samples(self, X: Any) -> Float32:
         """Novelty of rows: **the higher, the stranger**. (In scikit-learn's detectors the higher is the more normal.)
@@ -229,37 +201,28 @@ class FittedMap(Fitted):
         ValueError, TypeError, sklearn.exceptions.NotFittedError
             As `transform` raises them.
         """
-        n, blocks = self._blocks(X)
-        reference, placement = self._reference(), self._placement()
-        self._threads.resize(self.n_jobs)
+        n, blocks = self.blocks(X)
+        placed_on, placement = self.map_, self._placement()
         out = np.empty(n, np.float32)
         for start, stop, block in blocks:
-            for a in range(0, stop - start, BLOCK):
-                rows = block[a : a + BLOCK]
-                with counted_from(start + a):
-                    scores = reference.score(*nearest(self._model, rows, placement))
-                out[start + a : start + a + rows.shape[0]] = scores
+            with counted_from(start):
+                out[start:stop] = placed_on.score(block, placement)
         return out
 
     @property
     def recall_(self) -> float:
         check_is_fitted(self)
-        k = getattr(self, "n_neighbors_", 0) or NEIGHBORS
-        return float(self._model.index.recall(k))
+        return self.map_.recall
 
     @property
     def novelty_(self) -> Float32:
-        return self._reference().novelty
+        check_is_fitted(self)
+        return self.map_.reference.novelty
 
     @property
     def novelty_threshold_(self) -> float:
-        return self._reference().threshold
-
-    def _reference(self) -> Reference:
         check_is_fitted(self)
-        if self._model.reference is None:
-            raise AttributeError("this model was saved without what novelty needs; fit it again")
-        return self._model.reference
+        return self.map_.reference.threshold
 
     def transform_to(
         self, X: Any, path: str | os.PathLike[str], *, resume: bool = False, progress: Progress | None = None
@@ -295,8 +258,8 @@ class FittedMap(Fitted):
         self.check_table(X)
         table = self.table_of(X)
         path = Path(path)
-        source = identity_of(table)
-        job = {"source": source, "model": fingerprint(self)}
+        source = identity_of(table, without=path)
+        job = {"source": source, "model": fingerprint(self), "tsne_ooc": __version__}
         shape = (table.shape[0], self.embedding_.shape[1])
         with Lock(path.with_name(path.name + ".lock"), str(path)):
             kept, part = path.with_name(path.name + ".ledger"), path.with_name(path.name + ".part")

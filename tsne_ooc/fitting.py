@@ -75,7 +75,7 @@ class Pause(NamedTuple):
     centre: NDArray[np.float64] | None
 
 
-class Fitted(NamedTuple):
+class Fit(NamedTuple):
     """What a fit ends with.
 
     Parameters
@@ -120,7 +120,7 @@ class _Frame(NamedTuple):
         return out if self.centre is None else (out + self.centre).astype(np.float32)
 
 
-def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: Watch) -> Fitted:
+def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: Watch) -> Fit:
     """Embed rows, clean float32 of shape (n, p), dense or sparse; distances (n, n) where the metric is "precomputed".
 
     Raises
@@ -168,12 +168,12 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
     result = result._replace(embedding=start if unmoved else frame.outside(result.embedding))
     _tell(result)
     model = Model(result.embedding.copy(), index, recipe.dof, result.motion.exaggeration, reference, seats)
-    return Fitted(model, result, k, Pause(result.motion, equal, frame.centre))
+    return Fit(model, result, k, Pause(result.motion, equal, frame.centre))
 
 
 def continue_rows(
     model: Model, affinity: Any, schedule: Schedule, pause: Pause, *, seed: int, threads: Threads, watch: Watch
-) -> Fitted:
+) -> Fit:
     """Go on with a fit; `model` stays as it is, and P is made once more from its index."""
     P, order, k, _ = joint_of(affinity, model.index, model.n, seed, threads)
     frame = _Frame(order, pause.centre)
@@ -187,7 +187,7 @@ def continue_rows(
     if not result.iterations:
         motion = motion._replace(phase=pause.motion.phase, exaggeration=model.exaggeration)
     moved = replace(model, embedding=result.embedding.copy(), exaggeration=motion.exaggeration)
-    return Fitted(moved, result, k, Pause(motion, pause.equal, pause.centre))
+    return Fit(moved, result, k, Pause(motion, pause.equal, pause.centre))
 
 
 def affinities_of(model: Model, affinity: Any, *, seed: int, threads: Threads) -> csr_array:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._random import generator
-from ._validate import as_array, as_rows, check_shape, is_frame, is_sparse
+from ._validate import as_array, as_rows, check_shape, is_frame, is_sparse, to_csr
 from .io import Source, as_source, iterate, names_of
 from .io.sparse import with_gaps
 from .neighbors import distances_of
@@ -129,7 +129,7 @@ def check_gaps(X: Any) -> None:
 def as_table(X: Any) -> Any:
     """A table in memory as what can be sliced: an array, a data frame or a CSR matrix, its numbers as they are."""
     if is_sparse(X):
-        return X.tocsr()
+        return to_csr(X)
     if not is_frame(X):
         X = as_array(X)
     check_shape(X.shape)

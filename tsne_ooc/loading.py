@@ -55,9 +55,8 @@ def load(path: str | os.PathLike[str], *, verify: bool = True, n_jobs: Any = "sa
         raise ValueError(f"{path} holds {_OTHERS[kind]}")
     folder = read_folder(path, KIND, verify=verify)
     try:
-        estimator: TSNE = restore_estimator(TSNE, Saved(folder.content, folder.arrays), n_jobs)
+        return restore_estimator(TSNE, Saved(folder.content, folder.arrays), n_jobs)
     except StateError as error:
         raise ValueError(f"{folder.files.get(error.array or '', Path(path) / MANIFEST)}: {error}") from None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ValueError(f"{Path(path) / MANIFEST}: {' '.join(str(error).split())[:200]}") from None
-    return estimator

@@ -20,6 +20,8 @@ _TEN = (
 )  # fmt: skip
 # Above this, points hide each other and take a minute to draw; their density is drawn instead, in a second.
 _MOST_POINTS = 1_000_000
+# Rows that are shaded at a time.
+_SHADED = 1 << 20
 # Of rows without a label; lighter than the grey above.
 _MISSING = "#CCCCCC"
 # A legend with more entries than this tells nothing.
@@ -205,14 +207,14 @@ def _shade(
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     total = np.zeros(cells * cells)
     mixed = np.zeros((cells * cells, 3))
-    for start in range(0, len(Y), 1 << 20):
-        part = Y[start : start + (1 << 20)]
+    for start in range(0, len(Y), _SHADED):
+        part = Y[start : start + _SHADED]
         column = ((part[:, 0] - left) * (cells / (right - left))).astype(np.intp)
         row = ((part[:, 1] - bottom) * (cells / (top - bottom))).astype(np.intp)
         cell = np.clip(row, 0, cells - 1) * cells + np.clip(column, 0, cells - 1)
         total += np.bincount(cell, minlength=cells * cells)
         if codes is not None and palette is not None:
-            color = palette[codes[start : start + (1 << 20)]]
+            color = palette[codes[start : start + _SHADED]]
             for channel in range(3):
                 mixed[:, channel] += np.bincount(cell, color[:, channel], minlength=cells * cells)
     filled = total > 0

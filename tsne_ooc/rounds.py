@@ -13,13 +13,15 @@ are. They join the sample (`enlarge`), and the fit goes on from the places that 
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._options import number, whole
+from ._unsaid import unsaid
+from ._validate import as_rows
+from .intake import Intake
 from .placement import Placed
 from .sampling.boxes import Boxes, Grid
 from .schedule import Phase, Schedule
@@ -164,17 +166,19 @@ def refit(model: Any, sample: Seated, *, schedule: Schedule | None = None) -> An
     """
     from sklearn.base import clone
 
-    again = clone(model)
+    again, features = clone(model), model.map_.features
     kept = again.get_params(deep=False)
-    schedule = schedule or schedule_of(model._model.exaggeration)
-    again.set_params(initialization=sample.embedding, schedule=schedule, sample=None, prepare=None)
-    with warnings.catch_warnings():
-        # The start is wide, and meant to be.
-        warnings.filterwarnings("ignore", message="the given initialization has a standard deviation")
-        again.fit(sample.X)
+    schedule = schedule or schedule_of(model.map_.model.exaggeration)
+    # A generator may have given its number already, or not yet, in a run that goes on.
+    seed = again.random_state if model.seed_ is None else model.seed_
+    again.set_params(
+        initialization=sample.embedding, schedule=schedule, sample=None, prepare=None, random_state=seed
+    )  # fmt: skip
+    rows = as_rows(sample.X, accept_sparse=True, own=True)
+    names = None if features.names is None else list(features.names)
+    taken = Intake(rows, sample.rows, features.preparation, names, features.width)
+    # The start is wide, and meant to be.
+    with unsaid("the given initialization has a standard deviation"):
+        again.fit_taken(taken)
     again.set_params(**kept)
-    again.sample_rows_, again.preparation_ = sample.rows, model.preparation_
-    again.n_features_in_ = model.n_features_in_
-    if hasattr(model, "feature_names_in_"):
-        again.feature_names_in_ = model.feature_names_in_
     return again

@@ -157,7 +157,7 @@ class _Plan:
 EARLY_EXAGGERATION = 12.0
 # Exaggeration falls from this many times the late one: at once from 12 to 1, islands that had formed burst.
 RELEASE_FROM = 4.0
-# How "auto" was found: docs/decisions.md, "The default schedule".
+# How "auto" was found: docs/experiments.md, "The default schedule".
 PLANS = {
     "auto": _Plan(early=75, late=165, late_momentum=0.93, release=30, settle=25),
     "classic": _Plan(early=250, late=500, late_momentum=0.8),

@@ -214,4 +214,6 @@ def unlike(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     found = [f"the source: {words}" for words in differences(old.get("source", {}), new["source"])]
     if old.get("model") != new["model"]:
         found.append("it is another model")
+    if old.get("tsne_ooc") != new.get("tsne_ooc"):
+        found.append(f"tsne_ooc was {old.get('tsne_ooc')}, is {new.get('tsne_ooc')}")
     return found

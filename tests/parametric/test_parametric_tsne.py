@@ -167,9 +167,18 @@ def test_what_cannot_be_trained_is_told_before_the_teacher_is_fitted(islands, mo
 def test_a_fitted_teacher_is_taken_as_it_is(fitted, islands):
     taught = teacher().fit(islands)
     model = encoder(teacher=taught).fit(islands)
-    assert model.teacher_ is taught and same(model, fitted)
+    assert model.teacher_.map_ is taught.map_ and same(model, fitted)
     with pytest.raises(ValueError, match="4 columns, the teacher's rows have 5"):
         encoder(teacher=taught).fit(islands[:, :4])
+
+
+def test_another_fit_of_the_teacher_does_not_move_the_encoder(islands):
+    taught = teacher().fit(islands)
+    model = encoder(teacher=taught).fit(islands)
+    before, threshold = model.embedding_.copy(), model.novelty_threshold_
+    taught.fit(islands[:90])
+    assert (model.embedding_ == before).all() and model.novelty_threshold_ == threshold
+    assert model.score_samples(islands).shape == (len(islands),)
 
 
 def test_rows_are_prepared_and_saved_as_they_were(islands, tmp_path):
@@ -187,7 +196,7 @@ def test_threads_of_a_saved_encoder_reach_its_search(fitted, tmp_path):
     fitted.save(tmp_path / "encoder")
     model = load(tmp_path / "encoder", n_jobs=1)
     assert model.n_jobs == model.teacher_.n_jobs == 1
-    assert model.teacher_._model.index._threads.n == 1
+    assert model.teacher_.map_.model.index._threads.n == 1
     with pytest.raises(TypeError, match="n_jobs='two'"):
         load(tmp_path / "encoder", n_jobs="two")
 
@@ -246,15 +255,19 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(fitted, islands,
     class Killed(Exception):
         pass
 
+    at, seen = [stops_at], []
+
     def kill(step, loss, encoder):
-        if step == stops_at:
+        seen.append(step)
+        if step in at:
             raise Killed
 
     path = tmp_path / "training"
     with pytest.raises(Killed):
         encoder(callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=path)
-    seen = []
-    model = encoder(callbacks=lambda step, loss, encoder: seen.append(step), callbacks_every_iters=1)
+    at.clear()
+    seen.clear()
+    model = encoder(callbacks=kill, callbacks_every_iters=1)
     model.fit(islands, checkpoint=path)
     # From the last tenth on, not from the beginning.
     assert seen[0] == stops_at // 10 * 10 + 1 and seen[-1] == 40
@@ -263,7 +276,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(fitted, islands,
         if name != "seconds":
             np.testing.assert_array_equal(model.history_["batches"][name], column)
     with pytest.raises(ValueError, match="another learning_rate"):
-        encoder(learning_rate=0.1).fit(islands, checkpoint=path)
+        encoder(learning_rate=0.1, callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=path)
 
 
 def test_a_teacher_without_a_seed_has_that_of_the_encoder(islands, tmp_path):
@@ -288,7 +301,7 @@ def test_a_training_does_not_go_on_towards_another_map(islands, tmp_path, monkey
         module, "teach", lambda *some, **more: (t := learnt(*some, **more))._replace(targets=t.targets + 1)
     )
     with pytest.raises(ValueError, match="another map"):
-        encoder().fit(islands, checkpoint=tmp_path / "training")
+        encoder(callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=tmp_path / "training")
 
 
 def test_where_no_state_can_be_kept_is_told_before_anything_is_fitted(islands, tmp_path, monkeypatch):
@@ -305,8 +318,10 @@ def test_dropout_draws_by_the_seed_and_goes_on_after_a_kill(islands, tmp_path):
     class Killed(Exception):
         pass
 
+    at = [15]
+
     def kill(step, loss, encoder):
-        if step == 15:
+        if step in at:
             raise Killed
 
     torch.manual_seed(0)
@@ -320,6 +335,8 @@ def test_dropout_draws_by_the_seed_and_goes_on_after_a_kill(islands, tmp_path):
     with pytest.raises(Killed):
         encoder(**own, callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=tmp_path / "training")
     torch.rand(7)
+    at.clear()
+    own |= {"callbacks": kill, "callbacks_every_iters": 1}
     assert same(first, encoder(**own).fit(islands, checkpoint=tmp_path / "training"))
 
 
@@ -521,14 +538,14 @@ def test_a_network_that_makes_no_places_of_rows_is_told_before_it_is_trained(isl
 
 def test_rows_of_a_network_that_looks_at_a_batch_go_one_by_one(islands):
     model = encoder(network=Mixing(), objective="distillation", n_iter=4).fit(islands)
-    assert model._tile == 1
+    assert model.fitted_.tile == 1
     assert (model.transform(islands)[7:9] == model.transform(islands[7:9])).all()
 
 
 def test_a_network_of_batch_norm_is_looked_at_as_others_are(islands):
     network = torch.nn.Sequential(torch.nn.Linear(5, 16), torch.nn.BatchNorm1d(16), torch.nn.Linear(16, 2))
     model = encoder(network=network, objective="distillation").fit(islands)
-    assert model._tile == 1024 and len(model.history_["validation"]["step"]) == 5
+    assert model.fitted_.tile == 1024 and len(model.history_["validation"]["step"]) == 5
 
 
 def test_tensors_are_tables(fitted, islands):

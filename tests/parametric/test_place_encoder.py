@@ -57,7 +57,7 @@ def test_nothing_is_searched_for_unless_novelty_is_asked_for(home, wanted, tmp_p
     with h5py.File(home / "new.h5") as file:
         assert (run.novelty == load(home / "encoder").score_samples(file["X"][:])).all()
     assert run.manifest["novelty"]["threshold"] == pytest.approx(load(home / "encoder").novelty_threshold_)
-    monkeypatch.setattr("tsne_ooc.parametric.fitted.nearest", None)
+    monkeypatch.setattr("tsne_ooc.fitted_map.nearest", None)
     place(*asked, out=tmp_path / "map")
     with pytest.raises(TypeError):
         place(*asked, out=tmp_path / "other", novelty=True)
@@ -97,7 +97,7 @@ def test_other_columns_are_refused(home, islands, tmp_path, capsys):
 
 def test_a_map_tells_novelty_unless_it_is_not_wanted(home, islands, tmp_path):
     load(home / "encoder").teacher_.save(tmp_path / "model")
-    rows = np.asarray(load(home / "encoder").teacher_._model.index.state()[1]["rows"])
+    rows = np.asarray(load(home / "encoder").teacher_.map_.model.index.state()[1]["rows"])
     assert place(tmp_path / "model", rows, out=tmp_path / "map").novelty is not None
     assert place(tmp_path / "model", rows, out=tmp_path / "less", novelty=False).novelty is None
 

@@ -1,5 +1,8 @@
 """What torch is set to elsewhere in the process changes nothing, and is not changed."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 
 from tsne_ooc import TSNE  # noqa: E402
 from tsne_ooc.parametric import Decoder, ParametricTSNE, load  # noqa: E402
+from tsne_ooc.parametric.shared import borrowed_generator, threads_kept  # noqa: E402
 
 
 def encoder(**options):
@@ -59,3 +63,76 @@ def test_generators_and_settings_stay_as_they_were(islands, wanted, tmp_path):
     model.save(tmp_path / "encoder")
     load(tmp_path / "encoder").transform(islands)
     unchanged()
+
+
+def test_threads_of_torch_after_calls_that_overlapped(islands, wanted):
+    """A thread begins with what was set last, by whomever."""
+    alone, found, meeting = wanted.transform(islands), [], threading.Barrier(3)
+    torch.set_num_threads(3)
+
+    def call():
+        meeting.wait(10)
+        for _ in range(5):
+            found.append(wanted.transform(islands))
+        found.append(torch.get_num_threads())
+
+    calls = [threading.Thread(target=call) for _ in range(3)]
+    for thread in calls:
+        thread.start()
+    for thread in calls:
+        thread.join()
+    assert [n for n in found if isinstance(n, int)] == [3, 3, 3] and torch.get_num_threads() == 3
+    later = []
+    thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert later == [3]
+    for Y in found:
+        if not isinstance(Y, int):
+            np.testing.assert_array_equal(Y, alone)
+
+
+def test_the_first_of_two_to_end_gives_back_what_was_there_before():
+    held, end, seen = threading.Barrier(3), [threading.Event(), threading.Event()], []
+    torch.set_num_threads(3)
+
+    def call(number):
+        with threads_kept():
+            torch.set_num_threads(1)
+            held.wait(10)
+            end[number].wait(10)
+        seen.append(torch.get_num_threads())
+
+    calls = [threading.Thread(target=call, args=(number,)) for number in range(2)]
+    for thread in calls:
+        thread.start()
+    held.wait(10)
+    for number in (0, 1):
+        end[number].set()
+        calls[number].join()
+    assert seen == [3, 3]
+    with threads_kept():
+        torch.set_num_threads(2)
+        with threads_kept():
+            torch.set_num_threads(1)
+        assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 3
+
+
+def test_the_generator_is_lent_to_one_thread_at_a_time():
+    torch.manual_seed(7)
+    before, drawn = torch.get_rng_state(), {}
+
+    def draw(seed):
+        with borrowed_generator(seed):
+            drawn[seed] = [torch.rand(1).item() for _ in range(200) if not time.sleep(0)]
+
+    calls = [threading.Thread(target=draw, args=(seed,)) for seed in range(3)]
+    for thread in calls:
+        thread.start()
+    for thread in calls:
+        thread.join()
+    assert torch.equal(torch.get_rng_state(), before)
+    for seed, numbers in drawn.items():
+        alone = torch.Generator().manual_seed(seed)
+        assert numbers == [torch.rand(1, generator=alone).item() for _ in range(200)]

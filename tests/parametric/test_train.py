@@ -83,6 +83,27 @@ def test_a_sample_teaches_as_it_does_in_memory(data, islands, tmp_path):
     assert weights(tmp_path / "encoder") == weights(tmp_path / "saved")
 
 
+@pytest.mark.parametrize("sample", [0, -3, 1.5, "many"])
+def test_samples_that_are_none_are_told_first(data, tmp_path, sample):
+    """0 rows are not all of them."""
+    with pytest.raises((ValueError, TypeError), match="sample="):
+        train(data, out=tmp_path / "encoder", encoder=encoder(), tsne=teacher(), sample=sample)
+    assert not (tmp_path / "encoder").exists()
+
+
+@pytest.mark.parametrize("sample, most, wanted", [(None, 100, 100), (None, 99, 40), (60, 99, 60), (500, 100, 100)])
+def test_the_teacher_is_of_so_many_rows(monkeypatch, islands, sample, most, wanted):
+    from tsne_ooc.io import as_source
+    from tsne_ooc.parametric import teaching
+    from tsne_ooc.pipeline import training
+
+    monkeypatch.setattr(teaching, "MOST_FITTED", most)
+    monkeypatch.setattr(teaching, "SAMPLE", 40)
+    for tsne in (None, teacher()):
+        found, known = training._teacher(None, tsne, sample, None, encoder(), as_source(islands[:100]))
+        assert known["sample"] == wanted and found.sample is None
+
+
 class Stop(Exception):
     pass
 
@@ -98,7 +119,10 @@ def stop_at(phase, done):
 @pytest.mark.parametrize("phase, done, kept", [("teach", 0, 0), ("train", 25, 20), ("train", 40, 40)])
 def test_a_run_that_stopped_goes_on_to_the_same_weights(whole, data, tmp_path, monkeypatch, phase, done, kept):
     out = tmp_path / "encoder"
-    asked = {"out": out, "encoder": encoder(callbacks_every_iters=1), "tsne": teacher(), "prepare": prepare()}
+    seen = []
+    # A callback may collect what it sees; it is told from others by what it was when it was first given.
+    watched = encoder(callbacks_every_iters=1, callbacks=lambda step, *rest: seen.append(step))
+    asked = {"out": out, "encoder": watched, "tsne": teacher(), "prepare": prepare()}
     with pytest.raises(Stop) as stopped:
         train(data, **asked, progress=stop_at(phase, done))
     assert "go on with resume=True (--resume)" in stopped.value.__notes__[0]
@@ -107,8 +131,8 @@ def test_a_run_that_stopped_goes_on_to_the_same_weights(whole, data, tmp_path, m
     # From here on the teacher is not fitted again, nor the table prepared, and threads may be others.
     monkeypatch.setattr(TSNE, "fit", None)
     monkeypatch.setattr(Preparation, "fit", None)
-    seen = []
-    asked["encoder"].set_params(n_jobs=None, callbacks=lambda step, *rest: seen.append(step))
+    seen.clear()
+    asked["encoder"].set_params(n_jobs=None)
     os.utime(data)
     train(data, **asked, resume=True)
     assert seen == [*range(kept + 1, 41)]
@@ -137,15 +161,16 @@ def test_a_folder_that_was_cut_short_at_its_end_is_mended(whole, data, tmp_path,
 KILLED = """
 import os, signal, sys, torch
 from tsne_ooc.parametric import ParametricTSNE
+from tsne_ooc.parametric.optimizer import Optimizer
 from tsne_ooc.cli import main
 ParametricTSNE.LOOK_EVERY = 10
-fit = ParametricTSNE.fit
-def killed(self, X, **options):
-    def die(step, loss, encoder):
-        if step == 25:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return fit(self.set_params(callbacks=die, callbacks_every_iters=1), X, **options)
-ParametricTSNE.fit = killed
+learn, steps = Optimizer.step, []
+def killed(self, *arguments):
+    steps.append(1)
+    if len(steps) == 25:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return learn(self, *arguments)
+Optimizer.step = killed
 main(sys.argv[1:])
 """
 
@@ -206,7 +231,8 @@ def half(data, tmp_path_factory):
 
 
 def refused(out, message, data, error=ValueError, **change):
-    asked = {"encoder": encoder(), "tsne": teacher(), "prepare": prepare(), "resume": True} | change
+    asked = {"encoder": encoder(callbacks_every_iters=1), "tsne": teacher(), "prepare": prepare(), "resume": True}
+    asked |= change
     before = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
     with pytest.raises(error, match=message) as caught:
         train(data, out=out, **asked)
@@ -335,15 +361,19 @@ def test_a_finished_run_teaches(data, islands, tmp_path, monkeypatch):
 
 
 def test_an_interrupt_is_not_the_end_of_the_training(data, tmp_path, capsys, monkeypatch):
+    at = [25]
+
     def interrupt(step, *rest):
-        if step == 25:
+        if step in at:
             raise KeyboardInterrupt
 
     asked = {"out": tmp_path / "encoder", "tsne": teacher()}
+    asked["encoder"] = encoder(callbacks=interrupt, callbacks_every_iters=1)
     with pytest.raises(KeyboardInterrupt) as caught:
-        train(data, **asked, encoder=encoder(callbacks=interrupt, callbacks_every_iters=1))
+        train(data, **asked)
+    at.clear()
     assert "--resume" in caught.value.__notes__[0] and not (tmp_path / "encoder" / "manifest.json").exists()
-    train(data, **asked, encoder=encoder(), resume=True)
+    train(data, **asked, resume=True)
     assert load(tmp_path / "encoder").n_iter_ == 40
 
 

@@ -140,7 +140,8 @@ def test_inputs_stay_as_they_are(plain):
         for part, was in zip(parts, before, strict=True):
             np.testing.assert_array_equal(part, was)
             part[...] = 0
-        assert fitted._model.index.query_self(9)[1].tobytes() == plain[0]._model.index.query_self(9)[1].tobytes()
+        own, wanted = (one.map_.model.index.query_self(9)[1] for one in (fitted, plain[0]))
+        assert own.tobytes() == wanted.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["with itself", "without itself"])
@@ -150,7 +151,7 @@ def test_graphs_of_scikit_learn(plain, mode):
     search = NearestNeighbors(n_neighbors=STORED).fit(X)
     given = search.kneighbors_graph(X if mode == "with itself" else None, mode="distance")
     fitted = TSNE(**QUICK).fit(given)
-    found, wanted = fitted._model.index.query_self(18)[1], plain[0]._model.index.query_self(18)[1]
+    found, wanted = fitted.map_.model.index.query_self(18)[1], plain[0].map_.model.index.query_self(18)[1]
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
     places = fitted.transform(search.kneighbors_graph(Q, mode="distance"))
     assert (GROUP[cdist(places, fitted.embedding_).argmin(axis=1)] == ASKED).all()

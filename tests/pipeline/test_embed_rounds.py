@@ -97,3 +97,40 @@ def test_nothing_new_changes_nothing(tmp_path):
     one, two = (embed(X, out=tmp_path / str(r), sample=rows, rounds=r, tsne=tsne) for r in (1, 2))
     np.testing.assert_array_equal(one.embedding, two.embedding)
     np.testing.assert_array_equal(two.sample_rows, rows)
+
+
+VARIANCES = np.linspace(0.5, 2, 6)
+# Parameters of which a saved model has a few words, or nothing.
+NOT_SAVED = {
+    "metric_params": lambda seen: TSNE(metric="seuclidean", metric_params={"V": VARIANCES}, random_state=0),
+    "random_state": lambda seen: TSNE(random_state=np.random.RandomState(3)),
+    "callbacks": lambda seen: TSNE(random_state=0, callbacks=lambda i, error, Y: seen.append((i, len(Y)))),
+}
+
+
+@pytest.mark.parametrize("name", NOT_SAVED)
+def test_rounds_have_all_parameters_as_they_were_asked_for(tmp_path, name):
+    X = np.random.default_rng(0).normal(size=(1500, 6)).astype(np.float32)
+    X[700:712] += np.linspace(20, 60, 12)[:, None].astype(np.float32)
+
+    def go(out, resume=False, progress=None):
+        seen = []
+        tsne = NOT_SAVED[name](seen).set_params(perplexity=8, early_exaggeration_iter=20, n_iter=30)
+        found = embed(X, out=tmp_path / out, sample=150, rounds=2, tsne=tsne, resume=resume, progress=progress)
+        return found, seen
+
+    def stop(phase, done, total):
+        if phase == "look" and done:
+            raise KeyboardInterrupt
+
+    whole, seen = go("whole")
+    assert whole.manifest["sample"] > 150
+    with pytest.raises(KeyboardInterrupt):
+        go("broken", progress=stop)
+    again, later = go("broken", resume=True)
+    for array in ("embedding.npy", "novelty.npy", "sample_rows.npy"):
+        assert (again.folder / array).read_bytes() == (whole.folder / array).read_bytes(), array
+    if name == "callbacks":
+        sizes = [n for _, n in seen]
+        assert sizes == sorted(sizes) and set(sizes) == {150, whole.manifest["sample"]}
+        assert later == [event for event in seen if event[1] != 150]

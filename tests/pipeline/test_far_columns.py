@@ -203,3 +203,28 @@ def test_how_many_values_are_told_apart():
             assert look.saved[j] == len({float(np.float32(value - look.centre[j])) for value in column})
     assert look.helped.tolist() == [True, True, True, False, False]
     assert look_at(X.astype(np.float32)) is None and look_at(np.arange(12).reshape(6, 2)) is None
+
+
+def long_numbers(step, dtype):
+    """Whole numbers beyond 2^53 that differ by multiples of `step`."""
+    return (2**62 + step * np.random.default_rng(0).permutation(300)[:, None] * [1, 3]).astype(dtype)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="no type here holds all whole numbers of 8 bytes")
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("dtype", ["i8", "u8"])
+@pytest.mark.parametrize(("step", "merged"), [(1, True), (2**6, True), (2**13, False), (2**50, False)])
+def test_whole_numbers_that_float64_merges_are_said(step, merged, dtype, named):
+    X = long_numbers(step, dtype)
+    table = pd.DataFrame(X, columns=["id", "more"]) if named else X
+    look = look_at(table)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        TSNE(perplexity=10, n_iter=2, random_state=0).fit(table)
+    # (Multiples of 2^50 float32 holds exactly.)
+    seen = X[np.unique(np.linspace(0, 299, 128).astype(np.int64))]
+    assert look is None or [len({int(cell) for cell in column}) for column in seen.T] == look.known.tolist()
+    lost = [str(warning.message) for warning in told if "apart" in str(warning.message)]
+    # A step of float64 is 2^10 there.
+    assert bool(lost) is merged
+    assert not merged or ("values of column 'id'" if named else "values of column 0") in lost[0]

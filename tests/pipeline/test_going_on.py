@@ -113,7 +113,7 @@ def test_going_on_lowers_the_divergence_and_tells(tmp_path):
     model.continue_fit(Schedule([Phase(150, 1.0, 0.9), Phase(50, 2.0, 0.5)]))
     assert [i for i, _ in seen] == [50, 100, 150, 200]
     assert model.kl_divergence_ != before
-    assert model._model.exaggeration == 2.0
+    assert model.map_.model.exaggeration == 2.0
     assert TSNE(n_iter=60, random_state=0).fit(X).continue_fit(100).kl_divergence_ < before
     for wrong in (-1, True, "late", 2.5, [3]):
         with pytest.raises((ValueError, TypeError)):

@@ -15,6 +15,7 @@ from sklearn.preprocessing import QuantileTransformer, StandardScaler
 from sklearn.random_projection import GaussianRandomProjection as RandomProjection
 
 from tsne_ooc import TSNE, embed, load
+from tsne_ooc.groups import Groups
 from tsne_ooc.preprocess import PCA, Preparation, Standardize, Transformer
 from tsne_ooc.sampling import Coverage, Rows, Uniform, take
 
@@ -309,6 +310,18 @@ def _counted(self, counts, run, *work):
     return run(self, *work)
 
 
+def _groups(model):
+    Groups(model, 5)
+
+
+def _scores(model):
+    model.score_samples(rows(2500, 1))
+
+
+def _affinities(model):
+    _ = model.affinities_
+
+
 def test_threads_asked_for_after_the_fit_reach_the_search(tmp_path, monkeypatch):
     from tsne_ooc._parallel import Threads
 
@@ -319,9 +332,43 @@ def test_threads_asked_for_after_the_fit_reach_the_search(tmp_path, monkeypatch)
         with monkeypatch.context() as patch:
             patch.setattr(Threads, "map", partialmethod(_counted, counts, Threads.map))
             found = model.set_params(n_jobs=3).transform(rows(2500, 1))
-            model.score_samples(rows(2500, 1))
-        assert set(counts) == {3} and len(counts) > 2
+            assert set(counts) == {3}
+            groups = Groups(model, 5)
+            # Whichever door is the first to be used after it.
+            for n, door in enumerate((_groups, _scores, _affinities), 4):
+                counts.clear()
+                door(model.set_params(n_jobs=n))
+                assert set(counts) == {n}
+            counts.clear()
+            model.set_params(n_jobs=2)
+            groups.score(rows(2500, 1))
+            assert set(counts) == {2}
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_threads_of_an_encoder_reach_the_search_of_its_teacher(monkeypatch):
+    pytest.importorskip("torch", reason="encoders need the extra 'neural'").set_num_threads(1)
+    from tsne_ooc._parallel import Threads
+    from tsne_ooc.parametric import ParametricTSNE
+
+    teacher = TSNE(**QUICK, n_jobs=1)
+    model = ParametricTSNE(teacher, n_iter=5, network=(16, 1), landmarks=0, random_state=0, n_jobs=1).fit(rows())
+    for n, door in enumerate((lambda: model.score_samples(rows()), lambda: Groups(model, 5).score(rows())), 3):
+        counts = []
+        with monkeypatch.context() as patch:
+            patch.setattr(Threads, "map", partialmethod(_counted, counts, Threads.map))
+            model.set_params(n_jobs=n)
+            door()
+        assert set(counts) == {n}
+
+
+def test_groups_stay_those_of_their_fit():
+    model = TSNE(**QUICK).fit(rows())
+    groups = Groups(model, 5)
+    wanted = groups.score(rows(9))
+    model.fit(rows(300))
+    for one, other in zip(groups.score(rows(9)), wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_copy_is_not_fitted_and_a_frozen_one_stays_so(tmp_path):
@@ -351,7 +398,7 @@ def test_encoders_keep_a_fitted_teacher(tmp_path):
     assert copy.teacher is teacher and not hasattr(copy, "encoder_") and copy.get_params() == one.get_params()
     frozen = ParametricTSNE(FrozenEstimator(teacher), **few)
     for model in (copy, frozen, clone(frozen)):
-        assert model.fit(rows()).teacher_ is teacher
+        assert model.fit(rows()).teacher_.map_ is teacher.map_
         np.testing.assert_array_equal(model.transform(rows()), wanted)
     drawn = ParametricTSNE(teacher, **{**few, "random_state": None}).fit(rows())
     again = ParametricTSNE(teacher, **{**few, "random_state": drawn.seed_}).fit(rows())

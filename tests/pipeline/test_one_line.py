@@ -125,6 +125,19 @@ def test_the_last_net(capsys, file, tmp_path, monkeypatch, error):
     assert told.startswith("Traceback (most recent call last):") and told.endswith(said)
 
 
+def test_compiled_code_that_had_no_memory_to_say_so(capsys, file, tmp_path, monkeypatch):
+    """What Numba and Python raise where a call came back with nothing."""
+
+    def broken(*arguments, **options):
+        raise SystemError("CPUDispatcher(<function search>) returned NULL without setting an exception")
+
+    monkeypatch.setattr("tsne_ooc.pipeline.embed", broken)
+    assert main(["embed", str(file), "--out", str(tmp_path / "map"), "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "memory ends" in said and "--jobs" in said
+    assert "fault of the program" not in said and "CPUDispatcher" in said
+
+
 def test_warnings_speak_of_options_too(capsys, file, tmp_path):
     words = ["embed", str(file), "--out", str(tmp_path / "map"), "--sample", "30", "--perplexity", "29", "--quiet"]
     with warnings.catch_warnings():

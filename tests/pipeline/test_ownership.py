@@ -169,7 +169,7 @@ def test_rows_that_nobody_can_change_are_not_copied():
 
 
 def _held(model, X):
-    found = [value for value in _everything(model._model.index, set()) if isinstance(value, np.ndarray)]
+    found = [value for value in _everything(model.map_.model.index, set()) if isinstance(value, np.ndarray)]
     return any(np.shares_memory(value, X) for value in found)
 
 

@@ -1,7 +1,6 @@
 """A run is whole or absent; every row of the file has a seat, sampled rows the one they were fitted to."""
 
 import json
-import warnings
 
 import h5py
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits
 
+from tsne_ooc._interrupt import interrupted
 from tsne_ooc.io import as_source
 from tsne_ooc.pipeline import embed, open_run
 
@@ -21,7 +21,7 @@ class Shadow(BaseEstimator):
 
     def fit(self, X, y=None):
         if self.error == "interrupted":
-            warnings.warn("interrupted after 3 of 9 iterations", RuntimeWarning, stacklevel=2)
+            interrupted("interrupted after 3 of 9 iterations", stacklevel=1)
         elif self.error == "fit":
             raise ValueError("cannot fit")
         self.embedding_ = X[:, : self.n_components].copy()

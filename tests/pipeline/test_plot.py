@@ -50,6 +50,23 @@ def test_every_row_has_the_colour_of_its_label(map_):
         assert color[:3].argmax() == place[tuple(np.float32(at).tolist())]
 
 
+def test_every_row_has_the_number_of_its_label(map_):
+    """On a scale, too; and rows of the end of the file do not all lie on top."""
+    Y, _ = map_
+    numbers = np.random.default_rng(1).normal(size=500)
+    numbers[::50] = np.nan
+    ax = scatter(Y, numbers)
+    points, bar = ax.collections[0], ax.figure.axes[1]
+    place = {tuple(row): number for row, number in zip(Y.astype(np.float32).tolist(), numbers, strict=True)}
+    offsets = points.get_offsets().data.astype(np.float32)
+    wanted = np.array([place[tuple(row)] for row in offsets.tolist()])
+    np.testing.assert_array_equal(np.ma.filled(points.get_array(), np.nan), wanted)
+    assert sorted(map(tuple, offsets.tolist())) == sorted(place) and (offsets != Y.astype(np.float32)).any()
+    # Whoever reads a colour off the bar sees it as it is.
+    (solids,) = (solid for solid in bar.collections if solid.get_array() is not None)
+    assert solids.get_alpha() == 1 > points.get_alpha()
+
+
 def test_points_shrink_and_fade_with_their_number():
     rng = np.random.default_rng(0)
     few, many = (scatter(rng.normal(size=(n, 2))).collections[0] for n in (100, 100_000))

@@ -128,7 +128,8 @@ def test_the_same_bits_after_every_journey(fitted, tmp_path, name):
         for attribute in ("kl_divergence_", "n_iter_", "n_neighbors_", "n_features_in_"):
             assert getattr(one, attribute) == getattr(model, attribute)
             assert type(getattr(one, attribute)) is type(getattr(model, attribute))
-        assert one._model.dof == model._model.dof and one._model.exaggeration == model._model.exaggeration
+        assert one.map_.model.dof == model.map_.model.dof
+        assert one.map_.model.exaggeration == model.map_.model.exaggeration
     for file in (tmp_path / "model").glob("*.npy" if name == "minkowski" else "*"):  # its params leave a note, once
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
 
@@ -147,7 +148,7 @@ def test_rows_and_map_are_mapped(fitted, tmp_path):
         model, _, _ = fitted(name)
         model.save(tmp_path / name)
         loaded = tsne_ooc.load(tmp_path / name)
-        index = loaded._model.index
+        index = loaded.map_.model.index
         for array in (loaded.embedding_, index._X if name == "hnsw" else index._blocks.rows):
             assert isinstance(base_of(array), np.memmap) and not array.flags.writeable
 
@@ -387,7 +388,7 @@ def test_saved_over(fitted, tmp_path):
 
 def test_a_map_that_ran_away_is_not_saved(fitted, tmp_path):
     model = pickle.loads(pickle.dumps(fitted("exact")[0]))
-    object.__setattr__(model._model, "embedding", model._model.embedding * np.float32(1e6))
+    object.__setattr__(model.map_.model, "embedding", model.map_.model.embedding * np.float32(1e6))
     with pytest.raises(ValueError, match="wider than 1e"):
         model.save(tmp_path / "model")
 
@@ -511,8 +512,8 @@ def give(value, *path):
         (give(True, "model", "exaggeration"), "not a number"),
         (give("7", "fitted", "n_features_in"), "no whole number|not a whole number"),
         (give(["a"], "fitted", "feature_names_in"), "other columns than there are"),
-        (give([1] * 5, "fitted", "feature_names_in"), "no string"),
-        (give("x", "fitted", "kl_divergence"), "no number"),
+        (give([1] * 5, "fitted", "feature_names_in"), "not a string"),
+        (give("x", "fitted", "kl_divergence"), "not a number"),
         (give(1, "parameters", "learn_rate"), "unexpected keyword argument 'learn_rate'"),
         (give({"Exit": {}}, "parameters", "neighbors"), "no kind of parameter"),
         (give("many", "parameters", "n_jobs"), "n_jobs='many'"),

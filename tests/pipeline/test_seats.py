@@ -65,12 +65,13 @@ def test_dense_rows_take_the_seats_of_sparse_ones(fit_on):
 def test_a_model_without_hashes_goes_by_distances(tmp_path):
     """Those of the first versions: rows that are at distance 0 take a seat."""
     import json
+    from dataclasses import replace
 
     from tsne_ooc.model import Model
 
     X = rows()[:20]
     model = TSNE(**QUICK).fit(X)
-    content, arrays = model._model.state()
+    content, arrays = model.map_.model.state()
     assert "seats" in content
     old = Model.restore(
         tsne_ooc._state.Saved(
@@ -80,5 +81,5 @@ def test_a_model_without_hashes_goes_by_distances(tmp_path):
         tsne_ooc._parallel.Threads(1),
     )
     assert old.seats is None
-    model._model = old
+    model = TSNE.of_map(replace(model.map_, model=old))
     np.testing.assert_array_equal(model.transform(X), model.embedding_)

@@ -221,6 +221,22 @@ def test_matrix_given():
         np.testing.assert_allclose(Precomputed(matrix).joint().tocsr().toarray(), dense, rtol=1e-6)
 
 
+@pytest.mark.parametrize("form", ["dense", "csr", "csc", "coo"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4"])
+def test_a_matrix_that_is_given_stays_as_it_is(form, dtype):
+    """The diagonal is taken out of ours, not of the caller's, and ours does not follow when theirs is changed."""
+    rng = np.random.default_rng(0)
+    dense = rng.integers(0, 3, (30, 30)).astype(dtype)
+    dense += dense.T
+    np.fill_diagonal(dense, 5)
+    matrix = dense.copy() if form == "dense" else csr_array(dense).asformat(form)
+    wanted = dense.astype(float) * (1 - np.eye(30))
+    found = Joint.from_matrix(matrix)
+    np.testing.assert_array_equal(matrix if form == "dense" else matrix.toarray(), dense)
+    (matrix if form == "dense" else matrix.data)[...] = 7
+    np.testing.assert_allclose(found.tocsr().toarray(), wanted / wanted.sum(), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("matrix", "message"),
     [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tsne_ooc import store
-from tsne_ooc.export.write import whole_file, whole_folder
+from tsne_ooc._atomic import exchange, whole_file, whole_folder
 from tsne_ooc.io import NpySink
 from tsne_ooc.io.ledger import Ledger
 
@@ -43,7 +43,7 @@ def exported_file(folder):
 
 
 def exported_folder(folder):
-    with whole_folder(folder / "a.zarr") as temporary:
+    with whole_folder(folder / "a.zarr", exchange) as temporary:
         (temporary / "zarr.json").write_text("{}")
 
 
@@ -81,3 +81,19 @@ def test_a_disk_that_is_full_or_broken_stops_everybody(tmp_path, refused, writer
     refused("fsync", number)
     with pytest.raises(OSError, match=os.strerror(number)):
         writer(tmp_path)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="elsewhere it is told by setting another")
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_rights_without_a_moment_of_another_mask(tmp_path, monkeypatch, mask):
+    """What other threads create in that moment would be anybody's to write."""
+    before = os.umask(mask)
+    try:
+        monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the mask is the whole process's"))
+        folder(tmp_path)
+        exported_file(tmp_path)
+        monkeypatch.undo()
+        os.mkdir(tmp_path / "plain")
+        assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+    finally:
+        os.umask(before)

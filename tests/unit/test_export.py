@@ -87,6 +87,17 @@ def test_tables_hold_the_map(tmp_path, suffix, axes, novelty):
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"map{suffix.lower()}", "run"]
 
 
+@pytest.mark.parametrize("suffix", ["h5", "zarr", "parquet", "csv"])
+def test_a_map_of_no_rows_has_its_columns(tmp_path, suffix):
+    write_run(tmp_path / "map", n=0)
+    export(tmp_path / "map", path := tmp_path / f"map.{suffix}")
+    if suffix == "csv":
+        assert path.read_text() == "tsne1,tsne2,sampled\n"
+    else:
+        embedding, found, sampled, _ = read(path)
+        assert embedding.shape == (0, 2) and found is None and len(sampled) == 0
+
+
 def test_runs_without_novelty(tmp_path):
     embedding, _ = write_run(tmp_path / "run")
     for suffix in (".h5", ".zarr", ".parquet", ".csv"):

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from tsne_ooc import TSNE, store
+from tsne_ooc._atomic import exchange, whole_file, whole_folder
 from tsne_ooc.export import export
-from tsne_ooc.export.write import whole_file, whole_folder
 from tsne_ooc.pipeline import embed
-from tsne_ooc.store import writing
 
 X = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
 
@@ -136,9 +135,6 @@ class Steps:
         for call in ("fsync", "replace", "rename", "unlink", "rmdir"):
             watched = self.watch(call, getattr(os, call))
             monkeypatch.setattr(os, call, watched)
-            # The writer of folders has names of its own for these.
-            if hasattr(writing, f"_{call}"):
-                monkeypatch.setattr(writing, f"_{call}", watched)
 
     def watch(self, call, real):
         def watched(what, *arguments, **options):
@@ -167,7 +163,7 @@ def test_a_name_is_given_when_all_of_it_is_on_the_disk(tmp_path, monkeypatch, wr
             with whole_file(path) as temporary:
                 temporary.write_text("new")
         else:
-            with whole_folder(path) as temporary:
+            with whole_folder(path, exchange) as temporary:
                 (temporary / "c").mkdir()
                 for name in ("zarr.json", "c/0", "c/1"):
                     (temporary / name).write_text("new")

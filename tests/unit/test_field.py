@@ -9,7 +9,7 @@ from reference import others_field, relative
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc.gradients.convolve import Convolution
-from tsne_ooc.gradients.field import FieldPlanner
+from tsne_ooc.gradients.field import Field, FieldPlanner
 from tsne_ooc.gradients.grid import MOST_NODES, Shape, shape_for
 from tsne_ooc.gradients.kernel import influence, kernel_for
 from tsne_ooc.gradients.repulsion import ExactRepulsion, FieldRepulsion
@@ -81,6 +81,40 @@ def test_field_refuses_places_outside_and_names_the_row():
     field = FieldPlanner(1.0, ONE).plan(spread(500, 2, 20.0))
     with pytest.raises(ValueError, match=r"row 1 at \[1000\.0, 0\.0\] lies outside"):
         field.at(np.array([[0, 0], [1000, 0]], np.float32), ONE)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_no_place_that_can_be_read_lies_beyond_the_grid(d):
+    """Kernels check no bounds: from the cell of a place they read four nodes on each axis."""
+    rng = np.random.default_rng(d)
+    for _ in range(200):
+        nodes = tuple(int(n) for n in rng.integers(8, 60, d))
+        origin = (rng.normal(size=d) * 10.0 ** rng.integers(-4, 8)).astype(np.float32)
+        shape = Shape(float(rng.uniform(0.01, 0.9)), tuple(2 * n for n in nodes))
+        field = Field(np.zeros(shape.nodes, np.float32), origin, shape, np.zeros(5, np.float32), 0.0, 1)
+        for place in (field.low, field.high):
+            cell = np.floor((place - field.origin) * field.per_cell)
+            assert (cell >= 0).all() and (cell + 4 <= shape.nodes).all()
+        # And hardly a cell is given away.
+        lost = (field.origin.astype(float) + (np.array(shape.nodes) - 4) * shape.spacing - field.high) / shape.spacing
+        assert (lost < 0.01 + np.spacing(np.abs(field.high)) * 4 / shape.spacing).all()
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_a_field_reaches_as_far_as_its_margin_and_says_so(d):
+    Y = spread(300, d, 12.0)
+    field = FieldPlanner(1.0, ONE, margin=3.0).plan(Y)
+    assert (field.low <= Y.min(0) - 2.999).all() and (field.high >= Y.max(0) + 2.999).all()
+    corners = np.stack([field.low, field.high])
+    value, gradient = field.at(corners, ONE)
+    S, slope = exact_field(corners, Y)
+    assert relative(value, S) < 1e-2 and relative(gradient, slope) < 5e-2
+    for axis in range(d):
+        for corner, way in ((field.low, -np.inf), (field.high, np.inf)):
+            outside = corner.copy()
+            outside[axis] = np.nextafter(outside[axis], np.float32(way))
+            with pytest.raises(ValueError, match=r"row 0 at .* lies outside"):
+                field.at(outside[None], ONE)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])

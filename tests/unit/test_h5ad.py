@@ -15,7 +15,8 @@ from tsne_ooc.sampling import uniform
 
 
 def matrix(n=60, p=9, seed=0):
-    return sp.random_array((n, p), density=0.2, format="csr", dtype=np.float32, rng=np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    return sp.csr_array(rng.random((n, p), np.float32) * (rng.permutation(n * p).reshape(n, p) < 0.2 * n * p))
 
 
 def write(path, X, name="X", **attributes):

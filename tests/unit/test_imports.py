@@ -21,8 +21,9 @@ PACKAGE = Path(tsne_ooc.__file__).parent
 # From the bottom up. Modules of one line do not know each other.
 ORDER = (
     ("_kernels",),
-    ("_disk", "_lock", "_memory", "_options", "_labels", "_interrupt"),
-    ("_parallel", "_random", "_validate"),
+    ("_blas", "_disk", "_lock", "_memory", "_options", "_labels", "_interrupt", "_unsaid"),
+    ("_atomic", "_parallel", "_random", "_validate", "_digest"),
+    ("_asked",),
     ("_state",),
     ("store",),
     ("io",),
@@ -32,7 +33,9 @@ ORDER = (
     ("batches",),
     ("equal_rows",),
     ("neighbors",),
+    ("extend",),
     ("intake",),
+    ("features",),
     ("novelty",),
     ("affinity",),
     ("copies",),
@@ -43,6 +46,7 @@ ORDER = (
     ("model",),
     ("placement", "fitting"),
     ("_parameters",),
+    ("fitted_map",),
     ("saving",),
     ("fitted",),
     ("estimator",),
@@ -52,7 +56,7 @@ ORDER = (
     ("pipeline",),
     ("export",),
     ("metrics",),
-    ("plot",),
+    ("plot", "testing"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -45,6 +47,21 @@ def test_the_start_is_that_of_the_centred_rows(monkeypatch, most, form, shape):
     # Noise of a hundredth is added.
     assert found[:, 0].std() == pytest.approx(1e-4, rel=0.01)
     assert (abs(rows - before)).sum() == 0
+
+
+def test_covariances_of_pieces_are_not_all_held(monkeypatch):
+    monkeypatch.setattr(initialization, "ROWS", 16)
+    X = groups(4000, 150)
+    starts = []
+    for n_jobs in (1, 2, 3):
+        tracemalloc.start()
+        starts.append(initialization.pca(X, 2, np.random.default_rng(0), Threads(n_jobs)))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        # Of 250 pieces all together 45 MB.
+        assert peak < 15e6
+    np.testing.assert_array_equal(starts[0], starts[1])
+    np.testing.assert_array_equal(starts[0], starts[2])
 
 
 def test_one_constant_column_is_no_axis():

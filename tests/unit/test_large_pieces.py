@@ -1,5 +1,6 @@
 """Pieces of storage that are larger than blocks are unpacked once where rows are read in order."""
 
+import threading
 import time
 import warnings
 
@@ -7,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tsne_ooc.io import bands, hdf5, iterate, open_source
+from tsne_ooc.io import bands, hdf5, iterate, open_source, shared_parts
 from tsne_ooc.io.bands import BandedRows
 
 N, P = 400, 10
@@ -92,25 +93,90 @@ def test_edges_are_looked_up_and_not_walked_along():
     assert time.process_time() - began < 1
 
 
-@pytest.mark.parametrize(
-    "make, repeats",
-    [
-        (lambda da, X: X, False),
-        (lambda da, X: X - X.mean(axis=0), True),
-        (lambda da, X: X - X.mean(axis=0).compute(), False),
-        (lambda da, X: (X * 2).rechunk((37, 10)), False),
-        (lambda da, X: da.cumsum(X, axis=0), True),
-        (lambda da, X: (X - X.mean(axis=0)).persist(), False),
-        (lambda da, X: X.rechunk((200, 10)) - X.mean(axis=0), False),
-    ],
-)
-def test_parts_that_blocks_of_dask_share_are_told(make, repeats):
+def counted(da):
+    """The table as a lazy array, and how often each of its 40 chunks was computed."""
+    lock, times = threading.Lock(), np.zeros(40, int)
+
+    def made(block_info=None):
+        at = block_info[None]["chunk-location"][0]
+        with lock:
+            times[at] += 1
+        return numbers()[10 * at : 10 * at + 10]
+
+    return da.map_blocks(made, chunks=((10,) * 40, (P,)), dtype="f4", meta=np.empty((0, 0), "f4")), times
+
+
+def scaled(da, X):
+    return (X - X.mean(axis=0)) / X.std(axis=0)
+
+
+def components(da, X):
+    centred = X - X.mean(axis=0)
+    return centred @ da.linalg.svd_compressed(centred, 2, seed=0)[2].T
+
+
+#: What is made of a table; how often its chunks are computed at the most; whether its parts are too many to be kept.
+LAZY = {
+    "plain": (lambda da, X: X, 1, False),
+    "centred": (lambda da, X: X - X.mean(axis=0), 2, False),
+    "centred by a value": (lambda da, X: X - X.mean(axis=0).compute(), 2, False),
+    "scaled": (scaled, 3, False),
+    "components": (components, 12, False),
+    "in other chunks": (lambda da, X: (X * 2).rechunk((37, 10)), 2, False),
+    "in columns": (lambda da, X: (X - X.mean(axis=0)).rechunk((10, 4)), 2, False),
+    "with neighbours": (lambda da, X: da.overlap.overlap(X - X.max(axis=0), {0: 2}, {0: "none"}), 4, False),
+    "summed up": (lambda da, X: da.cumsum(X, axis=0), 5, True),
+    "in another order": (lambda da, X: X[np.random.default_rng(0).permutation(N)], 2, True),
+}
+
+
+@pytest.mark.parametrize("kind", LAZY)
+def test_parts_that_blocks_of_dask_share_are_computed_once(kind):
     da = pytest.importorskip("dask.array")
-    X = make(da, da.from_array(numbers(), chunks=(10, P)))
+    make, most, _ = LAZY[kind]
+    table, times = counted(da)
+    X = make(da, table)
+    wanted = X.compute()
+    times[:] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        source = open_source(X)
+        assert times.sum() == 0, "a look at a table computes nothing"
+        # As a fit has it: looked at anew, and by others.
+        found = np.concatenate([block for _, _, block in iterate(source, rows=10)])
+        assert times.max() <= most
+        again = times.copy()
+        for other in (source.reopen(), open_source(X)):
+            np.testing.assert_array_equal(other.read(5, 25), found[5:25])
+    assert (times - again).max() <= 2 * 3, "the parts are not computed again"
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", LAZY)
+def test_workers_get_what_was_computed(kind):
+    da = pytest.importorskip("dask.array")
+    pickle = pytest.importorskip("cloudpickle")
+    X = LAZY[kind][0](da, da.from_array(numbers(), chunks=(10, P)))
+    source = open_source(X)
+    copies = [pickle.dumps(source)]
+    wanted = source.read(5, 25)
+    copies.append(pickle.dumps(source))
+    for copy in copies:
+        np.testing.assert_array_equal(pickle.loads(copy).read(5, 25), wanted)
+
+
+@pytest.mark.parametrize("kind", LAZY)
+def test_parts_too_many_to_be_kept_are_told(kind, monkeypatch):
+    da = pytest.importorskip("dask.array")
+    monkeypatch.setattr(shared_parts, "LARGEST", 400)
+    make, _, many = LAZY[kind]
+    X = make(da, counted(da)[0])
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         source = open_source(X)
         source.reopen()
-    assert [str(warning.message)[:15] for warning in told] == ["each of the 40 "] * repeats
-    assert all("compute those first" in str(warning.message) for warning in told)
-    np.testing.assert_allclose(source.read(5, 25), X[5:25].compute(), rtol=1e-6)
+        open_source(X)
+    assert len(told) <= 1 and all(str(warning.message).startswith("each of the ") for warning in told)
+    assert all("compute those first, or write" in str(warning.message) for warning in told)
+    assert bool(told) <= many and (kind != "summed up" or told)
+    np.testing.assert_allclose(source.read(5, 25), X[5:25].compute(), rtol=1e-5, atol=1e-6)

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from tsne_ooc import TSNE
 from tsne_ooc.io import open_source
+from tsne_ooc.preprocess import Preparation, PreparedSource, Standardize
 
 X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
 
@@ -117,3 +118,37 @@ def test_tables_that_are_not_computed_say_how_they_are(package, method):
 def test_columns_that_are_not_numbers_are_named(table, message):
     with pytest.raises((TypeError, ValueError), match=message):
         fit(table)
+
+
+PRECISE = {
+    "list": lambda X: X.tolist(),
+    "tuple": lambda X: tuple(map(tuple, X.tolist())),
+    "list of arrays": list,
+    "objects": lambda X: X.astype(object),
+    "frame": pd.DataFrame,
+    "nullable frame": lambda X: pd.DataFrame(X).astype("Float64"),
+    "tensor": lambda X: pytest.importorskip("torch").from_numpy(X.copy()),
+    "tensor with gradients": lambda X: pytest.importorskip("torch").from_numpy(X.copy()).requires_grad_(),
+    "masked": np.ma.array,
+    "matrix": lambda X: sp.csr_matrix(X),
+    "long double": lambda X: X.astype(np.longdouble),
+}
+
+
+@pytest.mark.parametrize("form", PRECISE)
+def test_a_preparation_sees_double_precision(form):
+    """Seconds since 1970 that differ by hundredths: float32 would merge all rows."""
+    X = 1.7e9 + np.random.default_rng(0).normal(size=(60, 3)) * [0.01, 1, 100]
+    table = PRECISE[form](X)
+    wanted = Preparation([Standardize()]).fit(X)
+    found = Preparation([Standardize()]).fit(table)
+    np.testing.assert_array_equal(found.fitted[0].centre, wanted.fitted[0].centre)
+    rows = wanted.transform(X)
+    assert len(np.unique(rows[:, 0])) == 60
+    np.testing.assert_array_equal(PreparedSource(table, found).read(0, 60), rows)
+    if form != "matrix":
+        np.testing.assert_array_equal(found.transform(table), rows)
+    options = {"perplexity": 5, "n_iter": 3, "random_state": 0, "prepare": Preparation([Standardize()])}
+    model = TSNE(**options).fit(table)
+    np.testing.assert_array_equal(model.embedding_, TSNE(**options).fit(X).embedding_)
+    np.testing.assert_array_equal(model.transform(table), model.transform(X))

@@ -34,7 +34,7 @@ def test_novelty_is_what_it_says(perplexity):
     # As many neighbours as the affinities have: 6 for perplexity 2.
     own, of_sample, of_new = slow_novelty(X, Q, min(15, 3 * perplexity))
     model = quick(perplexity=perplexity).fit(X)
-    np.testing.assert_allclose(model._model.reference.own, own, rtol=1e-5)
+    np.testing.assert_allclose(model.map_.model.reference.own, own, rtol=1e-5)
     np.testing.assert_allclose(model.novelty_, of_sample, rtol=1e-5)
     np.testing.assert_allclose(model.score_samples(Q), of_new, rtol=1e-5)
     assert model.novelty_threshold_ == pytest.approx(1.1 * max(1, np.quantile(of_sample, 0.999)), rel=1e-5)
@@ -78,11 +78,11 @@ def test_place_gives_both_with_one_search(digits):
     for placement in (None, Placement(k=4), Placement(k=40)):
         model = TSNE(n_iter=20, early_exaggeration_iter=5, random_state=0, placement=placement).fit(X[:900])
         asked = []
-        search = model._model.index.query
-        model._model.index.query = lambda Q, k, search=search, asked=asked: asked.append(k) or search(Q, k)
+        search = model.map_.model.index.query
+        model.map_.model.index.query = lambda Q, k, search=search, asked=asked: asked.append(k) or search(Q, k)
         placed = model.place(X[900:])
         assert asked == [max(15, placement.k) if placement else 15]
-        del model._model.index.query
+        del model.map_.model.index.query
         np.testing.assert_array_equal(placed.embedding, model.transform(X[900:]))
         np.testing.assert_array_equal(placed.novelty, model.score_samples(X[900:]))
         np.testing.assert_array_equal(model.score_samples(X[950:960]), placed.novelty[50:60])
@@ -94,7 +94,7 @@ def test_placing_beside_few_does_not_look_at_more(digits):
     few, exact = Placement(k=4), TSNE(n_iter=5, early_exaggeration_iter=5, random_state=0, neighbors="exact")
     model = exact.set_params(placement=few).fit(X[:400])
     expected = model.transform(X[400:500])
-    object.__setattr__(model._model, "reference", None)
+    object.__setattr__(model.map_.model, "reference", None)
     np.testing.assert_array_equal(model.transform(X[400:500]), expected)
     assert model.place(X[400:500]).novelty is None
     with pytest.raises(AttributeError, match="saved without what novelty needs"):
@@ -168,6 +168,26 @@ def test_histograms_know_quantiles_to_two_percent(values, threshold, q):
     exact = float(np.quantile(novelty_, q, method="inverted_cdf"))
     assert whole.quantile(q) == pytest.approx(exact, rel=0.02)
     assert whole.summary()["largest"] == novelty_.max()
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_summary_is_counted(parts):
+    values = np.random.default_rng(0).gamma(2, 0.7, 400).astype(np.float32)
+    histogram = NoveltyHistogram(1.5)
+    for part in np.array_split(values, parts):
+        other = NoveltyHistogram(1.5)
+        other.add(part)
+        histogram.merge(other)
+    found = histogram.summary()
+    beyond = int((values > 1.5).sum())
+    assert 100 < beyond < 300
+    quantiles = found.pop("quantiles")
+    assert found == {
+        "rows": 400, "threshold": 1.5, "beyond": beyond, "beyond_share": beyond / 400, "largest": float(values.max()),
+    }  # fmt: skip
+    for q, quantile in quantiles.items():
+        assert quantile == pytest.approx(np.quantile(values, float(q), method="inverted_cdf"), rel=0.02)
+    assert NoveltyHistogram(1.5).summary()["beyond_share"] == 0
 
 
 def test_a_histogram_has_a_fixed_size_and_says_what_is_wrong():

@@ -67,20 +67,3 @@ def test_n_jobs():
         resolve_n_jobs(0)
     with pytest.raises(TypeError, match="not a whole number"):
         resolve_n_jobs(1.5)
-
-
-def test_the_limit_on_blas_holds_until_the_last_leaves():
-    from threadpoolctl import threadpool_info, threadpool_limits
-
-    def threads_of_blas():
-        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
-
-    with threadpool_limits(2, user_api="blas"):
-        before = threads_of_blas()
-        first, second = Threads(1).one_blas_thread(), Threads(1).one_blas_thread()
-        first.__enter__()
-        second.__enter__()
-        first.__exit__(None, None, None)
-        assert threads_of_blas() == {1}
-        second.__exit__(None, None, None)
-        assert threads_of_blas() == before

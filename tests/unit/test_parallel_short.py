@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController
 
-from tsne_ooc import _parallel
+from tsne_ooc import _blas, _parallel
 from tsne_ooc._parallel import Threads, fewer
 from tsne_ooc.io.ahead import ahead
 
@@ -121,7 +121,7 @@ def test_after_an_interrupt_nobody_writes_on():
 def test_a_fork_in_the_midst_of_a_call_has_threads_of_its_own():
     """A lock that another thread holds at that moment stays locked in the child."""
     Threads(2).map(square, PIECES)
-    with _parallel._lock, _parallel._limiting:
+    with _parallel._lock, _blas._lock:
         child = os.fork()
         if child == 0:
             signal.alarm(20)
@@ -184,14 +184,14 @@ def test_products_on_as_many_threads_as_there_is_room_for(monkeypatch):
         left.append(size)
         return len(left) <= 2 * len(libraries)
 
-    monkeypatch.setattr(_parallel, "_mapped", {})
-    monkeypatch.setattr(_parallel, "_fits", lambda size: False)
+    monkeypatch.setattr(_blas, "_mapped", {})
+    monkeypatch.setattr(_blas, "_fits", lambda size: False)
     with (
         pytest.raises(MemoryError, match="no memory left for a product of matrices, which takes 35 MB"),
         Threads(2).one_blas_thread(),
     ):
         pass
-    monkeypatch.setattr(_parallel, "_fits", fits)
+    monkeypatch.setattr(_blas, "_fits", fits)
     import scipy.linalg.blas
 
     seen = set()

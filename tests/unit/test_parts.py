@@ -1,6 +1,8 @@
 """Which columns and files of Parquet are the table: index columns, folders, their order, what is beside."""
 
+import os
 import re
+import socket
 import time
 
 import numpy as np
@@ -162,3 +164,23 @@ def test_names_are_looked_up_and_not_searched_for():
     began = time.process_time()
     assert choose(names, names, "x") == names
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to a folder", "pipe", "socket", "link to nothing", "link to itself"])
+def test_what_is_named_like_a_part_and_is_none_is_told(tmp_path, kind):
+    frame().to_parquet(tmp_path / "a.parquet")
+    odd = tmp_path / "x.parquet"
+    if kind == "folder":
+        odd.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(odd)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(odd))
+    else:
+        odd.symlink_to({"link to a folder": "/", "link to nothing": tmp_path / "nothing"}.get(kind, odd))
+    if "folder" in kind:
+        assert open_source(tmp_path).unread == {"x.parquet/": "a folder within the folder"}
+    else:
+        with pytest.raises(OSError, match=r"x\.parquet|Symlink loop"):
+            open_source(tmp_path)

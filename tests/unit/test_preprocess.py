@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import FunctionTransformer
 
 from tsne_ooc._kernels.project import project
+from tsne_ooc._parallel import Threads
 from tsne_ooc.preprocess import (
     PCA,
     Log1p,
@@ -258,6 +259,32 @@ def test_few_rows(n, p):
         Preparation([PCA(k + 1)]).fit(X)
 
 
+@pytest.mark.parametrize("most", [4096, 8], ids=["exact", "wide"])
+@pytest.mark.parametrize("power", [-150, -100, -78, -30, 0, 30, 78, 100, 140])
+def test_the_unit_of_the_columns_is_no_matter(monkeypatch, most, power):
+    """Rows are brought to 1 by what comes behind; the axes are there before."""
+    monkeypatch.setattr(pca_module, "EXACT_UP_TO", most)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 40)) * np.geomspace(1, 0.01, 40) + rng.normal(size=40)
+    preparation = Preparation([PCA(3), Standardize()]).fit(X * 10.0**power)
+    u, values, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    wanted, found = u[:, :3] * np.sqrt(300), preparation.transform(X * 10.0**power)
+    # The range finder's third axis of so flat a spectrum is nearly that of the rows.
+    np.testing.assert_allclose(np.abs(np.diag(found.T @ wanted)) / 300, 1, atol=1e-4)
+    share = preparation.fitted[0].explained_variance_ratio
+    np.testing.assert_allclose(share, values[:3] ** 2 / (values**2).sum(), rtol=2e-2)
+
+
+@pytest.mark.parametrize("most", [4096, 8], ids=["exact", "wide"])
+def test_squares_beyond_the_range_are_told_by_their_column(monkeypatch, most):
+    monkeypatch.setattr(pca_module, "EXACT_UP_TO", most)
+    X = np.random.default_rng(0).normal(size=(50, 20))
+    X[:, 7] *= 1e200
+    for steps in ([PCA(2)], [Standardize()]):
+        with pytest.raises(ValueError, match="column 7 of the table has squares beyond the range"):
+            Preparation(steps).fit(X)
+
+
 class TestWideTables:
     """Those whose covariance is not formed."""
 
@@ -433,14 +460,40 @@ class TestTransformer:
         assert preparation.fitted[0].how == "on 200 of 3000 rows"
         assert preparation.passes == 2
 
-    def test_rows_do_not_depend_on_their_block(self):
+    @pytest.mark.parametrize("p", [1, 2, 60, 200, 1000, 3000])
+    def test_calls_are_few_and_of_one_height(self, p):
+        calls = []
+
+        class Notes:
+            def transform(self, X):
+                calls.append(len(X))
+                return X[:, :1]
+
+        X = np.random.default_rng(0).normal(size=(3000, p))
+        preparation = Preparation([Transformer(Notes())]).fit(X)
+        calls.clear()
+        out = preparation.transform(X)
+        np.testing.assert_array_equal(out, X[:, :1].astype(np.float32))
+        assert len(set(calls)) == 1 and 64 <= calls[0] <= 1024 and calls[0] * p <= max(1 << 17, 64 * p)
+        # As long as what a call does outweighs the call.
+        assert len(calls) <= 3000 / min(1024, (1 << 16) / p) + 1
+
+    @pytest.mark.parametrize("p", [20, 60, 200, 600])
+    def test_rows_do_not_depend_on_their_block(self, p):
         from sklearn.decomposition import PCA as Peer
 
-        X = np.random.default_rng(0).normal(size=(300, 200))
-        fitted = Preparation([Transformer(Peer(20, random_state=0))]).fit(X).fitted[0]
-        Y = fitted.apply(X, 0)
-        for a, b in ((0, 1), (3, 80), (130, 300), (299, 300)):
-            np.testing.assert_array_equal(fitted.apply(X[a:b], 0), Y[a:b])
+        X = np.random.default_rng(0).normal(size=(300, p))
+        fitted = Preparation([Transformer(Peer(20, random_state=0))]).fit(X).fitted
+
+        def rows(a, b, n_jobs=1):
+            # All digits, not those of float32.
+            out = np.empty((b - a, 20))
+            rows_module.apply(fitted, X[a:b], 0, Threads(n_jobs), out)
+            return out
+
+        Y = rows(0, 300)
+        for a, b in ((0, 1), (3, 80), (130, 300), (299, 300), (0, 300)):
+            np.testing.assert_array_equal(rows(a, b, n_jobs=3), Y[a:b])
 
     def test_what_is_none(self):
         with pytest.raises(TypeError, match="no transformer"):

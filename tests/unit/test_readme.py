@@ -112,5 +112,5 @@ def test_the_test_command_is_what_ci_runs():
     taken = subprocess.run(
         ["bash", "-c", f'{line}; printf "%s" "$tests"'], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
-    assert taken.startswith("python3.11 -m venv .venv && ") and taken.endswith(" -m pytest")
+    assert taken.startswith("python3 -m venv .venv && ") and taken.endswith(" -m pytest")
     assert "\n" not in taken and f"{taken}\n" in fenced(README, "bash")

@@ -108,6 +108,30 @@ def test_a_refit_starts_where_the_map_stood_and_gives_the_missed_an_island(blobs
     np.testing.assert_array_equal(load(tmp_path / "again").transform(X[-30:]), again.transform(X[-30:]))
 
 
+def test_a_refit_takes_what_the_first_fit_took():
+    """A preparation that leaves fewer columns, of a table with names: the refit sees prepared rows, without them."""
+    import pandas as pd
+
+    from tsne_ooc.preprocess import PCA, Preparation, Standardize
+
+    raw = pd.DataFrame(np.random.default_rng(0).normal(size=(120, 5)), columns=list("abcde"))
+    few = {"random_state": 0, "perplexity": 8, "n_iter": 5, "early_exaggeration_iter": 0}
+    for steps, p in (([Standardize(), PCA(2)], 2), ([Standardize()], 5)):
+        model = TSNE(**few, prepare=Preparation(steps)).fit(raw)
+        X = model.preparation_.transform(raw)
+        assert X.shape[1] == p
+        again = refit(model, Seated(np.arange(120), X, model.embedding_))
+        assert again.n_features_in_ == 5 and again.feature_names_in_.tolist() == list("abcde")
+        wanted = again.place_prepared(X).embedding
+        np.testing.assert_array_equal(again.transform(raw), wanted)
+        np.testing.assert_array_equal(again.transform(raw[list("ebdca")]), wanted)
+        with pytest.warns(UserWarning, match="feature names"), pytest.raises(ValueError, match="4 features"):
+            again.transform(raw.to_numpy()[:, :4])
+    # Without names there are none.
+    plain = TSNE(**few).fit(X)
+    assert not hasattr(refit(plain, Seated(np.arange(120), X, plain.embedding_)), "feature_names_in_")
+
+
 def test_a_refit_keeps_the_preparation():
     from tsne_ooc.preprocess import Preparation, Standardize
 

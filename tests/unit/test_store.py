@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from tsne_ooc._state import Saved, StateError, within
-from tsne_ooc.store import read_folder, seal, write_folder, writing
+from tsne_ooc.store import read_folder, seal, write_folder
 from tsne_ooc.store.manifest import ENTRY, TOP
 from tsne_ooc.store.manifest import sum_of as manifest_sum
 
@@ -162,6 +162,27 @@ def test_written_over_and_over_nothing_old_stays_but_what_others_put_there(folde
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
+def test_room_is_looked_at_before_anything_is_written(tmp_path, monkeypatch, overwrite):
+    """All arrays with their headers and the manifest must fit beside what is there, to the byte."""
+    import shutil
+
+    target, arrays = tmp_path / "s", {"a": np.zeros((1000, 100)), "b": np.zeros(7, np.int8)}
+    if overwrite:
+        write_folder(target, "test", {}, {"a": np.ones(3)})
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    usage = shutil.disk_usage(tmp_path)
+    needed = 800_000 + 7 + 2 * 128 + 65_536
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=needed - 1))
+    with pytest.raises(OSError, match=r"s needs 0\.00 GB more, and .* has 0\.00 GB left"):
+        write_folder(target, "test", {}, arrays, overwrite=overwrite)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=needed))
+    write_folder(target, "test", {}, arrays, overwrite=overwrite)
+    written = sum(file.stat().st_size for file in target.iterdir())
+    assert 800_000 < written < needed
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
 def test_an_error_in_the_middle_leaves_what_was_there(tmp_path, monkeypatch, overwrite):
     target = tmp_path / "x"
     if overwrite:
@@ -171,9 +192,9 @@ def test_an_error_in_the_middle_leaves_what_was_there(tmp_path, monkeypatch, ove
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    for step in ("_fsync", "_replace"):
+    for step in ("fsync", "replace"):
         with monkeypatch.context() as patch:
-            patch.setattr(writing, step, full)
+            patch.setattr(os, step, full)
             with pytest.raises(OSError, match=f"{target} could not be written: No space left on device"):
                 write_folder(target, "x", {}, {"rows": np.zeros(3)}, overwrite=overwrite)
         if overwrite:
@@ -204,8 +225,7 @@ KILLED = """
         store.write_folder(root / "x", "x", {"value": value}, {"a": np.full(9, value), "b": np.full(3, value)},
                            overwrite=overwrite)
 
-    steps = [(writing, "_fsync"), (writing, "_replace"), (writing, "_rename"), (writing._Summed, "write")]
-    steps.append((writing, "sync_folder"))
+    steps = [(os, "fsync"), (os, "replace"), (os, "rename"), (writing._Summed, "write"), (writing, "sync_folder")]
     steps.append((Path, "unlink"))
     for step in steps:
         for number in itertools.count(1):
@@ -244,7 +264,7 @@ def test_a_killed_write_leaves_what_was_there_or_what_was_to_be(tmp_path, how):
     assert done.returncode == 0, done.stderr
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]
     kills = {step for step, killed, _, _ in outcomes if killed}
-    assert kills == {"_fsync", "_replace", "sync_folder", "write", "unlink", *(["_rename"] if how == "new" else [])}
+    assert kills == {"fsync", "replace", "sync_folder", "write", "unlink", *(["rename"] if how == "new" else [])}
     assert len(outcomes) > 15
     before = None if how == "new" else [0, 0]
     found = [found for _, _, found, _ in outcomes]

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from tsne_ooc.store import read_folder, write_folder, writing
+from tsne_ooc.store import read_folder, write_folder
 
 WRITER = """
     import sys, time
@@ -71,7 +71,7 @@ def test_a_save_takes_no_file_of_the_one_before(tmp_path, monkeypatch, first, se
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing, "_replace", full)
+        patch.setattr(os, "replace", full)
         with pytest.raises(OSError, match="No space left"):
             write_folder(tmp_path / "x", "x", {}, {name: np.zeros(7) for name in second}, overwrite=True)
     found = read_folder(tmp_path / "x", "x").arrays

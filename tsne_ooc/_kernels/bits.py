@@ -103,6 +103,15 @@ def least(kind, left, right, columns, limit):
 
 
 @divides
+def offer(kind, both, left, right, columns, number, itself, heap, short):
+    """Put a row among the nearest, if it is one of them; `short` is a float32 to round in."""
+    short[0] = distance(kind, np.float64(both), np.float64(left), np.float64(right), columns)
+    key = (u64(short.view(np.uint32)[0]) << u64(32)) | u64(number)
+    if key < heap[0] and number != itself:
+        sift(heap, key)
+
+
+@divides
 def search(kind, queries, query_counts, itself, words, numbers, edges, counts, first, columns, keys):
     """The nearest rows to each of a few queries, as sort keys in no order.
 
@@ -125,34 +134,50 @@ def search(kind, queries, query_counts, itself, words, numbers, edges, counts, f
     width = u64(words.shape[1])
     blocks = len(counts)
     short = np.empty(1, np.float32)
-    bits = short.view(np.uint32)
     limits = keys.view(np.float32)
     keys[:] = u64(NO_KEY)
+    # Queries that look at the block, and how many columns in both they ask for. Beyond the last ones, which may be
+    # fewer than four, stands one that asks for more than there are.
+    size = len(queries)
+    mine, enough = np.zeros(size + 3, np.int64), np.empty(size + 3, u64)
     for step in range(2 * blocks):
         # first, first + 1, first - 1, first + 2, ...
         at = first + (step + 1) // 2 if step % 2 == 1 else first - step // 2
         if at < 0 or at >= blocks:
             continue
-        for i in range(u64(queries.shape[0])):
-            heap = keys[i]
-            worst = heap[0]
-            mine = query_counts[i]
-            enough = u64(0)
-            if worst != u64(NO_KEY):
+        there = counts[at]
+        looking = 0
+        for i in range(size):
+            fewest = np.int64(0)
+            if keys[i, 0] != u64(NO_KEY):
                 # The upper half of a key is the distance.
-                fewest = least(kind, mine, counts[at], columns, limits[i, 1])
-                if fewest > min(mine, counts[at]):
+                fewest = least(kind, query_counts[i], there, columns, limits[i, 1])
+                if fewest > min(query_counts[i], there):
                     continue
-                enough = u64(fewest)
-            query = queries[i]
+            mine[looking] = i
+            enough[looking] = u64(fewest)
+            looking += 1
+        enough[looking : looking + 3] = u64(NO_KEY)
+        mine[looking : looking + 3] = 0
+        for s in range(0, looking, 4):
+            # Four at a time: each word of a row is loaded once for all, and the sums of one query wait for nobody. A
+            # pair of 1,024 columns takes 1.7 ns by itself, and 4.1 one query at a time; of 2,048 columns 3.0 and 3.6.
+            i1, i2, i3, i4 = mine[s], mine[s + 1], mine[s + 2], mine[s + 3]
+            e1, e2, e3, e4 = enough[s], enough[s + 1], enough[s + 2], enough[s + 3]
+            q1, q2, q3, q4 = queries[i1], queries[i2], queries[i3], queries[i4]
             for j in range(u64(edges[at]), u64(edges[at + 1])):
                 row = words[j]
-                both = u64(0)
+                b1, b2, b3, b4 = u64(0), u64(0), u64(0), u64(0)
                 for w in range(width):
-                    both += ones(query[w] & row[w])
-                if both >= enough:
-                    short[0] = distance(kind, np.float64(both), np.float64(mine), np.float64(counts[at]), columns)
-                    key = (u64(bits[0]) << u64(32)) | u64(numbers[j])
-                    if key < worst and numbers[j] != itself[i]:
-                        sift(heap, key)
-                        worst = heap[0]
+                    b1 += ones(q1[w] & row[w])
+                    b2 += ones(q2[w] & row[w])
+                    b3 += ones(q3[w] & row[w])
+                    b4 += ones(q4[w] & row[w])
+                if b1 >= e1:
+                    offer(kind, b1, query_counts[i1], there, columns, numbers[j], itself[i1], keys[i1], short)
+                if b2 >= e2:
+                    offer(kind, b2, query_counts[i2], there, columns, numbers[j], itself[i2], keys[i2], short)
+                if b3 >= e3:
+                    offer(kind, b3, query_counts[i3], there, columns, numbers[j], itself[i3], keys[i3], short)
+                if b4 >= e4:
+                    offer(kind, b4, query_counts[i4], there, columns, numbers[j], itself[i4], keys[i4], short)

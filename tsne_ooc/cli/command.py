@@ -74,6 +74,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
             text = _typed(text, names) or type(error).__name__
             if text.startswith("X ") and names.get("data"):
                 text = f"{_line(names['data'])}: {text}"
+        elif isinstance(error, SystemError):
+            # Of Numba, and of Python: compiled code came back with nothing, for it could not get any memory to say why.
+            text = (
+                f"compiled code of a library failed without a reason ({text}), as it does where memory ends; give it "
+                "more memory, or less to do: fewer rows to fit, fewer --jobs"
+            )
         else:
             # No reader, writer or check has words for it.
             given = "".join(f" {names[name]}" for name in ("model", "map", "data") if names.get(name))

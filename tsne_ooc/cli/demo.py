@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import check_plots, say, summary
+from tsne_ooc.cli.shared import add_command, check_plots, say, summary
 
 
 def add(commands: Any) -> None:
     """Add the command to those there are."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "demo",
         help="see it work, in less than a minute and offline",
         description="Write the 1797 handwritten digits that ship with scikit-learn to an HDF5 file, embed 600 of "
         "them, place the others, and draw the map.",
+        examples="""
+            --no-plot
+            --out somewhere --seed 1
+        """,
     )
     parser.set_defaults(run=run)
     parser.add_argument(

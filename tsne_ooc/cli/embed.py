@@ -8,7 +8,7 @@ from typing import Any
 from tsne_ooc.cli.fitting import add_map, add_preparation, preparation_of, tsne_of
 from tsne_ooc.cli.probe import check_table
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import add_blocks, add_input, add_running, check_plots, say, summary
+from tsne_ooc.cli.shared import add_blocks, add_command, add_input, add_running, check_plots, say, summary
 
 _AFTER = """\
 what is written to the folder:
@@ -26,12 +26,20 @@ read it with:
 
 def add(commands: Any) -> None:
     """Add the command to those there are."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "embed",
         help="map a table in a file",
         description="Fit a sample of the rows with t-SNE, then stream and place all the others.",
-        epilog=_AFTER,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        after=_AFTER,
+        examples="""
+            cells.h5ad --out map
+            cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map
+            cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map --resume
+            cells.h5ad --dataset obsm/X_pca --sample 50000 --out map
+            cells.h5ad --dataset obsm/X_pca --sample-by stratified --labels cell_type --out map
+            table.parquet --columns 'PC*' --sample-by coverage --rounds 2 --out map
+        """,
     )
     parser.set_defaults(run=run)
     add_input(parser)

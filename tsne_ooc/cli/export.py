@@ -6,16 +6,22 @@ import argparse
 from typing import Any
 
 from tsne_ooc.cli.probe import check_anndata
-from tsne_ooc.cli.shared import add_talking, say
+from tsne_ooc.cli.shared import add_command, add_talking, say
 
 
 def add(commands: Any) -> None:
     """Add the command to those there are."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "export",
         help="write the coordinates for other tools",
         description="Write the coordinates of a finished run to a file of HDF5, Zarr, Parquet or CSV, or into an h5ad "
         "file that exists, which is otherwise left as it is.",
+        examples="""
+            map --to map.parquet
+            map --to cells.h5ad
+            map --to cells-with-map.h5ad --like cells.h5ad --dataset X_map
+        """,
     )
     parser.set_defaults(run=run)
     parser.add_argument("map", help="folder of a finished run")

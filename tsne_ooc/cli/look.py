@@ -6,17 +6,23 @@ import argparse
 from typing import Any
 
 from tsne_ooc.cli.probe import check_table
-from tsne_ooc.cli.shared import add_input
+from tsne_ooc.cli.shared import add_command, add_input
 
 
 def add(commands: Any) -> None:
     """Add the command to those there are."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "look",
         help="see what is in a file before a run",
         description="Say what a file holds, which columns and files would be read and which left out and why, show the "
         "first rows, the share of zeros and of missing values, and guess what to prepare. Some hundred rows are read "
         "from all over the file, and nothing is written.",
+        examples="""
+            cells.h5ad
+            mnist.h5 --dataset X
+            table.parquet --columns 'PC*'
+        """,
     )
     parser.set_defaults(run=run)
     add_input(parser)

@@ -7,16 +7,22 @@ from typing import Any
 
 from tsne_ooc.cli.probe import check_table
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import add_blocks, add_input, add_running, say, summary
+from tsne_ooc.cli.shared import add_blocks, add_command, add_input, add_running, say, summary
 
 
 def add(commands: Any) -> None:
     """Add the command to those there are."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "place",
         help="place the rows of another file on a map",
         description="Stream the rows of a file and place each beside its nearest neighbours on a saved map, or where "
         "an encoder puts it.",
+        examples="""
+            map tomorrow.h5ad --out more
+            map tomorrow.h5ad --out more --resume
+            encoder tomorrow.h5ad --novelty --out more
+        """,
     )
     parser.set_defaults(run=run)
     parser.add_argument("model", help="folder of a saved model, of a finished run, or of an encoder")

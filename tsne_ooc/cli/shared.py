@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import argparse
 import csv
+import textwrap
 from typing import Any
+
+
+def add_command(commands: Any, name: str, *, help: str, description: str, examples: str, after: str = "") -> Any:
+    """A command whose help ends with examples, one a line, of the words behind its name."""
+    lines = textwrap.indent(textwrap.dedent(examples).strip(), f"  tsne-ooc {name} ")
+    return commands.add_parser(
+        name,
+        help=help,
+        description=textwrap.fill(description, 78),
+        epilog=f"{after}\nexamples:\n{lines}" if after else f"examples:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def add_input(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from tsne_ooc.cli.fitting import (
 )
 from tsne_ooc.cli.probe import check_table
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import add_input, add_running, say
+from tsne_ooc.cli.shared import add_command, add_input, add_running, say
 
 _AFTER = """\
 what is written to the folder:
@@ -34,12 +34,18 @@ use it with:
 
 def add(commands: Any) -> None:
     """Add the command to those there are."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "train",
         help="train a network that maps rows (needs PyTorch)",
         description="Fit a map with t-SNE, the teacher, and train a network to put rows where it would.",
-        epilog=_AFTER,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        after=_AFTER,
+        examples="""
+            cells.h5ad --log1p --pca 50 --out encoder
+            cells.h5ad --log1p --pca 50 --out encoder --resume
+            mnist.h5 --dataset X --network 512x4 --decoder --out encoder
+            cells.h5ad --map map --onnx encoder.onnx --out encoder
+        """,
     )
     parser.set_defaults(run=run)
     add_input(parser)
@@ -125,7 +131,6 @@ def run(options: argparse.Namespace) -> int:
         asked = {**given(options, _ENCODER), "network": network, "objective": _objective(options.objective)}
         encoder = ParametricTSNE(
             **{name: value for name, value in asked.items() if value is not None},
-            callbacks=lambda step, loss, encoder: setattr(report, "note", f"loss {loss:.4g}, "),
             n_jobs=options.jobs,
             random_state=options.seed,
             verbose=shows_bars(options),

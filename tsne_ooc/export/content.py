@@ -70,10 +70,16 @@ class Content:
         novelty = {} if self.novelty is None else {"novelty": ((self.n,), np.float32)}
         return {"embedding": ((self.n, self.axes), np.float32), **novelty, "sampled": ((self.n,), bool)}
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns, of a map of no rows, too."""
+        return [f"tsne{axis + 1}" for axis in range(self.axes)] + list(self.shapes())[1:]
+
     def columns(self, block: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The same as named columns: tsne1, tsne2, ..., novelty, sampled."""
-        axes = {f"tsne{axis + 1}": block["embedding"][:, axis] for axis in range(self.axes)}
-        return axes | {name: values for name, values in block.items() if name != "embedding"}
+        axes = [block["embedding"][:, axis] for axis in range(self.axes)]
+        others = [values for name, values in block.items() if name != "embedding"]
+        return dict(zip(self.names, [*axes, *others], strict=True))
 
     def attributes(self) -> dict[str, str]:
         """What the manifest says, as one text."""

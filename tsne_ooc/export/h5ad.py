@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from .._atomic import whole_file
 from .._disk import check_room
 from ..io.failures import opening
+from .clone import clone
 from .content import Content
-from .write import clone, whole_file
 
 # What HDF5 itself adds at the most.
 _SLACK = 1 << 20
@@ -47,7 +48,7 @@ def to_h5ad(content: Content, path: Path, base: Path, key: str, *, overwrite: bo
         if _stamp(base) != before:
             raise OSError(f"{base} was changed while it was copied; nothing was written, try again")
 
-    with whole_file(path, unchanged) as temporary:
+    with whole_file(path, check=unchanged) as temporary:
         clone(base, temporary)
         _write(content, temporary, key, column)
 

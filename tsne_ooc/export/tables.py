@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .._atomic import exchange, whole_file, whole_folder
 from ..io.optional import load
 from .content import ROWS, Content
-from .write import whole_file, whole_folder
 
 
 def to_hdf5(content: Content, path: Path) -> None:
@@ -27,7 +27,7 @@ def to_hdf5(content: Content, path: Path) -> None:
 def to_zarr(content: Content, path: Path) -> None:
     """Arrays of the same names in a group."""
     zarr = load("zarr", "zarr", path.name)
-    with whole_folder(path) as temporary:
+    with whole_folder(path, exchange) as temporary:
         group = zarr.open_group(store=str(temporary), mode="w")
         for name, (shape, kind) in content.shapes().items():
             chunks = (max(1, min(ROWS, content.n)), *shape[1:])
@@ -42,9 +42,8 @@ def to_parquet(content: Content, path: Path) -> None:
     """Columns tsne1, tsne2, ..., novelty and sampled; the manifest is in the metadata of the schema."""
     arrow = load("pyarrow", "parquet", path.name)
     parquet = load("pyarrow.parquet", "parquet", path.name)
-    names = [f"tsne{axis + 1}" for axis in range(content.axes)] + list(content.shapes())[1:]
     kinds = {"sampled": arrow.bool_()}
-    schema = arrow.schema([(name, kinds.get(name, arrow.float32())) for name in names], content.attributes())
+    schema = arrow.schema([(name, kinds.get(name, arrow.float32())) for name in content.names], content.attributes())
     with whole_file(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         for _, _, block in content.blocks():
             writer.write_table(arrow.table(content.columns(block), schema=schema))
@@ -53,8 +52,6 @@ def to_parquet(content: Content, path: Path) -> None:
 def to_csv(content: Content, path: Path) -> None:
     """A line of names, then a line for each row; nine digits, which give every float32 back."""
     with whole_file(path) as temporary, temporary.open("w", encoding="ascii") as file:
-        for start, _, block in content.blocks():
-            columns = content.columns(block)
-            if start == 0:
-                file.write(",".join(columns) + "\n")
-            np.savetxt(file, np.stack(list(columns.values()), axis=1), "%.9g", ",")
+        file.write(",".join(content.names) + "\n")
+        for _, _, block in content.blocks():
+            np.savetxt(file, np.stack(list(content.columns(block).values()), axis=1), "%.9g", ",")

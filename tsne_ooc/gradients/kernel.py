@@ -104,7 +104,9 @@ def kernel_for(shape: Shape, dof: float, threads: Threads) -> Kernel:
         around = [1] * values.ndim
         around[axis] = -1
         values *= influence(length).astype(dtype).reshape(around)
-    return Kernel(shape, shifted, values.astype(np.float32), _cosine_series(values, shape.lengths))
+    with threads.one_blas_thread():
+        series = _cosine_series(values, shape.lengths)
+    return Kernel(shape, shifted, values.astype(np.float32), series)
 
 
 def _transformed(values: NDArray[Any], axis: int, threads: Threads) -> NDArray[Any]:

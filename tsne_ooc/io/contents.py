@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsne_ooc.io.fields import FieldTable, wide_fields
-from tsne_ooc.io.frames import is_frame
+from tsne_ooc.io.frames import is_frame, values_of
 from tsne_ooc.io.shape import check_table, type_of
 from tsne_ooc.io.sparse import sparse_format, sparse_shape
 from tsne_ooc.io.turned import is_loom, turned_because
@@ -45,7 +45,7 @@ class Contents:
             elif is_frame(item) and name not in ("obs", "var"):
                 # Taken only when they are named, too.
                 index = item.attrs.get("_index")
-                rows = getattr(item.get(index), "shape", None) or (0,)
+                rows = getattr(values_of(item.get(index)), "shape", None) or (0,)
                 shapes[name] = (rows[0], len(item.attrs.get("column-order", ())))
             elif sparse_format(item) is not None:
                 sparse.append(name)

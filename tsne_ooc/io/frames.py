@@ -17,6 +17,14 @@ def is_frame(item: Any) -> bool:
     return hasattr(item, "keys") and _text(item.attrs.get("encoding-type")) == "dataframe"
 
 
+def values_of(item: Any) -> Any:
+    """The array of what a column holds: itself, or that within the group of one in which cells may be missing.
+
+    AnnData keeps texts in such groups, from 0.13 with pandas 3 on, also those that name rows, columns and categories.
+    """
+    return item["values"] if hasattr(item, "keys") and "values" in item else item
+
+
 class StoredFrame:
     """The columns of such a group.
 
@@ -37,7 +45,7 @@ class StoredFrame:
         if missing or index not in group:
             raise ValueError(f"{where} is a damaged data frame: it has no {missing[0] if missing else 'index'}")
         self.types: Types = {name: _type(group[name]) for name in order}
-        self.n_rows = int(group[index].shape[0]) if hasattr(group[index], "shape") else 0
+        self.n_rows = _rows(group[index])
         for name in order:
             rows = _rows(group[name])
             if rows != self.n_rows:
@@ -66,7 +74,7 @@ def _is_nullable(item: Any) -> bool:
 
 def _rows(item: Any) -> int:
     parts = [item] if not hasattr(item, "keys") else [item[part] for part in ("values", "codes") if part in item]
-    return int(parts[0].shape[0]) if parts and parts[0].shape else 0
+    return int(parts[0].shape[0]) if parts and getattr(parts[0], "shape", None) else 0
 
 
 def _column(item: Any, start: int, stop: int) -> NDArray[Any]:
@@ -80,7 +88,7 @@ def _column(item: Any, start: int, stop: int) -> NDArray[Any]:
         found[mask] = None
         return found
     if "codes" in item and "categories" in item:
-        codes, categories = np.asarray(item["codes"][start:stop]), _words(np.asarray(item["categories"][:]))
+        codes, categories = np.asarray(item["codes"][start:stop]), _words(np.asarray(values_of(item["categories"])[:]))
         found = np.full(len(codes), None, object)
         found[codes >= 0] = categories.astype(object)[codes[codes >= 0]]
         return found

@@ -317,7 +317,9 @@ def _text(column: NDArray[Any]) -> NDArray[Any]:
     if column.dtype.kind not in "OS":
         return column
     found = np.empty(column.shape, object)
-    found[...] = [cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell for cell in column.tolist()]
+    # What is not UTF-8 is shown: two such words stay two.
+    cells = column.tolist()
+    found[...] = [cell.decode("utf-8", "backslashreplace") if isinstance(cell, bytes) else cell for cell in cells]
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._asked import plain, untold
 from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.failures import reading
 from tsne_ooc.io.source import Source, as_source
@@ -38,9 +39,10 @@ def identity_of(source: Any, *, without: Path | None = None) -> dict[str, Any]:
     ----------
     source : Source or what `as_source` accepts
         Ten of its rows are read: the first, the last and eight between. A source of your own may have a method
-        ``identity()`` that returns a dict of plain values, such as the version of a database; it is included.
+        ``identity()`` that returns a dict of values, such as the version of a database; it is included.
     without : Path, optional
-        A folder whose files do not belong to the table, though it may lie among them: that of the run itself.
+        A file or folder that does not belong to the table, though it may lie among its files, with all whose names
+        begin with its own: that of the run itself.
 
     Returns
     -------
@@ -70,7 +72,7 @@ def identity_of(source: Any, *, without: Path | None = None) -> dict[str, Any]:
         "dtype": np.dtype(table.dtype).str,
         **_file_facts(path, getattr(table, "stored", None) or [path], without),
         "probes": _probes(table),
-        "own": own() if callable(own) else None,
+        "own": plain(own()) if callable(own) else None,
     }
 
 
@@ -89,9 +91,9 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     >>> differences(old, identity_of(np.zeros((6, 2), np.float32)))
     ['shape was [5, 2], is [6, 2]', 'contents of the rows looked at have changed']
     """
-    found = []
+    found = untold(new.get("own"), _DECIDE["own"])
     for key, words in _DECIDE.items():
-        if key not in old or key not in new or old[key] == new[key]:
+        if key not in old or key not in new or old[key] == new[key] or (key == "own" and found):
             continue
         if key in ("probes", "files"):
             found.append(f"{words} have changed")
@@ -120,6 +122,9 @@ def changes(source: Source, before: dict[str, Any], *, without: Path | None = No
                 table.close()
     except (OSError, ValueError, TypeError, KeyError) as error:
         return [f"it cannot be read any more ({str(error).splitlines()[0] if str(error) else type(error).__name__})"]
+    if before["own"] == now["own"]:
+        # Here what nothing tells from another is the same object.
+        before, now = {**before, "own": None}, {**now, "own": None}
     if not again:
         return differences(*({**facts, "size": None, "files": None} for facts in (before, now)))
     found = differences(before, now)
@@ -148,8 +153,15 @@ def _files(stored: list[Path], without: Path | None) -> Iterator[str]:
         if not place.is_dir():
             yield str(place)
         for folder, folders, names in os.walk(place):
-            folders[:] = [name for name in folders if Path(folder, name) != without]
+            if without is not None and Path(folder) == without.parent:
+                folders[:] = [name for name in folders if not _begins(name, without.name)]
+                names = [name for name in names if not _begins(name, without.name)]
             yield from (os.path.join(folder, name) for name in names)
+
+
+def _begins(name: str, own: str) -> bool:
+    """Whether a file is `own`, or one that is kept beside it on its way: a ledger, a lock, what is half written."""
+    return name == own or name.removeprefix(".").startswith(f"{own}.")
 
 
 def _probes(table: Source) -> str:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tsne_ooc._disk import check_regular, sync_folder
+from tsne_ooc._atomic import whole_file
+from tsne_ooc._disk import check_regular
 
-#: Version of the ledger's layout.
-LEDGER_VERSION = 1
+#: Version of the ledger's layout, and of what is compared in it: jobs of version 1 told objects by their class.
+LEDGER_VERSION = 2
 # How each of them begins, as `mark` writes it.
 _START = b'{\n "version": '
 
@@ -66,12 +67,8 @@ class Ledger:
         temporary = self.path.with_name(self.path.name + ".part")
         if not left_over(temporary):
             raise FileExistsError("a file of that name with .part behind it is not of a run")
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
-        sync_folder(self.path.parent)
+        with whole_file(self.path, part=temporary):
+            temporary.write_text(text, encoding="utf-8")
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Ledger:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.failures import opening
+from tsne_ooc.io.frames import values_of
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.memory import FrameSource
 from tsne_ooc.io.source import Source, as_source
@@ -188,12 +189,13 @@ def _variables(item: Any) -> list[str] | None:
         if getattr(var.dtype, "names", None) if hasattr(var, "dtype") else False:
             column = var["index"]
         else:
-            column = var[str(var.attrs["_index"])]
+            column = values_of(var[str(var.attrs["_index"])])
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
-    column = column.asstr() if hasattr(column, "asstr") and column.dtype.kind in "OS" else column
     if not hasattr(column, "shape"):
         return None
+    # What `asstr` gives has no shape in h5py 3.10.
+    column = column.asstr() if hasattr(column, "asstr") and column.dtype.kind in "OS" else column
     return [_text(name) for name in column[:].tolist()]
 
 

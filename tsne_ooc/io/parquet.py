@@ -15,6 +15,7 @@ from tsne_ooc._disk import check_regular
 from tsne_ooc.io.bands import LastBand
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.columns import choose, common_type, fill, listed
+from tsne_ooc.io.masks import joined
 from tsne_ooc.io.optional import load
 from tsne_ooc.io.parts import Parts, parts_of
 
@@ -150,10 +151,13 @@ class ParquetSource(Closing):
         """Rows `start` up to `stop` of each column.
 
         Numbers come as they are stored, strings and whatever else is not a number as arrays of Python objects (dates
-        as NumPy's); dictionary columns are decoded. A missing value is None there, and an error among numbers.
+        as NumPy's); dictionary columns are decoded. What is missing is None there, and masked among numbers.
         """
-        pieces = list(self._pieces(start, stop)) or [[_empty(self._bands, j) for j in range(self.shape[1])]]
-        return {name: np.concatenate([piece[j] for piece in pieces]) for j, name in enumerate(self.column_names)}
+        pieces = [
+            [_masked(column, first, last) for column in self._bands[number]]
+            for number, first, last in self._bands.pieces(start, stop)
+        ] or [[_empty(self._bands, j) for j in range(self.shape[1])]]
+        return {name: joined([piece[j] for piece in pieces]) for j, name in enumerate(self.column_names)}
 
     def _pieces(self, start: int, stop: int) -> Iterable[list[NDArray[Any]]]:
         for number, first, last in self._bands.pieces(start, stop):
@@ -202,14 +206,18 @@ def _column(column: Any) -> _Column:
 
     if isinstance(column.type, pa.DictionaryType):
         column = column.cast(column.type.value_type)
-        return _Column(column.to_numpy().astype(object), None)
-    if _number_type(column.type) is None:
-        return _Column(column.to_numpy(), None)
-    if column.null_count == 0:
+    if _number_type(column.type) is None or column.null_count == 0:
         return _Column(column.to_numpy(), None)
     return _Column(
         pc.fill_null(column, False if pa.types.is_boolean(column.type) else 0).to_numpy(), column.is_null().to_numpy()
     )
+
+
+def _masked(column: _Column, first: int, last: int) -> NDArray[Any]:
+    values = column.values[first:last]
+    if column.missing is None or not column.missing[first:last].any():
+        return values
+    return np.ma.array(values, mask=column.missing[first:last])
 
 
 def _files(path: Path) -> Parts:

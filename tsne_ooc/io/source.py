@@ -179,9 +179,8 @@ def _from_object(data: Any) -> Source:
     if hasattr(data, "to_dask_array"):
         raise TypeError("rows of a Dask DataFrame have no numbers; pass X.to_dask_array(lengths=True)")
     if _made_by(data, "dask") and hasattr(data, "compute"):
-        from tsne_ooc.io.dask import DaskSource, warn_of_shared_parts
+        from tsne_ooc.io.dask import DaskSource
 
-        warn_of_shared_parts(data)
         return DaskSource(data)
     if hasattr(data, "shape") and hasattr(data, "__getitem__"):
         return memory.SlicedSource(data)
@@ -212,7 +211,8 @@ def _part(data: Any, dataset: str) -> Any:
     if key and found is not None:
         found = found.get(key)
     if found is None or (not key and place in ("layers", "obsm")):
-        names = [f"{part}/{name}" for part in ("layers", "obsm") for name in getattr(data, part)]
+        # The layer without a name is X, from anndata 0.13 on.
+        names = [f"{part}/{name}" for part in ("layers", "obsm") for name in getattr(data, part) if name is not None]
         names = ["X", *names] if getattr(data, "X", None) is not None else names
         raise ValueError(f"this AnnData has no table {dataset!r}; it has {', '.join(names) or 'none at all'}")
     return found

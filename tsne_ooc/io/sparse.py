@@ -87,7 +87,7 @@ class CsrTable:
     """Dense rows of a matrix in CSR form, by slicing; behaves like a dataset of HDF5 or Zarr.
 
     Memory holds the stored entries of the rows asked for, and these rows. Entries of a row may come in any order;
-    of several for the same cell, the sum is taken.
+    of several for the same cell, the sum is taken, in a wider type where theirs does not hold it.
 
     Parameters
     ----------
@@ -149,8 +149,13 @@ class CsrTable:
             block.check_format(full_check=True)
         except ValueError as error:
             raise ValueError(f"the CSR matrix is damaged: {str(error).splitlines()[0]}") from None
-        dense: NDArray[Any] = block.toarray()
-        return dense
+        if self.dtype.kind not in "iu" or block.has_canonical_format:
+            return np.asarray(block.toarray())
+        # Sums of small whole numbers would wrap round; they stay of the wider type where they are too large.
+        wide = np.asarray(block.astype(np.int64 if self.dtype.itemsize < 8 else np.float64).toarray())
+        with np.errstate(invalid="ignore"):
+            narrow = np.asarray(block.toarray())
+        return narrow if np.array_equal(narrow, wide) else wide
 
 
 def with_gaps(source: Any) -> bool:

@@ -14,6 +14,9 @@ from tsne_ooc.sampling import draw, take
 
 # Pairs in the normalisation of one call: 50,000 x 50,000, some 6 s on two cores (dof = 1; others 30 s).
 _PAIRS = 2_500_000_000
+# Rows whose attraction is summed at a time; rows and columns of a piece of the normalisation.
+_ROWS = 1000
+_HEIGHT, _WIDTH = 128, 4096
 
 
 def kl_divergence(
@@ -84,7 +87,7 @@ def kl_divergence(
     if sample is None:
         sample = n if n * n <= _PAIRS else max(1, _PAIRS // n)
     Z = _normalisation(points, alpha, sample, generator(random_state), threads)
-    return sum(threads.map(attraction, ranges(n, 1000))) + float(np.log(Z))
+    return sum(threads.map(attraction, ranges(n, _ROWS))) + float(np.log(Z))
 
 
 def _normalisation(
@@ -100,8 +103,8 @@ def _normalisation(
     def part(start: int, stop: int) -> float:
         total = 0.0
         # With all rows, pairs are counted once and doubled.
-        for first in range(start if exact else 0, n, 4096):
-            w = cdist(Y[rows[start:stop]], Y[first : first + 4096], "sqeuclidean")
+        for first in range(start if exact else 0, n, _WIDTH):
+            w = cdist(Y[rows[start:stop]], Y[first : first + _WIDTH], "sqeuclidean")
             if alpha == 1:
                 w += 1
                 np.reciprocal(w, out=w)
@@ -115,7 +118,7 @@ def _normalisation(
             total += float(w.sum())
         return 2 * total if exact else total - (stop - start)
 
-    return sum(threads.map(part, ranges(len(rows), 128))) * n / len(rows)
+    return sum(threads.map(part, ranges(len(rows), _HEIGHT))) * n / len(rows)
 
 
 def distance_correlation(

@@ -25,6 +25,10 @@ from tsne_ooc.metrics._common import (
 )
 from tsne_ooc.sampling import take
 
+# Rows whose distances to a block are held at a time, and rows whose neighbours vote at a time.
+_GROUP = 64
+_VOTES = 10_000
+
 
 def neighbor_recall(
     X: Any,
@@ -164,7 +168,7 @@ def _count_nearer(
         for j in range(reach.shape[1]):
             nearer[first:last, j] += np.count_nonzero(distance < reach[first:last, j, None], axis=1)
 
-    threads.map(count, ranges(len(queries), 64))
+    threads.map(count, ranges(len(queries), _GROUP))
 
 
 def label_accuracy(
@@ -227,7 +231,7 @@ def label_accuracy(
         queries, wanted = queries[rows], wanted[rows]
     tree = tree_of(points)
     hits = 0
-    for start, stop in ranges(len(queries), 10_000):
+    for start, stop in ranges(len(queries), _VOTES):
         part = None if own is None else own[start:stop]
         votes = codes[nearest_in_map(tree, queries[start:stop], k, n_jobs, own=part)]
         # Votes of a row counted at once: the label of row i takes the place i * len(names) + label.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._blas import one_thread
 from .._options import number, unknown
 from .._validate import RowsError
 from .base import Metric
@@ -107,10 +108,11 @@ def checked_params(metric: Metric, params: Mapping[str, Any] | None, X: Any) -> 
         if not (given["V"] > 0).all():
             raise ValueError("metric_params['V'] holds variances, which must be greater than 0")
     if name == "mahalanobis":
-        if "VI" not in given:
-            V = given.pop("V", None)
-            given["VI"] = np.linalg.pinv(_covariance(X) if V is None else V, hermitian=V is None)
-        values = np.linalg.eigvalsh((given["VI"] + given["VI"].T) / 2)
+        with one_thread(1):
+            if "VI" not in given:
+                V = given.pop("V", None)
+                given["VI"] = np.linalg.pinv(_covariance(X) if V is None else V, hermitian=V is None)
+            values = np.linalg.eigvalsh((given["VI"] + given["VI"].T) / 2)
         if values[0] < -1e-6 * max(abs(values[-1]), 1e-300):
             key = "V" if params and "V" in params else "VI"
             raise ValueError(f"metric_params[{key!r}] is not a covariance or its inverse: one eigenvalue is negative")

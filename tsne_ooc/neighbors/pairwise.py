@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -148,7 +149,7 @@ class Pairwise:
             a, b = left.sum(axis=1, keepdims=True) == 0, right.sum(axis=1) == 0
             np.copyto(result, np.sqrt(np.log(2)), where=a | b)
             np.copyto(result, 0.0, where=a & b)
-            result /= np.sqrt(np.log(self.params.get("base", np.e)))
+            result /= np.sqrt(np.log(self.params.get("base", math.e)))
         return result
 
 

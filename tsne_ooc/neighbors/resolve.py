@@ -19,7 +19,8 @@ from .pynndescent_index import PyNNDescent, takes
 # Rows from which approximate search takes less time than exact search, build included (docs/neighbors.md).
 IVF_FROM = 15_000
 OTHERS_FROM = 30_000
-BITS_FROM = 500_000
+# Of bits a pair takes some 3 ns, and pynndescent some 3 ms a row (1,024 columns, `benchmarks/fingerprints.py --among`).
+BITS_FROM = 1_000_000
 
 WORDS: dict[str, Callable[[], Neighbors]] = {
     "exact": Exact,

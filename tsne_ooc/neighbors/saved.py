@@ -34,7 +34,7 @@ def named_state(index: Index) -> State:
     content, arrays = index.state()
     names = {kind: name for name, kind in KINDS.items()}
     if type(index) not in names:
-        raise ValueError(f"an index of type {type(index).__name__} cannot be saved: only those of tsne_ooc can")
+        raise ValueError(f"an index of type {type(index).__name__} cannot be saved: its class has no kind=")
     return {"kind": names[type(index)], **content}, arrays
 
 
@@ -47,7 +47,11 @@ def restore_index(saved: Saved, threads: Threads, *, within: str | None = None) 
         For a state that cannot be.
     """
     kind = saved.text("kind")
-    if kind not in (KINDS if within is None else WITHIN[within]):
+    allowed = set(KINDS) if within is None else {*WITHIN[within]}
+    if within == "scaled":
+        # A search of one's own is asked for rows of an extreme scale as ours are; it holds none of the other kinds.
+        allowed |= {name for name, cls in KINDS.items() if cls.__module__.partition(".")[0] != "tsne_ooc"}
+    if kind not in allowed:
         raise saved.fail(f"is of the unknown kind {kind[:40]!r}")
     return KINDS[kind].restore(saved, threads)
 

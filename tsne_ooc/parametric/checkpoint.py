@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tsne_ooc._asked import unequal, untold
 from tsne_ooc.store import MANIFEST, check_target, read_folder, write_folder
+
+log = logging.getLogger(__name__)
 
 KIND = "training"
 
@@ -53,7 +58,10 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], job: dict[str, Any]) -> None:
-        self.path, self.job = Path(path), job
+        # As it will be read again.
+        self.path, self.job = Path(path), json.loads(json.dumps(job))
+        for line in untold(self.job):
+            log.warning("this training cannot go on from %s: %s", self.path, line)
 
     @staticmethod
     def check(path: str | os.PathLike[str]) -> None:
@@ -87,7 +95,9 @@ class Checkpoint:
         """
         folder = read_folder(self.path, KIND)
         old = folder.content.get("job", {})
-        if differ := sorted(name for name in {*old, *self.job} if old.get(name) != self.job.get(name)):
+        if lines := untold(self.job):
+            raise ValueError(f"{self.path} cannot be gone on from: {'; '.join(lines)}; name a new folder")
+        if differ := sorted(name for name in {*old, *self.job} if unequal(name, old.get(name), self.job.get(name))):
             raise ValueError(
                 f"{self.path} holds a training with another {', '.join(differ)}; ask for the same, or name a new folder"
             )

@@ -5,25 +5,31 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
+from tsne_ooc import __version__
+from tsne_ooc._asked import parameters_of, plain
+from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
 from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.io import Source, identity_of, names_of
+from tsne_ooc.features import Features
+from tsne_ooc.io import identity_of, names_of
 from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Checkpoint
 from tsne_ooc.parametric.decoder import resolve as resolve_decoder
-from tsne_ooc.parametric.fitted import FittedEncoder
+from tsne_ooc.parametric.fitted import EncodingEstimator
+from tsne_ooc.parametric.fitted_encoder import FittedEncoder
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.objectives import FEWEST_TUNED, Stage, resolve
 from tsne_ooc.parametric.optimizer import MOST_RATE
@@ -46,7 +52,9 @@ from tsne_ooc.parametric.teaching import (
     check_affinities,
     default_teacher,
     given_teacher,
+    is_fitted,
     knows_affinities,
+    own_teacher,
     rows_mapped,
     teach,
     unfrozen,
@@ -65,7 +73,7 @@ STEPS = 3000
 FEWEST = 3
 
 
-class ParametricTSNE(FittedEncoder):
+class ParametricTSNE(EncodingEstimator):
     """A neural network that puts rows where t-SNE would: a new row costs one forward pass.
 
     It learns from a map, its teacher: a `TSNE` fitted on all rows or on a sample of them, with all others placed
@@ -240,18 +248,27 @@ class ParametricTSNE(FittedEncoder):
         FloatingPointError
             Where a loss is not finite, naming the rows of its batch.
         """
+        return self._learn(X, checkpoint, without=None if checkpoint is None else Path(checkpoint))
+
+    def _learn(
+        self, X: Any, checkpoint: str | os.PathLike[str] | None, *, without: Path | None, telling: Sequence[Any] = ()
+    ) -> ParametricTSNE:
+        """`fit`, for a run whose files are those of `without`, with callbacks besides that no result depends on."""
         options = self._options()
+        options = options._replace(callbacks=[*options.callbacks, *telling])
         stages, steps, share = options.stages, options.steps, float(self.augmentation)
         device, threads, seed = device_of(self.device), Threads(self.n_jobs), seed_of(self.random_state)
         decoding = resolve_decoder(self.decoder)
         if checkpoint is not None:
             Checkpoint.check(checkpoint)
+            if decoding is not None:
+                Checkpoint.check(_of_decoder(Path(checkpoint)))
             if self.random_state is None:
                 seed = Checkpoint.seed_of(checkpoint, seed)
         teacher, fitted = given_teacher(self.teacher, self.prepare, seed)
 
         if fitted and teacher is not None:
-            X = teacher.lined_up(X)
+            X = teacher.features_.lined_up(X, type(teacher).__name__, stacklevel=4)
         names = names_of(X)
         wanted = self.prepare if self.prepare is not None else getattr(self.teacher, "prepare", None)
         table, preparation = prepared(X, wanted, teacher, fitted, seed=seed, n_jobs=self.n_jobs)
@@ -272,7 +289,7 @@ class ParametricTSNE(FittedEncoder):
                 "the affinities of the teacher are not in its folder, so rows are not moved along differences of their "
                 "neighbours, and the map is not tuned; the teacher as it was fitted has them",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         taught = teach(teacher, table, fitted=fitted, graph=graph, seed=seed, threads=threads)
         if taught.graph is None:
@@ -292,7 +309,8 @@ class ParametricTSNE(FittedEncoder):
         problem = replace(problem, held=np.flatnonzero(held))
         job = None
         if checkpoint is not None:
-            job = Checkpoint(checkpoint, self._job(table, stages, steps, seed, encoder, taught.targets))
+            asked = self._job(identity_of(table, without=without), stages, steps, seed, encoder, device, taught.targets)
+            job = Checkpoint(checkpoint, asked)
         decoded = None
         with batches:
             done = train(
@@ -304,22 +322,31 @@ class ParametricTSNE(FittedEncoder):
             encoder.stay_within(bounds_after(encoder, taught, problem, tuned))
             if decoding is not None and done.stopped != "interrupted":
                 if job is not None:
-                    more = {"decoder": repr(decoding), "encoder": sum_of_weights(encoder)}
-                    job = Checkpoint(job.path.with_name(f"{job.path.name}.decoder"), {**job.job, **more})
+                    more = {"decoder": plain(decoding), "encoder": sum_of_weights(encoder)}
+                    job = Checkpoint(_of_decoder(job.path), {**job.job, **more})
                 decoded = train_decoder(decoding, encoder, table, batches, problem, options, checkpoint=job)
         if broken := _broken(done, None if decoded is None else decoded.done, steps, decoding is not None):
-            warnings.warn(broken, RuntimeWarning, stacklevel=2)
-        # All at once, and last: a fit that fails leaves the one before as it was.
-        tile = tile_for(encoder.cpu(), p)
-        self.encoder_, self.teacher_, self.preparation_ = encoder, taught.teacher, preparation
-        self.decoder_ = None if decoded is None else decoded.network
-        self.history_, self.n_iter_, self.best_iter_ = done.history.columns(), done.steps, done.kept
+            if broken.startswith("interrupted"):
+                interrupted(broken, stacklevel=3)
+            else:
+                warnings.warn(broken, RuntimeWarning, stacklevel=3)
+        history = done.history.columns()
         if decoded is not None:
-            self.history_["decoder"] = decoded.done.history.columns()
-        self._tile = tile
-        self.seed_: int | None = seed
-        self._remember(names, width)
+            history["decoder"] = decoded.done.history.columns()
+        # All at once, and last: a fit that fails leaves the one before as it was.
+        self._fitted = FittedEncoder(
+            encoder, None if decoded is None else decoded.network,
+            Features(width, None if names is None else tuple(names), preparation), own_teacher(taught.teacher),
+            tile_for(encoder.cpu(), p), history, done.steps, done.kept, seed,
+        )  # fmt: skip
         return self
+
+    @classmethod
+    def of_fitted(cls, fitted: FittedEncoder, **parameters: Any) -> Self:
+        """An estimator of these parameters whose training left this."""
+        made = cls(**parameters)
+        made._fitted = fitted
+        return made
 
     def fit_transform(self, X: Any, y: Any = None) -> Float32:
         """`fit`, then where the encoder puts the rows."""
@@ -328,7 +355,7 @@ class ParametricTSNE(FittedEncoder):
     def __sklearn_clone__(self) -> ParametricTSNE:
         """A copy that is not fitted. Its teacher is the same where that is fitted: a map is what is learnt from."""
         copy: ParametricTSNE = super().__sklearn_clone__()
-        if hasattr(self.teacher, "embedding_"):
+        if is_fitted(self.teacher):
             copy.teacher = self.teacher
         return copy
 
@@ -359,23 +386,31 @@ class ParametricTSNE(FittedEncoder):
         )  # fmt: skip
 
     def _job(
-        self, table: Source, stages: list[Stage], steps: int, seed: int, encoder: Encoder, targets: Float32
+        self,
+        source: dict[str, Any],
+        stages: list[Stage],
+        steps: int,
+        seed: int,
+        encoder: Encoder,
+        device: Any,
+        targets: Float32,
     ) -> dict[str, Any]:
-        # Files are moved and touched, and threads added, without any change to what is learnt.
-        source = {name: fact for name, fact in identity_of(table).items() if name not in ("path", "mtime_ns")}
-        return {
-            "source": repr(sorted(source.items(), key=str)),
-            "objective": repr(stages),
+        # What has come of other options, and what of them the rest tells. The decoder is trained when all else is done.
+        told = {
+            "objective": plain(stages),
             "n_iter": steps,
             "random_state": seed,
-            "batch_size": int(self.batch_size),
-            "learning_rate": float(self.learning_rate),
-            "augmentation": float(self.augmentation),
-            "shuffle": self.shuffle,
-            "validation": bool(self.validation),
-            "network": repr(encoder),
+            "network": [repr(encoder), plain(self.network)],
+            "device": device.type,
             "teacher": _told(self.teacher),
+        }
+        return {
+            # Files are moved and touched without any change to what is learnt.
+            "source": {name: fact for name, fact in source.items() if name not in ("path", "mtime_ns")},
+            **parameters_of(self, without=(*told, "prepare", "decoder")),
+            **told,
             "map": hashlib.sha256(targets.tobytes()).hexdigest(),
+            "tsne_ooc": __version__,
         }
 
 
@@ -394,13 +429,17 @@ def _broken(done: Trained, decoded: Trained | None, steps: int, decoding: bool) 
     return None
 
 
-def _told(teacher: Any) -> str | None:
+def _of_decoder(checkpoint: Path) -> Path:
+    return checkpoint.with_name(f"{checkpoint.name}.decoder")
+
+
+def _told(teacher: Any) -> Any:
     """What tells a teacher from another."""
     teacher = unfrozen(teacher)
     if teacher is None:
         return None
-    if hasattr(teacher, "embedding_"):
+    if is_fitted(teacher):
         # What no file can hold has no fingerprint.
         with suppress(ValueError):
             return fingerprint(teacher)
-    return repr(clone(teacher).set_params(n_jobs=None, verbose=False, callbacks=None))
+    return parameters_of(teacher)

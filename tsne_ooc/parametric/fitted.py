@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from tsne_ooc._parallel import Threads
 from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.fitted import BLOCK, Fitted
-from tsne_ooc.model import Model
+from tsne_ooc.features import Features
+from tsne_ooc.fitted import FittedEstimator
+from tsne_ooc.fitted_map import FittedMap
 from tsne_ooc.parametric import saving
-from tsne_ooc.parametric.decoder import DecoderNetwork, errors
-from tsne_ooc.parametric.tiles import encode
-from tsne_ooc.placement import Placed, Placement, nearest
+from tsne_ooc.parametric.decoder import DecoderNetwork
+from tsne_ooc.parametric.fitted_encoder import FittedEncoder
+from tsne_ooc.parametric.network import Encoder
+from tsne_ooc.placement import Placed, Placement
 
 Float32 = NDArray[np.float32]
 
@@ -40,18 +41,65 @@ class _WithDecoder:
         if encoder is None:
             return self.method
         # Before a fit there will be one if it is asked for.
-        if getattr(encoder, "decoder_", None) is None and (hasattr(encoder, "encoder_") or encoder.decoder is False):
+        without = encoder.decoder is False if encoder._fitted is None else encoder.decoder_ is None
+        if without:
             raise NotFittedError(f"{self.method.__name__} needs a decoder, and this encoder has none; use decoder=True")
         return MethodType(self.method, encoder)
 
 
-class FittedEncoder(Fitted):
+class EncodingEstimator(FittedEstimator):
     """The half of `ParametricTSNE` that needs a trained network and no training."""
 
-    encoder_: Any
-    decoder_: DecoderNetwork | None
-    teacher_: TSNE
-    _tile: int
+    _fitted: FittedEncoder | None = None
+
+    @property
+    def fitted_(self) -> FittedEncoder:
+        """What the training left behind; AttributeError before it."""
+        if self._fitted is None:
+            raise AttributeError(f"this {type(self).__name__} is not fitted")
+        return self._fitted
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._fitted is not None
+
+    @property
+    def features_(self) -> Features:
+        return self.fitted_.features
+
+    @property
+    def encoder_(self) -> Encoder:
+        return self.fitted_.encoder
+
+    @property
+    def decoder_(self) -> DecoderNetwork | None:
+        return self.fitted_.decoder
+
+    @property
+    def teacher_(self) -> TSNE:
+        return self.fitted_.teacher
+
+    @property
+    def map_(self) -> FittedMap:
+        """The teacher's, with as many threads as the encoder has now."""
+        map = self.fitted_.map
+        map.threads.resize(self.n_jobs)
+        return map
+
+    @property
+    def history_(self) -> dict[str, Any]:
+        return self.fitted_.history
+
+    @property
+    def n_iter_(self) -> int:
+        return self.fitted_.n_iter
+
+    @property
+    def best_iter_(self) -> int:
+        return self.fitted_.best_iter
+
+    @property
+    def seed_(self) -> int | None:
+        return self.fitted_.seed
 
     def transform(self, X: Any) -> Float32:
         """Put rows on the map, each by a forward pass.
@@ -71,10 +119,10 @@ class FittedEncoder(Fitted):
         ValueError, TypeError, sklearn.exceptions.NotFittedError
             For unusable data, naming the row and column; before `fit`.
         """
-        n, blocks = self._blocks(X)
+        n, blocks = self.blocks(X)
         out = np.empty((n, self._n_features_out), np.float32)
         for start, stop, block in blocks:
-            out[start:stop] = self._encode(block)
+            out[start:stop] = self.fitted_.encode(block, self.n_jobs)
         return out
 
     def score_samples(self, X: Any) -> Float32:
@@ -82,10 +130,10 @@ class FittedEncoder(Fitted):
 
         It costs a search among the teacher's rows, which `transform` does without.
         """
-        n, blocks = self._blocks(X)
+        n, blocks = self.blocks(X)
         out = np.empty(n, np.float32)
         for start, stop, block in blocks:
-            out[start:stop] = self._novelty(block)
+            out[start:stop] = self.fitted_.novelty(block, self.n_jobs)
         return out
 
     @_WithDecoder
@@ -113,14 +161,16 @@ class FittedEncoder(Fitted):
             For places that are not finite, too far outside of the map, or of another number of axes; where a step of
             the preparation cannot be undone.
         """
-        decoder = self._decoder
+        check_is_fitted(self)
+        decoder = self.decoder_
+        assert decoder is not None
         places = as_rows(Y, name="Y")
         if places.shape[1] != decoder.d:
             raise ValueError(f"Y has {places.shape[1]} axes, the map has {decoder.d}")
         undo = self.preparation_ is not None and not prepared
         if undo and self.preparation_ is not None:
             self.preparation_.check_undo()
-        rows = self._decode(places)
+        rows = self.fitted_.decode(places, self.n_jobs)
         if (lost := ~np.isfinite(rows).all(axis=1)).any():
             row = int(lost.argmax())
             raise ValueError(f"Y[{row}] = {places[row].tolist()} is so far outside of the map that it means no row")
@@ -148,24 +198,24 @@ class FittedEncoder(Fitted):
         ValueError, TypeError
             As `transform` does.
         """
-        decoder = self._decoder
-        n, blocks = self._blocks(X)
+        n, blocks = self.blocks(X)
         out = np.empty(n, np.float32)
         for start, stop, block in blocks:
-            out[start:stop] = errors(decoder, block, self._decode(self._encode(block)))
+            out[start:stop] = self.fitted_.lost(block, self.n_jobs)
         return out
 
     def place_prepared(self, rows: Any) -> Placed:
         """Places and novelty of rows that are prepared and checked, float32, as `TSNE.place_prepared` answers."""
         check_is_fitted(self)
         rows = np.ascontiguousarray(rows, np.float32)
-        known = self.teacher_._model.reference is not None
-        return Placed(self.encode_prepared(rows), np.zeros(len(rows), np.int32), self._novelty(rows) if known else None)
+        known = self.map_.model.reference is not None
+        novelty = self.fitted_.novelty(rows, self.n_jobs) if known else None
+        return Placed(self.encode_prepared(rows), np.zeros(len(rows), np.int32), novelty)
 
     def encode_prepared(self, rows: Any) -> Float32:
         """Places of rows that are prepared and checked, float32: `place_prepared` without the search for novelty."""
         check_is_fitted(self)
-        return self._encode(np.ascontiguousarray(rows, np.float32))
+        return self.fitted_.encode(np.ascontiguousarray(rows, np.float32), self.n_jobs)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write encoder, decoder, teacher and preparation to a folder that `tsne_ooc.parametric.load` reads.
@@ -203,7 +253,7 @@ class FittedEncoder(Fitted):
         from tsne_ooc.parametric.onnx import export
 
         check_is_fitted(self)
-        return export(self.encoder_, self._columns, Path(path))
+        return export(self.encoder_, self.features_.embedded, Path(path))
 
     @property
     def embedding_(self) -> Float32:
@@ -220,34 +270,6 @@ class FittedEncoder(Fitted):
         return self.teacher_.placement
 
     @property
-    def _model(self) -> Model:
-        return self.teacher_._model
-
-    def _encode(self, rows: Float32) -> Float32:
-        places = encode(self.encoder_, rows, self._n_features_out, Threads(self.n_jobs), self._tile)
-        # Weights of a file may be finite and overflow all the same.
-        if not np.isfinite(places).all():
-            row = rows[int(np.isfinite(places).all(axis=1).argmin())]
-            raise ValueError(f"the network has no place for a row that begins with {row[:5].tolist()}: it overflows")
-        return places
-
-    @property
-    def _decoder(self) -> DecoderNetwork:
-        check_is_fitted(self)
-        assert self.decoder_ is not None
-        return self.decoder_
-
-    def _decode(self, places: Float32) -> Float32:
-        decoder = self._decoder
-        return encode(decoder, places, decoder.p, Threads(self.n_jobs))
-
-    def _novelty(self, rows: Float32) -> Float32:
-        model, reference = self.teacher_._model, self.teacher_._reference()
-        self.teacher_._threads.resize(self.n_jobs)
-        parts = [reference.score(*nearest(model, rows[a : a + BLOCK], Placement())) for a in range(0, len(rows), BLOCK)]
-        return np.concatenate(parts) if parts else np.empty(0, np.float32)
-
-    @property
     def _n_features_out(self) -> int:
         return int(self.teacher_.embedding_.shape[1])
 
@@ -255,6 +277,3 @@ class FittedEncoder(Fitted):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "encoder_")

@@ -15,9 +15,12 @@ from tsne_ooc._parallel import Threads, resolve_n_jobs
 from tsne_ooc._parameters import decode_all
 from tsne_ooc._state import Saved, StateError
 from tsne_ooc.estimator import TSNE
+from tsne_ooc.features import Features
+from tsne_ooc.fitted_map import seed_in
 from tsne_ooc.parametric.checkpoint import put_weights
 from tsne_ooc.parametric.decoder import DecoderNetwork
 from tsne_ooc.parametric.estimator import ParametricTSNE
+from tsne_ooc.parametric.fitted_encoder import FittedEncoder
 from tsne_ooc.parametric.history import LOOK, STEP, History
 from tsne_ooc.parametric.network import STEP as UNITS
 from tsne_ooc.parametric.network import Encoder, ResidualNetwork, own_copy, padded
@@ -25,8 +28,7 @@ from tsne_ooc.parametric.reconstruction import Reconstructed
 from tsne_ooc.parametric.saving import DECODER, KIND, KINDS
 from tsne_ooc.parametric.tiles import encode, tile_for
 from tsne_ooc.parametric.weights import Weights, WeightsError
-from tsne_ooc.preprocess import Preparation
-from tsne_ooc.saving import restore_estimator, seed_in
+from tsne_ooc.saving import restore_estimator
 
 
 def load(
@@ -78,31 +80,20 @@ def _restored(saved: Saved, path: Path, network: Any, n_jobs: Any) -> Parametric
     fitted = saved.part("fitted")
     parameters = saved.part("parameters")
     try:
-        model = ParametricTSNE(**decode_all(parameters.content, KINDS))
-        resolve_n_jobs(model.n_jobs)
+        decoded = decode_all(parameters.content, KINDS)
+        resolve_n_jobs(ParametricTSNE(**decoded).n_jobs)
     except (TypeError, ValueError) as error:
         raise parameters.fail(f"cannot be: {' '.join(str(error).split())[:160]}") from None
     if n_jobs != "saved":
-        model.set_params(n_jobs=n_jobs)
-    model.teacher_ = restore_estimator(TSNE, saved.part("teacher"), n_jobs)
-    model.preparation_ = None
-    if "preparation" in saved.content:
-        part = saved.part("preparation")
-        model.preparation_ = Preparation.from_state(dict(part.content), part.own_arrays())
-    model.n_iter_, model.n_features_in_ = fitted.whole("n_iter", 0), fitted.whole("n_features_in", 1)
-    model.seed_ = seed_in(fitted)
-    model.best_iter_ = fitted.whole("best_iter", 0, model.n_iter_)
-    names = fitted.content.get("feature_names_in")
-    if names is not None:
-        if not isinstance(names, list) or len(names) != model.n_features_in_:
-            raise fitted.fail("names other columns than there are")
-        if not all(isinstance(name, str) for name in names):
-            raise fitted.fail("has a column whose name is not a string")
-        model.feature_names_in_ = np.array(names, dtype=object)
-    model.history_ = _history(saved, LOOK)
-    columns, d = fitted.whole("columns", 1, 1 << 24), model._n_features_out
-    if columns != model._columns:
-        raise fitted.fail(f"says {columns} columns, where rows have {model._columns}")
+        decoded["n_jobs"] = n_jobs
+    teacher = restore_estimator(TSNE, saved.part("teacher"), n_jobs)
+    features = Features.restore(saved, fitted)
+    n_iter = fitted.whole("n_iter", 0)
+    best_iter, seed = fitted.whole("best_iter", 0, n_iter), seed_in(fitted)
+    history = _history(saved, LOOK)
+    columns, d = fitted.whole("columns", 1, 1 << 24), teacher.map_.n_components
+    if columns != features.embedded:
+        raise fitted.fail(f"says {columns} columns, where rows have {features.embedded}")
     weights = Weights(saved.part("weights"), path)
     # Networks without memory first: a few words in the manifest may ask for more than there is.
     with torch.device("meta"):
@@ -111,13 +102,14 @@ def _restored(saved: Saved, path: Path, network: Any, n_jobs: Any) -> Parametric
     encoder, decoder = _networks(saved, weights, columns, d, network)
     put_weights(encoder, {name: value for name, value in found.items() if not name.startswith(DECODER)})
     if decoder is not None:
-        model.history_["decoder"] = _history(saved.part("decoder"), ("step", *Reconstructed._fields))
+        history["decoder"] = _history(saved.part("decoder"), ("step", *Reconstructed._fields))
         own = {name.removeprefix(DECODER): value for name, value in found.items() if name.startswith(DECODER)}
         put_weights(decoder, own)
         decoder.eval()
-    model.encoder_, model.decoder_ = encoder.eval(), decoder
-    model._tile = _tile(encoder, columns, d)
-    return model
+    tile = _tile(encoder.eval(), columns, d)
+    return ParametricTSNE.of_fitted(
+        FittedEncoder(encoder, decoder, features, teacher, tile, history, n_iter, best_iter, seed), **decoded
+    )
 
 
 def _networks(

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from torch import nn
 
+from tsne_ooc._blas import one_thread
 from tsne_ooc.parametric.bounds import FARTHEST, Bounds, eased
+from tsne_ooc.parametric.shared import borrowed_generator
 
 Float32 = NDArray[np.float32]
 
@@ -91,7 +93,7 @@ class ResidualNetwork(nn.Module):  # type: ignore[misc]
         self.p, self.d, self.width, self.depth, self.landmarks = p, d, width, depth, landmarks
         self.reach = reach
         # Layers begin with numbers of torch's own generator, which belongs to the caller.
-        with torch.random.fork_rng(devices=[]):
+        with borrowed_generator():
             self.skip = nn.Linear(p, d, **FLOAT)
             self.stem = nn.Linear(p, width, **FLOAT)
             self.nearness = Nearness(p, width, landmarks) if landmarks else None
@@ -224,6 +226,11 @@ def standardisation(X: Float32) -> tuple[Float32, Float32]:
 
 def leading_axes(Z: Float32, d: int) -> Float32:
     """Directions of the `d` leading principal components of standardised rows, the first scaled to unit variance."""
+    with one_thread(1):
+        return _leading_axes(Z, d)
+
+
+def _leading_axes(Z: Float32, d: int) -> Float32:
     m, p = Z.shape
     pieces = [slice(a, a + _PIECE) for a in range(0, m, _PIECE)]
     if m < p:

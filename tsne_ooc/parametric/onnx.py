@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tsne_ooc._atomic import whole_file
 from tsne_ooc.io import optional
 
 
@@ -35,10 +35,6 @@ def export(encoder: Any, columns: int, path: Path) -> Path:
             )  # fmt: skip
     finally:
         quiet.setLevel(level)
-    part = path.with_name(f"{path.name}.part")
-    try:
+    with whole_file(path) as part:
         program.save(str(part), external_data=False)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path

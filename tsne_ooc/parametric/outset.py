@@ -55,7 +55,7 @@ def prepared(
         as_rows(X)
     table = as_source(X if streamed(X) else as_table(X))
     if fitted:
-        preparation = getattr(teacher, "preparation_", None)
+        preparation = None if teacher is None else teacher.preparation_
     else:
         if wanted is not None and not isinstance(wanted, Preparation):
             raise TypeError(f"prepare={wanted!r} is not a tsne_ooc.preprocess.Preparation")
@@ -69,14 +69,14 @@ def prepared(
     elif not streamed(X):
         # Rounded once, not with every batch.
         table = as_source(as_rows(X))
-    if fitted and teacher is not None and table.shape[1] != teacher._columns:
-        raise ValueError(f"{table!r} has {table.shape[1]} columns, the teacher's rows have {teacher._columns}")
+    if fitted and teacher is not None and table.shape[1] != (p := teacher.features_.embedded):
+        raise ValueError(f"{table!r} has {table.shape[1]} columns, the teacher's rows have {p}")
     return table, preparation
 
 
 def problem_of(taught: Taught, n: int, seed: int, threads: Threads, device: Any) -> Problem:
     """What is to be learnt of a table of n rows."""
-    model = taught.teacher._model
+    model = taught.teacher.map_.model
     width = float(model.embedding.std(axis=0).max())
     if taught.teacher.n_iter_ == 0 or not width > 0:
         # A map that was not optimised has no width; optimised ones have about this one.
@@ -85,11 +85,15 @@ def problem_of(taught: Taught, n: int, seed: int, threads: Threads, device: Any)
     return Problem(n, width, dof, exaggeration, taught.targets, taught.graph, seed, threads, device)
 
 
+def rows_looked_at(n: int, p: int) -> int:
+    """How many rows scales are taken from: as many as there are, or as are enough."""
+    return min(n, LOOKED_AT, max(1000, LOOKED_AT_BYTES // (4 * p)))
+
+
 def glance(table: Source, seed: int) -> Drawn:
-    """Rows that scales are taken from, drawn uniformly: as many as there are, or as are enough."""
+    """Rows that scales are taken from, drawn uniformly."""
     n, p = table.shape
-    count = min(n, LOOKED_AT, max(1000, LOOKED_AT_BYTES // (4 * p)))
-    rows = draw(n, count, generator(seed, "standardisation"))
+    rows = draw(n, rows_looked_at(n, p), generator(seed, "standardisation"))
     return Drawn(rows, take(table, rows))
 
 
@@ -196,7 +200,7 @@ def held_out(table: Source, taught: Taught, problem: Problem) -> tuple[NDArray[n
 def _metric_params(teacher: TSNE) -> Any:
     """As the teacher's search has them: it keeps those that were taken from its rows, and arrays, where a folder has
     only a few words of the parameter."""
-    pairwise = getattr(teacher._model.index, "pairwise", None)
+    pairwise = getattr(teacher.map_.model.index, "pairwise", None)
     if pairwise is not None:
         return pairwise.params
     return None if isinstance(teacher.metric_params, str) else teacher.metric_params

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +32,10 @@ DECODER = "decoder."
 def save(model: Any, target: Path, *, overwrite: bool) -> None:
     """Write a fitted `ParametricTSNE`; see its `save`."""
     data = optional.load("safetensors.numpy", "neural", "a saved encoder").save(_all_weights(model))
-    digest = hashlib.sha256(data).hexdigest()
-    name = f"weights.{digest[:16]}.safetensors"
+    name, digest = store.named_by_content("weights.safetensors", data)
     body = model.encoder_.body
     shape = [body.p, body.d, body.width, body.depth, body.landmarks] if isinstance(body, ResidualNetwork) else None
     inner, arrays = within("teacher", estimator_state(model.teacher_))
-    names = getattr(model, "feature_names_in_", None)
     parameters, not_saved = encode_all(model.get_params(deep=False), KINDS)
     content: dict[str, Any] = {
         **inner,
@@ -54,47 +47,19 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
             "n_iter": int(model.n_iter_),
             "best_iter": int(model.best_iter_),
             "seed": model.seed_,
-            "n_features_in": int(model.n_features_in_),
-            "columns": int(model._columns),
-            "feature_names_in": None if names is None else [str(name) for name in names],
+            "columns": model.features_.embedded,
+            **model.features_.facts(),
         },
     }
-    if model.preparation_ is not None:
-        inner, own = within("preparation", model.preparation_.state())
-        content.update(inner)
-        arrays.update(own)
+    inner, own = model.features_.state()
+    content.update(inner)
+    arrays.update(own)
     arrays.update(_history_arrays("history", model.history_))
     if model.decoder_ is not None:
         inside = model.decoder_.body
         content["decoder"] = {"shape": [model.decoder_.p, model.decoder_.d, inside.width, inside.depth]}
         arrays.update(_history_arrays("decoder.history", model.history_["decoder"]))
-
-    if target.is_dir() and any(target.iterdir()):
-        # The manifest is what makes it a folder of these weights; those of the last save go when it is in place.
-        store.check_target(target, KIND, overwrite=overwrite)
-        _write(target / name, data)
-        try:
-            store.write_folder(target, KIND, content, arrays, overwrite=overwrite)
-        except BaseException:
-            with suppress(OSError, ValueError):
-                if store.read_folder(target, KIND, verify=False).content["weights"]["file"] != name:
-                    (target / name).unlink(missing_ok=True)
-            raise
-        for old in target.glob("weights.*.safetensors"):
-            if old.name != name:
-                old.unlink(missing_ok=True)
-        return
-    if target.exists() and not target.is_dir():
-        raise FileExistsError(f"{target} exists and is no folder; name another one")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} in")
-    room = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    try:
-        store.write_folder(room / "whole", KIND, content, arrays)
-        _write(room / "whole" / name, data)
-        os.rename(room / "whole", target)
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
+    store.write_folder(target, KIND, content, arrays, files={name: data}, overwrite=overwrite)
 
 
 def _bounds(encoder: Any) -> dict[str, Any]:
@@ -111,15 +76,3 @@ def _all_weights(model: Any) -> dict[str, Any]:
 
 def _history_arrays(name: str, history: dict[str, Any]) -> dict[str, Any]:
     return {f"{name}.{table}": np.array(list(history[table].values())).T.copy() for table in ("batches", "validation")}
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

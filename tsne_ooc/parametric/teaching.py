@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from sklearn.frozen import FrozenEstimator
 from tsne_ooc import affinity as affinities
 from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc._parallel import Threads
+from tsne_ooc._unsaid import unsaid
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.fitting import joint_of
 from tsne_ooc.io import Source, iterate
@@ -66,7 +66,9 @@ def given_teacher(teacher: Any, prepare: Preparation | None, seed: int) -> tuple
         return None, False
     if not isinstance(teacher, TSNE):
         raise TypeError(f"teacher={teacher!r} is not a TSNE")
-    if hasattr(teacher, "embedding_"):
+    if isinstance(teacher.metric, str) and teacher.metric == "precomputed":
+        raise ValueError("a teacher of metric='precomputed' knows distances only; an encoder needs rows")
+    if is_fitted(teacher):
         if prepare is not None:
             raise ValueError("prepare and a fitted teacher, which has its own: pass one of them")
         return teacher, True
@@ -77,9 +79,20 @@ def given_teacher(teacher: Any, prepare: Preparation | None, seed: int) -> tuple
     return copy if copy.random_state is not None else copy.set_params(random_state=seed), False
 
 
+def is_fitted(teacher: Any) -> bool:
+    """Whether a teacher has a map already; what is no teacher has none."""
+    teacher = unfrozen(teacher)
+    return isinstance(teacher, TSNE) and teacher.__sklearn_is_fitted__()
+
+
 def unfrozen(teacher: Any) -> Any:
     """What scikit-learn's FrozenEstimator keeps as it is; anything else as it came."""
     return teacher.estimator if isinstance(teacher, FrozenEstimator) else teacher
+
+
+def own_teacher(teacher: TSNE) -> TSNE:
+    """The same map in an estimator of our own: another fit of the user's does not move what was learnt from it."""
+    return type(teacher).of_map(teacher.map_, **teacher.get_params(deep=False))
 
 
 def default_teacher(n: int, stages: Sequence[Stage], seed: int, n_jobs: int | None) -> TSNE:
@@ -91,6 +104,8 @@ def default_teacher(n: int, stages: Sequence[Stage], seed: int, n_jobs: int | No
 
 def knows_affinities(teacher: TSNE) -> bool:
     """Whether a teacher can say which rows belong together: of a matrix, a saved map has only a few words left."""
+    if is_fitted(teacher):
+        return teacher.map_.affinity is not None
     try:
         affinities.resolve(teacher.affinity, teacher.perplexity)
     except (ValueError, TypeError):
@@ -100,8 +115,8 @@ def knows_affinities(teacher: TSNE) -> bool:
 
 def rows_mapped(teacher: TSNE, n: int) -> int:
     """How many of n rows the teacher's map is made of, or will be."""
-    if hasattr(teacher, "embedding_"):
-        return len(teacher.embedding_)
+    if is_fitted(teacher):
+        return teacher.map_.model.n
     return n if teacher.sample is None else min(n, resolve_sample(teacher.sample).size)
 
 
@@ -136,8 +151,6 @@ def teach(teacher: TSNE, table: Source, *, fitted: bool, graph: bool, seed: int,
     seed : int
     threads : Threads
     """
-    if teacher.metric == "precomputed":
-        raise ValueError("a teacher of metric='precomputed' knows distances only; an encoder needs rows")
     n = table.shape[0]
     rows = None
     if not fitted:
@@ -149,7 +162,8 @@ def teach(teacher: TSNE, table: Source, *, fitted: bool, graph: bool, seed: int,
         with uninterrupted():
             teacher.fit(table)
     targets, first = np.empty((n, teacher.embedding_.shape[1]), np.float32), np.empty(n, np.int64)
-    seats = teacher._model.seats if n == len(teacher.embedding_) else None
+    model = teacher.map_.model
+    seats = model.seats if n == model.n else None
     for start, stop, block in iterate(table):
         targets[start:stop] = teacher.place_prepared(block).embedding
         first[start:stop] = -1 if seats is None else seats.find(block, threads)
@@ -173,9 +187,8 @@ def _all(table: Source) -> Float32:
 
 
 def _graph(teacher: TSNE, rows: Float32, seed: int, threads: Threads) -> Graph:
-    affinity = affinities.resolve(teacher.affinity, teacher.perplexity)
-    with warnings.catch_warnings():
-        # The teacher's own fit has told it.
-        warnings.filterwarnings("ignore", message="perplexity=")
-        P, order, _, _ = joint_of(affinity, teacher._model.index, len(rows), seed, threads)
+    fitted = teacher.map_
+    # The teacher's own fit has told it.
+    with unsaid("perplexity="):
+        P, order, _, _ = joint_of(fitted.affinity, fitted.model.index, len(rows), seed, threads)
     return Graph(rows, P, np.arange(len(rows)) if order is None else np.asarray(order, np.int64))

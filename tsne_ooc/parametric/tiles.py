@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tsne_ooc._parallel import Threads
 from tsne_ooc.parametric.forward import Forward
 from tsne_ooc.parametric.network import Encoder
+from tsne_ooc.parametric.shared import threads_kept
 
 Float32 = NDArray[np.float32]
 
@@ -52,7 +53,7 @@ def encode(encoder: Any, rows: Float32, d: int | None, threads: Threads, size: i
         Rows of a tile, see `tile_for`.
     """
     device = _device(encoder)
-    before, training = torch.get_num_threads(), encoder.training
+    training = encoder.training
     encoder.eval()
     if d is None:
         with torch.inference_mode():
@@ -75,11 +76,11 @@ def encode(encoder: Any, rows: Float32, d: int | None, threads: Threads, size: i
             found = encoder(block.to(device))
         out[start:stop] = found[: stop - start].cpu().numpy()
 
-    try:
-        threads.map(tile, [(a, min(a + size, len(rows))) for a in range(0, len(rows), size)])
-    finally:
-        torch.set_num_threads(before)
-        encoder.train(training)
+    with threads_kept():
+        try:
+            threads.map(tile, [(a, min(a + size, len(rows))) for a in range(0, len(rows), size)])
+        finally:
+            encoder.train(training)
     return out
 
 

@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +17,11 @@ from tsne_ooc._random import generator
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Checkpoint
 from tsne_ooc.parametric.history import LOOK, History
+from tsne_ooc.parametric.network import ResidualNetwork
 from tsne_ooc.parametric.objectives import Loss, Stage
 from tsne_ooc.parametric.optimizer import rate_at
 from tsne_ooc.parametric.problem import Batch, Problem
+from tsne_ooc.parametric.shared import borrowed_generator
 from tsne_ooc.parametric.state import State
 from tsne_ooc.parametric.validation import Look
 
@@ -135,7 +137,7 @@ def train(
     if checkpoint is not None and checkpoint.exists:
         own = state.restore(checkpoint)
     encoder.train()
-    bar, drawn, feed = _bar(options, state.step), torch.get_rng_state(), stream(batches, state.step)
+    bar, feed = _bar(options, state.step), stream(batches, state.step)
     # It may have been killed between its last look and its end.
     stopped = "finished" if options.patience is None or state.best.since < options.patience else "converged"
     try:
@@ -172,7 +174,6 @@ def train(
         stopped = "interrupted"
     finally:
         bar.close()
-        torch.set_rng_state(drawn)
     kept = state.end()
     encoder.eval()
     return Trained(state.history, state.step, kept, stopped)
@@ -189,14 +190,25 @@ def _learn(
     share: float,
 ) -> tuple[float, float]:
     """Learn from one batch at this share of the full rate; its loss, and the norm of the gradient."""
-    # A network of the user's may draw numbers, for dropout: by seed and step, before and after a kill.
-    torch.manual_seed(int(generator(problem.seed, f"network, step {state.step}").integers(1 << 63)))
     X, moved = augmentation(state.step, rows, X) if augmentation else (X, 0)
-    tensor = loss.loss(state.network, Batch(state.step, rows, torch.from_numpy(X).to(problem.device), moved))
-    value = float(tensor.detach())
-    if not math.isfinite(value):
-        raise FloatingPointError(_where(value, state.step, epoch, rows, X))
-    return value, state.optimizer.step(tensor, share)
+    batch = Batch(state.step, rows, torch.from_numpy(X).to(problem.device), moved)
+    with _drawing(state, loss, problem):
+        tensor = loss.loss(state.network, batch)
+        value = float(tensor.detach())
+        if not math.isfinite(value):
+            raise FloatingPointError(_where(value, state.step, epoch, rows, X))
+        return value, state.optimizer.step(tensor, share)
+
+
+def _drawing(state: State, loss: Loss, problem: Problem) -> AbstractContextManager[None]:
+    """Where a network or an objective of the user's may draw numbers: by seed and step, before and after a kill.
+
+    Ours draw none, and trainings in several threads need not wait for each other.
+    """
+    if isinstance(state.network.body, ResidualNetwork) and type(loss).__module__.startswith("tsne_ooc."):
+        return nullcontext()
+    seed = int(generator(problem.seed, f"network, step {state.step}").integers(1 << 63))
+    return borrowed_generator(seed, problem.device)
 
 
 def _stopped(state: State, loss: Loss, value: float, options: Options) -> str:

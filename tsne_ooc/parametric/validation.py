@@ -20,6 +20,8 @@ Float32 = NDArray[np.float32]
 HELD_OUT = 1000
 REFERENCE = 5000
 RECALL = 10
+# Rows that one thread compares with those of the training at a time.
+_GROUP = 64
 
 
 class Measured(NamedTuple):
@@ -106,7 +108,9 @@ class Validation:
             return Measured(float("inf"), 0.0, 0.0, float("inf"))
         value, slope = np.empty(len(Y)), np.empty_like(Y)
         kernel = PAIRS[Y.shape[1]]
-        self.threads.map(lambda a, b: kernel(Y, around, float(self.dof), False, a, b, value, slope), ranges(len(Y), 64))
+        self.threads.map(
+            lambda a, b: kernel(Y, around, float(self.dof), False, a, b, value, slope), ranges(len(Y), _GROUP)
+        )
         square = np.square(Y[:, None] - around[self.near]).sum(axis=2)
         log_w = -self.dof * np.log1p(square / self.dof)
         p = self.p.astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from dataclasses import replace
@@ -10,25 +11,30 @@ from typing import Any, NamedTuple
 
 from tsne_ooc import __version__
 from tsne_ooc._options import whole
+from tsne_ooc._random import seed_of
+from tsne_ooc.estimator import TSNE
+from tsne_ooc.fitted import FittedEstimator
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.io.told import account_of
 from tsne_ooc.pipeline.clock import Clock
-from tsne_ooc.pipeline.fitted import keep, reopen
-from tsne_ooc.pipeline.fitting import fit_sample, seen_by
+from tsne_ooc.pipeline.fitted import Fitted, keep, reopen
+from tsne_ooc.pipeline.fitting import fit_sample
 from tsne_ooc.pipeline.folder import SAVING, Folder
 from tsne_ooc.pipeline.looking import look_and_refit
-from tsne_ooc.pipeline.placing import Seats, finished, seal, stream
-from tsne_ooc.pipeline.request import differences, parameters_of, plain
+from tsne_ooc.pipeline.models import SLACK, bytes_fitted
+from tsne_ooc.pipeline.placer import MapPlacer, Seats, check_before, check_savable
+from tsne_ooc.pipeline.placing import finished, seal, stream
+from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain, warn_untold
 from tsne_ooc.pipeline.run import LEDGER, Run
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, resolve_sample
 from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 
+log = logging.getLogger(__name__)
+
 SAMPLE = 25_000
-# For what has no length beforehand: manifests, parameters, what a search keeps besides the rows.
-_SLACK = 1 << 17
 # Each reads the whole table. The folders of all of them are named beforehand.
 MOST_ROUNDS = 100
 _ARRAYS = ["embedding", "novelty", "sample_rows"]
@@ -104,13 +110,13 @@ def embed(
     """
     seed = whole("random_state", random_state, least=0, most=math.inf)
     model = _fresh(tsne, seed)
-    if hasattr(model, "check_options"):
-        # Before the file is opened: drawing a sample of a large one takes its time.
-        model.check_options()
+    # Before the file is opened: drawing a sample of a large one takes its time.
+    check_before(model)
     sample, prepare = _taken_over(model, "sample", sample), _taken_over(model, "prepare", prepare)
     chosen = resolve_sample(SAMPLE if sample is None else sample)
     rounds = whole("rounds", rounds, least=1, most=MOST_ROUNDS)
-    if rounds > 1 and not hasattr(model, "place_prepared"):
+    saved = _saved(model, prepare)
+    if rounds > 1 and not isinstance(model, TSNE):
         raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:
         block_rows = whole("block_rows", block_rows, least=1)
@@ -131,26 +137,26 @@ def embed(
         if home.finished:
             return finished(home, job)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
+        warn_untold(job)
         seconds: dict[str, float] = dict(ledger.job.get("seconds", {}))
         if ledger.rows:
             seconds["place"] = ledger.seconds
         tell = progress or silent
-        work = _Fitting(table, origin, model, chosen, prepare, seed, home, seconds, block_rows, tell)
-        fitted, seats, ledger = work.run(ledger, rounds)
+        work = _Fitting(table, origin, model, chosen, prepare, seed, home, seconds, block_rows, tell, saved)
+        placer, seats, ledger = work.run(ledger, rounds)
         home.keep = ledger.job["model"] is not None
         with Clock(seconds, "place"):
-            summary = stream(fitted, table, home, home.path, ledger, seats, block_rows, tell, source=origin)
+            summary = stream(placer, table, home, home.path, ledger, seats, block_rows, tell, source=origin)
         parameters = model.get_params(deep=False)
         content = {
             "task": "embed",
             "source": repr(table),
             "read": account_of(table),
             **summary,
-            "sample": len(seats[0]),
+            "sample": len(seats.rows),
             "random_state": seed,
             "parameters": {name: plain(value) for name, value in sorted(parameters.items())},
-            "kl_divergence": plain(getattr(fitted, "kl_divergence_", None)),
-            "n_iter": plain(getattr(fitted, "n_iter_", None)),
+            **{name: plain(value) for name, value in placer.facts.items()},
             "seconds": seconds,
             "job": job,
         }
@@ -170,43 +176,57 @@ class _Fitting(NamedTuple):
     seconds: dict[str, float]
     block_rows: int | None
     progress: Progress
+    saved: bool
 
     def folder(self, r: int, rounds: int) -> Path:
         """Where round r of `rounds` is kept; the last is the run's own."""
         return self.home.path if r == rounds else self.home.path / f"round-{r}"
 
-    def run(self, ledger: Ledger, rounds: int) -> tuple[Any, Seats, Ledger]:
-        """The model to place with, the seats of its rows, and the ledger that knows of them."""
+    def run(self, ledger: Ledger, rounds: int) -> tuple[Fitted, Seats, Ledger]:
+        """What to place with, the seats of its rows, and the ledger that knows of them."""
+        from sklearn.base import clone
+
         # Sums of what the rounds before left, and of the last.
         known = [*ledger.job.get("rounds", []), *([ledger.job] if "model" in ledger.job else [])]
-        fitted: Any = None
-        seats: Any = None
+        placer: Fitted | None = None
+        seats: Seats | None = None
         if known:
-            fitted, seats = reopen(self.folder(len(known), rounds), known[-1])
-            # All parameters as they are asked for: a file cannot hold some of them.
-            fitted.set_params(**self.asked.get_params(deep=False))
+            placer, seats = reopen(self.folder(len(known), rounds), known[-1])
+            self._as_asked(placer)
         for r in range(len(known) + 1, rounds + 1):
             if r == 1:
-                model, rows = fit_sample(
-                    self.table, self.asked, self.sample, self.prepare, self.seed, self.seconds, self.progress
+                found, rows = fit_sample(
+                    self.table, clone(self.asked), self.sample, self.prepare, self.seed, self.seconds, self.progress
                 )
             else:
+                assert isinstance(placer, MapPlacer) and seats is not None
                 with Clock(self.seconds, "look"):
-                    model, (rows, *_) = look_and_refit(
-                        fitted, seats, known[-1]["model"], self.table,
-                        seen_by(fitted, self.table), self.home, self.folder(r - 1, rounds),
+                    found, (rows, *_) = look_and_refit(
+                        placer, seats, known[-1]["model"], self.table, self.home, self.folder(r - 1, rounds),
                         self.seed, self.block_rows, self.progress, self.origin,
                     )  # fmt: skip
             # A model that is kept is of one table.
             check_unchanged(self.table, self.origin, self.home.path)
             folder = self.folder(r, rounds)
             folder.mkdir(exist_ok=True)
-            fitted, seats, sums = keep(model, rows, folder)
+            placer, seats, sums = keep(found, rows, folder, saved=self.saved)
+            self._as_asked(placer)
             known.append(sums)
             job = {**ledger.job, "seconds": self.seconds}
             ledger = replace(ledger, job=job | (sums if r == rounds else {"rounds": [*known]})).mark(0, {})
             self.home.keep = sums["model"] is not None
-        return fitted, seats, ledger
+        assert placer is not None and seats is not None
+        return placer, seats, ledger
+
+    def _as_asked(self, placer: Fitted) -> None:
+        """Give it all parameters as they are asked for, in copies that no fit has used.
+
+        A file cannot hold some of them, and a callback may remember the round before, which a run that resumes has not
+        seen.
+        """
+        from sklearn.base import clone
+
+        placer.estimator.set_params(**clone(self.asked).get_params(deep=False))
 
 
 def _made(rounds: int) -> list[str]:
@@ -220,16 +240,13 @@ def _room(table: Source, model: Any, sample: Sample, prepare: Preparation | None
     d = int(getattr(model, "n_components", None) or 2)
     fitted = min(n, int(getattr(sample, "size", 0)))
     # How wide prepared rows are is known after a pass over the table.
-    row = 4 * d + 28 + (0 if prepare is not None else 4 * p)
-    return rounds * (n * (4 * d + 4 * hasattr(model, "place_prepared")) + fitted * row + _SLACK) + 8 * fitted
+    map = bytes_fitted(fitted, p if prepare is None else 0, d)
+    return rounds * (n * (4 * d + 4 * isinstance(model, TSNE)) + map + SLACK) + 8 * fitted
 
 
 def _fresh(tsne: Any, seed: int) -> Any:
     """A copy of the estimator, with a seed: a map that nobody can make again is of no use in a folder."""
-    from sklearn.base import clone
     from sklearn.frozen import FrozenEstimator
-
-    from tsne_ooc.estimator import TSNE
 
     if tsne is None:
         return TSNE(random_state=seed)
@@ -237,13 +254,26 @@ def _fresh(tsne: Any, seed: int) -> Any:
         raise TypeError(f"tsne={tsne!r} is not a TSNE object")
     if isinstance(tsne, FrozenEstimator):
         raise TypeError("tsne is fitted already, and kept so; save it, and use tsne_ooc.pipeline.place")
-    if hasattr(tsne, "encode_prepared"):
+    if isinstance(tsne, FittedEstimator) and not isinstance(tsne, TSNE):
         raise TypeError(f"tsne is a {type(tsne).__name__}, an encoder; train one with tsne_ooc.pipeline.train")
-    model = clone(tsne)
+    model = copied(tsne, "tsne")
     parameters = model.get_params(deep=False)
     if "random_state" in parameters and parameters["random_state"] is None:
         model.set_params(random_state=seed)
+    elif isinstance(model, TSNE):
+        # A generator draws another number for each round, and no file holds it.
+        model.set_params(random_state=seed_of(model.random_state))
     return model
+
+
+def _saved(model: Any, prepare: Preparation | None) -> bool:
+    """Whether the fitted model can be saved; where it is known that it cannot, that is said before the work."""
+    try:
+        check_savable(model, prepare)
+    except (ValueError, TypeError) as error:
+        log.warning("this run cannot be resumed, since its model cannot be saved: %s", error)
+        return False
+    return True
 
 
 def _taken_over(model: Any, name: str, given: Any) -> Any:

@@ -13,40 +13,47 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._atomic import whole_file
 from tsne_ooc._disk import sync_folder
 from tsne_ooc.pipeline.folder import SAVING
-from tsne_ooc.pipeline.placing import Seats, digest_of
+from tsne_ooc.pipeline.models import digest_of
+from tsne_ooc.pipeline.placer import MapPlacer, Placer, Seats, StrangerPlacer
 
 log = logging.getLogger(__name__)
 
 _ROWS = "sample_rows.npy"
 
+Fitted = MapPlacer | StrangerPlacer
 
-def keep(model: Any, rows: NDArray[np.int64], folder: Path) -> tuple[Any, Seats, dict[str, str | None]]:
-    """Save what was fitted, and go on with what was saved, as a run that resumes will; with sums for the ledger."""
+
+def keep(
+    placer: Fitted, rows: NDArray[np.int64], folder: Path, *, saved: bool
+) -> tuple[Fitted, Seats, dict[str, str | None]]:
+    """Save what was fitted, and go on with what was saved, as a run that resumes will; with sums for the ledger.
+
+    Where it is not to be `saved`, or cannot be, the run goes on with it as it is.
+    """
     # What an attempt left that was killed after this point and before the ledger knew.
     for path in (folder / "model", folder / SAVING):
         shutil.rmtree(path, ignore_errors=True)
     path = folder / _ROWS
     try:
-        with open(path, "wb") as file:
+        with whole_file(path, part=path.with_name(f"{path.name}.part")) as part, part.open("wb") as file:
             np.lib.format.write_array(file, rows, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
     except OSError as error:
         raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
     sums = {"model": None, "sample_rows": _sum(path)}
-    if not hasattr(model, "save"):
-        return model, seats_of(model, rows), sums
+    if not saved:
+        return placer, seats_of(placer, rows), sums
     work = folder / SAVING
     work.mkdir()
     try:
         # It writes under a name that nobody knows beforehand, so in a folder that is ours.
-        model.save(work / "model")
+        placer.save(work / "model")
         _put(work / "model", folder / "model")
     except ValueError as error:
         log.warning("this run cannot be resumed, since its model cannot be saved: %s", error)
-        return model, seats_of(model, rows), sums
+        return placer, seats_of(placer, rows), sums
     finally:
         shutil.rmtree(work, ignore_errors=True)
     sums["model"] = digest_of(folder / "model")
@@ -61,20 +68,20 @@ def _put(made: Path, path: Path) -> None:
         raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
 
 
-def reopen(folder: Path, sums: Mapping[str, Any]) -> tuple[Any, Seats]:
+def reopen(folder: Path, sums: Mapping[str, Any]) -> tuple[MapPlacer, Seats]:
     """What an earlier attempt, or an earlier phase of this one, fitted: checked against what the ledger says of it."""
     from tsne_ooc.loading import load
 
     path = folder / "model"
     if sums["model"] is None:
         raise ValueError(f"the run in {folder} has no saved model to go on with; remove the folder to begin again")
-    model = load(path)
+    placer = MapPlacer(load(path))
     if digest_of(path) != sums["model"]:
         raise ValueError(f"the model in {path} is not the one that this run began with; remove {folder} to begin again")
     path = folder / _ROWS
     if _sum(path) != sums["sample_rows"]:
         raise ValueError(f"{path} is damaged: its sum is not the one that the ledger names; remove {folder}")
-    return model, seats_of(model, np.load(path, allow_pickle=False))
+    return placer, seats_of(placer, np.load(path, allow_pickle=False))
 
 
 def _sum(path: Path) -> str:
@@ -82,6 +89,6 @@ def _sum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def seats_of(model: Any, rows: NDArray[np.int64]) -> Seats:
+def seats_of(placer: Placer, rows: NDArray[np.int64]) -> Seats:
     """The rows of a fit, their places and their novelty."""
-    return rows, np.asarray(model.embedding_, dtype=np.float32), getattr(model, "novelty_", None)
+    return Seats(rows, placer.embedding, placer.novelty)

@@ -12,10 +12,11 @@ from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc._random import generator
 from tsne_ooc.io import Source
 from tsne_ooc.pipeline.folder import Folder
-from tsne_ooc.pipeline.placing import Seats, stream
+from tsne_ooc.pipeline.placer import MapPlacer, Seats
+from tsne_ooc.pipeline.placing import stream
 from tsne_ooc.pipeline.run import LEDGER
 from tsne_ooc.placement import Placed
-from tsne_ooc.rounds import NovelRows, Seated, enlarge, refit
+from tsne_ooc.rounds import NovelRows, Seated, enlarge
 from tsne_ooc.sampling import take
 from tsne_ooc.streaming import Progress, begin
 
@@ -27,28 +28,27 @@ _ROWS = 1 << 17
 
 
 def look_and_refit(
-    model: Any,
+    placer: MapPlacer,
     seats: Seats,
     digest: str | None,
     table: Source,
-    prepared: Any,
     home: Folder,
     where: Path,
     seed: int,
     block_rows: int | None,
     progress: Progress,
     origin: dict[str, Any],
-) -> tuple[Any, Seated]:
-    """The model of the next round and the rows that it was fitted to; `model` itself where there is nothing new.
+) -> tuple[MapPlacer, Seated]:
+    """The map of the next round and the rows that it was fitted to; the same one where there is nothing new.
 
     Parameters
     ----------
-    model, seats
+    placer, seats
         Of the round before.
     digest : str
         Of its saved model.
-    table, prepared
-        The rows as they are, and as they are embedded.
+    table : Source
+        As it was given.
     home, where
         The run's folder, and that of the round before, in which places and novelty are written.
     seed : int
@@ -58,11 +58,11 @@ def look_and_refit(
         The identity of the table when the run began.
     """
     ledger = begin(where / LEDGER, {"model": digest}, resume=True, differ=_another)
-    stream(model, table, home, where, ledger, seats, block_rows, progress, phase="look", source=origin)
-    rows = seats[0]
-    sample = Seated(rows, take(prepared, rows), seats[1])
+    stream(placer, table, home, where, ledger, seats, block_rows, progress, phase="look", source=origin)
+    rows, prepared = seats.rows, placer.table_of(table)
+    sample = Seated(rows, take(prepared, rows), seats.embedding)
     most = max(1, round(ADDED * len(rows)))
-    novel = NovelRows(model, sample, CHOICE * most, generator(seed, "rounds"))
+    novel = NovelRows(placer.estimator, sample, CHOICE * most, generator(seed, "rounds"))
     embedding = np.load(where / "embedding.npy", mmap_mode="r", allow_pickle=False)
     novelty = np.load(where / "novelty.npy", mmap_mode="r", allow_pickle=False)
     for start in range(0, len(novelty), _ROWS):
@@ -78,10 +78,10 @@ def look_and_refit(
         f"{novel.seen:,}", novel.beyond, f"{len(both.rows) - len(rows):,}",
     )  # fmt: skip
     if len(both.rows) == len(rows):
-        return model, sample
+        return placer, sample
     progress("fit", 0, len(both.rows))
     with uninterrupted():
-        again = refit(model, both)
+        again = placer.refit(both)
     progress("fit", len(both.rows), len(both.rows))
     return again, both
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Any
 
 from tsne_ooc import store
+from tsne_ooc.pipeline.placer import EncoderPlacer, MapPlacer
 
 ENCODER = "encoder"
+#: For what has no length beforehand: manifests, parameters, what a search keeps besides the rows.
+SLACK = 1 << 17
 
 
 def folder_of(path: str | os.PathLike[str]) -> Path:
@@ -17,8 +20,13 @@ def folder_of(path: str | os.PathLike[str]) -> Path:
     return folder / "model" if (folder / "model" / store.MANIFEST).is_file() else folder
 
 
-def opened_model(folder: Path, n_jobs: int | None) -> tuple[Any, bool]:
-    """The fitted estimator in a folder, with so many threads, and whether it is an encoder.
+def bytes_fitted(rows: int, columns: int, axes: int) -> int:
+    """What the folder of a fitted map takes, but for its manifest: rows, places, and 28 bytes to know a row again."""
+    return rows * (4 * columns + 4 * axes + 28)
+
+
+def opened_model(folder: Path, n_jobs: int | None) -> MapPlacer | EncoderPlacer:
+    """What is saved in a folder, with so many threads.
 
     Raises
     ------
@@ -30,7 +38,12 @@ def opened_model(folder: Path, n_jobs: int | None) -> tuple[Any, bool]:
     if store.kind_of(folder) == ENCODER:
         from tsne_ooc.parametric import load as load_encoder
 
-        return load_encoder(folder, n_jobs=n_jobs), True
+        return EncoderPlacer(load_encoder(folder, n_jobs=n_jobs))
     from tsne_ooc.loading import load
 
-    return load(folder, n_jobs=n_jobs), False
+    return MapPlacer(load(folder, n_jobs=n_jobs))
+
+
+def digest_of(folder: Path) -> str:
+    """What tells a saved folder from another: the checksum of its manifest, which holds those of its files."""
+    return str(json.loads((folder / store.MANIFEST).read_text(encoding="utf-8"))["sha256"])

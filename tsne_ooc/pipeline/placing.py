@@ -20,9 +20,9 @@ from tsne_ooc.io import Source, identity
 from tsne_ooc.io.told import account_of
 from tsne_ooc.novelty import NoveltyHistogram
 from tsne_ooc.pipeline.clock import Clock
-from tsne_ooc.pipeline.fitting import seen_by
 from tsne_ooc.pipeline.folder import Folder
-from tsne_ooc.pipeline.models import folder_of, opened_model
+from tsne_ooc.pipeline.models import digest_of, folder_of, opened_model
+from tsne_ooc.pipeline.placer import Placer, Seats
 from tsne_ooc.pipeline.request import differences
 from tsne_ooc.pipeline.run import KIND, LEDGER, Run, open_run
 from tsne_ooc.pipeline.table import opened
@@ -31,8 +31,6 @@ from tsne_ooc.streaming import Progress, Stream, begin, check_unchanged, silent
 log = logging.getLogger(__name__)
 
 _PIECE = 1 << 20
-
-Seats = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32] | None]
 
 
 def place(
@@ -90,19 +88,19 @@ def place(
     if block_rows is not None:
         block_rows = whole("block_rows", block_rows, least=1)
     folder = folder_of(model)
-    fitted, encoder = opened_model(folder, n_jobs)
-    knows = hasattr(fitted, "novelty_threshold_")
+    placer = opened_model(folder, n_jobs)
+    knows = placer.threshold is not None
     if novelty and not knows:
         raise ValueError(
             f"the map in {folder} was saved without what novelty needs; fit it again, or leave novelty out"
         )
-    knows = knows and (not encoder if novelty is None else novelty)
+    knows = knows and (placer.novelty_is_free if novelty is None else novelty)
     with (
         opened(source, dataset, columns, allow_missing_chunks) as table,
         Folder(Path(out), resume=resume, makes=["embedding.npy", "novelty.npy"]) as home,
     ):
-        fitted.check_table(table)
-        home.check_room(table.shape[0] * 4 * (fitted.embedding_.shape[1] + knows))
+        placer.check_table(table)
+        home.check_room(table.shape[0] * 4 * (placer.embedding.shape[1] + knows))
         request = {"model": digest_of(folder), "novelty": knows}
         origin = identity.identity_of(table, without=home.path)
         job = {"task": "place", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
@@ -113,7 +111,7 @@ def place(
         seconds = {"place": ledger.seconds}
         with Clock(seconds, "place"):
             summary = stream(
-                fitted, table, home, home.path, ledger, None, block_rows, progress or silent, knows=knows,
+                placer, table, home, home.path, ledger, None, block_rows, progress or silent, knows=knows,
                 source=origin,
             )  # fmt: skip
         content = {
@@ -129,7 +127,7 @@ def place(
 
 
 def stream(
-    model: Any,
+    placer: Placer,
     table: Source,
     home: Folder,
     where: Path,
@@ -146,36 +144,37 @@ def stream(
 
     Parameters
     ----------
-    model : fitted estimator
+    placer : Placer
     table : Source
-        As it was given; the model prepares its rows.
+        As it was given; the placer prepares its rows.
     home : Folder
         Of the run.
     where : Path
         Where in it ``embedding.npy`` and ``novelty.npy`` go.
     ledger : Ledger
-    seats : tuple of (rows, embedding, novelty), or None
-        Rows of the table that have a place already, ascending. A row of the sample takes the seat of its own, even
+    seats : Seats or None
+        Rows of the table that have a place already. A row of the sample takes the seat of its own, even
         where it has a twin in the sample, whose seat `transform` would give it.
     block_rows : int or None
     progress : callable
     knows : bool, optional
-        Whether novelty is written; by default it is where the model tells it.
+        Whether novelty is written; by default it is where the placer knows it.
     phase : str
         What `progress` is told.
     source : dict, optional
         The identity of the table when the run began, which it must keep.
     """
-    n, d = table.shape[0], model.embedding_.shape[1]
-    knows = hasattr(model, "novelty_threshold_") if knows is None else knows
+    n, d = table.shape[0], placer.embedding.shape[1]
+    threshold = placer.threshold if knows is None or knows else None
+    knows = threshold is not None
     files: dict[str, tuple[Path, tuple[int, ...]]] = {"embedding": (where / "embedding.npy", (n, d))}
     if knows:
         files["novelty"] = (where / "novelty.npy", (n,))
-    prepared = seen_by(model, table)
+    prepared = placer.table_of(table)
 
     def compute(start: int, block: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         if seats is None:
-            return _placed(model, block, knows)
+            return placer.place(block, novelty=knows)
         rows, places, novelty = seats
         first, last = np.searchsorted(rows, [start, start + len(block)])
         known = {"embedding": places[first:last]}
@@ -183,13 +182,13 @@ def stream(
             known["novelty"] = novelty[first:last]
         if last - first == len(block) and len(known) == len(files):
             return known
-        found = _placed(model, block, knows)
+        found = placer.place(block, novelty=knows)
         for name, values in known.items():
             found[name][rows[first:last] - start] = values
         return found
 
-    if hasattr(model, "place_prepared") and not hasattr(model, "encode_prepared"):
-        log.info("each row has %d neighbours; the field of the map %s", _neighbors(model), model._model.field)
+    if told := placer.told():
+        log.info("%s", told)
     try:
         work = Stream(files, ledger)
     except OSError as error:
@@ -201,24 +200,9 @@ def stream(
         check = None if source is None else partial(check_unchanged, table, source, home.path)
         work.run(prepared, compute, rows=block_rows, progress=progress, phase=phase, check=check)
     summary: dict[str, Any] = {"n_samples": n, "n_features": table.shape[1], "n_components": d}
-    if knows:
-        summary["novelty"] = distribution(where / "novelty.npy", model.novelty_threshold_)
+    if threshold is not None:
+        summary["novelty"] = distribution(where / "novelty.npy", threshold)
     return summary
-
-
-def _neighbors(model: Any) -> int:
-    from tsne_ooc.placement import Placement
-
-    return (model.placement or Placement()).neighbors(len(model.embedding_))
-
-
-def _placed(model: Any, block: NDArray[np.float32], knows: bool) -> dict[str, NDArray[np.float32]]:
-    if not hasattr(model, "place_prepared"):
-        return {"embedding": np.array(model.transform(block), dtype=np.float32)}
-    if hasattr(model, "encode_prepared") and not knows:
-        return {"embedding": model.encode_prepared(block)}
-    placed = model.place_prepared(block)
-    return {"embedding": placed.embedding, "novelty": placed.novelty} if knows else {"embedding": placed.embedding}
 
 
 def distribution(path: Path, threshold: float) -> dict[str, Any]:
@@ -237,11 +221,6 @@ def pieces(path: Path) -> Iterator[NDArray[np.float32]]:
         file.seek(path.stat().st_size - 4 * n)
         while len(part := np.fromfile(file, "<f4", _PIECE)):
             yield part
-
-
-def digest_of(folder: Path) -> str:
-    """What tells a saved folder from another: the checksum of its manifest, which holds those of its files."""
-    return str(json.loads((folder / store.MANIFEST).read_text(encoding="utf-8"))["sha256"])
 
 
 def finished(home: Folder, job: dict[str, Any]) -> Run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,21 +16,20 @@ from tsne_ooc import __version__, store
 from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import resolve_n_jobs
-from tsne_ooc._parameters import encode_all
+from tsne_ooc._random import seed_of
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.io.told import account_of
-from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.pipeline.fitting import fit_sample
 from tsne_ooc.pipeline.folder import TRAINING, Folder
-from tsne_ooc.pipeline.models import ENCODER, folder_of, opened_model
-from tsne_ooc.pipeline.placing import digest_of
-from tsne_ooc.pipeline.request import differences, parameters_of, plain
+from tsne_ooc.pipeline.models import ENCODER, SLACK, bytes_fitted, digest_of, folder_of, opened_model
+from tsne_ooc.pipeline.placer import MapPlacer
+from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain, warn_untold
 from tsne_ooc.pipeline.run import LEDGER
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Uniform
-from tsne_ooc.saving import fingerprint
+from tsne_ooc.saving import check_saved, fingerprint
 from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 
 
@@ -79,7 +77,7 @@ def train(
         Go on with a run in `out` that did not end.
     progress : callable, optional
         Called as ``progress(phase, done, total)``, with the phases "prepare", "sample", "fit" and "teach", in rows,
-        and "train", in batches.
+        and "train", in batches; where it has an attribute `note`, that is the loss in words then.
 
     Returns
     -------
@@ -103,12 +101,14 @@ def train(
     >>> model = train("cells.h5", dataset="X", out="encoder")  # doctest: +SKIP
     >>> Y = model.transform(new_rows)  # doctest: +SKIP
     """
+    from sklearn.base import clone
+
     from tsne_ooc.parametric import ParametricTSNE, load
     from tsne_ooc.parametric.estimator import FEWEST, STEPS
 
     model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
     model.check_options()
-    seed = whole("random_state", model.random_state, least=0, most=math.inf)
+    seed = model.random_state
     # No code of a network of one's own is in the folder.
     own = None if isinstance(model.network, tuple | list) else model.network
     if sample is not None:
@@ -120,10 +120,9 @@ def train(
         if table.shape[0] < FEWEST:
             raise ValueError(f"{table!r} has {table.shape[0]} rows, and an encoder needs {FEWEST}")
         teacher, known = _teacher(map, tsne, sample, prepare, model, table)
-        if map is None and prepare is None:
-            home.check_room(known["sample"] * (4 * table.shape[1] + 16))
+        home.check_room(_room(table, model, teacher, map, None if map is not None else known["sample"], prepare))
         request = {
-            "parameters": {name: value for name, value in parameters_of(model).items() if name != "teacher"},
+            "parameters": parameters_of(model, without=("teacher",)),
             "teacher": known,
             "prepare": plain(prepare.steps) if prepare is not None else None,
         }
@@ -133,6 +132,7 @@ def train(
             _check_finished(home, job)
             return load(home.path, network=own)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
+        warn_untold(job)
         work = home.path / TRAINING
         work.mkdir(exist_ok=True)
         seconds: dict[str, float] = dict(ledger.job.get("seconds", {}))
@@ -140,21 +140,27 @@ def train(
         if map is None:
             rows = min(table.shape[0], known["sample"])
             check = partial(check_unchanged, table, origin, home.path)
+            asked = teacher
             teacher = _fitted(
-                teacher, table, Uniform(rows), prepare, seed, ledger, work / "teacher", seconds, tell, check
+                clone(asked), table, Uniform(rows), prepare, seed, ledger, work / "teacher", seconds, tell, check
             )
             home.keep = home.resumable = True
+            # A file cannot hold some of its options.
+            teacher.set_params(**asked.get_params(deep=False))
         teacher.set_params(n_jobs=model.n_jobs, verbose=model.verbose)
         model.set_params(teacher=teacher)
         tell("teach", 0, table.shape[0])
         steps = STEPS if isinstance(model.n_iter, str) else int(model.n_iter)
-        model.set_params(
-            callbacks=[*callbacks_of(model.callbacks), lambda step, loss, encoder: tell("train", step, steps)]
-        )
         checkpoint = work / "checkpoint"
+
+        def telling(step: int, loss: float, encoder: Any) -> None:
+            if hasattr(tell, "note"):
+                tell.note = f"loss {loss:.4g}, "
+            tell("train", step, steps)
+
         try:
             with uninterrupted(), _torch_threads(model.n_jobs):
-                model.fit(table, checkpoint=checkpoint)
+                model._learn(table, checkpoint, without=home.path, telling=[telling])
         finally:
             home.keep = home.resumable = home.keep or (checkpoint / store.MANIFEST).exists()
         try:
@@ -174,14 +180,12 @@ def train(
 
 
 def _fresh(encoder: Any, kind: Any) -> Any:
-    from sklearn.base import clone
-
     if not isinstance(encoder, kind):
         raise TypeError(f"encoder={encoder!r} is not a ParametricTSNE")
     if encoder.teacher is not None or encoder.prepare is not None:
         raise ValueError("encoder has a teacher or a preparation of its own; pass these as map, tsne and prepare")
-    model = clone(encoder)
-    return model.set_params(random_state=0) if model.random_state is None else model
+    model = copied(encoder, "encoder")
+    return model.set_params(random_state=0 if model.random_state is None else seed_of(model.random_state))
 
 
 def _teacher(
@@ -198,6 +202,8 @@ def _teacher(
         SAMPLE,
         check_affinities,
         default_teacher,
+        given_teacher,
+        is_fitted,
         knows_affinities,
     )
 
@@ -208,9 +214,10 @@ def _teacher(
     if map is not None:
         if tsne is not None or sample is not None or prepare is not None:
             raise ValueError("map is a teacher that is fitted already; leave out tsne, sample and prepare")
-        teacher, encoder = opened_model(folder_of(map), model.n_jobs)
-        if encoder:
+        opened_map = opened_model(folder_of(map), model.n_jobs)
+        if not isinstance(opened_map, MapPlacer):
             raise ValueError(f"{map} holds an encoder; the teacher is a saved model, or the folder of a finished run")
+        teacher = opened_map.estimator
         teacher.check_table(table)
         fitted = len(teacher.embedding_)
         known: Any = fingerprint(teacher)
@@ -219,22 +226,38 @@ def _teacher(
         if tsne is None:
             stages = resolve(model.objective, tuned=fitted == n)
             teacher = default_teacher(n, stages, model.random_state, model.n_jobs).set_params(sample=None)
-        elif isinstance(tsne, TSNE) and not hasattr(tsne, "embedding_"):
-            from sklearn.base import clone
-
-            teacher = clone(tsne)
-            if teacher.random_state is None:
-                teacher.set_params(random_state=model.random_state)
+        elif isinstance(tsne, TSNE) and not is_fitted(tsne):
+            teacher = copied(tsne, "tsne")
+            own = teacher.random_state
+            teacher.set_params(random_state=model.random_state if own is None else seed_of(own))
         else:
             raise TypeError(f"tsne={tsne!r} is not a TSNE to be fitted; pass the folder of a fitted one as map")
         if teacher.sample is not None or teacher.prepare is not None:
             raise ValueError("tsne has a sample or a preparation of its own; pass these as sample and prepare")
         teacher.check_options()
+        # It is kept in the folder of the run.
+        check_saved(teacher, prepare)
         known = {**parameters_of(teacher), "sample": fitted}
-    # The teacher teaches from its folder.
-    kept = knows_affinities(teacher) and not encode_all({"affinity": teacher.affinity})[1]
-    check_affinities(resolve(model.objective, tuned=kept and fitted == n), n, fitted, kept)
+    given_teacher(teacher, None, 0)
+    knows = knows_affinities(teacher)
+    check_affinities(resolve(model.objective, tuned=knows and fitted == n), n, fitted, knows)
     return teacher, known
+
+
+def _room(table: Source, model: Any, teacher: Any, map: Any, sample: int | None, prepare: Preparation | None) -> int:
+    """The most that lies on the disk at one moment, as far as it is known before the run."""
+    from tsne_ooc.parametric.room import bytes_of_training
+
+    n, p = table.shape
+    # How wide prepared rows are is known after a pass over the table.
+    known = p if prepare is None and getattr(teacher, "preparation_", None) is None else 0
+    if sample is None:
+        d, kept = teacher.embedding_.shape[1], 0
+        taught = sum(file.stat().st_size for file in folder_of(map).glob("*.npy"))
+    else:
+        d = int(teacher.n_components or 2)
+        taught = kept = bytes_fitted(sample, known, d) + SLACK
+    return kept + bytes_of_training(model, taught, n, max(1, known), d, all_mapped=sample == n) + SLACK
 
 
 def _fitted(
@@ -277,12 +300,11 @@ def _torch_threads(n_jobs: int | None) -> Iterator[None]:
         return
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(resolve_n_jobs(n_jobs))
-    try:
+    from tsne_ooc.parametric.shared import threads_kept
+
+    with threads_kept():
+        torch.set_num_threads(resolve_n_jobs(n_jobs))
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _seal(model: Any, home: Folder, work: Path, content: dict[str, Any]) -> None:

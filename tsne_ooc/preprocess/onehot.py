@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._options import unknown
+from .._validate import is_frame
 from ..io.blocks import BLOCK_BYTES, block_rows, edges
 from ..io.failures import reading
+from ..io.masks import with_mask
+from ..io.source import as_source
+from .categories import Category, as_array, coded, numbers_of, ordered
 from .rows import Progress
 from .statistics import Float64
 
@@ -39,8 +46,9 @@ class ColumnSource(Protocol):
 class OneHot:
     """Put a column of zeros and ones for each category in place of each named column.
 
-    Categories are sorted. A category that the fit has not seen, and a missing value, give zeros alone; the fitted
-    `Preparation` counts the former. It can only be the first step: later ones see numbers.
+    Categories are text, numbers, yes and no, or dates, and are sorted. A category that the fit has not seen, and a
+    missing value, give zeros alone; the fitted `Preparation` counts the former. It can only be the first step: later
+    ones see numbers.
 
     Parameters
     ----------
@@ -74,21 +82,21 @@ class OneHot:
         for name in self.columns:
             if name not in names:
                 raise ValueError(f"{unknown('onehot', name, names)}; text is read from a table opened with columns='*'")
+        refuse_doubled(names, repr(source))
         n = source.shape[0]
-        found: dict[str, set[Any]] = {name: set() for name in self.columns}
+        found: dict[str, set[Category]] = {name: set() for name in self.columns}
         for start, stop in edges(source, block_rows(source, BLOCK_BYTES // _TEXT), 0, n):
             with reading(source, start, stop):
                 block = source.read_columns(start, stop)
             for name, seen in found.items():
-                values, present = _values(block[name])
-                seen.update(np.unique(values[present]).tolist())
+                seen.update(coded(block[name], name, start).categories)
                 if len(seen) > MOST_CATEGORIES:
                     raise ValueError(
                         f"column {name!r} has more than {MOST_CATEGORIES} categories in its first {stop} rows; "
                         "leave it out, or keep it as numbers"
                     )
             progress("prepare", stop, n)
-        return Encoding(self, names, {name: _sorted(seen, name) for name, seen in found.items()})
+        return Encoding(self, names, {name: as_array(ordered(seen, name)) for name, seen in found.items()})
 
 
 @dataclass(frozen=True)
@@ -132,32 +140,44 @@ class Encoding:
         Raises
         ------
         ValueError
-            For a missing column, and for text, NaN or infinity in a column of numbers, naming column and row.
+            For a missing column or one of another length, and for text, NaN or infinity in a column of numbers,
+            naming column and row.
         """
         missing = [name for name in self.names if name not in columns]
         if missing:
             raise ValueError(f"X lacks the column {missing[0]!r}, which the preparation was fitted with")
-        out = np.zeros((len(columns[self.names[0]]), self.width_out))
+        first = self.names[0]
+        for name in self.names:
+            if np.ndim(columns[name]) != 1:
+                raise ValueError(f"column {name!r} has shape {np.shape(columns[name])}; a cell for each row is needed")
+            if len(columns[name]) != len(columns[first]):
+                raise ValueError(
+                    f"column {name!r} has {len(columns[name])} rows, and column {first!r} has {len(columns[first])}"
+                )
+        out = np.zeros((len(columns[first]), self.width_out))
         at = 0
         for name in self.names:
             if name not in self.categories:
-                out[:, at] = _numbers(columns[name], name, first_row)
+                out[:, at] = numbers_of(columns[name], name, first_row)
                 at += 1
                 continue
-            categories = self.categories[name]
-            values, present = _values(columns[name])
-            rows = np.flatnonzero(present)
-            values = values[present]
-            if len(categories) and (values.dtype.kind in "US") == (categories.dtype.kind in "US"):
-                places = np.minimum(np.searchsorted(categories, values), len(categories) - 1)
-                known = categories[places] == values
-            else:
-                places = known = np.zeros(len(values), bool)
-            out[rows[known], at + places[known]] = 1.0
-            if not known.all():
-                unseen(name, int((~known).sum()))
-            at += len(categories)
+            found = coded(columns[name], name, first_row)
+            known = self._places[name]
+            # A missing cell is the last of these, -1.
+            places = np.array([*(known.get(category, -2) for category in found.categories), -1], np.intp)[found.codes]
+            rows = np.flatnonzero(places >= 0)
+            out[rows, at + places[rows]] = 1.0
+            if surplus := int((places == -2).sum()):
+                unseen(name, surplus)
+            at += len(known)
         return out
+
+    @cached_property
+    def _places(self) -> dict[str, dict[Category, int]]:
+        return {
+            name: {category: at for at, category in enumerate(values.tolist())}
+            for name, values in self.categories.items()
+        }
 
     def state(self) -> dict[str, Any]:
         return {
@@ -170,7 +190,7 @@ class Encoding:
     def from_state(cls, json: dict[str, Any]) -> Encoding:
         step = OneHot(json["columns"])
         names = tuple(str(name) for name in json["names"])
-        categories = {str(name): _sorted(set(values), name) for name, values in json["categories"].items()}
+        categories = {str(name): as_array(_read(values, name)) for name, values in json["categories"].items()}
         if set(categories) != set(step.columns) or not set(categories) <= set(names):
             raise ValueError("the state of a preparation names other columns in 'columns' than in 'categories'")
         return cls(step, names, categories)
@@ -204,50 +224,29 @@ def check_named(source: Any) -> None:
         raise TypeError(f"onehot needs columns with names, as Parquet and compound HDF5 have; {source!r} has none")
 
 
-def _values(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """A column of categories as text or numbers, and which of its cells hold one."""
-    if np.ma.is_masked(column):
-        values, present = _values(np.ma.getdata(column))
-        return values, present & ~np.ma.getmaskarray(column)
-    values = np.asarray(column)
-    if values.dtype.kind == "S":
-        return np.char.decode(values, "utf-8"), np.ones(len(values), bool)
-    if values.dtype.kind == "f":
-        return values, ~np.isnan(values)
-    if values.dtype.kind != "O":
-        return values, np.ones(len(values), bool)
-    # Text as Parquet and HDF5 hand it out; None and NaN are missing.
-    present = np.array([cell is not None and cell == cell for cell in values], bool)
-    if all(isinstance(cell, bool | int | float) for cell in values[present]):
-        numbers = np.zeros(len(values))
-        numbers[present] = values[present].astype(np.float64)
-        return numbers, present
-    text = [cell.decode("utf-8") if isinstance(cell, bytes) else str(cell) for cell in np.where(present, values, "")]
-    return np.asarray(text, dtype=np.str_), present
+def columns_of(block: Any) -> Columns:
+    """The columns of a data frame or of a mapping, by name; raises TypeError for anything else."""
+    if is_frame(block) and hasattr(block, "iloc"):
+        return as_source(block).read_columns(0, len(block))  # type: ignore[attr-defined, no-any-return]
+    if not isinstance(block, Mapping) and not is_frame(block):
+        raise TypeError(f"onehot needs columns with names: a data frame or a mapping, not a {type(block).__name__}")
+    names = list(block) if isinstance(block, Mapping) else list(block.columns)
+    refuse_doubled([str(name) for name in names], "X")
+    return {str(name): with_mask(block[name]) for name in names}
 
 
-def _sorted(values: set[Any], name: str) -> NDArray[Any]:
-    if len({isinstance(value, str) for value in values}) > 1:
-        raise ValueError(f"column {name!r} holds both text and numbers; make it one of them")
-    return np.array(sorted(values))
+def refuse_doubled(names: Sequence[str], where: str) -> None:
+    """Raise ValueError where several columns have one name."""
+    if len(set(names)) < len(names):
+        raise ValueError(f"{where} has several columns {Counter(names).most_common(1)[0][0]!r}; rename them")
 
 
-def _numbers(column: Any, name: str, first_row: int) -> Float64:
-    values = np.asarray(column)
-    try:
-        if values.dtype.kind in "mM":
-            # NumPy makes them numbers of its own units.
-            raise TypeError
-        numbers = values.astype(np.float64)
-        if np.ma.is_masked(column):
-            numbers = np.where(np.ma.getmaskarray(column), np.nan, numbers)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"column {name!r} holds no numbers (type {values.dtype}); name it in onehot, or leave it out"
-        ) from None
-    bad = np.flatnonzero(~np.isfinite(numbers))
-    if len(bad):
-        raise ValueError(
-            f"column {name!r} holds {numbers[bad[0]]} in row {first_row + int(bad[0])}; fill in or leave out such rows"
-        )
-    return numbers
+def _read(values: Any, name: str) -> list[Category]:
+    """Categories of a file, which may hold anything."""
+    if not isinstance(values, list) or not all(isinstance(value, str | int | float) for value in values):
+        raise ValueError(f"the state of a preparation has categories of column {name!r} that are not words or numbers")
+    if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+        raise ValueError(f"the state of a preparation has NaN or infinity among the categories of column {name!r}")
+    if len(set(values)) < len(values) or values != ordered(values, name):
+        raise ValueError(f"the state of a preparation has categories of column {name!r} that are not in order")
+    return values

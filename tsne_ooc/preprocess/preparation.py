@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import threading
 import warnings
@@ -15,10 +16,9 @@ from numpy.typing import NDArray
 from .._options import unknown, whole
 from .._parallel import Threads
 from .._validate import as_rows
-from ..io import Source, as_source
-from ..io.masks import with_mask
+from ..io import Source, as_source, line_up, names_of
 from .base import Fitted, Step
-from .onehot import EncodedSource, Encoding, OneHot, check_named
+from .onehot import EncodedSource, Encoding, OneHot, check_named, columns_of
 from .pca import PCA, FittedPCA
 from .rows import Progress, Rows, apply, working_type
 from .rowwise import FittedLog1p, FittedNormalize, Log1p, Normalize
@@ -56,6 +56,8 @@ class Preparation:
         The fitted steps behind `OneHot`, with what they took from the data.
     encoding : Encoding or None
         The fitted `OneHot`.
+    names : list of str or None
+        Of the columns before, where the table had names. Later tables with names are taken by name.
     n_features_in, n_features_out : int
         Columns before and after.
     n_samples : int
@@ -87,6 +89,7 @@ class Preparation:
                 raise ValueError("onehot must be the first step: those behind it see columns without names")
         self.encoding: Encoding | None = None
         self.fitted: tuple[Fitted, ...] = ()
+        self.names: list[str] | None = None
         self.n_features_in = self.n_features_out = self.n_samples = self.passes = 0
         self.unseen: dict[str, int] = {}
         self._seed = 0
@@ -132,10 +135,14 @@ class Preparation:
 
         steps: list[Any] = list(self.steps)
         encoding = None
+        names: list[str] | None
         table = as_source(source)
         if steps and isinstance(steps[0], OneHot):
             encoding = steps.pop(0).fit(table, begin())
+            names = list(encoding.names)
             table = EncodedSource(table, encoding, self._count_unseen)
+        else:
+            names = names_of(table)
         n, columns = table.shape
         if n < 1 or columns < 1:
             raise ValueError(f"{table!r} holds nothing to fit a preparation on")
@@ -148,6 +155,7 @@ class Preparation:
             statistics = None if statistics is None else fitted.forward(statistics)
             rows = rows.then(fitted)
         self.encoding, self.fitted, self.passes, self._seed = encoding, rows.steps, passes, seed
+        self.names = names
         self.n_samples, self.n_features_out = n, rows.width
         self.n_features_in = columns if encoding is None else encoding.width_in
         self.unseen = {}
@@ -159,7 +167,8 @@ class Preparation:
         Parameters
         ----------
         block : array-like or DataFrame of shape (m, n_features_in), or mapping of columns
-            A mapping (or DataFrame) where the first step is `OneHot`.
+            A mapping (or DataFrame) where the first step is `OneHot`. Columns with names are taken by name, where those
+            of the fit had names.
         first_row : int
             Number of the first row in its file, for messages.
         n_jobs : int or None
@@ -172,15 +181,16 @@ class Preparation:
         Raises
         ------
         ValueError, TypeError
-            For bad rows, naming row and column, another number of columns than the fit had, and before `fit`.
+            For bad rows, naming row and column, other names or another number of columns than the fit had, and before
+            `fit`.
         """
         self._check_fitted()
         if self.encoding is not None:
-            columns = {str(name): with_mask(block[name]) for name in block}
-            rows = self.encoding.encode(columns, first_row, self._count_unseen)
+            rows = self.encoding.encode(columns_of(block), first_row, self._count_unseen)
         else:
             if not hasattr(block, "dtype") and not hasattr(block, "dtypes"):
                 block = np.asarray(block)
+            block = line_up(block, self.names)
             dtype = working_type(block.dtype) if hasattr(block, "dtype") else np.float64
             rows = as_rows(block, dtype=dtype, first_row=first_row)
             self._check_columns(rows.shape[1], "X")
@@ -192,6 +202,12 @@ class Preparation:
         """Write prepared rows to `out`, from finite numbers that are checked already, categories among them coded."""
         apply(self.fitted, rows, first_row, Threads(n_jobs), out)
         as_rows(out, name="the prepared table", first_row=first_row)
+
+    @property
+    def contents(self) -> tuple[Any, ...]:
+        """All that decides what becomes of a row, for a digest."""
+        self._check_fitted()
+        return self.encoding, self.fitted, self.n_features_in
 
     def check_undo(self) -> None:
         """Raise ValueError where a step cannot be undone, naming it."""
@@ -237,8 +253,9 @@ class Preparation:
         if self.encoding is not None:
             check_named(table)
             return EncodedSource(table, self.encoding, self._count_unseen)
-        self._check_columns(table.shape[1], repr(table))
-        return table
+        lined_up: Source = line_up(table, self.names, repr(table))
+        self._check_columns(lined_up.shape[1], repr(table))
+        return lined_up
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """All that `from_state` needs: numbers and words for JSON, and arrays to save without pickle.
@@ -259,6 +276,9 @@ class Preparation:
             numbers, found = fitted.state()
             arrays |= {f"{len(steps)}.{name}": array for name, array in found.items()}
             steps.append({"kind": fitted.step.kind, **numbers})
+        if self.names is not None and self.encoding is None:
+            # An array: a manifest holds no millions of names.
+            arrays["names"] = np.frombuffer(json.dumps(self.names).encode(), np.uint8)
         return {
             "format": "tsne_ooc preparation",
             "format_version": FORMAT_VERSION,
@@ -316,6 +336,7 @@ class Preparation:
         preparation.n_features_in, preparation.n_features_out = int(json["n_features_in"]), width
         preparation.n_samples, preparation.passes = int(json["n_samples"]), int(json["passes"])
         preparation._seed = int(json["random_state"])
+        preparation.names = _names_in(arrays, preparation.n_features_in) if encoding is None else list(encoding.names)
         return preparation
 
     def _check_fitted(self) -> None:
@@ -357,6 +378,19 @@ def _needs(steps: Sequence[Step], width: int) -> frozenset[str]:
                 break
             needs |= step.needs(width)
     return needs
+
+
+def _names_in(arrays: dict[str, NDArray[Any]], width: int) -> list[str] | None:
+    """Names of columns, from a state that may hold anything."""
+    if "names" not in arrays:
+        return None
+    try:
+        names = json.loads(np.ascontiguousarray(arrays["names"]).tobytes())
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or len(names) != width or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"the state of a preparation has no {width} names of columns in 'names'")
+    return names
 
 
 def _silent(phase: str, done: int, total: int) -> None:

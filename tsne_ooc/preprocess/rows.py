@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..io import Source, iterate
 from ..sampling import draw
 from .base import Fitted
 from .statistics import Float64, Moments, Statistics
+from .transformer import FittedTransformer, height_of
 
 # Numbers of a tile, 32 MiB in float64: products of so many rows run at full speed up to 10,000 columns and more.
 _TILE = 1 << 22
@@ -51,9 +53,13 @@ def apply(steps: tuple[Fitted, ...], rows: NDArray[Any], first_row: int, threads
         with np.errstate(over="ignore"):
             out[a:b] = values
 
-    # Whole multiples of 64 rows, for a `Transformer` fills its calls up to that.
-    height = max(64, _PIECE // widest // 64 * 64)
-    threads.map(piece, [(a, min(a + height, len(rows))) for a in range(0, len(rows), height)])
+    # Whole calls of a `Transformer`, which are filled up.
+    calls = [height_of(step.width_in) for step in steps if isinstance(step, FittedTransformer)]
+    call = max([64, *calls])
+    height = max(call, _PIECE // widest // call * call)
+    # Once for all pieces: to look for BLAS takes some 10 ms, as long as 10,000 rows of a scaler.
+    with threads.one_blas_thread() if calls else nullcontext():
+        threads.map(piece, [(a, min(a + height, len(rows))) for a in range(0, len(rows), height)])
 
 
 class Rows:

@@ -67,16 +67,19 @@ def look_at(source: Any) -> Look | None:
     if working_type(table.dtype) == np.float32 or not n:
         return None
     rows = np.unique(np.linspace(0, n - 1, min(n, LOOKED_AT)).astype(np.int64))
-    values: Float64 = take(table, rows, dtype=np.float64)
+    # Whole numbers of 8 bytes, such as identifiers, are merged by float64 too. (Some systems have no longer type.)
+    long = np.dtype(table.dtype).kind in "iu" and np.dtype(table.dtype).itemsize == 8
+    exact: NDArray[Any] = take(table, rows, dtype=np.longdouble if long else np.float64)
+    values: Float64 = exact.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         single = values.astype(np.float32).astype(np.float64)
     p = values.shape[1]
     known, kept, centre = np.ones(p, np.intp), np.ones(p, np.intp), np.zeros(p)
     # What is beyond the range of float32 meets an error of its own later on.
-    at = np.flatnonzero((single != values).any(axis=0) & np.isfinite(single).all(axis=0))
+    at = np.flatnonzero((single != exact).any(axis=0) & np.isfinite(single).all(axis=0))
     if not len(at):
         return None
-    looked = values[:, at]
+    looked = exact[:, at]
     whole = (looked == np.rint(looked)).all(axis=0)
     known[at] = _different(looked, np.where(whole, 0.0, NOISE * np.abs(looked).max(axis=0)))
     kept[at] = _different(single[:, at], 0.0)

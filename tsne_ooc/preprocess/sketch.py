@@ -8,7 +8,7 @@ import numpy as np
 
 from .._parallel import Threads, ranges
 from .._random import generator
-from .statistics import Float64
+from .statistics import Float64, beyond_range
 
 if TYPE_CHECKING:
     from .rows import Rows
@@ -35,8 +35,12 @@ def leading(rows: Rows, k: int) -> tuple[Float64, float, Float64, Float64]:
     basis = generator(rows.seed, "sketch").normal(size=(p, width))
     mean, total, image = _times(rows, basis)
     for _ in range(PASSES - 1):
-        basis, _ = np.linalg.qr(image)
+        basis, _ = np.linalg.qr(image / _unit(image))
         mean, total, image = _times(rows, basis)
+    # By a power of four, which changes no digits, not those of roots either: the squares of what is left are within the
+    # range of float64, whatever the unit of the columns. At 1e-100 all axes were lost, and 1e100 was an error.
+    unit = _unit(image)
+    image /= unit
     size = float(np.linalg.norm(image))
     if size == 0:
         return mean, total, np.zeros(k), basis[:, :k]
@@ -46,7 +50,11 @@ def leading(rows: Rows, k: int) -> tuple[Float64, float, Float64, Float64]:
     small = basis.T @ image
     factor = np.linalg.cholesky((small + small.T) / 2)
     vectors, lengths, _ = np.linalg.svd(np.linalg.solve(factor, image.T).T, full_matrices=False)
-    return mean, total, np.maximum(lengths[:k] ** 2 - shift, 0.0), vectors[:, :k]
+    return mean, total, np.maximum(lengths[:k] ** 2 - shift, 0.0) * unit, vectors[:, :k]
+
+
+def _unit(values: Float64) -> float:
+    return float(4.0 ** (int(np.frexp(np.abs(values).max())[1]) // 2))
 
 
 def _times(rows: Rows, columns: Float64) -> tuple[Float64, float, Float64]:
@@ -65,8 +73,11 @@ def _times(rows: Rows, columns: Float64) -> tuple[Float64, float, Float64]:
         step = own - mean
         weight = n * m / (n + m)
         _add_product(product, tile, columns, rows.threads)
-        product += np.multiply.outer(weight * step, step @ columns)
-        total += float(np.einsum("ij,ij->", tile, tile)) + weight * float(step @ step)
+        with np.errstate(over="ignore", invalid="ignore"):
+            product += np.multiply.outer(weight * step, step @ columns)
+            total += float(np.einsum("ij,ij->", tile, tile)) + weight * float(step @ step)
+        if not np.isfinite(product).all():
+            raise beyond_range(int(np.maximum(np.abs(tile).max(axis=0), np.abs(step)).argmax()))
         n += m
         mean += step * (m / n)
     return origin + mean, total / n, product / n
@@ -74,9 +85,16 @@ def _times(rows: Rows, columns: Float64) -> tuple[Float64, float, Float64]:
 
 def _add_product(product: Float64, tile: Float64, columns: Float64, threads: Threads) -> None:
     """``product += tile.T @ (tile @ columns)``, in pieces that the shapes alone cut."""
-    scores = np.concatenate(threads.map(lambda a, b: tile[a:b] @ columns, ranges(len(tile), _ROWS)))
+
+    # What is beyond the range of numbers is told by whoever asks.
+    def score(a: int, b: int) -> Float64:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(tile[a:b] @ columns)
+
+    scores = np.concatenate(threads.map(score, ranges(len(tile), _ROWS)))
 
     def add(a: int, b: int) -> None:
-        product[a:b] += tile[:, a:b].T @ scores
+        with np.errstate(over="ignore", invalid="ignore"):
+            product[a:b] += tile[:, a:b].T @ scores
 
     threads.map(add, ranges(tile.shape[1], _COLUMNS))

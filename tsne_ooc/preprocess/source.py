@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._asked import plain
 from ..io import as_source, iterate
 from .preparation import Preparation
 from .rows import working_type
@@ -46,6 +47,7 @@ class PreparedSource:
         self.row_bytes = int(self._numbers.shape[1]) * np.dtype(self._numbers.dtype).itemsize
         chunks = self._numbers.chunks
         self.chunks: tuple[int, int] | None = None if chunks is None else (chunks[0], self.shape[1])
+        self._told: Any = None
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Rows `start` up to `stop`, prepared, of shape (stop - start, n_features_out)."""
@@ -75,15 +77,20 @@ class PreparedSource:
         """What `tsne_ooc.io.identity_of` cannot see from prepared rows: the steps, and the table behind them."""
         own = getattr(self.source, "identity", None)
         columns = getattr(self.source, "column_names", None)
+        if self._told is None:
+            # Once: transformers of one's own may change while they work.
+            self._told = {"steps": plain(self.preparation.steps), "fitted": plain(self.preparation.contents)}
         return {
-            "preparation": repr(self.preparation),
+            "preparation": self._told,
             "table": getattr(self.source, "name", None),
             "columns": None if columns is None else list(columns),
             "own": own() if callable(own) else None,
         }
 
     def reopen(self) -> PreparedSource:
-        return PreparedSource(self.source.reopen(), self.preparation, n_jobs=self._n_jobs)
+        again = PreparedSource(self.source.reopen(), self.preparation, n_jobs=self._n_jobs)
+        again._told = self._told
+        return again
 
     def close(self) -> None:
         """Close the table."""

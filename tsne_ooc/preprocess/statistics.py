@@ -95,15 +95,18 @@ class Moments:
         if self.squares.ndim == 1:
 
             def square(a: int, b: int) -> Float64:
-                return np.asarray(np.einsum("ij,ij->j", tile[a:b], tile[a:b]))
+                with np.errstate(over="ignore"):
+                    return np.asarray(np.einsum("ij,ij->j", tile[a:b], tile[a:b]))
 
-            self.squares += _total(self._threads.map(square, pieces)) + weight * step * step
+            with np.errstate(over="ignore"):
+                self.squares += _total(self._threads.map(square, pieces)) + weight * step * step
         else:
 
             def multiply(a: int, b: int, c: int, d: int) -> None:
-                block = tile[:, a:b].T @ tile[:, c:d]
-                block += np.multiply.outer(weight * step[a:b], step[c:d])
-                self.squares[a:b, c:d] += block
+                with np.errstate(over="ignore", invalid="ignore"):
+                    block = tile[:, a:b].T @ tile[:, c:d]
+                    block += np.multiply.outer(weight * step[a:b], step[c:d])
+                    self.squares[a:b, c:d] += block
 
             self._threads.map(multiply, _lower(p))
         self.n += m
@@ -114,13 +117,17 @@ class Moments:
         squares = self.squares
         squares /= self.n
         if not np.isfinite(squares).all():
-            column = int(np.argwhere(~np.isfinite(squares))[0, -1])
-            raise ValueError(f"column {column} of the table has squares beyond the range of float64; scale it first")
+            raise beyond_range(int(np.argwhere(~np.isfinite(squares))[0, -1]))
         variance, covariance = squares, None
         if squares.ndim == 2:
             variance, covariance = squares.diagonal().copy(), squares
         origin = np.zeros_like(self.mean) if self.origin is None else self.origin
         return Statistics(self.n, origin + self.mean, variance, variance == 0, covariance, sample)
+
+
+def beyond_range(column: int) -> ValueError:
+    """The error for a column whose numbers are too large for their squares."""
+    return ValueError(f"column {column} of the table has squares beyond the range of float64; scale it first")
 
 
 def _total(parts: Iterable[Float64]) -> Float64:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tsne_ooc._labels import text
 from tsne_ooc.io.failures import opening
+from tsne_ooc.io.frames import values_of
 from tsne_ooc.io.kinds import kind_of
 from tsne_ooc.io.parts import parts_of
 from tsne_ooc.io.shape import type_of
@@ -112,7 +113,7 @@ def _plain(dataset: Any) -> Labels:
 def _categories(codes: Labels, categories: Any) -> Labels:
     labels = np.full(len(codes), None, object)
     known = codes >= 0
-    labels[known] = _plain(categories).astype(object)[codes[known]]
+    labels[known] = _plain(values_of(categories)).astype(object)[codes[known]]
     return labels
 
 

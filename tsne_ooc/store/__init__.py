@@ -10,7 +10,7 @@ Three writers share the format: saved models, steps that become parts of them, a
 
 from .manifest import FORMAT_VERSION, MANIFEST, kind_of, versions
 from .reading import Folder, read_folder
-from .writing import check_target, seal, write_folder
+from .writing import check_target, named_by_content, seal, write_folder
 
 __all__ = [
     "FORMAT_VERSION",
@@ -18,6 +18,7 @@ __all__ = [
     "Folder",
     "check_target",
     "kind_of",
+    "named_by_content",
     "read_folder",
     "seal",
     "versions",

@@ -7,8 +7,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from .._disk import check_room, give_rights, sync_folder
+from .._atomic import whole_file, whole_folder
+from .._disk import check_room, sync_folder
 from .._lock import Lock
 from .manifest import (
     FILE,
@@ -34,8 +33,6 @@ from .manifest import (
 from .reading import header
 
 _PIECE = 1 << 20
-# The folders that tests cut off in the middle of a write need steps that they can find.
-_rename, _replace, _fsync = os.rename, os.replace, os.fsync
 
 
 def write_folder(
@@ -44,6 +41,7 @@ def write_folder(
     content: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
     *,
+    files: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a folder, whole or not at all.
@@ -63,6 +61,8 @@ def write_folder(
     arrays : mapping of str to ndarray
         Booleans, whole numbers or floats. Names of letters, digits, ``_``, ``-`` and ``.``; array x becomes the file
         ``x.npy``.
+    files : mapping of str to bytes, optional
+        Further files, whose names are from `named_by_content`; the content names them.
     overwrite : bool, default False
 
     Raises
@@ -78,14 +78,15 @@ def write_folder(
     plain = {name: _plain(name, array) for name, array in arrays.items()}
     encode(content)
     old = check_target(target, kind, overwrite=overwrite)
-    needed = sum(array.nbytes + 128 for array in plain.values()) + (1 << 16)
+    files = files or {}
+    needed = sum(array.nbytes + 128 for array in plain.values()) + sum(map(len, files.values())) + (1 << 16)
     check_room(target, needed)
     if old is None:
-        _write_new(target, kind, content, plain)
+        _write_new(target, kind, content, plain, files)
     else:
         with Lock(target / ".lock", str(target)):
             # Once more: somebody may have saved between that look and this hold.
-            _write_over(target, kind, content, plain, check_target(target, kind, overwrite=overwrite) or old)
+            _write_over(target, kind, content, plain, files, check_target(target, kind, overwrite=overwrite) or old)
 
 
 def seal(
@@ -145,23 +146,26 @@ def _one(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
-def _write_new(target: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    with _told(target):
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-        try:
-            entries = {name: _write_array(temporary / f"{name}.npy", array) for name, array in arrays.items()}
-            _write_manifest(temporary, kind, content, entries, 1)
-            give_rights(temporary, 0o777)
-            _rename(temporary, target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        sync_folder(target.parent)
+def named_by_content(name: str, data: bytes) -> tuple[str, str]:
+    """The name of a further file ``stem.suffix`` with the beginning of its sum in it, and the sum (SHA-256)."""
+    digest, (stem, suffix) = hashlib.sha256(data).hexdigest(), name.split(".")
+    return f"{stem}.{digest[:16]}.{suffix}", digest
+
+
+def _write_new(
+    target: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], files: Mapping[str, bytes]
+) -> None:
+    with _told(target), whole_folder(target) as temporary:
+        entries = {name: _write_array(temporary / f"{name}.npy", array) for name, array in arrays.items()}
+        for name, data in files.items():
+            (temporary / name).write_bytes(data)
+        _write_manifest(temporary, kind, content, entries, 1)
 
 
 def _write_over(
-    target: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], old: dict[str, Any]
-) -> None:
+    target: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]],
+    further: Mapping[str, bytes], old: dict[str, Any],
+) -> None:  # fmt: skip
     # Folders cannot be exchanged in one step on every system; a manifest can.
     # An array "a" of generation 2 must not take the file of an array "a.2" that is read from until the end.
     taken = {entry["file"] for entry in old["arrays"].values()}
@@ -169,24 +173,32 @@ def _write_over(
     while any(f"{name}.{generation}.npy" in taken for name in arrays):
         generation += 1
     files = {name: target / f"{name}.{generation}.npy" for name in arrays}
+    # Those that are there already are of the same content, and named by the manifest that may stay.
+    fresh = [*files.values(), *(target / name for name in further if not (target / name).exists())]
     with _told(target):
         try:
             entries = {name: _write_array(files[name], array) for name, array in arrays.items()}
+            for name, data in further.items():
+                with whole_file(target / name, part=target / f"{name}.part") as part:
+                    part.write_bytes(data)
             _write_manifest(target, kind, content, entries, generation)
         except BaseException:
             # An interrupt may come when the new manifest is in place already, and then these are its files.
             if checked_manifest(target)["generation"] != generation:
-                for file in files.values():
+                for file in fresh:
                     file.unlink(missing_ok=True)
             raise
-        _sweep(target, {*old["arrays"], *arrays}, {file.name for file in files.values()})
+        _sweep(target, {*old["arrays"], *arrays}, further, {file.name for file in files.values()})
 
 
-def _sweep(target: Path, names: Iterable[str], keep: set[str]) -> None:
+def _sweep(target: Path, names: Iterable[str], further: Iterable[str], keep: set[str]) -> None:
     """Remove files of older generations, those of saves that were killed too."""
-    ours = re.compile(rf"({'|'.join(map(re.escape, names))})(\.[0-9]+)?\.npy")
+    ours = [rf"({'|'.join(map(re.escape, names))})(\.[0-9]+)?\.npy"]
+    for name in further:
+        stem, _, suffix = name.split(".")
+        ours.append(rf"{re.escape(stem)}\.[0-9a-f]{{16}}\.{re.escape(suffix)}(\.part)?")
     for file in target.iterdir():
-        if file.name not in keep and ours.fullmatch(file.name):
+        if file.name not in {*keep, *further} and any(re.fullmatch(pattern, file.name) for pattern in ours):
             # Where an open file cannot be removed it stays; nothing refers to it.
             with contextlib.suppress(OSError):
                 file.unlink()
@@ -203,7 +215,7 @@ def _write_array(path: Path, array: NDArray[Any]) -> dict[str, Any]:
         for start in range(0, len(flat), _PIECE):
             summed.write(flat[start : start + _PIECE].data)
         file.flush()
-        _fsync(file.fileno())
+        os.fsync(file.fileno())
     return _entry(path, array.dtype, array.shape, summed.bytes, summed.sum.hexdigest())
 
 
@@ -232,7 +244,7 @@ def _describe(path: Path) -> dict[str, Any]:
         dtype, shape, _ = header(file, path)
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        _fsync(file.fileno())
+        os.fsync(file.fileno())
         return _entry(path, dtype, shape, os.fstat(file.fileno()).st_size, digest)
 
 
@@ -253,13 +265,8 @@ def _write_manifest(
         raise ValueError(f"the content of {folder.name} takes {len(text)} bytes as JSON; {MOST_BYTES} are the most")
     # Files first: a manifest on the disk whose files are still on their way would promise too much.
     sync_folder(folder)
-    temporary = folder / f".{MANIFEST}.part"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        _fsync(file.fileno())
-    _replace(temporary, folder / MANIFEST)
-    sync_folder(folder)
+    with whole_file(folder / MANIFEST, part=folder / f".{MANIFEST}.part") as part:
+        part.write_text(text + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,158 @@
+"""All sizes by which the package cuts its work, in one table: blocks, limits, and numbers that are neither.
+
+`unit/test_block_sizes.py` reads the source, so a new constant has to find its line here. Blocks are set to 7 there, and
+what comes out is compared with what comes out otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Block(NamedTuple):
+    """A constant that cuts rows, columns, entries or bytes into pieces that are worked on one by one.
+
+    Parameters
+    ----------
+    scenario : str
+        A function of `unit/test_block_sizes.py` whose result depends on the pieces being put together rightly.
+    digits : float
+        0: the same bits for any size. Else sums in other pieces are rounded otherwise, by so much relative to the
+        largest number.
+    small : int
+        The size that is tried.
+    watched : bool
+        Whether the test can see that the size was asked for.
+    """
+
+    scenario: str
+    digits: float = 0.0
+    small: int = 7
+    watched: bool = True
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Module and name; a class belongs to the name."""
+    module, _, last = name.rpartition(".")
+    above, _, owner = module.rpartition(".")
+    return (above, f"{owner}.{last}") if owner[:1].isupper() else (module, last)
+
+
+BLOCKS = {
+    # One row, or one entry, does not know of others: the same bits.
+    ("_validate", "_PIECE"): Block("validation"),
+    ("affinity", "ROWS"): Block("affinities"),
+    ("affinity", "BLOCKS"): Block("affinities"),
+    ("equal_rows", "ROWS"): Block("equality"),
+    ("export.content", "ROWS"): Block("exports"),
+    ("fitted", "BLOCK"): Block("placing"),
+    ("fitting", "BLOCK"): Block("fit"),
+    ("gradients.repulsion", "ExactRepulsion.ROWS"): Block("repulsion"),
+    ("groups", "_BLOCK"): Block("groups"),
+    ("io.blocks", "BLOCK_BYTES"): Block("blocks"),
+    ("io.columns", "_PIECE"): Block("columns"),
+    ("io.hdf5", "_LARGEST_CACHE"): Block("large_chunks"),
+    ("io.sink", "_PIECE"): Block("sink"),
+    ("neighbors._blocks", "PIECE"): Block("searches"),
+    ("neighbors._blocks", "WIDTH"): Block("searches"),
+    ("neighbors._found", "GROUP"): Block("searches"),
+    ("neighbors.annoy_index", "GROUP"): Block("searches"),
+    ("neighbors.bits", "BLOCK"): Block("bits"),
+    ("neighbors.bits", "GROUP"): Block("bits"),
+    ("neighbors.bits", "PIECE"): Block("bits"),
+    ("metrics.neighborhoods", "_GROUP"): Block("quality"),
+    ("metrics.neighborhoods", "_VOTES"): Block("quality"),
+    ("neighbors.distinct", "COPIES"): Block("few_copies", watched=False),
+    ("neighbors.distinct", "GROUP"): Block("copies"),
+    ("neighbors.exact", "ENTRIES"): Block("pairs"),
+    ("neighbors.exact", "GROUP"): Block("searches"),
+    ("neighbors.hnsw", "PIECE"): Block("graph"),
+    ("neighbors.ivf", "EVERYWHERE"): Block("searches"),
+    ("neighbors.ivf", "GROUP"): Block("searches"),
+    ("neighbors.ivf", "SLAB"): Block("searches"),
+    ("neighbors.kmeans", "GROUP"): Block("searches"),
+    ("neighbors.pairwise", "STRIP"): Block("pairs"),
+    ("parametric.validation", "_GROUP"): Block("held_out"),
+    ("parametric.objectives.field", "ROWS"): Block("targets"),
+    ("pipeline.looking", "_ROWS"): Block("rounds"),
+    ("pipeline.placing", "_PIECE"): Block("distribution", watched=False),
+    ("placement", "ROWS"): Block("placing"),
+    ("plot", "_SHADED"): Block("shading"),
+    ("preprocess.onehot", "_TEXT"): Block("categories"),
+    ("preprocess.rows", "_PIECE"): Block("preparation"),
+    ("sampling.take", "_GAP_BYTES"): Block("taking", watched=False),
+    ("store.writing", "_PIECE"): Block("storing"),
+    ("streaming", "MOST_ROWS"): Block("streaming"),
+    # Sums.
+    ("gradients.attraction", "ENTRIES"): Block("attraction", 1e-7),
+    ("gradients.convolve", "COLUMN_BYTES"): Block("convolution", 1e-6),
+    ("gradients.convolve", "ROW_BYTES"): Block("convolution", 1e-6),
+    ("gradients.field", "BAND_POINTS"): Block("field", 1e-5),
+    ("gradients.field", "ROWS"): Block("field", 1e-7),
+    ("initialization", "ROWS"): Block("start", 1e-6),
+    ("metrics.agreement", "_HEIGHT"): Block("quality", 1e-12),
+    ("metrics.agreement", "_ROWS"): Block("quality", 1e-12),
+    ("metrics.agreement", "_WIDTH"): Block("quality", 1e-12),
+    ("parametric.decoder", "_PIECE"): Block("scales", 1e-6),
+    ("parametric.network", "_PIECE"): Block("scales", 1e-6),
+    ("preprocess.rows", "_MOST_ROWS"): Block("statistics", 1e-9),
+    ("preprocess.rows", "_TILE"): Block("statistics", 1e-9),
+    ("preprocess.sketch", "_COLUMNS"): Block("sketch", 1e-7),
+    ("preprocess.sketch", "_ROWS"): Block("sketch", 1e-7),
+    ("preprocess.statistics", "_PIECE"): Block("statistics", 1e-9),
+    ("preprocess.statistics", "_SIDE"): Block("statistics", 1e-9),
+    ("preprocess.transformer", "_HEIGHT"): Block("transformer", 1e-9),
+}
+# Limits beyond which another way is taken, and the file that takes both.
+CROSSED = {
+    ("gradients.repulsion", "EXACT_BELOW"): "parametric/test_objectives.py",
+    ("initialization", "MOST_MOMENTS"): "unit/test_initialization.py",
+    ("io.bands", "LARGEST"): "unit/test_large_pieces.py",
+    ("neighbors.resolve", "BITS_FROM"): "unit/test_neighbors_resolve.py",
+    ("neighbors.resolve", "IVF_FROM"): "unit/test_neighbors_resolve.py",
+    ("neighbors.resolve", "OTHERS_FROM"): "unit/test_neighbors_resolve.py",
+    ("parametric.objectives", "FEWEST_TUNED"): "parametric/test_parametric_tsne.py",
+    ("parametric.teaching", "MOST_FITTED"): "parametric/test_parametric_tsne.py",
+    ("preprocess.pca", "EXACT_UP_TO"): "unit/test_preprocess.py",
+    ("preprocess.rows", "_SAMPLE_ROWS"): "unit/test_preprocess.py",
+}
+# Numbers that cut no work, by what they are.
+_OTHERS = {
+    "marks, versions and the layout of bits": """
+        _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY novelty.NoveltyHistogram._SHIFT
+        sampling.boxes._BITS sampling.boxes._FINE sampling.boxes._ORIGIN io.ledger.LEDGER_VERSION
+        preprocess.preparation.FORMAT_VERSION store.manifest.FORMAT_VERSION""",
+    "compiled in: widths that are and are not multiples of it are in tests/unit/test_neighbors_exact.py": """
+        _kernels.knn.CHUNK""",
+    "the most of something that is taken, counted or believed": """
+        _options.MOST _parallel.MOST_MULTIPLYING _parallel.MOST_THREADS metrics.agreement._PAIRS
+        neighbors._found.MOST_EFFORT neighbors.hnsw.MOST_LINKS neighbors.hnsw.MOST_THREADS neighbors.saved.MOST_ROWS
+        neighbors.scaled.MOST neighbors.distinct.GRAPH_COPIES gradients.grid.MOST_NODES
+        parametric.objectives.negative.MOST_NEGATIVES parametric.outset.MOST_DEPTH parametric.outset.MOST_WIDTH
+        pipeline.embedding.MOST_ROUNDS plot._MOST_LABELS plot._MOST_POINTS preprocess.onehot.MOST_CATEGORIES
+        store.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.dask._REPEATED parametric.estimator.FEWEST
+        optimize.FEWEST_LEAPING""",
+    "room, memory and time": """
+        _parallel.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
+        pipeline.embedding._SLACK reading._FIT_BYTES batches.batches._MANY_READS batches.batches._WORTH_A_WARNING
+        io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
+    "the method's own: another number is another map, sample or encoder": """
+        copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
+        rounds.DIRECTIONS rounds.ROWS_PER_BOX pipeline.looking.CHOICE pipeline.embedding.SAMPLE sampling.resolve.SIZE
+        sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
+        neighbors.reach.SAMPLE preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT preprocess.sketch.PASSES
+        batches.sizes.BUFFER_BYTES
+        batches.sizes._BLOCK_BYTES batches.sizes._BLOCKS_OF_A_BUFFER parametric.decoder.WAVES
+        parametric.estimator.ParametricTSNE.LOOK_EVERY parametric.estimator.STEPS parametric.landmarks.LOOKED_AT_EACH
+        parametric.landmarks.MOST parametric.landmarks.MOST_COORDINATES parametric.landmarks.ROUNDS
+        parametric.landmarks.ROWS_EACH parametric.landmarks._SHARPENED parametric.network.STEP
+        parametric.objectives.field.ENTRIES parametric.outset.LOOKED_AT parametric.outset.LOOKED_AT_BYTES
+        parametric.teaching.SAMPLE parametric.validation.HELD_OUT parametric.validation.RECALL
+        parametric.validation.REFERENCE""",
+    "the last bits of a product change with it, so that it is one number for all": "parametric.tiles.TILE",
+    "how much is shown or looked at": """
+        io.identity._PROBES io.told._NAMES parametric.training._NAMED overview.COLUMNS overview.ROWS overview._CELLS
+        overview._COMPONENTS overview._FEW_PLACES overview._LARGE overview._LINES overview._LOGARITHMS
+        overview._MOST_ROWS overview._PLACES overview._SPREADS overview._WIDE""",
+}
+OTHERS = {_split(name): why for why, names in _OTHERS.items() for name in names.split()}

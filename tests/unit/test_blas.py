@@ -1,0 +1,193 @@
+"""One thread for each product, from whichever threads it is asked for at once, and the limits of before afterwards."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from tsne_ooc import TSNE, _blas
+from tsne_ooc._blas import Library, libraries, one_thread
+from tsne_ooc._parallel import Threads
+
+
+def limits():
+    return {pool["filepath"]: pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+@pytest.fixture(autouse=True)
+def several():
+    """Every library has three threads, also where there is one core."""
+    found = libraries()
+    before = [library.get() for library in found]
+    for library in found:
+        library.set(3)
+    yield
+    for library, n in zip(found, before, strict=True):
+        library.set(n)
+
+
+def in_thread(function):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(function()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+class Fake:
+    """A library whose limit is the process's, or each thread's own."""
+
+    def __init__(self, *, of_thread):
+        self.holder = threading.local() if of_thread else type("All", (), {})()
+        self.library = Library(f"fake, {of_thread}", self.get, self.set, of_thread, None)
+
+    def get(self):
+        return getattr(self.holder, "n", 3)
+
+    def set(self, n):
+        self.holder.n = n
+
+
+@pytest.fixture(params=[False, True], ids=["of the process", "of each thread"])
+def fake(request, monkeypatch):
+    found = Fake(of_thread=request.param)
+    monkeypatch.setattr(_blas, "libraries", lambda: (found.library,))
+    return found
+
+
+def test_the_libraries_are_found():
+    found = limits()
+    # A limit of each thread is told for the thread that asks.
+    assert {library.path: library.get() for library in libraries()} == found and set(found.values()) == {3}
+    with one_thread(1):
+        assert set(limits().values()) == {1}
+    assert limits() == found
+
+
+def test_the_limit_is_the_same_from_every_thread():
+    def within():
+        with Threads(1).one_blas_thread():
+            return set(limits().values())
+
+    for _ in range(2):
+        assert within() == {1}
+        assert in_thread(within) == {1}
+    assert set(limits().values()) == {3}
+
+
+def test_limits_of_others_work_in_every_thread_afterwards():
+    """threadpoolctl 3.8 lets one thread set limits, until that one says that it is done."""
+    with Threads(1).one_blas_thread():
+        pass
+
+    def other():
+        with threadpool_limits(2, user_api="blas"):
+            return set(limits().values())
+
+    assert in_thread(other) == {2} and other() == {2}
+    assert set(limits().values()) == {3}
+
+
+@pytest.mark.parametrize("ends_first", [0, 1])
+def test_calls_that_overlap(fake, ends_first):
+    held, end, seen = threading.Barrier(3), [threading.Event(), threading.Event()], []
+
+    def call(number):
+        with one_thread(1):
+            held.wait(10)
+            end[number].wait(10)
+            seen.append(fake.get())
+        seen.append(fake.get())
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    held.wait(10)
+    for number in (ends_first, 1 - ends_first):
+        end[number].set()
+        threads[number].join()
+    # The first to end sees the limit of the one that is still at work, where that is the process's.
+    of_process = not fake.library.of_thread
+    assert seen == [1, 1 if of_process else 3, 1, 3] and fake.get() == 3
+
+
+def test_calls_within_calls(fake):
+    with one_thread(1):
+        with one_thread(1):
+            assert fake.get() == 1
+        assert fake.get() == 1
+    assert fake.get() == 3
+
+
+def test_threads_at_work_are_limited_too(fake):
+    """Where the limit is each thread's own, it is no use that the caller alone has it."""
+    meeting = threading.Barrier(3)
+
+    def piece(i):
+        meeting.wait(10)
+        return fake.get()
+
+    threads = Threads(3)
+    with threads.one_blas_thread():
+        assert threads.map(piece, [(i,) for i in range(3)]) == [1, 1, 1]
+    assert threads.map(piece, [(i,) for i in range(3)]) == [3, 3, 3]
+
+
+def test_a_limit_that_somebody_sets_meanwhile_stays(fake):
+    if fake.library.of_thread:
+        pytest.skip("nobody else can set it")
+    with one_thread(1):
+        fake.set(2)
+    assert fake.get() == 2
+
+
+def test_an_error_lifts_the_limit(fake):
+    with pytest.raises(KeyboardInterrupt), one_thread(1):
+        raise KeyboardInterrupt
+    assert fake.get() == 3 and _blas._holders == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@pytest.mark.parametrize("holds", [False, True], ids=["another thread holds it", "the thread that forks holds it"])
+def test_a_fork_within_the_limit(fake, holds):
+    if fake.library.of_thread:
+        pytest.skip("there is nothing to lift for others")
+    held, end = threading.Event(), threading.Event()
+
+    def call():
+        with one_thread(1):
+            held.set()
+            end.wait(10)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    held.wait(10)
+    block = one_thread(1) if holds else None
+    if block is not None:
+        block.__enter__()
+    child = os.fork()
+    if child == 0:
+        before = fake.get()
+        if block is not None:
+            block.__exit__(None, None, None)
+        os._exit(0 if (before, fake.get(), _blas._holders) == (1 if holds else 3, 3, 0) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    if block is not None:
+        block.__exit__(None, None, None)
+    end.set()
+    thread.join()
+    assert fake.get() == 3
+
+
+def test_a_spectral_start_from_a_second_thread():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(156, 11)) + 8 * rng.normal(size=(5, 11))[rng.integers(0, 5, 156)]
+
+    def fit():
+        return TSNE(random_state=0, n_jobs=1, perplexity=7.5, initialization="spectral", n_iter=50).fit(X).embedding_
+
+    np.testing.assert_array_equal(in_thread(fit), fit())

@@ -1,0 +1,236 @@
+"""Values are told apart by what they hold: pairs that differ in one bit, pairs that are only written otherwise, and
+the same script in two processes."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from tsne_ooc._asked import plain, unequal, untold
+from tsne_ooc._digest import Untold, digest
+from tsne_ooc.affinity import Perplexity
+
+RNG = np.random.default_rng(0)
+NUMBERS = RNG.normal(size=(60, 4))
+NEARLY = NUMBERS.copy()
+NEARLY[59, 3] = np.nextafter(NEARLY[59, 3], 9)
+FACTOR = 1.0
+
+
+def scaled(factor):
+    return lambda a, b: factor * np.abs(a - b).sum()
+
+
+def power(a, b, k=2):
+    return (np.abs(a - b) ** k).sum()
+
+
+def with_global(factor):
+    """The same text in two modules, which have one name with two values."""
+    module = types.ModuleType("elsewhere")
+    exec(f"FACTOR = {factor}\ndef metric(a, b):\n    return FACTOR * abs(a - b).sum()", module.__dict__)
+    return module.metric
+
+
+def within(factor):
+    """What decides is in a function that a function calls."""
+    module = types.ModuleType("elsewhere")
+    exec(f"def inner(x):\n    return {factor} * x\ndef metric(a, b):\n    return inner(a - b).sum()", module.__dict__)
+    return module.metric
+
+
+def of_class(factor):
+    """Objects without state, of two classes of one name."""
+
+    class Scaled:
+        def transform(self, X):
+            return factor * X
+
+    return Scaled()
+
+
+def cyclic(number):
+    found = [number]
+    found.append(found)
+    return found
+
+
+def dispatcher(factor):
+    import numba
+
+    return numba.njit(lambda a, b: factor * np.abs(a - b).sum())
+
+
+def layers(change):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    with torch.no_grad():
+        net[2].bias[1] += change
+    return net
+
+
+class Watcher:
+    def __init__(self, limit):
+        self.limit = limit
+
+    def watch(self, i, error, Y):
+        return error < self.limit
+
+
+def matrix(values=NUMBERS):
+    return sp.csr_array(np.where(np.abs(values) > 0.5, values, 0))
+
+
+def generator(seed, steps=0):
+    rng = np.random.default_rng(seed)
+    rng.random(steps)
+    return rng
+
+
+DIFFERENT = {
+    "numbers": (1, 2),
+    "text and number": ("1", 1),
+    "true and text": (True, "True"),
+    "arrays": (NUMBERS, NEARLY),
+    "types of arrays": (NUMBERS, NUMBERS.astype(np.float32)),
+    "shapes": (NUMBERS, NUMBERS.reshape(4, 60)),
+    "arrays of objects": (np.array([1, "a"], object), np.array([1, "b"], object)),
+    "records": (np.array([(1, 2.0)], "i4,f8"), np.array([(1, 2.5)], "i4,f8")),
+    "masks": (np.ma.masked_greater(NUMBERS, 1), np.ma.masked_greater(NUMBERS, 2)),
+    "times": (np.array(["2020-01-01"], "M8[s]"), np.array(["2020-01-02"], "M8[s]")),
+    "matrices": (matrix(), matrix(NEARLY)),
+    "matrices of as many entries": (matrix(), matrix()[::-1]),
+    "generators": (generator(0), generator(1)),
+    "states of one generator": (generator(0), generator(0, 1)),
+    "old generators": (np.random.RandomState(0), np.random.RandomState(1)),
+    "closures": (scaled(1), scaled(2)),
+    "closures of arrays": (scaled(NUMBERS), scaled(NEARLY)),
+    "partials": (functools.partial(power, k=1), functools.partial(power, k=2)),
+    "partials of closures": (functools.partial(scaled(1)), functools.partial(scaled(2))),
+    "defaults": (lambda a, b, k=1: k, lambda a, b, k=2: k),
+    "constants": (lambda a, b: 1.0, lambda a, b: 2.0),
+    "operators": (lambda a, b: a + b, lambda a, b: a - b),
+    "globals": (with_global(1), with_global(2)),
+    "functions within": (within(1), within(2)),
+    "compiled functions": (dispatcher(1), dispatcher(2)),
+    "functions of a library": (np.linalg.norm, np.linalg.det),
+    "builtins": (min, max),
+    "methods of objects": (Watcher(1).watch, Watcher(2).watch),
+    "methods of lists": ([1].append, [2].append),
+    "objects": (Watcher(1), Watcher(2)),
+    "classes of one name": (of_class(1), of_class(2)),
+    "fitted transformers": (StandardScaler().fit(NUMBERS), StandardScaler().fit(NUMBERS[1:])),
+    "options of transformers": (PCA(2), PCA(3)),
+    "fitted and not": (StandardScaler(), StandardScaler().fit(NUMBERS)),
+    "frames": (pd.DataFrame(NUMBERS), pd.DataFrame(NEARLY)),
+    "names of frames": (pd.DataFrame(NUMBERS, columns=list("abcd")), pd.DataFrame(NUMBERS, columns=list("abce"))),
+    "series": (pd.Series(NUMBERS[:, 3]), pd.Series(NEARLY[:, 3])),
+    "sets": ({1, 2}, {1, 3}),
+    "dicts": ({"a": 1, "b": 2}, {"a": 2, "b": 1}),
+    "keys": ({1: 0}, {"1": 0}),
+    "cycles": (cyclic(1), cyclic(2)),
+    "networks": (layers(0), layers(1e-3)),
+    "affinities": (Perplexity(5), Perplexity(6)),
+}
+SAME = {
+    "numbers of NumPy": (5, np.int64(5)),
+    "numbers without axes": (0.5, np.array(0.5)),
+    "lists and tuples": ([1, (2, 3)], (1, [2, 3])),
+    "layouts": (NUMBERS, np.asfortranarray(NUMBERS)),
+    "byte orders": (NUMBERS, NUMBERS.astype(">f8")),
+    "strided": (NUMBERS[:, :2], NUMBERS[:, :2].copy()),
+    "by rows and by columns": (matrix(), matrix().tocsc()),
+    "coordinates": (matrix(), matrix().tocoo()),
+    "old matrices": (matrix(), sp.csr_matrix(matrix())),
+    "generators": (generator(3, 2), generator(3, 2)),
+    "closures": (scaled(NUMBERS), scaled(NUMBERS.copy())),
+    "partials": (functools.partial(power, k=2), functools.partial(power, k=2)),
+    "globals": (with_global(2), with_global(2)),
+    "compiled functions": (dispatcher(2), dispatcher(2)),
+    "classes": (of_class(2), of_class(2)),
+    "methods": (Watcher(1).watch, Watcher(1).watch),
+    "transformers": (StandardScaler().fit(NUMBERS), StandardScaler().fit(NUMBERS.copy())),
+    "pickled": (PCA(2).fit(NUMBERS), pickle.loads(pickle.dumps(PCA(2).fit(NUMBERS)))),
+    "frames in one block and in four": (
+        pd.DataFrame(NUMBERS, columns=list("abcd")),
+        pd.DataFrame({name: NUMBERS[:, j] for j, name in enumerate("abcd")}),
+    ),
+    "dicts in another order": ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+    "sets": ({"a", "b", "c"}, {"c", "b", "a"}),
+    "cycles": (cyclic(1), cyclic(1)),
+    "networks": (layers(0), copy.deepcopy(layers(0))),
+    "shared and apart": ([NUMBERS, NUMBERS], [NUMBERS, NUMBERS.copy()]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", DIFFERENT.values(), ids=DIFFERENT)
+def test_different_values_are_told_apart(pair):
+    one, other = pair
+    assert digest(one) != digest(other)
+    assert plain(one) != plain(other) and unequal("x", plain({"a": [one]}), plain({"a": [other]}))
+
+
+@pytest.mark.parametrize("pair", SAME.values(), ids=SAME)
+def test_the_same_written_otherwise(pair):
+    one, other = pair
+    assert digest(one) == digest(other)
+    assert unequal("x", plain([one]), plain([other])) == []
+
+
+def test_what_cannot_be_told_apart_is_named():
+    lock = threading.Lock()
+    for value in (lock, [lock], lambda i: lock, functools.partial(power, k=lock), (i for i in range(3))):
+        with pytest.raises(Untold, match=r"_thread.lock|builtins.generator"):
+            digest(value)
+        told = plain({"callbacks": value})
+        assert untold(told) and untold(told) == unequal("", told, told)
+        assert all("cannot be told from another" in line and "\n" not in line for line in untold(told))
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(Untold, match="nested too deeply"):
+        digest(deep)
+
+
+SCRIPT = """
+import sys, functools, numpy as np
+pad = [object() for _ in range(int(sys.argv[1]))]
+from tsne_ooc._asked import plain
+from sklearn.preprocessing import StandardScaler
+LIMIT = {"a", "b", "c"}
+class Half:
+    def transform(self, X): return X / 2 if str(X) in LIMIT else X
+def stop(limit, frames):
+    return lambda i, error, Y: frames.append(Y) or error < limit
+X = np.random.default_rng(0).normal(size=(9, 3))
+import numba, torch
+torch.manual_seed(0)
+print(plain([Half(), stop(1, []), functools.partial(np.add, 1), StandardScaler().fit(X), np.random.default_rng(0), X,
+             {"x": {"b", "a"}}, numba.njit(lambda a: a + 1), torch.nn.Linear(2, 2), Half().transform, type(Half())]))
+"""
+
+
+def test_another_process_tells_the_same():
+    pytest.importorskip("torch")
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT, pad], env={**os.environ, "PYTHONHASHSEED": pad}, text=True,
+            capture_output=True, check=True,
+        ).stdout
+        for pad in ("7", "70001")
+    }  # fmt: skip
+    assert len(told) == 1 and "0x" not in told.pop()

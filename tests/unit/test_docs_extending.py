@@ -1,0 +1,55 @@
+"""The page on parts of one's own: its blocks run as they stand, and its parts keep the contracts that it names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tsne_ooc
+
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+FIT = "model.save("
+MAP = "fit_transform("
+
+# Definitions become those of this module: pytest collects the classes of tests, and pickle finds the others.
+for block in BLOCKS:
+    if FIT not in block:
+        exec(compile(block.partition("\n\nY = ")[0], str(PAGE), "exec"), globals())
+
+
+def run(words: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, object]:
+    monkeypatch.chdir(folder)
+    names = dict(globals(), tsne_ooc=tsne_ooc, X=np.random.default_rng(0).normal(size=(300, 4)).astype("f4"))
+    (block,) = [block for block in BLOCKS if words in block]
+    exec(compile(block, str(PAGE), "exec"), names)
+    return names
+
+
+def test_a_model_with_a_search_of_ones_own_is_saved(monkeypatch, tmp_path):
+    names = run(FIT, monkeypatch, tmp_path)
+    exact = tsne_ooc.TSNE(neighbors="exact", random_state=0).fit(names["X"])
+    # Without ties the nearest rows are the same, and the map with them.
+    np.testing.assert_array_equal(names["model"].embedding_, exact.embedding_)
+    assert names["again"].neighbors == "object of type Tree (not saved)"
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+def test_a_search_of_ones_own_is_asked_for_rows_of_any_scale(scale, tmp_path):
+    X = (np.random.default_rng(0).normal(size=(200, 4)) * scale).astype("f4")
+    model = tsne_ooc.TSNE(neighbors=globals()["Tree"](), random_state=0, n_iter=5, early_exaggeration_iter=5).fit(X)
+    model.save(tmp_path / "model")
+    again = tsne_ooc.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.transform(X * 2), model.transform(X * 2))
+
+
+def test_an_affinity_of_ones_own(monkeypatch, tmp_path):
+    Y = run(MAP, monkeypatch, tmp_path)["Y"]
+    assert Y.shape == (300, 2) and np.isfinite(Y).all()
+
+
+def test_all_blocks_are_run():
+    assert len(BLOCKS) == 7

@@ -1,0 +1,61 @@
+"""What torch keeps for the whole process, used by us and left as it was: its generator, and how many threads it has.
+
+Calls may overlap in several threads. What one of them found must not be what another had set.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+_drawing = threading.RLock()
+_counting = threading.Lock()
+_holders = 0
+_usual = 1
+_here = threading.local()
+
+
+@contextmanager
+def borrowed_generator(seed: int | None = None, device: Any = None) -> Iterator[None]:
+    """The generator, begun anew with `seed`, for one thread of ours at a time."""
+    cuda = [device] if device is not None and device.type == "cuda" else []
+    with _drawing, torch.random.fork_rng(devices=cuda):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Whatever is set within: afterwards torch has as many threads as before the first of all calls that overlap."""
+    global _holders, _usual
+    depth = getattr(_here, "depth", 0)
+    with _counting:
+        # A thread that has not used torch yet begins with what was set last, which may be another call's.
+        before = _usual if _holders and not depth else torch.get_num_threads()
+        if not _holders:
+            _usual = before
+        _holders += 1
+    _here.depth = depth + 1
+    try:
+        yield
+    finally:
+        _here.depth = depth
+        with _counting:
+            _holders -= 1
+            torch.set_num_threads(before)
+
+
+def _forget() -> None:
+    """After a fork, in the child: other threads are not there to give back what they hold."""
+    global _drawing, _counting, _holders
+    _drawing, _counting, _holders = threading.RLock(), threading.Lock(), getattr(_here, "depth", 0)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

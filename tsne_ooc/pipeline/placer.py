@@ -1,0 +1,232 @@
+"""What a run fits and places with, all asked alike: maps of our own, encoders, and estimators of somebody else's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc.estimator import TSNE
+from tsne_ooc.features import Features
+from tsne_ooc.intake import Intake
+from tsne_ooc.io import Source
+from tsne_ooc.placement import Placement
+from tsne_ooc.preprocess import Preparation
+from tsne_ooc.rounds import Seated, refit
+from tsne_ooc.saving import check_saved
+
+if TYPE_CHECKING:
+    from tsne_ooc.parametric import ParametricTSNE
+
+Float32 = NDArray[np.float32]
+
+
+class Seats(NamedTuple):
+    """Rows of a table that have a place already: those of a fit.
+
+    Parameters
+    ----------
+    rows : ndarray of int64, shape (m,)
+        Their numbers, ascending.
+    embedding : ndarray of float32, shape (m, d)
+    novelty : ndarray of float32, shape (m,), or None
+    """
+
+    rows: NDArray[np.int64]
+    embedding: Float32
+    novelty: Float32 | None
+
+
+class Placer(Protocol):
+    """A fitted thing that gives rows a place."""
+
+    #: Whether novelty comes with the places, at no cost of its own.
+    novelty_is_free: bool
+
+    @property
+    def embedding(self) -> Float32:
+        """Places of the rows of the fit."""
+
+    @property
+    def novelty(self) -> Float32 | None:
+        """Theirs, where it is known."""
+
+    @property
+    def threshold(self) -> float | None:
+        """From which novelty on rows are strangers; None where no novelty is known."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a manifest says of the fit."""
+
+    def check_table(self, table: Source) -> None:
+        """Raise ValueError for a table of other columns than the fit had."""
+
+    def table_of(self, table: Source) -> Source:
+        """The rows of a table as they are placed: prepared, columns in the order of the fit."""
+
+    def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
+        """The columns "embedding" and, where it is asked for, "novelty" of such rows."""
+
+    def told(self) -> str | None:
+        """A line on how rows are placed, for those who want to read it."""
+
+    def save(self, path: Path) -> None:
+        """Write it to a folder; raises ValueError or TypeError where no folder can hold it."""
+
+
+class MapPlacer:
+    """A fitted `TSNE`."""
+
+    novelty_is_free = True
+
+    def __init__(self, estimator: TSNE) -> None:
+        self.estimator = estimator
+
+    @property
+    def embedding(self) -> Float32:
+        return self.estimator.embedding_
+
+    @property
+    def novelty(self) -> Float32 | None:
+        return None if self.threshold is None else self.estimator.novelty_
+
+    @property
+    def threshold(self) -> float | None:
+        reference = self.estimator.map_.model.reference
+        return None if reference is None else reference.threshold
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"kl_divergence": self.estimator.kl_divergence_, "n_iter": self.estimator.n_iter_}
+
+    def check_table(self, table: Source) -> None:
+        self.estimator.check_table(table)
+
+    def table_of(self, table: Source) -> Source:
+        return self.estimator.table_of(table)
+
+    def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
+        placed = self.estimator.place_prepared(rows)
+        found = {"embedding": placed.embedding}
+        return {**found, "novelty": placed.novelty} if novelty and placed.novelty is not None else found
+
+    def told(self) -> str | None:
+        model = self.estimator.map_.model
+        neighbors = (self.estimator.placement or Placement()).neighbors(model.n)
+        return f"each row has {neighbors} neighbours; the field of the map {model.field}"
+
+    def save(self, path: Path) -> None:
+        self.estimator.save(path)
+
+    def refit(self, sample: Seated) -> MapPlacer:
+        """Fitted to these rows, from where they are."""
+        return MapPlacer(refit(self.estimator, sample))
+
+
+class EncoderPlacer:
+    """A fitted `ParametricTSNE`: places are a forward pass each, and novelty a search among its teacher's rows."""
+
+    novelty_is_free = False
+
+    def __init__(self, estimator: ParametricTSNE) -> None:
+        self.estimator = estimator
+
+    @property
+    def embedding(self) -> Float32:
+        return self.estimator.embedding_
+
+    @property
+    def novelty(self) -> Float32 | None:
+        return None if self.threshold is None else self.estimator.map_.reference.novelty
+
+    @property
+    def threshold(self) -> float | None:
+        reference = self.estimator.map_.model.reference
+        return None if reference is None else reference.threshold
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"kl_divergence": None, "n_iter": self.estimator.n_iter_}
+
+    def check_table(self, table: Source) -> None:
+        self.estimator.check_table(table)
+
+    def table_of(self, table: Source) -> Source:
+        return self.estimator.table_of(table)
+
+    def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
+        if not novelty:
+            return {"embedding": self.estimator.encode_prepared(rows)}
+        placed = self.estimator.place_prepared(rows)
+        assert placed.novelty is not None
+        return {"embedding": placed.embedding, "novelty": placed.novelty}
+
+    def told(self) -> str | None:
+        return None
+
+    def save(self, path: Path) -> None:
+        self.estimator.save(path)
+
+
+class StrangerPlacer:
+    """A fitted estimator that is not ours: it has `transform`, and an `embedding_`."""
+
+    novelty_is_free = False
+    novelty: Float32 | None = None
+    threshold: float | None = None
+
+    def __init__(self, estimator: Any, features: Features) -> None:
+        self.estimator, self.features = estimator, features
+
+    @property
+    def embedding(self) -> Float32:
+        return np.asarray(self.estimator.embedding_, np.float32)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {name: getattr(self.estimator, f"{name}_", None) for name in ("kl_divergence", "n_iter")}
+
+    def check_table(self, table: Source) -> None:
+        self.features.check(table)
+
+    def table_of(self, table: Source) -> Source:
+        return self.features.table_of(table, type(self.estimator).__name__, threads_of(self.estimator))
+
+    def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
+        return {"embedding": np.array(self.estimator.transform(rows), dtype=np.float32)}
+
+    def told(self) -> str | None:
+        return None
+
+    def save(self, path: Path) -> None:
+        raise TypeError(f"a {type(self.estimator).__name__} is not ours to save")
+
+
+def fitted_to(estimator: Any, taken: Intake) -> MapPlacer | StrangerPlacer:
+    """Fit an estimator, ours or somebody else's, to rows of a table."""
+    if isinstance(estimator, TSNE):
+        return MapPlacer(estimator.fit_taken(taken))
+    estimator.fit(taken.rows)
+    return StrangerPlacer(estimator, Features.of(taken))
+
+
+def check_before(estimator: Any) -> None:
+    """Raise for unusable options of an estimator of ours that is not fitted yet; others tell theirs when they fit."""
+    if isinstance(estimator, TSNE):
+        estimator.check_options()
+
+
+def check_savable(estimator: Any, prepare: Preparation | None) -> None:
+    """Raise ValueError or TypeError where what such an estimator fits could not be saved."""
+    if not isinstance(estimator, TSNE):
+        raise TypeError(f"a {type(estimator).__name__} is not ours to save")
+    check_saved(estimator, prepare)
+
+
+def threads_of(estimator: Any) -> int | None:
+    """The `n_jobs` of an estimator; None for one that has none."""
+    found: int | None = estimator.get_params(deep=False).get("n_jobs")
+    return found

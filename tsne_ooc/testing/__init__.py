@@ -1,0 +1,17 @@
+"""What the parts of tsne_ooc promise each other, as tests that a part of your own can inherit. It needs pytest.
+
+>>> from tsne_ooc.testing import IndexContract
+>>> class TestMine(IndexContract):  # doctest: +SKIP
+...     search = Mine()
+
+pytest collects the class as any other, and runs each test of the contract on it. Where an ``assert`` should show what
+it compared, a ``conftest.py`` says ``pytest.register_assert_rewrite("tsne_ooc.testing")`` before the import.
+"""
+
+from __future__ import annotations
+
+from .affinities import AffinityContract as AffinityContract
+from .neighbors import IndexContract as IndexContract
+from .sources import SourceContract as SourceContract
+
+__all__ = ["AffinityContract", "IndexContract", "SourceContract"]

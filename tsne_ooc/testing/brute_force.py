@@ -1,0 +1,44 @@
+"""Neighbours by definition: all distances in double precision, sorted, ties by row number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def distances(Q: Any, X: Any, metric: str = "euclidean", **params: Any) -> NDArray[np.float64]:
+    """All distances of Q, shape (q, p), from X, shape (n, p), dense or sparse.
+
+    Parameters
+    ----------
+    metric : str
+        As SciPy's `cdist` calls it. "cosine" is half the squared distance of rows of length 1; rows of zeros are at 1
+        from all.
+    """
+    from scipy.spatial.distance import cdist
+
+    Q, X = (np.asarray(rows.todense()) if hasattr(rows, "todense") else rows for rows in (Q, X))
+    Q, X = Q.astype(np.float64), X.astype(np.float64)
+    if metric == "cosine":
+        result = np.ones((len(Q), len(X)))
+        some = X.any(axis=1)
+        units = X[some] / np.sqrt(np.square(X[some]).sum(axis=1, keepdims=True))
+        for i in np.flatnonzero(Q.any(axis=1)):
+            result[i, some] = np.square(Q[i] / np.sqrt(Q[i] @ Q[i]) - units).sum(axis=1) / 2
+        return result
+    found: NDArray[np.float64] = cdist(
+        Q, X, {"manhattan": "cityblock", "l2": "euclidean"}.get(metric, metric), **params
+    )
+    return found
+
+
+def nearest(D: NDArray[Any], k: int, *, itself: bool = False) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """The k smallest of each row of D as the library rounds and orders them; `itself` leaves out the diagonal."""
+    D = D.astype(np.float32)
+    indices, values = np.empty((len(D), k), np.uint32), np.empty((len(D), k), np.float32)
+    for i, row in enumerate(D):
+        ranked = [j for j in np.lexsort((np.arange(len(row)), row)) if not (itself and i == j)][:k]
+        indices[i], values[i] = ranked, row[ranked]
+    return indices, values
