@@ -2,9 +2,9 @@
 
 Up to 1,797 rows they are digits, beyond MNIST's, 50 components. Seconds of the clock and of the processor, neighbours
 included; processor seconds count all threads, and nothing else that the machine does (on a busy one use `--jobs 1`:
-threads that wait for others spin). Both divergences are from
-the same affinities (perplexity 30, 90 exact neighbours), summed over all pairs in float64. From 5,000 rows up each
-program runs once: scikit-learn's takes a minute there. All sizes take some five minutes on an idle core.
+threads that wait for others spin). Both divergences are from the same affinities (perplexity 30, 90 exact neighbours),
+summed over all pairs in float64. From 5,000 rows up each program runs once: scikit-learn's takes two minutes there. All
+sizes take some five minutes on an idle core.
 """
 
 from __future__ import annotations
