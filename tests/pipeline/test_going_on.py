@@ -168,3 +168,16 @@ def test_a_wrong_start_is_told(start, message):
     model = TSNE(n_iter=0, early_exaggeration_iter=0).fit(blobs())
     with pytest.raises(ValueError, match=message):
         model.place(blobs(60) + np.float32(0.3), start=start)
+
+
+@pytest.mark.parametrize("exaggeration, end", [(3.0, 3.0), ((4.0, 2.0), 2.0)], ids=["one", "a course"])
+def test_more_iterations_go_on_where_the_last_phase_ended(exaggeration, end):
+    """Not where it began: the attraction of a course is that of its end."""
+    last = Phase(6, exaggeration, 0.7, 20.0)
+    options = {"perplexity": 8, "schedule": Schedule([Phase(4, 5.0), last]), "random_state": 0}
+    model = TSNE(**options).fit(blobs(90))
+    assert model.map_.model.exaggeration == end
+    wanted = TSNE(**options).fit(blobs(90)).continue_fit(Schedule([Phase(5, end, 0.7, 20.0)]))
+    model.continue_fit(5)
+    np.testing.assert_array_equal(model.embedding_, wanted.embedding_)
+    assert model.map_.model.exaggeration == end

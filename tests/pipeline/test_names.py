@@ -245,3 +245,18 @@ def test_an_encoder_learns_from_a_fitted_teacher_by_name(tmp_path):
     with pytest.raises(ValueError, match="lacks 1 of the 5 feature names"):
         train(table.drop(columns="Actb"), out=tmp_path / "other", **options)
     assert not (tmp_path / "other").exists()
+
+
+def test_columns_in_another_order_are_a_source_like_any_other(tmp_path):
+    import h5py
+
+    from tsne_ooc.io import line_up, open_source
+
+    kind = np.dtype([(name, "f4") for name in "abcd"])
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("X", data=np.zeros(40, kind), chunks=(10,))
+    with open_source(tmp_path / "x.h5") as source:
+        with pytest.warns(UserWarning, match="left out: 'b', 'd'"):
+            found = line_up(source, ["c", "a"])
+        assert (found.shape, found.dtype, found.column_names) == ((40, 2), np.float32, ["c", "a"])
+        assert found.chunks == (10, 2) and found.kind == type(source).__name__

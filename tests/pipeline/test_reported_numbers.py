@@ -133,7 +133,7 @@ def test_the_attributes_of_a_fit(search):
         np.testing.assert_allclose(model.novelty_, novelty, rtol=1e-4)
         assert model.novelty_threshold_ == pytest.approx(1.1 * max(1, np.quantile(novelty, 0.999)), rel=1e-4)
     else:
-        found = model._model.index.query(X, 19)[1]
+        found = model.map_.model.index.query(X, 19)[1]
         reach = np.sort(cdist(X, X), axis=1)[:, 18:19]
         share = (found <= reach * (1 + 1e-6)).mean()
         assert share < 0.95 and model.recall_ == pytest.approx(share, abs=0.03)
