@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
-import textwrap
 import warnings
 
 import numpy as np
@@ -88,29 +85,3 @@ def test_filters_of_warnings_are_not_touched_for_a_moment_either(tmp_path):
 
         ParametricTSNE(TSNE(**QUICK, callbacks=look), **{**SHORT, "callbacks": look}).fit(rows())
     assert len(seen) > 10 and all(seen)
-
-
-NUMBA_BEGINS = """
-    import numpy as np
-    from threadpoolctl import threadpool_info, threadpool_limits
-    from tsne_ooc import TSNE
-
-    def limits():
-        return {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
-
-    import faiss, scipy.linalg, pynndescent
-    threadpool_limits(1)
-    before = limits()
-    X = np.random.default_rng(0).normal(size=(600, 5)).astype("f4")
-    search = PyNNDescent()
-    TSNE(neighbors=search, n_iter=2, early_exaggeration_iter=2, perplexity=5, random_state=0).fit(X)
-    assert {path: n for path, n in limits().items() if path in before} == before, (before, limits())
-"""
-
-
-@pytest.mark.slow
-def test_a_search_of_numba_leaves_openmp_as_it_was():
-    """Its threads begin once in a process, and set how many OpenMP has."""
-    program = "from tsne_ooc.neighbors import PyNNDescent\n" + textwrap.dedent(NUMBA_BEGINS)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

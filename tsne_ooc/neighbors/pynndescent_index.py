@@ -226,12 +226,11 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
         if neighbors not in self._graphs:
             import numba
 
-            pynndescent = _library()
             # The library changes sparse rows, and is compiled once more, for a minute, for rows that are read-only.
             changeable = isinstance(self._X, np.ndarray) and self._X.flags.writeable
             rows = self._X if changeable else self._X.copy()
             with openmp_kept():
-                self._graphs[neighbors] = pynndescent.NNDescent(
+                self._graphs[neighbors] = _library().NNDescent(
                     rows,
                     metric=NAMES.get(str(self._pairwise.name), self._pairwise.name),
                     metric_kwds={} if self._pairwise.name == "jensenshannon" else dict(self._pairwise.params),
