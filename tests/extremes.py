@@ -164,7 +164,7 @@ def of_line():
     few = ["0", "-1", "1.5", "", "nan", str(-(2**63))]
     for option in ("--dof", "--perplexity", "--exaggeration", "--normalize"):
         yield option, floats, lambda value, option=option: ["embed", f"{option}={value}"]
-    for option in ("--n-components", "--sample", "--seed", "--jobs", "--chunk-rows", "--pca", "--rounds"):
+    for option in ("--n-components", "--sample", "--seed", "--jobs", "--block-rows", "--pca", "--rounds"):
         yield option, wholes, lambda value, option=option: ["embed", f"{option}={value}"]
     for option, values in (
         ("--batch-size", wholes), ("--landmarks", wholes), ("--iterations", few), ("--patience", wholes),

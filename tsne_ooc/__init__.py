@@ -35,20 +35,20 @@ __all__ = [*_HOMES, "__version__"]
 if TYPE_CHECKING:
     from typing import Any
 
-    from .affinity import FixedSigma as FixedSigma
-    from .affinity import Mixture as Mixture
-    from .affinity import Multiscale as Multiscale
-    from .affinity import Perplexity as Perplexity
-    from .affinity import Uniform as Uniform
-    from .estimator import TSNE as TSNE
-    from .loading import load as load
-    from .overview import look as look
-    from .pipeline import embed as embed
-    from .pipeline import open_run as open_run
-    from .pipeline import place as place
-    from .placement import Placement as Placement
-    from .schedule import Phase as Phase
-    from .schedule import Schedule as Schedule
+    from tsne_ooc.affinity import FixedSigma as FixedSigma
+    from tsne_ooc.affinity import Mixture as Mixture
+    from tsne_ooc.affinity import Multiscale as Multiscale
+    from tsne_ooc.affinity import Perplexity as Perplexity
+    from tsne_ooc.affinity import Uniform as Uniform
+    from tsne_ooc.estimator import TSNE as TSNE
+    from tsne_ooc.loading import load as load
+    from tsne_ooc.overview import look as look
+    from tsne_ooc.pipeline import embed as embed
+    from tsne_ooc.pipeline import open_run as open_run
+    from tsne_ooc.pipeline import place as place
+    from tsne_ooc.placement import Placement as Placement
+    from tsne_ooc.schedule import Phase as Phase
+    from tsne_ooc.schedule import Schedule as Schedule
 
 
 # Without a line here they were attributes only once something else had loaded them.

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ._digest import Untold, digest
-from ._options import scalar
+from tsne_ooc._digest import Untold, digest
+from tsne_ooc._options import scalar
 
 # They change how the work is done or shown, not what comes out.
 _WITHOUT_EFFECT = {"n_jobs", "verbose"}

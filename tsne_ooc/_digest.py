@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ._options import scalar
+from tsne_ooc._options import scalar
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented))
 # What Python and its libraries write into a class, which says where it stands and not what it does.

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from . import neighbors
-from ._options import scalar
-from .affinity import FixedSigma, Mixture, Multiscale, Perplexity, Uniform
-from .placement import Placement
-from .schedule import Phase, Schedule
+from tsne_ooc import neighbors
+from tsne_ooc._options import scalar
+from tsne_ooc.affinity import FixedSigma, Mixture, Multiscale, Perplexity, Uniform
+from tsne_ooc.placement import Placement
+from tsne_ooc.schedule import Phase, Schedule
 
 # What a file may make. Its words are looked up here: nothing is ever imported by a name found in a file.
 KINDS: dict[str, type[Any]] = {

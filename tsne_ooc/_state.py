@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ._options import number
+from tsne_ooc._options import number
 
 #: Numbers, strings, lists and dicts; and arrays by name. Names have letters, digits, ``_`` and ``.`` alone.
 State = tuple[dict[str, Any], dict[str, NDArray[Any]]]

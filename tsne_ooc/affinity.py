@@ -8,19 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ._options import keep, number, unknown, whole
-from ._parallel import Threads, ranges
-from ._unsaid import say
-from ._validate import is_sparse, to_csr
+from tsne_ooc._options import keep, number, unknown, whole
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._typing import Float32, UInt32, UInt64
+from tsne_ooc._unsaid import say
+from tsne_ooc._validate import is_sparse, to_csr
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-Float32 = NDArray[np.float32]
-UInt32 = NDArray[np.uint32]
-UInt64 = NDArray[np.uint64]
 
 ROWS = 4096
 # Each block of rows scans all edges for those that come in, so blocks are few; each holds a share of the transpose,
@@ -100,7 +97,7 @@ def symmetrize(neighbors: UInt32, p: Float32 | None, threads: Threads) -> Joint:
     p : ndarray of float32, shape (n, k), or None
     threads : Threads
     """
-    from ._kernels import symmetrize as kernels
+    from tsne_ooc._kernels import symmetrize as kernels
 
     n = len(neighbors)
     conditional = np.empty((0, 0), np.float32) if p is None else p
@@ -142,7 +139,7 @@ def gaussian(distances: Float32, perplexities: Sequence[float], threads: Threads
     perplexities : sequence of float
     threads : Threads
     """
-    from ._kernels.calibrate import calibrate
+    from tsne_ooc._kernels.calibrate import calibrate
 
     p = np.zeros(distances.shape, np.float32)
     share = np.float32(1 / len(perplexities))
@@ -158,7 +155,7 @@ def gaussian(distances: Float32, perplexities: Sequence[float], threads: Threads
 
 def mixture(distances: Float32, perplexities: Sequence[float], threads: Threads) -> Float32:
     """Row-stochastic probabilities of neighbours under a sum of Gaussian densities, one of each perplexity."""
-    from ._kernels.calibrate import mix
+    from tsne_ooc._kernels.calibrate import mix
 
     p = np.zeros(distances.shape, np.float32)
     logs = np.log(np.minimum(np.array(perplexities, np.float64), distances.shape[1]))

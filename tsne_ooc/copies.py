@@ -7,9 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .affinity import Joint
-
-Float32 = NDArray[np.float32]
+from tsne_ooc._typing import Float32
+from tsne_ooc.affinity import Joint
 
 # How far copies may be from each other: in widths of the map, and in what each row would have if all had the same room.
 # Where affinities are wide, copies in small tables are up to one of these from each other and right there: put on one

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._parallel import Threads, ranges
-from ._state import Saved, State
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._state import Saved, State
 
 ROWS = 4096
 
 
 def hashes_of(rows: Any, threads: Threads) -> NDArray[np.uint64]:
     """128 bits of each row, shape (m, 2)."""
-    from ._kernels import equal as kernels
+    from tsne_ooc._kernels import equal as kernels
 
     out = np.empty((rows.shape[0], 2), np.uint64)
     if hasattr(rows, "tocsr"):

@@ -7,33 +7,31 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from . import affinity as affinities
-from . import initialization as starts
-from . import neighbors as searches
-from . import schedule as schedules
-from ._interrupt import interrupted
-from ._options import whole
-from ._parallel import Threads
-from ._random import seed_of
-from ._validate import is_sparse
-from .features import Features
-from .fitted import PlacingEstimator
-from .fitted_map import FittedMap
-from .fitting import Recipe, fit_rows
-from .gradients.grid import check_dof
-from .intake import Intake, take_in
-from .optimize import Result, Watch, callbacks_of
-from .placement import Placement
-from .preprocess import Preparation
-from .sampling import resolve_sample
+from tsne_ooc import affinity as affinities
+from tsne_ooc import initialization as starts
+from tsne_ooc import neighbors as searches
+from tsne_ooc import schedule as schedules
+from tsne_ooc._interrupt import interrupted
+from tsne_ooc._options import whole
+from tsne_ooc._parallel import Threads
+from tsne_ooc._random import seed_of
+from tsne_ooc._typing import Float32
+from tsne_ooc._validate import is_sparse
+from tsne_ooc.features import Features
+from tsne_ooc.fitted import PlacingEstimator
+from tsne_ooc.fitted_map import FittedMap
+from tsne_ooc.fitting import Recipe, fit_rows
+from tsne_ooc.gradients.grid import check_dof
+from tsne_ooc.intake import Intake, take_in
+from tsne_ooc.optimize import Result, Watch, callbacks_of
+from tsne_ooc.placement import Placement
+from tsne_ooc.preprocess import Preparation
+from tsne_ooc.sampling import resolve_sample
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-Float32 = NDArray[np.float32]
 
 
 class TSNE(PlacingEstimator):

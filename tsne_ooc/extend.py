@@ -6,12 +6,12 @@ own in the documentation.
 
 from __future__ import annotations
 
-from ._parallel import Threads as Threads
-from ._parallel import ranges as ranges
-from ._state import Saved as Saved
-from ._state import State as State
-from ._state import StateError as StateError
-from .neighbors.base import check_k as check_k
-from .neighbors.base import check_width as check_width
+from tsne_ooc._parallel import Threads as Threads
+from tsne_ooc._parallel import ranges as ranges
+from tsne_ooc._state import Saved as Saved
+from tsne_ooc._state import State as State
+from tsne_ooc._state import StateError as StateError
+from tsne_ooc.neighbors.base import check_k as check_k
+from tsne_ooc.neighbors.base import check_width as check_width
 
 __all__ = ["Saved", "State", "StateError", "Threads", "check_k", "check_width", "ranges"]

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ._state import Saved, State, within
-from ._validate import as_rows, check_shape, is_sparse
-from .intake import Intake, as_table, check_gaps
-from .io import Source, as_source, iterate, line_up, names_of, order_of
-from .neighbors import distances_of
-from .preprocess import Preparation, PreparedSource
-from .reading import streamed
+from tsne_ooc._state import Saved, State, within
+from tsne_ooc._validate import as_rows, check_shape, is_sparse
+from tsne_ooc.intake import Intake, as_table, check_gaps
+from tsne_ooc.io import Source, as_source, iterate, line_up, names_of, order_of
+from tsne_ooc.neighbors import distances_of
+from tsne_ooc.preprocess import Preparation, PreparedSource
+from tsne_ooc.reading import streamed
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,19 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from . import __version__
-from ._lock import Lock
-from ._validate import counted_from
-from .features import Features
-from .fitted_map import FittedMap
-from .initialization import given
-from .io import Source, identity_of
-from .placement import Placed, Placement
-from .preprocess import Preparation
-from .saving import KIND, estimator_state, fingerprint
-from .store import write_folder
-from .streaming import Progress, Stream, begin, check_unchanged, silent, unlike
-
-Float32 = NDArray[np.float32]
+from tsne_ooc import __version__
+from tsne_ooc._lock import Lock
+from tsne_ooc._typing import Float32
+from tsne_ooc._validate import counted_from
+from tsne_ooc.features import Features
+from tsne_ooc.fitted_map import FittedMap
+from tsne_ooc.initialization import given
+from tsne_ooc.io import Source, identity_of
+from tsne_ooc.placement import Placed, Placement
+from tsne_ooc.preprocess import Preparation
+from tsne_ooc.saving import KIND, estimator_state, fingerprint
+from tsne_ooc.store import write_folder
+from tsne_ooc.streaming import Progress, Stream, begin, check_unchanged, silent, unlike
 
 
 class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]

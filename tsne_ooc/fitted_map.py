@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._asked import plain
-from ._parallel import Threads
-from ._parameters import decode, encode
-from ._state import Saved, State, within
-from ._validate import counted_from
-from .features import Features
-from .fitting import Fit, Pause, affinities_of, continue_rows
-from .model import Model
-from .novelty import NEIGHBORS, Reference
-from .optimize import Result, Watch
-from .placement import Placed, Placement, nearest, place
-from .schedule import Schedule
+from tsne_ooc._asked import plain
+from tsne_ooc._parallel import Threads
+from tsne_ooc._parameters import decode, encode
+from tsne_ooc._state import Saved, State, within
+from tsne_ooc._typing import Float32
+from tsne_ooc._validate import counted_from
+from tsne_ooc.features import Features
+from tsne_ooc.fitting import Fit, Pause, affinities_of, continue_rows
+from tsne_ooc.model import Model
+from tsne_ooc.novelty import NEIGHBORS, Reference
+from tsne_ooc.optimize import Result, Watch
+from tsne_ooc.placement import Placed, Placement, nearest, place
+from tsne_ooc.schedule import Schedule
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-Float32 = NDArray[np.float32]
 
 # Rows placed at a time: enough to keep all threads busy, few enough that their neighbours take no memory to speak of.
 BLOCK = 32_768

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import affinity as affinities
-from . import initialization as starts
-from . import neighbors as searches
-from ._parallel import Threads
-from ._random import generator
-from .equal_rows import EqualRows
-from .model import Model
-from .neighbors.copies import spread_copies
-from .novelty import Reference
-from .optimize import Motion, Result, Watch, minimise
-from .schedule import Schedule
+from tsne_ooc import affinity as affinities
+from tsne_ooc import initialization as starts
+from tsne_ooc import neighbors as searches
+from tsne_ooc._parallel import Threads
+from tsne_ooc._random import generator
+from tsne_ooc.equal_rows import EqualRows
+from tsne_ooc.model import Model
+from tsne_ooc.neighbors.copies import spread_copies
+from tsne_ooc.novelty import Reference
+from tsne_ooc.optimize import Motion, Result, Watch, minimise
+from tsne_ooc.schedule import Schedule
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

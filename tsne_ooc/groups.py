@@ -9,14 +9,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ._options import whole
-from .novelty import FLOOR
-from .placement import ask
-
-Float32 = NDArray[np.float32]
+from tsne_ooc._options import whole
+from tsne_ooc._typing import Float32
+from tsne_ooc.novelty import FLOOR
+from tsne_ooc.placement import ask
 
 # Neighbours that tell how dense it is right beside a row. Of 25 rows on a line among 10,000 in 50 columns all were
 # found with 1 and with 5, and 21 with 15 (benchmarks/anomalies.py).
@@ -129,7 +127,7 @@ _BLOCK = 8192
 
 
 def _mean(distances: Float32, k: int) -> Float32:
-    from ._kernels.novelty import mean_distances
+    from tsne_ooc._kernels.novelty import mean_distances
 
     out = np.empty(len(distances), np.float32)
     mean_distances(distances, k, out)

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._options import unknown
-from ._parallel import Threads, ranges
-from ._unsaid import say
+from tsne_ooc._options import unknown
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._typing import Float32, Float64
+from tsne_ooc._unsaid import say
 
 if TYPE_CHECKING:
-    from .affinity import Joint
-    from .schedule import Schedule
+    from tsne_ooc.affinity import Joint
+    from tsne_ooc.schedule import Schedule
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
 
 # Small enough that only the directions of the start matter (Kobak and Linderman, Nature Biotechnology 39, 2021).
 SCALE = 1e-4

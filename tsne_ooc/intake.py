@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._random import generator
-from ._validate import as_array, as_rows, check_shape, is_frame, is_sparse, to_csr
-from .io import Source, as_source, iterate, names_of
-from .io.sparse import with_gaps
-from .neighbors import distances_of
-from .preprocess import Preparation, PreparedSource
-from .preprocess.shift import Look, Shift, look_at
-from .reading import in_memory, streamed
-from .sampling import Sample
-from .streaming import Progress, silent
+from tsne_ooc._random import generator
+from tsne_ooc._validate import as_array, as_rows, check_shape, is_frame, is_sparse, to_csr
+from tsne_ooc.io import Source, as_source, iterate, names_of
+from tsne_ooc.io.sparse import with_gaps
+from tsne_ooc.neighbors import distances_of
+from tsne_ooc.preprocess import Preparation, PreparedSource
+from tsne_ooc.preprocess.shift import Look, Shift, look_at
+from tsne_ooc.reading import in_memory, streamed
+from tsne_ooc.sampling import Sample
+from tsne_ooc.streaming import Progress, silent
 
 log = logging.getLogger(__name__)
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import neighbors
-from ._parallel import Threads
-from ._state import Saved, State, within
-from .equal_rows import EqualRows
-from .gradients.crowd import Crowd
-from .gradients.field import Field, FieldPlanner
-from .gradients.grid import check_dof
-from .gradients.repulsion import summed_below
-from .novelty import Reference
-from .schedule import check_exaggeration
+from tsne_ooc import neighbors
+from tsne_ooc._parallel import Threads
+from tsne_ooc._state import Saved, State, within
+from tsne_ooc.equal_rows import EqualRows
+from tsne_ooc.gradients.crowd import Crowd
+from tsne_ooc.gradients.field import Field, FieldPlanner
+from tsne_ooc.gradients.grid import check_dof
+from tsne_ooc.gradients.repulsion import summed_below
+from tsne_ooc.novelty import Reference
+from tsne_ooc.schedule import check_exaggeration
 
 # Room around the map in which rows may be placed: they are pushed out of it, but not far from their neighbours.
 MARGIN = 20.0

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ._state import Saved, State
-from .neighbors.base import Distances, Index, Indices
-
-Float32 = NDArray[np.float32]
-Int64 = NDArray[np.int64]
+from tsne_ooc._state import Saved, State
+from tsne_ooc._typing import Float32, Int64
+from tsne_ooc.neighbors.base import Distances, Index, Indices
 
 # As many as new rows are placed beside by default, so that one search serves both.
 NEIGHBORS = 15
@@ -64,7 +61,7 @@ class Reference:
     @classmethod
     def of_neighbors(cls, indices: Indices, distances: Distances) -> Reference:
         """The same from the nearest others of each row, ascending, shape (n, k or more)."""
-        from ._kernels.novelty import mean_distances
+        from tsne_ooc._kernels.novelty import mean_distances
 
         n, k = len(indices), min(NEIGHBORS, indices.shape[1])
         if not k:
@@ -128,7 +125,7 @@ def novelty(indices: Indices, distances: Distances, own: Float32, k: int | None 
     ndarray of float32, shape (m,)
         At least 0, finite.
     """
-    from ._kernels import novelty as kernels
+    from tsne_ooc._kernels import novelty as kernels
 
     out = np.empty(len(indices), np.float32)
     kernels.novelty(indices, distances, own, indices.shape[1] if k is None else k, out)

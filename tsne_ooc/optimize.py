@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._parallel import Threads
-from .affinity import Joint
-from .copies import reunite
-from .gradients.attraction import Attraction
-from .gradients.grid import Shape
-from .gradients.repulsion import Repulsion, repulsion_for
-from .schedule import Phase, Schedule
+from tsne_ooc._parallel import Threads
+from tsne_ooc._typing import Float32
+from tsne_ooc.affinity import Joint
+from tsne_ooc.copies import reunite
+from tsne_ooc.gradients.attraction import Attraction
+from tsne_ooc.gradients.grid import Shape
+from tsne_ooc.gradients.repulsion import Repulsion, repulsion_for
+from tsne_ooc.schedule import Phase, Schedule
 
-Float32 = NDArray[np.float32]
 Callback = Callable[[int, float, Float32], Any]
 
 # The longest step of a row, in map units (openTSNE's max_step_norm; without it, rows with few neighbours leave).

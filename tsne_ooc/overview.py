@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._validate import as_rows
-from .io import Source, names_of, open_source
-from .io.columns import listed
-from .io.failures import opening, reading
-from .io.holdings import Holding, holdings_of
-from .io.told import account_of, in_words
+from tsne_ooc._validate import as_rows
+from tsne_ooc.io import Source, names_of, open_source
+from tsne_ooc.io.columns import listed
+from tsne_ooc.io.failures import opening, reading
+from tsne_ooc.io.holdings import Holding, holdings_of
+from tsne_ooc.io.told import account_of, in_words
 
 # Rows are looked at in so many places, from the first row to the last; where a place costs much to read, in fewer.
 _PLACES, _FEW_PLACES, _LARGE = 10, 3, 64 << 20

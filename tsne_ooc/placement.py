@@ -10,14 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._options import keep, number, pick, whole
-from ._parallel import Threads, ranges
-from .affinity import Affinity, Perplexity, conditional
-from .model import Model
-from .schedule import check_exaggeration
-
-Float32 = NDArray[np.float32]
-UInt32 = NDArray[np.uint32]
+from tsne_ooc._options import keep, number, pick, whole
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._typing import Float32, UInt32
+from tsne_ooc.affinity import Affinity, Perplexity, conditional
+from tsne_ooc.model import Model
+from tsne_ooc.schedule import check_exaggeration
 
 ROWS = 2048
 LEAST_EXAGGERATION = 1.5
@@ -172,7 +170,7 @@ def place_beside(
     `equal` names the reference row that each row is equal to, -1 where there is none; `start` is where rows begin,
     instead of what the placement says.
     """
-    from ._kernels import placement as kernels
+    from tsne_ooc._kernels import placement as kernels
 
     Y, dof = model.embedding, float(model.dof)
     m, d = len(indices), Y.shape[1]

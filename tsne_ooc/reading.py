@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._memory import available_bytes
-from ._validate import as_rows
-from .io import Source, as_source, iterate
+from tsne_ooc._memory import available_bytes
+from tsne_ooc._validate import as_rows
+from tsne_ooc.io import Source, as_source, iterate
 
 # Bytes that a fit takes for each row beside the row itself: neighbours, affinities, the map and its field. Measured at
 # 1.3 million rows and 90 neighbours: 2.8 GB.

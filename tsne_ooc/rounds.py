@@ -16,18 +16,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ._options import number, whole
-from ._unsaid import unsaid
-from ._validate import as_rows
-from .intake import Intake
-from .placement import Placed
-from .sampling.boxes import Boxes, Grid
-from .schedule import Phase, Schedule
-
-Float32 = NDArray[np.float32]
-Int64 = NDArray[np.int64]
+from tsne_ooc._options import number, whole
+from tsne_ooc._typing import Float32, Int64
+from tsne_ooc._unsaid import unsaid
+from tsne_ooc._validate import as_rows
+from tsne_ooc.intake import Intake
+from tsne_ooc.placement import Placed
+from tsne_ooc.sampling.boxes import Boxes, Grid
+from tsne_ooc.schedule import Phase, Schedule
 
 DIRECTIONS = 16
 # Perplexity 30 asks for 90 neighbours, of which the nearest thirty weigh most; fewer rows make no island of their own.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
-from . import affinity as affinities
-from ._parallel import Threads
-from ._parameters import KINDS, decode_all, encode_all
-from ._state import Saved, State, StateError
-from .fitted_map import FittedMap
-from .preprocess import Preparation, Transformer
+from tsne_ooc import affinity as affinities
+from tsne_ooc._parallel import Threads
+from tsne_ooc._parameters import KINDS, decode_all, encode_all
+from tsne_ooc._state import Saved, State, StateError
+from tsne_ooc.fitted_map import FittedMap
+from tsne_ooc.preprocess import Preparation, Transformer
 
 #: What the folder of a saved model says it is.
 KIND = "model"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ._options import keep, number, pick, whole
+from tsne_ooc._options import keep, number, pick, whole
 
 Auto = Literal["auto"]
 

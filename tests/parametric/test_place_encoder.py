@@ -40,7 +40,7 @@ def wanted(home):
 
 @pytest.mark.parametrize("rows", [None, 1, 333, 1024])
 def test_places_are_those_of_transform(home, wanted, tmp_path, rows):
-    words = [] if rows is None else ["--chunk-rows", str(rows if rows > 1 else 97)]
+    words = [] if rows is None else ["--block-rows", str(rows if rows > 1 else 97)]
     arguments = ["place", str(home / "encoder"), str(home / "new.h5"), "--out", str(tmp_path / "map"), *words]
     assert main([*arguments, "--jobs", "2", "--quiet"]) == 0
     run = open_run(tmp_path / "map")

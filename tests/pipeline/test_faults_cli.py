@@ -51,7 +51,7 @@ def interrupted(arguments):
 
 def test_an_interrupt_is_not_the_end(data, tmp_path, capsys):
     out, more = tmp_path / "map", tmp_path / "more"
-    said = interrupted(words(data, out, "--chunk-rows", "10"))
+    said = interrupted(words(data, out, "--block-rows", "10"))
     assert said == f"tsne-ooc: interrupted; what is done is kept in {out}; go on with resume=True (--resume)\n"
     assert (out / "ledger.json").exists() and not (out / "manifest.json").exists()
 
@@ -78,7 +78,7 @@ def test_an_interrupt_is_not_the_end(data, tmp_path, capsys):
 
     # The same for new rows on the map.
     arguments = ["place", str(out), str(data), "--out", str(more)]
-    said = interrupted([*arguments, "--chunk-rows", "10"])
+    said = interrupted([*arguments, "--block-rows", "10"])
     assert f"what is done is kept in {more}; go on with" in said
     assert main([*arguments, "--quiet"]) == 2
     assert "--resume" in capsys.readouterr().err
@@ -106,7 +106,7 @@ def test_an_error_says_how_to_go_on(data, tmp_path, capsys, monkeypatch):
     # The cell is in no row that is sampled.
     rows = np.delete(np.arange(900), 700)[:: 899 // 60]
     monkeypatch.setattr("tsne_ooc.sampling.Uniform", lambda size: __import__("tsne_ooc.sampling").sampling.Rows(rows))
-    arguments = words(data, tmp_path / "map", "--quiet", "--chunk-rows", "100")
+    arguments = words(data, tmp_path / "map", "--quiet", "--block-rows", "100")
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert "X contains NaN at row 700, column 0" in error and error.count("\n") == 1

@@ -296,7 +296,7 @@ def test_two_runs_into_one_folder(home, capsys):
     out = home / "both"
     words = ["embed", str(home / "data.h5"), "--sample", "60", "--perplexity", "5", "--out", str(out)]
     first = subprocess.Popen(
-        [sys.executable, "-m", "tsne_ooc.cli", *words, "--chunk-rows", "10"], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tsne_ooc.cli", *words, "--block-rows", "10"], stderr=subprocess.PIPE, text=True
     )
     try:
         while "placing rows" not in first.stderr.readline():

@@ -58,7 +58,7 @@ def test_while_a_read_hangs(tmp_path, kind, phase):
         with h5py.File(tmp_path / "x.h5", "w") as file:
             file.create_dataset("X", data=X, chunks=(50, 4))
     program = textwrap.dedent(HANGING)
-    words = ["embed", str(tmp_path / f"x.{kind}"), "--out", str(tmp_path / "map"), "--chunk-rows", "50"]
+    words = ["embed", str(tmp_path / f"x.{kind}"), "--out", str(tmp_path / "map"), "--block-rows", "50"]
     process = subprocess.Popen(
         [sys.executable, "-c", program, *words, "--sample", "60", "--perplexity", "5", phase],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_listen,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numba
 
-from ._kept import keep
+from tsne_ooc._kernels._kept import keep
 
 # Sums may be reordered and divisions contracted by the compiler, the same way for every call; infinities and NaN
 # keep their meaning, for a map that has lost its way must be seen to have.

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ._jit import kernel, piece
+from tsne_ooc._kernels._jit import kernel, piece
 
 f32, u64 = np.float32, np.uint64
 ZERO, ONE = f32(0), f32(1)

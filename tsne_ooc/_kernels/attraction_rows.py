@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._jit import kernel
-from .attraction import pull
+from tsne_ooc._kernels._jit import kernel
+from tsne_ooc._kernels.attraction import pull
 
 u64 = np.uint64
 

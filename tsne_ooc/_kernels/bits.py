@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from ._jit import divides
+from tsne_ooc._kernels._jit import divides
 
 u64 = np.uint64
 

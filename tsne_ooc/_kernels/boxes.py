@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._jit import kernel, piece
+from tsne_ooc._kernels._jit import kernel, piece
 
 u64 = np.uint64
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._jit import piece
+from tsne_ooc._kernels._jit import piece
 
 f32 = np.float32
 ONE, TWO, SIXTH, HALF = f32(1), f32(2), f32(1 / 6), f32(0.5)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._jit import choice, kernel, piece
-from .bspline import curvatures, slopes, weights
-from .selfterm import cosine, self_slope, self_value
+from tsne_ooc._kernels._jit import choice, kernel, piece
+from tsne_ooc._kernels.bspline import curvatures, slopes, weights
+from tsne_ooc._kernels.selfterm import cosine, self_slope, self_value
 
 f32, u64 = np.float32, np.uint64
 ONE, TWO, THREE = u64(1), u64(2), u64(3)

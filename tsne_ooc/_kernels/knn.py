@@ -20,7 +20,7 @@ import scipy.linalg.cython_blas  # noqa: F401
 
 # No reordering of sums here, unlike in the other kernels: a distance must not depend on where its code was
 # inlined.
-from ._jit import ordered as kernel
+from tsne_ooc._kernels._jit import ordered as kernel
 
 # Scores looked at together, four AVX2 registers; 8 and 16 took the same time.
 CHUNK = 32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._jit import ordered
+from tsne_ooc._kernels._jit import ordered
 
 u64 = np.uint64
 

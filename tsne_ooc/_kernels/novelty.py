@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._jit import kernel
+from tsne_ooc._kernels._jit import kernel
 
 u64 = np.uint64
 LARGEST = np.finfo(np.float32).max

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from ._jit import choice, kernel, piece
-from .interpolate import bend
+from tsne_ooc._kernels._jit import choice, kernel, piece
+from tsne_ooc._kernels.interpolate import bend
 
 f32, u64 = np.float32, np.uint64
 ZERO = f32(0)

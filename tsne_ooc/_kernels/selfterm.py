@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._jit import piece
+from tsne_ooc._kernels._jit import piece
 
 f32 = np.float32
 PI = f32(np.pi)

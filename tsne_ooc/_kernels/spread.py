@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._jit import kernel, piece
-from .bspline import weights
+from tsne_ooc._kernels._jit import kernel, piece
+from tsne_ooc._kernels.bspline import weights
 
 f32, u64 = np.float32, np.uint64
 ONE = u64(1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._jit import kernel
+from tsne_ooc._kernels._jit import kernel
 
 f32, u64 = np.float32, np.uint64
 

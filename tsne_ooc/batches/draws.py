@@ -6,11 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tsne_ooc._typing import Int64
 from tsne_ooc.sampling.stratified import strata
-
-Int64 = NDArray[np.int64]
 
 #: Draws as many row numbers as the table has rows.
 Draw = Callable[[np.random.Generator], Int64]

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._typing import Int64
 from tsne_ooc.io.blocks import read_checked
 from tsne_ooc.io.source import Source
 from tsne_ooc.sampling.take import take
 
-Int64 = NDArray[np.int64]
 Batch = tuple[Int64, NDArray[np.float32]]
 
 

@@ -34,7 +34,6 @@ _OPTIONS = {
     "n_iter": "iterations",
     "random_state": "seed",
     "n_jobs": "jobs",
-    "block_rows": "chunk_rows",
     "size": "sample",
     "total": "normalize",
 }

@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
             rounds=options.rounds,
             tsne=tsne_of(options),
             random_state=options.seed,
-            block_rows=options.chunk_rows,
+            block_rows=options.block_rows,
             resume=options.resume,
             progress=report,
         )

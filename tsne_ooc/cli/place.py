@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
             out=options.out,
             novelty=options.novelty,
             n_jobs=options.jobs,
-            block_rows=options.chunk_rows,
+            block_rows=options.block_rows,
             resume=options.resume,
             progress=report,
         )

@@ -54,7 +54,7 @@ def add_running(parser: argparse.ArgumentParser) -> None:
 
 def add_blocks(parser: argparse.ArgumentParser) -> None:
     """The option that says how many rows are placed in one piece."""
-    parser.add_argument("--chunk-rows", type=int, metavar="N", help="rows at a time (default: some 32 MB)")
+    parser.add_argument("--block-rows", type=int, metavar="N", help="rows at a time (default: some 32 MB)")
 
 
 def add_talking(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,5 @@
 """Finished maps in the formats of other tools."""
 
-from .target import FORMATS, export
+from tsne_ooc.export.target import FORMATS, export
 
 __all__ = ["FORMATS", "export"]

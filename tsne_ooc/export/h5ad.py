@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .._atomic import whole_file
-from .._disk import check_room
-from ..io.failures import opening
-from .clone import clone
-from .content import Content
+from tsne_ooc._atomic import whole_file
+from tsne_ooc._disk import check_room
+from tsne_ooc.export.clone import clone
+from tsne_ooc.export.content import Content
+from tsne_ooc.io.failures import opening
 
 # What HDF5 itself adds at the most.
 _SLACK = 1 << 20

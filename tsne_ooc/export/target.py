@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .._disk import check_regular, check_room
-from .._lock import Lock
-from .._options import unknown
-from ..io.optional import load
-from ..pipeline import open_run
-from .content import Content
-from .h5ad import to_h5ad
-from .tables import to_csv, to_hdf5, to_parquet, to_zarr
+from tsne_ooc._disk import check_regular, check_room
+from tsne_ooc._lock import Lock
+from tsne_ooc._options import unknown
+from tsne_ooc.export.content import Content
+from tsne_ooc.export.h5ad import to_h5ad
+from tsne_ooc.export.tables import to_csv, to_hdf5, to_parquet, to_zarr
+from tsne_ooc.io.optional import load
+from tsne_ooc.pipeline import open_run
 
 _TABLES: dict[str, Callable[[Content, Path], None]] = {
     ".h5": to_hdf5,

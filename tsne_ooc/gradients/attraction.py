@@ -7,11 +7,10 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels.attraction import KERNELS
-from .._parallel import Threads
-from ..affinity import Joint
-
-Float32 = NDArray[np.float32]
+from tsne_ooc._kernels.attraction import KERNELS
+from tsne_ooc._parallel import Threads
+from tsne_ooc._typing import Float32
+from tsne_ooc.affinity import Joint
 
 ENTRIES = 1 << 18
 

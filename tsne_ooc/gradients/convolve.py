@@ -9,12 +9,10 @@ few columns at a time, forward, product and back, while these are in the cache; 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .._parallel import Threads, ranges
-from .kernel import Kernel, orthants
-
-Float32 = NDArray[np.float32]
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._typing import Float32
+from tsne_ooc.gradients.kernel import Kernel, orthants
 
 # Bytes of a block of padded columns, and of rows. Each block costs some 15 us of Python for its calls, so blocks are
 # no smaller than a core's second-level cache asks for: half as large, an iteration took some 5 % longer.

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .._kernels.pairs import PAIRS
-from .._parallel import Threads, ranges
-
-Float32 = NDArray[np.float32]
+from tsne_ooc._kernels.pairs import PAIRS
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._typing import Float32
 
 ROWS = 64
 

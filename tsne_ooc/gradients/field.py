@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .._kernels import spread as spreading
-from .._kernels.interpolate import GATHER
-from .._parallel import Threads, ranges
-from .convolve import Convolution
-from .grid import WIDEST, WINDOW, Shape, shape_for
-from .kernel import kernel_for
-
-Float32 = NDArray[np.float32]
+from tsne_ooc._kernels import spread as spreading
+from tsne_ooc._kernels.interpolate import GATHER
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._typing import Float32
+from tsne_ooc.gradients.convolve import Convolution
+from tsne_ooc.gradients.grid import WIDEST, WINDOW, Shape, shape_for
+from tsne_ooc.gradients.kernel import kernel_for
 
 ROWS = 8192
 BAND_POINTS = 1024

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .._options import number
+from tsne_ooc._options import number
 
 # Relative RMS error of the force of 1,000 rows on a plane, 10 and 40 units wide, by the field: 3e-3 and 1e-2 at a dof
 # of .01, .1 and .1 at .001, .7 at 1e-4, 1e3 at 1e-8 (the kernel is then a spike on a plateau whose slope float32 does

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._parallel import Threads, fewer
-from .grid import Shape
-
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
+from tsne_ooc._parallel import Threads, fewer
+from tsne_ooc._typing import Float32, Float64
+from tsne_ooc.gradients.grid import Shape
 
 # Below this reach w stays near 1 and float32 would lose the differences that make the force; w - 1 has the same
 # gradient and keeps them to 5e-5. Beyond it, w - 1 would be the one that is nearly constant.

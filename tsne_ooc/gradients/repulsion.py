@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .._kernels.pairs import PAIRS
-from .._parallel import Threads, ranges
-from .field import FieldPlanner
-from .grid import Shape
-
-Float32 = NDArray[np.float32]
+from tsne_ooc._kernels.pairs import PAIRS
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._typing import Float32
+from tsne_ooc.gradients.field import FieldPlanner
+from tsne_ooc.gradients.grid import Shape
 
 # Rows below which the exact sums are quicker at the end of a fit, by the axes of the map. Exact and field on one core:
 # in two axes 0.14 and 1.6 ms at 500 rows (a map 72 wide), 0.46 and 2.3 at 1,000, 1.6 and 4.1 at 2,000, 6.4 and 4.0 at

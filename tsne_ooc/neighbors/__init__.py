@@ -5,16 +5,16 @@
 IVF(lists=None, probes=16)
 """
 
-from .annoy_index import Annoy
-from .base import Index, Neighbors
-from .exact import Exact
-from .hnsw import HNSW
-from .ivf import IVF
-from .precomputed import Precomputed, distances_of
-from .pynndescent_index import PyNNDescent
-from .resolve import resolve
-from .saved import named_state, restore_index
-from .scaled import build
+from tsne_ooc.neighbors.annoy_index import Annoy
+from tsne_ooc.neighbors.base import Index, Neighbors
+from tsne_ooc.neighbors.exact import Exact
+from tsne_ooc.neighbors.hnsw import HNSW
+from tsne_ooc.neighbors.ivf import IVF
+from tsne_ooc.neighbors.precomputed import Precomputed, distances_of
+from tsne_ooc.neighbors.pynndescent_index import PyNNDescent
+from tsne_ooc.neighbors.resolve import resolve
+from tsne_ooc.neighbors.saved import named_state, restore_index
+from tsne_ooc.neighbors.scaled import build
 
 __all__ = [
     "HNSW",

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._parallel import Threads, ranges
-from .._state import Saved
-from .base import Answer, Float32, Indices, Keys
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._state import Saved
+from tsne_ooc.neighbors.base import Answer, Float32, Indices, Keys
 
 # Reference rows per product: 256 to 1024 took the same time on MNIST, and the scores stay in the cache.
 WIDTH = 512
@@ -69,7 +69,7 @@ class Frame:
     def lift(self, rows: Float32, numbers: NDArray[Any], *, query: bool = True) -> tuple[Float32, NDArray[np.float64]]:
         """Rows ``rows[numbers]`` in this frame with their last column, of shape (m, p + 1), and squared norms
         (m,)."""
-        from .._kernels import knn
+        from tsne_ooc._kernels import knn
 
         lifted = np.empty((len(numbers), len(self.centre) + 1), np.float32)
         norms = np.empty(len(numbers))
@@ -153,7 +153,7 @@ class Blocks:
 
         The caller sees to it that those lists hold k rows besides the query's own place `itself`.
         """
-        from .._kernels import knn
+        from tsne_ooc._kernels import knn
 
         g = len(numbers)
         edges = self.edges

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._parallel import Threads, ranges
-from .._validate import counted_from
-from ._blocks import frozen, pack, unpack
-from ._recall import effort_for, rows_to_measure, share_found
-from .base import (
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._validate import counted_from
+from tsne_ooc.neighbors._blocks import frozen, pack, unpack
+from tsne_ooc.neighbors._recall import effort_for, rows_to_measure, share_found
+from tsne_ooc.neighbors.base import (
     BLOCKED,
     Answer,
     Distances,
@@ -25,8 +25,8 @@ from .base import (
     check_width,
     of_zero_rows,
 )
-from .exact import Exactly, exact_index, nobody
-from .pairwise import Pairwise
+from tsne_ooc.neighbors.exact import Exactly, exact_index, nobody
+from tsne_ooc.neighbors.pairwise import Pairwise
 
 GROUP = 4096
 NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -79,7 +79,7 @@ class Completer:
 
     def _measure(self, Q: Any, found: NDArray[Any], itself: Indices) -> NDArray[np.uint64]:
         if self._blocked:
-            from .._kernels import knn
+            from tsne_ooc._kernels import knn
 
             keys = np.empty(found.shape, np.uint64)
             cosine = BLOCKED[self._metric] == "cosine"

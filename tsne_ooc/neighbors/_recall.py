@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .._options import number
-from .base import Distances
+from tsne_ooc._options import number
+from tsne_ooc.neighbors.base import Distances
 
 # An exact search of so many costs 1.7 % of one among 15,000, and nothing among a million. The share of their neighbours
 # is known to some .006; with 100 rows efforts that found .938 were taken for .95.

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Indices
-
-Float64 = NDArray[np.float64]
+from tsne_ooc._typing import Float64
+from tsne_ooc.neighbors.base import Indices
 
 
 class Factors:
@@ -36,7 +35,7 @@ def pair_distances(
     factors : Factors, optional
         Those of X, where they are at hand.
     """
-    from .._kernels import knn_sparse as kernels
+    from tsne_ooc._kernels import knn_sparse as kernels
 
     left, right = Factors(Q, metric).values, (factors or Factors(X, metric)).values
     result = np.empty(len(numbers))
@@ -62,7 +61,7 @@ def pair_distances(
 
 def all_distances(Q: Any, X: Any, metric: str) -> Float64:
     """Distances of shape (q, n)."""
-    from .._kernels.bits import KINDS
+    from tsne_ooc._kernels.bits import KINDS
 
     if metric in KINDS and metric != "hamming":
         return Counts(X, metric).distances(Q)
@@ -84,7 +83,7 @@ class Counts:
     """
 
     def __init__(self, X: Any, metric: str) -> None:
-        from .._kernels.bits import KINDS
+        from tsne_ooc._kernels.bits import KINDS
 
         self._kind = KINDS[metric]
         rows = _yes(X)
@@ -93,7 +92,7 @@ class Counts:
 
     def distances(self, Q: Any) -> Float64:
         """Distances of shape (q, n)."""
-        from .._kernels.bits import of_counts
+        from tsne_ooc._kernels.bits import of_counts
 
         rows = _yes(Q)
         result = (rows @ self._columns).toarray()

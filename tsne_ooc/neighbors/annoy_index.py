@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from .._options import keep, pick, whole
-from .._parallel import Threads, ranges
-from .._state import Saved, State
-from ._found import FoundIndex
-from ._recall import WANTED, check_wanted
-from .base import Answer, Float32, Index, Metric, Neighbors
-from .distinct import DistinctIndex, find_copies
-from .saved import saved_recall, saved_rows
+from tsne_ooc._options import keep, pick, whole
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._state import Saved, State
+from tsne_ooc.neighbors._found import FoundIndex
+from tsne_ooc.neighbors._recall import WANTED, check_wanted
+from tsne_ooc.neighbors.base import Answer, Float32, Index, Metric, Neighbors
+from tsne_ooc.neighbors.distinct import DistinctIndex, find_copies
+from tsne_ooc.neighbors.saved import saved_recall, saved_rows
 
 GROUP = 1024
 METRICS = {

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .._options import unknown
-from .._parallel import Threads
-from .._state import Saved, State
+from tsne_ooc._options import unknown
+from tsne_ooc._parallel import Threads
+from tsne_ooc._state import Saved, State
 
 Metric: TypeAlias = str | Callable[..., float]
 Indices: TypeAlias = NDArray[np.uint32]

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._parallel import Threads, ranges
-from .._state import Saved, State
-from ._blocks import NOBODY, unpack
-from .base import Answer, Float32, Index, Indices, check_k, check_width
-from .metrics import BOOLEAN, DENSE, PACKED, check_rows
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._state import Saved, State
+from tsne_ooc.neighbors._blocks import NOBODY, unpack
+from tsne_ooc.neighbors.base import Answer, Float32, Index, Indices, check_k, check_width
+from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED, check_rows
 
 # Queries that meet a block of rows together, and rows of a block at most: 16 to 64 and 256 to 1024 took the same time.
 GROUP = 64
@@ -43,7 +43,7 @@ class BitsIndex(Index, kind="bits"):
     """
 
     def __init__(self, words: Words, columns: int, metric: str, threads: Threads) -> None:
-        from .._kernels import bits
+        from tsne_ooc._kernels import bits
 
         self.n = len(words)
         self.metric = metric
@@ -104,7 +104,7 @@ class BitsIndex(Index, kind="bits"):
         return self._search(_words(rows, self._name in PACKED, self._threads), k, me)
 
     def _search(self, queries: Words, k: int, itself: Indices) -> Answer:
-        from .._kernels import bits
+        from tsne_ooc._kernels import bits
 
         counts = _counts(queries)
         by_count = np.argsort(counts, kind="stable")
@@ -138,7 +138,7 @@ def _words(X: Float32, packed: bool, threads: Threads) -> Words:
 
 
 def _counts(words: Words) -> NDArray[np.int64]:
-    from .._kernels import bits
+    from tsne_ooc._kernels import bits
 
     counts = np.empty(len(words), np.int64)
     bits.count(words, counts)

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._parallel import Threads, ranges
-from .._state import Saved, State, within
-from ..equal_rows import hashes_of
-from ._blocks import PIECE, unpack
-from .base import Answer, Index, Indices, check_k
-from .saved import named_state, restore_index
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._state import Saved, State, within
+from tsne_ooc.equal_rows import hashes_of
+from tsne_ooc.neighbors._blocks import PIECE, unpack
+from tsne_ooc.neighbors.base import Answer, Index, Indices, check_k
+from tsne_ooc.neighbors.saved import named_state, restore_index
 
 # Fewer copies than this are settled among the candidates.
 COPIES = 32
@@ -172,7 +172,7 @@ class DistinctIndex(Index, kind="distinct"):
         return answer
 
     def _spread(self, found: Answer, own: NDArray[np.int64], k: int) -> NDArray[np.uint64]:
-        from .._kernels.knn_distinct import spread
+        from tsne_ooc._kernels.knn_distinct import spread
 
         keys = np.empty((len(own), k), np.uint64)
 

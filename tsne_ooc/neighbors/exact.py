@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .._parallel import Threads, ranges
-from .._state import Saved, State
-from .._validate import RowsError
-from ._blocks import NOBODY, Blocks, Frame, pack, unpack
-from ._sparse import Counts, Proposals, pair_distances
-from .base import (
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._state import Saved, State
+from tsne_ooc._validate import RowsError
+from tsne_ooc.neighbors._blocks import NOBODY, Blocks, Frame, pack, unpack
+from tsne_ooc.neighbors._sparse import Counts, Proposals, pair_distances
+from tsne_ooc.neighbors.base import (
     BLOCKED,
     Answer,
     Distances,
@@ -28,11 +28,11 @@ from .base import (
     check_width,
     of_zero_rows,
 )
-from .bits import BitsIndex
-from .metrics import BOOLEAN, DENSE, PACKED, check_names
-from .pairwise import Pairwise, canonical
-from .saved import blocked_metric, restore_rows, rows_state, saved_rows
-from .wrapped import searched
+from tsne_ooc.neighbors.bits import BitsIndex
+from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED, check_names
+from tsne_ooc.neighbors.pairwise import Pairwise, canonical
+from tsne_ooc.neighbors.saved import blocked_metric, restore_rows, rows_state, saved_rows
+from tsne_ooc.neighbors.wrapped import searched
 
 GROUP = 512
 # Distances held at once by one thread in the other metrics, some three times over: 48 MB.

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._options import keep, whole
-from .._parallel import Threads, ranges
-from .._state import Saved, State
-from ._blocks import Frame
-from ._forks import forked
-from ._found import FoundIndex
-from ._recall import WANTED, check_wanted
-from .base import Answer, Float32, Index, Indices, Metric, Neighbors, blocked_only
-from .distinct import GRAPH_COPIES
-from .saved import blocked_metric, saved_recall, saved_rows
-from .wrapped import searched
+from tsne_ooc._options import keep, whole
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._state import Saved, State
+from tsne_ooc.neighbors._blocks import Frame
+from tsne_ooc.neighbors._forks import forked
+from tsne_ooc.neighbors._found import FoundIndex
+from tsne_ooc.neighbors._recall import WANTED, check_wanted
+from tsne_ooc.neighbors.base import Answer, Float32, Index, Indices, Metric, Neighbors, blocked_only
+from tsne_ooc.neighbors.distinct import GRAPH_COPIES
+from tsne_ooc.neighbors.saved import blocked_metric, saved_recall, saved_rows
+from tsne_ooc.neighbors.wrapped import searched
 
 PIECE = 1 << 16
 # faiss counts in 32 bits; recall ends to grow at some tens.

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._options import keep, whole
-from .._parallel import Threads, ranges
-from .._state import Saved, State
-from . import kmeans
-from ._blocks import Blocks, Frame, Probes
-from ._recall import WANTED, check_wanted, effort_for, rows_to_measure, share_found
-from .base import (
+from tsne_ooc._options import keep, whole
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._state import Saved, State
+from tsne_ooc.neighbors import kmeans
+from tsne_ooc.neighbors._blocks import Blocks, Frame, Probes
+from tsne_ooc.neighbors._recall import WANTED, check_wanted, effort_for, rows_to_measure, share_found
+from tsne_ooc.neighbors.base import (
     Answer,
     Distances,
     Float32,
@@ -29,8 +29,8 @@ from .base import (
     check_width,
     of_zero_rows,
 )
-from .saved import blocked_metric, saved_recall, saved_rows
-from .wrapped import searched
+from tsne_ooc.neighbors.saved import blocked_metric, saved_recall, saved_rows
+from tsne_ooc.neighbors.wrapped import searched
 
 # Queries searched together: many enough that a list meets dozens of them in one product.
 GROUP = 2048

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .._parallel import Threads, ranges
-from ._blocks import Blocks, Frame
-from .base import Float32, Indices
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc.neighbors._blocks import Blocks, Frame
+from tsne_ooc.neighbors.base import Float32, Indices
 
 GROUP = 1024
 

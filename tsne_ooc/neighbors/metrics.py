@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._blas import one_thread
-from .._options import number, unknown
-from .._validate import RowsError
-from .base import Metric
+from tsne_ooc._blas import one_thread
+from tsne_ooc._options import number, unknown
+from tsne_ooc._validate import RowsError
+from tsne_ooc.neighbors.base import Metric
 
 # Canonical names (SciPy's, where it has them) by every name in use.
 DENSE = {

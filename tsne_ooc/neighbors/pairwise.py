@@ -9,13 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._state import Saved, State
-from .._validate import RowsError
-from ._sparse import all_distances
-from .base import Distances, Metric
-from .metrics import BOOLEAN, DENSE, PACKED, PARAMS, SPARSE, canonical_name, check_rows, checked_params
-
-Float64 = NDArray[np.float64]
+from tsne_ooc._state import Saved, State
+from tsne_ooc._typing import Float64
+from tsne_ooc._validate import RowsError
+from tsne_ooc.neighbors._sparse import all_distances
+from tsne_ooc.neighbors.base import Distances, Metric
+from tsne_ooc.neighbors.metrics import (
+    BOOLEAN,
+    DENSE,
+    PACKED,
+    PARAMS,
+    SPARSE,
+    canonical_name,
+    check_rows,
+    checked_params,
+)
 
 # Reference rows converted to double precision at a time.
 STRIP = 4096

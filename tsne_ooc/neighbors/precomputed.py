@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._parallel import Threads, ranges
-from .._state import Saved, State
-from .._validate import RowsError, as_array, as_rows, check_shape, is_sparse
-from ._blocks import pack, unpack
-from .base import Answer, Index, Indices, Metric, Neighbors, check_k, check_width
-from .exact import ENTRIES, nearest, stack
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._state import Saved, State
+from tsne_ooc._validate import RowsError, as_array, as_rows, check_shape, is_sparse
+from tsne_ooc.neighbors._blocks import pack, unpack
+from tsne_ooc.neighbors.base import Answer, Index, Indices, Metric, Neighbors, check_k, check_width
+from tsne_ooc.neighbors.exact import ENTRIES, nearest, stack
 
 INFINITE = np.float32(np.inf)
 

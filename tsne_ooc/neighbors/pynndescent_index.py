@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from .._blas import openmp_kept
-from .._options import keep, number, whole
-from .._parallel import Threads
-from .._state import Saved, State
-from ._forks import numba_lost
-from ._found import Completer
-from ._recall import rows_to_measure
-from .base import Answer, Distances, Index, Metric, Neighbors, check_k, check_width
-from .distinct import GRAPH_COPIES, DistinctIndex, find_copies
-from .exact import exact_index
-from .metrics import canonical_name, check_names, check_rows
-from .pairwise import Pairwise, canonical
-from .saved import restore_rows, rows_state
+from tsne_ooc._blas import openmp_kept
+from tsne_ooc._options import keep, number, whole
+from tsne_ooc._parallel import Threads
+from tsne_ooc._state import Saved, State
+from tsne_ooc.neighbors._forks import numba_lost
+from tsne_ooc.neighbors._found import Completer
+from tsne_ooc.neighbors._recall import rows_to_measure
+from tsne_ooc.neighbors.base import Answer, Distances, Index, Metric, Neighbors, check_k, check_width
+from tsne_ooc.neighbors.distinct import GRAPH_COPIES, DistinctIndex, find_copies
+from tsne_ooc.neighbors.exact import exact_index
+from tsne_ooc.neighbors.metrics import canonical_name, check_names, check_rows
+from tsne_ooc.neighbors.pairwise import Pairwise, canonical
+from tsne_ooc.neighbors.saved import restore_rows, rows_state
 
 # Its names for metrics, where they are others than SciPy's.
 NAMES = {"cityblock": "manhattan", "jensenshannon": "jensen_shannon"}
@@ -246,7 +246,7 @@ def _library() -> Any:
     try:
         import pynndescent
     except RuntimeError:
-        from .._kernels._kept import lent
+        from tsne_ooc._kernels._kept import lent
 
         with lent():
             import pynndescent

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._parallel import Threads, ranges
-from .._state import Saved, State, within
-from ._blocks import PIECE, frozen, pack, unpack
-from .base import Answer, Float32, Index, Indices, by_state, check_k, check_width
-from .saved import named_state, restore_index
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._state import Saved, State, within
+from tsne_ooc.neighbors._blocks import PIECE, frozen, pack, unpack
+from tsne_ooc.neighbors.base import Answer, Float32, Index, Indices, by_state, check_k, check_width
+from tsne_ooc.neighbors.saved import named_state, restore_index
 
 # Rows from which the middle is taken, and how far a typical row is from it.
 SAMPLE = 1000
@@ -157,7 +157,7 @@ class ReachIndex(Index, kind="reach"):
 
     @staticmethod
     def _keys(Q: Float32, rows: Float32, numbers: Indices, itself: Indices | None) -> NDArray[np.uint64]:
-        from .._kernels import knn
+        from tsne_ooc._kernels import knn
 
         keys = np.empty((len(Q), len(rows)), np.uint64)
         found = np.broadcast_to(np.arange(len(rows)), keys.shape)

@@ -6,15 +6,15 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .._options import pick, unknown
-from .annoy_index import Annoy
-from .base import BLOCKED, Metric, Neighbors
-from .exact import Exact
-from .hnsw import HNSW
-from .ivf import IVF
-from .metrics import BOOLEAN, DENSE, PACKED, SPARSE, check_names
-from .precomputed import Precomputed
-from .pynndescent_index import PyNNDescent, takes
+from tsne_ooc._options import pick, unknown
+from tsne_ooc.neighbors.annoy_index import Annoy
+from tsne_ooc.neighbors.base import BLOCKED, Metric, Neighbors
+from tsne_ooc.neighbors.exact import Exact
+from tsne_ooc.neighbors.hnsw import HNSW
+from tsne_ooc.neighbors.ivf import IVF
+from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED, SPARSE, check_names
+from tsne_ooc.neighbors.precomputed import Precomputed
+from tsne_ooc.neighbors.pynndescent_index import PyNNDescent, takes
 
 # Rows from which approximate search takes less time than exact search, build included (docs/neighbors.md).
 IVF_FROM = 15_000

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .._parallel import Threads
-from .._state import Saved, State
-from .base import BLOCKED, KINDS, Float32, Index
+from tsne_ooc._parallel import Threads
+from tsne_ooc._state import Saved, State
+from tsne_ooc.neighbors.base import BLOCKED, KINDS, Float32, Index
 
 # Row numbers are 32 bits wide, and the last two stand for no row.
 MOST_ROWS = 2**32 - 2

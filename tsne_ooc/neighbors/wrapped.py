@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .._parallel import Threads
-from .base import Float32, Index
-from .distinct import COPIES, DistinctIndex, find_copies
-from .reach import within_reach
+from tsne_ooc._parallel import Threads
+from tsne_ooc.neighbors.base import Float32, Index
+from tsne_ooc.neighbors.distinct import COPIES, DistinctIndex, find_copies
+from tsne_ooc.neighbors.reach import within_reach
 
 
 def searched(X: Float32, metric: str, build: Callable[[Float32], Index], threads: Threads, few: int = COPIES) -> Index:

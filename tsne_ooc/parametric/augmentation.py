@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._random import generator
+from tsne_ooc._typing import Float32, Int64
 from tsne_ooc.parametric.problem import Graph
-
-Float32 = NDArray[np.float32]
-Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

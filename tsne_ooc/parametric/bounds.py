@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-Float32 = NDArray[np.float32]
+from tsne_ooc._typing import Float32
 
 # Of the map's longer side. So far beyond the map places are what the network says; as much again is the farthest that
 # any row gets. Of 14,000 digits, 4,000 of them new, none was beyond the first half of it.

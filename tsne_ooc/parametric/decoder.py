@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from tsne_ooc._options import keep, number, truth, whole
+from tsne_ooc._typing import Float32
 from tsne_ooc.parametric.network import ResidualNetwork, padded
 from tsne_ooc.parametric.optimizer import MOST_RATE
 from tsne_ooc.parametric.outset import check_network
-
-Float32 = NDArray[np.float32]
 
 # Waves over the map that a place is seen by, and the least and most of them in one width of it. Two coordinates alone
 # make smooth pictures of a map that is not: of 1,200 held-out digits (of 12,000, 1,000 batches) 0.64 of the variance

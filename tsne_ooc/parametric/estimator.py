@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc import __version__
 from tsne_ooc._asked import parameters_of, plain
@@ -20,6 +19,7 @@ from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
+from tsne_ooc._typing import Float32
 from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.features import Features
@@ -64,8 +64,6 @@ from tsne_ooc.parametric.tiles import tile_for
 from tsne_ooc.parametric.training import Options, Trained, train
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.saving import fingerprint
-
-Float32 = NDArray[np.float32]
 
 # Batches of the default training.
 STEPS = 3000

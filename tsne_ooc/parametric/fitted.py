@@ -9,10 +9,10 @@ from types import MethodType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from tsne_ooc._typing import Float32
 from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.features import Features
@@ -23,8 +23,6 @@ from tsne_ooc.parametric.decoder import DecoderNetwork
 from tsne_ooc.parametric.fitted_encoder import FittedEncoder
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.placement import Placed, Placement
-
-Float32 = NDArray[np.float32]
 
 
 class _WithDecoder:

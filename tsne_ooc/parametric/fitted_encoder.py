@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads
+from tsne_ooc._typing import Float32
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.features import Features
 from tsne_ooc.fitted_map import FittedMap
@@ -16,8 +16,6 @@ from tsne_ooc.parametric.decoder import DecoderNetwork, errors
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.tiles import encode
 from tsne_ooc.placement import Placement
-
-Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tsne_ooc._kernels.activation import normalised_silu, places, standardised
+from tsne_ooc._typing import Float32
 from tsne_ooc.parametric.network import Encoder, ResidualNetwork
-
-Float32 = NDArray[np.float32]
 
 
 class Layer(NamedTuple):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads
+from tsne_ooc._typing import Float32
 from tsne_ooc.neighbors import kmeans
 from tsne_ooc.parametric.network import STEP
-
-Float32 = NDArray[np.float32]
 
 # "auto": so many, or one for so many rows, or so many that they have so many coordinates.
 MOST = 1024

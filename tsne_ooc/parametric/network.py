@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.linalg import eigh
 from torch import nn
 
 from tsne_ooc._blas import one_thread
+from tsne_ooc._typing import Float32
 from tsne_ooc.parametric.bounds import FARTHEST, Bounds, eased
 from tsne_ooc.parametric.shared import borrowed_generator
-
-Float32 = NDArray[np.float32]
 
 STEP = 16
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tsne_ooc._options import unknown, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
+from tsne_ooc._typing import Float32
 from tsne_ooc._validate import as_rows, is_sparse
 from tsne_ooc.batches import UNEVEN, Batches
 from tsne_ooc.estimator import TSNE
@@ -37,8 +38,6 @@ from tsne_ooc.parametric.validation import HELD_OUT, REFERENCE, Validation
 from tsne_ooc.preprocess import Preparation, PreparedSource
 from tsne_ooc.reading import streamed
 from tsne_ooc.sampling import Drawn, draw, take
-
-Float32 = NDArray[np.float32]
 
 # Rows that standardisation and the first axes are taken from: their means are off by 0.3 % of a deviation.
 LOOKED_AT = 100_000

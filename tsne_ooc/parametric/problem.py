@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads
+from tsne_ooc._typing import Float32, Int64
 from tsne_ooc.affinity import Joint
-
-Float32 = NDArray[np.float32]
-Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
+from tsne_ooc._typing import Float32
 from tsne_ooc.batches import Batches
 from tsne_ooc.io import Source
 from tsne_ooc.parametric.checkpoint import Checkpoint, weights_of
@@ -22,8 +22,6 @@ from tsne_ooc.parametric.problem import Batch, Problem
 from tsne_ooc.parametric.tiles import encode, tile_for
 from tsne_ooc.parametric.training import Options, Trained, train
 from tsne_ooc.sampling import take
-
-Float32 = NDArray[np.float32]
 
 # The least mean square of a column within the logarithm of the evidence bound: constant columns have none.
 _LEAST_SQUARE = 1e-4

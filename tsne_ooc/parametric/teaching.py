@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from tsne_ooc import affinity as affinities
 from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc._parallel import Threads
+from tsne_ooc._typing import Float32
 from tsne_ooc._unsaid import unsaid
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.fitting import joint_of
@@ -23,8 +23,6 @@ from tsne_ooc.parametric.problem import Graph
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.reading import check_memory
 from tsne_ooc.sampling import resolve_sample
-
-Float32 = NDArray[np.float32]
 
 log = logging.getLogger(__name__)
 

@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads
+from tsne_ooc._typing import Float32
 from tsne_ooc.parametric.forward import Forward
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.shared import threads_kept
-
-Float32 = NDArray[np.float32]
 
 # The last bits of a BLAS product change with the number of rows, so every product has so many.
 TILE = 1024

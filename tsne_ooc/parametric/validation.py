@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._kernels.pairs import PAIRS
 from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._typing import Float32
 from tsne_ooc.affinity import Perplexity
 from tsne_ooc.neighbors import Exact, build
 from tsne_ooc.parametric.tiles import encode
-
-Float32 = NDArray[np.float32]
 
 # Rows held out, at most, and a tenth of the table at most; and rows of the training that they are compared with. 1,000
 # rows tell a recall of a tenth to within one percent of the rows (one standard deviation of the mean).

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._typing import Float32
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.features import Features
 from tsne_ooc.intake import Intake
@@ -19,8 +20,6 @@ from tsne_ooc.saving import check_saved
 
 if TYPE_CHECKING:
     from tsne_ooc.parametric import ParametricTSNE
-
-Float32 = NDArray[np.float32]
 
 
 class Seats(NamedTuple):

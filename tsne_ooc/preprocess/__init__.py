@@ -1,13 +1,13 @@
 """Prepare a table while it is streamed: steps fitted in few passes, and a source of prepared rows."""
 
-from .onehot import OneHot
-from .options import preparation_from_options
-from .pca import PCA
-from .preparation import Preparation
-from .rowwise import Log1p, Normalize
-from .source import PreparedSource
-from .standardize import Standardize
-from .transformer import Transformer
+from tsne_ooc.preprocess.onehot import OneHot
+from tsne_ooc.preprocess.options import preparation_from_options
+from tsne_ooc.preprocess.pca import PCA
+from tsne_ooc.preprocess.preparation import Preparation
+from tsne_ooc.preprocess.rowwise import Log1p, Normalize
+from tsne_ooc.preprocess.source import PreparedSource
+from tsne_ooc.preprocess.standardize import Standardize
+from tsne_ooc.preprocess.transformer import Transformer
 
 __all__ = [
     "PCA",

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .statistics import Float64, Statistics
+from tsne_ooc._typing import Float64
+from tsne_ooc.preprocess.statistics import Statistics
 
 if TYPE_CHECKING:
-    from .rows import Rows
+    from tsne_ooc.preprocess.rows import Rows
 
 State = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 

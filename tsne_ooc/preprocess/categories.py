@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._labels import missing
+from tsne_ooc._labels import missing
 
 #: What a category is: something that JSON holds, and that compares by its value (``1 == 1.0 == True``).
 Category = str | int | float | bool

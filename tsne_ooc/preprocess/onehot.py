@@ -12,15 +12,15 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .._options import unknown
-from .._validate import is_frame
-from ..io.blocks import BLOCK_BYTES, block_rows, edges
-from ..io.failures import reading
-from ..io.masks import with_mask
-from ..io.source import as_source
-from .categories import Category, as_array, coded, numbers_of, ordered
-from .rows import Progress
-from .statistics import Float64
+from tsne_ooc._options import unknown
+from tsne_ooc._typing import Float64
+from tsne_ooc._validate import is_frame
+from tsne_ooc.io.blocks import BLOCK_BYTES, block_rows, edges
+from tsne_ooc.io.failures import reading
+from tsne_ooc.io.masks import with_mask
+from tsne_ooc.io.source import as_source
+from tsne_ooc.preprocess.categories import Category, as_array, coded, numbers_of, ordered
+from tsne_ooc.preprocess.rows import Progress
 
 #: A column with more categories is a name or a number, and would be wider than all else.
 MOST_CATEGORIES = 1000

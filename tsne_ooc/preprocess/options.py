@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .._options import unknown
-from .onehot import OneHot
-from .pca import PCA
-from .preparation import Preparation
-from .rowwise import Log1p, Normalize
-from .standardize import Standardize
+from tsne_ooc._options import unknown
+from tsne_ooc.preprocess.onehot import OneHot
+from tsne_ooc.preprocess.pca import PCA
+from tsne_ooc.preprocess.preparation import Preparation
+from tsne_ooc.preprocess.rowwise import Log1p, Normalize
+from tsne_ooc.preprocess.standardize import Standardize
 
 
 def preparation_from_options(

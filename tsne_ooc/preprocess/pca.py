@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .._options import whole
-from .base import State, array_of
-from .statistics import Float64
+from tsne_ooc._options import whole
+from tsne_ooc._typing import Float64
+from tsne_ooc.preprocess.base import State, array_of
 
 if TYPE_CHECKING:
-    from .rows import Rows
-    from .statistics import Statistics
+    from tsne_ooc.preprocess.rows import Rows
+    from tsne_ooc.preprocess.statistics import Statistics
 
 # There the covariance takes 134 MB and its decomposition 7 s on one core (1,000 columns: 0.1 s). 6,000 rows of 4,000
 # columns took 2.4 s of processor time for the covariance and 1.4 s for the three passes of the range finder (1,000
@@ -49,7 +49,7 @@ class PCA:
         if self.n > min(rows.n, rows.width):
             raise ValueError(f"pca={self.n} is more than a table of {rows.n} rows and {rows.width} columns has")
         if statistics is None:
-            from .sketch import leading
+            from tsne_ooc.preprocess.sketch import leading
 
             with rows.threads.one_blas_thread():
                 mean, total, values, axes = leading(rows, self.n)
@@ -103,14 +103,14 @@ class FittedPCA:
         return self.step.n
 
     def apply(self, rows: Float64, first_row: int) -> Float64:
-        from .._kernels.project import project
+        from tsne_ooc._kernels.project import project
 
         out = np.empty((len(rows), self.step.n))
         project(rows, self.mean, self.axes, out)
         return out
 
     def undo(self, rows: Float64) -> Float64:
-        from .._kernels.project import project
+        from tsne_ooc._kernels.project import project
 
         # What lay beside the axes is lost.
         out = np.empty((len(rows), self.width_in))

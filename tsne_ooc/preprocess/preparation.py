@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._options import unknown, whole
-from .._parallel import Threads
-from .._validate import as_rows
-from ..io import Source, as_source, line_up, names_of
-from .base import Fitted, Step
-from .onehot import EncodedSource, Encoding, OneHot, check_named, columns_of
-from .pca import PCA, FittedPCA
-from .rows import Progress, Rows, apply, working_type
-from .rowwise import FittedLog1p, FittedNormalize, Log1p, Normalize
-from .shift import FittedShift, Shift
-from .standardize import FittedStandardize, Standardize
-from .transformer import Transformer
+from tsne_ooc._options import unknown, whole
+from tsne_ooc._parallel import Threads
+from tsne_ooc._validate import as_rows
+from tsne_ooc.io import Source, as_source, line_up, names_of
+from tsne_ooc.preprocess.base import Fitted, Step
+from tsne_ooc.preprocess.onehot import EncodedSource, Encoding, OneHot, check_named, columns_of
+from tsne_ooc.preprocess.pca import PCA, FittedPCA
+from tsne_ooc.preprocess.rows import Progress, Rows, apply, working_type
+from tsne_ooc.preprocess.rowwise import FittedLog1p, FittedNormalize, Log1p, Normalize
+from tsne_ooc.preprocess.shift import FittedShift, Shift
+from tsne_ooc.preprocess.standardize import FittedStandardize, Standardize
+from tsne_ooc.preprocess.transformer import Transformer
 
 FORMAT_VERSION = 1
 # What a saved preparation may hold. Nothing else is made from a file.

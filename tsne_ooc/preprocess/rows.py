@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._parallel import Threads
-from .._random import generator
-from ..io import Source, iterate
-from ..sampling import draw
-from .base import Fitted
-from .statistics import Float64, Moments, Statistics
-from .transformer import FittedTransformer, height_of
+from tsne_ooc._parallel import Threads
+from tsne_ooc._random import generator
+from tsne_ooc._typing import Float64
+from tsne_ooc.io import Source, iterate
+from tsne_ooc.preprocess.base import Fitted
+from tsne_ooc.preprocess.statistics import Moments, Statistics
+from tsne_ooc.preprocess.transformer import FittedTransformer, height_of
+from tsne_ooc.sampling import draw
 
 # Numbers of a tile, 32 MiB in float64: products of so many rows run at full speed up to 10,000 columns and more.
 _TILE = 1 << 22

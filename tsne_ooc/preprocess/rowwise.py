@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .._options import number
-from .base import State
-from .statistics import Float64
+from tsne_ooc._options import number
+from tsne_ooc._typing import Float64
+from tsne_ooc.preprocess.base import State
 
 if TYPE_CHECKING:
-    from .rows import Rows
-    from .statistics import Statistics
+    from tsne_ooc.preprocess.rows import Rows
+    from tsne_ooc.preprocess.statistics import Statistics
 
 
 def _refuse_negative(rows: Float64, first_row: int, what: str) -> None:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..io import as_source
-from ..sampling import take
-from .base import State, array_of
-from .rows import working_type
-from .statistics import Float64
+from tsne_ooc._typing import Float64
+from tsne_ooc.io import as_source
+from tsne_ooc.preprocess.base import State, array_of
+from tsne_ooc.preprocess.rows import working_type
+from tsne_ooc.sampling import take
 
 if TYPE_CHECKING:
-    from .rows import Rows
-    from .statistics import Statistics
+    from tsne_ooc.preprocess.rows import Rows
+    from tsne_ooc.preprocess.statistics import Statistics
 
 # Rows looked at, evenly over the table: a column loses a tenth of so many values where rounding errors reach half a
 # hundredth of its standard deviation, as those of 1e5 + normal do. Of a file they touch as many chunks at most.

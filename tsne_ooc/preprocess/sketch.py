@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._parallel import Threads, ranges
-from .._random import generator
-from .statistics import Float64, beyond_range
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._random import generator
+from tsne_ooc._typing import Float64
+from tsne_ooc.preprocess.statistics import beyond_range
 
 if TYPE_CHECKING:
-    from .rows import Rows
+    from tsne_ooc.preprocess.rows import Rows
 
 # Pieces of a product, for threads.
 _ROWS = 64

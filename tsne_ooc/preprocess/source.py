@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._asked import plain
-from ..io import as_source, iterate
-from .preparation import Preparation
-from .rows import working_type
+from tsne_ooc._asked import plain
+from tsne_ooc.io import as_source, iterate
+from tsne_ooc.preprocess.preparation import Preparation
+from tsne_ooc.preprocess.rows import working_type
 
 
 class PreparedSource:

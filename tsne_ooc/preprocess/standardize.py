@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import State, array_of
-from .statistics import Float64
+from tsne_ooc._typing import Float64
+from tsne_ooc.preprocess.base import State, array_of
 
 if TYPE_CHECKING:
-    from .rows import Rows
-    from .statistics import Statistics
+    from tsne_ooc.preprocess.rows import Rows
+    from tsne_ooc.preprocess.statistics import Statistics
 
 # The quartiles of a normal distribution lie this many standard deviations apart.
 _IQR_OF_NORMAL = 1.3489795003921634

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .._parallel import Threads, ranges
-
-Float64 = NDArray[np.float64]
+from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._typing import Float64
 
 # Columns of one product: 128 are nearly as fast as all at once, and a covariance of 256 columns has three to share
 # among threads.

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .._random import generator
-from .base import State
-from .statistics import Float64
+from tsne_ooc._random import generator
+from tsne_ooc._typing import Float64
+from tsne_ooc.preprocess.base import State
 
 if TYPE_CHECKING:
-    from .rows import Rows
-    from .statistics import Statistics
+    from tsne_ooc.preprocess.rows import Rows
+    from tsne_ooc.preprocess.statistics import Statistics
 
 # Every call gets one number of rows, the last ones filled up: the last bits of a product change with the number of its
 # rows, but not with the place of a row among 64 to 1,024 (OpenBLAS for four kinds of processors, p from 3 to 1,000).

@@ -8,10 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
-Int64 = NDArray[np.int64]
-UInt64 = NDArray[np.uint64]
+from tsne_ooc._typing import Float32, Float64, Int64, UInt64
 
 # Coordinates have 62 bits. The extent that was seen is 2 ** 32 of the smallest sides, for an outlier may set it; the
 # origin is at 2 ** 48, which leaves room for rows 2 ** 16 extents below it. Those beyond share the outermost boxes.

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from tsne_ooc._labels import classes, column
 from tsne_ooc._options import keep, pick, whole
+from tsne_ooc._typing import Int64
 from tsne_ooc.io.source import as_source
 from tsne_ooc.sampling.base import Drawn, Sample
 from tsne_ooc.sampling.take import Progress, take
-
-Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -153,7 +153,7 @@ def versions() -> dict[str, str]:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
-    from .. import __version__
+    from tsne_ooc import __version__
 
     found = {"tsne_ooc": __version__, "python": platform.python_version()}
     for package in ("numpy", "scipy", "numba", "scikit-learn", "faiss-cpu", "pynndescent"):

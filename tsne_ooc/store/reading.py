@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .manifest import MANIFEST, TYPES, opened, read_manifest, short
+from tsne_ooc.store.manifest import MANIFEST, TYPES, opened, read_manifest, short
 
 
 class Folder(NamedTuple):

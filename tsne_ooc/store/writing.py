@@ -14,10 +14,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from .._atomic import whole_file, whole_folder
-from .._disk import check_room, sync_folder
-from .._lock import Lock
-from .manifest import (
+from tsne_ooc._atomic import whole_file, whole_folder
+from tsne_ooc._disk import check_room, sync_folder
+from tsne_ooc._lock import Lock
+from tsne_ooc.store.manifest import (
     FILE,
     FORMAT,
     FORMAT_VERSION,
@@ -30,7 +30,7 @@ from .manifest import (
     sum_of,
     versions,
 )
-from .reading import header
+from tsne_ooc.store.reading import header
 
 _PIECE = 1 << 20
 

@@ -10,8 +10,8 @@ it compared, a ``conftest.py`` says ``pytest.register_assert_rewrite("tsne_ooc.t
 
 from __future__ import annotations
 
-from .affinities import AffinityContract as AffinityContract
-from .neighbors import IndexContract as IndexContract
-from .sources import SourceContract as SourceContract
+from tsne_ooc.testing.affinities import AffinityContract as AffinityContract
+from tsne_ooc.testing.neighbors import IndexContract as IndexContract
+from tsne_ooc.testing.sources import SourceContract as SourceContract
 
 __all__ = ["AffinityContract", "IndexContract", "SourceContract"]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from .._parallel import Threads
-from ..affinity import symmetrize
-from . import brute_force
+from tsne_ooc._parallel import Threads
+from tsne_ooc.affinity import symmetrize
+from tsne_ooc.testing import brute_force
 
 
 def ascending(m: int, k: int, seed: int = 0) -> NDArray[np.float32]:

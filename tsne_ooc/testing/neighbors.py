@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from .._parallel import Threads
-from .._state import Saved
-from ..neighbors import Index, Neighbors, named_state, restore_index
-from . import brute_force
+from tsne_ooc._parallel import Threads
+from tsne_ooc._state import Saved
+from tsne_ooc.neighbors import Index, Neighbors, named_state, restore_index
+from tsne_ooc.testing import brute_force
 
 N, P = 600, 11
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ..io import Source, as_source, differences, identity_of, iterate, open_source
+from tsne_ooc.io import Source, as_source, differences, identity_of, iterate, open_source
 
 N, P = 103, 7
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tsne_ooc._options import keep, whole
 from tsne_ooc._parallel import ranges
+from tsne_ooc._typing import Float32
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.repulsion import repulsion_for
 from tsne_ooc.parametric.objectives.base import Arrays, Loss, graph_of, shown_as
@@ -19,8 +20,6 @@ from tsne_ooc.parametric.objectives.places import Places
 from tsne_ooc.parametric.problem import Batch, Problem
 from tsne_ooc.parametric.tiles import encode
 from tsne_ooc.schedule import check_exaggeration
-
-Float32 = NDArray[np.float32]
 
 ROWS = 256
 # Affinities for each plan between two looks at the divergence, which only people look at: MNIST's eight millions take

@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads
+from tsne_ooc._typing import Float32
 from tsne_ooc.gradients.field import FieldPlanner
 from tsne_ooc.gradients.grid import Shape
 from tsne_ooc.gradients.repulsion import EXACT_BELOW, ExactRepulsion
 from tsne_ooc.parametric.objectives.base import Arrays
-
-Float32 = NDArray[np.float32]
 
 # Map units around the places in which the field can be read before it is planned anew.
 MARGIN = 10.0
