@@ -119,6 +119,8 @@ CROSSED = {
 }
 # Numbers that cut no work, by what they are.
 _OTHERS = {
+    # To be tried at 7 as well, by a scenario of its own.
+    "new, and not tried yet": "gradients.crowd.ROWS gradients.repulsion.SUMMED gradients.repulsion.SUMMED_STEEP",
     "marks, versions and the layout of bits": """
         _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY novelty.NoveltyHistogram._SHIFT
         sampling.boxes._BITS sampling.boxes._FINE sampling.boxes._ORIGIN io.ledger.LEDGER_VERSION
