@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 # Contracts are tests too: what they compare is shown.
 pytest.register_assert_rewrite("tsne_ooc.testing")
+
+# What a script runs in its background begins with Ctrl-C ignored, and tests that send it would wait for nothing.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before Numba is loaded: two processes that write one cache number their files alike, and one may then load what the
 # other compiled for other types.
