@@ -81,10 +81,14 @@ def test_few_rows_are_not_tuned(islands, monkeypatch):
 
 
 def test_field_tuning_lowers_the_divergence(islands):
-    model = encoder(n_iter=200, batch_size=100, landmarks=0).fit(islands)
-    assert set(model.history_["batches"]["stage"]) == {0, 1}
-    tuned = model.history_["batches"]["loss"][100:]
-    assert tuned[-1] < tuned[0] - 0.02
+    fallen = []
+    for seed in range(3):
+        model = encoder(n_iter=300, batch_size=100, landmarks=0, random_state=seed).fit(islands)
+        assert set(model.history_["batches"]["stage"]) == {0, 1}
+        tuned = model.history_["batches"]["loss"][model.history_["batches"]["stage"] == 1]
+        fallen.append(tuned[0] - tuned[-1])
+    # On so few rows one of them may end where it began.
+    assert np.mean(fallen) > 0.02, fallen
 
 
 @pytest.mark.parametrize("objective", ["batch_local", "negative_sampling", "infonc"])

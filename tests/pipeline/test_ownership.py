@@ -104,7 +104,7 @@ def reachable(value, seen):
             if not name.startswith("_") and not callable(getattr(type(value), name, None)):
                 try:
                     yield from reachable(getattr(value, name), seen)
-                except (AttributeError, TypeError):
+                except (AttributeError, TypeError, ValueError):
                     continue
 
 

@@ -118,7 +118,7 @@ def test_a_broken_run_leaves_nothing(numbers, tmp_path, error, made):
         embed(numbers, out=out, sample=40, tsne=Shadow(error=error))
     assert out.exists() is not made
     assert not made or list(tmp_path.iterdir()) == []
-    with pytest.raises(FileNotFoundError, match=r"is no folder of a run|there is no folder"):
+    with pytest.raises(FileNotFoundError, match=r"is not the folder of a run|there is no folder"):
         open_run(out)
 
 

@@ -30,6 +30,7 @@ from tsne_ooc.parametric.checkpoint import Checkpoint
 from tsne_ooc.parametric.decoder import resolve as resolve_decoder
 from tsne_ooc.parametric.fitted import EncodingEstimator
 from tsne_ooc.parametric.fitted_encoder import FittedEncoder
+from tsne_ooc.parametric.history import STEP
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.objectives import FEWEST_TUNED, Stage, resolve
 from tsne_ooc.parametric.optimizer import MOST_RATE
@@ -318,7 +319,9 @@ class ParametricTSNE(EncodingEstimator):
                 augmentation=None if taught.graph is None else Augmentation(taught.graph, share, seed, held),
                 validation=validation, checkpoint=job,
             )  # fmt: skip
-            tuned = any(stage.objective.needs == "graph" for stage in stages)
+            # A stage of no batches has moved nothing.
+            met = {int(step[STEP.index("stage")]) for step in done.history.steps}
+            tuned = any(stages[i].objective.needs == "graph" for i in met)
             encoder.stay_within(bounds_after(encoder, taught, problem, tuned))
             if decoding is not None and done.stopped != "interrupted":
                 if job is not None:

@@ -100,12 +100,22 @@ def default_teacher(n: int, stages: Sequence[Stage], seed: int, n_jobs: int | No
     return TSNE(sample=None if n <= MOST_FITTED else SAMPLE, random_state=seed, n_jobs=n_jobs, **still)
 
 
+def affinity_of(teacher: TSNE) -> Any:
+    """What makes a teacher's affinities: what made those of its map, or, where a folder could not hold that, its option.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where the option is a few words from a folder.
+    """
+    made = teacher.map_.affinity if is_fitted(teacher) else None
+    return affinities.resolve(teacher.affinity, teacher.perplexity) if made is None else made
+
+
 def knows_affinities(teacher: TSNE) -> bool:
     """Whether a teacher can say which rows belong together: of a matrix, a saved map has only a few words left."""
-    if is_fitted(teacher):
-        return teacher.map_.affinity is not None
     try:
-        affinities.resolve(teacher.affinity, teacher.perplexity)
+        affinity_of(teacher)
     except (ValueError, TypeError):
         return False
     return True
@@ -188,5 +198,5 @@ def _graph(teacher: TSNE, rows: Float32, seed: int, threads: Threads) -> Graph:
     fitted = teacher.map_
     # The teacher's own fit has told it.
     with unsaid("perplexity="):
-        P, order, _, _ = joint_of(fitted.affinity, fitted.model.index, len(rows), seed, threads)
+        P, order, _, _ = joint_of(affinity_of(teacher), fitted.model.index, len(rows), seed, threads)
     return Graph(rows, P, np.arange(len(rows)) if order is None else np.asarray(order, np.int64))
