@@ -101,7 +101,7 @@ def default_teacher(n: int, stages: Sequence[Stage], seed: int, n_jobs: int | No
 
 
 def affinity_of(teacher: TSNE) -> Any:
-    """What makes a teacher's affinities: what made those of its map, or, where a folder could not hold that, its option.
+    """What makes a teacher's affinities: what made those of its map, or its option, where a folder could not hold that.
 
     Raises
     ------
