@@ -97,6 +97,7 @@ def _same(value: Any) -> Any:
 
 
 _of_arrays: dict[int, tuple[weakref.ref[Any], SharedParts]] = {}
+_of_names: weakref.WeakValueDictionary[str, SharedParts] = weakref.WeakValueDictionary()
 
 
 def shared_parts(data: Any) -> SharedParts:
@@ -105,7 +106,11 @@ def shared_parts(data: Any) -> SharedParts:
     if known is not None and known[0]() is data:
         return known[1]
     parts, place = SharedParts(data), id(data)
-    _of_arrays[place] = weakref.ref(data, lambda _: _of_arrays.pop(place, None)), parts
+    try:
+        _of_arrays[place] = weakref.ref(data, lambda _: _of_arrays.pop(place, None)), parts
+    except TypeError:
+        # Arrays of older versions of Dask cannot be referred to; those of one name are the same, while a source lives.
+        return _of_names.setdefault(str(data.name), parts)
     return parts
 
 
