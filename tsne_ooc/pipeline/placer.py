@@ -76,36 +76,48 @@ class Placer(Protocol):
         """Write it to a folder; raises ValueError or TypeError where no folder can hold it."""
 
 
-class MapPlacer:
+class _OurPlacer:
+    """What a fitted `TSNE` and a fitted `ParametricTSNE` answer alike: by the map, which is the teacher's there."""
+
+    def __init__(self, estimator: TSNE | ParametricTSNE) -> None:
+        self._ours = estimator
+
+    @property
+    def embedding(self) -> Float32:
+        return self._ours.map_.embedding
+
+    @property
+    def novelty(self) -> Float32 | None:
+        reference = self._ours.map_.model.reference
+        return None if reference is None else reference.novelty
+
+    @property
+    def threshold(self) -> float | None:
+        reference = self._ours.map_.model.reference
+        return None if reference is None else reference.threshold
+
+    def check_table(self, table: Source) -> None:
+        self._ours.check_table(table)
+
+    def table_of(self, table: Source) -> Source:
+        return self._ours.table_of(table)
+
+    def save(self, path: Path) -> None:
+        self._ours.save(path)
+
+
+class MapPlacer(_OurPlacer):
     """A fitted `TSNE`."""
 
     novelty_is_free = True
 
     def __init__(self, estimator: TSNE) -> None:
+        super().__init__(estimator)
         self.estimator = estimator
-
-    @property
-    def embedding(self) -> Float32:
-        return self.estimator.embedding_
-
-    @property
-    def novelty(self) -> Float32 | None:
-        return None if self.threshold is None else self.estimator.novelty_
-
-    @property
-    def threshold(self) -> float | None:
-        reference = self.estimator.map_.model.reference
-        return None if reference is None else reference.threshold
 
     @property
     def facts(self) -> dict[str, Any]:
         return {"kl_divergence": self.estimator.kl_divergence_, "n_iter": self.estimator.n_iter_}
-
-    def check_table(self, table: Source) -> None:
-        self.estimator.check_table(table)
-
-    def table_of(self, table: Source) -> Source:
-        return self.estimator.table_of(table)
 
     def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
         placed = self.estimator.place_prepared(rows)
@@ -117,44 +129,23 @@ class MapPlacer:
         neighbors = (self.estimator.placement or Placement()).neighbors(model.n)
         return f"each row has {neighbors} neighbours; the field of the map {model.field}"
 
-    def save(self, path: Path) -> None:
-        self.estimator.save(path)
-
     def refit(self, sample: Seated) -> MapPlacer:
         """Fitted to these rows, from where they are."""
         return MapPlacer(refit(self.estimator, sample))
 
 
-class EncoderPlacer:
+class EncoderPlacer(_OurPlacer):
     """A fitted `ParametricTSNE`: places are a forward pass each, and novelty a search among its teacher's rows."""
 
     novelty_is_free = False
 
     def __init__(self, estimator: ParametricTSNE) -> None:
+        super().__init__(estimator)
         self.estimator = estimator
-
-    @property
-    def embedding(self) -> Float32:
-        return self.estimator.embedding_
-
-    @property
-    def novelty(self) -> Float32 | None:
-        return None if self.threshold is None else self.estimator.map_.reference.novelty
-
-    @property
-    def threshold(self) -> float | None:
-        reference = self.estimator.map_.model.reference
-        return None if reference is None else reference.threshold
 
     @property
     def facts(self) -> dict[str, Any]:
         return {"kl_divergence": None, "n_iter": self.estimator.n_iter_}
-
-    def check_table(self, table: Source) -> None:
-        self.estimator.check_table(table)
-
-    def table_of(self, table: Source) -> Source:
-        return self.estimator.table_of(table)
 
     def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
         if not novelty:
@@ -165,9 +156,6 @@ class EncoderPlacer:
 
     def told(self) -> str | None:
         return None
-
-    def save(self, path: Path) -> None:
-        self.estimator.save(path)
 
 
 class StrangerPlacer:
