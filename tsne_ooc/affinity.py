@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tsne_ooc._options import keep, number, unknown, whole
+from tsne_ooc._options import keep, number, shown, unknown, whole
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, UInt32, UInt64
 from tsne_ooc._unsaid import say
@@ -346,6 +346,11 @@ def resolve(affinity: Any, perplexity: float) -> Affinity | Precomputed:
     Words: ``"perplexity"``; ``"multiscale"`` and ``"mixture"``, at `perplexity` and ten times as much; ``"uniform"``,
     over the nearest `perplexity` rows.
     """
+    if np.ndim(perplexity):
+        raise TypeError(
+            f"perplexity={shown(perplexity)} is not one number; affinity='multiscale' joins a perplexity and ten times "
+            "as much, and affinity=tsne_ooc.Multiscale(perplexities) any"
+        )
     perplexity = number("perplexity", perplexity, above=0)
     if isinstance(affinity, str):
         if affinity == "perplexity":
