@@ -31,7 +31,7 @@ _STEPS = "it is left to the learning rate, which follows the number of rows; lea
 #: Words for options of a map.
 MAP = {
     # scikit-learn
-    "init": Here("initialization", "a word (pca, spectral or random), or in Python an array"),
+    "init": Here("initialization", "pca, spectral, random or an array"),
     "max_iter": Here("n_iter", "iterations after the early phase, where scikit-learn counts both phases"),
     "n_iter_without_progress": _PATIENCE,
     "min_grad_norm": _PATIENCE,

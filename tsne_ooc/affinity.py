@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tsne_ooc._options import keep, number, shown, unknown, whole
+from tsne_ooc._options import counted, keep, number, shown, unknown, whole
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, UInt32, UInt64
 from tsne_ooc._unsaid import say
@@ -189,7 +189,8 @@ def _capped(perplexity: float, n: int) -> float:
     most = max(1.0, (n - 1) / 3)
     if perplexity > most:
         say(
-            f"perplexity={perplexity:g} is too large for {n} rows; {most:g} is used (a third of the other rows)",
+            f"perplexity={perplexity:g} is too large for {counted(n, 'rows')}; {most:g} is used "
+            "(a third of the other rows)",
             stacklevel=2,
         )
     return min(perplexity, most)
