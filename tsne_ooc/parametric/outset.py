@@ -16,6 +16,7 @@ from tsne_ooc._random import generator
 from tsne_ooc._typing import Float32
 from tsne_ooc._validate import as_rows, is_sparse
 from tsne_ooc.batches import UNEVEN, Batches
+from tsne_ooc.batches.sizes import mixed_rows_for
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.intake import Prepared, as_table, prepared
 from tsne_ooc.io import Source, as_source, names_of
@@ -89,18 +90,19 @@ def glance(table: Source, seed: int) -> Drawn:
 
 
 def batches_of(table: Any, size: int, shuffle: str, seed: int, seen: Drawn) -> Batches:
-    """Batches of a table, blocks of which are mixed where those `seen` of its rows show that it is sorted."""
+    """Batches of a table; where those `seen` of its rows show that it is sorted, small blocks mixed in a buffer."""
     batches = Batches(table, batch_size=size, shuffle=shuffle, seed=seed)
-    if shuffle != "batch" or (share := batches.uneven(*seen)) <= UNEVEN:
+    if (share := batches.uneven(*seen)) <= UNEVEN:
         return batches
-    warnings.warn(
-        f"rows are in an order: {share:.0%} of their variance lies between blocks of {batches.block_rows:,}, and "
-        "batches of one block each would teach one part of the map after the other; blocks are mixed in a buffer, as "
-        "shuffle='buffer' does",
-        UserWarning,
-        stacklevel=3,
-    )
-    return Batches(table, batch_size=size, shuffle="buffer", seed=seed)
+    if shuffle == "batch":
+        warnings.warn(
+            f"rows are in an order: {share:.0%} of their variance lies between blocks of {batches.block_rows:,}, and "
+            "batches of one block each would teach one part of the map after the other; blocks are mixed in a buffer, "
+            "as shuffle='buffer' does",
+            UserWarning,
+            stacklevel=3,
+        )
+    return Batches(table, batch_size=size, shuffle="buffer", block_rows=mixed_rows_for(batches.source), seed=seed)
 
 
 def encoder_of(network: Any, landmarks: Any, rows: Float32, taught: Taught, problem: Problem) -> Encoder:
