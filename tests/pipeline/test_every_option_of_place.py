@@ -12,6 +12,7 @@ import json
 import h5py
 import numpy as np
 import pytest
+from reported import novelty_of, own_of
 from scipy.spatial.distance import cdist
 
 import tsne_ooc
@@ -129,13 +130,7 @@ def of_allow_missing_chunks(placed, saved, folder):
 
 def of_novelty(placed, saved, folder):
     X, Q = rows(), rows(1)
-    D = cdist(X, X)
-    np.fill_diagonal(D, np.inf)
-    own = np.sort(D, axis=1)[:, :15].mean(axis=1)
-    own = np.maximum(own, 0.3 * np.median(own))
-    away = cdist(Q, X)
-    near = np.argsort(away, axis=1, kind="stable")[:, :15]
-    wanted = np.take_along_axis(away, near, axis=1).mean(axis=1) / own[near].mean(axis=1)
+    wanted = novelty_of(cdist(Q, X), own_of(X)[1])
     for given in ({}, {"novelty": True}):
         run = placed(source=Q, **given)
         np.testing.assert_allclose(run.novelty, wanted, rtol=1e-4)
