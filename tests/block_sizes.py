@@ -132,7 +132,7 @@ _OTHERS = {
         neighbors._found.MOST_EFFORT neighbors.hnsw.MOST_LINKS neighbors.hnsw.MOST_THREADS neighbors.saved.MOST_ROWS
         neighbors.scaled.MOST neighbors.distinct.GRAPH_COPIES gradients.grid.MOST_NODES
         parametric.objectives.negative.MOST_NEGATIVES parametric.outset.MOST_DEPTH parametric.outset.MOST_WIDTH
-        pipeline.embedding.MOST_ROUNDS plot._MOST_LABELS plot._MOST_POINTS preprocess.onehot.MOST_CATEGORIES
+        pipeline.embedding.MOST_ROUNDS plot._MOST_LABELS plot._MOST_POINTS plot._QUALITATIVE preprocess.onehot.MOST_CATEGORIES
         store.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
         io.shared_parts._FEW parametric.estimator.FEWEST
         optimize.FEWEST_LEAPING""",
