@@ -193,7 +193,7 @@ class TSNE(PlacingEstimator):
         self.callbacks_every_iters = callbacks_every_iters
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> TSNE:
+    def fit(self, X: Any, y: object = None) -> TSNE:
         """Embed the rows of X.
 
         Parameters
@@ -217,7 +217,7 @@ class TSNE(PlacingEstimator):
         self._fit(X)
         return self
 
-    def fit_transform(self, X: Any, y: Any = None) -> Float32:
+    def fit_transform(self, X: Any, y: object = None) -> Float32:
         """`fit`, then the places of all rows of X.
 
         They are `embedding_`, in an array of their own; where `sample` is given, the rows of the sample have their
