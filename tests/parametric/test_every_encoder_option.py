@@ -428,9 +428,8 @@ def of_batch_local(fit, teacher, islands):
 def together(objective):
     """The loss of a batch of all rows, which are all at one place: each similarity is 1."""
     _, p = problem(n=60)
-    return float(
-        objective.of(p).loss(Table(np.zeros((60, 2), np.float32)), batch_of(p, np.arange(60))).detach()
-    ), weight(p)
+    loss = objective.of(p).loss(Table(np.zeros((60, 2), np.float32)), batch_of(p, np.arange(60)))
+    return float(loss.detach()), weight(p)
 
 
 def weight(p):
