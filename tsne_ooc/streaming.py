@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._options import counted
 from tsne_ooc._validate import counted_from
 from tsne_ooc.io.blocks import BLOCK_BYTES, block_rows, iterate
 from tsne_ooc.io.identity import changes, differences
@@ -176,7 +177,7 @@ def begin(
         return ledger.mark(0, {})
     ledger = Ledger.read(path)
     if not resume:
-        done = f" ({ledger.rows:,} rows are done)" if ledger.rows else ""
+        done = f" ({counted(ledger.rows, 'rows')} {'is' if ledger.rows == 1 else 'are'} done)" if ledger.rows else ""
         raise FileExistsError(
             f"{path} is of a run that is not finished{done}; "
             "go on with it with resume=True (--resume), or remove what it left to begin again"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tsne_ooc._options import unknown, whole
+from tsne_ooc._options import counted, unknown, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Float32
@@ -62,7 +62,7 @@ def prepared_rows(
     # Rounded once, not with every batch.
     table = as_source(as_rows(X) if found.preparation is None and not streamed(X) else found.table)
     if teacher is not None and fitted and table.shape[1] != (p := teacher.features_.embedded):
-        raise ValueError(f"{table!r} has {table.shape[1]} columns, the teacher's rows have {p}")
+        raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, the teacher's rows have {p}")
     return found._replace(table=table)
 
 

@@ -96,7 +96,7 @@ def place(
         )
     knows = knows and (placer.novelty_is_free if novelty is None else novelty)
     with (
-        opened(source, dataset, columns, allow_missing_chunks) as table,
+        opened(source, dataset, columns, allow_missing_chunks, placer.names) as table,
         Folder(Path(out), resume=resume, makes=["embedding.npy", "novelty.npy"]) as home,
     ):
         placer.check_table(table)
