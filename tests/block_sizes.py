@@ -147,7 +147,8 @@ _OTHERS = {
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
         neighbors.reach.SAMPLE preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT preprocess.sketch.PASSES
         batches.sizes.BUFFER_BYTES
-        batches.sizes._BLOCK_BYTES batches.sizes._BLOCKS_OF_A_BUFFER parametric.decoder.WAVES
+        batches.sizes._BLOCK_BYTES batches.sizes._BLOCKS_OF_A_BUFFER
+        batches.sizes._BLOCKS_OF_A_SORTED_BUFFER parametric.decoder.WAVES
         parametric.estimator.ParametricTSNE.LOOK_EVERY parametric.estimator.STEPS parametric.landmarks.LOOKED_AT_EACH
         parametric.landmarks.MOST parametric.landmarks.MOST_COORDINATES parametric.landmarks.ROUNDS
         parametric.landmarks.ROWS_EACH parametric.landmarks._SHARPENED parametric.network.STEP

@@ -24,7 +24,7 @@ from tsne_ooc.fitted import PlacingEstimator
 from tsne_ooc.fitted_map import FittedMap
 from tsne_ooc.fitting import Recipe, fit_rows
 from tsne_ooc.gradients.grid import check_dof
-from tsne_ooc.intake import Intake, take_in
+from tsne_ooc.intake import Intake, check_prepare, take_in
 from tsne_ooc.optimize import Result, Watch, callbacks_of
 from tsne_ooc.placement import Placement
 from tsne_ooc.preprocess import Preparation
@@ -254,8 +254,7 @@ class TSNE(PlacingEstimator):
         Threads(self.n_jobs)
         if self.sample is not None:
             resolve_sample(self.sample)
-        if self.prepare is not None and not isinstance(self.prepare, Preparation):
-            raise TypeError(f"prepare={self.prepare!r} is not a tsne_ooc.preprocess.Preparation")
+        check_prepare(self.prepare)
         callbacks_of(self.callbacks)
         whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
         searches.resolve(self.neighbors, metric=self.metric, n=2, p=1, sparse=False, metric_params=self.metric_params)

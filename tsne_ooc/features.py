@@ -9,7 +9,7 @@ from typing import Any
 
 from tsne_ooc._state import Saved, State, within
 from tsne_ooc._validate import as_rows, check_shape, is_sparse
-from tsne_ooc.intake import Intake, as_table, check_gaps
+from tsne_ooc.intake import Intake, Prepared, as_table, check_gaps
 from tsne_ooc.io import Source, as_source, iterate, line_up, names_of, order_of
 from tsne_ooc.neighbors import distances_of
 from tsne_ooc.preprocess import Preparation, PreparedSource
@@ -41,7 +41,7 @@ class Features:
     sparse: bool = False
 
     @classmethod
-    def of(cls, taken: Intake, *, distances: bool = False, sparse: bool = False) -> Features:
+    def of(cls, taken: Intake | Prepared, *, distances: bool = False, sparse: bool = False) -> Features:
         """Those of the table that a fit took."""
         names = None if taken.names is None else tuple(map(str, taken.names))
         return cls(int(taken.width), names, taken.preparation, distances, sparse)

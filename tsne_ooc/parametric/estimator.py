@@ -23,7 +23,7 @@ from tsne_ooc._typing import Float32
 from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.features import Features
-from tsne_ooc.io import identity_of, names_of
+from tsne_ooc.io import identity_of
 from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Checkpoint
@@ -44,7 +44,7 @@ from tsne_ooc.parametric.outset import (
     encoder_of,
     glance,
     held_out,
-    prepared,
+    prepared_rows,
     problem_of,
     try_network,
 )
@@ -266,15 +266,13 @@ class ParametricTSNE(EncodingEstimator):
                 Checkpoint.check(_of_decoder(Path(checkpoint)))
             if self.random_state is None:
                 seed = Checkpoint.seed_of(checkpoint, seed)
-        teacher, fitted = given_teacher(self.teacher, self.prepare, seed)
+        teacher, fitted, prepare = given_teacher(self.teacher, self.prepare, seed)
 
         if fitted and teacher is not None:
             X = teacher.features_.lined_up(X, type(teacher).__name__, stacklevel=4)
-        names = names_of(X)
-        wanted = self.prepare if self.prepare is not None else getattr(self.teacher, "prepare", None)
-        table, preparation = prepared(X, wanted, teacher, fitted, seed=seed, n_jobs=self.n_jobs)
+        ready = prepared_rows(X, prepare, teacher, fitted, seed=seed, n_jobs=self.n_jobs)
+        table = ready.table
         n, p = table.shape
-        width = int((X if hasattr(X, "shape") else np.asarray(X)).shape[1])
         if n < FEWEST:
             raise ValueError(f"{table!r} has {n} sample(s) while a minimum of {FEWEST} is required.")
         if teacher is None:
@@ -339,7 +337,7 @@ class ParametricTSNE(EncodingEstimator):
         # All at once, and last: a fit that fails leaves the one before as it was.
         self._fitted = FittedEncoder(
             encoder, None if decoded is None else decoded.network,
-            Features(width, None if names is None else tuple(names), preparation), own_teacher(taught.teacher),
+            Features.of(ready), own_teacher(taught.teacher),
             tile_for(encoder.cpu(), p), history, done.steps, done.kept, seed,
         )  # fmt: skip
         return self

@@ -13,6 +13,7 @@ from tsne_ooc._options import whole
 from tsne_ooc._random import seed_of
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.fitted import FittedEstimator
+from tsne_ooc.intake import check_prepare, taken_over
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.io.told import account_of
@@ -111,7 +112,8 @@ def embed(
     model = _fresh(tsne, seed)
     # Before the file is opened: drawing a sample of a large one takes its time.
     check_before(model)
-    sample, prepare = _taken_over(model, "sample", sample), _taken_over(model, "prepare", prepare)
+    check_prepare(prepare)
+    sample, prepare = taken_over(model, "sample", sample), taken_over(model, "prepare", prepare)
     chosen = resolve_sample(SAMPLE if sample is None else sample)
     rounds = whole("rounds", rounds, least=1, most=MOST_ROUNDS)
     saved = _saved(model, prepare)
@@ -274,28 +276,3 @@ def _saved(model: Any, prepare: Preparation | None) -> bool:
         log.warning("this run cannot be resumed, since its model cannot be saved: %s", error)
         return False
     return True
-
-
-def _taken_over(model: Any, name: str, given: Any) -> Any:
-    """An option of the run that the estimator has too: the one value there is, which the estimator then has no more.
-
-    Raises
-    ------
-    ValueError
-        For two values.
-    """
-    own = model.get_params(deep=False).get(name)
-    if own is None:
-        return given
-    model.set_params(**{name: None})
-    if given is None or _same(name, own, given):
-        return own
-    raise ValueError(f"{name}={given!r} is given here, and {name}={own!r} to tsne; pass one of them")
-
-
-def _same(name: str, one: Any, other: Any) -> bool:
-    if name == "sample":
-        one, other = resolve_sample(one), resolve_sample(other)
-    else:
-        one, other = getattr(one, "steps", one), getattr(other, "steps", other)
-    return bool(plain(one) == plain(other))
