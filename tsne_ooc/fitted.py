@@ -284,7 +284,7 @@ class PlacingEstimator(FittedEstimator):
             if os.path.lexists(part) and not kept.exists():
                 raise FileExistsError(f"{part} is not of a run that stopped, and would be written over; move it away")
             ledger = begin(kept, job, resume=resume, differ=unlike)
-            with Stream({"embedding": (path, shape)}, ledger) as work:
+            with Stream({"embedding": (path, shape)}, ledger, "place") as work:
                 work.run(
                     table,
                     lambda first, rows: {"embedding": self.place_prepared(rows).embedding},
