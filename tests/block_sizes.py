@@ -124,6 +124,7 @@ _OTHERS = {
     "marks, versions and the layout of bits": """
         _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY novelty.NoveltyHistogram._SHIFT
         sampling.boxes._BITS sampling.boxes._FINE sampling.boxes._ORIGIN io.ledger.LEDGER_VERSION
+        io.ranges._MODULUS io.ranges._ONE
         preprocess.preparation.FORMAT_VERSION store.manifest.FORMAT_VERSION""",
     "compiled in: widths that are and are not multiples of it are in tests/unit/test_neighbors_exact.py": """
         _kernels.knn.CHUNK""",

@@ -13,6 +13,7 @@ from tsne_ooc import affinity as affinities
 from tsne_ooc import initialization as starts
 from tsne_ooc import neighbors as searches
 from tsne_ooc import schedule as schedules
+from tsne_ooc._elsewhere import METHODS, answering
 from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import Threads
@@ -144,6 +145,7 @@ class TSNE(PlacingEstimator):
     (797, 2)
     """
 
+    @answering
     def __init__(
         self,
         n_components: int = 2,
@@ -356,6 +358,14 @@ class TSNE(PlacingEstimator):
         _warn_interrupted(result, phases)
         self._map = moved
         return self
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in METHODS:
+                raise AttributeError(f"{type(self).__name__} has no {name!r}; it is {METHODS[name]}")
+            # As it would be without this: a property says what is missing itself.
+            return super().__getattribute__(name)
 
     @property
     def affinities_(self) -> csr_array:

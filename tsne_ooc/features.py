@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tsne_ooc._options import counted
 from tsne_ooc._state import Saved, State, within
 from tsne_ooc._validate import as_rows, check_shape, is_sparse
 from tsne_ooc.intake import Intake, Prepared, as_table, check_gaps
@@ -99,7 +100,7 @@ class Features:
         if own is not None and self.names is not None:
             order_of(own, list(self.names), repr(table))
         elif table.shape[1] != self.width:
-            raise ValueError(f"{table!r} has {table.shape[1]} columns, the map was made of {self.width}")
+            raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, the map was made of {self.width}")
 
     def blocks(self, X: Any, asker: str, n_jobs: int | None) -> tuple[int, Iterator[tuple[int, int, Any]]]:
         """The number of rows of X, and prepared and checked blocks of them, each with its first row and its end."""

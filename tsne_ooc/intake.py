@@ -245,7 +245,7 @@ def _warn_of(look: Look, lost: NDArray[np.intp], shifted: bool, names: list[str]
     remedy = "subtract what its values have in common, such as their median" if helps else "rank it, or split it in two"
     warnings.warn(
         f"float32, which maps are computed in, keeps {kept} of {look.known[first]} values of column {called[0]} apart"
-        f"{also}; {remedy}, or use prepare=Preparation([Standardize()])",
+        f"{also}; {remedy}, or use prepare=Preparation([Standardize()]) (--standardize)",
         UserWarning,
         stacklevel=7,
     )

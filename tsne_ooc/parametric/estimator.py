@@ -15,6 +15,7 @@ import torch
 
 from tsne_ooc import __version__
 from tsne_ooc._asked import parameters_of, plain
+from tsne_ooc._elsewhere import answering
 from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
@@ -66,8 +67,8 @@ from tsne_ooc.parametric.training import Options, Trained, train
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.saving import fingerprint
 
-# Batches of the default training.
-STEPS = 3000
+# Batches of the default training, and its learning rate.
+STEPS, RATE = 3000, 6e-3
 
 # Rows that an encoder can be made of.
 FEWEST = 3
@@ -166,6 +167,7 @@ class ParametricTSNE(EncodingEstimator):
     >>> Y = model.transform(new_rows)  # doctest: +SKIP
     """
 
+    @answering
     def __init__(
         self,
         teacher: TSNE | None = None,
@@ -176,7 +178,7 @@ class ParametricTSNE(EncodingEstimator):
         decoder: Any = False,
         n_iter: Any = "auto",
         batch_size: int = 2048,
-        learning_rate: float = 6e-3,
+        learning_rate: float = RATE,
         augmentation: float = 0.5,
         prepare: Preparation | None = None,
         shuffle: str = "auto",
@@ -385,6 +387,8 @@ class ParametricTSNE(EncodingEstimator):
         resolve_decoder(self.decoder)
         device_of(self.device)
         Threads(self.n_jobs)
+        if isinstance(self.learning_rate, str):
+            raise TypeError(f"learning_rate={self.learning_rate!r} is not a number; leave it out for {RATE:g}")
         return Options(
             stages, steps, number("learning_rate", self.learning_rate, above=0, most=MOST_RATE), self.LOOK_EVERY,
             None if self.patience is None else whole("patience", self.patience, least=1), callbacks_of(self.callbacks),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tsne_ooc._options import unknown, whole
+from tsne_ooc._options import counted, unknown, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Bool, Float32, Network, TableLike
@@ -61,7 +61,7 @@ def prepared_rows(
     # Rounded once, not with every batch.
     table = as_source(as_rows(X) if found.preparation is None and not streamed(X) else found.table)
     if teacher is not None and fitted and table.shape[1] != (p := teacher.features_.embedded):
-        raise ValueError(f"{table!r} has {table.shape[1]} columns, the teacher's rows have {p}")
+        raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, the teacher's rows have {p}")
     return found._replace(table=table)
 
 
