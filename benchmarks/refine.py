@@ -55,13 +55,16 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=25_000)
     parser.add_argument("--perplexity", type=float, default=30, help="of the sample's fit (default 30)")
     parser.add_argument("--exaggerations", nargs="+", type=float, default=[1, 4])
-    parser.add_argument("--spreads", nargs="+", default=["0.0001", "1", "5", "20", "placed"], help="numbers, or placed")
+    parser.add_argument(
+        "--deviations", nargs="+", default=["0.0001", "1", "2", "5", "20", "placed"], help="numbers, or placed"
+    )
     parser.add_argument("--early", nargs="+", type=int, default=[0, 20], help="iterations at exaggeration 12")
     parser.add_argument("--initialization", default="pca", help="of the sample's fit (default pca)")
     parser.add_argument("--no-fit", action="store_true", help="do not fit all rows, which takes the longest")
     args = common.parse(parser)
     if args.quick:
-        args.datasets, args.rows, args.sample, args.spreads, args.early = ["pbmc3k"], 3000, 800, ["1", "placed"], [20]
+        args.datasets, args.rows, args.sample = ["pbmc3k"], 3000, 800
+        args.deviations, args.early = ["1", "placed"], [20]
     if args.moses:
         sets = [data_sets.load_moses(args.moses, args.rows, args)]
     else:
@@ -122,10 +125,10 @@ def compared(data: data_sets.Data, rho: float, args) -> list[tuple]:
     if not args.no_fit:
         line("fit of all rows", *optimised(task.unordered(task.start), resolve("auto", exaggeration=rho)))
     line("placed", placed, 0, float("nan"))
-    for spread in args.spreads:
-        start = begin_at(placed, None if spread == "placed" else float(spread), np.random.default_rng(0))
+    for deviation in args.deviations:
+        start = begin_at(placed, None if deviation == "placed" else float(deviation), np.random.default_rng(0))
         for early in args.early:
-            name = f"{'as placed' if spread == 'placed' else f'deviation {spread}'}, {early} at 12"
+            name = f"{'as placed' if deviation == 'placed' else f'deviation {deviation}'}, {early} at 12"
             schedule = resolve("refine", exaggeration=rho, early_exaggeration_iter=early)
             line(name, *optimised(start, schedule))
     return lines

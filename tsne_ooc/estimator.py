@@ -13,6 +13,7 @@ from tsne_ooc import affinity as affinities
 from tsne_ooc import initialization as starts
 from tsne_ooc import neighbors as searches
 from tsne_ooc import schedule as schedules
+from tsne_ooc._elsewhere import METHODS, answering
 from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import Threads
@@ -25,11 +26,11 @@ from tsne_ooc.fitted import PlacingEstimator
 from tsne_ooc.fitted_map import FittedMap
 from tsne_ooc.fitting import Recipe, fit_rows
 from tsne_ooc.gradients.grid import check_dof
-from tsne_ooc.intake import Intake, take_in
+from tsne_ooc.intake import Intake, check_prepare, take_in
 from tsne_ooc.optimize import Result, Watch, callbacks_of
 from tsne_ooc.placement import Placed, Placement, as_reference
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.refinement import COURSE, SPREAD, begin_at, placed_at
+from tsne_ooc.refinement import COURSE, DEVIATION, begin_at, placed_at
 from tsne_ooc.refinement import check_options as check_refinement
 from tsne_ooc.sampling import resolve_sample
 
@@ -150,6 +151,7 @@ class TSNE(PlacingEstimator):
     (797, 2)
     """
 
+    @answering
     def __init__(
         self,
         n_components: int = 2,
@@ -260,8 +262,7 @@ class TSNE(PlacingEstimator):
         Threads(self.n_jobs)
         if self.sample is not None:
             resolve_sample(self.sample)
-        if self.prepare is not None and not isinstance(self.prepare, Preparation):
-            raise TypeError(f"prepare={self.prepare!r} is not a tsne_ooc.preprocess.Preparation")
+        check_prepare(self.prepare)
         callbacks_of(self.callbacks)
         whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
         searches.resolve(self.neighbors, metric=self.metric, n=2, p=1, sparse=False, metric_params=self.metric_params)
@@ -365,7 +366,7 @@ class TSNE(PlacingEstimator):
         self._map = moved
         return self
 
-    def refine(self, X: Any, *, start: Any = None, spread: float | None = SPREAD, **options: Any) -> TSNE:
+    def refine(self, X: Any, *, start: Any = None, deviation: float | None = DEVIATION, **options: Any) -> TSNE:
         """Let all rows move together: a new map of every row of X, begun where this one places them.
 
         The sample decides the large picture. Then neighbours of all rows are searched among all rows, and all of them
@@ -378,7 +379,7 @@ class TSNE(PlacingEstimator):
             The table that this map was fitted to, or to a sample of; as for `transform`.
         start : Placed or array of shape (m, n_components), optional
             What `place` gave for these rows, or other places of theirs; by default they are placed here.
-        spread : float or None, default 2
+        deviation : float or None, default 2
             Standard deviation that the placed map is brought to before the rows move; None leaves it as wide as it is.
         **options
             Parameters of the new map that are to be others than those of this one, such as ``perplexity=30`` where
@@ -409,9 +410,8 @@ class TSNE(PlacingEstimator):
         (1797, 2)
         """
         check_is_fitted(self)
-        kept = self.get_params(deep=False)
-        check_refinement(options, kept, spread)
-        again = type(self)(**kept | options)
+        check_refinement(options, deviation)
+        again = type(self)(**self.get_params(deep=False) | options)
         again.check_options()
         course = {name: options.get(name, value) for name, value in COURSE.items()}
         schedule = schedules.resolve(exaggeration=again.exaggeration, **course)
@@ -426,7 +426,7 @@ class TSNE(PlacingEstimator):
         rows = as_reference(before.model, features.rows(X, type(self).__name__, self.n_jobs))
         affinities.check_rows(affinities.resolve(again.affinity, again.perplexity), rows.shape[0])
         placed = self.place_prepared(rows) if start is None else placed_at(start, rows.shape[0], before.n_components)
-        begin = begin_at(placed.embedding, spread, generator(seed, "refine"))
+        begin = begin_at(placed.embedding, deviation, generator(seed, "refine"))
         names = None if features.names is None else list(features.names)
         taken = Intake(rows, None, features.preparation, names, features.width)
         # The start is wide, and meant to be.
@@ -434,6 +434,14 @@ class TSNE(PlacingEstimator):
             return again._fit_taken(
                 taken, seed, placed, d=before.n_components, initialization=begin, schedule=schedule
             )  # fmt: skip
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in METHODS:
+                raise AttributeError(f"{type(self).__name__} has no {name!r}; it is {METHODS[name]}")
+            # As it would be without this: a property says what is missing itself.
+            return super().__getattribute__(name)
 
     @property
     def affinities_(self) -> csr_array:

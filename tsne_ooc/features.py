@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tsne_ooc._options import counted
 from tsne_ooc._state import Saved, State, within
 from tsne_ooc._validate import as_rows, check_shape, is_sparse
-from tsne_ooc.intake import Intake, as_table, check_gaps
+from tsne_ooc.intake import Intake, Prepared, as_table, check_gaps
 from tsne_ooc.io import Source, as_source, iterate, line_up, names_of, order_of
 from tsne_ooc.neighbors import distances_of
 from tsne_ooc.preprocess import Preparation, PreparedSource
@@ -41,7 +42,7 @@ class Features:
     sparse: bool = False
 
     @classmethod
-    def of(cls, taken: Intake, *, distances: bool = False, sparse: bool = False) -> Features:
+    def of(cls, taken: Intake | Prepared, *, distances: bool = False, sparse: bool = False) -> Features:
         """Those of the table that a fit took."""
         names = None if taken.names is None else tuple(map(str, taken.names))
         return cls(int(taken.width), names, taken.preparation, distances, sparse)
@@ -99,7 +100,7 @@ class Features:
         if own is not None and self.names is not None:
             order_of(own, list(self.names), repr(table))
         elif table.shape[1] != self.width:
-            raise ValueError(f"{table!r} has {table.shape[1]} columns, the map was made of {self.width}")
+            raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, the map was made of {self.width}")
 
     def blocks(self, X: Any, asker: str, n_jobs: int | None) -> tuple[int, Iterator[tuple[int, int, Any]]]:
         """The number of rows of X, and prepared and checked blocks of them, each with its first row and its end."""

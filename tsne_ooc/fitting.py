@@ -212,8 +212,8 @@ def tell_recall(index: Any, k: int) -> None:
     log.info("%s of the %d nearest rows are found", "all" if found == 1 else f"{found:.3f}", k)
     if found < ENOUGH:
         warnings.warn(
-            f"the neighbour search finds {found:.2f} of the {k} nearest rows, and the map shows the rest as apart; ask "
-            "more of it (probes=, ef=, trees=, recall= of tsne_ooc.neighbors), or use neighbors='exact'",
+            f"the neighbour search finds {found:.2f} of the {k} nearest rows, and the map shows the rest as apart; use "
+            "neighbors='exact', or in Python ask more of it (probes=, ef=, trees=, recall= of tsne_ooc.neighbors)",
             UserWarning,
             stacklevel=2,
         )

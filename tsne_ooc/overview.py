@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._options import counted
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import Source, names_of, open_source
 from tsne_ooc.io.columns import listed
@@ -334,7 +335,8 @@ def _lines(found: Overview) -> list[str]:
             lines.append(f"  and {len(found.holds) - _LINES:,} more")
     if found.shape is not None:
         what = f"{found.dataset}: " if found.dataset else ""
-        lines.append(f"would be read: {what}{found.shape[0]:,} rows of {found.shape[1]:,} columns, {found.dtype}")
+        size = f"{counted(found.shape[0], 'rows')} of {counted(found.shape[1], 'columns')}"
+        lines.append(f"would be read: {what}{size}, {found.dtype}")
         if found.columns is not None:
             lines.append(f"columns: {listed(found.columns)}")
         lines += in_words({"left_out": found.left_out, "remarks": found.remarks})
@@ -346,7 +348,7 @@ def _lines(found: Overview) -> list[str]:
         lines += _table(found)
     if found.rows_looked_at:
         lines.append(
-            f"of {found.rows_looked_at:,} rows looked at: zeros {_share(found.zeros)}, missing "
+            f"of {counted(found.rows_looked_at, 'rows')} looked at: zeros {_share(found.zeros)}, missing "
             f"{_share(found.missing)}, infinite {_share(found.infinite)}"
         )
         if found.smallest is not None:

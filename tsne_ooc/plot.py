@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tsne_ooc._labels import Classes, classes, column
+from tsne_ooc._options import counted
 from tsne_ooc._validate import as_rows
 
 # Paul Tol's "bright" set, which the common forms of colour blindness tell apart, and four to make ten;
@@ -138,7 +139,7 @@ def scatter(
 def _classes(labels: ArrayLike, n: int) -> Classes:
     values = column(labels)
     if values.shape != (n,):
-        raise ValueError(f"labels has shape {values.shape}, and Y has {n} rows")
+        raise ValueError(f"labels has shape {values.shape}, and Y has {counted(n, 'rows')}")
     return classes(values)
 
 
@@ -187,7 +188,7 @@ def _palette(matplotlib: Any, n: int, colors: Sequence[Any] | None) -> NDArray[n
     """Colours of n labels, as an array of shape (n, 3)."""
     if colors is not None:
         if len(colors) < n:
-            raise ValueError(f"colors has {len(colors)} colours, and there are {n} labels")
+            raise ValueError(f"colors has {counted(len(colors), 'colours')}, and there are {counted(n, 'labels')}")
         chosen = list(colors)[:n]
     elif n <= len(_TEN):
         chosen = list(_TEN[:n])

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._options import number, unknown
+from tsne_ooc._options import number
 from tsne_ooc._typing import Float32
 from tsne_ooc.initialization import given
 from tsne_ooc.placement import Placed
 
 # Standard deviation that the placed map is brought to. See docs/experiments.md, "All rows together".
-SPREAD = 2.0
+DEVIATION = 2.0
 # Of that, what each row is moved at random: rows that are equal, and took one seat, part.
 JITTER = 0.01
 
@@ -26,15 +26,13 @@ COURSE = {
 }  # fmt: skip
 
 
-def check_options(options: Mapping[str, Any], known: Mapping[str, Any], spread: object) -> None:
-    """Raise TypeError for an option that a refinement cannot have, and ValueError for one that nobody knows."""
-    if spread is not None:
-        number("spread", spread, above=0)
+def check_options(options: Mapping[str, Any], deviation: object) -> None:
+    """Raise TypeError or ValueError for what a refinement cannot have."""
+    if deviation is not None:
+        number("deviation", deviation, above=0)
     for name in options:
         if name in DECIDED:
             raise TypeError(f"{name}= is not an option of refine: the map that is refined has decided it")
-        if name not in known:
-            raise unknown("option of refine", name, set(known) - set(DECIDED))
 
 
 def placed_at(start: Any, n: int, d: int) -> Placed:
@@ -51,8 +49,8 @@ def placed_at(start: Any, n: int, d: int) -> Placed:
     return Placed(given(start.embedding, n, d, "start"), np.array(start.iterations, np.int32), novelty)
 
 
-def begin_at(places: Float32, spread: float | None, rng: np.random.Generator) -> Float32:
-    """Where rows start: the placed map about 0, brought to a standard deviation of `spread` an axis.
+def begin_at(places: Float32, deviation: float | None, rng: np.random.Generator) -> Float32:
+    """Where rows start: the placed map about 0, brought to a standard deviation of `deviation` an axis.
 
     Rows that were placed between two islands, or on the wrong side of one, do not come past the others in a wide map.
     In a small one repulsion is weak, and they do; the islands keep their order, unless the map is shrunk to a point.
@@ -60,15 +58,15 @@ def begin_at(places: Float32, spread: float | None, rng: np.random.Generator) ->
     Parameters
     ----------
     places : ndarray of float32, shape (n, d)
-    spread : float or None
+    deviation : float or None
         None leaves the map as it is.
     rng : numpy.random.Generator
     """
-    if spread is None:
+    if deviation is None:
         return places.copy()
-    spread = float(spread)
+    deviation = float(deviation)
     centred = places - places.mean(axis=0, dtype=np.float64)
     width = float(np.sqrt(np.square(centred).mean()))
     if width > 0:
-        centred *= spread / width
-    return np.asarray(centred + rng.normal(0, JITTER * spread, centred.shape), np.float32)
+        centred *= deviation / width
+    return np.asarray(centred + rng.normal(0, JITTER * deviation, centred.shape), np.float32)

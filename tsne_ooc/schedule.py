@@ -104,6 +104,8 @@ def check_rate(value: float | str) -> float | str:
         if value != "auto":
             raise ValueError(f"learning_rate={value!r} is neither 'auto' nor a number")
         return value
+    if value is None:
+        raise TypeError("learning_rate=None is neither 'auto' nor a number")
     rate = number("learning_rate", value, above=0)
     if rate > MOST_RATE:
         raise ValueError(f'learning_rate={value!r} must be at most {MOST_RATE:g}; "auto" suits nearly all data')

@@ -78,7 +78,7 @@ def test_it_descends_as_the_slow_way_does(model):
     """Ten plain steps of gradient descent by sums over all pairs, from where the rows were placed."""
     rho, rate, steps = 2.0, 40.0, 10
     course = {"schedule": [Phase(steps, rho, momentum=0.0, learning_rate=rate)], "neighbors": "exact"}
-    refined = model.refine(X, spread=None, **course)
+    refined = model.refine(X, deviation=None, **course)
     P, Y = refined.affinities_.toarray(), refined.placed_.embedding.astype(np.float64)
     gains, before = np.ones_like(Y), np.zeros_like(Y)
     for _ in range(steps):
@@ -100,14 +100,14 @@ def test_it_descends_as_the_slow_way_does(model):
 def test_no_step_leaves_the_placed_map(model):
     """In the order of the rows, whatever order the search keeps; at its place and width."""
     for neighbors in ("exact", IVF(lists=12, probes=12)):
-        still = model.refine(X, spread=None, schedule=STILL, neighbors=neighbors)
+        still = model.refine(X, deviation=None, schedule=STILL, neighbors=neighbors)
         np.testing.assert_array_equal(still.embedding_, model.transform(X))
         assert still.n_iter_ == 0
     shrunk = model.refine(X, schedule=STILL).embedding_
     assert np.sqrt(np.square(shrunk - shrunk.mean(axis=0)).mean()) == pytest.approx(2, rel=0.01)
     # But for the noise, it is the same map.
     assert 0.01 < displacement(model.transform(X), shrunk).mean() < 0.04
-    wide = model.refine(X, spread=30, schedule=STILL).embedding_
+    wide = model.refine(X, deviation=30, schedule=STILL).embedding_
     assert displacement(shrunk, wide).mean() < 1
 
 
@@ -119,7 +119,7 @@ def test_a_start_that_is_given(model):
         np.testing.assert_array_equal(found.placed_.embedding, wanted.placed_.embedding)
     assert found.placed_.novelty is None
     other = np.random.default_rng(3).normal(size=(400, 2))
-    still = model.refine(X, start=other, spread=None, schedule=STILL)
+    still = model.refine(X, start=other, deviation=None, schedule=STILL)
     np.testing.assert_array_equal(still.embedding_, np.float32(other))
 
 
@@ -186,7 +186,7 @@ def test_nothing_is_changed_or_shared(model):
 
 def test_rows_in_another_order_make_the_same_map(model):
     """By exact search and without the noise of the start there is nothing else that an order decides."""
-    course = {"spread": None, "schedule": [Phase(20, 1.0, 0.5)], "neighbors": "exact"}
+    course = {"deviation": None, "schedule": [Phase(20, 1.0, 0.5)], "neighbors": "exact"}
     shuffled = np.random.default_rng(2).permutation(len(X))
     wanted = model.refine(X, **course).embedding_
     found = model.refine(X[shuffled], **course).embedding_
@@ -201,7 +201,7 @@ def test_callbacks_see_the_map_in_the_order_of_the_rows_and_may_end_it(model):
         return iteration == 8
 
     options = {"callbacks": look, "callbacks_every_iters": 4, "neighbors": IVF(lists=12, probes=12)}
-    refined = model.refine(X, spread=None, schedule=[Phase(99)], **options)
+    refined = model.refine(X, deviation=None, schedule=[Phase(99)], **options)
     assert [iteration for iteration, *_ in seen] == [4, 8] and refined.n_iter_ == 8
     # Eight iterations take no island past another.
     for _, error, Y in seen:
@@ -288,7 +288,7 @@ def test_columns_are_taken_by_name():
 def test_other_maps_are_refined_too(options):
     model = TSNE(**QUICK, **options, sample=150).fit(X)
     refined = model.refine(X)
-    worse = model.refine(X, schedule=STILL, spread=None)
+    worse = model.refine(X, schedule=STILL, deviation=None)
     assert refined.kl_divergence_ < worse.kl_divergence_ or "exaggeration" in options
     assert refined.map_.model.exaggeration == model.map_.model.exaggeration
     assert refined.embedding_.shape == (len(X), options.get("n_components", 2))
@@ -373,9 +373,10 @@ def test_a_graph_that_falls_apart():
         ({"metric": "cosine"}, "metric= is not an option of refine"),
         ({"initialization": "pca"}, "initialization= is not an option of refine"),
         ({"sample": 10}, "sample= is not an option of refine"),
-        ({"perplexty": 3}, "option of refine='perplexty' is not known; did you mean 'perplexity'?"),
-        ({"spread": 0}, "spread=0 must be a finite number greater than 0"),
-        ({"spread": "wide"}, "spread='wide' is not a number"),
+        ({"perplexty": 3}, "TSNE has no option 'perplexty'; did you mean 'perplexity'?"),
+        ({"n_neighbors": 15}, "TSNE has no option 'n_neighbors'; it is perplexity here"),
+        ({"deviation": 0}, "deviation=0 must be a finite number greater than 0"),
+        ({"deviation": "wide"}, "deviation='wide' is not a number"),
         ({"schedule": "refined"}, "schedule='refined' is not known; did you mean 'refine'?"),
         ({"n_iter": -1}, "n_iter=-1 must be at least 0"),
         ({"neighbors": "exat"}, "did you mean 'exact'?"),

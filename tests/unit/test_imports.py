@@ -21,7 +21,7 @@ PACKAGE = Path(tsne_ooc.__file__).parent
 # From the bottom up. Modules of one line do not know each other.
 ORDER = (
     ("_kernels",),
-    ("_blas", "_disk", "_lock", "_memory", "_options", "_labels", "_interrupt", "_typing", "_unsaid"),
+    ("_blas", "_disk", "_lock", "_memory", "_options", "_labels", "_interrupt", "_typing", "_unsaid", "_elsewhere"),
     ("_atomic", "_parallel", "_random", "_validate", "_digest"),
     ("_asked",),
     ("_state",),

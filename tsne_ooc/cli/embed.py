@@ -117,8 +117,16 @@ def _sample(options: argparse.Namespace) -> Any:
     from tsne_ooc import sampling
 
     by_labels = options.sample_by in ("stratified", "balanced")
-    if by_labels != (options.labels is not None):
-        raise ValueError(f"--sample-by {options.sample_by} and --labels go together, or neither")
+    if by_labels and options.labels is None:
+        raise ValueError(
+            f"--sample-by {options.sample_by} needs --labels, which says where the labels are: obs/NAME, a dataset or "
+            "a column"
+        )
+    if options.labels is not None and not by_labels:
+        raise ValueError(
+            f"--sample-by {options.sample_by} looks at no labels; say --sample-by stratified or balanced, or leave "
+            "--labels out"
+        )
     if by_labels:
         labels = sampling.labels_of(options.data, options.labels)
         balance = "balanced" if options.sample_by == "balanced" else "proportional"

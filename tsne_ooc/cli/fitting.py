@@ -8,6 +8,16 @@ from typing import Any
 
 from tsne_ooc.cli.shared import names_of
 
+# Words as the library knows them: a test compares. Its own tables would have to be imported for every help.
+METRICS = (
+    "euclidean", "cosine", "cityblock", "chebyshev", "correlation", "braycurtis", "canberra", "sqeuclidean",
+    "seuclidean", "mahalanobis", "minkowski", "jensenshannon", "hellinger", "haversine", "hamming", "jaccard", "dice",
+    "rogerstanimoto", "russellrao", "sokalsneath", "yule", "bit_jaccard", "bit_hamming",
+)  # fmt: skip
+NEIGHBORS = ("auto", "exact", "ivf", "hnsw", "pynndescent", "annoy")
+AFFINITIES = ("perplexity", "multiscale", "mixture", "uniform")
+SCHEDULES = ("auto", "classic")
+
 
 def add_preparation(group: Any) -> None:
     """The options that say what is done to rows first."""
@@ -44,13 +54,27 @@ def add_map(group: Any) -> None:
     )
     group.add_argument("--n-components", type=int, metavar="D", help="dimensions of the map (default: 2)")
     group.add_argument("--dof", type=float, help="degrees of freedom of the kernel, .01 to 10,000 (default: 1)")
-    group.add_argument("--metric", help="distance in the data (default: euclidean)")
-    group.add_argument("--neighbors", help="neighbour search (default: auto)")
-    group.add_argument("--schedule", help="optimisation schedule, such as auto or classic (default: auto)")
+    group.add_argument(
+        "--metric", metavar="WORD", help=f"distance in the data: {', '.join(METRICS)} (default: euclidean)"
+    )
+    group.add_argument(
+        "--neighbors",
+        metavar="WORD",
+        help=f"neighbour search: {', '.join(NEIGHBORS)} (default: auto, by size and metric)",
+    )
+    group.add_argument(
+        "--affinity", metavar="WORD",
+        help=f"what joins neighbours: {', '.join(AFFINITIES)}; multiscale and mixture are at --perplexity and ten "
+        "times as much (default: perplexity)",
+    )  # fmt: skip
+    group.add_argument(
+        "--schedule", metavar="WORD",
+        help=f"of the optimisation: {', '.join(SCHEDULES)}; classic is 750 iterations, auto 240 (default: auto)",
+    )  # fmt: skip
 
 
 #: Names of `add_map`'s options, which are those of `TSNE`.
-MAP = ("perplexity", "exaggeration", "n_components", "dof", "metric", "neighbors", "schedule")
+MAP = ("perplexity", "exaggeration", "n_components", "dof", "metric", "neighbors", "affinity", "schedule")
 #: Names of `add_preparation`'s options.
 PREPARATION = ("onehot", "normalize", "log1p", "standardize", "pca")
 

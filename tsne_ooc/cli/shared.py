@@ -7,6 +7,8 @@ import csv
 import textwrap
 from typing import Any
 
+from tsne_ooc._options import counted
+
 
 def add_command(commands: Any, name: str, *, help: str, description: str, examples: str, after: str = "") -> Any:
     """A command whose help ends with examples, one a line, of the words behind its name."""
@@ -86,10 +88,10 @@ def summary(run: Any) -> str:
     seconds, kl = manifest["seconds"], manifest.get("kl_divergence")
     lines = []
     if "fit" in seconds:
-        fitted = f"fitted {manifest['sample']:,} rows in {seconds['fit']:.1f} s"
+        fitted = f"fitted {counted(manifest['sample'], 'rows')} in {seconds['fit']:.1f} s"
         lines.append(fitted + (f", KL {kl:.3f}" if kl else ""))
     n, took = manifest["n_samples"], max(seconds["place"], 1e-3)
-    lines.append(f"read and placed {n:,} rows in {took:.1f} s ({n / took:,.0f} rows/s)")
+    lines.append(f"read and placed {counted(n, 'rows')} in {took:.1f} s ({n / took:,.0f} rows/s)")
     novelty = manifest.get("novelty")
     if novelty:
         lines.append(strange(novelty))
@@ -102,7 +104,8 @@ def strange(novelty: dict[str, Any]) -> str:
     """How many rows the sample did not know."""
     share, count = novelty["beyond_share"], novelty["beyond"]
     usual, limit = novelty["quantiles"]["0.5"], novelty["threshold"]
-    text = f"novelty: median {usual:.2f}; {count:,} rows ({share:.2%}) are beyond {limit:.2f}"
+    are = "is" if count == 1 else "are"
+    text = f"novelty: median {usual:.2f}; {counted(count, 'rows')} ({share:.2%}) {are} beyond {limit:.2f}"
     if share > 0.005:
         text += ", rows the sample did not know: try --sample-by coverage, --rounds 2, or a larger --sample"
     return text

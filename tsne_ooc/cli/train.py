@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from tsne_ooc._options import counted
 from tsne_ooc.cli.fitting import (
     MAP,
     PREPARATION,
@@ -210,8 +211,8 @@ def _summary(model: Any, out: str) -> str:
     seconds = float(batches["seconds"].sum())
     rows = int(batches["rows"].sum())
     lines = [
-        f"learnt from {model.n_iter_:,} batches in {seconds:.1f} s ({rows / max(seconds, 1e-3):,.0f} rows/s), "
-        f"loss {batches['loss'][-1]:.4g}"
+        f"learnt from {counted(model.n_iter_, 'batches')} in {seconds:.1f} s ({rows / max(seconds, 1e-3):,.0f} "
+        f"rows/s), loss {batches['loss'][-1]:.4g}"
     ]
     if model.best_iter_ < model.n_iter_:
         lines.append(f"the encoder is that of batch {model.best_iter_:,}, the best one for held-out rows")
@@ -221,6 +222,7 @@ def _summary(model: Any, out: str) -> str:
             f"{looks['recall'][at]:.1%} of their 10 nearest rows kept"
         )
     lines.append(
-        f"wrote {out}: an encoder of {model.n_features_in_} columns; next, tsne-ooc place {out} FILE --out map"
+        f"wrote {out}: an encoder of {counted(model.n_features_in_, 'columns')}; next, tsne-ooc place {out} FILE "
+        "--out map"
     )
     return "\n".join(lines)

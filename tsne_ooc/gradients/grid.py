@@ -77,7 +77,12 @@ def _fast_even(length: float) -> int:
 
 def check_dof(dof: object, what: str = "dof") -> float:
     """`dof` as a float, or the error that says which degrees of freedom the field can represent."""
-    return number(what, dof, above=0, least=LEAST_DOF, most=MOST_DOF)
+    try:
+        return number(what, dof, above=0, least=LEAST_DOF, most=MOST_DOF)
+    except ValueError as error:
+        if isinstance(dof, float) and dof == math.inf:
+            raise ValueError(f"{error}; at {MOST_DOF:g} the kernel is all but a Gaussian") from None
+        raise
 
 
 def spacing_for(d: int, dof: float) -> float:

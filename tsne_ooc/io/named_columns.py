@@ -60,7 +60,8 @@ class NamedColumns:
         """Rows `start` up to `stop` as one table; a masked cell is NaN in it."""
         if self._other:
             raise TypeError(
-                f"column {self._other[0]!r} does not hold numbers; read_columns gives it, or choose other columns"
+                f"column {self._other[0]!r} does not hold numbers; make columns of its words with "
+                "OneHot (--onehot), or choose others"
             )
         columns = list(self.columns(start, stop).values())
         table: NDArray[Any] = np.empty((stop - start, len(columns)), self.dtype)

@@ -144,7 +144,8 @@ class ParquetSource(Closing):
     def _check_numbers(self) -> None:
         if self._other:
             raise TypeError(
-                f"column {self._other[0]!r} does not hold numbers; read_columns gives it, or choose other columns"
+                f"column {self._other[0]!r} does not hold numbers; make columns of its words with "
+                "OneHot (--onehot), or choose others"
             )
 
     def read_columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from tsne_ooc import __version__
 from tsne_ooc._asked import parameters_of, plain
+from tsne_ooc._elsewhere import answering
 from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
@@ -23,7 +24,7 @@ from tsne_ooc._typing import Float32
 from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.features import Features
-from tsne_ooc.io import identity_of, names_of
+from tsne_ooc.io import identity_of
 from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Checkpoint
@@ -44,7 +45,7 @@ from tsne_ooc.parametric.outset import (
     encoder_of,
     glance,
     held_out,
-    prepared,
+    prepared_rows,
     problem_of,
     try_network,
 )
@@ -66,8 +67,8 @@ from tsne_ooc.parametric.training import Options, Trained, train
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.saving import fingerprint
 
-# Batches of the default training.
-STEPS = 3000
+# Batches of the default training, and its learning rate.
+STEPS, RATE = 3000, 6e-3
 
 # Rows that an encoder can be made of.
 FEWEST = 3
@@ -166,6 +167,7 @@ class ParametricTSNE(EncodingEstimator):
     >>> Y = model.transform(new_rows)  # doctest: +SKIP
     """
 
+    @answering
     def __init__(
         self,
         teacher: TSNE | None = None,
@@ -176,7 +178,7 @@ class ParametricTSNE(EncodingEstimator):
         decoder: Any = False,
         n_iter: Any = "auto",
         batch_size: int = 2048,
-        learning_rate: float = 6e-3,
+        learning_rate: float = RATE,
         augmentation: float = 0.5,
         prepare: Preparation | None = None,
         shuffle: str = "auto",
@@ -266,15 +268,13 @@ class ParametricTSNE(EncodingEstimator):
                 Checkpoint.check(_of_decoder(Path(checkpoint)))
             if self.random_state is None:
                 seed = Checkpoint.seed_of(checkpoint, seed)
-        teacher, fitted = given_teacher(self.teacher, self.prepare, seed)
+        teacher, fitted, prepare = given_teacher(self.teacher, self.prepare, seed)
 
         if fitted and teacher is not None:
             X = teacher.features_.lined_up(X, type(teacher).__name__, stacklevel=4)
-        names = names_of(X)
-        wanted = self.prepare if self.prepare is not None else getattr(self.teacher, "prepare", None)
-        table, preparation = prepared(X, wanted, teacher, fitted, seed=seed, n_jobs=self.n_jobs)
+        ready = prepared_rows(X, prepare, teacher, fitted, seed=seed, n_jobs=self.n_jobs)
+        table = ready.table
         n, p = table.shape
-        width = int((X if hasattr(X, "shape") else np.asarray(X)).shape[1])
         if n < FEWEST:
             raise ValueError(f"{table!r} has {n} sample(s) while a minimum of {FEWEST} is required.")
         if teacher is None:
@@ -339,7 +339,7 @@ class ParametricTSNE(EncodingEstimator):
         # All at once, and last: a fit that fails leaves the one before as it was.
         self._fitted = FittedEncoder(
             encoder, None if decoded is None else decoded.network,
-            Features(width, None if names is None else tuple(names), preparation), own_teacher(taught.teacher),
+            Features.of(ready), own_teacher(taught.teacher),
             tile_for(encoder.cpu(), p), history, done.steps, done.kept, seed,
         )  # fmt: skip
         return self
@@ -382,6 +382,8 @@ class ParametricTSNE(EncodingEstimator):
         resolve_decoder(self.decoder)
         device_of(self.device)
         Threads(self.n_jobs)
+        if isinstance(self.learning_rate, str):
+            raise TypeError(f"learning_rate={self.learning_rate!r} is not a number; leave it out for {RATE:g}")
         return Options(
             stages, steps, number("learning_rate", self.learning_rate, above=0, most=MOST_RATE), self.LOOK_EVERY,
             None if self.patience is None else whole("patience", self.patience, least=1), callbacks_of(self.callbacks),

@@ -48,6 +48,8 @@ class _WithDecoder:
 class EncodingEstimator(FittedEstimator):
     """The half of `ParametricTSNE` that needs a trained network and no training."""
 
+    #: Options that go to the teacher.
+    TEACHERS = tuple(TSNE._get_param_names())
     _fitted: FittedEncoder | None = None
 
     @property

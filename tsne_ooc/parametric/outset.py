@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tsne_ooc._options import unknown, whole
+from tsne_ooc._options import counted, unknown, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Float32
 from tsne_ooc._validate import as_rows, is_sparse
 from tsne_ooc.batches import UNEVEN, Batches
+from tsne_ooc.batches.sizes import mixed_rows_for
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.intake import as_table, shift_of
+from tsne_ooc.intake import Prepared, as_table, prepared
 from tsne_ooc.io import Source, as_source, names_of
 from tsne_ooc.parametric.bounds import REACH, Bounds, bounds_of, together
 from tsne_ooc.parametric.checkpoint import check_weights
@@ -35,7 +36,7 @@ from tsne_ooc.parametric.problem import Problem
 from tsne_ooc.parametric.teaching import Taught
 from tsne_ooc.parametric.tiles import encode
 from tsne_ooc.parametric.validation import HELD_OUT, REFERENCE, Validation
-from tsne_ooc.preprocess import Preparation, PreparedSource
+from tsne_ooc.preprocess import Preparation
 from tsne_ooc.reading import streamed
 from tsne_ooc.sampling import Drawn, draw, take
 
@@ -47,31 +48,22 @@ MOST_WIDTH, MOST_DEPTH = 1 << 16, 1 << 10
 LOOKED_AT_BYTES = 128 << 20
 
 
-def prepared(
-    X: Any, wanted: Preparation | None, teacher: TSNE | None, fitted: bool, *, seed: int, n_jobs: int | None
-) -> tuple[Source, Preparation | None]:
-    """The table of prepared rows, and the fitted preparation: `wanted`, or that of a `fitted` teacher."""
+def prepared_rows(
+    X: Any, prepare: Preparation | None, teacher: TSNE | None, fitted: bool, *, seed: int, n_jobs: int | None
+) -> Prepared:
+    """The table of prepared rows, a source: behind `prepare`, or behind what a `fitted` teacher has."""
     if is_sparse(X):
         as_rows(X)
-    table = as_source(X if streamed(X) else as_table(X))
-    if fitted:
-        preparation = None if teacher is None else teacher.preparation_
+    if teacher is not None and fitted:
+        table = X if streamed(X) else as_table(X)
+        found = Prepared.of(table, teacher.preparation_, names_of(X), n_jobs)
     else:
-        if wanted is not None and not isinstance(wanted, Preparation):
-            raise TypeError(f"prepare={wanted!r} is not a tsne_ooc.preprocess.Preparation")
-        preparation = None
-        if wanted is not None:
-            preparation = Preparation(wanted.steps).fit(table, random_state=seed, n_jobs=n_jobs)
-        else:
-            preparation = shift_of(table, "euclidean" if teacher is None else teacher.metric, names_of(X))
-    if preparation is not None:
-        table = PreparedSource(table, preparation, n_jobs=n_jobs)
-    elif not streamed(X):
-        # Rounded once, not with every batch.
-        table = as_source(as_rows(X))
-    if fitted and teacher is not None and table.shape[1] != (p := teacher.features_.embedded):
-        raise ValueError(f"{table!r} has {table.shape[1]} columns, the teacher's rows have {p}")
-    return table, preparation
+        found = prepared(X, prepare, "euclidean" if teacher is None else teacher.metric, seed=seed, n_jobs=n_jobs)
+    # Rounded once, not with every batch.
+    table = as_source(as_rows(X) if found.preparation is None and not streamed(X) else found.table)
+    if teacher is not None and fitted and table.shape[1] != (p := teacher.features_.embedded):
+        raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, the teacher's rows have {p}")
+    return found._replace(table=table)
 
 
 def problem_of(taught: Taught, n: int, seed: int, threads: Threads, device: Any) -> Problem:
@@ -98,18 +90,19 @@ def glance(table: Source, seed: int) -> Drawn:
 
 
 def batches_of(table: Any, size: int, shuffle: str, seed: int, seen: Drawn) -> Batches:
-    """Batches of a table, blocks of which are mixed where those `seen` of its rows show that it is sorted."""
+    """Batches of a table; where those `seen` of its rows show that it is sorted, small blocks mixed in a buffer."""
     batches = Batches(table, batch_size=size, shuffle=shuffle, seed=seed)
-    if shuffle != "batch" or (share := batches.uneven(*seen)) <= UNEVEN:
+    if (share := batches.uneven(*seen)) <= UNEVEN:
         return batches
-    warnings.warn(
-        f"rows are in an order: {share:.0%} of their variance lies between blocks of {batches.block_rows:,}, and "
-        "batches of one block each would teach one part of the map after the other; blocks are mixed in a buffer, as "
-        "shuffle='buffer' does",
-        UserWarning,
-        stacklevel=3,
-    )
-    return Batches(table, batch_size=size, shuffle="buffer", seed=seed)
+    if shuffle == "batch":
+        warnings.warn(
+            f"rows are in an order: {share:.0%} of their variance lies between blocks of {batches.block_rows:,}, and "
+            "batches of one block each would teach one part of the map after the other; blocks are mixed in a buffer, "
+            "as shuffle='buffer' does",
+            UserWarning,
+            stacklevel=3,
+        )
+    return Batches(table, batch_size=size, shuffle="buffer", block_rows=mixed_rows_for(batches.source), seed=seed)
 
 
 def encoder_of(network: Any, landmarks: Any, rows: Float32, taught: Taught, problem: Problem) -> Encoder:

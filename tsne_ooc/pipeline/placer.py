@@ -96,6 +96,11 @@ class _OurPlacer:
         reference = self._ours.map_.model.reference
         return None if reference is None else reference.threshold
 
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Names of the columns of the fit, where they are known."""
+        return self._ours.features_.names
+
     def check_table(self, table: Source) -> None:
         self._ours.check_table(table)
 
