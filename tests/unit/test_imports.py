@@ -45,7 +45,7 @@ ORDER = (
     ("optimize",),
     ("model",),
     ("placement", "fitting"),
-    ("_parameters",),
+    ("_parameters", "refinement"),
     ("fitted_map",),
     ("saving",),
     ("fitted",),
