@@ -124,6 +124,7 @@ _OTHERS = {
     "marks, versions and the layout of bits": """
         _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY novelty.NoveltyHistogram._SHIFT
         sampling.boxes._BITS sampling.boxes._FINE sampling.boxes._ORIGIN io.ledger.LEDGER_VERSION
+        io.ranges._MODULUS io.ranges._ONE
         preprocess.preparation.FORMAT_VERSION store.manifest.FORMAT_VERSION""",
     "compiled in: widths that are and are not multiples of it are in tests/unit/test_neighbors_exact.py": """
         _kernels.knn.CHUNK""",
@@ -132,9 +133,9 @@ _OTHERS = {
         neighbors._found.MOST_EFFORT neighbors.hnsw.MOST_LINKS neighbors.hnsw.MOST_THREADS neighbors.saved.MOST_ROWS
         neighbors.scaled.MOST neighbors.distinct.GRAPH_COPIES gradients.grid.MOST_NODES
         parametric.objectives.negative.MOST_NEGATIVES parametric.outset.MOST_DEPTH parametric.outset.MOST_WIDTH
-        pipeline.embedding.MOST_ROUNDS plot._MOST_LABELS plot._MOST_POINTS plot._QUALITATIVE preprocess.onehot.MOST_CATEGORIES
+        pipeline.embedding.MOST_ROUNDS plot._MOST_LABELS plot._MOST_POINTS preprocess.onehot.MOST_CATEGORIES
         store.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
-        io.shared_parts._FEW parametric.estimator.FEWEST
+        io.shared_parts._FEW parametric.estimator.FEWEST plot._QUALITATIVE
         optimize.FEWEST_LEAPING""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER

@@ -8,14 +8,15 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from tsne_ooc._typing import Array, Int64
 
 
 class Classes(NamedTuple):
     """The labels there are, in sorted order, and for each row the number of its own; -1 where it has none."""
 
-    names: NDArray[Any]
-    codes: NDArray[np.int64]
+    names: Array
+    codes: Int64
 
 
 class Categorical(np.ndarray[Any, Any]):
@@ -24,7 +25,7 @@ class Categorical(np.ndarray[Any, Any]):
     categories: Sequence[Any] | None = None
 
     @classmethod
-    def of(cls, labels: NDArray[Any], categories: Sequence[Any]) -> Categorical:
+    def of(cls, labels: Array, categories: Sequence[Any]) -> Categorical:
         """An array of labels with the order of their categories."""
         found = labels.view(cls)
         found.categories = list(categories)
@@ -95,7 +96,7 @@ def _natural(label: Any) -> tuple[int, float, list[tuple[str, int]], str]:
     return kind, number, [("0", int(part)) if part.isdecimal() else (part, 0) for part in parts], text
 
 
-def column(labels: Any, name: str = "labels") -> NDArray[Any]:
+def column(labels: Any, name: str = "labels") -> Array:
     """Labels as an array, in which missing ones can be told from words.
 
     Raises
@@ -106,7 +107,7 @@ def column(labels: Any, name: str = "labels") -> NDArray[Any]:
     if isinstance(labels, Mapping) and not hasattr(labels, "iloc"):
         raise TypeError(f"{name} is a {type(labels).__name__}; pass one label for each row, in the order of the rows")
     if isinstance(labels, np.ma.MaskedArray):
-        words: NDArray[Any] = labels.data
+        words: Array = labels.data
         if np.ma.is_masked(labels):
             words = words.astype(object)
             words[np.ma.getmaskarray(labels)] = None
@@ -118,7 +119,7 @@ def column(labels: Any, name: str = "labels") -> NDArray[Any]:
     return array
 
 
-def classes(labels: NDArray[Any], name: str = "labels") -> Classes:
+def classes(labels: Array, name: str = "labels") -> Classes:
     """The classes of a one-dimensional array of labels.
 
     None, NaN, NaT and pandas' NA are not labels. Bytes are text.
@@ -141,7 +142,7 @@ def classes(labels: NDArray[Any], name: str = "labels") -> Classes:
     return Classes(names, codes)
 
 
-def text(labels: NDArray[Any]) -> NDArray[Any]:
+def text(labels: Array) -> Array:
     """Bytes as text: UTF-8, or Latin-1 where one of them is not, which files say nothing about."""
     cells = labels.tolist()
     try:
@@ -153,7 +154,7 @@ def text(labels: NDArray[Any]) -> NDArray[Any]:
     return result
 
 
-def _of_objects(labels: NDArray[Any], name: str) -> Classes:
+def _of_objects(labels: Array, name: str) -> Classes:
     if any(isinstance(label, bytes) for label in labels):
         labels = text(labels)
     seen: dict[Any, int] = {}

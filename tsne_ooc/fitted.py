@@ -136,6 +136,12 @@ class PlacingEstimator(FittedEstimator):
     def sample_rows_(self) -> NDArray[np.int64] | None:
         return self.map_.sample_rows
 
+    @property
+    def placed_(self) -> Placed:
+        if self.map_.placed is None:
+            raise AttributeError("this map was not refined, so its rows were not placed before")
+        return self.map_.placed
+
     def transform(self, X: Any) -> Float32:
         """Place rows on the fitted map; the map does not move.
 
@@ -284,7 +290,7 @@ class PlacingEstimator(FittedEstimator):
             if os.path.lexists(part) and not kept.exists():
                 raise FileExistsError(f"{part} is not of a run that stopped, and would be written over; move it away")
             ledger = begin(kept, job, resume=resume, differ=unlike)
-            with Stream({"embedding": (path, shape)}, ledger) as work:
+            with Stream({"embedding": (path, shape)}, ledger, "place") as work:
                 work.run(
                     table,
                     lambda first, rows: {"embedding": self.place_prepared(rows).embedding},

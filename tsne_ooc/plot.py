@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tsne_ooc._labels import Classes, categories_of, column, ordered
 from tsne_ooc._options import counted, unknown
+from tsne_ooc._typing import Array, Float32, Float64, Int64
 from tsne_ooc._validate import as_rows
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def scatter(
     --------
     >>> scatter(model.embedding_, labels).figure.savefig("map.png")  # doctest: +SKIP
     """
-    points: NDArray[np.float32] = as_rows(Y, name="Y")
+    points: Float32 = as_rows(Y, name="Y")
     n, dimensions = points.shape
     if dimensions > 2:
         raise ValueError(f"Y has {dimensions} columns; choose one or two to draw, such as Y[:, :2]")
@@ -108,9 +109,9 @@ def scatter(
     if ax is None:
         ax = _new_axes(dpi)
     _frame(ax, points)
-    palette: NDArray[np.float64] | None = None
+    palette: Float64 | None = None
     scale: Any = None
-    values: NDArray[np.float64] | None = None
+    values: Float64 | None = None
     if names is not None and codes is not None and discrete:
         palette = _palette(matplotlib, names, codes, cmap if cmap is not None else colors)
         if (codes < 0).any():
@@ -175,7 +176,7 @@ def _color_map(matplotlib: Any, colors: Any) -> Any:
     return matplotlib.colormaps[colors]
 
 
-def _is_discrete(labels: Any, names: NDArray[Any], codes: NDArray[np.int64], cmap: Any) -> bool:
+def _is_discrete(labels: Any, names: Array, codes: Int64, cmap: Any) -> bool:
     """Whether labels are kinds, each with a colour of its own; False for numbers on a scale."""
     there = len(np.unique(codes[codes >= 0]))
     numbers = names.dtype.kind in "fiub"
@@ -209,7 +210,7 @@ def _new_axes(dpi: int) -> Any:
     return figure.add_subplot()
 
 
-def _frame(ax: Any, Y: NDArray[np.float32]) -> None:
+def _frame(ax: Any, Y: Float32) -> None:
     """A square around the map, and around what is drawn already."""
     low, high = Y.min(axis=0).astype(float), Y.max(axis=0).astype(float)
     middle, half = (low + high) / 2, max(float((high - low).max()) * 0.52, 1e-3)
@@ -235,7 +236,7 @@ def _opacity(n: int) -> float:
     return float(np.clip(1.6 - 0.22 * np.log10(n), 0.3, 0.9))
 
 
-def _palette(matplotlib: Any, names: NDArray[Any], codes: NDArray[np.int64], colors: Any) -> NDArray[np.float64]:
+def _palette(matplotlib: Any, names: Array, codes: Int64, colors: Any) -> Float64:
     """Colours of labels, as an array of shape (n, 3); black where no row has the label and no colour is given."""
     n, there = len(names), np.unique(codes[codes >= 0])
     if isinstance(colors, Mapping):
@@ -271,10 +272,10 @@ def _palette(matplotlib: Any, names: NDArray[Any], codes: NDArray[np.int64], col
 
 def _shade(
     ax: Any,
-    Y: NDArray[np.float32],
-    codes: NDArray[np.int64] | None,
-    palette: NDArray[np.float64] | None,
-    values: NDArray[np.float64] | None = None,
+    Y: Float32,
+    codes: Int64 | None,
+    palette: Float64 | None,
+    values: Float64 | None = None,
     scale: Any = None,
 ) -> None:
     """Draw the density of points on a grid of 800 x 800: depth by number, colour by share of labels or mean value."""
@@ -322,7 +323,7 @@ def _shade(
     ax.set_aspect("equal", adjustable="box")
 
 
-def _legend(ax: Any, names: NDArray[Any], palette: NDArray[np.float64]) -> None:
+def _legend(ax: Any, names: Array, palette: Float64) -> None:
     line = _matplotlib().lines.Line2D
     handles = [
         line([], [], linestyle="", marker="o", markersize=6, color=tuple(color), markeredgewidth=0) for color in palette

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,8 +140,8 @@ def embed(
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
         warn_untold(job)
         seconds: dict[str, float] = dict(ledger.job.get("seconds", {}))
-        if ledger.rows:
-            seconds["place"] = ledger.seconds
+        if ledger.n_rows:
+            seconds["place"] = ledger.entry("place").seconds
         tell = progress or silent
         work = _Fitting(table, origin, model, chosen, prepare, seed, home, seconds, block_rows, tell, saved)
         placer, seats, ledger = work.run(ledger, rounds)
@@ -215,7 +214,8 @@ class _Fitting(NamedTuple):
             self._as_asked(placer)
             known.append(sums)
             job = {**ledger.job, "seconds": self.seconds}
-            ledger = replace(ledger, job=job | (sums if r == rounds else {"rounds": [*known]})).mark(0, {})
+            ledger.job = job | (sums if r == rounds else {"rounds": [*known]})
+            ledger.write()
             self.home.keep = sums["model"] is not None
         assert placer is not None and seats is not None
         return placer, seats, ledger

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -293,7 +292,8 @@ def _fitted(
         check()
         teacher.save(path)
         digest = digest_of(path)
-        replace(ledger, job={**ledger.job, "teacher": digest, "seconds": seconds}).mark(0, {})
+        ledger.job = {**ledger.job, "teacher": digest, "seconds": seconds}
+        ledger.write()
     found = load(path)
     if digest_of(path) != digest:
         raise ValueError(
