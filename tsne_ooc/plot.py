@@ -13,6 +13,7 @@ from tsne_ooc._labels import Classes, categories_of, column, ordered
 from tsne_ooc._options import counted, unknown
 from tsne_ooc._typing import Array, Float32, Float64, Int64
 from tsne_ooc._validate import as_rows
+from tsne_ooc.io.optional import how_to_install
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +202,7 @@ def _matplotlib() -> Any:
         import matplotlib.figure
         import matplotlib.lines
     except ImportError:
-        raise ImportError("plots need matplotlib; install it with: pip install 'tsne_ooc[plot]'") from None
+        raise ImportError(f"plots need matplotlib; install it with: {how_to_install('plot')}") from None
     return matplotlib
 
 
