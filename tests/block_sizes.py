@@ -81,7 +81,7 @@ BLOCKS = {
     ("preprocess.onehot", "_TEXT"): Block("categories"),
     ("preprocess.rows", "_PIECE"): Block("preparation"),
     ("sampling.take", "_GAP_BYTES"): Block("taking", watched=False),
-    ("store.writing", "_PIECE"): Block("storing"),
+    ("storage.writing", "_PIECE"): Block("storing"),
     ("streaming", "MOST_ROWS"): Block("streaming"),
     # Sums.
     ("gradients.attraction", "ENTRIES"): Block("attraction", 1e-7),
@@ -125,7 +125,7 @@ _OTHERS = {
         _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY novelty.NoveltyHistogram._SHIFT
         sampling.boxes._BITS sampling.boxes._FINE sampling.boxes._ORIGIN io.ledger.LEDGER_VERSION
         io.ranges._MODULUS io.ranges._ONE
-        preprocess.preparation.FORMAT_VERSION store.manifest.FORMAT_VERSION""",
+        preprocess.preparation.FORMAT_VERSION storage.manifest.FORMAT_VERSION""",
     "compiled in: widths that are and are not multiples of it are in tests/unit/test_neighbors_exact.py": """
         _kernels.knn.CHUNK""",
     "the most of something that is taken, counted or believed": """
@@ -134,7 +134,7 @@ _OTHERS = {
         neighbors.scaled.MOST neighbors.distinct.GRAPH_COPIES gradients.grid.MOST_NODES
         parametric.objectives.negative.MOST_NEGATIVES parametric.outset.MOST_DEPTH parametric.outset.MOST_WIDTH
         pipeline.embedding.MOST_ROUNDS plot._MOST_LABELS plot._MOST_POINTS preprocess.onehot.MOST_CATEGORIES
-        store.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
+        storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
         io.shared_parts._FEW parametric.estimator.FEWEST
         optimize.FEWEST_LEAPING""",
     "room, memory and time": """

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc._asked import plain
 from tsne_ooc._parallel import Threads
-from tsne_ooc._parameters import decode, encode
-from tsne_ooc._state import Saved, State, within
 from tsne_ooc._typing import Float32
 from tsne_ooc._validate import counted_from
 from tsne_ooc.features import Features
@@ -23,6 +20,9 @@ from tsne_ooc.novelty import NEIGHBORS, Reference
 from tsne_ooc.optimize import Result, Watch
 from tsne_ooc.placement import Placed, Placement, nearest, place
 from tsne_ooc.schedule import Schedule
+from tsne_ooc.storage.asked import plain
+from tsne_ooc.storage.codec import decode, encode
+from tsne_ooc.storage.state import Saved, State, within
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

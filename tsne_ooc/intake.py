@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc._asked import plain
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Configurable, Int64, Matrix, TableLike
 from tsne_ooc._validate import as_array, as_rows, check_shape, is_frame, is_sparse, to_csr
@@ -24,6 +23,7 @@ from tsne_ooc.preprocess import Preparation, PreparedSource
 from tsne_ooc.preprocess.shift import Look, Shift, look_at
 from tsne_ooc.reading import in_memory, streamed
 from tsne_ooc.sampling import Sample, resolve_sample
+from tsne_ooc.storage.asked import plain
 from tsne_ooc.streaming import Progress, silent
 
 log = logging.getLogger(__name__)

@@ -16,11 +16,13 @@ from tsne_ooc._typing import Float32, UInt32
 from tsne_ooc.affinity import Affinity, Perplexity, conditional
 from tsne_ooc.model import Model
 from tsne_ooc.schedule import check_exaggeration
+from tsne_ooc.storage.codec import stored
 
 ROWS = 2048
 LEAST_EXAGGERATION = 1.5
 
 
+@stored
 @dataclass(frozen=True)
 class Placement:
     """How new rows are placed.

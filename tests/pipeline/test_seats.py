@@ -74,7 +74,7 @@ def test_a_model_without_hashes_goes_by_distances(tmp_path):
     content, arrays = model.map_.model.state()
     assert "seats" in content
     old = Model.restore(
-        tsne_ooc._state.Saved(
+        tsne_ooc.storage.state.Saved(
             {key: value for key, value in json.loads(json.dumps(content)).items() if key != "seats"},
             {name: array for name, array in arrays.items() if not name.startswith("seats.")},
         ),

@@ -21,11 +21,8 @@ PACKAGE = Path(tsne_ooc.__file__).parent
 # From the bottom up. Modules of one line do not know each other.
 ORDER = (
     ("_kernels", "_typing"),
-    ("_blas", "_disk", "_lock", "_memory", "_options", "_labels", "_interrupt", "_unsaid", "_elsewhere"),
-    ("_atomic", "_parallel", "_random", "_validate", "_digest"),
-    ("_asked",),
-    ("_state",),
-    ("store",),
+    ("_blas", "_memory", "_options", "_labels", "_interrupt", "_unsaid", "_elsewhere"),
+    ("_parallel", "_random", "_validate", "storage"),
     ("io",),
     ("streaming", "reading", "overview"),
     ("sampling",),
@@ -45,7 +42,6 @@ ORDER = (
     ("optimize",),
     ("model",),
     ("placement", "fitting"),
-    ("_parameters",),
     ("fitted_map",),
     ("saving",),
     ("fitted",),

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from tsne_ooc import __version__
-from tsne_ooc._asked import parameters_of, plain
 from tsne_ooc._elsewhere import answering
 from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import number, truth, whole
@@ -66,6 +65,7 @@ from tsne_ooc.parametric.tiles import tile_for
 from tsne_ooc.parametric.training import Options, Trained, train
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.saving import fingerprint
+from tsne_ooc.storage.asked import parameters_of, plain
 
 # Batches of the default training, and its learning rate.
 STEPS, RATE = 3000, 6e-3

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tsne_ooc._atomic import whole_file
-from tsne_ooc._disk import sync_folder
 from tsne_ooc._typing import Int64, Named
 from tsne_ooc.pipeline.folder import SAVING
 from tsne_ooc.pipeline.models import digest_of
 from tsne_ooc.pipeline.placer import MapPlacer, Placer, Seats, StrangerPlacer
+from tsne_ooc.storage.atomic import whole_file
+from tsne_ooc.storage.disk import sync_folder
 
 log = logging.getLogger(__name__)
 

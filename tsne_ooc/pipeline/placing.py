@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc import __version__, store
+from tsne_ooc import __version__, storage
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc.io import Source, identity
@@ -238,7 +238,7 @@ def seal(home: Folder, content: dict[str, Any], arrays: list[str]) -> Run:
     """Write the manifest, which makes the folder a whole one, and remove what only an unfinished one needs."""
     files = {name: f"{name}.npy" for name in arrays if (home.path / f"{name}.npy").exists()}
     try:
-        store.seal(home.path, KIND, content, files)
+        storage.seal(home.path, KIND, content, files)
     except OSError as error:
         raise type(error)(f"{home.path} could not be written: {error.strerror or error}") from error
     home.tidy()

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tsne_ooc import __version__, store
+from tsne_ooc import __version__, storage
 from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._random import seed_of
@@ -170,7 +170,7 @@ def train(
             with uninterrupted(), _torch_threads(model.n_jobs):
                 model._learn(table, checkpoint, without=home.path, telling=[telling])
         finally:
-            home.keep = home.resumable = home.keep or (checkpoint / store.MANIFEST).exists()
+            home.keep = home.resumable = home.keep or (checkpoint / storage.MANIFEST).exists()
         try:
             check_unchanged(table, origin, home.path)
         except OSError:
@@ -322,16 +322,16 @@ def _seal(model: Any, home: Folder, work: Path, content: dict[str, Any]) -> None
     whole = work / "encoder"
     shutil.rmtree(whole, ignore_errors=True)
     model.save(whole)
-    saved, _, paths = store.read_folder(whole, ENCODER, verify=False)
+    saved, _, paths = storage.read_folder(whole, ENCODER, verify=False)
     for file in list(whole.iterdir()):
-        if file.name != store.MANIFEST:
+        if file.name != storage.MANIFEST:
             os.replace(file, home.path / file.name)
-    store.seal(home.path, ENCODER, {**saved, **content}, {name: path.name for name, path in paths.items()})
+    storage.seal(home.path, ENCODER, {**saved, **content}, {name: path.name for name, path in paths.items()})
 
 
 def _check_finished(home: Folder, job: dict[str, Any]) -> None:
     """Raise unless the encoder in the folder is the one that is asked for."""
-    content = store.read_folder(home.path, ENCODER, verify=False).content
+    content = storage.read_folder(home.path, ENCODER, verify=False).content
     if "job" not in content:
         raise ValueError(f"{home.path} holds an encoder that was saved by hand; name a new folder")
     if found := differences(content["job"], json.loads(json.dumps(job))):
