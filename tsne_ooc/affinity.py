@@ -344,6 +344,13 @@ class Precomputed:
         return Joint.from_matrix(self.matrix)
 
 
+def check_rows(affinity: Affinity | Precomputed, n: int) -> None:
+    """Raise ValueError for a matrix of another number of rows than `n`."""
+    shape = np.shape(affinity.matrix) if isinstance(affinity, Precomputed) else (n,)
+    if shape and shape[0] != n:
+        raise ValueError(f"affinity matrix has {shape[0]} rows, X has {n}; they must be the same rows")
+
+
 WORDS = ("perplexity", "multiscale", "mixture", "uniform")
 
 

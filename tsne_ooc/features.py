@@ -13,7 +13,7 @@ from tsne_ooc.intake import Intake, Prepared, as_table, check_gaps
 from tsne_ooc.io import Source, as_source, iterate, line_up, names_of, order_of
 from tsne_ooc.neighbors import distances_of
 from tsne_ooc.preprocess import Preparation, PreparedSource
-from tsne_ooc.reading import streamed
+from tsne_ooc.reading import in_memory, streamed
 from tsne_ooc.storage.state import Saved, State, within
 
 
@@ -115,6 +115,23 @@ class Features:
         X = as_table(X)
         check_shape(X.shape, columns=self.width)
         return _one_block(as_rows(self.preparation.transform(X, n_jobs=n_jobs)))
+
+    def rows(self, X: Any, asker: str, n_jobs: int | None) -> Any:
+        """All rows of a table as they are embedded, checked and in memory of their own; sparse where they may be.
+
+        Raises
+        ------
+        MemoryError
+            Where a table that is elsewhere, or a fit of it, would not fit.
+        ValueError, TypeError, OSError
+            As `table_of`, for unusable data, and where reading fails.
+        """
+        if not streamed(X):
+            X = as_table(X)
+            if self.preparation is None:
+                return as_rows(self.lined_up(X, asker), accept_sparse=self.sparse, columns=self.width, own=True)
+        self.check(X)
+        return in_memory(self.table_of(X, asker, n_jobs), own=True)
 
     def state(self) -> State:
         """The preparation as JSON and arrays; width and names go with what else is known of a fit."""

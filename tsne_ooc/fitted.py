@@ -136,6 +136,12 @@ class PlacingEstimator(FittedEstimator):
     def sample_rows_(self) -> NDArray[np.int64] | None:
         return self.map_.sample_rows
 
+    @property
+    def placed_(self) -> Placed:
+        if self.map_.placed is None:
+            raise AttributeError("this map was not refined, so its rows were not placed before")
+        return self.map_.placed
+
     def transform(self, X: Any) -> Float32:
         """Place rows on the fitted map; the map does not move.
 

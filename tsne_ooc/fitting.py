@@ -224,10 +224,8 @@ def joint_of(
 ) -> tuple[affinities.Joint, NDArray[np.uint32] | None, int, Reference]:
     """P, the order of its rows (None: as they came), the number of neighbours it was made from, and their novelty."""
     if isinstance(affinity, affinities.Precomputed):
-        P = affinity.joint()
-        if n != P.n:
-            raise ValueError(f"affinity matrix has {P.n} rows, X has {n}; they must be the same rows")
-        return P, None, 0, Reference.of(index)
+        affinities.check_rows(affinity, n)
+        return affinity.joint(), None, 0, Reference.of(index)
     if n < 2:
         alone = affinities.Joint(np.zeros(2, np.uint64), np.empty(0, np.uint32), np.empty(0, np.float32))
         return alone, None, 0, Reference.of(index)

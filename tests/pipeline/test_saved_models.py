@@ -517,7 +517,7 @@ def give(value, *path):
         (give(["a"], "fitted", "feature_names_in"), "other columns than there are"),
         (give([1] * 5, "fitted", "feature_names_in"), "not a string"),
         (give("x", "fitted", "kl_divergence"), "not a number"),
-        (give(1, "parameters", "learn_rate"), "unexpected keyword argument 'learn_rate'"),
+        (give(1, "parameters", "learn_rate"), "has no option 'learn_rate'"),
         (give({"Exit": {}}, "parameters", "neighbors"), "not a kind of parameter"),
         (give("many", "parameters", "n_jobs"), "n_jobs='many'"),
         (give({}, "preprocess"), "the part 'preprocess', which this version does not know; upgrade tsne_ooc"),

@@ -42,6 +42,7 @@ ORDER = (
     ("optimize",),
     ("model",),
     ("placement", "fitting"),
+    ("refinement",),
     ("fitted_map",),
     ("saving",),
     ("fitted",),
