@@ -45,8 +45,8 @@ BLOCKS = {
     ("affinity", "BLOCKS"): Block("affinities"),
     ("equal_rows", "ROWS"): Block("equality"),
     ("export.content", "ROWS"): Block("exports"),
-    ("fitted_map", "BLOCK"): Block("placing"),
-    ("fitting", "BLOCK"): Block("fit"),
+    ("estimator.fitted_map", "BLOCK"): Block("placing"),
+    ("fit.rows", "BLOCK"): Block("fit"),
     ("gradients.repulsion", "ExactRepulsion.ROWS"): Block("repulsion"),
     ("groups", "_BLOCK"): Block("groups"),
     ("io.blocks", "BLOCK_BYTES"): Block("blocks"),
@@ -89,7 +89,7 @@ BLOCKS = {
     ("gradients.convolve", "ROW_BYTES"): Block("convolution", 1e-6),
     ("gradients.field", "BAND_POINTS"): Block("field", 1e-5),
     ("gradients.field", "ROWS"): Block("field", 1e-7),
-    ("initialization", "ROWS"): Block("start", 1e-6),
+    ("fit.initialization", "ROWS"): Block("start", 1e-6),
     ("metrics.agreement", "_HEIGHT"): Block("quality", 1e-12),
     ("metrics.agreement", "_ROWS"): Block("quality", 1e-12),
     ("metrics.agreement", "_WIDTH"): Block("quality", 1e-12),
@@ -107,7 +107,7 @@ BLOCKS = {
 # Limits beyond which another way is taken, and the file that takes both.
 CROSSED = {
     ("gradients.repulsion", "EXACT_BELOW"): "parametric/test_objectives.py",
-    ("initialization", "MOST_MOMENTS"): "unit/test_initialization.py",
+    ("fit.initialization", "MOST_MOMENTS"): "unit/test_initialization.py",
     ("io.bands", "LARGEST"): "unit/test_large_pieces.py",
     ("neighbors.resolve", "BITS_FROM"): "unit/test_neighbors_resolve.py",
     ("neighbors.resolve", "IVF_FROM"): "unit/test_neighbors_resolve.py",
@@ -136,13 +136,13 @@ _OTHERS = {
         pipeline.embedding.MOST_ROUNDS plot._MOST_LABELS plot._MOST_POINTS preprocess.onehot.MOST_CATEGORIES
         storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
         io.shared_parts._FEW parametric.estimator.FEWEST
-        optimize.FEWEST_LEAPING""",
+        fit.optimize.FEWEST_LEAPING""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
-        pipeline.models.SLACK reading._FIT_BYTES batches.batches._MANY_READS batches.batches._WORTH_A_WARNING
+        pipeline.models.SLACK io.reading._FIT_BYTES batches.batches._MANY_READS batches.batches._WORTH_A_WARNING
         io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
     "the method's own: another number is another map, sample or encoder": """
-        copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
+        fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         rounds.DIRECTIONS rounds.ROWS_PER_BOX pipeline.looking.CHOICE pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
         neighbors.reach.SAMPLE preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT preprocess.sketch.PASSES
@@ -158,8 +158,8 @@ _OTHERS = {
     "the last bits of a product change with it, so that it is one number for all": """
         parametric.tiles.TILE preprocess.transformer._LEAST""",
     "how much is shown or looked at": """
-        io.identity._PROBES io.told._NAMES parametric.training._NAMED overview.COLUMNS overview.ROWS overview._CELLS
-        overview._COMPONENTS overview._FEW_PLACES overview._LARGE overview._LINES overview._LOGARITHMS
-        overview._MOST_ROWS overview._PLACES overview._SPREADS overview._WIDE""",
+        io.identity._PROBES io.told._NAMES parametric.training._NAMED io.overview.COLUMNS io.overview.ROWS
+        io.overview._CELLS io.overview._COMPONENTS io.overview._FEW_PLACES io.overview._LARGE io.overview._LINES
+        io.overview._LOGARITHMS io.overview._MOST_ROWS io.overview._PLACES io.overview._SPREADS io.overview._WIDE""",
 }
 OTHERS = {_split(name): why for why, names in _OTHERS.items() for name in names.split()}

@@ -22,9 +22,9 @@ from sklearn.exceptions import NotFittedError
 
 import tsne_ooc
 from tsne_ooc import TSNE, FixedSigma, Multiscale, Perplexity, Phase, Placement, Schedule, Uniform, storage
+from tsne_ooc.estimator.saving import estimator_state
 from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, Neighbors, PyNNDescent
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
-from tsne_ooc.saving import estimator_state
 from tsne_ooc.storage import codec
 from tsne_ooc.storage.state import Saved, within
 

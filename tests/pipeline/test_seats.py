@@ -67,7 +67,7 @@ def test_a_model_without_hashes_goes_by_distances(tmp_path):
     import json
     from dataclasses import replace
 
-    from tsne_ooc.model import Model
+    from tsne_ooc.fit.model import Model
 
     X = rows()[:20]
     model = TSNE(**QUICK).fit(X)

@@ -477,7 +477,7 @@ def convolution(folder):
 
 
 def start(folder):
-    from tsne_ooc import initialization
+    from tsne_ooc.fit import initialization
 
     return [initialization.pca(rows(150, 9), 2, np.random.default_rng(0), TWO)]
 

@@ -22,9 +22,10 @@ from tsne_ooc._random import seed_of
 from tsne_ooc._typing import Float32, Json, StrPath, TableLike
 from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.features import Features
+from tsne_ooc.estimator.saving import fingerprint
+from tsne_ooc.fit.optimize import callbacks_of
+from tsne_ooc.intake.features import Features
 from tsne_ooc.io import identity_of
-from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Checkpoint
 from tsne_ooc.parametric.decoder import resolve as resolve_decoder
@@ -64,7 +65,6 @@ from tsne_ooc.parametric.teaching import (
 from tsne_ooc.parametric.tiles import tile_for
 from tsne_ooc.parametric.training import Options, Trained, train
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.saving import fingerprint
 from tsne_ooc.storage.asked import parameters_of, plain
 
 # Batches of the default training, and its learning rate.

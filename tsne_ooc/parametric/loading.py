@@ -13,8 +13,9 @@ from tsne_ooc import storage
 from tsne_ooc._parallel import Threads, resolve_n_jobs
 from tsne_ooc._typing import Json, Network, StrPath
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.features import Features
-from tsne_ooc.fitted_map import seed_in
+from tsne_ooc.estimator.fitted_map import seed_in
+from tsne_ooc.estimator.saving import restore_estimator
+from tsne_ooc.intake.features import Features
 from tsne_ooc.parametric.checkpoint import put_weights
 from tsne_ooc.parametric.decoder import DecoderNetwork
 from tsne_ooc.parametric.estimator import ParametricTSNE
@@ -26,7 +27,6 @@ from tsne_ooc.parametric.reconstruction import Reconstructed
 from tsne_ooc.parametric.saving import DECODER, KIND, KINDS
 from tsne_ooc.parametric.tiles import encode, tile_for
 from tsne_ooc.parametric.weights import Weights, WeightsError
-from tsne_ooc.saving import restore_estimator
 from tsne_ooc.storage.codec import decode_all
 from tsne_ooc.storage.state import Saved, StateError
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from tsne_ooc import storage
 from tsne_ooc._typing import Json, Network
+from tsne_ooc.estimator.saving import estimator_state
 from tsne_ooc.io import optional
 from tsne_ooc.parametric.checkpoint import weights_of
 from tsne_ooc.parametric.decoder import Decoder
 from tsne_ooc.parametric.network import ResidualNetwork
 from tsne_ooc.parametric.objectives import WORDS, Stage
-from tsne_ooc.saving import estimator_state
 from tsne_ooc.storage import codec
 from tsne_ooc.storage.codec import encode_all
 from tsne_ooc.storage.state import within

@@ -12,7 +12,7 @@ from tsne_ooc import __version__
 from tsne_ooc._options import whole
 from tsne_ooc._random import seed_of
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.fitted import FittedEstimator
+from tsne_ooc.estimator.fitted import FittedEstimator
 from tsne_ooc.intake import check_prepare, taken_over
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger

@@ -66,7 +66,7 @@ def _put(made: Path, path: Path) -> None:
 
 def reopen(folder: Path, sums: Named) -> tuple[MapPlacer, Seats]:
     """What an earlier attempt, or an earlier phase of this one, fitted: checked against what the ledger says of it."""
-    from tsne_ooc.loading import load
+    from tsne_ooc.estimator.loading import load
 
     path = folder / "model"
     if sums["model"] is None:

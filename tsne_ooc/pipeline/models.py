@@ -39,7 +39,7 @@ def opened_model(folder: Path, n_jobs: int | None) -> MapPlacer | EncoderPlacer:
         from tsne_ooc.parametric import load as load_encoder
 
         return EncoderPlacer(load_encoder(folder, n_jobs=n_jobs))
-    from tsne_ooc.loading import load
+    from tsne_ooc.estimator.loading import load
 
     return MapPlacer(load(folder, n_jobs=n_jobs))
 

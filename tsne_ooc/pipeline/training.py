@@ -16,6 +16,7 @@ from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._random import seed_of
 from tsne_ooc.estimator import TSNE
+from tsne_ooc.estimator.saving import check_saved, fingerprint
 from tsne_ooc.intake import check_prepare, taken_over
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
@@ -29,7 +30,6 @@ from tsne_ooc.pipeline.run import LEDGER
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, Uniform, resolve_sample
-from tsne_ooc.saving import check_saved, fingerprint
 from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 
 
@@ -282,7 +282,7 @@ def _fitted(
     check: Callable[[], None],
 ) -> Any:
     """The teacher, fitted and saved by this attempt or an earlier one, as it is read from `path`."""
-    from tsne_ooc.loading import load
+    from tsne_ooc.estimator.loading import load
 
     digest = ledger.job.get("teacher")
     if digest is None:

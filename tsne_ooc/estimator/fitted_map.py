@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32
 from tsne_ooc._validate import counted_from
-from tsne_ooc.features import Features
-from tsne_ooc.fitting import Fit, Pause, affinities_of, continue_rows
-from tsne_ooc.model import Model
+from tsne_ooc.fit.model import Model
+from tsne_ooc.fit.optimize import Result, Watch
+from tsne_ooc.fit.rows import Fit, Pause, affinities_of, continue_rows
+from tsne_ooc.intake.features import Features
 from tsne_ooc.novelty import NEIGHBORS, Reference
-from tsne_ooc.optimize import Result, Watch
 from tsne_ooc.placement import Placed, Placement, nearest, place
 from tsne_ooc.schedule import Schedule
 from tsne_ooc.storage.asked import plain

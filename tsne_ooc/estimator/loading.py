@@ -8,7 +8,7 @@ from typing import Any
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._typing import StrPath
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.saving import KIND, restore_estimator
+from tsne_ooc.estimator.saving import KIND, restore_estimator
 from tsne_ooc.storage import MANIFEST, kind_of, read_folder
 from tsne_ooc.storage.state import Saved, StateError
 

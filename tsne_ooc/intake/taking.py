@@ -16,12 +16,12 @@ from tsne_ooc._random import generator
 from tsne_ooc._typing import Configurable, Int64, Matrix, TableLike
 from tsne_ooc._validate import as_array, as_rows, check_shape, is_frame, is_sparse, to_csr
 from tsne_ooc.io import Source, as_source, iterate, names_of
+from tsne_ooc.io.reading import in_memory, streamed
 from tsne_ooc.io.sparse import with_gaps
 from tsne_ooc.neighbors import distances_of
 from tsne_ooc.neighbors.base import Metric
 from tsne_ooc.preprocess import Preparation, PreparedSource
 from tsne_ooc.preprocess.shift import Look, Shift, look_at
-from tsne_ooc.reading import in_memory, streamed
 from tsne_ooc.sampling import Sample, resolve_sample
 from tsne_ooc.storage.asked import plain
 from tsne_ooc.streaming import Progress, silent
