@@ -82,7 +82,8 @@ def child(args: Any) -> None:
     with h5py.File(full_table(args)) as f, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         began = time.perf_counter()
-        model = ParametricTSNE(shuffle=shuffle, n_iter=args.batches, random_state=0, n_jobs=args.jobs).fit(f["data"])
+        model = ParametricTSNE(shuffle=shuffle, n_iter=args.batches, random_state=args.seed, n_jobs=args.jobs)
+        model.fit(f["data"])
         took, peak = time.perf_counter() - began, common.peak_bytes()
         wanted = model.teacher_.transform(f["data"])
         found = away(model, f["data"], wanted, model.teacher_.embedding_)
@@ -97,11 +98,13 @@ def at_full_length(args: Any) -> None:
         rows = len(f["data"])
     lines = []
     told = ["--work", args.work, "--data", args.data, "--batches", args.batches, "--jobs", args.jobs]
-    for order in ORDERS:
-        lines.append((order, *common.in_child(__file__, "--child", order, *told)))
-        common.note(f"{lines[-1]}")
+    for seed in range(args.seeds):
+        for order in ORDERS:
+            found = common.in_child(__file__, "--child", order, "--seed", seed, *told)
+            lines.append((order, seed, *found))
+            common.note(f"{lines[-1]}")
     header = (
-        "shuffle", "", "mean distance, widths", "99th percentile", "largest", "rows off the map",
+        "shuffle", "seed", "", "mean distance, widths", "99th percentile", "largest", "rows off the map",
         "loss, last fifth", "fit s", "peak GB", "held before",
     )  # fmt: skip
     common.report(f"KDD Cup 1999, {rows:,} rows in order, {args.batches} batches of 2,048", header, lines, args)
@@ -111,6 +114,8 @@ def main() -> None:
     parser = common.options(__doc__, repeats=False)
     parser.add_argument("--full", action="store_true", help="KDD Cup 1999 in its full length")
     parser.add_argument("--child", choices=tuple(ORDERS), help="for the script itself: learn in this order")
+    parser.add_argument("--seeds", type=int, default=3, help="with --full: trainings of each order (default 3)")
+    parser.add_argument("--seed", type=int, default=0, help="for the script itself: the seed of this training")
     parser.add_argument("--rows", type=int, default=20_000, help="of each table (default 20000)")
     parser.add_argument("--batches", type=int, help="of each training (default 400 of 512 rows, with --full 1000)")
     args = common.parse(parser)

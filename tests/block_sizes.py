@@ -124,6 +124,7 @@ _OTHERS = {
     "marks, versions and the layout of bits": """
         _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY novelty.NoveltyHistogram._SHIFT
         sampling.boxes._BITS sampling.boxes._FINE sampling.boxes._ORIGIN io.ledger.LEDGER_VERSION
+        io.ranges._MODULUS io.ranges._ONE
         preprocess.preparation.FORMAT_VERSION store.manifest.FORMAT_VERSION""",
     "compiled in: widths that are and are not multiples of it are in tests/unit/test_neighbors_exact.py": """
         _kernels.knn.CHUNK""",
@@ -146,7 +147,8 @@ _OTHERS = {
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
         neighbors.reach.SAMPLE preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT preprocess.sketch.PASSES
         batches.sizes.BUFFER_BYTES
-        batches.sizes._BLOCK_BYTES batches.sizes._BLOCKS_OF_A_BUFFER parametric.decoder.WAVES
+        batches.sizes._BLOCK_BYTES batches.sizes._BLOCKS_OF_A_BUFFER
+        batches.sizes._BLOCKS_OF_A_SORTED_BUFFER parametric.decoder.WAVES
         parametric.estimator.ParametricTSNE.LOOK_EVERY parametric.estimator.STEPS parametric.landmarks.LOOKED_AT_EACH
         parametric.landmarks.MOST parametric.landmarks.MOST_COORDINATES parametric.landmarks.ROUNDS
         parametric.landmarks.ROWS_EACH parametric.landmarks._SHARPENED parametric.network.STEP

@@ -168,13 +168,13 @@ def perform(task, options):
             PLAN.happens({"fit": "fit", "place": "block"}[phase])
 
     class Torn(sink.NpySink):
-        def write(self, rows):
+        def write(self, rows, at):
             if PLAN.die.get("at") == "torn":
+                self._file.seek(self._ahead + at * self._row)
                 self._file.write(rows.tobytes()[: rows.nbytes // 2 + 1])
                 self._file.flush()
                 PLAN.happens("torn")
-                self._file.seek(-(rows.nbytes // 2 + 1), os.SEEK_CUR)
-            super().write(rows)
+            super().write(rows, at)
 
     import tsne_ooc.streaming
 

@@ -200,7 +200,7 @@ def watch(die_at):
 
         return watched
 
-    Ledger.mark, Checkpoint.write = counted(Ledger, "mark", marks), counted(Checkpoint, "write", marks)
+    Ledger.write, Checkpoint.write = counted(Ledger, "write", marks), counted(Checkpoint, "write", marks)
     read = Ledger.read.__func__
     Ledger.read = classmethod(lambda kind, path: went_on.append("read") or read(kind, path))
     Checkpoint.read = counted(Checkpoint, "read", went_on)

@@ -12,15 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._asked import plain
 from tsne_ooc._random import generator
+from tsne_ooc._typing import Configurable, Int64, Matrix, TableLike
 from tsne_ooc._validate import as_array, as_rows, check_shape, is_frame, is_sparse, to_csr
 from tsne_ooc.io import Source, as_source, iterate, names_of
 from tsne_ooc.io.sparse import with_gaps
 from tsne_ooc.neighbors import distances_of
+from tsne_ooc.neighbors.base import Metric
 from tsne_ooc.preprocess import Preparation, PreparedSource
 from tsne_ooc.preprocess.shift import Look, Shift, look_at
 from tsne_ooc.reading import in_memory, streamed
-from tsne_ooc.sampling import Sample
+from tsne_ooc.sampling import Sample, resolve_sample
 from tsne_ooc.streaming import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,35 @@ SHIFT_FREE = frozenset(
         "seuclidean", "mahalanobis",
     )
 )  # fmt: skip
+
+
+class Prepared(NamedTuple):
+    """A table as it is embedded, and what is to be known of it as it came.
+
+    Parameters
+    ----------
+    table : array, DataFrame, csr_array or Source
+        Of prepared rows.
+    preparation : Preparation or None
+        Fitted.
+    names : list of str or None
+        Of the columns of the table as it came.
+    width : int
+        Their number.
+    """
+
+    table: TableLike
+    preparation: Preparation | None
+    names: list[str] | None
+    width: int
+
+    @classmethod
+    def of(cls, X: TableLike, preparation: Preparation | None, names: list[str] | None, n_jobs: int | None) -> Prepared:
+        """A table that can be sliced, behind a fitted preparation."""
+        width = int((as_source(X) if streamed(X) else X).shape[1])
+        return cls(
+            X if preparation is None else PreparedSource(X, preparation, n_jobs=n_jobs), preparation, names, width
+        )
 
 
 class Intake(NamedTuple):
@@ -51,19 +83,19 @@ class Intake(NamedTuple):
         Columns of the table.
     """
 
-    rows: Any
-    sample_rows: NDArray[np.int64] | None
+    rows: Matrix
+    sample_rows: Int64 | None
     preparation: Preparation | None
     names: list[str] | None
     width: int
 
 
 def take_in(
-    X: Any,
+    X: TableLike,
     *,
     prepare: Preparation | None,
     sample: Sample | None,
-    metric: Any,
+    metric: Metric,
     seed: int,
     n_jobs: int | None,
     progress: Progress = silent,
@@ -96,28 +128,74 @@ def take_in(
         if not elsewhere and sample is None:
             distances = distances_of(X)
             return Intake(distances, None, None, names_of(X) if is_frame(X) else None, distances.shape[1])
-    names = names_of(X)
-    if not elsewhere:
-        X = as_table(X)
-    preparation = None
-    if prepare is not None:
-        with stage("prepare"):
-            preparation = frozen(Preparation(prepare.steps).fit(X, progress, random_state=seed, n_jobs=n_jobs))
-            log.info("%r took %d pass(es): %d columns", prepare, preparation.passes, preparation.n_features_out)
-    else:
-        preparation = shift_of(X, metric, names)
-    table = X if preparation is None else PreparedSource(X, preparation, n_jobs=n_jobs)
-    width = as_source(X).shape[1] if elsewhere else X.shape[1]
+    ready = prepared(X, prepare, metric, seed=seed, n_jobs=n_jobs, progress=progress, stage=stage)
+    table, known = ready.table, (ready.preparation, ready.names, ready.width)
     if sample is None:
-        return Intake(in_memory(table, own=True), None, preparation, names, width)
+        return Intake(in_memory(table, own=True), None, *known)
     if not elsewhere:
         _check_all(table)
     with stage("sample"):
         numbers, rows = sample.draw(table, generator(seed, "sample"), progress=progress)
-    return Intake(rows, _ascending(numbers, rows, sample, table.shape[0]), preparation, names, width)
+    return Intake(rows, _ascending(numbers, rows, sample, table.shape[0]), *known)
 
 
-def check_gaps(X: Any) -> None:
+def prepared(
+    X: TableLike,
+    prepare: Preparation | None,
+    metric: Metric,
+    *,
+    seed: int,
+    n_jobs: int | None,
+    progress: Progress = silent,
+    stage: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext(),
+) -> Prepared:
+    """A table behind a copy of `prepare` that is fitted on all of it, or behind the shift that its columns need.
+
+    Parameters and errors are those of `take_in`.
+    """
+    names = names_of(X)
+    if not streamed(X):
+        X = as_table(X)
+    if prepare is None:
+        return Prepared.of(X, shift_of(X, metric, names), names, n_jobs)
+    with stage("prepare"):
+        preparation = frozen(Preparation(prepare.steps).fit(X, progress, random_state=seed, n_jobs=n_jobs))
+        log.info("%r took %d pass(es): %d columns", prepare, preparation.passes, preparation.n_features_out)
+    return Prepared.of(X, preparation, names, n_jobs)
+
+
+def check_prepare(prepare: object) -> None:
+    """Raise TypeError for what is not a preparation."""
+    if prepare is not None and not isinstance(prepare, Preparation):
+        raise TypeError(f"prepare={prepare!r} is not a tsne_ooc.preprocess.Preparation")
+
+
+def taken_over(model: Configurable, name: str, given: Any, whose: str = "tsne") -> Any:
+    """`sample` or `prepare` of a run whose estimator has one too: the one value, which the estimator then has no more.
+
+    Raises
+    ------
+    ValueError
+        For two values, naming both.
+    """
+    own = model.get_params(deep=False).get(name)
+    if own is None:
+        return given
+    model.set_params(**{name: None})
+    if given is None or _same(name, own, given):
+        return own
+    raise ValueError(f"{name}={given!r} is given here, and {name}={own!r} to {whose}; pass one of them")
+
+
+def _same(name: str, one: Any, other: Any) -> bool:
+    if name == "sample":
+        one, other = resolve_sample(one), resolve_sample(other)
+    else:
+        one, other = getattr(one, "steps", one), getattr(other, "steps", other)
+    return bool(plain(one) == plain(other))
+
+
+def check_gaps(X: TableLike) -> None:
     """Raise ValueError for a sparse graph of distances that is to be streamed."""
     if (streamed(X) or isinstance(X, Source)) and with_gaps(as_source(X)):
         raise ValueError(
@@ -126,7 +204,7 @@ def check_gaps(X: Any) -> None:
         )
 
 
-def as_table(X: Any) -> Any:
+def as_table(X: TableLike) -> TableLike:
     """A table in memory as what can be sliced: an array, a data frame or a CSR matrix, its numbers as they are."""
     if is_sparse(X):
         return to_csr(X)
@@ -136,7 +214,7 @@ def as_table(X: Any) -> Any:
     return X
 
 
-def shift_of(X: Any, metric: Any, names: list[str] | None = None) -> Preparation | None:
+def shift_of(X: TableLike, metric: Metric, names: list[str] | None = None) -> Preparation | None:
     """The preparation that brings columns to 0 whose rows float32 would merge so far from it; None for most tables.
 
     Warns where rows are merged all the same, or where the metric is one that a shift would change.
@@ -167,9 +245,9 @@ def _warn_of(look: Look, lost: NDArray[np.intp], shifted: bool, names: list[str]
     remedy = "subtract what its values have in common, such as their median" if helps else "rank it, or split it in two"
     warnings.warn(
         f"float32, which maps are computed in, keeps {kept} of {look.known[first]} values of column {called[0]} apart"
-        f"{also}; {remedy}, or use prepare=Preparation([Standardize()])",
+        f"{also}; {remedy}, or use prepare=Preparation([Standardize()]) (--standardize)",
         UserWarning,
-        stacklevel=6,
+        stacklevel=7,
     )
 
 
@@ -183,7 +261,7 @@ def frozen(preparation: Preparation) -> Preparation:
     return preparation
 
 
-def _ascending(numbers: Any, rows: Any, sample: Sample, n: int) -> NDArray[np.int64]:
+def _ascending(numbers: Any, rows: Any, sample: Sample, n: int) -> Int64:
     """The numbers of the rows of a sample, each once, as seats are looked up by; a sample may be one of the user's."""
     found = np.asarray(numbers)
     if found.shape != (rows.shape[0],) or found.dtype.kind not in "iu":
@@ -196,7 +274,7 @@ def _ascending(numbers: Any, rows: Any, sample: Sample, n: int) -> NDArray[np.in
     return found.astype(np.int64)
 
 
-def _check_all(table: Any) -> None:
+def _check_all(table: TableLike) -> None:
     """Look at all rows in memory, also those that no sample takes: they will be placed."""
     if is_sparse(table):
         as_rows(table, accept_sparse=True)

@@ -6,8 +6,10 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,17 +17,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._options import counted
 from tsne_ooc._validate import counted_from
-from tsne_ooc.io.blocks import BLOCK_BYTES, block_rows, iterate
+from tsne_ooc.io.blocks import BLOCK_BYTES, Block, block_rows, iterate
 from tsne_ooc.io.identity import changes, differences
-from tsne_ooc.io.ledger import Ledger
+from tsne_ooc.io.ledger import Entry, Ledger, Rows
+from tsne_ooc.io.ranges import missing
 from tsne_ooc.io.sink import NpySink
 from tsne_ooc.io.source import Source
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
-Compute = Callable[[int, NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
+Results = Mapping[str, NDArray[np.float32]]
+Compute = Callable[[int, NDArray[np.float32]], Results]
 
 # Rows worked on at once: a table of few columns would otherwise bring millions of rows, whose neighbours (some
 # 200 bytes a row) outweigh the rows.
@@ -41,14 +46,16 @@ def rows_at_once(table: Source) -> int:
 
 
 class Stream:
-    """Files of one row for each row of a table, filled from top to bottom, whatever happens in between.
+    """Files of one row for each row of a table, filled block by block in any order, whatever happens in between.
 
     Parameters
     ----------
     files : mapping of str to (path, shape)
         What the function computes, by name: the ``.npy`` file and its shape, whose first number is the table's rows.
     ledger : Ledger
-        Says how many rows are done. With none done the files are begun anew.
+        Says which rows are done. With none done the files are begun anew.
+    stage : str
+        Under which name it says so.
 
     Raises
     ------
@@ -58,15 +65,16 @@ class Stream:
         Where rows that are marked as done are missing or damaged, naming the file.
     """
 
-    def __init__(self, files: Mapping[str, tuple[Path, tuple[int, ...]]], ledger: Ledger) -> None:
-        self.ledger = ledger
+    def __init__(self, files: Mapping[str, tuple[Path, tuple[int, ...]]], ledger: Ledger, stage: str) -> None:
+        self.ledger, self.stage = ledger, stage
         self.sinks: dict[str, NpySink] = {}
+        rows = ledger.entry(stage).rows
         with ExitStack() as opened:
             for name, (path, shape) in files.items():
-                if ledger.rows and path.name not in ledger.sums:
+                if any(path.name not in part.sums for part in rows):
                     raise ValueError(f"{ledger.path} does not know {path.name}; remove both to begin again")
-                crc = ledger.sums[path.name] if ledger.rows else None
-                sink = self.sinks[name] = NpySink(path, shape, done=ledger.rows, crc=crc)
+                done = [(start, stop, sums[path.name]) for start, stop, sums in rows] or None
+                sink = self.sinks[name] = NpySink(path, shape, done=done)
                 opened.callback(sink.leave)
             opened.pop_all()
 
@@ -79,6 +87,8 @@ class Stream:
         progress: Progress,
         phase: str,
         check: Callable[[], None] | None = None,
+        executor: Executor | None = None,
+        in_flight: int = 8,
     ) -> None:
         """Read the rows not yet done, compute, write, and mark each block when it is on the disk.
 
@@ -94,38 +104,56 @@ class Stream:
         check : callable, optional
             Raises where the table is not what it was. Called now and then, and at the end; what was done since it last
             passed counts as not done.
+        executor : concurrent.futures.Executor, optional
+            Calls `compute` for several blocks at once; they are written as they are finished. By default it is called
+            here, for one block after the other.
+        in_flight : int
+            How many blocks an executor has at most.
         """
         n, rows = table.shape[0], rows or rows_at_once(table)
         log.info("%s: %s rows at a time (%.0f MB), storage in %s", phase, f"{rows:,}", rows * table.shape[1] * 4e-6,
                  f"chunks of {table.chunks}" if table.chunks else "rows")  # fmt: skip
-        before, began = self.ledger.seconds, time.perf_counter()
-        progress(phase, self.ledger.rows, n)
-        sure, due = self.ledger, began + CHECK_SECONDS
-        for start, stop, block in iterate(table, rows=rows, start=self.ledger.rows):
-            with counted_from(start):
-                computed = compute(start, block)
-            for name, values in computed.items():
-                self.sinks[name].write(values)
-            sums = {sink.path.name: sink.sync() for sink in self.sinks.values()}
-            self.ledger = self.ledger.mark(stop, sums, before + time.perf_counter() - began)
-            progress(phase, stop, n)
-            if time.perf_counter() > due and stop < n:
-                sure, due = self._checked(check, sure)
+        sure, began = self.ledger.entry(self.stage), time.perf_counter()
+        before, due, done = sure.seconds, began + CHECK_SECONDS, sure.n_rows
+        progress(phase, done, n)
+        blocks = chain.from_iterable(
+            iterate(table, rows=rows, start=start, stop=stop)
+            for start, stop in missing([(start, stop) for start, stop, _ in sure.rows], n)
+        )
+        with closing(_computed(blocks, compute, executor, in_flight)) as results:
+            for start, size, computed in results:
+                for name, values in computed.items():
+                    self.sinks[name].write(values, start)
+                for sink in self.sinks.values():
+                    sink.sync()
+                done += size
+                self._mark(before + time.perf_counter() - began)
+                progress(phase, done, n)
+                if time.perf_counter() > due and done < n:
+                    sure, due = self._checked(check, sure)
         self._checked(check, sure)
 
-    def _checked(self, check: Callable[[], None] | None, sure: Ledger) -> tuple[Ledger, float]:
-        """The ledger after a check that it passed, and when the next is due; else that of the last one stands."""
+    def _mark(self, seconds: float) -> None:
+        """Mark all that is written, which is the same rows in each file."""
+        names = [sink.path.name for sink in self.sinks.values()]
+        parts = zip(*(sink.done for sink in self.sinks.values()), strict=True)
+        rows = [Rows(of[0].start, of[0].stop, dict(zip(names, (part.crc for part in of), strict=True))) for of in parts]
+        self.ledger.mark(self.stage, Entry(None, seconds, tuple(rows)))
+
+    def _checked(self, check: Callable[[], None] | None, sure: Entry) -> tuple[Entry, float]:
+        """What is done after a check that it passed, and when the next is due; else that of the last one stands."""
+        done = self.ledger.entry(self.stage)
         if check is None:
-            return self.ledger, float("inf")
+            return done, float("inf")
         began = time.perf_counter()
         try:
             check()
         except BaseException:
-            if sure.rows < self.ledger.rows:
-                self.ledger = sure.mark(sure.rows, sure.sums, sure.seconds)
+            if sure.rows != done.rows:
+                self.ledger.mark(self.stage, sure)
             raise
         now = time.perf_counter()
-        return self.ledger, now + max(CHECK_SECONDS, 100 * (now - began))
+        return done, now + max(CHECK_SECONDS, 100 * (now - began))
 
     def close(self) -> None:
         """Put the files in place, once all rows are done."""
@@ -143,6 +171,37 @@ class Stream:
             return
         for sink in self.sinks.values():
             sink.leave()
+
+
+def _computed(
+    blocks: Iterable[Block], compute: Compute, executor: Executor | None, in_flight: int
+) -> Generator[tuple[int, int, Results]]:
+    """First row, number of rows and results of each block: in their order, or as an executor finishes them."""
+    if executor is None:
+        for start, stop, block in blocks:
+            yield start, stop - start, _call(compute, start, block)
+        return
+    waiting: dict[Future[Results], tuple[int, int]] = {}
+
+    def finished() -> Iterator[tuple[int, int, Results]]:
+        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            yield *waiting.pop(future), future.result()
+
+    try:
+        for start, stop, block in blocks:
+            waiting[executor.submit(_call, compute, start, block)] = (start, stop - start)
+            if len(waiting) >= in_flight:
+                yield from finished()
+        while waiting:
+            yield from finished()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _call(compute: Compute, start: int, block: NDArray[np.float32]) -> Results:
+    with counted_from(start):
+        return compute(start, block)
 
 
 def begin(
@@ -173,10 +232,12 @@ def begin(
     job = json.loads(json.dumps(job))
     if not path.exists():
         ledger = Ledger(path, job)
-        return ledger.mark(0, {})
+        ledger.write()
+        return ledger
     ledger = Ledger.read(path)
     if not resume:
-        done = f" ({ledger.rows:,} rows are done)" if ledger.rows else ""
+        n = ledger.n_rows
+        done = f" ({counted(n, 'rows')} {'is' if n == 1 else 'are'} done)" if n else ""
         raise FileExistsError(
             f"{path} is of a run that is not finished{done}; "
             "go on with it with resume=True (--resume), or remove what it left to begin again"

@@ -1,5 +1,6 @@
 """Files sorted by class teach as well as shuffled ones, whatever is said of the order of batches."""
 
+import contextlib
 import warnings
 
 import numpy as np
@@ -11,7 +12,9 @@ h5py = pytest.importorskip("h5py")
 from tsne_ooc import TSNE  # noqa: E402
 from tsne_ooc.batches import UNEVEN, Batches, sizes  # noqa: E402
 from tsne_ooc.batches.evenness import between  # noqa: E402
+from tsne_ooc.io import as_source  # noqa: E402
 from tsne_ooc.parametric import ParametricTSNE  # noqa: E402
+from tsne_ooc.parametric.outset import batches_of, glance  # noqa: E402
 
 CLASSES, EACH, COLUMNS, BLOCK = 8, 250, 6, 40
 
@@ -95,3 +98,37 @@ def test_batches_say_how_even_their_blocks_are(classes, small):
     rows = np.arange(len(classes))
     assert Batches(classes, shuffle="batch").uneven(rows, classes) > 0.8
     assert Batches(classes, shuffle="full").uneven(rows, classes) == 0.0
+
+
+@pytest.mark.parametrize("shuffle", ["batch", "buffer"])
+def test_each_buffer_of_a_sorted_table_has_all_of_its_classes(monkeypatch, shuffle):
+    # A buffer holds a quarter of the table, and the rarest class is a run shorter than a 64th of a buffer.
+    counts = [20_000, 15_000, 4_900, 100]
+    y = np.repeat(np.arange(4), counts)
+    X = np.c_[y, np.random.default_rng(0).normal(size=(len(y), 3))].astype(np.float32)
+    monkeypatch.setattr(sizes, "BUFFER_BYTES", X.nbytes // 4)
+    monkeypatch.setattr(sizes, "_BLOCK_BYTES", X.nbytes // 20)
+    table = as_source(X)
+    told = pytest.warns(UserWarning, match="mixed in a buffer") if shuffle == "batch" else contextlib.nullcontext()
+    with told:
+        batches = batches_of(table, 250, shuffle, 0, glance(table, 0))
+    assert batches.buffer_rows == 10_000
+    shares = np.array([np.bincount(y[rows], minlength=4) for rows in np.split(order_of(batches), 4)]) / 10_000
+    # The shares of m blocks drawn at random vary by (1 - 1/4) p (1 - p) / m; so they are within 4 deviations.
+    p, m = np.array(counts) / len(y), 10_000 / 9
+    assert (np.abs(shares - p) < 4 * np.sqrt(0.75 * p * (1 - p) / m) + 1e-9).all()
+
+
+def order_of(batches):
+    return np.concatenate([rows for rows, _ in batches.epoch(0)])
+
+
+def test_blocks_of_a_sorted_table_are_small_and_whole_chunks(tmp_path):
+    assert sizes.mixed_rows_for(as_source(np.zeros((20_000, 16), np.float32))) == 1024
+    # A row of 128 KiB is a block of its own.
+    assert sizes.mixed_rows_for(as_source(np.broadcast_to(np.float32(0), (4000, 1 << 15)))) == 1
+    with h5py.File(tmp_path / "chunks.h5", "w") as f:
+        for chunk, rows in ((100, 1000), (1024, 1024), (5000, 5000)):
+            data = np.zeros((20_000, 16), np.float32)
+            table = as_source(f.create_dataset(f"of {chunk}", data=data, chunks=(chunk, 16)))
+            assert sizes.mixed_rows_for(table) == rows

@@ -145,18 +145,18 @@ def test_what_was_done_before_the_last_look_is_kept(tmp_path, X, monkeypatch):
         if len(looks) == 4:
             raise OSError("it changed")
 
-    ledger = Ledger(tmp_path / "ledger.json", {}).mark(0, {})
+    ledger = Ledger(tmp_path / "ledger.json", {})
     with (
         pytest.raises(OSError, match="it changed"),
-        streaming.Stream({"Y": (tmp_path / "Y.npy", (ROWS, 6))}, ledger) as work,
+        streaming.Stream({"Y": (tmp_path / "Y.npy", (ROWS, 6))}, ledger, "place") as work,
     ):
         work.run(
             open_source(X), lambda start, rows: time.sleep(0.01) or {"Y": rows}, rows=100,
             progress=streaming.silent, phase="place", check=check,
         )  # fmt: skip
     ledger = Ledger.read(tmp_path / "ledger.json")
-    assert ledger.rows == 300
-    with streaming.Stream({"Y": (tmp_path / "Y.npy", (ROWS, 6))}, ledger) as work:
+    assert ledger.n_rows == 300
+    with streaming.Stream({"Y": (tmp_path / "Y.npy", (ROWS, 6))}, ledger, "place") as work:
         work.run(open_source(X), lambda start, rows: {"Y": rows}, progress=streaming.silent, phase="place")
     np.testing.assert_array_equal(np.load(tmp_path / "Y.npy"), X)
 

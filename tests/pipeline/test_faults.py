@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -70,7 +71,8 @@ def mark_of(folder, ledger="ledger.json"):
     if not (Path(folder) / ledger).exists():
         return None
     content = json.loads((Path(folder) / ledger).read_text())
-    return content["rows"] if "model" in content["job"] or content["rows"] else None
+    of = content["stages"].get("place", {"rows": []})["rows"]
+    return sum(stop - start for start, stop, _ in of) if "model" in content["job"] or of else None
 
 
 def read(log):
@@ -276,7 +278,7 @@ def test_a_run_that_was_killed_behind_its_last_word_is_tidied(runs, small, unbro
     out = tmp_path / "map"
     shutil.copytree(home / "embed", out)
     job = {"makes": ["model", "saving.part", "embedding.npy", "round-1"]}
-    Ledger(out / "ledger.json", job).mark(900, {})
+    Ledger(out / "ledger.json", job).write()
     (out / "ledger.json.part").write_text((out / "ledger.json").read_text()[:50])
     for name in ("saving.part", "round-1"):
         (out / name).mkdir()
@@ -291,11 +293,11 @@ def test_seconds_count_all_attempts(runs, small, tmp_path):
     out = tmp_path / "map"
     common = {"data": small, "out": out, "block_rows": 50, "n_jobs": 1}
     assert runs.run("embed", {"at": "block", "count": 9}, **common)["status"] == KILLED
-    ledger = json.loads((out / "ledger.json").read_text())
-    assert ledger["seconds"] > 0
+    ledger = Ledger.read(out / "ledger.json")
+    assert ledger.entry("place").seconds > 0
     # As if the rows so far had taken a day.
-    Ledger(out / "ledger.json", ledger["job"]).mark(ledger["rows"], ledger["sums"], 86400.0)
+    ledger.mark("place", replace(ledger.entry("place"), seconds=86400.0))
     assert runs.run("embed", **common, resume=True)["status"] == 0
     seconds = open_run(out).manifest["seconds"]
     assert 86400 < seconds["place"] < 86400 + 60
-    assert seconds["fit"] == ledger["job"]["seconds"]["fit"]
+    assert seconds["fit"] == ledger.job["seconds"]["fit"]

@@ -1,6 +1,5 @@
 """A run goes on with what it began with, alone, and from undamaged files; anything else is refused by name."""
 
-import json
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from faults import sums
 
 from tsne_ooc import TSNE
 from tsne_ooc.cli import main
+from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.pipeline import embed, open_run, place
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
 
@@ -302,7 +302,7 @@ def test_two_runs_into_one_folder(home, capsys):
         while "placing rows" not in first.stderr.readline():
             assert first.poll() is None
         first.send_signal(signal.SIGSTOP)
-        assert json.loads((out / "ledger.json").read_text())["rows"] < ROWS
+        assert Ledger.read(out / "ledger.json").n_rows < ROWS
         for more in ([], ["--resume"]):
             assert main([*words, *more]) == 2
             assert capsys.readouterr().err == (

@@ -68,7 +68,7 @@ def test_in_the_folder_of_a_finished_run(tmp_path):
     before = strangers(out)
     embed(X, **options(out, resume=True))
     # As after a kill between the manifest and the end.
-    Ledger(out / "ledger.json", {"makes": ["model", "embedding.npy"]}).mark(300, {})
+    Ledger(out / "ledger.json", {"makes": ["model", "embedding.npy"]}).write()
     embed(X, **options(out, resume=True))
     assert strangers(out) == before and not (out / "ledger.json").exists()
 

@@ -7,25 +7,29 @@ import os
 import numpy as np
 import pytest
 
-from tsne_ooc.io.ledger import LEDGER_VERSION, Ledger
+from tsne_ooc.io.ledger import LEDGER_VERSION, Entry, Ledger, Rows
 
 JOB = {"source": {"shape": [7, 2]}, "request": {"perplexity": 30.0, "name": "cheese"}}
+FITTED = Entry({"model": "1f", "rounds": [1]}, 3.5)
+PLACED = Entry(None, 1.25, (Rows(0, 2, {"Y.npy": 123, "n.npy": 2**32 - 1}), Rows(4, 5, {"Y.npy": 7, "n.npy": 0})))
 
 
 @pytest.fixture
 def path(tmp_path):
-    Ledger(tmp_path / "ledger.json", JOB).mark(5, {"embedding.npy": 123, "novelty.npy": 2**32 - 1}, 1.25)
+    ledger = Ledger(tmp_path / "ledger.json", JOB)
+    ledger.mark("fit", FITTED)
+    ledger.mark("place", PLACED)
     return tmp_path / "ledger.json"
 
 
 def test_what_is_marked_is_read(path):
     ledger = Ledger.read(path)
-    assert ledger == Ledger(path, JOB, 5, {"embedding.npy": 123, "novelty.npy": 2**32 - 1}, 1.25)
-    assert (
-        ledger.mark(7, {"embedding.npy": 4}, 2.5)
-        == Ledger.read(path)
-        == Ledger(path, JOB, 7, {"embedding.npy": 4}, 2.5)
-    )
+    assert ledger == Ledger(path, JOB, {"fit": FITTED, "place": PLACED})
+    assert ledger.n_rows == ledger.entry("place").n_rows == 3
+    assert ledger.entry("fit").n_rows == 0 and ledger.entry("seal") == Entry()
+    done = Entry({"n_samples": 7}, 2.5, (Rows(0, 7, {"Y.npy": 4, "n.npy": 5}),))
+    ledger.mark("place", done)
+    assert ledger == Ledger.read(path) == Ledger(path, JOB, {"fit": FITTED, "place": done})
     assert os.listdir(path.parent) == ["ledger.json"]
 
 
@@ -34,11 +38,11 @@ def test_a_mark_that_fails_leaves_the_one_before(path, monkeypatch, call):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    before = Ledger.read(path)
+    ledger, before = Ledger.read(path), Ledger.read(path)
     monkeypatch.setattr(os, call, full)
     with pytest.raises(OSError, match=r"ledger\.json could not be written: No space left on device$"):
-        before.mark(7, {})
-    assert Ledger.read(path) == before
+        ledger.mark("place", Entry(None, 9.0))
+    assert Ledger.read(path) == ledger == before
 
 
 def test_it_is_on_the_disk_before_it_has_its_name(path, monkeypatch):
@@ -47,7 +51,7 @@ def test_it_is_on_the_disk_before_it_has_its_name(path, monkeypatch):
     for name in ("fsync", "replace"):
         real = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *given, name=name, real=real: (order.append(name), real(*given))[1])
-    Ledger.read(path).mark(6, {})
+    Ledger.read(path).mark("place", Entry())
     assert order == ["fsync", "replace", "fsync"]
 
 
@@ -70,15 +74,29 @@ def test_a_ledger_that_was_cut_off(path, length):
         Ledger.read(path)
 
 
+def of(**entries):
+    """Stages, one of which says something of another type."""
+    return {"stages": {"place": {"facts": None, "seconds": 1.5, "rows": [], **entries}}}
+
+
 @pytest.mark.parametrize(
     "entries, message",
     [
-        ({"rows": -1}, "entries are of other types"),
-        ({"rows": True}, "entries are of other types"),
-        ({"rows": 2.5}, "entries are of other types"),
         ({"job": []}, "entries are of other types"),
-        ({"sums": None}, "entries are of other types"),
-        ({"seconds": -1}, "entries are of other types"),
+        ({"stages": []}, "is damaged"),
+        ({"stages": {"place": 3}}, "is damaged"),
+        ({"stages": {"place": {"facts": None, "seconds": 0}}}, "is damaged"),
+        (of(facts=[]), "entries are of other types"),
+        (of(seconds=-1), "entries are of other types"),
+        (of(seconds="1"), "entries are of other types"),
+        (of(rows=[[0, 2]]), "is damaged"),
+        (of(rows=[[0, 2, None]]), "is damaged"),
+        (of(rows=[[-1, 2, {}]]), "entries are of other types"),
+        (of(rows=[[0, True, {}]]), "entries are of other types"),
+        (of(rows=[[0, 2.5, {}]]), "entries are of other types"),
+        (of(rows=[[2, 2, {}]]), "entries are of other types"),
+        (of(rows=[[0, 3, {}], [2, 4, {}]]), "entries are of other types"),
+        (of(rows=[[0, 3, {"Y.npy": "7"}]]), "entries are of other types"),
         ({"version": LEDGER_VERSION + 1}, f"has version {LEDGER_VERSION + 1}"),
     ],
 )
@@ -90,6 +108,17 @@ def test_ledgers_with_a_right_sum_and_wrong_entries(path, entries, message):
     path.write_text(json.dumps({**content, "sha256": _sum(content)}))
     with pytest.raises(ValueError, match=message):
         Ledger.read(path)
+
+
+def test_one_of_an_earlier_version_is_named_with_what_to_do(path):
+    """As version 2 wrote it, which knew of the first rows of one stage."""
+    from tsne_ooc.io.ledger import _sum
+
+    content = {"version": 2, "job": JOB, "rows": 5, "sums": {"embedding.npy": 123}, "seconds": 1.25}
+    path.write_text(json.dumps({**content, "sha256": _sum(content)}, indent=1))
+    with pytest.raises(ValueError, match=r"ledger\.json has version 2, .* remove what the run left") as caught:
+        Ledger.read(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_there_is_none(tmp_path):

@@ -1,11 +1,16 @@
-"""A file goes on where it was only if its rows are those that were marked; whatever lies behind them is cut off."""
+"""A file goes on where it was only if its rows are those that were marked, in whatever order they were written."""
 
 import errno
+import itertools
 import os
+import random
 import shutil
+import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tsne_ooc._disk import sync_folder
 from tsne_ooc.io import NpySink
@@ -18,12 +23,12 @@ def rows_of(shape):
 
 
 def begun(path, Y, done):
-    """Write the first rows and stop; returns the sum."""
+    """Write the first rows and stop; returns what is done."""
     sink = NpySink(path, Y.shape)
     sink.write(Y[:done])
-    crc = sink.sync()
+    sink.sync()
     sink.leave()
-    return crc
+    return sink.done
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -33,13 +38,72 @@ def test_going_on_gives_the_file_of_one_piece(tmp_path, shape, behind):
     np.save(tmp_path / "whole.npy", Y)
     for done in (1, 20, 50):
         path = tmp_path / f"{done}.npy"
-        crc = begun(path, Y, done)
+        there = begun(path, Y, done)
         with open(f"{path}.part", "ab") as file:
             file.write(behind)
-        with NpySink(path, shape, done=done, crc=crc) as sink:
+        with NpySink(path, shape, done=there) as sink:
             sink.write(Y[done:])
         assert path.read_bytes() == (tmp_path / "whole.npy").read_bytes()
         assert not (tmp_path / f"{done}.npy.part").exists()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 49), max_size=8), st.integers(0, 1000), st.sampled_from(SHAPES))
+def test_rows_in_any_order_give_the_file_of_one_piece(tmp_path_factory, cuts, seed, shape):
+    """Some attempts, each of which writes some pieces and leaves; what is done is told by sums of its bytes."""
+    folder, Y, rng = tmp_path_factory.mktemp("sink"), rows_of(shape), random.Random(seed)
+    np.save(folder / "whole.npy", Y)
+    edges = [0, *sorted(set(cuts)), 50]
+    pieces = list(itertools.pairwise(edges))
+    rng.shuffle(pieces)
+    there = None
+    while pieces:
+        sink = NpySink(folder / "Y.npy", shape, done=there)
+        for _ in range(rng.randint(1, len(pieces))):
+            start, stop = pieces.pop()
+            sink.write(Y[start:stop], start)
+        sink.sync()
+        there = sink.done
+        assert [part.crc for part in there] == [zlib.crc32(Y[part.start : part.stop].tobytes()) for part in there]
+        assert all(one.stop < other.start for one, other in itertools.pairwise(there))
+        sink.leave()
+    with NpySink(folder / "Y.npy", shape, done=there):
+        pass
+    assert (folder / "Y.npy").read_bytes() == (folder / "whole.npy").read_bytes()
+
+
+def test_rows_that_have_no_place(tmp_path):
+    Y = rows_of((50, 2))
+    with pytest.raises(KeyboardInterrupt), NpySink(tmp_path / "Y.npy", Y.shape) as sink:
+        sink.write(Y[10:20], 10)
+        for start, stop in [(0, 11), (10, 20), (12, 13), (19, 30)]:
+            with pytest.raises(ValueError, match=r"Y\.npy: rows \d+ to \d+ are done already"):
+                sink.write(Y[start:stop], start)
+        for start, size in [(-1, 3), (48, 3), (50, 1), (1000, 1)]:
+            with pytest.raises(ValueError, match=r"Y\.npy takes rows of shape \(50, 2\)"):
+                sink.write(Y[:size], start)
+        assert sink.done == ((10, 20, zlib.crc32(Y[10:20].tobytes())),)
+        raise KeyboardInterrupt
+
+
+def test_flipped_bits_in_a_range_are_noticed_and_between_ranges_they_are_not(tmp_path):
+    Y = rows_of((50, 2))
+    sink = NpySink(tmp_path / "Y.npy", Y.shape)
+    for start, stop in [(30, 40), (5, 10)]:
+        sink.write(Y[start:stop], start)
+    sink.sync()
+    sink.leave()
+    part = tmp_path / "Y.npy.part"
+    whole = part.read_bytes()
+    for row in range(40):
+        damaged = bytearray(whole)
+        damaged[128 + 8 * row + row % 8] ^= 16
+        part.write_bytes(damaged)
+        if 5 <= row < 10 or row >= 30:
+            with pytest.raises(ValueError, match=rf"rows {5 if row < 10 else 30} to {9 if row < 10 else 39} are not"):
+                NpySink(tmp_path / "Y.npy", Y.shape, done=sink.done)
+        else:
+            NpySink(tmp_path / "Y.npy", Y.shape, done=sink.done).leave()
 
 
 def test_a_file_in_place_is_taken_back(tmp_path):
@@ -47,9 +111,9 @@ def test_a_file_in_place_is_taken_back(tmp_path):
     Y = rows_of((50, 2))
     with NpySink(tmp_path / "Y.npy", Y.shape) as sink:
         sink.write(Y)
-        crc = sink.sync()
+    there = sink.done
     before = (tmp_path / "Y.npy").read_bytes()
-    with NpySink(tmp_path / "Y.npy", Y.shape, done=50, crc=crc):
+    with NpySink(tmp_path / "Y.npy", Y.shape, done=there):
         assert not (tmp_path / "Y.npy").exists()
     assert (tmp_path / "Y.npy").read_bytes() == before
 
@@ -57,7 +121,7 @@ def test_a_file_in_place_is_taken_back(tmp_path):
 def test_flipped_bits_in_the_rows_done_are_noticed(tmp_path):
     Y = rows_of((50, 2))
     path, part = tmp_path / "Y.npy", tmp_path / "Y.npy.part"
-    crc = begun(path, Y, 40)
+    there = begun(path, Y, 40)
     whole = part.read_bytes()
     rng = np.random.default_rng(0)
     for at in rng.choice(len(whole), 100, replace=False):
@@ -65,47 +129,47 @@ def test_flipped_bits_in_the_rows_done_are_noticed(tmp_path):
         damaged[at] ^= 1 << int(rng.integers(8))
         part.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"Y\.npy\.part (is damaged|was begun for a table of another shape)"):
-            NpySink(path, Y.shape, done=40, crc=crc)
+            NpySink(path, Y.shape, done=there)
         assert part.read_bytes() == bytes(damaged)
 
 
 def test_rows_that_are_missing(tmp_path):
     Y = rows_of((50, 2))
     path, part = tmp_path / "Y.npy", tmp_path / "Y.npy.part"
-    crc = begun(path, Y, 40)
+    there = begun(path, Y, 40)
     with open(part, "r+b") as file:
         file.truncate(part.stat().st_size - 1)
     with pytest.raises(ValueError, match=r"Y\.npy\.part is shorter than the 40 rows that are marked as done"):
-        NpySink(path, Y.shape, done=40, crc=crc)
+        NpySink(path, Y.shape, done=there)
     part.unlink()
     with pytest.raises(
         FileNotFoundError, match=r"Y\.npy\.part, which holds 40 rows that are marked as done, is missing"
     ):
-        NpySink(path, Y.shape, done=40, crc=crc)
+        NpySink(path, Y.shape, done=there)
 
 
 def test_another_shape(tmp_path):
-    crc = begun(tmp_path / "Y.npy", rows_of((50, 2)), 40)
+    there = begun(tmp_path / "Y.npy", rows_of((50, 2)), 40)
     with pytest.raises(ValueError, match="begun for a table of another shape"):
-        NpySink(tmp_path / "Y.npy", (51, 2), done=40, crc=crc)
+        NpySink(tmp_path / "Y.npy", (51, 2), done=there)
 
 
 def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path):
     (tmp_path / "Y.npy").write_bytes(b"old")
     Y = rows_of((50, 2))
-    crc = begun(tmp_path / "Y.npy", Y, 50)
+    there = begun(tmp_path / "Y.npy", Y, 50)
     assert (tmp_path / "Y.npy").read_bytes() == b"old"
-    with NpySink(tmp_path / "Y.npy", Y.shape, done=50, crc=crc):
+    with NpySink(tmp_path / "Y.npy", Y.shape, done=there):
         assert (tmp_path / "Y.npy").read_bytes() == b"old"
     np.testing.assert_array_equal(np.load(tmp_path / "Y.npy"), Y)
 
 
 def test_room_is_asked_for_the_rows_that_are_not_there(tmp_path, monkeypatch):
     Y = rows_of((1000, 2))
-    crc = begun(tmp_path / "Y.npy", Y, 900)
+    there = begun(tmp_path / "Y.npy", Y, 900)
     usage = shutil.disk_usage(tmp_path)._replace(free=900)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with NpySink(tmp_path / "Y.npy", Y.shape, done=900, crc=crc) as sink:
+    with NpySink(tmp_path / "Y.npy", Y.shape, done=there) as sink:
         sink.write(Y[900:])
     with pytest.raises(OSError, match=r"Z\.npy needs 0\.00 GB more, and .* has 0\.00 GB left"):
         NpySink(tmp_path / "Z.npy", Y.shape)

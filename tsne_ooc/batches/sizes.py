@@ -20,6 +20,20 @@ _BLOCK_BYTES = 8 << 20
 _BLOCKS_OF_A_BUFFER = 64
 
 
+# Of a sorted table blocks are smaller: a class that fills a few large ones is in some buffers and missing from others.
+# KDD Cup 1999 in the order of its file, 494,021 rows of 118 columns, 1,000 batches: an encoder ends .077 widths from
+# its teacher with 1,024 blocks in a buffer, .152 with 64. An epoch takes .23 s to read instead of .13, of 15 s.
+_BLOCKS_OF_A_SORTED_BUFFER = 1024
+
+
+def mixed_rows_for(source: Source) -> int:
+    """Rows of a block where a sorted table is mixed in a buffer: a 1024th of it, but no less than a chunk."""
+    row = source.shape[1] * max(4, source.dtype.itemsize)
+    wanted = buffer_rows_for(source, None) // _BLOCKS_OF_A_SORTED_BUFFER * row
+    chunk = 0 if source.chunks is None else min(source.chunks[0], source.shape[0]) * row
+    return block_rows(source, max(wanted, min(chunk, LARGEST)))
+
+
 def buffer_rows_for(source: Source, given: int | None) -> int:
     """Rows of a buffer: those asked for, else 64 MiB of float32, and at least one chunk."""
     if given is not None:

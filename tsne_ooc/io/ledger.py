@@ -1,66 +1,112 @@
-"""The ledger of a stream: how many rows are safely on the disk, of which job."""
+"""The ledger of a job: which stages are done, and which rows are safely on the disk."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tsne_ooc._atomic import whole_file
 from tsne_ooc._disk import check_regular
 
-#: Version of the ledger's layout, and of what is compared in it: jobs of version 1 told objects by their class.
-LEDGER_VERSION = 2
-# How each of them begins, as `mark` writes it.
+#: Version of the ledger's layout, and of what is compared in it. Version 2 knew of one stage, and of its first rows.
+LEDGER_VERSION = 3
+# How each of them begins, as `write` writes it.
 _START = b'{\n "version": '
 
 
+class Rows(NamedTuple):
+    """Rows ``start`` up to ``stop``, and their CRC-32 in each file, by the file's name."""
+
+    start: int
+    stop: int
+    sums: dict[str, int]
+
+
 @dataclass(frozen=True)
+class Entry:
+    """What one stage of a job has done.
+
+    Parameters
+    ----------
+    facts : dict or None
+        What a stage that is done says of what it did, as JSON can hold it; None while it is not done.
+    seconds : float
+        How long it took, over all attempts.
+    rows : tuple of Rows
+        Rows of its files that are done, ascending and disjoint.
+    """
+
+    facts: dict[str, Any] | None = None
+    seconds: float = 0.0
+    rows: tuple[Rows, ...] = ()
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows are done."""
+        return sum(stop - start for start, stop, _ in self.rows)
+
+
+@dataclass
 class Ledger:
-    """What a stream has done: the rows ``range(rows)`` of its files are on the disk.
+    """What a job has done: stages, and of one that is not done yet the rows of its files that are on the disk.
 
     Rows are written, then synchronised, then marked; so what the ledger says is there after any accident, and rows
-    behind its mark may be anything.
+    that it does not name may be anything.
 
     Parameters
     ----------
     path : path
         The file; replaced in one step at every mark.
     job : dict
-        Plain values that say what is streamed; a stream that goes on compares it with its own.
-    rows : int
-        Rows done.
-    sums : dict of str to int
-        CRC-32 of the rows done in each file, by the file's name.
-    seconds : float
-        How long the rows done took, over all attempts.
+        Plain values that say what is done; a job that goes on compares it with its own.
+    stages : dict of str to Entry
+        By the stages' names, in the order in which they began.
     """
 
     path: Path
     job: dict[str, Any]
-    rows: int = 0
-    sums: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
+    stages: dict[str, Entry] = field(default_factory=dict)
 
-    def mark(self, rows: int, sums: dict[str, int], seconds: float = 0.0) -> Ledger:
-        """Write down that rows up to `rows` are on the disk, and return the ledger that says so.
+    def entry(self, stage: str) -> Entry:
+        """What a stage has done; nothing, where it has not begun."""
+        return self.stages.get(stage, Entry())
+
+    @property
+    def n_rows(self) -> int:
+        """Rows done in the last stage that has done any."""
+        return next((entry.n_rows for entry in reversed(self.stages.values()) if entry.rows), 0)
+
+    def mark(self, stage: str, entry: Entry) -> None:
+        """Write down what a stage has done so far.
 
         Raises
         ------
         OSError
             Where that fails; the mark before stays.
         """
-        ledger = replace(self, rows=rows, sums=sums, seconds=round(seconds, 3))
-        content = {"version": LEDGER_VERSION, "job": self.job, "rows": rows, "sums": sums, "seconds": ledger.seconds}
+        before = self.stages
+        self.stages = {**before, stage: entry}
+        try:
+            self.write()
+        except BaseException:
+            self.stages = before
+            raise
+
+    def write(self) -> None:
+        """Write all of it."""
+        stages = {name: {**asdict(entry), "seconds": round(entry.seconds, 3)} for name, entry in self.stages.items()}
+        content = {"version": LEDGER_VERSION, "job": self.job, "stages": stages}
         text = json.dumps({**content, "sha256": _sum(content)}, indent=1, allow_nan=False)
         try:
             self._replace(text)
         except OSError as error:
             raise type(error)(f"{self.path} could not be written: {error.strerror or error}") from error
-        return ledger
 
     def _replace(self, text: str) -> None:
         # One name for all attempts: what a killed one leaves is written over by the next.
@@ -79,24 +125,50 @@ class Ledger:
         FileNotFoundError
             Where there is none.
         ValueError
-            Where it is damaged or of a later version, naming the file.
+            Where it is damaged or of another version, naming the file.
         """
         path = Path(path)
         check_regular(path)
-        try:
+        with _damage(path):
             content = json.loads(path.read_text(encoding="utf-8"))
-            found = content.pop("sha256")
-            version, rows, sums, job = content["version"], content["rows"], content["sums"], content["job"]
-            seconds = content["seconds"]
+            found, version = content.pop("sha256"), content["version"]
             if found != _sum(content):
                 raise ValueError("its checksum is wrong")
-            if not (type(rows) is int and rows >= 0 <= seconds and isinstance(job, dict) and isinstance(sums, dict)):
-                raise ValueError("its entries are of other types")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{path} is damaged ({error or type(error).__name__}); remove it to begin again") from None
         if version != LEDGER_VERSION:
-            raise ValueError(f"{path} has version {version}, this version of tsne_ooc reads {LEDGER_VERSION}")
-        return cls(path, job, rows, {str(name): int(value) for name, value in sums.items()}, float(seconds))
+            raise ValueError(
+                f"{path} has version {version}, and this version of tsne_ooc goes on from {LEDGER_VERSION}; go on with "
+                "the one that began it, or remove what the run left to begin again"
+            )
+        with _damage(path):
+            job, stages = content["job"], {name: _entry(of) for name, of in content["stages"].items()}
+            if not isinstance(job, dict):
+                raise ValueError(_TYPES)
+        return cls(path, job, stages)
+
+
+_TYPES = "its entries are of other types"
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error or type(error).__name__}); remove it to begin again") from None
+
+
+def _entry(content: dict[str, Any]) -> Entry:
+    facts, seconds, rows = content["facts"], content["seconds"], [Rows(*part) for part in content["rows"]]
+    entry = Entry(facts, float(seconds), tuple(rows))
+    last = 0
+    for start, stop, sums in rows:
+        whole = all(type(number) is int for number in (start, stop, *sums.values()))
+        if not (whole and last <= start < stop and isinstance(sums, dict)):
+            raise ValueError(_TYPES)
+        last = stop
+    if type(seconds) not in (int, float) or seconds < 0 or not (facts is None or isinstance(facts, dict)):
+        raise ValueError(_TYPES)
+    return entry
 
 
 def left_over(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._disk import check_regular, check_room, sync_folder
+from tsne_ooc.io.ranges import Range, joined
 
 _PIECE = 1 << 22
 
 
 class NpySink:
-    """Writes a ``.npy`` file of float32 from top to bottom, and can go on where an earlier one stopped.
+    """Writes a ``.npy`` file of float32, its rows in any order, and can go on where an earlier one stopped.
 
     The rows go to a file with ``.part`` behind its name. `close` moves it to `path` in one step once every row is
     there; whatever happens before, no file of that name appears (or an older one stays as it was).
@@ -29,9 +31,14 @@ class NpySink:
         The file to write.
     shape : tuple of int
         (n_samples, n_components), or (n_samples,).
-    done, crc : int
-        To go on: rows that are in the ``.part`` file, and their CRC-32, as `sync` returned it. What lies behind
-        them is cut off. By default the file is begun anew.
+    done : sequence of (int, int, int), optional
+        To go on: first row, row after the last, and CRC-32 of each range that is in the ``.part`` file, as `done` of
+        the sink that wrote them had it. What lies behind the last is cut off. By default the file is begun anew.
+
+    Attributes
+    ----------
+    done : tuple of Range
+        What is written: ascending ranges that do not adjoin, with their CRC-32.
 
     Raises
     ------
@@ -48,28 +55,32 @@ class NpySink:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], shape: tuple[int, ...], *, done: int = 0, crc: int | None = None
+        self,
+        path: str | os.PathLike[str],
+        shape: tuple[int, ...],
+        *,
+        done: Sequence[tuple[int, int, int]] | None = None,
     ) -> None:
         self.path = Path(path)
         self.shape = tuple(int(size) for size in shape)
         self.part = self.path.with_name(self.path.name + ".part")
-        self.written = done
-        self.crc = crc or 0
+        self.done = tuple(Range(*part) for part in done or ())
+        # Where the next rows go that are not told their place.
+        self._at = self.done[-1].stop if self.done else 0
         self._row = 4 * int(np.prod(self.shape[1:], dtype=np.int64))
         header = _header(self.shape)
         self._ahead = len(header)
-        resumed = crc is not None
-        if resumed and done == self.shape[0] and self.path.exists() and not self.part.exists():
+        resumed = done is not None
+        if resumed and self.written == self.shape[0] and self.path.exists() and not self.part.exists():
             # Stopped after this file was put in place, and before what belongs to it was.
             try:
                 os.replace(self.path, self.part)
             except OSError as error:
                 raise _refused(self.path, error) from error
         if resumed and not self.part.exists():
-            raise FileNotFoundError(f"{self.part}, which holds {done} rows that are marked as done, is missing")
+            raise FileNotFoundError(f"{self.part}, which holds {self.written} rows that are marked as done, is missing")
         check_regular(self.part)
-        there = self.part.stat().st_size if resumed else 0
-        check_room(self.path, len(header) + self._row * self.shape[0] - there)
+        check_room(self.path, self._row * (self.shape[0] - self.written) + (0 if resumed else len(header)))
         try:
             if not resumed and self.part.is_symlink():
                 # What somebody's link points to is not written over.
@@ -86,46 +97,64 @@ class NpySink:
             self._file.close()
             raise
 
+    @property
+    def written(self) -> int:
+        """How many rows are written."""
+        return sum(stop - start for start, stop, _ in self.done)
+
     def _check_done(self, header: bytes) -> None:
-        """Compare the rows done with their sum, cut off the rest, and stand behind them."""
-        end = self._ahead + self.written * self._row
+        """Compare the rows done with their sums, and cut off what lies behind the last."""
         if self._file.read(len(header)) != header:
             raise ValueError(f"{self.part} was begun for a table of another shape than {self.shape}")
-        found, left = 0, end - self._ahead
-        while left:
-            piece = self._file.read(min(left, _PIECE))
-            if not piece:
-                raise ValueError(f"{self.part} is shorter than the {self.written} rows that are marked as done")
-            found, left = zlib.crc32(piece, found), left - len(piece)
-        if found != self.crc:
-            raise ValueError(f"{self.part} is damaged: its first {self.written} rows are not those that were written")
-        self._file.seek(end)
-        self._file.truncate()
+        for start, stop, crc in self.done:
+            self._file.seek(self._ahead + start * self._row)
+            found, left = 0, (stop - start) * self._row
+            while left:
+                piece = self._file.read(min(left, _PIECE))
+                if not piece:
+                    raise ValueError(f"{self.part} is shorter than the {self.written} rows that are marked as done")
+                found, left = zlib.crc32(piece, found), left - len(piece)
+            if found != crc:
+                which = f"its first {stop} rows" if start == 0 else f"its rows {start} to {stop - 1}"
+                raise ValueError(f"{self.part} is damaged: {which} are not those that were written")
+        self._file.truncate(self._ahead + self._at * self._row)
 
-    def write(self, rows: NDArray[Any]) -> None:
-        """Append rows, of shape (m, n_components) or (m,) as the file has it."""
+    def write(self, rows: NDArray[Any], at: int | None = None) -> None:
+        """Write rows, of shape (m, n_components) or (m,) as the file has it.
+
+        Parameters
+        ----------
+        rows : ndarray
+        at : int, optional
+            The number of the first; by default they go behind those that were written last.
+        """
         if self._file is None:
             raise ValueError(f"{self.path} is closed")
         rows = np.ascontiguousarray(rows, dtype="<f4")
-        if rows.shape[1:] != self.shape[1:] or self.written + len(rows) > self.shape[0]:
-            raise ValueError(
-                f"{self.path} takes rows of shape {self.shape}; {self.written} are written, not so {rows.shape} more"
-            )
+        at = self._at if at is None else at
+        if rows.shape[1:] != self.shape[1:] or not 0 <= at <= at + len(rows) <= self.shape[0]:
+            where = f"{self.written} are written" if at == self._at else f"they are to go to row {at}"
+            raise ValueError(f"{self.path} takes rows of shape {self.shape}; {where}, not so {rows.shape} more")
+        if not len(rows):
+            return
         try:
+            done = joined(self.done, Range(at, at + len(rows), zlib.crc32(rows.data)), self._row)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from None
+        try:
+            self._file.seek(self._ahead + at * self._row)
             self._file.write(rows.data)
         except OSError as error:
             raise _refused(self.path, error) from error
-        self.crc = zlib.crc32(rows.data, self.crc)
-        self.written += len(rows)
+        self.done, self._at = done, at + len(rows)
 
-    def sync(self) -> int:
-        """Bring all rows to the disk; their CRC-32."""
+    def sync(self) -> None:
+        """Bring all rows to the disk."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
             raise _refused(self.path, error) from error
-        return self.crc
 
     def close(self) -> None:
         """Put the file in place; raises ValueError where rows are missing, and leaves them in the ``.part`` file."""

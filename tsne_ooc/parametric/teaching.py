@@ -17,6 +17,7 @@ from tsne_ooc._typing import Float32
 from tsne_ooc._unsaid import unsaid
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.fitting import joint_of
+from tsne_ooc.intake import check_prepare, taken_over
 from tsne_ooc.io import Source, iterate
 from tsne_ooc.parametric.objectives import Stage
 from tsne_ooc.parametric.problem import Graph
@@ -49,19 +50,20 @@ class Taught(NamedTuple):
     graph: Graph | None
 
 
-def given_teacher(teacher: Any, prepare: Preparation | None, seed: int) -> tuple[TSNE | None, bool]:
-    """The user's teacher, or where it is not fitted a copy of our own, and whether it is fitted; None for none.
+def given_teacher(teacher: Any, prepare: Preparation | None, seed: int) -> tuple[TSNE | None, bool, Preparation | None]:
+    """The user's teacher, or where it is not fitted a copy of our own; whether it is fitted; its preparation.
 
-    A copy without a seed takes this one: a training that goes on must find the same teacher.
+    A copy without a seed takes this one: a training that goes on must find the same teacher. It has no preparation.
 
     Raises
     ------
     TypeError, ValueError
-        For what is not a teacher, and for two preparations.
+        For what is not a teacher or a preparation, and for two preparations.
     """
+    check_prepare(prepare)
     teacher = unfrozen(teacher)
     if teacher is None:
-        return None, False
+        return None, False, prepare
     if not isinstance(teacher, TSNE):
         raise TypeError(f"teacher={teacher!r} is not a TSNE")
     if isinstance(teacher.metric, str) and teacher.metric == "precomputed":
@@ -69,12 +71,11 @@ def given_teacher(teacher: Any, prepare: Preparation | None, seed: int) -> tuple
     if is_fitted(teacher):
         if prepare is not None:
             raise ValueError("prepare and a fitted teacher, which has its own: pass one of them")
-        return teacher, True
+        return teacher, True, None
     teacher.check_options()
-    if prepare is not None and teacher.prepare is not None:
-        raise ValueError("prepare is given here and to the teacher; pass one of them")
-    copy = clone(teacher).set_params(prepare=None)
-    return copy if copy.random_state is not None else copy.set_params(random_state=seed), False
+    copy = clone(teacher)
+    prepare = taken_over(copy, "prepare", prepare, "the teacher")
+    return copy if copy.random_state is not None else copy.set_params(random_state=seed), False, prepare
 
 
 def is_fitted(teacher: Any) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from tsne_ooc._options import whole
 from tsne_ooc._random import seed_of
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.fitted import FittedEstimator
+from tsne_ooc.intake import check_prepare, taken_over
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.io.told import account_of
@@ -112,7 +112,8 @@ def embed(
     model = _fresh(tsne, seed)
     # Before the file is opened: drawing a sample of a large one takes its time.
     check_before(model)
-    sample, prepare = _taken_over(model, "sample", sample), _taken_over(model, "prepare", prepare)
+    check_prepare(prepare)
+    sample, prepare = taken_over(model, "sample", sample), taken_over(model, "prepare", prepare)
     chosen = resolve_sample(SAMPLE if sample is None else sample)
     rounds = whole("rounds", rounds, least=1, most=MOST_ROUNDS)
     saved = _saved(model, prepare)
@@ -139,8 +140,8 @@ def embed(
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
         warn_untold(job)
         seconds: dict[str, float] = dict(ledger.job.get("seconds", {}))
-        if ledger.rows:
-            seconds["place"] = ledger.seconds
+        if ledger.n_rows:
+            seconds["place"] = ledger.entry("place").seconds
         tell = progress or silent
         work = _Fitting(table, origin, model, chosen, prepare, seed, home, seconds, block_rows, tell, saved)
         placer, seats, ledger = work.run(ledger, rounds)
@@ -213,7 +214,8 @@ class _Fitting(NamedTuple):
             self._as_asked(placer)
             known.append(sums)
             job = {**ledger.job, "seconds": self.seconds}
-            ledger = replace(ledger, job=job | (sums if r == rounds else {"rounds": [*known]})).mark(0, {})
+            ledger.job = job | (sums if r == rounds else {"rounds": [*known]})
+            ledger.write()
             self.home.keep = sums["model"] is not None
         assert placer is not None and seats is not None
         return placer, seats, ledger
@@ -274,28 +276,3 @@ def _saved(model: Any, prepare: Preparation | None) -> bool:
         log.warning("this run cannot be resumed, since its model cannot be saved: %s", error)
         return False
     return True
-
-
-def _taken_over(model: Any, name: str, given: Any) -> Any:
-    """An option of the run that the estimator has too: the one value there is, which the estimator then has no more.
-
-    Raises
-    ------
-    ValueError
-        For two values.
-    """
-    own = model.get_params(deep=False).get(name)
-    if own is None:
-        return given
-    model.set_params(**{name: None})
-    if given is None or _same(name, own, given):
-        return own
-    raise ValueError(f"{name}={given!r} is given here, and {name}={own!r} to tsne; pass one of them")
-
-
-def _same(name: str, one: Any, other: Any) -> bool:
-    if name == "sample":
-        one, other = resolve_sample(one), resolve_sample(other)
-    else:
-        one, other = getattr(one, "steps", one), getattr(other, "steps", other)
-    return bool(plain(one) == plain(other))

@@ -96,7 +96,7 @@ def place(
         )
     knows = knows and (placer.novelty_is_free if novelty is None else novelty)
     with (
-        opened(source, dataset, columns, allow_missing_chunks) as table,
+        opened(source, dataset, columns, allow_missing_chunks, placer.names) as table,
         Folder(Path(out), resume=resume, makes=["embedding.npy", "novelty.npy"]) as home,
     ):
         placer.check_table(table)
@@ -108,7 +108,7 @@ def place(
             return finished(home, job)
         ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
         home.keep = True
-        seconds = {"place": ledger.seconds}
+        seconds = {"place": ledger.entry("place").seconds}
         with Clock(seconds, "place"):
             summary = stream(
                 placer, table, home, home.path, ledger, None, block_rows, progress or silent, knows=knows,
@@ -190,7 +190,7 @@ def stream(
     if told := placer.told():
         log.info("%s", told)
     try:
-        work = Stream(files, ledger)
+        work = Stream(files, ledger, phase)
     except OSError as error:
         # The disk may be mended; files that are damaged or gone let nothing go on.
         home.resumable = home.keep and not isinstance(error, FileNotFoundError)

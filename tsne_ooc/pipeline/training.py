@@ -7,16 +7,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tsne_ooc import __version__, store
 from tsne_ooc._interrupt import uninterrupted
-from tsne_ooc._options import whole
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._random import seed_of
+from tsne_ooc.estimator import TSNE
+from tsne_ooc.intake import check_prepare, taken_over
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.io.told import account_of
@@ -28,7 +28,7 @@ from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain,
 from tsne_ooc.pipeline.run import LEDGER
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.sampling import Uniform
+from tsne_ooc.sampling import Sample, Uniform, resolve_sample
 from tsne_ooc.saving import check_saved, fingerprint
 from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
 
@@ -40,7 +40,7 @@ def train(
     encoder: Any = None,
     map: str | os.PathLike[str] | None = None,
     tsne: Any = None,
-    sample: int | None = None,
+    sample: Any = None,
     prepare: Preparation | None = None,
     dataset: str | None = None,
     columns: list[str] | None = None,
@@ -66,8 +66,9 @@ def train(
     map : path, optional
         The teacher: a saved model, or the folder of a finished run.
     tsne : TSNE, optional
-        Without `map`: how to fit the teacher; a copy of it is fitted.
-    sample : int, optional
+        Without `map`: how to fit the teacher; a copy of it is fitted. Its `sample` and `prepare` are those of the run
+        where none are given here.
+    sample : int or object of `tsne_ooc.sampling`, optional
         Rows that the teacher is fitted on. By default all up to 100,000 rows, and of more 25,000.
     prepare : Preparation, optional
         What is done to the rows first, as in `embed`; a `map` has its own.
@@ -113,16 +114,22 @@ def train(
     seed = model.random_state
     # No code of a network of one's own is in the folder.
     own = None if isinstance(model.network, tuple | list) else model.network
+    if map is not None and not (tsne is sample is prepare is None):
+        raise ValueError("map is a teacher that is fitted already; leave out tsne, sample and prepare")
+    check_prepare(prepare)
+    if tsne is not None:
+        tsne = _unfitted(tsne, seed)
+        sample, prepare = taken_over(tsne, "sample", sample), taken_over(tsne, "prepare", prepare)
     if sample is not None:
-        sample = whole("sample", sample, least=1)
+        sample = resolve_sample(sample)
     with (
         opened(source, dataset, columns, allow_missing_chunks) as table,
         Folder(Path(out), resume=resume, makes=[TRAINING]) as home,
     ):
         if table.shape[0] < FEWEST:
             raise ValueError(f"{table!r} has {table.shape[0]} rows, and an encoder needs {FEWEST}")
-        teacher, known = _teacher(map, tsne, sample, prepare, model, table)
-        home.check_room(_room(table, model, teacher, map, None if map is not None else known["sample"], prepare))
+        teacher, known, sample = _teacher(map, tsne, sample, prepare, model, table)
+        home.check_room(_room(table, model, teacher, map, sample, prepare))
         request = {
             "parameters": parameters_of(model, without=("teacher",)),
             "teacher": known,
@@ -140,11 +147,10 @@ def train(
         seconds: dict[str, float] = dict(ledger.job.get("seconds", {}))
         tell = progress or silent
         if map is None:
-            rows = min(table.shape[0], known["sample"])
             check = partial(check_unchanged, table, origin, home.path)
             asked = teacher
             teacher = _fitted(
-                clone(asked), table, Uniform(rows), prepare, seed, ledger, work / "teacher", seconds, tell, check
+                clone(asked), table, sample, prepare, seed, ledger, work / "teacher", seconds, tell, check
             )
             home.keep = home.resumable = True
             # A file cannot hold some of its options.
@@ -190,14 +196,26 @@ def _fresh(encoder: Any, kind: Any) -> Any:
     return model.set_params(random_state=0 if model.random_state is None else seed_of(model.random_state))
 
 
+def _unfitted(tsne: Any, seed: int) -> TSNE:
+    """A copy of the teacher that is to be fitted, with a seed."""
+    from tsne_ooc.parametric.teaching import is_fitted
+
+    if not isinstance(tsne, TSNE) or is_fitted(tsne):
+        raise TypeError(f"tsne={tsne!r} is not a TSNE to be fitted; pass the folder of a fitted one as map")
+    teacher: TSNE = copied(tsne, "tsne")
+    teacher.check_options()
+    own = teacher.random_state
+    teacher.set_params(random_state=seed if own is None else seed_of(own))
+    return teacher
+
+
 def _teacher(
-    map: Any, tsne: Any, sample: int | None, prepare: Preparation | None, model: Any, table: Source
-) -> tuple[Any, Any]:
-    """The teacher, fitted only where it comes from `map`; and what tells it from another.
+    map: Any, tsne: TSNE | None, sample: Sample | None, prepare: Preparation | None, model: Any, table: Source
+) -> tuple[Any, Any, Sample | None]:
+    """The teacher, fitted only where it comes from `map`; what tells it from another; and its sample, where it has one.
 
     All that can be known to be wrong before it is fitted is told here.
     """
-    from tsne_ooc.estimator import TSNE
     from tsne_ooc.parametric.objectives import resolve
     from tsne_ooc.parametric.teaching import (
         MOST_FITTED,
@@ -205,7 +223,6 @@ def _teacher(
         check_affinities,
         default_teacher,
         given_teacher,
-        is_fitted,
         knows_affinities,
     )
 
@@ -214,8 +231,6 @@ def _teacher(
     if model.batch_size > n and model.batch_size != type(model)().batch_size:
         raise ValueError(f"batch_size={model.batch_size} is more than the {n:,} rows of {table!r}")
     if map is not None:
-        if tsne is not None or sample is not None or prepare is not None:
-            raise ValueError("map is a teacher that is fitted already; leave out tsne, sample and prepare")
         opened_map = opened_model(folder_of(map), model.n_jobs)
         if not isinstance(opened_map, MapPlacer):
             raise ValueError(f"{map} holds an encoder; the teacher is a saved model, or the folder of a finished run")
@@ -224,48 +239,40 @@ def _teacher(
         fitted = len(teacher.embedding_)
         known: Any = fingerprint(teacher)
     else:
-        fitted = min(n, sample or (n if n <= MOST_FITTED else SAMPLE))
-        if tsne is None:
-            stages = resolve(model.objective, tuned=fitted == n)
-            teacher = default_teacher(n, stages, model.random_state, model.n_jobs).set_params(sample=None)
-        elif isinstance(tsne, TSNE) and not is_fitted(tsne):
-            teacher = copied(tsne, "tsne")
-            own = teacher.random_state
-            teacher.set_params(random_state=model.random_state if own is None else seed_of(own))
-        else:
-            raise TypeError(f"tsne={tsne!r} is not a TSNE to be fitted; pass the folder of a fitted one as map")
-        if teacher.sample is not None or teacher.prepare is not None:
-            raise ValueError("tsne has a sample or a preparation of its own; pass these as sample and prepare")
-        teacher.check_options()
+        sample = resolve_sample((n if n <= MOST_FITTED else SAMPLE) if sample is None else sample)
+        fitted = min(n, sample.size)
+        stages = resolve(model.objective, tuned=fitted == n)
+        teacher = tsne or default_teacher(n, stages, model.random_state, model.n_jobs).set_params(sample=None)
         # It is kept in the folder of the run.
         check_saved(teacher, prepare)
-        known = {**parameters_of(teacher), "sample": fitted}
+        known = {**parameters_of(teacher), "sample": fitted if isinstance(sample, Uniform) else plain(sample)}
     given_teacher(teacher, None, 0)
     knows = knows_affinities(teacher)
     check_affinities(resolve(model.objective, tuned=knows and fitted == n), n, fitted, knows)
-    return teacher, known
+    return teacher, known, sample
 
 
-def _room(table: Source, model: Any, teacher: Any, map: Any, sample: int | None, prepare: Preparation | None) -> int:
+def _room(table: Source, model: Any, teacher: Any, map: Any, sample: Sample | None, prepare: Preparation | None) -> int:
     """The most that lies on the disk at one moment, as far as it is known before the run."""
     from tsne_ooc.parametric.room import bytes_of_training
 
     n, p = table.shape
     # How wide prepared rows are is known after a pass over the table.
     known = p if prepare is None and getattr(teacher, "preparation_", None) is None else 0
+    fitted = 0 if sample is None else min(n, sample.size)
     if sample is None:
         d, kept = teacher.embedding_.shape[1], 0
         taught = sum(file.stat().st_size for file in folder_of(map).glob("*.npy"))
     else:
         d = int(teacher.n_components or 2)
-        taught = kept = bytes_fitted(sample, known, d) + SLACK
-    return kept + bytes_of_training(model, taught, n, max(1, known), d, all_mapped=sample == n) + SLACK
+        taught = kept = bytes_fitted(fitted, known, d) + SLACK
+    return kept + bytes_of_training(model, taught, n, max(1, known), d, all_mapped=fitted == n) + SLACK
 
 
 def _fitted(
     teacher: Any,
     table: Source,
-    sample: Uniform,
+    sample: Sample,
     prepare: Preparation | None,
     seed: int,
     ledger: Ledger,
@@ -285,7 +292,8 @@ def _fitted(
         check()
         teacher.save(path)
         digest = digest_of(path)
-        replace(ledger, job={**ledger.job, "teacher": digest, "seconds": seconds}).mark(0, {})
+        ledger.job = {**ledger.job, "teacher": digest, "seconds": seconds}
+        ledger.write()
     found = load(path)
     if digest_of(path) != digest:
         raise ValueError(
