@@ -20,7 +20,6 @@ from test_disk import folder as new
 from tsne_ooc import store
 from tsne_ooc._atomic import exchange, whole_file, whole_folder
 from tsne_ooc._disk import check_room
-from tsne_ooc.io.ledger import Ledger
 
 
 def new_folder(folder):
@@ -238,11 +237,3 @@ def test_no_room_on_the_disk(home, monkeypatch, writer):
         with pytest.raises(OSError, match="GB left"):
             check_room(home / name_of(writer), 11)
         writer(home)
-
-
-def test_a_ledger_that_cannot_be_marked_keeps_the_mark_before(home, monkeypatch):
-    ledger = Ledger(home / "ledger.json", {"task": "x"}).mark(3, {"Y.npy": 7})
-    monkeypatch.setattr(os, "replace", fails(errno.ENOSPC)(os.replace))
-    with pytest.raises(OSError, match=r"ledger\.json could not be written: No space left"):
-        ledger.mark(9, {"Y.npy": 8})
-    assert Ledger.read(home / "ledger.json").rows == 3
