@@ -47,6 +47,7 @@ BLOCKS = {
     ("export.content", "ROWS"): Block("exports"),
     ("estimator.fitted_map", "BLOCK"): Block("placing"),
     ("fit.rows", "BLOCK"): Block("fit"),
+    ("gradients.crowd", "ROWS"): Block("crowd"),
     ("gradients.repulsion", "ExactRepulsion.ROWS"): Block("repulsion"),
     ("groups", "_BLOCK"): Block("groups"),
     ("io.blocks", "BLOCK_BYTES"): Block("blocks"),
@@ -108,6 +109,8 @@ BLOCKS = {
 CROSSED = {
     ("gradients.repulsion", "EXACT_BELOW"): "parametric/test_objectives.py",
     ("fit.initialization", "MOST_MOMENTS"): "unit/test_initialization.py",
+    ("gradients.repulsion", "SUMMED"): "unit/test_placement_summed.py",
+    ("gradients.repulsion", "SUMMED_STEEP"): "unit/test_placement_summed.py",
     ("io.bands", "LARGEST"): "unit/test_large_pieces.py",
     ("neighbors.resolve", "BITS_FROM"): "unit/test_neighbors_resolve.py",
     ("neighbors.resolve", "IVF_FROM"): "unit/test_neighbors_resolve.py",
@@ -119,8 +122,6 @@ CROSSED = {
 }
 # Numbers that cut no work, by what they are.
 _OTHERS = {
-    # To be tried at 7 as well, by a scenario of its own.
-    "new, and not tried yet": "gradients.crowd.ROWS gradients.repulsion.SUMMED gradients.repulsion.SUMMED_STEEP",
     "marks, versions and the layout of bits": """
         _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY novelty.NoveltyHistogram._SHIFT
         sampling.boxes._BITS sampling.boxes._FINE sampling.boxes._ORIGIN io.ledger.LEDGER_VERSION
