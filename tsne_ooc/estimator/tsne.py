@@ -28,9 +28,9 @@ from tsne_ooc.fit.rows import Recipe, fit_rows
 from tsne_ooc.gradients.grid import check_dof
 from tsne_ooc.intake import Intake, check_prepare, take_in
 from tsne_ooc.intake.features import Features
+from tsne_ooc.io.reading import check_memory
 from tsne_ooc.placement import Placed, Placement, as_reference
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.reading import check_memory
 from tsne_ooc.refinement import COURSE, DEVIATION, begin_at, placed_at
 from tsne_ooc.refinement import check_options as check_refinement
 from tsne_ooc.sampling import resolve_sample
