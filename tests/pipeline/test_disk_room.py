@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from tsne_ooc import TSNE
-from tsne_ooc.pipeline import embed, place, placing
+from tsne_ooc import TSNE, stages
+from tsne_ooc.pipeline import embed, place
 from tsne_ooc.preprocess import Preparation, Standardize
 from tsne_ooc.sampling import Coverage
 
@@ -81,13 +81,13 @@ def test_placing(tmp_path, room):
 
 def test_room_that_goes_during_the_fit(tmp_path, room, monkeypatch):
     """The error says how to go on; what lies there already needs no room then."""
-    real = placing.Stream
+    real = stages.Stream
 
     def stream(*arguments):
         room(100)
         return real(*arguments)
 
-    monkeypatch.setattr(placing, "Stream", stream)
+    monkeypatch.setattr(stages, "Stream", stream)
     with pytest.raises(OSError, match=r"embedding\.npy needs .* GB more") as caught:
         embed(X, **options(tmp_path / "map"))
     monkeypatch.undo()

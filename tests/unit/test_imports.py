@@ -28,6 +28,7 @@ ORDER = (
     ("store",),
     ("io",),
     ("streaming", "reading", "overview"),
+    ("stages",),
     ("sampling",),
     ("preprocess",),
     ("batches",),
