@@ -118,6 +118,12 @@ def continue_fit(folder: Path) -> Any:
 
 
 @call
+def refine(folder: Path) -> Any:
+    refined = model().refine(rows(400, seed=3), early_exaggeration_iter=10, n_iter=20)
+    return *answers(refined), *refined.placed_
+
+
+@call
 def affinities(folder: Path) -> Any:
     P = model().affinities_
     return P.data, P.indices, P.indptr, model().recall_

@@ -15,6 +15,7 @@ import numpy as np
 
 from tsne_ooc._digest import Untold, digest
 from tsne_ooc._options import scalar
+from tsne_ooc._typing import Configurable, Json
 
 # They change how the work is done or shown, not what comes out.
 _WITHOUT_EFFECT = {"n_jobs", "verbose"}
@@ -25,7 +26,7 @@ _GIVEN: dict[int, tuple[Any, Any]] = {}
 _PROCESS = secrets.token_hex(8)
 
 
-def parameters_of(model: Any, *, without: Collection[str] = ()) -> dict[str, Any]:
+def parameters_of(model: Configurable, *, without: Collection[str] = ()) -> Json:
     """The parameters of an estimator that decide its result; callbacks do, which may end a fit, and when they do."""
     found = model.get_params(deep=False)
     names = set(found) - _WITHOUT_EFFECT - set(without)

@@ -33,6 +33,9 @@ def whole_file(path: Path, *, part: Path | None = None, check: Callable[[], None
         Where that fails.
     """
     temporary = _made(path) if part is None else part
+    if temporary.is_symlink():
+        # What somebody's link points to is not written over.
+        temporary.unlink()
     try:
         yield temporary
         with temporary.open("rb+") as file:

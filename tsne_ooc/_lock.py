@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tsne_ooc._typing import StrPath
+
 # What systems say where another holds the lock; anything else means that there are no locks here.
 _HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
 
@@ -34,7 +36,7 @@ class Lock:
         On entry, where the file cannot be made, or its file system has no locks.
     """
 
-    def __init__(self, path: str | os.PathLike[str], what: str) -> None:
+    def __init__(self, path: StrPath, what: str) -> None:
         self.path = Path(path)
         self.what = what
         self._file: Any = None

@@ -78,6 +78,15 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+# Plurals that do not only lose an s.
+_ONE = {"batches": "batch", "copies": "copy"}
+
+
+def counted(n: int, things: str) -> str:
+    """A number of things, given their plural: ``1 row``, ``1,200 rows``."""
+    return f"{n:,} {_ONE.get(things, things.removesuffix('s')) if n == 1 else things}"
+
+
 def truth(what: str, value: object) -> bool:
     """`value` as a bool, or an error naming `what`."""
     plain = scalar(value)

@@ -55,7 +55,7 @@ def resolve_n_jobs(n_jobs: int | None) -> int:
         return available
     asked = whole("n_jobs", n_jobs, least=None)
     if asked == 0:
-        raise ValueError("n_jobs=0 names no thread at all; use None for all cores, or a number from 1 up")
+        raise ValueError("n_jobs=0 names no thread at all; leave it out for all cores, or give a number from 1 up")
     if asked > MOST_THREADS:
         raise ValueError(f"n_jobs={shown(n_jobs)} is more than {MOST_THREADS}; -1 is one thread for each core")
     return asked if asked > 0 else max(1, available + 1 + asked)

@@ -9,6 +9,7 @@ from typing import Any
 
 from tsne_ooc import neighbors
 from tsne_ooc._options import scalar
+from tsne_ooc._typing import Json, Named
 from tsne_ooc.affinity import FixedSigma, Mixture, Multiscale, Perplexity, Uniform
 from tsne_ooc.placement import Placement
 from tsne_ooc.schedule import Phase, Schedule
@@ -23,7 +24,7 @@ KINDS: dict[str, type[Any]] = {
 }  # fmt: skip
 
 
-def encode_all(parameters: Mapping[str, Any], kinds: Mapping[str, type[Any]] = KINDS) -> tuple[Any, dict[str, str]]:
+def encode_all(parameters: Named, kinds: Mapping[str, type[Any]] = KINDS) -> tuple[Any, dict[str, str]]:
     """The parameters of an estimator, for `decode_all`; and by name a few words for those that no file can hold.
 
     The words stand in the place of the parameter too, for another fit to refuse.
@@ -38,7 +39,7 @@ def encode_all(parameters: Mapping[str, Any], kinds: Mapping[str, type[Any]] = K
     return found, not_saved
 
 
-def decode_all(found: Mapping[str, Any], kinds: Mapping[str, type[Any]] = KINDS) -> dict[str, Any]:
+def decode_all(found: Named, kinds: Mapping[str, type[Any]] = KINDS) -> Json:
     """The parameters that `encode_all` was given; raises as `decode` does."""
     return {name: decode(value, kinds) for name, value in found.items()}
 

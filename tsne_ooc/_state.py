@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from tsne_ooc._options import number
+from tsne_ooc._typing import Array, Json, Named
 
 #: Numbers, strings, lists and dicts; and arrays by name. Names have letters, digits, ``_`` and ``.`` alone.
-State = tuple[dict[str, Any], dict[str, NDArray[Any]]]
+State = tuple[Json, dict[str, Array]]
 
 
 class StateError(ValueError):
@@ -29,7 +30,7 @@ class StateError(ValueError):
         self.array = array
 
 
-def within(name: str, state: State) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def within(name: str, state: State) -> tuple[Json, dict[str, Array]]:
     """A state as the part `name` of another: its JSON under that key, its arrays under ``name.``."""
     content, arrays = state
     return {name: content}, {f"{name}.{key}": array for key, array in arrays.items()}
@@ -51,20 +52,20 @@ class Saved:
         The parts that lead here.
     """
 
-    content: Mapping[str, Any]
-    arrays: Mapping[str, NDArray[Any]]
+    content: Named
+    arrays: Mapping[str, Array]
     path: tuple[str, ...] = ()
 
     def part(self, name: str) -> Saved:
         """The state within this one that `within` put there."""
         return Saved(self._get(name, dict, "an object"), self.arrays, (*self.path, name))
 
-    def own_arrays(self) -> dict[str, NDArray[Any]]:
+    def own_arrays(self) -> dict[str, Array]:
         """Arrays of this part, under the names it gave them."""
         prefix = ".".join([*self.path, ""])
         return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
 
-    def array(self, name: str, dtype: DTypeLike, shape: tuple[int | None, ...], *, finite: bool = True) -> NDArray[Any]:
+    def array(self, name: str, dtype: DTypeLike, shape: tuple[int | None, ...], *, finite: bool = True) -> Array:
         """The array of this type and shape (None: any length); `finite` unless numbers may be missing from it."""
         full = ".".join([*self.path, name])
         if full not in self.arrays:

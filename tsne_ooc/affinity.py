@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tsne_ooc._options import keep, number, unknown, whole
+from tsne_ooc._options import counted, keep, number, shown, unknown, whole
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, UInt32, UInt64
 from tsne_ooc._unsaid import say
@@ -189,7 +189,8 @@ def _capped(perplexity: float, n: int) -> float:
     most = max(1.0, (n - 1) / 3)
     if perplexity > most:
         say(
-            f"perplexity={perplexity:g} is too large for {n} rows; {most:g} is used (a third of the other rows)",
+            f"perplexity={perplexity:g} is too large for {counted(n, 'rows')}; {most:g} is used "
+            "(a third of the other rows)",
             stacklevel=2,
         )
     return min(perplexity, most)
@@ -337,6 +338,13 @@ class Precomputed:
         return Joint.from_matrix(self.matrix)
 
 
+def check_rows(affinity: Affinity | Precomputed, n: int) -> None:
+    """Raise ValueError for a matrix of another number of rows than `n`."""
+    shape = np.shape(affinity.matrix) if isinstance(affinity, Precomputed) else (n,)
+    if shape and shape[0] != n:
+        raise ValueError(f"affinity matrix has {shape[0]} rows, X has {n}; they must be the same rows")
+
+
 WORDS = ("perplexity", "multiscale", "mixture", "uniform")
 
 
@@ -346,6 +354,11 @@ def resolve(affinity: Any, perplexity: float) -> Affinity | Precomputed:
     Words: ``"perplexity"``; ``"multiscale"`` and ``"mixture"``, at `perplexity` and ten times as much; ``"uniform"``,
     over the nearest `perplexity` rows.
     """
+    if np.ndim(perplexity):
+        raise TypeError(
+            f"perplexity={shown(perplexity)} is not one number; affinity='multiscale' joins a perplexity and ten times "
+            "as much, and affinity=tsne_ooc.Multiscale(perplexities) any"
+        )
     perplexity = number("perplexity", perplexity, above=0)
     if isinstance(affinity, str):
         if affinity == "perplexity":

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Int64
 from tsne_ooc.affinity import Joint
 
 # How far copies may be from each other: in widths of the map, and in what each row would have if all had the same room.
@@ -19,7 +18,7 @@ CLUMP = 5.0
 CANDIDATES = 16
 
 
-def reunite(Y: Float32, P: Joint, equal: NDArray[np.int64], dof: float) -> int:
+def reunite(Y: Float32, P: Joint, equal: Int64, dof: float) -> int:
     """Give copies that lie far from their twins the seat of a twin, in place.
 
     Equal rows are exchangeable: the best place of one is the best place of all. But a row that a large step has thrown
@@ -58,7 +57,7 @@ def reunite(Y: Float32, P: Joint, equal: NDArray[np.int64], dof: float) -> int:
     return moved
 
 
-def _best(Y: Float32, P: Joint, members: NDArray[np.int64], dof: float) -> int:
+def _best(Y: Float32, P: Joint, members: Int64, dof: float) -> int:
     """The copy that its neighbours pull least, among those in the middle of all."""
     middle = np.linalg.norm(Y[members] - np.median(Y[members], axis=0), axis=1)
     candidates = members[np.argsort(middle, kind="stable")[:CANDIDATES]]

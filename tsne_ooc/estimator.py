@@ -13,11 +13,13 @@ from tsne_ooc import affinity as affinities
 from tsne_ooc import initialization as starts
 from tsne_ooc import neighbors as searches
 from tsne_ooc import schedule as schedules
+from tsne_ooc._elsewhere import METHODS, answering
 from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import Threads
-from tsne_ooc._random import seed_of
+from tsne_ooc._random import generator, seed_of
 from tsne_ooc._typing import Float32
+from tsne_ooc._unsaid import unsaid
 from tsne_ooc._validate import is_sparse
 from tsne_ooc.features import Features
 from tsne_ooc.fitted import PlacingEstimator
@@ -26,8 +28,10 @@ from tsne_ooc.fitting import Recipe, fit_rows
 from tsne_ooc.gradients.grid import check_dof
 from tsne_ooc.intake import Intake, check_prepare, take_in
 from tsne_ooc.optimize import Result, Watch, callbacks_of
-from tsne_ooc.placement import Placement
+from tsne_ooc.placement import Placed, Placement, as_reference
 from tsne_ooc.preprocess import Preparation
+from tsne_ooc.refinement import COURSE, DEVIATION, begin_at, placed_at
+from tsne_ooc.refinement import check_options as check_refinement
 from tsne_ooc.sampling import resolve_sample
 
 if TYPE_CHECKING:
@@ -73,8 +77,9 @@ class TSNE(PlacingEstimator):
         "perplexity", "multiscale", "mixture", "uniform", one of the objects of `tsne_ooc.affinity`, or a symmetric
         matrix.
     schedule : str, Schedule or sequence of Phase, default None
-        "auto" (None is the same), "classic" (250 iterations at 12, 500 at 1, momentum 0.8), or phases, which go before
-        all options of exaggeration, iterations and learning rate.
+        "auto" (None is the same), "classic" (250 iterations at 12, 500 at 1, momentum 0.8), "refine" (175
+        iterations without an early phase, for a start that is a map), or phases, which go before all options of
+        exaggeration, iterations and learning rate.
     placement : Placement or None, default None
         How `transform` places rows.
     sample : int or object of `tsne_ooc.sampling`, default None
@@ -124,6 +129,8 @@ class TSNE(PlacingEstimator):
         Which share of these are the nearest ones, measured on 256 rows; 1 where the search is exact.
     novelty_ : ndarray of float32, shape (n,)
         Novelty of each fitted row, seen from the others; see `score_samples`.
+    placed_ : Placed
+        Only of maps that `refine` made: where the rows were placed on the map before, and how novel they were there.
     map_ : FittedMap
         All that the fit left behind in one value that never changes (`tsne_ooc.fitted_map`); another fit makes another.
     novelty_threshold_ : float
@@ -144,6 +151,7 @@ class TSNE(PlacingEstimator):
     (797, 2)
     """
 
+    @answering
     def __init__(
         self,
         n_components: int = 2,
@@ -193,7 +201,7 @@ class TSNE(PlacingEstimator):
         self.callbacks_every_iters = callbacks_every_iters
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> TSNE:
+    def fit(self, X: Any, y: object = None) -> TSNE:
         """Embed the rows of X.
 
         Parameters
@@ -217,7 +225,7 @@ class TSNE(PlacingEstimator):
         self._fit(X)
         return self
 
-    def fit_transform(self, X: Any, y: Any = None) -> Float32:
+    def fit_transform(self, X: Any, y: object = None) -> Float32:
         """`fit`, then the places of all rows of X.
 
         They are `embedding_`, in an array of their own; where `sample` is given, the rows of the sample have their
@@ -282,12 +290,13 @@ class TSNE(PlacingEstimator):
         self.check_options()
         return self._fit_taken(taken, seed_of(self.random_state))
 
-    def _fit_taken(self, taken: Intake, seed: int) -> TSNE:
+    def _fit_taken(self, taken: Intake, seed: int, placed: Placed | None = None, **instead: Any) -> TSNE:
+        """Fit rows by the recipe of the parameters, but for the options `instead`."""
         threads = Threads(self.n_jobs)
         recipe = Recipe(
             int(self.n_components), float(self.dof), self.neighbors, self.metric, deepcopy(self.metric_params),
             affinities.resolve(self.affinity, self.perplexity), self.initialization, self._schedule(),
-        )  # fmt: skip
+        )._replace(**instead)  # fmt: skip
         watch = self._watch(recipe.schedule)
         fitted = fit_rows(taken.rows, recipe, seed=seed, threads=threads, watch=watch)
         _warn_interrupted(fitted.result, recipe.schedule)
@@ -295,7 +304,7 @@ class TSNE(PlacingEstimator):
         self._map = FittedMap(
             fitted.model, Features.of(taken, distances=self._pairwise(), sparse=True), threads,
             fitted.result.kl_divergence, fitted.result.iterations, fitted.k, seed, taken.sample_rows, recipe.affinity,
-            fitted.pause,
+            fitted.pause, placed,
         )  # fmt: skip
         return self
 
@@ -356,6 +365,83 @@ class TSNE(PlacingEstimator):
         _warn_interrupted(result, phases)
         self._map = moved
         return self
+
+    def refine(self, X: Any, *, start: Any = None, deviation: float | None = DEVIATION, **options: Any) -> TSNE:
+        """Let all rows move together: a new map of every row of X, begun where this one places them.
+
+        The sample decides the large picture. Then neighbours of all rows are searched among all rows, and all of them
+        are optimised, as in a fit of the whole table, in three quarters of its iterations. All rows have to fit into
+        memory.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, sparse matrix or source of shape (m, p)
+            The table that this map was fitted to, or to a sample of; as for `transform`.
+        start : Placed or array of shape (m, n_components), optional
+            What `place` gave for these rows, or other places of theirs; by default they are placed here.
+        deviation : float or None, default 2
+            Standard deviation that the placed map is brought to before the rows move; None leaves it as wide as it is.
+        **options
+            Parameters of the new map that are to be others than those of this one, such as ``perplexity=30`` where
+            the sample was fitted at a higher one, or ``exaggeration=4``. Its schedule is "refine", whatever it was
+            here.
+
+        Returns
+        -------
+        TSNE
+            Fitted to all rows: it places, is saved and loaded like any other. `placed_` holds where its rows were
+            placed before they moved, and their novelty, seen from the sample. This one stays as it is.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            For unusable options or data, as `fit` and `transform` raise them.
+        MemoryError
+            Where all rows of a table on disk would not fit.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> X = load_digits().data
+        >>> refined = TSNE(sample=500, random_state=0).fit(X).refine(X)
+        >>> refined.embedding_.shape
+        (1797, 2)
+        """
+        check_is_fitted(self)
+        check_refinement(options, deviation)
+        again = type(self)(**self.get_params(deep=False) | options)
+        again.check_options()
+        course = {name: options.get(name, value) for name, value in COURSE.items()}
+        schedule = schedules.resolve(exaggeration=again.exaggeration, **course)
+        before, features = self.map_, self.features_
+        if features.distances:
+            raise ValueError(
+                "refine needs rows, metric='precomputed' has distances; fit all of them with schedule='refine' and, as "
+                "initialization, their places, shrunk to a deviation of 2"
+            )
+        seed = before.seed if "random_state" not in options else None
+        seed = seed_of(again.random_state) if seed is None else seed
+        rows = as_reference(before.model, features.rows(X, type(self).__name__, self.n_jobs))
+        affinities.check_rows(affinities.resolve(again.affinity, again.perplexity), rows.shape[0])
+        placed = self.place_prepared(rows) if start is None else placed_at(start, rows.shape[0], before.n_components)
+        begin = begin_at(placed.embedding, deviation, generator(seed, "refine"))
+        names = None if features.names is None else list(features.names)
+        taken = Intake(rows, None, features.preparation, names, features.width)
+        # The start is wide, and meant to be.
+        with unsaid("the given initialization has a standard deviation"):
+            return again._fit_taken(
+                taken, seed, placed, d=before.n_components, initialization=begin, schedule=schedule
+            )  # fmt: skip
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in METHODS:
+                raise AttributeError(f"{type(self).__name__} has no {name!r}; it is {METHODS[name]}")
+            # As it would be without this: a property says what is missing itself.
+            return super().__getattribute__(name)
 
     @property
     def affinities_(self) -> csr_array:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tsne_ooc._options import counted
 from tsne_ooc._state import Saved, State, within
 from tsne_ooc._validate import as_rows, check_shape, is_sparse
 from tsne_ooc.intake import Intake, Prepared, as_table, check_gaps
 from tsne_ooc.io import Source, as_source, iterate, line_up, names_of, order_of
 from tsne_ooc.neighbors import distances_of
 from tsne_ooc.preprocess import Preparation, PreparedSource
-from tsne_ooc.reading import streamed
+from tsne_ooc.reading import in_memory, streamed
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Features:
         if own is not None and self.names is not None:
             order_of(own, list(self.names), repr(table))
         elif table.shape[1] != self.width:
-            raise ValueError(f"{table!r} has {table.shape[1]} columns, the map was made of {self.width}")
+            raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, the map was made of {self.width}")
 
     def blocks(self, X: Any, asker: str, n_jobs: int | None) -> tuple[int, Iterator[tuple[int, int, Any]]]:
         """The number of rows of X, and prepared and checked blocks of them, each with its first row and its end."""
@@ -114,6 +115,23 @@ class Features:
         X = as_table(X)
         check_shape(X.shape, columns=self.width)
         return _one_block(as_rows(self.preparation.transform(X, n_jobs=n_jobs)))
+
+    def rows(self, X: Any, asker: str, n_jobs: int | None) -> Any:
+        """All rows of a table as they are embedded, checked and in memory of their own; sparse where they may be.
+
+        Raises
+        ------
+        MemoryError
+            Where a table that is elsewhere, or a fit of it, would not fit.
+        ValueError, TypeError, OSError
+            As `table_of`, for unusable data, and where reading fails.
+        """
+        if not streamed(X):
+            X = as_table(X)
+            if self.preparation is None:
+                return as_rows(self.lined_up(X, asker), accept_sparse=self.sparse, columns=self.width, own=True)
+        self.check(X)
+        return in_memory(self.table_of(X, asker, n_jobs), own=True)
 
     def state(self) -> State:
         """The preparation as JSON and arrays; width and names go with what else is known of a fit."""

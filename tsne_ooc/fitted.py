@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from tsne_ooc import __version__
+from tsne_ooc._elsewhere import unknown_option
 from tsne_ooc._lock import Lock
 from tsne_ooc._typing import Float32
 from tsne_ooc._validate import counted_from
@@ -31,6 +32,22 @@ class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     """How rows come to a fitted estimator: by name, prepared, checked, and streamed where they are not in memory."""
 
     n_jobs: int | None
+
+    def set_params(self, **parameters: Any) -> Self:
+        """Set options, as scikit-learn does.
+
+        Raises
+        ------
+        ValueError
+            For a name that is not an option, with the one that is meant.
+        """
+        names = self._get_param_names()
+        for name in parameters:
+            word = name.partition("__")[0]
+            if word not in names:
+                raise ValueError(unknown_option(type(self).__name__, word, names, getattr(self, "TEACHERS", ())))
+        super().set_params(**parameters)
+        return self
 
     @property
     def features_(self) -> Features:
@@ -118,6 +135,12 @@ class PlacingEstimator(FittedEstimator):
     @property
     def sample_rows_(self) -> NDArray[np.int64] | None:
         return self.map_.sample_rows
+
+    @property
+    def placed_(self) -> Placed:
+        if self.map_.placed is None:
+            raise AttributeError("this map was not refined, so its rows were not placed before")
+        return self.map_.placed
 
     def transform(self, X: Any) -> Float32:
         """Place rows on the fitted map; the map does not move.

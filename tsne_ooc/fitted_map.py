@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +54,8 @@ class FittedMap:
         What made the affinities; None where a file could not hold it.
     pause : Pause or None
         Where the optimiser stopped; None for a map that was loaded.
+    placed : Placed or None
+        Of a map that was refined: where its rows were placed on the one before, and how novel they were there.
     """
 
     model: Model
@@ -66,10 +68,16 @@ class FittedMap:
     sample_rows: NDArray[np.int64] | None = None
     affinity: Any = None
     pause: Pause | None = None
+    placed: Placed | None = None
 
     def __post_init__(self) -> None:
-        if self.sample_rows is not None:
-            self.sample_rows.setflags(write=False)
+        for array in (self.sample_rows, *(self.placed or ())):
+            if array is not None:
+                array.setflags(write=False)
+
+    def __reduce__(self) -> Any:
+        # By way of what makes arrays read-only, in copies too.
+        return FittedMap, tuple(getattr(self, part.name) for part in fields(self))
 
     @property
     def embedding(self) -> Float32:
@@ -163,6 +171,9 @@ class FittedMap:
         if self.sample_rows is not None:
             own = {**own, "sample.rows": np.asarray(self.sample_rows, np.int64)}
             more = {**more, "sample": {}}
+        if self.placed is not None:
+            before, places = within("placed", self.placed.state())
+            more, own = more | before, own | places
         return {"fitted": facts, **content, **more}, {**arrays, **own}
 
     @classmethod
@@ -186,9 +197,10 @@ class FittedMap:
         if not isinstance(kl_divergence, int | float):
             raise fitted.fail("has a kl_divergence that is not a number")
         features = Features.restore(saved, fitted, distances=model.index.metric == "precomputed", sparse=True)
+        placed = Placed.restore(saved.part("placed"), model.embedding.shape) if "placed" in saved.content else None
         return cls(
             model, features, threads, float(kl_divergence), fitted.whole("n_iter", 0), fitted.whole("n_neighbors", 0),
-            seed_in(fitted), _sample_rows(saved, model.n), affinity,
+            seed_in(fitted), _sample_rows(saved, model.n), affinity, placed=placed,
         )  # fmt: skip
 
     def fingerprint(self, placement: Placement | None) -> str:

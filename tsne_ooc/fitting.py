@@ -212,8 +212,8 @@ def tell_recall(index: Any, k: int) -> None:
     log.info("%s of the %d nearest rows are found", "all" if found == 1 else f"{found:.3f}", k)
     if found < ENOUGH:
         warnings.warn(
-            f"the neighbour search finds {found:.2f} of the {k} nearest rows, and the map shows the rest as apart; ask "
-            "more of it (probes=, ef=, trees=, recall= of tsne_ooc.neighbors), or use neighbors='exact'",
+            f"the neighbour search finds {found:.2f} of the {k} nearest rows, and the map shows the rest as apart; use "
+            "neighbors='exact', or in Python ask more of it (probes=, ef=, trees=, recall= of tsne_ooc.neighbors)",
             UserWarning,
             stacklevel=2,
         )
@@ -224,10 +224,8 @@ def joint_of(
 ) -> tuple[affinities.Joint, NDArray[np.uint32] | None, int, Reference]:
     """P, the order of its rows (None: as they came), the number of neighbours it was made from, and their novelty."""
     if isinstance(affinity, affinities.Precomputed):
-        P = affinity.joint()
-        if n != P.n:
-            raise ValueError(f"affinity matrix has {P.n} rows, X has {n}; they must be the same rows")
-        return P, None, 0, Reference.of(index)
+        affinities.check_rows(affinity, n)
+        return affinity.joint(), None, 0, Reference.of(index)
     if n < 2:
         alone = affinities.Joint(np.zeros(2, np.uint64), np.empty(0, np.uint32), np.empty(0, np.float32))
         return alone, None, 0, Reference.of(index)

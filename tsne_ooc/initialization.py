@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._options import unknown
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._typing import Float32, Float64
+from tsne_ooc._typing import Float32, Float64, TableLike, UInt32
 from tsne_ooc._unsaid import say
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def _axes(moments: Float64, d: int) -> Float64:
     return np.asarray(axes * np.sign(axes[np.argmax(np.abs(axes), axis=0), np.arange(axes.shape[1])]))
 
 
-def pca(X: Any, d: int, rng: np.random.Generator, threads: Threads) -> Float32:
+def pca(X: TableLike, d: int, rng: np.random.Generator, threads: Threads) -> Float32:
     """The first `d` principal components, scaled as `rescale` does.
 
     Exact, from the covariance (of the features or of the rows, whichever are fewer); for sparse rows, and for more than
@@ -82,7 +81,7 @@ def pca(X: Any, d: int, rng: np.random.Generator, threads: Threads) -> Float32:
     return rescale(scores, rng)
 
 
-def _iterated(X: Any, rank: int, seed: int) -> Float64:
+def _iterated(X: TableLike, rank: int, seed: int) -> Float64:
     """The leading `rank` principal components of rows that have no covariance to hand, centred without being dense."""
     from sklearn.decomposition import PCA
     from sklearn.utils.sparsefuncs import mean_variance_axis
@@ -100,9 +99,7 @@ def _iterated(X: Any, rank: int, seed: int) -> Float64:
     return np.asarray(found, np.float64)
 
 
-def spectral(
-    P: Joint, d: int, rng: np.random.Generator, threads: Threads, order: NDArray[np.uint32] | None = None
-) -> Float32:
+def spectral(P: Joint, d: int, rng: np.random.Generator, threads: Threads, order: UInt32 | None = None) -> Float32:
     """The leading non-constant eigenvectors of the affinity graph's normalised Laplacian, scaled by `rescale`.
 
     (Belkin and Niyogi, Neural Computation 15, 2003; t-SNE under strong exaggeration tends to them: Linderman and
@@ -180,12 +177,12 @@ def check(initialization: Any) -> None:
 
 def start(
     initialization: Any,
-    X: Any,
+    X: TableLike,
     P: Joint,
     d: int,
     rng: np.random.Generator,
     threads: Threads,
-    order: NDArray[np.uint32] | None = None,
+    order: UInt32 | None = None,
 ) -> Float32:
     """The start that a word or an array stands for, shape (n, d), float32, in the order of the rows.
 

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from tsne_ooc._asked import plain
 from tsne_ooc._random import generator
+from tsne_ooc._typing import Configurable, Int64, Matrix, TableLike
 from tsne_ooc._validate import as_array, as_rows, check_shape, is_frame, is_sparse, to_csr
 from tsne_ooc.io import Source, as_source, iterate, names_of
 from tsne_ooc.io.sparse import with_gaps
 from tsne_ooc.neighbors import distances_of
+from tsne_ooc.neighbors.base import Metric
 from tsne_ooc.preprocess import Preparation, PreparedSource
 from tsne_ooc.preprocess.shift import Look, Shift, look_at
 from tsne_ooc.reading import in_memory, streamed
@@ -48,13 +50,13 @@ class Prepared(NamedTuple):
         Their number.
     """
 
-    table: Any
+    table: TableLike
     preparation: Preparation | None
     names: list[str] | None
     width: int
 
     @classmethod
-    def of(cls, X: Any, preparation: Preparation | None, names: list[str] | None, n_jobs: int | None) -> Prepared:
+    def of(cls, X: TableLike, preparation: Preparation | None, names: list[str] | None, n_jobs: int | None) -> Prepared:
         """A table that can be sliced, behind a fitted preparation."""
         width = int((as_source(X) if streamed(X) else X).shape[1])
         return cls(
@@ -79,15 +81,15 @@ class Intake(NamedTuple):
         Columns of the table.
     """
 
-    rows: Any
-    sample_rows: NDArray[np.int64] | None
+    rows: Matrix
+    sample_rows: Int64 | None
     preparation: Preparation | None
     names: list[str] | None
     width: int
 
 
 def take_in(
-    X: Any, *, prepare: Preparation | None, sample: Sample | None, metric: Any, seed: int, n_jobs: int | None
+    X: TableLike, *, prepare: Preparation | None, sample: Sample | None, metric: Metric, seed: int, n_jobs: int | None
 ) -> Intake:
     """Prepare a table and draw a sample of it, or read it all: the one way to a fit, as `prepared` and `drawn` are.
 
@@ -120,7 +122,13 @@ def take_in(
 
 
 def prepared(
-    X: Any, prepare: Preparation | None, metric: Any, *, seed: int, n_jobs: int | None, progress: Progress = silent
+    X: TableLike,
+    prepare: Preparation | None,
+    metric: Metric,
+    *,
+    seed: int,
+    n_jobs: int | None,
+    progress: Progress = silent,
 ) -> Prepared:
     """A table behind a copy of `prepare` that is fitted on all of it, or behind the shift that its columns need.
 
@@ -145,13 +153,13 @@ def drawn(ready: Prepared, sample: Sample, *, seed: int, progress: Progress = si
     return Intake(rows, found, ready.preparation, ready.names, ready.width)
 
 
-def check_prepare(prepare: Any) -> None:
+def check_prepare(prepare: object) -> None:
     """Raise TypeError for what is not a preparation."""
     if prepare is not None and not isinstance(prepare, Preparation):
         raise TypeError(f"prepare={prepare!r} is not a tsne_ooc.preprocess.Preparation")
 
 
-def taken_over(model: Any, name: str, given: Any, whose: str = "tsne") -> Any:
+def taken_over(model: Configurable, name: str, given: Any, whose: str = "tsne") -> Any:
     """`sample` or `prepare` of a run whose estimator has one too: the one value, which the estimator then has no more.
 
     Raises
@@ -176,7 +184,7 @@ def _same(name: str, one: Any, other: Any) -> bool:
     return bool(plain(one) == plain(other))
 
 
-def check_gaps(X: Any) -> None:
+def check_gaps(X: TableLike) -> None:
     """Raise ValueError for a sparse graph of distances that is to be streamed."""
     if (streamed(X) or isinstance(X, Source)) and with_gaps(as_source(X)):
         raise ValueError(
@@ -185,7 +193,7 @@ def check_gaps(X: Any) -> None:
         )
 
 
-def as_table(X: Any) -> Any:
+def as_table(X: TableLike) -> TableLike:
     """A table in memory as what can be sliced: an array, a data frame or a CSR matrix, its numbers as they are."""
     if is_sparse(X):
         return to_csr(X)
@@ -195,7 +203,7 @@ def as_table(X: Any) -> Any:
     return X
 
 
-def shift_of(X: Any, metric: Any, names: list[str] | None = None) -> Preparation | None:
+def shift_of(X: TableLike, metric: Metric, names: list[str] | None = None) -> Preparation | None:
     """The preparation that brings columns to 0 whose rows float32 would merge so far from it; None for most tables.
 
     Warns where rows are merged all the same, or where the metric is one that a shift would change.
@@ -226,7 +234,7 @@ def _warn_of(look: Look, lost: NDArray[np.intp], shifted: bool, names: list[str]
     remedy = "subtract what its values have in common, such as their median" if helps else "rank it, or split it in two"
     warnings.warn(
         f"float32, which maps are computed in, keeps {kept} of {look.known[first]} values of column {called[0]} apart"
-        f"{also}; {remedy}, or use prepare=Preparation([Standardize()])",
+        f"{also}; {remedy}, or use prepare=Preparation([Standardize()]) (--standardize)",
         UserWarning,
         stacklevel=7,
     )
@@ -242,7 +250,7 @@ def frozen(preparation: Preparation) -> Preparation:
     return preparation
 
 
-def _ascending(numbers: Any, rows: Any, sample: Sample, n: int) -> NDArray[np.int64]:
+def _ascending(numbers: Any, rows: Any, sample: Sample, n: int) -> Int64:
     """The numbers of the rows of a sample, each once, as seats are looked up by; a sample may be one of the user's."""
     found = np.asarray(numbers)
     if found.shape != (rows.shape[0],) or found.dtype.kind not in "iu":
@@ -255,7 +263,7 @@ def _ascending(numbers: Any, rows: Any, sample: Sample, n: int) -> NDArray[np.in
     return found.astype(np.int64)
 
 
-def _check_all(table: Any) -> None:
+def _check_all(table: TableLike) -> None:
     """Look at all rows in memory, also those that no sample takes: they will be placed."""
     if is_sparse(table):
         as_rows(table, accept_sparse=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._state import Saved, StateError
+from tsne_ooc._typing import StrPath
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.saving import KIND, restore_estimator
 from tsne_ooc.store import MANIFEST, kind_of, read_folder
@@ -19,7 +19,7 @@ _OTHERS = {
 }
 
 
-def load(path: str | os.PathLike[str], *, verify: bool = True, n_jobs: Any = "saved") -> TSNE:
+def load(path: StrPath, *, verify: bool = True, n_jobs: Any = "saved") -> TSNE:
     """The estimator that `TSNE.save` wrote.
 
     Its map and rows are memory-mapped: processes that load the same folder share one copy of them.

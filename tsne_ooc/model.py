@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc import neighbors
 from tsne_ooc._parallel import Threads
 from tsne_ooc._state import Saved, State, within
+from tsne_ooc._typing import Float32
 from tsne_ooc.equal_rows import EqualRows
 from tsne_ooc.gradients.crowd import Crowd
 from tsne_ooc.gradients.field import Field, FieldPlanner
@@ -47,7 +47,7 @@ class Model:
         versions that had distances decide.
     """
 
-    embedding: NDArray[np.float32]
+    embedding: Float32
     index: Any
     dof: float
     exaggeration: float

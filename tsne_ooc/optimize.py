@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Int64
 from tsne_ooc.affinity import Joint
 from tsne_ooc.copies import reunite
 from tsne_ooc.gradients.attraction import Attraction
@@ -135,7 +134,7 @@ def minimise(
     threads: Threads,
     watch: Watch | None = None,
     repulsion: Repulsion | None = None,
-    equal: NDArray[np.int64] | None = None,
+    equal: Int64 | None = None,
     motion: Motion | None = None,
 ) -> Result:
     """Descend from `start` along the gradient of KL(P || Q) with momentum and gains, as `schedule` says.

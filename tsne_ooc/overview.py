@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tsne_ooc._options import counted
+from tsne_ooc._typing import Array, Float64, Json, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import Source, names_of, open_source
 from tsne_ooc.io.columns import listed
@@ -92,7 +93,7 @@ class Overview:
     columns: list[str] | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    first: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    first: Float64 = field(default_factory=lambda: np.empty((0, 0)))
     rows_looked_at: int = 0
     zeros: float = 0.0
     missing: float = 0.0
@@ -101,7 +102,7 @@ class Overview:
     largest: float | None = None
     whole: bool = False
     missing_columns: dict[str, float] = field(default_factory=dict)
-    prepare: dict[str, Any] = field(default_factory=dict)
+    prepare: Json = field(default_factory=dict)
     advice: list[str] = field(default_factory=list)
 
     @property
@@ -118,7 +119,7 @@ class Overview:
 
 
 def look(
-    source: Any,
+    source: TableLike,
     *,
     dataset: str | None = None,
     columns: str | Iterable[str] | None = None,
@@ -176,7 +177,7 @@ def look(
 def _overview(path: str | None, asked: list[str], holds: list[Holding], table: Source) -> Overview:
     account = account_of(table)
     names = names_of(table)
-    known: dict[str, Any] = {
+    known: Json = {
         "dataset": getattr(table, "name", None),
         "shape": table.shape,
         "dtype": str(np.dtype(table.dtype)),
@@ -211,7 +212,7 @@ def _places(table: Source) -> list[tuple[int, int]]:
     return [(start, start + rows) for start in starts]
 
 
-def _numbers(table: Source, start: int, stop: int) -> NDArray[np.float64]:
+def _numbers(table: Source, start: int, stop: int) -> Float64:
     """Rows as float64, NaN where a value is missing."""
     with reading(table, start, stop):
         found: Any = getattr(table, "read_with_gaps", table.read)(start, stop)
@@ -227,7 +228,7 @@ def _numbers(table: Source, start: int, stop: int) -> NDArray[np.float64]:
     return np.asarray(found, np.float64)
 
 
-def _facts(cells: NDArray[np.float64], names: list[str] | None) -> dict[str, Any]:
+def _facts(cells: Float64, names: list[str] | None) -> Json:
     finite = np.isfinite(cells)
     missing = np.isnan(cells)
     numbers = cells[finite]
@@ -251,14 +252,14 @@ def _name(names: list[str] | None, column: int) -> str:
 
 def _guess(
     table: Source,
-    cells: NDArray[np.float64],
-    rows: NDArray[Any],
-    facts: dict[str, Any],
+    cells: Float64,
+    rows: Array,
+    facts: Json,
     names: list[str] | None,
     left_out: dict[str, str],
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[Json, list[str]]:
     """What to prepare, and why."""
-    prepare: dict[str, Any] = {}
+    prepare: Json = {}
     advice = []
     p = cells.shape[1]
     if facts["missing"] or facts["infinite"]:
@@ -334,7 +335,8 @@ def _lines(found: Overview) -> list[str]:
             lines.append(f"  and {len(found.holds) - _LINES:,} more")
     if found.shape is not None:
         what = f"{found.dataset}: " if found.dataset else ""
-        lines.append(f"would be read: {what}{found.shape[0]:,} rows of {found.shape[1]:,} columns, {found.dtype}")
+        size = f"{counted(found.shape[0], 'rows')} of {counted(found.shape[1], 'columns')}"
+        lines.append(f"would be read: {what}{size}, {found.dtype}")
         if found.columns is not None:
             lines.append(f"columns: {listed(found.columns)}")
         lines += in_words({"left_out": found.left_out, "remarks": found.remarks})
@@ -346,7 +348,7 @@ def _lines(found: Overview) -> list[str]:
         lines += _table(found)
     if found.rows_looked_at:
         lines.append(
-            f"of {found.rows_looked_at:,} rows looked at: zeros {_share(found.zeros)}, missing "
+            f"of {counted(found.rows_looked_at, 'rows')} looked at: zeros {_share(found.zeros)}, missing "
             f"{_share(found.missing)}, infinite {_share(found.infinite)}"
         )
         if found.smallest is not None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tsne_ooc._options import keep, number, pick, whole
 from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Float32, UInt32
 from tsne_ooc.affinity import Affinity, Perplexity, conditional
 from tsne_ooc.model import Model
@@ -102,6 +103,25 @@ class Placed(NamedTuple):
     embedding: Float32
     iterations: NDArray[np.int32]
     novelty: Float32 | None = None
+
+    def state(self) -> State:
+        """JSON and arrays for `restore`."""
+        return {}, {name: array for name, array in self._asdict().items() if array is not None}
+
+    @classmethod
+    def restore(cls, saved: Saved, shape: tuple[int, int]) -> Placed:
+        """The rows of a `state`, placed on a map of this shape.
+
+        Raises
+        ------
+        StateError
+            For a state that cannot be.
+        """
+        return cls(
+            saved.array("embedding", np.float32, shape),
+            saved.array("iterations", np.int32, shape[:1]),
+            saved.array("novelty", np.float32, shape[:1]) if "novelty" in saved.own_arrays() else None,
+        )
 
     @classmethod
     def joined(cls, pieces: Sequence[Placed]) -> Placed:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._memory import available_bytes
+from tsne_ooc._typing import Float32, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import Source, as_source, iterate
 
@@ -18,7 +18,7 @@ from tsne_ooc.io import Source, as_source, iterate
 _FIT_BYTES = 2200
 
 
-def streamed(X: Any) -> bool:
+def streamed(X: TableLike) -> bool:
     """Whether X is on disk, or elsewhere, and read by slicing."""
     if isinstance(X, np.memmap):
         return True
@@ -42,11 +42,11 @@ def streamed(X: Any) -> bool:
     return hasattr(X, "shape") and (hasattr(X, "__getitem__") or hasattr(X, "read")) and not in_memory
 
 
-def _is_tensor(X: Any) -> bool:
+def _is_tensor(X: TableLike) -> bool:
     return type(X).__module__.partition(".")[0] == "torch"
 
 
-def in_memory(X: Any, *, own: bool = False) -> Any:
+def in_memory(X: TableLike, *, own: bool = False) -> Any:
     """X as checked float32 rows in memory, sparse where X is.
 
     Parameters
@@ -66,7 +66,7 @@ def in_memory(X: Any, *, own: bool = False) -> Any:
         return as_rows(X, accept_sparse=True, own=own)
     table = as_source(X)
     check_memory(table)
-    rows: NDArray[np.float32] = np.empty(table.shape, np.float32)
+    rows: Float32 = np.empty(table.shape, np.float32)
     for start, stop, block in iterate(table):
         rows[start:stop] = block
     return rows

@@ -17,7 +17,7 @@ KIND = "model"
 # What new rows are placed with; all other parameters matter to another fit only.
 _ESSENTIAL = ("metric", "placement")
 # A reader refuses parts that it does not know.
-_PARTS = {"parameters", "not_saved", "fitted", "model", "preparation", "sample"}
+_PARTS = {"parameters", "not_saved", "fitted", "model", "preparation", "sample", "placed"}
 
 
 class Estimator(Protocol):

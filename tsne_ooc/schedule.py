@@ -104,6 +104,8 @@ def check_rate(value: float | str) -> float | str:
         if value != "auto":
             raise ValueError(f"learning_rate={value!r} is neither 'auto' nor a number")
         return value
+    if value is None:
+        raise TypeError("learning_rate=None is neither 'auto' nor a number")
     rate = number("learning_rate", value, above=0)
     if rate > MOST_RATE:
         raise ValueError(f'learning_rate={value!r} must be at most {MOST_RATE:g}; "auto" suits nearly all data')
@@ -161,6 +163,8 @@ RELEASE_FROM = 4.0
 PLANS = {
     "auto": _Plan(early=75, late=165, late_momentum=0.93, release=30, settle=25),
     "classic": _Plan(early=250, late=500, late_momentum=0.8),
+    # For a start that is a map, in order already.
+    "refine": _Plan(early=0, late=175, late_momentum=0.93, release=30, settle=25),
 }
 
 
@@ -191,7 +195,7 @@ def resolve(
 
     Parameters
     ----------
-    schedule : Schedule, Phase, iterable of Phase, "auto", "classic" or None
+    schedule : Schedule, Phase, iterable of Phase, "auto", "classic", "refine" or None
         None is "auto"; phases given as objects are used as they are.
     exaggeration : float or None
         Of the late phase; None is 1.
@@ -218,7 +222,7 @@ def resolve(
     opening = Phase(whole("early_exaggeration_iter", first, least=0), early, 0.8, learning_rate, "early")
     phases = [
         opening,
-        *_late_phases(plan, rest, early, late, learning_rate, after_early=opening.iterations > 0),
+        *_late_phases(plan, rest, early, late, learning_rate, after_early=opening.iterations > 0 or not plan.early),
     ]
     return Schedule(phase for phase in phases if phase.iterations)
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._options import counted
 from tsne_ooc._validate import counted_from
 from tsne_ooc.io.blocks import BLOCK_BYTES, Block, block_rows, iterate
 from tsne_ooc.io.identity import changes, differences
@@ -235,7 +236,8 @@ def begin(
         return ledger
     ledger = Ledger.read(path)
     if not resume:
-        done = f" ({ledger.n_rows:,} rows are done)" if ledger.n_rows else ""
+        n = ledger.n_rows
+        done = f" ({counted(n, 'rows')} {'is' if n == 1 else 'are'} done)" if n else ""
         raise FileExistsError(
             f"{path} is of a run that is not finished{done}; "
             "go on with it with resume=True (--resume), or remove what it left to begin again"

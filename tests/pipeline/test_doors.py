@@ -17,6 +17,7 @@ from tsne_ooc.io import as_source
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
 
 QUICK = {"perplexity": 6, "early_exaggeration_iter": 8, "n_iter": 12, "random_state": 0}
+FEW = {name: QUICK[name] for name in ("early_exaggeration_iter", "n_iter")}
 rng = np.random.default_rng(0)
 # Whole numbers up to 40, which every type holds; a third of them 0.
 X, Q = (np.maximum(rng.integers(-20, 41, (n, 6)), 0) for n in (120, 30))
@@ -74,6 +75,7 @@ def doors(model, given, asked, folder, options):
     yield "transform", lambda: model.transform(asked)
     yield "place", lambda: np.column_stack([model.place(asked).embedding, model.place(asked).novelty])
     yield "score_samples", lambda: model.score_samples(asked)
+    yield "refine", lambda: model.refine(given, **FEW).embedding_
     yield "groups", lambda: np.column_stack(Groups(model, 5).score(asked))
     yield "transform_to", lambda: np.load(model.transform_to(asked, folder / "Y.npy"))
     yield "embed", lambda: tsne_ooc.embed(given, out=folder / "map", tsne=TSNE(**QUICK, **options)).embedding

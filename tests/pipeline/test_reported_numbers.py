@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 import reference
+from reported import divergence, leaves, novelty_of, own_of
 from scipy.spatial.distance import cdist
 
 import tsne_ooc
@@ -24,33 +25,6 @@ def rows(n=N, seed=0):
     # Strangers, so that some are beyond the threshold.
     X[-12:] += 30 * rng.normal(size=(12, 4))
     return X.astype(np.float32)
-
-
-def novelty_of(D, own, k=15):
-    near = np.argsort(D, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(D, near, axis=1).mean(axis=1) / own[near].mean(axis=1)
-
-
-def own_of(X, k=15):
-    D = cdist(X, X)
-    np.fill_diagonal(D, np.inf)
-    own = np.sort(D, axis=1)[:, :k].mean(axis=1)
-    return D, np.maximum(own, 0.3 * np.median(own))
-
-
-def divergence(X, Y, perplexity):
-    D, _ = own_of(X)
-    near = np.argsort(D, axis=1, kind="stable")[:, : int(np.ceil(3 * perplexity))]
-    p = [reference.conditional(D[i, near[i]], perplexity) for i in range(len(X))]
-    return reference.kl(reference.joint(near, p), Y)
-
-
-def leaves(value, name=""):
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from leaves(inner, f"{name}.{key}" if name else key)
-    else:
-        yield name, value
 
 
 # The strangers come last, and no row of the sample is one.

@@ -195,13 +195,13 @@ class Home:
         self.path, self.keep, self.resumable = path, False, False
 
 
-def work_in(folder, table=None):
+def work_in(folder, table=None, **more):
     path = folder / "ledger.json"
     ledger = Ledger.read(path) if path.exists() else Ledger(path, {})
     from tsne_ooc.io.identity import identity_of
 
     table = as_source(X if table is None else table)
-    return Work(table, kept=Kept(Home(folder), ledger, identity_of(table)))
+    return Work(table, kept=Kept(Home(folder), ledger, identity_of(table)), **more)
 
 
 def attempt(folder, keeps, fails):
@@ -243,6 +243,30 @@ def test_seconds_are_those_of_all_attempts_and_of_all_stages_of_a_phase(tmp_path
     work = work_in(tmp_path)
     drive([Step("a", log, keeps=False), Step("b", log, keeps=True, phase="a"), Step("c", log, keeps=True)], work)
     assert work.seconds["a"] == 42.0 and list(work.seconds) == ["a", "c"]
+
+
+def test_a_list_of_ones_own(tmp_path):
+    """Without `embed`: one stage that uses all that a work has."""
+
+    class Noisy(RowStage):
+        name, makes, sizes = "noisy", ("noisy.npy",), []
+
+        def shapes(self, work):
+            return {"noisy": work.table.shape}
+
+        def compute(self, work):
+            def noisy(first, rows):
+                self.sizes.append(len(rows))
+                noise = np.random.default_rng((work.seed, first)).normal(size=rows.shape)
+                return {"noisy": rows + noise.astype(np.float32)}
+
+            return noisy
+
+    told = []
+    drive([Noisy()], work_in(tmp_path, progress=lambda *given: told.append(given), seed=3, block_rows=100))
+    expected = [X[at : at + 100] + np.random.default_rng((3, at)).normal(size=(100, 4)) for at in (0, 100, 200)]
+    np.testing.assert_allclose(np.load(tmp_path / "noisy.npy"), np.concatenate(expected), atol=1e-5)
+    assert Noisy.sizes == [100] * 3 and told == [("noisy", at, 300) for at in (0, 100, 200, 300)]
 
 
 def test_a_stage_whose_table_changed_keeps_nothing(tmp_path):

@@ -20,8 +20,8 @@ PACKAGE = Path(tsne_ooc.__file__).parent
 
 # From the bottom up. Modules of one line do not know each other.
 ORDER = (
-    ("_kernels",),
-    ("_blas", "_disk", "_lock", "_memory", "_options", "_labels", "_interrupt", "_typing", "_unsaid"),
+    ("_kernels", "_typing"),
+    ("_blas", "_disk", "_lock", "_memory", "_options", "_labels", "_interrupt", "_unsaid", "_elsewhere"),
     ("_atomic", "_parallel", "_random", "_validate", "_digest"),
     ("_asked",),
     ("_state",),
@@ -46,7 +46,7 @@ ORDER = (
     ("optimize",),
     ("model",),
     ("placement", "fitting"),
-    ("_parameters",),
+    ("_parameters", "refinement"),
     ("fitted_map",),
     ("saving",),
     ("fitted",),

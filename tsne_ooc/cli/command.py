@@ -11,10 +11,10 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
 
 from tsne_ooc import __version__
 from tsne_ooc.cli import demo, embed, export, look, place, train
+from tsne_ooc.cli.words import OPTIONS, Parser
 
 _ABOUT = """\
 t-SNE maps of data larger than memory: a sample is embedded, every other row is streamed from disk and placed.
@@ -29,14 +29,6 @@ t-SNE maps of data larger than memory: a sample is embedded, every other row is 
   tsne-ooc export map --to cells.h5ad                        the coordinates where other tools look for them
 """
 
-# Parameters that have another name here.
-_OPTIONS = {
-    "n_iter": "iterations",
-    "random_state": "seed",
-    "n_jobs": "jobs",
-    "size": "sample",
-    "total": "normalize",
-}
 # These have a place in the line in place of a name.
 _PLACES = ("model", "data")
 _EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError)
@@ -98,11 +90,14 @@ def _line(message: object) -> str:
     return " ".join(str(message).split())
 
 
-def _typed(text: str, options: dict[str, Any]) -> str:
+def _typed(text: str, options: dict[str, object]) -> str:
     """The message of an error with parameters as they are typed here: ``n_iter=0`` is ``--iterations=0``."""
 
+    # Messages that speak to Python first say in brackets how it is typed.
+    text = re.sub(r"(?:\b\w+=|\b[A-Z])\S* \((--[a-z-]+)\)", r"\1", text)
+
     def option(found: re.Match[str]) -> str:
-        name = _OPTIONS.get(found[1], found[1])
+        name = OPTIONS.get(found[1], found[1])
         known = (name in options or found[1] in options) and name not in _PLACES
         return f"--{name.replace('_', '-')}{found[2] or ''}" if known else found[0]
 
@@ -135,16 +130,9 @@ def _explained(verbose: bool) -> Iterator[None]:
         logger.setLevel(before)
 
 
-class _Parser(argparse.ArgumentParser):
-    """One line for what cannot be read, where argparse prints its summary of all options first."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"tsne-ooc: error: {message}; see {self.prog} --help\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    top = _Parser(prog="tsne-ooc", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top = Parser(prog="tsne-ooc", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=f"tsne-ooc {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for command in (look, embed, place, train, export, demo):

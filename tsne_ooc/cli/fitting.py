@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tsne_ooc.cli.shared import names_of
+from tsne_ooc.cli.shared import Group, names_of
+
+if TYPE_CHECKING:
+    from tsne_ooc._typing import Json
+    from tsne_ooc.estimator import TSNE
+    from tsne_ooc.preprocess import Preparation
+
+# Words as the library knows them: a test compares. Its own tables would have to be imported for every help.
+METRICS = (
+    "euclidean", "cosine", "cityblock", "chebyshev", "correlation", "braycurtis", "canberra", "sqeuclidean",
+    "seuclidean", "mahalanobis", "minkowski", "jensenshannon", "hellinger", "haversine", "hamming", "jaccard", "dice",
+    "rogerstanimoto", "russellrao", "sokalsneath", "yule", "bit_jaccard", "bit_hamming",
+)  # fmt: skip
+NEIGHBORS = ("auto", "exact", "ivf", "hnsw", "pynndescent", "annoy")
+AFFINITIES = ("perplexity", "multiscale", "mixture", "uniform")
+SCHEDULES = ("auto", "classic")
 
 
-def add_preparation(group: Any) -> None:
+def add_preparation(group: Group) -> None:
     """The options that say what is done to rows first."""
     group.add_argument("--onehot", type=names_of, default=[], metavar="A,B", help="columns of categories")
     group.add_argument("--normalize", type=float, metavar="TOTAL", help="scale each row to this sum")
@@ -20,7 +35,7 @@ def add_preparation(group: Any) -> None:
     group.add_argument("--pca", type=int, metavar="N", help="principal components")
 
 
-def preparation_of(options: argparse.Namespace) -> Any:
+def preparation_of(options: argparse.Namespace) -> Preparation | None:
     """The preparation that was asked for, or None."""
     from tsne_ooc.preprocess import preparation_from_options
 
@@ -33,7 +48,7 @@ def preparation_of(options: argparse.Namespace) -> Any:
     )
 
 
-def add_map(group: Any) -> None:
+def add_map(group: Group) -> None:
     """The options of the fit; None where one is not given."""
     group.add_argument("--perplexity", type=float, help="neighbourhood size (default: 30)")
     group.add_argument(
@@ -44,25 +59,39 @@ def add_map(group: Any) -> None:
     )
     group.add_argument("--n-components", type=int, metavar="D", help="dimensions of the map (default: 2)")
     group.add_argument("--dof", type=float, help="degrees of freedom of the kernel, .01 to 10,000 (default: 1)")
-    group.add_argument("--metric", help="distance in the data (default: euclidean)")
-    group.add_argument("--neighbors", help="neighbour search (default: auto)")
-    group.add_argument("--schedule", help="optimisation schedule, such as auto or classic (default: auto)")
+    group.add_argument(
+        "--metric", metavar="WORD", help=f"distance in the data: {', '.join(METRICS)} (default: euclidean)"
+    )
+    group.add_argument(
+        "--neighbors",
+        metavar="WORD",
+        help=f"neighbour search: {', '.join(NEIGHBORS)} (default: auto, by size and metric)",
+    )
+    group.add_argument(
+        "--affinity", metavar="WORD",
+        help=f"what joins neighbours: {', '.join(AFFINITIES)}; multiscale and mixture are at --perplexity and ten "
+        "times as much (default: perplexity)",
+    )  # fmt: skip
+    group.add_argument(
+        "--schedule", metavar="WORD",
+        help=f"of the optimisation: {', '.join(SCHEDULES)}; classic is 750 iterations, auto 240 (default: auto)",
+    )  # fmt: skip
 
 
 #: Names of `add_map`'s options, which are those of `TSNE`.
-MAP = ("perplexity", "exaggeration", "n_components", "dof", "metric", "neighbors", "schedule")
+MAP = ("perplexity", "exaggeration", "n_components", "dof", "metric", "neighbors", "affinity", "schedule")
 #: Names of `add_preparation`'s options.
 PREPARATION = ("onehot", "normalize", "log1p", "standardize", "pca")
 
 
-def given(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+def given(options: argparse.Namespace, names: tuple[str, ...]) -> Json:
     """The options among `names` that were given, with their values."""
     found = {name: getattr(options, name) for name in names}
     # An option that is 0 was given: the estimator says what is wrong with it.
     return {name: value for name, value in found.items() if not (value is None or value is False or value == [])}
 
 
-def tsne_of(options: argparse.Namespace) -> Any:
+def tsne_of(options: argparse.Namespace) -> TSNE:
     """The estimator that was asked for."""
     from tsne_ooc.estimator import TSNE
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, TextIO
 
 from tsne_ooc._memory import used_bytes
+from tsne_ooc._options import counted
 
 _NAMES = {
     "prepare": "preparing",
@@ -77,7 +78,7 @@ class Report:
         else:
             resumed = phase in ("look", "place") and 0 < done < total
             before = f", {done:,} of them done before" if resumed else ""
-            self._print(f"{name} ({total:,} {self._unit}{before})")
+            self._print(f"{name} ({counted(total, self._unit)}{before})")
 
     def _line(self, done: int, total: int) -> None:
         self._last = time.monotonic()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tsne_ooc._options import counted
 from tsne_ooc.cli.fitting import (
     MAP,
     PREPARATION,
@@ -18,7 +19,10 @@ from tsne_ooc.cli.fitting import (
 )
 from tsne_ooc.cli.probe import check_table
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import add_command, add_input, add_running, say
+from tsne_ooc.cli.shared import Commands, Group, add_command, add_input, add_running, say
+
+if TYPE_CHECKING:
+    from tsne_ooc.parametric import ParametricTSNE
 
 _AFTER = """\
 what is written to the folder:
@@ -32,7 +36,7 @@ use it with:
 """
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to those there are."""
     parser = add_command(
         commands,
@@ -56,7 +60,7 @@ def add(commands: Any) -> None:
     add_running(parser.add_argument_group("running"))
 
 
-def _add_teacher(group: Any) -> None:
+def _add_teacher(group: Group) -> None:
     group.add_argument("--map", metavar="FOLDER", help="one there is already: a saved model, or a finished run")
     group.add_argument(
         "--sample", type=int, metavar="N", help="rows to fit (default: all up to 100,000, and of more 25,000)"
@@ -64,7 +68,7 @@ def _add_teacher(group: Any) -> None:
     add_map(group)
 
 
-def _add_network(group: Any) -> None:
+def _add_network(group: Group) -> None:
     group.add_argument(
         "--network", metavar="WIDTHxDEPTH", help="units of a hidden layer, and hidden layers (default: 128x4)"
     )
@@ -205,13 +209,13 @@ def _read(out: str) -> list[str]:
     return in_words(store.read_folder(Path(out), ENCODER, verify=False).content.get("read", {}))
 
 
-def _summary(model: Any, out: str) -> str:
+def _summary(model: ParametricTSNE, out: str) -> str:
     batches, looks = model.history_["batches"], model.history_["validation"]
     seconds = float(batches["seconds"].sum())
     rows = int(batches["rows"].sum())
     lines = [
-        f"learnt from {model.n_iter_:,} batches in {seconds:.1f} s ({rows / max(seconds, 1e-3):,.0f} rows/s), "
-        f"loss {batches['loss'][-1]:.4g}"
+        f"learnt from {counted(model.n_iter_, 'batches')} in {seconds:.1f} s ({rows / max(seconds, 1e-3):,.0f} "
+        f"rows/s), loss {batches['loss'][-1]:.4g}"
     ]
     if model.best_iter_ < model.n_iter_:
         lines.append(f"the encoder is that of batch {model.best_iter_:,}, the best one for held-out rows")
@@ -221,6 +225,7 @@ def _summary(model: Any, out: str) -> str:
             f"{looks['recall'][at]:.1%} of their 10 nearest rows kept"
         )
     lines.append(
-        f"wrote {out}: an encoder of {model.n_features_in_} columns; next, tsne-ooc place {out} FILE --out map"
+        f"wrote {out}: an encoder of {counted(model.n_features_in_, 'columns')}; next, tsne-ooc place {out} FILE "
+        "--out map"
     )
     return "\n".join(lines)

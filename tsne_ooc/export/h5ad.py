@@ -12,6 +12,8 @@ import numpy as np
 
 from tsne_ooc._atomic import whole_file
 from tsne_ooc._disk import check_room
+from tsne_ooc._options import counted
+from tsne_ooc._typing import Stored
 from tsne_ooc.export.clone import clone
 from tsne_ooc.export.content import Content
 from tsne_ooc.io.failures import opening
@@ -74,7 +76,9 @@ def _check(content: Content, base: Path, key: str, column: str, overwrite: bool)
             raise ValueError(f"{base} is not an AnnData file: its obs has no index")
         n = len(index["values"] if isinstance(index, h5py.Group) else index)
         if n != content.n:
-            raise ValueError(f"{base} has {n} rows, the map {content.n}; the map must be of this file's rows")
+            raise ValueError(
+                f"{base} has {counted(n, 'rows')}, the map {content.n}; the map must be of this file's rows"
+            )
         taken = [f"obsm[{key!r}]"] if obsm is not None and key in obsm else []
         if column in obs:
             taken.append(f"obs[{column!r}]")
@@ -105,7 +109,7 @@ def _write(content: Content, path: Path, key: str, column: str) -> None:
                 target[start:stop] = block[name]
 
 
-def _fresh(group: Any, name: str, shape: tuple[int, ...]) -> Any:
+def _fresh(group: Stored, name: str, shape: tuple[int, ...]) -> Any:
     """A dataset of float32, in place of what has that name."""
     if name in group:
         del group[name]

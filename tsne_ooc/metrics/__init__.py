@@ -7,7 +7,14 @@ neighbourhoods, the correlation of distances only the large picture, and label a
 tell.
 """
 
-from tsne_ooc.metrics.agreement import distance_correlation, kl_divergence
+from tsne_ooc.metrics.agreement import displacement, distance_correlation, kl_divergence
 from tsne_ooc.metrics.neighborhoods import label_accuracy, neighbor_recall, trustworthiness
 
-__all__ = ["distance_correlation", "kl_divergence", "label_accuracy", "neighbor_recall", "trustworthiness"]
+__all__ = [
+    "displacement",
+    "distance_correlation",
+    "kl_divergence",
+    "label_accuracy",
+    "neighbor_recall",
+    "trustworthiness",
+]

@@ -165,3 +165,41 @@ def distance_correlation(
     in_data = pdist(take(table, rows).astype(np.float64), CDIST.get(metric, metric))
     in_map = pdist(points[rows])
     return float(spearmanr(in_data, in_map).statistic)
+
+
+def displacement(before: ArrayLike, after: ArrayLike) -> NDArray[np.float64]:
+    """How far each row lies in one map from where another map of the same rows has it.
+
+    Turned, mirrored, moved and made larger or smaller, a map is the same map. So the first is laid on the second as
+    well as that can be done (by least squares, as in a Procrustes analysis), and what is left is measured.
+
+    Parameters
+    ----------
+    before, after : array_like of shape (n_samples, n_components)
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        In units of `after`.
+
+    Raises
+    ------
+    ValueError
+        Where the maps are not of one shape, or not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> before = np.array([[0, 0], [2, 0], [0, 4], [2, 4]])
+    >>> displacement(before, -3 * before[:, ::-1] + 1).round(6)
+    array([0., 0., 0., 0.])
+    """
+    first, second = points_of(before, "before"), points_of(after, "after")
+    if first.shape != second.shape:
+        raise ValueError(f"before has shape {first.shape}, and after has {second.shape}; they are maps of one table")
+    first, second = first - first.mean(axis=0), second - second.mean(axis=0)
+    left, sizes, right = np.linalg.svd(first.T @ second)
+    extent = float(np.square(first).sum())
+    scale = float(sizes.sum()) / extent if extent > 0 else 0.0
+    moved: NDArray[np.float64] = np.linalg.norm(scale * (first @ left @ right) - second, axis=1)
+    return moved

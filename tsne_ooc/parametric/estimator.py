@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,14 +11,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 
 from tsne_ooc import __version__
 from tsne_ooc._asked import parameters_of, plain
+from tsne_ooc._elsewhere import answering
 from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Json, StrPath, TableLike
 from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.features import Features
@@ -66,8 +67,8 @@ from tsne_ooc.parametric.training import Options, Trained, train
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.saving import fingerprint
 
-# Batches of the default training.
-STEPS = 3000
+# Batches of the default training, and its learning rate.
+STEPS, RATE = 3000, 6e-3
 
 # Rows that an encoder can be made of.
 FEWEST = 3
@@ -166,6 +167,7 @@ class ParametricTSNE(EncodingEstimator):
     >>> Y = model.transform(new_rows)  # doctest: +SKIP
     """
 
+    @answering
     def __init__(
         self,
         teacher: TSNE | None = None,
@@ -176,7 +178,7 @@ class ParametricTSNE(EncodingEstimator):
         decoder: Any = False,
         n_iter: Any = "auto",
         batch_size: int = 2048,
-        learning_rate: float = 6e-3,
+        learning_rate: float = RATE,
         augmentation: float = 0.5,
         prepare: Preparation | None = None,
         shuffle: str = "auto",
@@ -223,7 +225,7 @@ class ParametricTSNE(EncodingEstimator):
         self._options()
         given_teacher(self.teacher, self.prepare, 0)
 
-    def fit(self, X: Any, y: Any = None, *, checkpoint: str | os.PathLike[str] | None = None) -> ParametricTSNE:
+    def fit(self, X: TableLike, y: object = None, *, checkpoint: StrPath | None = None) -> ParametricTSNE:
         """Learn the map of the rows of X.
 
         Parameters
@@ -251,7 +253,12 @@ class ParametricTSNE(EncodingEstimator):
         return self._learn(X, checkpoint, without=None if checkpoint is None else Path(checkpoint))
 
     def _learn(
-        self, X: Any, checkpoint: str | os.PathLike[str] | None, *, without: Path | None, telling: Sequence[Any] = ()
+        self,
+        X: TableLike,
+        checkpoint: StrPath | None,
+        *,
+        without: Path | None,
+        telling: Sequence[Any] = (),
     ) -> ParametricTSNE:
         """`fit`, for a run whose files are those of `without`, with callbacks besides that no result depends on."""
         options = self._options()
@@ -331,7 +338,7 @@ class ParametricTSNE(EncodingEstimator):
                 interrupted(broken, stacklevel=3)
             else:
                 warnings.warn(broken, RuntimeWarning, stacklevel=3)
-        history = done.history.columns()
+        history: Json = dict(done.history.columns())
         if decoded is not None:
             history["decoder"] = decoded.done.history.columns()
         # All at once, and last: a fit that fails leaves the one before as it was.
@@ -349,7 +356,7 @@ class ParametricTSNE(EncodingEstimator):
         made._fitted = fitted
         return made
 
-    def fit_transform(self, X: Any, y: Any = None) -> Float32:
+    def fit_transform(self, X: TableLike, y: object = None) -> Float32:
         """`fit`, then where the encoder puts the rows."""
         return self.fit(X).transform(X)
 
@@ -380,6 +387,8 @@ class ParametricTSNE(EncodingEstimator):
         resolve_decoder(self.decoder)
         device_of(self.device)
         Threads(self.n_jobs)
+        if isinstance(self.learning_rate, str):
+            raise TypeError(f"learning_rate={self.learning_rate!r} is not a number; leave it out for {RATE:g}")
         return Options(
             stages, steps, number("learning_rate", self.learning_rate, above=0, most=MOST_RATE), self.LOOK_EVERY,
             None if self.patience is None else whole("patience", self.patience, least=1), callbacks_of(self.callbacks),
@@ -388,14 +397,14 @@ class ParametricTSNE(EncodingEstimator):
 
     def _job(
         self,
-        source: dict[str, Any],
+        source: Json,
         stages: list[Stage],
         steps: int,
         seed: int,
         encoder: Encoder,
-        device: Any,
+        device: torch.device,
         targets: Float32,
-    ) -> dict[str, Any]:
+    ) -> Json:
         # What has come of other options, and what of them the rest tells. The decoder is trained when all else is done.
         told = {
             "objective": plain(stages),

@@ -10,6 +10,7 @@ import numpy as np
 from tsne_ooc import _parameters, store
 from tsne_ooc._parameters import encode_all
 from tsne_ooc._state import within
+from tsne_ooc._typing import Json, Network
 from tsne_ooc.io import optional
 from tsne_ooc.parametric.checkpoint import weights_of
 from tsne_ooc.parametric.decoder import Decoder
@@ -37,7 +38,7 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
     shape = [body.p, body.d, body.width, body.depth, body.landmarks] if isinstance(body, ResidualNetwork) else None
     inner, arrays = within("teacher", estimator_state(model.teacher_))
     parameters, not_saved = encode_all(model.get_params(deep=False), KINDS)
-    content: dict[str, Any] = {
+    content: Json = {
         **inner,
         "parameters": parameters,
         "not_saved": not_saved,
@@ -62,17 +63,17 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
     store.write_folder(target, KIND, content, arrays, files={name: data}, overwrite=overwrite)
 
 
-def _bounds(encoder: Any) -> dict[str, Any]:
+def _bounds(encoder: Network) -> Json:
     reach = encoder.body.reach if isinstance(encoder.body, ResidualNetwork) else None
     return {"bounded": encoder.bounded, "reach": reach}
 
 
-def _all_weights(model: Any) -> dict[str, Any]:
+def _all_weights(model: Any) -> Json:
     weights = weights_of(model.encoder_)
     if model.decoder_ is not None:
         weights |= {f"{DECODER}{name}": value for name, value in weights_of(model.decoder_).items()}
     return weights
 
 
-def _history_arrays(name: str, history: dict[str, Any]) -> dict[str, Any]:
+def _history_arrays(name: str, history: Json) -> Json:
     return {f"{name}.{table}": np.array(list(history[table].values())).T.copy() for table in ("batches", "validation")}

@@ -6,15 +6,13 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._atomic import whole_file
 from tsne_ooc._disk import sync_folder
+from tsne_ooc._typing import Int64, Named
 from tsne_ooc.pipeline.folder import SAVING
 from tsne_ooc.pipeline.models import digest_of
 from tsne_ooc.pipeline.placer import MapPlacer, Placer, Seats, StrangerPlacer
@@ -27,7 +25,7 @@ Fitted = MapPlacer | StrangerPlacer
 
 
 def keep(
-    placer: Fitted, rows: NDArray[np.int64], folder: Path, home: Path, *, saved: bool
+    placer: Fitted, rows: Int64, folder: Path, home: Path, *, saved: bool
 ) -> tuple[Fitted, Seats, dict[str, str | None]]:
     """Save what was fitted, and go on with what was saved, as a run that resumes will; with sums for the ledger.
 
@@ -69,7 +67,7 @@ def _put(made: Path, path: Path) -> None:
         raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
 
 
-def reopen(folder: Path, sums: Mapping[str, Any], home: Path) -> tuple[MapPlacer, Seats]:
+def reopen(folder: Path, sums: Named, home: Path) -> tuple[MapPlacer, Seats]:
     """What an earlier attempt, or an earlier phase of this one, fitted: checked against what the ledger says of it."""
     from tsne_ooc.loading import load
 
@@ -90,6 +88,6 @@ def _sum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def seats_of(placer: Placer, rows: NDArray[np.int64]) -> Seats:
+def seats_of(placer: Placer, rows: Int64) -> Seats:
     """The rows of a fit, their places and their novelty."""
     return Seats(rows, placer.embedding, placer.novelty)

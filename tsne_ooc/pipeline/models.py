@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from tsne_ooc import store
+from tsne_ooc._typing import StrPath
 from tsne_ooc.pipeline.placer import EncoderPlacer, MapPlacer
 
 ENCODER = "encoder"
@@ -14,7 +14,7 @@ ENCODER = "encoder"
 SLACK = 1 << 17
 
 
-def folder_of(path: str | os.PathLike[str]) -> Path:
+def folder_of(path: StrPath) -> Path:
     """The folder of the model: itself, or within that of a finished run."""
     folder = Path(path)
     return folder / "model" if (folder / "model" / store.MANIFEST).is_file() else folder

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Configurable, Float32, Int64, Json
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.features import Features
 from tsne_ooc.intake import Intake
@@ -33,7 +32,7 @@ class Seats(NamedTuple):
     novelty : ndarray of float32, shape (m,), or None
     """
 
-    rows: NDArray[np.int64]
+    rows: Int64
     embedding: Float32
     novelty: Float32 | None
 
@@ -57,7 +56,7 @@ class Placer(Protocol):
         """The novelty from which on rows are strangers; None where no novelty is known."""
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """What a manifest says of the fit."""
 
     def check_table(self, table: Source) -> None:
@@ -96,6 +95,11 @@ class _OurPlacer:
         reference = self._ours.map_.model.reference
         return None if reference is None else reference.threshold
 
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Names of the columns of the fit, where they are known."""
+        return self._ours.features_.names
+
     def check_table(self, table: Source) -> None:
         self._ours.check_table(table)
 
@@ -131,7 +135,7 @@ class MapPlacer(_OurPlacer):
         self.estimator = estimator
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         return {"kl_divergence": self.estimator.kl_divergence_, "n_iter": self.estimator.n_iter_}
 
     def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
@@ -159,7 +163,7 @@ class EncoderPlacer(_OurPlacer):
         self.estimator = estimator
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         return {"kl_divergence": None, "n_iter": self.estimator.n_iter_}
 
     def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
@@ -188,7 +192,7 @@ class StrangerPlacer:
         return np.asarray(self.estimator.embedding_, np.float32)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         return {name: getattr(self.estimator, f"{name}_", None) for name in ("kl_divergence", "n_iter")}
 
     def check_table(self, table: Source) -> None:
@@ -215,20 +219,20 @@ def fitted_to(estimator: Any, taken: Intake) -> MapPlacer | StrangerPlacer:
     return StrangerPlacer(estimator, Features.of(taken))
 
 
-def check_before(estimator: Any) -> None:
+def check_before(estimator: object) -> None:
     """Raise for unusable options of an estimator of ours that is not fitted yet; others tell theirs when they fit."""
     if isinstance(estimator, TSNE):
         estimator.check_options()
 
 
-def check_savable(estimator: Any, prepare: Preparation | None) -> None:
+def check_savable(estimator: object, prepare: Preparation | None) -> None:
     """Raise ValueError or TypeError where what such an estimator fits could not be saved."""
     if not isinstance(estimator, TSNE):
         raise TypeError(f"a {type(estimator).__name__} is not ours to save")
     check_saved(estimator, prepare)
 
 
-def threads_of(estimator: Any) -> int | None:
+def threads_of(estimator: Configurable) -> int | None:
     """The `n_jobs` of an estimator; None for one that has none."""
     found: int | None = estimator.get_params(deep=False).get("n_jobs")
     return found

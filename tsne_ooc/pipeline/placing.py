@@ -99,7 +99,7 @@ def place(
     then = own_stages(then)
     stages = [Place(novelty=knows), *then]
     with (
-        opened(source, dataset, columns, allow_missing_chunks) as table,
+        opened(source, dataset, columns, allow_missing_chunks, placer.names) as table,
         Folder(Path(out), resume=resume, makes=made_by(stages)) as home,
     ):
         placer.check_table(table)

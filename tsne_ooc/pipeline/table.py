@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
-from tsne_ooc.io import Source, open_source
+from tsne_ooc._typing import TableLike
+from tsne_ooc.io import Source, names_of, open_source
 from tsne_ooc.io.ahead import hanging
 from tsne_ooc.io.told import account_of, in_words
 
@@ -17,10 +17,23 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def opened(
-    source: Any, dataset: str | None, columns: list[str] | None, allow_missing_chunks: bool = False
+    source: TableLike,
+    dataset: str | None,
+    columns: list[str] | None,
+    allow_missing_chunks: bool = False,
+    of_the_fit: Sequence[str] | None = None,
 ) -> Iterator[Source]:
-    """`source` as a table; a file that a path leads to is closed afterwards, what came in open stays open."""
+    """`source` as a table; a file that a path leads to is closed afterwards, what came in open stays open.
+
+    Where no columns are named, and one `of_the_fit` is only read if it is, such as one of words, those are read.
+    """
     table = open_source(source, dataset=dataset, columns=columns, allow_missing_chunks=allow_missing_chunks)
+    if columns is None and isinstance(source, str | os.PathLike) and of_the_fit is not None:
+        lacking = set(of_the_fit) - set(names_of(table) or of_the_fit)
+        if lacking and lacking <= set(account_of(table)["left_out"]):
+            if hasattr(table, "close"):
+                table.close()
+            table = open_source(source, dataset=dataset, columns=of_the_fit, allow_missing_chunks=allow_missing_chunks)
     for line in in_words(account_of(table)):
         log.info("%s", line)
     try:

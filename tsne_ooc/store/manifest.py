@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
+
+from tsne_ooc._typing import Json, Named, StrPath
 
 FORMAT = "tsne_ooc"
 #: Raised when readers of the version before would misread a folder.
@@ -35,11 +36,11 @@ def encode(content: Any) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def sum_of(manifest: Mapping[str, Any]) -> str:
+def sum_of(manifest: Named) -> str:
     return hashlib.sha256(encode({key: value for key, value in manifest.items() if key != "sha256"})).hexdigest()
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> Json:
     """The manifest, its sum compared."""
     manifest = checked_manifest(folder)
     if sum_of(manifest) != manifest["sha256"]:
@@ -47,7 +48,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def kind_of(folder: str | os.PathLike[str]) -> str:
+def kind_of(folder: StrPath) -> str:
     """What a folder is, such as "model".
 
     Raises
@@ -62,7 +63,7 @@ def kind_of(folder: str | os.PathLike[str]) -> str:
     return str(read_manifest(Path(folder))["kind"])
 
 
-def checked_manifest(folder: Path) -> dict[str, Any]:
+def checked_manifest(folder: Path) -> Json:
     """The manifest, of the expected form."""
     path = folder / MANIFEST
     with opened(folder, MANIFEST) as file:
@@ -88,7 +89,7 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
             raise ValueError(f"{where} has the unknown type {short(entry['dtype'])}")
         if not all(type(length) is int and 0 <= length < 2**48 for length in entry["shape"]) or len(entry["shape"]) > 4:
             raise ValueError(f"{where} has no shape")
-    found: dict[str, Any] = manifest
+    found: Json = manifest
     return found
 
 
@@ -112,7 +113,7 @@ def _check_types(found: Any, types: Mapping[str, type], where: str, *, later: bo
         raise ValueError(f"{where} is damaged: it has the unknown key {short(unknown)}")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> Json:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key stands twice in one object")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tsne_ooc._typing import Array, DType, Json, Named, StrPath
 from tsne_ooc.store.manifest import MANIFEST, TYPES, opened, read_manifest, short
 
 
@@ -27,12 +26,12 @@ class Folder(NamedTuple):
         The file of each array, for messages.
     """
 
-    content: dict[str, Any]
-    arrays: dict[str, NDArray[Any]]
+    content: Json
+    arrays: dict[str, Array]
     files: dict[str, Path]
 
 
-def read_folder(path: str | os.PathLike[str], kind: str, *, verify: bool = True) -> Folder:
+def read_folder(path: StrPath, kind: str, *, verify: bool = True) -> Folder:
     """Read what `write_folder` wrote.
 
     Parameters
@@ -63,7 +62,7 @@ def read_folder(path: str | os.PathLike[str], kind: str, *, verify: bool = True)
                 raise
 
 
-def _read(folder: Path, manifest: Mapping[str, Any], kind: str, verify: bool) -> Folder:
+def _read(folder: Path, manifest: Named, kind: str, verify: bool) -> Folder:
     if manifest["kind"] != kind:
         raise ValueError(f"{folder / MANIFEST} is that of a {short(manifest['kind'])}, not of a {kind!r}")
     arrays, files = {}, {}
@@ -73,7 +72,7 @@ def _read(folder: Path, manifest: Mapping[str, Any], kind: str, verify: bool) ->
     return Folder(manifest["content"], arrays, files)
 
 
-def _map(folder: Path, entry: Mapping[str, Any], verify: bool) -> NDArray[Any]:
+def _map(folder: Path, entry: Named, verify: bool) -> Array:
     path = folder / entry["file"]
     with opened(folder, entry["file"]) as file:
         size = os.fstat(file.fileno()).st_size
@@ -94,7 +93,7 @@ def _map(folder: Path, entry: Mapping[str, Any], verify: bool) -> NDArray[Any]:
         return np.asarray(np.memmap(file, dtype, "r", start, shape))
 
 
-def header(file: BinaryIO, path: Path) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+def header(file: BinaryIO, path: Path) -> tuple[DType, tuple[int, ...], int]:
     """Type, shape and place of the first number."""
     try:
         if np.lib.format.read_magic(file) != (1, 0):

@@ -9,14 +9,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._atomic import whole_file, whole_folder
 from tsne_ooc._disk import check_room, sync_folder
 from tsne_ooc._lock import Lock
+from tsne_ooc._typing import Array, DType, Json, Named, StrPath
 from tsne_ooc.store.manifest import (
     FILE,
     FORMAT,
@@ -36,10 +36,10 @@ _PIECE = 1 << 20
 
 
 def write_folder(
-    path: str | os.PathLike[str],
+    path: StrPath,
     kind: str,
-    content: Mapping[str, Any],
-    arrays: Mapping[str, NDArray[Any]],
+    content: Named,
+    arrays: Mapping[str, Array],
     *,
     files: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
@@ -89,9 +89,7 @@ def write_folder(
             _write_over(target, kind, content, plain, files, check_target(target, kind, overwrite=overwrite) or old)
 
 
-def seal(
-    folder: str | os.PathLike[str], kind: str, content: Mapping[str, Any], files: Mapping[str, str], generation: int = 1
-) -> None:
+def seal(folder: StrPath, kind: str, content: Named, files: Mapping[str, str], generation: int = 1) -> None:
     """Write the manifest of a folder whose arrays lie there already, as a run that streams its map leaves them.
 
     Parameters
@@ -107,7 +105,7 @@ def seal(
     _write_manifest(folder, kind, content, entries, generation)
 
 
-def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
+def _plain(name: str, array: Array) -> Array:
     """The array as its file will hold it."""
     if not NAME.fullmatch(name):
         raise ValueError(f"array name {name!r} has other characters than letters, digits, '_', '-' and '.'")
@@ -120,7 +118,7 @@ def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
     return plain
 
 
-def check_target(path: str | os.PathLike[str], kind: str, *, overwrite: bool = False) -> dict[str, Any] | None:
+def check_target(path: StrPath, kind: str, *, overwrite: bool = False) -> Json | None:
     """The manifest of the folder that `write_folder` would write over, None where there is room, or its error."""
     target = Path(path)
     if not target.parent.is_dir():
@@ -155,7 +153,7 @@ def named_by_content(name: str, data: bytes) -> tuple[str, str]:
 
 
 def _write_new(
-    target: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], files: Mapping[str, bytes]
+    target: Path, kind: str, content: Named, arrays: Mapping[str, Array], files: Mapping[str, bytes]
 ) -> None:
     with _told(target), whole_folder(target) as temporary:
         entries = {name: _write_array(temporary / f"{name}.npy", array) for name, array in arrays.items()}
@@ -165,8 +163,8 @@ def _write_new(
 
 
 def _write_over(
-    target: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]],
-    further: Mapping[str, bytes], old: dict[str, Any],
+    target: Path, kind: str, content: Named, arrays: Mapping[str, Array],
+    further: Mapping[str, bytes], old: Json,
 ) -> None:  # fmt: skip
     # Folders cannot be exchanged in one step on every system; a manifest can.
     # An array "a" of generation 2 must not take the file of an array "a.2" that is read from until the end.
@@ -206,7 +204,7 @@ def _sweep(target: Path, names: Iterable[str], further: Iterable[str], keep: set
                 file.unlink()
 
 
-def _write_array(path: Path, array: NDArray[Any]) -> dict[str, Any]:
+def _write_array(path: Path, array: Array) -> Json:
     """Write a file and describe it: its sum is taken on the way."""
     path.unlink(missing_ok=True)
     with open(path, "xb") as file:
@@ -235,11 +233,11 @@ class _Summed:
         self.bytes += len(data)
 
 
-def _entry(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], size: int, digest: str) -> dict[str, Any]:
+def _entry(path: Path, dtype: DType, shape: tuple[int, ...], size: int, digest: str) -> Json:
     return {"file": path.name, "dtype": dtype.str, "shape": list(shape), "bytes": size, "sha256": digest}
 
 
-def _describe(path: Path) -> dict[str, Any]:
+def _describe(path: Path) -> Json:
     if not FILE.fullmatch(path.name):
         raise ValueError(f"{path} is not a plain name of a .npy file")
     with open(path, "rb") as file:
@@ -250,9 +248,7 @@ def _describe(path: Path) -> dict[str, Any]:
         return _entry(path, dtype, shape, os.fstat(file.fileno()).st_size, digest)
 
 
-def _write_manifest(
-    folder: Path, kind: str, content: Mapping[str, Any], entries: Mapping[str, Any], generation: int
-) -> None:
+def _write_manifest(folder: Path, kind: str, content: Named, entries: Named, generation: int) -> None:
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

@@ -1,0 +1,92 @@
+"""What is typed and not known: answered with the word that is meant, here or in other programs."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from tsne_ooc._elsewhere import ENCODER, MAP
+
+#: Parameters that have another name here.
+OPTIONS = {
+    "n_iter": "iterations",
+    "random_state": "seed",
+    "n_jobs": "jobs",
+    "size": "sample",
+    "total": "normalize",
+}
+
+_SEVERAL = "--affinity multiscale joins a perplexity and ten times as much"
+
+
+class Parser(argparse.ArgumentParser):
+    """One line for what cannot be read, where argparse prints its summary of all options first.
+
+    Words are looked at before it is asked what is missing: a misspelt option is the reason more often.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = [str(word) for word in (sys.argv[1:] if args is None else args)]
+        commands = next((one.choices for one in self._actions if isinstance(one, argparse._SubParsersAction)), None)
+        for word in words:
+            if commands is not None and not word.startswith("-"):
+                if word not in commands:
+                    self.error(f"there is no command {word!r}; {_nearest(word, commands)}")
+                break
+            if word == "--":
+                break
+            name = word.partition("=")[0]
+            # Options may be shortened, and numbers below 0 look like options.
+            if re.match(r"-{1,2}[A-Za-z]", word) and not any(
+                one.startswith(name) for one in self._option_string_actions
+            ):
+                self.error(f"{self.prog} has no option {name}; {self._meant(name)}")
+        return super().parse_known_args(words, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        message = re.sub(r"^argument ", "", message)
+        message = re.sub(r"invalid int value: (.*)", r"\1 is not a whole number", message)
+        message = re.sub(r"invalid float value: (.*)", r"\1 is not a number", message)
+        message = re.sub(r"(--perplexity: '.*,.*') is not a number", rf"\1 is several; {_SEVERAL}", message)
+        message = re.sub(r"^the following arguments are required: (.*)", r"\1 is missing", message)
+        self.exit(2, f"tsne-ooc: error: {message}; see {self.prog} --help\n")
+
+    def _meant(self, typed: str) -> str:
+        """What is meant by an option that there is not."""
+        word = typed.lstrip("-").replace("-", "_")
+        dests = {one.dest for one in self._actions}
+        if "perplexity" not in dests:
+            return _nearest(typed, self._option_string_actions)
+        tables = (ENCODER, MAP) if "objective" in dests else (MAP, ENCODER)
+        here = next((table[word] for table in tables if word in table), None)
+        if here is not None and not here.ours:
+            return here.unit
+        name = word if here is None else here.ours.partition("=")[0]
+        for one in self._actions:
+            if one.dest in (name, OPTIONS.get(name)) and one.option_strings:
+                return f"it is {one.option_strings[0]} here" + (f", {here.unit}" if here else "")
+        if here is not None or name in _of_maps():
+            ours = name if here is None else here.ours
+            example = ours if "=" in ours else f"{ours}=..."
+            unit = "" if here is None else f", {here.unit}"
+            return f"that is for Python only: tsne_ooc.embed(..., tsne=TSNE({example})){unit}"
+        return _nearest(typed, self._option_string_actions)
+
+
+def _of_maps() -> set[str]:
+    from tsne_ooc.estimator import TSNE
+
+    return set(TSNE._get_param_names())
+
+
+def _nearest(word: str, names: Iterable[str]) -> str:
+    known = sorted(name for name in names if name != "-h")
+    if len(word) == 2:
+        short = [name for name in known if name.startswith(f"-{word}")]
+        return f"did you mean {' or '.join(short)}?" if short else f"known: {', '.join(known)}"
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
