@@ -329,10 +329,10 @@ def test_each_option(model, tmp_path, name):
 
 # Tables of their own, whose keys are the signatures.
 TABLES = {
-    "pipeline/test_every_option.py": """TSNE embed Placement Phase Schedule Perplexity Mixture Multiscale Uniform
+    "pipeline/test_every_option.py": """TSNE embed Placement Phase Schedule Perplexity EqualNeighbors Mixture Multiscale
         FixedSigma neighbors.IVF neighbors.HNSW neighbors.Annoy sampling.Stratified sampling.Coverage
         preprocess.Normalize preprocess.Standardize batches.Batches metrics.neighbor_recall metrics.trustworthiness
-        metrics.label_accuracy metrics.kl_divergence metrics.distance_correlation plot.scatter io.Uniform""",
+        metrics.label_accuracy metrics.kl_divergence metrics.distance_correlation plot.scatter sampling.Uniform""",
     "pipeline/test_every_option_of_place.py": "place",
     "parametric/test_every_option_of_train.py": "pipeline.train",
     "parametric/test_every_encoder_option.py": "parametric.ParametricTSNE parametric.Decoder parametric.Stage "

@@ -425,7 +425,7 @@ class TSNE(PlacingEstimator):
         seed = before.seed if "random_state" not in options else None
         seed = seed_of(again.random_state) if seed is None else seed
         rows = as_reference(before.model, features.rows(X, type(self).__name__, self.n_jobs))
-        affinities.check_rows(affinities.resolve(again.affinity, again.perplexity), rows.shape[0])
+        affinities.check_matrix(affinities.resolve(again.affinity, again.perplexity), rows.shape[0])
         placed = self.place_prepared(rows) if start is None else placed_at(start, rows.shape[0], before.n_components)
         begin = begin_at(placed.embedding, deviation, generator(seed, "refine"))
         names = None if features.names is None else list(features.names)

@@ -223,8 +223,8 @@ def joint_of(
     affinity: Any, index: Any, n: int, seed: int, threads: Threads
 ) -> tuple[affinities.Joint, NDArray[np.uint32] | None, int, Reference]:
     """P, the order of its rows (None: as they came), the number of neighbours it was made from, and their novelty."""
-    if isinstance(affinity, affinities.Precomputed):
-        affinities.check_rows(affinity, n)
+    if isinstance(affinity, affinities.GivenAffinities):
+        affinities.check_matrix(affinity, n)
         return affinity.joint(), None, 0, Reference.of(index)
     if n < 2:
         alone = affinities.Joint(np.zeros(2, np.uint64), np.empty(0, np.uint32), np.empty(0, np.float32))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from tsne_ooc import __version__
 from tsne_ooc._options import whole
 from tsne_ooc._random import seed_of
+from tsne_ooc._typing import Progress
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.fitted import FittedEstimator
 from tsne_ooc.intake import check_prepare, taken_over
@@ -30,7 +31,7 @@ from tsne_ooc.pipeline.run import LEDGER, Run
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, resolve_sample
-from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
+from tsne_ooc.streaming import begin, check_unchanged, silent
 
 log = logging.getLogger(__name__)
 

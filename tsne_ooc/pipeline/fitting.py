@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._interrupt import uninterrupted
+from tsne_ooc._typing import Progress
 from tsne_ooc.intake import take_in
 from tsne_ooc.io import Source
 from tsne_ooc.pipeline.clock import Clock
 from tsne_ooc.pipeline.placer import MapPlacer, StrangerPlacer, fitted_to, threads_of
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample
-from tsne_ooc.streaming import Progress
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc._random import generator
+from tsne_ooc._typing import Progress
 from tsne_ooc.io import Source
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.placer import MapPlacer, Seats
@@ -18,7 +19,7 @@ from tsne_ooc.pipeline.run import LEDGER
 from tsne_ooc.placement import Placed
 from tsne_ooc.rounds import NovelRows, Seated, enlarge
 from tsne_ooc.sampling import take
-from tsne_ooc.streaming import Progress, begin
+from tsne_ooc.streaming import begin
 
 log = logging.getLogger(__name__)
 

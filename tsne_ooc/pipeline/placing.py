@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tsne_ooc import __version__, storage
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import resolve_n_jobs
+from tsne_ooc._typing import Progress
 from tsne_ooc.io import Source, identity
 from tsne_ooc.io.told import account_of
 from tsne_ooc.novelty import NoveltyHistogram
@@ -26,7 +27,7 @@ from tsne_ooc.pipeline.placer import Placer, Seats
 from tsne_ooc.pipeline.request import differences
 from tsne_ooc.pipeline.run import KIND, LEDGER, Run, open_run
 from tsne_ooc.pipeline.table import opened
-from tsne_ooc.streaming import Progress, Stream, begin, check_unchanged, silent
+from tsne_ooc.streaming import Stream, begin, check_unchanged, silent
 
 log = logging.getLogger(__name__)
 

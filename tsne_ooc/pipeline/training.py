@@ -15,6 +15,7 @@ from tsne_ooc import __version__, storage
 from tsne_ooc._interrupt import uninterrupted
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._random import seed_of
+from tsne_ooc._typing import Progress
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.saving import check_saved, fingerprint
 from tsne_ooc.intake import check_prepare, taken_over
@@ -30,7 +31,7 @@ from tsne_ooc.pipeline.run import LEDGER
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, Uniform, resolve_sample
-from tsne_ooc.streaming import Progress, begin, check_unchanged, silent
+from tsne_ooc.streaming import begin, check_unchanged, silent
 
 
 def train(
@@ -106,7 +107,7 @@ def train(
 
     from tsne_ooc.parametric import ParametricTSNE, load
     from tsne_ooc.parametric.estimator import FEWEST, STEPS
-    from tsne_ooc.parametric.outset import check_saved as check_network_saved
+    from tsne_ooc.parametric.outset import check_network_saved
 
     model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
     model.check_options()
