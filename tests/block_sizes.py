@@ -47,6 +47,7 @@ BLOCKS = {
     ("export.content", "ROWS"): Block("exports"),
     ("estimator.fitted_map", "BLOCK"): Block("placing"),
     ("fit.rows", "BLOCK"): Block("fit"),
+    ("gradients.crowd", "ROWS"): Block("crowd"),
     ("gradients.repulsion", "ExactRepulsion.ROWS"): Block("repulsion"),
     ("groups", "_BLOCK"): Block("groups"),
     ("io.blocks", "BLOCK_BYTES"): Block("blocks"),
@@ -108,6 +109,8 @@ BLOCKS = {
 CROSSED = {
     ("gradients.repulsion", "EXACT_BELOW"): "parametric/test_objectives.py",
     ("fit.initialization", "MOST_MOMENTS"): "unit/test_initialization.py",
+    ("gradients.repulsion", "SUMMED"): "unit/test_placement_summed.py",
+    ("gradients.repulsion", "SUMMED_STEEP"): "unit/test_placement_summed.py",
     ("io.bands", "LARGEST"): "unit/test_large_pieces.py",
     ("neighbors.resolve", "BITS_FROM"): "unit/test_neighbors_resolve.py",
     ("neighbors.resolve", "IVF_FROM"): "unit/test_neighbors_resolve.py",
@@ -119,8 +122,6 @@ CROSSED = {
 }
 # Numbers that cut no work, by what they are.
 _OTHERS = {
-    # To be tried at 7 as well, by a scenario of its own.
-    "new, and not tried yet": "gradients.crowd.ROWS gradients.repulsion.SUMMED gradients.repulsion.SUMMED_STEEP",
     "marks, versions and the layout of bits": """
         _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY novelty.NoveltyHistogram._SHIFT
         sampling.boxes._BITS sampling.boxes._FINE sampling.boxes._ORIGIN io.ledger.LEDGER_VERSION
@@ -139,8 +140,8 @@ _OTHERS = {
         fit.optimize.FEWEST_LEAPING""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
-        pipeline.models.SLACK io.reading._FIT_BYTES batches.batches._MANY_READS batches.batches._WORTH_A_WARNING
-        io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
+        pipeline.models.SLACK io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS
+        batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
     "the method's own: another number is another map, sample or encoder": """
         fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         rounds.DIRECTIONS rounds.ROWS_PER_BOX pipeline.looking.CHOICE pipeline.embedding.SAMPLE sampling.resolve.SIZE

@@ -420,8 +420,13 @@ def test_distances_have_no_rows_to_place():
 
 def test_a_table_that_does_not_fit_is_refused_before_it_is_read(model, tmp_path, monkeypatch):
     monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 10_000)
-    with pytest.raises(MemoryError, match="to fit all 400 rows of 6 columns takes about"):
+    with pytest.raises(MemoryError, match=r"to fit all 400 rows of 6 columns takes about .* with 90 neighbours each"):
         model.refine(on_disk(X, tmp_path))
+    # Rows in memory, of which each has as many neighbours as the sample's perplexity asks for.
+    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 400 * 2300)
+    model.refine(X, perplexity=30, **FEW)
+    with pytest.raises(MemoryError, match=r"with 120 neighbours each, and 0\.0 GB are free"):
+        model.refine(X, perplexity=40)
 
 
 def test_not_before_a_fit():

@@ -144,6 +144,17 @@ def repulsion(folder):
     return found
 
 
+def crowd(folder):
+    from tsne_ooc.gradients.crowd import Crowd
+
+    found = []
+    for d in (1, 2, 3):
+        Y = rows(150, d)
+        for dof in (1.0, 4.0):
+            found += Crowd.around(Y, dof, 2.0).at(rows(100, d, seed=1), TWO)
+    return found
+
+
 def groups(folder):
     from tsne_ooc.groups import Groups
 

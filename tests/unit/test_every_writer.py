@@ -18,7 +18,6 @@ from test_disk import WRITERS, ledger, over, seal, sink
 from test_disk import folder as new
 
 from tsne_ooc import storage
-from tsne_ooc.io.ledger import Entry, Ledger, Rows
 from tsne_ooc.storage.atomic import exchange, whole_file, whole_folder
 from tsne_ooc.storage.disk import check_room
 
@@ -238,12 +237,3 @@ def test_no_room_on_the_disk(home, monkeypatch, writer):
         with pytest.raises(OSError, match="GB left"):
             check_room(home / name_of(writer), 11)
         writer(home)
-
-
-def test_a_ledger_that_cannot_be_marked_keeps_the_mark_before(home, monkeypatch):
-    ledger = Ledger(home / "ledger.json", {"task": "x"})
-    ledger.mark("place", Entry(rows=(Rows(0, 3, {"Y.npy": 7}),)))
-    monkeypatch.setattr(os, "replace", fails(errno.ENOSPC)(os.replace))
-    with pytest.raises(OSError, match=r"ledger\.json could not be written: No space left"):
-        ledger.mark("place", Entry(rows=(Rows(0, 9, {"Y.npy": 8}),)))
-    assert Ledger.read(home / "ledger.json").n_rows == ledger.n_rows == 3

@@ -28,6 +28,7 @@ from tsne_ooc.fit.rows import Recipe, fit_rows
 from tsne_ooc.gradients.grid import check_dof
 from tsne_ooc.intake import Intake, check_prepare, take_in
 from tsne_ooc.intake.features import Features
+from tsne_ooc.io.reading import check_memory
 from tsne_ooc.placement import Placed, Placement, as_reference
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.refinement import COURSE, DEVIATION, begin_at, placed_at
@@ -425,7 +426,11 @@ class TSNE(PlacingEstimator):
         seed = before.seed if "random_state" not in options else None
         seed = seed_of(again.random_state) if seed is None else seed
         rows = as_reference(before.model, features.rows(X, type(self).__name__, self.n_jobs))
-        affinities.check_matrix(affinities.resolve(again.affinity, again.perplexity), rows.shape[0])
+        affinity = affinities.resolve(again.affinity, again.perplexity)
+        affinities.check_matrix(affinity, rows.shape[0])
+        with unsaid("perplexity="):
+            # A sample may have been fitted at a perplexity of hundreds.
+            check_memory(rows, 0 if isinstance(affinity, affinities.GivenAffinities) else affinity.k(rows.shape[0]))
         placed = self.place_prepared(rows) if start is None else placed_at(start, rows.shape[0], before.n_components)
         begin = begin_at(placed.embedding, deviation, generator(seed, "refine"))
         names = None if features.names is None else list(features.names)
