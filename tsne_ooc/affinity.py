@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from tsne_ooc._context import say
 from tsne_ooc._options import counted, keep, number, shown, unknown, whole
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, UInt32, UInt64
-from tsne_ooc._unsaid import say
 from tsne_ooc._validate import is_sparse, to_csr
 from tsne_ooc.storage.codec import KINDS, stored
 

@@ -12,13 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 from tsne_ooc import affinity as affinities
 from tsne_ooc import neighbors as searches
 from tsne_ooc import schedule as schedules
+from tsne_ooc._context import interrupted, unsaid
 from tsne_ooc._elsewhere import METHODS, answering
-from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator, seed_of
 from tsne_ooc._typing import Float32
-from tsne_ooc._unsaid import unsaid
 from tsne_ooc._validate import is_sparse
 from tsne_ooc.estimator.fitted import PlacingEstimator
 from tsne_ooc.estimator.fitted_map import FittedMap

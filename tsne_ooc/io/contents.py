@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsne_ooc._typing import Stored
-from tsne_ooc.io.fields import FieldTable, wide_fields
+from tsne_ooc.io.base import check_table, type_of
 from tsne_ooc.io.frames import is_stored_frame, values_of
-from tsne_ooc.io.shape import check_table, type_of
+from tsne_ooc.io.meant import FieldTable, is_loom, turned_because, wide_fields
 from tsne_ooc.io.sparse import sparse_format, sparse_shape
-from tsne_ooc.io.turned import is_loom, turned_because
 
 
 @dataclass(frozen=True)

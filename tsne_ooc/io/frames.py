@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._typing import Array, DType, Stored
+from tsne_ooc.io.base import type_of
 from tsne_ooc.io.named_columns import Types
-from tsne_ooc.io.shape import type_of
 
 
 def is_stored_frame(item: Stored) -> bool:

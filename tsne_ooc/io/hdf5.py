@@ -15,18 +15,17 @@ import numpy as np
 
 from tsne_ooc._typing import Array, DType, Stored, StrPath
 from tsne_ooc.io.bands import BandedRows
-from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.base import Closing, check_table
 from tsne_ooc.io.columns import Columns
 from tsne_ooc.io.contents import Contents, is_array, is_compound, locate
 from tsne_ooc.io.conventions import decoded
 from tsne_ooc.io.frames import StoredFrame, is_stored_frame
 from tsne_ooc.io.masks import with_mask
+from tsne_ooc.io.meant import Turned, turned_because
 from tsne_ooc.io.missing import check_whole, of_hdf5_dataset
 from tsne_ooc.io.named_columns import NamedColumns, Types
 from tsne_ooc.io.pandas_table import PandasTable
-from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import remarks_on, sparse_format, stored_csr
-from tsne_ooc.io.turned import Turned, turned_because
 from tsne_ooc.storage.disk import check_regular
 
 # Streaming 400,000 x 64 float32 on one core takes 0.02 s where chunks are as wide as the table, 0.05 s with 4

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tsne_ooc._typing import Stored
+from tsne_ooc.io.base import type_of
 from tsne_ooc.io.contents import Contents, is_array, is_compound
 from tsne_ooc.io.failures import opening
 from tsne_ooc.io.frames import is_stored_frame
 from tsne_ooc.io.kinds import format_of
-from tsne_ooc.io.shape import type_of
 from tsne_ooc.io.sparse import sparse_format
 
 

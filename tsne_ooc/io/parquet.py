@@ -11,7 +11,7 @@ import numpy as np
 
 from tsne_ooc._typing import Array, Bool, DType, Float64, StrPath
 from tsne_ooc.io.bands import LastBand
-from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.base import Closing
 from tsne_ooc.io.columns import choose, common_type, fill, listed
 from tsne_ooc.io.masks import stacked
 from tsne_ooc.io.optional import load

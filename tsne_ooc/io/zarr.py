@@ -13,7 +13,7 @@ import numpy as np
 
 from tsne_ooc._typing import Array, DType, Stored, StrPath
 from tsne_ooc.io.bands import BandedRows
-from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.base import Closing, check_table
 from tsne_ooc.io.columns import Columns
 from tsne_ooc.io.contents import Contents, is_array, locate
 from tsne_ooc.io.conventions import decoded
@@ -24,7 +24,6 @@ from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.missing import check_whole, of_zarr_array
 from tsne_ooc.io.named_columns import NamedColumns
 from tsne_ooc.io.optional import load
-from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import remarks_on, stored_csr
 from tsne_ooc.storage.disk import check_regular
 

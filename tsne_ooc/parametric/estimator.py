@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from tsne_ooc import __version__
+from tsne_ooc._context import interrupted
 from tsne_ooc._elsewhere import answering
-from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc._interrupt import uninterrupted
+from tsne_ooc._context import uninterrupted
 from tsne_ooc._typing import Progress
 from tsne_ooc.intake import take_in
 from tsne_ooc.io import Source

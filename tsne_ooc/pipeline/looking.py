@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._interrupt import uninterrupted
+from tsne_ooc._context import uninterrupted
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Progress
 from tsne_ooc.io import Source

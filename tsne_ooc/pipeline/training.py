@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tsne_ooc import __version__, storage
-from tsne_ooc._interrupt import uninterrupted
+from tsne_ooc._context import uninterrupted
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._random import seed_of
 from tsne_ooc._typing import Progress

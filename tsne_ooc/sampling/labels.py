@@ -11,11 +11,11 @@ import numpy as np
 
 from tsne_ooc._labels import text
 from tsne_ooc._typing import Array, Stored, StrPath
+from tsne_ooc.io.base import type_of
 from tsne_ooc.io.failures import opening
 from tsne_ooc.io.frames import values_of
 from tsne_ooc.io.kinds import format_of
 from tsne_ooc.io.parts import parts_of
-from tsne_ooc.io.shape import type_of
 
 Labels = Array
 
