@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tsne_ooc._context import say
 from tsne_ooc._options import unknown
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, Float64, TableLike, UInt32
-from tsne_ooc._unsaid import say
 
 if TYPE_CHECKING:
     from tsne_ooc.affinity import Joint
