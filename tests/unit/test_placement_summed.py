@@ -11,11 +11,11 @@ from scipy.optimize import minimize
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Perplexity
+from tsne_ooc.fit.model import Model
 from tsne_ooc.gradients import repulsion
 from tsne_ooc.gradients.crowd import Crowd
 from tsne_ooc.gradients.field import Field
 from tsne_ooc.gradients.repulsion import SUMMED, SUMMED_STEEP, summed_below
-from tsne_ooc.model import Model
 from tsne_ooc.placement import Placement, place_beside
 
 ONE = Threads(1)
@@ -66,7 +66,7 @@ def test_rows_arrive_where_the_exact_gradient_is_gone(dof):
 @pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize("dof", [0.6, 1.0, 4.0])
 def test_the_sum_has_the_minima_that_a_general_optimiser_finds(d, dof, monkeypatch):
-    monkeypatch.setattr("tsne_ooc.model.summed_below", lambda d, dof: 10_000)
+    monkeypatch.setattr("tsne_ooc.fit.model.summed_below", lambda d, dof: 10_000)
     model, indices, distances = a_map(d, dof, n=400, width=6.0, m=12)
     assert isinstance(model.field, Crowd)
     found = place_beside(model, indices, distances, Placement(tolerance=1e-6), ONE).embedding
@@ -83,7 +83,7 @@ def test_grid_and_sum_place_alike(monkeypatch):
     """Where a grid is right, in three axes at dof = 1: one is no other map than the other."""
     model, indices, distances = a_map(width=8.0)
     summed = place_beside(model, indices, distances, Placement(), ONE).embedding
-    monkeypatch.setattr("tsne_ooc.model.summed_below", lambda d, dof: 0)
+    monkeypatch.setattr("tsne_ooc.fit.model.summed_below", lambda d, dof: 0)
     gridded = Model(model.embedding, Index(), 1.0, 1.0)
     assert isinstance(gridded.field, Field)
     apart = np.linalg.norm(place_beside(gridded, indices, distances, Placement(), ONE).embedding - summed, axis=1)

@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     check_table(options)
-    from tsne_ooc.overview import look
+    from tsne_ooc.io.overview import look
 
     found = look(
         options.data,

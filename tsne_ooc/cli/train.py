@@ -202,11 +202,11 @@ def _check_onnx(path: Path, resume: bool) -> None:
 
 
 def _read(out: str) -> list[str]:
-    from tsne_ooc import store
+    from tsne_ooc import storage
     from tsne_ooc.io.told import in_words
     from tsne_ooc.pipeline.models import ENCODER
 
-    return in_words(store.read_folder(Path(out), ENCODER, verify=False).content.get("read", {}))
+    return in_words(storage.read_folder(Path(out), ENCODER, verify=False).content.get("read", {}))
 
 
 def _summary(model: ParametricTSNE, out: str) -> str:

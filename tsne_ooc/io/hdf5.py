@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from tsne_ooc._disk import check_regular
 from tsne_ooc._typing import Array, DType, Stored, StrPath
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
@@ -27,6 +26,7 @@ from tsne_ooc.io.pandas_table import PandasTable
 from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import remarks_on, sparse_format, stored_csr
 from tsne_ooc.io.turned import Turned, turned_because
+from tsne_ooc.storage.disk import check_regular
 
 # Streaming 400,000 x 64 float32 on one core takes 0.02 s where chunks are as wide as the table, 0.05 s with 4
 # side by side, 0.08 with 8, 0.12 with 32, 0.19 with 64; single rows take 5 to 60 times as long.

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tsne_ooc._disk import check_regular
 from tsne_ooc._typing import Array, Bool, DType, Float64, StrPath
 from tsne_ooc.io.bands import LastBand
 from tsne_ooc.io.closing import Closing
@@ -17,6 +16,7 @@ from tsne_ooc.io.columns import choose, common_type, fill, listed
 from tsne_ooc.io.masks import joined
 from tsne_ooc.io.optional import load
 from tsne_ooc.io.parts import Parts, parts_of
+from tsne_ooc.storage.disk import check_regular
 
 
 def open_parquet(path: StrPath, columns: str | Iterable[str] | None = None) -> ParquetSource:

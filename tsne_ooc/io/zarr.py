@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from tsne_ooc._disk import check_regular
 from tsne_ooc._typing import Array, DType, Stored, StrPath
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
@@ -26,6 +25,7 @@ from tsne_ooc.io.named_columns import NamedColumns
 from tsne_ooc.io.optional import load
 from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import remarks_on, stored_csr
+from tsne_ooc.storage.disk import check_regular
 
 Columns = str | Iterable[str]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved
 from tsne_ooc._typing import Array, Float32, Float64, Int64
 from tsne_ooc.neighbors.base import Answer, Indices, Keys
+from tsne_ooc.storage.state import Saved
 
 # Reference rows per product: 256 to 1024 took the same time on MNIST, and the scores stay in the cache.
 WIDTH = 512

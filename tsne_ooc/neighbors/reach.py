@@ -11,11 +11,11 @@ from collections.abc import Callable
 import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State, within
 from tsne_ooc._typing import Array, Float32, Float64, Int64, UInt64
 from tsne_ooc.neighbors._blocks import PIECE, frozen, pack, unpack
 from tsne_ooc.neighbors.base import Answer, Index, Indices, by_state, check_k, check_width
 from tsne_ooc.neighbors.saved import named_state, restore_index
+from tsne_ooc.storage.state import Saved, State, within
 
 # Rows from which the middle is taken, and how far a typical row is from it.
 SAMPLE = 1000

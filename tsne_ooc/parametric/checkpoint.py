@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsne_ooc._asked import unequal, untold
 from tsne_ooc._typing import Array, Json, Network, StrPath, Tensor
-from tsne_ooc.store import MANIFEST, check_target, read_folder, write_folder
+from tsne_ooc.storage import MANIFEST, check_target, read_folder, write_folder
+from tsne_ooc.storage.asked import unequal, untold
 
 log = logging.getLogger(__name__)
 

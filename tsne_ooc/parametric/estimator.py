@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from tsne_ooc import __version__
-from tsne_ooc._asked import parameters_of, plain
 from tsne_ooc._elsewhere import answering
 from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import number, truth, whole
@@ -23,9 +22,10 @@ from tsne_ooc._random import seed_of
 from tsne_ooc._typing import Float32, Json, StrPath, TableLike
 from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.features import Features
+from tsne_ooc.estimator.saving import fingerprint
+from tsne_ooc.fit.optimize import callbacks_of
+from tsne_ooc.intake.features import Features
 from tsne_ooc.io import identity_of
-from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Checkpoint
 from tsne_ooc.parametric.decoder import resolve as resolve_decoder
@@ -65,7 +65,7 @@ from tsne_ooc.parametric.teaching import (
 from tsne_ooc.parametric.tiles import tile_for
 from tsne_ooc.parametric.training import Options, Trained, train
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.saving import fingerprint
+from tsne_ooc.storage.asked import parameters_of, plain
 
 # Batches of the default training, and its learning rate.
 STEPS, RATE = 3000, 6e-3

@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 from tsne_ooc._typing import Float32, Json, StrPath, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.features import Features
-from tsne_ooc.fitted import FittedEstimator
-from tsne_ooc.fitted_map import FittedMap
+from tsne_ooc.estimator.fitted import FittedEstimator
+from tsne_ooc.estimator.fitted_map import FittedMap
+from tsne_ooc.intake.features import Features
 from tsne_ooc.parametric import saving
 from tsne_ooc.parametric.decoder import DecoderNetwork
 from tsne_ooc.parametric.fitted_encoder import FittedEncoder

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from tsne_ooc._atomic import whole_file
 from tsne_ooc._typing import Network
 from tsne_ooc.io import optional
+from tsne_ooc.storage.atomic import whole_file
 
 
 def export(encoder: Network, columns: int, path: Path) -> Path:

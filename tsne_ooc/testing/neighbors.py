@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved
 from tsne_ooc._typing import Float32, Float64, TableLike
 from tsne_ooc.neighbors import Index, Neighbors, named_state, restore_index
+from tsne_ooc.storage.state import Saved
 from tsne_ooc.testing import brute_force
 
 N, P = 600, 11

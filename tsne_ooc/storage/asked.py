@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._digest import Untold, digest
 from tsne_ooc._options import scalar
 from tsne_ooc._typing import Configurable, Json
+from tsne_ooc.storage.digest import Untold, digest
 
 # They change how the work is done or shown, not what comes out.
 _WITHOUT_EFFECT = {"n_jobs", "verbose"}

@@ -10,7 +10,6 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from tsne_ooc import affinity as affinities
-from tsne_ooc import initialization as starts
 from tsne_ooc import neighbors as searches
 from tsne_ooc import schedule as schedules
 from tsne_ooc._elsewhere import METHODS, answering
@@ -21,13 +20,15 @@ from tsne_ooc._random import generator, seed_of
 from tsne_ooc._typing import Float32
 from tsne_ooc._unsaid import unsaid
 from tsne_ooc._validate import is_sparse
-from tsne_ooc.features import Features
-from tsne_ooc.fitted import PlacingEstimator
-from tsne_ooc.fitted_map import FittedMap
-from tsne_ooc.fitting import Recipe, fit_rows
+from tsne_ooc.estimator.fitted import PlacingEstimator
+from tsne_ooc.estimator.fitted_map import FittedMap
+from tsne_ooc.fit import initialization as starts
+from tsne_ooc.fit.optimize import Result, Watch, callbacks_of
+from tsne_ooc.fit.rows import Recipe, fit_rows
 from tsne_ooc.gradients.grid import check_dof
 from tsne_ooc.intake import Intake, check_prepare, take_in
-from tsne_ooc.optimize import Result, Watch, callbacks_of
+from tsne_ooc.intake.features import Features
+from tsne_ooc.io.reading import check_memory
 from tsne_ooc.placement import Placed, Placement, as_reference
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.refinement import COURSE, DEVIATION, begin_at, placed_at
@@ -132,7 +133,8 @@ class TSNE(PlacingEstimator):
     placed_ : Placed
         Only of maps that `refine` made: where the rows were placed on the map before, and how novel they were there.
     map_ : FittedMap
-        All that the fit left behind in one value that never changes (`tsne_ooc.fitted_map`); another fit makes another.
+        All that the fit left behind in one value that never changes, a `tsne_ooc.estimator.FittedMap`; another fit
+        makes another.
     novelty_threshold_ : float
         Rows whose novelty is beyond it are strangers: at most 0.2 % of rows like the fitted ones are.
 
@@ -424,7 +426,11 @@ class TSNE(PlacingEstimator):
         seed = before.seed if "random_state" not in options else None
         seed = seed_of(again.random_state) if seed is None else seed
         rows = as_reference(before.model, features.rows(X, type(self).__name__, self.n_jobs))
-        affinities.check_rows(affinities.resolve(again.affinity, again.perplexity), rows.shape[0])
+        affinity = affinities.resolve(again.affinity, again.perplexity)
+        affinities.check_rows(affinity, rows.shape[0])
+        with unsaid("perplexity="):
+            # A sample may have been fitted at a perplexity of hundreds.
+            check_memory(rows, 0 if isinstance(affinity, affinities.Precomputed) else affinity.k(rows.shape[0]))
         placed = self.place_prepared(rows) if start is None else placed_at(start, rows.shape[0], before.n_components)
         begin = begin_at(placed.embedding, deviation, generator(seed, "refine"))
         names = None if features.names is None else list(features.names)

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc import affinity as affinities
-from tsne_ooc import initialization as starts
 from tsne_ooc import neighbors as searches
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc.equal_rows import EqualRows
-from tsne_ooc.model import Model
+from tsne_ooc.fit import initialization as starts
+from tsne_ooc.fit.model import Model
+from tsne_ooc.fit.optimize import Motion, Result, Watch, minimise
 from tsne_ooc.neighbors.copies import spread_copies
 from tsne_ooc.novelty import Reference
-from tsne_ooc.optimize import Motion, Result, Watch, minimise
 from tsne_ooc.schedule import Schedule
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from tsne_ooc._typing import Array, DType, Json, Named, StrPath
-from tsne_ooc.store.manifest import MANIFEST, TYPES, opened, read_manifest, short
+from tsne_ooc.storage.manifest import MANIFEST, TYPES, opened, read_manifest, short
 
 
 class Folder(NamedTuple):

@@ -11,11 +11,11 @@ import numpy as np
 from tsne_ooc._memory import available_bytes
 from tsne_ooc._typing import Float32, TableLike
 from tsne_ooc._validate import as_rows
-from tsne_ooc.io import Source, as_source, iterate
+from tsne_ooc.io import as_source, iterate
 
-# Bytes that a fit takes for each row beside the row itself: neighbours, affinities, the map and its field. Measured at
-# 1.3 million rows and 90 neighbours: 2.8 GB.
-_FIT_BYTES = 2200
+# Neighbours of a row at a perplexity of 30, and bytes that a fit with so many takes for each row beside the row itself:
+# neighbours, affinities, the map and its field. Measured at 1.3 million rows: 2.8 GB.
+_NEIGHBORS, _FIT_BYTES = 90, 2200
 
 
 def streamed(X: TableLike) -> bool:
@@ -72,12 +72,13 @@ def in_memory(X: TableLike, *, own: bool = False) -> Any:
     return rows
 
 
-def check_memory(table: Source) -> None:
-    """Raise MemoryError where a fit of all rows would take more than there is."""
+def check_memory(table: Any, neighbors: int = _NEIGHBORS) -> None:
+    """Raise MemoryError where a fit of all rows, with so many neighbours of each, would take more than there is."""
     n, p = table.shape
-    needed, free = n * (4 * p + _FIT_BYTES), available_bytes()
+    needed, free = n * (4 * p + _FIT_BYTES * neighbors // _NEIGHBORS), available_bytes()
     if free is not None and needed > free:
         raise MemoryError(
-            f"to fit all {n:,} rows of {p:,} columns takes about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} "
-            "GB are free; fit a sample of them, such as TSNE(sample=25000), and transform the table"
+            f"to fit all {n:,} rows of {p:,} columns takes about {needed / 1e9:.1f} GB of memory with {neighbors} "
+            f"neighbours each, and {free / 1e9:.1f} GB are free; fit a sample of them, such as TSNE(sample=25000), and "
+            "transform the table"
         )

@@ -7,10 +7,10 @@ from typing import Any, Protocol, TypeVar
 
 from tsne_ooc import affinity as affinities
 from tsne_ooc._parallel import Threads
-from tsne_ooc._parameters import KINDS, decode_all, encode_all
-from tsne_ooc._state import Saved, State, StateError
-from tsne_ooc.fitted_map import FittedMap
+from tsne_ooc.estimator.fitted_map import FittedMap
 from tsne_ooc.preprocess import Preparation, Transformer
+from tsne_ooc.storage.codec import KINDS, decode_all, encode_all
+from tsne_ooc.storage.state import Saved, State, StateError
 
 #: What the folder of a saved model says it is.
 KIND = "model"

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc._asked import plain
 from tsne_ooc._parallel import Threads
-from tsne_ooc._parameters import decode, encode
-from tsne_ooc._state import Saved, State, within
 from tsne_ooc._typing import Float32
 from tsne_ooc._validate import counted_from
-from tsne_ooc.features import Features
-from tsne_ooc.fitting import Fit, Pause, affinities_of, continue_rows
-from tsne_ooc.model import Model
+from tsne_ooc.fit.model import Model
+from tsne_ooc.fit.optimize import Result, Watch
+from tsne_ooc.fit.rows import Fit, Pause, affinities_of, continue_rows
+from tsne_ooc.intake.features import Features
 from tsne_ooc.novelty import NEIGHBORS, Reference
-from tsne_ooc.optimize import Result, Watch
 from tsne_ooc.placement import Placed, Placement, nearest, place
 from tsne_ooc.schedule import Schedule
+from tsne_ooc.storage.asked import plain
+from tsne_ooc.storage.codec import decode, encode
+from tsne_ooc.storage.state import Saved, State, within
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

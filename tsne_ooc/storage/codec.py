@@ -5,23 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
-from tsne_ooc import neighbors
 from tsne_ooc._options import scalar
 from tsne_ooc._typing import Json, Named
-from tsne_ooc.affinity import FixedSigma, Mixture, Multiscale, Perplexity, Uniform
-from tsne_ooc.placement import Placement
-from tsne_ooc.schedule import Phase, Schedule
 
 # What a file may make. Its words are looked up here: nothing is ever imported by a name found in a file.
-KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (
-        Placement, Perplexity, Multiscale, Mixture, Uniform, FixedSigma, Schedule, Phase, neighbors.Exact,
-        neighbors.IVF, neighbors.HNSW, neighbors.PyNNDescent, neighbors.Annoy, neighbors.Precomputed,
-    )
-}  # fmt: skip
+KINDS: dict[str, type[Any]] = {}
+
+T = TypeVar("T")
+
+
+def stored(kind: type[T]) -> type[T]:
+    """Let files hold objects of a class, by its name and fields: a decorator of options that are objects."""
+    if KINDS.setdefault(kind.__name__, kind) is not kind:
+        raise TypeError(f"two kinds of options are called {kind.__name__}")
+    return kind
 
 
 def encode_all(parameters: Named, kinds: Mapping[str, type[Any]] = KINDS) -> tuple[Any, dict[str, str]]:

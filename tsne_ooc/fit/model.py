@@ -10,7 +10,6 @@ import numpy as np
 
 from tsne_ooc import neighbors
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved, State, within
 from tsne_ooc._typing import Float32
 from tsne_ooc.equal_rows import EqualRows
 from tsne_ooc.gradients.crowd import Crowd
@@ -19,6 +18,7 @@ from tsne_ooc.gradients.grid import check_dof
 from tsne_ooc.gradients.repulsion import summed_below
 from tsne_ooc.novelty import Reference
 from tsne_ooc.schedule import check_exaggeration
+from tsne_ooc.storage.state import Saved, State, within
 
 # Room around the map in which rows may be placed: they are pushed out of it, but not far from their neighbours.
 MARGIN = 20.0

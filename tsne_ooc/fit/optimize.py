@@ -12,7 +12,7 @@ import numpy as np
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Int64
 from tsne_ooc.affinity import Joint
-from tsne_ooc.copies import reunite
+from tsne_ooc.fit.copies import reunite
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.grid import Shape
 from tsne_ooc.gradients.repulsion import Repulsion, repulsion_for

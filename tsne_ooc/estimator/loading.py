@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tsne_ooc._parallel import resolve_n_jobs
-from tsne_ooc._state import Saved, StateError
 from tsne_ooc._typing import StrPath
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.saving import KIND, restore_estimator
-from tsne_ooc.store import MANIFEST, kind_of, read_folder
+from tsne_ooc.estimator.saving import KIND, restore_estimator
+from tsne_ooc.storage import MANIFEST, kind_of, read_folder
+from tsne_ooc.storage.state import Saved, StateError
 
 # What else a folder of this package may be, and who reads it: this module knows nothing of PyTorch.
 _OTHERS = {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tsne_ooc._disk import sync_folder
+from tsne_ooc.storage.disk import sync_folder
 
 
 @contextmanager

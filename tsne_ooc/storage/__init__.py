@@ -8,9 +8,9 @@ JSON.
 Three writers share the format: saved models, steps that become parts of them, and the folders of runs.
 """
 
-from tsne_ooc.store.manifest import FORMAT_VERSION, MANIFEST, kind_of, versions
-from tsne_ooc.store.reading import Folder, read_folder
-from tsne_ooc.store.writing import check_target, named_by_content, seal, write_folder
+from tsne_ooc.storage.manifest import FORMAT_VERSION, MANIFEST, kind_of, versions
+from tsne_ooc.storage.reading import Folder, read_folder
+from tsne_ooc.storage.writing import check_target, named_by_content, seal, write_folder
 
 __all__ = [
     "FORMAT_VERSION",

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsne_ooc._options import counted
-from tsne_ooc._state import Saved, State, within
 from tsne_ooc._validate import as_rows, check_shape, is_sparse
-from tsne_ooc.intake import Intake, Prepared, as_table, check_gaps
+from tsne_ooc.intake.taking import Intake, Prepared, as_table, check_gaps
 from tsne_ooc.io import Source, as_source, iterate, line_up, names_of, order_of
+from tsne_ooc.io.reading import in_memory, streamed
 from tsne_ooc.neighbors import distances_of
 from tsne_ooc.preprocess import Preparation, PreparedSource
-from tsne_ooc.reading import in_memory, streamed
+from tsne_ooc.storage.state import Saved, State, within
 
 
 @dataclass(frozen=True)

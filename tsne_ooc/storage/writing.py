@@ -13,11 +13,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tsne_ooc._atomic import whole_file, whole_folder
-from tsne_ooc._disk import check_room, sync_folder
-from tsne_ooc._lock import Lock
 from tsne_ooc._typing import Array, DType, Json, Named, StrPath
-from tsne_ooc.store.manifest import (
+from tsne_ooc.storage.atomic import whole_file, whole_folder
+from tsne_ooc.storage.disk import check_room, sync_folder
+from tsne_ooc.storage.lock import Lock
+from tsne_ooc.storage.manifest import (
     FILE,
     FORMAT,
     FORMAT_VERSION,
@@ -30,7 +30,7 @@ from tsne_ooc.store.manifest import (
     sum_of,
     versions,
 )
-from tsne_ooc.store.reading import header
+from tsne_ooc.storage.reading import header
 
 _PIECE = 1 << 20
 
