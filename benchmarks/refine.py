@@ -20,7 +20,7 @@ import problems
 
 from tsne_ooc import TSNE
 from tsne_ooc._parallel import Threads
-from tsne_ooc.initialization import start as start_of
+from tsne_ooc.fit.initialization import start as start_of
 from tsne_ooc.metrics import displacement, distance_correlation
 from tsne_ooc.refinement import begin_at
 from tsne_ooc.schedule import resolve

@@ -23,9 +23,9 @@ _HOMES = {
     "Multiscale": "affinity",
     "Uniform": "affinity",
     "FixedSigma": "affinity",
-    "load": "loading",
+    "load": "estimator.loading",
     "embed": "pipeline",
-    "look": "overview",
+    "look": "io.overview",
     "open_run": "pipeline",
     "place": "pipeline",
 }
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from tsne_ooc.affinity import Perplexity as Perplexity
     from tsne_ooc.affinity import Uniform as Uniform
     from tsne_ooc.estimator import TSNE as TSNE
-    from tsne_ooc.loading import load as load
-    from tsne_ooc.overview import look as look
+    from tsne_ooc.estimator.loading import load as load
+    from tsne_ooc.io.overview import look as look
     from tsne_ooc.pipeline import embed as embed
     from tsne_ooc.pipeline import open_run as open_run
     from tsne_ooc.pipeline import place as place
@@ -70,6 +70,7 @@ _MODULES = {
     "rounds",
     "sampling",
     "schedule",
+    "stages",
     "testing",
 }
 

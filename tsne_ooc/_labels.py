@@ -7,17 +7,18 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from tsne_ooc._typing import Array, Int64
 
 
 class Classes(NamedTuple):
     """The labels there are, in sorted order, and for each row the number of its own; -1 where it has none."""
 
-    names: NDArray[Any]
-    codes: NDArray[np.int64]
+    names: Array
+    codes: Int64
 
 
-def column(labels: Any, name: str = "labels") -> NDArray[Any]:
+def column(labels: Any, name: str = "labels") -> Array:
     """Labels as an array, in which missing ones can be told from words.
 
     Raises
@@ -28,7 +29,7 @@ def column(labels: Any, name: str = "labels") -> NDArray[Any]:
     if isinstance(labels, Mapping) and not hasattr(labels, "iloc"):
         raise TypeError(f"{name} is a {type(labels).__name__}; pass one label for each row, in the order of the rows")
     if isinstance(labels, np.ma.MaskedArray):
-        words: NDArray[Any] = labels.data
+        words: Array = labels.data
         if np.ma.is_masked(labels):
             words = words.astype(object)
             words[np.ma.getmaskarray(labels)] = None
@@ -40,7 +41,7 @@ def column(labels: Any, name: str = "labels") -> NDArray[Any]:
     return array
 
 
-def classes(labels: NDArray[Any], name: str = "labels") -> Classes:
+def classes(labels: Array, name: str = "labels") -> Classes:
     """The classes of a one-dimensional array of labels.
 
     None, NaN, NaT and pandas' NA are not labels. Bytes are text.
@@ -63,7 +64,7 @@ def classes(labels: NDArray[Any], name: str = "labels") -> Classes:
     return Classes(names, codes)
 
 
-def text(labels: NDArray[Any]) -> NDArray[Any]:
+def text(labels: Array) -> Array:
     """Bytes as text: UTF-8, or Latin-1 where one of them is not, which files say nothing about."""
     cells = labels.tolist()
     try:
@@ -75,7 +76,7 @@ def text(labels: NDArray[Any]) -> NDArray[Any]:
     return result
 
 
-def _of_objects(labels: NDArray[Any], name: str) -> Classes:
+def _of_objects(labels: Array, name: str) -> Classes:
     if any(isinstance(label, bytes) for label in labels):
         labels = text(labels)
     seen: dict[Any, int] = {}

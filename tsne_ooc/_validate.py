@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
+
+from tsne_ooc._typing import Array, DType, Int64, TableLike
 
 # Cells looked at together: 100 MB of float32 take 8 ms, as fast as they can be read (a sum, which needs no
 # booleans, takes 8 ms too), and the booleans stay in the cache instead of adding a quarter to the memory.
@@ -15,12 +17,12 @@ _PIECE = 1 << 18
 
 
 def as_rows(
-    X: Any,
+    X: TableLike,
     *,
     name: str = "X",
     dtype: DTypeLike = np.float32,
     first_row: int = 0,
-    row_numbers: NDArray[np.int64] | None = None,
+    row_numbers: Int64 | None = None,
     columns: int | None = None,
     accept_sparse: bool = False,
     minimum_rows: int = 1,
@@ -90,13 +92,13 @@ def as_rows(
     return result
 
 
-def is_sparse(X: Any) -> bool:
+def is_sparse(X: TableLike) -> bool:
     """Whether X is a sparse array or matrix of SciPy."""
     # Asked by what it can do: an import of scipy.sparse takes 0.27 s, which no dense table should pay for.
     return hasattr(X, "tocsr") and hasattr(X, "nnz")
 
 
-def to_csr(X: Any) -> Any:
+def to_csr(X: TableLike) -> Any:
     """A sparse matrix in CSR form.
 
     Several entries of one cell are added up on the way from COO, where small whole numbers would wrap round: 100 and
@@ -105,19 +107,19 @@ def to_csr(X: Any) -> Any:
     return (X.astype(_wide(X.dtype)) if X.format == "coo" and not X.has_canonical_format else X).tocsr()
 
 
-def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def _wide(dtype: DType) -> DType:
     """A type that holds sums of some numbers of this one; large whole numbers are rounded later in any case."""
     if dtype.kind not in "iu":
         return dtype
     return np.dtype(np.int64 if dtype.itemsize < 8 else np.float64)
 
 
-def is_frame(X: Any) -> bool:
+def is_frame(X: TableLike) -> bool:
     """Whether X is a data frame."""
     return hasattr(X, "columns") and hasattr(X, "dtypes") and hasattr(X, "to_numpy")
 
 
-def _frame_values(X: Any, name: str) -> NDArray[Any]:
+def _frame_values(X: TableLike, name: str) -> Array:
     dtypes = list(X.dtypes)
     for label, kind in zip(X.columns, dtypes, strict=True):
         # Elsewhere in pandas they are numbers of nanoseconds, which is not what a date is meant as.
@@ -144,7 +146,7 @@ def _frame_values(X: Any, name: str) -> NDArray[Any]:
         raise
 
 
-def _check_mask(X: Any, name: str, first_row: int = 0, row_numbers: NDArray[np.int64] | None = None) -> None:
+def _check_mask(X: TableLike, name: str, first_row: int = 0, row_numbers: Int64 | None = None) -> None:
     if not isinstance(X, np.ma.MaskedArray) or not np.ma.is_masked(X):
         return
     at = np.unravel_index(int(np.argmax(np.ma.getmaskarray(X))), X.shape)
@@ -155,7 +157,7 @@ def _check_mask(X: Any, name: str, first_row: int = 0, row_numbers: NDArray[np.i
     raise ValueError(f"{name} has masked cells (missing values){where}; fill in or leave out such rows first")
 
 
-def as_array(X: Any, name: str = "X") -> NDArray[Any]:
+def as_array(X: TableLike, name: str = "X") -> Array:
     """Numbers of whatever NumPy takes, in a type of their own; raises as `as_rows` for what does not hold numbers."""
     _check_mask(X, name)
     try:
@@ -169,7 +171,7 @@ def as_array(X: Any, name: str = "X") -> NDArray[Any]:
 _LAZY = {"polars": "collect", "pyspark": "toPandas", "ibis": "to_pandas", "duckdb": "df"}
 
 
-def computed(X: Any, name: str) -> Any:
+def computed(X: TableLike, name: str) -> Any:
     """X, or the numbers of a tensor of PyTorch in a form that NumPy takes.
 
     Raises
@@ -193,7 +195,7 @@ def computed(X: Any, name: str) -> Any:
     return (plain.float() if plain.is_floating_point() and plain.element_size() < 4 else plain).numpy()
 
 
-def _first_word(values: NDArray[Any]) -> str:
+def _first_word(values: Array) -> str:
     """Where the first cell is that cannot be read as a number, of those that hold text."""
     for at, cell in np.ndenumerate(values):
         try:
@@ -204,7 +206,7 @@ def _first_word(values: NDArray[Any]) -> str:
     return ""
 
 
-def _numeric(values: NDArray[Any], name: str) -> NDArray[Any]:
+def _numeric(values: Array, name: str) -> Array:
     kind = values.dtype.kind
     if kind in "fiub":
         return values
@@ -246,13 +248,13 @@ def check_shape(shape: tuple[int, ...], name: str = "X", columns: int | None = N
         raise ValueError(f"{name} has {shape[1]} features, but TSNE is expecting {columns} features as input")
 
 
-def _cast(values: NDArray[Any], wanted: np.dtype[Any]) -> NDArray[Any]:
+def _cast(values: Array, wanted: DType) -> Array:
     # Too large for float32 becomes infinity here, and a message further down.
     with np.errstate(over="ignore", invalid="ignore"):
         return np.require(values, dtype=wanted, requirements=["C", "A"])
 
 
-def _first_not_finite(values: NDArray[Any]) -> int:
+def _first_not_finite(values: Array) -> int:
     """Position (in C order) of the first NaN or infinity, or -1."""
     flat = values.reshape(-1)
     for start in range(0, len(flat), _PIECE):
@@ -266,10 +268,10 @@ def _raise_cell(
     cell: Any,
     i: int,
     column: int,
-    wanted: np.dtype[Any],
+    wanted: DType,
     name: str,
     first_row: int,
-    row_numbers: NDArray[np.int64] | None,
+    row_numbers: Int64 | None,
     labels: list[Any] | None = None,
 ) -> None:
     row = first_row + i if row_numbers is None else int(row_numbers[i])
@@ -285,11 +287,11 @@ def _raise_cell(
 
 
 def _sparse_rows(
-    X: Any,
-    wanted: np.dtype[Any],
+    X: TableLike,
+    wanted: DType,
     name: str,
     first_row: int,
-    row_numbers: NDArray[np.int64] | None,
+    row_numbers: Int64 | None,
     columns: int | None,
     minimum_rows: int,
 ) -> Any:

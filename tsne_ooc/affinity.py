@@ -14,6 +14,7 @@ from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, UInt32, UInt64
 from tsne_ooc._unsaid import say
 from tsne_ooc._validate import is_sparse, to_csr
+from tsne_ooc.storage.codec import stored
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -196,6 +197,7 @@ def _capped(perplexity: float, n: int) -> float:
     return min(perplexity, most)
 
 
+@stored
 @dataclass(frozen=True)
 class Perplexity:
     """Gaussian affinities of a given perplexity (van der Maaten and Hinton, JMLR 9, 2008).
@@ -218,6 +220,7 @@ class Perplexity:
         return gaussian(distances, [max(1.0, min(self.perplexity, distances.shape[1] / 3))], threads)
 
 
+@stored
 @dataclass(frozen=True)
 class Multiscale:
     """The mean of Gaussian affinities at several perplexities (Lee, Peluffo-Ordóñez and Verleysen, 2015).
@@ -249,6 +252,7 @@ class Multiscale:
         return sorted({min(max(1.0, perplexity), most) for perplexity in self.perplexities})
 
 
+@stored
 @dataclass(frozen=True)
 class Mixture(Multiscale):
     """Affinities under one density: a sum of Gaussians, each of the bandwidth that its perplexity asks for.
@@ -267,6 +271,7 @@ class Mixture(Multiscale):
         return mixture(distances, self._kept(distances.shape[1]), threads)
 
 
+@stored
 @dataclass(frozen=True)
 class Uniform:
     """Equal affinities of the k nearest neighbours; no values are stored.
@@ -292,6 +297,7 @@ class Uniform:
         return None
 
 
+@stored
 @dataclass(frozen=True)
 class FixedSigma:
     """Gaussian affinities of one bandwidth for all rows.

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
+from tsne_ooc._typing import Int64, Matrix, UInt32, UInt64
+from tsne_ooc.storage.state import Saved, State
 
 ROWS = 4096
 
 
-def hashes_of(rows: Any, threads: Threads) -> NDArray[np.uint64]:
+def hashes_of(rows: Any, threads: Threads) -> UInt64:
     """128 bits of each row, shape (m, 2)."""
     from tsne_ooc._kernels import equal as kernels
 
@@ -31,7 +31,7 @@ def hashes_of(rows: Any, threads: Threads) -> NDArray[np.uint64]:
     return out
 
 
-def _words(values: Any) -> NDArray[np.uint32]:
+def _words(values: Any) -> UInt32:
     return np.ascontiguousarray(values, np.float32).view(np.uint32)
 
 
@@ -51,11 +51,11 @@ class EqualRows:
         The first row with each hash.
     """
 
-    hashes: NDArray[np.uint64]
-    rows: NDArray[np.uint32]
+    hashes: UInt64
+    rows: UInt32
 
     @classmethod
-    def of(cls, X: Any, threads: Threads) -> EqualRows:
+    def of(cls, X: Matrix, threads: Threads) -> EqualRows:
         """For clean float32 rows, dense or sparse; a row is equal to one that is stored the other way."""
         hashes = hashes_of(X, threads)
         # Stable: of equal rows the first stays first.
@@ -65,7 +65,7 @@ class EqualRows:
         new[1:] = (ranked[1:] != ranked[:-1]).any(axis=1)
         return cls(ranked[new], order[new].astype(np.uint32))
 
-    def find(self, X: Any, threads: Threads) -> NDArray[np.int64]:
+    def find(self, X: Matrix, threads: Threads) -> Int64:
         """The first row that is equal to each of X, shape (m,); -1 where there is none."""
         hashes = hashes_of(X, threads)
         at = np.searchsorted(self.hashes[:, 0], hashes[:, 0])

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from tsne_ooc._options import whole
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, TableLike
 from tsne_ooc.novelty import FLOOR
 from tsne_ooc.placement import ask
 
@@ -86,7 +86,7 @@ class Groups:
         self._around, self._beside = self._floored(distances, k), self._floored(distances, BESIDE)
         self.fitted = self._compared(indices, self._around, self._beside)
 
-    def score(self, X: Any) -> Grouped:
+    def score(self, X: TableLike) -> Grouped:
         """How strange other rows are; a row of the fit finds itself among its neighbours, and is in `fitted`.
 
         Parameters

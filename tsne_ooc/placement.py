@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 
 from tsne_ooc._options import keep, number, pick, whole
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Float32, UInt32
 from tsne_ooc.affinity import Affinity, Perplexity, conditional
-from tsne_ooc.model import Model
+from tsne_ooc.fit.model import Model
 from tsne_ooc.schedule import check_exaggeration
+from tsne_ooc.storage.codec import stored
+from tsne_ooc.storage.state import Saved, State
 
 ROWS = 2048
 LEAST_EXAGGERATION = 1.5
 
 
+@stored
 @dataclass(frozen=True)
 class Placement:
     """How new rows are placed.

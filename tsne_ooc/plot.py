@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tsne_ooc._labels import Classes, classes, column
 from tsne_ooc._options import counted
+from tsne_ooc._typing import Array, Float32, Float64
 from tsne_ooc._validate import as_rows
 
 # Paul Tol's "bright" set, which the common forms of colour blindness tell apart, and four to make ten;
@@ -84,7 +85,7 @@ def scatter(
     --------
     >>> scatter(model.embedding_, labels).figure.savefig("map.png")  # doctest: +SKIP
     """
-    points: NDArray[np.float32] = as_rows(Y, name="Y")
+    points: Float32 = as_rows(Y, name="Y")
     n, dimensions = points.shape
     if dimensions > 2:
         raise ValueError(f"Y has {dimensions} columns; choose one or two to draw, such as Y[:, :2]")
@@ -100,7 +101,7 @@ def scatter(
     if ax is None:
         ax = _new_axes(dpi)
     _frame(ax, points)
-    palette: NDArray[np.float64] | None = None
+    palette: Float64 | None = None
     if names is not None and codes is not None and discrete:
         palette = _palette(matplotlib, len(names), colors)
         if (codes < 0).any():
@@ -158,7 +159,7 @@ def _new_axes(dpi: int) -> Any:
     return figure.add_subplot()
 
 
-def _frame(ax: Any, Y: NDArray[np.float32]) -> None:
+def _frame(ax: Any, Y: Float32) -> None:
     """A square around the map, and around what is drawn already."""
     low, high = Y.min(axis=0).astype(float), Y.max(axis=0).astype(float)
     middle, half = (low + high) / 2, max(float((high - low).max()) * 0.52, 1e-3)
@@ -184,7 +185,7 @@ def _opacity(n: int) -> float:
     return float(np.clip(1.6 - 0.22 * np.log10(n), 0.3, 0.9))
 
 
-def _palette(matplotlib: Any, n: int, colors: Sequence[Any] | None) -> NDArray[np.float64]:
+def _palette(matplotlib: Any, n: int, colors: Sequence[Any] | None) -> Float64:
     """Colours of n labels, as an array of shape (n, 3)."""
     if colors is not None:
         if len(colors) < n:
@@ -200,9 +201,7 @@ def _palette(matplotlib: Any, n: int, colors: Sequence[Any] | None) -> NDArray[n
     return np.asarray([matplotlib.colors.to_rgb(color) for color in chosen], float).reshape(-1, 3)
 
 
-def _shade(
-    ax: Any, Y: NDArray[np.float32], codes: NDArray[np.intp] | None, palette: NDArray[np.float64] | None
-) -> None:
+def _shade(ax: Any, Y: Float32, codes: NDArray[np.intp] | None, palette: Float64 | None) -> None:
     """Draw the density of points on a grid of 800 x 800: colour by share of labels, depth by number."""
     cells = 800
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
@@ -239,7 +238,7 @@ def _shade(
     ax.set_aspect("equal", adjustable="box")
 
 
-def _legend(ax: Any, names: NDArray[Any], palette: NDArray[np.float64]) -> None:
+def _legend(ax: Any, names: Array, palette: Float64) -> None:
     line = _matplotlib().lines.Line2D
     handles = [
         line([], [], linestyle="", marker="o", markersize=6, color=tuple(color), markeredgewidth=0) for color in palette

@@ -13,7 +13,7 @@ are. They join the sample (`enlarge`), and the fit goes on from the places that 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from tsne_ooc._options import number, whole
 from tsne_ooc._typing import Float32, Int64
 from tsne_ooc._unsaid import unsaid
 from tsne_ooc._validate import as_rows
+from tsne_ooc.estimator import TSNE
 from tsne_ooc.intake import Intake
 from tsne_ooc.placement import Placed
 from tsne_ooc.sampling.boxes import Boxes, Grid
@@ -78,7 +79,7 @@ class NovelRows:
 
     def __init__(
         self,
-        model: Any,
+        model: TSNE,
         sample: Seated,
         capacity: int,
         rng: np.random.Generator,
@@ -138,7 +139,7 @@ def schedule_of(exaggeration: float) -> Schedule:
     )
 
 
-def refit(model: Any, sample: Seated, *, schedule: Schedule | None = None) -> Any:
+def refit(model: TSNE, sample: Seated, *, schedule: Schedule | None = None) -> TSNE:
     """Fit a sample from where its rows stand.
 
     Parameters
@@ -163,7 +164,8 @@ def refit(model: Any, sample: Seated, *, schedule: Schedule | None = None) -> An
     """
     from sklearn.base import clone
 
-    again, features = clone(model), model.map_.features
+    again: TSNE = clone(model)
+    features = model.map_.features
     kept = again.get_params(deep=False)
     schedule = schedule or schedule_of(model.map_.model.exaggeration)
     # A generator may have given its number already, or not yet, in a run that goes on.

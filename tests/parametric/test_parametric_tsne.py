@@ -18,7 +18,7 @@ from tsne_ooc.batches import Batches  # noqa: E402
 from tsne_ooc.parametric import Decoder, ParametricTSNE, load  # noqa: E402
 from tsne_ooc.parametric.objectives import Distillation, FieldTuning, Stage  # noqa: E402
 from tsne_ooc.preprocess import PCA, Preparation, Standardize  # noqa: E402
-from tsne_ooc.store.manifest import sum_of  # noqa: E402
+from tsne_ooc.storage.manifest import sum_of  # noqa: E402
 
 
 def teacher(**options):

@@ -148,3 +148,52 @@ def test_pyplot_stays_away():
         "tsne_ooc.plot.scatter(numpy.eye(2)); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def inside(ax, rows):
+    """Whether all rows are within what the axes show."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    low, high = rows.min(axis=0), rows.max(axis=0)
+    return min(left, right) <= low[0] <= high[0] <= max(left, right) and bottom <= low[1] <= high[1] <= top
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["points", "density"])
+@pytest.mark.parametrize("second", [False, True], ids=["then points", "then density"])
+@pytest.mark.parametrize("away", [(300.0, 0.0), (-40.0, 70.0), (0.0, 0.0)], ids=str)
+def test_a_second_map_on_the_same_axes_cuts_nothing_off(map_, first, second, away):
+    """In either order; the first one alone decides where there is nothing yet."""
+    Y, _ = map_
+    small = 0.01 * Y[:100] + away
+    for one, two in ((Y, small), (small, Y)):
+        ax = scatter(one, density=first)
+        alone = np.array([ax.get_xlim(), ax.get_ylim()])
+        # A square around the map, with some room.
+        middle, width = (one.min(axis=0) + one.max(axis=0)) / 2, np.ptp(one, axis=0).max()
+        np.testing.assert_allclose(alone.mean(axis=1), middle, atol=1e-3 * width)
+        np.testing.assert_allclose(np.ptp(alone, axis=1), 1.04 * width, rtol=1e-3)
+        before = drawn(ax).copy()
+        assert scatter(two, ax=ax, density=second, colors=["red"]) is ax
+        assert inside(ax, one) and inside(ax, two) and (drawn(ax) != before).any()
+        other = scatter(two)
+        frames = np.array([[each.get_xlim(), each.get_ylim()] for each in (ax, other)])
+        # Around both, and no more.
+        np.testing.assert_allclose(frames[0, :, 0], np.minimum(alone, frames[1])[:, 0], rtol=1e-6)
+        np.testing.assert_allclose(frames[0, :, 1], np.maximum(alone, frames[1])[:, 1], rtol=1e-6)
+        # All that was drawn is still there.
+        points = [rows for rows, shaded in ((one, first), (two, second)) if not shaded]
+        assert len(ax.images) == first + second and len(ax.collections) == len(points)
+        for collection, rows in zip(ax.collections, points, strict=True):
+            across = np.sort(collection.get_offsets()[:, 0])
+            np.testing.assert_allclose(across, np.sort(rows[:, 0]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_axes_with_something_of_others_on_them(map_, turned):
+    from matplotlib.figure import Figure
+
+    ax = Figure().subplots()
+    ax.plot([-500, 900], [0, 10])
+    if turned:
+        ax.invert_xaxis()
+    scatter(map_[0], ax=ax)
+    assert inside(ax, map_[0]) and inside(ax, np.array([[-500, 0], [900, 10]])) and len(ax.lines) == 1

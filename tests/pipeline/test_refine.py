@@ -14,10 +14,10 @@ from scipy import sparse
 
 import tsne_ooc
 from tsne_ooc import TSNE, Phase, Uniform
+from tsne_ooc.estimator.saving import fingerprint
 from tsne_ooc.metrics import displacement, kl_divergence, label_accuracy, neighbor_recall
 from tsne_ooc.neighbors import IVF
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
-from tsne_ooc.saving import fingerprint
 
 QUICK = {"perplexity": 8, "early_exaggeration_iter": 15, "n_iter": 30, "random_state": 0, "n_jobs": 2}
 FEW = {"n_iter": 20, "early_exaggeration_iter": 5}
@@ -394,8 +394,8 @@ def test_what_cannot_be_is_refused_before_the_work(model, options, says, monkeyp
     def work(*arguments, **more):
         raise AssertionError("work has begun")
 
-    monkeypatch.setattr("tsne_ooc.fitted_map.place", work)
-    monkeypatch.setattr("tsne_ooc.estimator.fit_rows", work)
+    monkeypatch.setattr("tsne_ooc.estimator.fitted_map.place", work)
+    monkeypatch.setattr("tsne_ooc.estimator.tsne.fit_rows", work)
     with pytest.raises((ValueError, TypeError), match=says) as caught:
         model.refine(X, **options)
     assert "\n" not in str(caught.value)
@@ -423,11 +423,11 @@ def test_distances_have_no_rows_to_place():
 
 
 def test_a_table_that_does_not_fit_is_refused_before_it_is_read(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("tsne_ooc.reading.available_bytes", lambda: 10_000)
+    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 10_000)
     with pytest.raises(MemoryError, match=r"to fit all 400 rows of 6 columns takes about .* with 90 neighbours each"):
         model.refine(on_disk(X, tmp_path))
     # Rows in memory, of which each has as many neighbours as the sample's perplexity asks for.
-    monkeypatch.setattr("tsne_ooc.reading.available_bytes", lambda: 400 * 2300)
+    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 400 * 2300)
     model.refine(X, perplexity=30, **FEW)
     with pytest.raises(MemoryError, match=r"with 120 neighbours each, and 0\.0 GB are free"):
         model.refine(X, perplexity=40)

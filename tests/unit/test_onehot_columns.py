@@ -17,7 +17,7 @@ from tsne_ooc import TSNE, load
 from tsne_ooc.io import open_source
 from tsne_ooc.preprocess import OneHot, Preparation, PreparedSource, Standardize
 from tsne_ooc.preprocess import onehot as onehot_module
-from tsne_ooc.store.manifest import encode
+from tsne_ooc.storage.manifest import encode
 
 N = 60
 LONG = "x" * 2000

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from tsne_ooc import affinity
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Perplexity, Uniform
-from tsne_ooc.model import Model
+from tsne_ooc.fit.model import Model
 from tsne_ooc.placement import Placement, place_beside
 
 ONE = Threads(1)

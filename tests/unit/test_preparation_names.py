@@ -10,7 +10,7 @@ import pytest
 
 from tsne_ooc.io import open_source
 from tsne_ooc.preprocess import PCA, Log1p, OneHot, Preparation, PreparedSource, Standardize
-from tsne_ooc.store.manifest import encode
+from tsne_ooc.storage.manifest import encode
 
 N = 50
 NAMES = ["d", "a", "c", "b", "ä\n"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from tsne_ooc._options import pick, whole
 from tsne_ooc._random import generator
+from tsne_ooc._typing import TableLike
 from tsne_ooc.batches import draws
 from tsne_ooc.batches.evenness import between
 from tsne_ooc.batches.plans import Batch, Blocks, Drawn, Piece, Plan
@@ -115,7 +116,7 @@ class Batches(Closing):
 
     def __init__(
         self,
-        source: Any,
+        source: TableLike,
         *,
         batch_size: int = 256,
         shuffle: str | None = "full",
@@ -170,7 +171,7 @@ class Batches(Closing):
         self.next_epoch += 1
         return self.epoch(self.next_epoch - 1)
 
-    def epoch(self, epoch: int, *, start_batch: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, *, start_batch: int = 0) -> Generator[Batch, None, None]:
         """Iterate over the batches of an epoch.
 
         Leaving the loop ends the thread that reads; to be sure of when, use ``contextlib.closing``.
@@ -195,7 +196,7 @@ class Batches(Closing):
             raise ValueError(f"start_batch={start} is beyond the {len(self)} batches of an epoch")
         return self._batches(epoch, min(start * self.batch_size, self._stop))
 
-    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int, start: int) -> Generator[Batch, None, None]:
         plan = self._plan(generator(self.seed, f"batches, epoch {epoch}"))
         pieces = ahead(plan.read, plan.pieces(start, self._stop), self.prefetch)
         yield from cut(pieces, self.batch_size, plan.done)
@@ -210,7 +211,7 @@ class Batches(Closing):
         together = 1 if self.buffer_rows is None else self.buffer_rows // self.block_rows
         return Blocks(self.source, blocks, together, None if self.shuffle is None else rng)
 
-    def uneven(self, rows: Any, X: Any) -> float:
+    def uneven(self, rows: Any, X: TableLike) -> float:
         """How far the blocks of "buffer" or "batch" are from being like each other, as some rows show it.
 
         Where it is more than a hundredth, batches of one block each teach one thing after the other: take "buffer"
@@ -287,7 +288,7 @@ def _check_options(shuffle: str | None, block_rows: Any, buffer_rows: Any, balan
             raise ValueError(f"{name} draws rows from the whole table, so it needs shuffle='full', not {shuffle!r}")
 
 
-def _warn_of_many_reads(source: Any, buffer_rows: int) -> None:
+def _warn_of_many_reads(source: TableLike, buffer_rows: int) -> None:
     times = reads_of_a_chunk(source, buffer_rows)
     n, columns = source.shape
     if times > _MANY_READS and n * columns * source.dtype.itemsize > _WORTH_A_WARNING:

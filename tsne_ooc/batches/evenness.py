@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+
+from tsne_ooc._typing import Array, Int64
 
 # A table counts as uneven from this share of its variance between blocks. Batches of 2,048 rows have means that vary
 # by 0.0005 of it when they come from anywhere, so they vary by 20 times as much when each is of one such block.
 UNEVEN = 0.01
 
 
-def between(rows: NDArray[np.int64], X: NDArray[Any], edges: NDArray[np.int64]) -> float:
+def between(rows: Int64, X: Array, edges: Int64) -> float:
     """The share of the variance of rows that lies between blocks, beyond what it would be in random order.
 
     Parameters

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tsne_ooc._typing import Int64
+from tsne_ooc._typing import Float32, Int64
 from tsne_ooc.io.blocks import read_checked
 from tsne_ooc.io.source import Source
 from tsne_ooc.sampling.take import take
 
-Batch = tuple[Int64, NDArray[np.float32]]
+Batch = tuple[Int64, Float32]
 
 
 class Piece(NamedTuple):
@@ -24,7 +23,7 @@ class Piece(NamedTuple):
     """
 
     rows: Int64
-    X: NDArray[np.float32]
+    X: Float32
     #: Where in file order each row of the epoch is.
     order: Int64
     #: Whether `X` is memory of the plan, to be used again. It may have more rows than the piece.
@@ -108,7 +107,7 @@ class Blocks:
         self._seeds = None if rng is None else rng.integers(2**63, size=count)
         # A large array comes from the system in pages that are empty, and filling these in costs as much as reading:
         # with buffers used again, 8 million rows of 50 columns a second, and 5 without.
-        self._spare: list[NDArray[np.float32]] = []
+        self._spare: list[Float32] = []
         self._shape = max(sizes), table.shape[1]
 
     def pieces(self, start: int, stop: int) -> list[tuple[int, int, int]]:

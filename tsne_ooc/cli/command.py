@@ -11,7 +11,6 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from tsne_ooc import __version__
 from tsne_ooc.cli import demo, embed, export, look, place, train
@@ -91,7 +90,7 @@ def _line(message: object) -> str:
     return " ".join(str(message).split())
 
 
-def _typed(text: str, options: dict[str, Any]) -> str:
+def _typed(text: str, options: dict[str, object]) -> str:
     """The message of an error with parameters as they are typed here: ``n_iter=0`` is ``--iterations=0``."""
 
     # Messages that speak to Python first say in brackets how it is typed.

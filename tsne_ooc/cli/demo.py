@@ -6,13 +6,12 @@ import argparse
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import add_command, check_plots, say, summary
+from tsne_ooc.cli.shared import Commands, add_command, check_plots, say, summary
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to those there are."""
     parser = add_command(
         commands,

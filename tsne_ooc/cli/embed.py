@@ -8,7 +8,17 @@ from typing import Any
 from tsne_ooc.cli.fitting import add_map, add_preparation, preparation_of, tsne_of
 from tsne_ooc.cli.probe import check_table
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import add_blocks, add_command, add_input, add_running, check_plots, say, summary
+from tsne_ooc.cli.shared import (
+    Commands,
+    Group,
+    add_blocks,
+    add_command,
+    add_input,
+    add_running,
+    check_plots,
+    say,
+    summary,
+)
 
 _AFTER = """\
 what is written to the folder:
@@ -24,7 +34,7 @@ read it with:
 """
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to those there are."""
     parser = add_command(
         commands,
@@ -55,7 +65,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
 
 
-def _add_sample(group: Any) -> None:
+def _add_sample(group: Group) -> None:
     group.add_argument("--sample", type=int, default=25_000, metavar="N", help="rows to fit (default: %(default)s)")
     group.add_argument(
         "--sample-by",

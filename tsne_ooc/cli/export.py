@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from tsne_ooc.cli.probe import check_anndata
-from tsne_ooc.cli.shared import add_command, add_talking, say
+from tsne_ooc.cli.shared import Commands, add_command, add_talking, say
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to those there are."""
     parser = add_command(
         commands,

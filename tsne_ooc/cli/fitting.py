@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tsne_ooc.cli.shared import names_of
+from tsne_ooc.cli.shared import Group, names_of
+
+if TYPE_CHECKING:
+    from tsne_ooc._typing import Json
+    from tsne_ooc.estimator import TSNE
+    from tsne_ooc.preprocess import Preparation
 
 # Words as the library knows them: a test compares. Its own tables would have to be imported for every help.
 METRICS = (
@@ -19,7 +24,7 @@ AFFINITIES = ("perplexity", "multiscale", "mixture", "uniform")
 SCHEDULES = ("auto", "classic")
 
 
-def add_preparation(group: Any) -> None:
+def add_preparation(group: Group) -> None:
     """The options that say what is done to rows first."""
     group.add_argument("--onehot", type=names_of, default=[], metavar="A,B", help="columns of categories")
     group.add_argument("--normalize", type=float, metavar="TOTAL", help="scale each row to this sum")
@@ -30,7 +35,7 @@ def add_preparation(group: Any) -> None:
     group.add_argument("--pca", type=int, metavar="N", help="principal components")
 
 
-def preparation_of(options: argparse.Namespace) -> Any:
+def preparation_of(options: argparse.Namespace) -> Preparation | None:
     """The preparation that was asked for, or None."""
     from tsne_ooc.preprocess import preparation_from_options
 
@@ -43,7 +48,7 @@ def preparation_of(options: argparse.Namespace) -> Any:
     )
 
 
-def add_map(group: Any) -> None:
+def add_map(group: Group) -> None:
     """The options of the fit; None where one is not given."""
     group.add_argument("--perplexity", type=float, help="neighbourhood size (default: 30)")
     group.add_argument(
@@ -79,14 +84,14 @@ MAP = ("perplexity", "exaggeration", "n_components", "dof", "metric", "neighbors
 PREPARATION = ("onehot", "normalize", "log1p", "standardize", "pca")
 
 
-def given(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+def given(options: argparse.Namespace, names: tuple[str, ...]) -> Json:
     """The options among `names` that were given, with their values."""
     found = {name: getattr(options, name) for name in names}
     # An option that is 0 was given: the estimator says what is wrong with it.
     return {name: value for name, value in found.items() if not (value is None or value is False or value == [])}
 
 
-def tsne_of(options: argparse.Namespace) -> Any:
+def tsne_of(options: argparse.Namespace) -> TSNE:
     """The estimator that was asked for."""
     from tsne_ooc.estimator import TSNE
 

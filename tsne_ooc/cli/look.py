@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from tsne_ooc.cli.probe import check_table
-from tsne_ooc.cli.shared import add_command, add_input
+from tsne_ooc.cli.shared import Commands, add_command, add_input
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to those there are."""
     parser = add_command(
         commands,
@@ -31,7 +30,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     check_table(options)
-    from tsne_ooc.overview import look
+    from tsne_ooc.io.overview import look
 
     found = look(
         options.data,

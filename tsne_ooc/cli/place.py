@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from tsne_ooc.cli.probe import check_table
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import add_blocks, add_command, add_input, add_running, say, summary
+from tsne_ooc.cli.shared import Commands, add_blocks, add_command, add_input, add_running, say, summary
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to those there are."""
     parser = add_command(
         commands,

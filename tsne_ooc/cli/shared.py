@@ -5,12 +5,21 @@ from __future__ import annotations
 import argparse
 import csv
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from tsne_ooc._options import counted
 
+if TYPE_CHECKING:
+    from tsne_ooc._typing import Json
+    from tsne_ooc.pipeline import Run
 
-def add_command(commands: Any, name: str, *, help: str, description: str, examples: str, after: str = "") -> Any:
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Group: TypeAlias = argparse._ActionsContainer
+
+
+def add_command(
+    commands: Commands, name: str, *, help: str, description: str, examples: str, after: str = ""
+) -> argparse.ArgumentParser:
     """A command whose help ends with examples, one a line, of the words behind its name."""
     lines = textwrap.indent(textwrap.dedent(examples).strip(), f"  tsne-ooc {name} ")
     return commands.add_parser(
@@ -47,19 +56,19 @@ def names_of(text: str) -> list[str]:
     return next(csv.reader([text]), [])
 
 
-def add_running(parser: argparse.ArgumentParser) -> None:
+def add_running(parser: Group) -> None:
     """The options that say how to run."""
     parser.add_argument("--resume", action="store_true", help="go on with a run that did not end")
     parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: all cores)")
     add_talking(parser)
 
 
-def add_blocks(parser: argparse.ArgumentParser) -> None:
+def add_blocks(parser: Group) -> None:
     """The option that says how many rows are placed in one piece."""
     parser.add_argument("--block-rows", type=int, metavar="N", help="rows at a time (default: some 32 MB)")
 
 
-def add_talking(parser: argparse.ArgumentParser) -> None:
+def add_talking(parser: Group) -> None:
     """The options that say what to say."""
     talking = parser.add_mutually_exclusive_group()
     talking.add_argument("--quiet", action="store_true", help="say nothing but errors")
@@ -80,7 +89,7 @@ def check_plots(otherwise: str = "leave --plot out") -> None:
         raise ImportError(f"plots need matplotlib; install it with: pip install 'tsne_ooc[plot]', or {otherwise}")
 
 
-def summary(run: Any) -> str:
+def summary(run: Run) -> str:
     """What a run did and wrote, in a few lines."""
     from tsne_ooc.io.told import in_words
 
@@ -100,7 +109,7 @@ def summary(run: Any) -> str:
     return "\n".join(lines)
 
 
-def strange(novelty: dict[str, Any]) -> str:
+def strange(novelty: Json) -> str:
     """How many rows the sample did not know."""
     share, count = novelty["beyond_share"], novelty["beyond"]
     usual, limit = novelty["quantiles"]["0.5"], novelty["threshold"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tsne_ooc._options import counted
 from tsne_ooc.cli.fitting import (
@@ -19,7 +19,10 @@ from tsne_ooc.cli.fitting import (
 )
 from tsne_ooc.cli.probe import check_table
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import add_command, add_input, add_running, say
+from tsne_ooc.cli.shared import Commands, Group, add_command, add_input, add_running, say
+
+if TYPE_CHECKING:
+    from tsne_ooc.parametric import ParametricTSNE
 
 _AFTER = """\
 what is written to the folder:
@@ -33,7 +36,7 @@ use it with:
 """
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to those there are."""
     parser = add_command(
         commands,
@@ -57,7 +60,7 @@ def add(commands: Any) -> None:
     add_running(parser.add_argument_group("running"))
 
 
-def _add_teacher(group: Any) -> None:
+def _add_teacher(group: Group) -> None:
     group.add_argument("--map", metavar="FOLDER", help="one there is already: a saved model, or a finished run")
     group.add_argument(
         "--sample", type=int, metavar="N", help="rows to fit (default: all up to 100,000, and of more 25,000)"
@@ -65,7 +68,7 @@ def _add_teacher(group: Any) -> None:
     add_map(group)
 
 
-def _add_network(group: Any) -> None:
+def _add_network(group: Group) -> None:
     group.add_argument(
         "--network", metavar="WIDTHxDEPTH", help="units of a hidden layer, and hidden layers (default: 128x4)"
     )
@@ -199,14 +202,14 @@ def _check_onnx(path: Path, resume: bool) -> None:
 
 
 def _read(out: str) -> list[str]:
-    from tsne_ooc import store
+    from tsne_ooc import storage
     from tsne_ooc.io.told import in_words
     from tsne_ooc.pipeline.models import ENCODER
 
-    return in_words(store.read_folder(Path(out), ENCODER, verify=False).content.get("read", {}))
+    return in_words(storage.read_folder(Path(out), ENCODER, verify=False).content.get("read", {}))
 
 
-def _summary(model: Any, out: str) -> str:
+def _summary(model: ParametricTSNE, out: str) -> str:
     batches, looks = model.history_["batches"], model.history_["validation"]
     seconds = float(batches["seconds"].sum())
     rows = int(batches["rows"].sum())

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from tsne_ooc._typing import Array, Float32, Int64, Json
 
 # A few MB; also the rows of a chunk or row group, where a format has them.
 ROWS = 1 << 16
@@ -29,10 +30,10 @@ class Content:
     manifest : dict
     """
 
-    embedding: NDArray[np.float32]
-    novelty: NDArray[np.float32] | None
-    sample_rows: NDArray[np.int64]
-    manifest: dict[str, Any]
+    embedding: Float32
+    novelty: Float32 | None
+    sample_rows: Int64
+    manifest: Json
 
     @classmethod
     def of(cls, run: Any) -> Content:
@@ -53,11 +54,11 @@ class Content:
         """Bytes of a row in a binary format."""
         return 4 * self.axes + 1 + (0 if self.novelty is None else 4)
 
-    def blocks(self) -> Iterator[tuple[int, int, dict[str, NDArray[Any]]]]:
+    def blocks(self) -> Iterator[tuple[int, int, dict[str, Array]]]:
         """Rows `start` to `stop` of "embedding", "novelty" (where there is one) and "sampled"."""
         for start in range(0, self.n, ROWS):
             stop = min(start + ROWS, self.n)
-            block: dict[str, NDArray[Any]] = {"embedding": np.asarray(self.embedding[start:stop])}
+            block: dict[str, Array] = {"embedding": np.asarray(self.embedding[start:stop])}
             if self.novelty is not None:
                 block["novelty"] = np.asarray(self.novelty[start:stop])
             sampled = np.zeros(stop - start, bool)
@@ -75,7 +76,7 @@ class Content:
         """Names of the columns, of a map of no rows, too."""
         return [f"tsne{axis + 1}" for axis in range(self.axes)] + list(self.shapes())[1:]
 
-    def columns(self, block: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def columns(self, block: dict[str, Array]) -> dict[str, Array]:
         """The same as named columns: tsne1, tsne2, ..., novelty, sampled."""
         axes = [block["embedding"][:, axis] for axis in range(self.axes)]
         others = [values for name, values in block.items() if name != "embedding"]

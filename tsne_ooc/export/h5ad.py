@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._atomic import whole_file
-from tsne_ooc._disk import check_room
 from tsne_ooc._options import counted
+from tsne_ooc._typing import Stored
 from tsne_ooc.export.clone import clone
 from tsne_ooc.export.content import Content
 from tsne_ooc.io.failures import opening
+from tsne_ooc.storage.atomic import whole_file
+from tsne_ooc.storage.disk import check_room
 
 # What HDF5 itself adds at the most.
 _SLACK = 1 << 20
@@ -108,7 +109,7 @@ def _write(content: Content, path: Path, key: str, column: str) -> None:
                 target[start:stop] = block[name]
 
 
-def _fresh(group: Any, name: str, shape: tuple[int, ...]) -> Any:
+def _fresh(group: Stored, name: str, shape: tuple[int, ...]) -> Any:
     """A dataset of float32, in place of what has that name."""
     if name in group:
         del group[name]

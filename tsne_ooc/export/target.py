@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from tsne_ooc._disk import check_regular, check_room
-from tsne_ooc._lock import Lock
 from tsne_ooc._options import unknown
+from tsne_ooc._typing import Json, StrPath
 from tsne_ooc.export.content import Content
 from tsne_ooc.export.h5ad import to_h5ad
 from tsne_ooc.export.tables import to_csv, to_hdf5, to_parquet, to_zarr
 from tsne_ooc.io.optional import load
 from tsne_ooc.pipeline import open_run
+from tsne_ooc.storage.disk import check_regular, check_room
+from tsne_ooc.storage.lock import Lock
 
 _TABLES: dict[str, Callable[[Content, Path], None]] = {
     ".h5": to_hdf5,
@@ -33,10 +32,10 @@ _CSV_NUMBER = 16
 
 
 def export(
-    folder: str | os.PathLike[str],
-    to: str | os.PathLike[str],
+    folder: StrPath,
+    to: StrPath,
     *,
-    like: str | os.PathLike[str] | None = None,
+    like: StrPath | None = None,
     dataset: str = "X_tsne",
     overwrite: bool = False,
 ) -> Path:
@@ -139,7 +138,7 @@ def _base(to: Path, like: Path | None, dataset: str, overwrite: bool) -> Path:
     return to.resolve()
 
 
-def _check_no_table(target: Path, manifest: dict[str, Any]) -> None:
+def _check_no_table(target: Path, manifest: Json) -> None:
     """The table that a map was made from is not replaced by it, nor a folder that holds the table."""
     told = manifest.get("job", {}).get("source", {}).get("path")
     if told is not None and target in (table := Path(told).resolve(), *table.parents):

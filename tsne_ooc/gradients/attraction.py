@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._kernels.attraction import KERNELS
 from tsne_ooc._parallel import Threads
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Float64
 from tsne_ooc.affinity import Joint
 
 ENTRIES = 1 << 18
@@ -76,7 +75,7 @@ class Attraction:
     def step(
         self, Y: Float32, slope: Float32, Z: float, exaggeration: float, rate: float, bearable: float,
         momentum: float, longest: float, shift: Float32, velocity: Float32, gains: Float32, out: Float32,
-    ) -> tuple[NDArray[np.float64], float]:  # fmt: skip
+    ) -> tuple[Float64, float]:  # fmt: skip
         """Write the rows after one step to `out`; their mean, and the norm of the gradient.
 
         The rate of a row is at most `bearable` over its largest affinity.

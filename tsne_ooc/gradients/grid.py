@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._options import number
+from tsne_ooc._typing import Float64
 
 # Relative RMS error of the force of 1,000 rows on a plane, 10 and 40 units wide, by the field: 3e-3 and 1e-2 at a dof
 # of .01, .1 and .1 at .001, .7 at 1e-4, 1e3 at 1e-8 (the kernel is then a spike on a plateau whose slope float32 does
@@ -90,7 +90,7 @@ def spacing_for(d: int, dof: float) -> float:
     return float(SPACING[d] * min(1.0, dof) ** 0.5)
 
 
-def shape_for(extent: NDArray[np.float64], dof: float, last: Shape | None = None) -> Shape:
+def shape_for(extent: Float64, dof: float, last: Shape | None = None) -> Shape:
     """The shape of a grid for a map of this extent along each axis.
 
     It is `last` again where that still fits: sizes grow in steps of some 3 %, so the kernel is transformed some tens

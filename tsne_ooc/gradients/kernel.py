@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads, fewer
-from tsne_ooc._typing import Float32, Float64
+from tsne_ooc._typing import Array, Float32, Float64
 from tsne_ooc.gradients.grid import Shape
 
 # Below this reach w stays near 1 and float32 would lose the differences that make the force; w - 1 has the same
@@ -96,7 +95,7 @@ def kernel_for(shape: Shape, dof: float, threads: Threads) -> Kernel:
     shifted = shape.reach < SHIFTED_REACH
     # Small grids are the ones whose kernel needs the digits; large ones are transformed in float32, in half the time.
     dtype = np.float64 if shifted else np.float32
-    values: NDArray[Any] = _kernel_values(shape, dof, shifted, dtype)
+    values: Array = _kernel_values(shape, dof, shifted, dtype)
     for axis, length in enumerate(shape.lengths):
         values = _transformed(values, axis, threads)
         around = [1] * values.ndim
@@ -107,7 +106,7 @@ def kernel_for(shape: Shape, dof: float, threads: Threads) -> Kernel:
     return Kernel(shape, shifted, values.astype(np.float32), series)
 
 
-def _transformed(values: NDArray[Any], axis: int, threads: Threads) -> NDArray[Any]:
+def _transformed(values: Array, axis: int, threads: Threads) -> Array:
     from scipy.fft import dct
 
     # SciPy starts threads of its own before it overwrites anything.

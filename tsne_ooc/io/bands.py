@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tsne_ooc._typing import Array, Int64
 from tsne_ooc.io.masks import joined
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class LastBand(Generic[T]):
         Reads the piece of a given number.
     """
 
-    def __init__(self, edges: NDArray[np.int64], load: Callable[[int], T]) -> None:
+    def __init__(self, edges: Int64, load: Callable[[int], T]) -> None:
         self.edges = edges
         self._load = load
         self._held: tuple[int, T] | None = None
@@ -75,8 +75,8 @@ class BandedRows:
 
     def __init__(
         self,
-        edges: NDArray[np.int64],
-        fetch: Callable[[int, int], NDArray[Any]],
+        edges: Int64,
+        fetch: Callable[[int, int], Array],
         row_bytes: int,
         piece_bytes: int = 0,
     ) -> None:
@@ -84,7 +84,7 @@ class BandedRows:
         self._bands = LastBand(edges, lambda number: fetch(int(edges[number]), int(edges[number + 1])))
         self._keeps = int(np.diff(edges).max(initial=0)) * row_bytes <= max(LARGEST, 2 * piece_bytes)
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def read(self, start: int, stop: int) -> Array:
         edges = self._bands.edges
         # Looked up: a table of small chunks has millions of edges.
         within = edges[np.searchsorted(edges, start) : np.searchsorted(edges, stop, side="right")]
@@ -98,6 +98,6 @@ class BandedRows:
         # Never a view of what is kept: it is the caller's to change.
         return joined(parts) if len(parts) > 1 or not first < last else parts[0]
 
-    def _kept(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
+    def _kept(self, start: int, stop: int) -> Iterator[Array]:
         for number, first, last in self._bands.pieces(start, stop):
             yield self._bands[number][first:last]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from tsne_ooc._options import whole
+from tsne_ooc._typing import Float32, Int64, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.failures import reading
@@ -18,7 +18,7 @@ from tsne_ooc.io.source import Source, as_source
 #: Size of a block in memory. Three are alive at the worst (in use, read, being turned into float32).
 BLOCK_BYTES = 32 << 20
 
-Block = tuple[int, int, NDArray[np.float32]]
+Block = tuple[int, int, Float32]
 
 
 def block_rows(source: Source, bytes: int = BLOCK_BYTES) -> int:
@@ -53,7 +53,7 @@ def edges(source: Source, rows: int, start: int, stop: int) -> list[tuple[int, i
 
 
 def iterate(
-    source: Any,
+    source: TableLike,
     *,
     bytes: int = BLOCK_BYTES,
     rows: int | None = None,
@@ -121,9 +121,9 @@ def read_checked(
     stop: int,
     *,
     name: str = "X",
-    rows: NDArray[np.int64] | None = None,
+    rows: Int64 | None = None,
     dtype: DTypeLike = np.float32,
-) -> NDArray[np.float32]:
+) -> Float32:
     """Rows `start` up to `stop` (or only those numbered `rows`) as checked floats; errors name the rows."""
     with reading(table, start, stop):
         raw = table.read(start, stop)
@@ -131,7 +131,5 @@ def read_checked(
         raise ValueError(f"rows {start} to {stop - 1} of {table!r} came back as {len(raw)} rows; did it change?")
     if rows is not None:
         raw = raw.iloc[rows - start] if hasattr(raw, "iloc") else with_mask(raw)[rows - start]
-    block: NDArray[np.float32] = as_rows(
-        raw, name=name, dtype=dtype, first_row=start, row_numbers=rows, columns=table.shape[1]
-    )
+    block: Float32 = as_rows(raw, name=name, dtype=dtype, first_row=start, row_numbers=rows, columns=table.shape[1])
     return block

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._options import unknown
+from tsne_ooc._typing import Array, DType
 
 # Rows put together at a time: a piece of 50 float32 columns stays in the cache while they are filled one by one.
 _PIECE = 2048
@@ -76,7 +75,7 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def common_type(types: Iterable[np.dtype[Any] | None]) -> np.dtype[Any]:
+def common_type(types: Iterable[DType | None]) -> DType:
     """The type that holds all columns; object where one does not hold plain numbers (None)."""
     found = list(types)
     if not found or any(kind is None for kind in found):
@@ -84,7 +83,7 @@ def common_type(types: Iterable[np.dtype[Any] | None]) -> np.dtype[Any]:
     return np.dtype(np.result_type(*(kind for kind in found if kind is not None)))
 
 
-def fill(table: NDArray[Any], columns: Sequence[NDArray[Any]]) -> None:
+def fill(table: Array, columns: Sequence[Array]) -> None:
     """Set the columns of a table in C order."""
     for start in range(0, len(table), _PIECE):
         stop = start + _PIECE

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tsne_ooc._typing import Stored
 from tsne_ooc.io.fields import FieldTable, wide_fields
 from tsne_ooc.io.frames import is_frame, values_of
 from tsne_ooc.io.shape import check_table, type_of
@@ -86,7 +87,7 @@ class Contents:
         return ", ".join(shown) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def locate(root: Any, dataset: str | None, contents: Callable[[], Contents]) -> Any:
+def locate(root: Stored, dataset: str | None, contents: Callable[[], Contents]) -> Stored:
     """The array or sparse group called `dataset` within the group `root`; without a name, the one table there is.
 
     In a file with AnnData's layout that is ``X``, in one of Loom's ``matrix``, whatever else there is. `contents` is
@@ -109,7 +110,7 @@ def locate(root: Any, dataset: str | None, contents: Callable[[], Contents]) -> 
     return found
 
 
-def _field(root: Any, dataset: str) -> FieldTable | None:
+def _field(root: Stored, dataset: str) -> FieldTable | None:
     parent, _, field = dataset.rpartition("/")
     item = root.get(parent) if parent else None
     if item is None or not is_array(item) or not is_compound(item) or field not in wide_fields(item):
@@ -117,12 +118,12 @@ def _field(root: Any, dataset: str) -> FieldTable | None:
     return FieldTable(item, field)
 
 
-def is_array(item: Any) -> bool:
+def is_array(item: Stored) -> bool:
     # Not asked for its type: some types of HDF5 raise an error instead.
     return hasattr(item, "shape") and not hasattr(item, "keys")
 
 
-def is_compound(item: Any) -> bool:
+def is_compound(item: Stored) -> bool:
     """Whether an array is a row of records, whose fields can be columns."""
     names = getattr(type_of(item), "names", None)
     return names is not None and set(names) != {"r", "i"} and item.shape is not None and len(item.shape) == 1
@@ -139,7 +140,7 @@ def _is_table(array: Any) -> bool:
     return True
 
 
-def _is_anndata(root: Any) -> bool:
+def _is_anndata(root: Stored) -> bool:
     # Files from before anndata 0.7 say nothing of themselves.
     return root.attrs.get("encoding-type") in ("anndata", b"anndata", None) and all(
         name in root for name in ("X", "obs", "var")

@@ -11,8 +11,8 @@ import binascii
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tsne_ooc._typing import Array, DType, Stored
 from tsne_ooc.io.masks import with_mask
 
 # What netCDF writes where nobody has, by kind and size of the numbers.
@@ -31,25 +31,25 @@ class Decoded:
         What is done to the numbers, in words.
     """
 
-    def __init__(self, dataset: Any, marks: NDArray[Any], scale: float, offset: float) -> None:
+    def __init__(self, dataset: Stored, marks: Array, scale: float, offset: float) -> None:
         self._dataset, self._marks, self._scale, self._offset = dataset, marks, scale, offset
         self.shape, self.chunks = dataset.shape, dataset.chunks
         self._packed = (scale, offset) != (1.0, 0.0)
-        self.dtype: np.dtype[Any] = np.dtype(np.float64) if self._packed else np.dtype(dataset.dtype)
+        self.dtype: DType = np.dtype(np.float64) if self._packed else np.dtype(dataset.dtype)
         self.remarks = []
         if len(marks):
             self.remarks.append(f"cells of {' and '.join(str(mark) for mark in marks.tolist())} are missing ones")
         if self._packed:
             self.remarks.append(f"numbers are unpacked: {scale:g} times what is stored, and {offset:g}")
 
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
+    def __getitem__(self, rows: slice) -> Array:
         stored = np.asarray(self._dataset[rows])
         mask = np.isin(stored, self._marks) if len(self._marks) else False
         values = stored * self._scale + self._offset if self._packed else stored
         return with_mask(np.ma.array(values, mask=mask)) if np.any(mask) else values
 
 
-def decoded(dataset: Any, *, netcdf: bool, unwritten: Any = None) -> Decoded | None:
+def decoded(dataset: Stored, *, netcdf: bool, unwritten: Any = None) -> Decoded | None:
     """The dataset as the conventions mean it; None where its numbers stand for themselves.
 
     Parameters
@@ -79,7 +79,7 @@ def decoded(dataset: Any, *, netcdf: bool, unwritten: Any = None) -> Decoded | N
     return Decoded(dataset, np.array(marks, kind), scale, offset)
 
 
-def _numbers(value: Any, kind: np.dtype[Any]) -> list[Any]:
+def _numbers(value: Any, kind: DType) -> list[Any]:
     """Numbers of an attribute, in the type of the dataset."""
     if value is None:
         return []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tsne_ooc._typing import Array, DType, TableLike
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.masks import with_mask
@@ -29,7 +29,7 @@ class DaskSource(Closing):
         Where the sizes of the chunks are not known, as after a selection of rows by their values.
     """
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: TableLike) -> None:
         if any(np.isnan(size) for sizes in data.chunks for size in sizes):
             raise ValueError(
                 "the sizes of this Dask array's chunks are not known; call X.compute_chunk_sizes() first, which "
@@ -38,17 +38,17 @@ class DaskSource(Closing):
         self._data, self._parts = data, shared_parts(data)
         self._with_parts: Any = None
         self.shape = table_shape(data.shape, "the Dask array")
-        self.dtype: np.dtype[Any] = np.dtype(data.dtype)
+        self.dtype: DType = np.dtype(data.dtype)
         rows, columns = (max(sizes, default=0) for sizes in data.chunks)
         self.chunks: tuple[int, int] | None = (int(rows), int(columns)) if rows > 0 and columns > 0 else None
         edges = np.cumsum([0, *data.chunks[0]]).astype(np.int64)
         size = self.dtype.itemsize
         self._banded = BandedRows(edges, self._compute, self.shape[1] * size, int(rows) * int(columns) * size)
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def read(self, start: int, stop: int) -> Array:
         return self._banded.read(start, stop)
 
-    def _compute(self, start: int, stop: int) -> NDArray[Any]:
+    def _compute(self, start: int, stop: int) -> Array:
         if self._with_parts is None:
             self._with_parts = self._parts.kept(self._data)
         found = self._with_parts[start:stop].compute(scheduler="threads")

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tsne_ooc._typing import StrPath
+
 # Of these a caller may make something; of a library's own kinds, such as zlib.error or ArrowInvalid, nobody can.
 _PLAIN = (ValueError, TypeError, MemoryError)
 
 
 @contextmanager
-def opening(path: str | os.PathLike[str]) -> Iterator[None]:
+def opening(path: StrPath) -> Iterator[None]:
     """Let errors through that name the path or a missing package, and make others an OSError that does.
 
     HDF5, Zarr, Parquet and zip files are read by libraries that raise ten kinds of errors over damaged metadata, most

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tsne_ooc._typing import Array, DType, Stored
 from tsne_ooc.io.named_columns import Types
 from tsne_ooc.io.shape import type_of
 
 
-def is_frame(item: Any) -> bool:
+def is_frame(item: Stored) -> bool:
     """Whether a group holds a data frame in the `layout of AnnData \
 <https://anndata.readthedocs.io/en/latest/fileformat-prose.html>`_."""
     return hasattr(item, "keys") and _text(item.attrs.get("encoding-type")) == "dataframe"
 
 
-def values_of(item: Any) -> Any:
+def values_of(item: Stored) -> Any:
     """The array of what a column holds: itself, or that within the group of one in which cells may be missing.
 
     AnnData keeps texts in such groups, from 0.13 with pandas 3 on, also those that name rows, columns and categories.
@@ -37,7 +37,7 @@ class StoredFrame:
     n_rows : int
     """
 
-    def __init__(self, group: Any, where: str) -> None:
+    def __init__(self, group: Stored, where: str) -> None:
         self._group = group
         index = _text(group.attrs.get("_index"))
         order = [_text(name) for name in np.asarray(group.attrs.get("column-order", ()), object).ravel().tolist()]
@@ -51,12 +51,12 @@ class StoredFrame:
             if rows != self.n_rows:
                 raise ValueError(f"{where} is a damaged data frame: column {name!r} has {rows} of {self.n_rows} rows")
 
-    def fetch(self, names: list[str], start: int, stop: int) -> dict[str, NDArray[Any]]:
+    def fetch(self, names: list[str], start: int, stop: int) -> dict[str, Array]:
         """Rows of some columns; missing numbers are masked, and missing words None."""
         return {name: _column(self._group[name], start, stop) for name in names}
 
 
-def _type(item: Any) -> tuple[np.dtype[Any] | None, str]:
+def _type(item: Stored) -> tuple[DType | None, str]:
     if not hasattr(item, "keys"):
         kind = type_of(item)
         if kind is not None and kind.kind in "fiub" and len(item.shape) == 1:
@@ -68,16 +68,16 @@ def _type(item: Any) -> tuple[np.dtype[Any] | None, str]:
     return None, _text(item.attrs.get("encoding-type")) or "unknown"
 
 
-def _is_nullable(item: Any) -> bool:
+def _is_nullable(item: Stored) -> bool:
     return "values" in item and "mask" in item and np.dtype(item["values"].dtype).kind in "fiub"
 
 
-def _rows(item: Any) -> int:
+def _rows(item: Stored) -> int:
     parts = [item] if not hasattr(item, "keys") else [item[part] for part in ("values", "codes") if part in item]
     return int(parts[0].shape[0]) if parts and getattr(parts[0], "shape", None) else 0
 
 
-def _column(item: Any, start: int, stop: int) -> NDArray[Any]:
+def _column(item: Stored, start: int, stop: int) -> Array:
     if not hasattr(item, "keys"):
         return _words(np.asarray(item[start:stop]))
     if "values" in item and "mask" in item:
@@ -95,7 +95,7 @@ def _column(item: Any, start: int, stop: int) -> NDArray[Any]:
     raise ValueError(f"column {item.name!r} is of a kind that is not known: {_text(item.attrs.get('encoding-type'))!r}")
 
 
-def _words(values: NDArray[Any]) -> NDArray[Any]:
+def _words(values: Array) -> Array:
     if values.dtype.kind not in "OS":
         return values
     found = np.empty(values.shape, object)

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tsne_ooc._disk import check_regular
+from tsne_ooc._typing import Array, DType, Stored, StrPath
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.contents import Contents, is_array, is_compound, locate
@@ -27,6 +26,7 @@ from tsne_ooc.io.pandas_table import PandasTable
 from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import remarks_on, sparse_format, stored_csr
 from tsne_ooc.io.turned import Turned, turned_because
+from tsne_ooc.storage.disk import check_regular
 
 # Streaming 400,000 x 64 float32 on one core takes 0.02 s where chunks are as wide as the table, 0.05 s with 4
 # side by side, 0.08 with 8, 0.12 with 32, 0.19 with 64; single rows take 5 to 60 times as long.
@@ -41,7 +41,7 @@ Columns = str | Iterable[str]
 
 
 def open_hdf5(
-    path: str | os.PathLike[str],
+    path: StrPath,
     dataset: str | None = None,
     columns: Columns | None = None,
     allow_missing_chunks: bool = False,
@@ -93,7 +93,7 @@ def open_hdf5(
 
 
 def _open_table(
-    path: str | os.PathLike[str], dataset: str | None, columns: Columns | None, allow_missing_chunks: bool, turn: bool
+    path: StrPath, dataset: str | None, columns: Columns | None, allow_missing_chunks: bool, turn: bool
 ) -> Hdf5Source | Hdf5Table:
     """`open_hdf5`; without `turn` the rows of a dataset are its rows, whatever the file means by them."""
     import h5py
@@ -120,14 +120,14 @@ def _open_table(
 
 
 @contextmanager
-def contents_of(path: Path) -> Iterator[tuple[Any, Contents]]:
+def contents_of(path: Path) -> Iterator[tuple[Stored, Contents]]:
     """The open file, and what is in it."""
     with _open(path) as file:
         yield file, Contents.of(str(path), _everything(file))
 
 
 def of_hdf5(
-    item: Any, dataset: str | None = None, columns: Columns | None = None, allow_missing_chunks: bool = False
+    item: Stored, dataset: str | None = None, columns: Columns | None = None, allow_missing_chunks: bool = False
 ) -> Hdf5Source | Hdf5Table:
     """The source of an open ``h5py.Dataset``, or of one in an open group or file, which stays with its owner.
 
@@ -145,7 +145,7 @@ class _Stored(Closing):
     unread: dict[str, str]
     remarks: list[str]
 
-    def __init__(self, file: Any, item: Any, *again: Any) -> None:
+    def __init__(self, file: Stored, item: Stored, *again: Any) -> None:
         self._file = file
         self._item = item
         self.opened_here = file is not None
@@ -189,7 +189,7 @@ class _Stored(Closing):
 class Hdf5Source(_Stored):
     """Rows of a two-dimensional HDF5 dataset, or of a CSR matrix in a group (see `open_hdf5`)."""
 
-    def __init__(self, file: Any, item: Any, allow_missing_chunks: bool = False, turn: bool = True) -> None:
+    def __init__(self, file: Stored, item: Stored, allow_missing_chunks: bool = False, turn: bool = True) -> None:
         super().__init__(file, item, None, allow_missing_chunks, turn)
         name = f"dataset {self.name!r} of {self._where}"
         self._table: Any = item
@@ -200,7 +200,7 @@ class Hdf5Source(_Stored):
             check_table(item, name)
             self._table, self.remarks = _as_meant(item, turn)
         self.shape = (int(self._table.shape[0]), int(self._table.shape[1]))
-        self.dtype: np.dtype[Any] = self._table.dtype
+        self.dtype: DType = self._table.dtype
         self.chunks: tuple[int, int] | None = self._table.chunks
         self._banded: BandedRows | None = None
         if self.chunks is not None and _cache_bytes(item, turn) > _default_cache(item):
@@ -210,11 +210,11 @@ class Hdf5Source(_Stored):
             self._banded = BandedRows(edges, self._read, self.shape[1] * size, int(np.prod(self.chunks)) * size)
         self._warn_if_narrow()
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def read(self, start: int, stop: int) -> Array:
         self._checked()
         return self._read(start, stop) if self._banded is None else self._banded.read(start, stop)
 
-    def _read(self, start: int, stop: int) -> NDArray[Any]:
+    def _read(self, start: int, stop: int) -> Array:
         return with_mask(self._table[start:stop])
 
     def _warn_if_narrow(self) -> None:
@@ -247,7 +247,7 @@ class Hdf5Table(_Stored):
     """
 
     def __init__(
-        self, file: Any, item: Any, columns: Columns | None = None, allow_missing_chunks: bool = False
+        self, file: Stored, item: Stored, columns: Columns | None = None, allow_missing_chunks: bool = False
     ) -> None:
         super().__init__(file, item, None if columns is None else _names(columns), allow_missing_chunks, True)
         where = f"dataset {self.name!r} of {self._where}"
@@ -272,29 +272,29 @@ class Hdf5Table(_Stored):
         chunks = getattr(item, "chunks", None)
         self.chunks: tuple[int, int] | None = None if chunks is None else (int(chunks[0]), self.shape[1])
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def read(self, start: int, stop: int) -> Array:
         self._checked()
         return self._named.rows(start, stop)
 
-    def read_columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+    def read_columns(self, start: int, stop: int) -> dict[str, Array]:
         """Rows `start` up to `stop` of each column; strings as arrays of Python strings."""
         self._checked()
         return {name: _text(column) for name, column in self._named.columns(start, stop).items()}
 
-    def _records(self, names: list[str], start: int, stop: int) -> dict[str, NDArray[Any]]:
+    def _records(self, names: list[str], start: int, stop: int) -> dict[str, Array]:
         rows = self._item.fields(names)[start:stop]
         return {name: rows[name] for name in names}
 
 
-def _fields(item: Any) -> Types:
-    fields: dict[str, np.dtype[Any]] = {name: kind for name, (kind, *_) in item.dtype.fields.items()}
+def _fields(item: Stored) -> Types:
+    fields: dict[str, DType] = {name: kind for name, (kind, *_) in item.dtype.fields.items()}
     return {
         name: (kind, str(kind)) if kind.kind in "fiub" else (None, "text" if kind.kind in "SUO" else str(kind))
         for name, kind in fields.items()
     }
 
 
-def _as_meant(item: Any, turn: bool) -> tuple[Any, list[str]]:
+def _as_meant(item: Stored, turn: bool) -> tuple[Any, list[str]]:
     """The rows of a dataset as its file means them, and what there is to say of that."""
     why = turned_because(item)
     if why is not None:
@@ -305,7 +305,7 @@ def _as_meant(item: Any, turn: bool) -> tuple[Any, list[str]]:
     return (item, []) if table is None else (table, table.remarks)
 
 
-def _is_netcdf(item: Any) -> bool:
+def _is_netcdf(item: Stored) -> bool:
     return "_NCProperties" in item.file.attrs or "_Netcdf4Dimid" in item.attrs
 
 
@@ -313,7 +313,7 @@ def _names(columns: Columns) -> Columns:
     return columns if isinstance(columns, str) else list(columns)
 
 
-def _text(column: NDArray[Any]) -> NDArray[Any]:
+def _text(column: Array) -> Array:
     if column.dtype.kind not in "OS":
         return column
     found = np.empty(column.shape, object)
@@ -324,7 +324,7 @@ def _text(column: NDArray[Any]) -> NDArray[Any]:
 
 
 def _source(
-    file: Any, item: Any, columns: Columns | None, allow_missing_chunks: bool, turn: bool
+    file: Stored, item: Stored, columns: Columns | None, allow_missing_chunks: bool, turn: bool
 ) -> Hdf5Source | Hdf5Table:
     _check_filters(item)
     for part in [found for found in item.values() if is_array(found)] if hasattr(item, "keys") else [item]:
@@ -343,7 +343,7 @@ def _source(
     return Hdf5Source(file, item, allow_missing_chunks, turn)
 
 
-def _check_filters(item: Any) -> None:
+def _check_filters(item: Stored) -> None:
     """Raise one line where chunks are packed by a program that HDF5 does not have here."""
     import h5py
 
@@ -368,21 +368,21 @@ def _with_plugins(code: int) -> bool:
     return bool(h5py.h5z.filter_avail(code))
 
 
-def _find(root: Any, dataset: str | None) -> Any:
+def _find(root: Stored, dataset: str | None) -> Stored:
     return locate(root, dataset, lambda: Contents.of(_where(root), _everything(root)))
 
 
-def _where(root: Any) -> str:
+def _where(root: Stored) -> str:
     return str(root.file.filename) + ("" if root.name == "/" else f", group {root.name!r}")
 
 
-def _everything(root: Any) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+def _everything(root: Stored) -> list[tuple[str, Stored]]:
+    found: list[tuple[str, Stored]] = []
     root.visititems(lambda name, item: found.append((name, item)))
     return found
 
 
-def _cache_bytes(item: Any, turn: bool) -> int:
+def _cache_bytes(item: Stored, turn: bool) -> int:
     """Bytes of unpacked chunks that reading rows from top to bottom comes back to."""
     if is_frame(item):
         return 0
@@ -397,7 +397,7 @@ def _cache_bytes(item: Any, turn: bool) -> int:
     return int(np.prod(item.chunks)) * across * int(item.dtype.itemsize)
 
 
-def _default_cache(item: Any) -> int:
+def _default_cache(item: Stored) -> int:
     dataset = item["data"] if sparse_format(item) is not None and "data" in item else item
     if not hasattr(dataset, "chunks"):
         return 0

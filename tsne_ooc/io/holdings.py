@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from tsne_ooc._typing import Stored
 from tsne_ooc.io.contents import Contents, is_array, is_compound
 from tsne_ooc.io.failures import opening
 from tsne_ooc.io.frames import is_frame
@@ -64,7 +65,7 @@ def _holdings(path: Path, kind: str) -> list[Holding]:
         return [Holding("", array.shape, str(array.dtype))]
 
 
-def _arrays(root: Any, contents: Contents) -> list[Holding]:
+def _arrays(root: Stored, contents: Contents) -> list[Holding]:
     if is_array(root):
         return [Holding("", tuple(root.shape or ()), str(type_of(root)))]
     return [
@@ -73,7 +74,7 @@ def _arrays(root: Any, contents: Contents) -> list[Holding]:
     ]
 
 
-def _words(root: Any, name: str) -> str:
+def _words(root: Stored, name: str) -> str:
     item = root.get(name)
     if item is None:
         # A field within records.

@@ -6,15 +6,14 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tsne_ooc._asked import plain, untold
+from tsne_ooc._typing import Array, Json, TableLike
 from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.failures import reading
 from tsne_ooc.io.source import Source, as_source
+from tsne_ooc.storage.asked import plain, untold
 
 # First, last, and eight between.
 _PROBES = 10
@@ -32,7 +31,7 @@ _DECIDE = {
 }
 
 
-def identity_of(source: Any, *, without: Path | None = None) -> dict[str, Any]:
+def identity_of(source: TableLike, *, without: Path | None = None) -> Json:
     """What tells a table from another, as plain values that JSON can hold.
 
     Parameters
@@ -76,7 +75,7 @@ def identity_of(source: Any, *, without: Path | None = None) -> dict[str, Any]:
     }
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def differences(old: Json, new: Json) -> list[str]:
     """What makes `new` another table than `old`, a line for each; none where it is the same.
 
     Parameters
@@ -106,7 +105,7 @@ def _kind(table: Source) -> str:
     return str(getattr(table, "kind", type(table).__name__))
 
 
-def changes(source: Source, before: dict[str, Any], *, without: Path | None = None) -> list[str]:
+def changes(source: Source, before: Json, *, without: Path | None = None) -> list[str]:
     """What has become of a table since `identity_of` gave `before`, in this process: a line for each change.
 
     A table that was opened here is opened anew, and its files must not have been written to. Of one that came in open
@@ -133,7 +132,7 @@ def changes(source: Source, before: dict[str, Any], *, without: Path | None = No
     return found
 
 
-def _file_facts(path: Path | None, stored: list[Path], without: Path | None) -> dict[str, Any]:
+def _file_facts(path: Path | None, stored: list[Path], without: Path | None) -> Json:
     """Size, names and time of what `stored` names, files or folders at or below `path`."""
     if path is None or not path.exists():
         return {"size": None, "files": None, "mtime_ns": None}
@@ -171,7 +170,7 @@ def _probes(table: Source) -> str:
 
     columns = getattr(table, "read_columns", None) if np.dtype(table.dtype) == object else None
 
-    def probe(row: int) -> NDArray[Any]:
+    def probe(row: int) -> Array:
         with reading(table, row, row + 1):
             if columns is None:
                 return np.asarray(table.read(row, row + 1))

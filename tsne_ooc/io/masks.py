@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from tsne_ooc._typing import Array
 
 
-def with_mask(values: Any) -> NDArray[Any]:
+def with_mask(values: Any) -> Array:
     """`values` as an array; a masked one, and not what lies beneath the mask, where a cell is masked."""
     return values if np.ma.is_masked(values) else np.asarray(values)
 
 
-def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def joined(parts: Sequence[Array]) -> Array:
     """Rows one after the other, as a new array, with their masks."""
     if any(isinstance(part, np.ma.MaskedArray) for part in parts):
-        found: NDArray[Any] = np.ma.concatenate(parts)  # type: ignore[no-untyped-call]
+        found: Array = np.ma.concatenate(parts)  # type: ignore[no-untyped-call]
         return found
     return np.concatenate(parts)

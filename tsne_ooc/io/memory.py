@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tsne_ooc._typing import Array, DType, TableLike
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.columns import choose
 from tsne_ooc.io.masks import with_mask
@@ -22,12 +22,12 @@ class ArraySource(Closing):
 
     chunks: tuple[int, int] | None = None
 
-    def __init__(self, data: NDArray[Any]) -> None:
+    def __init__(self, data: Array) -> None:
         self._data = data
         self.shape = table_shape(data.shape, "X")
-        self.dtype: np.dtype[Any] = data.dtype
+        self.dtype: DType = data.dtype
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def read(self, start: int, stop: int) -> Array:
         return self._data[start:stop]
 
     def reopen(self) -> ArraySource:
@@ -44,8 +44,8 @@ class MemmapSource(Closing):
 
     def __init__(self, data: np.memmap[Any, Any]) -> None:
         self.shape = table_shape(data.shape, str(data.filename))
-        self.dtype: np.dtype[Any] = data.dtype
-        self._data: NDArray[Any] = data
+        self.dtype: DType = data.dtype
+        self._data: Array = data
         self._order: Any = "C" if data.flags.c_contiguous else "F"
         # A slice of a memory map keeps the offset of the whole one; its own start is told by the addresses.
         base = data
@@ -55,7 +55,7 @@ class MemmapSource(Closing):
         self.path = Path(str(data.filename)).resolve()
 
     @staticmethod
-    def takes(data: Any) -> TypeGuard[np.memmap[Any, Any]]:
+    def takes(data: TableLike) -> TypeGuard[np.memmap[Any, Any]]:
         """Whether the file holds these very numbers, one after the other."""
         return (
             isinstance(data, np.memmap)
@@ -75,7 +75,7 @@ class MemmapSource(Closing):
             raise ValueError(f"{path} is not a whole .npy file of numbers: {error}") from None
         return NpySource(data) if cls.takes(data) else ArraySource(data)
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def read(self, start: int, stop: int) -> Array:
         # Touching what a file no longer has ends the process (SIGBUS). It is the caller's map, so a look has to do;
         # a file that was removed since lives on behind its map.
         with suppress(FileNotFoundError):
@@ -106,7 +106,7 @@ class NpySource(MemmapSource):
         super().__init__(data)
         del self._data
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def read(self, start: int, stop: int) -> Array:
         n, p = self.shape
         rows = np.empty((stop - start, p), self.dtype, order=self._order)
         with open(self.path, "rb", buffering=0) as file:
@@ -117,7 +117,7 @@ class NpySource(MemmapSource):
                     self._fill(file, j * n + start, rows[:, j])
         return rows
 
-    def _fill(self, file: Any, first: int, numbers: NDArray[Any]) -> None:
+    def _fill(self, file: Any, first: int, numbers: Array) -> None:
         """Read numbers from the one numbered `first` on."""
         file.seek(self._offset + first * self.dtype.itemsize)
         # In bytes: a memory view knows no numbers in the other order of bytes. One read gives 2 GB at the most.
@@ -144,7 +144,7 @@ class FrameSource(Closing):
 
     chunks: tuple[int, int] | None = None
 
-    def __init__(self, data: Any, columns: str | Iterable[str] | None = None) -> None:
+    def __init__(self, data: TableLike, columns: str | Iterable[str] | None = None) -> None:
         if columns is not None:
             names = [str(name) for name in data.columns]
             # Not by `index`: to choose 8,000 columns then takes .6 s.
@@ -155,12 +155,12 @@ class FrameSource(Closing):
         self.column_names = [str(name) for name in self._data.columns]
         # Dates have no type in common with numbers; the gate says which column holds them.
         kinds = [kind for kind in self._data.dtypes if isinstance(kind, np.dtype) and kind.kind not in "mM"]
-        self.dtype: np.dtype[Any] = np.result_type(*kinds) if len(kinds) == self.shape[1] > 0 else np.dtype("f8")
+        self.dtype: DType = np.result_type(*kinds) if len(kinds) == self.shape[1] > 0 else np.dtype("f8")
 
     def read(self, start: int, stop: int) -> Any:
         return self._data.iloc[start:stop]
 
-    def read_columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+    def read_columns(self, start: int, stop: int) -> dict[str, Array]:
         """Rows `start` up to `stop` of each column, numbers or not; missing ones of pandas' own types are masked."""
         if doubled := [name for name, count in Counter(self.column_names).items() if count > 1]:
             raise ValueError(f"the DataFrame has several columns {doubled[0]!r}; rename them")
@@ -174,14 +174,14 @@ class FrameSource(Closing):
         return f"DataFrame of shape {self.shape}"
 
 
-def _cells(column: Any) -> NDArray[Any]:
+def _cells(column: Any) -> Array:
     """A column of a data frame; whole numbers stay such beside cells that are missing."""
     kind = column.dtype
     if hasattr(column, "cat"):
         # The last one stands for the code -1.
-        categories: NDArray[Any] = np.empty(len(column.cat.categories) + 1, object)
+        categories: Array = np.empty(len(column.cat.categories) + 1, object)
         categories[:-1] = column.cat.categories.tolist()
-        found: NDArray[Any] = categories[column.cat.codes.to_numpy()]
+        found: Array = categories[column.cat.codes.to_numpy()]
         return found
     plain = None if isinstance(kind, np.dtype) else getattr(kind, "numpy_dtype", None)
     if isinstance(plain, np.dtype) and plain.kind in "biuf":
@@ -194,10 +194,10 @@ def _cells(column: Any) -> NDArray[Any]:
 class SlicedSource(Closing):
     """Rows of anything that has a shape and can be sliced, such as a reader of your own."""
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: TableLike) -> None:
         self._data = data
         self.shape = table_shape(data.shape, f"the {type(data).__name__}")
-        self.dtype: np.dtype[Any] = np.dtype(getattr(data, "dtype", np.float64))
+        self.dtype: DType = np.dtype(getattr(data, "dtype", np.float64))
         self.chunks = _regular_chunks(getattr(data, "chunks", None))
         self.kind = type(data).__name__
 
@@ -206,7 +206,7 @@ class SlicedSource(Closing):
         own = getattr(self._data, "identity", None)
         return own() if callable(own) else None
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def read(self, start: int, stop: int) -> Array:
         return with_mask(self._data[start:stop])
 
     def reopen(self) -> SlicedSource:
@@ -219,10 +219,10 @@ class SlicedSource(Closing):
 class OwnSource(Closing):
     """A source of one's own, with whole numbers of Python as its shape."""
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: TableLike) -> None:
         self._data = data
         self.shape = table_shape(data.shape, f"the {type(data).__name__}")
-        self.dtype: np.dtype[Any] = np.dtype(data.dtype)
+        self.dtype: DType = np.dtype(data.dtype)
         self.chunks = _regular_chunks(data.chunks)
         self.kind = str(getattr(data, "kind", type(data).__name__))
 

@@ -9,7 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tsne_ooc._disk import check_regular
+from tsne_ooc._typing import Stored, TableLike
+from tsne_ooc.storage.disk import check_regular
 
 # A chunk's name within its array: "3.0", "3/0", "c/3/0", "c.3.0".
 _CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")
@@ -75,7 +76,7 @@ def _listed(folder: Path, before: str = "") -> Iterator[str]:
                 yield before + entry.name
 
 
-def of_hdf5_dataset(dataset: Any) -> tuple[int, int, str]:
+def of_hdf5_dataset(dataset: Stored) -> tuple[int, int, str]:
     """How many pieces of an HDF5 dataset are missing, how many there should be, and what they are."""
     if dataset.shape is None or 0 in dataset.shape:
         return 0, 0, "chunks"
@@ -91,7 +92,7 @@ def of_hdf5_dataset(dataset: Any) -> tuple[int, int, str]:
     return int(dataset.id.get_storage_size() == 0 and not dataset.external), 1, "pieces"
 
 
-def _is_there(dataset: Any, source: Any) -> bool:
+def _is_there(dataset: Stored, source: TableLike) -> bool:
     """Whether the dataset that a part of a virtual one stands for exists, where HDF5 looks for it."""
     import h5py
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._typing import DType, Stored, TableLike
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.failures import opening
 from tsne_ooc.io.frames import values_of
@@ -23,7 +24,7 @@ from tsne_ooc.io.turned import Turned
 _LOOM = ("row_attrs/Accession", "row_attrs/Gene")
 
 
-def names_of(X: Any) -> list[str] | None:
+def names_of(X: TableLike) -> list[str] | None:
     """Names of the columns of a table of any kind: a data frame, AnnData, a source; None where they have none.
 
     Of the tables ``X``, ``raw/X`` and ``layers/NAME`` in AnnData's layout (HDF5, Zarr) they are those of its variables;
@@ -52,7 +53,7 @@ def names_of(X: Any) -> list[str] | None:
     return None
 
 
-def line_up(X: Any, names: Sequence[str] | None, what: str = "X") -> Any:
+def line_up(X: TableLike, names: Sequence[str] | None, what: str = "X") -> TableLike:
     """A table with its columns in the order of `names`; as it is where one of the two has no names.
 
     Warns of columns that are left out.
@@ -112,7 +113,7 @@ class LinedUp(Closing):
     def __init__(self, source: Source, order: NDArray[np.intp], names: list[str]) -> None:
         self.source, self._order, self.column_names = source, order, names
         self.shape = (source.shape[0], len(order))
-        self.dtype: np.dtype[Any] = np.dtype(source.dtype)
+        self.dtype: DType = np.dtype(source.dtype)
         self.chunks = None if source.chunks is None else (source.chunks[0], len(order))
         self.kind = str(getattr(source, "kind", type(source).__name__))
 
@@ -161,7 +162,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def _genes(item: Any) -> list[str] | None:
+def _genes(item: Stored) -> list[str] | None:
     """Names of the genes of a matrix of 10x Genomics or of Loom."""
     home, names = (item, ("features/id", "genes")) if is_tenx(item) else (item.file, _LOOM)
     for name in names:
@@ -174,7 +175,7 @@ def _text(name: Any) -> str:
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
 
-def _variables(item: Any) -> list[str] | None:
+def _variables(item: Stored) -> list[str] | None:
     """Names of AnnData's variables, for one of its tables in a file of HDF5 or Zarr."""
     parts = str(item.name or "").strip("/").split("/")
     if parts[-1] == "X":
@@ -199,7 +200,7 @@ def _variables(item: Any) -> list[str] | None:
     return [_text(name) for name in column[:].tolist()]
 
 
-def _zarr_root(item: Any) -> Any:
+def _zarr_root(item: Stored) -> Stored:
     import zarr
 
     try:

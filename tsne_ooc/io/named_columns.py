@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tsne_ooc._typing import Array, DType
 from tsne_ooc.io.columns import choose, common_type, fill, listed
 
 #: NumPy's type of a column (None where it does not hold plain numbers), and its type in words.
-Types = Mapping[str, tuple[np.dtype[Any] | None, str]]
+Types = Mapping[str, tuple[DType | None, str]]
 
 
 class NamedColumns:
@@ -36,7 +35,7 @@ class NamedColumns:
     def __init__(
         self,
         types: Types,
-        fetch: Callable[[list[str], int, int], dict[str, NDArray[Any]]],
+        fetch: Callable[[list[str], int, int], dict[str, Array]],
         columns: str | Iterable[str] | None,
         where: str,
         index: Collection[str] = (),
@@ -52,11 +51,11 @@ class NamedColumns:
         self._other = [name for name in self.names if types[name][0] is None]
         self._fetch = fetch
 
-    def columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+    def columns(self, start: int, stop: int) -> dict[str, Array]:
         """Rows `start` up to `stop` of each column, numbers or not."""
         return self._fetch(self.names, start, stop)
 
-    def rows(self, start: int, stop: int) -> NDArray[Any]:
+    def rows(self, start: int, stop: int) -> Array:
         """Rows `start` up to `stop` as one table; a masked cell is NaN in it."""
         if self._other:
             raise TypeError(
@@ -64,12 +63,12 @@ class NamedColumns:
                 "OneHot (--onehot), or choose others"
             )
         columns = list(self.columns(start, stop).values())
-        table: NDArray[Any] = np.empty((stop - start, len(columns)), self.dtype)
+        table: Array = np.empty((stop - start, len(columns)), self.dtype)
         fill(table, [_filled(column) for column in columns])
         return table
 
 
-def _filled(column: NDArray[Any]) -> NDArray[Any]:
+def _filled(column: Array) -> Array:
     if not isinstance(column, np.ma.MaskedArray):
         return column
     return np.where(np.ma.getmaskarray(column), np.nan, np.ma.getdata(column))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pickletools
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from tsne_ooc._typing import Array, DType, TableLike
 from tsne_ooc.io.named_columns import Types
 
 # What a pickled list of names consists of. Nothing is unpickled: its parts are read one by one, as text.
@@ -32,11 +30,11 @@ class PandasTable:
         Those that were the frame's index.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: TableLike) -> None:
         self._dataset = dataset
         # For each column the field that holds it, and its place in a field of several.
         self._places: dict[str, tuple[str, int | None]] = {}
-        types: dict[str, tuple[np.dtype[Any] | None, str]] = {}
+        types: dict[str, tuple[DType | None, str]] = {}
         for field, (kind, *_) in dataset.dtype.fields.items():
             found = kind.base if kind.base.kind in "fiub" and len(kind.shape) < 2 else None
             words = "text" if kind.base.kind in "SUO" else str(kind.base)
@@ -56,13 +54,13 @@ class PandasTable:
         self.index = {"index", *names_in(dataset.parent.attrs.get("levels"))} & types.keys()
 
     @staticmethod
-    def takes(dataset: Any) -> bool:
+    def takes(dataset: TableLike) -> bool:
         """Whether pandas wrote this dataset of records."""
         word = dataset.parent.attrs.get("pandas_type", b"")
         word = word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word)
         return word.endswith("_table") and "index" in dataset.dtype.names
 
-    def fetch(self, names: list[str], start: int, stop: int) -> dict[str, NDArray[Any]]:
+    def fetch(self, names: list[str], start: int, stop: int) -> dict[str, Array]:
         """Rows of some columns."""
         fields = list(dict.fromkeys(self._places[name][0] for name in names))
         rows = self._dataset.fields(fields)[start:stop]

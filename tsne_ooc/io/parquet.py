@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tsne_ooc._disk import check_regular
+from tsne_ooc._typing import Array, Bool, DType, Float64, StrPath
 from tsne_ooc.io.bands import LastBand
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.columns import choose, common_type, fill, listed
 from tsne_ooc.io.masks import joined
 from tsne_ooc.io.optional import load
 from tsne_ooc.io.parts import Parts, parts_of
+from tsne_ooc.storage.disk import check_regular
 
 
-def open_parquet(path: str | os.PathLike[str], columns: str | Iterable[str] | None = None) -> ParquetSource:
+def open_parquet(path: StrPath, columns: str | Iterable[str] | None = None) -> ParquetSource:
     """Open a table in a Parquet file, or in a folder of them, for reading.
 
     Row groups are the pieces that are read whole; the last one stays in memory. Files with row groups of some
@@ -118,7 +117,7 @@ class ParquetSource(Closing):
         self.chunks: tuple[int, int] | None = (max(sizes), self.shape[1]) if len(sizes) > 1 else None
         self._bands = LastBand(np.cumsum(sizes).astype(np.int64), self._load)
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def read(self, start: int, stop: int) -> Array:
         self._check_numbers()
         table = np.empty((stop - start, len(self.column_names)), self.dtype)
         at = 0
@@ -128,7 +127,7 @@ class ParquetSource(Closing):
             at += rows
         return table
 
-    def read_with_gaps(self, start: int, stop: int) -> NDArray[np.float64]:
+    def read_with_gaps(self, start: int, stop: int) -> Float64:
         """Do as `read` does, with NaN for what is missing instead of an error."""
         self._check_numbers()
         parts = [np.empty((0, len(self.column_names)))]
@@ -148,7 +147,7 @@ class ParquetSource(Closing):
                 "OneHot (--onehot), or choose others"
             )
 
-    def read_columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+    def read_columns(self, start: int, stop: int) -> dict[str, Array]:
         """Rows `start` up to `stop` of each column.
 
         Numbers come as they are stored, strings and whatever else is not a number as arrays of Python objects (dates
@@ -160,7 +159,7 @@ class ParquetSource(Closing):
         ] or [[_empty(self._bands, j) for j in range(self.shape[1])]]
         return {name: joined([piece[j] for piece in pieces]) for j, name in enumerate(self.column_names)}
 
-    def _pieces(self, start: int, stop: int) -> Iterable[list[NDArray[Any]]]:
+    def _pieces(self, start: int, stop: int) -> Iterable[list[Array]]:
         for number, first, last in self._bands.pieces(start, stop):
             columns = self._bands[number]
             for name, column in zip(self.column_names, columns, strict=True):
@@ -196,8 +195,8 @@ class ParquetSource(Closing):
 
 
 class _Column(NamedTuple):
-    values: NDArray[Any]
-    missing: NDArray[np.bool_] | None
+    values: Array
+    missing: Bool | None
 
 
 def _column(column: Any) -> _Column:
@@ -214,7 +213,7 @@ def _column(column: Any) -> _Column:
     )
 
 
-def _masked(column: _Column, first: int, last: int) -> NDArray[Any]:
+def _masked(column: _Column, first: int, last: int) -> Array:
     values = column.values[first:last]
     if column.missing is None or not column.missing[first:last].any():
         return values
@@ -259,17 +258,17 @@ def _opened(path: Path) -> Any:
         raise OSError(f"{path} is not a whole Parquet file: {str(error).splitlines()[0]}") from None
 
 
-def _types(file: Any) -> dict[str, tuple[np.dtype[Any] | None, str]]:
+def _types(file: Any) -> dict[str, tuple[DType | None, str]]:
     """For each column NumPy's type (None where it is not of numbers), and Arrow's in words."""
     return {field.name: (_number_type(field.type), str(field.type)) for field in file.schema_arrow}
 
 
-def _number_type(kind: Any) -> np.dtype[Any] | None:
+def _number_type(kind: Any) -> DType | None:
     import pyarrow as pa
 
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         return None
-    found: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
+    found: DType = np.dtype(kind.to_pandas_dtype())
     return found
 
 
@@ -301,5 +300,5 @@ def _compare(
         raise ValueError(f"{part} has a column of numbers {added[0]!r}, which {first.name} has not; name those to read")
 
 
-def _empty(bands: LastBand[list[_Column]], column: int) -> NDArray[Any]:
+def _empty(bands: LastBand[list[_Column]], column: int) -> Array:
     return bands[0][column].values[:0] if len(bands.edges) > 1 else np.empty(0)

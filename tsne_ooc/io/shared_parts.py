@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tsne_ooc._typing import TableLike
 from tsne_ooc.io.bands import LARGEST
 
 # A block that takes so many times its share of the work repeats what others need too.
@@ -39,7 +40,7 @@ class SharedParts:
         Where blocks share parts that are too many to be kept.
     """
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: TableLike) -> None:
         self.keys: list[Hashable] = []
         self._values: dict[Hashable, Any] | None = None
         self._lock = threading.Lock()
@@ -64,7 +65,7 @@ class SharedParts:
                 stacklevel=6,
             )
 
-    def kept(self, data: Any) -> Any:
+    def kept(self, data: TableLike) -> Any:
         """The array with the values of its shared parts in their place; they are computed by the first call."""
         if not self.keys:
             return data
@@ -100,7 +101,7 @@ _of_arrays: dict[int, tuple[weakref.ref[Any], SharedParts]] = {}
 _of_names: weakref.WeakValueDictionary[str, SharedParts] = weakref.WeakValueDictionary()
 
 
-def shared_parts(data: Any) -> SharedParts:
+def shared_parts(data: TableLike) -> SharedParts:
     """The parts of an array, which are the same ones as long as it lives: each look at a table makes a new source."""
     known = _of_arrays.get(id(data))
     if known is not None and known[0]() is data:
@@ -114,7 +115,7 @@ def shared_parts(data: Any) -> SharedParts:
     return parts
 
 
-def _shared(data: Any) -> list[Hashable]:
+def _shared(data: TableLike) -> list[Hashable]:
     """The steps that more than a few blocks of rows need, not by way of others that they share."""
     depends = data.__dask_graph__().get_all_dependencies()
     takers: Counter[Hashable] = Counter(part for parts in depends.values() for part in parts)

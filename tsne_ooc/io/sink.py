@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc._disk import check_regular, check_room, sync_folder
 from tsne_ooc.io.ranges import Range, joined
+from tsne_ooc.storage.disk import check_regular, check_room, sync_folder
 
 _PIECE = 1 << 22
 
@@ -82,6 +82,9 @@ class NpySink:
         check_regular(self.part)
         check_room(self.path, self._row * (self.shape[0] - self.written) + (0 if resumed else len(header)))
         try:
+            if not resumed and self.part.is_symlink():
+                # What somebody's link points to is not written over.
+                self.part.unlink()
             self._file: Any = open(self.part, "r+b" if resumed else "wb")  # noqa: SIM115
         except OSError as error:
             raise type(error)(f"{self.path} cannot be written: {error.strerror or error}") from None
@@ -160,7 +163,11 @@ class NpySink:
         if self.written != self.shape[0]:
             self.leave()
             raise ValueError(f"{self.path} is short of rows: {self.written} of {self.shape[0]} were written")
-        self.sync()
+        try:
+            self.sync()
+        except BaseException:
+            self.leave()
+            raise
         self._file.close()
         self._file = None
         try:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tsne_ooc._typing import Array, DType, TableLike
 from tsne_ooc.io.failures import opening
 
 
@@ -30,11 +30,11 @@ class Source(Protocol):
     @property
     def shape(self) -> tuple[int, int]: ...
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> DType: ...
     @property
     def chunks(self) -> tuple[int, int] | None: ...
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def read(self, start: int, stop: int) -> Array:
         """Rows `start` up to `stop`, as an array of shape (stop - start, n_features)."""
         ...
 
@@ -43,13 +43,13 @@ class Source(Protocol):
         ...
 
 
-def as_source(data: Any) -> Source:
+def as_source(data: TableLike) -> Source:
     """Turn a table into a `Source`; a source comes back as it is. `open_source` without its choices."""
     return open_source(data)
 
 
 def open_source(
-    data: Any,
+    data: TableLike,
     *,
     dataset: str | None = None,
     columns: str | Iterable[str] | None = None,
@@ -155,7 +155,7 @@ def _from_path(
     return MemmapSource.of_npy(path)
 
 
-def _from_object(data: Any) -> Source:
+def _from_object(data: TableLike) -> Source:
     from tsne_ooc.io import memory
 
     if isinstance(data, np.ndarray):
@@ -193,16 +193,16 @@ def _from_object(data: Any) -> Source:
     )
 
 
-def _made_by(data: Any, package: str) -> bool:
+def _made_by(data: TableLike, package: str) -> bool:
     # By name, so that a look at any other table does not import h5py (0.2 s), Zarr or Dask.
     return any(kind.__module__.split(".")[0] == package for kind in type(data).__mro__)
 
 
-def _is_anndata(data: Any) -> bool:
+def _is_anndata(data: TableLike) -> bool:
     return hasattr(data, "X") and hasattr(data, "obs_names") and hasattr(data, "var_names")
 
 
-def _part(data: Any, dataset: str) -> Any:
+def _part(data: TableLike, dataset: str) -> Any:
     """``X``, ``layers/NAME`` or ``obsm/NAME`` of an AnnData object."""
     place, _, key = dataset.strip("/").partition("/")
     found = getattr(data, place, None) if place in ("X", "layers", "obsm", "raw") else None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tsne_ooc._typing import Array, DType, Stored, TableLike
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.shape import table_shape
 
@@ -15,7 +15,7 @@ _TENX = ("data", "indices", "indptr", "shape", "barcodes")
 _GENES = ("features", "genes")
 
 
-def sparse_format(group: Any) -> str | None:
+def sparse_format(group: Stored) -> str | None:
     """ "csr" or "csc" where a group of HDF5 or Zarr holds a sparse matrix, else None.
 
     AnnData, 10x Genomics and MATLAB write such groups.
@@ -33,7 +33,7 @@ def sparse_format(group: Any) -> str | None:
     return None
 
 
-def is_tenx(group: Any) -> bool:
+def is_tenx(group: Stored) -> bool:
     """Whether a group is a `matrix of 10x Genomics \
 <https://www.10xgenomics.com/support/software/cell-ranger/latest/analysis/outputs/cr-outputs-h5-matrices>`_."""
     return (
@@ -41,7 +41,7 @@ def is_tenx(group: Any) -> bool:
     )
 
 
-def sparse_shape(group: Any) -> tuple[int, ...] | None:
+def sparse_shape(group: Stored) -> tuple[int, ...] | None:
     """(n_samples, n_features) as the group names it; None where it does not."""
     if is_tenx(group):
         return tuple(int(size) for size in np.asarray(group["shape"][:])[::-1])
@@ -51,7 +51,7 @@ def sparse_shape(group: Any) -> tuple[int, ...] | None:
     return None if found is None else tuple(map(int, found))
 
 
-def stored_csr(group: Any, name: str) -> CsrTable:
+def stored_csr(group: Stored, name: str) -> CsrTable:
     """The table of a group that AnnData or Cell Ranger wrote, or one line that says what is wrong with it.
 
     The layout is the `on-disk format of AnnData <https://anndata.readthedocs.io/en/latest/fileformat-prose.html>`_;
@@ -69,7 +69,7 @@ def stored_csr(group: Any, name: str) -> CsrTable:
     return CsrTable(group["data"], group["indices"], group["indptr"], shape, name)
 
 
-def remarks_on(group: Any) -> list[str]:
+def remarks_on(group: Stored) -> list[str]:
     """What there is to say of how a sparse group is read."""
     if not is_tenx(group):
         return []
@@ -123,10 +123,10 @@ class CsrTable:
                 f"{data.shape[0]} values"
             )
         # SciPy has no sparse float16.
-        self.dtype: np.dtype[Any] = np.dtype(np.float32) if kind == np.float16 else kind.newbyteorder("=")
+        self.dtype: DType = np.dtype(np.float32) if kind == np.float16 else kind.newbyteorder("=")
         self._data, self._indices, self._indptr = data, indices, indptr
 
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
+    def __getitem__(self, rows: slice) -> Array:
         from scipy.sparse import csr_array
 
         start, stop, _ = rows.indices(self.shape[0])
@@ -158,7 +158,7 @@ class CsrTable:
         return narrow if np.array_equal(narrow, wide) else wide
 
 
-def with_gaps(source: Any) -> bool:
+def with_gaps(source: TableLike) -> bool:
     """Whether a source fills up with zeros what its table does not store."""
     return isinstance(getattr(source, "_table", None), CsrTable)
 
@@ -176,7 +176,7 @@ class CsrSource(Closing):
         self.shape = self._table.shape
         self.dtype = self._table.dtype
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def read(self, start: int, stop: int) -> Array:
         return self._table[start:stop]
 
     def reopen(self) -> CsrSource:

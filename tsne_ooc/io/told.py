@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from tsne_ooc._typing import Json, Named, TableLike
 
 # Names told of one reason: all are in the manifest.
 _NAMES = 10
 
 
-def account_of(source: Any) -> dict[str, Any]:
+def account_of(source: TableLike) -> Json:
     """What is read of a table, and what is not.
 
     Parameters
@@ -28,7 +27,7 @@ def account_of(source: Any) -> dict[str, Any]:
     }
 
 
-def in_words(account: Mapping[str, Any]) -> list[str]:
+def in_words(account: Named) -> list[str]:
     """An account as sentences: what is left out, names of one reason together, and the remarks."""
     names: dict[str, list[str]] = {}
     for name, reason in account.get("left_out", {}).items():

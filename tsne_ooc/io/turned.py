@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+
+from tsne_ooc._typing import Array, Stored
 
 
-def is_loom(root: Any) -> bool:
+def is_loom(root: Stored) -> bool:
     """Whether an HDF5 file has the layout of https://linnarssonlab.org/loompy/format."""
     named = "LOOM_SPEC_VERSION" in root.attrs or "attrs/LOOM_SPEC_VERSION" in root
     return "matrix" in root and (named or all(group in root for group in ("row_attrs", "col_attrs")))
 
 
-def turned_because(item: Any) -> str | None:
+def turned_because(item: Stored) -> str | None:
     """Why the rows of an HDF5 dataset are meant to be columns, in words; None where they are rows."""
     if len(item.shape or ()) != 2 or not hasattr(item, "file"):
         return None
@@ -29,7 +28,7 @@ def turned_because(item: Any) -> str | None:
 class Turned:
     """A dataset whose columns are the rows; behaves like a dataset."""
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Stored) -> None:
         self._dataset = dataset
         self.attrs, self.name, self.file, self.id = dataset.attrs, dataset.name, dataset.file, dataset.id
         self.dtype = dataset.dtype
@@ -39,5 +38,5 @@ class Turned:
     def __bool__(self) -> bool:
         return bool(self._dataset)
 
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
+    def __getitem__(self, rows: slice) -> Array:
         return np.asarray(self._dataset[:, rows]).T

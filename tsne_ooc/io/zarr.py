@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tsne_ooc._disk import check_regular
+from tsne_ooc._typing import Array, DType, Stored, StrPath
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.contents import Contents, is_array, locate
@@ -26,12 +25,13 @@ from tsne_ooc.io.named_columns import NamedColumns
 from tsne_ooc.io.optional import load
 from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import remarks_on, stored_csr
+from tsne_ooc.storage.disk import check_regular
 
 Columns = str | Iterable[str]
 
 
 def open_zarr(
-    path: str | os.PathLike[str],
+    path: StrPath,
     dataset: str | None = None,
     columns: Columns | None = None,
     allow_missing_chunks: bool = False,
@@ -76,7 +76,7 @@ def open_zarr(
 
 
 @contextlib.contextmanager
-def contents_of(path: Path) -> Iterator[tuple[Any, Contents]]:
+def contents_of(path: Path) -> Iterator[tuple[Stored, Contents]]:
     """The array or group of a folder or zip file, and what is in it."""
     root, store, _ = _root(path)
     try:
@@ -86,7 +86,7 @@ def contents_of(path: Path) -> Iterator[tuple[Any, Contents]]:
             store.close()
 
 
-def _root(path: Path) -> tuple[Any, Any, str]:
+def _root(path: Path) -> tuple[Stored, Stored, str]:
     """The array or group, the zip file to be closed, where it is one, and the folder in it that holds the table."""
     zarr = load("zarr", "zarr", f"reading {path}")
     if not path.exists():
@@ -134,14 +134,14 @@ def _unreadable(path: Path, error: Exception) -> OSError:
 
 
 def of_zarr(
-    item: Any, dataset: str | None = None, columns: Columns | None = None, allow_missing_chunks: bool = False
+    item: Stored, dataset: str | None = None, columns: Columns | None = None, allow_missing_chunks: bool = False
 ) -> ZarrSource | ZarrTable:
     """The source of an open ``zarr.Array``, or of one in an open group."""
     return _source(_find(item, str(_path(item) or "this group"), dataset), columns, allow_missing_chunks)
 
 
 def _source(
-    item: Any,
+    item: Stored,
     columns: Columns | None,
     allow_missing_chunks: bool,
     store: Any = None,
@@ -192,7 +192,7 @@ class ZarrSource(_Stored):
 
     def __init__(
         self,
-        item: Any,
+        item: Stored,
         store: Any = None,
         allow_missing_chunks: bool = False,
         *,
@@ -218,9 +218,9 @@ class ZarrSource(_Stored):
             table, self.remarks = meant, meant.remarks
         self._table = table
         self.shape = (int(table.shape[0]), int(table.shape[1]))
-        self.dtype: np.dtype[Any] = np.dtype(table.dtype)
+        self.dtype: DType = np.dtype(table.dtype)
         self.chunks: tuple[int, int] | None = None
-        self._rows: Callable[[int, int], NDArray[Any]] = lambda start, stop: with_mask(table[start:stop])
+        self._rows: Callable[[int, int], Array] = lambda start, stop: with_mask(table[start:stop])
         if is_array(item):
             self.chunks = (int(item.chunks[0]), int(item.chunks[1]))
             edges = np.append(np.arange(0, self.shape[0], self.chunks[0], dtype=np.int64), self.shape[0])
@@ -228,7 +228,7 @@ class ZarrSource(_Stored):
             size = self.dtype.itemsize
             self._rows = BandedRows(edges, self._rows, self.shape[1] * size, int(np.prod(self.chunks)) * size).read
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def read(self, start: int, stop: int) -> Array:
         self._after_fork()
         return self._rows(start, stop)
 
@@ -259,7 +259,7 @@ class ZarrTable(_Stored):
 
     def __init__(
         self,
-        item: Any,
+        item: Stored,
         columns: Columns | None = None,
         store: Any = None,
         allow_missing_chunks: bool = False,
@@ -283,11 +283,11 @@ class ZarrTable(_Stored):
         self.unread, self.remarks = self._named.unread, list[str]()
         self.shape, self.dtype = (frame.n_rows, len(self.column_names)), self._named.dtype
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
+    def read(self, start: int, stop: int) -> Array:
         self._after_fork()
         return self._named.rows(start, stop)
 
-    def read_columns(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+    def read_columns(self, start: int, stop: int) -> dict[str, Array]:
         """Rows `start` up to `stop` of each column, numbers or not."""
         self._after_fork()
         return self._named.columns(start, stop)
@@ -301,20 +301,20 @@ class ZarrTable(_Stored):
         return f"data frame {self.name or '/'!r} of {self.path or 'memory'}, shape {self.shape}"
 
 
-def _as_meant(item: Any) -> Any:
+def _as_meant(item: Stored) -> Any:
     """The array as xarray, where it wrote it, means its numbers; None where they stand for themselves."""
     xarray = "_ARRAY_DIMENSIONS" in item.attrs or getattr(item.metadata, "dimension_names", None) is not None
     return decoded(item, netcdf=xarray)
 
 
-def _path(item: Any) -> Path | None:
+def _path(item: Stored) -> Path | None:
     """Where the folder or zip file of an array lies; None for stores elsewhere."""
     store = item.store
     place = getattr(store, "root", None) or getattr(store, "path", None)
     return Path(place).resolve() if isinstance(place, str | Path) and Path(place).exists() else None
 
 
-def _find(root: Any, where: str, dataset: str | None) -> Any:
+def _find(root: Stored, where: str, dataset: str | None) -> Stored:
     if dataset is not None and is_array(root):
         raise ValueError(f"{where} holds a single array, so dataset={dataset!r} cannot choose one")
     return locate(
@@ -324,5 +324,5 @@ def _find(root: Any, where: str, dataset: str | None) -> Any:
     )
 
 
-def _contents(root: Any, where: str) -> Contents:
+def _contents(root: Stored, where: str) -> Contents:
     return Contents.of(where, sorted(root.members(max_depth=None), key=lambda pair: pair[0]))

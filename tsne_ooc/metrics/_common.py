@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tsne_ooc._labels import Classes, classes, column
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import fewer, resolve_n_jobs
+from tsne_ooc._typing import Float64, Int64, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import as_source, iterate
 from tsne_ooc.sampling import draw, take
@@ -24,8 +25,8 @@ def generator(random_state: Seed) -> np.random.Generator:
     return np.random.default_rng(random_state)
 
 
-def points_of(Y: ArrayLike, name: str) -> NDArray[np.float64]:
-    points: NDArray[np.float64] = as_rows(Y, name=name, dtype=np.float64)
+def points_of(Y: ArrayLike, name: str) -> Float64:
+    points: Float64 = as_rows(Y, name=name, dtype=np.float64)
     return points
 
 
@@ -36,7 +37,7 @@ def labels_of(labels: ArrayLike, n: int, name: str) -> Classes:
     return classes(values, name)
 
 
-def same_length(X: Any, Y: NDArray[np.float64]) -> Any:
+def same_length(X: TableLike, Y: Float64) -> Any:
     table = as_source(X)
     if table.shape[0] != len(Y):
         raise ValueError(f"X has {table.shape[0]} rows, and Y has {len(Y)}")
@@ -48,21 +49,21 @@ def enough(n: int, k: int) -> None:
         raise ValueError(f"{k} neighbours need more than {n} rows")
 
 
-def sampled(n: int, sample: int | None, random_state: Seed) -> NDArray[np.int64]:
+def sampled(n: int, sample: int | None, random_state: Seed) -> Int64:
     if sample is None:
         return np.arange(n, dtype=np.int64)
     return draw(n, whole("sample", sample, least=1), generator(random_state))
 
 
-def without_self(indices: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:
+def without_self(indices: Int64, own: Int64) -> Int64:
     """Drop a row's own number, or the last where it is not among k + 1 (there are that many duplicates)."""
     keep = indices != own[:, None]
     keep[keep.all(axis=1), -1] = False
-    kept: NDArray[np.int64] = indices[keep].reshape(len(indices), -1)
+    kept: Int64 = indices[keep].reshape(len(indices), -1)
     return kept
 
 
-def tree_of(Y: NDArray[np.float64]) -> Any:
+def tree_of(Y: Float64) -> Any:
     from scipy.spatial import cKDTree
 
     return cKDTree(Y)
@@ -70,19 +71,17 @@ def tree_of(Y: NDArray[np.float64]) -> Any:
 
 def nearest_in_map(
     tree: Any,
-    queries: NDArray[np.float64],
+    queries: Float64,
     k: int,
     n_jobs: int | None,
-    own: NDArray[np.int64] | None,
-) -> NDArray[np.int64]:
+    own: Int64 | None,
+) -> Int64:
     depth = list(range(1, k + 1 + (own is not None)))
-    indices: NDArray[np.int64] = fewer(
-        lambda workers: tree.query(queries, k=depth, workers=workers)[1], resolve_n_jobs(n_jobs)
-    )
+    indices: Int64 = fewer(lambda workers: tree.query(queries, k=depth, workers=workers)[1], resolve_n_jobs(n_jobs))
     return indices if own is None else without_self(indices, own)
 
 
-def nearest_in_data(table: Any, rows: NDArray[np.int64], k: int, metric: str, n_jobs: int | None) -> NDArray[np.int64]:
+def nearest_in_data(table: Any, rows: Int64, k: int, metric: str, n_jobs: int | None) -> Int64:
     """Numbers of the k rows nearest to each of `rows`, which are not among them: exact, and streamed."""
     from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._typing import Float64, Int64, TableLike
 from tsne_ooc.io import iterate
 from tsne_ooc.metrics._common import (
     CDIST,
@@ -31,7 +31,7 @@ _VOTES = 10_000
 
 
 def neighbor_recall(
-    X: Any,
+    X: TableLike,
     Y: ArrayLike,
     k: int = 10,
     within: Sequence[int] = (10, 50),
@@ -84,7 +84,7 @@ def neighbor_recall(
 
 
 def trustworthiness(
-    X: Any,
+    X: TableLike,
     Y: ArrayLike,
     k: int = 5,
     *,
@@ -149,13 +149,13 @@ def trustworthiness(
 
 def _count_nearer(
     threads: Threads,
-    queries: NDArray[np.float64],
-    numbers: NDArray[np.int64],
-    block: NDArray[np.float64],
+    queries: Float64,
+    numbers: Int64,
+    block: Float64,
     span: tuple[int, int],
-    reach: NDArray[np.float64],
+    reach: Float64,
     metric: str,
-    nearer: NDArray[np.int64],
+    nearer: Int64,
 ) -> None:
     """Add to ``nearer[i, j]`` the rows of `block` that lie nearer to query i than ``reach[i, j]``."""
     from scipy.spatial.distance import cdist
@@ -211,7 +211,7 @@ def label_accuracy(
     points, codes = points[codes >= 0], codes[codes >= 0]
     if (Y_query is None) != (labels_query is None):
         raise ValueError("Y_query and labels_query go together")
-    own: NDArray[np.int64] | None
+    own: Int64 | None
     if Y_query is None or labels_query is None:
         enough(len(points), k)
         own = rows = sampled(len(points), sample, random_state)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved
-from tsne_ooc.neighbors.base import Answer, Float32, Indices, Keys
+from tsne_ooc._typing import Array, Float32, Float64, Int64
+from tsne_ooc.neighbors.base import Answer, Indices, Keys
+from tsne_ooc.storage.state import Saved
 
 # Reference rows per product: 256 to 1024 took the same time on MNIST, and the scores stay in the cache.
 WIDTH = 512
@@ -30,7 +30,7 @@ class Frame:
     `_kernels.knn`.
     """
 
-    centre: NDArray[np.float64]
+    centre: Float64
     scale: float
     cosine: bool
 
@@ -47,7 +47,7 @@ class Frame:
         return cls.around(X, sum(sums, np.zeros(p)) / n, threads)
 
     @classmethod
-    def around(cls, X: Float32, centre: NDArray[np.float64], threads: Threads) -> Frame:
+    def around(cls, X: Float32, centre: Float64, threads: Threads) -> Frame:
         """The euclidean frame of rows around their centre."""
         # Of what is left of them there: a column of 1e30 would leave nothing of the others.
         reach = max(threads.map(lambda a, b: float(np.abs(X[a:b] - centre).max(initial=0)), ranges(len(X), PIECE)))
@@ -66,7 +66,7 @@ class Frame:
             raise saved.fail("lies outside the rows", "centre")
         return cls.around(X, centre, threads)
 
-    def lift(self, rows: Float32, numbers: NDArray[Any], *, query: bool = True) -> tuple[Float32, NDArray[np.float64]]:
+    def lift(self, rows: Float32, numbers: Array, *, query: bool = True) -> tuple[Float32, Float64]:
         """Rows ``rows[numbers]`` in this frame with their last column, of shape (m, p + 1), and squared norms
         (m,)."""
         from tsne_ooc._kernels import knn
@@ -87,7 +87,7 @@ class Frame:
         )
         return lifted, norms
 
-    def points(self, rows: Float32, numbers: NDArray[Any]) -> Float32:
+    def points(self, rows: Float32, numbers: Array) -> Float32:
         """Rows ``rows[numbers]`` in this frame, of shape (m, p)."""
         return np.ascontiguousarray(self.lift(rows, numbers)[0][:, :-1])
 
@@ -97,9 +97,9 @@ class Probes:
     """Which queries of a group look into which lists: ``members[starts[i]:starts[i + 1]]`` into
     ``lists[i]``."""
 
-    lists: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    members: NDArray[np.int64]
+    lists: Int64
+    starts: Int64
+    members: Int64
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Blocks:
     lifted: Float32
     norms: Float32
     order: Indices
-    edges: NDArray[np.int64]
+    edges: Int64
 
     @classmethod
     def of(cls, X: Float32, frame: Frame, threads: Threads, order: Indices | None = None, edges: Any = None) -> Blocks:
@@ -144,7 +144,7 @@ class Blocks:
     def search(
         self,
         Q: Float32,
-        numbers: NDArray[Any],
+        numbers: Array,
         k: int,
         probes: Probes | None = None,
         itself: Indices | None = None,
@@ -174,7 +174,7 @@ class Blocks:
         return unpack(np.sort(keys[:, :longest], axis=1)[:, :k])
 
 
-def pack(distances: NDArray[Any], numbers: NDArray[Any]) -> Keys:
+def pack(distances: Array, numbers: Array) -> Keys:
     """Whole numbers that sort by distance (bits of a float32 of at least 0 keep their order), then by row
     number."""
     bits = np.ascontiguousarray(np.minimum(distances, LARGEST), np.float32).view(np.uint32).astype(np.uint64)
@@ -186,7 +186,7 @@ def unpack(keys: Keys) -> Answer:
     return keys.astype(np.uint32), (keys >> np.uint64(32)).astype(np.uint32).view(np.float32)
 
 
-def frozen(array: NDArray[Any]) -> NDArray[Any]:
+def frozen(array: Array) -> Array:
     """A read-only view: Numba compiles once instead of once for each writable or read-only argument."""
     view = array.view()
     view.flags.writeable = False

@@ -6,9 +6,9 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._typing import Array, Float32, Matrix, UInt64
 from tsne_ooc._validate import counted_from
 from tsne_ooc.neighbors._blocks import frozen, pack, unpack
 from tsne_ooc.neighbors._recall import effort_for, rows_to_measure, share_found
@@ -16,7 +16,6 @@ from tsne_ooc.neighbors.base import (
     BLOCKED,
     Answer,
     Distances,
-    Float32,
     Index,
     Indices,
     Metric,
@@ -44,7 +43,7 @@ class Completer:
         As for `Exact.build`; the exact index is built when the first row needs it.
     """
 
-    def __init__(self, X: Any, metric: Any, params: Any, threads: Threads) -> None:
+    def __init__(self, X: Matrix, metric: Any, params: Any, threads: Threads) -> None:
         self._X, self._metric, self._params, self._threads = X, metric, params, threads
         self._blocked = isinstance(X, np.ndarray) and metric in BLOCKED and not params
         self._exact: Exactly | None = None
@@ -55,7 +54,7 @@ class Completer:
             self._exact = exact_index(self._X, self._metric, self._params, self._threads)
         return self._exact
 
-    def answer(self, Q: Any, found: NDArray[Any], k: int, itself: Indices | None = None) -> Answer:
+    def answer(self, Q: Matrix, found: Array, k: int, itself: Indices | None = None) -> Answer:
         """The k nearest of the rows `found` (-1: none) for each query, of shape (q, k)."""
         keys = np.empty((len(found), k), np.uint64)
         me = nobody(len(found)) if itself is None else itself
@@ -77,7 +76,7 @@ class Completer:
             indices[short], distances[short] = self.exact().rows_of(Q, short, k, mine)
         return indices, distances
 
-    def _measure(self, Q: Any, found: NDArray[Any], itself: Indices) -> NDArray[np.uint64]:
+    def _measure(self, Q: Matrix, found: Array, itself: Indices) -> UInt64:
         if self._blocked:
             from tsne_ooc._kernels import knn
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._options import number
+from tsne_ooc._typing import Int64
 from tsne_ooc.neighbors.base import Distances
 
 # An exact search of so many costs 1.7 % of one among 15,000, and nothing among a million. The share of their neighbours
@@ -27,7 +27,7 @@ def check_wanted(recall: float | None) -> float | None:
     return found
 
 
-def rows_to_measure(n: int) -> NDArray[np.int64]:
+def rows_to_measure(n: int) -> Int64:
     """Row numbers from first to last; no chance, so that a saved index comes to the same effort."""
     return np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tsne_ooc._typing import Float64
+from tsne_ooc._typing import Float64, Int64, Sparse
 from tsne_ooc.neighbors.base import Indices
 
 
@@ -15,7 +14,7 @@ class Factors:
     """What sparse rows are multiplied by before they are compared: one over their lengths for cosine, over the roots of
     their sums for hellinger, else 1."""
 
-    def __init__(self, rows: Any, metric: str) -> None:
+    def __init__(self, rows: Sparse, metric: str) -> None:
         self.values = np.ones(rows.shape[0])
         if metric in ("cosine", "hellinger"):
             data = rows.data.astype(np.float64)
@@ -24,7 +23,7 @@ class Factors:
 
 
 def pair_distances(
-    Q: Any, X: Any, metric: str, starts: NDArray[np.int64], numbers: Indices, factors: Factors | None = None
+    Q: Sparse, X: Sparse, metric: str, starts: Int64, numbers: Indices, factors: Factors | None = None
 ) -> Float64:
     """Distances from each query i to the rows ``X[numbers[starts[i]:starts[i + 1]]]``, in double precision.
 
@@ -59,7 +58,7 @@ def pair_distances(
     return result
 
 
-def all_distances(Q: Any, X: Any, metric: str) -> Float64:
+def all_distances(Q: Sparse, X: Sparse, metric: str) -> Float64:
     """Distances of shape (q, n)."""
     from tsne_ooc._kernels.bits import KINDS
 
@@ -82,7 +81,7 @@ class Counts:
         One of `_kernels.bits.KINDS`.
     """
 
-    def __init__(self, X: Any, metric: str) -> None:
+    def __init__(self, X: Sparse, metric: str) -> None:
         from tsne_ooc._kernels.bits import KINDS
 
         self._kind = KINDS[metric]
@@ -90,7 +89,7 @@ class Counts:
         self._columns = rows.T.tocsr()
         self._counts = np.diff(rows.indptr).astype(np.float64)
 
-    def distances(self, Q: Any) -> Float64:
+    def distances(self, Q: Sparse) -> Float64:
         """Distances of shape (q, n)."""
         from tsne_ooc._kernels.bits import of_counts
 
@@ -114,7 +113,7 @@ class Proposals:
     metric : {"euclidean", "cosine"}
     """
 
-    def __init__(self, X: Any, metric: str) -> None:
+    def __init__(self, X: Sparse, metric: str) -> None:
         self._metric = metric
         self.factors = Factors(X, metric)
         self._empty = self.factors.values == 0
@@ -123,7 +122,7 @@ class Proposals:
         self._squares = np.bincount(self._columns.indices, self._columns.data**2, X.shape[0])
         self._longest = int(np.diff(X.indptr).max(initial=0))
 
-    def near(self, Q: Any, k: int, itself: Indices | None) -> tuple[NDArray[np.int64], Indices]:
+    def near(self, Q: Sparse, k: int, itself: Indices | None) -> tuple[Int64, Indices]:
         """Row numbers for all queries, ascending for each, and where those of each begin: at least the k nearest, and
         whatever is as near in single precision.
         """
@@ -153,7 +152,7 @@ class Proposals:
         return starts, numbers.astype(np.uint32)
 
 
-def _yes(rows: Any) -> Any:
+def _yes(rows: Sparse) -> Any:
     """Ones where rows are not 0, in double precision."""
     ones = rows.astype(np.float64)
     ones.eliminate_zeros()
@@ -161,7 +160,7 @@ def _yes(rows: Any) -> Any:
     return ones
 
 
-def _by_row(rows: Any, values: Float64) -> Float64:
+def _by_row(rows: Sparse, values: Float64) -> Float64:
     """Sums over each row of values that belong to its entries."""
     numbers = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
     sums: Any = np.bincount(numbers, values, rows.shape[0])

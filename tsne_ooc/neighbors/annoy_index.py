@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +9,14 @@ import numpy as np
 
 from tsne_ooc._options import keep, pick, whole
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
+from tsne_ooc._typing import Float32, Named
 from tsne_ooc.neighbors._found import FoundIndex
 from tsne_ooc.neighbors._recall import WANTED, check_wanted
-from tsne_ooc.neighbors.base import Answer, Float32, Index, Metric, Neighbors
+from tsne_ooc.neighbors.base import Answer, Index, Metric, Neighbors
 from tsne_ooc.neighbors.distinct import DistinctIndex, find_copies
 from tsne_ooc.neighbors.saved import saved_recall, saved_rows
+from tsne_ooc.storage.codec import stored
+from tsne_ooc.storage.state import Saved, State
 
 GROUP = 1024
 METRICS = {
@@ -24,6 +25,7 @@ METRICS = {
 }  # fmt: skip
 
 
+@stored
 @dataclass(frozen=True)
 class Annoy(Neighbors):
     """Approximate neighbours, euclidean, cosine or manhattan, by a forest of random projection trees.
@@ -51,7 +53,7 @@ class Annoy(Neighbors):
             keep(self, search_k=whole("search_k", self.search_k, least=1))
         keep(self, recall=check_wanted(self.recall))
 
-    def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
+    def check(self, metric: Metric, params: Named | None, *, sparse: bool) -> None:
         if callable(metric):
             raise ValueError("Annoy cannot use a callable metric; use neighbors='exact' or 'pynndescent'")
         pick("metric of Annoy", metric, METRICS)
@@ -63,7 +65,7 @@ class Annoy(Neighbors):
         X: Float32,
         *,
         metric: Metric = "euclidean",
-        metric_params: Mapping[str, Any] | None = None,
+        metric_params: Named | None = None,
         rng: np.random.Generator,
         threads: Threads,
     ) -> Index:

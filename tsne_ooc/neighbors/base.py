@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._options import unknown
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved, State
+from tsne_ooc._typing import Float32, Matrix, Named, UInt32, UInt64
+from tsne_ooc.storage.state import Saved, State
 
 Metric: TypeAlias = str | Callable[..., float]
-Indices: TypeAlias = NDArray[np.uint32]
-Distances: TypeAlias = NDArray[np.float32]
+Indices: TypeAlias = UInt32
+Distances: TypeAlias = Float32
 Answer: TypeAlias = tuple[Indices, Distances]
-Float32: TypeAlias = NDArray[np.float32]
-Keys: TypeAlias = NDArray[np.uint64]
+Float32: TypeAlias = Float32
+Keys: TypeAlias = UInt64
 
 # Metrics of the blocked search, under all their names.
 BLOCKED = {"euclidean": "euclidean", "l2": "euclidean", "cosine": "cosine"}
@@ -58,7 +58,7 @@ class Index(ABC):
             KINDS[kind] = cls
 
     @abstractmethod
-    def query(self, Q: Any, k: int) -> Answer:
+    def query(self, Q: Matrix, k: int) -> Answer:
         """The k reference rows nearest to each query.
 
         Parameters
@@ -145,7 +145,7 @@ def _from_state(cls: type[Index], content: Any, arrays: Any, threads: Threads) -
 class Neighbors(ABC):
     """How to search for neighbours; subclasses are frozen dataclasses of options."""
 
-    def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:  # noqa: B027
+    def check(self, metric: Metric, params: Named | None, *, sparse: bool) -> None:  # noqa: B027
         """Raise ValueError, in one line, where the search does not take such a metric or such rows.
 
         Asked before the rows are looked at; by default nothing is refused.
@@ -154,10 +154,10 @@ class Neighbors(ABC):
     @abstractmethod
     def build(
         self,
-        X: Any,
+        X: Matrix,
         *,
         metric: Metric = "euclidean",
-        metric_params: Mapping[str, Any] | None = None,
+        metric_params: Named | None = None,
         rng: np.random.Generator,
         threads: Threads,
     ) -> Index:
@@ -188,13 +188,13 @@ def check_k(k: int, n: int, *, itself: bool) -> int:
     return int(k)
 
 
-def check_width(Q: Any, p: int) -> None:
+def check_width(Q: Matrix, p: int) -> None:
     """An error where the queries have another number of columns than the reference."""
     if Q.ndim != 2 or Q.shape[1] != p:
         raise ValueError(f"queries of shape {Q.shape} do not fit a reference of {p} columns")
 
 
-def blocked_only(who: str, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> str:
+def blocked_only(who: str, metric: Metric, params: Named | None, *, sparse: bool) -> str:
     """The metric of a search that knows euclidean and cosine on dense rows only, or the error that says
     so."""
     if not isinstance(metric, str) or metric not in BLOCKED:

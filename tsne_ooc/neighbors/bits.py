@@ -6,13 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
+from tsne_ooc._typing import Float32, Int64, UInt64
 from tsne_ooc.neighbors._blocks import NOBODY, unpack
-from tsne_ooc.neighbors.base import Answer, Float32, Index, Indices, check_k, check_width
+from tsne_ooc.neighbors.base import Answer, Index, Indices, check_k, check_width
 from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED, check_rows
+from tsne_ooc.storage.state import Saved, State
 
 # Queries that meet a block of rows together, and rows of a block at most: 16 to 64 and 256 to 1024 took the same time.
 GROUP = 64
@@ -20,7 +20,7 @@ BLOCK = 512
 # Rows turned into bits at a time.
 PIECE = 1 << 12
 
-Words = NDArray[np.uint64]
+Words = UInt64
 
 
 class BitsIndex(Index, kind="bits"):
@@ -137,7 +137,7 @@ def _words(X: Float32, packed: bool, threads: Threads) -> Words:
     return bytes.view(np.uint64)
 
 
-def _counts(words: Words) -> NDArray[np.int64]:
+def _counts(words: Words) -> Int64:
     from tsne_ooc._kernels import bits
 
     counts = np.empty(len(words), np.int64)

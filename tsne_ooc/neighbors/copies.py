@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from tsne_ooc._typing import Float32, UInt32
 
 
-def spread_copies(indices: NDArray[np.uint32], distances: NDArray[np.float32], rng: np.random.Generator) -> None:
+def spread_copies(indices: UInt32, distances: Float32, rng: np.random.Generator) -> None:
     """Give rows whose neighbours are all copies of them other copies of the same row, in place.
 
     Ties are ordered by row number, so all copies of a row name the same few as their neighbours. These become the hub

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State, within
+from tsne_ooc._typing import Int64, Matrix, UInt64
 from tsne_ooc.equal_rows import hashes_of
 from tsne_ooc.neighbors._blocks import PIECE, unpack
 from tsne_ooc.neighbors.base import Answer, Index, Indices, check_k
 from tsne_ooc.neighbors.saved import named_state, restore_index
+from tsne_ooc.storage.state import Saved, State, within
 
 # Fewer copies than this are settled among the candidates.
 COPIES = 32
@@ -37,23 +37,23 @@ class Copies:
     numbers.
     """
 
-    of: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    members: NDArray[np.int64]
+    of: Int64
+    starts: Int64
+    members: Int64
 
     @classmethod
-    def from_numbers(cls, of: NDArray[np.int64]) -> Copies:
+    def from_numbers(cls, of: Int64) -> Copies:
         """Make one from the number of each row's distinct row."""
         edges = np.concatenate([[0], np.cumsum(np.bincount(of))])
         return cls(of, edges, np.argsort(of, kind="stable"))
 
     @property
-    def first(self) -> NDArray[np.int64]:
-        first: NDArray[np.int64] = self.members[self.starts[:-1]]
+    def first(self) -> Int64:
+        first: Int64 = self.members[self.starts[:-1]]
         return first
 
 
-def find_copies(X: Any, threads: Threads, few: int = COPIES) -> Copies | None:
+def find_copies(X: Matrix, threads: Threads, few: int = COPIES) -> Copies | None:
     """The equal rows of X, or None where there are no more than `few` of any.
 
     Parameters
@@ -63,7 +63,6 @@ def find_copies(X: Any, threads: Threads, few: int = COPIES) -> Copies | None:
     few : int
     """
     n = X.shape[0]
-    dense = isinstance(X, np.ndarray)
     hashes = hashes_of(X, threads)[:, 0]
     by_hash = np.argsort(hashes, kind="stable")
     starts = np.flatnonzero(np.diff(hashes[by_hash], prepend=hashes[by_hash[0]] ^ np.uint64(1)))
@@ -79,7 +78,7 @@ def find_copies(X: Any, threads: Threads, few: int = COPIES) -> Copies | None:
 
     def same(a: int, b: int) -> bool:
         rows, firsts = X[a:b], X[copies.first[of[a:b]]]
-        return bool((rows == firsts).all() if dense else (rows - firsts).count_nonzero() == 0)
+        return bool((rows == firsts).all() if isinstance(rows, np.ndarray) else (rows - firsts).count_nonzero() == 0)
 
     equal = threads.map(same, ranges(n, PIECE))
     # Different rows of one hash: once in 10^7 data sets of a million rows. They are searched as they are.
@@ -105,7 +104,7 @@ class DistinctIndex(Index, kind="distinct"):
         self._threads = threads
 
     @classmethod
-    def build(cls, X: Any, copies: Copies, build: Callable[[Any], Index], threads: Threads) -> DistinctIndex:
+    def build(cls, X: Matrix, copies: Copies, build: Callable[[Any], Index], threads: Threads) -> DistinctIndex:
         """The index of the rows X; `build` makes that of the distinct ones."""
         return cls(copies, build(X[copies.first]), threads)
 
@@ -141,7 +140,7 @@ class DistinctIndex(Index, kind="distinct"):
     def recall(self, k: int) -> float:
         return self._inner.recall(min(k, self._inner.n - 1)) if self._inner.n > 1 else 1.0
 
-    def query(self, Q: Any, k: int) -> Answer:
+    def query(self, Q: Matrix, k: int) -> Answer:
         k = check_k(k, self.n, itself=False)
         found = self._inner.query(Q, min(k, self._inner.n))
         return unpack(self._spread(found, np.full((len(found[0]), 2), -1), k))
@@ -171,7 +170,7 @@ class DistinctIndex(Index, kind="distinct"):
         self._threads.map(share, ranges(self.n, GROUP))
         return answer
 
-    def _spread(self, found: Answer, own: NDArray[np.int64], k: int) -> NDArray[np.uint64]:
+    def _spread(self, found: Answer, own: Int64, k: int) -> UInt64:
         from tsne_ooc._kernels.knn_distinct import spread
 
         keys = np.empty((len(own), k), np.uint64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -10,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
+from tsne_ooc._typing import Float32, Matrix, Named
 from tsne_ooc._validate import RowsError
 from tsne_ooc.neighbors._blocks import NOBODY, Blocks, Frame, pack, unpack
 from tsne_ooc.neighbors._sparse import Counts, Proposals, pair_distances
@@ -18,7 +17,6 @@ from tsne_ooc.neighbors.base import (
     BLOCKED,
     Answer,
     Distances,
-    Float32,
     Index,
     Indices,
     Metric,
@@ -33,12 +31,15 @@ from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED, check_names
 from tsne_ooc.neighbors.pairwise import Pairwise, canonical
 from tsne_ooc.neighbors.saved import blocked_metric, restore_rows, rows_state, saved_rows
 from tsne_ooc.neighbors.wrapped import searched
+from tsne_ooc.storage.codec import stored
+from tsne_ooc.storage.state import Saved, State
 
 GROUP = 512
 # Distances held at once by one thread in the other metrics, some three times over: 48 MB.
 ENTRIES = 1 << 21
 
 
+@stored
 @dataclass(frozen=True)
 class Exact(Neighbors):
     """Exact neighbours in any metric; the reference of all the other searches.
@@ -51,15 +52,15 @@ class Exact(Neighbors):
     they take rows of zeros for.
     """
 
-    def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
+    def check(self, metric: Metric, params: Named | None, *, sparse: bool) -> None:
         check_names(metric, params, sparse=sparse)
 
     def build(
         self,
-        X: Any,
+        X: Matrix,
         *,
         metric: Metric = "euclidean",
-        metric_params: Mapping[str, Any] | None = None,
+        metric_params: Named | None = None,
         rng: np.random.Generator | None = None,
         threads: Threads,
     ) -> Index:
@@ -69,7 +70,7 @@ class Exact(Neighbors):
         return exact_index(canonical(X), metric, metric_params, threads)
 
 
-def exact_index(X: Any, metric: Metric, params: Mapping[str, Any] | None, threads: Threads) -> Exactly:
+def exact_index(X: Matrix, metric: Metric, params: Named | None, threads: Threads) -> Exactly:
     """The exact index of rows without thousands of copies, or in another metric."""
     if isinstance(X, np.ndarray) and isinstance(metric, str) and not params:
         if metric in BLOCKED:
@@ -129,7 +130,7 @@ class BlockedIndex(Index, kind="blocked"):
 class PairwiseIndex(Index, kind="pairwise"):
     """Neighbours in any metric, from all distances."""
 
-    def __init__(self, X: Any, metric: Metric, params: Mapping[str, Any] | None, threads: Threads) -> None:
+    def __init__(self, X: Matrix, metric: Metric, params: Named | None, threads: Threads) -> None:
         self.n = X.shape[0]
         self.metric = metric
         self.pairwise = Pairwise(metric, params, X)
@@ -150,7 +151,7 @@ class PairwiseIndex(Index, kind="pairwise"):
         pairwise = Pairwise.restore(saved, X)
         return cls(X, pairwise.metric, pairwise.params, threads)
 
-    def query(self, Q: Any, k: int) -> Answer:
+    def query(self, Q: Matrix, k: int) -> Answer:
         check_width(Q, self._X.shape[1])
         return self.rows_of(canonical(Q), np.arange(Q.shape[0]), check_k(k, self.n, itself=False), None)
 
@@ -158,7 +159,7 @@ class PairwiseIndex(Index, kind="pairwise"):
         numbers = np.arange(self.n, dtype=np.uint32)
         return self.rows_of(self._X, numbers, check_k(k, self.n, itself=True), numbers)
 
-    def rows_of(self, Q: Any, numbers: Any, k: int, itself: Indices | None) -> Answer:
+    def rows_of(self, Q: Matrix, numbers: Any, k: int, itself: Indices | None) -> Answer:
         """Answers for ``Q[numbers]`` only, each without the row `itself` names."""
 
         def search(a: int, b: int) -> Answer:
@@ -177,7 +178,7 @@ class PairwiseIndex(Index, kind="pairwise"):
         run = Threads(1) if callable(self.metric) else self._threads
         return stack(run.map(search, ranges(len(numbers), max(1, ENTRIES // self.n))), k)
 
-    def _decide(self, proposals: Proposals, Q: Any, k: int, itself: Indices | None) -> Answer:
+    def _decide(self, proposals: Proposals, Q: Matrix, k: int, itself: Indices | None) -> Answer:
         """The k nearest of those rows that sparse products leave possible."""
         starts, numbers = proposals.near(Q, k, itself)
         keys = pack(pair_distances(Q, self._X, str(self.pairwise.name), starts, numbers, proposals.factors), numbers)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._options import keep, whole
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
+from tsne_ooc._typing import Float32, Int32, Int64, Named
 from tsne_ooc.neighbors._blocks import Frame
 from tsne_ooc.neighbors._forks import forked
 from tsne_ooc.neighbors._found import FoundIndex
 from tsne_ooc.neighbors._recall import WANTED, check_wanted
-from tsne_ooc.neighbors.base import Answer, Float32, Index, Indices, Metric, Neighbors, blocked_only
+from tsne_ooc.neighbors.base import Answer, Index, Indices, Metric, Neighbors, blocked_only
 from tsne_ooc.neighbors.distinct import GRAPH_COPIES
 from tsne_ooc.neighbors.saved import blocked_metric, saved_recall, saved_rows
 from tsne_ooc.neighbors.wrapped import searched
+from tsne_ooc.storage.codec import stored
+from tsne_ooc.storage.state import Saved, State
 
 PIECE = 1 << 16
 # faiss counts in 32 bits; recall ends to grow at some tens.
@@ -30,6 +31,7 @@ MOST_LINKS = 1 << 12
 MOST_THREADS = 512
 
 
+@stored
 @dataclass(frozen=True)
 class HNSW(Neighbors):
     """Approximate neighbours, euclidean or cosine, by walks over a layered graph (``faiss.IndexHNSWFlat``).
@@ -70,7 +72,7 @@ class HNSW(Neighbors):
             raise ValueError(f"links={self.links} must be at most {MOST_LINKS}")
         keep(self, recall=check_wanted(self.recall))
 
-    def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
+    def check(self, metric: Metric, params: Named | None, *, sparse: bool) -> None:
         blocked_only("HNSW", metric, params, sparse=sparse)
 
     def build(
@@ -78,7 +80,7 @@ class HNSW(Neighbors):
         X: Float32,
         *,
         metric: Metric = "euclidean",
-        metric_params: Mapping[str, Any] | None = None,
+        metric_params: Named | None = None,
         rng: np.random.Generator,
         threads: Threads,
     ) -> Index:
@@ -168,9 +170,7 @@ class HNSWIndex(FoundIndex, kind="hnsw"):
         return answer
 
 
-def _check_graph(
-    saved: Saved, links: NDArray[np.int32], levels: NDArray[np.int32], edges: NDArray[np.int64], width: int, entry: int
-) -> None:
+def _check_graph(saved: Saved, links: Int32, levels: Int32, edges: Int64, width: int, entry: int) -> None:
     """An error unless each link ends at a row that is there, on a level that this row has: faiss looks no further."""
     n = len(levels)
     if levels.min() < 1 or levels[entry] != levels.max():
@@ -184,7 +184,7 @@ def _check_graph(
             raise saved.fail(f"leads to a row that is not on level {level}", "links")
 
 
-def _cast(found: Any) -> NDArray[np.int64]:
+def _cast(found: Any) -> Int64:
     return np.asarray(found, np.int64)
 
 

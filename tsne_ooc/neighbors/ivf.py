@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._options import keep, whole
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
+from tsne_ooc._typing import Array, Float32, Int64, Named
 from tsne_ooc.neighbors import kmeans
 from tsne_ooc.neighbors._blocks import Blocks, Frame, Probes
 from tsne_ooc.neighbors._recall import WANTED, check_wanted, effort_for, rows_to_measure, share_found
 from tsne_ooc.neighbors.base import (
     Answer,
     Distances,
-    Float32,
     Index,
     Indices,
     Metric,
@@ -31,6 +28,8 @@ from tsne_ooc.neighbors.base import (
 )
 from tsne_ooc.neighbors.saved import blocked_metric, saved_recall, saved_rows
 from tsne_ooc.neighbors.wrapped import searched
+from tsne_ooc.storage.codec import stored
+from tsne_ooc.storage.state import Saved, State
 
 # Queries searched together: many enough that a list meets dozens of them in one product.
 GROUP = 2048
@@ -46,6 +45,7 @@ SAMPLE = 32
 ROUNDS = 5
 
 
+@stored
 @dataclass(frozen=True)
 class IVF(Neighbors):
     """Approximate neighbours, euclidean or cosine, by the inverted file that faiss made known.
@@ -83,7 +83,7 @@ class IVF(Neighbors):
                 keep(self, **{name: whole(name, getattr(self, name), least=1)})
         keep(self, recall=check_wanted(self.recall))
 
-    def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
+    def check(self, metric: Metric, params: Named | None, *, sparse: bool) -> None:
         blocked_only("IVF", metric, params, sparse=sparse)
 
     def build(
@@ -91,7 +91,7 @@ class IVF(Neighbors):
         X: Float32,
         *,
         metric: Metric = "euclidean",
-        metric_params: Mapping[str, Any] | None = None,
+        metric_params: Named | None = None,
         rng: np.random.Generator,
         threads: Threads,
     ) -> Index:
@@ -247,12 +247,12 @@ class IVFIndex(Index, kind="ivf"):
         self,
         Q: Float32,
         numbers: Indices,
-        places: NDArray[np.int64],
+        places: Int64,
         k: int,
         itself: bool,
         probes: int,
         answer: tuple[Indices, Distances],
-    ) -> NDArray[np.int64]:
+    ) -> Int64:
         """Answer those queries whose lists hold enough rows; the others are returned."""
         pieces = self._threads.map(
             lambda a, b: _probe(self._blocks.frame, self._coarse, Q, numbers[places[a:b]], probes),
@@ -272,11 +272,11 @@ class IVFIndex(Index, kind="ivf"):
             answer[0][at], answer[1][at] = self._blocks.search(Q, at, k, met, me)
 
         self._threads.map(search, ranges(len(mine), GROUP))
-        short: NDArray[np.int64] = places[~enough]
+        short: Int64 = places[~enough]
         return short
 
 
-def _probe(frame: Frame, coarse: Blocks, Q: Float32, numbers: NDArray[Any], probes: int) -> Indices:
+def _probe(frame: Frame, coarse: Blocks, Q: Float32, numbers: Array, probes: int) -> Indices:
     """The lists with the nearest centres, nearest first, of shape (len(numbers), probes)."""
     points = frame.points(Q, numbers)
     return coarse.search(points, np.arange(len(points)), probes)[0]

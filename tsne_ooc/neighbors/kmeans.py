@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._typing import Float32
 from tsne_ooc.neighbors._blocks import Blocks, Frame
-from tsne_ooc.neighbors.base import Float32, Indices
+from tsne_ooc.neighbors.base import Indices
 
 GROUP = 1024
 

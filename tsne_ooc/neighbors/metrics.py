@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._blas import one_thread
 from tsne_ooc._options import number, unknown
+from tsne_ooc._typing import Array, Float64, Matrix, Named
 from tsne_ooc._validate import RowsError
 from tsne_ooc.neighbors.base import Metric
 
@@ -64,7 +63,7 @@ def canonical_name(metric: Metric, *, sparse: bool) -> Metric:
     return known[metric]
 
 
-def check_names(metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
+def check_names(metric: Metric, params: Named | None, *, sparse: bool) -> None:
     """Raise where the metric is unknown, or does not take such parameters."""
     name = canonical_name(metric, sparse=sparse)
     if not params or callable(name):
@@ -81,7 +80,7 @@ def check_names(metric: Metric, params: Mapping[str, Any] | None, *, sparse: boo
         raise ValueError("metric_params hold both 'V' and 'VI' for 'mahalanobis'; give the covariance or its inverse")
 
 
-def checked_params(metric: Metric, params: Mapping[str, Any] | None, X: Any) -> dict[str, Any]:
+def checked_params(metric: Metric, params: Named | None, X: Matrix) -> dict[str, Any]:
     """Parameters that SciPy can be trusted with, and what a metric takes from the rows X.
 
     Raises
@@ -119,7 +118,7 @@ def checked_params(metric: Metric, params: Mapping[str, Any] | None, X: Any) -> 
     return given
 
 
-def check_rows(name: Metric, X: Any, what: str = "row {row}") -> None:
+def check_rows(name: Metric, X: Matrix, what: str = "row {row}") -> None:
     """Raise `RowsError` for rows that the metric says nothing about.
 
     Parameters
@@ -157,7 +156,7 @@ def check_rows(name: Metric, X: Any, what: str = "row {row}") -> None:
     raise RowsError(f"{why}; {what}, column {j} is {value:g}", i)
 
 
-def _array(key: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def _array(key: str, value: Any, shape: tuple[int, ...]) -> Float64:
     try:
         array = np.array(value, np.float64)
     except (TypeError, ValueError):
@@ -169,17 +168,17 @@ def _array(key: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
     return array
 
 
-def _variances(X: NDArray[Any]) -> NDArray[np.float64]:
+def _variances(X: Array) -> Float64:
     if len(X) < 2:
         raise ValueError("metric 'seuclidean' takes variances from the rows, and one row has none; give "
                          "metric_params={'V': variances}")  # fmt: skip
-    V: NDArray[np.float64] = np.var(X, axis=0, ddof=1, dtype=np.float64)
+    V: Float64 = np.var(X, axis=0, ddof=1, dtype=np.float64)
     # A column that does not vary has no measure of its own, and is left in its unit, as StandardScaler leaves it.
     V[V == 0] = 1.0
     return V
 
 
-def _covariance(X: NDArray[Any]) -> NDArray[np.float64]:
+def _covariance(X: Array) -> Float64:
     if len(X) < 2:
         raise ValueError("metric 'mahalanobis' takes a covariance from the rows, and one row has none; give "
                          "metric_params={'VI': its inverse}")  # fmt: skip

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tsne_ooc._state import Saved, State
-from tsne_ooc._typing import Float64
+from tsne_ooc._typing import Array, Float64, Matrix, Named
 from tsne_ooc._validate import RowsError
 from tsne_ooc.neighbors._sparse import all_distances
 from tsne_ooc.neighbors.base import Distances, Metric
@@ -24,6 +21,7 @@ from tsne_ooc.neighbors.metrics import (
     check_rows,
     checked_params,
 )
+from tsne_ooc.storage.state import Saved, State
 
 # Reference rows converted to double precision at a time.
 STRIP = 4096
@@ -51,7 +49,7 @@ class Pairwise:
         For unknown metrics and parameters, and rows that the metric does not take.
     """
 
-    def __init__(self, metric: Metric, params: Mapping[str, Any] | None, X: Any) -> None:
+    def __init__(self, metric: Metric, params: Named | None, X: Matrix) -> None:
         self.sparse = not isinstance(X, np.ndarray)
         self.metric = metric
         self.params = checked_params(metric, params, X)
@@ -67,7 +65,7 @@ class Pairwise:
         return {"metric": self.metric}, {f"param.{name}": np.asarray(value) for name, value in self.params.items()}
 
     @classmethod
-    def restore(cls, saved: Saved, X: Any) -> Pairwise:
+    def restore(cls, saved: Saved, X: Matrix) -> Pairwise:
         """The metric of a `state`, for the rows X."""
         metric = saved.text("metric")
         if metric not in (DENSE if isinstance(X, np.ndarray) else SPARSE):
@@ -88,7 +86,7 @@ class Pairwise:
         except (ValueError, TypeError) as error:
             raise saved.fail(str(error)) from None
 
-    def block(self, Q: Any, X: Any, numbers: Any = None) -> Float64:
+    def block(self, Q: Matrix, X: Matrix, numbers: Any = None) -> Float64:
         """Distances of shape (q, n), finite and at least 0.
 
         Parameters
@@ -120,14 +118,14 @@ class Pairwise:
         # What is ranked, and comes back, is in single precision.
         return np.minimum(result, LARGEST, out=result)
 
-    def from_themselves(self, X: Any) -> Distances | None:
+    def from_themselves(self, X: Matrix) -> Distances | None:
         """`Index.from_themselves` of rows."""
         if not callable(self.name) and self.name not in ("cosine", "correlation", "russellrao"):
             return None
         pairs = (self.block(X[i : i + 1], X[i : i + 1])[0, 0] for i in range(X.shape[0]))
         return np.fromiter(pairs, np.float32, X.shape[0])
 
-    def _dense(self, Q: NDArray[Any], X: NDArray[Any]) -> Float64:
+    def _dense(self, Q: Array, X: Array) -> Float64:
         left = self._ready(Q)
         result = np.empty((len(Q), len(X)))
         # Bad numbers are told by row, with a name.
@@ -136,12 +134,12 @@ class Pairwise:
                 result[:, start : start + STRIP] = self._pairs(left, self._ready(X[start : start + STRIP]))
         return result
 
-    def _ready(self, rows: NDArray[Any]) -> NDArray[Any]:
+    def _ready(self, rows: Array) -> Array:
         if self.name in PACKED:
             return np.unpackbits(rows.astype(np.uint8), axis=1).view(bool)
         return rows.astype(bool if self.name in BOOLEAN else np.float64)
 
-    def _pairs(self, left: NDArray[Any], right: NDArray[Any]) -> Float64:
+    def _pairs(self, left: Array, right: Array) -> Float64:
         from scipy.spatial.distance import cdist
 
         name = self.name
@@ -161,7 +159,7 @@ class Pairwise:
         return result
 
 
-def canonical(X: Any) -> Any:
+def canonical(X: Matrix) -> Any:
     """X itself where it is dense or CSR without repeated entries, else such a copy."""
     if isinstance(X, np.ndarray) or (X.format == "csr" and X.has_canonical_format):
         return X

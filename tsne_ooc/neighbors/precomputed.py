@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
+from tsne_ooc._typing import Array, Matrix, Named, TableLike
 from tsne_ooc._validate import RowsError, as_array, as_rows, check_shape, is_sparse
 from tsne_ooc.neighbors._blocks import pack, unpack
 from tsne_ooc.neighbors.base import Answer, Index, Indices, Metric, Neighbors, check_k, check_width
 from tsne_ooc.neighbors.exact import ENTRIES, nearest, stack
+from tsne_ooc.storage.codec import stored
+from tsne_ooc.storage.state import Saved, State
 
 INFINITE = np.float32(np.inf)
 
 
+@stored
 @dataclass(frozen=True)
 class Precomputed(Neighbors):
     """Neighbours from one of
@@ -36,10 +38,10 @@ class Precomputed(Neighbors):
 
     def build(
         self,
-        X: Any,
+        X: TableLike,
         *,
         metric: Metric = "precomputed",
-        metric_params: Mapping[str, Any] | None = None,
+        metric_params: Named | None = None,
         rng: np.random.Generator | None = None,
         threads: Threads,
     ) -> PrecomputedIndex:
@@ -52,7 +54,7 @@ class Precomputed(Neighbors):
 class PrecomputedIndex(Index, kind="precomputed"):
     """See `Precomputed`."""
 
-    def __init__(self, X: Any, n: int, threads: Threads) -> None:
+    def __init__(self, X: TableLike, n: int, threads: Threads) -> None:
         self.n = n
         self.metric = "precomputed"
         self._X = X
@@ -66,7 +68,7 @@ class PrecomputedIndex(Index, kind="precomputed"):
     def restore(cls, saved: Saved, threads: Threads) -> PrecomputedIndex:
         return cls(None, saved.whole("n", 1, 2**32 - 2), threads)
 
-    def query(self, Q: Any, k: int) -> Answer:
+    def query(self, Q: Matrix, k: int) -> Answer:
         if not isinstance(Q, np.ndarray):
             Q = distances_of(Q, self.n)
         check_width(Q, self.n)
@@ -99,7 +101,7 @@ class PrecomputedIndex(Index, kind="precomputed"):
         return stack(self._threads.map(select, ranges(len(D), max(1, ENTRIES // self.n))), k)
 
 
-def distances_of(X: Any, n: int | None = None) -> Any:
+def distances_of(X: TableLike, n: int | None = None) -> Any:
     """Distances in one of the forms of `Precomputed`, as it takes them: float32, an array or a CSR matrix.
 
     Parameters
@@ -136,7 +138,7 @@ def distances_of(X: Any, n: int | None = None) -> Any:
     return graph
 
 
-def _dense(X: Any) -> Any:
+def _dense(X: TableLike) -> Any:
     if not hasattr(X, "to_numpy"):
         values = as_array(X)
         far = np.isposinf(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
@@ -177,7 +179,7 @@ def _graph_of(indices: Any, distances: Any, n: int | None) -> Any:
     return _graph(csr_array((distances[kept], indices[kept].astype(np.int64), starts), shape=(q, n)))
 
 
-def _graph(X: Any) -> Any:
+def _graph(X: TableLike) -> Any:
     """A sparse matrix as CSR in float32, rows in order, what is infinite left out."""
     from scipy.sparse import csr_array
 
@@ -206,7 +208,7 @@ def _graph(X: Any) -> Any:
     return csr_array((short[near], column[near], starts), shape=X.shape)
 
 
-def _check_sign(values: NDArray[Any], place: Callable[[int], tuple[int, int]]) -> None:
+def _check_sign(values: Array, place: Callable[[int], tuple[int, int]]) -> None:
     good = values >= 0
     if not good.all():
         row, column = place(int(np.argmin(good)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from tsne_ooc._blas import openmp_kept
 from tsne_ooc._options import keep, number, whole
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved, State
+from tsne_ooc._typing import Matrix, Named
 from tsne_ooc.neighbors._forks import numba_lost
 from tsne_ooc.neighbors._found import Completer
 from tsne_ooc.neighbors._recall import rows_to_measure
@@ -22,6 +21,8 @@ from tsne_ooc.neighbors.exact import exact_index
 from tsne_ooc.neighbors.metrics import canonical_name, check_names, check_rows
 from tsne_ooc.neighbors.pairwise import Pairwise, canonical
 from tsne_ooc.neighbors.saved import restore_rows, rows_state
+from tsne_ooc.storage.codec import stored
+from tsne_ooc.storage.state import Saved, State
 
 # Its names for metrics, where they are others than SciPy's.
 NAMES = {"cityblock": "manhattan", "jensenshannon": "jensen_shannon"}
@@ -30,6 +31,7 @@ UNKNOWN = {"bit_jaccard", "bit_hamming"}
 UNKNOWN_SPARSE = {"yule"}
 
 
+@stored
 @dataclass(frozen=True)
 class PyNNDescent(Neighbors):
     """Approximate neighbours in many metrics, sparse rows and Numba-compiled callables, by nearest neighbour
@@ -68,7 +70,7 @@ class PyNNDescent(Neighbors):
         """The number of rows that a graph and its trees need; fewer are searched exactly."""
         return 4 * self.graph_neighbors
 
-    def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
+    def check(self, metric: Metric, params: Named | None, *, sparse: bool) -> None:
         check_names(metric, params, sparse=sparse)
         # Of functions not all have to be compiled: few rows are searched exactly.
         if not callable(metric) and not takes(metric, params, sparse=sparse):
@@ -77,10 +79,10 @@ class PyNNDescent(Neighbors):
 
     def build(
         self,
-        X: Any,
+        X: Matrix,
         *,
         metric: Metric = "euclidean",
-        metric_params: Mapping[str, Any] | None = None,
+        metric_params: Named | None = None,
         rng: np.random.Generator,
         threads: Threads,
     ) -> Index:
@@ -99,7 +101,7 @@ class PyNNDescent(Neighbors):
         return prepared(X) if copies is None else DistinctIndex.build(X, copies, prepared, threads)
 
 
-def takes(metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> bool:
+def takes(metric: Metric, params: Named | None, *, sparse: bool) -> bool:
     """Whether the library can search in this metric, which is one that we know."""
     if callable(metric):
         return hasattr(metric, "py_func")
@@ -110,7 +112,7 @@ def takes(metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> 
     return name not in unknown and set(params or ()) <= known.get(name, set())
 
 
-def _try(metric: Any, params: Mapping[str, Any], X: Any) -> None:
+def _try(metric: Any, params: Named, X: Matrix) -> None:
     """Compile a metric for two rows as the library will, for its own message is pages long."""
     name = getattr(metric, "__name__", repr(metric))
     if not takes(metric, params, sparse=False):
@@ -133,7 +135,7 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
     """See `PyNNDescent`. Graphs are built when first used, each from the same seed."""
 
     def __init__(
-        self, X: Any, pairwise: Pairwise, options: PyNNDescent, seed: int, metric: Metric, threads: Threads
+        self, X: Matrix, pairwise: Pairwise, options: PyNNDescent, seed: int, metric: Metric, threads: Threads
     ) -> None:
         self.n = X.shape[0]
         self.metric = metric
@@ -169,7 +171,7 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
     def from_themselves(self) -> Distances | None:
         return self._pairwise.from_themselves(self._X)
 
-    def query(self, Q: Any, k: int) -> Answer:
+    def query(self, Q: Matrix, k: int) -> Answer:
         check_width(Q, self._X.shape[1])
         k = check_k(k, self.n, itself=False)
         Q = canonical(Q)

@@ -7,16 +7,15 @@ others: an exact search took 25 s of processor time instead of .6, and HNSW foun
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State, within
+from tsne_ooc._typing import Array, Float32, Float64, Int64, UInt64
 from tsne_ooc.neighbors._blocks import PIECE, frozen, pack, unpack
-from tsne_ooc.neighbors.base import Answer, Float32, Index, Indices, by_state, check_k, check_width
+from tsne_ooc.neighbors.base import Answer, Index, Indices, by_state, check_k, check_width
 from tsne_ooc.neighbors.saved import named_state, restore_index
+from tsne_ooc.storage.state import Saved, State, within
 
 # Rows from which the middle is taken, and how far a typical row is from it.
 SAMPLE = 1000
@@ -26,7 +25,7 @@ FAR = 1024.0
 MOST_SHARE = 0.02
 
 
-def split(X: Float32, threads: Threads) -> tuple[NDArray[np.float64], float] | None:
+def split(X: Float32, threads: Threads) -> tuple[Float64, float] | None:
     """The middle of the rows and the radius of what is within reach, or None where all are, or too many are not."""
     n = len(X)
     some = X[np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))].astype(np.float64)
@@ -38,9 +37,9 @@ def split(X: Float32, threads: Threads) -> tuple[NDArray[np.float64], float] | N
     return (middle, radius) if 0 < beyond <= max(1, MOST_SHARE * n) else None
 
 
-def _offsets(rows: Float32, middle: NDArray[np.float64]) -> NDArray[np.float64]:
+def _offsets(rows: Float32, middle: Float64) -> Float64:
     """The largest difference of each row from the middle; no distance from there is less."""
-    offsets: NDArray[np.float64] = np.abs(rows - middle).max(axis=1, initial=0)
+    offsets: Float64 = np.abs(rows - middle).max(axis=1, initial=0)
     return offsets
 
 
@@ -68,7 +67,7 @@ class ReachIndex(Index, kind="reach"):
     """
 
     def __init__(
-        self, inner: Index, far: Float32, numbers: Indices, middle: NDArray[np.float64], radius: float, threads: Threads
+        self, inner: Index, far: Float32, numbers: Indices, middle: Float64, radius: float, threads: Threads
     ) -> None:
         self.n = inner.n + len(far)
         self.metric = inner.metric
@@ -80,7 +79,7 @@ class ReachIndex(Index, kind="reach"):
 
     def state(self) -> State:
         content, arrays = within("inner", named_state(self._inner))
-        own: dict[str, NDArray[Any]] = {"far": self._far, "numbers": self._numbers, "middle": self._middle}
+        own: dict[str, Array] = {"far": self._far, "numbers": self._numbers, "middle": self._middle}
         return {**content, "radius": self._radius}, {**arrays, **own}
 
     @classmethod
@@ -125,7 +124,7 @@ class ReachIndex(Index, kind="reach"):
         return answer
 
     @staticmethod
-    def _put(answer: Answer, at: NDArray[np.int64] | Indices, found: Answer) -> None:
+    def _put(answer: Answer, at: Int64 | Indices, found: Answer) -> None:
         answer[0][at], answer[1][at] = found
 
     def _joined(self, Q: Float32, found: Answer, k: int) -> Answer:
@@ -156,7 +155,7 @@ class ReachIndex(Index, kind="reach"):
         return unpack(keys)
 
     @staticmethod
-    def _keys(Q: Float32, rows: Float32, numbers: Indices, itself: Indices | None) -> NDArray[np.uint64]:
+    def _keys(Q: Float32, rows: Float32, numbers: Indices, itself: Indices | None) -> UInt64:
         from tsne_ooc._kernels import knn
 
         keys = np.empty((len(Q), len(rows)), np.uint64)

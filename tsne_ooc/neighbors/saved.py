@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved, State
-from tsne_ooc.neighbors.base import BLOCKED, KINDS, Float32, Index
+from tsne_ooc._typing import Float32, Json, Matrix
+from tsne_ooc.neighbors.base import BLOCKED, KINDS, Index
+from tsne_ooc.storage.state import Saved, State
 
 # Row numbers are 32 bits wide, and the last two stand for no row.
 MOST_ROWS = 2**32 - 2
@@ -78,7 +79,7 @@ def saved_rows(saved: Saved) -> Float32:
     return X
 
 
-def rows_state(X: Any) -> dict[str, Any]:
+def rows_state(X: Matrix) -> Json:
     """The arrays of dense or sparse rows."""
     if isinstance(X, np.ndarray):
         return {"rows": X}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved, State, within
+from tsne_ooc._typing import Matrix, Named
 from tsne_ooc.neighbors._blocks import largest_of
 from tsne_ooc.neighbors.base import Answer, Index, Indices, Metric, Neighbors, by_state
 from tsne_ooc.neighbors.saved import named_state, restore_index
+from tsne_ooc.storage.state import Saved, State, within
 
 # Powers of two between which the largest number of a table may lie. Distances of 1e-40 keep some five digits in single
 # precision, those above 3.4e38 none, and the squares that faiss and others take end at half of these exponents.
@@ -26,10 +26,10 @@ SCALE_FREE = {"p", "w"}
 
 def build(
     search: Neighbors,
-    X: Any,
+    X: Matrix,
     *,
     metric: Metric,
-    metric_params: Mapping[str, Any] | None,
+    metric_params: Named | None,
     rng: np.random.Generator,
     threads: Threads,
 ) -> Index:
@@ -42,7 +42,7 @@ def build(
     return ScaledIndex(search.build(scaled(X, exponent), **options), exponent, threads)
 
 
-def exponent_for(X: Any) -> int:
+def exponent_for(X: Matrix) -> int:
     """The power of two by which rows are multiplied: 0 for all but extreme ones."""
     largest = largest_of(X if isinstance(X, np.ndarray) else X.data)
     if largest == 0:
@@ -51,7 +51,7 @@ def exponent_for(X: Any) -> int:
     return int(np.clip(size, LEAST, MOST)) - size
 
 
-def scaled(X: Any, exponent: int) -> Any:
+def scaled(X: Matrix, exponent: int) -> Any:
     """A copy of the rows, multiplied by a power of two: exact, but for numbers that are nothing beside the largest."""
     if not isinstance(X, np.ndarray):
         copy = X.copy()
@@ -100,7 +100,7 @@ class ScaledIndex(Index, kind="scaled"):
     def order(self) -> Indices | None:
         return self._inner.order
 
-    def query(self, Q: Any, k: int) -> Answer:
+    def query(self, Q: Matrix, k: int) -> Answer:
         return self._inner.query(scaled(Q, self._exponent), k)
 
     def query_self(self, k: int) -> Answer:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc.neighbors.base import Float32, Index
+from tsne_ooc._typing import Float32
+from tsne_ooc.neighbors.base import Index
 from tsne_ooc.neighbors.distinct import COPIES, DistinctIndex, find_copies
 from tsne_ooc.neighbors.reach import within_reach
 

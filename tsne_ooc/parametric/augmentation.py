@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._random import generator
-from tsne_ooc._typing import Float32, Int64
+from tsne_ooc._typing import Bool, Float32, Int64
 from tsne_ooc.parametric.problem import Graph
 
 
@@ -32,7 +31,7 @@ class Augmentation:
     graph: Graph
     share: float
     seed: int
-    held: NDArray[np.bool_]
+    held: Bool
 
     def __call__(self, step: int, rows: Int64, X: Float32) -> tuple[Float32, int]:
         """The batch with its first rows moved, and how many they are."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Tensor
 
 # Of the map's longer side. So far beyond the map places are what the network says; as much again is the farthest that
 # any row gets. Of 14,000 digits, 4,000 of them new, none was beyond the first half of it.
@@ -52,7 +52,7 @@ def together(places: Float32) -> Float32:
     return places[(away <= 3 * np.quantile(away, 0.95, axis=0)).all(axis=1)]
 
 
-def eased(value: Any, low: Any, high: Any, margin: Any) -> Any:
+def eased(value: Tensor, low: Tensor, high: Tensor, margin: Tensor) -> Tensor:
     """A tensor as it is between `low` and `high`; beyond, ever more slowly towards `margin` beyond. Slopes have no
     step."""
     inside = torch.minimum(torch.maximum(value, low), high)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from tsne_ooc._asked import unequal, untold
-from tsne_ooc.store import MANIFEST, check_target, read_folder, write_folder
+from tsne_ooc._typing import Array, Json, Network, StrPath, Tensor
+from tsne_ooc.storage import MANIFEST, check_target, read_folder, write_folder
+from tsne_ooc.storage.asked import unequal, untold
 
 log = logging.getLogger(__name__)
 
 KIND = "training"
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, Array]
 
 
 # Floating types that a file keeps as they are. Others, of 16 bits and fewer, become float32, which holds each of them.
@@ -27,7 +25,7 @@ _KEPT = (torch.float32, torch.float64)
 _DENSE = torch.strided
 
 
-def array_of(tensor: Any) -> NDArray[Any]:
+def array_of(tensor: Tensor) -> Array:
     """A copy of a tensor as an array, row after row whatever its layout in memory is.
 
     Writers take the bytes as they lie: those of a transposed matrix would be read as those of another one.
@@ -38,12 +36,12 @@ def array_of(tensor: Any) -> NDArray[Any]:
     return np.array(value.numpy(), order="C")
 
 
-def weights_of(encoder: Any) -> Arrays:
+def weights_of(encoder: Network) -> Arrays:
     """Parameters and buffers by name, copied."""
     return {name: array_of(value) for name, value in encoder.state_dict().items()}
 
 
-def check_weights(network: Any) -> None:
+def check_weights(network: Network) -> None:
     """Raise ValueError where a network has weights that no file can hold, before they are learnt."""
     for name, value in network.state_dict().items():
         if isinstance(value, torch.nn.parameter.UninitializedTensorMixin):
@@ -58,7 +56,7 @@ def check_weights(network: Any) -> None:
             )
 
 
-def put_weights(encoder: Any, weights: Arrays) -> None:
+def put_weights(encoder: Network, weights: Arrays) -> None:
     """Set them; each keeps its type and its layout."""
     encoder.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
 
@@ -73,19 +71,19 @@ class Checkpoint:
         What is trained on what, as plain JSON: another job does not go on from here.
     """
 
-    def __init__(self, path: str | os.PathLike[str], job: dict[str, Any]) -> None:
+    def __init__(self, path: StrPath, job: Json) -> None:
         # As it will be read again.
         self.path, self.job = Path(path), json.loads(json.dumps(job))
         for line in untold(self.job):
             log.warning("this training cannot go on from %s: %s", self.path, line)
 
     @staticmethod
-    def check(path: str | os.PathLike[str]) -> None:
+    def check(path: StrPath) -> None:
         """Raise FileNotFoundError or FileExistsError where no state can be kept, before there is any."""
         check_target(path, KIND, overwrite=True)
 
     @staticmethod
-    def seed_of(path: str | os.PathLike[str], seed: int) -> int:
+    def seed_of(path: StrPath, seed: int) -> int:
         """That of the training whose state is kept there, else `seed`: whoever asks for none asks for the same."""
         if not (Path(path) / MANIFEST).exists():
             return seed
@@ -96,12 +94,12 @@ class Checkpoint:
     def exists(self) -> bool:
         return (self.path / MANIFEST).exists()
 
-    def write(self, content: dict[str, Any], groups: dict[str, Arrays]) -> None:
+    def write(self, content: Json, groups: dict[str, Arrays]) -> None:
         """Replace the state by this one, in one step."""
         arrays = {f"{group}.{name}": array for group, part in groups.items() for name, array in part.items()}
         write_folder(self.path, KIND, {"job": self.job, **content}, arrays, overwrite=True)
 
-    def read(self) -> tuple[dict[str, Any], dict[str, Arrays]]:
+    def read(self) -> tuple[Json, dict[str, Arrays]]:
         """The state.
 
         Raises

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tsne_ooc._options import keep, number, truth, whole
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Tensor
 from tsne_ooc.parametric.network import ResidualNetwork, padded
 from tsne_ooc.parametric.optimizer import MOST_RATE
 from tsne_ooc.parametric.outset import check_network
@@ -120,21 +120,21 @@ class DecoderNetwork(nn.Module):  # type: ignore[misc]
         return self
 
     @property
-    def radius(self) -> Any:
+    def radius(self) -> Tensor:
         """The radius of the learnt noise, in widths of the map."""
         return RADIUS * (HASTE * self.log_radius).exp()
 
-    def relative(self, places: Any) -> Any:
+    def relative(self, places: Tensor) -> Tensor:
         """Places in widths of the map, from its origin."""
         return (places - self.origin) / self.width
 
-    def standardised(self, places: Any) -> Any:
+    def standardised(self, places: Tensor) -> Tensor:
         """Columns of mean 0 and variance 1, from places in widths of the map."""
         phase = places @ self.waves
         seen = torch.cat([places, phase.sin(), phase.cos()], dim=1)
         return self.body(nn.functional.pad(seen, (0, self.body.p - seen.shape[1])))[:, : self.p]
 
-    def forward(self, places: Any) -> Any:
+    def forward(self, places: Tensor) -> Tensor:
         # A column without variance has the scale 0 and is its mean.
         deviation = torch.where(self.scale > 0, 1 / self.scale.clamp(min=SMALLEST), torch.zeros_like(self.scale))
         return self.center + self.standardised(self.relative(places)) * deviation

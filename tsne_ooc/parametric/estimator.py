@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,20 +11,21 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 
 from tsne_ooc import __version__
-from tsne_ooc._asked import parameters_of, plain
 from tsne_ooc._elsewhere import answering
 from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Json, StrPath, TableLike
 from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.features import Features
+from tsne_ooc.estimator.saving import fingerprint
+from tsne_ooc.fit.optimize import callbacks_of
+from tsne_ooc.intake.features import Features
 from tsne_ooc.io import identity_of
-from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Checkpoint
 from tsne_ooc.parametric.decoder import resolve as resolve_decoder
@@ -65,7 +65,7 @@ from tsne_ooc.parametric.teaching import (
 from tsne_ooc.parametric.tiles import tile_for
 from tsne_ooc.parametric.training import Options, Trained, train
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.saving import fingerprint
+from tsne_ooc.storage.asked import parameters_of, plain
 
 # Batches of the default training, and its learning rate.
 STEPS, RATE = 3000, 6e-3
@@ -225,7 +225,7 @@ class ParametricTSNE(EncodingEstimator):
         self._options()
         given_teacher(self.teacher, self.prepare, 0)
 
-    def fit(self, X: Any, y: Any = None, *, checkpoint: str | os.PathLike[str] | None = None) -> ParametricTSNE:
+    def fit(self, X: TableLike, y: object = None, *, checkpoint: StrPath | None = None) -> ParametricTSNE:
         """Learn the map of the rows of X.
 
         Parameters
@@ -253,7 +253,12 @@ class ParametricTSNE(EncodingEstimator):
         return self._learn(X, checkpoint, without=None if checkpoint is None else Path(checkpoint))
 
     def _learn(
-        self, X: Any, checkpoint: str | os.PathLike[str] | None, *, without: Path | None, telling: Sequence[Any] = ()
+        self,
+        X: TableLike,
+        checkpoint: StrPath | None,
+        *,
+        without: Path | None,
+        telling: Sequence[Any] = (),
     ) -> ParametricTSNE:
         """`fit`, for a run whose files are those of `without`, with callbacks besides that no result depends on."""
         options = self._options()
@@ -333,7 +338,7 @@ class ParametricTSNE(EncodingEstimator):
                 interrupted(broken, stacklevel=3)
             else:
                 warnings.warn(broken, RuntimeWarning, stacklevel=3)
-        history = done.history.columns()
+        history: Json = dict(done.history.columns())
         if decoded is not None:
             history["decoder"] = decoded.done.history.columns()
         # All at once, and last: a fit that fails leaves the one before as it was.
@@ -351,7 +356,7 @@ class ParametricTSNE(EncodingEstimator):
         made._fitted = fitted
         return made
 
-    def fit_transform(self, X: Any, y: Any = None) -> Float32:
+    def fit_transform(self, X: TableLike, y: object = None) -> Float32:
         """`fit`, then where the encoder puts the rows."""
         return self.fit(X).transform(X)
 
@@ -392,14 +397,14 @@ class ParametricTSNE(EncodingEstimator):
 
     def _job(
         self,
-        source: dict[str, Any],
+        source: Json,
         stages: list[Stage],
         steps: int,
         seed: int,
         encoder: Encoder,
-        device: Any,
+        device: torch.device,
         targets: Float32,
-    ) -> dict[str, Any]:
+    ) -> Json:
         # What has come of other options, and what of them the rest tells. The decoder is trained when all else is done.
         told = {
             "objective": plain(stages),

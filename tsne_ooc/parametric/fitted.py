@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from types import MethodType
@@ -12,12 +11,12 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Json, StrPath, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.features import Features
-from tsne_ooc.fitted import FittedEstimator
-from tsne_ooc.fitted_map import FittedMap
+from tsne_ooc.estimator.fitted import FittedEstimator
+from tsne_ooc.estimator.fitted_map import FittedMap
+from tsne_ooc.intake.features import Features
 from tsne_ooc.parametric import saving
 from tsne_ooc.parametric.decoder import DecoderNetwork
 from tsne_ooc.parametric.fitted_encoder import FittedEncoder
@@ -86,7 +85,7 @@ class EncodingEstimator(FittedEstimator):
         return map
 
     @property
-    def history_(self) -> dict[str, Any]:
+    def history_(self) -> Json:
         return self.fitted_.history
 
     @property
@@ -101,7 +100,7 @@ class EncodingEstimator(FittedEstimator):
     def seed_(self) -> int | None:
         return self.fitted_.seed
 
-    def transform(self, X: Any) -> Float32:
+    def transform(self, X: TableLike) -> Float32:
         """Put rows on the map, each by a forward pass.
 
         Parameters
@@ -125,7 +124,7 @@ class EncodingEstimator(FittedEstimator):
             out[start:stop] = self.fitted_.encode(block, self.n_jobs)
         return out
 
-    def score_samples(self, X: Any) -> Float32:
+    def score_samples(self, X: TableLike) -> Float32:
         """Novelty of rows as the teacher sees it: **the higher, the stranger**; see `TSNE.score_samples`.
 
         It costs a search among the teacher's rows, which `transform` does without.
@@ -137,7 +136,7 @@ class EncodingEstimator(FittedEstimator):
         return out
 
     @_WithDecoder
-    def inverse_transform(self, Y: Any, *, prepared: bool = False) -> Float32:
+    def inverse_transform(self, Y: TableLike, *, prepared: bool = False) -> Float32:
         """Rows that would lie at these places, as the decoder has learnt; there may never have been such a row.
 
         Parameters
@@ -177,7 +176,7 @@ class EncodingEstimator(FittedEstimator):
         return self.preparation_.undo(rows) if undo and self.preparation_ is not None else rows
 
     @_WithDecoder
-    def reconstruction_error(self, X: Any) -> Float32:
+    def reconstruction_error(self, X: TableLike) -> Float32:
         """How much of each row the map does not tell: **the higher, the stranger**.
 
         The mean square of what is left when a row's place is decoded, over the columns that vary, each in units of what
@@ -204,7 +203,7 @@ class EncodingEstimator(FittedEstimator):
             out[start:stop] = self.fitted_.lost(block, self.n_jobs)
         return out
 
-    def place_prepared(self, rows: Any) -> Placed:
+    def place_prepared(self, rows: TableLike) -> Placed:
         """Places and novelty of rows that are prepared and checked, float32, as `TSNE.place_prepared` answers."""
         check_is_fitted(self)
         rows = np.ascontiguousarray(rows, np.float32)
@@ -212,12 +211,12 @@ class EncodingEstimator(FittedEstimator):
         novelty = self.fitted_.novelty(rows, self.n_jobs) if known else None
         return Placed(self.encode_prepared(rows), np.zeros(len(rows), np.int32), novelty)
 
-    def encode_prepared(self, rows: Any) -> Float32:
+    def encode_prepared(self, rows: TableLike) -> Float32:
         """Places of rows that are prepared and checked, float32: `place_prepared` without the search for novelty."""
         check_is_fitted(self)
         return self.fitted_.encode(np.ascontiguousarray(rows, np.float32), self.n_jobs)
 
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def save(self, path: StrPath, *, overwrite: bool = False) -> None:
         """Write encoder, decoder, teacher and preparation to a folder that `tsne_ooc.parametric.load` reads.
 
         Parameters
@@ -237,7 +236,7 @@ class EncodingEstimator(FittedEstimator):
         check_is_fitted(self)
         saving.save(self, Path(path), overwrite=overwrite)
 
-    def export_onnx(self, path: str | os.PathLike[str]) -> Path:
+    def export_onnx(self, path: StrPath) -> Path:
         """Write the encoder as an ONNX file, for any number of rows; input "rows", output "places", both float32.
 
         What goes in are prepared rows: standardisation is part of the file, `preparation_` is not.

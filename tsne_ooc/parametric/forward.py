@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from tsne_ooc._kernels.activation import normalised_silu, places, standardised
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Network, Tensor
 from tsne_ooc.parametric.network import Encoder, ResidualNetwork
 
 
@@ -33,7 +33,7 @@ class Buffers(NamedTuple):
     x: Float32
     h: Float32
     a: Float32
-    tensors: tuple[Any, Any, Any]
+    tensors: tuple[Tensor, Tensor, Tensor]
     near: Any
 
 
@@ -79,7 +79,7 @@ class Forward:
         self._free: list[Buffers] = []
 
     @staticmethod
-    def takes(encoder: Any) -> bool:
+    def takes(encoder: Network) -> bool:
         """Whether this is an encoder that can be taken apart."""
         return (
             isinstance(encoder, Encoder)
@@ -119,9 +119,9 @@ class Forward:
         return Buffers(x.numpy(), h.numpy(), a.numpy(), (x, h, a), near)
 
 
-def _array(tensor: Any) -> Float32:
+def _array(tensor: Tensor) -> Float32:
     return np.ascontiguousarray(tensor.detach().numpy())
 
 
-def _transposed(layer: Any) -> Any:
+def _transposed(layer: torch.nn.Linear) -> Any:
     return layer.weight.detach().t().contiguous()

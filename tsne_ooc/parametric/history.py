@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+
+from tsne_ooc._typing import Array, Float64
 
 #: Numbers of each step.
 STEP = ("step", "epoch", "stage", "rows", "loss", "seconds", "gradient_norm", "rate")
@@ -27,7 +26,7 @@ class History:
         self.steps: list[tuple[float, ...]] = []
         self.looks: list[tuple[float, ...]] = []
 
-    def tables(self) -> dict[str, NDArray[np.float64]]:
+    def tables(self) -> dict[str, Float64]:
         """The history as arrays, with a row for each step and each look."""
         return {
             "steps": np.array(self.steps, np.float64).reshape(-1, len(STEP)),
@@ -35,19 +34,19 @@ class History:
         }
 
     @classmethod
-    def of(cls, steps: NDArray[np.float64], looks: NDArray[np.float64], look: tuple[str, ...] = LOOK) -> History:
+    def of(cls, steps: Float64, looks: Float64, look: tuple[str, ...] = LOOK) -> History:
         found = cls(look)
         found.steps, found.looks = [tuple(row) for row in steps.tolist()], [tuple(row) for row in looks.tolist()]
         return found
 
-    def columns(self) -> dict[str, dict[str, Any]]:
+    def columns(self) -> dict[str, dict[str, Array]]:
         """For users: columns by name, of "batches", "epochs" and "validation".
 
         Loss and gradient norm of an epoch are means over its batches, "seconds" is a sum and "rate" the last one.
         """
         tables = self.tables()
         batches = dict(zip(STEP, tables["steps"].T.copy(), strict=True))
-        epochs: dict[str, Any] = {name: [] for name in ("epoch", "loss", "seconds", "gradient_norm", "rate")}
+        epochs: dict[str, list[float]] = {name: [] for name in ("epoch", "loss", "seconds", "gradient_norm", "rate")}
         for epoch in np.unique(batches["epoch"]):
             inside = batches["epoch"] == epoch
             epochs["epoch"].append(epoch)
@@ -62,7 +61,7 @@ class History:
         }
 
 
-def _mean(values: NDArray[np.float64]) -> float:
+def _mean(values: Float64) -> float:
     """The mean of the batches that had rows to learn from."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float("nan")

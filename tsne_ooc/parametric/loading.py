@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from tsne_ooc import store
+from tsne_ooc import storage
 from tsne_ooc._parallel import Threads, resolve_n_jobs
-from tsne_ooc._parameters import decode_all
-from tsne_ooc._state import Saved, StateError
+from tsne_ooc._typing import Json, Network, StrPath
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.features import Features
-from tsne_ooc.fitted_map import seed_in
+from tsne_ooc.estimator.fitted_map import seed_in
+from tsne_ooc.estimator.saving import restore_estimator
+from tsne_ooc.intake.features import Features
 from tsne_ooc.parametric.checkpoint import put_weights
 from tsne_ooc.parametric.decoder import DecoderNetwork
 from tsne_ooc.parametric.estimator import ParametricTSNE
@@ -28,11 +27,12 @@ from tsne_ooc.parametric.reconstruction import Reconstructed
 from tsne_ooc.parametric.saving import DECODER, KIND, KINDS
 from tsne_ooc.parametric.tiles import encode, tile_for
 from tsne_ooc.parametric.weights import Weights, WeightsError
-from tsne_ooc.saving import restore_estimator
+from tsne_ooc.storage.codec import decode_all
+from tsne_ooc.storage.state import Saved, StateError
 
 
 def load(
-    path: str | os.PathLike[str], *, network: Any = None, verify: bool = True, n_jobs: Any = "saved"
+    path: StrPath, *, network: Network | None = None, verify: bool = True, n_jobs: Any = "saved"
 ) -> ParametricTSNE:
     """The encoder that `ParametricTSNE.save` wrote.
 
@@ -63,8 +63,8 @@ def load(
     if network is not None and not isinstance(network, nn.Module):
         raise TypeError(f"network={network!r} is not a torch.nn.Module")
     resolve_n_jobs(None if n_jobs == "saved" else n_jobs)
-    folder = store.read_folder(path, KIND, verify=verify)
-    manifest = Path(path) / store.MANIFEST
+    folder = storage.read_folder(path, KIND, verify=verify)
+    manifest = Path(path) / storage.MANIFEST
     saved = Saved(folder.content, folder.arrays)
     try:
         return _restored(saved, Path(path), network, n_jobs)
@@ -76,7 +76,7 @@ def load(
         raise ValueError(f"{manifest}: {' '.join(str(error).split())[:200]}") from None
 
 
-def _restored(saved: Saved, path: Path, network: Any, n_jobs: Any) -> ParametricTSNE:
+def _restored(saved: Saved, path: Path, network: Network | None, n_jobs: Any) -> ParametricTSNE:
     fitted = saved.part("fitted")
     parameters = saved.part("parameters")
     try:
@@ -113,7 +113,7 @@ def _restored(saved: Saved, path: Path, network: Any, n_jobs: Any) -> Parametric
 
 
 def _networks(
-    saved: Saved, weights: Weights, columns: int, d: int, network: Any
+    saved: Saved, weights: Weights, columns: int, d: int, network: Network | None
 ) -> tuple[Encoder, DecoderNetwork | None]:
     """Encoder and decoder as the manifest describes them, with any weights."""
     part = saved.part("network")
@@ -132,7 +132,7 @@ def _networks(
     return encoder, DecoderNetwork(p, axes, width, depth)
 
 
-def _tensors(encoder: Encoder, decoder: DecoderNetwork | None) -> dict[str, Any]:
+def _tensors(encoder: Encoder, decoder: DecoderNetwork | None) -> Json:
     """Parameters and buffers by the names that a file has for them."""
     found = dict(encoder.state_dict())
     if decoder is not None:
@@ -152,7 +152,7 @@ def _tile(encoder: Encoder, columns: int, d: int) -> int:
         raise ValueError(f"the network takes no rows of {columns} columns to this map: {text}") from None
 
 
-def _body(saved: Saved, weights: Weights, columns: int, d: int, network: Any) -> Any:
+def _body(saved: Saved, weights: Weights, columns: int, d: int, network: Network | None) -> Any:
     if saved.content.get("residual") is None:
         if network is None:
             raise ValueError(
@@ -189,7 +189,7 @@ def _shape(saved: Saved, name: str, count: int) -> list[int]:
     return shape
 
 
-def _history(saved: Saved, look: tuple[str, ...]) -> dict[str, Any]:
+def _history(saved: Saved, look: tuple[str, ...]) -> Json:
     steps = saved.array("history.batches", np.float64, (None, len(STEP)), finite=False)
     looks = saved.array("history.validation", np.float64, (None, len(look)), finite=False)
     return History.of(steps, looks, look).columns()

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from tsne_ooc._typing import Tensor
+
 # Of each round, x to a x + b x^3 + c x^5: the one that brings the values of the round before nearest to 1 in the worst
 # case (Amsel et al., The Polar Express, 2025), for singular values from 0.001 to 1. They end within 0.55 of 1, which
 # costs less than small ones that stay small: MNIST, 256 x 4, ends at a divergence of 3.142 after 1,200 batches; with
@@ -22,7 +24,7 @@ ROUNDS = (
 )
 
 
-def orthogonalised(matrices: Any) -> Any:
+def orthogonalised(matrices: Tensor) -> Tensor:
     """Matrices, shape (..., a, b), with the same singular vectors and singular values near 1, by polynomials."""
     tall = matrices.shape[-2] > matrices.shape[-1]
     X = matrices.mT if tall else matrices
@@ -54,13 +56,13 @@ class Muon(torch.optim.Optimizer):  # type: ignore[misc]
         Nesterov's.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.95) -> None:
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self, closure: Any = None) -> None:
         for group in self.param_groups:
-            alike: dict[Any, list[Any]] = {}
+            alike: dict[tuple[int, ...], list[Tensor]] = {}
             for weight in group["params"]:
                 if weight.grad is None:
                     continue

@@ -11,7 +11,7 @@ from scipy.linalg import eigh
 from torch import nn
 
 from tsne_ooc._blas import one_thread
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Tensor
 from tsne_ooc.parametric.bounds import FARTHEST, Bounds, eased
 from tsne_ooc.parametric.shared import borrowed_generator
 
@@ -32,7 +32,7 @@ class Residual(nn.Module):  # type: ignore[misc]
         self.norm = nn.LayerNorm(width, **FLOAT)
         self.linear = nn.Linear(width, width, **FLOAT)
 
-    def forward(self, h: Any) -> Any:
+    def forward(self, h: Tensor) -> Tensor:
         return h + self.linear(nn.functional.silu(self.norm(h)))
 
 
@@ -55,7 +55,7 @@ class Nearness(nn.Module):  # type: ignore[misc]
         # Values are drawn within 1 / sqrt(landmarks) of zero. So the nearest landmark says as much as all columns.
         self.gain = 0.5 * landmarks**0.5
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return self.gain * self.values(torch.softmax(self.logits(x), dim=1))
 
     def place(self, centres: Float32, sharpness: float) -> None:
@@ -99,7 +99,7 @@ class ResidualNetwork(nn.Module):  # type: ignore[misc]
             self.norm = nn.LayerNorm(width, **FLOAT)
             self.head = nn.Linear(width, d, **FLOAT)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         h = self.stem(x)
         if self.nearness is not None:
             h = h + self.nearness(x)
@@ -164,11 +164,11 @@ class Encoder(nn.Module):  # type: ignore[misc]
                 getattr(self, name).copy_(torch.as_tensor(value))
 
     @property
-    def farthest(self) -> Any:
+    def farthest(self) -> Tensor:
         """How far from the centre of any column a row is still told from one farther out."""
         return (FARTHEST / self.scale.max()).clamp(max=torch.finfo(torch.float32).max)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         away = x - self.center
         if self.bounded:
             farthest = self.farthest
@@ -198,7 +198,7 @@ def padded(p: int) -> int:
     return -(-p // STEP) * STEP
 
 
-def hidden_matrices(body: nn.Module) -> list[Any]:
+def hidden_matrices(body: nn.Module) -> list[Tensor]:
     """The weights between hidden layers: of a network of the user's, all matrices but the first and the last."""
     if isinstance(body, ResidualNetwork):
         return [block.linear.weight for block in body.blocks]

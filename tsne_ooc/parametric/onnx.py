@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from tsne_ooc._atomic import whole_file
+from tsne_ooc._typing import Network
 from tsne_ooc.io import optional
+from tsne_ooc.storage.atomic import whole_file
 
 
-def export(encoder: Any, columns: int, path: Path) -> Path:
+def export(encoder: Network, columns: int, path: Path) -> Path:
     """Write it, for any number of rows."""
     optional.load("onnx", "onnx", "export_onnx")
     optional.load("onnxscript", "onnx", "export_onnx")

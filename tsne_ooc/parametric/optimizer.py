@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from tsne_ooc._typing import Array, Tensor
 from tsne_ooc.parametric.checkpoint import array_of
 from tsne_ooc.parametric.muon import Muon
 from tsne_ooc.parametric.network import Encoder, hidden_matrices
@@ -48,11 +47,13 @@ class Optimizer:
         hidden = hidden_matrices(encoder.body)
         own = {id(weight) for weight in hidden}
         rest = [weight for weight in self.parameters if id(weight) not in own]
-        self._parts: list[Any] = [torch.optim.AdamW(rest, lr=rate, weight_decay=0.0, betas=(0.9, 0.99))]
+        self._parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(rest, lr=rate, weight_decay=0.0, betas=(0.9, 0.99))
+        ]
         if hidden:
             self._parts.append(Muon(hidden, lr=MUON_RATE * rate))
 
-    def step(self, loss: Any, share: float) -> float:
+    def step(self, loss: Tensor, share: float) -> float:
         """Move against the gradient of `loss` at this share of the full rate; the norm of the gradient."""
         for weight in self.parameters:
             weight.grad = None
@@ -64,7 +65,7 @@ class Optimizer:
             part.step()
         return norm
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state(self) -> dict[str, Array]:
         """What the optimisers remember, by number of the weight."""
         found = {}
         for number, weight in enumerate(self.parameters):
@@ -73,7 +74,7 @@ class Optimizer:
                     found[f"{number}.{name}"] = array_of(value)
         return found
 
-    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+    def restore(self, arrays: dict[str, Array]) -> None:
         """Remember what `state` gave."""
         hidden = {id(weight) for part in self._parts[1:] for group in part.param_groups for weight in group["params"]}
         for key, array in arrays.items():

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tsne_ooc._options import counted, unknown, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Bool, Float32, Network, TableLike
 from tsne_ooc._validate import as_rows, is_sparse
 from tsne_ooc.batches import UNEVEN, Batches
 from tsne_ooc.batches.sizes import mixed_rows_for
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.intake import Prepared, as_table, prepared
+from tsne_ooc.intake.taking import Prepared, as_table, prepared
 from tsne_ooc.io import Source, as_source, names_of
+from tsne_ooc.io.reading import streamed
 from tsne_ooc.parametric.bounds import REACH, Bounds, bounds_of, together
 from tsne_ooc.parametric.checkpoint import check_weights
 from tsne_ooc.parametric.landmarks import count_of, first_landmarks
@@ -37,7 +37,6 @@ from tsne_ooc.parametric.teaching import Taught
 from tsne_ooc.parametric.tiles import encode
 from tsne_ooc.parametric.validation import HELD_OUT, REFERENCE, Validation
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.reading import streamed
 from tsne_ooc.sampling import Drawn, draw, take
 
 # Rows that standardisation and the first axes are taken from: their means are off by 0.3 % of a deviation.
@@ -49,7 +48,7 @@ LOOKED_AT_BYTES = 128 << 20
 
 
 def prepared_rows(
-    X: Any, prepare: Preparation | None, teacher: TSNE | None, fitted: bool, *, seed: int, n_jobs: int | None
+    X: TableLike, prepare: Preparation | None, teacher: TSNE | None, fitted: bool, *, seed: int, n_jobs: int | None
 ) -> Prepared:
     """The table of prepared rows, a source: behind `prepare`, or behind what a `fitted` teacher has."""
     if is_sparse(X):
@@ -66,7 +65,7 @@ def prepared_rows(
     return found._replace(table=table)
 
 
-def problem_of(taught: Taught, n: int, seed: int, threads: Threads, device: Any) -> Problem:
+def problem_of(taught: Taught, n: int, seed: int, threads: Threads, device: torch.device) -> Problem:
     """What is to be learnt of a table of n rows."""
     model = taught.teacher.map_.model
     width = float(model.embedding.std(axis=0).max())
@@ -89,7 +88,7 @@ def glance(table: Source, seed: int) -> Drawn:
     return Drawn(rows, take(table, rows))
 
 
-def batches_of(table: Any, size: int, shuffle: str, seed: int, seen: Drawn) -> Batches:
+def batches_of(table: Source | Float32, size: int, shuffle: str, seed: int, seen: Drawn) -> Batches:
     """Batches of a table; where those `seen` of its rows show that it is sorted, small blocks mixed in a buffer."""
     batches = Batches(table, batch_size=size, shuffle=shuffle, seed=seed)
     if (share := batches.uneven(*seen)) <= UNEVEN:
@@ -105,7 +104,9 @@ def batches_of(table: Any, size: int, shuffle: str, seed: int, seen: Drawn) -> B
     return Batches(table, batch_size=size, shuffle="buffer", block_rows=mixed_rows_for(batches.source), seed=seed)
 
 
-def encoder_of(network: Any, landmarks: Any, rows: Float32, taught: Taught, problem: Problem) -> Encoder:
+def encoder_of(
+    network: Network | tuple[int, int], landmarks: Any, rows: Float32, taught: Taught, problem: Problem
+) -> Encoder:
     """The encoder before its training: principal components and landmarks, or a copy of the user's network.
 
     It is made of these rows, which are standardised in place.
@@ -140,7 +141,7 @@ def bounds_after(encoder: Encoder, taught: Taught, problem: Problem, graph: bool
     return bounds_of(own, *maps)
 
 
-def try_network(network: Any, p: int, d: int) -> None:
+def try_network(network: Network | tuple[int, int], p: int, d: int) -> None:
     """Raise ValueError where a network of the user's makes no places of rows, or has nothing to learn."""
     if not isinstance(network, torch.nn.Module):
         return
@@ -171,7 +172,7 @@ def _filled_up(rows: Float32) -> Float32:
     return np.pad(rows, ((0, 0), (0, padded(p) - p)))
 
 
-def held_out(table: Source, taught: Taught, problem: Problem) -> tuple[NDArray[np.bool_], Validation | None]:
+def held_out(table: Source, taught: Taught, problem: Problem) -> tuple[Bool, Validation | None]:
     """Which rows are held out, and how they are looked at; none of a table of fewer than ten."""
     n = table.shape[0]
     held = np.zeros(n, np.bool_)
@@ -199,7 +200,7 @@ def _metric_params(teacher: TSNE) -> Any:
     return None if isinstance(teacher.metric_params, str) else teacher.metric_params
 
 
-def check_network(network: Any) -> None:
+def check_network(network: Network | tuple[int, int]) -> None:
     """Raise ValueError or TypeError for what is neither (width, depth) nor a torch.nn.Module."""
     if isinstance(network, torch.nn.Module):
         return
@@ -210,13 +211,13 @@ def check_network(network: Any) -> None:
     whole("network depth", network[1], least=0, most=MOST_DEPTH)
 
 
-def check_saved(network: Any) -> None:
+def check_saved(network: Network | tuple[int, int]) -> None:
     """Raise ValueError for a network of the user's with weights that no file can hold."""
     if isinstance(network, torch.nn.Module):
         check_weights(network)
 
 
-def check_landmarks(landmarks: Any, network: Any) -> None:
+def check_landmarks(landmarks: Any, network: Network | tuple[int, int]) -> None:
     """Raise ValueError or TypeError for what is not a number of landmarks of this network."""
     if isinstance(landmarks, str):
         if landmarks != "auto":
@@ -228,7 +229,7 @@ def check_landmarks(landmarks: Any, network: Any) -> None:
         raise ValueError(f"landmarks={landmarks} are for (width, depth), not for a network of your own")
 
 
-def device_of(word: str) -> Any:
+def device_of(word: str) -> torch.device:
     """The torch.device that a word names.
 
     Raises

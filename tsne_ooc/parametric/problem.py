@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._typing import Float32, Int64
+from tsne_ooc._typing import Array, Float32, Float64, Int64, Tensor
 from tsne_ooc.affinity import Joint
 
 
@@ -41,7 +41,7 @@ class Graph:
         return places
 
     @cached_property
-    def _sums(self) -> NDArray[np.float64]:
+    def _sums(self) -> Float64:
         sums = np.zeros(len(self.P.indices) + 1)
         np.cumsum(self.P.values, out=sums[1:])
         return sums
@@ -77,7 +77,7 @@ class Graph:
         return share, _entropy(values) / share - math.log(share) if share > 0 else 0.0
 
 
-def _entropy(values: NDArray[Any]) -> float:
+def _entropy(values: Array) -> float:
     p = values[values > 0].astype(np.float64)
     return float((p * np.log(p)).sum())
 
@@ -113,7 +113,7 @@ class Problem:
     graph: Graph | None
     seed: int
     threads: Threads
-    device: Any
+    device: torch.device
     held: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
@@ -138,5 +138,5 @@ class Batch(NamedTuple):
 
     step: int
     rows: Int64
-    X: Any
+    X: Tensor
     moved: int = 0

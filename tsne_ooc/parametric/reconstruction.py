@@ -10,7 +10,7 @@ import torch
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Network, Tensor
 from tsne_ooc.batches import Batches
 from tsne_ooc.io import Source
 from tsne_ooc.parametric.checkpoint import Checkpoint, weights_of
@@ -43,7 +43,7 @@ class Reconstruction:
 
     needs: ClassVar[str] = "targets"
 
-    def __init__(self, encoder: Any, variational: bool) -> None:
+    def __init__(self, encoder: Network, variational: bool) -> None:
         self.encoder, self.variational = encoder, variational
 
     def of(self, problem: Problem) -> Loss:
@@ -54,7 +54,7 @@ class _Reconstructed(Loss):
     def __init__(self, options: Reconstruction, seed: int) -> None:
         self.encoder, self.variational, self.seed = options.encoder, options.variational, seed
 
-    def loss(self, encoder: Any, batch: Batch) -> Any:
+    def loss(self, encoder: Network, batch: Batch) -> Tensor:
         decoder = encoder
         with torch.no_grad():
             places = decoder.relative(self.encoder(batch.X))
@@ -92,7 +92,7 @@ class HeldRows:
     def __init__(self, rows: Float32, places: Float32, threads: Threads) -> None:
         self.rows, self.places, self.threads = rows, places, threads
 
-    def __call__(self, decoder: Any) -> Reconstructed:
+    def __call__(self, decoder: Network) -> Reconstructed:
         found = encode(decoder, self.places, decoder.p, self.threads)
         scale = decoder.scale.cpu().numpy()
         away = (found.astype(np.float64) - self.rows) * scale
@@ -169,7 +169,7 @@ def train_decoder(
     return Decoded(network.cpu(), done)
 
 
-def sum_of_weights(encoder: Any) -> str:
+def sum_of_weights(encoder: Network) -> str:
     """A sum over the weights: a decoder of one encoder does not go on behind another."""
     found = hashlib.sha256()
     for name, value in sorted(weights_of(encoder).items()):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from tsne_ooc._typing import Network, Tensor
 from tsne_ooc.parametric.bounds import REACH
 from tsne_ooc.parametric.decoder import DecoderNetwork
 from tsne_ooc.parametric.decoder import resolve as resolve_decoder
@@ -16,8 +17,11 @@ from tsne_ooc.parametric.network import ResidualNetwork, hidden_matrices, padded
 from tsne_ooc.parametric.objectives import FieldTuning, resolve
 from tsne_ooc.parametric.outset import rows_looked_at
 
+if TYPE_CHECKING:
+    from tsne_ooc.parametric.estimator import ParametricTSNE
 
-def bytes_of_training(model: Any, teacher: int, n: int, p: int, d: int, *, all_mapped: bool) -> int:
+
+def bytes_of_training(model: ParametricTSNE, teacher: int, n: int, p: int, d: int, *, all_mapped: bool) -> int:
     """The most that lies on the disk at one moment, besides the folder of the teacher.
 
     Parameters
@@ -48,7 +52,7 @@ def bytes_of_training(model: Any, teacher: int, n: int, p: int, d: int, *, all_m
     return max(2 * state, state + 2 * decoder_state, state + decoder_state + encoder)
 
 
-def _network(model: Any, n: int, p: int, d: int) -> Any:
+def _network(model: ParametricTSNE, n: int, p: int, d: int) -> Network:
     if isinstance(model.network, torch.nn.Module):
         return model.network
     width, depth = model.network
@@ -61,14 +65,14 @@ def _history_of(steps: int) -> int:
     return 8 * len(STEP) * steps
 
 
-def _bytes_of(network: Any) -> int:
+def _bytes_of(network: Network) -> int:
     return sum(_size(tensor) for tensor in [*network.parameters(), *network.buffers()])
 
 
-def _state_of(body: Any, weights: int) -> int:
+def _state_of(body: Network, weights: int) -> int:
     """Of each weight a state has the weight, the best one so far, and two moments, or one of those that Muon moves."""
     return 4 * weights - sum(_size(matrix) for matrix in hidden_matrices(body))
 
 
-def _size(tensor: Any) -> int:
+def _size(tensor: Tensor) -> int:
     return int(max(4, tensor.element_size()) * tensor.numel())

@@ -9,7 +9,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
@@ -21,7 +20,7 @@ _here = threading.local()
 
 
 @contextmanager
-def borrowed_generator(seed: int | None = None, device: Any = None) -> Iterator[None]:
+def borrowed_generator(seed: int | None = None, device: torch.device | None = None) -> Iterator[None]:
     """The generator, begun anew with `seed`, for one thread of ours at a time."""
     cuda = [device] if device is not None and device.type == "cuda" else []
     with _drawing, torch.random.fork_rng(devices=cuda):

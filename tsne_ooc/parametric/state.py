@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
+from tsne_ooc._typing import Network
 from tsne_ooc.parametric.checkpoint import Arrays, Checkpoint, put_weights, weights_of
 from tsne_ooc.parametric.history import History
 from tsne_ooc.parametric.objectives import Loss, Stage
@@ -22,7 +22,7 @@ class Best:
         """Forget: what one objective likes is nothing to another."""
         self.value, self.since, self.step, self.weights = math.inf, 0, 0, Arrays()
 
-    def see(self, value: float, step: int, network: Any) -> None:
+    def see(self, value: float, step: int, network: Network) -> None:
         self.since += 1
         if value < self.value:
             self.value, self.since, self.step, self.weights = value, 0, step, weights_of(network)
@@ -40,7 +40,7 @@ class State:
         Names of the numbers of a look at held-out rows.
     """
 
-    def __init__(self, network: Any, rate: float, look: tuple[str, ...]) -> None:
+    def __init__(self, network: Network, rate: float, look: tuple[str, ...]) -> None:
         self.network, self.optimizer = network, Optimizer(network, rate)
         self.history, self.best = History(look), Best()
 

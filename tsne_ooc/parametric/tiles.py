@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Network
 from tsne_ooc.parametric.forward import Forward
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.shared import threads_kept
@@ -17,7 +15,7 @@ from tsne_ooc.parametric.shared import threads_kept
 TILE = 1024
 
 
-def tile_for(encoder: Any, p: int) -> int:
+def tile_for(encoder: Network, p: int) -> int:
     """Rows of a tile for this encoder: `TILE`, or 1 where a row comes out otherwise at another place of a tile.
 
     The network that comes along has layers of sizes for which it does not; for any other it is tried with one row.
@@ -34,7 +32,7 @@ def tile_for(encoder: Any, p: int) -> int:
     return TILE if (alike == first).all() and (among[:1] == first).all() else 1
 
 
-def encode(encoder: Any, rows: Float32, d: int | None, threads: Threads, size: int = TILE) -> Float32:
+def encode(encoder: Network, rows: Float32, d: int | None, threads: Threads, size: int = TILE) -> Float32:
     """Where an encoder puts rows, shape (m, d): each by itself, whatever the others are.
 
     Tiles are spread over threads, and within one all is done by a single thread: libraries cut a product into other
@@ -82,5 +80,5 @@ def encode(encoder: Any, rows: Float32, d: int | None, threads: Threads, size: i
     return out
 
 
-def _device(encoder: Any) -> Any:
+def _device(encoder: Network) -> torch.device:
     return next(iter([*encoder.parameters(), *encoder.buffers()])).device

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tsne_ooc._random import generator
+from tsne_ooc._typing import Bool, Float32, Int64, Network
+from tsne_ooc.batches import Batches
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Checkpoint
 from tsne_ooc.parametric.history import LOOK, History
@@ -25,7 +26,7 @@ from tsne_ooc.parametric.shared import borrowed_generator
 from tsne_ooc.parametric.state import State
 from tsne_ooc.parametric.validation import Look
 
-Callback = Callable[[int, float, Any], Any]
+Callback = Callable[[int, float, Network], Any]
 
 # Rows of a batch that an error names.
 _NAMED = 8
@@ -89,7 +90,7 @@ def spans(stages: list[Stage], steps: int) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in itertools.pairwise(edges)]
 
 
-def stream(batches: Any, step: int) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.float32]]]:
+def stream(batches: Batches, step: int) -> Iterator[tuple[int, Int64, Float32]]:
     """Epoch, row numbers and rows of every batch from `step` on, without end."""
     epoch, start = divmod(step, len(batches))
     while True:
@@ -100,10 +101,10 @@ def stream(batches: Any, step: int) -> Iterator[tuple[int, NDArray[np.int64], ND
 
 
 def train(
-    encoder: Any,
+    encoder: Network,
     problem: Problem,
-    batches: Any,
-    held: NDArray[np.bool_],
+    batches: Batches,
+    held: Bool,
     options: Options,
     *,
     augmentation: Augmentation | None = None,
@@ -185,8 +186,8 @@ def _learn(
     problem: Problem,
     augmentation: Augmentation | None,
     epoch: int,
-    rows: NDArray[np.int64],
-    X: NDArray[np.float32],
+    rows: Int64,
+    X: Float32,
     share: float,
 ) -> tuple[float, float]:
     """Learn from one batch at this share of the full rate; its loss, and the norm of the gradient."""
@@ -222,7 +223,7 @@ def _stopped(state: State, loss: Loss, value: float, options: Options) -> str:
     return "burst" if loss.burst else stopped
 
 
-def _where(value: float, step: int, epoch: int, rows: NDArray[np.int64], X: NDArray[np.float32]) -> str:
+def _where(value: float, step: int, epoch: int, rows: Int64, X: Float32) -> str:
     largest = rows[np.argsort(-np.abs(X).max(axis=1), kind="stable")[:_NAMED]]
     more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
     return (

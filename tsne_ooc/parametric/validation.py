@@ -8,7 +8,7 @@ import numpy as np
 
 from tsne_ooc._kernels.pairs import PAIRS
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Named, Network
 from tsne_ooc.affinity import Perplexity
 from tsne_ooc.neighbors import Exact, build
 from tsne_ooc.parametric.tiles import encode
@@ -53,7 +53,7 @@ class Look(Protocol):
 
     measures: ClassVar[type[Any]]
 
-    def __call__(self, network: Any, /) -> Any: ...
+    def __call__(self, network: Network, /) -> Any: ...
 
 
 class Validation:
@@ -81,7 +81,7 @@ class Validation:
         width: float,
         *,
         metric: str,
-        metric_params: Any,
+        metric_params: Named | None,
         dof: float,
         threads: Threads,
     ) -> None:
@@ -96,7 +96,7 @@ class Validation:
         self.p = affinity.conditional(distances, threads)
         self.k = min(RECALL, self.near.shape[1])
 
-    def __call__(self, encoder: Any) -> Measured:
+    def __call__(self, encoder: Network) -> Measured:
         """Look at the encoder as it is now."""
         from scipy.spatial import cKDTree
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._state import Saved
 from tsne_ooc.io import optional
 from tsne_ooc.parametric.checkpoint import Arrays
-from tsne_ooc.store.manifest import opened, short
+from tsne_ooc.storage.manifest import opened, short
+from tsne_ooc.storage.state import Saved
 
 Shapes = dict[str, tuple[int, ...]]
 

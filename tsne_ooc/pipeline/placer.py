@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Configurable, Float32, Int64, Json
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.features import Features
+from tsne_ooc.estimator.saving import check_saved
 from tsne_ooc.intake import Intake
+from tsne_ooc.intake.features import Features
 from tsne_ooc.io import Source
 from tsne_ooc.placement import Placement
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.rounds import Seated, refit
-from tsne_ooc.saving import check_saved
 
 if TYPE_CHECKING:
     from tsne_ooc.parametric import ParametricTSNE
@@ -33,7 +32,7 @@ class Seats(NamedTuple):
     novelty : ndarray of float32, shape (m,), or None
     """
 
-    rows: NDArray[np.int64]
+    rows: Int64
     embedding: Float32
     novelty: Float32 | None
 
@@ -57,7 +56,7 @@ class Placer(Protocol):
         """The novelty from which on rows are strangers; None where no novelty is known."""
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """What a manifest says of the fit."""
 
     def check_table(self, table: Source) -> None:
@@ -111,6 +110,21 @@ class _OurPlacer:
         self._ours.save(path)
 
 
+class Mapped(NamedTuple):
+    """What places the rows of a table, and those of them that have a place already.
+
+    Parameters
+    ----------
+    placer : Placer
+    seats : Seats or None
+        A row of the sample takes the seat of its own, even where it has a twin in the sample, whose seat `transform`
+        would give it.
+    """
+
+    placer: Placer
+    seats: Seats | None
+
+
 class MapPlacer(_OurPlacer):
     """A fitted `TSNE`."""
 
@@ -121,7 +135,7 @@ class MapPlacer(_OurPlacer):
         self.estimator = estimator
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         return {"kl_divergence": self.estimator.kl_divergence_, "n_iter": self.estimator.n_iter_}
 
     def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
@@ -149,7 +163,7 @@ class EncoderPlacer(_OurPlacer):
         self.estimator = estimator
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         return {"kl_divergence": None, "n_iter": self.estimator.n_iter_}
 
     def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
@@ -178,7 +192,7 @@ class StrangerPlacer:
         return np.asarray(self.estimator.embedding_, np.float32)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         return {name: getattr(self.estimator, f"{name}_", None) for name in ("kl_divergence", "n_iter")}
 
     def check_table(self, table: Source) -> None:
@@ -205,20 +219,20 @@ def fitted_to(estimator: Any, taken: Intake) -> MapPlacer | StrangerPlacer:
     return StrangerPlacer(estimator, Features.of(taken))
 
 
-def check_before(estimator: Any) -> None:
+def check_before(estimator: object) -> None:
     """Raise for unusable options of an estimator of ours that is not fitted yet; others tell theirs when they fit."""
     if isinstance(estimator, TSNE):
         estimator.check_options()
 
 
-def check_savable(estimator: Any, prepare: Preparation | None) -> None:
+def check_savable(estimator: object, prepare: Preparation | None) -> None:
     """Raise ValueError or TypeError where what such an estimator fits could not be saved."""
     if not isinstance(estimator, TSNE):
         raise TypeError(f"a {type(estimator).__name__} is not ours to save")
     check_saved(estimator, prepare)
 
 
-def threads_of(estimator: Any) -> int | None:
+def threads_of(estimator: Configurable) -> int | None:
     """The `n_jobs` of an estimator; None for one that has none."""
     found: int | None = estimator.get_params(deep=False).get("n_jobs")
     return found

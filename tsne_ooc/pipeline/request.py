@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
 
-from tsne_ooc._asked import parameters_of, plain, unequal, untold
+from tsne_ooc._typing import Named
 from tsne_ooc.io import identity
+from tsne_ooc.storage.asked import parameters_of, plain, unequal, untold
 
 __all__ = ["copied", "differences", "parameters_of", "plain", "warn_untold"]
+
+E = TypeVar("E")
 
 log = logging.getLogger(__name__)
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def differences(old: Named, new: Named) -> list[str]:
     """What differs between two jobs, in words: the source, the parameters, or this package."""
     if old.get("task") != new["task"]:
         # All else differs then, too, and says nothing.
@@ -26,7 +28,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def copied(estimator: Any, name: str) -> Any:
+def copied(estimator: E, name: str) -> E:
     """A copy of an estimator, not fitted, with copies of its options.
 
     Raises
@@ -37,13 +39,14 @@ def copied(estimator: Any, name: str) -> Any:
     from sklearn.base import clone
 
     try:
-        return clone(estimator)
+        copy: E = clone(estimator)
     except TypeError as error:
         what = f"{name}={type(estimator).__name__}(...)"
         raise TypeError(f"{what} has an option that cannot be copied: {error}") from None
+    return copy
 
 
-def warn_untold(job: Mapping[str, Any]) -> None:
+def warn_untold(job: Named) -> None:
     """Say at the beginning of a run why it could not go on if it were killed."""
     for line in untold({"source": job["source"].get("own"), **job["request"]}):
         log.warning("this run cannot be resumed: %s", line)

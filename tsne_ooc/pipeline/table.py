@@ -6,8 +6,8 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
+from tsne_ooc._typing import TableLike
 from tsne_ooc.io import Source, names_of, open_source
 from tsne_ooc.io.ahead import hanging
 from tsne_ooc.io.told import account_of, in_words
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def opened(
-    source: Any,
+    source: TableLike,
     dataset: str | None,
     columns: list[str] | None,
     allow_missing_chunks: bool = False,

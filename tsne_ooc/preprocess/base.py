@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tsne_ooc._typing import Float64
+from tsne_ooc._typing import Array, Float64, Json
 from tsne_ooc.preprocess.statistics import Statistics
 
 if TYPE_CHECKING:
     from tsne_ooc.preprocess.rows import Rows
 
-State = tuple[dict[str, Any], dict[str, NDArray[Any]]]
+State = tuple[Json, dict[str, Array]]
 
 
 class Step(Protocol):
@@ -65,7 +64,7 @@ class Fitted(Protocol):
         ...
 
 
-def array_of(arrays: dict[str, NDArray[Any]], name: str, shape: tuple[int, ...], dtype: Any = np.float64) -> Any:
+def array_of(arrays: dict[str, Array], name: str, shape: tuple[int, ...], dtype: Any = np.float64) -> Any:
     """``arrays[name]``, checked: there, of this shape and kind, finite."""
     if name not in arrays:
         raise ValueError(f"the state of a preparation lacks the array {name!r}")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._labels import missing
+from tsne_ooc._typing import Array, Bool, Float64
 
 #: What a category is: something that JSON holds, and that compares by its value (``1 == 1.0 == True``).
 Category = str | int | float | bool
@@ -69,7 +70,7 @@ def coded(column: Any, name: str, first_row: int) -> Coded:
     return Coded(numbers.categories, codes)
 
 
-def _present(values: NDArray[Any], hidden: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+def _present(values: Array, hidden: Bool | None) -> Bool:
     there = np.ones(len(values), bool) if hidden is None else ~hidden
     if values.dtype.kind == "f":
         there &= ~np.isnan(values)
@@ -144,7 +145,7 @@ def category_of(cell: Any) -> Category | None:
     return str(cell)
 
 
-def _dates(values: NDArray[Any]) -> list[Category]:
+def _dates(values: Array) -> list[Category]:
     if np.datetime_data(values.dtype)[0] in ("h", "m"):
         values = values.astype("M8[s]")
     return [_short(word) for word in np.datetime_as_string(values).tolist()]
@@ -170,7 +171,7 @@ def _raise_first(cells: list[Any], rows: NDArray[np.intp], name: str) -> None:
             ) from None
 
 
-def numbers_of(column: Any, name: str, first_row: int) -> NDArray[np.float64]:
+def numbers_of(column: Any, name: str, first_row: int) -> Float64:
     """A column of numbers in float64.
 
     Raises
@@ -216,7 +217,7 @@ def ordered(categories: Sequence[Category] | set[Category], name: str) -> list[C
     return sorted(categories)
 
 
-def as_array(categories: Sequence[Category]) -> NDArray[Any]:
+def as_array(categories: Sequence[Category]) -> Array:
     """An array of them, of objects where no other type holds each exactly."""
     try:
         found = np.array(categories)

@@ -10,10 +10,9 @@ from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._options import unknown
-from tsne_ooc._typing import Float64
+from tsne_ooc._typing import Array, DType, Float64, Json, TableLike
 from tsne_ooc._validate import is_frame
 from tsne_ooc.io.blocks import BLOCK_BYTES, block_rows, edges
 from tsne_ooc.io.failures import reading
@@ -27,7 +26,7 @@ MOST_CATEGORIES = 1000
 # Text takes this many times the memory of the pointers that its columns are made of.
 _TEXT = 8
 
-Columns = Mapping[str, NDArray[Any]]
+Columns = Mapping[str, Array]
 
 
 class ColumnSource(Protocol):
@@ -68,7 +67,7 @@ class OneHot:
             raise ValueError(f"onehot names a column twice: {', '.join(names)}")
         object.__setattr__(self, "columns", names)
 
-    def fit(self, source: Any, progress: Progress) -> Encoding:
+    def fit(self, source: TableLike, progress: Progress) -> Encoding:
         """Find the categories, by one pass.
 
         Raises
@@ -120,7 +119,7 @@ class Encoding:
 
     step: OneHot
     names: tuple[str, ...]
-    categories: dict[str, NDArray[Any]]
+    categories: dict[str, Array]
 
     @property
     def width_in(self) -> int:
@@ -186,7 +185,7 @@ class Encoding:
             for name, values in self.categories.items()
         }
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Json:
         return {
             "columns": list(self.step.columns),
             "names": list(self.names),
@@ -194,7 +193,7 @@ class Encoding:
         }
 
     @classmethod
-    def from_state(cls, json: dict[str, Any]) -> Encoding:
+    def from_state(cls, json: Json) -> Encoding:
         step = OneHot(json["columns"])
         names = tuple(str(name) for name in json["names"])
         categories = {str(name): as_array(_read(values, name)) for name, values in json["categories"].items()}
@@ -207,9 +206,9 @@ class EncodedSource:
     """The rows of a source with named columns, as numbers."""
 
     chunks: tuple[int, int] | None
-    dtype: np.dtype[Any] = np.dtype(np.float64)
+    dtype: DType = np.dtype(np.float64)
 
-    def __init__(self, source: Any, encoding: Encoding, unseen: Callable[[str, int], None]) -> None:
+    def __init__(self, source: TableLike, encoding: Encoding, unseen: Callable[[str, int], None]) -> None:
         self._source, self._encoding, self._unseen = source, encoding, unseen
         self.shape = (int(source.shape[0]), encoding.width_out)
         chunks = getattr(source, "chunks", None)
@@ -225,7 +224,7 @@ class EncodedSource:
         return repr(self._source)
 
 
-def check_named(source: Any) -> None:
+def check_named(source: TableLike) -> None:
     """Raise TypeError where the columns of a source have no names."""
     if not hasattr(source, "read_columns"):
         raise TypeError(f"onehot needs columns with names, as Parquet and compound HDF5 have; {source!r} has none")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from tsne_ooc._options import whole
-from tsne_ooc._typing import Float64
+from tsne_ooc._typing import Float64, Json
 from tsne_ooc.preprocess.base import State, array_of
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class FittedPCA:
         return {"n": self.step.n}, arrays
 
     @classmethod
-    def from_state(cls, json: dict[str, Any], arrays: dict[str, Any], width: int) -> FittedPCA:
+    def from_state(cls, json: Json, arrays: Json, width: int) -> FittedPCA:
         step = PCA(json["n"])
         return cls(
             step,

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._options import unknown, whole
 from tsne_ooc._parallel import Threads
+from tsne_ooc._typing import Array, Float32, Float64, Json, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import Source, as_source, line_up, names_of
 from tsne_ooc.preprocess.base import Fitted, Step
@@ -28,7 +28,7 @@ from tsne_ooc.preprocess.transformer import Transformer
 
 FORMAT_VERSION = 1
 # What a saved preparation may hold. Nothing else is made from a file.
-_KNOWN: dict[str, Any] = {
+_KNOWN: Json = {
     "log1p": FittedLog1p,
     "normalize": FittedNormalize,
     "standardize": FittedStandardize,
@@ -96,7 +96,7 @@ class Preparation:
         self._lock = threading.Lock()
 
     def fit(
-        self, source: Any, progress: Progress | None = None, *, random_state: int = 0, n_jobs: int | None = None
+        self, source: TableLike, progress: Progress | None = None, *, random_state: int = 0, n_jobs: int | None = None
     ) -> Preparation:
         """Fit all steps on a table.
 
@@ -161,7 +161,7 @@ class Preparation:
         self.unseen = {}
         return self
 
-    def transform(self, block: Any, *, first_row: int = 0, n_jobs: int | None = None) -> NDArray[np.float32]:
+    def transform(self, block: Any, *, first_row: int = 0, n_jobs: int | None = None) -> Float32:
         """Prepared rows; each is the same bits in any block.
 
         Parameters
@@ -198,7 +198,7 @@ class Preparation:
         self.apply(rows, out, first_row=first_row, n_jobs=n_jobs)
         return out
 
-    def apply(self, rows: NDArray[Any], out: NDArray[np.float32], *, first_row: int, n_jobs: int | None = None) -> None:
+    def apply(self, rows: Array, out: Float32, *, first_row: int, n_jobs: int | None = None) -> None:
         """Write prepared rows to `out`, from finite numbers that are checked already, categories among them coded."""
         apply(self.fitted, rows, first_row, Threads(n_jobs), out)
         as_rows(out, name="the prepared table", first_row=first_row)
@@ -216,7 +216,7 @@ class Preparation:
             if isinstance(step, OneHot | Transformer):
                 raise ValueError(f"{step!r} cannot be undone; ask for prepared rows (prepared=True)")
 
-    def undo(self, rows: Any) -> NDArray[np.float32]:
+    def undo(self, rows: Any) -> Float32:
         """Rows in the table's own units from prepared ones, as far as these tell; each is the same bits in any block.
 
         `PCA` gives the nearest row that has these components, `Log1p` nothing below 0, and of `Normalize` the rows keep
@@ -236,7 +236,7 @@ class Preparation:
             For a `OneHot` and a `Transformer`, which cannot be undone; for bad rows, and before `fit`.
         """
         self.check_undo()
-        found: NDArray[np.float64] = as_rows(rows, dtype=np.float64)
+        found: Float64 = as_rows(rows, dtype=np.float64)
         if found.shape[1] != self.n_features_out:
             raise ValueError(f"X has {found.shape[1]} columns, and {self!r} gives {self.n_features_out}")
         for fitted in reversed(self.fitted):
@@ -246,7 +246,7 @@ class Preparation:
         as_rows(rounded, name="the table of undone rows")
         return rounded
 
-    def numbers(self, source: Any) -> Source:
+    def numbers(self, source: TableLike) -> Source:
         """The table that the steps behind `OneHot` read; raises ValueError where it is not one that was fitted."""
         self._check_fitted()
         table = as_source(source)
@@ -257,7 +257,7 @@ class Preparation:
         self._check_columns(lined_up.shape[1], repr(table))
         return lined_up
 
-    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def state(self) -> tuple[Json, dict[str, Array]]:
         """All that `from_state` needs: numbers and words for JSON, and arrays to save without pickle.
 
         Raises
@@ -268,8 +268,8 @@ class Preparation:
             Before `fit`.
         """
         self._check_fitted()
-        steps: list[dict[str, Any]] = []
-        arrays: dict[str, NDArray[Any]] = {}
+        steps: list[Json] = []
+        arrays: dict[str, Array] = {}
         if self.encoding is not None:
             steps.append({"kind": OneHot.kind, **self.encoding.state()})
         for fitted in self.fitted:
@@ -291,7 +291,7 @@ class Preparation:
         }, arrays
 
     @classmethod
-    def from_state(cls, json: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Preparation:
+    def from_state(cls, json: Json, arrays: dict[str, Array]) -> Preparation:
         """The fitted preparation that `state` described.
 
         Raises
@@ -305,7 +305,7 @@ class Preparation:
             raise ValueError(f"the state of a preparation is damaged: {type(error).__name__} {error}") from None
 
     @classmethod
-    def _from_state(cls, json: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Preparation:
+    def _from_state(cls, json: Json, arrays: dict[str, Array]) -> Preparation:
         if int(json["format_version"]) > FORMAT_VERSION:
             raise ValueError(
                 f"the preparation has format {json['format_version']}; this version reads up to {FORMAT_VERSION}, "
@@ -358,10 +358,10 @@ class Preparation:
                 stacklevel=2,
             )
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> Json:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: Json) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
 
@@ -380,7 +380,7 @@ def _needs(steps: Sequence[Step], width: int) -> frozenset[str]:
     return needs
 
 
-def _names_in(arrays: dict[str, NDArray[Any]], width: int) -> list[str] | None:
+def _names_in(arrays: dict[str, Array], width: int) -> list[str] | None:
     """Names of columns, from a state that may hold anything."""
     if "names" not in arrays:
         return None

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
-from tsne_ooc._typing import Float64
+from tsne_ooc._typing import Array, DType, Float64, Int64
 from tsne_ooc.io import Source, iterate
 from tsne_ooc.preprocess.base import Fitted
 from tsne_ooc.preprocess.statistics import Moments, Statistics
@@ -31,7 +29,7 @@ _PIECE = 1 << 16
 Progress = Callable[[str, int, int], None]
 
 
-def working_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def working_type(dtype: DType) -> DType:
     """What rows of this type are read as: float32 where it holds them exactly, else float64.
 
     A time in seconds or a value of 1e300 is then centred and scaled before anything is rounded to float32.
@@ -43,7 +41,7 @@ def working_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if wanted == np.float32 else np.dtype(np.float64)
 
 
-def apply(steps: tuple[Fitted, ...], rows: NDArray[Any], first_row: int, threads: Threads, out: NDArray[Any]) -> None:
+def apply(steps: tuple[Fitted, ...], rows: Array, first_row: int, threads: Threads, out: Array) -> None:
     """Take rows through all steps in float64, into `out`; errors count rows from `first_row`."""
     widest = max([rows.shape[1], *(step.width_out for step in steps)])
 
@@ -109,7 +107,7 @@ class Rows:
             apply(self.steps, block, start, self.threads, found[start:end])
         return np.resize(found, (count, self.width))
 
-    def sample_rows(self) -> NDArray[np.int64]:
+    def sample_rows(self) -> Int64:
         """Row numbers of the uniform sample of these rows that memory has room for, ascending."""
         size = min(_SAMPLE_ROWS, max(1000, _SAMPLE // self.width))
         return draw(self.n, size, generator(self.seed, "prepare"))
@@ -135,6 +133,6 @@ class Rows:
         return moments.finish(found)
 
 
-def _pick(numbers: NDArray[np.int64], first: int, tile: Float64, found: Float64) -> None:
+def _pick(numbers: Int64, first: int, tile: Float64, found: Float64) -> None:
     a, b = np.searchsorted(numbers, [first, first + len(tile)])
     found[a:b] = tile[numbers[a:b] - first]

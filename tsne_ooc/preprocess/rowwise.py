@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from tsne_ooc._options import number
-from tsne_ooc._typing import Float64
+from tsne_ooc._typing import Float64, Json
 from tsne_ooc.preprocess.base import State
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class FittedLog1p:
         return {}, {}
 
     @classmethod
-    def from_state(cls, json: dict[str, Any], arrays: dict[str, Any], width: int) -> FittedLog1p:
+    def from_state(cls, json: Json, arrays: Json, width: int) -> FittedLog1p:
         return cls(Log1p(), width)
 
 
@@ -128,5 +128,5 @@ class FittedNormalize:
         return {"total": self.step.total}, {}
 
     @classmethod
-    def from_state(cls, json: dict[str, Any], arrays: dict[str, Any], width: int) -> FittedNormalize:
+    def from_state(cls, json: Json, arrays: Json, width: int) -> FittedNormalize:
         return cls(Normalize(json["total"]), width)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc._typing import Float64
+from tsne_ooc._typing import Array, Bool, Float64, Json, TableLike
 from tsne_ooc.io import as_source
 from tsne_ooc.preprocess.base import State, array_of
 from tsne_ooc.preprocess.rows import working_type
@@ -44,7 +44,7 @@ class Look(NamedTuple):
     centre: Float64
 
     @property
-    def helped(self) -> NDArray[np.bool_]:
+    def helped(self) -> Bool:
         """Columns that the shift saves."""
         return _merges(self.known, self.kept) & (self.saved > self.kept + MERGED * self.known)
 
@@ -54,7 +54,7 @@ class Look(NamedTuple):
         return np.flatnonzero(2 * kept < self.known)
 
 
-def look_at(source: Any) -> Look | None:
+def look_at(source: TableLike) -> Look | None:
     """A look at a table; None where single precision holds its numbers exactly.
 
     Raises
@@ -69,7 +69,7 @@ def look_at(source: Any) -> Look | None:
     rows = np.unique(np.linspace(0, n - 1, min(n, LOOKED_AT)).astype(np.int64))
     # Whole numbers of 8 bytes, such as identifiers, are merged by float64 too. (Some systems have no longer type.)
     long = np.dtype(table.dtype).kind in "iu" and np.dtype(table.dtype).itemsize == 8
-    exact: NDArray[Any] = take(table, rows, dtype=np.longdouble if long else np.float64)
+    exact: Array = take(table, rows, dtype=np.longdouble if long else np.float64)
     values: Float64 = exact.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         single = values.astype(np.float32).astype(np.float64)
@@ -91,7 +91,7 @@ def look_at(source: Any) -> Look | None:
     return Look(known, kept, saved, centre)
 
 
-def _merges(known: NDArray[np.intp], kept: NDArray[np.intp]) -> NDArray[np.bool_]:
+def _merges(known: NDArray[np.intp], kept: NDArray[np.intp]) -> Bool:
     return np.asarray(kept < (1 - MERGED) * known)
 
 
@@ -152,6 +152,6 @@ class FittedShift:
         return {"columns": int((self.offset != 0).sum())}, {"offset": self.offset}
 
     @classmethod
-    def from_state(cls, json: dict[str, Any], arrays: dict[str, Any], width: int) -> FittedShift:
+    def from_state(cls, json: Json, arrays: Json, width: int) -> FittedShift:
         offset = array_of(arrays, "offset", (width,))
         return cls(Shift(offset), offset)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tsne_ooc._asked import plain
+from tsne_ooc._typing import DType, Float32, Json, TableLike
 from tsne_ooc.io import as_source, iterate
 from tsne_ooc.preprocess.preparation import Preparation
 from tsne_ooc.preprocess.rows import working_type
+from tsne_ooc.storage.asked import plain
 
 
 class PreparedSource:
@@ -35,9 +35,9 @@ class PreparedSource:
         its steps find wrong.
     """
 
-    dtype: np.dtype[Any] = np.dtype(np.float32)
+    dtype: DType = np.dtype(np.float32)
 
-    def __init__(self, source: Any, preparation: Preparation, *, n_jobs: int | None = None) -> None:
+    def __init__(self, source: TableLike, preparation: Preparation, *, n_jobs: int | None = None) -> None:
         self.source = as_source(source)
         self.preparation = preparation
         self._n_jobs = n_jobs
@@ -49,7 +49,7 @@ class PreparedSource:
         self.chunks: tuple[int, int] | None = None if chunks is None else (chunks[0], self.shape[1])
         self._told: Any = None
 
-    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+    def read(self, start: int, stop: int) -> Float32:
         """Rows `start` up to `stop`, prepared, of shape (stop - start, n_features_out)."""
         out = np.empty((stop - start, self.shape[1]), np.float32)
         # Block by block: what reads prepared rows does not know how wide they are in the file.
@@ -73,7 +73,7 @@ class PreparedSource:
         """The files that the table is read from, where it knows them."""
         return getattr(self.source, "stored", None)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Json:
         """What `tsne_ooc.io.identity_of` cannot see from prepared rows: the steps, and the table behind them."""
         own = getattr(self.source, "identity", None)
         columns = getattr(self.source, "column_names", None)

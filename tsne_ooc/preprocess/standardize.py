@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tsne_ooc._typing import Float64
+from tsne_ooc._typing import Bool, Float64, Json
 from tsne_ooc.preprocess.base import State, array_of
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class FittedStandardize:
     step: Standardize
     centre: Float64
     scale: Float64
-    constant: NDArray[np.bool_]
+    constant: Bool
 
     @property
     def width_in(self) -> int:
@@ -96,7 +95,7 @@ class FittedStandardize:
         return {"robust": self.step.robust, "n_constant": self.n_constant}, arrays
 
     @classmethod
-    def from_state(cls, json: dict[str, Any], arrays: dict[str, Any], width: int) -> FittedStandardize:
+    def from_state(cls, json: Json, arrays: Json, width: int) -> FittedStandardize:
         scale = array_of(arrays, "scale", (width,))
         if (scale <= 0).any():
             raise ValueError("the state of a preparation has a scale that is not positive")

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._typing import Float64
+from tsne_ooc._typing import Bool, Float64
 
 # Columns of one product: 128 are nearly as fast as all at once, and a covariance of 256 columns has three to share
 # among threads.
@@ -40,7 +39,7 @@ class Statistics:
     n: int
     mean: Float64
     variance: Float64
-    constant: NDArray[np.bool_]
+    constant: Bool
     covariance: Float64 | None = None
     sample: Float64 | None = None
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tsne_ooc._typing import Float32, Int64, TableLike
 from tsne_ooc.sampling.take import Progress
 
 
@@ -22,8 +22,8 @@ class Drawn(NamedTuple):
         Those rows.
     """
 
-    rows: NDArray[np.int64]
-    X: NDArray[np.float32]
+    rows: Int64
+    X: Float32
 
 
 class Sample(ABC):
@@ -38,7 +38,7 @@ class Sample(ABC):
     size: int
 
     @abstractmethod
-    def draw(self, source: Any, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
+    def draw(self, source: TableLike, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
         """Choose rows of a table and read them.
 
         Parameters

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tsne_ooc._typing import Float32, Float64, Int64, UInt64
+from tsne_ooc._typing import Array, Float32, Float64, Int64, UInt64
 
 # Coordinates have 62 bits. The extent that was seen is 2 ** 32 of the smallest sides, for an outlier may set it; the
 # origin is at 2 ** 48, which leaves room for rows 2 ** 16 extents below it. Those beyond share the outermost boxes.
@@ -87,14 +86,14 @@ class Boxes:
         # Doublings of sides so far, of all axes together.
         self.level = 0
         # Row numbers, priorities, coordinates, and what else came with the rows.
-        self._table: list[NDArray[Any]] = []
+        self._table: list[Array] = []
 
     @property
     def held(self) -> int:
         """Rows in memory, at most twice the capacity."""
         return len(self._table[0]) if self._table else 0
 
-    def add(self, rows: Int64, X: Float32, *more: NDArray[Any]) -> None:
+    def add(self, rows: Int64, X: Float32, *more: Array) -> None:
         """Let rows pass by: their numbers, their values, and arrays that are kept with the rows that are kept."""
         from tsne_ooc._kernels.boxes import draw_priorities
 
@@ -139,7 +138,7 @@ class Boxes:
         kept = rank < self.per_box
         return order[kept], rank[kept], hashes[kept]
 
-    def draw(self, size: int) -> list[NDArray[Any]]:
+    def draw(self, size: int) -> list[Array]:
         """At most `size` of the rows.
 
         First come the rows that the finest boxes keep that keep no more than `size`: each of these boxes gives its
@@ -159,6 +158,6 @@ class Boxes:
         kept, rank, hashes = self._lowest(self.level)
         return self._rows(kept[np.lexsort((hashes, rank, ~first[kept]))[:size]])
 
-    def _rows(self, chosen: Int64) -> list[NDArray[Any]]:
+    def _rows(self, chosen: Int64) -> list[Array]:
         chosen = chosen[np.argsort(self._table[0][chosen])]
         return [array[chosen] for array in (self._table[0], *self._table[3:])]

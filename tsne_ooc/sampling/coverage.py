@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._options import keep, whole
+from tsne_ooc._typing import Int64, TableLike
 from tsne_ooc.io.blocks import iterate
 from tsne_ooc.io.source import Source, as_source
 from tsne_ooc.sampling.base import Drawn, Sample
@@ -59,12 +58,12 @@ class Coverage(Sample):
         for name in ("size", "rows_per_box", "directions"):
             keep(self, **{name: whole(name, getattr(self, name), least=1)})
 
-    def draw(self, source: Any, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
+    def draw(self, source: TableLike, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
         table = as_source(source)
         rows = self.choose(table, rng, progress)
         return Drawn(rows, take(table, rows))
 
-    def choose(self, table: Source, rng: np.random.Generator, progress: Progress | None = None) -> NDArray[np.int64]:
+    def choose(self, table: Source, rng: np.random.Generator, progress: Progress | None = None) -> Int64:
         """The rows' numbers alone, ascending."""
         n = table.shape[0]
         if self.size >= n:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tsne_ooc._typing import TableLike
 from tsne_ooc.io.source import as_source
 from tsne_ooc.sampling.base import Drawn, Sample
 from tsne_ooc.sampling.take import Progress, take
@@ -40,7 +41,7 @@ class Rows(Sample):
     def __repr__(self) -> str:
         return f"Rows(<{self.size} rows>)"
 
-    def draw(self, source: Any, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
+    def draw(self, source: TableLike, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
         table = as_source(source)
         n = table.shape[0]
         if self.rows.dtype.kind == "b":

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._labels import text
+from tsne_ooc._typing import Array, Stored, StrPath
 from tsne_ooc.io.failures import opening
 from tsne_ooc.io.frames import values_of
 from tsne_ooc.io.kinds import kind_of
 from tsne_ooc.io.parts import parts_of
 from tsne_ooc.io.shape import type_of
 
-Labels = NDArray[Any]
+Labels = Array
 
 
-def labels_of(path: str | os.PathLike[str], name: str | None = None) -> Labels:
+def labels_of(path: StrPath, name: str | None = None) -> Labels:
     """Read one label for each row, such as `Stratified` takes.
 
     Parameters
@@ -75,7 +74,7 @@ def _from_hdf5(path: Path, name: str | None) -> Labels:
         raise _missing(path, name, _names(file))
 
 
-def _stored(file: Any, name: str) -> Labels | None:
+def _stored(file: Stored, name: str) -> Labels | None:
     """The array of labels called `name`, in any of the ways in which AnnData has stored columns; None without one."""
     import h5py
 
@@ -104,7 +103,7 @@ def _stored(file: Any, name: str) -> Labels | None:
     return None
 
 
-def _plain(dataset: Any) -> Labels:
+def _plain(dataset: Stored) -> Labels:
     values = np.asarray(dataset[()])
     # Not by h5py, which believes files that call Latin-1 ASCII, and raises an error.
     return text(values) if values.dtype.kind in "SO" and values.ndim == 1 else values
@@ -117,12 +116,12 @@ def _categories(codes: Labels, categories: Any) -> Labels:
     return labels
 
 
-def _names(file: Any) -> list[str]:
+def _names(file: Stored) -> list[str]:
     import h5py
 
     names: list[str] = []
 
-    def visit(name: str, item: Any) -> None:
+    def visit(name: str, item: Stored) -> None:
         if isinstance(item, h5py.Group):
             if "codes" in item or "mask" in item:
                 names.append(name)

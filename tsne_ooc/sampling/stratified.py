@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._labels import classes, column
 from tsne_ooc._options import keep, pick, whole
-from tsne_ooc._typing import Int64
+from tsne_ooc._typing import Array, Int64, TableLike
 from tsne_ooc.io.source import as_source
 from tsne_ooc.sampling.base import Drawn, Sample
 from tsne_ooc.sampling.take import Progress, take
@@ -49,7 +48,7 @@ class Stratified(Sample):
         pick("balance", self.balance, _SHARES)
         object.__setattr__(self, "labels", strata(self.labels))
 
-    def draw(self, source: Any, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
+    def draw(self, source: TableLike, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
         table = as_source(source)
         n = table.shape[0]
         if len(self.labels) != n:
@@ -89,7 +88,7 @@ def strata(labels: Any) -> Int64:
     return codes
 
 
-def _columns(labels: Any) -> list[NDArray[Any]]:
+def _columns(labels: Any) -> list[Array]:
     if hasattr(labels, "columns") and hasattr(labels, "iloc"):
         return [column(labels[name]) for name in labels.columns]
     if isinstance(labels, list | tuple) and labels and all(_is_column(part) for part in labels):
@@ -106,14 +105,14 @@ def _is_column(part: Any) -> bool:
     return not isinstance(part, str | bytes) and hasattr(part, "__len__")
 
 
-def _column(labels: Any, most: int = 1) -> NDArray[Any]:
+def _column(labels: Any, most: int = 1) -> Array:
     array = column(labels)
     if not 1 <= array.ndim <= most:
         raise ValueError(f"labels have shape {array.shape}; one for each row is needed, or several such arrays")
     return array
 
 
-def _codes(labels: NDArray[Any]) -> Int64:
+def _codes(labels: Array) -> Int64:
     """Numbers of the labels in the order in which they first appear; missing ones have one of their own."""
     _, first, codes = np.unique(classes(labels).codes, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)

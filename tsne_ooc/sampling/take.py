@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
+from tsne_ooc._typing import Array, Int64, TableLike
 from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.blocks import BLOCK_BYTES, read_checked
 from tsne_ooc.io.source import Source, as_source
@@ -20,13 +20,13 @@ _GAP_BYTES = 200_000
 
 
 def take(
-    source: Any,
-    rows: NDArray[np.int64],
+    source: TableLike,
+    rows: Int64,
     *,
     name: str = "X",
     progress: Progress | None = None,
     dtype: DTypeLike = np.float32,
-) -> NDArray[Any]:
+) -> Array:
     """Rows with the given numbers (ascending) as checked floats; each touched chunk is read once.
 
     `progress` is called as ``progress("sample", rows read, rows wanted)``.
@@ -35,7 +35,7 @@ def take(
     result = np.empty((len(rows), table.shape[1]), dtype=dtype)
     reads = _reads(table, rows)
 
-    def load(read: tuple[int, int, int, int]) -> NDArray[Any]:
+    def load(read: tuple[int, int, int, int]) -> Array:
         first, last, start, stop = read
         return read_checked(table, start, stop, name=name, rows=rows[first:last], dtype=dtype)
 
@@ -47,7 +47,7 @@ def take(
     return result
 
 
-def _reads(table: Source, rows: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
+def _reads(table: Source, rows: Int64) -> list[tuple[int, int, int, int]]:
     """Reads (first, last, start, stop): ``rows[first:last]`` lie in rows start to stop of the table.
 
     Rows in the same row of chunks share a read, so that the chunks are unpacked once. Without chunks, rows

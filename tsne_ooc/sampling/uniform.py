@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._options import keep, whole
+from tsne_ooc._typing import Float32, Int64, TableLike
 from tsne_ooc.io.source import as_source
 from tsne_ooc.sampling.base import Drawn, Sample
 from tsne_ooc.sampling.take import Progress, take
 
 
-def draw(n: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def draw(n: int, size: int, rng: np.random.Generator) -> Int64:
     """`size` different row numbers out of ``range(n)``, all sets equally likely, in ascending order."""
     size = min(whole("size", size, least=1), n)
     rows = rng.choice(n, size, replace=False, shuffle=False).astype(np.int64, copy=False)
@@ -22,7 +21,7 @@ def draw(n: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     return rows
 
 
-def uniform(source: Any, size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def uniform(source: TableLike, size: int, rng: np.random.Generator) -> tuple[Int64, Float32]:
     """Draw a uniform sample of rows without replacement: ``Uniform(size).draw(source, rng)``.
 
     Row numbers are drawn first and sorted, then every piece of storage that holds one of them is read once.
@@ -68,7 +67,7 @@ class Uniform(Sample):
     def __post_init__(self) -> None:
         keep(self, size=whole("size", self.size, least=1))
 
-    def draw(self, source: Any, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
+    def draw(self, source: TableLike, rng: np.random.Generator, *, progress: Progress | None = None) -> Drawn:
         table = as_source(source)
         rows = draw(table.shape[0], self.size, rng)
         return Drawn(rows, take(table, rows, progress=progress))

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads
+from tsne_ooc._typing import Float32
 from tsne_ooc.affinity import symmetrize
 from tsne_ooc.testing import brute_force
 
 
-def ascending(m: int, k: int, seed: int = 0) -> NDArray[np.float32]:
+def ascending(m: int, k: int, seed: int = 0) -> Float32:
     """Distances of m rows from k neighbours, of quite unlike scales; in some rows they are equal, in some 0."""
     rng = np.random.default_rng(seed)
     distances = np.sort(rng.gamma(5, size=(m, k)) * 10.0 ** rng.integers(-3, 4, (m, 1)), axis=1).astype(np.float32)

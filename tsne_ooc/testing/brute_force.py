@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from tsne_ooc._typing import Array, Float32, Float64, Matrix, TableLike, UInt32
 
 
-def distances(Q: Any, X: Any, metric: str = "euclidean", **params: Any) -> NDArray[np.float64]:
+def distances(Q: Matrix, X: TableLike, metric: str = "euclidean", **params: Any) -> Float64:
     """All distances of Q, shape (q, p), from X, shape (n, p), dense or sparse.
 
     Parameters
@@ -28,13 +29,11 @@ def distances(Q: Any, X: Any, metric: str = "euclidean", **params: Any) -> NDArr
         for i in np.flatnonzero(Q.any(axis=1)):
             result[i, some] = np.square(Q[i] / np.sqrt(Q[i] @ Q[i]) - units).sum(axis=1) / 2
         return result
-    found: NDArray[np.float64] = cdist(
-        Q, X, {"manhattan": "cityblock", "l2": "euclidean"}.get(metric, metric), **params
-    )
+    found: Float64 = cdist(Q, X, {"manhattan": "cityblock", "l2": "euclidean"}.get(metric, metric), **params)
     return found
 
 
-def nearest(D: NDArray[Any], k: int, *, itself: bool = False) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+def nearest(D: Array, k: int, *, itself: bool = False) -> tuple[UInt32, Float32]:
     """The k smallest of each row of D as the library rounds and orders them; `itself` leaves out the diagonal."""
     D = D.astype(np.float32)
     indices, values = np.empty((len(D), k), np.uint32), np.empty((len(D), k), np.float32)

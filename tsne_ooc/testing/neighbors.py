@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved
+from tsne_ooc._typing import Float32, Float64, TableLike
 from tsne_ooc.neighbors import Index, Neighbors, named_state, restore_index
+from tsne_ooc.storage.state import Saved
 from tsne_ooc.testing import brute_force
 
 N, P = 600, 11
 
 
-def clumps(n: int = N, p: int = P, seed: int = 0) -> NDArray[np.float32]:
+def clumps(n: int = N, p: int = P, seed: int = 0) -> Float32:
     """Clumps away from the origin, a third of the rows copies of others, one column constant."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, p)) + 5 * rng.normal(size=(8, p))[rng.integers(8, size=n)] + 30
@@ -29,7 +29,7 @@ def clumps(n: int = N, p: int = P, seed: int = 0) -> NDArray[np.float32]:
 
 
 def build(
-    search: Neighbors, X: Any, *, metric: Any = "euclidean", threads: int = 2, seed: int = 0, **options: Any
+    search: Neighbors, X: TableLike, *, metric: Any = "euclidean", threads: int = 2, seed: int = 0, **options: Any
 ) -> Index:
     """The index that a fit would ask for."""
     return search.build(X, metric=metric, rng=np.random.default_rng(seed), threads=Threads(threads), **options)
@@ -47,7 +47,7 @@ def check_form(answer: Any, q: int, k: int, n: int) -> None:
     assert (np.diff(indices.astype(np.int64), axis=1)[gaps == 0] > 0).all(), "ties must be ordered by row number"
 
 
-def check_answer(answer: Any, D: NDArray[np.float64], recall: float, *, itself: bool = False) -> None:
+def check_answer(answer: Any, D: Float64, recall: float, *, itself: bool = False) -> None:
     """An answer against all distances D: its own are true, and so many of the nearest are among them."""
     k = answer[0].shape[1]
     check_form(answer, len(D), k, D.shape[1])

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from tsne_ooc._typing import Array, Float64
 from tsne_ooc.io import Source, as_source, differences, identity_of, iterate, open_source
 
 N, P = 103, 7
 
 
-def table(seed: int = 0) -> NDArray[np.float64]:
+def table(seed: int = 0) -> Float64:
     """Multiples of 1/8, which are exact in single precision; half of them zero, one row all zero."""
     rng = np.random.default_rng(seed)
     X = rng.integers(-400, 400, (N, P)) / 8 * (rng.random((N, P)) < 0.5)
@@ -29,7 +29,7 @@ def table(seed: int = 0) -> NDArray[np.float64]:
     return X + 0.0
 
 
-def rows_of(source: Source, start: int, stop: int) -> NDArray[Any]:
+def rows_of(source: Source, start: int, stop: int) -> Array:
     return np.asarray(source.read(start, stop))
 
 
@@ -50,7 +50,7 @@ class SourceContract:
     dataset: str | None = None
     on_disk: bool = True
 
-    def make(self, X: NDArray[Any], folder: Path) -> Any:
+    def make(self, X: Array, folder: Path) -> Any:
         """What `open_source` takes, holding the rows X; files go into `folder`."""
         raise NotImplementedError
 
@@ -60,7 +60,7 @@ class SourceContract:
         return self
 
     @pytest.fixture
-    def opened(self, case: Any, tmp_path: Path) -> Iterator[tuple[NDArray[Any], Any]]:
+    def opened(self, case: Any, tmp_path: Path) -> Iterator[tuple[Array, Any]]:
         """A table and its source."""
         X = table().astype(case.dtype)
         with open_source(case.make(X, tmp_path), dataset=case.dataset) as source:  # type: ignore[attr-defined]
@@ -173,7 +173,7 @@ class SourceContract:
     def test_identity_tells_changes(self, case: Any, tmp_path: Path) -> None:
         X = table().astype(case.dtype)
 
-        def remade(name: str, rows: NDArray[Any]) -> dict[str, Any]:
+        def remade(name: str, rows: Array) -> dict[str, Any]:
             (tmp_path / name).mkdir()
             made = case.make(rows, tmp_path / name)
             with open_source(made, dataset=case.dataset) as source:  # type: ignore[attr-defined]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tsne_ooc._random import generator
+from tsne_ooc._typing import Array, Float32, Network, Tensor
 from tsne_ooc.parametric.problem import Batch, Graph, Problem
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, Array]
 
 
 class Loss:
@@ -32,14 +32,14 @@ class Loss:
         """Whether the map has grown beyond all bounds, so that going on is of no use."""
         return False
 
-    def begin(self, encoder: Any) -> None:
+    def begin(self, encoder: Network) -> None:
         """Called once, when its stage begins."""
 
-    def loss(self, encoder: Any, batch: Batch) -> Any:
+    def loss(self, encoder: Network, batch: Batch) -> Tensor:
         """A scalar tensor whose gradient the weights follow down."""
         raise NotImplementedError
 
-    def judge(self, encoder: Any) -> float | None:
+    def judge(self, encoder: Network) -> float | None:
         """How bad the encoder is on all rows, where no rows are held out to say it; None where nothing is known."""
         return None
 
@@ -79,12 +79,12 @@ class Stage(NamedTuple):
         Factor on the learning rate.
     """
 
-    objective: Any
+    objective: Objective
     share: float = 1.0
     rate: float = 1.0
 
 
-def targets_of(problem: Problem) -> NDArray[np.float32]:
+def targets_of(problem: Problem) -> Float32:
     """The map to imitate."""
     if problem.targets is None:
         raise ValueError("this objective needs a map to imitate, and the teacher has none")
@@ -119,7 +119,7 @@ class Pairs:
         # a tenth held out made the attraction a tenth weaker against a repulsion that never knew of these rows.
         self._gain = np.float32(self.n / (problem.n * share) if share > 0 else 0.0)
 
-    def __call__(self, encoder: Any, batch: Batch) -> tuple[Any, Any, Any, np.random.Generator]:
+    def __call__(self, encoder: Network, batch: Batch) -> tuple[Tensor, Tensor, Tensor, np.random.Generator]:
         """Places of the rows and of their partners, the weights of the pairs, and a generator of the step's."""
         rng = generator(self.problem.seed, f"pairs, step {batch.step}")
         partners, weights = self.graph.partners(batch.rows, rng)
@@ -132,12 +132,12 @@ class Pairs:
         return Y[:m], Y[m:], torch.from_numpy(weights).to(batch.X.device), rng
 
 
-def similarity(square: Any, dof: float) -> Any:
+def similarity(square: Tensor, dof: float) -> Tensor:
     """The kernel ``(1 + r^2 / dof)^-dof`` of squared distances."""
     base = 1 / (1 + square / dof)
     return base if dof == 1 else base**dof
 
 
-def shown_as(loss: Any, value: float) -> Any:
+def shown_as(loss: Tensor, value: float) -> Tensor:
     """A tensor with the gradient of `loss` and the value `value`."""
     return loss - loss.detach() + value

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from tsne_ooc._options import keep, number
+from tsne_ooc._typing import Network, Tensor
 from tsne_ooc.parametric.objectives.base import Arrays, Loss, Pairs, shown_as, similarity
 from tsne_ooc.parametric.problem import Batch, Problem
 
@@ -44,7 +45,7 @@ class _Local(Loss):
         self.memory, self.dof, self.pairs = options.memory, problem.dof, Pairs(problem)
         self.average: float | None = None
 
-    def loss(self, encoder: Any, batch: Batch) -> Any:
+    def loss(self, encoder: Network, batch: Batch) -> Tensor:
         a, b, weights, _ = self.pairs(encoder, batch)
         m, n = len(a), self.pairs.n
         attraction = -(weights * similarity((a - b).square().sum(dim=1), self.dof).log()).mean()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
 from tsne_ooc._options import keep, number
+from tsne_ooc._typing import Network, Tensor
 from tsne_ooc.parametric.objectives.base import Loss, targets_of
 from tsne_ooc.parametric.problem import Batch, Problem
 
@@ -42,7 +43,7 @@ class _Distilled(Loss):
         self.delta = options.delta
         self.targets, self.width = targets_of(problem), problem.width
 
-    def loss(self, encoder: Any, batch: Batch) -> Any:
+    def loss(self, encoder: Network, batch: Batch) -> Tensor:
         wanted = torch.from_numpy(self.targets[batch.rows]).to(batch.X.device)
         away = (encoder(batch.X) - wanted) / self.width
         square = away.square().sum(dim=1)

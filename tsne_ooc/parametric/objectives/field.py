@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tsne_ooc._options import keep, whole
 from tsne_ooc._parallel import ranges
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Int64, Network, Tensor
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.repulsion import repulsion_for
 from tsne_ooc.parametric.objectives.base import Arrays, Loss, graph_of, shown_as
@@ -74,7 +73,7 @@ class FieldLoss(Loss):
         self.places = Places(self.n, self.dof, self.threads)
         self.width, self.limit = problem.width, math.inf
 
-    def begin(self, encoder: Any) -> None:
+    def begin(self, encoder: Network) -> None:
         places = encode(encoder, self.graph.X, None, self.threads)
         lost = np.flatnonzero(~np.isfinite(places).all(axis=1))
         if len(lost):
@@ -89,7 +88,7 @@ class FieldLoss(Loss):
     def burst(self) -> bool:
         return self.places.extent > self.limit
 
-    def judge(self, encoder: Any) -> float:
+    def judge(self, encoder: Network) -> float:
         """What is minimised, of the map of all rows: the divergence, its attraction exaggerated."""
         Y = np.ascontiguousarray(encode(encoder, self.graph.X, None, self.threads)[self.graph.rows])
         if not np.isfinite(Y).all():
@@ -109,7 +108,7 @@ class FieldLoss(Loss):
     def _look(self) -> None:
         self.divergence = self._attraction.divergence(self.places.planned, self.places.Z)
 
-    def loss(self, encoder: Any, batch: Batch) -> Any:
+    def loss(self, encoder: Network, batch: Batch) -> Tensor:
         if batch.step % self.every == 0:
             if len(self.held):
                 # No batch renews them, and rows that stay where they were hold back all their neighbours.
@@ -130,7 +129,7 @@ class FieldLoss(Loss):
         # Of the mean over rows: the divergence's own gradient is 1 / n of a row's.
         return shown_as(self.n / len(at) * (Y * gradient).sum(), self.divergence)
 
-    def gradient(self, at: NDArray[np.int64], Y: Float32) -> Float32:
+    def gradient(self, at: Int64, Y: Float32) -> Float32:
         """The gradient of the divergence with respect to the places Y of the table's rows `at`, shape (m, d)."""
         from tsne_ooc._kernels.attraction_rows import FORCES_OF
 

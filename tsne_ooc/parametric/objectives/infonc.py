@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tsne_ooc._options import keep, whole
+from tsne_ooc._typing import Network, Tensor
 from tsne_ooc.parametric.objectives.base import Loss, Pairs
 from tsne_ooc.parametric.objectives.negative import MOST_NEGATIVES, pairs_and_negatives
 from tsne_ooc.parametric.problem import Batch, Problem
@@ -36,6 +37,6 @@ class _Contrast(Loss):
     def __init__(self, options: InfoNC, problem: Problem) -> None:
         self.negatives, self.dof, self.pairs = options.negatives, problem.dof, Pairs(problem)
 
-    def loss(self, encoder: Any, batch: Batch) -> Any:
+    def loss(self, encoder: Network, batch: Batch) -> Tensor:
         close, far, weights = pairs_and_negatives(self.pairs, self.dof, batch, encoder, self.negatives)
         return -(weights * (close / (close + far.sum(dim=1))).log()).mean()

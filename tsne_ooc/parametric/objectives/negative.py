@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
 from tsne_ooc._options import keep, number, whole
+from tsne_ooc._typing import Network, Tensor
 from tsne_ooc.parametric.objectives.base import Loss, Pairs, similarity
 from tsne_ooc.parametric.problem import Batch, Problem
 
@@ -48,14 +49,16 @@ class _Negative(Loss):
         n = self.pairs.n
         self.odds = options.negatives * (options.normalization or 100.0 * n) / (n * max(1.0, n - 1.0))
 
-    def loss(self, encoder: Any, batch: Batch) -> Any:
+    def loss(self, encoder: Network, batch: Batch) -> Tensor:
         close, far, weights = pairs_and_negatives(self.pairs, self.dof, batch, encoder, self.negatives)
         edges = -(weights * (close / (close + self.odds)).log()).mean()
         noise = -(self.odds / (far + self.odds)).log().sum(dim=1).mean()
         return edges + noise
 
 
-def pairs_and_negatives(pairs: Pairs, dof: float, batch: Batch, encoder: Any, negatives: int) -> tuple[Any, Any, Any]:
+def pairs_and_negatives(
+    pairs: Pairs, dof: float, batch: Batch, encoder: Network, negatives: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Similarities of edges (m,) and of each row to others at random (m, negatives), and the weights of the edges."""
     a, b, weights, rng = pairs(encoder, batch)
     m = len(a)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Int64
 from tsne_ooc.gradients.field import FieldPlanner
 from tsne_ooc.gradients.grid import Shape
 from tsne_ooc.gradients.repulsion import EXACT_BELOW, ExactRepulsion
@@ -59,7 +58,7 @@ class Places:
         self.latest = np.ascontiguousarray(latest)
         self.plan()
 
-    def plan(self, at: NDArray[np.int64] | slice = slice(0), there: Float32 | None = None) -> None:
+    def plan(self, at: Int64 | slice = slice(0), there: Float32 | None = None) -> None:
         """Plan the field of the latest places, with the rows `at` `there` instead, where it has to reach them."""
         self.planned = self.latest.copy()
         if there is not None:
@@ -72,7 +71,7 @@ class Places:
             self._field = self._planner.plan(self.planned)
             self.Z = self._field.at_sources(self.planned, slope, self.threads)
 
-    def slope(self, at: NDArray[np.int64], Y: Float32) -> Float32:
+    def slope(self, at: Int64, Y: Float32) -> Float32:
         """The gradient of the field of all other rows, at the places Y of the rows `at`; shape (m, d)."""
         if self._exact:
             from tsne_ooc._kernels.pairs import PAIRS
