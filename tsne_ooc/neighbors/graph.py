@@ -9,13 +9,13 @@ import numpy as np
 
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved, State, within
 from tsne_ooc.neighbors._recall import rows_to_measure, share_found
 from tsne_ooc.neighbors.base import Answer, Distances, Index, Indices, Metric, Neighbors, by_state, check_k
 from tsne_ooc.neighbors.exact import Exact
 from tsne_ooc.neighbors.precomputed import PrecomputedIndex, distances_of
 from tsne_ooc.neighbors.resolve import resolve
 from tsne_ooc.neighbors.saved import named_state, restore_index
+from tsne_ooc.storage.state import Saved, State, within
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
