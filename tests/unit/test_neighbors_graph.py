@@ -135,7 +135,6 @@ def test_it_is_saved_with_its_map(tmp_path):
 
 def test_a_saved_graph_is_read_with_suspicion():
     from tsne_ooc.estimator.saving import estimator_state, restore_estimator
-
     from tsne_ooc.storage.state import Saved, StateError
 
     content, arrays = estimator_state(TSNE(**QUICK, neighbors=TSNE(**QUICK).fit(X).graph()).fit(X))
