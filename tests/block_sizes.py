@@ -146,8 +146,8 @@ _OTHERS = {
         fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         rounds.DIRECTIONS rounds.ROWS_PER_BOX pipeline.looking.CHOICE pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
-        neighbors.reach.SAMPLE preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT preprocess.sketch.PASSES
-        batches.sizes.BUFFER_BYTES
+        neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT
+        preprocess.sketch.PASSES batches.sizes.BUFFER_BYTES
         batches.sizes._BLOCK_BYTES batches.sizes._BLOCKS_OF_A_BUFFER
         batches.sizes._BLOCKS_OF_A_SORTED_BUFFER parametric.decoder.WAVES
         parametric.estimator.ParametricTSNE.LOOK_EVERY parametric.estimator.STEPS parametric.landmarks.LOOKED_AT_EACH
