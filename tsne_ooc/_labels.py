@@ -160,7 +160,7 @@ def _of_objects(labels: Array, name: str) -> Classes:
     seen: dict[Any, int] = {}
     codes = np.empty(len(labels), np.int64)
     for row, label in enumerate(labels):
-        if missing(label):
+        if is_missing(label):
             codes[row] = -1
             continue
         try:
@@ -190,7 +190,7 @@ def _mixed(label: Any) -> tuple[int, float, str]:
     return (1 if isinstance(label, str) else 2), 0.0, str(label)
 
 
-def missing(label: Any) -> bool:
+def is_missing(label: Any) -> bool:
     """Whether a cell of any type says that there is nothing: None, NaN, NaT, pandas' NA."""
     # NaN and NaT differ from themselves; pandas' NA says what it is only by its name.
     if label is None or type(label).__name__ == "NAType":

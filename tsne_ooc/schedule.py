@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tsne_ooc._options import keep, number, pick, whole
+from tsne_ooc.storage.codec import stored
 
 Auto = Literal["auto"]
 
@@ -20,6 +21,7 @@ MOST_RATE = 1e12
 LEAST_EXAGGERATION, MOST_EXAGGERATION = 1e-6, 1e6
 
 
+@stored
 @dataclass(frozen=True)
 class Phase:
     """A stretch of iterations.
@@ -112,6 +114,7 @@ def check_rate(value: float | str) -> float | str:
     return rate
 
 
+@stored
 @dataclass(frozen=True)
 class Schedule:
     """Phases, one after the other.

@@ -204,7 +204,7 @@ def test_a_saved_decoder_gives_the_same_bits(fitted, islands, tmp_path):
 
 
 def test_a_decoder_of_another_shape_is_refused(fitted, tmp_path):
-    from tsne_ooc.store.manifest import sum_of
+    from tsne_ooc.storage.manifest import sum_of
 
     fitted.save(tmp_path / "encoder")
     file = tmp_path / "encoder" / "manifest.json"
@@ -265,7 +265,7 @@ def test_a_decoder_does_not_go_on_behind_another_encoder(islands, tmp_path, monk
     estimator().fit(islands, checkpoint=tmp_path / "training")
     # As a disk may have it that lost what was written last.
     monkeypatch.setattr(reconstruction, "sum_of_weights", lambda encoder: "of another")
-    monkeypatch.setattr("tsne_ooc.parametric.estimator.sum_of_weights", lambda encoder: "of another")
+    monkeypatch.setattr("tsne_ooc.parametric.lesson.sum_of_weights", lambda encoder: "of another")
     with pytest.raises(ValueError, match="another encoder;"):
         estimator().fit(islands, checkpoint=tmp_path / "training")
 

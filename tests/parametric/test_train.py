@@ -150,7 +150,7 @@ def test_a_folder_that_was_cut_short_at_its_end_is_mended(whole, data, tmp_path,
         raise OSError("no room")
 
     with monkeypatch.context() as broken, pytest.raises(OSError, match="no room"):
-        broken.setattr("tsne_ooc.store.seal", full)
+        broken.setattr("tsne_ooc.storage.seal", full)
         train(data, **asked)
     with pytest.raises(FileNotFoundError, match="manifest"):
         load(out)
@@ -276,8 +276,8 @@ def test_without_resume_nothing_is_touched(half, whole, data, tmp_path):
 def test_a_changed_teacher_is_refused(half, data, islands, tmp_path):
     out = tmp_path / "encoder"
     shutil.copytree(half, out)
-    shutil.rmtree(out / "training.part" / "teacher")
-    TSNE(n_iter=5, random_state=1, neighbors="exact").fit(islands).save(out / "training.part" / "teacher")
+    shutil.rmtree(out / "training.part" / "model")
+    TSNE(n_iter=5, random_state=1, neighbors="exact").fit(islands).save(out / "training.part" / "model")
     refused(out, "is not the one that this run began with; remove", data)
 
 

@@ -26,9 +26,9 @@ def test_commands_say_it_in_one_line(command, tmp_path):
         "        if name.partition('.')[0] == 'torch':\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Without())\n"
-        "from tsne_ooc import store\n"
+        "from tsne_ooc import storage\n"
         "from tsne_ooc.cli import main\n"
-        "store.write_folder('encoder', 'encoder', {}, {})\n"
+        "storage.write_folder('encoder', 'encoder', {}, {})\n"
         f"sys.exit(main({arguments}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)

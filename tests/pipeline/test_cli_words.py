@@ -104,7 +104,7 @@ def test_an_affinity_is_what_the_library_makes_of_it(tmp_path):
 # Values that no command passes, and advice for those who write a table or a part of their own.
 FOR_PYTHON = {"decoder", "validation", "prepared", "persistent", "lengths", "shuffle", "learning_rate", "sample"}
 # Of `TSNE.save`, which no command calls.
-OF_SAVE = "store/writing.py"
+OF_SAVE = "storage/writing.py"
 
 
 def flags_in_messages():

@@ -35,18 +35,18 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lines(folder: Path) -> list[str]:
-    from tsne_ooc import store
+    from tsne_ooc import storage
     from tsne_ooc.pipeline.models import ENCODER
     from tsne_ooc.pipeline.run import KIND, LEDGER
-    from tsne_ooc.saving import KIND as MODEL
+    from tsne_ooc.estimator.saving import KIND as MODEL
 
     name = shlex.quote(str(folder))
-    if folder.is_dir() and not (folder / store.MANIFEST).exists() and (folder / LEDGER).exists():
+    if folder.is_dir() and not (folder / storage.MANIFEST).exists() and (folder / LEDGER).exists():
         return [f"{folder}: a run that did not end; repeat its command with --resume behind it"]
-    kind = store.kind_of(folder)
+    kind = storage.kind_of(folder)
     if kind not in (KIND, MODEL, ENCODER):
         raise ValueError(f"{folder} is not a run, a model or an encoder, but of the kind {kind!r}")
-    found = store.read_folder(folder, kind, verify=False)
+    found = storage.read_folder(folder, kind, verify=False)
     if kind == KIND:
         return [*_of_run(folder, found.content), *_next_of_run(folder, name, found.content)]
     if kind == ENCODER:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from tsne_ooc.cli.shared import add_command, names_of
+from tsne_ooc.cli.shared import add_command, split_names
 
 
 def add(commands: Any) -> None:
@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
     parser.add_argument("map", help="folder of a finished run")
     parser.add_argument("--top", type=int, default=20, metavar="N", help="how many rows (default: %(default)s)")
     parser.add_argument(
-        "--columns", type=names_of, metavar="A,B,...", help="columns of the table to show; * stands for anything"
+        "--columns", type=split_names, metavar="A,B,...", help="columns of the table to show; * stands for anything"
     )
     parser.add_argument("--verbose", action="store_true", help="tell more of errors")
 

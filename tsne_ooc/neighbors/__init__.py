@@ -8,6 +8,7 @@ IVF(lists=None, probes=16)
 from tsne_ooc.neighbors.annoy_index import Annoy
 from tsne_ooc.neighbors.base import Index, Neighbors
 from tsne_ooc.neighbors.exact import Exact
+from tsne_ooc.neighbors.graph import Graph
 from tsne_ooc.neighbors.hnsw import HNSW
 from tsne_ooc.neighbors.ivf import IVF
 from tsne_ooc.neighbors.plausible import tell_unlikely
@@ -22,6 +23,7 @@ __all__ = [
     "IVF",
     "Annoy",
     "Exact",
+    "Graph",
     "Index",
     "Neighbors",
     "Precomputed",

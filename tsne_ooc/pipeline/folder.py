@@ -9,16 +9,15 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
-from tsne_ooc import store
-from tsne_ooc._disk import check_room
-from tsne_ooc._lock import Lock
+from tsne_ooc import storage
 from tsne_ooc.io.ledger import Ledger, left_over
 from tsne_ooc.pipeline.run import LEDGER
+from tsne_ooc.storage.disk import check_room
+from tsne_ooc.storage.lock import Lock
 
 _LOCK = ".lock"
 #: Folders in which a run keeps what is on its way: a model that is being saved, and a training.
 SAVING, TRAINING = "saving.part", "training.part"
-_PASSING = (SAVING, TRAINING)
 
 
 class Folder:
@@ -81,10 +80,10 @@ class Folder:
         if self.finished:
             return
         there = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
-        check_room(self.path / store.MANIFEST, max(0, needed - there), str(self.path))
+        check_room(self.path / storage.MANIFEST, max(0, needed - there), str(self.path))
 
     def _is_finished(self) -> bool:
-        return (self.path / store.MANIFEST).exists()
+        return (self.path / storage.MANIFEST).exists()
 
     def _is_empty(self) -> bool:
         """Whether there is nothing but what a run left that was killed before it had begun."""
@@ -109,6 +108,9 @@ class Folder:
             error.add_note(f"what is done is kept in {self.path}; go on with resume=True (--resume)")
         if kind is not None and not self.keep:
             self._clear()
+        elif kind is None and self._is_finished():
+            # A finished run may have been killed between its manifest and this.
+            self.tidy()
         self._held.close()
         if kind is not None and not self.keep and self._created:
             # It may hold another's files, or another run by now.
@@ -137,11 +139,11 @@ class Folder:
     @staticmethod
     def _unfinished(made: Iterable[str]) -> Iterator[str]:
         for name in made:
-            if name in _PASSING or name.startswith("round-"):
+            if name.endswith(".part") or name.startswith("round-"):
                 yield name
             elif name.endswith(".npy"):
                 yield f"{name}.part"
-        yield f".{store.MANIFEST}.part"
+        yield f".{storage.MANIFEST}.part"
 
     def _remove(self, names: Iterable[str]) -> None:
         for entry in (self.path / name for name in names):

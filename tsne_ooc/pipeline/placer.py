@@ -9,13 +9,13 @@ import numpy as np
 
 from tsne_ooc._typing import Configurable, Float32, Int64, Json
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.features import Features
+from tsne_ooc.estimator.saving import check_saved
 from tsne_ooc.intake import Intake
+from tsne_ooc.intake.features import Features
 from tsne_ooc.io import Source
 from tsne_ooc.placement import Placement
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.rounds import Seated, refit
-from tsne_ooc.saving import check_saved
 
 if TYPE_CHECKING:
     from tsne_ooc.parametric import ParametricTSNE
@@ -108,6 +108,21 @@ class _OurPlacer:
 
     def save(self, path: Path) -> None:
         self._ours.save(path)
+
+
+class Mapped(NamedTuple):
+    """What places the rows of a table, and those of them that have a place already.
+
+    Parameters
+    ----------
+    placer : Placer
+    seats : Seats or None
+        A row of the sample takes the seat of its own, even where it has a twin in the sample, whose seat `transform`
+        would give it.
+    """
+
+    placer: Placer
+    seats: Seats | None
 
 
 class MapPlacer(_OurPlacer):

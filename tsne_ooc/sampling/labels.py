@@ -11,11 +11,11 @@ import numpy as np
 
 from tsne_ooc._labels import Categorical, arrow_categories, text
 from tsne_ooc._typing import Array, Stored, StrPath
+from tsne_ooc.io.base import type_of
 from tsne_ooc.io.failures import opening
 from tsne_ooc.io.frames import values_of
-from tsne_ooc.io.kinds import kind_of
+from tsne_ooc.io.kinds import format_of
 from tsne_ooc.io.parts import parts_of
-from tsne_ooc.io.shape import type_of
 
 Labels = Array
 
@@ -48,7 +48,7 @@ def labels_of(path: StrPath, name: str | None = None) -> Labels:
     path = Path(path)
     readers = {"npy": _from_npy, "hdf5": _from_hdf5, "parquet": _from_parquet}
     with opening(path):
-        kind = kind_of(path)
+        kind = format_of(path)
         if kind not in readers:
             raise ValueError(
                 f"{path}: labels are read from HDF5, .h5ad, Parquet and .npy; load them, and pass the array"
