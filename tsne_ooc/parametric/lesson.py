@@ -49,7 +49,7 @@ from tsne_ooc.parametric.teaching import (
     teach,
 )
 from tsne_ooc.parametric.tiles import tile_for
-from tsne_ooc.parametric.training import Options, Trained
+from tsne_ooc.parametric.training import Options, Trained, learn
 from tsne_ooc.parametric.validation import Validation
 from tsne_ooc.stages import Stage, Work
 from tsne_ooc.storage.asked import plain
