@@ -88,7 +88,11 @@ def test_the_list(run, capsys):
 
 @pytest.mark.parametrize(
     "words, answer",
-    [(["--top", "0"], "--top=0 must be at least 1"), (["--columns", "protos"], "no such column: --columns='protos'")],
+    [
+        (["--top", "0"], "--top=0 must be at least 1"),
+        (["--top", "-1"], "--top=-1 must be at least 1"),
+        (["--columns", "protos"], "no such column: --columns='protos'"),
+    ],
 )
 def test_what_cannot_be_listed(run, capsys, words, answer):
     assert main(["strangest", str(run[0]), *words]) == 2

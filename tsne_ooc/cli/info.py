@@ -36,9 +36,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _lines(folder: Path) -> list[str]:
     from tsne_ooc import storage
+    from tsne_ooc.estimator.saving import KIND as MODEL
     from tsne_ooc.pipeline.models import ENCODER
     from tsne_ooc.pipeline.run import KIND, LEDGER
-    from tsne_ooc.estimator.saving import KIND as MODEL
 
     name = shlex.quote(str(folder))
     if folder.is_dir() and not (folder / storage.MANIFEST).exists() and (folder / LEDGER).exists():
