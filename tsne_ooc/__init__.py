@@ -70,6 +70,7 @@ _MODULES = {
     "rounds",
     "sampling",
     "schedule",
+    "stages",
     "testing",
 }
 

@@ -276,8 +276,8 @@ def test_without_resume_nothing_is_touched(half, whole, data, tmp_path):
 def test_a_changed_teacher_is_refused(half, data, islands, tmp_path):
     out = tmp_path / "encoder"
     shutil.copytree(half, out)
-    shutil.rmtree(out / "training.part" / "teacher")
-    TSNE(n_iter=5, random_state=1, neighbors="exact").fit(islands).save(out / "training.part" / "teacher")
+    shutil.rmtree(out / "training.part" / "model")
+    TSNE(n_iter=5, random_state=1, neighbors="exact").fit(islands).save(out / "training.part" / "model")
     refused(out, "is not the one that this run began with; remove", data)
 
 

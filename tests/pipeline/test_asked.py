@@ -8,6 +8,7 @@ import inspect
 import json
 import logging
 import threading
+from dataclasses import dataclass
 
 import h5py
 import numpy as np
@@ -20,6 +21,7 @@ import tsne_ooc
 from tsne_ooc import TSNE, Mixture, Perplexity, Phase, Placement, Schedule, embed, neighbors, place, sampling
 from tsne_ooc.pipeline import train
 from tsne_ooc.preprocess import PCA, Log1p, Preparation, Standardize, Transformer
+from tsne_ooc.stages import RowStage
 
 X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
 QUICK = {"perplexity": 5, "n_iter": 4, "early_exaggeration_iter": 4}
@@ -65,6 +67,16 @@ MAP = {
     "callbacks": (stopping(1), stopping(2)),
     "callbacks_every_iters": (2, 3),
 }
+
+
+@dataclass(frozen=True)
+class Counted(RowStage):
+    """A stage of the user's."""
+
+    step: int
+    name = "counted"
+
+
 # The same in other words.
 SAME_MAP = {
     "perplexity": (5, np.float64(5)),
@@ -86,6 +98,7 @@ RUN = {
     "prepare": (Preparation([Log1p(), PCA(3)]), Preparation([Log1p(), PCA(2)])),
     "rounds": (1, 2),
     "random_state": (0, 1),
+    "then": (Counted(1), [Counted(2)]),
 }
 ENCODER = {
     "teacher": (TSNE(**QUICK, affinity=graph(0)), TSNE(**QUICK, affinity=graph(1))),
@@ -118,8 +131,7 @@ def asked(monkeypatch, tmp_path):
     def catch(path, job, **options):
         raise Caught(json.loads(json.dumps(job)))
 
-    for module in ("embedding", "placing", "training"):
-        monkeypatch.setattr(f"tsne_ooc.pipeline.{module}.begin", catch)
+    monkeypatch.setattr("tsne_ooc.pipeline.beginning.begin", catch)
 
     def call(door, *arguments, **options):
         with pytest.raises(Caught) as caught:
@@ -150,7 +162,7 @@ def options_of(kind):
 def test_all_options_are_looked_at():
     assert set(MAP) == options_of(TSNE) - WITHOUT and set(SAME_MAP) < set(MAP)
     assert set(RUN) == options_of(embed) - WITHOUT - {"tsne"}
-    assert options_of(place) - WITHOUT == {"model", "source", "dataset", "columns", "novelty"}
+    assert options_of(place) - WITHOUT == {"model", "source", "dataset", "columns", "novelty", "then"}
     assert options_of(train) - WITHOUT - set(RUN) == {"encoder", "map", "tsne"}
     parametric = pytest.importorskip("tsne_ooc.parametric")
     assert set(ENCODER) == options_of(parametric.ParametricTSNE) - WITHOUT - {"prepare", "device", "decoder"}
@@ -185,7 +197,7 @@ def test_options_of_a_map(asked, name):
 def test_options_of_a_run(asked, tmp_path, name):
     one, other = RUN[name]
     source = tables(tmp_path).get(name, X)
-    for door in (embed, train) if name not in ("sample", "rounds", "random_state") else (embed,):
+    for door in (embed, train) if name not in ("sample", "rounds", "random_state", "then") else (embed,):
         first = asked(door, one) if name == "source" else asked(door, source, **{name: one})
         second = asked(door, other) if name == "source" else asked(door, source, **{name: other})
         assert differ(first, second), door
@@ -199,6 +211,7 @@ def test_options_of_placing(asked, tmp_path):
     assert differ(first, asked(place, tmp_path / "1", X))
     assert differ(first, asked(place, tmp_path / "0", X, novelty=False))
     assert differ(first, asked(place, tmp_path / "0", X[::-1]))
+    assert differ(first, asked(place, tmp_path / "0", X, then=Counted(1)))
 
 
 @pytest.mark.parametrize("name", [*ENCODER, "prepare", "weights of a network", "map"])

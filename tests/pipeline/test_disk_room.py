@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tsne_ooc import TSNE
-from tsne_ooc.pipeline import embed, place, placing, train
+from tsne_ooc import stages as runs
+from tsne_ooc.pipeline import embed, place, train
 from tsne_ooc.preprocess import Preparation, Standardize
 from tsne_ooc.sampling import Coverage
 
@@ -144,7 +145,7 @@ def test_a_run_whose_files_do_not_fit_together(tmp_path, monkeypatch, name):
 
 def test_room_that_goes_during_the_fit(tmp_path, monkeypatch):
     """The error says how to go on; what lies there already needs no room then."""
-    n, real, usage = 2_000, placing.Stream, shutil.disk_usage("/")
+    n, real, usage = 2_000, runs.Stream, shutil.disk_usage("/")
 
     def room(free):
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=free))
@@ -153,7 +154,7 @@ def test_room_that_goes_during_the_fit(tmp_path, monkeypatch):
         room(100)
         return real(*arguments)
 
-    monkeypatch.setattr(placing, "Stream", stream)
+    monkeypatch.setattr(runs, "Stream", stream)
     asked = {"out": tmp_path / "map", "sample": 500, "tsne": TSNE(**FEW)}
     with pytest.raises(OSError, match=r"embedding\.npy needs .* GB more") as caught:
         embed(rows(n), **asked)

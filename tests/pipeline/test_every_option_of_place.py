@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from dataclasses import dataclass
 
 import h5py
 import numpy as np
@@ -18,6 +19,7 @@ from scipy.spatial.distance import cdist
 import tsne_ooc
 from tsne_ooc import TSNE
 from tsne_ooc.pipeline import placing
+from tsne_ooc.stages import RowStage
 
 N, P = 80, 3
 FEW = {"perplexity": 6, "early_exaggeration_iter": 4, "n_iter": 6, "random_state": 0}
@@ -189,10 +191,28 @@ def of_progress(placed, saved, folder):
     assert done == sorted(done) and done[-4:] == [20, 40, 60, 80]
 
 
+@dataclass(frozen=True)
+class FirstColumn(RowStage):
+    name = "first"
+    makes = ("first.npy",)
+
+    def shapes(self, work):
+        return {"first": (N,)}
+
+    def compute(self, work):
+        return lambda first, block: {"first": block[:, 0]}
+
+
+def of_then(placed, saved, folder):
+    run = placed(then=FirstColumn())
+    np.testing.assert_array_equal(run.arrays["first"], rows()[ORDER][:, 0])
+    assert "first" not in placed().arrays
+
+
 RULES = {
     "model": of_model, "source": of_source, "out": of_out, "dataset": of_dataset, "columns": of_columns,
     "allow_missing_chunks": of_allow_missing_chunks, "novelty": of_novelty, "n_jobs": of_n_jobs,
-    "block_rows": of_block_rows, "resume": of_resume, "progress": of_progress,
+    "block_rows": of_block_rows, "resume": of_resume, "progress": of_progress, "then": of_then,
 }  # fmt: skip
 
 

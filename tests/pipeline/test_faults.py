@@ -72,7 +72,7 @@ def mark_of(folder, ledger="ledger.json"):
         return None
     content = json.loads((Path(folder) / ledger).read_text())
     of = content["stages"].get("place", {"rows": []})["rows"]
-    return sum(stop - start for start, stop, _ in of) if "model" in content["job"] or of else None
+    return sum(stop - start for start, stop, _ in of) if "fit" in content["stages"] or of else None
 
 
 def read(log):
@@ -300,4 +300,4 @@ def test_seconds_count_all_attempts(runs, small, tmp_path):
     assert runs.run("embed", **common, resume=True)["status"] == 0
     seconds = open_run(out).manifest["seconds"]
     assert 86400 < seconds["place"] < 86400 + 60
-    assert seconds["fit"] == ledger.job["seconds"]["fit"]
+    assert seconds["fit"] == ledger.entry("fit").seconds

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 import tsne_ooc
 
@@ -14,10 +15,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 FIT = "model.save("
 MAP = "fit_transform("
+STAGE = "then=Nearest()"
 
 # Definitions become those of this module: pytest collects the classes of tests, and pickle finds the others.
 for block in BLOCKS:
-    if FIT not in block:
+    if FIT not in block and STAGE not in block:
         exec(compile(block.partition("\n\nY = ")[0], str(PAGE), "exec"), globals())
 
 
@@ -51,5 +53,13 @@ def test_an_affinity_of_ones_own(monkeypatch, tmp_path):
     assert Y.shape == (300, 2) and np.isfinite(Y).all()
 
 
+def test_a_stage_of_ones_own(monkeypatch, tmp_path):
+    names = run(STAGE, monkeypatch, tmp_path)
+    X, found = names["X"], names["run"]
+    expected = cdist(X, X[found.sample_rows]).min(axis=1)
+    np.testing.assert_allclose(found.arrays["nearest"], expected, atol=1e-3)
+    assert "nearest" in found.manifest["seconds"]
+
+
 def test_all_blocks_are_run():
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 10

@@ -25,6 +25,7 @@ ORDER = (
     ("_parallel", "_random", "_validate", "storage"),
     ("io",),
     ("streaming",),
+    ("stages",),
     ("sampling",),
     ("preprocess",),
     ("batches",),

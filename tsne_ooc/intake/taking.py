@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -91,17 +89,9 @@ class Intake(NamedTuple):
 
 
 def take_in(
-    X: TableLike,
-    *,
-    prepare: Preparation | None,
-    sample: Sample | None,
-    metric: Metric,
-    seed: int,
-    n_jobs: int | None,
-    progress: Progress = silent,
-    stage: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext(),
+    X: TableLike, *, prepare: Preparation | None, sample: Sample | None, metric: Metric, seed: int, n_jobs: int | None
 ) -> Intake:
-    """Prepare a table and draw a sample of it, or read it all: the one way to a fit.
+    """Prepare a table and draw a sample of it, or read it all: the one way to a fit, as `prepared` and `drawn` are.
 
     Parameters
     ----------
@@ -113,9 +103,6 @@ def take_in(
         Whether columns may be shifted.
     seed : int
     n_jobs : int or None
-    progress : callable
-    stage : callable
-        ``stage(name)`` is entered for "prepare" and "sample".
 
     Raises
     ------
@@ -123,20 +110,15 @@ def take_in(
         For unusable data, naming the row and column, and where reading fails.
     """
     elsewhere = streamed(X)
-    if isinstance(metric, str) and metric == "precomputed":
-        check_gaps(X)
-        if not elsewhere and sample is None:
-            distances = distances_of(X)
-            return Intake(distances, None, None, names_of(X) if is_frame(X) else None, distances.shape[1])
-    ready = prepared(X, prepare, metric, seed=seed, n_jobs=n_jobs, progress=progress, stage=stage)
-    table, known = ready.table, (ready.preparation, ready.names, ready.width)
+    if isinstance(metric, str) and metric == "precomputed" and not elsewhere and sample is None:
+        distances = distances_of(X)
+        return Intake(distances, None, None, names_of(X) if is_frame(X) else None, distances.shape[1])
+    ready = prepared(X, prepare, metric, seed=seed, n_jobs=n_jobs)
     if sample is None:
-        return Intake(in_memory(table, own=True), None, *known)
+        return Intake(in_memory(ready.table, own=True), None, ready.preparation, ready.names, ready.width)
     if not elsewhere:
-        _check_all(table)
-    with stage("sample"):
-        numbers, rows = sample.draw(table, generator(seed, "sample"), progress=progress)
-    return Intake(rows, _ascending(numbers, rows, sample, table.shape[0]), *known)
+        _check_all(ready.table)
+    return drawn(ready, sample, seed=seed)
 
 
 def prepared(
@@ -147,21 +129,28 @@ def prepared(
     seed: int,
     n_jobs: int | None,
     progress: Progress = silent,
-    stage: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext(),
 ) -> Prepared:
     """A table behind a copy of `prepare` that is fitted on all of it, or behind the shift that its columns need.
 
     Parameters and errors are those of `take_in`.
     """
+    if isinstance(metric, str) and metric == "precomputed":
+        check_gaps(X)
     names = names_of(X)
     if not streamed(X):
         X = as_table(X)
     if prepare is None:
         return Prepared.of(X, shift_of(X, metric, names), names, n_jobs)
-    with stage("prepare"):
-        preparation = unchangeable(Preparation(prepare.steps).fit(X, progress, random_state=seed, n_jobs=n_jobs))
-        log.info("%r took %d pass(es): %d columns", prepare, preparation.passes, preparation.n_features_out)
+    preparation = unchangeable(Preparation(prepare.steps).fit(X, progress, random_state=seed, n_jobs=n_jobs))
+    log.info("%r took %d pass(es): %d columns", prepare, preparation.passes, preparation.n_features_out)
     return Prepared.of(X, preparation, names, n_jobs)
+
+
+def drawn(ready: Prepared, sample: Sample, *, seed: int, progress: Progress = silent) -> Intake:
+    """A sample of a table that is prepared."""
+    numbers, rows = sample.draw(ready.table, generator(seed, "sample"), progress=progress)
+    found = _ascending(numbers, rows, sample, ready.table.shape[0])
+    return Intake(rows, found, ready.preparation, ready.names, ready.width)
 
 
 def check_prepare(prepare: object) -> None:

@@ -5,40 +5,38 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from tsne_ooc import __version__
 from tsne_ooc._options import whole
 from tsne_ooc._random import seed_of
 from tsne_ooc._typing import Progress
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.fitted import FittedEstimator
 from tsne_ooc.intake import check_prepare, taken_over
-from tsne_ooc.io import Source, identity
-from tsne_ooc.io.ledger import Ledger
-from tsne_ooc.io.told import account_of
-from tsne_ooc.pipeline.clock import Clock
-from tsne_ooc.pipeline.fitted import Fitted, keep, reopen
-from tsne_ooc.pipeline.fitting import fit_sample
-from tsne_ooc.pipeline.folder import SAVING, Folder
-from tsne_ooc.pipeline.looking import look_and_refit
+from tsne_ooc.io import Source
+from tsne_ooc.pipeline.beginning import begun, job_of, made_by, own_stages, room_of, told_of
+from tsne_ooc.pipeline.fitting import Draw, Fit, Prepare
+from tsne_ooc.pipeline.folder import Folder
+from tsne_ooc.pipeline.looking import Look, round_folder
 from tsne_ooc.pipeline.models import SLACK, bytes_fitted
-from tsne_ooc.pipeline.placer import MapPlacer, Seats, check_before, check_savable
-from tsne_ooc.pipeline.placing import finished, seal, stream
-from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain, warn_untold
-from tsne_ooc.pipeline.run import LEDGER, Run
+from tsne_ooc.pipeline.placer import Mapped, check_before, check_savable
+from tsne_ooc.pipeline.placing import Place
+from tsne_ooc.pipeline.request import copied, parameters_of, plain
+from tsne_ooc.pipeline.run import Run, open_run
+from tsne_ooc.pipeline.sealing import Seal, finished
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, resolve_sample
-from tsne_ooc.streaming import begin, check_unchanged, silent
+from tsne_ooc.stages import Stage, Work, drive
 
 log = logging.getLogger(__name__)
 
 SAMPLE = 25_000
 # Each reads the whole table. The folders of all of them are named beforehand.
 MOST_ROUNDS = 100
-_ARRAYS = ["embedding", "novelty", "sample_rows"]
 
 
 def embed(
@@ -53,6 +51,7 @@ def embed(
     columns: list[str] | None = None,
     allow_missing_chunks: bool = False,
     random_state: int = 0,
+    then: Stage | Sequence[Stage] = (),
     block_rows: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -83,6 +82,8 @@ def embed(
         What to read of a file, as for `tsne_ooc.io.open_source`.
     random_state : int
         Seed of the sample and the preparation; and of the fit, where `tsne` has none of its own.
+    then : Stage or sequence of Stage
+        Stages of your own that follow when all rows are placed, such as one that writes another number of each row.
     block_rows : int, optional
         Rows that are read, placed and marked as done in one piece; what comes out does not depend on it.
     resume : bool
@@ -117,124 +118,53 @@ def embed(
     sample, prepare = taken_over(model, "sample", sample), taken_over(model, "prepare", prepare)
     chosen = resolve_sample(SAMPLE if sample is None else sample)
     rounds = whole("rounds", rounds, least=1, most=MOST_ROUNDS)
-    saved = _saved(model, prepare)
     if rounds > 1 and not isinstance(model, TSNE):
         raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:
         block_rows = whole("block_rows", block_rows, least=1)
+    then = own_stages(then)
+    stages = [
+        Prepare(prepare, model), Draw(chosen), *_rounds(model, rounds, saved=_saved(model, prepare)), Place(), *then,
+    ]  # fmt: skip
     with (
         opened(source, dataset, columns, allow_missing_chunks) as table,
-        Folder(Path(out), resume=resume, makes=_made(rounds)) as home,
+        Folder(Path(out), resume=resume, makes=made_by(stages)) as home,
     ):
-        home.check_room(_room(table, model, chosen, prepare, rounds))
+        home.check_room(_room(table, model, chosen, prepare, rounds) + room_of(stages, table))
         request = {
             "parameters": parameters_of(model),
             "sample": plain(chosen),
             "prepare": plain(prepare.steps) if prepare is not None else None,
             "rounds": rounds,
             "random_state": seed,
+            **told_of(then),
         }
-        origin = identity.identity_of(table, without=home.path)
-        job = {"task": "embed", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
+        job = job_of("embed", table, home, request)
         if home.finished:
             return finished(home, job)
-        ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
-        warn_untold(job)
-        seconds: dict[str, float] = dict(ledger.job.get("seconds", {}))
-        if ledger.n_rows:
-            seconds["place"] = ledger.entry("place").seconds
-        tell = progress or silent
-        work = _Fitting(table, origin, model, chosen, prepare, seed, home, seconds, block_rows, tell, saved)
-        placer, seats, ledger = work.run(ledger, rounds)
-        home.keep = ledger.job["model"] is not None
-        with Clock(seconds, "place"):
-            summary = stream(placer, table, home, home.path, ledger, seats, block_rows, tell, source=origin)
-        parameters = model.get_params(deep=False)
-        content = {
-            "task": "embed",
-            "source": repr(table),
-            "read": account_of(table),
-            **summary,
-            "sample": len(seats.rows),
-            "random_state": seed,
-            "parameters": {name: plain(value) for name, value in sorted(parameters.items())},
-            **{name: plain(value) for name, value in placer.facts.items()},
-            "seconds": seconds,
-            "job": job,
-        }
-        return seal(home, content, _ARRAYS)
+        work = begun(job, table, home, resume=resume, progress=progress, seed=seed, block_rows=block_rows)
+        drive([*stages, Seal(home, job, partial(_told, model, seed), then)], work)
+    return open_run(home.path)
 
 
-class _Fitting(NamedTuple):
-    """The part of a run before anything is placed: prepare, draw, fit, and round by round look and fit again."""
-
-    table: Source
-    origin: dict[str, Any]
-    asked: Any
-    sample: Sample
-    prepare: Preparation | None
-    seed: int
-    home: Folder
-    seconds: dict[str, float]
-    block_rows: int | None
-    progress: Progress
-    saved: bool
-
-    def folder(self, r: int, rounds: int) -> Path:
-        """Where round r of `rounds` is kept; the last is the run's own."""
-        return self.home.path if r == rounds else self.home.path / f"round-{r}"
-
-    def run(self, ledger: Ledger, rounds: int) -> tuple[Fitted, Seats, Ledger]:
-        """What to place with, the seats of its rows, and the ledger that knows of them."""
-        from sklearn.base import clone
-
-        # Sums of what the rounds before left, and of the last.
-        known = [*ledger.job.get("rounds", []), *([ledger.job] if "model" in ledger.job else [])]
-        placer: Fitted | None = None
-        seats: Seats | None = None
-        if known:
-            placer, seats = reopen(self.folder(len(known), rounds), known[-1])
-            self._as_asked(placer)
-        for r in range(len(known) + 1, rounds + 1):
-            if r == 1:
-                found, rows = fit_sample(
-                    self.table, clone(self.asked), self.sample, self.prepare, self.seed, self.seconds, self.progress
-                )
-            else:
-                assert isinstance(placer, MapPlacer) and seats is not None
-                with Clock(self.seconds, "look"):
-                    found, (rows, *_) = look_and_refit(
-                        placer, seats, known[-1]["model"], self.table, self.home, self.folder(r - 1, rounds),
-                        self.seed, self.block_rows, self.progress, self.origin,
-                    )  # fmt: skip
-            # A model that is kept is of one table.
-            check_unchanged(self.table, self.origin, self.home.path)
-            folder = self.folder(r, rounds)
-            folder.mkdir(exist_ok=True)
-            placer, seats, sums = keep(found, rows, folder, saved=self.saved)
-            self._as_asked(placer)
-            known.append(sums)
-            job = {**ledger.job, "seconds": self.seconds}
-            ledger.job = job | (sums if r == rounds else {"rounds": [*known]})
-            ledger.write()
-            self.home.keep = sums["model"] is not None
-        assert placer is not None and seats is not None
-        return placer, seats, ledger
-
-    def _as_asked(self, placer: Fitted) -> None:
-        """Give it all parameters as they are asked for, in copies that no fit has used.
-
-        A file cannot hold some of them, and a callback may remember the round before, which a run that resumes has not
-        seen.
-        """
-        from sklearn.base import clone
-
-        placer.estimator.set_params(**clone(self.asked).get_params(deep=False))
+def _rounds(model: Any, rounds: int, *, saved: bool) -> list[Stage]:
+    """The first fit, and a look at all rows and another fit for each further round."""
+    fits = [Fit(model, saved=saved, folder=round_folder(r) if r < rounds else ".") for r in range(1, rounds + 1)]
+    return [fits[0], *(Look(r, fit) for r, fit in enumerate(fits[1:], start=1))]
 
 
-def _made(rounds: int) -> list[str]:
-    """What a run makes in its folder."""
-    return ["model", SAVING, *(f"{name}.npy" for name in _ARRAYS), *(f"round-{r}" for r in range(1, rounds))]
+def _told(model: Any, seed: int, work: Work) -> dict[str, Any]:
+    """What the manifest says of a map."""
+    placer, seats = work.get(Mapped)
+    assert seats is not None
+    parameters = model.get_params(deep=False)
+    return {
+        **work.facts["place"],
+        "sample": len(seats.rows),
+        "random_state": seed,
+        "parameters": {name: plain(value) for name, value in sorted(parameters.items())},
+        **{name: plain(value) for name, value in placer.facts.items()},
+    }
 
 
 def _room(table: Source, model: Any, sample: Sample, prepare: Preparation | None, rounds: int) -> int:

@@ -24,10 +24,13 @@ _ROWS = "sample_rows.npy"
 Fitted = MapPlacer | StrangerPlacer
 
 
-def keep(placer: Fitted, rows: Int64, folder: Path, *, saved: bool) -> tuple[Fitted, Seats, dict[str, str | None]]:
+def keep(
+    placer: Fitted, rows: Int64, folder: Path, home: Path, *, saved: bool
+) -> tuple[Fitted, Seats, dict[str, str | None]]:
     """Save what was fitted, and go on with what was saved, as a run that resumes will; with sums for the ledger.
 
-    Where it is not to be `saved`, or cannot be, the run goes on with it as it is.
+    Where it is not to be `saved`, or cannot be, the run goes on with it as it is. `home` is the folder of the run, and
+    `folder` that of the fit.
     """
     # What an attempt left that was killed after this point and before the ledger knew.
     for path in (folder / "model", folder / SAVING):
@@ -53,7 +56,7 @@ def keep(placer: Fitted, rows: Int64, folder: Path, *, saved: bool) -> tuple[Fit
     finally:
         shutil.rmtree(work, ignore_errors=True)
     sums["model"] = digest_of(folder / "model")
-    return *reopen(folder, sums), sums
+    return *reopen(folder, sums, home), sums
 
 
 def _put(made: Path, path: Path) -> None:
@@ -64,19 +67,19 @@ def _put(made: Path, path: Path) -> None:
         raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
 
 
-def reopen(folder: Path, sums: Named) -> tuple[MapPlacer, Seats]:
+def reopen(folder: Path, sums: Named, home: Path) -> tuple[MapPlacer, Seats]:
     """What an earlier attempt, or an earlier phase of this one, fitted: checked against what the ledger says of it."""
     from tsne_ooc.estimator.loading import load
 
     path = folder / "model"
     if sums["model"] is None:
-        raise ValueError(f"the run in {folder} has no saved model to go on with; remove the folder to begin again")
+        raise ValueError(f"the run in {home} has no saved model to go on with; remove the folder to begin again")
     placer = MapPlacer(load(path))
     if digest_of(path) != sums["model"]:
-        raise ValueError(f"the model in {path} is not the one that this run began with; remove {folder} to begin again")
+        raise ValueError(f"the model in {path} is not the one that this run began with; remove {home} to begin again")
     path = folder / _ROWS
     if _sum(path) != sums["sample_rows"]:
-        raise ValueError(f"{path} is damaged: its sum is not the one that the ledger names; remove {folder}")
+        raise ValueError(f"{path} is damaged: its sum is not the one that the ledger names; remove {home}")
     return placer, seats_of(placer, np.load(path, allow_pickle=False))
 
 

@@ -1,61 +1,123 @@
-"""The first fit of a run: the table is prepared, a sample drawn of it, and the sample fitted."""
+"""The first stages of a run: the table is prepared, a sample drawn of it, and the sample fitted."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._context import uninterrupted
-from tsne_ooc._typing import Progress
-from tsne_ooc.intake import take_in
-from tsne_ooc.io import Source
-from tsne_ooc.pipeline.clock import Clock
-from tsne_ooc.pipeline.placer import MapPlacer, StrangerPlacer, fitted_to, threads_of
+from tsne_ooc.intake import Intake, Prepared, drawn, prepared
+from tsne_ooc.pipeline.fitted import Fitted, keep, reopen
+from tsne_ooc.pipeline.folder import SAVING
+from tsne_ooc.pipeline.placer import Mapped, fitted_to, threads_of
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample
+from tsne_ooc.stages import Facts, Stage, Work
 
 log = logging.getLogger(__name__)
 
+ROWS = "sample_rows.npy"
 
-def fit_sample(
-    table: Source,
-    estimator: Any,
-    sample: Sample,
-    prepare: Preparation | None,
-    seed: int,
-    seconds: dict[str, float],
-    progress: Progress,
-) -> tuple[MapPlacer | StrangerPlacer, NDArray[np.int64]]:
-    """Fit an estimator to a sample of the table's rows; what places with it, and the numbers of these rows.
+
+class Prepare(Stage):
+    """Fits a copy of a preparation on the whole table, or looks at the columns, which may lie far from 0."""
+
+    name = "prepare"
+
+    def __init__(self, prepare: Preparation | None, estimator: Any) -> None:
+        self.prepare, self.estimator = prepare, estimator
+
+    @property
+    def phase(self) -> str:
+        # A look alone is part of the next one, which nobody is told of.
+        return "sample" if self.prepare is None else "prepare"
+
+    def run(self, work: Work) -> None:
+        metric = self.estimator.get_params(deep=False).get("metric")
+        n_jobs = threads_of(self.estimator)
+        work.put(prepared(work.table, self.prepare, metric, seed=work.seed, n_jobs=n_jobs, progress=work.progress))
+
+
+class Draw(Stage):
+    """Draws the rows that are fitted."""
+
+    name = "sample"
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+
+    def run(self, work: Work) -> None:
+        log.info("source: %r; sample: %r", work.table, self.sample)
+        work.put(drawn(work.take(Prepared), self.sample, seed=work.seed, progress=work.progress))
+
+
+class Fit(Stage):
+    """Fits a copy of an estimator to these rows, and saves it.
 
     Parameters
     ----------
-    table : Source
-        As it was given.
     estimator : estimator
-        Is fitted; its own `sample` and `prepare` are not looked at.
-    sample : Sample
-    prepare : Preparation or None
-        Is fitted on the whole table; a copy of it, as it came in stays as it was.
-    seed : int
-        Of the sample and the preparation.
-    seconds : dict
-        Gets the entries "prepare", "sample" and "fit".
-    progress : callable
+        Its own `sample` and `prepare` are not looked at.
+    saved : bool
+        Whether it can be saved.
+    folder : str
+        Where in the run's it is kept.
     """
-    log.info("source: %r; sample: %r", table, sample)
-    taken = take_in(
-        table, prepare=prepare, sample=sample, metric=estimator.get_params(deep=False).get("metric"), seed=seed,
-        n_jobs=threads_of(estimator), progress=progress, stage=lambda phase: Clock(seconds, phase),
-    )  # fmt: skip
-    rows = taken.sample_rows
-    assert rows is not None
-    with Clock(seconds, "fit"):
-        progress("fit", 0, len(rows))
-        with uninterrupted():
-            placer = fitted_to(estimator, taken)
-        progress("fit", len(rows), len(rows))
-    return placer, rows
+
+    name = "fit"
+
+    def __init__(self, estimator: Any, *, saved: bool, folder: str = ".") -> None:
+        self.estimator, self.saved, self.folder = estimator, saved, folder
+        self.makes = ("model", SAVING, ROWS) if folder == "." else (folder,)
+
+    def run(self, work: Work) -> Facts:
+        from sklearn.base import clone
+
+        taken = work.take(Intake)
+        rows = taken.sample_rows
+        assert rows is not None
+        with fitting(work, len(rows)):
+            found = fitted_to(clone(self.estimator), taken)
+        del taken
+        return self.keep(work, found, rows)
+
+    def keep(self, work: Work, found: Fitted, rows: NDArray[np.int64]) -> Facts:
+        """Save what was fitted, and go on with what was saved, as a run that resumes will."""
+        folder = work.folder / self.folder
+        folder.mkdir(exist_ok=True)
+        placer, seats, sums = keep(found, rows, folder, work.folder, saved=self.saved)
+        work.put(Mapped(as_asked(placer, self.estimator), seats))
+        return sums
+
+    def reopen(self, work: Work, facts: Facts) -> None:
+        placer, seats = reopen(work.folder / self.folder, facts, work.folder)
+        work.put(Mapped(as_asked(placer, self.estimator), seats))
+
+    def worth_keeping(self, facts: Facts) -> bool:
+        return facts["model"] is not None
+
+
+@contextmanager
+def fitting(work: Work, n: int) -> Iterator[None]:
+    """Around a fit of n rows, which ends the run where it is interrupted."""
+    work.progress("fit", 0, n)
+    with uninterrupted():
+        yield
+    work.progress("fit", n, n)
+
+
+def as_asked(placer: Fitted, asked: Any) -> Fitted:
+    """Give it all parameters as they are asked for, in copies that no fit has used.
+
+    A file cannot hold some of them, and a callback may remember the round before, which a run that resumes has not
+    seen.
+    """
+    from sklearn.base import clone
+
+    placer.estimator.set_params(**clone(asked).get_params(deep=False))
+    return placer

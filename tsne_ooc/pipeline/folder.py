@@ -18,7 +18,6 @@ from tsne_ooc.storage.lock import Lock
 _LOCK = ".lock"
 #: Folders in which a run keeps what is on its way: a model that is being saved, and a training.
 SAVING, TRAINING = "saving.part", "training.part"
-_PASSING = (SAVING, TRAINING)
 
 
 class Folder:
@@ -109,6 +108,9 @@ class Folder:
             error.add_note(f"what is done is kept in {self.path}; go on with resume=True (--resume)")
         if kind is not None and not self.keep:
             self._clear()
+        elif kind is None and self._is_finished():
+            # A finished run may have been killed between its manifest and this.
+            self.tidy()
         self._held.close()
         if kind is not None and not self.keep and self._created:
             # It may hold another's files, or another run by now.
@@ -137,7 +139,7 @@ class Folder:
     @staticmethod
     def _unfinished(made: Iterable[str]) -> Iterator[str]:
         for name in made:
-            if name in _PASSING or name.startswith("round-"):
+            if name.endswith(".part") or name.startswith("round-"):
                 yield name
             elif name.endswith(".npy"):
                 yield f"{name}.part"

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tsne_ooc._context import uninterrupted
 from tsne_ooc._random import generator
-from tsne_ooc._typing import Progress
-from tsne_ooc.io import Source
-from tsne_ooc.pipeline.folder import Folder
-from tsne_ooc.pipeline.placer import MapPlacer, Seats
-from tsne_ooc.pipeline.placing import stream
-from tsne_ooc.pipeline.run import LEDGER
+from tsne_ooc.pipeline.fitting import Fit, fitting
+from tsne_ooc.pipeline.placer import Mapped, MapPlacer, Seats
+from tsne_ooc.pipeline.placing import Place
 from tsne_ooc.placement import Placed
 from tsne_ooc.rounds import NovelRows, Seated, enlarge
 from tsne_ooc.sampling import take
-from tsne_ooc.streaming import begin
+from tsne_ooc.stages import Facts, Work
 
 log = logging.getLogger(__name__)
 
@@ -28,64 +23,69 @@ ADDED, CHOICE = 0.1, 8
 _ROWS = 1 << 17
 
 
-def look_and_refit(
-    placer: MapPlacer,
-    seats: Seats,
-    digest: str | None,
-    table: Source,
-    home: Folder,
-    where: Path,
-    seed: int,
-    block_rows: int | None,
-    progress: Progress,
-    origin: dict[str, Any],
-) -> tuple[MapPlacer, Seated]:
-    """The map of the next round and the rows that it was fitted to; the same one where there is nothing new.
+class Look(Place):
+    """Places all rows on the map of a round, and fits that of the next: to its sample and some of the strangest rows.
 
     Parameters
     ----------
-    placer, seats
-        Of the round before.
-    digest : str
-        Of its saved model.
-    table : Source
-        As it was given.
-    home, where
-        The run's folder, and that of the round before, in which places and novelty are written.
-    seed : int
-    block_rows, progress
-        As for `stream`.
-    origin : dict
-        The identity of the table when the run began.
+    number : int
+        Of the round before, in whose folder places and novelty are written.
+    next : Fit
+        Keeps the map of the next one.
     """
-    ledger = begin(where / LEDGER, {"model": digest}, resume=True, differ=_another)
-    stream(placer, table, home, where, ledger, seats, block_rows, progress, phase="look", source=origin)
-    rows, prepared = seats.rows, placer.table_of(table)
-    sample = Seated(rows, take(prepared, rows), seats.embedding)
-    most = max(1, round(ADDED * len(rows)))
-    novel = NovelRows(placer.estimator, sample, CHOICE * most, generator(seed, "rounds"))
-    embedding = np.load(where / "embedding.npy", mmap_mode="r", allow_pickle=False)
-    novelty = np.load(where / "novelty.npy", mmap_mode="r", allow_pickle=False)
-    for start in range(0, len(novelty), _ROWS):
-        strange = np.asarray(novelty[start : start + _ROWS])
-        at = start + np.flatnonzero(strange > novel.beyond)
-        if len(at):
-            none = np.zeros(len(at), np.int32)
-            placed = Placed(np.asarray(embedding[at]), none, np.asarray(novelty[at]))
-            novel.add(at, take(prepared, at), placed)
-    both = enlarge(sample, novel.choose(most))
-    log.info(
-        "%s rows are farther from the sample than .99 of its own (novelty %.2f); %s of them join it",
-        f"{novel.seen:,}", novel.beyond, f"{len(both.rows) - len(rows):,}",
-    )  # fmt: skip
-    if len(both.rows) == len(rows):
-        return placer, sample
-    progress("fit", 0, len(both.rows))
-    with uninterrupted():
-        again = placer.refit(both)
-    progress("fit", len(both.rows), len(both.rows))
-    return again, both
+
+    def __init__(self, number: int, next: Fit) -> None:
+        super().__init__()
+        self.name, self.next = f"look {number}", next
+        self.folder = round_folder(number)
+        self.makes = next.makes
+
+    @property
+    def phase(self) -> str:
+        return "look"
+
+    def where(self, work: Work) -> Path:
+        return work.folder / self.folder
+
+    def run(self, work: Work) -> Facts:
+        self.fill(work)
+        mapped = work.get(Mapped)
+        assert isinstance(mapped.placer, MapPlacer) and mapped.seats is not None
+        again, rows = self._next(work, mapped.placer, mapped.seats)
+        return self.next.keep(work, again, rows.rows)
+
+    def _next(self, work: Work, placer: MapPlacer, seats: Seats) -> tuple[MapPlacer, Seated]:
+        """The map of the next round and the rows that it was fitted to; the same one where there is nothing new."""
+        rows, prepared = seats.rows, placer.table_of(work.table)
+        sample = Seated(rows, take(prepared, rows), seats.embedding)
+        most = max(1, round(ADDED * len(rows)))
+        novel = NovelRows(placer.estimator, sample, CHOICE * most, generator(work.seed, "rounds"))
+        embedding = np.load(self.where(work) / "embedding.npy", mmap_mode="r", allow_pickle=False)
+        novelty = np.load(self.where(work) / "novelty.npy", mmap_mode="r", allow_pickle=False)
+        for start in range(0, len(novelty), _ROWS):
+            strange = np.asarray(novelty[start : start + _ROWS])
+            at = start + np.flatnonzero(strange > novel.beyond)
+            if len(at):
+                none = np.zeros(len(at), np.int32)
+                placed = Placed(np.asarray(embedding[at]), none, np.asarray(novelty[at]))
+                novel.add(at, take(prepared, at), placed)
+        both = enlarge(sample, novel.choose(most))
+        log.info(
+            "%s rows are farther from the sample than .99 of its own (novelty %.2f); %s of them join it",
+            f"{novel.seen:,}", novel.beyond, f"{len(both.rows) - len(rows):,}",
+        )  # fmt: skip
+        if len(both.rows) == len(rows):
+            return placer, sample
+        with fitting(work, len(both.rows)):
+            return placer.refit(both), both
+
+    def reopen(self, work: Work, facts: Facts) -> None:
+        self.next.reopen(work, facts)
+
+    def worth_keeping(self, facts: Facts) -> bool:
+        return self.next.worth_keeping(facts)
 
 
-def _another(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    return [] if old == new else ["the model of this round is another"]
+def round_folder(number: int) -> str:
+    """Where in the run's folder a round that is not the last is kept."""
+    return f"round-{number}"

@@ -110,6 +110,21 @@ class _OurPlacer:
         self._ours.save(path)
 
 
+class Mapped(NamedTuple):
+    """What places the rows of a table, and those of them that have a place already.
+
+    Parameters
+    ----------
+    placer : Placer
+    seats : Seats or None
+        A row of the sample takes the seat of its own, even where it has a twin in the sample, whose seat `transform`
+        would give it.
+    """
+
+    placer: Placer
+    seats: Seats | None
+
+
 class MapPlacer(_OurPlacer):
     """A fitted `TSNE`."""
 

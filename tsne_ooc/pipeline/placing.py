@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc import __version__, storage
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import resolve_n_jobs
-from tsne_ooc._typing import Progress
-from tsne_ooc.io import Source, identity
-from tsne_ooc.io.told import account_of
+from tsne_ooc._typing import Float32, Progress
+from tsne_ooc.io import Source
 from tsne_ooc.novelty import NoveltyHistogram
-from tsne_ooc.pipeline.clock import Clock
+from tsne_ooc.pipeline.beginning import begun, job_of, made_by, own_stages, room_of, told_of
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.models import digest_of, folder_of, opened_model
-from tsne_ooc.pipeline.placer import Placer, Seats
-from tsne_ooc.pipeline.request import differences
-from tsne_ooc.pipeline.run import KIND, LEDGER, Run, open_run
+from tsne_ooc.pipeline.placer import Mapped
+from tsne_ooc.pipeline.run import Run, open_run
+from tsne_ooc.pipeline.sealing import Seal, finished
 from tsne_ooc.pipeline.table import opened
-from tsne_ooc.streaming import Stream, begin, check_unchanged, silent
+from tsne_ooc.stages import Facts, RowStage, Stage, Work, drive
+from tsne_ooc.streaming import Compute
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +41,7 @@ def place(
     allow_missing_chunks: bool = False,
     novelty: bool | None = None,
     n_jobs: int | None = None,
+    then: Stage | Sequence[Stage] = (),
     block_rows: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -67,6 +65,8 @@ def place(
         the search among its teacher's rows comes on top, and takes many times as long as the forward pass.
     n_jobs : int or None
         Threads.
+    then : Stage or sequence of Stage
+        Stages of your own that follow, such as one that writes another number of each row.
     block_rows : int, optional
         Rows that are read, placed and marked as done in one piece; what comes out does not depend on it.
     resume : bool
@@ -96,114 +96,82 @@ def place(
             f"the map in {folder} was saved without what novelty needs; fit it again, or leave novelty out"
         )
     knows = knows and (placer.novelty_is_free if novelty is None else novelty)
+    then = own_stages(then)
+    stages = [Place(novelty=knows), *then]
     with (
         opened(source, dataset, columns, allow_missing_chunks, placer.names) as table,
-        Folder(Path(out), resume=resume, makes=["embedding.npy", "novelty.npy"]) as home,
+        Folder(Path(out), resume=resume, makes=made_by(stages)) as home,
     ):
         placer.check_table(table)
-        home.check_room(table.shape[0] * 4 * (placer.embedding.shape[1] + knows))
-        request = {"model": digest_of(folder), "novelty": knows}
-        origin = identity.identity_of(table, without=home.path)
-        job = {"task": "place", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
+        home.check_room(table.shape[0] * 4 * (placer.embedding.shape[1] + knows) + room_of(stages, table))
+        request = {"model": digest_of(folder), "novelty": knows, **told_of(then)}
+        job = job_of("place", table, home, request)
         if home.finished:
             return finished(home, job)
-        ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
+        work = begun(job, table, home, resume=resume, progress=progress, block_rows=block_rows)
         home.keep = True
-        seconds = {"place": ledger.entry("place").seconds}
-        with Clock(seconds, "place"):
-            summary = stream(
-                placer, table, home, home.path, ledger, None, block_rows, progress or silent, knows=knows,
-                source=origin,
-            )  # fmt: skip
-        content = {
-            "task": "place",
-            "source": repr(table),
-            "read": account_of(table),
-            "model": str(folder),
-            **summary,
-            "seconds": seconds,
-            "job": job,
-        }
-        return seal(home, content, ["embedding", "novelty"])
+        work.put(Mapped(placer, None))
+        drive([*stages, Seal(home, job, lambda work: {"model": str(folder), **work.facts["place"]}, then)], work)
+    return open_run(home.path)
 
 
-def stream(
-    placer: Placer,
-    table: Source,
-    home: Folder,
-    where: Path,
-    ledger: Any,
-    seats: Seats | None,
-    block_rows: int | None,
-    progress: Progress,
-    *,
-    knows: bool | None = None,
-    phase: str = "place",
-    source: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Place the rows of a table that are not yet done; a manifest's entries on what came out.
+class Place(RowStage):
+    """Places all rows; those that have a seat keep it.
 
     Parameters
     ----------
-    placer : Placer
-    table : Source
-        As it was given; the placer prepares its rows.
-    home : Folder
-        Of the run.
-    where : Path
-        Where in it ``embedding.npy`` and ``novelty.npy`` go.
-    ledger : Ledger
-    seats : Seats or None
-        Rows of the table that have a place already. A row of the sample takes the seat of its own, even
-        where it has a twin in the sample, whose seat `transform` would give it.
-    block_rows : int or None
-    progress : callable
-    knows : bool, optional
-        Whether novelty is written; by default it is where the placer knows it.
-    phase : str
-        What `progress` is told.
-    source : dict, optional
-        The identity of the table when the run began, which it must keep.
+    novelty : bool, optional
+        Whether it is written; by default it is where the map knows it.
     """
-    n, d = table.shape[0], placer.embedding.shape[1]
-    threshold = placer.threshold if knows is None or knows else None
-    knows = threshold is not None
-    files: dict[str, tuple[Path, tuple[int, ...]]] = {"embedding": (where / "embedding.npy", (n, d))}
-    if knows:
-        files["novelty"] = (where / "novelty.npy", (n,))
-    prepared = placer.table_of(table)
 
-    def compute(start: int, block: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        if seats is None:
-            return placer.place(block, novelty=knows)
-        rows, places, novelty = seats
-        first, last = np.searchsorted(rows, [start, start + len(block)])
-        known = {"embedding": places[first:last]}
-        if knows and novelty is not None:
-            known["novelty"] = novelty[first:last]
-        if last - first == len(block) and len(known) == len(files):
-            return known
-        found = placer.place(block, novelty=knows)
-        for name, values in known.items():
-            found[name][rows[first:last] - start] = values
+    name = "place"
+    makes: tuple[str, ...] = ("embedding.npy", "novelty.npy")
+
+    def __init__(self, *, novelty: bool | None = None) -> None:
+        self.novelty = novelty
+
+    def knows(self, work: Work) -> bool:
+        """Whether novelty is written."""
+        known = work.get(Mapped).placer.threshold is not None
+        return known if self.novelty is None else known and self.novelty
+
+    def shapes(self, work: Work) -> dict[str, tuple[int, ...]]:
+        n, d = work.table.shape[0], work.get(Mapped).placer.embedding.shape[1]
+        shapes: dict[str, tuple[int, ...]] = {"embedding": (n, d)}
+        return {**shapes, "novelty": (n,)} if self.knows(work) else shapes
+
+    def table(self, work: Work) -> Source:
+        return work.get(Mapped).placer.table_of(work.table)
+
+    def compute(self, work: Work) -> Compute:
+        (placer, seats), knows = work.get(Mapped), self.knows(work)
+        if told := placer.told():
+            log.info("%s", told)
+
+        def places(start: int, block: Float32) -> dict[str, Float32]:
+            if seats is None:
+                return placer.place(block, novelty=knows)
+            rows, seated, novelty = seats
+            first, last = np.searchsorted(rows, [start, start + len(block)])
+            known = {"embedding": seated[first:last]}
+            if knows and novelty is not None:
+                known["novelty"] = novelty[first:last]
+            if last - first == len(block) and len(known) == 1 + knows:
+                return known
+            found = placer.place(block, novelty=knows)
+            for name, values in known.items():
+                found[name][rows[first:last] - start] = values
+            return found
+
+        return places
+
+    def summary(self, work: Work) -> Facts:
+        (n, p), placer = work.table.shape, work.get(Mapped).placer
+        found: dict[str, Any] = {"n_samples": n, "n_features": p, "n_components": placer.embedding.shape[1]}
+        if self.knows(work):
+            assert placer.threshold is not None
+            found["novelty"] = distribution(self.where(work) / "novelty.npy", placer.threshold)
         return found
-
-    if told := placer.told():
-        log.info("%s", told)
-    try:
-        work = Stream(files, ledger, phase)
-    except OSError as error:
-        # The disk may be mended; files that are damaged or gone let nothing go on.
-        home.resumable = home.keep and not isinstance(error, FileNotFoundError)
-        raise
-    with work:
-        home.resumable = home.keep
-        check = None if source is None else partial(check_unchanged, table, source, home.path)
-        work.run(prepared, compute, rows=block_rows, progress=progress, phase=phase, check=check)
-    summary: dict[str, Any] = {"n_samples": n, "n_features": table.shape[1], "n_components": d}
-    if threshold is not None:
-        summary["novelty"] = distribution(where / "novelty.npy", threshold)
-    return summary
 
 
 def distribution(path: Path, threshold: float) -> dict[str, Any]:
@@ -222,25 +190,3 @@ def pieces(path: Path) -> Iterator[NDArray[np.float32]]:
         file.seek(path.stat().st_size - 4 * n)
         while len(part := np.fromfile(file, "<f4", _PIECE)):
             yield part
-
-
-def finished(home: Folder, job: dict[str, Any]) -> Run:
-    """The run that is in the folder already, if it is the one that is asked for."""
-    run = open_run(home.path)
-    found = differences(run.manifest.get("job", {}), json.loads(json.dumps(job)))
-    if found:
-        raise ValueError(f"{home.path} holds the result of another run: {'; '.join(found)}; name a new folder")
-    # It may have been killed between its manifest and this.
-    home.tidy()
-    return run
-
-
-def seal(home: Folder, content: dict[str, Any], arrays: list[str]) -> Run:
-    """Write the manifest, which makes the folder a whole one, and remove what only an unfinished one needs."""
-    files = {name: f"{name}.npy" for name in arrays if (home.path / f"{name}.npy").exists()}
-    try:
-        storage.seal(home.path, KIND, content, files)
-    except OSError as error:
-        raise type(error)(f"{home.path} could not be written: {error.strerror or error}") from error
-    home.tidy()
-    return open_run(home.path)

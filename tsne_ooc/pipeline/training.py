@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tsne_ooc import __version__, storage
+from tsne_ooc import storage
 from tsne_ooc._context import uninterrupted
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._random import seed_of
@@ -19,19 +18,21 @@ from tsne_ooc._typing import Progress
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.saving import check_saved, fingerprint
 from tsne_ooc.intake import check_prepare, taken_over
-from tsne_ooc.io import Source, identity
-from tsne_ooc.io.ledger import Ledger
+from tsne_ooc.io import Source
 from tsne_ooc.io.told import account_of
-from tsne_ooc.pipeline.fitting import fit_sample
+from tsne_ooc.pipeline.beginning import begun, job_of
+from tsne_ooc.pipeline.fitting import Draw, Fit, Prepare
 from tsne_ooc.pipeline.folder import TRAINING, Folder
-from tsne_ooc.pipeline.models import ENCODER, SLACK, bytes_fitted, digest_of, folder_of, opened_model
-from tsne_ooc.pipeline.placer import MapPlacer
-from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain, warn_untold
-from tsne_ooc.pipeline.run import LEDGER
+from tsne_ooc.pipeline.models import ENCODER, SLACK, bytes_fitted, folder_of, opened_model
+from tsne_ooc.pipeline.placer import Mapped, MapPlacer
+from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, Uniform, resolve_sample
-from tsne_ooc.streaming import begin, check_unchanged, silent
+from tsne_ooc.stages import Facts, Stage, Work, drive
+
+if TYPE_CHECKING:
+    from tsne_ooc.parametric import ParametricTSNE
 
 
 def train(
@@ -103,10 +104,8 @@ def train(
     >>> model = train("cells.h5", dataset="X", out="encoder")  # doctest: +SKIP
     >>> Y = model.transform(new_rows)  # doctest: +SKIP
     """
-    from sklearn.base import clone
-
     from tsne_ooc.parametric import ParametricTSNE, load
-    from tsne_ooc.parametric.estimator import FEWEST, STEPS
+    from tsne_ooc.parametric.estimator import FEWEST
     from tsne_ooc.parametric.outset import check_network_saved
 
     model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
@@ -136,31 +135,47 @@ def train(
             "teacher": known,
             "prepare": plain(prepare.steps) if prepare is not None else None,
         }
-        origin = identity.identity_of(table, without=home.path)
-        job = {"task": "train", "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
+        job = job_of("train", table, home, request)
         if home.finished:
             _check_finished(home, job)
-            return load(home.path, network=own)
-        ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
-        warn_untold(job)
-        work = home.path / TRAINING
-        work.mkdir(exist_ok=True)
-        seconds: dict[str, float] = dict(ledger.job.get("seconds", {}))
-        tell = progress or silent
-        if map is None:
-            check = partial(check_unchanged, table, origin, home.path)
-            asked = teacher
-            teacher = _fitted(
-                clone(asked), table, sample, prepare, seed, ledger, work / "teacher", seconds, tell, check
-            )
-            home.keep = home.resumable = True
-            # A file cannot hold some of its options.
-            teacher.set_params(**asked.get_params(deep=False))
-        teacher.set_params(n_jobs=model.n_jobs, verbose=model.verbose)
+        else:
+            work = begun(job, table, home, resume=resume, progress=progress, seed=model.random_state)
+            drive([*_stages(model, teacher, sample, prepare, work), Export(model, job)], work)
+            # Its teacher is mapped from files that go now, which some systems let nobody remove before.
+            del model, teacher, work
+    return load(home.path, network=own)
+
+
+def _stages(
+    model: ParametricTSNE, teacher: TSNE, sample: Sample | None, prepare: Preparation | None, work: Work
+) -> list[Stage]:
+    """The teacher is fitted to a sample, where there is one; and the encoder learns from it."""
+    (work.folder / TRAINING).mkdir(exist_ok=True)
+    if sample is None:
+        work.put(Mapped(MapPlacer(teacher), None))
+        return [Learn(model)]
+    return [Prepare(prepare, teacher), Draw(sample), Fit(teacher, saved=True, folder=TRAINING), Learn(model)]
+
+
+class Learn(Stage):
+    """The encoder learns from the map of the fit."""
+
+    name = "train"
+    makes = (TRAINING,)
+
+    def __init__(self, model: ParametricTSNE) -> None:
+        self.model = model
+
+    def run(self, work: Work) -> Facts:
+        from tsne_ooc.parametric.estimator import STEPS
+
+        assert work.kept is not None
+        model, tell, home, placer = self.model, work.progress, work.kept.home, work.take(Mapped).placer
+        assert isinstance(placer, MapPlacer)
+        teacher = placer.estimator.set_params(n_jobs=model.n_jobs, verbose=model.verbose)
         model.set_params(teacher=teacher)
-        tell("teach", 0, table.shape[0])
+        tell("teach", 0, work.table.shape[0])
         steps = STEPS if isinstance(model.n_iter, str) else int(model.n_iter)
-        checkpoint = work / "checkpoint"
 
         def telling(step: int, loss: float, encoder: Any) -> None:
             if hasattr(tell, "note"):
@@ -169,23 +184,45 @@ def train(
 
         try:
             with uninterrupted(), _torch_threads(model.n_jobs):
-                model._learn(table, checkpoint, without=home.path, telling=[telling])
+                model._learn(work.table, self._checkpoint(work), without=home.path, telling=[telling])
         finally:
-            home.keep = home.resumable = home.keep or (checkpoint / storage.MANIFEST).exists()
-        try:
-            check_unchanged(table, origin, home.path)
-        except OSError:
-            # The teacher is of one table; what was learnt is not.
-            shutil.rmtree(checkpoint, ignore_errors=True)
-            raise
+            home.keep = home.resumable = home.keep or (self._checkpoint(work) / storage.MANIFEST).exists()
+        return {"n_iter": model.n_iter_}
+
+    def reopen(self, work: Work, facts: Facts) -> None:
+        # From the last state, with which it ends at once.
+        self.run(work)
+
+    def discard(self, work: Work) -> None:
+        # The teacher is of one table; what was learnt is not.
+        shutil.rmtree(self._checkpoint(work), ignore_errors=True)
+
+    @staticmethod
+    def _checkpoint(work: Work) -> Path:
+        return work.folder / TRAINING / "checkpoint"
+
+
+class Export(Stage):
+    """Puts the encoder into the folder of the run, its manifest last."""
+
+    name = "seal"
+
+    def __init__(self, model: ParametricTSNE, job: dict[str, Any]) -> None:
+        self.model, self.job = model, job
+
+    def run(self, work: Work) -> None:
+        model = self.model
         # Of the attempts before, too.
-        seconds["train"] = round(float(model.history_["batches"]["seconds"].sum()), 3)
-        content = {"job": job, "source": repr(table), "read": account_of(table), "seconds": seconds}
-        _seal(model, home, work, content)
-        # Its teacher is mapped from files that go now, which some systems let nobody remove before.
-        del model, teacher
-        home.tidy()
-        return load(home.path, network=own)
+        seconds = {**work.seconds, "train": round(float(model.history_["batches"]["seconds"].sum()), 3)}
+        told = {"job": self.job, "source": repr(work.table), "read": account_of(work.table), "seconds": seconds}
+        whole = work.folder / TRAINING / "encoder"
+        shutil.rmtree(whole, ignore_errors=True)
+        model.save(whole)
+        saved, _, paths = storage.read_folder(whole, ENCODER, verify=False)
+        for file in list(whole.iterdir()):
+            if file.name != storage.MANIFEST:
+                os.replace(file, work.folder / file.name)
+        storage.seal(work.folder, ENCODER, {**saved, **told}, {name: path.name for name, path in paths.items()})
 
 
 def _fresh(encoder: Any, kind: Any) -> Any:
@@ -270,39 +307,6 @@ def _room(table: Source, model: Any, teacher: Any, map: Any, sample: Sample | No
     return kept + bytes_of_training(model, taught, n, max(1, known), d, all_mapped=fitted == n) + SLACK
 
 
-def _fitted(
-    teacher: Any,
-    table: Source,
-    sample: Sample,
-    prepare: Preparation | None,
-    seed: int,
-    ledger: Ledger,
-    path: Path,
-    seconds: dict[str, float],
-    progress: Progress,
-    check: Callable[[], None],
-) -> Any:
-    """The teacher, fitted and saved by this attempt or an earlier one, as it is read from `path`."""
-    from tsne_ooc.estimator.loading import load
-
-    digest = ledger.job.get("teacher")
-    if digest is None:
-        # What an attempt left that was killed after this point and before the ledger knew.
-        shutil.rmtree(path, ignore_errors=True)
-        fit_sample(table, teacher, sample, prepare, seed, seconds, progress)
-        check()
-        teacher.save(path)
-        digest = digest_of(path)
-        ledger.job = {**ledger.job, "teacher": digest, "seconds": seconds}
-        ledger.write()
-    found = load(path)
-    if digest_of(path) != digest:
-        raise ValueError(
-            f"the teacher in {path} is not the one that this run began with; remove {path.parents[1]} to begin again"
-        )
-    return found
-
-
 @contextmanager
 def _torch_threads(n_jobs: int | None) -> Iterator[None]:
     """Let torch, which counts for the whole process, have as many threads as were asked for; else as there are."""
@@ -318,18 +322,6 @@ def _torch_threads(n_jobs: int | None) -> Iterator[None]:
         yield
 
 
-def _seal(model: Any, home: Folder, work: Path, content: dict[str, Any]) -> None:
-    """Put the encoder into the folder of the run, its manifest last."""
-    whole = work / "encoder"
-    shutil.rmtree(whole, ignore_errors=True)
-    model.save(whole)
-    saved, _, paths = storage.read_folder(whole, ENCODER, verify=False)
-    for file in list(whole.iterdir()):
-        if file.name != storage.MANIFEST:
-            os.replace(file, home.path / file.name)
-    storage.seal(home.path, ENCODER, {**saved, **content}, {name: path.name for name, path in paths.items()})
-
-
 def _check_finished(home: Folder, job: dict[str, Any]) -> None:
     """Raise unless the encoder in the folder is the one that is asked for."""
     content = storage.read_folder(home.path, ENCODER, verify=False).content
@@ -337,5 +329,3 @@ def _check_finished(home: Folder, job: dict[str, Any]) -> None:
         raise ValueError(f"{home.path} holds an encoder that was saved by hand; name a new folder")
     if found := differences(content["job"], json.loads(json.dumps(job))):
         raise ValueError(f"{home.path} holds the result of another run: {'; '.join(found)}; name a new folder")
-    # It may have been killed between its manifest and this.
-    home.tidy()

@@ -1,0 +1,68 @@
+"""How a run begins: what is asked for, as another attempt will compare it, and what its stages share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tsne_ooc import __version__
+from tsne_ooc._typing import Progress
+from tsne_ooc.io import Source, identity
+from tsne_ooc.pipeline.folder import Folder
+from tsne_ooc.pipeline.request import differences, plain, warn_untold
+from tsne_ooc.pipeline.run import LEDGER
+from tsne_ooc.stages import Kept, Stage, Work
+from tsne_ooc.streaming import begin
+
+
+def job_of(task: str, table: Source, home: Folder, request: Mapping[str, Any]) -> dict[str, Any]:
+    """All that tells a run from another, and what it makes."""
+    origin = identity.identity_of(table, without=home.path)
+    return {"task": task, "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
+
+
+def begun(
+    job: dict[str, Any],
+    table: Source,
+    home: Folder,
+    *,
+    resume: bool,
+    progress: Progress | None,
+    seed: int = 0,
+    block_rows: int | None = None,
+) -> Work:
+    """What the stages of a job share, with the ledger of an earlier attempt or a new one."""
+    ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
+    warn_untold(job)
+    kept = Kept(home, ledger, job["source"])
+    return Work(table, progress=progress, seed=seed, block_rows=block_rows, kept=kept)
+
+
+def own_stages(then: Any) -> list[Stage]:
+    """Stages of the user's.
+
+    Raises
+    ------
+    TypeError
+        For what is not a stage.
+    """
+    stages = [then] if isinstance(then, Stage) else list(then)
+    for stage in stages:
+        if not isinstance(stage, Stage):
+            raise TypeError(f"then={stage!r} is not a tsne_ooc.stages.Stage object")
+    return stages
+
+
+def told_of(then: Sequence[Stage]) -> dict[str, Any]:
+    """What they are, for a request."""
+    return {"then": [plain(stage) for stage in then]} if then else {}
+
+
+def made_by(stages: Sequence[Stage]) -> list[str]:
+    """What stages make in the folder of a run."""
+    return [name for stage in stages for name in stage.makes]
+
+
+def room_of(stages: Sequence[Stage], table: Source) -> int:
+    """Bytes on the disk that they take."""
+    return sum(stage.room(table) for stage in stages)

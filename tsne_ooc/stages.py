@@ -1,0 +1,294 @@
+"""Work as a list of stages, and the one driver that does them: it resumes, times, and marks what is done."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from tsne_ooc._typing import Progress
+from tsne_ooc.io import Source
+from tsne_ooc.io.ledger import Entry, Ledger
+from tsne_ooc.streaming import Compute, Stream, check_unchanged, silent
+
+Facts = Mapping[str, Any]
+T = TypeVar("T")
+
+
+class Home(Protocol):
+    """The folder of a run, as stages and the driver see it."""
+
+    path: Path
+    #: Whether what is in it is worth keeping if the run now fails.
+    keep: bool
+    #: Whether the run could go on if it now failed.
+    resumable: bool
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where work is kept on its way, so that another process can go on with it.
+
+    Parameters
+    ----------
+    home : Home
+    ledger : Ledger
+    origin : dict
+        The identity of the table when the run began, which it must keep.
+    """
+
+    home: Home
+    ledger: Ledger
+    origin: dict[str, Any]
+
+
+class Work:
+    """What the stages of a list share.
+
+    Parameters
+    ----------
+    table : Source
+        As it was given.
+    progress : callable, optional
+        Called as ``progress(phase, done, total)``.
+    seed : int
+    block_rows : int or None
+        Rows that are read, worked on and marked as done in one piece.
+    kept : Kept or None
+        None where nothing is kept on the way.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+        How long each phase took, over all attempts.
+    facts : dict of str to dict
+        What the stages that are done say of what they did, by name.
+    """
+
+    def __init__(
+        self,
+        table: Source,
+        *,
+        progress: Progress | None = None,
+        seed: int = 0,
+        block_rows: int | None = None,
+        kept: Kept | None = None,
+    ) -> None:
+        self.table = table
+        self.progress = progress or silent
+        self.seed = seed
+        self.block_rows = block_rows
+        self.kept = kept
+        self.seconds: dict[str, float] = {}
+        self.facts: dict[str, Facts] = {}
+        self._made: dict[type, Any] = {}
+
+    def put(self, made: object) -> None:
+        """Hand something on to later stages, instead of what there was of its type."""
+        self._made[type(made)] = made
+
+    def get(self, kind: type[T]) -> T:
+        """What an earlier stage handed on of this type."""
+        if (found := self.find(kind)) is None:
+            raise LookupError(f"no stage before this one has made a {kind.__name__}")
+        return found
+
+    def find(self, kind: type[T]) -> T | None:
+        """The same, or None where no stage has made one."""
+        found: T | None = self._made.get(kind)
+        return found
+
+    def take(self, kind: type[T]) -> T:
+        """The same, for the last stage that needs it: its memory is free afterwards."""
+        found = self.get(kind)
+        del self._made[kind]
+        return found
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's files are."""
+        assert self.kept is not None
+        return self.kept.home.path
+
+    def check_unchanged(self) -> None:
+        """Raise OSError where the table is not what it was when the run began."""
+        if self.kept is not None:
+            check_unchanged(self.table, self.kept.origin, self.kept.home.path)
+
+
+class Stage:
+    """A step of a run, to derive from. `name` and `run` are needed; `reopen` where `run` returns facts.
+
+    Attributes
+    ----------
+    name : str
+        Under which the ledger knows it: another one for each stage of a list.
+    phase : str
+        What progress is told, and under which its seconds are counted; by default the name.
+    makes : tuple of str
+        Names of what it puts into the folder of the run. Arrays (``.npy``) are named in the manifest; what ends in
+        ``.part`` is removed at the end of the run, and all of it where the run fails before anything is worth keeping.
+    """
+
+    name: str
+    makes: tuple[str, ...] = ()
+
+    @property
+    def phase(self) -> str:
+        return self.name
+
+    def room(self, table: Source) -> int:
+        """Bytes on the disk that it takes, as far as they are known before the run."""
+        return 0
+
+    def check(self, work: Work) -> None:
+        """Raise for what can be known to be wrong before the first stage runs."""
+
+    def run(self, work: Work) -> Facts | None:
+        """Do it.
+
+        Returns
+        -------
+        mapping or None
+            What `reopen` needs to take up what was done, as JSON can hold it. None where it is in memory alone: a run
+            that goes on does it again, unless a later stage is done.
+        """
+        raise NotImplementedError
+
+    def reopen(self, work: Work, facts: Facts) -> None:
+        """Take up what an earlier attempt did, checked against these facts.
+
+        Raises
+        ------
+        ValueError, OSError
+            Where it is not what it was, saying what to remove.
+        """
+
+    def discard(self, work: Work) -> None:
+        """The table changed under it: remove what nobody may go on from."""
+
+    def worth_keeping(self, facts: Facts) -> bool:
+        """Whether a run can go on from what it did."""
+        return True
+
+
+class RowStage(Stage):
+    """A stage that fills files with a row for each row of the table, block by block; killed, it goes on with the rest.
+
+    Derive from it, name the files in `makes`, and write `shapes` and `compute`.
+    """
+
+    def shapes(self, work: Work) -> dict[str, tuple[int, ...]]:
+        """The shape of each file, by its name without ``.npy``; the first number is that of the rows."""
+        raise NotImplementedError
+
+    def compute(self, work: Work) -> Compute:
+        """A function of the number of the first row of a block and the block, which gives the rows of each file."""
+        raise NotImplementedError
+
+    def table(self, work: Work) -> Source:
+        """The table that is read."""
+        return work.table
+
+    def where(self, work: Work) -> Path:
+        """The folder of the files."""
+        return work.folder
+
+    def summary(self, work: Work) -> Facts:
+        """What is to be said of the files when they are whole."""
+        return {}
+
+    def run(self, work: Work) -> Facts | None:
+        self.fill(work)
+        return self.summary(work)
+
+    def fill(self, work: Work) -> None:
+        """Read, compute and write all rows that are not done yet, and put the files in place."""
+        table, compute = self.table(work), self.compute(work)
+        with self._stream(work) as stream:
+            if work.kept is not None:
+                work.kept.home.resumable = work.kept.home.keep
+            stream.run(
+                table, compute, rows=work.block_rows, progress=work.progress, phase=self.phase,
+                check=work.check_unchanged,
+            )  # fmt: skip
+
+    def reopen(self, work: Work, facts: Facts) -> None:
+        with self._stream(work):
+            pass
+
+    def _stream(self, work: Work) -> Stream:
+        assert work.kept is not None
+        home = work.kept.home
+        files = {name: (self.where(work) / f"{name}.npy", shape) for name, shape in self.shapes(work).items()}
+        try:
+            return Stream(files, work.kept.ledger, self.name)
+        except (ValueError, FileNotFoundError):
+            # Files that are damaged or gone let nothing go on; other errors are of the disk, which may be mended.
+            home.resumable = False
+            raise
+        except OSError:
+            home.resumable = home.keep
+            raise
+
+
+def drive(stages: Sequence[Stage], work: Work) -> None:
+    """Do the stages that are not done yet, one after the other.
+
+    What an earlier attempt did is taken up where its stage left facts. A stage that left none is done again, unless a
+    later one is done, which then needs no more of it.
+    """
+    names = [stage.name for stage in stages]
+    if len(set(names)) < len(names):
+        raise ValueError(f"each stage has a name of its own, and these are {', '.join(names)}")
+    for stage in stages:
+        stage.check(work)
+    last = 0
+    for number, stage in enumerate(stages, start=1):
+        entry = _entry(work, stage)
+        if entry.seconds:
+            work.seconds[stage.phase] = round(work.seconds.get(stage.phase, 0.0) + entry.seconds, 3)
+        if entry.facts is not None:
+            last = number
+    for stage in stages[:last]:
+        if (facts := _entry(work, stage).facts) is not None:
+            stage.reopen(work, facts)
+            work.facts[stage.name] = facts
+    if work.kept is not None and last:
+        work.kept.home.resumable = work.kept.home.keep
+    for stage in stages[last:]:
+        _do(stage, work)
+
+
+def _entry(work: Work, stage: Stage) -> Entry:
+    return Entry() if work.kept is None else work.kept.ledger.entry(stage.name)
+
+
+def _do(stage: Stage, work: Work) -> None:
+    before, began = _entry(work, stage).seconds, time.perf_counter()
+    facts = stage.run(work)
+    took = time.perf_counter() - began
+    work.seconds[stage.phase] = round(work.seconds.get(stage.phase, 0.0) + took, 3)
+    if facts is not None:
+        # As another attempt will read them.
+        facts = json.loads(json.dumps(facts))
+        work.facts[stage.name] = facts
+    if work.kept is None:
+        return
+    home, ledger = work.kept.home, work.kept.ledger
+    entry = replace(ledger.entry(stage.name), facts=facts, seconds=round(before + took, 3))
+    if facts is None:
+        # Written with the next mark: how long it took is of interest once something is kept of it.
+        ledger.stages[stage.name] = entry
+        return
+    try:
+        # What is kept is of one table.
+        work.check_unchanged()
+    except OSError:
+        stage.discard(work)
+        raise
+    ledger.mark(stage.name, entry)
+    home.keep = home.resumable = stage.worth_keeping(facts)
