@@ -48,6 +48,7 @@ ORDER = (
     ("metrics",),
     ("plot", "testing"),
     ("cli",),
+    ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 HEAVY = ("numba", "scipy", "sklearn", "faiss", "h5py", "pynndescent", "matplotlib", "numpy", "tqdm")

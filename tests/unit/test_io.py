@@ -530,7 +530,7 @@ def test_fields_are_columns(tmp_path):
         assert columns["label"].tolist() == ["r3é", "r4é"] and columns["code"].tolist() == ["ab", "ab"]
         with pytest.raises(
             TypeError,
-            match="'label' does not hold numbers; make columns of its words with OneHot",
+            match=r"could not be read: column 'label' does not hold numbers; make columns of its words with OneHot",
         ):
             next(iterate(source))
 

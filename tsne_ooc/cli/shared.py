@@ -86,7 +86,9 @@ def check_plots(otherwise: str = "leave --plot out") -> None:
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
-        raise ImportError(f"plots need matplotlib; install it with: pip install 'tsne_ooc[plot]', or {otherwise}")
+        from tsne_ooc.io.optional import how_to_install
+
+        raise ImportError(f"plots need matplotlib; install it with: {how_to_install('plot')}, or {otherwise}")
 
 
 def summary_of(run: Run) -> str:

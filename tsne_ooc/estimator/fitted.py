@@ -20,6 +20,7 @@ from tsne_ooc.estimator.saving import KIND, estimator_state, fingerprint
 from tsne_ooc.fit.initialization import given
 from tsne_ooc.intake.features import Features
 from tsne_ooc.io import Source, identity_of
+from tsne_ooc.neighbors import Graph
 from tsne_ooc.placement import Placed, Placement
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.storage import write_folder
@@ -229,6 +230,22 @@ class PlacingEstimator(FittedEstimator):
             with counted_from(start):
                 out[start:stop] = placed_on.score(block, placement)
         return out
+
+    def graph(self, k: int | None = None) -> Graph:
+        """The nearest neighbours among the fitted rows, for another fit of the same rows: ``neighbors=graph``.
+
+        Parameters
+        ----------
+        k : int, optional
+            Neighbours of each row; by default as many as the affinities were made from.
+
+        Returns
+        -------
+        tsne_ooc.neighbors.Graph
+            Searched once more, for a fit keeps none.
+        """
+        check_is_fitted(self)
+        return Graph.of(self.map_.model.index, self.n_neighbors_ if k is None else k)
 
     @property
     def recall_(self) -> float:

@@ -65,7 +65,8 @@ class TSNE(PlacingEstimator):
         on maps of three axes of 30,000 rows and more.
     initialization : {"pca", "spectral", "random"} or array of shape (n, n_components), default "pca"
         An array is used as it is, wherever it lies: a map to go on with is best given with
-        ``early_exaggeration_iter=0``.
+        ``schedule=[Phase(iterations)]``, for ``early_exaggeration_iter=0`` runs the whole late course. A fitted map
+        goes on by `continue_fit`.
     metric : str or callable, default "euclidean"
         "euclidean", "cosine", "precomputed" (X then holds distances), or another that the neighbour search knows.
     metric_params : dict or None, default None
@@ -353,7 +354,7 @@ class TSNE(PlacingEstimator):
         if pause is None:
             raise ValueError(
                 "a map that was loaded has no momentum to go on with; fit its rows again from where they are: "
-                "TSNE(initialization=model.embedding_, early_exaggeration_iter=0)"
+                "TSNE(initialization=model.embedding_, schedule=[Phase(iterations)])"
             )
         last = pause.motion.phase or schedules.Phase(0)
         if isinstance(schedule, int | np.integer) and not isinstance(schedule, bool):

@@ -136,6 +136,7 @@ def fit_rows(rows: Matrix, recipe: Recipe, *, seed: int, threads: Threads, watch
         recipe.neighbors, metric=recipe.metric, n=n, p=p, sparse=hasattr(rows, "tocsr"),
         metric_params=recipe.metric_params,
     )  # fmt: skip
+    searches.tell_unlikely(rows, recipe.metric)
     why = f", chosen for {n:,} rows and the {recipe.metric} metric" if recipe.neighbors == "auto" else ""
     log.info("neighbours of %s rows of %s columns by %r%s", f"{n:,}", f"{p:,}", search, why)
     index = searches.build(
