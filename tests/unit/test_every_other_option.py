@@ -380,7 +380,7 @@ FILES = {
     "unit/test_missing_chunks.py": "io.Hdf5Source io.Hdf5Table io.ZarrSource",
     "unit/test_io.py": "io.Hdf5Table",
     "unit/test_parquet.py": "io.ParquetSource",
-    "unit/test_sink.py": "io.NpySink io.NpySink.write",
+    "unit/test_sink.py": "io.NpySink",
     "pipeline/test_stages.py": "stages.Work",
     "unit/test_sampling_kinds.py": "sampling.Stratified.draw sampling.Coverage.choose sampling.Coverage.draw "
     "sampling.Rows.draw sampling.Sample.draw",
