@@ -136,7 +136,8 @@ _OTHERS = {
         parametric.objectives.negative.MOST_NEGATIVES parametric.outset.MOST_DEPTH parametric.outset.MOST_WIDTH
         pipeline.embedding.MOST_ROUNDS plot._MOST_LABELS plot._MOST_POINTS preprocess.onehot.MOST_CATEGORIES
         storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
-        io.shared_parts._FEW parametric.estimator.FEWEST
+        io.shared_parts._FEW parametric.estimator.FEWEST plot._QUALITATIVE
+        neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER
         fit.optimize.FEWEST_LEAPING""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
@@ -146,8 +147,8 @@ _OTHERS = {
         fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         rounds.DIRECTIONS rounds.ROWS_PER_BOX pipeline.looking.CHOICE pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
-        neighbors.reach.SAMPLE preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT preprocess.sketch.PASSES
-        batches.sizes.BUFFER_BYTES
+        neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT
+        preprocess.sketch.PASSES batches.sizes.BUFFER_BYTES
         batches.sizes._BLOCK_BYTES batches.sizes._BLOCKS_OF_A_BUFFER
         batches.sizes._BLOCKS_OF_A_SORTED_BUFFER parametric.decoder.WAVES
         parametric.estimator.ParametricTSNE.LOOK_EVERY parametric.estimator.STEPS parametric.landmarks.LOOKED_AT_EACH

@@ -535,7 +535,7 @@ def of(function):
     ],
 )
 def test_a_network_that_makes_no_places_of_rows_is_told_before_it_is_trained(islands, network, says, monkeypatch):
-    monkeypatch.setattr("tsne_ooc.parametric.estimator.train", None)
+    monkeypatch.setattr("tsne_ooc.parametric.estimator.learn", None)
     with pytest.raises(ValueError, match=says):
         encoder(network=network).fit(islands)
 

@@ -14,18 +14,19 @@ from sklearn.utils.validation import check_is_fitted
 
 from tsne_ooc import __version__
 from tsne_ooc._elsewhere import unknown_option
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Progress
 from tsne_ooc._validate import counted_from
 from tsne_ooc.estimator.fitted_map import FittedMap
 from tsne_ooc.estimator.saving import KIND, estimator_state, fingerprint
 from tsne_ooc.fit.initialization import given
 from tsne_ooc.intake.features import Features
 from tsne_ooc.io import Source, identity_of
+from tsne_ooc.neighbors import Graph
 from tsne_ooc.placement import Placed, Placement
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.storage import write_folder
 from tsne_ooc.storage.lock import Lock
-from tsne_ooc.streaming import Progress, Stream, begin, check_unchanged, silent, unlike
+from tsne_ooc.streaming import Stream, begin, check_unchanged, silent, unlike
 
 
 class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -230,6 +231,22 @@ class PlacingEstimator(FittedEstimator):
             with counted_from(start):
                 out[start:stop] = placed_on.score(block, placement)
         return out
+
+    def graph(self, k: int | None = None) -> Graph:
+        """The nearest neighbours among the fitted rows, for another fit of the same rows: ``neighbors=graph``.
+
+        Parameters
+        ----------
+        k : int, optional
+            Neighbours of each row; by default as many as the affinities were made from.
+
+        Returns
+        -------
+        tsne_ooc.neighbors.Graph
+            Searched once more, for a fit keeps none.
+        """
+        check_is_fitted(self)
+        return Graph.of(self.map_.model.index, self.n_neighbors_ if k is None else k)
 
     @property
     def recall_(self) -> float:

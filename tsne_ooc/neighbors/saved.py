@@ -20,7 +20,8 @@ PLAIN = ("blocked", "ivf", "hnsw", "annoy", "pynndescent")
 WITHIN = {
     "distinct": (*PLAIN, "reach"),
     "reach": ("blocked", "ivf", "hnsw"),
-    "scaled": (*PLAIN, "reach", "distinct", "pairwise"),
+    "graph": (*PLAIN, "reach", "distinct", "pairwise", "bits"),
+    "scaled": (*PLAIN, "reach", "distinct", "pairwise", "graph"),
 }
 
 

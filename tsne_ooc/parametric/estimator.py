@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from tsne_ooc import __version__
+from tsne_ooc._context import interrupted
 from tsne_ooc._elsewhere import answering
-from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
@@ -40,7 +40,7 @@ from tsne_ooc.parametric.outset import (
     bounds_after,
     check_landmarks,
     check_network,
-    check_saved,
+    check_network_saved,
     device_of,
     encoder_of,
     glance,
@@ -63,7 +63,7 @@ from tsne_ooc.parametric.teaching import (
     unfrozen,
 )
 from tsne_ooc.parametric.tiles import tile_for
-from tsne_ooc.parametric.training import Options, Trained, train
+from tsne_ooc.parametric.training import Options, Trained, learn
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.storage.asked import parameters_of, plain
 
@@ -268,7 +268,7 @@ class ParametricTSNE(EncodingEstimator):
         decoding = resolve_decoder(self.decoder)
         if checkpoint is not None:
             Checkpoint.check(checkpoint)
-            check_saved(self.network)
+            check_network_saved(self.network)
             if decoding is not None:
                 Checkpoint.check(_of_decoder(Path(checkpoint)))
             if self.random_state is None:
@@ -319,7 +319,7 @@ class ParametricTSNE(EncodingEstimator):
             job = Checkpoint(checkpoint, asked)
         decoded = None
         with batches:
-            done = train(
+            done = learn(
                 encoder, problem, batches, held, options._replace(stages=stages),
                 augmentation=None if taught.graph is None else Augmentation(taught.graph, share, seed, held),
                 validation=validation, checkpoint=job,

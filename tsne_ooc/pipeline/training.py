@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsne_ooc import storage
-from tsne_ooc._interrupt import uninterrupted
+from tsne_ooc._context import uninterrupted
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._random import seed_of
+from tsne_ooc._typing import Progress
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.saving import check_saved, fingerprint
 from tsne_ooc.intake import check_prepare, taken_over
@@ -29,7 +30,6 @@ from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, Uniform, resolve_sample
 from tsne_ooc.stages import Facts, Stage, Work, drive
-from tsne_ooc.streaming import Progress
 
 if TYPE_CHECKING:
     from tsne_ooc.parametric import ParametricTSNE
@@ -106,7 +106,7 @@ def train(
     """
     from tsne_ooc.parametric import ParametricTSNE, load
     from tsne_ooc.parametric.estimator import FEWEST
-    from tsne_ooc.parametric.outset import check_saved as check_network_saved
+    from tsne_ooc.parametric.outset import check_network_saved
 
     model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
     model.check_options()
