@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,10 @@ class Checkpoint:
     @property
     def exists(self) -> bool:
         return (self.path / MANIFEST).exists()
+
+    def remove(self) -> None:
+        """Remove the state, if there is one."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def write(self, content: Json, groups: dict[str, Arrays]) -> None:
         """Replace the state by this one, in one step."""
