@@ -136,7 +136,8 @@ _OTHERS = {
         parametric.objectives.negative.MOST_NEGATIVES parametric.outset.MOST_DEPTH parametric.outset.MOST_WIDTH
         pipeline.embedding.MOST_ROUNDS plot._MOST_LABELS plot._MOST_POINTS preprocess.onehot.MOST_CATEGORIES
         storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
-        io.shared_parts._FEW parametric.estimator.FEWEST
+        io.shared_parts._FEW parametric.estimator.FEWEST plot._QUALITATIVE
+        neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER
         fit.optimize.FEWEST_LEAPING""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from tsne_ooc._context import say
 from tsne_ooc._options import counted, keep, number, shown, unknown, whole
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, UInt32, UInt64
-from tsne_ooc._unsaid import say
 from tsne_ooc._validate import is_sparse, to_csr
 from tsne_ooc.storage.codec import stored
 
@@ -327,7 +327,7 @@ class FixedSigma:
 
 
 @dataclass(frozen=True, eq=False)
-class Precomputed:
+class GivenAffinities:
     """Joint affinities given as a matrix.
 
     Rows placed later use `Perplexity` of the placement, for a matrix says nothing of them.
@@ -344,9 +344,9 @@ class Precomputed:
         return Joint.from_matrix(self.matrix)
 
 
-def check_rows(affinity: Affinity | Precomputed, n: int) -> None:
+def check_matrix(affinity: Affinity | GivenAffinities, n: int) -> None:
     """Raise ValueError for a matrix of another number of rows than `n`."""
-    shape = np.shape(affinity.matrix) if isinstance(affinity, Precomputed) else (n,)
+    shape = np.shape(affinity.matrix) if isinstance(affinity, GivenAffinities) else (n,)
     if shape and shape[0] != n:
         raise ValueError(f"affinity matrix has {shape[0]} rows, X has {n}; they must be the same rows")
 
@@ -354,7 +354,7 @@ def check_rows(affinity: Affinity | Precomputed, n: int) -> None:
 WORDS = ("perplexity", "multiscale", "mixture", "uniform")
 
 
-def resolve(affinity: Any, perplexity: float) -> Affinity | Precomputed:
+def resolve(affinity: Any, perplexity: float) -> Affinity | GivenAffinities:
     """The affinity a word, an object or a matrix stands for.
 
     Words: ``"perplexity"``; ``"multiscale"`` and ``"mixture"``, at `perplexity` and ten times as much; ``"uniform"``,
@@ -376,10 +376,10 @@ def resolve(affinity: Any, perplexity: float) -> Affinity | Precomputed:
         if affinity == "uniform":
             return Uniform(max(1, round(perplexity)))
         raise unknown("affinity", affinity, WORDS)
-    if isinstance(affinity, Perplexity | Multiscale | Uniform | FixedSigma | Precomputed):
+    if isinstance(affinity, Perplexity | Multiscale | Uniform | FixedSigma | GivenAffinities):
         return affinity
     if hasattr(affinity, "shape"):
-        return Precomputed(affinity)
+        return GivenAffinities(affinity)
     if hasattr(affinity, "k") and hasattr(affinity, "conditional"):
         return affinity  # type: ignore[no-any-return]
     raise TypeError(f"affinity={affinity!r} is neither a word, an affinity object nor a matrix")

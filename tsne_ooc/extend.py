@@ -11,7 +11,7 @@ from tsne_ooc._parallel import ranges as ranges
 from tsne_ooc.neighbors.base import check_k as check_k
 from tsne_ooc.neighbors.base import check_width as check_width
 from tsne_ooc.storage.state import Saved as Saved
-from tsne_ooc.storage.state import State as State
+from tsne_ooc.storage.state import State
 from tsne_ooc.storage.state import StateError as StateError
 
 __all__ = ["Saved", "State", "StateError", "Threads", "check_k", "check_width", "ranges"]

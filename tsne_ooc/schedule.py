@@ -160,6 +160,8 @@ class _Plan:
 
 
 EARLY_EXAGGERATION = 12.0
+# What the longest phase of every plan is called.
+LATE = "late"
 # Exaggeration falls from this many times the late one: at once from 12 to 1, islands that had formed burst.
 RELEASE_FROM = 4.0
 # How "auto" was found: docs/experiments.md, "The default schedule".
@@ -180,7 +182,7 @@ def _late_phases(
     start = max(late, min(early, RELEASE_FROM * late))
     return [
         Phase(release, (start, late), 0.9, rate, "release"),
-        Phase(iterations - release - settle, late, plan.late_momentum, rate, "late"),
+        Phase(iterations - release - settle, late, plan.late_momentum, rate, LATE),
         Phase(settle, late, 0.5, rate, "settle"),
     ]
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from tsne_ooc._typing import Json, Progress
 from tsne_ooc.io import Source
 from tsne_ooc.io.ledger import Entry, Ledger
-from tsne_ooc.streaming import Compute, Progress, Stream, check_unchanged, silent
+from tsne_ooc.streaming import Compute, Stream, check_unchanged, silent
 
 Facts = Mapping[str, Any]
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class Kept:
 
     home: Home
     ledger: Ledger
-    origin: dict[str, Any]
+    origin: Json
 
 
 class Work:
@@ -166,9 +167,6 @@ class Stage:
             Where it is not what it was, saying what to remove.
         """
 
-    def discard(self, work: Work) -> None:
-        """The table changed under it: remove what nobody may go on from."""
-
     def worth_keeping(self, facts: Facts) -> bool:
         """Whether a run can go on from what it did."""
         return True
@@ -253,41 +251,39 @@ def drive(stages: Sequence[Stage], work: Work) -> None:
         if entry.facts is not None:
             last = number
     for stage in stages[:last]:
-        if (facts := _entry(work, stage).facts) is not None:
-            stage.reopen(work, facts)
-            work.facts[stage.name] = facts
+        if (done := _entry(work, stage).facts) is not None:
+            stage.reopen(work, done)
+            work.facts[stage.name] = done
     if work.kept is not None and last:
         work.kept.home.resumable = work.kept.home.keep
+    # In this function itself: warnings of a stage name the line that called `embed` or `fit`, three frames above it.
     for stage in stages[last:]:
-        _do(stage, work)
+        before, began = _entry(work, stage).seconds, time.perf_counter()
+        facts = stage.run(work)
+        took = time.perf_counter() - began
+        work.seconds[stage.phase] = round(work.seconds.get(stage.phase, 0.0) + took, 3)
+        _keep(work, stage, facts, round(before + took, 3))
 
 
 def _entry(work: Work, stage: Stage) -> Entry:
     return Entry() if work.kept is None else work.kept.ledger.entry(stage.name)
 
 
-def _do(stage: Stage, work: Work) -> None:
-    before, began = _entry(work, stage).seconds, time.perf_counter()
-    facts = stage.run(work)
-    took = time.perf_counter() - began
-    work.seconds[stage.phase] = round(work.seconds.get(stage.phase, 0.0) + took, 3)
-    if facts is not None:
-        # As another attempt will read them.
-        facts = json.loads(json.dumps(facts))
-        work.facts[stage.name] = facts
+def _keep(work: Work, stage: Stage, facts: Facts | None, seconds: float) -> None:
+    """Mark what a stage did."""
+    # As another attempt will read them.
+    told: Json | None = None if facts is None else json.loads(json.dumps(facts))
+    if told is not None:
+        work.facts[stage.name] = told
     if work.kept is None:
         return
     home, ledger = work.kept.home, work.kept.ledger
-    entry = replace(ledger.entry(stage.name), facts=facts, seconds=round(before + took, 3))
-    if facts is None:
+    entry = replace(ledger.entry(stage.name), facts=told, seconds=seconds)
+    if told is None:
         # Written with the next mark: how long it took is of interest once something is kept of it.
         ledger.stages[stage.name] = entry
         return
-    try:
-        # What is kept is of one table.
-        work.check_unchanged()
-    except OSError:
-        stage.discard(work)
-        raise
+    # What is kept is of one table.
+    work.check_unchanged()
     ledger.mark(stage.name, entry)
-    home.keep = home.resumable = stage.worth_keeping(facts)
+    home.keep = home.resumable = stage.worth_keeping(told)

@@ -265,7 +265,7 @@ def test_a_decoder_does_not_go_on_behind_another_encoder(islands, tmp_path, monk
     estimator().fit(islands, checkpoint=tmp_path / "training")
     # As a disk may have it that lost what was written last.
     monkeypatch.setattr(reconstruction, "sum_of_weights", lambda encoder: "of another")
-    monkeypatch.setattr("tsne_ooc.parametric.estimator.sum_of_weights", lambda encoder: "of another")
+    monkeypatch.setattr("tsne_ooc.parametric.lesson.sum_of_weights", lambda encoder: "of another")
     with pytest.raises(ValueError, match="another encoder;"):
         estimator().fit(islands, checkpoint=tmp_path / "training")
 

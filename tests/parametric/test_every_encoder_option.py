@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 from test_objectives import Table, batch_of, problem, tsne_gradient  # noqa: E402
 
 from tsne_ooc import TSNE  # noqa: E402
-from tsne_ooc.parametric import Decoder, ParametricTSNE, estimator, load, outset  # noqa: E402
+from tsne_ooc.parametric import Decoder, ParametricTSNE, estimator, lesson, load, outset  # noqa: E402
 from tsne_ooc.parametric.objectives import (  # noqa: E402
     WORDS,
     BatchLocal,
@@ -165,7 +165,7 @@ def of_decoder(fit, teacher, islands, capsys):
     np.testing.assert_array_equal(weights_of(full), weights_of(plain))
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(estimator, "train_decoder", lambda options, *rest, **more: seen.append(options))
+        patch.setattr(lesson, "train_decoder", lambda options, *rest, **more: seen.append(options))
         fit(decoder=True)
         fit(decoder=False)
     assert seen == [Decoder()]
@@ -228,7 +228,7 @@ def of_shuffle(fit, teacher, islands, capsys):
         blocks = batches_of(fit, islands, shuffle="batch", augmentation=0, validation=False)
         fit(shuffle="buffer")
         fit(shuffle="auto")
-        patch.setattr(estimator, "MOST_FITTED", 150)
+        patch.setattr(lesson, "MOST_FITTED", 150)
         fit(shuffle="auto")
     assert seen == ["full", "batch", "buffer", "full", "buffer"]
     for epoch in range(3):

@@ -257,7 +257,7 @@ def test_each_number_of_the_manifest(looks, trained, islands):
         assert found.pop(name) == value, name
     seconds = {name: found.pop(name) for name in list(found) if name.startswith("seconds.")}
     batches = np.load(folder / arrays["history.batches"]["file"])
-    assert set(seconds) == {"seconds.sample", "seconds.fit", "seconds.train"}
+    assert set(seconds) == {f"seconds.{phase}" for phase in ("sample", "fit", "teach", "train", "decoder")}
     assert seconds["seconds.train"] == pytest.approx(batches[:, 5].sum(), abs=1e-3)
     assert all(value >= 0 for value in seconds.values()) and 0 < sum(seconds.values()) <= took
     # What the run is known again by.

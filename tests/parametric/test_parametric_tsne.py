@@ -40,7 +40,7 @@ def looks():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ParametricTSNE, "LOOK_EVERY", 10)
         # Islands are few rows, which "auto" would not tune.
-        patch.setattr("tsne_ooc.parametric.estimator.FEWEST_TUNED", 0)
+        patch.setattr("tsne_ooc.parametric.lesson.FEWEST_TUNED", 0)
         yield
 
 
@@ -74,9 +74,9 @@ def test_it_learns_where_the_teacher_has_the_rows(islands):
 
 
 def test_few_rows_are_not_tuned(islands, monkeypatch):
-    monkeypatch.setattr("tsne_ooc.parametric.estimator.FEWEST_TUNED", len(islands) + 1)
+    monkeypatch.setattr("tsne_ooc.parametric.lesson.FEWEST_TUNED", len(islands) + 1)
     assert set(encoder(n_iter=4).fit(islands).history_["batches"]["stage"]) == {0}
-    monkeypatch.setattr("tsne_ooc.parametric.estimator.FEWEST_TUNED", len(islands))
+    monkeypatch.setattr("tsne_ooc.parametric.lesson.FEWEST_TUNED", len(islands))
     assert set(encoder(n_iter=4).fit(islands).history_["batches"]["stage"]) == {0, 1}
 
 
@@ -140,7 +140,7 @@ def test_many_rows_come_out_of_a_buffer(islands, monkeypatch, most, order):
             super().__init__(source, **options)
 
     monkeypatch.setattr("tsne_ooc.parametric.outset.Batches", Watched)
-    monkeypatch.setattr("tsne_ooc.parametric.estimator.MOST_FITTED", most)
+    monkeypatch.setattr("tsne_ooc.parametric.lesson.MOST_FITTED", most)
     encoder(n_iter=2).fit(islands)
     encoder(n_iter=2, shuffle="batch", augmentation=0, objective="distillation").fit(islands)
     assert [shuffle for _, shuffle in asked] == [order, "batch"]
@@ -298,7 +298,7 @@ def test_a_training_does_not_go_on_towards_another_map(islands, tmp_path, monkey
 
     with pytest.raises(Killed):
         encoder(callbacks=kill, callbacks_every_iters=1).fit(islands, checkpoint=tmp_path / "training")
-    from tsne_ooc.parametric import estimator as module
+    from tsne_ooc.parametric import lesson as module
 
     learnt = module.teach
     monkeypatch.setattr(
@@ -309,7 +309,7 @@ def test_a_training_does_not_go_on_towards_another_map(islands, tmp_path, monkey
 
 
 def test_where_no_state_can_be_kept_is_told_before_anything_is_fitted(islands, tmp_path, monkeypatch):
-    monkeypatch.setattr("tsne_ooc.parametric.estimator.teach", None)
+    monkeypatch.setattr("tsne_ooc.parametric.lesson.teach", None)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
@@ -535,7 +535,7 @@ def of(function):
     ],
 )
 def test_a_network_that_makes_no_places_of_rows_is_told_before_it_is_trained(islands, network, says, monkeypatch):
-    monkeypatch.setattr("tsne_ooc.parametric.estimator.train", None)
+    monkeypatch.setattr("tsne_ooc.parametric.lesson.learn", None)
     with pytest.raises(ValueError, match=says):
         encoder(network=network).fit(islands)
 

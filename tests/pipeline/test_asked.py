@@ -85,7 +85,7 @@ SAME_MAP = {
     "metric_params": ({"V": np.ones(4), "a": 1}, {"a": 1, "V": np.ones(4, ">f8")}),
     "affinity": (sp.csr_array(graph(0)), sp.coo_matrix(graph(0))),
     "schedule": ([Phase(4), Phase(3)], (Phase(4), Phase(3))),
-    "sample": (sampling.Uniform(30), 30),
+    "sample": (sampling.UniformSample(30), 30),
     "prepare": (fitted(X), fitted(X.copy())),
     "random_state": (np.random.default_rng(3), np.random.default_rng(3)),
     "callbacks": (stopping(1), [stopping(1)]),
@@ -218,7 +218,7 @@ def test_options_of_placing(asked, tmp_path):
 def test_options_of_an_encoder(asked, monkeypatch, tmp_path, name):
     torch = pytest.importorskip("torch")
     parametric = pytest.importorskip("tsne_ooc.parametric")
-    from tsne_ooc.parametric import estimator
+    from tsne_ooc.parametric import lesson
     from tsne_ooc.parametric.checkpoint import Checkpoint
 
     class Watched(Checkpoint):
@@ -244,7 +244,7 @@ def test_options_of_an_encoder(asked, monkeypatch, tmp_path, name):
     pairs = {
         **ENCODER, "prepare": (fitted(X), fitted(X[1:])), "weights of a network": (network(0), network(1e-3)),
     }  # fmt: skip
-    monkeypatch.setattr(estimator, "Checkpoint", Watched)
+    monkeypatch.setattr(lesson, "Checkpoint", Watched)
 
     def job(value):
         with pytest.raises(Caught) as caught:

@@ -19,7 +19,7 @@ from tsne_ooc import TSNE, Phase, Placement, Schedule
 from tsne_ooc._parallel import Threads
 from tsne_ooc.neighbors import HNSW, IVF, Annoy
 from tsne_ooc.preprocess import PCA, Normalize, Preparation, Standardize
-from tsne_ooc.sampling import Coverage, Stratified, Uniform
+from tsne_ooc.sampling import Coverage, Stratified, UniformSample
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:builtin type .* has no __module__ attribute:DeprecationWarning",
@@ -275,7 +275,7 @@ CASES = {
         Annoy,
         {"trees": Other(3), "search_k": Other(300), "recall": Other(1.0)},
     ),
-    "Uniform": (of_sample(Uniform, size=30), Uniform, {"size": Other(31)}),
+    "UniformSample": (of_sample(UniformSample, size=30), UniformSample, {"size": Other(31)}),
     "Coverage": (
         of_sample(Coverage, size=30),
         Coverage,

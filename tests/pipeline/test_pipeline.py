@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits
 
-from tsne_ooc._interrupt import interrupted
+from tsne_ooc._context import interrupted
 from tsne_ooc.io import as_source
 from tsne_ooc.pipeline import embed, open_run
 

@@ -138,7 +138,7 @@ def test_what_cannot_be_drawn(map_):
 def test_without_matplotlib_the_remedy_is_named(monkeypatch):
     for module in ("matplotlib", "matplotlib.figure", "matplotlib.colors"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=r"pip install 'tsne_ooc\[plot\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'matplotlib>=3.8'"):
         scatter(np.zeros((4, 2)))
 
 

@@ -24,7 +24,9 @@ def stream(folder, compute, executor=None):
 
 
 def test_a_process_pool_places_the_same_bytes_and_goes_on_where_it_stopped(tmp_path):
-    TSNE(perplexity=5, early_exaggeration_iter=20, n_iter=20, random_state=0, n_jobs=1).fit(X[:300]).save(tmp_path / "m")
+    TSNE(perplexity=5, early_exaggeration_iter=20, n_iter=20, random_state=0, n_jobs=1).fit(X[:300]).save(
+        tmp_path / "m"
+    )
     compute = partial(places, tmp_path / "m")
     (tmp_path / "half").mkdir()
 

@@ -186,9 +186,6 @@ class Step(Stage):
         assert facts == {"by": [self.name]}
         self.log.append(f"reopen {self.name}")
 
-    def discard(self, work):
-        self.log.append(f"discard {self.name}")
-
 
 class Home:
     def __init__(self, path):
@@ -281,7 +278,7 @@ def test_a_stage_whose_table_changed_keeps_nothing(tmp_path):
     log, work = [], work_in(tmp_path, table)
     with pytest.raises(OSError, match="changed while it was read"):
         drive([Step("a", log, keeps=True), Changing("b", log, keeps=True)], work)
-    assert log[-1] == "discard b" and list(Ledger.read(tmp_path / "ledger.json").stages) == ["a"]
+    assert log[-1] == "run b" and list(Ledger.read(tmp_path / "ledger.json").stages) == ["a"]
 
 
 def test_what_stages_hand_on_is_found_by_its_type():

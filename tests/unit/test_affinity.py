@@ -15,11 +15,11 @@ from tsne_ooc import affinity
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import (
     FixedSigma,
+    GivenAffinities,
     Joint,
     Mixture,
     Multiscale,
     Perplexity,
-    Precomputed,
     Uniform,
     gaussian,
     symmetrize,
@@ -218,7 +218,7 @@ def test_matrix_given():
     neighbors, p = some_graph(50, 5)
     dense = reference.joint(neighbors, p)
     for matrix in (dense, csr_array(dense) * 7):
-        np.testing.assert_allclose(Precomputed(matrix).joint().tocsr().toarray(), dense, rtol=1e-6)
+        np.testing.assert_allclose(GivenAffinities(matrix).joint().tocsr().toarray(), dense, rtol=1e-6)
 
 
 @pytest.mark.parametrize("form", ["dense", "csr", "csc", "coo"])

@@ -495,12 +495,12 @@ def start(folder):
 
 def scales(folder):
     pytest.importorskip("torch", reason="encoders need the extra 'neural'")
-    from tsne_ooc.parametric.decoder import columns_of
+    from tsne_ooc.parametric.decoder import scales_of
     from tsne_ooc.parametric.network import leading_axes, standardisation
 
     X = rows(150, 6, copies=False)
     wide = rows(40, 60, copies=False)
-    return [*columns_of(X), *standardisation(X), leading_axes(X, 2), leading_axes(wide, 2)]
+    return [*scales_of(X), *standardisation(X), leading_axes(X, 2), leading_axes(wide, 2)]
 
 
 # ----------------------------------------------------------------------------------------------------------- tests

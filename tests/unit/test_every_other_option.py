@@ -361,10 +361,10 @@ def test_each_option(model, tmp_path, name):
 
 # Tables of their own, whose keys are the signatures.
 TABLES = {
-    "pipeline/test_every_option.py": """TSNE embed Placement Phase Schedule Perplexity Mixture Multiscale Uniform
+    "pipeline/test_every_option.py": """TSNE embed Placement Phase Schedule Perplexity Uniform Mixture Multiscale
         FixedSigma neighbors.IVF neighbors.HNSW neighbors.Annoy sampling.Stratified sampling.Coverage
         preprocess.Normalize preprocess.Standardize batches.Batches metrics.neighbor_recall metrics.trustworthiness
-        metrics.label_accuracy metrics.kl_divergence metrics.distance_correlation plot.scatter io.Uniform""",
+        metrics.label_accuracy metrics.kl_divergence metrics.distance_correlation plot.scatter""",
     "pipeline/test_every_option_of_place.py": "place",
     "parametric/test_every_option_of_train.py": "pipeline.train",
     "parametric/test_every_encoder_option.py": "parametric.ParametricTSNE parametric.Decoder parametric.Stage "
@@ -383,7 +383,7 @@ FILES = {
     "unit/test_sink.py": "io.NpySink io.NpySink.write",
     "pipeline/test_stages.py": "stages.Work",
     "unit/test_sampling_kinds.py": "sampling.Stratified.draw sampling.Coverage.choose sampling.Coverage.draw "
-    "sampling.Rows.draw sampling.Sample.draw",
+    "sampling.Rows.draw sampling.Sample.draw sampling.UniformSample.draw",
     "unit/test_preprocess.py": "preprocess.PreparedSource",
     "unit/test_batches.py": "batches.Batches.epoch",
     "parametric/test_parametric_tsne.py": "parametric.ParametricTSNE.fit parametric.ParametricTSNE.save",

@@ -21,7 +21,7 @@ PACKAGE = Path(tsne_ooc.__file__).parent
 # From the bottom up. Modules of one line do not know each other.
 ORDER = (
     ("_kernels", "_typing"),
-    ("_blas", "_memory", "_options", "_labels", "_interrupt", "_unsaid", "_elsewhere"),
+    ("_blas", "_memory", "_options", "_labels", "_context", "_elsewhere"),
     ("_parallel", "_random", "_validate", "storage"),
     ("io",),
     ("streaming",),
@@ -48,6 +48,7 @@ ORDER = (
     ("metrics",),
     ("plot", "testing"),
     ("cli",),
+    ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 HEAVY = ("numba", "scipy", "sklearn", "faiss", "h5py", "pynndescent", "matplotlib", "numpy", "tqdm")
@@ -117,7 +118,7 @@ def test_imports_point_downwards(path):
 @pytest.mark.parametrize(
     "source, file, says",
     [
-        ("from .shape import table_shape", "io/source.py", None),
+        ("from .base import table_shape", "io/source.py", None),
         ("from ..fit import Model", "io/source.py", "io/source.py:1 imports tsne_ooc.fit.Model"),
         ("def f():\n    from .plot import scatter", "sampling.py", "sampling.py:2"),
         ("def f():\n    import tsne_ooc.cli", "plot.py", "plot.py:2"),

@@ -41,7 +41,7 @@ HOLDERS = {
     neighbors.HNSW: {"links": 5, "ef_build": 9, "ef": 11, "recall": 0.5},
     neighbors.PyNNDescent: {"graph_neighbors": 5, "epsilon": 0.5},
     neighbors.Annoy: {"trees": 5, "search_k": 7, "recall": 0.5},
-    sampling.Uniform: {"size": 7},
+    sampling.UniformSample: {"size": 7},
     sampling.Coverage: {"size": 7, "rows_per_box": 3, "directions": 5},
     preprocess.PCA: {"n": 3},
     preprocess.Normalize: {"total": 2.5},

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from tsne_ooc import __version__
 from tsne_ooc._elsewhere import unknown_option
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Progress
 from tsne_ooc._validate import counted_from
 from tsne_ooc.estimator.fitted_map import FittedMap
 from tsne_ooc.estimator.saving import KIND, estimator_state, fingerprint
@@ -26,7 +26,7 @@ from tsne_ooc.placement import Placed, Placement
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.storage import write_folder
 from tsne_ooc.storage.lock import Lock
-from tsne_ooc.streaming import Progress, Stream, begin, check_unchanged, silent, unlike
+from tsne_ooc.streaming import Stream, begin, check_unchanged, silent, unlike
 
 
 class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]

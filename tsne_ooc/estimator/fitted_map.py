@@ -18,7 +18,7 @@ from tsne_ooc.fit.optimize import Result, Watch
 from tsne_ooc.fit.rows import Fit, Pause, affinities_of, continue_rows
 from tsne_ooc.intake.features import Features
 from tsne_ooc.novelty import NEIGHBORS, Reference
-from tsne_ooc.placement import Placed, Placement, nearest, place
+from tsne_ooc.placement import Placed, Placement, nearest_rows, place_rows
 from tsne_ooc.schedule import Schedule
 from tsne_ooc.storage.asked import plain
 from tsne_ooc.storage.codec import decode, encode
@@ -112,7 +112,7 @@ class FittedMap:
         for a in range(0, rows.shape[0], BLOCK):
             with counted_from(a):
                 begin = None if start is None else start[a : a + BLOCK]
-                pieces.append(place(self.model, rows[a : a + BLOCK], placement, self.threads, begin))
+                pieces.append(place_rows(self.model, rows[a : a + BLOCK], placement, self.threads, begin))
         return Placed.joined(pieces)
 
     def score(self, rows: Any, placement: Placement) -> Float32:
@@ -121,7 +121,7 @@ class FittedMap:
         out = np.empty(rows.shape[0], np.float32)
         for a in range(0, len(out), BLOCK):
             with counted_from(a):
-                out[a : a + BLOCK] = reference.score(*nearest(self.model, rows[a : a + BLOCK], placement))
+                out[a : a + BLOCK] = reference.score(*nearest_rows(self.model, rows[a : a + BLOCK], placement))
         return out
 
     def affinities(self) -> csr_array:

@@ -12,13 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 from tsne_ooc import affinity as affinities
 from tsne_ooc import neighbors as searches
 from tsne_ooc import schedule as schedules
+from tsne_ooc._context import interrupted, unsaid
 from tsne_ooc._elsewhere import METHODS, answering
-from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator, seed_of
 from tsne_ooc._typing import Float32
-from tsne_ooc._unsaid import unsaid
 from tsne_ooc._validate import is_sparse
 from tsne_ooc.estimator.fitted import PlacingEstimator
 from tsne_ooc.estimator.fitted_map import FittedMap
@@ -66,7 +65,8 @@ class TSNE(PlacingEstimator):
         on maps of three axes of 30,000 rows and more.
     initialization : {"pca", "spectral", "random"} or array of shape (n, n_components), default "pca"
         An array is used as it is, wherever it lies: a map to go on with is best given with
-        ``early_exaggeration_iter=0``.
+        ``schedule=[Phase(iterations)]``, for ``early_exaggeration_iter=0`` runs the whole late course. A fitted map
+        goes on by `continue_fit`.
     metric : str or callable, default "euclidean"
         "euclidean", "cosine", "precomputed" (X then holds distances), or another that the neighbour search knows.
     metric_params : dict or None, default None
@@ -354,7 +354,7 @@ class TSNE(PlacingEstimator):
         if pause is None:
             raise ValueError(
                 "a map that was loaded has no momentum to go on with; fit its rows again from where they are: "
-                "TSNE(initialization=model.embedding_, early_exaggeration_iter=0)"
+                "TSNE(initialization=model.embedding_, schedule=[Phase(iterations)])"
             )
         last = pause.motion.phase or schedules.Phase(0)
         if isinstance(schedule, int | np.integer) and not isinstance(schedule, bool):
@@ -427,10 +427,10 @@ class TSNE(PlacingEstimator):
         seed = seed_of(again.random_state) if seed is None else seed
         rows = as_reference(before.model, features.rows(X, type(self).__name__, self.n_jobs))
         affinity = affinities.resolve(again.affinity, again.perplexity)
-        affinities.check_rows(affinity, rows.shape[0])
+        affinities.check_matrix(affinity, rows.shape[0])
         with unsaid("perplexity="):
             # A sample may have been fitted at a perplexity of hundreds.
-            check_memory(rows, 0 if isinstance(affinity, affinities.Precomputed) else affinity.k(rows.shape[0]))
+            check_memory(rows, 0 if isinstance(affinity, affinities.GivenAffinities) else affinity.k(rows.shape[0]))
         placed = self.place_prepared(rows) if start is None else placed_at(start, rows.shape[0], before.n_components)
         begin = begin_at(placed.embedding, deviation, generator(seed, "refine"))
         names = None if features.names is None else list(features.names)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tsne_ooc._context import say
 from tsne_ooc._options import unknown
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, Float64, TableLike, UInt32
-from tsne_ooc._unsaid import say
+from tsne_ooc.schedule import LATE
 
 if TYPE_CHECKING:
     from tsne_ooc.affinity import Joint
@@ -155,11 +156,21 @@ def given(Y: Any, n: int, d: int, name: str = "initialization") -> Float32:
 
 
 def warn_wide(start: Float32, schedule: Schedule) -> None:
-    """Warn of a given start that leaves an early phase nothing to order; without such a phase it is a map to go on
-    with."""
-    courses = [phase.exaggeration_at(0) for phase in schedule if phase.iterations]
+    """Warn of a given start that leaves an early phase nothing to order, or that is a map whose course begins anew."""
+    phases = [phase for phase in schedule if phase.iterations]
     spread = float(start[:, 0].std(dtype=np.float64))
-    if len(start) > 1 and courses and courses[0] > courses[-1] and spread > 1e-2:
+    if len(start) < 2 or not phases or spread <= 1e-2:
+        return
+    if phases[0].name == LATE:
+        n = schedule.iterations
+        say(
+            f"the given initialization is a map, and goes through the whole late course of {n} iterations, which moves "
+            f"all rows; to go on with a fitted map use model.continue_fit({n}), and with places alone "
+            f"schedule=[Phase({n})]",
+            stacklevel=3,
+        )
+    # A course down to the last exaggeration is no early phase: it leaves a map in order.
+    elif not phases[0].is_course and phases[0].exaggeration_at(0) > phases[-1].exaggeration_at(0):
         say(
             f"the given initialization has a standard deviation of {spread:.2g} on its first axis; above "
             "0.01 the early phase has little room to order the map (usual is 1e-4)",

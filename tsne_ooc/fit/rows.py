@@ -16,9 +16,9 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc.equal_rows import EqualRows
 from tsne_ooc.fit import initialization as starts
+from tsne_ooc.fit.copies import spread_copies
 from tsne_ooc.fit.model import Model
 from tsne_ooc.fit.optimize import Motion, Result, Watch, minimise
-from tsne_ooc.neighbors.copies import spread_copies
 from tsne_ooc.novelty import Reference
 from tsne_ooc.schedule import Schedule
 
@@ -135,6 +135,7 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
         recipe.neighbors, metric=recipe.metric, n=n, p=p, sparse=hasattr(rows, "tocsr"),
         metric_params=recipe.metric_params,
     )  # fmt: skip
+    searches.tell_unlikely(rows, recipe.metric)
     why = f", chosen for {n:,} rows and the {recipe.metric} metric" if recipe.neighbors == "auto" else ""
     log.info("neighbours of %s rows of %s columns by %r%s", f"{n:,}", f"{p:,}", search, why)
     index = searches.build(
@@ -223,8 +224,8 @@ def joint_of(
     affinity: Any, index: Any, n: int, seed: int, threads: Threads
 ) -> tuple[affinities.Joint, NDArray[np.uint32] | None, int, Reference]:
     """P, the order of its rows (None: as they came), the number of neighbours it was made from, and their novelty."""
-    if isinstance(affinity, affinities.Precomputed):
-        affinities.check_rows(affinity, n)
+    if isinstance(affinity, affinities.GivenAffinities):
+        affinities.check_matrix(affinity, n)
         return affinity.joint(), None, 0, Reference.of(index)
     if n < 2:
         alone = affinities.Joint(np.zeros(2, np.uint64), np.empty(0, np.uint32), np.empty(0, np.float32))

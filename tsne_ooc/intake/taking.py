@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._random import generator
-from tsne_ooc._typing import Configurable, Int64, Matrix, TableLike
+from tsne_ooc._typing import Configurable, Int64, Matrix, Progress, TableLike
 from tsne_ooc._validate import as_array, as_rows, check_shape, is_frame, is_sparse, to_csr
 from tsne_ooc.io import Source, as_source, iterate, names_of
 from tsne_ooc.io.reading import in_memory, streamed
@@ -19,10 +19,10 @@ from tsne_ooc.io.sparse import with_gaps
 from tsne_ooc.neighbors import distances_of
 from tsne_ooc.neighbors.base import Metric
 from tsne_ooc.preprocess import Preparation, PreparedSource
-from tsne_ooc.preprocess.shift import Look, Shift, look_at
+from tsne_ooc.preprocess.shift import Precision, Shift, look_at
 from tsne_ooc.sampling import Sample, resolve_sample
 from tsne_ooc.storage.asked import plain
-from tsne_ooc.streaming import Progress, silent
+from tsne_ooc.streaming import silent
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def prepared(
         X = as_table(X)
     if prepare is None:
         return Prepared.of(X, shift_of(X, metric, names), names, n_jobs)
-    preparation = frozen(Preparation(prepare.steps).fit(X, progress, random_state=seed, n_jobs=n_jobs))
+    preparation = unchangeable(Preparation(prepare.steps).fit(X, progress, random_state=seed, n_jobs=n_jobs))
     log.info("%r took %d pass(es): %d columns", prepare, preparation.passes, preparation.n_features_out)
     return Prepared.of(X, preparation, names, n_jobs)
 
@@ -222,10 +222,10 @@ def shift_of(X: TableLike, metric: Metric, names: list[str] | None = None) -> Pr
         "%d columns are so far from 0 that float32 would merge their rows, and are shifted in float64: %s",
         len(at), ", ".join(f"{j if names is None else names[j]!r} by {-offset[j]:g}" for j in at[:10].tolist()),
     )  # fmt: skip
-    return frozen(Preparation([Shift(offset)]).fit(X))
+    return unchangeable(Preparation([Shift(offset)]).fit(X))
 
 
-def _warn_of(look: Look, lost: NDArray[np.intp], shifted: bool, names: list[str] | None) -> None:
+def _warn_of(look: Precision, lost: NDArray[np.intp], shifted: bool, names: list[str] | None) -> None:
     called = [str(j) if names is None else repr(names[j]) for j in lost.tolist()]
     first = int(lost[0])
     helps = bool(look.saved[first] > look.kept[first])
@@ -240,7 +240,7 @@ def _warn_of(look: Look, lost: NDArray[np.intp], shifted: bool, names: list[str]
     )
 
 
-def frozen(preparation: Preparation) -> Preparation:
+def unchangeable(preparation: Preparation) -> Preparation:
     """The preparation, whose arrays nobody can change from outside."""
     for step in preparation.fitted:
         for part in fields(step):  # type: ignore[arg-type]

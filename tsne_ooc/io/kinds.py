@@ -35,7 +35,7 @@ _OTHERS = {
 }
 
 
-def kind_of(path: Path) -> str:
+def format_of(path: Path) -> str:
     """One of "hdf5", "npy", "zarr" and "parquet".
 
     Raises

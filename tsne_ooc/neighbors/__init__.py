@@ -11,6 +11,7 @@ from tsne_ooc.neighbors.exact import Exact
 from tsne_ooc.neighbors.graph import Graph
 from tsne_ooc.neighbors.hnsw import HNSW
 from tsne_ooc.neighbors.ivf import IVF
+from tsne_ooc.neighbors.plausible import tell_unlikely
 from tsne_ooc.neighbors.precomputed import Precomputed, distances_of
 from tsne_ooc.neighbors.pynndescent_index import PyNNDescent
 from tsne_ooc.neighbors.resolve import resolve
@@ -32,4 +33,5 @@ __all__ = [
     "named_state",
     "resolve",
     "restore_index",
+    "tell_unlikely",
 ]

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tsne_ooc._typing import Array, Json, Network, StrPath, Tensor
+from tsne_ooc._typing import Array, Arrays, Json, Network, StrPath, Tensor
 from tsne_ooc.storage import MANIFEST, check_target, read_folder, write_folder
 from tsne_ooc.storage.asked import unequal, untold
 
 log = logging.getLogger(__name__)
 
 KIND = "training"
-
-Arrays = dict[str, Array]
 
 
 # Floating types that a file keeps as they are. Others, of 16 bits and fewer, become float32, which holds each of them.
@@ -93,6 +92,10 @@ class Checkpoint:
     @property
     def exists(self) -> bool:
         return (self.path / MANIFEST).exists()
+
+    def remove(self) -> None:
+        """Remove the state, if there is one."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def write(self, content: Json, groups: dict[str, Arrays]) -> None:
         """Replace the state by this one, in one step."""

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import warnings
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-import torch
-
-from tsne_ooc import __version__
 from tsne_ooc._elsewhere import answering
-from tsne_ooc._interrupt import interrupted
 from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
@@ -24,48 +15,20 @@ from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.saving import fingerprint
 from tsne_ooc.fit.optimize import callbacks_of
-from tsne_ooc.intake.features import Features
-from tsne_ooc.io import identity_of
-from tsne_ooc.parametric.augmentation import Augmentation
+from tsne_ooc.intake import Prepared
 from tsne_ooc.parametric.checkpoint import Checkpoint
 from tsne_ooc.parametric.decoder import resolve as resolve_decoder
 from tsne_ooc.parametric.fitted import EncodingEstimator
 from tsne_ooc.parametric.fitted_encoder import FittedEncoder
-from tsne_ooc.parametric.history import STEP
-from tsne_ooc.parametric.network import Encoder
-from tsne_ooc.parametric.objectives import FEWEST_TUNED, Stage, resolve
+from tsne_ooc.parametric.lesson import Lesson, lesson_stages, of_decoder
+from tsne_ooc.parametric.objectives import resolve
 from tsne_ooc.parametric.optimizer import MOST_RATE
-from tsne_ooc.parametric.outset import (
-    batches_of,
-    bounds_after,
-    check_landmarks,
-    check_network,
-    check_saved,
-    device_of,
-    encoder_of,
-    glance,
-    held_out,
-    prepared_rows,
-    problem_of,
-    try_network,
-)
-from tsne_ooc.parametric.reconstruction import sum_of_weights, train_decoder
-from tsne_ooc.parametric.teaching import (
-    MOST_FITTED,
-    check_affinities,
-    default_teacher,
-    given_teacher,
-    is_fitted,
-    knows_affinities,
-    own_teacher,
-    rows_mapped,
-    teach,
-    unfrozen,
-)
-from tsne_ooc.parametric.tiles import tile_for
-from tsne_ooc.parametric.training import Options, Trained, train
+from tsne_ooc.parametric.outset import check_landmarks, check_network, check_network_saved, device_of, prepared_rows
+from tsne_ooc.parametric.teaching import given_teacher, is_fitted, unfrozen
+from tsne_ooc.parametric.training import Options
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.storage.asked import parameters_of, plain
+from tsne_ooc.stages import Work, drive
+from tsne_ooc.storage.asked import parameters_of
 
 # Batches of the default training, and its learning rate.
 STEPS, RATE = 3000, 6e-3
@@ -250,104 +213,49 @@ class ParametricTSNE(EncodingEstimator):
         FloatingPointError
             Where a loss is not finite, naming the rows of its batch.
         """
-        return self._learn(X, checkpoint, without=None if checkpoint is None else Path(checkpoint))
+        kept = None if checkpoint is None else Path(checkpoint)
+        lesson, ready = self.lesson(X, kept, without=kept)
+        work = Work(ready.table, seed=lesson.seed)
+        work.put(lesson)
+        work.put(ready)
+        drive(lesson_stages(decoding=lesson.decoder is not None), work)
+        # All at once, and last: a fit that fails leaves the one before as it was.
+        self._fitted = work.get(FittedEncoder)
+        return self
 
-    def _learn(
-        self,
-        X: TableLike,
-        checkpoint: StrPath | None,
-        *,
-        without: Path | None,
-        telling: Sequence[Any] = (),
-    ) -> ParametricTSNE:
-        """`fit`, for a run whose files are those of `without`, with callbacks besides that no result depends on."""
+    def lesson(self, X: TableLike, checkpoint: Path | None, *, without: Path | None) -> tuple[Lesson, Prepared]:
+        """What a training on X is asked for, resolved, and the table behind its preparation.
+
+        Parameters
+        ----------
+        X : h5py.Dataset, array-like, DataFrame or other source
+        checkpoint : Path or None
+            Folder that keeps the state.
+        without : Path or None
+            Whose files are not part of the table.
+        """
         options = self._options()
-        options = options._replace(callbacks=[*options.callbacks, *telling])
-        stages, steps, share = options.stages, options.steps, float(self.augmentation)
-        device, threads, seed = device_of(self.device), Threads(self.n_jobs), seed_of(self.random_state)
-        decoding = resolve_decoder(self.decoder)
+        seed, decoder = seed_of(self.random_state), resolve_decoder(self.decoder)
         if checkpoint is not None:
             Checkpoint.check(checkpoint)
-            check_saved(self.network)
-            if decoding is not None:
-                Checkpoint.check(_of_decoder(Path(checkpoint)))
+            check_network_saved(self.network)
+            if decoder is not None:
+                Checkpoint.check(of_decoder(checkpoint))
             if self.random_state is None:
                 seed = Checkpoint.seed_of(checkpoint, seed)
         teacher, fitted, prepare = given_teacher(self.teacher, self.prepare, seed)
-
         if fitted and teacher is not None:
             X = teacher.features_.lined_up(X, type(teacher).__name__, stacklevel=4)
         ready = prepared_rows(X, prepare, teacher, fitted, seed=seed, n_jobs=self.n_jobs)
-        table = ready.table
-        n, p = table.shape
-        if n < FEWEST:
-            raise ValueError(f"{table!r} has {n} sample(s) while a minimum of {FEWEST} is required.")
-        if teacher is None:
-            teacher = default_teacher(n, stages, seed, self.n_jobs)
-        try_network(self.network, p, teacher.n_components)
-        mapped = rows_mapped(teacher, n)
-        known = knows_affinities(teacher)
-        stages = resolve(self.objective, tuned=known and mapped == n >= FEWEST_TUNED)
-        check_affinities(stages, n, mapped, known)
-        graph = known and (share > 0 or any(stage.objective.needs == "graph" for stage in stages))
-        if not known and mapped == n and share > 0:
-            warnings.warn(
-                "the affinities of the teacher are not in its folder, so rows are not moved along differences of their "
-                "neighbours, and the map is not tuned; the teacher as it was fitted has them",
-                UserWarning,
-                stacklevel=3,
-            )
-        taught = teach(teacher, table, fitted=fitted, graph=graph, seed=seed, threads=threads)
-        if taught.graph is None:
-            # A fitted teacher may have as many rows as the table, and not the same.
-            stages = resolve(self.objective, tuned=False)
-        problem = problem_of(taught, n, seed, threads, device)
-        # Rows that are in memory for their affinities are not read again.
-        rows = table if taught.graph is None else taught.graph.X
-        shuffle = ("full" if n <= MOST_FITTED else "buffer") if self.shuffle == "auto" else self.shuffle
-        # As equal as whole numbers allow: a step is as long for a batch of one row as for a full one.
-        size = -(-n // -(-n // self.batch_size))
-        seen = glance(table, seed)
-        batches = batches_of(rows, size, shuffle, seed, seen)
-        encoder = encoder_of(self.network, self.landmarks, seen.X, taught, problem).to(device)
-        del seen
-        held, validation = held_out(table, taught, problem) if self.validation else (np.zeros(n, np.bool_), None)
-        problem = replace(problem, held=np.flatnonzero(held))
-        job = None
-        if checkpoint is not None:
-            asked = self._job(identity_of(table, without=without), stages, steps, seed, encoder, device, taught.targets)
-            job = Checkpoint(checkpoint, asked)
-        decoded = None
-        with batches:
-            done = train(
-                encoder, problem, batches, held, options._replace(stages=stages),
-                augmentation=None if taught.graph is None else Augmentation(taught.graph, share, seed, held),
-                validation=validation, checkpoint=job,
-            )  # fmt: skip
-            # A stage of no batches has moved nothing.
-            met = {int(step[STEP.index("stage")]) for step in done.history.steps}
-            tuned = any(stages[i].objective.needs == "graph" for i in met)
-            encoder.stay_within(bounds_after(encoder, taught, problem, tuned))
-            if decoding is not None and done.stopped != "interrupted":
-                if job is not None:
-                    more = {"decoder": plain(decoding), "encoder": sum_of_weights(encoder)}
-                    job = Checkpoint(_of_decoder(job.path), {**job.job, **more})
-                decoded = train_decoder(decoding, encoder, table, batches, problem, options, checkpoint=job)
-        if broken := _broken(done, None if decoded is None else decoded.done, steps, decoding is not None):
-            if broken.startswith("interrupted"):
-                interrupted(broken, stacklevel=3)
-            else:
-                warnings.warn(broken, RuntimeWarning, stacklevel=3)
-        history: Json = dict(done.history.columns())
-        if decoded is not None:
-            history["decoder"] = decoded.done.history.columns()
-        # All at once, and last: a fit that fails leaves the one before as it was.
-        self._fitted = FittedEncoder(
-            encoder, None if decoded is None else decoded.network,
-            Features.of(ready), own_teacher(taught.teacher),
-            tile_for(encoder.cpu(), p), history, done.steps, done.kept, seed,
+        if (n := ready.table.shape[0]) < FEWEST:
+            raise ValueError(f"{ready.table!r} has {n} sample(s) while a minimum of {FEWEST} is required.")
+        lesson = Lesson(
+            options, resolve(self.objective, tuned=False), float(self.augmentation), self.network, self.landmarks,
+            self.batch_size, self.shuffle, bool(self.validation), decoder, device_of(self.device), Threads(self.n_jobs),
+            self.n_jobs, seed, teacher, fitted, checkpoint, without,
+            {} if checkpoint is None else self._asked(),
         )  # fmt: skip
-        return self
+        return lesson, ready
 
     @classmethod
     def of_fitted(cls, fitted: FittedEncoder, **parameters: Any) -> Self:
@@ -395,52 +303,10 @@ class ParametricTSNE(EncodingEstimator):
             whole("callbacks_every_iters", self.callbacks_every_iters, least=1), bool(self.verbose),
         )  # fmt: skip
 
-    def _job(
-        self,
-        source: Json,
-        stages: list[Stage],
-        steps: int,
-        seed: int,
-        encoder: Encoder,
-        device: torch.device,
-        targets: Float32,
-    ) -> Json:
-        # What has come of other options, and what of them the rest tells. The decoder is trained when all else is done.
-        told = {
-            "objective": plain(stages),
-            "n_iter": steps,
-            "random_state": seed,
-            "network": [repr(encoder), plain(self.network)],
-            "device": device.type,
-            "teacher": _told(self.teacher),
-        }
-        return {
-            # Files are moved and touched without any change to what is learnt.
-            "source": {name: fact for name, fact in source.items() if name not in ("path", "mtime_ns")},
-            **parameters_of(self, without=(*told, "prepare", "decoder")),
-            **told,
-            "map": hashlib.sha256(targets.tobytes()).hexdigest(),
-            "tsne_ooc": __version__,
-        }
-
-
-def _broken(done: Trained, decoded: Trained | None, steps: int, decoding: bool) -> str | None:
-    """What to say of a training that did not come to its end."""
-    if done.stopped == "interrupted":
-        rest = ", and there is no decoder" if decoding else ""
-        return f"interrupted after {done.steps} of {steps} batches; the encoder is the best one until then{rest}"
-    if done.stopped == "burst":
-        return (
-            f"the map burst after {done.steps} of {steps} batches; the encoder is the best one until then. Use a "
-            "smaller learning_rate, or objective='distillation'"
-        )
-    if decoded is not None and decoded.stopped == "interrupted":
-        return f"interrupted after {decoded.steps} batches of the decoder; it is the best one until then"
-    return None
-
-
-def _of_decoder(checkpoint: Path) -> Path:
-    return checkpoint.with_name(f"{checkpoint.name}.decoder")
+    def _asked(self) -> Json:
+        """The options that a training is known again by; what has come of the others is told in its job."""
+        resolved = ("objective", "n_iter", "random_state", "network", "device", "teacher", "prepare", "decoder")
+        return {**parameters_of(self, without=resolved), "teacher": _told(self.teacher)}
 
 
 def _told(teacher: Any) -> Any:

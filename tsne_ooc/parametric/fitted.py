@@ -249,10 +249,10 @@ class EncodingEstimator(FittedEstimator):
             Where there is no such folder, or the disk is full. A file of this name is replaced once the new one is
             whole.
         """
-        from tsne_ooc.parametric.onnx import export
+        from tsne_ooc.parametric.onnx import export_onnx
 
         check_is_fitted(self)
-        return export(self.encoder_, self.features_.embedded, Path(path))
+        return export_onnx(self.encoder_, self.features_.embedded, Path(path))
 
     @property
     def embedding_(self) -> Float32:

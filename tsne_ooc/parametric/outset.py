@@ -211,7 +211,7 @@ def check_network(network: Network | tuple[int, int]) -> None:
     whole("network depth", network[1], least=0, most=MOST_DEPTH)
 
 
-def check_saved(network: Network | tuple[int, int]) -> None:
+def check_network_saved(network: Network | tuple[int, int]) -> None:
     """Raise ValueError for a network of the user's with weights that no file can hold."""
     if isinstance(network, torch.nn.Module):
         check_weights(network)

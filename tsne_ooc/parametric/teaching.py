@@ -11,10 +11,9 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from tsne_ooc import affinity as affinities
-from tsne_ooc._interrupt import uninterrupted
+from tsne_ooc._context import uninterrupted, unsaid
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32
-from tsne_ooc._unsaid import unsaid
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.fit.rows import joint_of
 from tsne_ooc.intake import check_prepare, taken_over

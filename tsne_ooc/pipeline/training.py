@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsne_ooc import storage
-from tsne_ooc._interrupt import uninterrupted
+from tsne_ooc._context import uninterrupted
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._random import seed_of
+from tsne_ooc._typing import Json, Progress
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.saving import check_saved, fingerprint
 from tsne_ooc.intake import check_prepare, taken_over
@@ -27,9 +28,8 @@ from tsne_ooc.pipeline.placer import Mapped, MapPlacer
 from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.sampling import Sample, Uniform, resolve_sample
-from tsne_ooc.stages import Facts, Stage, Work, drive
-from tsne_ooc.streaming import Progress
+from tsne_ooc.sampling import Sample, UniformSample, resolve_sample
+from tsne_ooc.stages import Stage, Work, drive
 
 if TYPE_CHECKING:
     from tsne_ooc.parametric import ParametricTSNE
@@ -106,7 +106,7 @@ def train(
     """
     from tsne_ooc.parametric import ParametricTSNE, load
     from tsne_ooc.parametric.estimator import FEWEST
-    from tsne_ooc.parametric.outset import check_saved as check_network_saved
+    from tsne_ooc.parametric.outset import check_network_saved
 
     model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
     model.check_options()
@@ -140,66 +140,54 @@ def train(
             _check_finished(home, job)
         else:
             work = begun(job, table, home, resume=resume, progress=progress, seed=model.random_state)
-            drive([*_stages(model, teacher, sample, prepare, work), Export(model, job)], work)
+            (home.path / TRAINING).mkdir(exist_ok=True)
+            if map is not None:
+                work.put(Mapped(MapPlacer(teacher), None))
+            stages = _stages(model, teacher, sample, prepare, job)
+            with uninterrupted(), _torch_threads(model.n_jobs):
+                drive(stages, work)
             # Its teacher is mapped from files that go now, which some systems let nobody remove before.
-            del model, teacher, work
+            del model, teacher, stages, work
     return load(home.path, network=own)
 
 
 def _stages(
-    model: ParametricTSNE, teacher: TSNE, sample: Sample | None, prepare: Preparation | None, work: Work
+    model: ParametricTSNE, teacher: TSNE, sample: Sample | None, prepare: Preparation | None, job: Json
 ) -> list[Stage]:
-    """The teacher is fitted to a sample, where there is one; and the encoder learns from it."""
-    (work.folder / TRAINING).mkdir(exist_ok=True)
-    if sample is None:
-        work.put(Mapped(MapPlacer(teacher), None))
-        return [Learn(model)]
-    return [Prepare(prepare, teacher), Draw(sample), Fit(teacher, saved=True, folder=TRAINING), Learn(model)]
+    """The teacher is fitted to a sample, where there is one; then the encoder learns from it, as `fit` has it."""
+    from tsne_ooc.parametric.decoder import resolve as resolve_decoder
+    from tsne_ooc.parametric.lesson import lesson_stages
+
+    fit: list[Stage] = []
+    if sample is not None:
+        fit = [Prepare(prepare, teacher), Draw(sample), Fit(teacher, saved=True, folder=TRAINING)]
+    decoding = resolve_decoder(model.decoder) is not None
+    return [*fit, Ready(model), *lesson_stages(decoding=decoding), Export(model, job)]
 
 
-class Learn(Stage):
-    """The encoder learns from the map of the fit."""
+class Ready(Stage):
+    """The lesson: what the encoder is to learn, and from which teacher."""
 
-    name = "train"
+    name = "ready"
     makes = (TRAINING,)
 
     def __init__(self, model: ParametricTSNE) -> None:
         self.model = model
 
-    def run(self, work: Work) -> Facts:
-        from tsne_ooc.parametric.estimator import STEPS
+    @property
+    def phase(self) -> str:
+        return "teach"
 
+    def run(self, work: Work) -> None:
         assert work.kept is not None
-        model, tell, home, placer = self.model, work.progress, work.kept.home, work.take(Mapped).placer
+        model, home, placer = self.model, work.kept.home, work.take(Mapped).placer
         assert isinstance(placer, MapPlacer)
-        teacher = placer.estimator.set_params(n_jobs=model.n_jobs, verbose=model.verbose)
-        model.set_params(teacher=teacher)
-        tell("teach", 0, work.table.shape[0])
-        steps = STEPS if isinstance(model.n_iter, str) else int(model.n_iter)
-
-        def telling(step: int, loss: float, encoder: Any) -> None:
-            if hasattr(tell, "note"):
-                tell.note = f"loss {loss:.4g}, "
-            tell("train", step, steps)
-
-        try:
-            with uninterrupted(), _torch_threads(model.n_jobs):
-                model._learn(work.table, self._checkpoint(work), without=home.path, telling=[telling])
-        finally:
-            home.keep = home.resumable = home.keep or (self._checkpoint(work) / storage.MANIFEST).exists()
-        return {"n_iter": model.n_iter_}
-
-    def reopen(self, work: Work, facts: Facts) -> None:
-        # From the last state, with which it ends at once.
-        self.run(work)
-
-    def discard(self, work: Work) -> None:
-        # The teacher is of one table; what was learnt is not.
-        shutil.rmtree(self._checkpoint(work), ignore_errors=True)
-
-    @staticmethod
-    def _checkpoint(work: Work) -> Path:
-        return work.folder / TRAINING / "checkpoint"
+        checkpoint = work.folder / TRAINING / "checkpoint"
+        home.resumable = home.resumable or (home.keep and (checkpoint / storage.MANIFEST).exists())
+        model.set_params(teacher=placer.estimator.set_params(n_jobs=model.n_jobs, verbose=model.verbose))
+        lesson, ready = model.lesson(work.table, checkpoint, without=home.path)
+        work.put(lesson)
+        work.put(ready)
 
 
 class Export(Stage):
@@ -211,7 +199,9 @@ class Export(Stage):
         self.model, self.job = model, job
 
     def run(self, work: Work) -> None:
-        model = self.model
+        from tsne_ooc.parametric.fitted_encoder import FittedEncoder
+
+        model = self.model.of_fitted(work.take(FittedEncoder), **self.model.get_params(deep=False))
         # Of the attempts before, too.
         seconds = {**work.seconds, "train": round(float(model.history_["batches"]["seconds"].sum()), 3)}
         told = {"job": self.job, "source": repr(work.table), "read": account_of(work.table), "seconds": seconds}
@@ -283,7 +273,7 @@ def _teacher(
         teacher = tsne or default_teacher(n, stages, model.random_state, model.n_jobs).set_params(sample=None)
         # It is kept in the folder of the run.
         check_saved(teacher, prepare)
-        known = {**parameters_of(teacher), "sample": fitted if isinstance(sample, Uniform) else plain(sample)}
+        known = {**parameters_of(teacher), "sample": fitted if isinstance(sample, UniformSample) else plain(sample)}
     given_teacher(teacher, None, 0)
     knows = knows_affinities(teacher)
     check_affinities(resolve(model.objective, tuned=knows and fitted == n), n, fitted, knows)

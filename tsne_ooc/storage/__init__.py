@@ -9,13 +9,13 @@ Three writers share the format: saved models, steps that become parts of them, a
 """
 
 from tsne_ooc.storage.manifest import FORMAT_VERSION, MANIFEST, kind_of, versions
-from tsne_ooc.storage.reading import Folder, read_folder
+from tsne_ooc.storage.reading import FolderContent, read_folder
 from tsne_ooc.storage.writing import check_target, named_by_content, seal, write_folder
 
 __all__ = [
     "FORMAT_VERSION",
     "MANIFEST",
-    "Folder",
+    "FolderContent",
     "check_target",
     "kind_of",
     "named_by_content",

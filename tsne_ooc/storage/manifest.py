@@ -31,13 +31,13 @@ TOP = {
 ENTRY = {"file": str, "dtype": str, "shape": list, "bytes": int, "sha256": str}
 
 
-def encode(content: Any) -> bytes:
+def canonical(content: Any) -> bytes:
     """The one text of a piece of JSON: sorted keys, no spaces, ASCII."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def sum_of(manifest: Named) -> str:
-    return hashlib.sha256(encode({key: value for key, value in manifest.items() if key != "sha256"})).hexdigest()
+    return hashlib.sha256(canonical({key: value for key, value in manifest.items() if key != "sha256"})).hexdigest()
 
 
 def read_manifest(folder: Path) -> Json:
@@ -66,7 +66,7 @@ def kind_of(folder: StrPath) -> str:
 def checked_manifest(folder: Path) -> Json:
     """The manifest, of the expected form."""
     path = folder / MANIFEST
-    with opened(folder, MANIFEST) as file:
+    with open_file(folder, MANIFEST) as file:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise ValueError(f"{path} is damaged: it is longer than {MOST_BYTES} bytes")
@@ -125,7 +125,7 @@ def _no_constant(word: str) -> None:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, name: str) -> Iterator[BufferedReader]:
+def open_file(folder: Path, name: str) -> Iterator[BufferedReader]:
     """A file right in the folder; links may not lead out of it."""
     path = folder / name
     try:

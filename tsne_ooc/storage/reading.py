@@ -10,10 +10,10 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from tsne_ooc._typing import Array, DType, Json, Named, StrPath
-from tsne_ooc.storage.manifest import MANIFEST, TYPES, opened, read_manifest, short
+from tsne_ooc.storage.manifest import MANIFEST, TYPES, open_file, read_manifest, short
 
 
-class Folder(NamedTuple):
+class FolderContent(NamedTuple):
     """What a folder holds.
 
     Parameters
@@ -31,7 +31,7 @@ class Folder(NamedTuple):
     files: dict[str, Path]
 
 
-def read_folder(path: StrPath, kind: str, *, verify: bool = True) -> Folder:
+def read_folder(path: StrPath, kind: str, *, verify: bool = True) -> FolderContent:
     """Read what `write_folder` wrote.
 
     Parameters
@@ -62,19 +62,19 @@ def read_folder(path: StrPath, kind: str, *, verify: bool = True) -> Folder:
                 raise
 
 
-def _read(folder: Path, manifest: Named, kind: str, verify: bool) -> Folder:
+def _read(folder: Path, manifest: Named, kind: str, verify: bool) -> FolderContent:
     if manifest["kind"] != kind:
         raise ValueError(f"{folder / MANIFEST} is that of a {short(manifest['kind'])}, not of a {kind!r}")
     arrays, files = {}, {}
     for name, entry in manifest["arrays"].items():
         files[name] = folder / entry["file"]
         arrays[name] = _map(folder, entry, verify)
-    return Folder(manifest["content"], arrays, files)
+    return FolderContent(manifest["content"], arrays, files)
 
 
 def _map(folder: Path, entry: Named, verify: bool) -> Array:
     path = folder / entry["file"]
-    with opened(folder, entry["file"]) as file:
+    with open_file(folder, entry["file"]) as file:
         size = os.fstat(file.fileno()).st_size
         if size != entry["bytes"]:
             raise ValueError(f"{path} is damaged: it has {size} bytes, not {entry['bytes']}")

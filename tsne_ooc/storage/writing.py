@@ -25,8 +25,8 @@ from tsne_ooc.storage.manifest import (
     MOST_BYTES,
     NAME,
     TYPES,
+    canonical,
     checked_manifest,
-    encode,
     sum_of,
     versions,
 )
@@ -76,7 +76,7 @@ def write_folder(
     """
     target = Path(path)
     plain = {name: _plain(name, array) for name, array in arrays.items()}
-    encode(content)
+    canonical(content)
     old = check_target(target, kind, overwrite=overwrite)
     files = files or {}
     needed = sum(array.nbytes + 128 for array in plain.values()) + sum(map(len, files.values())) + (1 << 16)

@@ -53,7 +53,7 @@ def check_answer(answer: Any, D: Float64, recall: float, *, itself: bool = False
     check_form(answer, len(D), k, D.shape[1])
     true = np.take_along_axis(D, answer[0].astype(np.int64), axis=1)
     np.testing.assert_allclose(answer[1], true, rtol=2e-7, atol=1e-12)
-    indices, distances = brute_force.nearest(D, k, itself=itself)
+    indices, distances = brute_force.smallest(D, k, itself=itself)
     if recall == 1.0:
         np.testing.assert_array_equal(answer[0], indices)
         np.testing.assert_allclose(answer[1], distances, rtol=2e-7, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Ctrl-C where work follows: it ends the work, and not the fit alone that it came in."""
+"""What a call of ours lets the calls within it know: that work follows, and which warnings it has no use for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _work_follows: ContextVar[bool] = ContextVar("work_follows", default=False)
+# `warnings.catch_warnings` would change the filters of the whole process: of two calls that overlapped in two threads,
+# one put back what the other had set, for good.
+_unsaid: ContextVar[tuple[str, ...]] = ContextVar("unsaid", default=())
 
 
 @contextmanager
@@ -28,3 +31,19 @@ def interrupted(message: str, stacklevel: int) -> None:
     if _work_follows.get():
         raise KeyboardInterrupt(message)
     warnings.warn(message, RuntimeWarning, stacklevel=stacklevel + 1)
+
+
+@contextmanager
+def unsaid(beginning: str) -> Iterator[None]:
+    """Leave out warnings that begin so, in the calling thread."""
+    token = _unsaid.set((*_unsaid.get(), beginning))
+    try:
+        yield
+    finally:
+        _unsaid.reset(token)
+
+
+def say(message: str, stacklevel: int) -> None:
+    """``warnings.warn``, except for what is left out."""
+    if not message.startswith(_unsaid.get()):
+        warnings.warn(message, UserWarning, stacklevel=stacklevel + 1)

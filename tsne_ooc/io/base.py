@@ -1,8 +1,21 @@
-"""The shape and the type a table must have."""
+"""What all sources have in common: ``with``, and the shape and the type that a table must have."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
+
+
+class Closing:
+    """Ends with its ``with`` statement; what holds a file overrides `close`."""
+
+    def close(self) -> None:
+        """Let go of the file, where there is one."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def table_shape(shape: Any, name: str) -> tuple[int, int]:
