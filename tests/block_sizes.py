@@ -115,6 +115,7 @@ CROSSED = {
     ("neighbors.resolve", "BITS_FROM"): "unit/test_neighbors_resolve.py",
     ("neighbors.resolve", "IVF_FROM"): "unit/test_neighbors_resolve.py",
     ("neighbors.resolve", "OTHERS_FROM"): "unit/test_neighbors_resolve.py",
+    ("novelty", "_BLOCK"): "pipeline/test_strangest.py",
     ("parametric.objectives", "FEWEST_TUNED"): "parametric/test_parametric_tsne.py",
     ("parametric.teaching", "MOST_FITTED"): "parametric/test_parametric_tsne.py",
     ("preprocess.pca", "EXACT_UP_TO"): "unit/test_preprocess.py",
@@ -137,7 +138,7 @@ _OTHERS = {
         pipeline.embedding.MOST_ROUNDS plot._MOST_LABELS plot._MOST_POINTS preprocess.onehot.MOST_CATEGORIES
         storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
         io.shared_parts._FEW parametric.estimator.FEWEST plot._QUALITATIVE
-        neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER
+        neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER novelty._LOOKED_AT
         fit.optimize.FEWEST_LEAPING""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER

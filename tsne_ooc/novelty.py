@@ -200,3 +200,41 @@ def summary(novelty: Float32, threshold: float) -> dict[str, Any]:
     histogram = NoveltyHistogram(threshold)
     histogram.add(novelty)
     return histogram.summary()
+
+
+# Rows that quantiles are taken of, from all over the table: half a million say them to a thousandth.
+_LOOKED_AT = 1 << 19
+_BLOCK = 1 << 20
+# How far from the median a row is unlike most others: the upper quartile's distance, in logarithms, is .6745 of a
+# standard deviation, and this many of those. With a tenth of junk in table and sample, 5 finds 91 % of junk among
+# digits of MNIST and all of it among 200 clusters; where there is none, 1.0, 0.0 and (heavy tails) 0.2 % of the rows
+# are beyond. With 4 these are 99 and 100 %, and 1.6, 0.0 and 0.5 %. The threshold of the sample, a quantile near its
+# end, finds 0.3 % and none: it is that of the junk that was sampled.
+DEVIATIONS = 5 / 0.6745
+
+
+def limit_of(novelty: Float32) -> float:
+    """Beyond it a row is unlike most rows: from the median and the upper quartile, which a tenth of junk hardly moves.
+
+    Parameters
+    ----------
+    novelty : ndarray of shape (n,)
+        Of all rows of a table, in memory or mapped.
+    """
+    some = np.asarray(novelty[:: max(1, -(-len(novelty) // _LOOKED_AT))], np.float64)
+    middle, upper = np.quantile(some, [0.5, 0.75])
+    if not middle > 0:
+        return float(upper)
+    return float(middle * (upper / middle) ** DEVIATIONS)
+
+
+def strangest(novelty: Float32, n: int) -> Int64:
+    """Numbers of the n rows of the highest novelty, that one first; of equal ones the first of the table first."""
+    rows, values = np.empty(0, np.int64), np.empty(0, np.float32)
+    for start in range(0, len(novelty), _BLOCK):
+        block = np.asarray(novelty[start : start + _BLOCK])
+        rows = np.concatenate([rows, np.arange(start, start + len(block))])
+        values = np.concatenate([values, block])
+        kept = np.lexsort((rows, -values))[:n]
+        rows, values = rows[kept], values[kept]
+    return rows

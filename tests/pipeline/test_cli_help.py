@@ -9,7 +9,7 @@ import pytest
 
 from tsne_ooc.cli.command import parser
 
-COMMANDS = ("look", "embed", "place", "train", "export", "demo")
+COMMANDS = ("look", "embed", "place", "train", "export", "strangest", "info", "demo")
 
 
 def help_of(words, capsys):
@@ -20,7 +20,7 @@ def help_of(words, capsys):
 
 
 def test_all_commands_are_here(capsys):
-    named = re.findall(r"^    (\w+) ", help_of([], capsys), re.MULTILINE)
+    named = re.findall(r"^    (\w+)(?: |$)", help_of([], capsys), re.MULTILINE)
     assert tuple(named) == COMMANDS
 
 

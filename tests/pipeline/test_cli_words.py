@@ -184,9 +184,14 @@ def test_a_column_that_is_not_there_is_missed_by_name(capsys, tmp_path):
 def test_one_of_a_thing_is_not_many():
     assert [counted(n, "rows") for n in (0, 1, 2, 1200)] == ["0 rows", "1 row", "2 rows", "1,200 rows"]
     assert counted(1, "batches") == "1 batch" and counted(1, "copies") == "1 copy"
-    novelty = {"beyond_share": 0.0001, "beyond": 1, "quantiles": {"0.5": 1.0}, "threshold": 2.0}
-    assert "1 row (0.01%) is beyond" in strange(novelty)
-    assert "2 rows (0.01%) are beyond" in strange({**novelty, "beyond": 2})
+    novelty = {"beyond_share": 0.0001, "beyond": 1, "quantiles": {"0.5": 1.0}, "threshold": 7.0}
+    scores = np.array([1, 1, 1, 1.1, 9], np.float32)
+    assert "; 1 row (20.00%) is unlike most (beyond 2.03), 1 (0.01%) unlike all" in strange(novelty, scores, "map")[0]
+    assert (
+        "; 1 row (0.01%) is unlike the sample (beyond 1.50)" in strange({**novelty, "threshold": 1.5}, scores, "m")[0]
+    )
+    scores = np.array([1] * 10 + [1.1] * 5 + [9, 8], np.float32)
+    assert "; 2 rows (11.76%) are unlike most (beyond " in strange(novelty, scores, "map")[0]
 
 
 def test_units_of_the_table_are_in_words_that_can_be_typed():

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.neighbors import kneighbors_graph
 
 from tsne_ooc.cli import main
 from tsne_ooc.cli.command import parser
@@ -29,6 +30,8 @@ OWN_TEST = {
 QUICK = {
     "25_000": "90", "20_000": "30", "2_500": "5", "1_000_000": "10_000", "range(10)": "range(2)",
     "decoder=True": "decoder=Decoder(n_iter=5)",
+    # Its reader is that of anndata.
+    "import scanpy as sc": "import anndata as sc",
 }  # fmt: skip
 SHORTER = {"--network 256x4 --iterations 20000": "--network 16x2 --iterations 6"}
 SHELL = ("bash", "sh", "console", "")
@@ -70,9 +73,11 @@ def folder(tmp_path, monkeypatch):
             file.create_dataset("X", data=counts, chunks=(50, 60))
     anndata = pytest.importorskip("anndata")
     kinds = pd.DataFrame({"cell_type": pd.Categorical(np.array(["B", "T", "NK"])[np.arange(240) % 3])})
+    places = rng.random((240, 5), np.float32)
     for name in ("cells.h5ad", "tomorrow.h5ad", "counts.h5ad"):
         cells = anndata.AnnData(counts, obs=kinds.set_index(kinds.index.astype(str)))
-        cells.obsm["X_pca"] = counts[:, :5]
+        cells.obsm["X_pca"] = counts[:, :5] + places
+        cells.obsp["distances"] = kneighbors_graph(cells.obsm["X_pca"], 15, mode="distance")
         cells.write_h5ad(tmp_path / name)
     flows = pd.DataFrame(counts[:, :4], columns=["bytes", "packets", "seconds", "ports"])
     flows.assign(protocol=np.array(["tcp", "udp"])[np.arange(240) % 2]).to_parquet(tmp_path / "flows.parquet")

@@ -16,7 +16,10 @@ PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="
 SMALL, _, LARGE = PAGE.partition("## A larger map: MNIST\n")
 # Seconds, rows a second, and how far it is after some seconds: those of the machine. Where the last digits of a map are
 # others, so may be the number of rows beyond a threshold.
-TIMES = r"\d[\d.,]* (?=s\b)|\d[\d.,]* (?=rows/s)|^placing rows: .* left.*\n|\d+ (?=rows \(\d)"
+TIMES = (
+    r"\d[\d.,]* (?=s\b)|\d[\d.,]* (?=rows/s)|^placing rows: .* left.*\n|\d+ (?=rows? \(\d)|, \d+ (?=\()|"
+    r"(?<=^strangest rows: ).*(?=; more)"
+)
 # Fractions may have other last digits on another processor.
 FRACTIONS = r"\b\d+\.\d+"
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shlex
 import textwrap
 from typing import TYPE_CHECKING, TypeAlias
 
 from tsne_ooc._options import counted
 
 if TYPE_CHECKING:
-    from tsne_ooc._typing import Json
+    from tsne_ooc._typing import Float32, Json
     from tsne_ooc.pipeline import Run
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -104,19 +105,31 @@ def summary_of(run: Run) -> str:
     n, took = manifest["n_samples"], max(seconds["place"], 1e-3)
     lines.append(f"read and placed {counted(n, 'rows')} in {took:.1f} s ({n / took:,.0f} rows/s)")
     novelty = manifest.get("novelty")
-    if novelty:
-        lines.append(strange(novelty))
+    if novelty and run.novelty is not None:
+        lines += strange(novelty, run.novelty, str(run.folder))
     lines += in_words(manifest.get("read", {}))
     lines.append(f"wrote {run.folder / 'embedding.npy'}: {n:,} x {manifest['n_components']}, float32")
     return "\n".join(lines)
 
 
-def strange(novelty: Json) -> str:
-    """How many rows the sample did not know."""
-    share, count = novelty["beyond_share"], novelty["beyond"]
-    usual, limit = novelty["quantiles"]["0.5"], novelty["threshold"]
-    are = "is" if count == 1 else "are"
-    text = f"novelty: median {usual:.2f}; {counted(count, 'rows')} ({share:.2%}) {are} beyond {limit:.2f}"
+def strange(novelty: Json, scores: Float32, folder: str) -> list[str]:
+    """How many rows are unlike most others, how many the sample did not know, and which are the strangest."""
+    from tsne_ooc.novelty import limit_of, strangest
+
+    share, count, threshold = novelty["beyond_share"], novelty["beyond"], novelty["threshold"]
+    limit = limit_of(scores)
+    text = f"novelty: median {novelty['quantiles']['0.5']:.2f}; "
+    if limit < threshold:
+        unlike = int((scores > limit).sum())
+        are = "is" if unlike == 1 else "are"
+        text += (
+            f"{counted(unlike, 'rows')} ({unlike / len(scores):.2%}) {are} unlike most (beyond {limit:.2f}), "
+            f"{count:,} ({share:.2%}) unlike all of the sample (beyond {threshold:.2f})"
+        )
+    else:
+        are = "is" if count == 1 else "are"
+        text += f"{counted(count, 'rows')} ({share:.2%}) {are} unlike the sample (beyond {threshold:.2f})"
     if share > 0.005:
         text += ", rows the sample did not know: try --sample-by coverage, --rounds 2, or a larger --sample"
-    return text
+    first = ", ".join(f"{row} ({scores[row]:.2f})" for row in strangest(scores, 5).tolist())
+    return [text, f"strangest rows: {first}; more: tsne-ooc strangest {shlex.quote(folder)}"]

@@ -1,0 +1,132 @@
+"""``tsne-ooc info``: what a folder is, how it was made, from what, and what can be done next."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+from tsne_ooc.cli.shared import add_command
+
+
+def add(commands: Any) -> None:
+    """Add the command to those there are."""
+    parser = add_command(
+        commands,
+        "info",
+        help="tell what a folder is, how it was made, and what to do next",
+        description="Tell what a folder is: a finished run, a saved model or an encoder, from which table and with "
+        "which options it was made, and which commands go on from there.",
+        examples="""
+            map
+            encoder
+        """,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("folder", help="of a run, a saved model or an encoder")
+    parser.add_argument("--verbose", action="store_true", help="tell more of errors")
+
+
+def run(options: argparse.Namespace) -> int:
+    folder = Path(options.folder)
+    print("\n".join(_lines(folder)))
+    return 0
+
+
+def _lines(folder: Path) -> list[str]:
+    from tsne_ooc import storage
+    from tsne_ooc.estimator.saving import KIND as MODEL
+    from tsne_ooc.pipeline.models import ENCODER
+    from tsne_ooc.pipeline.run import KIND, LEDGER
+
+    name = shlex.quote(str(folder))
+    if folder.is_dir() and not (folder / storage.MANIFEST).exists() and (folder / LEDGER).exists():
+        return [f"{folder}: a run that did not end; repeat its command with --resume behind it"]
+    kind = storage.kind_of(folder)
+    if kind not in (KIND, MODEL, ENCODER):
+        raise ValueError(f"{folder} is not a run, a model or an encoder, but of the kind {kind!r}")
+    found = storage.read_folder(folder, kind, verify=False)
+    if kind == KIND:
+        return [*_of_run(folder, found.content), *_next_of_run(folder, name, found.content)]
+    if kind == ENCODER:
+        what = f"{folder}: an encoder, a network that places rows"
+        return [what, *_made(found.content), "next:", f"  tsne-ooc place {name} FILE --out more"]
+    what = f"{folder}: a fitted map, without the places of other rows"
+    return [what, *_made(found.content), "next:", f"  tsne-ooc place {name} FILE --out more"]
+
+
+def _of_run(folder: Path, content: dict[str, Any]) -> list[str]:
+    from tsne_ooc._options import counted
+    from tsne_ooc.io.told import in_words
+
+    n, d, task = content["n_samples"], content["n_components"], content["task"]
+    axes = {1: "on a line", 2: "on a plane", 3: "in space"}[d]
+    lines = [f"{folder}: {counted(n, 'rows')} {axes}, by tsne-ooc {task} (version {content['job']['tsne_ooc']})"]
+    lines += [f"from {content['source']}{_now(content['job']['source'])}", *in_words(content.get("read", {}))]
+    if "model" in content:
+        lines.append(f"placed by {content['model']}")
+    if "sample" in content:
+        fitted = f"fitted {counted(content['sample'], 'rows')}, seed {content['random_state']}"
+        kl = content.get("kl_divergence")
+        lines.append(fitted + (f", KL {kl:.3f} after {content['n_iter']} iterations" if kl is not None else ""))
+    return [*lines, *_made(content), *_seconds(content)]
+
+
+def _now(source: dict[str, Any]) -> str:
+    """What became of the table since."""
+    if source.get("path") is None:
+        return ""
+    path = Path(source["path"])
+    if not path.exists():
+        return ", which is not there any more"
+    if path.is_file() and source.get("size") is not None and path.stat().st_size != source["size"]:
+        return ", which has changed since"
+    return ""
+
+
+def _made(content: dict[str, Any]) -> list[str]:
+    """The options that are not the usual ones."""
+    asked = content.get("job", {}).get("request", {})
+    lines = []
+    if asked.get("prepare"):
+        lines.append(f"prepared by {', '.join(_step(step) for step in asked['prepare'])}")
+    usual = _usual()
+    given = {
+        name: value
+        for name, value in (content.get("parameters") or {}).items()
+        if name in usual and value != usual[name] and name != "random_state"
+    }
+    if given:
+        lines.append(f"options: {', '.join(f'{name}={value!r}' for name, value in sorted(given.items()))}")
+    return lines
+
+
+def _usual() -> dict[str, Any]:
+    import inspect
+
+    from tsne_ooc.estimator import TSNE
+
+    return {name: one.default for name, one in inspect.signature(TSNE).parameters.items()}
+
+
+def _step(step: dict[str, Any]) -> str:
+    inside = ", ".join(f"{name}={value!r}" for name, value in step.items() if name != "class")
+    return f"{step.get('class', 'a step')}({inside})"
+
+
+def _seconds(content: dict[str, Any]) -> list[str]:
+    took = [f"{name} {seconds:.1f} s" for name, seconds in content.get("seconds", {}).items()]
+    return [f"took: {', '.join(took)}"] if took else []
+
+
+def _next_of_run(folder: Path, name: str, content: dict[str, Any]) -> list[str]:
+    lines = ["next:", f"  tsne-ooc export {name} --to map.parquet"]
+    if "novelty" in content:
+        lines.append(f"  tsne-ooc strangest {name}")
+    if (folder / "model").is_dir():
+        lines.append(f"  tsne-ooc place {name} FILE --out more")
+        source = content["job"]["source"].get("path")
+        if source is not None:
+            lines.append(f"  tsne-ooc train {shlex.quote(source)} --map {name} --out encoder")
+    return [*lines, f"  numpy.load({str(folder / 'embedding.npy')!r}, mmap_mode='r')"]
