@@ -24,9 +24,9 @@ from common import Program
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Joint
-from tsne_ooc.initialization import start as start_of
+from tsne_ooc.fit.initialization import start as start_of
+from tsne_ooc.fit.optimize import Watch, minimise
 from tsne_ooc.neighbors import IVF
-from tsne_ooc.optimize import Watch, minimise
 
 FASTER = 20.0
 MOST_GIB = 3.5 * 1e9 / 2**30

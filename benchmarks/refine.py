@@ -14,10 +14,13 @@ import time
 
 import common
 import data_sets
+import iteration
 import numpy as np
 import problems
 
 from tsne_ooc import TSNE
+from tsne_ooc._parallel import Threads
+from tsne_ooc.fit.initialization import start as start_of
 from tsne_ooc.metrics import displacement, distance_correlation
 from tsne_ooc.refinement import begin_at
 from tsne_ooc.schedule import resolve
@@ -25,6 +28,7 @@ from tsne_ooc.schedule import resolve
 # Of a fit of all rows: its divergence and a little, its recall, and a share of its iterations.
 HIGHER, FEWER, ITERATIONS = 0.005, 0.0, 0.8
 NEIGHBORS = 4
+MOST_EXACT = 100_000
 
 
 def means_kept(data: data_sets.Data, Y: np.ndarray) -> float:
@@ -77,9 +81,18 @@ def main() -> None:
     common.report(f"All rows together, from a sample of {args.sample:,}", header, rows, args)
 
 
+def problem(data: data_sets.Data, args) -> problems.Problem:
+    """Affinities and the start of a fit of all rows; of many rows from the neighbours that an inverted file finds."""
+    if len(data.X) <= MOST_EXACT:
+        return problems.problem(data, args)
+    P, order = iteration.affinities(data, args)
+    start = start_of("pca", data.X, P, 2, np.random.default_rng(0), Threads(args.jobs))
+    return problems.Problem(P, np.ascontiguousarray(start[order]), order)
+
+
 def compared(data: data_sets.Data, rho: float, args) -> list[tuple]:
     """The lines of one data set at one exaggeration."""
-    task = problems.problem(data, args)
+    task = problem(data, args)
     problems.optimise(task, resolve("classic", early_exaggeration_iter=1, n_iter=1), args)
     model = TSNE(
         sample=min(args.sample, len(data.X)), perplexity=args.perplexity, exaggeration=rho, n_jobs=args.jobs,
@@ -88,7 +101,9 @@ def compared(data: data_sets.Data, rho: float, args) -> list[tuple]:
     began = time.perf_counter()
     model.fit(data.X)
     common.note(f"{data.name}: sample fitted in {time.perf_counter() - began:.1f} s")
+    began = time.perf_counter()
     placed = model.transform(data.X)
+    common.note(f"{len(placed):,} rows placed in {time.perf_counter() - began:.1f} s")
     lines, reach = [], None
 
     def line(name: str, Y: np.ndarray, iterations: int, seconds: float) -> None:

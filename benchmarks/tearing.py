@@ -22,12 +22,14 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn import datasets
 
-from tsne_ooc import affinity, fitting, initialization, schedule
+from tsne_ooc import affinity, schedule
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc.equal_rows import EqualRows
+from tsne_ooc.fit import initialization
+from tsne_ooc.fit import rows as fitting
+from tsne_ooc.fit.optimize import minimise
 from tsne_ooc.neighbors import Exact
-from tsne_ooc.optimize import minimise
 
 TORN_COPY, TORN_NEAREST, NEAREST_UP_TO = 0.05, 0.2, 10
 PERPLEXITIES = (2, 3, 5, 10, 30)

@@ -45,8 +45,9 @@ BLOCKS = {
     ("affinity", "BLOCKS"): Block("affinities"),
     ("equal_rows", "ROWS"): Block("equality"),
     ("export.content", "ROWS"): Block("exports"),
-    ("fitted_map", "BLOCK"): Block("placing"),
-    ("fitting", "BLOCK"): Block("fit"),
+    ("estimator.fitted_map", "BLOCK"): Block("placing"),
+    ("fit.rows", "BLOCK"): Block("fit"),
+    ("gradients.crowd", "ROWS"): Block("crowd"),
     ("gradients.repulsion", "ExactRepulsion.ROWS"): Block("repulsion"),
     ("groups", "_BLOCK"): Block("groups"),
     ("io.blocks", "BLOCK_BYTES"): Block("blocks"),
@@ -81,7 +82,7 @@ BLOCKS = {
     ("preprocess.onehot", "_TEXT"): Block("categories"),
     ("preprocess.rows", "_PIECE"): Block("preparation"),
     ("sampling.take", "_GAP_BYTES"): Block("taking", watched=False),
-    ("store.writing", "_PIECE"): Block("storing"),
+    ("storage.writing", "_PIECE"): Block("storing"),
     ("streaming", "MOST_ROWS"): Block("streaming"),
     # Sums.
     ("gradients.attraction", "ENTRIES"): Block("attraction", 1e-7),
@@ -89,7 +90,7 @@ BLOCKS = {
     ("gradients.convolve", "ROW_BYTES"): Block("convolution", 1e-6),
     ("gradients.field", "BAND_POINTS"): Block("field", 1e-5),
     ("gradients.field", "ROWS"): Block("field", 1e-7),
-    ("initialization", "ROWS"): Block("start", 1e-6),
+    ("fit.initialization", "ROWS"): Block("start", 1e-6),
     ("metrics.agreement", "_HEIGHT"): Block("quality", 1e-12),
     ("metrics.agreement", "_ROWS"): Block("quality", 1e-12),
     ("metrics.agreement", "_WIDTH"): Block("quality", 1e-12),
@@ -107,7 +108,9 @@ BLOCKS = {
 # Limits beyond which another way is taken, and the file that takes both.
 CROSSED = {
     ("gradients.repulsion", "EXACT_BELOW"): "parametric/test_objectives.py",
-    ("initialization", "MOST_MOMENTS"): "unit/test_initialization.py",
+    ("fit.initialization", "MOST_MOMENTS"): "unit/test_initialization.py",
+    ("gradients.repulsion", "SUMMED"): "unit/test_placement_summed.py",
+    ("gradients.repulsion", "SUMMED_STEEP"): "unit/test_placement_summed.py",
     ("io.bands", "LARGEST"): "unit/test_large_pieces.py",
     ("neighbors.resolve", "BITS_FROM"): "unit/test_neighbors_resolve.py",
     ("neighbors.resolve", "IVF_FROM"): "unit/test_neighbors_resolve.py",
@@ -119,13 +122,11 @@ CROSSED = {
 }
 # Numbers that cut no work, by what they are.
 _OTHERS = {
-    # To be tried at 7 as well, by a scenario of its own.
-    "new, and not tried yet": "gradients.crowd.ROWS gradients.repulsion.SUMMED gradients.repulsion.SUMMED_STEEP",
     "marks, versions and the layout of bits": """
         _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY novelty.NoveltyHistogram._SHIFT
         sampling.boxes._BITS sampling.boxes._FINE sampling.boxes._ORIGIN io.ledger.LEDGER_VERSION
         io.ranges._MODULUS io.ranges._ONE
-        preprocess.preparation.FORMAT_VERSION store.manifest.FORMAT_VERSION""",
+        preprocess.preparation.FORMAT_VERSION storage.manifest.FORMAT_VERSION""",
     "compiled in: widths that are and are not multiples of it are in tests/unit/test_neighbors_exact.py": """
         _kernels.knn.CHUNK""",
     "the most of something that is taken, counted or believed": """
@@ -134,19 +135,20 @@ _OTHERS = {
         neighbors.scaled.MOST neighbors.distinct.GRAPH_COPIES gradients.grid.MOST_NODES
         parametric.objectives.negative.MOST_NEGATIVES parametric.outset.MOST_DEPTH parametric.outset.MOST_WIDTH
         pipeline.embedding.MOST_ROUNDS plot._MOST_LABELS plot._MOST_POINTS preprocess.onehot.MOST_CATEGORIES
-        store.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
-        io.shared_parts._FEW parametric.estimator.FEWEST
-        optimize.FEWEST_LEAPING""",
+        storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
+        io.shared_parts._FEW parametric.estimator.FEWEST plot._QUALITATIVE
+        neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER
+        fit.optimize.FEWEST_LEAPING""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
-        pipeline.models.SLACK reading._FIT_BYTES batches.batches._MANY_READS batches.batches._WORTH_A_WARNING
-        io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
+        pipeline.models.SLACK io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS
+        batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
     "the method's own: another number is another map, sample or encoder": """
-        copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
+        fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         rounds.DIRECTIONS rounds.ROWS_PER_BOX pipeline.looking.CHOICE pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
-        neighbors.reach.SAMPLE preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT preprocess.sketch.PASSES
-        batches.sizes.BUFFER_BYTES
+        neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT
+        preprocess.sketch.PASSES batches.sizes.BUFFER_BYTES
         batches.sizes._BLOCK_BYTES batches.sizes._BLOCKS_OF_A_BUFFER
         batches.sizes._BLOCKS_OF_A_SORTED_BUFFER parametric.decoder.WAVES
         parametric.estimator.ParametricTSNE.LOOK_EVERY parametric.estimator.STEPS parametric.landmarks.LOOKED_AT_EACH
@@ -158,8 +160,8 @@ _OTHERS = {
     "the last bits of a product change with it, so that it is one number for all": """
         parametric.tiles.TILE preprocess.transformer._LEAST""",
     "how much is shown or looked at": """
-        io.identity._PROBES io.told._NAMES parametric.training._NAMED overview.COLUMNS overview.ROWS overview._CELLS
-        overview._COMPONENTS overview._FEW_PLACES overview._LARGE overview._LINES overview._LOGARITHMS
-        overview._MOST_ROWS overview._PLACES overview._SPREADS overview._WIDE""",
+        io.identity._PROBES io.told._NAMES parametric.training._NAMED io.overview.COLUMNS io.overview.ROWS
+        io.overview._CELLS io.overview._COMPONENTS io.overview._FEW_PLACES io.overview._LARGE io.overview._LINES
+        io.overview._LOGARITHMS io.overview._MOST_ROWS io.overview._PLACES io.overview._SPREADS io.overview._WIDE""",
 }
 OTHERS = {_split(name): why for why, names in _OTHERS.items() for name in names.split()}

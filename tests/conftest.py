@@ -26,6 +26,18 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["NUMBA_CACHE_DIR"] = str(caches / worker)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Say at the end, where it is read, that a whole half was left out."""
+    reasons = [str(report.longrepr[-1]) for report in terminalreporter.stats.get("skipped", []) if report.longrepr]
+    left_out = sum("extra 'neural'" in reason or "'torch'" in reason for reason in reasons)
+    if left_out:
+        terminalreporter.write_line(
+            f"{left_out} tests or files of tests of encoders were left out, since PyTorch is not here; to run them, "
+            'pip install -e ".[test,annoy,neural,onnx]"',
+            yellow=True,
+        )
+
+
 @pytest.fixture(scope="session")
 def data_folder():
     """The folder of real data sets; tests that need one skip where it is missing."""

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 import tsne_ooc
-from tsne_ooc.store.manifest import sum_of as manifest_sum
+from tsne_ooc.storage.manifest import sum_of as manifest_sum
 
 NUMBERS = [True, False, 0, 1, -1, 2, 7, 2**31, 2**63, 10**400, 0.5, -0.5, 1e300, 1e-300]
 SCALARS = [None, *NUMBERS, "", "x", [], {}, [0], "../x"]

@@ -21,11 +21,11 @@ _HOMES = {
     "Perplexity": "affinity",
     "Mixture": "affinity",
     "Multiscale": "affinity",
-    "Uniform": "affinity",
+    "EqualNeighbors": "affinity",
     "FixedSigma": "affinity",
-    "load": "loading",
+    "load": "estimator.loading",
     "embed": "pipeline",
-    "look": "overview",
+    "look": "io.overview",
     "open_run": "pipeline",
     "place": "pipeline",
 }
@@ -35,14 +35,14 @@ __all__ = [*_HOMES, "__version__"]
 if TYPE_CHECKING:
     from typing import Any
 
+    from tsne_ooc.affinity import EqualNeighbors as EqualNeighbors
     from tsne_ooc.affinity import FixedSigma as FixedSigma
     from tsne_ooc.affinity import Mixture as Mixture
     from tsne_ooc.affinity import Multiscale as Multiscale
     from tsne_ooc.affinity import Perplexity as Perplexity
-    from tsne_ooc.affinity import Uniform as Uniform
     from tsne_ooc.estimator import TSNE as TSNE
-    from tsne_ooc.loading import load as load
-    from tsne_ooc.overview import look as look
+    from tsne_ooc.estimator.loading import load as load
+    from tsne_ooc.io.overview import look as look
     from tsne_ooc.pipeline import embed as embed
     from tsne_ooc.pipeline import open_run as open_run
     from tsne_ooc.pipeline import place as place

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -16,6 +17,83 @@ class Classes(NamedTuple):
 
     names: Array
     codes: Int64
+
+
+class Categorical(np.ndarray[Any, Any]):
+    """Labels of rows that came with an order: an array like others, with all there are in `categories`, in it."""
+
+    categories: Sequence[Any] | None = None
+
+    @classmethod
+    def of(cls, labels: Array, categories: Sequence[Any]) -> Categorical:
+        """An array of labels with the order of their categories."""
+        found = labels.view(cls)
+        found.categories = list(categories)
+        return found
+
+    def __array_finalize__(self, made_of: Any) -> None:
+        # Some of the rows have the order of all.
+        self.categories = getattr(made_of, "categories", None)
+
+
+def categories_of(labels: Any) -> list[Any] | None:
+    """The categories of labels in their own order; None where they have none.
+
+    Of a Categorical of pandas, also in a Series or an index, of dictionaries of Arrow, and of what `labels_of` read.
+    """
+    # Of a Series they are behind `.cat`; of one that is not categorical that raises AttributeError.
+    for holder in (labels, getattr(labels, "cat", None)):
+        found = getattr(holder, "categories", None)
+        if found is not None and not callable(found):
+            return list(found)
+    if hasattr(labels, "unify_dictionaries"):
+        return arrow_categories(labels)
+    if hasattr(labels, "dictionary"):
+        return list(labels.dictionary.to_pylist())
+    return None
+
+
+def arrow_categories(column: Any) -> list[Any] | None:
+    """The dictionary of a chunked array of Arrow; None where it is not one of dictionaries."""
+    if not hasattr(column.type, "index_type"):
+        return None
+    chunks = column.unify_dictionaries().chunks
+    return list(chunks[0].dictionary.to_pylist()) if chunks else []
+
+
+def ordered(labels: Any, name: str = "labels") -> Classes:
+    """As `classes` of a column, in the order that people expect in a legend.
+
+    Categories come in their own order, also those that no row has; other words naturally, so "2" before "10".
+    """
+    categories = categories_of(labels)
+    found = classes(column(labels, name), name)
+    if categories is not None:
+        names = [label.decode() if isinstance(label, bytes) else label for label in categories]
+        place = {label: at for at, label in enumerate(names)}
+        # What has no place among the categories, which nothing of pandas or Arrow has, comes behind them.
+        for label in found.names.tolist():
+            place.setdefault(label, len(place))
+        rank = [place[label] for label in found.names.tolist()]
+        names = list(place)
+    elif found.names.dtype.kind in "OU":
+        order = sorted(range(len(found.names)), key=lambda at: _natural(found.names[at]))
+        names = [found.names[at] for at in order]
+        rank = np.argsort(order).tolist()
+    else:
+        return found
+    listed = np.empty(len(names), object)
+    listed[:] = names
+    if names and all(isinstance(label, Real) for label in names):
+        listed = np.asarray(names)
+    return Classes(listed, np.array([*rank, -1], np.int64)[found.codes])
+
+
+def _natural(label: Any) -> tuple[int, float, list[tuple[str, int]], str]:
+    """Words letter by letter, with the numbers in them as numbers, where their first digit would be."""
+    kind, number, text = _mixed(label)
+    parts = re.findall(r"[0-9]{1,18}|[^0-9]", text)
+    return kind, number, [("0", int(part)) if part.isdecimal() else (part, 0) for part in parts], text
 
 
 def column(labels: Any, name: str = "labels") -> Array:
@@ -82,7 +160,7 @@ def _of_objects(labels: Array, name: str) -> Classes:
     seen: dict[Any, int] = {}
     codes = np.empty(len(labels), np.int64)
     for row, label in enumerate(labels):
-        if missing(label):
+        if is_missing(label):
             codes[row] = -1
             continue
         try:
@@ -112,7 +190,7 @@ def _mixed(label: Any) -> tuple[int, float, str]:
     return (1 if isinstance(label, str) else 2), 0.0, str(label)
 
 
-def missing(label: Any) -> bool:
+def is_missing(label: Any) -> bool:
     """Whether a cell of any type says that there is nothing: None, NaN, NaT, pandas' NA."""
     # NaN and NaT differ from themselves; pandas' NA says what it is only by its name.
     if label is None or type(label).__name__ == "NAType":

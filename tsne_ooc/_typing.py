@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -24,6 +24,9 @@ Bool = NDArray[np.bool_]
 #: Of numbers of any type.
 Array = NDArray[Any]
 DType = np.dtype[Any]
+Arrays = dict[str, Array]
+#: Called as ``progress(phase, done, total)``.
+Progress = Callable[[str, int, int], None]
 #: An object of JSON.
 Json = dict[str, Any]
 #: Options by name, such as those of a metric.

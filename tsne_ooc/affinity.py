@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from tsne_ooc._context import say
 from tsne_ooc._options import counted, keep, number, shown, unknown, whole
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, UInt32, UInt64
-from tsne_ooc._unsaid import say
 from tsne_ooc._validate import is_sparse, to_csr
+from tsne_ooc.storage.codec import KINDS, stored
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -178,7 +179,7 @@ def conditional(affinity: Affinity, distances: Float32, unit: float, threads: Th
 
     A perplexity asks for their ratios alone. Whatever else there is may know the metric's own unit.
     """
-    if unit != 1 and not isinstance(affinity, Perplexity | Multiscale | Uniform):
+    if unit != 1 and not isinstance(affinity, Perplexity | Multiscale | EqualNeighbors):
         with np.errstate(over="ignore", under="ignore"):
             distances = np.minimum(distances * unit, np.finfo(np.float32).max).astype(np.float32)
     return affinity.conditional(distances, threads)
@@ -196,6 +197,7 @@ def _capped(perplexity: float, n: int) -> float:
     return min(perplexity, most)
 
 
+@stored
 @dataclass(frozen=True)
 class Perplexity:
     """Gaussian affinities of a given perplexity (van der Maaten and Hinton, JMLR 9, 2008).
@@ -218,6 +220,7 @@ class Perplexity:
         return gaussian(distances, [max(1.0, min(self.perplexity, distances.shape[1] / 3))], threads)
 
 
+@stored
 @dataclass(frozen=True)
 class Multiscale:
     """The mean of Gaussian affinities at several perplexities (Lee, Peluffo-Ordóñez and Verleysen, 2015).
@@ -249,6 +252,7 @@ class Multiscale:
         return sorted({min(max(1.0, perplexity), most) for perplexity in self.perplexities})
 
 
+@stored
 @dataclass(frozen=True)
 class Mixture(Multiscale):
     """Affinities under one density: a sum of Gaussians, each of the bandwidth that its perplexity asks for.
@@ -267,8 +271,9 @@ class Mixture(Multiscale):
         return mixture(distances, self._kept(distances.shape[1]), threads)
 
 
+@stored
 @dataclass(frozen=True)
-class Uniform:
+class EqualNeighbors:
     """Equal affinities of the k nearest neighbours; no values are stored.
 
     On most data the maps are hardly told apart from those of a perplexity of 2 k / 3 (Böhm, Berens and Kobak, JMLR
@@ -292,6 +297,11 @@ class Uniform:
         return None
 
 
+# Folders that were written before have this name.
+KINDS["Uniform"] = EqualNeighbors
+
+
+@stored
 @dataclass(frozen=True)
 class FixedSigma:
     """Gaussian affinities of one bandwidth for all rows.
@@ -321,7 +331,7 @@ class FixedSigma:
 
 
 @dataclass(frozen=True, eq=False)
-class Precomputed:
+class GivenAffinities:
     """Joint affinities given as a matrix.
 
     Rows placed later use `Perplexity` of the placement, for a matrix says nothing of them.
@@ -338,9 +348,9 @@ class Precomputed:
         return Joint.from_matrix(self.matrix)
 
 
-def check_rows(affinity: Affinity | Precomputed, n: int) -> None:
+def check_matrix(affinity: Affinity | GivenAffinities, n: int) -> None:
     """Raise ValueError for a matrix of another number of rows than `n`."""
-    shape = np.shape(affinity.matrix) if isinstance(affinity, Precomputed) else (n,)
+    shape = np.shape(affinity.matrix) if isinstance(affinity, GivenAffinities) else (n,)
     if shape and shape[0] != n:
         raise ValueError(f"affinity matrix has {shape[0]} rows, X has {n}; they must be the same rows")
 
@@ -348,7 +358,7 @@ def check_rows(affinity: Affinity | Precomputed, n: int) -> None:
 WORDS = ("perplexity", "multiscale", "mixture", "uniform")
 
 
-def resolve(affinity: Any, perplexity: float) -> Affinity | Precomputed:
+def resolve(affinity: Any, perplexity: float) -> Affinity | GivenAffinities:
     """The affinity a word, an object or a matrix stands for.
 
     Words: ``"perplexity"``; ``"multiscale"`` and ``"mixture"``, at `perplexity` and ten times as much; ``"uniform"``,
@@ -368,12 +378,12 @@ def resolve(affinity: Any, perplexity: float) -> Affinity | Precomputed:
         if affinity == "mixture":
             return Mixture((perplexity, 10 * perplexity))
         if affinity == "uniform":
-            return Uniform(max(1, round(perplexity)))
+            return EqualNeighbors(max(1, round(perplexity)))
         raise unknown("affinity", affinity, WORDS)
-    if isinstance(affinity, Perplexity | Multiscale | Uniform | FixedSigma | Precomputed):
+    if isinstance(affinity, Perplexity | Multiscale | EqualNeighbors | FixedSigma | GivenAffinities):
         return affinity
     if hasattr(affinity, "shape"):
-        return Precomputed(affinity)
+        return GivenAffinities(affinity)
     if hasattr(affinity, "k") and hasattr(affinity, "conditional"):
         return affinity  # type: ignore[no-any-return]
     raise TypeError(f"affinity={affinity!r} is neither a word, an affinity object nor a matrix")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Int64, Matrix, UInt32, UInt64
+from tsne_ooc.storage.state import Saved, State
 
 ROWS = 4096
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from tsne_ooc._parallel import Threads as Threads
 from tsne_ooc._parallel import ranges as ranges
-from tsne_ooc._state import Saved as Saved
-from tsne_ooc._state import State as State
-from tsne_ooc._state import StateError as StateError
 from tsne_ooc.neighbors.base import check_k as check_k
 from tsne_ooc.neighbors.base import check_width as check_width
+from tsne_ooc.storage.state import Saved as Saved
+from tsne_ooc.storage.state import State
+from tsne_ooc.storage.state import StateError as StateError
 
 __all__ = ["Saved", "State", "StateError", "Threads", "check_k", "check_width", "ranges"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Float32, Int64
 from tsne_ooc.neighbors.base import Distances, Index, Indices
+from tsne_ooc.storage.state import Saved, State
 
 # As many as new rows are placed beside by default, so that one search serves both.
 NEIGHBORS = 15

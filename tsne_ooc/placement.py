@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 
 from tsne_ooc._options import keep, number, pick, whole
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Float32, UInt32
 from tsne_ooc.affinity import Affinity, Perplexity, conditional
-from tsne_ooc.model import Model
+from tsne_ooc.fit.model import Model
 from tsne_ooc.schedule import check_exaggeration
+from tsne_ooc.storage.codec import stored
+from tsne_ooc.storage.state import Saved, State
 
 ROWS = 2048
 LEAST_EXAGGERATION = 1.5
 
 
+@stored
 @dataclass(frozen=True)
 class Placement:
     """How new rows are placed.
@@ -69,7 +71,7 @@ class Placement:
             keep(self, exaggeration=values if isinstance(self.exaggeration, Sequence) else values[0])
         pick("placement initialization", self.initialization, {"median": 0, "mean": 0})
         if self.affinity is not None and not (hasattr(self.affinity, "k") and hasattr(self.affinity, "conditional")):
-            raise TypeError(f"placement affinity={self.affinity!r} is not an object such as tsne_ooc.Uniform()")
+            raise TypeError(f"placement affinity={self.affinity!r} is not an object such as tsne_ooc.EqualNeighbors()")
 
     def exaggerations(self, fitted: float) -> list[float]:
         """What a row goes through on a map whose fit ended at `fitted`."""
@@ -134,7 +136,7 @@ class Placed(NamedTuple):
         )
 
 
-def place(model: Model, rows: Any, placement: Placement, threads: Threads, start: Float32 | None = None) -> Placed:
+def place_rows(model: Model, rows: Any, placement: Placement, threads: Threads, start: Float32 | None = None) -> Placed:
     """Place each row of `rows`, clean float32 of shape (m, p), where its own energy is least.
 
     The energy of a place y is ``-rho sum_j p_j log w(y, y_j) + log S(y)``, with p the affinities to the nearest
@@ -143,7 +145,7 @@ def place(model: Model, rows: Any, placement: Placement, threads: Threads, start
     seat of that row, of the first where there are several.
     """
     rows = as_reference(model, rows)
-    indices, distances = nearest(model, rows, placement)
+    indices, distances = nearest_rows(model, rows, placement)
     novelty = None if model.reference is None else model.reference.score(indices, distances)
     k = placement.neighbors(model.n)
     if k < indices.shape[1]:
@@ -152,7 +154,7 @@ def place(model: Model, rows: Any, placement: Placement, threads: Threads, start
     return place_beside(model, indices, distances, placement, threads, equal, start)._replace(novelty=novelty)
 
 
-def nearest(model: Model, rows: Any, placement: Placement) -> tuple[UInt32, Float32]:
+def nearest_rows(model: Model, rows: Any, placement: Placement) -> tuple[UInt32, Float32]:
     """The reference rows nearest to each row: as many as placing and novelty ask for, whichever are more."""
     k = placement.neighbors(model.n)
     return ask(model, rows, k if model.reference is None else max(k, model.reference.k))
@@ -185,7 +187,7 @@ def place_beside(
     equal: NDArray[np.int64] | None = None,
     start: Float32 | None = None,
 ) -> Placed:
-    """Do as `place` does, given the neighbours: indices and ascending distances, shape (m, k).
+    """Do as `place_rows` does, given the neighbours: indices and ascending distances, shape (m, k).
 
     `equal` names the reference row that each row is equal to, -1 where there is none; `start` is where rows begin,
     instead of what the placement says.

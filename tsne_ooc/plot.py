@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from tsne_ooc._labels import Classes, classes, column
-from tsne_ooc._options import counted
-from tsne_ooc._typing import Array, Float32, Float64
+from tsne_ooc._labels import Classes, categories_of, column, ordered
+from tsne_ooc._options import counted, unknown
+from tsne_ooc._typing import Array, Float32, Float64, Int64
 from tsne_ooc._validate import as_rows
+from tsne_ooc.io.optional import how_to_install
+
+log = logging.getLogger(__name__)
 
 # Paul Tol's "bright" set, which the common forms of colour blindness tell apart, and four to make ten;
 # ordered so that the first few differ most. (His "muted" wine and olive came out too close to the purple and
@@ -28,6 +32,8 @@ _SHADED = 1 << 20
 _MISSING = "#CCCCCC"
 # A legend with more entries than this tells nothing.
 _MOST_LABELS = 40
+# Colour maps of matplotlib with fewer colours than this are for kinds, with more for scales.
+_QUALITATIVE = 100
 
 
 def scatter(
@@ -38,7 +44,7 @@ def scatter(
     title: str | None = None,
     size: float | None = None,
     alpha: float | None = None,
-    colors: Sequence[Any] | None = None,
+    colors: Sequence[Any] | Mapping[Any, Any] | str | None = None,
     legend: bool = True,
     density: bool | None = None,
     dpi: int = 200,
@@ -50,9 +56,10 @@ def scatter(
     Y : array_like of shape (n_samples, 1) or (n_samples, 2)
         The map. One dimension is drawn as points along a line, spread at random across it.
     labels : array_like of shape (n_samples,), optional
-        Labels of any type: words, numbers, dates, bytes. Up to 40 different ones get a colour each and a legend; more
-        different numbers than that are drawn on a continuous scale. Rows whose label is missing (None, NaN) are
-        light grey.
+        Labels of any type: words, numbers, dates, bytes. Up to 40 different ones get a colour each and a legend, in the
+        order of their categories where they have one (pandas, AnnData, Arrow), else sorted, "2" before "10". Whole
+        numbers of few kinds are such labels; others, and more than 40, are drawn on a continuous scale. Rows whose
+        label is missing (None, NaN) are light grey.
     ax : matplotlib Axes, optional
         Where to draw, beside what is there; a new figure is made otherwise, which does not touch pyplot or its
         backend.
@@ -60,12 +67,15 @@ def scatter(
         Title of the axes.
     size, alpha : float, optional
         Area of a point in square points, and its opacity; both follow the number of rows by default.
-    colors : sequence of colours, optional
-        One for each label, in sorted order.
+    colors : sequence of colours, mapping, or str, optional
+        One for each label in the order of the legend; with categories one for each of them, also those that no row
+        has, as in ``adata.uns["louvain_colors"]``. Or a mapping from labels to colours; or the name of a colour map of
+        matplotlib: of one for scales, such as "viridis", numbers are then drawn on a scale.
     legend : bool
         Draw a legend outside of the axes.
     density : bool, optional
-        Shade by density instead of drawing points; by default above a million rows.
+        Shade by density instead of drawing points; by default above a million rows. On a scale the colour is that of
+        the mean of the numbers in a cell.
     dpi : int
         Resolution of a new figure, and of the points within a vector graphic.
 
@@ -93,25 +103,36 @@ def scatter(
         width = 0.05 * float(np.ptp(points)) or 1.0
         across = np.random.default_rng(0).normal(scale=width, size=(n, 1))
         points = np.hstack([points, across.astype(np.float32)])
-    names, codes = (None, None) if labels is None else _classes(labels, n)
-    discrete = names is not None and len(names) <= _MOST_LABELS
-    if names is not None and not discrete and names.dtype.kind not in "fiub":
-        raise ValueError(f"labels has {len(names)} different words; at most {_MOST_LABELS} can be told apart")
     matplotlib = _matplotlib()
+    cmap = _color_map(matplotlib, colors)
+    names, codes = (None, None) if labels is None else _classes(labels, n)
+    discrete = names is not None and codes is not None and _is_discrete(labels, names, codes, cmap)
     if ax is None:
         ax = _new_axes(dpi)
     _frame(ax, points)
     palette: Float64 | None = None
+    scale: Any = None
+    values: Float64 | None = None
     if names is not None and codes is not None and discrete:
-        palette = _palette(matplotlib, len(names), colors)
+        palette = _palette(matplotlib, names, codes, cmap if cmap is not None else colors)
         if (codes < 0).any():
             # Number -1 finds it at the end.
             palette = np.vstack([palette, matplotlib.colors.to_rgb(_MISSING)])
             names = np.append(names.astype(object), "missing")
+    elif names is not None and codes is not None:
+        if cmap is None and colors is not None:
+            raise ValueError(
+                f"labels are {counted(len(names), 'numbers')} on a scale, which takes the name of a colour map, such "
+                "as colors='viridis'; for a colour of each give words: labels.astype(str)"
+            )
+        values = np.append(names.astype(float), np.nan)[codes]
+        cmap = (cmap or matplotlib.colormaps["viridis"]).with_extremes(bad=_MISSING)
+        scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(), cmap)
+        scale.norm.autoscale(np.ma.masked_invalid(values))
     if density is None:
         density = n > _MOST_POINTS
-    if density and (names is None or discrete):
-        _shade(ax, points, codes, palette)
+    if density:
+        _shade(ax, points, codes, palette, values, scale)
     else:
         size = _point_size(n) if size is None else size
         alpha = _opacity(n) if alpha is None else alpha
@@ -120,37 +141,68 @@ def scatter(
         options: dict[str, Any] = {"s": size, "alpha": alpha, "linewidths": 0, "rasterized": True}
         if palette is not None and codes is not None:
             options["c"] = palette[codes[order]]
-        elif names is not None and codes is not None:
-            options.update(c=np.append(names.astype(float), np.nan)[codes[order]], plotnonfinite=True)
-            options["cmap"] = matplotlib.colormaps["viridis"].with_extremes(bad=_MISSING)
+        elif values is not None:
+            options.update(c=values[order], plotnonfinite=True, cmap=scale.cmap, norm=scale.norm)
         else:
             options["color"] = _TEN[0]
         drawn = ax.scatter(points[order, 0], points[order, 1], **options)
-        if names is not None and palette is None and legend:
-            bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.5, pad=0.02)
-            bar.outline.set_visible(False)
-            bar.solids.set_alpha(1)
-    if palette is not None and names is not None and legend:
-        _legend(ax, names, palette)
+        scale = None if scale is None else drawn
+    if scale is not None and legend:
+        bar = ax.figure.colorbar(scale, ax=ax, shrink=0.5, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.solids.set_alpha(1)
+    if palette is not None and names is not None and codes is not None and legend:
+        there = np.unique(codes % len(names))
+        _legend(ax, names[there], palette[there])
     if title is not None:
         ax.set_title(title, loc="left", fontsize=11, color="#333333")
     return ax
 
 
 def _classes(labels: ArrayLike, n: int) -> Classes:
-    values = column(labels)
-    if values.shape != (n,):
-        raise ValueError(f"labels has shape {values.shape}, and Y has {counted(n, 'rows')}")
-    return classes(values)
+    shape = np.shape(column(labels))
+    if shape != (n,):
+        raise ValueError(f"labels has shape {shape}, and Y has {counted(n, 'rows')}")
+    return ordered(labels)
+
+
+def _color_map(matplotlib: Any, colors: Any) -> Any:
+    """The colour map of this name; None for colours that are given otherwise."""
+    if not isinstance(colors, str):
+        return None
+    if colors not in matplotlib.colormaps:
+        if matplotlib.colors.is_color_like(colors):
+            raise ValueError(f"colors={colors!r} is one colour; give one for each label, [{colors!r}, ...]")
+        raise unknown("colors", colors, matplotlib.colormaps)
+    return matplotlib.colormaps[colors]
+
+
+def _is_discrete(labels: Any, names: Array, codes: Int64, cmap: Any) -> bool:
+    """Whether labels are kinds, each with a colour of its own; False for numbers on a scale."""
+    there = len(np.unique(codes[codes >= 0]))
+    numbers = names.dtype.kind in "fiub"
+    if not numbers or categories_of(labels) is not None:
+        if there > _MOST_LABELS:
+            raise ValueError(f"labels has {there} different words; at most {_MOST_LABELS} can be told apart")
+        return True
+    if there > _MOST_LABELS or (cmap is not None and cmap.N >= _QUALITATIVE):
+        return False
+    if names.dtype.kind == "f" and not (names == np.floor(names)).all():
+        log.info("labels are %d different numbers, drawn on a scale; labels.astype(str) makes kinds of them", there)
+        return False
+    if names.dtype.kind != "b":
+        log.info("labels are %d different whole numbers, taken for kinds; colors='viridis' makes a scale", there)
+    return True
 
 
 def _matplotlib() -> Any:
     try:
+        import matplotlib.cm
         import matplotlib.colors
         import matplotlib.figure
         import matplotlib.lines
     except ImportError:
-        raise ImportError("plots need matplotlib; install it with: pip install 'tsne_ooc[plot]'") from None
+        raise ImportError(f"plots need matplotlib; install it with: {how_to_install('plot')}") from None
     return matplotlib
 
 
@@ -185,12 +237,30 @@ def _opacity(n: int) -> float:
     return float(np.clip(1.6 - 0.22 * np.log10(n), 0.3, 0.9))
 
 
-def _palette(matplotlib: Any, n: int, colors: Sequence[Any] | None) -> Float64:
-    """Colours of n labels, as an array of shape (n, 3)."""
-    if colors is not None:
-        if len(colors) < n:
+def _palette(matplotlib: Any, names: Array, codes: Int64, colors: Any) -> Float64:
+    """Colours of labels, as an array of shape (n, 3); black where no row has the label and no colour is given."""
+    n, there = len(names), np.unique(codes[codes >= 0])
+    if isinstance(colors, Mapping):
+        listed = names.tolist()
+        lacking = [listed[at] for at in there if listed[at] not in colors]
+        if lacking:
+            raise ValueError(f"colors has no colour for {counted(len(lacking), 'labels')}, such as {lacking[0]!r}")
+        chosen = [colors.get(name, "black") for name in listed]
+    elif hasattr(colors, "N"):
+        qualitative = colors.N < _QUALITATIVE
+        if qualitative and n > colors.N:
+            raise ValueError(f"colors={colors.name!r} has {colors.N} colours, and there are {counted(n, 'labels')}")
+        chosen = [colors(at) if qualitative else colors(at / max(1, n - 1)) for at in range(n)]
+    elif colors is not None:
+        if len(colors) == len(there) < n:
+            # Some categories have no row, and the colours are of the others.
+            chosen = ["black"] * n
+            for at, color in zip(there.tolist(), colors, strict=True):
+                chosen[at] = color
+        elif len(colors) < n:
             raise ValueError(f"colors has {counted(len(colors), 'colours')}, and there are {counted(n, 'labels')}")
-        chosen = list(colors)[:n]
+        else:
+            chosen = list(colors)[:n]
     elif n <= len(_TEN):
         chosen = list(_TEN[:n])
     else:
@@ -201,12 +271,20 @@ def _palette(matplotlib: Any, n: int, colors: Sequence[Any] | None) -> Float64:
     return np.asarray([matplotlib.colors.to_rgb(color) for color in chosen], float).reshape(-1, 3)
 
 
-def _shade(ax: Any, Y: Float32, codes: NDArray[np.intp] | None, palette: Float64 | None) -> None:
-    """Draw the density of points on a grid of 800 x 800: colour by share of labels, depth by number."""
+def _shade(
+    ax: Any,
+    Y: Float32,
+    codes: Int64 | None,
+    palette: Float64 | None,
+    values: Float64 | None = None,
+    scale: Any = None,
+) -> None:
+    """Draw the density of points on a grid of 800 x 800: depth by number, colour by share of labels or mean value."""
     cells = 800
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     total = np.zeros(cells * cells)
     mixed = np.zeros((cells * cells, 3))
+    sums, known = np.zeros((2, cells * cells))
     for start in range(0, len(Y), _SHADED):
         part = Y[start : start + _SHADED]
         column = ((part[:, 0] - left) * (cells / (right - left))).astype(np.intp)
@@ -217,13 +295,21 @@ def _shade(ax: Any, Y: Float32, codes: NDArray[np.intp] | None, palette: Float64
             color = palette[codes[start : start + _SHADED]]
             for channel in range(3):
                 mixed[:, channel] += np.bincount(cell, color[:, channel], minlength=cells * cells)
+        if values is not None:
+            numbers = values[start : start + _SHADED]
+            there = np.isfinite(numbers)
+            sums += np.bincount(cell[there], numbers[there], minlength=cells * cells)
+            known += np.bincount(cell[there], minlength=cells * cells)
     filled = total > 0
     # The root tames the few cells that hold most points; the brightest are cut off at the 99.5th percentile.
     depth = np.zeros_like(total)
-    scale = np.percentile(total[filled], 99.5)
-    depth[filled] = np.clip(np.sqrt(total[filled] / scale), 0.12, 1)
+    most = np.percentile(total[filled], 99.5)
+    depth[filled] = np.clip(np.sqrt(total[filled] / most), 0.12, 1)
     image = np.zeros((cells * cells, 4))
-    if palette is None:
+    if values is not None:
+        with np.errstate(invalid="ignore"):
+            image[filled] = scale.to_rgba(np.ma.masked_invalid(sums[filled] / known[filled]))
+    elif palette is None:
         image[:, :3] = _matplotlib().colors.to_rgb("#1F3A5F")
     else:
         image[filled, :3] = mixed[filled] / total[filled, None]

@@ -9,7 +9,7 @@ import numpy as np
 
 from tsne_ooc._options import number
 from tsne_ooc._typing import Float32
-from tsne_ooc.initialization import given
+from tsne_ooc.fit.initialization import given
 from tsne_ooc.placement import Placed
 
 # Standard deviation that the placed map is brought to. See docs/experiments.md, "All rows together".

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tsne_ooc._context import unsaid
 from tsne_ooc._options import number, whole
 from tsne_ooc._typing import Float32, Int64
-from tsne_ooc._unsaid import unsaid
 from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.intake import Intake

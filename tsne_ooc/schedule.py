@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tsne_ooc._options import keep, number, pick, whole
+from tsne_ooc.storage.codec import stored
 
 Auto = Literal["auto"]
 
@@ -20,6 +21,7 @@ MOST_RATE = 1e12
 LEAST_EXAGGERATION, MOST_EXAGGERATION = 1e-6, 1e6
 
 
+@stored
 @dataclass(frozen=True)
 class Phase:
     """A stretch of iterations.
@@ -112,6 +114,7 @@ def check_rate(value: float | str) -> float | str:
     return rate
 
 
+@stored
 @dataclass(frozen=True)
 class Schedule:
     """Phases, one after the other.
@@ -157,6 +160,8 @@ class _Plan:
 
 
 EARLY_EXAGGERATION = 12.0
+# What the longest phase of every plan is called.
+LATE = "late"
 # Exaggeration falls from this many times the late one: at once from 12 to 1, islands that had formed burst.
 RELEASE_FROM = 4.0
 # How "auto" was found: docs/experiments.md, "The default schedule".
@@ -177,7 +182,7 @@ def _late_phases(
     start = max(late, min(early, RELEASE_FROM * late))
     return [
         Phase(release, (start, late), 0.9, rate, "release"),
-        Phase(iterations - release - settle, late, plan.late_momentum, rate, "late"),
+        Phase(iterations - release - settle, late, plan.late_momentum, rate, LATE),
         Phase(settle, late, 0.5, rate, "settle"),
     ]
 

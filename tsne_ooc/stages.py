@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from tsne_ooc._typing import Json
+from tsne_ooc._typing import Json, Progress
 from tsne_ooc.io import Source
 from tsne_ooc.io.ledger import Entry, Ledger
-from tsne_ooc.streaming import Compute, Progress, Stream, check_unchanged, silent
+from tsne_ooc.streaming import Compute, Stream, check_unchanged, silent
 
 Facts = Mapping[str, Any]
 T = TypeVar("T")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._options import counted
+from tsne_ooc._typing import Progress
 from tsne_ooc._validate import counted_from
 from tsne_ooc.io.blocks import BLOCK_BYTES, Block, block_rows, iterate
 from tsne_ooc.io.identity import changes, differences
@@ -28,7 +29,6 @@ from tsne_ooc.io.source import Source
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]
 Results = Mapping[str, NDArray[np.float32]]
 Compute = Callable[[int, NDArray[np.float32]], Results]
 

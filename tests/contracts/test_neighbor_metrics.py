@@ -10,11 +10,11 @@ from scipy.spatial.distance import cdist
 
 from tsne_ooc import TSNE
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved
 from tsne_ooc._validate import RowsError
 from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, PyNNDescent, named_state, restore_index
 from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED, PARAMS, SPARSE
 from tsne_ooc.neighbors.pynndescent_index import NAMES, UNKNOWN, takes
+from tsne_ooc.storage.state import Saved
 
 THREADS = Threads(2)
 P = 8

@@ -204,7 +204,7 @@ def test_a_saved_decoder_gives_the_same_bits(fitted, islands, tmp_path):
 
 
 def test_a_decoder_of_another_shape_is_refused(fitted, tmp_path):
-    from tsne_ooc.store.manifest import sum_of
+    from tsne_ooc.storage.manifest import sum_of
 
     fitted.save(tmp_path / "encoder")
     file = tmp_path / "encoder" / "manifest.json"

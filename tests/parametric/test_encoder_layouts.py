@@ -11,7 +11,7 @@ from torch import nn  # noqa: E402
 from tsne_ooc import TSNE  # noqa: E402
 from tsne_ooc.parametric import Decoder, ParametricTSNE, load  # noqa: E402
 from tsne_ooc.parametric.checkpoint import array_of  # noqa: E402
-from tsne_ooc.store import read_folder, write_folder  # noqa: E402
+from tsne_ooc.storage import read_folder, write_folder  # noqa: E402
 
 P, UNITS = 12, 8
 

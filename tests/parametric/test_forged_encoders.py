@@ -22,7 +22,7 @@ import tsne_ooc  # noqa: E402
 from tsne_ooc import TSNE  # noqa: E402
 from tsne_ooc.parametric import Decoder, ParametricTSNE, load  # noqa: E402
 from tsne_ooc.preprocess import PCA, Preparation, Standardize  # noqa: E402
-from tsne_ooc.store.manifest import sum_of  # noqa: E402
+from tsne_ooc.storage.manifest import sum_of  # noqa: E402
 
 
 def fitted(X, **options):

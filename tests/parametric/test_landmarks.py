@@ -12,7 +12,7 @@ from tsne_ooc.parametric.network import Encoder, Nearness, ResidualNetwork  # no
 from tsne_ooc.parametric.objectives import Distillation, Stage  # noqa: E402
 from tsne_ooc.parametric.problem import Problem  # noqa: E402
 from tsne_ooc.parametric.tiles import encode  # noqa: E402
-from tsne_ooc.parametric.training import Options, train  # noqa: E402
+from tsne_ooc.parametric.training import Options, learn  # noqa: E402
 
 
 def groups(count, each, p=16, seed=0):
@@ -80,6 +80,6 @@ def test_islands_that_lie_anywhere_are_learnt_with_fewer_batches():
         encoder = Encoder(body, np.zeros(16), np.full(16, 1 / 8), np.zeros(2), 20.0)
         problem = Problem(len(X), 20.0, 1.0, 1.0, targets, None, 0, Threads(1), torch.device("cpu"))
         options = Options([Stage(Distillation())], 60, 6e-3, 500, None, [], 50, False)
-        train(encoder, problem, Batches(X, batch_size=256, seed=0), np.zeros(len(X), bool), options)
+        learn(encoder, problem, Batches(X, batch_size=256, seed=0), np.zeros(len(X), bool), options)
         left.append(np.linalg.norm(encode(encoder, X, 2, Threads(1)) - targets, axis=1).mean())
     assert left[1] < 0.5 * left[0]

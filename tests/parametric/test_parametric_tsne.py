@@ -18,7 +18,7 @@ from tsne_ooc.batches import Batches  # noqa: E402
 from tsne_ooc.parametric import Decoder, ParametricTSNE, load  # noqa: E402
 from tsne_ooc.parametric.objectives import Distillation, FieldTuning, Stage  # noqa: E402
 from tsne_ooc.preprocess import PCA, Preparation, Standardize  # noqa: E402
-from tsne_ooc.store.manifest import sum_of  # noqa: E402
+from tsne_ooc.storage.manifest import sum_of  # noqa: E402
 
 
 def teacher(**options):
@@ -535,7 +535,7 @@ def of(function):
     ],
 )
 def test_a_network_that_makes_no_places_of_rows_is_told_before_it_is_trained(islands, network, says, monkeypatch):
-    monkeypatch.setattr("tsne_ooc.parametric.lesson.train", None)
+    monkeypatch.setattr("tsne_ooc.parametric.lesson.learn", None)
     with pytest.raises(ValueError, match=says):
         encoder(network=network).fit(islands)
 

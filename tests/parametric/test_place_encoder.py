@@ -57,7 +57,7 @@ def test_nothing_is_searched_for_unless_novelty_is_asked_for(home, wanted, tmp_p
     with h5py.File(home / "new.h5") as file:
         assert (run.novelty == load(home / "encoder").score_samples(file["X"][:])).all()
     assert run.manifest["novelty"]["threshold"] == pytest.approx(load(home / "encoder").novelty_threshold_)
-    monkeypatch.setattr("tsne_ooc.fitted_map.nearest", None)
+    monkeypatch.setattr("tsne_ooc.estimator.fitted_map.nearest_rows", None)
     place(*asked, out=tmp_path / "map")
     with pytest.raises(TypeError):
         place(*asked, out=tmp_path / "other", novelty=True)

@@ -150,7 +150,7 @@ def test_a_folder_that_was_cut_short_at_its_end_is_mended(whole, data, tmp_path,
         raise OSError("no room")
 
     with monkeypatch.context() as broken, pytest.raises(OSError, match="no room"):
-        broken.setattr("tsne_ooc.store.seal", full)
+        broken.setattr("tsne_ooc.storage.seal", full)
         train(data, **asked)
     with pytest.raises(FileNotFoundError, match="manifest"):
         load(out)

@@ -16,7 +16,7 @@ from tsne_ooc.parametric.objectives import Distillation, Stage  # noqa: E402
 from tsne_ooc.parametric.optimizer import rate_at  # noqa: E402
 from tsne_ooc.parametric.problem import Problem  # noqa: E402
 from tsne_ooc.parametric.tiles import encode, tile_for  # noqa: E402
-from tsne_ooc.parametric.training import Options, spans, train  # noqa: E402
+from tsne_ooc.parametric.training import Options, learn, spans  # noqa: E402
 
 
 def residual(p, width=32, depth=2, seed=0, landmarks=0):
@@ -135,7 +135,7 @@ def test_a_linear_map_is_learnt_exactly():
     problem = Problem(300, 10.0, 1.0, 1.0, targets, None, 0, Threads(1), torch.device("cpu"))
     stages = [Stage(Distillation(float("inf")))]
     options = Options(stages, 600, 0.05, 500, None, [], 50, False)
-    done = train(encoder, problem, Batches(X, batch_size=60, seed=0), np.zeros(300, bool), options)
+    done = learn(encoder, problem, Batches(X, batch_size=60, seed=0), np.zeros(300, bool), options)
     assert done.stopped == "finished" and done.steps == 600
     assert np.abs(encode(encoder, X, 2, Threads(1)) - targets).max() < 1e-3
 

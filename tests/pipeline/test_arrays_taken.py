@@ -182,7 +182,7 @@ def test_an_array_is_what_it_holds(door):
 
 @pytest.mark.parametrize("kind", ["?", *WHOLE, "f4", "f8", ">f8"])
 def test_an_array_that_is_saved_is_what_it_holds(tmp_path, kind):
-    from tsne_ooc.store import read_folder, write_folder
+    from tsne_ooc.storage import read_folder, write_folder
 
     array = numbers(7, 6).astype(kind)
     for at, (name, given) in enumerate([("plain", array), *layouts(array)]):

@@ -186,7 +186,7 @@ def test_options_of_a_map(asked, name):
         one, other = SAME_MAP[name]
         # The job is that of another metric parameter, which no metric takes: only the words of a request are compared.
         if name == "metric_params":
-            from tsne_ooc._asked import plain, unequal
+            from tsne_ooc.storage.asked import plain, unequal
 
             assert unequal("", plain(one), plain(other)) == []
         else:

@@ -121,7 +121,7 @@ def test_errors_are_one_line(capsys, file, tmp_path, monkeypatch, arguments, mes
 def test_no_plot_without_matplotlib(capsys, file, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     error = fails(capsys, "embed", file, "--dataset", "X", "--out", tmp_path / "map", "--plot")
-    assert "pip install 'tsne_ooc[plot]'" in error
+    assert "pip install 'matplotlib>=3.8'" in error
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), FloatingPointError("the map is not finite")])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +82,8 @@ def test_words_in_the_help_are_those_of_the_library(capsys):
     assert set(fitting.METRICS) == set(DENSE.values())
     assert set(fitting.NEIGHBORS) == {"auto", *WORDS} - {"precomputed", "faiss", "faiss-ivf", "faiss-hnsw"}
     assert all(resolve(word, metric="euclidean", n=9, p=2) for word in fitting.NEIGHBORS)
-    assert set(fitting.AFFINITIES) == set(affinity.WORDS) and set(fitting.SCHEDULES) == set(schedule.PLANS)
+    # The last one begins at places that are given, which no command does.
+    assert set(fitting.AFFINITIES) == set(affinity.WORDS) and {*fitting.SCHEDULES, "refine"} == set(schedule.PLANS)
     for name in ("embed", "train"):
         with pytest.raises(SystemExit):
             main([name, "--help"])
@@ -101,7 +104,7 @@ def test_an_affinity_is_what_the_library_makes_of_it(tmp_path):
 # Values that no command passes, and advice for those who write a table or a part of their own.
 FOR_PYTHON = {"decoder", "validation", "prepared", "persistent", "lengths", "shuffle", "learning_rate", "sample"}
 # Of `TSNE.save`, which no command calls.
-OF_SAVE = "store/writing.py"
+OF_SAVE = "storage/writing.py"
 
 
 def flags_in_messages():
@@ -190,3 +193,9 @@ def test_units_of_the_table_are_in_words_that_can_be_typed():
     for table in (_elsewhere.MAP, _elsewhere.ENCODER):
         for word, here in table.items():
             assert "=" not in here.unit and "(..." not in here.unit, word
+
+
+@pytest.mark.parametrize("module", ["tsne_ooc", "tsne_ooc.cli"])
+def test_python_runs_it_by_its_name(module):
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"tsne-ooc {tsne_ooc.__version__}\n"

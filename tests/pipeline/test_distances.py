@@ -269,7 +269,7 @@ def test_a_saved_model_places_and_says_what_it_no_longer_has(plain, tmp_path):
 
 
 def test_rows_are_numbered_in_the_table_not_in_a_block(plain, monkeypatch):
-    monkeypatch.setattr("tsne_ooc.fitted_map.BLOCK", 7)
+    monkeypatch.setattr("tsne_ooc.estimator.fitted_map.BLOCK", 7)
     few = TO.astype(float)
     few[23, 3:] = np.inf
     for door in (plain[0].transform, plain[0].score_samples):

@@ -18,7 +18,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import KNeighborsClassifier
 
-from tsne_ooc import TSNE, FixedSigma, Multiscale, Phase, Placement, Schedule, Uniform
+from tsne_ooc import TSNE, EqualNeighbors, FixedSigma, Multiscale, Phase, Placement, Schedule
 from tsne_ooc.neighbors import IVF
 
 QUICK = {"early_exaggeration_iter": 30, "n_iter": 40, "random_state": 0}
@@ -163,7 +163,9 @@ def test_other_kernels(dof):
     assert np.isfinite(model.transform(X + 0.1)).all()
 
 
-@pytest.mark.parametrize("affinity", ["uniform", Multiscale((5, 20)), FixedSigma(3.0, neighbors=30), Uniform(10)])
+@pytest.mark.parametrize(
+    "affinity", ["uniform", Multiscale((5, 20)), FixedSigma(3.0, neighbors=30), EqualNeighbors(10)]
+)
 def test_other_affinities(affinity):
     X = blobs(300)
     model = TSNE(affinity=affinity, **QUICK).fit(X)
@@ -201,7 +203,8 @@ def test_a_map_of_ones_own_stays_where_it_is(neighbors):
     np.testing.assert_array_equal(model.transform(X), Z)
     # Each layout of memory holds the same map.
     np.testing.assert_array_equal(TSNE(initialization=np.asfortranarray(Z), n_iter=0, **options).fit(X).embedding_, Z)
-    moved = TSNE(initialization=Z, n_iter=5, **options).fit(X).embedding_
+    with pytest.warns(UserWarning, match="a map, and goes through the whole late course of 5 iterations"):
+        moved = TSNE(initialization=Z, n_iter=5, **options).fit(X).embedding_
     np.testing.assert_allclose(moved.mean(0), Z.mean(0), atol=1e-3)
     assert 0 < np.abs(moved - Z).max() < 15
 

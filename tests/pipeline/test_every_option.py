@@ -84,7 +84,7 @@ def of_placement(folder, **options):
 
 PLACEMENT = {
     "perplexity": Other(2), "k": Other(4), "exaggeration": Other(3.0), "initialization": Other("mean"),
-    "affinity": Other(tsne_ooc.Uniform(3)), "tolerance": Other(0.3), "max_iter": Other(2),
+    "affinity": Other(tsne_ooc.EqualNeighbors(3)), "tolerance": Other(0.3), "max_iter": Other(2),
 }  # fmt: skip
 
 
@@ -254,7 +254,7 @@ CASES = {
     "Perplexity": (of_affinity(tsne_ooc.Perplexity), tsne_ooc.Perplexity, {"perplexity": Other(4)}),
     "Mixture": (of_affinity(tsne_ooc.Mixture), tsne_ooc.Mixture, {"perplexities": Other((3, 9))}),
     "Multiscale": (of_affinity(tsne_ooc.Multiscale), tsne_ooc.Multiscale, {"perplexities": Other((3, 9))}),
-    "Uniform affinity": (of_affinity(tsne_ooc.Uniform), tsne_ooc.Uniform, {"neighbors": Other(4)}),
+    "Uniform affinity": (of_affinity(tsne_ooc.EqualNeighbors), tsne_ooc.EqualNeighbors, {"neighbors": Other(4)}),
     "FixedSigma": (
         of_affinity(tsne_ooc.FixedSigma, sigma=2.0),
         tsne_ooc.FixedSigma,

@@ -13,9 +13,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from arrivals import forces
 from faults import KILLED, Runs, sums
+from scipy.spatial.distance import cdist
 
-from tsne_ooc import TSNE
+from tsne_ooc import TSNE, load
 from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.pipeline import embed, open_run
 
@@ -64,6 +66,22 @@ def unbroken(runs, large, small, tmp_path_factory):
         assert ended["status"] == 0, ended["said"]
         calls[name] = ended["calls"]
     return home, calls
+
+
+@pytest.mark.parametrize("name", ["large", "embed", "place", "transform_to"])
+def test_what_all_are_compared_with_is_right(unbroken, large, small, name):
+    """Of runs that nothing ended: rows of the fit have their seats, and others are where the gradient is gone."""
+    home, _ = unbroken
+    with h5py.File(large if name == "large" else small) as file:
+        X = file["X"][:]
+    Y = np.load(home / "file" / "Y.npy") if name == "transform_to" else open_run(home / name).embedding
+    fitted = load(home / ("large" if name == "large" else "embed") / "model")
+    rows = fitted.sample_rows_
+    np.testing.assert_array_equal(Y[rows], fitted.embedding_)
+    others = np.setdiff1d(np.arange(len(X)), rows)
+    some = others[:: len(others) // 150]
+    assert len(others) == len(X) - len(rows) > 600
+    assert np.quantile(forces(cdist(X[some], X[rows]), fitted.embedding_, Y[some]), 0.9) < 0.015
 
 
 def mark_of(folder, ledger="ledger.json"):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tsne_ooc import TSNE, load
-from tsne_ooc._lock import Lock
 from tsne_ooc.cli import main
 from tsne_ooc.io import NpySink
 from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.pipeline import embed, place
+from tsne_ooc.storage.lock import Lock
 
 X = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
 # Names near those of a run: its own with more or less behind them, rounds that it has not, temporary files.

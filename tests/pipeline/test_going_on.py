@@ -181,3 +181,21 @@ def test_more_iterations_go_on_where_the_last_phase_ended(exaggeration, end):
     model.continue_fit(5)
     np.testing.assert_array_equal(model.embedding_, wanted.embedding_)
     assert model.map_.model.exaggeration == end
+
+
+# ------------------------------------------------------------------------------------------------- what is warned of
+
+
+def test_a_late_course_that_begins_anew_is_told_and_the_way_to_go_on_is_not():
+    X = blobs()
+    model = TSNE(random_state=0).fit(X)
+    with pytest.warns(UserWarning, match=r"late course of 60 iterations.*continue_fit\(60\).*schedule=\[Phase\(60\)\]"):
+        anew = TSNE(initialization=model.embedding_, early_exaggeration_iter=0, n_iter=60, random_state=0).fit(X)
+    # Warnings are errors: none of these says anything, the early phase's among them.
+    there = TSNE(initialization=model.embedding_, schedule=[Phase(60)], random_state=0).fit(X)
+    TSNE(initialization=model.embedding_, schedule="refine", n_iter=5, random_state=0).fit(X)
+    TSNE(initialization=model.embedding_ * 1e-6, early_exaggeration_iter=0, n_iter=5, random_state=0).fit(X)
+    moved = [np.abs(one.embedding_ - model.embedding_).max() for one in (anew, there)]
+    assert moved[1] < moved[0]
+    with pytest.warns(UserWarning, match="little room to order"):
+        TSNE(initialization=model.embedding_, n_iter=5, random_state=0).fit(X)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import reference
 
-from tsne_ooc import TSNE, fitting
+from tsne_ooc import TSNE
+from tsne_ooc.fit import rows as fitting
+from tsne_ooc.fit.optimize import minimise
 from tsne_ooc.neighbors import IVF
-from tsne_ooc.optimize import minimise
 
 PERPLEXITY = 8
 

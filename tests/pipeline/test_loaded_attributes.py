@@ -10,9 +10,9 @@ import pytest
 
 import tsne_ooc
 from tsne_ooc import TSNE
+from tsne_ooc.estimator.saving import fingerprint
 from tsne_ooc.neighbors import IVF
 from tsne_ooc.preprocess import Preparation, Standardize
-from tsne_ooc.saving import fingerprint
 
 QUICK = {"early_exaggeration_iter": 10, "n_iter": 20, "perplexity": 8, "random_state": 0}
 X = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
@@ -63,8 +63,8 @@ def test_which_rows_were_drawn_does_not_tell_maps_apart():
 
 @pytest.mark.parametrize("wrong", [[3, 2], [2, 2], [-1, 2], [0, 1, 2]])
 def test_row_numbers_that_cannot_be_are_refused(wrong):
-    from tsne_ooc._state import Saved, StateError
-    from tsne_ooc.saving import estimator_state, restore_estimator
+    from tsne_ooc.estimator.saving import estimator_state, restore_estimator
+    from tsne_ooc.storage.state import Saved, StateError
 
     content, arrays = estimator_state(TSNE(**QUICK, sample=120).fit(X))
     arrays["sample.rows"] = np.array(wrong, np.int64)

@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits
 
-from tsne_ooc._interrupt import interrupted
+from tsne_ooc._context import interrupted
 from tsne_ooc.io import as_source
 from tsne_ooc.pipeline import embed, open_run
 
@@ -153,7 +153,7 @@ def test_a_folder_that_cannot_be_written(numbers, tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / "closed").mkdir()
-    monkeypatch.setattr("tsne_ooc._lock.open", refuse, raising=False)
+    monkeypatch.setattr("tsne_ooc.storage.lock.open", refuse, raising=False)
     with pytest.raises(OSError, match=r"closed cannot be written: Permission denied"):
         embed(numbers, out=tmp_path / "closed", sample=40, tsne=Shadow(error="fit"))
 

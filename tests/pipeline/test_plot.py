@@ -138,7 +138,7 @@ def test_what_cannot_be_drawn(map_):
 def test_without_matplotlib_the_remedy_is_named(monkeypatch):
     for module in ("matplotlib", "matplotlib.figure", "matplotlib.colors"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=r"pip install 'tsne_ooc\[plot\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'matplotlib>=3.8'"):
         scatter(np.zeros((4, 2)))
 
 
@@ -174,6 +174,11 @@ def test_a_second_map_on_the_same_axes_cuts_nothing_off(map_, first, second, awa
         before = drawn(ax).copy()
         assert scatter(two, ax=ax, density=second, colors=["red"]) is ax
         assert inside(ax, one) and inside(ax, two) and (drawn(ax) != before).any()
+        other = scatter(two)
+        frames = np.array([[each.get_xlim(), each.get_ylim()] for each in (ax, other)])
+        # Around both, and no more.
+        np.testing.assert_allclose(frames[0, :, 0], np.minimum(alone, frames[1])[:, 0], rtol=1e-6)
+        np.testing.assert_allclose(frames[0, :, 1], np.maximum(alone, frames[1])[:, 1], rtol=1e-6)
         # All that was drawn is still there.
         points = [rows for rows, shaded in ((one, first), (two, second)) if not shaded]
         assert len(ax.images) == first + second and len(ax.collections) == len(points)

@@ -1,4 +1,8 @@
-"""Every public call leaves the process as it found it, and answers the same from every thread, alone or with others."""
+"""Every public call leaves the process as it found it, and answers the same from every thread, alone or with others; a
+thread, an array or an open file that is refused once in its midst is missed once.
+
+`python tests/public_calls.py` and `python tests/refusals.py` do for all calls what is done for some here.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import warnings
 import numpy as np
 import public_calls
 import pytest
+import refusals
 from public_calls import ALONE, CALLS, NEURAL, QUICK, SHORT, at_once, changed, digest, rows, state
 
 import tsne_ooc
@@ -45,7 +50,20 @@ def several():
         library.set(n)
 
 
-# Those that use what others do not; `python tests/public_calls.py` tries all.
+@pytest.fixture(scope="module")
+def answer(tmp_path_factory):
+    """What a call answers where nothing is in its way."""
+    kept = {}
+
+    def of(name):
+        if name not in kept:
+            kept[name] = digest(CALLS[name](tmp_path_factory.mktemp("alone")))
+        return kept[name]
+
+    return of
+
+
+# Those that use what others do not.
 SOME = (
     "fit, spectral", "fit, sparse", "fit, mahalanobis", "fit, prepared", "transform", "embed", "refit", "encoder_fit",
     "encoder_with_dropout", "encoder_answers", "train", "command_line",
@@ -67,6 +85,28 @@ def test_a_call_changes_nothing_of_the_process(name, tmp_path):
     before = state()
     assert at_once(CALLS[name], folders[1:]) == [alone] * len(folders[1:])
     assert not changed(before, state())
+
+
+REFUSED = (
+    ("transform", "thread", 1),
+    ("batches", "thread", 1),
+    ("fit, inverted file", "memory", 9),
+    ("embed", "memory", 25),
+    ("embed", "descriptor", 3),
+    ("transform_to", "descriptor", 1),
+    ("save_and_load", "descriptor", 2),
+    ("encoder_saved", "descriptor", 4),
+)
+
+
+@pytest.mark.parametrize("name, kind, at", REFUSED)
+def test_what_is_refused_once(name, kind, at, tmp_path, answer):
+    if name in NEURAL and not neural:
+        pytest.skip("encoders need the extra 'neural'")
+    assert not refusals.case(name, kind, at, tmp_path, answer(name))
+    for manifest in (tmp_path / "first").rglob("manifest.json"):
+        # What has a manifest is whole.
+        assert list(manifest.parent.glob("*.npy"))
 
 
 def test_filters_of_warnings_are_not_touched_for_a_moment_either(tmp_path):

@@ -13,11 +13,11 @@ import reference
 from scipy import sparse
 
 import tsne_ooc
-from tsne_ooc import TSNE, Phase, Uniform
+from tsne_ooc import TSNE, EqualNeighbors, Phase
+from tsne_ooc.estimator.saving import fingerprint
 from tsne_ooc.metrics import displacement, kl_divergence, label_accuracy, neighbor_recall
 from tsne_ooc.neighbors import IVF
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
-from tsne_ooc.saving import fingerprint
 
 QUICK = {"perplexity": 8, "early_exaggeration_iter": 15, "n_iter": 30, "random_state": 0, "n_jobs": 2}
 FEW = {"n_iter": 20, "early_exaggeration_iter": 5}
@@ -170,14 +170,16 @@ def test_the_same_bits_for_any_number_of_threads(model, n_jobs):
 
 def test_nothing_is_changed_or_shared(model):
     table, start = X.copy(), model.place(X)
-    start = start._replace(embedding=start.embedding.copy())
+    new = groups(30, seed=1)
     before = model.embedding_.copy(), model.get_params(), model.map_
     refined = model.refine(table, start=start, perplexity=5, **FEW)
-    wanted = refined.transform(X[:9]).copy()
+    wanted, placed = refined.transform(new), [part.copy() for part in refined.placed_]
     np.testing.assert_array_equal(table, X)
-    table[:], start.embedding[:] = -1, -1
-    np.testing.assert_array_equal(refined.transform(X[:9]), wanted)
-    assert not (refined.placed_.embedding == -1).all(axis=1).any()
+    for part in (table, *start):
+        part[:] = -1
+    np.testing.assert_array_equal(refined.transform(new), wanted)
+    for found, kept in zip(refined.placed_, placed, strict=True):
+        np.testing.assert_array_equal(found, kept)
     np.testing.assert_array_equal(model.embedding_, before[0])
     assert model.get_params() == before[1] and model.map_ is before[2]
     assert refined.perplexity == 5 and refined.get_params() == {**before[1], "perplexity": 5, **FEW}
@@ -247,7 +249,7 @@ def test_wherever_rows_lie_the_map_is_the_same(container, prepared, tmp_path):
     wanted = model.refine(table, **FEW)
     found = model.refine(CONTAINERS[container](table, tmp_path), **FEW)
     np.testing.assert_array_equal(found.embedding_, wanted.embedding_)
-    assert (found.preparation_ is None) != prepared
+    assert (found.preparation_ is None) != prepared and not found.map_.model.index.sparse
     np.testing.assert_array_equal(found.transform(table[:9]), found.embedding_[:9])
 
 
@@ -255,7 +257,9 @@ def test_a_map_of_sparse_rows_takes_both():
     table = sparse.csr_array(np.maximum(X, 0))
     model = TSNE(**QUICK).fit(table[:150])
     wanted = model.refine(table, **FEW)
-    np.testing.assert_array_equal(model.refine(table.toarray(), **FEW).embedding_, wanted.embedding_)
+    dense = model.refine(table.toarray(), **FEW)
+    np.testing.assert_array_equal(dense.embedding_, wanted.embedding_)
+    assert dense.map_.model.index.sparse and wanted.map_.model.index.sparse
     np.testing.assert_array_equal(wanted.transform(table), wanted.embedding_)
 
 
@@ -298,7 +302,7 @@ def test_options_of_the_new_map(model):
     strong = model.refine(X, exaggeration=4)
     assert strong.map_.model.exaggeration == 4 and strong.exaggeration == 4
     assert np.ptp(strong.embedding_, axis=0).max() < np.ptp(model.refine(X).embedding_, axis=0).max()
-    assert model.refine(X, affinity=Uniform(7), **FEW).n_neighbors_ == 7
+    assert model.refine(X, affinity=EqualNeighbors(7), **FEW).n_neighbors_ == 7
     assert model.refine(X, random_state=5, **FEW).seed_ == 5
     # How long the sample was fitted says nothing of all rows.
     assert model.refine(X).n_iter_ == 175 and model.refine(X, schedule="auto").n_iter_ == 240
@@ -354,7 +358,7 @@ def test_a_graph_that_falls_apart():
     """Two halves that no edge joins, one of which the sample has three rows of."""
     far = np.concatenate([groups(300), groups(300, seed=3) + 1e4])
     model = TSNE(**QUICK).fit(far[:303])
-    refined = model.refine(far, affinity=Uniform(10))
+    refined = model.refine(far, affinity=EqualNeighbors(10))
     P = refined.affinities_.tocoo()
     assert ((P.row < 300) == (P.col < 300)).all()
     Y = refined.embedding_
@@ -390,8 +394,8 @@ def test_what_cannot_be_is_refused_before_the_work(model, options, says, monkeyp
     def work(*arguments, **more):
         raise AssertionError("work has begun")
 
-    monkeypatch.setattr("tsne_ooc.fitted_map.place", work)
-    monkeypatch.setattr("tsne_ooc.estimator.fit_rows", work)
+    monkeypatch.setattr("tsne_ooc.estimator.fitted_map.place_rows", work)
+    monkeypatch.setattr("tsne_ooc.estimator.tsne.fit_rows", work)
     with pytest.raises((ValueError, TypeError), match=says) as caught:
         model.refine(X, **options)
     assert "\n" not in str(caught.value)
@@ -419,9 +423,14 @@ def test_distances_have_no_rows_to_place():
 
 
 def test_a_table_that_does_not_fit_is_refused_before_it_is_read(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("tsne_ooc.reading.available_bytes", lambda: 10_000)
-    with pytest.raises(MemoryError, match="to fit all 400 rows of 6 columns takes about"):
+    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 10_000)
+    with pytest.raises(MemoryError, match=r"to fit all 400 rows of 6 columns takes about .* with 90 neighbours each"):
         model.refine(on_disk(X, tmp_path))
+    # Rows in memory, of which each has as many neighbours as the sample's perplexity asks for.
+    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 400 * 2300)
+    model.refine(X, perplexity=30, **FEW)
+    with pytest.raises(MemoryError, match=r"with 120 neighbours each, and 0\.0 GB are free"):
+        model.refine(X, perplexity=40)
 
 
 def test_not_before_a_fit():

@@ -228,7 +228,7 @@ def test_an_identity_of_any_values(tmp_path, own):
 
 def test_all_that_is_saved_is_looked_at():
     """A parameter that decides how rows are placed is refused before the fit where no file holds it."""
-    from tsne_ooc.saving import check_saved
+    from tsne_ooc.estimator.saving import check_saved
 
     class Mine(Perplexity):
         pass

@@ -21,11 +21,12 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import tsne_ooc
-from tsne_ooc import TSNE, FixedSigma, Multiscale, Perplexity, Phase, Placement, Schedule, Uniform, _parameters, store
-from tsne_ooc._state import Saved, within
+from tsne_ooc import TSNE, EqualNeighbors, FixedSigma, Multiscale, Perplexity, Phase, Placement, Schedule, storage
+from tsne_ooc.estimator.saving import estimator_state
 from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, Neighbors, PyNNDescent
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
-from tsne_ooc.saving import estimator_state
+from tsne_ooc.storage import codec
+from tsne_ooc.storage.state import Saved, within
 
 QUICK = {"early_exaggeration_iter": 10, "n_iter": 20, "perplexity": 8, "random_state": 0}
 
@@ -221,8 +222,8 @@ def test_other_parts_find_room_in_a_folder(fitted, tmp_path):
     preparation = Preparation([Standardize(), PCA(3)]).fit(rows(), n_jobs=1)
     content, arrays = estimator_state(fitted("exact")[0])
     inner, own = within("preparation", preparation.state())
-    store.write_folder(tmp_path / "model", "model", {**content, **inner}, {**arrays, **own})
-    folder = store.read_folder(tmp_path / "model", "model")
+    storage.write_folder(tmp_path / "model", "model", {**content, **inner}, {**arrays, **own})
+    folder = storage.read_folder(tmp_path / "model", "model")
     part = Saved(folder.content, folder.arrays).part("preparation")
     back = Preparation.from_state(dict(part.content), part.own_arrays())
     assert back.transform(Q).tobytes() == preparation.transform(Q).tobytes()
@@ -265,7 +266,7 @@ def test_of_copies_one_is_kept(fitted, tmp_path):
 
 VALUES = [
     None, True, 3, 2.5, float("inf"), "word", [1, "a"], (1, (2.0, None)), {"p": 3, "deep": {"x": (1,)}},
-    Placement(), Placement(perplexity=3, exaggeration=(4.0, 2.0), affinity=Uniform(7)), Perplexity(12.5),
+    Placement(), Placement(perplexity=3, exaggeration=(4.0, 2.0), affinity=EqualNeighbors(7)), Perplexity(12.5),
     Multiscale((5, 50)), FixedSigma(2.0, 9), Phase(5, (4.0, 1.0), 0.9, "auto", "x"),
     Schedule([Phase(3), Phase(4, 2.0)], patience=2), Exact(), IVF(3, 2), HNSW(5), PyNNDescent(9), Annoy(3, 4),
 ]  # fmt: skip
@@ -273,14 +274,14 @@ VALUES = [
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_parameters_come_back_as_they_were(value):
-    text = json.dumps(_parameters.encode(value), allow_nan=False)
-    back = _parameters.decode(json.loads(text))
+    text = json.dumps(codec.encode(value), allow_nan=False)
+    back = codec.decode(json.loads(text))
     assert back == value and type(back) is type(value)
 
 
 def test_parameters_of_numpy_are_plain_numbers():
     for value in (np.float32(0.5), np.int64(3), np.bool_(True)):
-        back = _parameters.decode(json.loads(json.dumps(_parameters.encode(value))))
+        back = codec.decode(json.loads(json.dumps(codec.encode(value))))
         assert back == value and type(back) in (float, int, bool)
 
 
@@ -300,18 +301,18 @@ def test_parameters_of_numpy_are_plain_numbers():
 )
 def test_a_file_makes_only_what_is_known(text):
     with pytest.raises((ValueError, TypeError)):
-        _parameters.decode(json.loads(text))
+        codec.decode(json.loads(text))
 
 
 def test_every_object_that_an_option_takes_is_known():
     # Other tests have searches of their own.
     options = {kind.__name__ for kind in Neighbors.__subclasses__() if kind.__module__.startswith("tsne_ooc.neighbors")}
     assert len(options) > 4
-    assert options <= set(_parameters.KINDS)
+    assert options <= set(codec.KINDS)
 
 
 def test_parameters_and_refit(fitted, tmp_path):
-    model = TSNE(placement=Placement(k=4), neighbors=IVF(lists=6), affinity=Uniform(9), **QUICK).fit(rows())
+    model = TSNE(placement=Placement(k=4), neighbors=IVF(lists=6), affinity=EqualNeighbors(9), **QUICK).fit(rows())
     model.save(tmp_path / "model")
     loaded = tsne_ooc.load(tmp_path / "model")
     assert loaded.get_params() == model.get_params()
@@ -400,13 +401,13 @@ def test_a_map_that_ran_away_is_not_saved(fitted, tmp_path):
 
 def forge(folder, name=None, array=None, edit=None):
     """Change an array or the content of a saved model, and make its sums agree."""
-    read = store.read_folder(folder, "model")
+    read = storage.read_folder(folder, "model")
     content, arrays = read.content, {key: np.array(value) for key, value in read.arrays.items()}
     if name:
         arrays[name] = array(arrays[name]) if callable(array) else array
     if edit:
         edit(content)
-    store.write_folder(folder, "model", content, arrays, overwrite=True)
+    storage.write_folder(folder, "model", content, arrays, overwrite=True)
 
 
 def swapped(array):
@@ -516,7 +517,7 @@ def give(value, *path):
         (give(["a"], "fitted", "feature_names_in"), "other columns than there are"),
         (give([1] * 5, "fitted", "feature_names_in"), "not a string"),
         (give("x", "fitted", "kl_divergence"), "not a number"),
-        (give(1, "parameters", "learn_rate"), "unexpected keyword argument 'learn_rate'"),
+        (give(1, "parameters", "learn_rate"), "has no option 'learn_rate'"),
         (give({"Exit": {}}, "parameters", "neighbors"), "not a kind of parameter"),
         (give("many", "parameters", "n_jobs"), "n_jobs='many'"),
         (give({}, "preprocess"), "the part 'preprocess', which this version does not know; upgrade tsne_ooc"),
@@ -531,7 +532,7 @@ def test_content_that_cannot_be(fitted, tmp_path, edit, says):
 
 
 def test_a_model_of_another_kind_of_folder(tmp_path):
-    store.write_folder(tmp_path / "run", "run", {}, {})
+    storage.write_folder(tmp_path / "run", "run", {}, {})
     with pytest.raises(ValueError, match="is that of a 'run', not of a 'model'"):
         tsne_ooc.load(tmp_path / "run")
     with pytest.raises(FileNotFoundError, match="there is no folder"):

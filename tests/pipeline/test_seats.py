@@ -67,14 +67,14 @@ def test_a_model_without_hashes_goes_by_distances(tmp_path):
     import json
     from dataclasses import replace
 
-    from tsne_ooc.model import Model
+    from tsne_ooc.fit.model import Model
 
     X = rows()[:20]
     model = TSNE(**QUICK).fit(X)
     content, arrays = model.map_.model.state()
     assert "seats" in content
     old = Model.restore(
-        tsne_ooc._state.Saved(
+        tsne_ooc.storage.state.Saved(
             {key: value for key, value in json.loads(json.dumps(content)).items() if key != "seats"},
             {name: array for name, array in arrays.items() if not name.startswith("seats.")},
         ),

@@ -319,7 +319,7 @@ def test_an_unfinished_run_of_an_earlier_version_is_refused_with_what_to_do(tmp_
 
 def test_a_finished_run_of_an_earlier_version_is_read(tmp_path):
     """Its manifest names what it made in another order, and it may have been killed before its ledger was removed."""
-    from tsne_ooc import store
+    from tsne_ooc import storage
     from tsne_ooc.pipeline.run import KIND
 
     out = tmp_path / "map"
@@ -329,7 +329,7 @@ def test_a_finished_run_of_an_earlier_version_is_read(tmp_path):
     run = embed(X, **options(out, resume=True))
     content = json.loads(json.dumps(run.manifest))
     content["job"]["makes"] = ["model", "saving.part", "embedding.npy", "novelty.npy", "sample_rows.npy"]
-    store.seal(out, KIND, content, {name: f"{name}.npy" for name in ("embedding", "novelty", "sample_rows")})
+    storage.seal(out, KIND, content, {name: f"{name}.npy" for name in ("embedding", "novelty", "sample_rows")})
     (out / "ledger.json").write_bytes(ledger)
     old_ledger(out, 300)
     again = embed(X, **options(out, resume=True))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from tsne_ooc.batches import Batches
-from tsne_ooc.batches.plans import Blocks
+from tsne_ooc.batches.plans import BlockPlan
 from tsne_ooc.batches.sizes import reads_of_a_chunk
 from tsne_ooc.io import as_source
 from tsne_ooc.io.bands import LastBand
@@ -170,7 +170,7 @@ def test_in_order():
 def test_a_buffer_holds_whole_blocks_and_all_buffers_as_many(n, chunk, block, together):
     source = as_source(Own(n, chunk=chunk))
     blocks = np.array(edges(source, block, 0, n))
-    plan = Blocks(source, blocks, together, np.random.default_rng(0))
+    plan = BlockPlan(source, blocks, together, np.random.default_rng(0))
     held = []
     for piece in plan.pieces(0, n):
         rows = np.sort(plan.read(piece).rows)

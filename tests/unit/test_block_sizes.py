@@ -97,14 +97,14 @@ def equality(folder):
 def exports(folder):
     import h5py
 
-    from tsne_ooc import store
+    from tsne_ooc import storage
     from tsne_ooc.export import export
 
     run = folder / "run"
     run.mkdir()
     np.save(run / "embedding.npy", rows(100, 2))
     np.save(run / "sample_rows.npy", np.arange(0, 100, 9))
-    store.seal(run, "map", {"source": "x", "n_samples": 100}, {n: f"{n}.npy" for n in ("embedding", "sample_rows")})
+    storage.seal(run, "map", {"source": "x", "n_samples": 100}, {n: f"{n}.npy" for n in ("embedding", "sample_rows")})
     with h5py.File(export(run, folder / "a.h5")) as file:
         found = [file["embedding"][:], file["sampled"][:]]
     # Its header names the command; the rows follow.
@@ -141,6 +141,17 @@ def repulsion(folder):
     for d in (1, 2, 3):
         slope = np.empty((150, d), np.float32)
         found += [np.float64(ExactRepulsion(1.0, TWO)(rows(150, d), slope)), slope]
+    return found
+
+
+def crowd(folder):
+    from tsne_ooc.gradients.crowd import Crowd
+
+    found = []
+    for d in (1, 2, 3):
+        Y = rows(150, d)
+        for dof in (1.0, 4.0):
+            found += Crowd.around(Y, dof, 2.0).at(rows(100, d, seed=1), TWO)
     return found
 
 
@@ -418,11 +429,11 @@ def taking(folder):
 
 
 def storing(folder):
-    from tsne_ooc import store
+    from tsne_ooc import storage
 
     arrays = {"a": rows(), "b": np.arange(100), "c": np.zeros(0)}
-    store.write_folder(folder / "s", "test", {}, arrays)
-    found = store.read_folder(folder / "s", "test", verify=True)
+    storage.write_folder(folder / "s", "test", {}, arrays)
+    found = storage.read_folder(folder / "s", "test", verify=True)
     manifest = (folder / "s" / "manifest.json").read_bytes()
     return [np.frombuffer(manifest, np.uint8), *map(np.array, found.arrays.values())]
 
@@ -477,19 +488,19 @@ def convolution(folder):
 
 
 def start(folder):
-    from tsne_ooc import initialization
+    from tsne_ooc.fit import initialization
 
     return [initialization.pca(rows(150, 9), 2, np.random.default_rng(0), TWO)]
 
 
 def scales(folder):
     pytest.importorskip("torch", reason="encoders need the extra 'neural'")
-    from tsne_ooc.parametric.decoder import columns_of
+    from tsne_ooc.parametric.decoder import scales_of
     from tsne_ooc.parametric.network import leading_axes, standardisation
 
     X = rows(150, 6, copies=False)
     wide = rows(40, 60, copies=False)
-    return [*columns_of(X), *standardisation(X), leading_axes(X, 2), leading_axes(wide, 2)]
+    return [*scales_of(X), *standardisation(X), leading_axes(X, 2), leading_axes(wide, 2)]
 
 
 # ----------------------------------------------------------------------------------------------------------- tests

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tsne_ooc.neighbors.copies import spread_copies
+from tsne_ooc.fit.copies import spread_copies
 
 
 def ties_by_number(groups, k):

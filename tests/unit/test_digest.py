@@ -19,9 +19,9 @@ import scipy.sparse as sp
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from tsne_ooc._asked import plain, unequal, untold
-from tsne_ooc._digest import Untold, digest
 from tsne_ooc.affinity import Perplexity
+from tsne_ooc.storage.asked import plain, unequal, untold
+from tsne_ooc.storage.digest import Untold, digest
 
 RNG = np.random.default_rng(0)
 NUMBERS = RNG.normal(size=(60, 4))
@@ -209,7 +209,7 @@ def test_what_cannot_be_told_apart_is_named():
 SCRIPT = """
 import sys, functools, numpy as np
 pad = [object() for _ in range(int(sys.argv[1]))]
-from tsne_ooc._asked import plain
+from tsne_ooc.storage.asked import plain
 from sklearn.preprocessing import StandardScaler
 LIMIT = {"a", "b", "c"}
 class Half:

@@ -7,10 +7,10 @@ import stat
 import numpy as np
 import pytest
 
-from tsne_ooc import store
-from tsne_ooc._atomic import exchange, whole_file, whole_folder
+from tsne_ooc import storage
 from tsne_ooc.io import NpySink
 from tsne_ooc.io.ledger import Ledger
+from tsne_ooc.storage.atomic import exchange, whole_file, whole_folder
 
 NOT_HERE = [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS]
 
@@ -21,16 +21,16 @@ def sink(folder):
 
 
 def folder(folder):
-    store.write_folder(folder / "x", "x", {}, {"a": np.ones(3)})
+    storage.write_folder(folder / "x", "x", {}, {"a": np.ones(3)})
 
 
 def over(folder):
-    store.write_folder(folder / "there", "x", {}, {"a": np.ones(3)}, overwrite=True)
+    storage.write_folder(folder / "there", "x", {}, {"a": np.ones(3)}, overwrite=True)
 
 
 def seal(folder):
     np.save(folder / "a.npy", np.ones(3))
-    store.seal(folder, "x", {}, {"a": "a.npy"})
+    storage.seal(folder, "x", {}, {"a": "a.npy"})
 
 
 def ledger(folder):
@@ -53,7 +53,7 @@ WRITERS = [sink, folder, over, seal, ledger, exported_file, exported_folder]
 @pytest.fixture
 def refused(tmp_path, monkeypatch):
     """A function after which folders of `tmp_path`, and they alone, are refused by `fsync` or `open`."""
-    store.write_folder(tmp_path / "there", "x", {}, {"a": np.zeros(3)})
+    storage.write_folder(tmp_path / "there", "x", {}, {"a": np.zeros(3)})
 
     def refuse(call, number):
         real = getattr(os, call)

@@ -61,5 +61,13 @@ def test_a_stage_of_ones_own(monkeypatch, tmp_path):
     assert "nearest" in found.manifest["seconds"]
 
 
+def test_blocks_on_workers(tmp_path):
+    X = np.random.default_rng(0).normal(size=(300, 4)).astype("f4")
+    model = tsne_ooc.TSNE(random_state=0, n_iter=5, early_exaggeration_iter=5).fit(X[:200])
+    model.save(tmp_path / "model")
+    found = globals()["places"](tmp_path / "model", 200, X[200:])
+    np.testing.assert_array_equal(found["embedding"], model.transform(X[200:]))
+
+
 def test_all_blocks_are_run():
-    assert len(BLOCKS) == 9
+    assert len(BLOCKS) == 10

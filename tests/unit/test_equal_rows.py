@@ -7,8 +7,8 @@ import pytest
 import scipy.sparse
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved, StateError
 from tsne_ooc.equal_rows import EqualRows
+from tsne_ooc.storage.state import Saved, StateError
 
 
 def first_equal(X, Q):

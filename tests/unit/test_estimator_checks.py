@@ -11,6 +11,10 @@ from tsne_ooc.preprocess import PCA, Preparation, Standardize
 # The checks' tables have some 20 rows, fewer than three times any usual perplexity: that is the warning's own test.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:perplexity=:UserWarning"),
+    # For distances the checks have tables of any numbers, and kernels.
+    pytest.mark.filterwarnings("ignore:precomputed distances are not symmetric:UserWarning"),
+    pytest.mark.filterwarnings("ignore:each row's largest precomputed distance:UserWarning"),
+    pytest.mark.filterwarnings("ignore:all precomputed distances are:UserWarning"),
     pytest.mark.filterwarnings("ignore:the given initialization:UserWarning"),
 ]
 

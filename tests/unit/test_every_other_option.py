@@ -93,6 +93,37 @@ def of_transform_to(model, folder):
     np.testing.assert_array_equal(np.load(folder / "Y.npy"), np.repeat(model.embedding_, 30, axis=0))
 
 
+def of_refine(model, folder):
+    """Without a step rows are where they were begun: placed, or at the start, as wide as is said."""
+    S = np.random.default_rng(7).normal(3, 5, size=(N, 2)).astype(np.float32)
+    still = {"n_iter": 0, "early_exaggeration_iter": 0, "schedule": Schedule([Phase(0)])}
+    for start, places in ((S, S), (None, model.embedding_)):
+        centred = places - places.mean(axis=0, dtype=float)
+        for deviation in (0.5, 2.0):
+            found = model.refine(rows(), start=start, deviation=deviation, **still).embedding_
+            found = found - found.mean(axis=0)
+            # Each row is moved by a hundredth at random.
+            wanted = centred * (deviation / np.sqrt(np.square(centred).mean()))
+            assert 0.002 < np.sqrt(np.square(found - wanted).mean()) / deviation < 0.02
+        found = model.refine(rows(), start=start, deviation=None, **still).embedding_
+        np.testing.assert_allclose(found - found.mean(axis=0), centred, atol=1e-4)
+    moved = model.refine(rows(), schedule=Schedule([Phase(5)]))
+    assert moved.n_iter_ == 5 and not np.allclose(moved.embedding_, model.embedding_, atol=0.5)
+
+
+def of_at(model, folder):
+    """Rows are written in any order, each where it belongs."""
+    from tsne_ooc.io import NpySink
+
+    Y = rows()[:, :2]
+    with NpySink(folder / "Y.npy", Y.shape) as sink:
+        for start in (60, 0, 30):
+            sink.write(Y[start : start + 20], start)
+            # Behind those before.
+            sink.write(Y[start + 20 : start + 30])
+    np.testing.assert_array_equal(np.load(folder / "Y.npy"), Y)
+
+
 def damaged(folder, name):
     data = bytearray((folder / name).read_bytes())
     data[-1] ^= 1
@@ -300,6 +331,7 @@ def of_preparation(model, folder):
 RULES = {
     "TSNE.place": (of_start, {"start"}), "TSNE.place_prepared": (of_start, {"start"}),
     "TSNE.save": (of_overwrite, {"overwrite"}), "TSNE.transform_to": (of_transform_to, {"resume", "progress"}),
+    "TSNE.refine": (of_refine, {"start", "deviation"}), "io.NpySink.write": (of_at, {"at"}),
     "load": (of_load, {"verify", "n_jobs"}), "pipeline.open_run": (of_open_run, {"verify"}),
     "rounds.refit": (of_refit, {"schedule"}), "rounds.NovelRows": (of_beyond, {"beyond", "rows_per_box"}),
     "rounds.NovelRows, boxes": (of_rows_per_box, set()),
@@ -329,10 +361,10 @@ def test_each_option(model, tmp_path, name):
 
 # Tables of their own, whose keys are the signatures.
 TABLES = {
-    "pipeline/test_every_option.py": """TSNE embed Placement Phase Schedule Perplexity Mixture Multiscale Uniform
+    "pipeline/test_every_option.py": """TSNE embed Placement Phase Schedule Perplexity EqualNeighbors Mixture Multiscale
         FixedSigma neighbors.IVF neighbors.HNSW neighbors.Annoy sampling.Stratified sampling.Coverage
         preprocess.Normalize preprocess.Standardize batches.Batches metrics.neighbor_recall metrics.trustworthiness
-        metrics.label_accuracy metrics.kl_divergence metrics.distance_correlation plot.scatter io.Uniform""",
+        metrics.label_accuracy metrics.kl_divergence metrics.distance_correlation plot.scatter""",
     "pipeline/test_every_option_of_place.py": "place",
     "parametric/test_every_option_of_train.py": "pipeline.train",
     "parametric/test_every_encoder_option.py": "parametric.ParametricTSNE parametric.Decoder parametric.Stage "
@@ -348,10 +380,10 @@ FILES = {
     "unit/test_missing_chunks.py": "io.Hdf5Source io.Hdf5Table io.ZarrSource",
     "unit/test_io.py": "io.Hdf5Table",
     "unit/test_parquet.py": "io.ParquetSource",
-    "unit/test_sink.py": "io.NpySink io.NpySink.write",
+    "unit/test_sink.py": "io.NpySink",
     "pipeline/test_stages.py": "stages.Work",
     "unit/test_sampling_kinds.py": "sampling.Stratified.draw sampling.Coverage.choose sampling.Coverage.draw "
-    "sampling.Rows.draw sampling.Sample.draw",
+    "sampling.Rows.draw sampling.Sample.draw sampling.Uniform.draw",
     "unit/test_preprocess.py": "preprocess.PreparedSource",
     "unit/test_batches.py": "batches.Batches.epoch",
     "parametric/test_parametric_tsne.py": "parametric.ParametricTSNE.fit parametric.ParametricTSNE.save",

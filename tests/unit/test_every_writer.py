@@ -17,10 +17,9 @@ import pytest
 from test_disk import WRITERS, ledger, over, seal, sink
 from test_disk import folder as new
 
-from tsne_ooc import store
-from tsne_ooc._atomic import exchange, whole_file, whole_folder
-from tsne_ooc._disk import check_room
-from tsne_ooc.io.ledger import Entry, Ledger, Rows
+from tsne_ooc import storage
+from tsne_ooc.storage.atomic import exchange, whole_file, whole_folder
+from tsne_ooc.storage.disk import check_room
 
 
 def new_folder(folder):
@@ -57,7 +56,7 @@ def home(tmp_path):
     """A folder with a saved one in it, and with the array that `seal` seals."""
     home = tmp_path / "home"
     home.mkdir()
-    store.write_folder(home / "there", "x", {}, {"a": np.zeros(3)})
+    storage.write_folder(home / "there", "x", {}, {"a": np.zeros(3)})
     np.save(home / "a.npy", np.ones(3))
     return home
 
@@ -103,7 +102,7 @@ def test_the_disk_refuses(home, monkeypatch, writer, call, number):
 
 def sealed(folder):
     """What `seal` does, of an array that is there."""
-    store.seal(folder, "x", {}, {"a": "a.npy"})
+    storage.seal(folder, "x", {}, {"a": "a.npy"})
 
 
 def long_file(folder):
@@ -209,7 +208,7 @@ def test_a_folder_that_may_only_be_read(writer):
         os.chmod(name, 0o755)
         home = Path(name) / "home"
         home.mkdir()
-        store.write_folder(home / "there", "x", {}, {"a": np.zeros(3)})
+        storage.write_folder(home / "there", "x", {}, {"a": np.zeros(3)})
         np.save(home / "a.npy", np.ones(3))
         for path in (home / "there", home):
             path.chmod(0o555)
@@ -238,12 +237,3 @@ def test_no_room_on_the_disk(home, monkeypatch, writer):
         with pytest.raises(OSError, match="GB left"):
             check_room(home / name_of(writer), 11)
         writer(home)
-
-
-def test_a_ledger_that_cannot_be_marked_keeps_the_mark_before(home, monkeypatch):
-    ledger = Ledger(home / "ledger.json", {"task": "x"})
-    ledger.mark("place", Entry(None, 1.0, (Rows(0, 3, {"Y.npy": 7}),)))
-    monkeypatch.setattr(os, "replace", fails(errno.ENOSPC)(os.replace))
-    with pytest.raises(OSError, match=r"ledger\.json could not be written: No space left"):
-        ledger.mark("place", Entry(None, 1.0, (Rows(0, 9, {"Y.npy": 8}),)))
-    assert Ledger.read(home / "ledger.json").n_rows == ledger.n_rows == 3

@@ -13,10 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
-from tsne_ooc import _disk, pipeline, store
+from tsne_ooc import pipeline, storage
 from tsne_ooc.export import content as content_module
 from tsne_ooc.export import export
 from tsne_ooc.export import target as target_module
+from tsne_ooc.storage import disk
 
 N = 500
 
@@ -35,7 +36,7 @@ def write_run(folder, n=N, axes=2, source="nothing"):
     np.save(folder / "embedding.npy", embedding)
     np.save(folder / "sample_rows.npy", rows)
     files = {"embedding": "embedding.npy", "sample_rows": "sample_rows.npy"}
-    store.seal(folder, "map", {"source": source, "n_samples": n}, files)
+    storage.seal(folder, "map", {"source": source, "n_samples": n}, files)
     return embedding, np.isin(np.arange(n), rows)
 
 
@@ -158,7 +159,7 @@ def test_wrong_requests(tmp_path, monkeypatch):
     with pytest.raises(TypeError, match=r"\.h5ad"):
         export(tmp_path / "run", tmp_path / "map.h5", like=tmp_path / "cells.h5ad")
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(_disk.shutil, "disk_usage", lambda folder: usage._replace(free=1000))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: usage._replace(free=1000))
     for suffix in (".h5", ".zarr", ".parquet", ".csv"):
         with pytest.raises(OSError, match="GB left"):
             export(tmp_path / "run", tmp_path / f"map{suffix}")
@@ -305,7 +306,7 @@ class TestH5ad:
         with pytest.raises(ValueError, match="not a name within obsm"):
             export(tmp_path / "run", cells, dataset="a/b")
         usage = shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(_disk.shutil, "disk_usage", lambda folder: usage._replace(free=1000))
+        monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: usage._replace(free=1000))
         with pytest.raises(OSError, match="GB left"):
             export(tmp_path / "run", cells)
         assert cells.read_bytes() == before

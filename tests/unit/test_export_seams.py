@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from tsne_ooc import TSNE, store
-from tsne_ooc._atomic import exchange, whole_file, whole_folder
+from tsne_ooc import TSNE, storage
 from tsne_ooc.export import export
 from tsne_ooc.pipeline import embed
+from tsne_ooc.storage.atomic import exchange, whole_file, whole_folder
 
 X = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
 
@@ -158,7 +158,7 @@ def test_a_name_is_given_when_all_of_it_is_on_the_disk(tmp_path, monkeypatch, wr
 
     def write():
         if writer == "model":
-            store.write_folder(path, "model", {}, {"a": np.ones(3), "b": np.ones(3)}, overwrite=True)
+            storage.write_folder(path, "model", {}, {"a": np.ones(3), "b": np.ones(3)}, overwrite=True)
         elif writer == "file":
             with whole_file(path) as temporary:
                 temporary.write_text("new")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from tsne_ooc import initialization
 from tsne_ooc._parallel import Threads
+from tsne_ooc.fit import initialization
 
 
 def wanted(X, d):

@@ -528,7 +528,10 @@ def test_fields_are_columns(tmp_path):
         columns = pickle.loads(pickle.dumps(source)).read_columns(3, 5)
         assert list(columns) == ["n", "label", "code"]
         assert columns["label"].tolist() == ["r3é", "r4é"] and columns["code"].tolist() == ["ab", "ab"]
-        with pytest.raises(TypeError, match=r"could not be read: column 'label' does not hold numbers; read_columns"):
+        with pytest.raises(
+            TypeError,
+            match=r"could not be read: column 'label' does not hold numbers; make columns of its words with OneHot",
+        ):
             next(iterate(source))
 
 

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from tsne_ooc._lock import Lock
+from tsne_ooc.storage.lock import Lock
 
 HOLD = """
 import sys, time
-from tsne_ooc._lock import Lock
+from tsne_ooc.storage.lock import Lock
 with Lock(sys.argv[1], "the map"):
     print("held", flush=True)
     time.sleep(600)
@@ -88,7 +88,7 @@ def test_the_lock_of_another_is_not_removed(path):
 
 def test_a_file_that_goes_between_opening_and_holding(path, monkeypatch):
     """The one that held it before removes it; what was opened is then the lock of nothing."""
-    from tsne_ooc import _lock as lock
+    from tsne_ooc.storage import lock
 
     real, times = lock._hold, []
 
@@ -107,7 +107,7 @@ def test_a_file_system_without_locks(path, monkeypatch):
     def refuse(file):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("tsne_ooc._lock._hold", refuse)
+    monkeypatch.setattr("tsne_ooc.storage.lock._hold", refuse)
     with (
         pytest.raises(OSError, match=r"^the map cannot be locked, No locks available; write to another disk$"),
         Lock(path, "the map"),

@@ -8,9 +8,9 @@ import reference_neighbors as reference
 from scipy import sparse
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved
 from tsne_ooc.neighbors import HNSW, IVF, Annoy, PyNNDescent, named_state, restore_index
 from tsne_ooc.neighbors.distinct import find_copies
+from tsne_ooc.storage.state import Saved
 
 THREADS = Threads(2)
 SEARCHES = {

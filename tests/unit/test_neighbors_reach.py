@@ -10,9 +10,9 @@ import reference_neighbors as reference
 
 from tsne_ooc import TSNE, load
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved, StateError
 from tsne_ooc.neighbors import HNSW, IVF, Exact, named_state, restore_index
 from tsne_ooc.neighbors.reach import ReachIndex, split
+from tsne_ooc.storage.state import Saved, StateError
 
 pytestmark = pytest.mark.filterwarnings("ignore:builtin type .* has no __module__ attribute:DeprecationWarning")
 N, P, K = 1200, 8, 15

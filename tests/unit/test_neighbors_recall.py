@@ -8,9 +8,9 @@ from sklearn.datasets import load_digits
 
 from tsne_ooc import TSNE, load
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved
 from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, named_state, restore_index
 from tsne_ooc.neighbors._recall import effort_for, rows_to_measure
+from tsne_ooc.storage.state import Saved
 
 pytestmark = pytest.mark.filterwarnings("ignore:builtin type .* has no __module__ attribute:DeprecationWarning")
 N = 5000

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsne_ooc import TSNE, Placement, load
-from tsne_ooc._state import Saved, StateError
 from tsne_ooc.novelty import NoveltyHistogram, Reference, novelty, summary
+from tsne_ooc.storage.state import Saved, StateError
 
 
 def slow_novelty(X, Q, k=15):

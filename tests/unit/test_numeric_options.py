@@ -35,7 +35,7 @@ HOLDERS = {
     Phase: {"iterations": 5, "exaggeration": 2.5, "momentum": 0.5, "learning_rate": 2.5},
     Schedule: {"patience": 3},
     Perplexity: {"perplexity": 4.5},
-    affinity.Uniform: {"neighbors": 7},
+    affinity.EqualNeighbors: {"neighbors": 7},
     FixedSigma: {"sigma": 1.5, "neighbors": 7},
     neighbors.IVF: {"lists": 5, "probes": 3, "recall": 0.5},
     neighbors.HNSW: {"links": 5, "ef_build": 9, "ef": 11, "recall": 0.5},

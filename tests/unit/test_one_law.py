@@ -16,11 +16,11 @@ from tsne_ooc._kernels.attraction import KERNELS
 from tsne_ooc._kernels.attraction_rows import FORCES_OF
 from tsne_ooc._kernels.pairs import PAIRS
 from tsne_ooc._parallel import Threads
+from tsne_ooc.fit.model import Model
 from tsne_ooc.gradients.field import FieldPlanner
 from tsne_ooc.gradients.kernel import _kernel_values
 from tsne_ooc.metrics import kl_divergence
 from tsne_ooc.metrics.agreement import _normalisation
-from tsne_ooc.model import Model
 from tsne_ooc.neighbors import Exact, build
 from tsne_ooc.placement import Placement, place_beside
 

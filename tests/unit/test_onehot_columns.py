@@ -17,7 +17,7 @@ from tsne_ooc import TSNE, load
 from tsne_ooc.io import open_source
 from tsne_ooc.preprocess import OneHot, Preparation, PreparedSource, Standardize
 from tsne_ooc.preprocess import onehot as onehot_module
-from tsne_ooc.store.manifest import encode
+from tsne_ooc.storage.manifest import canonical
 
 N = 60
 LONG = "x" * 2000
@@ -162,7 +162,7 @@ def test_every_type_from_every_reader(kind, missing, reader, tmp_path, monkeypat
         warnings.simplefilter("error")
         rows = PreparedSource(source, preparation).read(0, N)
         kept, arrays = preparation.state()
-        again = Preparation.from_state(json.loads(encode(kept)), arrays)
+        again = Preparation.from_state(json.loads(canonical(kept)), arrays)
         np.testing.assert_array_equal(PreparedSource(source, again).read(7, 30), rows[7:30])
         # Placed from a data frame, whatever they were fitted from.
         np.testing.assert_array_equal(again.transform(table), rows)

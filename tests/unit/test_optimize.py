@@ -11,10 +11,10 @@ import reference
 from tsne_ooc import schedule
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Perplexity, symmetrize
+from tsne_ooc.fit.initialization import start
+from tsne_ooc.fit.optimize import Watch, callbacks_of, minimise
 from tsne_ooc.gradients.repulsion import ExactRepulsion
-from tsne_ooc.initialization import start
 from tsne_ooc.neighbors import Exact
-from tsne_ooc.optimize import Watch, callbacks_of, minimise
 from tsne_ooc.schedule import Phase, Schedule
 
 ONE = Threads(1)
@@ -151,7 +151,7 @@ def stops_at(errors, patience):
 )
 @pytest.mark.parametrize("patience", [1, 2, 3])
 def test_patience_counts_looks_without_a_fall(errors, patience):
-    from tsne_ooc.optimize import _Stalled
+    from tsne_ooc.fit.optimize import _Stalled
 
     stalled = _Stalled(patience)
     found = next((look for look, error in enumerate(errors) if stalled(error)), None)

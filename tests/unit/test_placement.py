@@ -13,8 +13,8 @@ from scipy.optimize import minimize
 
 from tsne_ooc import affinity
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import Perplexity, Uniform
-from tsne_ooc.model import Model
+from tsne_ooc.affinity import EqualNeighbors, Perplexity
+from tsne_ooc.fit.model import Model
 from tsne_ooc.placement import Placement, place_beside
 
 ONE = Threads(1)
@@ -137,7 +137,11 @@ def test_starts(initialization):
     model = a_map()
     indices, distances = some_rows(model)
     placed = place_beside(
-        model, indices, distances, Placement(initialization=initialization, max_iter=0, affinity=Uniform(15)), ONE
+        model,
+        indices,
+        distances,
+        Placement(initialization=initialization, max_iter=0, affinity=EqualNeighbors(15)),
+        ONE,
     ).embedding
     wanted = getattr(np, initialization)(model.embedding[indices], axis=1)
     np.testing.assert_allclose(placed, wanted, rtol=1e-5, atol=1e-5)

@@ -11,10 +11,11 @@ from scipy.optimize import minimize
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Perplexity
+from tsne_ooc.fit.model import Model
+from tsne_ooc.gradients import repulsion
 from tsne_ooc.gradients.crowd import Crowd
 from tsne_ooc.gradients.field import Field
 from tsne_ooc.gradients.repulsion import SUMMED, SUMMED_STEEP, summed_below
-from tsne_ooc.model import Model
 from tsne_ooc.placement import Placement, place_beside
 
 ONE = Threads(1)
@@ -65,7 +66,7 @@ def test_rows_arrive_where_the_exact_gradient_is_gone(dof):
 @pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize("dof", [0.6, 1.0, 4.0])
 def test_the_sum_has_the_minima_that_a_general_optimiser_finds(d, dof, monkeypatch):
-    monkeypatch.setattr("tsne_ooc.model.summed_below", lambda d, dof: 10_000)
+    monkeypatch.setattr("tsne_ooc.fit.model.summed_below", lambda d, dof: 10_000)
     model, indices, distances = a_map(d, dof, n=400, width=6.0, m=12)
     assert isinstance(model.field, Crowd)
     found = place_beside(model, indices, distances, Placement(tolerance=1e-6), ONE).embedding
@@ -82,11 +83,39 @@ def test_grid_and_sum_place_alike(monkeypatch):
     """Where a grid is right, in three axes at dof = 1: one is no other map than the other."""
     model, indices, distances = a_map(width=8.0)
     summed = place_beside(model, indices, distances, Placement(), ONE).embedding
-    monkeypatch.setattr("tsne_ooc.model.summed_below", lambda d, dof: 0)
+    monkeypatch.setattr("tsne_ooc.fit.model.summed_below", lambda d, dof: 0)
     gridded = Model(model.embedding, Index(), 1.0, 1.0)
     assert isinstance(gridded.field, Field)
     apart = np.linalg.norm(place_beside(gridded, indices, distances, Placement(), ONE).embedding - summed, axis=1)
     assert np.quantile(apart, 0.9) < 0.02
+
+
+# (dof, the constant that decides, what places may be apart on either side of it). Beyond a dof of 2 the grid leaves its
+# rounding, which on a map as narrow as this is still little.
+@pytest.mark.parametrize(
+    ("dof", "name", "budget"), [(1.0, "SUMMED", 0.01), (2.0, "SUMMED", 0.02), (2.5, "SUMMED_STEEP", 0.03)]
+)
+def test_both_sides_of_the_limit_place_by_the_exact_law(dof, name, budget, monkeypatch):
+    n = 600
+    model, indices, distances = a_map(dof=dof, n=n, width=4.0, m=30)
+    p = Perplexity(5).conditional(distances, ONE).astype(float)
+    kinds, other = [], "SUMMED_STEEP" if name == "SUMMED" else "SUMMED"
+    for limit in (n + 1, n):
+        # The other one of the two decides nothing here.
+        monkeypatch.setattr(repulsion, name, limit)
+        monkeypatch.setattr(repulsion, other, 2 * n - limit)
+        placed = Model(model.embedding, Index(), dof, 1.0)
+        kinds.append(type(placed.field))
+        S, slope = placed.field.at(model.embedding[:50] + np.float32(0.3), ONE)
+        wanted, gradient = reference.field(model.embedding[:50] + np.float32(0.3), model.embedding, dof)
+        assert max(reference.relative(S, wanted), reference.relative(slope, gradient)) < budget
+        found = place_beside(placed, indices, distances, Placement(tolerance=1e-4), ONE).embedding
+        left = [
+            np.linalg.norm(true_gradient(y, model.embedding, near, row, 1.5, dof))
+            for y, near, row in zip(found, indices, p, strict=True)
+        ]
+        assert np.quantile(left, 0.9) < budget
+    assert kinds == [Crowd, Field]
 
 
 def test_any_chunks_and_threads_give_the_same_bits():

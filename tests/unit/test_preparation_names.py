@@ -10,7 +10,7 @@ import pytest
 
 from tsne_ooc.io import open_source
 from tsne_ooc.preprocess import PCA, Log1p, OneHot, Preparation, PreparedSource, Standardize
-from tsne_ooc.store.manifest import encode
+from tsne_ooc.storage.manifest import canonical
 
 N = 50
 NAMES = ["d", "a", "c", "b", "ä\n"]
@@ -65,7 +65,7 @@ def preparation(request):
     found = Preparation([Log1p(), Standardize(), PCA(3)]).fit(table())
     if request.param == "saved":
         numbers, arrays = found.state()
-        found = Preparation.from_state(json.loads(encode(numbers)), arrays)
+        found = Preparation.from_state(json.loads(canonical(numbers)), arrays)
     assert found.names == NAMES
     return found
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tsne_ooc import TSNE, _memory, reading
-from tsne_ooc.io import as_source
+from tsne_ooc import TSNE, _memory
+from tsne_ooc.io import as_source, reading
 
 
 class Wide:

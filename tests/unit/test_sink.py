@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsne_ooc._disk import sync_folder
 from tsne_ooc.io import NpySink
+from tsne_ooc.storage.disk import sync_folder
 
 SHAPES = [(50, 2), (50,), (50, 1), (50, 3)]
 

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from tsne_ooc._state import Saved, StateError, within
-from tsne_ooc.store import read_folder, seal, write_folder
-from tsne_ooc.store.manifest import ENTRY, TOP
-from tsne_ooc.store.manifest import sum_of as manifest_sum
+from tsne_ooc.storage import read_folder, seal, write_folder
+from tsne_ooc.storage.manifest import ENTRY, TOP
+from tsne_ooc.storage.manifest import sum_of as manifest_sum
+from tsne_ooc.storage.state import Saved, StateError, within
 
 TYPES = ["bool", "int8", "uint8", "int16", "uint32", "int32", "int64", "uint64", "float32", "float64", ">f4", ">i8"]
 JSON = st.recursive(
@@ -208,8 +208,8 @@ KILLED = """
     import itertools, json, os, signal, sys
     from pathlib import Path
     import numpy as np
-    from tsne_ooc import store
-    from tsne_ooc.store import writing
+    from tsne_ooc import storage
+    from tsne_ooc.storage import writing
 
     root, overwrite = Path(sys.argv[1]), sys.argv[2] == "over"
 
@@ -222,7 +222,7 @@ KILLED = """
         setattr(*step, counted)
 
     def write(value):
-        store.write_folder(root / "x", "x", {"value": value}, {"a": np.full(9, value), "b": np.full(3, value)},
+        storage.write_folder(root / "x", "x", {"value": value}, {"a": np.full(9, value), "b": np.full(3, value)},
                            overwrite=overwrite)
 
     steps = [(os, "fsync"), (os, "replace"), (os, "rename"), (writing._Summed, "write"), (writing, "sync_folder")]
@@ -241,13 +241,13 @@ KILLED = """
             assert killed or code == 0
             found = None
             if (root / "x").exists():
-                read = store.read_folder(root / "x", "x")
+                read = storage.read_folder(root / "x", "x")
                 found = [read.content["value"], *{int(v) for a in read.arrays.values() for v in a}]
             visible = [path.name for path in root.iterdir() if not path.name.startswith(".")]
             print(json.dumps([step[1], killed, found, visible]))
             if overwrite:
                 write(2)  # what was left is no hindrance
-                named = {path.name for path in store.read_folder(root / "x", "x").files.values()}
+                named = {path.name for path in storage.read_folder(root / "x", "x").files.values()}
                 assert {path.name for path in (root / "x").iterdir()} == {"manifest.json", *named}
             else:
                 os.system(f"rm -rf {root}/x {root}/.x*")
@@ -533,5 +533,5 @@ def test_states_are_not_believed(read, says):
 
 
 def test_writing_loads_nothing_heavy():
-    program = "import sys, tsne_ooc.store; assert not {'scipy', 'numba', 'sklearn'} & set(sys.modules)"
+    program = "import sys, tsne_ooc.storage; assert not {'scipy', 'numba', 'sklearn'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)

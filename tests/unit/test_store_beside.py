@@ -10,12 +10,12 @@ import time
 import numpy as np
 import pytest
 
-from tsne_ooc.store import read_folder, write_folder
+from tsne_ooc.storage import read_folder, write_folder
 
 WRITER = """
     import sys, time
     import numpy as np
-    from tsne_ooc.store import write_folder
+    from tsne_ooc.storage import write_folder
 
     value, end, saved = float(sys.argv[2]), time.time() + float(sys.argv[3]), 0
     while time.time() < end:

@@ -7,7 +7,7 @@ import pytest
 
 from tsne_ooc import TSNE
 from tsne_ooc.affinity import Joint
-from tsne_ooc.copies import reunite
+from tsne_ooc.fit.copies import reunite
 
 
 def farthest_copy(Y, pairs):

@@ -15,11 +15,11 @@ from tsne_ooc._random import generator
 from tsne_ooc._typing import TableLike
 from tsne_ooc.batches import draws
 from tsne_ooc.batches.evenness import between
-from tsne_ooc.batches.plans import Batch, Blocks, Drawn, Piece, Plan
+from tsne_ooc.batches.plans import Batch, BlockPlan, Listed, Piece, Plan
 from tsne_ooc.batches.sizes import block_rows_for, buffer_rows_for, reads_of_a_chunk
 from tsne_ooc.io.ahead import ahead
+from tsne_ooc.io.base import Closing
 from tsne_ooc.io.blocks import edges
-from tsne_ooc.io.closing import Closing
 from tsne_ooc.io.source import as_source
 
 # The sizes that each way of shuffling has.
@@ -206,10 +206,10 @@ class Batches(Closing):
             assert self.buffer_rows is not None
             # A batch that lies in two pieces would be put together from both.
             piece = max(1, self.buffer_rows // self.batch_size) * self.batch_size
-            return Drawn(self.source, self._draw(rng), piece)
+            return Listed(self.source, self._draw(rng), piece)
         blocks = np.array(edges(self.source, self.block_rows, 0, self.source.shape[0]), np.int64)
         together = 1 if self.buffer_rows is None else self.buffer_rows // self.block_rows
-        return Blocks(self.source, blocks, together, None if self.shuffle is None else rng)
+        return BlockPlan(self.source, blocks, together, None if self.shuffle is None else rng)
 
     def uneven(self, rows: Any, X: TableLike) -> float:
         """How far the blocks of "buffer" or "batch" are from being like each other, as some rows show it.

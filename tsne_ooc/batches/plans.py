@@ -55,7 +55,7 @@ class Plan(Protocol):
         ...
 
 
-class Drawn:
+class Listed:
     """Rows numbered in advance, any rows anywhere; those of a piece are read in file order, each chunk once."""
 
     def __init__(self, table: Source, order: Int64, piece_rows: int) -> None:
@@ -81,7 +81,7 @@ class Drawn:
         pass
 
 
-class Blocks:
+class BlockPlan:
     """Whole blocks of consecutive rows, some of them to a piece.
 
     Parameters

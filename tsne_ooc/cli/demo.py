@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import Commands, add_command, check_plots, say, summary
+from tsne_ooc.cli.shared import Commands, add_command, check_plots, say, summary_of
 
 
 def add(commands: Commands) -> None:
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         data.unlink(missing_ok=True)
         shutil.rmtree(folder / "map", ignore_errors=True)
         raise
-    say(options, summary(found))
+    say(options, summary_of(found))
     sampled = np.asarray(found.sample_rows)
     placed = np.setdiff1d(np.arange(len(X)), sampled)
     Y = np.asarray(found.embedding)

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from tsne_ooc.cli.fitting import add_map, add_preparation, preparation_of, tsne_of
-from tsne_ooc.cli.probe import check_table
+from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.report import Report
 from tsne_ooc.cli.shared import (
     Commands,
@@ -17,7 +17,7 @@ from tsne_ooc.cli.shared import (
     add_running,
     check_plots,
     say,
-    summary,
+    summary_of,
 )
 
 _AFTER = """\
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         check_plots()
         if (options.n_components or 2) > 2:
             raise ValueError("--plot draws maps of one or two dimensions; leave it out with --n-components 3")
-    check_table(options)
+    check_readable(options)
     from tsne_ooc.pipeline import embed
 
     with Report(options.quiet) as report:
@@ -113,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
             resume=options.resume,
             progress=report,
         )
-    say(options, summary(found))
+    say(options, summary_of(found))
     if options.plot:
         from tsne_ooc.plot import scatter
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from tsne_ooc.cli.shared import Group, names_of
+from tsne_ooc.cli.shared import Group, split_names
 
 if TYPE_CHECKING:
     from tsne_ooc._typing import Json
@@ -26,7 +26,7 @@ SCHEDULES = ("auto", "classic")
 
 def add_preparation(group: Group) -> None:
     """The options that say what is done to rows first."""
-    group.add_argument("--onehot", type=names_of, default=[], metavar="A,B", help="columns of categories")
+    group.add_argument("--onehot", type=split_names, default=[], metavar="A,B", help="columns of categories")
     group.add_argument("--normalize", type=float, metavar="TOTAL", help="scale each row to this sum")
     group.add_argument("--log1p", action="store_true", help="log(1 + x)")
     group.add_argument(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tsne_ooc.cli.probe import check_table
+from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.shared import Commands, add_command, add_input
 
 
@@ -29,8 +29,8 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    check_table(options)
-    from tsne_ooc.overview import look
+    check_readable(options)
+    from tsne_ooc.io.overview import look
 
     found = look(
         options.data,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from tsne_ooc.cli.probe import check_table
+from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import Commands, add_blocks, add_command, add_input, add_running, say, summary
+from tsne_ooc.cli.shared import Commands, add_blocks, add_command, add_input, add_running, say, summary_of
 
 
 def add(commands: Commands) -> None:
@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    check_table(options)
+    check_readable(options)
     from tsne_ooc.pipeline import place
 
     with Report(options.quiet) as report:
@@ -55,5 +55,5 @@ def run(options: argparse.Namespace) -> int:
             resume=options.resume,
             progress=report,
         )
-    say(options, summary(found))
+    say(options, summary_of(found))
     return 0

@@ -22,7 +22,7 @@ from typing import NoReturn
 _SECONDS = 20
 
 
-def check_table(options: argparse.Namespace) -> None:
+def check_readable(options: argparse.Namespace) -> None:
     """Raise OSError where HDF5 does not come to an end with the table, or the labels, of a command."""
 
     def work() -> None:
@@ -78,10 +78,10 @@ def check_hdf5(path: str, work: Callable[[], None]) -> None:
 
 
 def _is_hdf5(path: Path) -> bool:
-    from tsne_ooc.io.kinds import kind_of
+    from tsne_ooc.io.kinds import format_of
 
     try:
-        return kind_of(path) == "hdf5"
+        return format_of(path) == "hdf5"
     except OSError:
         return False
 

@@ -39,7 +39,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--columns",
-        type=names_of,
+        type=split_names,
         metavar="A,B,...",
         help="columns by name; * stands for anything, and a name with commas may stand in double quotes",
     )
@@ -51,7 +51,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def names_of(text: str) -> list[str]:
+def split_names(text: str) -> list[str]:
     """Names between commas; in double quotes where they have commas of their own."""
     return next(csv.reader([text]), [])
 
@@ -86,10 +86,12 @@ def check_plots(otherwise: str = "leave --plot out") -> None:
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
-        raise ImportError(f"plots need matplotlib; install it with: pip install 'tsne_ooc[plot]', or {otherwise}")
+        from tsne_ooc.io.optional import how_to_install
+
+        raise ImportError(f"plots need matplotlib; install it with: {how_to_install('plot')}, or {otherwise}")
 
 
-def summary(run: Run) -> str:
+def summary_of(run: Run) -> str:
     """What a run did and wrote, in a few lines."""
     from tsne_ooc.io.told import in_words
 

@@ -17,7 +17,7 @@ from tsne_ooc.cli.fitting import (
     shows_bars,
     tsne_of,
 )
-from tsne_ooc.cli.probe import check_table
+from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.report import Report
 from tsne_ooc.cli.shared import Commands, Group, add_command, add_input, add_running, say
 
@@ -125,7 +125,7 @@ def run(options: argparse.Namespace) -> int:
         word = next(iter(own)).replace("_", "-")
         raise ValueError(f"--map is fitted and prepared already; leave out --{word}, or --map to fit another one")
     network = None if options.network is None else _network(options.network)
-    check_table(options)
+    check_readable(options)
     from tsne_ooc.parametric import ParametricTSNE
     from tsne_ooc.pipeline import train
 
@@ -202,11 +202,11 @@ def _check_onnx(path: Path, resume: bool) -> None:
 
 
 def _read(out: str) -> list[str]:
-    from tsne_ooc import store
+    from tsne_ooc import storage
     from tsne_ooc.io.told import in_words
     from tsne_ooc.pipeline.models import ENCODER
 
-    return in_words(store.read_folder(Path(out), ENCODER, verify=False).content.get("read", {}))
+    return in_words(storage.read_folder(Path(out), ENCODER, verify=False).content.get("read", {}))
 
 
 def _summary(model: ParametricTSNE, out: str) -> str:

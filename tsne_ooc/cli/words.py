@@ -32,6 +32,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         words = [str(word) for word in (sys.argv[1:] if args is None else args)]
         commands = next((one.choices for one in self._actions if isinstance(one, argparse._SubParsersAction)), None)
+        unknown: list[str] = []
         for word in words:
             if commands is not None and not word.startswith("-"):
                 if word not in commands:
@@ -44,7 +45,9 @@ class Parser(argparse.ArgumentParser):
             if re.match(r"-{1,2}[A-Za-z]", word) and not any(
                 one.startswith(name) for one in self._option_string_actions
             ):
-                self.error(f"{self.prog} has no option {name}; {self._meant(name)}")
+                unknown.append(f"option {name}; {self._meant(name)}")
+        if unknown:
+            self.error(f"{self.prog} has no {', and no '.join(unknown)}")
         return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:

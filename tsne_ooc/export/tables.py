@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tsne_ooc._atomic import exchange, whole_file, whole_folder
 from tsne_ooc.export.content import ROWS, Content
 from tsne_ooc.io.optional import load
+from tsne_ooc.storage.atomic import exchange, whole_file, whole_folder
 
 
 def to_hdf5(content: Content, path: Path) -> None:

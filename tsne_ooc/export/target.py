@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tsne_ooc._disk import check_regular, check_room
-from tsne_ooc._lock import Lock
 from tsne_ooc._options import unknown
 from tsne_ooc._typing import Json, StrPath
 from tsne_ooc.export.content import Content
@@ -14,6 +12,8 @@ from tsne_ooc.export.h5ad import to_h5ad
 from tsne_ooc.export.tables import to_csv, to_hdf5, to_parquet, to_zarr
 from tsne_ooc.io.optional import load
 from tsne_ooc.pipeline import open_run
+from tsne_ooc.storage.disk import check_regular, check_room
+from tsne_ooc.storage.lock import Lock
 
 _TABLES: dict[str, Callable[[Content, Path], None]] = {
     ".h5": to_hdf5,

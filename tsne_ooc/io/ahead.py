@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-Result = TypeVar("Result")
+Answer = TypeVar("Answer")
 
 # Seconds that somebody who leaves early waits for the read at work. One that hangs, as on a network that is gone, must
 # not keep Ctrl-C waiting; its thread ends with the process.
@@ -18,7 +18,7 @@ PATIENCE = 2.0
 _left: list[threading.Thread] = []
 
 
-def ahead(load: Callable[[T], Result], items: Iterable[T], depth: int = 1) -> Iterator[Result]:
+def ahead(load: Callable[[T], Answer], items: Iterable[T], depth: int = 1) -> Iterator[Answer]:
     """Yield ``load(item)`` for each item, in order, from one thread that is at most `depth` results ahead.
 
     The thread ends with the iteration, also where the caller leaves it early; an error comes out where its result

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from tsne_ooc._typing import Array, Int64
-from tsne_ooc.io.masks import joined
+from tsne_ooc.io.masks import stacked
 
 T = TypeVar("T")
 
@@ -96,7 +96,7 @@ class BandedRows:
             parts.append(self._fetch(first, last))
         parts += self._kept(last, stop)
         # Never a view of what is kept: it is the caller's to change.
-        return joined(parts) if len(parts) > 1 or not first < last else parts[0]
+        return stacked(parts) if len(parts) > 1 or not first < last else parts[0]
 
     def _kept(self, start: int, stop: int) -> Iterator[Array]:
         for number, first, last in self._bands.pieces(start, stop):

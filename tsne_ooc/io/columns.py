@@ -14,6 +14,9 @@ from tsne_ooc._typing import Array, DType
 # Rows put together at a time: a piece of 50 float32 columns stays in the cache while they are filled one by one.
 _PIECE = 2048
 
+#: Names and patterns, as `choose` takes them.
+Columns = str | Iterable[str]
+
 
 def choose(names: Sequence[str], wanted: str | Iterable[str], where: str, *, hidden: Collection[str] = ()) -> list[str]:
     """Those of `names` that `wanted` lists, in its order, each once.

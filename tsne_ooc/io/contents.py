@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsne_ooc._typing import Stored
-from tsne_ooc.io.fields import FieldTable, wide_fields
-from tsne_ooc.io.frames import is_frame, values_of
-from tsne_ooc.io.shape import check_table, type_of
+from tsne_ooc.io.base import check_table, type_of
+from tsne_ooc.io.frames import is_stored_frame, values_of
+from tsne_ooc.io.meant import FieldTable, is_loom, turned_because, wide_fields
 from tsne_ooc.io.sparse import sparse_format, sparse_shape
-from tsne_ooc.io.turned import is_loom, turned_because
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Contents:
                     compound.append(name)
                     # Tables too, but taken only when they are named.
                     shapes |= {f"{name}/{field}": shape for field, shape in wide_fields(item).items()}
-            elif is_frame(item) and name not in ("obs", "var"):
+            elif is_stored_frame(item) and name not in ("obs", "var"):
                 # Taken only when they are named, too.
                 index = item.attrs.get("_index")
                 rows = getattr(values_of(item.get(index)), "shape", None) or (0,)
@@ -94,7 +93,7 @@ def locate(root: Stored, dataset: str | None, contents: Callable[[], Contents]) 
     called where the answer needs a look at everything.
     """
     if dataset is None:
-        if is_array(root) or sparse_format(root) is not None or is_frame(root):
+        if is_array(root) or sparse_format(root) is not None or is_stored_frame(root):
             return root
         dataset = "X" if _is_anndata(root) else "matrix" if is_loom(root) else contents().only_table()
     try:
@@ -105,7 +104,7 @@ def locate(root: Stored, dataset: str | None, contents: Callable[[], Contents]) 
         found = _field(root, dataset)
     if found is None:
         raise contents().missing(dataset)
-    if not is_array(found) and sparse_format(found) is None and not is_frame(found):
+    if not is_array(found) and sparse_format(found) is None and not is_stored_frame(found):
         raise contents().is_group(dataset)
     return found
 

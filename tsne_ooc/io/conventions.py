@@ -22,7 +22,7 @@ _UNWRITTEN = {
 }  # fmt: skip
 
 
-class Decoded:
+class Unpacked:
     """A dataset whose missing cells are masked and whose packed numbers are unpacked; behaves like a dataset.
 
     Attributes
@@ -49,7 +49,7 @@ class Decoded:
         return with_mask(np.ma.array(values, mask=mask)) if np.any(mask) else values
 
 
-def decoded(dataset: Stored, *, netcdf: bool, unwritten: Any = None) -> Decoded | None:
+def decoded(dataset: Stored, *, netcdf: bool, unwritten: Any = None) -> Unpacked | None:
     """The dataset as the conventions mean it; None where its numbers stand for themselves.
 
     Parameters
@@ -76,7 +76,7 @@ def decoded(dataset: Stored, *, netcdf: bool, unwritten: Any = None) -> Decoded 
     )
     if not marks and (scale, offset) == (1.0, 0.0):
         return None
-    return Decoded(dataset, np.array(marks, kind), scale, offset)
+    return Unpacked(dataset, np.array(marks, kind), scale, offset)
 
 
 def _numbers(value: Any, kind: DType) -> list[Any]:

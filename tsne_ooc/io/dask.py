@@ -8,9 +8,8 @@ import numpy as np
 
 from tsne_ooc._typing import Array, DType, TableLike
 from tsne_ooc.io.bands import BandedRows
-from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.base import Closing, table_shape
 from tsne_ooc.io.masks import with_mask
-from tsne_ooc.io.shape import table_shape
 from tsne_ooc.io.shared_parts import shared_parts
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._typing import Array, DType, Stored
+from tsne_ooc.io.base import type_of
 from tsne_ooc.io.named_columns import Types
-from tsne_ooc.io.shape import type_of
 
 
-def is_frame(item: Stored) -> bool:
+def is_stored_frame(item: Stored) -> bool:
     """Whether a group holds a data frame in the `layout of AnnData \
 <https://anndata.readthedocs.io/en/latest/fileformat-prose.html>`_."""
     return hasattr(item, "keys") and _text(item.attrs.get("encoding-type")) == "dataframe"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,20 +13,20 @@ from typing import Any, Self
 
 import numpy as np
 
-from tsne_ooc._disk import check_regular
 from tsne_ooc._typing import Array, DType, Stored, StrPath
 from tsne_ooc.io.bands import BandedRows
-from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.base import Closing, check_table
+from tsne_ooc.io.columns import Columns
 from tsne_ooc.io.contents import Contents, is_array, is_compound, locate
 from tsne_ooc.io.conventions import decoded
-from tsne_ooc.io.frames import StoredFrame, is_frame
+from tsne_ooc.io.frames import StoredFrame, is_stored_frame
 from tsne_ooc.io.masks import with_mask
+from tsne_ooc.io.meant import Turned, turned_because
 from tsne_ooc.io.missing import check_whole, of_hdf5_dataset
 from tsne_ooc.io.named_columns import NamedColumns, Types
 from tsne_ooc.io.pandas_table import PandasTable
-from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import remarks_on, sparse_format, stored_csr
-from tsne_ooc.io.turned import Turned, turned_because
+from tsne_ooc.storage.disk import check_regular
 
 # Streaming 400,000 x 64 float32 on one core takes 0.02 s where chunks are as wide as the table, 0.05 s with 4
 # side by side, 0.08 with 8, 0.12 with 32, 0.19 with 64; single rows take 5 to 60 times as long.
@@ -35,9 +35,6 @@ _CHUNKS_ACROSS = 8
 _WORTH_A_WARNING = 64 << 20
 # HDF5 keeps so much of the chunks it has unpacked; a larger row of chunks would break the bound on memory.
 _LARGEST_CACHE = 64 << 20
-
-
-Columns = str | Iterable[str]
 
 
 def open_hdf5(
@@ -333,7 +330,7 @@ def _source(
             missing, total, what = of_hdf5_dataset(part)
             name = f"dataset {part.name!r} of {part.file.filename}"
             check_whole(name, missing, total, part.fillvalue, what=what, allowed=allow_missing_chunks)
-    if is_frame(item) or (is_array(item) and is_compound(item)):
+    if is_stored_frame(item) or (is_array(item) and is_compound(item)):
         return Hdf5Table(file, item, columns, allow_missing_chunks)
     if columns is not None:
         raise ValueError(
@@ -384,7 +381,7 @@ def _everything(root: Stored) -> list[tuple[str, Stored]]:
 
 def _cache_bytes(item: Stored, turn: bool) -> int:
     """Bytes of unpacked chunks that reading rows from top to bottom comes back to."""
-    if is_frame(item):
+    if is_stored_frame(item):
         return 0
     if sparse_format(item) is not None:
         # Of each of the three arrays the last chunk read; every dataset has a cache of its own.

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tsne_ooc._typing import Stored
+from tsne_ooc.io.base import type_of
 from tsne_ooc.io.contents import Contents, is_array, is_compound
 from tsne_ooc.io.failures import opening
-from tsne_ooc.io.frames import is_frame
-from tsne_ooc.io.kinds import kind_of
-from tsne_ooc.io.shape import type_of
+from tsne_ooc.io.frames import is_stored_frame
+from tsne_ooc.io.kinds import format_of
 from tsne_ooc.io.sparse import sparse_format
 
 
@@ -40,7 +40,7 @@ def holdings_of(path: Path) -> list[Holding]:
         Where there is nothing, or it is damaged or of another kind.
     """
     with opening(path):
-        return _holdings(path, kind_of(path))
+        return _holdings(path, format_of(path))
 
 
 def _holdings(path: Path, kind: str) -> list[Holding]:
@@ -55,9 +55,9 @@ def _holdings(path: Path, kind: str) -> list[Holding]:
         with contents_of_zarr(path) as (root, contents):
             return _arrays(root, contents)
     if kind == "parquet":
-        from tsne_ooc.io.parquet import columns_of
+        from tsne_ooc.io.parquet import columns_in
 
-        rows, types = columns_of(path)
+        rows, types = columns_in(path)
         return [Holding(name, (rows,), words) for name, words in types.items()]
     from tsne_ooc.io.memory import MemmapSource
 
@@ -83,7 +83,7 @@ def _words(root: Stored, name: str) -> str:
         data = item.get("data")
         way = "rows" if sparse_format(item) == "csr" else "columns"
         return f"sparse by {way}" if data is None else f"{type_of(data)}, sparse by {way}"
-    if is_frame(item):
+    if is_stored_frame(item):
         return "data frame"
     if is_compound(item):
         return f"records of {', '.join(item.dtype.names[:5])}{', ...' if len(item.dtype.names) > 5 else ''}"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tsne_ooc._asked import plain, untold
 from tsne_ooc._typing import Array, Json, TableLike
 from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.failures import reading
 from tsne_ooc.io.source import Source, as_source
+from tsne_ooc.storage.asked import plain, untold
 
 # First, last, and eight between.
 _PROBES = 10

@@ -5,8 +5,8 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from tsne_ooc._disk import check_regular
 from tsne_ooc.io.parts import SUFFIXES, parts_of
+from tsne_ooc.storage.disk import check_regular
 
 READ = "HDF5 (also .h5ad), .npy, Zarr and Parquet are read"
 
@@ -35,7 +35,7 @@ _OTHERS = {
 }
 
 
-def kind_of(path: Path) -> str:
+def format_of(path: Path) -> str:
     """One of "hdf5", "npy", "zarr" and "parquet".
 
     Raises

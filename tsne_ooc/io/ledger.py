@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tsne_ooc._atomic import whole_file
-from tsne_ooc._disk import check_regular
+from tsne_ooc.storage.atomic import whole_file
+from tsne_ooc.storage.disk import check_regular
 
 #: Version of the ledger's layout, and of what is compared in it. Version 2 knew of one stage, and of its first rows.
 LEDGER_VERSION = 3

@@ -15,7 +15,7 @@ def with_mask(values: Any) -> Array:
     return values if np.ma.is_masked(values) else np.asarray(values)
 
 
-def joined(parts: Sequence[Array]) -> Array:
+def stacked(parts: Sequence[Array]) -> Array:
     """Rows one after the other, as a new array, with their masks."""
     if any(isinstance(part, np.ma.MaskedArray) for part in parts):
         found: Array = np.ma.concatenate(parts)  # type: ignore[no-untyped-call]

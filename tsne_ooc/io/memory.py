@@ -11,10 +11,9 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from tsne_ooc._typing import Array, DType, TableLike
-from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.base import Closing, table_shape
 from tsne_ooc.io.columns import choose
 from tsne_ooc.io.masks import with_mask
-from tsne_ooc.io.shape import table_shape
 
 
 class ArraySource(Closing):

@@ -9,8 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tsne_ooc._disk import check_regular
 from tsne_ooc._typing import Stored, TableLike
+from tsne_ooc.storage.disk import check_regular
 
 # A chunk's name within its array: "3.0", "3/0", "c/3/0", "c.3.0".
 _CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")

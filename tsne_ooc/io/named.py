@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._typing import DType, Stored, TableLike
-from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.base import Closing
 from tsne_ooc.io.failures import opening
 from tsne_ooc.io.frames import values_of
 from tsne_ooc.io.masks import with_mask
+from tsne_ooc.io.meant import Turned
 from tsne_ooc.io.memory import FrameSource
 from tsne_ooc.io.source import Source, as_source
 from tsne_ooc.io.sparse import is_tenx
-from tsne_ooc.io.turned import Turned
 
 _LOOM = ("row_attrs/Accession", "row_attrs/Gene")
 

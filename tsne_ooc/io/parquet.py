@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tsne_ooc._disk import check_regular
 from tsne_ooc._typing import Array, Bool, DType, Float64, StrPath
 from tsne_ooc.io.bands import LastBand
-from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.base import Closing
 from tsne_ooc.io.columns import choose, common_type, fill, listed
-from tsne_ooc.io.masks import joined
+from tsne_ooc.io.masks import stacked
 from tsne_ooc.io.optional import load
 from tsne_ooc.io.parts import Parts, parts_of
+from tsne_ooc.storage.disk import check_regular
 
 
 def open_parquet(path: StrPath, columns: str | Iterable[str] | None = None) -> ParquetSource:
@@ -52,7 +52,7 @@ def open_parquet(path: StrPath, columns: str | Iterable[str] | None = None) -> P
     return ParquetSource(Path(path), columns)
 
 
-def columns_of(path: Path) -> tuple[int, dict[str, str]]:
+def columns_in(path: Path) -> tuple[int, dict[str, str]]:
     """Rows of a file or folder, and all columns of its first file with their types in words."""
     files, _ = _files(path)
     rows = 0
@@ -157,7 +157,7 @@ class ParquetSource(Closing):
             [_masked(column, first, last) for column in self._bands[number]]
             for number, first, last in self._bands.pieces(start, stop)
         ] or [[_empty(self._bands, j) for j in range(self.shape[1])]]
-        return {name: joined([piece[j] for piece in pieces]) for j, name in enumerate(self.column_names)}
+        return {name: stacked([piece[j] for piece in pieces]) for j, name in enumerate(self.column_names)}
 
     def _pieces(self, start: int, stop: int) -> Iterable[list[Array]]:
         for number, first, last in self._bands.pieces(start, stop):

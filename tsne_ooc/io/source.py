@@ -131,9 +131,9 @@ with ``.shape`` and row slicing
 def _from_path(
     path: Path, dataset: str | None, columns: str | Iterable[str] | None, allow_missing_chunks: bool
 ) -> Source:
-    from tsne_ooc.io.kinds import kind_of
+    from tsne_ooc.io.kinds import format_of
 
-    kind = kind_of(path)
+    kind = format_of(path)
     if kind == "hdf5":
         from tsne_ooc.io.hdf5 import open_hdf5
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._typing import Array, DType, Stored, TableLike
-from tsne_ooc.io.closing import Closing
-from tsne_ooc.io.shape import table_shape
+from tsne_ooc.io.base import Closing, table_shape
 
 # What 10x Genomics' Cell Ranger writes, in its versions 3 and later, and 2.
 _TENX = ("data", "indices", "indptr", "shape", "barcodes")

@@ -11,23 +11,21 @@ from typing import Any, Self
 
 import numpy as np
 
-from tsne_ooc._disk import check_regular
 from tsne_ooc._typing import Array, DType, Stored, StrPath
 from tsne_ooc.io.bands import BandedRows
-from tsne_ooc.io.closing import Closing
+from tsne_ooc.io.base import Closing, check_table
+from tsne_ooc.io.columns import Columns
 from tsne_ooc.io.contents import Contents, is_array, locate
 from tsne_ooc.io.conventions import decoded
 from tsne_ooc.io.failures import first_line
-from tsne_ooc.io.frames import StoredFrame, is_frame
+from tsne_ooc.io.frames import StoredFrame, is_stored_frame
 from tsne_ooc.io.kinds import METADATA
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.missing import check_whole, of_zarr_array
 from tsne_ooc.io.named_columns import NamedColumns
 from tsne_ooc.io.optional import load
-from tsne_ooc.io.shape import check_table
 from tsne_ooc.io.sparse import remarks_on, stored_csr
-
-Columns = str | Iterable[str]
+from tsne_ooc.storage.disk import check_regular
 
 
 def open_zarr(
@@ -149,7 +147,7 @@ def _source(
     opened_here: bool = False,
     within: str = "",
 ) -> ZarrSource | ZarrTable:
-    if is_frame(item):
+    if is_stored_frame(item):
         return ZarrTable(item, columns, store, allow_missing_chunks, opened_here=opened_here, within=within)
     if columns is not None:
         raise ValueError(

@@ -21,7 +21,7 @@ Seed = int | np.random.Generator | None
 CDIST = {"manhattan": "cityblock", "l1": "cityblock", "l2": "euclidean"}
 
 
-def generator(random_state: Seed) -> np.random.Generator:
+def seeded(random_state: Seed) -> np.random.Generator:
     return np.random.default_rng(random_state)
 
 
@@ -30,7 +30,7 @@ def points_of(Y: ArrayLike, name: str) -> Float64:
     return points
 
 
-def labels_of(labels: ArrayLike, n: int, name: str) -> Classes:
+def checked_labels(labels: ArrayLike, n: int, name: str) -> Classes:
     values = column(labels, name)
     if values.shape != (n,):
         raise ValueError(f"{name} has shape {values.shape}, and there are {n} rows")
@@ -52,7 +52,7 @@ def enough(n: int, k: int) -> None:
 def sampled(n: int, sample: int | None, random_state: Seed) -> Int64:
     if sample is None:
         return np.arange(n, dtype=np.int64)
-    return draw(n, whole("sample", sample, least=1), generator(random_state))
+    return draw(n, whole("sample", sample, least=1), seeded(random_state))
 
 
 def without_self(indices: Int64, own: Int64) -> Int64:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc.gradients.grid import check_dof
-from tsne_ooc.metrics._common import CDIST, Seed, enough, generator, points_of, same_length, sampled
+from tsne_ooc.metrics._common import CDIST, Seed, enough, points_of, same_length, sampled, seeded
 from tsne_ooc.sampling import draw, take
 
 # Pairs in the normalisation of one call: 50,000 x 50,000, some 6 s on two cores (dof = 1; others 30 s).
@@ -86,7 +86,7 @@ def kl_divergence(
 
     if sample is None:
         sample = n if n * n <= _PAIRS else max(1, _PAIRS // n)
-    Z = _normalisation(points, alpha, sample, generator(random_state), threads)
+    Z = _normalisation(points, alpha, sample, seeded(random_state), threads)
     return sum(threads.map(attraction, ranges(n, _ROWS))) + float(np.log(Z))
 
 

@@ -14,8 +14,8 @@ from tsne_ooc.io import iterate
 from tsne_ooc.metrics._common import (
     CDIST,
     Seed,
+    checked_labels,
     enough,
-    labels_of,
     nearest_in_data,
     nearest_in_map,
     points_of,
@@ -204,7 +204,7 @@ def label_accuracy(
     """
     points = points_of(Y, "Y")
     k = whole("k", k, least=1)
-    names, codes = labels_of(labels, len(points), "labels")
+    names, codes = checked_labels(labels, len(points), "labels")
     if not len(names):
         raise ValueError("labels has no label at all, so there is nothing to judge by")
     # A row without a label neither votes nor is judged.
@@ -219,7 +219,7 @@ def label_accuracy(
     else:
         enough(len(points) + 1, k)
         own, queries = None, points_of(Y_query, "Y_query")
-        asked = labels_of(labels_query, len(queries), "labels_query")
+        asked = checked_labels(labels_query, len(queries), "labels_query")
         judged = asked.codes >= 0
         if not judged.any():
             raise ValueError("labels_query has no label at all, so there is nothing to judge")

@@ -8,8 +8,10 @@ IVF(lists=None, probes=16)
 from tsne_ooc.neighbors.annoy_index import Annoy
 from tsne_ooc.neighbors.base import Index, Neighbors
 from tsne_ooc.neighbors.exact import Exact
+from tsne_ooc.neighbors.graph import Graph
 from tsne_ooc.neighbors.hnsw import HNSW
 from tsne_ooc.neighbors.ivf import IVF
+from tsne_ooc.neighbors.plausible import tell_unlikely
 from tsne_ooc.neighbors.precomputed import Precomputed, distances_of
 from tsne_ooc.neighbors.pynndescent_index import PyNNDescent
 from tsne_ooc.neighbors.resolve import resolve
@@ -21,6 +23,7 @@ __all__ = [
     "IVF",
     "Annoy",
     "Exact",
+    "Graph",
     "Index",
     "Neighbors",
     "Precomputed",
@@ -30,4 +33,5 @@ __all__ = [
     "named_state",
     "resolve",
     "restore_index",
+    "tell_unlikely",
 ]

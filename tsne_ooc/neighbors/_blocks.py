@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved
 from tsne_ooc._typing import Array, Float32, Float64, Int64
 from tsne_ooc.neighbors.base import Answer, Indices, Keys
+from tsne_ooc.storage.state import Saved
 
 # Reference rows per product: 256 to 1024 took the same time on MNIST, and the scores stay in the cache.
 WIDTH = 512
@@ -75,8 +75,8 @@ class Frame:
         norms = np.empty(len(numbers))
         numbers = numbers.astype(np.uint32, copy=False)
         knn.lift(
-            frozen(rows),
-            frozen(numbers),
+            read_only(rows),
+            read_only(numbers),
             self.centre,
             self.scale,
             self.cosine,
@@ -139,7 +139,7 @@ class Blocks:
             lifted[a:b], norms[a:b] = frame.lift(X, places[a:b], query=False)
 
         threads.map(fill, ranges(n, PIECE))
-        return cls(frozen(X), frame, lifted, norms, places, np.array([0, n]) if edges is None else edges)
+        return cls(read_only(X), frame, lifted, norms, places, np.array([0, n]) if edges is None else edges)
 
     def search(
         self,
@@ -186,7 +186,7 @@ def unpack(keys: Keys) -> Answer:
     return keys.astype(np.uint32), (keys >> np.uint64(32)).astype(np.uint32).view(np.float32)
 
 
-def frozen(array: Array) -> Array:
+def read_only(array: Array) -> Array:
     """A read-only view: Numba compiles once instead of once for each writable or read-only argument."""
     view = array.view()
     view.flags.writeable = False

@@ -10,7 +10,7 @@ import numpy as np
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Matrix, UInt64
 from tsne_ooc._validate import counted_from
-from tsne_ooc.neighbors._blocks import frozen, pack, unpack
+from tsne_ooc.neighbors._blocks import pack, read_only, unpack
 from tsne_ooc.neighbors._recall import effort_for, rows_to_measure, share_found
 from tsne_ooc.neighbors.base import (
     BLOCKED,
@@ -83,7 +83,7 @@ class Completer:
             keys = np.empty(found.shape, np.uint64)
             cosine = BLOCKED[self._metric] == "cosine"
             found = np.ascontiguousarray(found, np.int64)
-            knn.rerank(frozen(Q), frozen(self._X), found, frozen(itself), cosine, keys)
+            knn.rerank(read_only(Q), read_only(self._X), found, read_only(itself), cosine, keys)
             return keys
         if self._pairwise is None:
             self._pairwise = Pairwise(self._metric, self._params, self._X)

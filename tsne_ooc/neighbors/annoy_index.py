@@ -9,13 +9,14 @@ import numpy as np
 
 from tsne_ooc._options import keep, pick, whole
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Float32, Named
 from tsne_ooc.neighbors._found import FoundIndex
 from tsne_ooc.neighbors._recall import WANTED, check_wanted
 from tsne_ooc.neighbors.base import Answer, Index, Metric, Neighbors
 from tsne_ooc.neighbors.distinct import DistinctIndex, find_copies
 from tsne_ooc.neighbors.saved import saved_recall, saved_rows
+from tsne_ooc.storage.codec import stored
+from tsne_ooc.storage.state import Saved, State
 
 GROUP = 1024
 METRICS = {
@@ -24,6 +25,7 @@ METRICS = {
 }  # fmt: skip
 
 
+@stored
 @dataclass(frozen=True)
 class Annoy(Neighbors):
     """Approximate neighbours, euclidean, cosine or manhattan, by a forest of random projection trees.

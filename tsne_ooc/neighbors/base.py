@@ -10,8 +10,8 @@ import numpy as np
 
 from tsne_ooc._options import unknown
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Float32, Matrix, Named, UInt32, UInt64
+from tsne_ooc.storage.state import Saved, State
 
 Metric: TypeAlias = str | Callable[..., float]
 Indices: TypeAlias = UInt32

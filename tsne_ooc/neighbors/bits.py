@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Float32, Int64, UInt64
 from tsne_ooc.neighbors._blocks import NOBODY, unpack
 from tsne_ooc.neighbors.base import Answer, Index, Indices, check_k, check_width
 from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED, check_rows
+from tsne_ooc.storage.state import Saved, State
 
 # Queries that meet a block of rows together, and rows of a block at most: 16 to 64 and 256 to 1024 took the same time.
 GROUP = 64

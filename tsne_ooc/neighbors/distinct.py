@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State, within
 from tsne_ooc._typing import Int64, Matrix, UInt64
 from tsne_ooc.equal_rows import hashes_of
 from tsne_ooc.neighbors._blocks import PIECE, unpack
 from tsne_ooc.neighbors.base import Answer, Index, Indices, check_k
 from tsne_ooc.neighbors.saved import named_state, restore_index
+from tsne_ooc.storage.state import Saved, State, within
 
 # Fewer copies than this are settled among the candidates.
 COPIES = 32

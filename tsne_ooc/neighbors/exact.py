@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Float32, Matrix, Named
 from tsne_ooc._validate import RowsError
 from tsne_ooc.neighbors._blocks import NOBODY, Blocks, Frame, pack, unpack
@@ -32,12 +31,15 @@ from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED, check_names
 from tsne_ooc.neighbors.pairwise import Pairwise, canonical
 from tsne_ooc.neighbors.saved import blocked_metric, restore_rows, rows_state, saved_rows
 from tsne_ooc.neighbors.wrapped import searched
+from tsne_ooc.storage.codec import stored
+from tsne_ooc.storage.state import Saved, State
 
 GROUP = 512
 # Distances held at once by one thread in the other metrics, some three times over: 48 MB.
 ENTRIES = 1 << 21
 
 
+@stored
 @dataclass(frozen=True)
 class Exact(Neighbors):
     """Exact neighbours in any metric; the reference of all the other searches.

@@ -12,7 +12,6 @@ import numpy as np
 
 from tsne_ooc._options import keep, whole
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Float32, Int32, Int64, Named
 from tsne_ooc.neighbors._blocks import Frame
 from tsne_ooc.neighbors._forks import forked
@@ -22,6 +21,8 @@ from tsne_ooc.neighbors.base import Answer, Index, Indices, Metric, Neighbors, b
 from tsne_ooc.neighbors.distinct import GRAPH_COPIES
 from tsne_ooc.neighbors.saved import blocked_metric, saved_recall, saved_rows
 from tsne_ooc.neighbors.wrapped import searched
+from tsne_ooc.storage.codec import stored
+from tsne_ooc.storage.state import Saved, State
 
 PIECE = 1 << 16
 # faiss counts in 32 bits; recall ends to grow at some tens.
@@ -30,6 +31,7 @@ MOST_LINKS = 1 << 12
 MOST_THREADS = 512
 
 
+@stored
 @dataclass(frozen=True)
 class HNSW(Neighbors):
     """Approximate neighbours, euclidean or cosine, by walks over a layered graph (``faiss.IndexHNSWFlat``).

@@ -9,7 +9,6 @@ import numpy as np
 
 from tsne_ooc._options import keep, whole
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Array, Float32, Int64, Named
 from tsne_ooc.neighbors import kmeans
 from tsne_ooc.neighbors._blocks import Blocks, Frame, Probes
@@ -29,6 +28,8 @@ from tsne_ooc.neighbors.base import (
 )
 from tsne_ooc.neighbors.saved import blocked_metric, saved_recall, saved_rows
 from tsne_ooc.neighbors.wrapped import searched
+from tsne_ooc.storage.codec import stored
+from tsne_ooc.storage.state import Saved, State
 
 # Queries searched together: many enough that a list meets dozens of them in one product.
 GROUP = 2048
@@ -44,6 +45,7 @@ SAMPLE = 32
 ROUNDS = 5
 
 
+@stored
 @dataclass(frozen=True)
 class IVF(Neighbors):
     """Approximate neighbours, euclidean or cosine, by the inverted file that faiss made known.

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Array, Float64, Matrix, Named
 from tsne_ooc._validate import RowsError
 from tsne_ooc.neighbors._sparse import all_distances
@@ -22,6 +21,7 @@ from tsne_ooc.neighbors.metrics import (
     check_rows,
     checked_params,
 )
+from tsne_ooc.storage.state import Saved, State
 
 # Reference rows converted to double precision at a time.
 STRIP = 4096

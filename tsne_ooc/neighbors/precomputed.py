@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Array, Matrix, Named, TableLike
 from tsne_ooc._validate import RowsError, as_array, as_rows, check_shape, is_sparse
 from tsne_ooc.neighbors._blocks import pack, unpack
 from tsne_ooc.neighbors.base import Answer, Index, Indices, Metric, Neighbors, check_k, check_width
 from tsne_ooc.neighbors.exact import ENTRIES, nearest, stack
+from tsne_ooc.storage.codec import stored
+from tsne_ooc.storage.state import Saved, State
 
 INFINITE = np.float32(np.inf)
 
 
+@stored
 @dataclass(frozen=True)
 class Precomputed(Neighbors):
     """Neighbours from one of

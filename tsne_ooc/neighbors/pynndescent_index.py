@@ -11,7 +11,6 @@ import numpy as np
 from tsne_ooc._blas import openmp_kept
 from tsne_ooc._options import keep, number, whole
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Matrix, Named
 from tsne_ooc.neighbors._forks import numba_lost
 from tsne_ooc.neighbors._found import Completer
@@ -22,6 +21,8 @@ from tsne_ooc.neighbors.exact import exact_index
 from tsne_ooc.neighbors.metrics import canonical_name, check_names, check_rows
 from tsne_ooc.neighbors.pairwise import Pairwise, canonical
 from tsne_ooc.neighbors.saved import restore_rows, rows_state
+from tsne_ooc.storage.codec import stored
+from tsne_ooc.storage.state import Saved, State
 
 # Its names for metrics, where they are others than SciPy's.
 NAMES = {"cityblock": "manhattan", "jensenshannon": "jensen_shannon"}
@@ -30,6 +31,7 @@ UNKNOWN = {"bit_jaccard", "bit_hamming"}
 UNKNOWN_SPARSE = {"yule"}
 
 
+@stored
 @dataclass(frozen=True)
 class PyNNDescent(Neighbors):
     """Approximate neighbours in many metrics, sparse rows and Numba-compiled callables, by nearest neighbour

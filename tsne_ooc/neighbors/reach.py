@@ -11,11 +11,11 @@ from collections.abc import Callable
 import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._state import Saved, State, within
 from tsne_ooc._typing import Array, Float32, Float64, Int64, UInt64
-from tsne_ooc.neighbors._blocks import PIECE, frozen, pack, unpack
+from tsne_ooc.neighbors._blocks import PIECE, pack, read_only, unpack
 from tsne_ooc.neighbors.base import Answer, Index, Indices, by_state, check_k, check_width
 from tsne_ooc.neighbors.saved import named_state, restore_index
+from tsne_ooc.storage.state import Saved, State, within
 
 # Rows from which the middle is taken, and how far a typical row is from it.
 SAMPLE = 1000
@@ -161,7 +161,9 @@ class ReachIndex(Index, kind="reach"):
         keys = np.empty((len(Q), len(rows)), np.uint64)
         found = np.broadcast_to(np.arange(len(rows)), keys.shape)
         nobody = np.full(len(Q), 0xFFFFFFFF, np.uint32)
-        knn.rerank(frozen(np.ascontiguousarray(Q)), frozen(rows), np.ascontiguousarray(found), nobody, False, keys)
+        knn.rerank(
+            read_only(np.ascontiguousarray(Q)), read_only(rows), np.ascontiguousarray(found), nobody, False, keys
+        )
         # From places among these rows to the rows' own numbers, which are in the same order.
         keys = (keys & ~np.uint64(0xFFFFFFFF)) | numbers
         if itself is not None:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved, State
 from tsne_ooc._typing import Float32, Json, Matrix
 from tsne_ooc.neighbors.base import BLOCKED, KINDS, Index
+from tsne_ooc.storage.state import Saved, State
 
 # Row numbers are 32 bits wide, and the last two stand for no row.
 MOST_ROWS = 2**32 - 2
@@ -20,7 +20,8 @@ PLAIN = ("blocked", "ivf", "hnsw", "annoy", "pynndescent")
 WITHIN = {
     "distinct": (*PLAIN, "reach"),
     "reach": ("blocked", "ivf", "hnsw"),
-    "scaled": (*PLAIN, "reach", "distinct", "pairwise"),
+    "graph": (*PLAIN, "reach", "distinct", "pairwise", "bits"),
+    "scaled": (*PLAIN, "reach", "distinct", "pairwise", "graph"),
 }
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved, State, within
 from tsne_ooc._typing import Matrix, Named
 from tsne_ooc.neighbors._blocks import largest_of
 from tsne_ooc.neighbors.base import Answer, Index, Indices, Metric, Neighbors, by_state
 from tsne_ooc.neighbors.saved import named_state, restore_index
+from tsne_ooc.storage.state import Saved, State, within
 
 # Powers of two between which the largest number of a table may lie. Distances of 1e-40 keep some five digits in single
 # precision, those above 3.4e38 none, and the squares that faiss and others take end at half of these exponents.

@@ -10,15 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tsne_ooc._asked import unequal, untold
-from tsne_ooc._typing import Array, Json, Network, StrPath, Tensor
-from tsne_ooc.store import MANIFEST, check_target, read_folder, write_folder
+from tsne_ooc._typing import Array, Arrays, Json, Network, StrPath, Tensor
+from tsne_ooc.storage import MANIFEST, check_target, read_folder, write_folder
+from tsne_ooc.storage.asked import unequal, untold
 
 log = logging.getLogger(__name__)
 
 KIND = "training"
-
-Arrays = dict[str, Array]
 
 
 # Floating types that a file keeps as they are. Others, of 16 bits and fewer, become float32, which holds each of them.

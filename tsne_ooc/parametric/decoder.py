@@ -140,7 +140,7 @@ class DecoderNetwork(nn.Module):  # type: ignore[misc]
         return self.center + self.standardised(self.relative(places)) * deviation
 
 
-def columns_of(rows: Float32) -> tuple[Float32, Float32]:
+def scales_of(rows: Float32) -> tuple[Float32, Float32]:
     """Centre and scale that give each column mean 0 and variance 1; columns without variance get the scale 0.
 
     The encoder has one scale for all, for distances. Here each column is something to tell by itself, whatever its

@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from tsne_ooc._asked import parameters_of
 from tsne_ooc._elsewhere import answering
 from tsne_ooc._options import number, truth, whole
 from tsne_ooc._parallel import Threads
@@ -14,8 +13,9 @@ from tsne_ooc._random import seed_of
 from tsne_ooc._typing import Float32, Json, StrPath, TableLike
 from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
+from tsne_ooc.estimator.saving import fingerprint
+from tsne_ooc.fit.optimize import callbacks_of
 from tsne_ooc.intake import Prepared
-from tsne_ooc.optimize import callbacks_of
 from tsne_ooc.parametric.checkpoint import Checkpoint
 from tsne_ooc.parametric.decoder import resolve as resolve_decoder
 from tsne_ooc.parametric.fitted import EncodingEstimator
@@ -23,12 +23,12 @@ from tsne_ooc.parametric.fitted_encoder import FittedEncoder
 from tsne_ooc.parametric.lesson import Lesson, lesson_stages, of_decoder
 from tsne_ooc.parametric.objectives import resolve
 from tsne_ooc.parametric.optimizer import MOST_RATE
-from tsne_ooc.parametric.outset import check_landmarks, check_network, check_saved, device_of, prepared_rows
+from tsne_ooc.parametric.outset import check_landmarks, check_network, check_network_saved, device_of, prepared_rows
 from tsne_ooc.parametric.teaching import given_teacher, is_fitted, unfrozen
 from tsne_ooc.parametric.training import Options
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.saving import fingerprint
 from tsne_ooc.stages import Work, drive
+from tsne_ooc.storage.asked import parameters_of
 
 # Batches of the default training, and its learning rate.
 STEPS, RATE = 3000, 6e-3
@@ -238,7 +238,7 @@ class ParametricTSNE(EncodingEstimator):
         seed, decoder = seed_of(self.random_state), resolve_decoder(self.decoder)
         if checkpoint is not None:
             Checkpoint.check(checkpoint)
-            check_saved(self.network)
+            check_network_saved(self.network)
             if decoder is not None:
                 Checkpoint.check(of_decoder(checkpoint))
             if self.random_state is None:

@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 from tsne_ooc._typing import Float32, Json, StrPath, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.features import Features
-from tsne_ooc.fitted import FittedEstimator
-from tsne_ooc.fitted_map import FittedMap
+from tsne_ooc.estimator.fitted import FittedEstimator
+from tsne_ooc.estimator.fitted_map import FittedMap
+from tsne_ooc.intake.features import Features
 from tsne_ooc.parametric import saving
 from tsne_ooc.parametric.decoder import DecoderNetwork
 from tsne_ooc.parametric.fitted_encoder import FittedEncoder
@@ -249,10 +249,10 @@ class EncodingEstimator(FittedEstimator):
             Where there is no such folder, or the disk is full. A file of this name is replaced once the new one is
             whole.
         """
-        from tsne_ooc.parametric.onnx import export
+        from tsne_ooc.parametric.onnx import export_onnx
 
         check_is_fitted(self)
-        return export(self.encoder_, self.features_.embedded, Path(path))
+        return export_onnx(self.encoder_, self.features_.embedded, Path(path))
 
     @property
     def embedding_(self) -> Float32:

@@ -9,8 +9,8 @@ import numpy as np
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Json
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.features import Features
-from tsne_ooc.fitted_map import FittedMap
+from tsne_ooc.estimator.fitted_map import FittedMap
+from tsne_ooc.intake.features import Features
 from tsne_ooc.parametric.decoder import DecoderNetwork, errors
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.tiles import encode

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 
 from tsne_ooc import __version__
-from tsne_ooc._asked import plain
-from tsne_ooc._interrupt import interrupted
+from tsne_ooc._context import interrupted
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Bool, Json
 from tsne_ooc.batches import Batches
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.features import Features
 from tsne_ooc.intake import Prepared
+from tsne_ooc.intake.features import Features
 from tsne_ooc.io import identity_of
 from tsne_ooc.parametric import objectives
 from tsne_ooc.parametric.augmentation import Augmentation
@@ -51,9 +50,10 @@ from tsne_ooc.parametric.teaching import (
     teach,
 )
 from tsne_ooc.parametric.tiles import tile_for
-from tsne_ooc.parametric.training import Options, Trained, train
+from tsne_ooc.parametric.training import Options, Trained, learn
 from tsne_ooc.parametric.validation import Validation
 from tsne_ooc.stages import Stage, Work
+from tsne_ooc.storage.asked import plain
 from tsne_ooc.streaming import silent
 
 
@@ -210,7 +210,7 @@ class Train(Stage):
         if work.progress is not silent:
             options = options._replace(callbacks=[*options.callbacks, _Telling(work, options.steps)])
         try:
-            done = train(
+            done = learn(
                 encoder, problem, outset.batches, held, options,
                 augmentation=None if graph is None else Augmentation(graph, lesson.augmentation, lesson.seed, held),
                 validation=outset.validation, checkpoint=checkpoint,

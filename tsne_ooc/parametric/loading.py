@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from tsne_ooc import store
+from tsne_ooc import storage
 from tsne_ooc._parallel import Threads, resolve_n_jobs
-from tsne_ooc._parameters import decode_all
-from tsne_ooc._state import Saved, StateError
 from tsne_ooc._typing import Json, Network, StrPath
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.features import Features
-from tsne_ooc.fitted_map import seed_in
+from tsne_ooc.estimator.fitted_map import seed_in
+from tsne_ooc.estimator.saving import restore_estimator
+from tsne_ooc.intake.features import Features
 from tsne_ooc.parametric.checkpoint import put_weights
 from tsne_ooc.parametric.decoder import DecoderNetwork
 from tsne_ooc.parametric.estimator import ParametricTSNE
@@ -28,7 +27,8 @@ from tsne_ooc.parametric.reconstruction import Reconstructed
 from tsne_ooc.parametric.saving import DECODER, KIND, KINDS
 from tsne_ooc.parametric.tiles import encode, tile_for
 from tsne_ooc.parametric.weights import Weights, WeightsError
-from tsne_ooc.saving import restore_estimator
+from tsne_ooc.storage.codec import decode_all
+from tsne_ooc.storage.state import Saved, StateError
 
 
 def load(
@@ -63,8 +63,8 @@ def load(
     if network is not None and not isinstance(network, nn.Module):
         raise TypeError(f"network={network!r} is not a torch.nn.Module")
     resolve_n_jobs(None if n_jobs == "saved" else n_jobs)
-    folder = store.read_folder(path, KIND, verify=verify)
-    manifest = Path(path) / store.MANIFEST
+    folder = storage.read_folder(path, KIND, verify=verify)
+    manifest = Path(path) / storage.MANIFEST
     saved = Saved(folder.content, folder.arrays)
     try:
         return _restored(saved, Path(path), network, n_jobs)

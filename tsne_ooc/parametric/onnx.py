@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from tsne_ooc._atomic import whole_file
 from tsne_ooc._typing import Network
 from tsne_ooc.io import optional
+from tsne_ooc.storage.atomic import whole_file
 
 
-def export(encoder: Network, columns: int, path: Path) -> Path:
+def export_onnx(encoder: Network, columns: int, path: Path) -> Path:
     """Write it, for any number of rows."""
     optional.load("onnx", "onnx", "export_onnx")
     optional.load("onnxscript", "onnx", "export_onnx")

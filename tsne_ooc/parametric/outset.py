@@ -17,8 +17,9 @@ from tsne_ooc._validate import as_rows, is_sparse
 from tsne_ooc.batches import UNEVEN, Batches
 from tsne_ooc.batches.sizes import mixed_rows_for
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.intake import Prepared, as_table, prepared
+from tsne_ooc.intake.taking import Prepared, as_table, prepared
 from tsne_ooc.io import Source, as_source, names_of
+from tsne_ooc.io.reading import streamed
 from tsne_ooc.parametric.bounds import REACH, Bounds, bounds_of, together
 from tsne_ooc.parametric.checkpoint import check_weights
 from tsne_ooc.parametric.landmarks import count_of, first_landmarks
@@ -36,7 +37,6 @@ from tsne_ooc.parametric.teaching import Taught
 from tsne_ooc.parametric.tiles import encode
 from tsne_ooc.parametric.validation import HELD_OUT, REFERENCE, Validation
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.reading import streamed
 from tsne_ooc.sampling import Drawn, draw, take
 
 # Rows that standardisation and the first axes are taken from: their means are off by 0.3 % of a deviation.
@@ -211,7 +211,7 @@ def check_network(network: Network | tuple[int, int]) -> None:
     whole("network depth", network[1], least=0, most=MOST_DEPTH)
 
 
-def check_saved(network: Network | tuple[int, int]) -> None:
+def check_network_saved(network: Network | tuple[int, int]) -> None:
     """Raise ValueError for a network of the user's with weights that no file can hold."""
     if isinstance(network, torch.nn.Module):
         check_weights(network)

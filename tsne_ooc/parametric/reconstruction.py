@@ -14,13 +14,13 @@ from tsne_ooc._typing import Float32, Network, Tensor
 from tsne_ooc.batches import Batches
 from tsne_ooc.io import Source
 from tsne_ooc.parametric.checkpoint import Checkpoint, weights_of
-from tsne_ooc.parametric.decoder import LEAST_SPREAD, Decoder, DecoderNetwork, columns_of
+from tsne_ooc.parametric.decoder import LEAST_SPREAD, Decoder, DecoderNetwork, scales_of
 from tsne_ooc.parametric.network import Encoder
 from tsne_ooc.parametric.objectives import Loss, Stage
 from tsne_ooc.parametric.outset import glance
 from tsne_ooc.parametric.problem import Batch, Problem
 from tsne_ooc.parametric.tiles import encode, tile_for
-from tsne_ooc.parametric.training import Options, Trained, train
+from tsne_ooc.parametric.training import Options, Trained, learn
 from tsne_ooc.sampling import take
 
 # The least mean square of a column within the logarithm of the evidence bound: constant columns have none.
@@ -145,7 +145,7 @@ def train_decoder(
     d = len(encoder.origin)
     rng = generator(problem.seed, "decoder")
     origin, rows = encoder.origin.cpu().numpy(), glance(table, problem.seed).X
-    network = DecoderNetwork(p, d, *options.network).begin(origin, width, *columns_of(rows), rng).to(problem.device)
+    network = DecoderNetwork(p, d, *options.network).begin(origin, width, *scales_of(rows), rng).to(problem.device)
     del rows
     held = np.zeros(n, np.bool_)
     held[problem.held] = True
@@ -159,7 +159,7 @@ def train_decoder(
         stages=stages, steps=options.n_iter, learning_rate=options.learning_rate, callbacks=[], title="decoder",
         patience=None if look is None else loop.patience,
     )  # fmt: skip
-    done = train(network, problem, batches, held, own, validation=look, checkpoint=checkpoint)
+    done = learn(network, problem, batches, held, own, validation=look, checkpoint=checkpoint)
     rows = glance(table, problem.seed).X
     found = encode(network, encode(encoder, rows, d, problem.threads, size), p, problem.threads)
     found -= rows

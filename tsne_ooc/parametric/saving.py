@@ -1,30 +1,29 @@
-"""An encoder in a folder: weights as safetensors, all else as `tsne_ooc.store` has it. Never a pickle."""
+"""An encoder in a folder: weights as safetensors, all else as `tsne_ooc.storage` has it. Never a pickle."""
 
 from __future__ import annotations
 
+from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tsne_ooc import _parameters, store
-from tsne_ooc._parameters import encode_all
-from tsne_ooc._state import within
+from tsne_ooc import storage
 from tsne_ooc._typing import Json, Network
+from tsne_ooc.estimator.saving import estimator_state
 from tsne_ooc.io import optional
 from tsne_ooc.parametric.checkpoint import weights_of
 from tsne_ooc.parametric.decoder import Decoder
 from tsne_ooc.parametric.network import ResidualNetwork
 from tsne_ooc.parametric.objectives import WORDS, Stage
-from tsne_ooc.saving import estimator_state
+from tsne_ooc.storage import codec
+from tsne_ooc.storage.codec import encode_all
+from tsne_ooc.storage.state import within
 
 KIND = "encoder"
 
 # Objects that a file may make of its words, besides those of a teacher.
-KINDS: dict[str, type[Any]] = {
-    **_parameters.KINDS,
-    **{kind.__name__: kind for kind in (*WORDS.values(), Stage, Decoder)},
-}
+KINDS = ChainMap({kind.__name__: kind for kind in (*WORDS.values(), Stage, Decoder)}, codec.KINDS)
 
 # Before the names of a decoder's weights.
 DECODER = "decoder."
@@ -33,7 +32,7 @@ DECODER = "decoder."
 def save(model: Any, target: Path, *, overwrite: bool) -> None:
     """Write a fitted `ParametricTSNE`; see its `save`."""
     data = optional.load("safetensors.numpy", "neural", "a saved encoder").save(_all_weights(model))
-    name, digest = store.named_by_content("weights.safetensors", data)
+    name, digest = storage.named_by_content("weights.safetensors", data)
     body = model.encoder_.body
     shape = [body.p, body.d, body.width, body.depth, body.landmarks] if isinstance(body, ResidualNetwork) else None
     inner, arrays = within("teacher", estimator_state(model.teacher_))
@@ -60,7 +59,7 @@ def save(model: Any, target: Path, *, overwrite: bool) -> None:
         inside = model.decoder_.body
         content["decoder"] = {"shape": [model.decoder_.p, model.decoder_.d, inside.width, inside.depth]}
         arrays.update(_history_arrays("decoder.history", model.history_["decoder"]))
-    store.write_folder(target, KIND, content, arrays, files={name: data}, overwrite=overwrite)
+    storage.write_folder(target, KIND, content, arrays, files={name: data}, overwrite=overwrite)
 
 
 def _bounds(encoder: Network) -> Json:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tsne_ooc._typing import Network
-from tsne_ooc.parametric.checkpoint import Arrays, Checkpoint, put_weights, weights_of
+from tsne_ooc._typing import Arrays, Network
+from tsne_ooc.parametric.checkpoint import Checkpoint, put_weights, weights_of
 from tsne_ooc.parametric.history import History
 from tsne_ooc.parametric.objectives import Loss, Stage
 from tsne_ooc.parametric.optimizer import Optimizer
@@ -28,7 +28,7 @@ class Best:
             self.value, self.since, self.step, self.weights = value, 0, step, weights_of(network)
 
 
-class State:
+class Training:
     """A network in training.
 
     Parameters

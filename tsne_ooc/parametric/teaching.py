@@ -11,18 +11,17 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from tsne_ooc import affinity as affinities
-from tsne_ooc._interrupt import uninterrupted
+from tsne_ooc._context import uninterrupted, unsaid
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32
-from tsne_ooc._unsaid import unsaid
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.fitting import joint_of
+from tsne_ooc.fit.rows import joint_of
 from tsne_ooc.intake import check_prepare, taken_over
 from tsne_ooc.io import Source, iterate
+from tsne_ooc.io.reading import check_memory
 from tsne_ooc.parametric.objectives import Stage
 from tsne_ooc.parametric.problem import Graph
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.reading import check_memory
 from tsne_ooc.sampling import resolve_sample
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from tsne_ooc.parametric.objectives import Loss, Stage
 from tsne_ooc.parametric.optimizer import rate_at
 from tsne_ooc.parametric.problem import Batch, Problem
 from tsne_ooc.parametric.shared import borrowed_generator
-from tsne_ooc.parametric.state import State
+from tsne_ooc.parametric.state import Training
 from tsne_ooc.parametric.validation import Look
 
 Callback = Callable[[int, float, Network], Any]
@@ -90,7 +90,7 @@ def spans(stages: list[Stage], steps: int) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in itertools.pairwise(edges)]
 
 
-def stream(batches: Batches, step: int) -> Iterator[tuple[int, Int64, Float32]]:
+def endless(batches: Batches, step: int) -> Iterator[tuple[int, Int64, Float32]]:
     """Epoch, row numbers and rows of every batch from `step` on, without end."""
     epoch, start = divmod(step, len(batches))
     while True:
@@ -100,7 +100,7 @@ def stream(batches: Batches, step: int) -> Iterator[tuple[int, Int64, Float32]]:
         epoch, start = epoch + 1, 0
 
 
-def train(
+def learn(
     encoder: Network,
     problem: Problem,
     batches: Batches,
@@ -134,11 +134,11 @@ def train(
         Where a loss is not finite, naming the rows of its batch.
     """
     look = LOOK if validation is None else ("step", *validation.measures._fields)
-    state, own = State(encoder, options.learning_rate, look), None
+    state, own = Training(encoder, options.learning_rate, look), None
     if checkpoint is not None and checkpoint.exists:
         own = state.restore(checkpoint)
     encoder.train()
-    bar, feed = _bar(options, state.step), stream(batches, state.step)
+    bar, feed = _bar(options, state.step), endless(batches, state.step)
     # It may have been killed between its last look and its end.
     stopped = "finished" if options.patience is None or state.best.since < options.patience else "converged"
     try:
@@ -181,7 +181,7 @@ def train(
 
 
 def _learn(
-    state: State,
+    state: Training,
     loss: Loss,
     problem: Problem,
     augmentation: Augmentation | None,
@@ -201,7 +201,7 @@ def _learn(
         return value, state.optimizer.step(tensor, share)
 
 
-def _drawing(state: State, loss: Loss, problem: Problem) -> AbstractContextManager[None]:
+def _drawing(state: Training, loss: Loss, problem: Problem) -> AbstractContextManager[None]:
     """Where a network or an objective of the user's may draw numbers: by seed and step, before and after a kill.
 
     Ours draw none, and trainings in several threads need not wait for each other.
@@ -212,7 +212,7 @@ def _drawing(state: State, loss: Loss, problem: Problem) -> AbstractContextManag
     return borrowed_generator(seed, problem.device)
 
 
-def _stopped(state: State, loss: Loss, value: float, options: Options) -> str:
+def _stopped(state: Training, loss: Loss, value: float, options: Options) -> str:
     """Whether the training ends here, as `Trained.stopped` says it."""
     stopped = "finished"
     if options.patience is not None and state.best.since >= options.patience:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._state import Saved
+from tsne_ooc._typing import Arrays
 from tsne_ooc.io import optional
-from tsne_ooc.parametric.checkpoint import Arrays
-from tsne_ooc.store.manifest import opened, short
+from tsne_ooc.storage.manifest import open_file, short
+from tsne_ooc.storage.state import Saved
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -41,7 +41,7 @@ class Weights:
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise saved.fail("are in another place than the folder")
         self.file = folder / name
-        with opened(folder, name) as file:
+        with open_file(folder, name) as file:
             self._data = file.read()
         if hashlib.sha256(self._data).hexdigest() != saved.text("sha256"):
             raise WeightsError(f"{self.file} is damaged: its sum is not the one that the manifest names")

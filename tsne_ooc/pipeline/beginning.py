@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tsne_ooc import __version__
+from tsne_ooc._typing import Progress
 from tsne_ooc.io import Source, identity
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.request import differences, plain, warn_untold
 from tsne_ooc.pipeline.run import LEDGER
 from tsne_ooc.stages import Kept, Stage, Work
-from tsne_ooc.streaming import Progress, begin
+from tsne_ooc.streaming import begin
 
 
 def job_of(task: str, table: Source, home: Folder, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import Any
 
 from tsne_ooc._options import whole
 from tsne_ooc._random import seed_of
+from tsne_ooc._typing import Progress
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.fitted import FittedEstimator
+from tsne_ooc.estimator.fitted import FittedEstimator
 from tsne_ooc.intake import check_prepare, taken_over
 from tsne_ooc.io import Source
 from tsne_ooc.pipeline.beginning import begun, job_of, made_by, own_stages, room_of, told_of
@@ -30,7 +31,6 @@ from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, resolve_sample
 from tsne_ooc.stages import Stage, Work, drive
-from tsne_ooc.streaming import Progress
 
 log = logging.getLogger(__name__)
 

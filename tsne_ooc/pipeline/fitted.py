@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tsne_ooc._atomic import whole_file
-from tsne_ooc._disk import sync_folder
 from tsne_ooc._typing import Int64, Named
 from tsne_ooc.pipeline.folder import SAVING
 from tsne_ooc.pipeline.models import digest_of
 from tsne_ooc.pipeline.placer import MapPlacer, Placer, Seats, StrangerPlacer
+from tsne_ooc.storage.atomic import whole_file
+from tsne_ooc.storage.disk import sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def _put(made: Path, path: Path) -> None:
 
 def reopen(folder: Path, sums: Named, home: Path) -> tuple[MapPlacer, Seats]:
     """What an earlier attempt, or an earlier phase of this one, fitted: checked against what the ledger says of it."""
-    from tsne_ooc.loading import load
+    from tsne_ooc.estimator.loading import load
 
     path = folder / "model"
     if sums["model"] is None:

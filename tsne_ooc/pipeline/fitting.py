@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc._interrupt import uninterrupted
+from tsne_ooc._context import uninterrupted
 from tsne_ooc.intake import Intake, Prepared, drawn, prepared
 from tsne_ooc.pipeline.fitted import Fitted, keep, reopen
 from tsne_ooc.pipeline.folder import SAVING

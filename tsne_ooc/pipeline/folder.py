@@ -9,11 +9,11 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
-from tsne_ooc import store
-from tsne_ooc._disk import check_room
-from tsne_ooc._lock import Lock
+from tsne_ooc import storage
 from tsne_ooc.io.ledger import Ledger, left_over
 from tsne_ooc.pipeline.run import LEDGER
+from tsne_ooc.storage.disk import check_room
+from tsne_ooc.storage.lock import Lock
 
 _LOCK = ".lock"
 #: Folders in which a run keeps what is on its way: a model that is being saved, and a training.
@@ -80,10 +80,10 @@ class Folder:
         if self.finished:
             return
         there = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
-        check_room(self.path / store.MANIFEST, max(0, needed - there), str(self.path))
+        check_room(self.path / storage.MANIFEST, max(0, needed - there), str(self.path))
 
     def _is_finished(self) -> bool:
-        return (self.path / store.MANIFEST).exists()
+        return (self.path / storage.MANIFEST).exists()
 
     def _is_empty(self) -> bool:
         """Whether there is nothing but what a run left that was killed before it had begun."""
@@ -143,7 +143,7 @@ class Folder:
                 yield name
             elif name.endswith(".npy"):
                 yield f"{name}.part"
-        yield f".{store.MANIFEST}.part"
+        yield f".{storage.MANIFEST}.part"
 
     def _remove(self, names: Iterable[str]) -> None:
         for entry in (self.path / name for name in names):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tsne_ooc import store
+from tsne_ooc import storage
 from tsne_ooc._typing import StrPath
 from tsne_ooc.pipeline.placer import EncoderPlacer, MapPlacer
 
@@ -17,7 +17,7 @@ SLACK = 1 << 17
 def folder_of(path: StrPath) -> Path:
     """The folder of the model: itself, or within that of a finished run."""
     folder = Path(path)
-    return folder / "model" if (folder / "model" / store.MANIFEST).is_file() else folder
+    return folder / "model" if (folder / "model" / storage.MANIFEST).is_file() else folder
 
 
 def bytes_fitted(rows: int, columns: int, axes: int) -> int:
@@ -35,15 +35,15 @@ def opened_model(folder: Path, n_jobs: int | None) -> MapPlacer | EncoderPlacer:
     ModuleNotFoundError
         For an encoder, without PyTorch.
     """
-    if store.kind_of(folder) == ENCODER:
+    if storage.kind_of(folder) == ENCODER:
         from tsne_ooc.parametric import load as load_encoder
 
         return EncoderPlacer(load_encoder(folder, n_jobs=n_jobs))
-    from tsne_ooc.loading import load
+    from tsne_ooc.estimator.loading import load
 
     return MapPlacer(load(folder, n_jobs=n_jobs))
 
 
 def digest_of(folder: Path) -> str:
     """What tells a saved folder from another: the checksum of its manifest, which holds those of its files."""
-    return str(json.loads((folder / store.MANIFEST).read_text(encoding="utf-8"))["sha256"])
+    return str(json.loads((folder / storage.MANIFEST).read_text(encoding="utf-8"))["sha256"])

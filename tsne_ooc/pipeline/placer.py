@@ -9,13 +9,13 @@ import numpy as np
 
 from tsne_ooc._typing import Configurable, Float32, Int64, Json
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.features import Features
+from tsne_ooc.estimator.saving import check_saved
 from tsne_ooc.intake import Intake
+from tsne_ooc.intake.features import Features
 from tsne_ooc.io import Source
 from tsne_ooc.placement import Placement
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.rounds import Seated, refit
-from tsne_ooc.saving import check_saved
 
 if TYPE_CHECKING:
     from tsne_ooc.parametric import ParametricTSNE

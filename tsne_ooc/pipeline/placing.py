@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import resolve_n_jobs
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Progress
 from tsne_ooc.io import Source
 from tsne_ooc.novelty import NoveltyHistogram
 from tsne_ooc.pipeline.beginning import begun, job_of, made_by, own_stages, room_of, told_of
@@ -24,7 +24,7 @@ from tsne_ooc.pipeline.run import Run, open_run
 from tsne_ooc.pipeline.sealing import Seal, finished
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.stages import Facts, RowStage, Stage, Work, drive
-from tsne_ooc.streaming import Compute, Progress
+from tsne_ooc.streaming import Compute
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TypeVar
 
-from tsne_ooc._asked import parameters_of, plain, unequal, untold
 from tsne_ooc._typing import Named
 from tsne_ooc.io import identity
+from tsne_ooc.storage.asked import parameters_of, plain, unequal, untold
 
 __all__ = ["copied", "differences", "parameters_of", "plain", "warn_untold"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc import store
+from tsne_ooc import storage
 
 KIND = "map"
 
@@ -67,11 +67,11 @@ def open_run(folder: str | os.PathLike[str], *, verify: bool = False) -> Run:
         Where something is damaged or of a later format, naming the file.
     """
     folder = Path(folder)
-    if folder.is_dir() and not (folder / store.MANIFEST).exists():
+    if folder.is_dir() and not (folder / storage.MANIFEST).exists():
         unfinished = (folder / LEDGER).exists()
         why = "its run is not finished, go on with it with --resume" if unfinished else "it is not the folder of a run"
-        raise FileNotFoundError(f"{folder} holds no {store.MANIFEST}: {why}")
-    found = store.read_folder(folder, KIND, verify=verify)
+        raise FileNotFoundError(f"{folder} holds no {storage.MANIFEST}: {why}")
+    found = storage.read_folder(folder, KIND, verify=verify)
     return Run(folder, found.content, found.arrays)
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tsne_ooc import store
+from tsne_ooc import storage
 from tsne_ooc.io.told import account_of
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.request import differences
@@ -47,7 +47,7 @@ class Seal(Stage):
         }
         arrays = [name for name in home.makes if name.endswith(".npy") and (home.path / name).exists()]
         try:
-            store.seal(home.path, KIND, content, {name.removesuffix(".npy"): name for name in arrays})
+            storage.seal(home.path, KIND, content, {name.removesuffix(".npy"): name for name in arrays})
         except OSError as error:
             raise type(error)(f"{home.path} could not be written: {error.strerror or error}") from error
 

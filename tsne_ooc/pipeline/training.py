@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsne_ooc import store
-from tsne_ooc._interrupt import uninterrupted
+from tsne_ooc import storage
+from tsne_ooc._context import uninterrupted
 from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._random import seed_of
-from tsne_ooc._typing import Json
+from tsne_ooc._typing import Json, Progress
 from tsne_ooc.estimator import TSNE
+from tsne_ooc.estimator.saving import check_saved, fingerprint
 from tsne_ooc.intake import check_prepare, taken_over
 from tsne_ooc.io import Source
 from tsne_ooc.io.told import account_of
@@ -28,9 +29,7 @@ from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, Uniform, resolve_sample
-from tsne_ooc.saving import check_saved, fingerprint
 from tsne_ooc.stages import Stage, Work, drive
-from tsne_ooc.streaming import Progress
 
 if TYPE_CHECKING:
     from tsne_ooc.parametric import ParametricTSNE
@@ -107,7 +106,7 @@ def train(
     """
     from tsne_ooc.parametric import ParametricTSNE, load
     from tsne_ooc.parametric.estimator import FEWEST
-    from tsne_ooc.parametric.outset import check_saved as check_network_saved
+    from tsne_ooc.parametric.outset import check_network_saved
 
     model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
     model.check_options()
@@ -184,7 +183,7 @@ class Ready(Stage):
         model, home, placer = self.model, work.kept.home, work.take(Mapped).placer
         assert isinstance(placer, MapPlacer)
         checkpoint = work.folder / TRAINING / "checkpoint"
-        home.resumable = home.resumable or (home.keep and (checkpoint / store.MANIFEST).exists())
+        home.resumable = home.resumable or (home.keep and (checkpoint / storage.MANIFEST).exists())
         model.set_params(teacher=placer.estimator.set_params(n_jobs=model.n_jobs, verbose=model.verbose))
         lesson, ready = model.lesson(work.table, checkpoint, without=home.path)
         work.put(lesson)
@@ -209,11 +208,11 @@ class Export(Stage):
         whole = work.folder / TRAINING / "encoder"
         shutil.rmtree(whole, ignore_errors=True)
         model.save(whole)
-        saved, _, paths = store.read_folder(whole, ENCODER, verify=False)
+        saved, _, paths = storage.read_folder(whole, ENCODER, verify=False)
         for file in list(whole.iterdir()):
-            if file.name != store.MANIFEST:
+            if file.name != storage.MANIFEST:
                 os.replace(file, work.folder / file.name)
-        store.seal(work.folder, ENCODER, {**saved, **told}, {name: path.name for name, path in paths.items()})
+        storage.seal(work.folder, ENCODER, {**saved, **told}, {name: path.name for name, path in paths.items()})
 
 
 def _fresh(encoder: Any, kind: Any) -> Any:
@@ -315,7 +314,7 @@ def _torch_threads(n_jobs: int | None) -> Iterator[None]:
 
 def _check_finished(home: Folder, job: dict[str, Any]) -> None:
     """Raise unless the encoder in the folder is the one that is asked for."""
-    content = store.read_folder(home.path, ENCODER, verify=False).content
+    content = storage.read_folder(home.path, ENCODER, verify=False).content
     if "job" not in content:
         raise ValueError(f"{home.path} holds an encoder that was saved by hand; name a new folder")
     if found := differences(content["job"], json.loads(json.dumps(job))):

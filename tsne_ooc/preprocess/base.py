@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from tsne_ooc._typing import Array, Float64, Json
+from tsne_ooc._typing import Array, Float64
 from tsne_ooc.preprocess.statistics import Statistics
+from tsne_ooc.storage.state import State
 
 if TYPE_CHECKING:
-    from tsne_ooc.preprocess.rows import Rows
-
-State = tuple[Json, dict[str, Array]]
+    from tsne_ooc.preprocess.rows import Passes
 
 
 class Step(Protocol):
@@ -26,7 +25,7 @@ class Step(Protocol):
         """Which of "moments", "covariance" and "sample" its fit takes from a pass, for rows of `width` columns."""
         ...
 
-    def fit(self, rows: Rows, statistics: Statistics | None) -> Fitted:
+    def fit(self, rows: Passes, statistics: Statistics | None) -> Fitted:
         """The fitted step. `statistics` holds what `needs` named; a step may stream `rows` itself instead."""
         ...
 
@@ -64,7 +63,7 @@ class Fitted(Protocol):
         ...
 
 
-def array_of(arrays: dict[str, Array], name: str, shape: tuple[int, ...], dtype: Any = np.float64) -> Any:
+def checked_array(arrays: dict[str, Array], name: str, shape: tuple[int, ...], dtype: Any = np.float64) -> Any:
     """``arrays[name]``, checked: there, of this shape and kind, finite."""
     if name not in arrays:
         raise ValueError(f"the state of a preparation lacks the array {name!r}")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc._labels import missing
+from tsne_ooc._labels import is_missing
 from tsne_ooc._typing import Array, Bool, Float64
 
 #: What a category is: something that JSON holds, and that compares by its value (``1 == 1.0 == True``).
@@ -112,7 +112,7 @@ def category_of(cell: Any) -> Category | None:
     """
     if isinstance(cell, str):
         return str(cell)
-    if missing(cell):
+    if is_missing(cell):
         return None
     # (NumPy's are whole numbers, too.)
     if isinstance(cell, datetime.timedelta | np.timedelta64):
@@ -202,7 +202,7 @@ def numbers_of(column: Any, name: str, first_row: int) -> Float64:
 
 
 def _number(cell: Any) -> float:
-    if missing(cell):
+    if is_missing(cell):
         return math.nan
     # Digits in text are text, as in a table without categories; dates are numbers of nobody's units.
     if isinstance(cell, str | bytes | np.datetime64 | np.timedelta64):
@@ -210,14 +210,14 @@ def _number(cell: Any) -> float:
     return float(cell)
 
 
-def ordered(categories: Sequence[Category] | set[Category], name: str) -> list[Category]:
+def in_order(categories: Sequence[Category] | set[Category], name: str) -> list[Category]:
     """Sorted, as their columns of zeros and ones stand; raises ValueError for text among numbers."""
     if len({isinstance(category, str) for category in categories}) > 1:
         raise ValueError(f"column {name!r} holds both text and numbers; make it one of them")
     return sorted(categories)
 
 
-def as_array(categories: Sequence[Category]) -> Array:
+def as_column(categories: Sequence[Category]) -> Array:
     """An array of them, of objects where no other type holds each exactly."""
     try:
         found = np.array(categories)

@@ -12,21 +12,20 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from tsne_ooc._options import unknown
-from tsne_ooc._typing import Array, DType, Float64, Json, TableLike
+from tsne_ooc._typing import Array, DType, Float64, Json, Progress, TableLike
 from tsne_ooc._validate import is_frame
 from tsne_ooc.io.blocks import BLOCK_BYTES, block_rows, edges
 from tsne_ooc.io.failures import reading
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.source import as_source
-from tsne_ooc.preprocess.categories import Category, as_array, coded, numbers_of, ordered
-from tsne_ooc.preprocess.rows import Progress
+from tsne_ooc.preprocess.categories import Category, as_column, coded, in_order, numbers_of
 
 #: A column with more categories is a name or a number, and would be wider than all else.
 MOST_CATEGORIES = 1000
 # Text takes this many times the memory of the pointers that its columns are made of.
 _TEXT = 8
 
-Columns = Mapping[str, Array]
+ByName = Mapping[str, Array]
 
 
 class ColumnSource(Protocol):
@@ -36,7 +35,7 @@ class ColumnSource(Protocol):
     def shape(self) -> tuple[int, int]: ...
     @property
     def column_names(self) -> Sequence[str]: ...
-    def read_columns(self, start: int, stop: int) -> Columns:
+    def read_columns(self, start: int, stop: int) -> ByName:
         """Rows `start` up to `stop` of each column, by name."""
         ...
 
@@ -102,7 +101,7 @@ class OneHot:
                     if name not in found:
                         numbers_of(block[name], name, start)
             progress("prepare", stop, n)
-        return Encoding(self, names, {name: as_array(ordered(seen, name)) for name, seen in found.items()})
+        return Encoding(self, names, {name: as_column(in_order(seen, name)) for name, seen in found.items()})
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ class Encoding:
             )
         ]
 
-    def encode(self, columns: Columns, first_row: int, unseen: Callable[[str, int], None]) -> Float64:
+    def encode(self, columns: ByName, first_row: int, unseen: Callable[[str, int], None]) -> Float64:
         """Rows of numbers, shape (m, width_out); `unseen` is told of each column with categories unseen in the fit.
 
         Raises
@@ -196,7 +195,7 @@ class Encoding:
     def from_state(cls, json: Json) -> Encoding:
         step = OneHot(json["columns"])
         names = tuple(str(name) for name in json["names"])
-        categories = {str(name): as_array(_read(values, name)) for name, values in json["categories"].items()}
+        categories = {str(name): as_column(_read(values, name)) for name, values in json["categories"].items()}
         if set(categories) != set(step.columns) or not set(categories) <= set(names):
             raise ValueError("the state of a preparation names other columns in 'columns' than in 'categories'")
         return cls(step, names, categories)
@@ -230,7 +229,7 @@ def check_named(source: TableLike) -> None:
         raise TypeError(f"onehot needs columns with names, as Parquet and compound HDF5 have; {source!r} has none")
 
 
-def columns_of(block: Any) -> Columns:
+def columns_of(block: Any) -> ByName:
     """The columns of a data frame or of a mapping, by name; raises TypeError for anything else."""
     if is_frame(block) and hasattr(block, "iloc"):
         return as_source(block).read_columns(0, len(block))  # type: ignore[attr-defined, no-any-return]
@@ -253,6 +252,6 @@ def _read(values: Any, name: str) -> list[Category]:
         raise ValueError(f"the state of a preparation has categories of column {name!r} that are not words or numbers")
     if any(isinstance(value, float) and not math.isfinite(value) for value in values):
         raise ValueError(f"the state of a preparation has NaN or infinity among the categories of column {name!r}")
-    if len(set(values)) < len(values) or values != ordered(values, name):
+    if len(set(values)) < len(values) or values != in_order(values, name):
         raise ValueError(f"the state of a preparation has categories of column {name!r} that are not in order")
     return values

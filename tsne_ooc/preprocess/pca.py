@@ -9,10 +9,11 @@ import numpy as np
 
 from tsne_ooc._options import whole
 from tsne_ooc._typing import Float64, Json
-from tsne_ooc.preprocess.base import State, array_of
+from tsne_ooc.preprocess.base import checked_array
+from tsne_ooc.storage.state import State
 
 if TYPE_CHECKING:
-    from tsne_ooc.preprocess.rows import Rows
+    from tsne_ooc.preprocess.rows import Passes
     from tsne_ooc.preprocess.statistics import Statistics
 
 # There the covariance takes 134 MB and its decomposition 7 s on one core (1,000 columns: 0.1 s). 6,000 rows of 4,000
@@ -45,7 +46,7 @@ class PCA:
     def needs(self, width: int) -> frozenset[str]:
         return frozenset({"moments", "covariance"} if width <= EXACT_UP_TO else ())
 
-    def fit(self, rows: Rows, statistics: Statistics | None) -> FittedPCA:
+    def fit(self, rows: Passes, statistics: Statistics | None) -> FittedPCA:
         if self.n > min(rows.n, rows.width):
             raise ValueError(f"pca={self.n} is more than a table of {rows.n} rows and {rows.width} columns has")
         if statistics is None:
@@ -134,8 +135,8 @@ class FittedPCA:
         step = PCA(json["n"])
         return cls(
             step,
-            array_of(arrays, "mean", (width,)),
-            array_of(arrays, "axes", (width, step.n)),
-            array_of(arrays, "explained_variance", (step.n,)),
-            array_of(arrays, "explained_variance_ratio", (step.n,)),
+            checked_array(arrays, "mean", (width,)),
+            checked_array(arrays, "axes", (width, step.n)),
+            checked_array(arrays, "explained_variance", (step.n,)),
+            checked_array(arrays, "explained_variance_ratio", (step.n,)),
         )

@@ -14,13 +14,13 @@ import numpy as np
 
 from tsne_ooc._options import unknown, whole
 from tsne_ooc._parallel import Threads
-from tsne_ooc._typing import Array, Float32, Float64, Json, TableLike
+from tsne_ooc._typing import Array, Float32, Float64, Json, Progress, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import Source, as_source, line_up, names_of
 from tsne_ooc.preprocess.base import Fitted, Step
 from tsne_ooc.preprocess.onehot import EncodedSource, Encoding, OneHot, check_named, columns_of
 from tsne_ooc.preprocess.pca import PCA, FittedPCA
-from tsne_ooc.preprocess.rows import Progress, Rows, apply, working_type
+from tsne_ooc.preprocess.rows import Passes, apply, working_type
 from tsne_ooc.preprocess.rowwise import FittedLog1p, FittedNormalize, Log1p, Normalize
 from tsne_ooc.preprocess.shift import FittedShift, Shift
 from tsne_ooc.preprocess.standardize import FittedStandardize, Standardize
@@ -146,7 +146,7 @@ class Preparation:
         n, columns = table.shape
         if n < 1 or columns < 1:
             raise ValueError(f"{table!r} holds nothing to fit a preparation on")
-        rows = Rows(table, (), seed, threads, begin)
+        rows = Passes(table, (), seed, threads, begin)
         statistics = None
         for i, step in enumerate(steps):
             if statistics is None and (needs := _needs(steps[i:], rows.width)):

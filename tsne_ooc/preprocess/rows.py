@@ -9,7 +9,7 @@ import numpy as np
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
-from tsne_ooc._typing import Array, DType, Float64, Int64
+from tsne_ooc._typing import Array, DType, Float64, Int64, Progress
 from tsne_ooc.io import Source, iterate
 from tsne_ooc.preprocess.base import Fitted
 from tsne_ooc.preprocess.statistics import Moments, Statistics
@@ -25,8 +25,6 @@ _SAMPLE = 1 << 25
 _SAMPLE_ROWS = 100_000
 # Rows of a piece that one thread takes through all steps: its numbers stay in the cache.
 _PIECE = 1 << 16
-
-Progress = Callable[[str, int, int], None]
 
 
 def working_type(dtype: DType) -> DType:
@@ -61,7 +59,7 @@ def apply(steps: tuple[Fitted, ...], rows: Array, first_row: int, threads: Threa
         threads.map(piece, [(a, min(a + height, len(rows))) for a in range(0, len(rows), height)])
 
 
-class Rows:
+class Passes:
     """A table behind the steps fitted so far; each look at its rows is one pass over the table."""
 
     def __init__(
@@ -75,8 +73,8 @@ class Rows:
         self.n = source.shape[0]
         self.width = steps[-1].width_out if steps else source.shape[1]
 
-    def then(self, step: Fitted) -> Rows:
-        return Rows(self.source, (*self.steps, step), self.seed, self.threads, self._begin)
+    def then(self, step: Fitted) -> Passes:
+        return Passes(self.source, (*self.steps, step), self.seed, self.threads, self._begin)
 
     def tiles(self) -> Iterator[tuple[int, Float64]]:
         """Number of the first row, and rows, of tiles that the number of columns alone cuts.

@@ -9,10 +9,10 @@ import numpy as np
 
 from tsne_ooc._options import number
 from tsne_ooc._typing import Float64, Json
-from tsne_ooc.preprocess.base import State
+from tsne_ooc.storage.state import State
 
 if TYPE_CHECKING:
-    from tsne_ooc.preprocess.rows import Rows
+    from tsne_ooc.preprocess.rows import Passes
     from tsne_ooc.preprocess.statistics import Statistics
 
 
@@ -40,7 +40,7 @@ class Log1p:
     def needs(self, width: int) -> frozenset[str]:
         return frozenset()
 
-    def fit(self, rows: Rows, statistics: Statistics | None) -> FittedLog1p:
+    def fit(self, rows: Passes, statistics: Statistics | None) -> FittedLog1p:
         return FittedLog1p(self, rows.width)
 
 
@@ -98,7 +98,7 @@ class Normalize:
     def needs(self, width: int) -> frozenset[str]:
         return frozenset()
 
-    def fit(self, rows: Rows, statistics: Statistics | None) -> FittedNormalize:
+    def fit(self, rows: Passes, statistics: Statistics | None) -> FittedNormalize:
         return FittedNormalize(self, rows.width)
 
 

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from tsne_ooc._typing import Array, Bool, Float64, Json, TableLike
 from tsne_ooc.io import as_source
-from tsne_ooc.preprocess.base import State, array_of
+from tsne_ooc.preprocess.base import checked_array
 from tsne_ooc.preprocess.rows import working_type
 from tsne_ooc.sampling import take
+from tsne_ooc.storage.state import State
 
 if TYPE_CHECKING:
-    from tsne_ooc.preprocess.rows import Rows
+    from tsne_ooc.preprocess.rows import Passes
     from tsne_ooc.preprocess.statistics import Statistics
 
 # Rows looked at, evenly over the table: a column loses a tenth of so many values where rounding errors reach half a
@@ -27,7 +28,7 @@ NOISE = 2.0**-44
 MERGED = 0.1
 
 
-class Look(NamedTuple):
+class Precision(NamedTuple):
     """What single precision does to the columns of a table.
 
     Parameters
@@ -54,7 +55,7 @@ class Look(NamedTuple):
         return np.flatnonzero(2 * kept < self.known)
 
 
-def look_at(source: TableLike) -> Look | None:
+def look_at(source: TableLike) -> Precision | None:
     """A look at a table; None where single precision holds its numbers exactly.
 
     Raises
@@ -88,7 +89,7 @@ def look_at(source: TableLike) -> Look | None:
         # A number that float32 holds: tables that differ in a few rows are shifted alike.
         centre[far] = np.median(values[:, far], axis=0).astype(np.float32)
         saved[far] = _different((values[:, far] - centre[far]).astype(np.float32), 0.0)
-    return Look(known, kept, saved, centre)
+    return Precision(known, kept, saved, centre)
 
 
 def _merges(known: NDArray[np.intp], kept: NDArray[np.intp]) -> Bool:
@@ -119,7 +120,7 @@ class Shift:
     def needs(self, width: int) -> frozenset[str]:
         return frozenset()
 
-    def fit(self, rows: Rows, statistics: Statistics | None) -> FittedShift:
+    def fit(self, rows: Passes, statistics: Statistics | None) -> FittedShift:
         return FittedShift(self, self.offset)
 
 
@@ -153,5 +154,5 @@ class FittedShift:
 
     @classmethod
     def from_state(cls, json: Json, arrays: Json, width: int) -> FittedShift:
-        offset = array_of(arrays, "offset", (width,))
+        offset = checked_array(arrays, "offset", (width,))
         return cls(Shift(offset), offset)

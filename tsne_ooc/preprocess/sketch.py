@@ -12,7 +12,7 @@ from tsne_ooc._typing import Float64
 from tsne_ooc.preprocess.statistics import beyond_range
 
 if TYPE_CHECKING:
-    from tsne_ooc.preprocess.rows import Rows
+    from tsne_ooc.preprocess.rows import Passes
 
 # Pieces of a product, for threads.
 _ROWS = 64
@@ -25,7 +25,7 @@ _COLUMNS = 2048
 PASSES = 3
 
 
-def leading(rows: Rows, k: int) -> tuple[Float64, float, Float64, Float64]:
+def leading(rows: Passes, k: int) -> tuple[Float64, float, Float64, Float64]:
     """Mean (p,), variance of all columns together, k leading eigenvalues, descending, and their vectors (p, k).
 
     The covariance C is never formed. The first pass multiplies it by random columns; each further one multiplies it
@@ -58,7 +58,7 @@ def _unit(values: Float64) -> float:
     return float(4.0 ** (int(np.frexp(np.abs(values).max())[1]) // 2))
 
 
-def _times(rows: Rows, columns: Float64) -> tuple[Float64, float, Float64]:
+def _times(rows: Passes, columns: Float64) -> tuple[Float64, float, Float64]:
     """Mean and total variance of the rows, and their covariance times `columns`, by one pass."""
     p, width = columns.shape
     n, total, product = 0, 0.0, np.zeros((p, width))

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._asked import plain
 from tsne_ooc._typing import DType, Float32, Json, TableLike
 from tsne_ooc.io import as_source, iterate
 from tsne_ooc.preprocess.preparation import Preparation
 from tsne_ooc.preprocess.rows import working_type
+from tsne_ooc.storage.asked import plain
 
 
 class PreparedSource:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tsne_ooc._typing import Bool, Float64, Json
-from tsne_ooc.preprocess.base import State, array_of
+from tsne_ooc.preprocess.base import checked_array
+from tsne_ooc.storage.state import State
 
 if TYPE_CHECKING:
-    from tsne_ooc.preprocess.rows import Rows
+    from tsne_ooc.preprocess.rows import Passes
     from tsne_ooc.preprocess.statistics import Statistics
 
 # The quartiles of a normal distribution lie this many standard deviations apart.
@@ -44,7 +45,7 @@ class Standardize:
     def needs(self, width: int) -> frozenset[str]:
         return frozenset({"moments", "sample"} if self.robust else {"moments"})
 
-    def fit(self, rows: Rows, statistics: Statistics | None) -> FittedStandardize:
+    def fit(self, rows: Passes, statistics: Statistics | None) -> FittedStandardize:
         assert statistics is not None
         constant = statistics.constant
         centre, scale = statistics.mean, np.sqrt(statistics.variance)
@@ -96,8 +97,11 @@ class FittedStandardize:
 
     @classmethod
     def from_state(cls, json: Json, arrays: Json, width: int) -> FittedStandardize:
-        scale = array_of(arrays, "scale", (width,))
+        scale = checked_array(arrays, "scale", (width,))
         if (scale <= 0).any():
             raise ValueError("the state of a preparation has a scale that is not positive")
-        centre, constant = array_of(arrays, "centre", (width,)), array_of(arrays, "constant", (width,), np.bool_)
+        centre, constant = (
+            checked_array(arrays, "centre", (width,)),
+            checked_array(arrays, "constant", (width,), np.bool_),
+        )
         return cls(Standardize(json["robust"]), centre, scale, constant)

@@ -10,10 +10,10 @@ import numpy as np
 
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Float64
-from tsne_ooc.preprocess.base import State
+from tsne_ooc.storage.state import State
 
 if TYPE_CHECKING:
-    from tsne_ooc.preprocess.rows import Rows
+    from tsne_ooc.preprocess.rows import Passes
     from tsne_ooc.preprocess.statistics import Statistics
 
 # Every call gets one number of rows, the last ones filled up: the last bits of a product change with the number of its
@@ -58,14 +58,14 @@ class Transformer:
     def needs(self, width: int) -> frozenset[str]:
         return frozenset()
 
-    def fit(self, rows: Rows, statistics: Statistics | None) -> FittedTransformer:
+    def fit(self, rows: Passes, statistics: Statistics | None) -> FittedTransformer:
         with rows.threads.one_blas_thread():
             fitted, how = self._fit(rows)
             height = height_of(rows.width)
             probe = _dense(fitted.transform(rows.first(height)), height, fitted)
         return FittedTransformer(self, fitted, how, rows.width, probe.shape[1])
 
-    def _fit(self, rows: Rows) -> tuple[Any, str]:
+    def _fit(self, rows: Passes) -> tuple[Any, str]:
         if _is_fitted(self.transformer):
             return _copied(self.transformer), "as it was given"
         from sklearn.base import clone

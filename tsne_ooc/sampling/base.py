@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tsne_ooc._typing import Float32, Int64, TableLike
-from tsne_ooc.sampling.take import Progress
+from tsne_ooc._typing import Float32, Int64, Progress, TableLike
 
 
 class Drawn(NamedTuple):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tsne_ooc._options import keep, whole
-from tsne_ooc._typing import Int64, TableLike
+from tsne_ooc._typing import Int64, Progress, TableLike
 from tsne_ooc.io.blocks import iterate
 from tsne_ooc.io.source import Source, as_source
 from tsne_ooc.sampling.base import Drawn, Sample
 from tsne_ooc.sampling.boxes import Boxes, Grid
-from tsne_ooc.sampling.take import Progress, take
+from tsne_ooc.sampling.take import take
 from tsne_ooc.sampling.uniform import draw
 
 # Rows that tell the scale of the data; whatever scale they tell, the boxes end as fine as the rows ask for.

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._typing import TableLike
+from tsne_ooc._typing import Progress, TableLike
 from tsne_ooc.io.source import as_source
 from tsne_ooc.sampling.base import Drawn, Sample
-from tsne_ooc.sampling.take import Progress, take
+from tsne_ooc.sampling.take import take
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._labels import text
+from tsne_ooc._labels import Categorical, arrow_categories, text
 from tsne_ooc._typing import Array, Stored, StrPath
+from tsne_ooc.io.base import type_of
 from tsne_ooc.io.failures import opening
 from tsne_ooc.io.frames import values_of
-from tsne_ooc.io.kinds import kind_of
+from tsne_ooc.io.kinds import format_of
 from tsne_ooc.io.parts import parts_of
-from tsne_ooc.io.shape import type_of
 
 Labels = Array
 
@@ -35,7 +35,8 @@ def labels_of(path: StrPath, name: str | None = None) -> Labels:
     Returns
     -------
     ndarray of shape (n,)
-        Categories come as what they stand for, missing ones as None.
+        Categories come as what they stand for, missing ones as None; the array then has all of them in its attribute
+        ``categories``, in the order of the file, which pictures keep.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def labels_of(path: StrPath, name: str | None = None) -> Labels:
     path = Path(path)
     readers = {"npy": _from_npy, "hdf5": _from_hdf5, "parquet": _from_parquet}
     with opening(path):
-        kind = kind_of(path)
+        kind = format_of(path)
         if kind not in readers:
             raise ValueError(
                 f"{path}: labels are read from HDF5, .h5ad, Parquet and .npy; load them, and pass the array"
@@ -112,8 +113,9 @@ def _plain(dataset: Stored) -> Labels:
 def _categories(codes: Labels, categories: Any) -> Labels:
     labels = np.full(len(codes), None, object)
     known = codes >= 0
-    labels[known] = _plain(values_of(categories)).astype(object)[codes[known]]
-    return labels
+    words = _plain(values_of(categories)).astype(object)
+    labels[known] = words[codes[known]]
+    return Categorical.of(labels, words.tolist())
 
 
 def _names(file: Stored) -> list[str]:
@@ -148,6 +150,9 @@ def _from_parquet(path: Path, name: str | None) -> Labels:
     column = table.to_table(columns=[name]).column(0)
     # Via pandas, or with NaN for missing ones, whole numbers would come back as floats.
     labels: Labels = column.to_numpy() if not column.null_count else np.array(column.to_pylist(), object)
+    categories = arrow_categories(column)
+    if categories is not None:
+        labels = Categorical.of(labels, categories)
     return _column(labels, f"{name!r} of {path}")
 
 

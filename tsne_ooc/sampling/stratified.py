@@ -9,10 +9,10 @@ import numpy as np
 
 from tsne_ooc._labels import classes, column
 from tsne_ooc._options import keep, pick, whole
-from tsne_ooc._typing import Array, Int64, TableLike
+from tsne_ooc._typing import Array, Int64, Progress, TableLike
 from tsne_ooc.io.source import as_source
 from tsne_ooc.sampling.base import Drawn, Sample
-from tsne_ooc.sampling.take import Progress, take
+from tsne_ooc.sampling.take import take
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tsne_ooc._typing import Array, Int64, TableLike
+from tsne_ooc._typing import Array, Int64, Progress, TableLike
 from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.blocks import BLOCK_BYTES, read_checked
 from tsne_ooc.io.source import Source, as_source
-
-Progress = Callable[[str, int, int], None]
 
 # Where any rows can be read alone, a gap this long is read along with its neighbours: a call to HDF5 takes 40
 # us, in which a warm disk cache delivers some 200 kB.

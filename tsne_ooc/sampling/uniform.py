@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tsne_ooc._options import keep, whole
-from tsne_ooc._typing import Float32, Int64, TableLike
+from tsne_ooc._typing import Float32, Int64, Progress, TableLike
 from tsne_ooc.io.source import as_source
 from tsne_ooc.sampling.base import Drawn, Sample
-from tsne_ooc.sampling.take import Progress, take
+from tsne_ooc.sampling.take import take
 
 
 def draw(n: int, size: int, rng: np.random.Generator) -> Int64:

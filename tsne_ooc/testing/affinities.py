@@ -86,7 +86,7 @@ class AffinityContract:
     def test_joint_probabilities_are_those_of_the_definition(self, case: Any) -> None:
         X = np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32)
         k = self.wanted(case, len(X))
-        neighbors, distances = brute_force.nearest(brute_force.distances(X, X), k, itself=True)
+        neighbors, distances = brute_force.smallest(brute_force.distances(X, X), k, itself=True)
         p = case.affinity.conditional(distances, Threads(1))
         P = symmetrize(neighbors, p, Threads(2)).tocsr().toarray()
         one = np.zeros((80, 80))

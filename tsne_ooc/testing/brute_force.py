@@ -33,7 +33,7 @@ def distances(Q: Matrix, X: TableLike, metric: str = "euclidean", **params: Any)
     return found
 
 
-def nearest(D: Array, k: int, *, itself: bool = False) -> tuple[UInt32, Float32]:
+def smallest(D: Array, k: int, *, itself: bool = False) -> tuple[UInt32, Float32]:
     """The k smallest of each row of D as the library rounds and orders them; `itself` leaves out the diagonal."""
     D = D.astype(np.float32)
     indices, values = np.empty((len(D), k), np.uint32), np.empty((len(D), k), np.float32)

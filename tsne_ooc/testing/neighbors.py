@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._state import Saved
 from tsne_ooc._typing import Float32, Float64, TableLike
 from tsne_ooc.neighbors import Index, Neighbors, named_state, restore_index
+from tsne_ooc.storage.state import Saved
 from tsne_ooc.testing import brute_force
 
 N, P = 600, 11
@@ -53,7 +53,7 @@ def check_answer(answer: Any, D: Float64, recall: float, *, itself: bool = False
     check_form(answer, len(D), k, D.shape[1])
     true = np.take_along_axis(D, answer[0].astype(np.int64), axis=1)
     np.testing.assert_allclose(answer[1], true, rtol=2e-7, atol=1e-12)
-    indices, distances = brute_force.nearest(D, k, itself=itself)
+    indices, distances = brute_force.smallest(D, k, itself=itself)
     if recall == 1.0:
         np.testing.assert_array_equal(answer[0], indices)
         np.testing.assert_allclose(answer[1], distances, rtol=2e-7, atol=1e-12)

@@ -8,10 +8,8 @@ import numpy as np
 import torch
 
 from tsne_ooc._random import generator
-from tsne_ooc._typing import Array, Float32, Network, Tensor
+from tsne_ooc._typing import Arrays, Float32, Network, Tensor
 from tsne_ooc.parametric.problem import Batch, Graph, Problem
-
-Arrays = dict[str, Array]
 
 
 class Loss:

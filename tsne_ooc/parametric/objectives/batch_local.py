@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from tsne_ooc._options import keep, number
-from tsne_ooc._typing import Network, Tensor
-from tsne_ooc.parametric.objectives.base import Arrays, Loss, Pairs, shown_as, similarity
+from tsne_ooc._typing import Arrays, Network, Tensor
+from tsne_ooc.parametric.objectives.base import Loss, Pairs, shown_as, similarity
 from tsne_ooc.parametric.problem import Batch, Problem
 
 

@@ -11,10 +11,10 @@ import torch
 
 from tsne_ooc._options import keep, whole
 from tsne_ooc._parallel import ranges
-from tsne_ooc._typing import Float32, Int64, Network, Tensor
+from tsne_ooc._typing import Arrays, Float32, Int64, Network, Tensor
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.repulsion import repulsion_for
-from tsne_ooc.parametric.objectives.base import Arrays, Loss, graph_of, shown_as
+from tsne_ooc.parametric.objectives.base import Loss, graph_of, shown_as
 from tsne_ooc.parametric.objectives.places import Places
 from tsne_ooc.parametric.problem import Batch, Problem
 from tsne_ooc.parametric.tiles import encode

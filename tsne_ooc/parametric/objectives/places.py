@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._typing import Float32, Int64
+from tsne_ooc._typing import Arrays, Float32, Int64
 from tsne_ooc.gradients.field import FieldPlanner
 from tsne_ooc.gradients.grid import Shape
 from tsne_ooc.gradients.repulsion import EXACT_BELOW, ExactRepulsion
-from tsne_ooc.parametric.objectives.base import Arrays
 
 # Map units around the places in which the field can be read before it is planned anew.
 MARGIN = 10.0

@@ -1,0 +1,184 @@
+"""Every shell line and every block of Python in the README and the docs is run, on small files, or says why not."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsne_ooc.cli import main
+from tsne_ooc.cli.command import parser
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# Pages whose blocks of Python have a test of their own, which says that it runs all of them.
+OWN_TEST = {
+    "tutorial.md": "pipeline/test_docs_tutorial.py",
+    "sources.md": "unit/test_docs_sources.py",
+    "extending.md": "unit/test_docs_extending.py",
+    "README.md": "unit/test_readme.py",
+}
+# What a page takes as given; and numbers that a test has no time for.
+QUICK = {
+    "25_000": "90", "20_000": "30", "2_500": "5", "1_000_000": "10_000", "range(10)": "range(2)",
+    "decoder=True": "decoder=Decoder(n_iter=5)",
+}  # fmt: skip
+SHORTER = {"--network 256x4 --iterations 20000": "--network 16x2 --iterations 6"}
+SHELL = ("bash", "sh", "console", "")
+# Lines that no test runs: how they begin, and why.
+NOT_RUN = {
+    "python3 -m venv": "makes an environment and downloads the libraries: .ci/run runs the one that tests, and a demo "
+    "is run by test_cli.py",
+    "pip install": "downloads libraries",
+    ".venv/bin/": "tools of developers, which .ci/run runs",
+    ".ci/run": "runs the whole suite, this test too",
+    "python benchmarks/": "minutes to hours, on data that is not here; its options are looked at below",
+    "OMP_NUM_THREADS=1 python benchmarks/": "the same",
+}
+
+
+def blocks(page, *languages):
+    return [code for language, code in FENCE.findall(page.read_text(encoding="utf-8")) if language in languages]
+
+
+def shell_lines(page):
+    """Lines of shell; of blocks that show an output, those behind a dollar."""
+    for code in blocks(page, *SHELL):
+        lines = code.splitlines()
+        shown = [line[2:] for line in lines if line.startswith("$ ")]
+        yield from (line for line in (shown or lines) if line.strip() and not line.startswith("#"))
+
+
+def reason(line):
+    return next((why for start, why in NOT_RUN.items() if line.startswith(start)), None)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with the files that the pages name, each of some hundred rows."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.gamma(2.0, 2.0, (4, 60))[rng.integers(0, 4, 240)]).astype(np.float32)
+    for name in ("cells.h5", "tomorrow.h5", "more-cells.h5", "narrow.h5"):
+        with h5py.File(tmp_path / name, "w") as file:
+            file.create_dataset("X", data=counts, chunks=(50, 60))
+    anndata = pytest.importorskip("anndata")
+    kinds = pd.DataFrame({"cell_type": pd.Categorical(np.array(["B", "T", "NK"])[np.arange(240) % 3])})
+    for name in ("cells.h5ad", "tomorrow.h5ad", "counts.h5ad"):
+        cells = anndata.AnnData(counts, obs=kinds.set_index(kinds.index.astype(str)))
+        cells.obsm["X_pca"] = counts[:, :5]
+        cells.write_h5ad(tmp_path / name)
+    flows = pd.DataFrame(counts[:, :4], columns=["bytes", "packets", "seconds", "ports"])
+    flows.assign(protocol=np.array(["tcp", "udp"])[np.arange(240) % 2]).to_parquet(tmp_path / "flows.parquet")
+    np.save(tmp_path / "cells.npy", counts)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.filterwarnings("ignore:perplexity=:UserWarning", "ignore::FutureWarning:anndata")
+def test_shell_lines_run(page, folder, capsys, monkeypatch):
+    lines = [line for line in shell_lines(page) if reason(line) is None]
+    if page.name == "tutorial.md":
+        # Its own test compares what is printed, too.
+        assert all(shlex.split(line, comments=True)[0] == "tsne-ooc" for line in lines)
+        return
+    if any(" train " in line for line in lines):
+        pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+        pytest.importorskip("onnxscript", reason="--onnx needs the extra 'onnx'")
+        monkeypatch.setattr("tsne_ooc.parametric.estimator.STEPS", 6)
+    if page.name == "exporting.md":
+        # The page is about a run that is finished.
+        assert main(["embed", "cells.h5ad", "--out", "map", "--quiet"]) == 0
+    made = set()
+    for line in lines:
+        for long, short in SHORTER.items():
+            line = line.replace(long, short)
+        words = shlex.split(line, comments=True)
+        assert words[0] == "tsne-ooc", f"{page.name}: {line!r} is neither run nor listed with a reason"
+        out = words[words.index("--out") + 1] if "--out" in words else None
+        if out is not None and out in made and "--resume" not in words:
+            # The page shows several ways to make a folder of this name.
+            words[words.index("--out") + 1] = out = f"{out}{len(made)}"
+        made.add(out)
+        assert main(words[1:]) == 0, (line, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in OWN_TEST], ids=lambda page: page.name)
+@pytest.mark.filterwarnings("ignore:perplexity=:UserWarning", "ignore::FutureWarning:anndata")
+def test_blocks_of_python_run(page, folder, monkeypatch):
+    code = blocks(page, "python", "py")
+    if not code:
+        return
+    X = np.load("cells.npy")
+    if any("parametric" in block for block in code):
+        pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+        pytest.importorskip("onnxscript", reason="the export needs the extra 'onnx'")
+        monkeypatch.setattr("tsne_ooc.parametric.estimator.STEPS", 6)
+    given = {"X": X, "new": X[:20], "new_rows": X[:20], "sample": X, "rows": X[:20]}
+    if page.name == "exporting.md":
+        assert main(["embed", "cells.h5ad", "--out", "map", "--quiet"]) == 0
+    names = dict(given)
+    for block in code:
+        for many, few in QUICK.items():
+            block = block.replace(many, few)
+        if page.name == "exporting.md":
+            # Each block is another way to do it.
+            shutil.copy("tomorrow.h5ad", "cells.h5ad")
+        if 'File("cells.h5", "w")' in block:
+            # It makes the file that others read.
+            block = block.replace("cells.h5", "made.h5")
+        exec(compile(block, page.name, "exec"), names)
+
+
+def test_pages_that_have_a_test_of_their_own():
+    for name, test in OWN_TEST.items():
+        path = ROOT / "tests" / test
+        assert name in path.read_text(encoding="utf-8") and path.exists()
+        (page,) = [page for page in PAGES if page.name == name]
+        assert blocks(page, "python")
+
+
+def test_all_blocks_are_of_a_language_that_is_looked_at():
+    for page in PAGES:
+        for language, code in FENCE.findall(page.read_text(encoding="utf-8")):
+            assert language in (*SHELL, "python", "text", "toml", "yaml", "json"), (page.name, language, code[:40])
+
+
+def test_reasons_are_of_lines_that_there_are():
+    lines = [line for page in PAGES for line in shell_lines(page)]
+    unused = [start for start in NOT_RUN if not any(line.startswith(start) for line in lines)]
+    assert not unused
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_benchmarks_take_the_options_that_pages_give_them(page):
+    for line in shell_lines(page):
+        if "python benchmarks/" not in line:
+            continue
+        words = shlex.split(line)
+        script = ROOT / words[words.index("python") + 1]
+        known = script.read_text(encoding="utf-8") + (ROOT / "benchmarks" / "common.py").read_text(encoding="utf-8")
+        for word in words:
+            assert not word.startswith("--") or f'"{word}"' in known, f"{page.name}: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_within_the_text_are_taken(page):
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for code in re.findall(r"`(tsne-ooc [^`]+)`", text):
+        words = shlex.split(" ".join(code.split()))[1:]
+        if words[0].startswith("-") or "..." in words or words[-1].endswith("..."):
+            continue
+        command = parser()._subparsers._group_actions[0].choices[words[0]]
+        known = command._option_string_actions
+        for word in words[1:]:
+            assert not word.startswith("--") or word.partition("=")[0] in known, f"{page.name}: {code}"
+        if len(words) > 1 and "--out" in words and not words[1].startswith("-"):
+            assert parser().parse_args(words).run

@@ -1,0 +1,186 @@
+"""Every option of every command on every kind of file: a table whose rows and columns the parser gives.
+
+A cell is a line that runs, or one that is refused in a sentence. An option that is new, or a kind of file, has no cell
+at first, and the test says which.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsne_ooc.cli import main
+from tsne_ooc.cli.command import parser
+
+READERS = {
+    "npy": "table.npy", "hdf5": "table.h5", "records": "records.h5", "h5ad": "table.h5ad", "zarr": "table.zarr",
+    "parquet": "table.parquet", "folder": "parts",
+}  # fmt: skip
+# Readers whose columns have names, and one of words.
+NAMED = ("records", "parquet", "folder")
+
+PREPARED = "--standardize robust --pca 3"
+COUNTS = "--normalize 100 --log1p"
+MAP = (
+    "--perplexity 5 --exaggeration 2 --n-components 1 --dof 0.8 --metric cosine --neighbors exact --affinity uniform "
+    "--schedule auto"
+)
+ENCODER = (
+    "--network 16x2 --landmarks 16 --objective distillation:1:0.5 --learning-rate 0.01 --patience 2 --batch-size 30 "
+    "--shuffle full --augmentation 0 --decoder --device cpu --seed 1"
+)
+
+
+def lines(command, reader):
+    """Lines of a command on a kind of file, one after the other, and behind a bar what an error has to say."""
+    file = READERS[reader]
+    word = {"h5ad": "X", "hdf5": "X", "records": "X", "zarr": "X"}.get(reader)
+    dataset = f"--dataset {word}" if word else ""
+    names = "--columns a,b,c,d"
+    alone = [f"{file} --dataset Y | single table"] if word is None else []
+    unnamed = [] if reader in NAMED else [f"{file} {dataset} {names} | column"]
+    if command == "look":
+        yield f"{file} {dataset} --allow-missing-chunks --verbose"
+        if reader in NAMED:
+            yield f"{file} {names}"
+        yield from (line for line in (*alone, *unnamed))
+    elif command == "embed":
+        labels = {"h5ad": "obs/kind", "hdf5": "kind", "records": "kind", "zarr": "", "npy": ""}.get(reader, "word")
+        yield (
+            f"{file} {dataset} --out one --sample 60 {PREPARED} {MAP} --seed 3 --jobs 1 --block-rows 40 --quiet "
+            "--allow-missing-chunks --rounds 2"
+        )
+        yield f"{file} {dataset} --out two --sample 60 {COUNTS} --perplexity 5 --verbose --plot"
+        yield f"{file} {dataset} --out two --sample 60 {COUNTS} --perplexity 5 --verbose --plot --resume"
+        if not labels:
+            # A file of one array holds none beside it.
+            yield f"{file} {dataset} --out none --sample-by stratified --labels kind | labels are"
+        else:
+            yield (
+                f"{file} {dataset} --out three --sample 60 --sample-by stratified --labels {labels} --perplexity 5 "
+                "--quiet"
+            )
+        if reader in NAMED:
+            yield f"{file} {dataset} --out four {names},word --onehot word --perplexity 5 --quiet"
+        else:
+            yield f"{file} {dataset} --out none --onehot word --quiet | needs columns with names"
+        yield from (line.replace(" | ", " --out none | ", 1) for line in (*alone, *unnamed))
+    elif command == "place":
+        yield (f"one {file} {dataset} --out placed --novelty --jobs 1 --quiet --block-rows 30 --allow-missing-chunks")
+        yield f"one {file} {dataset} --out placed --novelty --verbose --resume"
+        if reader in NAMED:
+            yield f"one {file} {names} --out named --quiet"
+        yield from (f"one {line}".replace(" | ", " --out none | ", 1) for line in (*alone, *unnamed))
+    elif command == "train":
+        short = "--iterations 4"
+        yield (
+            f"{file} {dataset} --out enc --sample 60 {COUNTS} {PREPARED} {MAP} {ENCODER} {short} --jobs 1 --quiet "
+            "--allow-missing-chunks"
+        )
+        yield f"{file} {dataset} --out enc2 --map one {short} --network 16x1 --landmarks 0 --verbose"
+        yield f"{file} {dataset} --out enc2 --map one {short} --network 16x1 --landmarks 0 --verbose --resume"
+        if reader in NAMED:
+            yield f"{file} {names},word --onehot word --out enc3 --perplexity 5 {short} --quiet"
+        else:
+            yield f"{file} {dataset} --out none --onehot word --quiet | needs columns with names"
+        yield from (line.replace(" | ", " --out none | ", 1) for line in (*alone, *unnamed))
+
+
+def options_of(command):
+    (commands,) = (one for one in parser()._actions if isinstance(one, argparse._SubParsersAction))
+    return {tuple(one.option_strings) for one in commands.choices[command]._actions if one.option_strings}
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    for package in ("pyarrow", "zarr", "anndata"):
+        pytest.importorskip(package)
+    import anndata
+    import zarr
+
+    rng = np.random.default_rng(0)
+    X = np.abs(rng.normal(0, 4, (3, 4))[rng.integers(0, 3, 90)] + rng.normal(size=(90, 4))).astype(np.float32)
+    kind = np.arange(90) % 3
+    words = np.array(["x", "y", "z"])[kind]
+    monkeypatch.chdir(tmp_path)
+    np.save("table.npy", X)
+    with h5py.File("table.h5", "w") as file:
+        file["X"], file["kind"] = X, kind
+    records = np.zeros(90, [(name, "f4") for name in "abcd"] + [("word", "S1")])
+    for j, name in enumerate("abcd"):
+        records[name] = X[:, j]
+    records["word"] = words.astype("S1")
+    with h5py.File("records.h5", "w") as file:
+        file["X"], file["kind"] = records, kind
+    cells = anndata.AnnData(X, obs=pd.DataFrame({"kind": pd.Categorical(words)}, index=[str(i) for i in range(90)]))
+    cells.write_h5ad("table.h5ad")
+    group = zarr.open_group("table.zarr", mode="w")
+    group.create_array("X", data=X, chunks=(30, 4))
+    group.create_array("kind", data=kind)
+    table = pd.DataFrame(X, columns=list("abcd")).assign(word=words)
+    table.to_parquet("table.parquet")
+    (tmp_path / "parts").mkdir()
+    for i in range(3):
+        table[30 * i : 30 * i + 30].to_parquet(f"parts/{i}.parquet")
+    return tmp_path
+
+
+def run(line, capsys):
+    typed, _, refused = line.partition(" | ")
+    try:
+        code = main(typed.split())
+    except SystemExit as end:
+        code = end.code
+    told = capsys.readouterr().err
+    if refused:
+        assert code == 2 and refused in told.splitlines()[-1], (line, told)
+    else:
+        assert code == 0, (line, told)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.filterwarnings("ignore::FutureWarning:anndata", "ignore:The behavior of DataFrame:FutureWarning")
+def test_every_line_runs_or_is_refused(files, capsys, reader):
+    """`embed` first: `place` and `train` go on with its map."""
+    commands = ["look", "embed", "place"]
+    for command in commands:
+        for line in lines(command, reader):
+            run(f"{command} {line}", capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.filterwarnings("ignore::FutureWarning:anndata")
+def test_every_line_of_train_runs_or_is_refused(files, capsys, reader):
+    pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+    run(f"embed {next(lines('embed', reader))}", capsys)
+    for line in lines("train", reader):
+        run(f"train {line}", capsys)
+
+
+# `--onnx` writes a file of another kind, whatever was read (test_train.py); without words there is nothing to encode.
+ELSEWHERE = {("train", "--onnx")}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("command", ["look", "embed", "place", "train"])
+def test_no_cell_of_the_table_is_empty(command, reader):
+    typed = {word.partition("=")[0] for line in lines(command, reader) for word in line.split()}
+    missing = [
+        names[0]
+        for names in sorted(options_of(command))
+        if not typed & set(names) and names[0] not in {"-h"} and (command, names[0]) not in ELSEWHERE
+    ]
+    assert not missing
+
+
+def test_commands_that_read_tables_are_all_here():
+    (commands,) = (one for one in parser()._actions if isinstance(one, argparse._SubParsersAction))
+    reading = {
+        name for name, command in commands.choices.items() if any(one.dest == "data" for one in command._actions)
+    }
+    assert reading == {"look", "embed", "place", "train"}

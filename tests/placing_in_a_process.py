@@ -1,0 +1,14 @@
+"""What a worker of a process pool does with a block: places it on a saved map, which it has read once."""
+
+from functools import cache
+
+from tsne_ooc import load
+
+
+@cache
+def model_in(folder):
+    return load(folder, n_jobs=1)
+
+
+def places(folder, first, rows):
+    return {"embedding": model_in(folder).transform(rows)}

@@ -1,0 +1,190 @@
+"""A graph that is there already makes the map that a search would make; one of other rows is refused."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from scipy.spatial.distance import cdist
+from sklearn.base import clone
+
+import tsne_ooc
+from tsne_ooc import TSNE, Uniform
+from tsne_ooc.neighbors import IVF, Exact, Graph
+from tsne_ooc.preprocess import Preparation, Standardize
+from tsne_ooc.testing import IndexContract
+
+QUICK = {"perplexity": 5, "early_exaggeration_iter": 10, "n_iter": 20, "random_state": 0, "n_jobs": 2}
+
+
+def rows(n=300, p=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return (8 * np.random.default_rng(7).normal(size=(5, p))[rng.integers(0, 5, n)] + rng.normal(size=(n, p))).astype(
+        "f4"
+    )
+
+
+X = rows()
+
+
+def nearest(k, X=X, metric="euclidean"):
+    """Indices and distances of the k nearest others, by all distances."""
+    D = cdist(X.astype(float), X.astype(float), metric)
+    np.fill_diagonal(D, np.inf)
+    near = np.argsort(D, axis=1, kind="stable")[:, :k]
+    return near, np.take_along_axis(D, near, axis=1)
+
+
+class Whole(Exact):
+    """A graph of all neighbours, by exact search."""
+
+    def build(self, X, **options):
+        if len(X) < 2:
+            return super().build(X, **options)
+        return Graph.of(super().build(X, **options), len(X) - 1, Exact()).build(X, **options)
+
+
+class TestContract(IndexContract):
+    @pytest.fixture
+    def case(self):
+        return SimpleNamespace(search=Whole(), recall=1.0, metrics=self.metrics)
+
+
+@pytest.mark.parametrize("search", [Exact(), IVF(lists=12, probes=4)], ids=["exact", "ivf"])
+def test_the_map_is_that_of_the_search(search):
+    wanted = TSNE(**QUICK, neighbors=search).fit(X)
+    graph = wanted.graph()
+    assert (graph.n, graph.k) == (300, 15)
+    found = TSNE(**QUICK, neighbors=Graph.of(wanted.map_.model.index, 15, search)).fit(X)
+    np.testing.assert_array_equal(found.embedding_, wanted.embedding_)
+    np.testing.assert_array_equal(found.transform(rows(9, seed=1)), wanted.transform(rows(9, seed=1)))
+    assert found.recall_ == pytest.approx(wanted.recall_, abs=0.1)
+    # A smaller perplexity takes the nearest of them.
+    few = TSNE(**QUICK | {"perplexity": 3}, neighbors=graph).fit(X)
+    assert few.n_neighbors_ == 9
+    more = TSNE(**QUICK | {"perplexity": 3}, neighbors=search).fit(X)
+    assert abs(few.affinities_ - more.affinities_).max() < (1e-9 if search == Exact() else 1)
+
+
+def test_graphs_of_other_programs():
+    """scikit-learn's and scanpy's matrices, with the row itself and without, and pairs of arrays."""
+    near, distances = nearest(15)
+    starts = np.arange(301) * 15
+    order = np.argsort(near, axis=1)
+    by_column = csr_array(
+        (np.take_along_axis(distances, order, 1).ravel(), np.take_along_axis(near, order, 1).ravel(), starts),
+        (300, 300),
+    )
+    pair = np.hstack([np.arange(300)[:, None], near]), np.hstack([np.zeros((300, 1)), distances])
+    wanted = TSNE(**QUICK, affinity=Uniform(15)).fit(X)
+    for given in (by_column, by_column.tocoo(), pair, wanted.graph().matrix()):
+        graph = Graph(given)
+        np.testing.assert_array_equal(graph.indices, near)
+        np.testing.assert_allclose(graph.distances, distances, rtol=1e-5)
+        found = TSNE(**QUICK, neighbors=graph, affinity=Uniform(15)).fit(X)
+        np.testing.assert_array_equal(found.embedding_, wanted.embedding_)
+        assert found.recall_ == 1
+
+
+def test_rows_keep_as_many_as_the_one_that_has_fewest():
+    near, distances = nearest(15)
+    near[7, 12:] = -1
+    assert Graph((near, distances)).k == 12
+
+
+def test_all_rows_move_by_a_graph():
+    model = TSNE(**QUICK, sample=120, prepare=Preparation([Standardize()])).fit(X)
+    wanted = model.refine(X)
+    graph = wanted.graph()
+    np.testing.assert_array_equal(model.refine(X, neighbors=graph).embedding_, wanted.embedding_)
+    # It is of the prepared rows, and those it does not fit are told.
+    with pytest.raises(ValueError, match="the graph is not of these rows, or of another metric or preparation"):
+        TSNE(**QUICK, neighbors=graph).fit(X)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "manhattan", "seuclidean", "hellinger"])
+def test_other_metrics(metric):
+    table = np.abs(X)
+    wanted = TSNE(**QUICK, metric=metric).fit(table)
+    found = TSNE(**QUICK, metric=metric, neighbors=wanted.graph()).fit(table)
+    np.testing.assert_array_equal(found.embedding_, wanted.embedding_)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e25])
+def test_rows_of_any_scale_sparse_rows_and_copies(scale):
+    table = np.repeat(np.maximum(X[:60], 0), 5, axis=0) * np.float32(scale)
+    for given in (table, csr_array(table)):
+        wanted = TSNE(**QUICK).fit(given)
+        found = TSNE(**QUICK, neighbors=wanted.graph()).fit(given)
+        np.testing.assert_array_equal(found.embedding_, wanted.embedding_)
+
+
+def test_it_is_saved_with_its_map(tmp_path):
+    graph = TSNE(**QUICK).fit(X).graph()
+    model = TSNE(**QUICK, neighbors=graph).fit(X)
+    model.save(tmp_path / "model")
+    loaded = tsne_ooc.load(tmp_path / "model")
+    assert (loaded.affinities_ != model.affinities_).nnz == 0 and loaded.recall_ == model.recall_
+    np.testing.assert_array_equal(loaded.transform(rows(9, seed=1)), model.transform(rows(9, seed=1)))
+    np.testing.assert_array_equal(loaded.graph().distances, graph.distances)
+    assert model.continue_fit(3).n_iter_ == 33
+
+
+def test_a_saved_graph_is_read_with_suspicion():
+    from tsne_ooc.estimator.saving import estimator_state, restore_estimator
+    from tsne_ooc.storage.state import Saved, StateError
+
+    content, arrays = estimator_state(TSNE(**QUICK, neighbors=TSNE(**QUICK).fit(X).graph()).fit(X))
+    for name, wrong in (
+        ("neighbors", np.full((300, 15), 300, np.uint32)),
+        ("distances", -np.ones((300, 15), np.float32)),
+        ("distances", np.zeros((300, 14), np.float32)),
+    ):
+        with pytest.raises(StateError):
+            restore_estimator(TSNE, Saved(content, {**arrays, f"model.index.{name}": wrong}))
+
+
+def test_nothing_is_shared_or_copied_for_nothing():
+    near, distances = nearest(15)
+    graph = Graph((near, distances))
+    near[:], distances[:] = 0, 0
+    assert graph.distances.min() > 0 and not graph.indices.flags.writeable
+    assert copy.deepcopy(graph) is graph and clone(TSNE(neighbors=graph)).neighbors is graph
+    before = graph.indices.copy(), graph.distances.copy()
+    # Copies have their neighbours drawn anew, in place.
+    table = np.repeat(X[:60], 5, axis=0)
+    of_copies = TSNE(**QUICK).fit(table).graph()
+    kept = of_copies.indices.copy()
+    TSNE(**QUICK, neighbors=of_copies).fit(table)
+    np.testing.assert_array_equal(of_copies.indices, kept)
+    TSNE(**QUICK, neighbors=graph).fit(X)
+    np.testing.assert_array_equal(graph.indices, before[0])
+    assert repr(graph) == "<Graph of 300 rows, 15 neighbours each>"
+
+
+@pytest.mark.parametrize(
+    "fit, says",
+    [
+        (lambda g: TSNE(**QUICK, neighbors=g).fit(X[:299]), "the graph is of 300 rows, and there are 299"),
+        (lambda g: TSNE(**QUICK, neighbors=g).fit(X[::-1]), "the graph is not of these rows"),
+        (lambda g: TSNE(**QUICK, neighbors=g).fit(X * 1.05), r"row \d+ is at .* from row \d+, and the graph has"),
+        (lambda g: TSNE(**QUICK, neighbors=g, metric="cosine").fit(X), "or of another metric or preparation"),
+        (
+            lambda g: TSNE(**QUICK | {"perplexity": 30}, neighbors=g).fit(X),
+            r"the graph has 15 neighbours of each row, and 90 are needed; use affinity=Uniform\(15\), or a",
+        ),
+        (lambda g: TSNE(**QUICK, neighbors=g, metric="precomputed").fit(cdist(X, X)), "does not go with metric"),
+        (lambda g: TSNE(**QUICK, neighbors=Graph(g.matrix(), "exat")).fit(X), "did you mean 'exact'"),
+        (lambda g: Graph(cdist(X, X)), "a graph is a sparse matrix or a pair"),
+        (lambda g: Graph(csr_array((300, 300))), "row 0 has no neighbour in the graph"),
+        (lambda g: Graph((g.indices.astype(int) + 290, g.distances)), "row numbers from 0 to 299"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(fit, says):
+    graph = Graph(nearest(15))
+    with pytest.raises((ValueError, TypeError), match=says) as caught:
+        fit(graph)
+    assert "\n" not in str(caught.value)

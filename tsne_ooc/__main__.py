@@ -1,0 +1,5 @@
+import sys
+
+from tsne_ooc.cli import main
+
+sys.exit(main())

@@ -1,0 +1,49 @@
+"""What a call of ours lets the calls within it know: that work follows, and which warnings it has no use for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_work_follows: ContextVar[bool] = ContextVar("work_follows", default=False)
+# `warnings.catch_warnings` would change the filters of the whole process: of two calls that overlapped in two threads,
+# one put back what the other had set, for good.
+_unsaid: ContextVar[tuple[str, ...]] = ContextVar("unsaid", default=())
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a fit that is interrupted end with the interrupt.
+
+    A fit keeps its map, for people at a prompt; here hours of work would follow.
+    """
+    token = _work_follows.set(True)
+    try:
+        yield
+    finally:
+        _work_follows.reset(token)
+
+
+def interrupted(message: str, stacklevel: int) -> None:
+    """Warn that what was fitted is as it was when Ctrl-C came; or raise that, where more work would follow."""
+    if _work_follows.get():
+        raise KeyboardInterrupt(message)
+    warnings.warn(message, RuntimeWarning, stacklevel=stacklevel + 1)
+
+
+@contextmanager
+def unsaid(beginning: str) -> Iterator[None]:
+    """Leave out warnings that begin so, in the calling thread."""
+    token = _unsaid.set((*_unsaid.get(), beginning))
+    try:
+        yield
+    finally:
+        _unsaid.reset(token)
+
+
+def say(message: str, stacklevel: int) -> None:
+    """``warnings.warn``, except for what is left out."""
+    if not message.startswith(_unsaid.get()):
+        warnings.warn(message, UserWarning, stacklevel=stacklevel + 1)

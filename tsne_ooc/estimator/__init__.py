@@ -1,0 +1,6 @@
+"""`TSNE`, the map that its fit leaves behind, and how both come to a folder and back."""
+
+from tsne_ooc.estimator.fitted_map import FittedMap
+from tsne_ooc.estimator.tsne import TSNE
+
+__all__ = ["TSNE", "FittedMap"]

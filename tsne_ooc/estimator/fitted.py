@@ -1,0 +1,353 @@
+"""What a fitted map answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from tsne_ooc import __version__
+from tsne_ooc._elsewhere import unknown_option
+from tsne_ooc._typing import Float32, Progress
+from tsne_ooc._validate import counted_from
+from tsne_ooc.estimator.fitted_map import FittedMap
+from tsne_ooc.estimator.saving import KIND, estimator_state, fingerprint
+from tsne_ooc.fit.initialization import given
+from tsne_ooc.intake.features import Features
+from tsne_ooc.io import Source, identity_of
+from tsne_ooc.neighbors import Graph
+from tsne_ooc.placement import Placed, Placement
+from tsne_ooc.preprocess import Preparation
+from tsne_ooc.storage import write_folder
+from tsne_ooc.storage.lock import Lock
+from tsne_ooc.streaming import Stream, begin, check_unchanged, silent, unlike
+
+
+class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """How rows come to a fitted estimator: by name, prepared, checked, and streamed where they are not in memory."""
+
+    n_jobs: int | None
+
+    def set_params(self, **parameters: Any) -> Self:
+        """Set options, as scikit-learn does.
+
+        Raises
+        ------
+        ValueError
+            For a name that is not an option, with the one that is meant.
+        """
+        names = self._get_param_names()
+        for name in parameters:
+            word = name.partition("__")[0]
+            if word not in names:
+                raise ValueError(unknown_option(type(self).__name__, word, names, getattr(self, "TEACHERS", ())))
+        super().set_params(**parameters)
+        return self
+
+    @property
+    def features_(self) -> Features:
+        """What is known of the columns of the fit; AttributeError before it."""
+        raise NotImplementedError
+
+    def blocks(self, X: Any) -> tuple[int, Iterator[tuple[int, int, Any]]]:
+        """The number of rows of X, and prepared and checked blocks of them."""
+        check_is_fitted(self)
+        return self.features_.blocks(X, type(self).__name__, self.n_jobs)
+
+    def table_of(self, X: Any) -> Source:
+        """The rows of a table as they are embedded: a source of prepared rows, columns in the order of the fit.
+
+        Raises
+        ------
+        ValueError
+            For columns that are missing or there twice, by name, and for another number of columns.
+        """
+        return self.features_.table_of(X, type(self).__name__, self.n_jobs)
+
+    def check_table(self, X: Any) -> None:
+        """Raise ValueError for a source that has other columns than the fit had, before anything is done."""
+        self.features_.check(X)
+
+    @property
+    def preparation_(self) -> Preparation | None:
+        return self.features_.preparation
+
+    @property
+    def n_features_in_(self) -> int:
+        return self.features_.width
+
+    @property
+    def feature_names_in_(self) -> NDArray[Any]:
+        names = self.features_.names
+        if names is None:
+            raise AttributeError(f"this {type(self).__name__} was fitted without feature names")
+        out = np.array(names, dtype=object)
+        out.setflags(write=False)
+        return out
+
+
+class PlacingEstimator(FittedEstimator):
+    """The half of `TSNE` that needs a fitted map and no fit."""
+
+    placement: Placement | None
+    _map: FittedMap | None = None
+
+    @property
+    def map_(self) -> FittedMap:
+        """What the fit left behind; its search has as many threads as are asked for now."""
+        if self._map is None:
+            raise AttributeError(f"this {type(self).__name__} is not fitted")
+        self._map.threads.resize(self.n_jobs)
+        return self._map
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._map is not None
+
+    @property
+    def features_(self) -> Features:
+        return self.map_.features
+
+    @property
+    def embedding_(self) -> Float32:
+        return self.map_.embedding
+
+    @property
+    def kl_divergence_(self) -> float:
+        return self.map_.kl_divergence
+
+    @property
+    def n_iter_(self) -> int:
+        return self.map_.n_iter
+
+    @property
+    def n_neighbors_(self) -> int:
+        return self.map_.n_neighbors
+
+    @property
+    def seed_(self) -> int | None:
+        return self.map_.seed
+
+    @property
+    def sample_rows_(self) -> NDArray[np.int64] | None:
+        return self.map_.sample_rows
+
+    @property
+    def placed_(self) -> Placed:
+        if self.map_.placed is None:
+            raise AttributeError("this map was not refined, so its rows were not placed before")
+        return self.map_.placed
+
+    def transform(self, X: Any) -> Float32:
+        """Place rows on the fitted map; the map does not move.
+
+        Each row is placed by itself: the result is the same to the bit for any chunking. A row equal to a row of the
+        fit takes its seat, so the rows of the fit come back as `embedding_`.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, sparse matrix, h5py.Dataset or other source of shape (m, p)
+            What is not an array in memory is streamed in blocks.
+
+        Returns
+        -------
+        ndarray of float32, shape (m, n_components)
+
+        Raises
+        ------
+        ValueError, TypeError
+            For unusable data, naming the row and column; nothing is returned of a broken stream.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        """
+        return self.place(X).embedding
+
+    def place(self, X: Any, *, start: Any = None) -> Placed:
+        """`transform` and `score_samples` at once, for one search of neighbours.
+
+        Parameters
+        ----------
+        X : as for `transform`
+        start : array of shape (m, n_components), optional
+            Where each row begins, in place of the middle of its neighbours: what another map or model says of it. It
+            ends in the hollow that it began in. A row equal to one of the fit takes that one's seat in any case.
+
+        Returns
+        -------
+        Placed
+            ``embedding``, ``iterations`` (the steps that each row took) and ``novelty``, which is None for a model
+            that was saved without.
+        """
+        n, blocks = self.blocks(X)
+        if start is not None:
+            start = given(start, n, self.embedding_.shape[1], "start")
+        reference = self.map_.model.reference
+        out = Placed(
+            np.empty((n, self.embedding_.shape[1]), np.float32),
+            np.empty(n, np.int32),
+            None if reference is None else np.empty(n, np.float32),
+        )
+        for first, last, block in blocks:
+            with counted_from(first):
+                placed = self.place_prepared(block, None if start is None else start[first:last])
+            for whole_column, part in zip(out, placed, strict=True):
+                if whole_column is not None:
+                    whole_column[first:last] = part  # type: ignore[assignment]
+        return out
+
+    def place_prepared(self, rows: Any, start: Float32 | None = None) -> Placed:
+        """Do as `place` does, for rows as the optimiser saw those of the fit: prepared, and checked float32."""
+        return self.map_.place(rows, self._placement(), start)
+
+    def score_samples(self, X: Any) -> Float32:
+        """Novelty of rows: **the higher, the stranger**. (In scikit-learn's detectors the higher is the more normal.)
+
+        1 is like the fitted rows, 3 is three times as far from them as they are from each other there, 0 is a copy of
+        them; `novelty_threshold_` is where strangers begin. See `tsne_ooc.novelty.Reference`.
+
+        Parameters
+        ----------
+        X : as for `transform`
+
+        Returns
+        -------
+        ndarray of float32, shape (m,)
+            The same to the bit for any chunking.
+
+        Raises
+        ------
+        ValueError, TypeError, sklearn.exceptions.NotFittedError
+            As `transform` raises them.
+        """
+        n, blocks = self.blocks(X)
+        placed_on, placement = self.map_, self._placement()
+        out = np.empty(n, np.float32)
+        for start, stop, block in blocks:
+            with counted_from(start):
+                out[start:stop] = placed_on.score(block, placement)
+        return out
+
+    def graph(self, k: int | None = None) -> Graph:
+        """The nearest neighbours among the fitted rows, for another fit of the same rows: ``neighbors=graph``.
+
+        Parameters
+        ----------
+        k : int, optional
+            Neighbours of each row; by default as many as the affinities were made from.
+
+        Returns
+        -------
+        tsne_ooc.neighbors.Graph
+            Searched once more, for a fit keeps none.
+        """
+        check_is_fitted(self)
+        return Graph.of(self.map_.model.index, self.n_neighbors_ if k is None else k)
+
+    @property
+    def recall_(self) -> float:
+        check_is_fitted(self)
+        return self.map_.recall
+
+    @property
+    def novelty_(self) -> Float32:
+        check_is_fitted(self)
+        return self.map_.reference.novelty
+
+    @property
+    def novelty_threshold_(self) -> float:
+        check_is_fitted(self)
+        return self.map_.reference.threshold
+
+    def transform_to(
+        self, X: Any, path: str | os.PathLike[str], *, resume: bool = False, progress: Progress | None = None
+    ) -> Path:
+        """Write what `transform` gives to a ``.npy`` file, block by block; killed at any moment, it can go on.
+
+        Until all rows are placed, they are in a file with ``.part`` behind the name, and what is done is in one with
+        ``.ledger``.
+
+        Parameters
+        ----------
+        X : h5py.Dataset, ndarray or other source of shape (m, p)
+        path : path
+            File to write: float32, shape (m, n_components).
+        resume : bool, default False
+            Go on where an earlier attempt stopped.
+        progress : callable, optional
+            Called as ``progress("place", rows done, rows)``.
+
+        Returns
+        -------
+        Path
+            Of the file.
+
+        Raises
+        ------
+        OSError
+            Where reading or writing fails, another process writes the same file, or an earlier attempt is in the way.
+        ValueError, TypeError
+            For unusable data, and where the earlier attempt was with other rows or another model.
+        """
+        check_is_fitted(self)
+        self.check_table(X)
+        table = self.table_of(X)
+        path = Path(path)
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; name a file")
+        source = identity_of(table, without=path)
+        job = {"source": source, "model": fingerprint(self), "tsne_ooc": __version__}
+        shape = (table.shape[0], self.embedding_.shape[1])
+        with Lock(path.with_name(path.name + ".lock"), str(path)):
+            kept, part = path.with_name(path.name + ".ledger"), path.with_name(path.name + ".part")
+            if os.path.lexists(part) and not kept.exists():
+                raise FileExistsError(f"{part} is not of a run that stopped, and would be written over; move it away")
+            ledger = begin(kept, job, resume=resume, differ=unlike)
+            with Stream({"embedding": (path, shape)}, ledger, "place") as work:
+                work.run(
+                    table,
+                    lambda first, rows: {"embedding": self.place_prepared(rows).embedding},
+                    progress=progress or silent,
+                    phase="place",
+                    check=lambda: check_unchanged(table, source, path),
+                )
+            ledger.path.unlink()
+        return path
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the fitted map to a folder that `tsne_ooc.load` reads, on any machine.
+
+        It holds the rows of the fit once, their places, the search index and the parameters, and appears whole or not
+        at all (docs/saved-models.md).
+
+        Parameters
+        ----------
+        path : path
+            A folder that does not exist, or is empty.
+        overwrite : bool, default False
+            Replace a saved model there.
+
+        Raises
+        ------
+        OSError
+            Where something else is in the way, or the disk is full.
+        ValueError
+            For a callable metric or a search of the user's own, which no file can hold.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self)
+        write_folder(path, KIND, *estimator_state(self), overwrite=overwrite)
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.embedding_.shape[1])
+
+    def _placement(self) -> Placement:
+        if self.placement is not None and not isinstance(self.placement, Placement):
+            raise TypeError(f"placement={self.placement!r} is not a tsne_ooc.Placement")
+        return self.placement or Placement()

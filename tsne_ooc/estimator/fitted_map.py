@@ -1,0 +1,255 @@
+"""A fitted map: all that a fit leaves behind, in one value that places rows, scores them, and can be kept in a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc._parallel import Threads
+from tsne_ooc._typing import Float32
+from tsne_ooc._validate import counted_from
+from tsne_ooc.fit.model import Model
+from tsne_ooc.fit.optimize import Result, Watch
+from tsne_ooc.fit.rows import Fit, Pause, affinities_of, continue_rows
+from tsne_ooc.intake.features import Features
+from tsne_ooc.novelty import NEIGHBORS, Reference
+from tsne_ooc.placement import Placed, Placement, nearest_rows, place_rows
+from tsne_ooc.schedule import Schedule
+from tsne_ooc.storage.asked import plain
+from tsne_ooc.storage.codec import decode, encode
+from tsne_ooc.storage.state import Saved, State, within
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+
+# Rows placed at a time: enough to keep all threads busy, few enough that their neighbours take no memory to speak of.
+BLOCK = 32_768
+
+
+@dataclass(frozen=True, eq=False)
+class FittedMap:
+    """What a fit leaves behind. It never changes: a fit that goes on makes another one.
+
+    Parameters
+    ----------
+    model : Model
+        Rows, places and the search among them.
+    features : Features
+        The columns of its table, and their preparation.
+    threads : Threads
+        Those of the search, and of all that is asked of the map. (Their number changes no result.)
+    kl_divergence : float
+    n_iter, n_neighbors : int
+    seed : int or None
+        None for maps that were saved without one.
+    sample_rows : ndarray of int64 or None
+        Numbers of the fitted rows in their table, ascending, where a sample was drawn.
+    affinity : object or None
+        What made the affinities; None where a file could not hold it.
+    pause : Pause or None
+        Where the optimiser stopped; None for a map that was loaded.
+    placed : Placed or None
+        Of a map that was refined: where its rows were placed on the one before, and how novel they were there.
+    """
+
+    model: Model
+    features: Features
+    threads: Threads
+    kl_divergence: float
+    n_iter: int
+    n_neighbors: int
+    seed: int | None
+    sample_rows: NDArray[np.int64] | None = None
+    affinity: Any = None
+    pause: Pause | None = None
+    placed: Placed | None = None
+
+    def __post_init__(self) -> None:
+        for array in (self.sample_rows, *(self.placed or ())):
+            if array is not None:
+                array.setflags(write=False)
+
+    def __reduce__(self) -> Any:
+        # By way of what makes arrays read-only, in copies too.
+        return FittedMap, tuple(getattr(self, part.name) for part in fields(self))
+
+    @property
+    def embedding(self) -> Float32:
+        """Places of the fitted rows, shape (n, d), read-only."""
+        return self.model.embedding
+
+    @property
+    def n_components(self) -> int:
+        return int(self.model.embedding.shape[1])
+
+    @property
+    def reference(self) -> Reference:
+        """What novelty is measured by.
+
+        Raises
+        ------
+        AttributeError
+            For maps that were saved without it.
+        """
+        if self.model.reference is None:
+            raise AttributeError("this model was saved without what novelty needs; fit it again")
+        return self.model.reference
+
+    @property
+    def recall(self) -> float:
+        """Which share of the nearest rows the search finds, measured."""
+        return float(self.model.index.recall(self.n_neighbors or NEIGHBORS))
+
+    def place(self, rows: Any, placement: Placement, start: Float32 | None = None) -> Placed:
+        """Places and novelty of rows as the optimiser saw those of the fit: prepared, and checked float32."""
+        pieces = []
+        for a in range(0, rows.shape[0], BLOCK):
+            with counted_from(a):
+                begin = None if start is None else start[a : a + BLOCK]
+                pieces.append(place_rows(self.model, rows[a : a + BLOCK], placement, self.threads, begin))
+        return Placed.joined(pieces)
+
+    def score(self, rows: Any, placement: Placement) -> Float32:
+        """Novelty of such rows; raises AttributeError as `reference` does."""
+        reference = self.reference
+        out = np.empty(rows.shape[0], np.float32)
+        for a in range(0, len(out), BLOCK):
+            with counted_from(a):
+                out[a : a + BLOCK] = reference.score(*nearest_rows(self.model, rows[a : a + BLOCK], placement))
+        return out
+
+    def affinities(self) -> csr_array:
+        """The joint probabilities that it was fitted to, once more, in the order of its rows.
+
+        Raises
+        ------
+        AttributeError
+            Where its folder does not say how they are made.
+        """
+        if self.seed is None or self.affinity is None:
+            raise AttributeError("the affinities of this map cannot be made again: its folder does not say how")
+        return affinities_of(self.model, self.affinity, seed=self.seed, threads=self.threads)
+
+    def went_on(self, schedule: Schedule, watch: Watch) -> tuple[FittedMap, Result]:
+        """The map after more iterations, which go on with the momentum and gains of its `pause`."""
+        assert self.pause is not None and self.seed is not None
+        fit = continue_rows(
+            self.model, self.affinity, schedule, self.pause,
+            seed=self.seed, threads=self.threads, watch=watch,
+        )  # fmt: skip
+        return self.after(fit, self.n_iter + fit.result.iterations), fit.result
+
+    def after(self, fit: Fit, n_iter: int) -> FittedMap:
+        """The same rows where another fit left them."""
+        return replace(
+            self, model=fit.model, kl_divergence=fit.result.kl_divergence, n_iter=n_iter, pause=fit.pause
+        )  # fmt: skip
+
+    def state(self) -> State:
+        """JSON and arrays for `restore`.
+
+        Raises
+        ------
+        ValueError
+            Where the neighbour search cannot be saved, or the map has no place in a file.
+        """
+        facts = {
+            "kl_divergence": encode(self.kl_divergence),
+            "n_iter": int(self.n_iter),
+            "n_neighbors": int(self.n_neighbors),
+            "seed": self.seed,
+            **self.features.facts(),
+        }
+        content, arrays = within("model", self.model.state())
+        more, own = self.features.state()
+        if self.sample_rows is not None:
+            own = {**own, "sample.rows": np.asarray(self.sample_rows, np.int64)}
+            more = {**more, "sample": {}}
+        if self.placed is not None:
+            before, places = within("placed", self.placed.state())
+            more, own = more | before, own | places
+        return {"fitted": facts, **content, **more}, {**arrays, **own}
+
+    @classmethod
+    def restore(cls, saved: Saved, threads: Threads, affinity: Any) -> FittedMap:
+        """The map of a `state`.
+
+        Parameters
+        ----------
+        saved : Saved
+        threads : Threads
+        affinity : object or None
+            What made its affinities, as far as the parameters beside the map say.
+
+        Raises
+        ------
+        StateError, ValueError, TypeError
+            For a state that cannot be.
+        """
+        model, fitted = Model.restore(saved.part("model"), threads), saved.part("fitted")
+        kl_divergence = decode(fitted.content.get("kl_divergence"))
+        if not isinstance(kl_divergence, int | float):
+            raise fitted.fail("has a kl_divergence that is not a number")
+        features = Features.restore(saved, fitted, distances=model.index.metric == "precomputed", sparse=True)
+        placed = Placed.restore(saved.part("placed"), model.embedding.shape) if "placed" in saved.content else None
+        return cls(
+            model, features, threads, float(kl_divergence), fitted.whole("n_iter", 0), fitted.whole("n_neighbors", 0),
+            seed_in(fitted), _sample_rows(saved, model.n), affinity, placed=placed,
+        )  # fmt: skip
+
+    def fingerprint(self, placement: Placement | None) -> str:
+        """What tells it from another map: a digest of all that decides where rows are placed.
+
+        Which rows of their table it was fitted to does not count.
+
+        Raises
+        ------
+        ValueError
+            As `state`.
+        """
+        content, arrays = within("model", self.model.state())
+        try:
+            more, own = self.features.state()
+        except TypeError:
+            # What is made with a transformer can be told from another, though no file holds it.
+            assert self.features.preparation is not None
+            more, own = {"preparation": plain(self.features.preparation.contents)}, {}
+        deciding = {**content, **more, "placement": encode(placement)}
+        digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
+        for name, array in sorted({**arrays, **own}.items()):
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
+        return digest.hexdigest()
+
+
+def _sample_rows(saved: Saved, n: int) -> NDArray[np.int64] | None:
+    if "sample" not in saved.content:
+        return None
+    part = saved.part("sample")
+    rows: NDArray[np.int64] = part.array("rows", np.int64, (None,))
+    if not (np.diff(rows, prepend=-1) > 0).all():
+        raise part.fail("holds row numbers that do not ascend", "rows")
+    if len(rows) != n:
+        raise part.fail(f"names {len(rows)} rows of {n}", "rows")
+    return rows
+
+
+def seed_in(fitted: Saved) -> int | None:
+    """The seed of a fit; None where it was not written down.
+
+    Raises
+    ------
+    StateError
+        For what is not a seed.
+    """
+    seed = fitted.content.get("seed")
+    # A seed may be of any length.
+    if seed is not None and (type(seed) is not int or seed < 0):
+        raise fitted.fail("has a seed that is not a whole number")
+    return seed

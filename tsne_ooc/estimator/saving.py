@@ -1,0 +1,118 @@
+"""A fitted estimator as JSON and arrays, and back: its parameters beside its map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar
+
+from tsne_ooc import affinity as affinities
+from tsne_ooc._parallel import Threads
+from tsne_ooc.estimator.fitted_map import FittedMap
+from tsne_ooc.preprocess import Preparation, Transformer
+from tsne_ooc.storage.codec import KINDS, decode_all, encode_all
+from tsne_ooc.storage.state import Saved, State, StateError
+
+#: What the folder of a saved model says it is.
+KIND = "model"
+# What new rows are placed with; all other parameters matter to another fit only.
+_ESSENTIAL = ("metric", "placement")
+# A reader refuses parts that it does not know.
+_PARTS = {"parameters", "not_saved", "fitted", "model", "preparation", "sample", "placed"}
+
+
+class Estimator(Protocol):
+    """An estimator that holds a fitted map."""
+
+    @property
+    def map_(self) -> FittedMap: ...
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+
+
+E = TypeVar("E", covariant=True)
+
+
+class OfMap(Protocol[E]):
+    """The class of such estimators."""
+
+    def of_map(self, map: FittedMap, **parameters: Any) -> E: ...
+
+
+def fingerprint(estimator: Estimator) -> str:
+    """What tells a fitted map from another: a digest of all that decides where it places rows.
+
+    Raises
+    ------
+    ValueError
+        As `estimator_state`.
+    """
+    _parameters(estimator)
+    return estimator.map_.fingerprint(estimator.get_params(deep=False)["placement"])
+
+
+def estimator_state(estimator: Estimator) -> State:
+    """Parameters and map of a fitted estimator.
+
+    Parameters that no file can hold are replaced by a few words, which another fit refuses; "not_saved" lists them.
+
+    Raises
+    ------
+    ValueError
+        Where one of them decides how rows are placed: a callable metric, a placement or search of the user's own.
+    """
+    parameters, not_saved = _parameters(estimator)
+    content, arrays = estimator.map_.state()
+    return {"parameters": parameters, "not_saved": not_saved, **content}, arrays
+
+
+def _parameters(estimator: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    parameters, not_saved = encode_all(estimator.get_params(deep=False))
+    for name in _ESSENTIAL:
+        if name in not_saved:
+            what = not_saved[name]
+            raise ValueError(f"{name} holds a {what}, which no file can; use names and options of tsne_ooc, or pickle")
+    return parameters, not_saved
+
+
+def check_saved(estimator: Any, prepare: Preparation | None = None) -> None:
+    """Raise where what is fitted with these options could not be saved, as far as that is known before the fit.
+
+    Raises
+    ------
+    ValueError
+        As `estimator_state`.
+    TypeError
+        For a `Transformer` among the steps of the preparation.
+    """
+    _parameters(estimator)
+    search = estimator.neighbors
+    if not isinstance(search, str) and type(search).__name__ not in KINDS:
+        raise ValueError(f"a search of type {type(search).__name__} cannot be saved: only those of tsne_ooc can")
+    for step in () if prepare is None else prepare.steps:
+        if isinstance(step, Transformer):
+            step.check_saved()
+
+
+def restore_estimator(kind: OfMap[E], saved: Saved, n_jobs: Any = "saved") -> E:
+    """The estimator of an `estimator_state`, with so many threads.
+
+    Raises
+    ------
+    StateError, ValueError, TypeError
+        For a state that cannot be.
+    """
+    if unknown := sorted(set(saved.content) - _PARTS):
+        raise StateError(f"has the part {unknown[0][:40]!r}, which this version does not know; upgrade tsne_ooc")
+    parameters = decode_all(saved.part("parameters").content)
+    if n_jobs != "saved":
+        parameters["n_jobs"] = n_jobs
+    map = FittedMap.restore(saved, Threads(parameters.get("n_jobs")), _affinity(parameters))
+    return kind.of_map(map, **parameters)
+
+
+def _affinity(parameters: Mapping[str, Any]) -> Any:
+    """What made the affinities of a saved map; None where a file could not hold it."""
+    try:
+        return affinities.resolve(parameters["affinity"], parameters["perplexity"])
+    except (KeyError, ValueError, TypeError):
+        return None

@@ -1,0 +1,249 @@
+"""From rows in memory to a fitted map: neighbours, affinities, a start, and the optimisation."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsne_ooc import affinity as affinities
+from tsne_ooc import neighbors as searches
+from tsne_ooc._parallel import Threads
+from tsne_ooc._random import generator
+from tsne_ooc.equal_rows import EqualRows
+from tsne_ooc.fit import initialization as starts
+from tsne_ooc.fit.copies import spread_copies
+from tsne_ooc.fit.model import Model
+from tsne_ooc.fit.optimize import Motion, Result, Watch, minimise
+from tsne_ooc.novelty import Reference
+from tsne_ooc.schedule import Schedule
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+log = logging.getLogger(__name__)
+
+BLOCK = 32_768
+# Maps of searches that find .95 are not told from those of exact ones.
+ENOUGH = 0.9
+
+
+class Recipe(NamedTuple):
+    """All options of a fit, resolved.
+
+    Parameters
+    ----------
+    d : int
+        Axes of the map.
+    dof : float
+    neighbors, metric, metric_params
+        The search, as `tsne_ooc.neighbors.resolve` takes it.
+    affinity : Affinity
+    initialization : str or array
+    schedule : Schedule
+    """
+
+    d: int
+    dof: float
+    neighbors: Any
+    metric: Any
+    metric_params: dict[str, Any] | None
+    affinity: Any
+    initialization: Any
+    schedule: Schedule
+
+
+class Pause(NamedTuple):
+    """What a fit can be gone on from.
+
+    Parameters
+    ----------
+    motion : Motion
+        In the order of P.
+    equal : ndarray of int64 or None
+        One number for all rows that are equal, in the order of P; None where no two are.
+    centre : ndarray of float64, shape (d,), or None
+        Of a map that was given.
+    """
+
+    motion: Motion
+    equal: NDArray[np.int64] | None
+    centre: NDArray[np.float64] | None
+
+
+class Fit(NamedTuple):
+    """What a fit ends with.
+
+    Parameters
+    ----------
+    model : Model
+    result : Result
+        Of the optimisation; its embedding is in the order of the rows.
+    k : int
+        Neighbours of each row that the affinities were made from.
+    pause : Pause
+    """
+
+    model: Model
+    result: Result
+    k: int
+    pause: Pause
+
+
+class _Frame(NamedTuple):
+    """Between maps of the rows as they came and maps as the optimiser has them: in the order of P, about 0.
+
+    Parameters
+    ----------
+    order : ndarray of uint32 or None
+        Row r of P is row ``order[r]``; None: as they came.
+    centre : ndarray of float64, shape (d,), or None
+        Where the map lies; None where the optimiser says. A map that was given stays where it is.
+    """
+
+    order: NDArray[np.uint32] | None
+    centre: NDArray[np.float64] | None
+
+    def ordered(self, values: NDArray[Any]) -> NDArray[Any]:
+        return values if self.order is None else values[self.order]
+
+    def inside(self, Y: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.ordered(Y if self.centre is None else (Y - self.centre).astype(np.float32))
+
+    def outside(self, Y: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = np.empty_like(Y)
+        out[slice(None) if self.order is None else self.order] = Y
+        return out if self.centre is None else (out + self.centre).astype(np.float32)
+
+
+def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: Watch) -> Fit:
+    """Embed rows, clean float32 of shape (n, p), dense or sparse; distances (n, n) where the metric is "precomputed".
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where options and rows do not go together.
+    FloatingPointError
+        If the learning rate drives the map to infinity.
+    """
+    n, p = rows.shape
+    search = searches.resolve(
+        recipe.neighbors, metric=recipe.metric, n=n, p=p, sparse=hasattr(rows, "tocsr"),
+        metric_params=recipe.metric_params,
+    )  # fmt: skip
+    searches.tell_unlikely(rows, recipe.metric)
+    why = f", chosen for {n:,} rows and the {recipe.metric} metric" if recipe.neighbors == "auto" else ""
+    log.info("neighbours of %s rows of %s columns by %r%s", f"{n:,}", f"{p:,}", search, why)
+    index = searches.build(
+        search,
+        rows,
+        metric=recipe.metric,
+        metric_params=recipe.metric_params,
+        rng=generator(seed, "neighbors"),
+        threads=threads,
+    )
+    P, order, k, reference = joint_of(recipe.affinity, index, n, seed, threads)
+    if k:
+        tell_recall(index, k)
+    log.info("affinities: %r, from %d neighbours of each row; %s pairs", recipe.affinity, k, f"{len(P.indices):,}")
+    log.info("schedule: %s", "; ".join(map(str, recipe.schedule)))
+    features = None if recipe.metric == "precomputed" else rows
+    rng = generator(seed, "initialization")
+    start = starts.start(recipe.initialization, features, P, recipe.d, rng, threads, order)
+    given = not isinstance(recipe.initialization, str)
+    if given:
+        starts.warn_wide(start, recipe.schedule)
+    frame = _Frame(order, start.mean(axis=0, dtype=np.float64) if given else None)
+    seats = EqualRows.of(rows, threads)
+    equal = None if len(seats.rows) == n else frame.ordered(seats.find(rows, threads))
+    result = minimise(
+        P, frame.inside(start), recipe.schedule, dof=recipe.dof, threads=threads, watch=watch.through(frame.outside),
+        equal=equal,
+    )  # fmt: skip
+    # Not one bit of a given map changes where there was no step.
+    unmoved = given and not result.iterations
+    result = result._replace(embedding=start if unmoved else frame.outside(result.embedding))
+    _tell(result)
+    model = Model(result.embedding.copy(), index, recipe.dof, result.motion.exaggeration, reference, seats)
+    return Fit(model, result, k, Pause(result.motion, equal, frame.centre))
+
+
+def continue_rows(
+    model: Model, affinity: Any, schedule: Schedule, pause: Pause, *, seed: int, threads: Threads, watch: Watch
+) -> Fit:
+    """Go on with a fit; `model` stays as it is, and P is made once more from its index."""
+    P, order, k, _ = joint_of(affinity, model.index, model.n, seed, threads)
+    frame = _Frame(order, pause.centre)
+    result = minimise(
+        P, pause.motion.places, schedule, dof=model.dof, threads=threads, watch=watch.through(frame.outside),
+        equal=pause.equal, motion=pause.motion,
+    )  # fmt: skip
+    result = result._replace(embedding=frame.outside(result.embedding) if result.iterations else model.embedding)
+    _tell(result)
+    motion = result.motion
+    if not result.iterations:
+        motion = motion._replace(phase=pause.motion.phase, exaggeration=model.exaggeration)
+    moved = replace(model, embedding=result.embedding.copy(), exaggeration=motion.exaggeration)
+    return Fit(moved, result, k, Pause(motion, pause.equal, pause.centre))
+
+
+def affinities_of(model: Model, affinity: Any, *, seed: int, threads: Threads) -> csr_array:
+    """The joint probabilities that a fit of the model was made with, once more: CSR, in the order of the rows."""
+    P, order, *_ = joint_of(affinity, model.index, model.n, seed, threads)
+    matrix = P.tocsr()
+    if order is None:
+        return matrix
+    place_of = np.empty(model.n, np.int64)
+    place_of[order] = np.arange(model.n)
+    return matrix[place_of][:, place_of]
+
+
+def _tell(result: Result) -> None:
+    width = " x ".join(f"{size:.0f}" for size in np.ptp(result.embedding, axis=0))
+    log.info("%d iterations: KL %.4f, a map of %s units", result.iterations, result.kl_divergence, width)
+
+
+def tell_recall(index: Any, k: int) -> None:
+    """Log which share of the k nearest rows a search finds, and warn where it is too little."""
+    found = index.recall(k)
+    log.info("%s of the %d nearest rows are found", "all" if found == 1 else f"{found:.3f}", k)
+    if found < ENOUGH:
+        warnings.warn(
+            f"the neighbour search finds {found:.2f} of the {k} nearest rows, and the map shows the rest as apart; use "
+            "neighbors='exact', or in Python ask more of it (probes=, ef=, trees=, recall= of tsne_ooc.neighbors)",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def joint_of(
+    affinity: Any, index: Any, n: int, seed: int, threads: Threads
+) -> tuple[affinities.Joint, NDArray[np.uint32] | None, int, Reference]:
+    """P, the order of its rows (None: as they came), the number of neighbours it was made from, and their novelty."""
+    if isinstance(affinity, affinities.GivenAffinities):
+        affinities.check_matrix(affinity, n)
+        return affinity.joint(), None, 0, Reference.of(index)
+    if n < 2:
+        alone = affinities.Joint(np.zeros(2, np.uint64), np.empty(0, np.uint32), np.empty(0, np.float32))
+        return alone, None, 0, Reference.of(index)
+    k = affinity.k(n)
+    neighbors, distances = index.query_self(k)
+    reference = Reference.of_neighbors(neighbors, distances)
+    spread_copies(neighbors, distances, generator(seed, "copies"))
+    p = affinities.conditional(affinity, distances, getattr(index, "unit", 1.0), threads)
+    del distances
+    order = index.order
+    if order is not None:
+        # Rows near each other in space are then near each other in memory: for 1.3 million rows an iteration
+        # takes a third of the time.
+        place_of = np.empty(n, np.uint32)
+        place_of[order] = np.arange(n, dtype=np.uint32)
+        neighbors = neighbors[order]
+        for start in range(0, n, BLOCK):
+            neighbors[start : start + BLOCK] = place_of[neighbors[start : start + BLOCK]]
+        p = None if p is None else p[order]
+    return affinities.symmetrize(neighbors, p, threads), order, k, reference
