@@ -19,7 +19,7 @@ import numpy as np
 
 from tsne_ooc import TSNE
 from tsne_ooc.rounds import NovelRows, Seated, enlarge, refit
-from tsne_ooc.sampling import Coverage, Sample, Uniform
+from tsne_ooc.sampling import Coverage, Sample, UniformSample
 
 RARE = (12, 500)
 NEAREST = 10
@@ -142,10 +142,10 @@ def main() -> None:
     table = load(args)
     whole = args.size + args.rounds * args.added
     programs = [
-        ("uniform", Uniform(whole), 0),
+        ("uniform", UniformSample(whole), 0),
         ("coverage", Coverage(args.size), 0),
         ("coverage", Coverage(whole), 0),
-        ("uniform", Uniform(args.size), args.rounds),
+        ("uniform", UniformSample(args.size), args.rounds),
     ]
     runs = []
     rng = np.random.default_rng(1)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import tsne_ooc.gradients.repulsion
-from tsne_ooc import TSNE, EqualNeighbors, FixedSigma, Multiscale, Perplexity, Phase, Placement, Schedule, schedule
+from tsne_ooc import TSNE, FixedSigma, Multiscale, Perplexity, Phase, Placement, Schedule, Uniform, schedule
 from tsne_ooc import neighbors as searches
 from tsne_ooc.preprocess import PCA, Normalize, Preparation
 
@@ -70,7 +70,7 @@ def of_map():
         ("affinity", Perplexity, "perplexity", FLOATS, {}),
         ("affinity", FixedSigma, "sigma", FLOATS, {}),
         ("affinity", FixedSigma, "neighbors", WHOLES, {"sigma": 1.0}),
-        ("affinity", EqualNeighbors, "neighbors", WHOLES, {}),
+        ("affinity", Uniform, "neighbors", WHOLES, {}),
         ("placement", Placement, "perplexity", FLOATS, {}),
         ("placement", Placement, "exaggeration", FLOATS, {}),
         ("placement", Placement, "tolerance", FLOATS, {}),

@@ -21,7 +21,7 @@ _HOMES = {
     "Perplexity": "affinity",
     "Mixture": "affinity",
     "Multiscale": "affinity",
-    "EqualNeighbors": "affinity",
+    "Uniform": "affinity",
     "FixedSigma": "affinity",
     "load": "estimator.loading",
     "embed": "pipeline",
@@ -35,11 +35,11 @@ __all__ = [*_HOMES, "__version__"]
 if TYPE_CHECKING:
     from typing import Any
 
-    from tsne_ooc.affinity import EqualNeighbors as EqualNeighbors
     from tsne_ooc.affinity import FixedSigma as FixedSigma
     from tsne_ooc.affinity import Mixture as Mixture
     from tsne_ooc.affinity import Multiscale as Multiscale
     from tsne_ooc.affinity import Perplexity as Perplexity
+    from tsne_ooc.affinity import Uniform as Uniform
     from tsne_ooc.estimator import TSNE as TSNE
     from tsne_ooc.estimator.loading import load as load
     from tsne_ooc.io.overview import look as look

@@ -14,7 +14,7 @@ from tsne_ooc._options import counted, keep, number, shown, unknown, whole
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, UInt32, UInt64
 from tsne_ooc._validate import is_sparse, to_csr
-from tsne_ooc.storage.codec import KINDS, stored
+from tsne_ooc.storage.codec import stored
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -179,7 +179,7 @@ def conditional(affinity: Affinity, distances: Float32, unit: float, threads: Th
 
     A perplexity asks for their ratios alone. Whatever else there is may know the metric's own unit.
     """
-    if unit != 1 and not isinstance(affinity, Perplexity | Multiscale | EqualNeighbors):
+    if unit != 1 and not isinstance(affinity, Perplexity | Multiscale | Uniform):
         with np.errstate(over="ignore", under="ignore"):
             distances = np.minimum(distances * unit, np.finfo(np.float32).max).astype(np.float32)
     return affinity.conditional(distances, threads)
@@ -273,7 +273,7 @@ class Mixture(Multiscale):
 
 @stored
 @dataclass(frozen=True)
-class EqualNeighbors:
+class Uniform:
     """Equal affinities of the k nearest neighbours; no values are stored.
 
     On most data the maps are hardly told apart from those of a perplexity of 2 k / 3 (Böhm, Berens and Kobak, JMLR
@@ -295,10 +295,6 @@ class EqualNeighbors:
 
     def conditional(self, distances: Float32, threads: Threads) -> None:
         return None
-
-
-# Folders that were written before have this name.
-KINDS["Uniform"] = EqualNeighbors
 
 
 @stored
@@ -378,9 +374,9 @@ def resolve(affinity: Any, perplexity: float) -> Affinity | GivenAffinities:
         if affinity == "mixture":
             return Mixture((perplexity, 10 * perplexity))
         if affinity == "uniform":
-            return EqualNeighbors(max(1, round(perplexity)))
+            return Uniform(max(1, round(perplexity)))
         raise unknown("affinity", affinity, WORDS)
-    if isinstance(affinity, Perplexity | Multiscale | EqualNeighbors | FixedSigma | GivenAffinities):
+    if isinstance(affinity, Perplexity | Multiscale | Uniform | FixedSigma | GivenAffinities):
         return affinity
     if hasattr(affinity, "shape"):
         return GivenAffinities(affinity)

@@ -71,7 +71,7 @@ class Placement:
             keep(self, exaggeration=values if isinstance(self.exaggeration, Sequence) else values[0])
         pick("placement initialization", self.initialization, {"median": 0, "mean": 0})
         if self.affinity is not None and not (hasattr(self.affinity, "k") and hasattr(self.affinity, "conditional")):
-            raise TypeError(f"placement affinity={self.affinity!r} is not an object such as tsne_ooc.EqualNeighbors()")
+            raise TypeError(f"placement affinity={self.affinity!r} is not an object such as tsne_ooc.Uniform()")
 
     def exaggerations(self, fitted: float) -> list[float]:
         """What a row goes through on a map whose fit ended at `fitted`."""

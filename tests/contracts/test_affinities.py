@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tsne_ooc import EqualNeighbors, FixedSigma, Mixture, Multiscale, Perplexity
+from tsne_ooc import FixedSigma, Mixture, Multiscale, Perplexity, Uniform
 from tsne_ooc.testing import AffinityContract
 
 AFFINITIES = {
@@ -14,7 +14,7 @@ AFFINITIES = {
     "perplexity-3": Perplexity(3),
     "multiscale": Multiscale((5, 30)),
     "mixture": Mixture((5, 30)),
-    "uniform": EqualNeighbors(12),
+    "uniform": Uniform(12),
     "fixed-sigma": FixedSigma(2.0),
 }
 

@@ -10,7 +10,7 @@ from tsne_ooc import TSNE
 from tsne_ooc.parametric import ParametricTSNE
 from tsne_ooc.pipeline import embed, train
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
-from tsne_ooc.sampling import Coverage, Rows, Uniform
+from tsne_ooc.sampling import Coverage, Rows, UniformSample
 
 QUICK = {"perplexity": 8, "early_exaggeration_iter": 10, "n_iter": 15, "random_state": 3, "n_jobs": 1}
 SMALL = {"network": (16, 1), "landmarks": 0, "n_iter": 6, "batch_size": 64, "random_state": 0, "n_jobs": 1}
@@ -34,7 +34,7 @@ def test_every_way_of_saying_it_trains_the_same_encoder(islands, tmp_path, sampl
         "here": {"sample": sample, "prepare": prepare, "tsne": TSNE(**QUICK)},
         "there": {"tsne": TSNE(sample=sample, prepare=prepare, **QUICK)},
         "both": {
-            "sample": Uniform(90) if sample == 90 else sample,
+            "sample": UniformSample(90) if sample == 90 else sample,
             "prepare": prepare,
             "tsne": TSNE(sample=sample, prepare=prepare, **QUICK),
         },

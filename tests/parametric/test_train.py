@@ -20,7 +20,7 @@ from tsne_ooc.parametric import Decoder, ParametricTSNE, load  # noqa: E402
 from tsne_ooc.parametric.objectives import Distillation, FieldTuning, Stage  # noqa: E402
 from tsne_ooc.pipeline import embed, train  # noqa: E402
 from tsne_ooc.preprocess import PCA, Preparation, Standardize  # noqa: E402
-from tsne_ooc.sampling import Uniform  # noqa: E402
+from tsne_ooc.sampling import UniformSample  # noqa: E402
 
 
 def teacher(**options):
@@ -101,7 +101,7 @@ def test_the_teacher_is_of_so_many_rows(monkeypatch, islands, sample, most, want
     monkeypatch.setattr(teaching, "MOST_FITTED", most)
     monkeypatch.setattr(teaching, "SAMPLE", 40)
     for tsne in (None, teacher()):
-        size = None if sample is None else Uniform(sample)
+        size = None if sample is None else UniformSample(sample)
         found, known, drawn = training._teacher(None, tsne, size, None, encoder(), as_source(islands[:100]))
         assert known["sample"] == min(drawn.size, 100) == wanted and found.sample is None
 

@@ -85,7 +85,7 @@ SAME_MAP = {
     "metric_params": ({"V": np.ones(4), "a": 1}, {"a": 1, "V": np.ones(4, ">f8")}),
     "affinity": (sp.csr_array(graph(0)), sp.coo_matrix(graph(0))),
     "schedule": ([Phase(4), Phase(3)], (Phase(4), Phase(3))),
-    "sample": (sampling.Uniform(30), 30),
+    "sample": (sampling.UniformSample(30), 30),
     "prepare": (fitted(X), fitted(X.copy())),
     "random_state": (np.random.default_rng(3), np.random.default_rng(3)),
     "callbacks": (stopping(1), [stopping(1)]),

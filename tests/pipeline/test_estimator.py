@@ -18,7 +18,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import KNeighborsClassifier
 
-from tsne_ooc import TSNE, EqualNeighbors, FixedSigma, Multiscale, Phase, Placement, Schedule
+from tsne_ooc import TSNE, FixedSigma, Multiscale, Phase, Placement, Schedule, Uniform
 from tsne_ooc.neighbors import IVF
 
 QUICK = {"early_exaggeration_iter": 30, "n_iter": 40, "random_state": 0}
@@ -163,9 +163,7 @@ def test_other_kernels(dof):
     assert np.isfinite(model.transform(X + 0.1)).all()
 
 
-@pytest.mark.parametrize(
-    "affinity", ["uniform", Multiscale((5, 20)), FixedSigma(3.0, neighbors=30), EqualNeighbors(10)]
-)
+@pytest.mark.parametrize("affinity", ["uniform", Multiscale((5, 20)), FixedSigma(3.0, neighbors=30), Uniform(10)])
 def test_other_affinities(affinity):
     X = blobs(300)
     model = TSNE(affinity=affinity, **QUICK).fit(X)

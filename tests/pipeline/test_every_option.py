@@ -19,7 +19,7 @@ from tsne_ooc import TSNE, Phase, Placement, Schedule
 from tsne_ooc._parallel import Threads
 from tsne_ooc.neighbors import HNSW, IVF, Annoy
 from tsne_ooc.preprocess import PCA, Normalize, Preparation, Standardize
-from tsne_ooc.sampling import Coverage, Stratified, Uniform
+from tsne_ooc.sampling import Coverage, Stratified, UniformSample
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:builtin type .* has no __module__ attribute:DeprecationWarning",
@@ -84,7 +84,7 @@ def of_placement(folder, **options):
 
 PLACEMENT = {
     "perplexity": Other(2), "k": Other(4), "exaggeration": Other(3.0), "initialization": Other("mean"),
-    "affinity": Other(tsne_ooc.EqualNeighbors(3)), "tolerance": Other(0.3), "max_iter": Other(2),
+    "affinity": Other(tsne_ooc.Uniform(3)), "tolerance": Other(0.3), "max_iter": Other(2),
 }  # fmt: skip
 
 
@@ -254,7 +254,7 @@ CASES = {
     "Perplexity": (of_affinity(tsne_ooc.Perplexity), tsne_ooc.Perplexity, {"perplexity": Other(4)}),
     "Mixture": (of_affinity(tsne_ooc.Mixture), tsne_ooc.Mixture, {"perplexities": Other((3, 9))}),
     "Multiscale": (of_affinity(tsne_ooc.Multiscale), tsne_ooc.Multiscale, {"perplexities": Other((3, 9))}),
-    "Uniform affinity": (of_affinity(tsne_ooc.EqualNeighbors), tsne_ooc.EqualNeighbors, {"neighbors": Other(4)}),
+    "Uniform affinity": (of_affinity(tsne_ooc.Uniform), tsne_ooc.Uniform, {"neighbors": Other(4)}),
     "FixedSigma": (
         of_affinity(tsne_ooc.FixedSigma, sigma=2.0),
         tsne_ooc.FixedSigma,
@@ -275,7 +275,7 @@ CASES = {
         Annoy,
         {"trees": Other(3), "search_k": Other(300), "recall": Other(1.0)},
     ),
-    "Uniform": (of_sample(Uniform, size=30), Uniform, {"size": Other(31)}),
+    "UniformSample": (of_sample(UniformSample, size=30), UniformSample, {"size": Other(31)}),
     "Coverage": (
         of_sample(Coverage, size=30),
         Coverage,

@@ -105,7 +105,9 @@ def test_an_error_says_how_to_go_on(data, tmp_path, capsys, monkeypatch):
         file["X"][700] = np.nan
     # The cell is in no row that is sampled.
     rows = np.delete(np.arange(900), 700)[:: 899 // 60]
-    monkeypatch.setattr("tsne_ooc.sampling.Uniform", lambda size: __import__("tsne_ooc.sampling").sampling.Rows(rows))
+    monkeypatch.setattr(
+        "tsne_ooc.sampling.UniformSample", lambda size: __import__("tsne_ooc.sampling").sampling.Rows(rows)
+    )
     arguments = words(data, tmp_path / "map", "--quiet", "--block-rows", "100")
     assert main(arguments) == 2
     error = capsys.readouterr().err

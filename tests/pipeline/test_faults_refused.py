@@ -96,7 +96,7 @@ def refused(error, message, function, folder):
         ({"tsne": {"random_state": 1}}, r"now: random_state was 0, is 1;"),
         ({"tsne": {"schedule": "classic"}}, r"now: schedule was None, is 'classic';"),
         ({"sample": 61}, r"now: sample\.\w+ was 60, is 61;"),
-        ({"sample": np.arange(60)}, r"now: sample\.class was 'Uniform', is 'Rows'"),
+        ({"sample": np.arange(60)}, r"now: sample\.class was 'UniformSample', is 'Rows'"),
         ({"random_state": 1}, r"now: random_state was 0, is 1;"),
         ({"rounds": 2}, r"now: rounds was 1, is 2;"),
         ({"prepare": Preparation([Standardize(), PCA(3)])}, r"now: prepare was .*, is .*;"),

@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tsne_ooc import EqualNeighbors, Multiscale, Placement, embed, load, open_run, place
+from tsne_ooc import Multiscale, Placement, embed, load, open_run, place
 from tsne_ooc.neighbors import Exact
 from tsne_ooc.preprocess import PCA, Standardize
-from tsne_ooc.storage.codec import decode, encode
 
 FOLDERS = Path(__file__).parents[1] / "folders"
 X = np.load(FOLDERS / "X.npy")
@@ -32,11 +31,6 @@ def test_a_model():
     assert repr(model.affinity) == repr(Multiscale([3, 6])) and model.neighbors == Exact()
     assert [phase.iterations for phase in model.schedule.phases] == [20, 30] and isinstance(model.placement, Placement)
     assert [type(step) for step in model.preparation_.steps] == [Standardize, PCA]
-
-
-def test_a_name_of_before():
-    assert decode({"Uniform": {"neighbors": 7}}) == EqualNeighbors(7)
-    assert encode(EqualNeighbors(7)) == {"EqualNeighbors": {"neighbors": 7}}
 
 
 def test_what_is_saved_again_is_read_again(tmp_path):

@@ -17,7 +17,7 @@ from sklearn.random_projection import GaussianRandomProjection as RandomProjecti
 from tsne_ooc import TSNE, embed, load
 from tsne_ooc.groups import Groups
 from tsne_ooc.preprocess import PCA, Preparation, Standardize, Transformer
-from tsne_ooc.sampling import Coverage, Rows, Uniform, take
+from tsne_ooc.sampling import Coverage, Rows, UniformSample, take
 
 QUICK = {"perplexity": 8, "early_exaggeration_iter": 15, "n_iter": 20, "random_state": 3}
 UNSEEDED = {**QUICK, "random_state": None}
@@ -85,7 +85,7 @@ def test_two_values_are_refused_by_name_before_anything_is_done(tmp_path, here, 
         tsne = TSNE(**there, **QUICK)
         embed(rows(), out=tmp_path / "map", tsne=tsne, progress=lambda *event: told.append(event), **here)
     assert not told and not (tmp_path / "map").exists()
-    same = embed(rows(60), out=tmp_path / "same", sample=Uniform(50), tsne=TSNE(sample=50, **QUICK))
+    same = embed(rows(60), out=tmp_path / "same", sample=UniformSample(50), tsne=TSNE(sample=50, **QUICK))
     assert len(same.sample_rows) == 50
 
 

@@ -22,7 +22,7 @@ from tsne_ooc.preprocess.options import preparation_from_options
 
 # What a command calls, and which of its parameters nobody can type.
 CALLS = {
-    "embed": [embed, TSNE, preparation_from_options, sampling.Uniform, Normalize],
+    "embed": [embed, TSNE, preparation_from_options, sampling.UniformSample, Normalize],
     "place": [place],
     "train": [train, ParametricTSNE, TSNE, preparation_from_options, Normalize],
     "export": [export],
@@ -216,5 +216,5 @@ def test_a_map_goes_into_a_copy_of_an_anndata_file(capsys, file, tmp_path):
 
 def test_objects_are_shown_as_they_are():
     known = options_of(parsers()["embed"])
-    told = "rows of x.npy behind Preparation([Normalize(total=5.0)]) and Uniform(size=3), total=5.0"
+    told = "rows of x.npy behind Preparation([Normalize(total=5.0)]) and UniformSample(size=3), total=5.0"
     assert command._typed(told, known) == told.replace(" total=", " --normalize=")

@@ -13,7 +13,7 @@ import reference
 from scipy import sparse
 
 import tsne_ooc
-from tsne_ooc import TSNE, EqualNeighbors, Phase
+from tsne_ooc import TSNE, Phase, Uniform
 from tsne_ooc.estimator.saving import fingerprint
 from tsne_ooc.metrics import displacement, kl_divergence, label_accuracy, neighbor_recall
 from tsne_ooc.neighbors import IVF
@@ -302,7 +302,7 @@ def test_options_of_the_new_map(model):
     strong = model.refine(X, exaggeration=4)
     assert strong.map_.model.exaggeration == 4 and strong.exaggeration == 4
     assert np.ptp(strong.embedding_, axis=0).max() < np.ptp(model.refine(X).embedding_, axis=0).max()
-    assert model.refine(X, affinity=EqualNeighbors(7), **FEW).n_neighbors_ == 7
+    assert model.refine(X, affinity=Uniform(7), **FEW).n_neighbors_ == 7
     assert model.refine(X, random_state=5, **FEW).seed_ == 5
     # How long the sample was fitted says nothing of all rows.
     assert model.refine(X).n_iter_ == 175 and model.refine(X, schedule="auto").n_iter_ == 240
@@ -358,7 +358,7 @@ def test_a_graph_that_falls_apart():
     """Two halves that no edge joins, one of which the sample has three rows of."""
     far = np.concatenate([groups(300), groups(300, seed=3) + 1e4])
     model = TSNE(**QUICK).fit(far[:303])
-    refined = model.refine(far, affinity=EqualNeighbors(10))
+    refined = model.refine(far, affinity=Uniform(10))
     P = refined.affinities_.tocoo()
     assert ((P.row < 300) == (P.col < 300)).all()
     Y = refined.embedding_

@@ -21,7 +21,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import tsne_ooc
-from tsne_ooc import TSNE, EqualNeighbors, FixedSigma, Multiscale, Perplexity, Phase, Placement, Schedule, storage
+from tsne_ooc import TSNE, FixedSigma, Multiscale, Perplexity, Phase, Placement, Schedule, Uniform, storage
 from tsne_ooc.estimator.saving import estimator_state
 from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, Neighbors, PyNNDescent
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
@@ -266,7 +266,7 @@ def test_of_copies_one_is_kept(fitted, tmp_path):
 
 VALUES = [
     None, True, 3, 2.5, float("inf"), "word", [1, "a"], (1, (2.0, None)), {"p": 3, "deep": {"x": (1,)}},
-    Placement(), Placement(perplexity=3, exaggeration=(4.0, 2.0), affinity=EqualNeighbors(7)), Perplexity(12.5),
+    Placement(), Placement(perplexity=3, exaggeration=(4.0, 2.0), affinity=Uniform(7)), Perplexity(12.5),
     Multiscale((5, 50)), FixedSigma(2.0, 9), Phase(5, (4.0, 1.0), 0.9, "auto", "x"),
     Schedule([Phase(3), Phase(4, 2.0)], patience=2), Exact(), IVF(3, 2), HNSW(5), PyNNDescent(9), Annoy(3, 4),
 ]  # fmt: skip
@@ -312,7 +312,7 @@ def test_every_object_that_an_option_takes_is_known():
 
 
 def test_parameters_and_refit(fitted, tmp_path):
-    model = TSNE(placement=Placement(k=4), neighbors=IVF(lists=6), affinity=EqualNeighbors(9), **QUICK).fit(rows())
+    model = TSNE(placement=Placement(k=4), neighbors=IVF(lists=6), affinity=Uniform(9), **QUICK).fit(rows())
     model.save(tmp_path / "model")
     loaded = tsne_ooc.load(tmp_path / "model")
     assert loaded.get_params() == model.get_params()

@@ -14,13 +14,13 @@ from scipy.sparse import csr_array
 from tsne_ooc import affinity
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import (
-    EqualNeighbors,
     FixedSigma,
     GivenAffinities,
     Joint,
     Mixture,
     Multiscale,
     Perplexity,
+    Uniform,
     gaussian,
     symmetrize,
 )
@@ -159,7 +159,7 @@ def test_inputs_stay_as_they_are():
 
 def test_uniform_stores_no_values():
     neighbors, _ = some_graph()
-    P = symmetrize(neighbors, EqualNeighbors(12).conditional(some_distances(), ONE), ONE)
+    P = symmetrize(neighbors, Uniform(12).conditional(some_distances(), ONE), ONE)
     assert P.values.strides == (0,)
     dense = P.tocsr().toarray()
     edges = reference.joint(neighbors, np.ones(neighbors.shape)) > 0
@@ -261,7 +261,7 @@ def test_matrices_refused(matrix, message):
         (lambda: Perplexity(np.inf), "perplexity=inf must be"),
         (lambda: Multiscale(()), "names none"),
         (lambda: FixedSigma(-1), "sigma=-1 must be"),
-        (lambda: EqualNeighbors(0), "neighbors=0 must be at least 1"),
+        (lambda: Uniform(0), "neighbors=0 must be at least 1"),
     ],
 )
 def test_options_refused(call, message):
@@ -274,5 +274,5 @@ def test_words():
     assert affinity.resolve("multiscale", 20) == Multiscale((20, 200))
     assert affinity.resolve("mixture", 20) == Mixture((20, 200))
     assert Mixture((5, 30)) != Multiscale((5, 30))
-    assert affinity.resolve("uniform", 20) == EqualNeighbors(20)
-    assert affinity.resolve(EqualNeighbors(7), 20) == EqualNeighbors(7)
+    assert affinity.resolve("uniform", 20) == Uniform(20)
+    assert affinity.resolve(Uniform(7), 20) == Uniform(7)

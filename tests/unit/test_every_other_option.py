@@ -361,7 +361,7 @@ def test_each_option(model, tmp_path, name):
 
 # Tables of their own, whose keys are the signatures.
 TABLES = {
-    "pipeline/test_every_option.py": """TSNE embed Placement Phase Schedule Perplexity EqualNeighbors Mixture Multiscale
+    "pipeline/test_every_option.py": """TSNE embed Placement Phase Schedule Perplexity Uniform Mixture Multiscale
         FixedSigma neighbors.IVF neighbors.HNSW neighbors.Annoy sampling.Stratified sampling.Coverage
         preprocess.Normalize preprocess.Standardize batches.Batches metrics.neighbor_recall metrics.trustworthiness
         metrics.label_accuracy metrics.kl_divergence metrics.distance_correlation plot.scatter""",
@@ -383,7 +383,7 @@ FILES = {
     "unit/test_sink.py": "io.NpySink",
     "pipeline/test_stages.py": "stages.Work",
     "unit/test_sampling_kinds.py": "sampling.Stratified.draw sampling.Coverage.choose sampling.Coverage.draw "
-    "sampling.Rows.draw sampling.Sample.draw sampling.Uniform.draw",
+    "sampling.Rows.draw sampling.Sample.draw sampling.UniformSample.draw",
     "unit/test_preprocess.py": "preprocess.PreparedSource",
     "unit/test_batches.py": "batches.Batches.epoch",
     "parametric/test_parametric_tsne.py": "parametric.ParametricTSNE.fit parametric.ParametricTSNE.save",

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from tsne_ooc import affinity
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import EqualNeighbors, Perplexity
+from tsne_ooc.affinity import Perplexity, Uniform
 from tsne_ooc.fit.model import Model
 from tsne_ooc.placement import Placement, place_beside
 
@@ -140,7 +140,7 @@ def test_starts(initialization):
         model,
         indices,
         distances,
-        Placement(initialization=initialization, max_iter=0, affinity=EqualNeighbors(15)),
+        Placement(initialization=initialization, max_iter=0, affinity=Uniform(15)),
         ONE,
     ).embedding
     wanted = getattr(np, initialization)(model.embedding[indices], axis=1)

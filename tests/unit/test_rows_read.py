@@ -6,7 +6,7 @@ import pytest
 
 from tsne_ooc.io.memory import FrameSource
 from tsne_ooc.preprocess import PCA, Log1p, Preparation, PreparedSource, Standardize
-from tsne_ooc.sampling import Uniform
+from tsne_ooc.sampling import UniformSample
 
 N, P = 60_000, 500
 
@@ -29,8 +29,8 @@ class Watched:
 def test_a_sample_behind_a_preparation_reads_no_more(steps, chunks):
     preparation = Preparation(steps).fit(np.random.default_rng(0).gamma(1.0, 1.0, (50, P)).astype("f4"))
     bare, behind = Watched(chunks), Watched(chunks)
-    numbers = Uniform(600).draw(bare, np.random.default_rng(1)).rows
-    found, rows = Uniform(600).draw(PreparedSource(behind, preparation), np.random.default_rng(1))
+    numbers = UniformSample(600).draw(bare, np.random.default_rng(1)).rows
+    found, rows = UniformSample(600).draw(PreparedSource(behind, preparation), np.random.default_rng(1))
     np.testing.assert_array_equal(found, numbers)
     wanted = preparation.transform(np.broadcast_to(numbers[:, None] % 100, (600, P)).astype("f4"))
     np.testing.assert_array_equal(rows, wanted)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsne_ooc.sampling import Coverage, Rows, Stratified, Uniform, labels_of, resolve_sample, uniform
+from tsne_ooc.sampling import Coverage, Rows, Stratified, UniformSample, labels_of, resolve_sample, uniform
 from tsne_ooc.sampling.stratified import balanced, proportional, strata
 
 
@@ -149,7 +149,7 @@ def test_given_rows_come_sorted_or_by_mask():
 
 
 def test_shorthands():
-    assert resolve_sample(7) == resolve_sample(np.int64(7)) == resolve_sample("uniform", 7) == Uniform(7)
+    assert resolve_sample(7) == resolve_sample(np.int64(7)) == resolve_sample("uniform", 7) == UniformSample(7)
     assert resolve_sample("coverage") == Coverage(25_000)
     assert resolve_sample("coverage:5_000") == resolve_sample("coverage:5,000", 7) == Coverage(5000)
     sample = Stratified(3, list("aab"))
@@ -160,7 +160,7 @@ def test_shorthands():
 
 def test_uniform_is_the_function_and_tells_its_progress():
     told = []
-    rows, _ = Uniform(5).draw(table(50), np.random.default_rng(1), progress=lambda *at: told.append(at))
+    rows, _ = UniformSample(5).draw(table(50), np.random.default_rng(1), progress=lambda *at: told.append(at))
     np.testing.assert_array_equal(rows, uniform(table(50), 5, np.random.default_rng(1))[0])
     assert told[-1] == ("sample", 5, 5)
     Coverage(5).draw(table(50), np.random.default_rng(1), progress=lambda *at: told.append(at))

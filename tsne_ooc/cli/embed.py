@@ -141,4 +141,6 @@ def _sample(options: argparse.Namespace) -> Any:
         labels = sampling.labels_of(options.data, options.labels)
         balance = "balanced" if options.sample_by == "balanced" else "proportional"
         return sampling.Stratified(options.sample, labels, balance=balance)
-    return sampling.Coverage(options.sample) if options.sample_by == "coverage" else sampling.Uniform(options.sample)
+    return (
+        sampling.Coverage(options.sample) if options.sample_by == "coverage" else sampling.UniformSample(options.sample)
+    )

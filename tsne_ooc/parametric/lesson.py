@@ -17,8 +17,7 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Bool, Json
 from tsne_ooc.batches import Batches
 from tsne_ooc.estimator import TSNE
-from tsne_ooc.intake import Prepared
-from tsne_ooc.intake.features import Features
+from tsne_ooc.intake import Features, Prepared
 from tsne_ooc.io import identity_of
 from tsne_ooc.parametric import objectives
 from tsne_ooc.parametric.augmentation import Augmentation

@@ -28,7 +28,7 @@ from tsne_ooc.pipeline.placer import Mapped, MapPlacer
 from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.sampling import Sample, Uniform, resolve_sample
+from tsne_ooc.sampling import Sample, UniformSample, resolve_sample
 from tsne_ooc.stages import Stage, Work, drive
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def _teacher(
         teacher = tsne or default_teacher(n, stages, model.random_state, model.n_jobs).set_params(sample=None)
         # It is kept in the folder of the run.
         check_saved(teacher, prepare)
-        known = {**parameters_of(teacher), "sample": fitted if isinstance(sample, Uniform) else plain(sample)}
+        known = {**parameters_of(teacher), "sample": fitted if isinstance(sample, UniformSample) else plain(sample)}
     given_teacher(teacher, None, 0)
     knows = knows_affinities(teacher)
     check_affinities(resolve(model.objective, tuned=knows and fitted == n), n, fitted, knows)

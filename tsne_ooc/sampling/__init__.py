@@ -7,7 +7,7 @@ from tsne_ooc.sampling.labels import labels_of
 from tsne_ooc.sampling.resolve import resolve_sample
 from tsne_ooc.sampling.stratified import Stratified
 from tsne_ooc.sampling.take import take
-from tsne_ooc.sampling.uniform import Uniform, draw, uniform
+from tsne_ooc.sampling.uniform import UniformSample, draw, uniform
 
 __all__ = [
     "Coverage",
@@ -15,7 +15,7 @@ __all__ = [
     "Rows",
     "Sample",
     "Stratified",
-    "Uniform",
+    "UniformSample",
     "draw",
     "labels_of",
     "resolve_sample",

@@ -10,10 +10,10 @@ from tsne_ooc._options import pick, scalar, whole
 from tsne_ooc.sampling.base import Sample
 from tsne_ooc.sampling.coverage import Coverage
 from tsne_ooc.sampling.given import Rows
-from tsne_ooc.sampling.uniform import Uniform
+from tsne_ooc.sampling.uniform import UniformSample
 
 SIZE = 25_000
-WORDS: dict[str, Callable[[int], Sample]] = {"uniform": Uniform, "coverage": Coverage}
+WORDS: dict[str, Callable[[int], Sample]] = {"uniform": UniformSample, "coverage": Coverage}
 
 
 def resolve_sample(sample: Any, size: int = SIZE) -> Sample:
@@ -22,7 +22,7 @@ def resolve_sample(sample: Any, size: int = SIZE) -> Sample:
     Parameters
     ----------
     sample : Sample, int, str or array-like
-        A whole number is a `Uniform` sample of so many rows; "uniform" or "coverage" one of `size` rows, or of as
+        A whole number is a `UniformSample` sample of so many rows; "uniform" or "coverage" one of `size` rows, or of as
         many as a number after a colon says ("coverage:50000"); an array is `Rows`.
     size : int, default 25,000
 
@@ -35,7 +35,7 @@ def resolve_sample(sample: Any, size: int = SIZE) -> Sample:
         return sample
     size_asked = scalar(sample)
     if isinstance(size_asked, Integral) and not isinstance(size_asked, bool):
-        return Uniform(whole("sample", size_asked, least=1))
+        return UniformSample(whole("sample", size_asked, least=1))
     if isinstance(sample, str):
         word, _, number = sample.partition(":")
         if word == "stratified":

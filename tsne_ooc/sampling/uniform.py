@@ -22,7 +22,7 @@ def draw(n: int, size: int, rng: np.random.Generator) -> Int64:
 
 
 def uniform(source: TableLike, size: int, rng: np.random.Generator) -> tuple[Int64, Float32]:
-    """Draw a uniform sample of rows without replacement: ``Uniform(size).draw(source, rng)``.
+    """Draw a uniform sample of rows without replacement: ``UniformSample(size).draw(source, rng)``.
 
     Row numbers are drawn first and sorted, then every piece of storage that holds one of them is read once.
     Whole chunks at random would be read faster, and be wrong wherever neighbouring rows resemble each other,
@@ -49,11 +49,11 @@ def uniform(source: TableLike, size: int, rng: np.random.Generator) -> tuple[Int
     ValueError, TypeError, OSError
         As `tsne_ooc.io.iterate` raises them; only sampled rows are looked at.
     """
-    return Uniform(size).draw(source, rng)
+    return UniformSample(size).draw(source, rng)
 
 
 @dataclass(frozen=True)
-class Uniform(Sample):
+class UniformSample(Sample):
     """A uniform sample without replacement; see `uniform`.
 
     Parameters
