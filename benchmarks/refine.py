@@ -28,6 +28,7 @@ from tsne_ooc.schedule import resolve
 # Of a fit of all rows: its divergence and a little, its recall, and a share of its iterations.
 HIGHER, FEWER, ITERATIONS = 0.005, 0.0, 0.8
 NEIGHBORS = 4
+ALL = "fit of all rows"
 MOST_EXACT = 100_000
 
 
@@ -111,9 +112,9 @@ def compared(data: data_sets.Data, rho: float, args) -> list[tuple]:
         quality = problems.quality(data, Y, args)
         KL = problems.divergence(task.P, Y[task.order], args)
         goal = ""
-        if reach is None:
+        if name == ALL:
             reach = (KL, quality["r10"], iterations)
-        elif iterations:
+        elif iterations and reach is not None:
             goal = "; ".join(
                 (
                     f"KL {common.judged(KL - reach[0], HIGHER, least=False)}",
@@ -138,7 +139,7 @@ def compared(data: data_sets.Data, rho: float, args) -> list[tuple]:
         return task.unordered(result.embedding), result.iterations, time.perf_counter() - began
 
     if not args.no_fit:
-        line("fit of all rows", *optimised(task.unordered(task.start), resolve("auto", exaggeration=rho)))
+        line(ALL, *optimised(task.unordered(task.start), resolve("auto", exaggeration=rho)))
     line("placed", placed, 0, float("nan"))
     for deviation in args.deviations:
         start = begin_at(placed, None if deviation == "placed" else float(deviation), np.random.default_rng(0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -344,7 +344,10 @@ class GivenAffinities:
         return Joint.from_matrix(self.matrix)
 
 
-def check_matrix(affinity: Affinity | GivenAffinities, n: int) -> None:
+AnyAffinity: TypeAlias = Affinity | GivenAffinities
+
+
+def check_matrix(affinity: AnyAffinity, n: int) -> None:
     """Raise ValueError for a matrix of another number of rows than `n`."""
     shape = np.shape(affinity.matrix) if isinstance(affinity, GivenAffinities) else (n,)
     if shape and shape[0] != n:
@@ -354,7 +357,7 @@ def check_matrix(affinity: Affinity | GivenAffinities, n: int) -> None:
 WORDS = ("perplexity", "multiscale", "mixture", "uniform")
 
 
-def resolve(affinity: Any, perplexity: float) -> Affinity | GivenAffinities:
+def resolve(affinity: Any, perplexity: float) -> AnyAffinity:
     """The affinity a word, an object or a matrix stands for.
 
     Words: ``"perplexity"``; ``"multiscale"`` and ``"mixture"``, at `perplexity` and ten times as much; ``"uniform"``,

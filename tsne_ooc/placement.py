@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._options import keep, number, pick, whole
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._typing import Float32, UInt32
+from tsne_ooc._typing import Float32, Int32, Int64, Matrix, UInt32
 from tsne_ooc.affinity import Affinity, Perplexity, conditional
 from tsne_ooc.fit.model import Model
 from tsne_ooc.schedule import check_exaggeration
@@ -103,7 +102,7 @@ class Placed(NamedTuple):
     """
 
     embedding: Float32
-    iterations: NDArray[np.int32]
+    iterations: Int32
     novelty: Float32 | None = None
 
     def state(self) -> State:
@@ -136,7 +135,9 @@ class Placed(NamedTuple):
         )
 
 
-def place_rows(model: Model, rows: Any, placement: Placement, threads: Threads, start: Float32 | None = None) -> Placed:
+def place_rows(
+    model: Model, rows: Matrix, placement: Placement, threads: Threads, start: Float32 | None = None
+) -> Placed:
     """Place each row of `rows`, clean float32 of shape (m, p), where its own energy is least.
 
     The energy of a place y is ``-rho sum_j p_j log w(y, y_j) + log S(y)``, with p the affinities to the nearest
@@ -154,18 +155,18 @@ def place_rows(model: Model, rows: Any, placement: Placement, threads: Threads, 
     return place_beside(model, indices, distances, placement, threads, equal, start)._replace(novelty=novelty)
 
 
-def nearest_rows(model: Model, rows: Any, placement: Placement) -> tuple[UInt32, Float32]:
+def nearest_rows(model: Model, rows: Matrix, placement: Placement) -> tuple[UInt32, Float32]:
     """The reference rows nearest to each row: as many as placing and novelty ask for, whichever are more."""
     k = placement.neighbors(model.n)
     return ask(model, rows, k if model.reference is None else max(k, model.reference.k))
 
 
-def ask(model: Model, rows: Any, k: int) -> tuple[UInt32, Float32]:
+def ask(model: Model, rows: Matrix, k: int) -> tuple[UInt32, Float32]:
     """The `k` reference rows nearest to each row, and their distances."""
     return tuple(model.index.query(as_reference(model, rows), k))
 
 
-def as_reference(model: Model, rows: Any) -> Any:
+def as_reference(model: Model, rows: Matrix) -> Matrix:
     """Rows stored as those of the reference are, dense or sparse.
 
     Counts are sparse on one day and dense on the other; the search compares like with like. Distances are left as they
@@ -175,7 +176,7 @@ def as_reference(model: Model, rows: Any) -> Any:
         return rows
     from scipy.sparse import csr_array
 
-    return csr_array(rows) if model.index.sparse else rows.toarray()
+    return csr_array(rows) if isinstance(rows, np.ndarray) else rows.toarray()
 
 
 def place_beside(
@@ -184,7 +185,7 @@ def place_beside(
     distances: Float32,
     placement: Placement,
     threads: Threads,
-    equal: NDArray[np.int64] | None = None,
+    equal: Int64 | None = None,
     start: Float32 | None = None,
 ) -> Placed:
     """Do as `place_rows` does, given the neighbours: indices and ascending distances, shape (m, k).

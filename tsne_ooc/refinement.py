@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tsne_ooc._options import number
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Named
 from tsne_ooc.fit.initialization import given
 from tsne_ooc.placement import Placed
 
@@ -26,7 +25,7 @@ COURSE = {
 }  # fmt: skip
 
 
-def check_options(options: Mapping[str, Any], deviation: object) -> None:
+def check_options(options: Named, deviation: object) -> None:
     """Raise TypeError or ValueError for what a refinement cannot have."""
     if deviation is not None:
         number("deviation", deviation, above=0)

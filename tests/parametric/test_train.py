@@ -202,7 +202,7 @@ def test_a_killed_command_goes_on(data, tmp_path, capsys):
         load(tmp_path / "killed")
     assert main(commands["killed"]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "is of a run that is not finished; go on with it with resume=True (--res" in error
+    assert error.count("\n") == 1 and "is of a run that is not finished; go on with it with --resume," in error
     for name in commands:
         assert main([*commands[name], "--resume"]) == 0
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")

@@ -124,6 +124,31 @@ def of_at(model, folder):
     np.testing.assert_array_equal(np.load(folder / "Y.npy"), Y)
 
 
+def of_graph(model, folder):
+    """So many neighbours of each row, by brute force; new rows are found by the search that is named."""
+    from scipy.spatial.distance import cdist
+
+    from tsne_ooc._parallel import Threads
+    from tsne_ooc.neighbors import IVF, Graph
+
+    D = cdist(rows(), rows())
+    np.fill_diagonal(D, np.inf)
+    near = np.argsort(D, axis=1, kind="stable")
+    for k, kept in ((model.n_neighbors_, model.graph()), (5, model.graph(5))):
+        np.testing.assert_array_equal(kept.indices, near[:, :k])
+        np.testing.assert_allclose(kept.distances, np.sort(D, axis=1)[:, :k], rtol=1e-5)
+    index = model.map_.model.index
+    for search, order in (("exact", False), (IVF(lists=5, probes=5), True)):
+        for graph in (Graph((kept.indices, kept.distances), search), Graph.of(index, 5, search)):
+            built = graph.build(rows(), rng=np.random.default_rng(0), threads=Threads(1))
+            assert (built._inner.order is not None) == order
+            wanted = np.argsort(cdist(rows(9, seed=1), rows()), axis=1, kind="stable")[:, :7]
+            np.testing.assert_array_equal(built.query(rows(9, seed=1), 7)[0], wanted)
+    # Of another metric it is another graph.
+    with pytest.raises(ValueError, match="not of these rows, or of another metric"):
+        graph.build(rows(), metric="cityblock", rng=np.random.default_rng(0), threads=Threads(1))
+
+
 def damaged(folder, name):
     data = bytearray((folder / name).read_bytes())
     data[-1] ^= 1
@@ -332,6 +357,8 @@ RULES = {
     "TSNE.place": (of_start, {"start"}), "TSNE.place_prepared": (of_start, {"start"}),
     "TSNE.save": (of_overwrite, {"overwrite"}), "TSNE.transform_to": (of_transform_to, {"resume", "progress"}),
     "TSNE.refine": (of_refine, {"start", "deviation"}), "io.NpySink.write": (of_at, {"at"}),
+    "TSNE.graph": (of_graph, {"k"}), "neighbors.Graph": (of_graph, {"search"}),
+    "neighbors.Graph.of": (of_graph, {"search"}), "neighbors.Graph.build": (of_graph, {"metric", "metric_params"}),
     "load": (of_load, {"verify", "n_jobs"}), "pipeline.open_run": (of_open_run, {"verify"}),
     "rounds.refit": (of_refit, {"schedule"}), "rounds.NovelRows": (of_beyond, {"beyond", "rows_per_box"}),
     "rounds.NovelRows, boxes": (of_rows_per_box, set()),
@@ -380,7 +407,7 @@ FILES = {
     "unit/test_missing_chunks.py": "io.Hdf5Source io.Hdf5Table io.ZarrSource",
     "unit/test_io.py": "io.Hdf5Table",
     "unit/test_parquet.py": "io.ParquetSource",
-    "unit/test_sink.py": "io.NpySink io.NpySink.write",
+    "unit/test_sink.py": "io.NpySink",
     "pipeline/test_stages.py": "stages.Work",
     "unit/test_sampling_kinds.py": "sampling.Stratified.draw sampling.Coverage.choose sampling.Coverage.draw "
     "sampling.Rows.draw sampling.Sample.draw sampling.UniformSample.draw",

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from tsne_ooc import __version__
 from tsne_ooc._elsewhere import unknown_option
-from tsne_ooc._typing import Float32, Progress
+from tsne_ooc._typing import Array, Float32, Int64, Progress, TableLike
 from tsne_ooc._validate import counted_from
 from tsne_ooc.estimator.fitted_map import FittedMap
 from tsne_ooc.estimator.saving import KIND, estimator_state, fingerprint
@@ -55,12 +54,12 @@ class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """What is known of the columns of the fit; AttributeError before it."""
         raise NotImplementedError
 
-    def blocks(self, X: Any) -> tuple[int, Iterator[tuple[int, int, Any]]]:
+    def blocks(self, X: TableLike) -> tuple[int, Iterator[tuple[int, int, Any]]]:
         """The number of rows of X, and prepared and checked blocks of them."""
         check_is_fitted(self)
         return self.features_.blocks(X, type(self).__name__, self.n_jobs)
 
-    def table_of(self, X: Any) -> Source:
+    def table_of(self, X: TableLike) -> Source:
         """The rows of a table as they are embedded: a source of prepared rows, columns in the order of the fit.
 
         Raises
@@ -70,7 +69,7 @@ class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """
         return self.features_.table_of(X, type(self).__name__, self.n_jobs)
 
-    def check_table(self, X: Any) -> None:
+    def check_table(self, X: TableLike) -> None:
         """Raise ValueError for a source that has other columns than the fit had, before anything is done."""
         self.features_.check(X)
 
@@ -83,7 +82,7 @@ class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return self.features_.width
 
     @property
-    def feature_names_in_(self) -> NDArray[Any]:
+    def feature_names_in_(self) -> Array:
         names = self.features_.names
         if names is None:
             raise AttributeError(f"this {type(self).__name__} was fitted without feature names")
@@ -134,7 +133,7 @@ class PlacingEstimator(FittedEstimator):
         return self.map_.seed
 
     @property
-    def sample_rows_(self) -> NDArray[np.int64] | None:
+    def sample_rows_(self) -> Int64 | None:
         return self.map_.sample_rows
 
     @property
@@ -143,7 +142,7 @@ class PlacingEstimator(FittedEstimator):
             raise AttributeError("this map was not refined, so its rows were not placed before")
         return self.map_.placed
 
-    def transform(self, X: Any) -> Float32:
+    def transform(self, X: TableLike) -> Float32:
         """Place rows on the fitted map; the map does not move.
 
         Each row is placed by itself: the result is the same to the bit for any chunking. A row equal to a row of the
@@ -167,7 +166,7 @@ class PlacingEstimator(FittedEstimator):
         """
         return self.place(X).embedding
 
-    def place(self, X: Any, *, start: Any = None) -> Placed:
+    def place(self, X: TableLike, *, start: Any = None) -> Placed:
         """`transform` and `score_samples` at once, for one search of neighbours.
 
         Parameters
@@ -204,7 +203,7 @@ class PlacingEstimator(FittedEstimator):
         """Do as `place` does, for rows as the optimiser saw those of the fit: prepared, and checked float32."""
         return self.map_.place(rows, self._placement(), start)
 
-    def score_samples(self, X: Any) -> Float32:
+    def score_samples(self, X: TableLike) -> Float32:
         """Novelty of rows: **the higher, the stranger**. (In scikit-learn's detectors the higher is the more normal.)
 
         1 is like the fitted rows, 3 is three times as far from them as they are from each other there, 0 is a copy of
@@ -264,7 +263,7 @@ class PlacingEstimator(FittedEstimator):
         return self.map_.reference.threshold
 
     def transform_to(
-        self, X: Any, path: str | os.PathLike[str], *, resume: bool = False, progress: Progress | None = None
+        self, X: TableLike, path: str | os.PathLike[str], *, resume: bool = False, progress: Progress | None = None
     ) -> Path:
         """Write what `transform` gives to a ``.npy`` file, block by block; killed at any moment, it can go on.
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, Int64, Matrix
 from tsne_ooc._validate import counted_from
 from tsne_ooc.fit.model import Model
 from tsne_ooc.fit.optimize import Result, Watch
@@ -65,7 +64,7 @@ class FittedMap:
     n_iter: int
     n_neighbors: int
     seed: int | None
-    sample_rows: NDArray[np.int64] | None = None
+    sample_rows: Int64 | None = None
     affinity: Any = None
     pause: Pause | None = None
     placed: Placed | None = None
@@ -106,7 +105,7 @@ class FittedMap:
         """Which share of the nearest rows the search finds, measured."""
         return float(self.model.index.recall(self.n_neighbors or NEIGHBORS))
 
-    def place(self, rows: Any, placement: Placement, start: Float32 | None = None) -> Placed:
+    def place(self, rows: Matrix, placement: Placement, start: Float32 | None = None) -> Placed:
         """Places and novelty of rows as the optimiser saw those of the fit: prepared, and checked float32."""
         pieces = []
         for a in range(0, rows.shape[0], BLOCK):
@@ -115,7 +114,7 @@ class FittedMap:
                 pieces.append(place_rows(self.model, rows[a : a + BLOCK], placement, self.threads, begin))
         return Placed.joined(pieces)
 
-    def score(self, rows: Any, placement: Placement) -> Float32:
+    def score(self, rows: Matrix, placement: Placement) -> Float32:
         """Novelty of such rows; raises AttributeError as `reference` does."""
         reference = self.reference
         out = np.empty(rows.shape[0], np.float32)
@@ -228,11 +227,11 @@ class FittedMap:
         return digest.hexdigest()
 
 
-def _sample_rows(saved: Saved, n: int) -> NDArray[np.int64] | None:
+def _sample_rows(saved: Saved, n: int) -> Int64 | None:
     if "sample" not in saved.content:
         return None
     part = saved.part("sample")
-    rows: NDArray[np.int64] = part.array("rows", np.int64, (None,))
+    rows: Int64 = part.array("rows", np.int64, (None,))
     if not (np.diff(rows, prepend=-1) > 0).all():
         raise part.fail("holds row numbers that do not ascend", "rows")
     if len(rows) != n:

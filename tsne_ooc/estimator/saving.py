@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 from tsne_ooc import affinity as affinities
 from tsne_ooc._parallel import Threads
+from tsne_ooc._typing import Named
 from tsne_ooc.estimator.fitted_map import FittedMap
 from tsne_ooc.preprocess import Preparation, Transformer
 from tsne_ooc.storage.codec import KINDS, decode_all, encode_all
@@ -110,7 +110,7 @@ def restore_estimator(kind: OfMap[E], saved: Saved, n_jobs: Any = "saved") -> E:
     return kind.of_map(map, **parameters)
 
 
-def _affinity(parameters: Mapping[str, Any]) -> Any:
+def _affinity(parameters: Named) -> Any:
     """What made the affinities of a saved map; None where a file could not hold it."""
     try:
         return affinities.resolve(parameters["affinity"], parameters["perplexity"])

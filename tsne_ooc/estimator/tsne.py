@@ -17,7 +17,7 @@ from tsne_ooc._elsewhere import METHODS, answering
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator, seed_of
-from tsne_ooc._typing import Float32
+from tsne_ooc._typing import Float32, TableLike
 from tsne_ooc._validate import is_sparse
 from tsne_ooc.estimator.fitted import PlacingEstimator
 from tsne_ooc.estimator.fitted_map import FittedMap
@@ -203,7 +203,7 @@ class TSNE(PlacingEstimator):
         self.callbacks_every_iters = callbacks_every_iters
         self.verbose = verbose
 
-    def fit(self, X: Any, y: object = None) -> TSNE:
+    def fit(self, X: TableLike, y: object = None) -> TSNE:
         """Embed the rows of X.
 
         Parameters
@@ -227,7 +227,7 @@ class TSNE(PlacingEstimator):
         self._fit(X)
         return self
 
-    def fit_transform(self, X: Any, y: object = None) -> Float32:
+    def fit_transform(self, X: TableLike, y: object = None) -> Float32:
         """`fit`, then the places of all rows of X.
 
         They are `embedding_`, in an array of their own; where `sample` is given, the rows of the sample have their
@@ -273,7 +273,7 @@ class TSNE(PlacingEstimator):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} needs rows, metric='precomputed' has distances; leave one out")
 
-    def _fit(self, X: Any) -> TSNE:
+    def _fit(self, X: TableLike) -> TSNE:
         self.check_options()
         seed = seed_of(self.random_state)
         if is_sparse(X) and not self._takes_sparse():
@@ -368,7 +368,7 @@ class TSNE(PlacingEstimator):
         self._map = moved
         return self
 
-    def refine(self, X: Any, *, start: Any = None, deviation: float | None = DEVIATION, **options: Any) -> TSNE:
+    def refine(self, X: TableLike, *, start: Any = None, deviation: float | None = DEVIATION, **options: Any) -> TSNE:
         """Let all rows move together: a new map of every row of X, begun where this one places them.
 
         The sample decides the large picture. Then neighbours of all rows are searched among all rows, and all of them

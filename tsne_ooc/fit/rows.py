@@ -8,17 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tsne_ooc import affinity as affinities
 from tsne_ooc import neighbors as searches
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
+from tsne_ooc._typing import Array, Float32, Float64, Int64, Matrix, UInt32
 from tsne_ooc.equal_rows import EqualRows
 from tsne_ooc.fit import initialization as starts
 from tsne_ooc.fit.copies import spread_copies
 from tsne_ooc.fit.model import Model
 from tsne_ooc.fit.optimize import Motion, Result, Watch, minimise
+from tsne_ooc.neighbors.base import Metric
 from tsne_ooc.novelty import Reference
 from tsne_ooc.schedule import Schedule
 
@@ -50,9 +51,9 @@ class Recipe(NamedTuple):
     d: int
     dof: float
     neighbors: Any
-    metric: Any
+    metric: Metric
     metric_params: dict[str, Any] | None
-    affinity: Any
+    affinity: affinities.AnyAffinity
     initialization: Any
     schedule: Schedule
 
@@ -71,8 +72,8 @@ class Pause(NamedTuple):
     """
 
     motion: Motion
-    equal: NDArray[np.int64] | None
-    centre: NDArray[np.float64] | None
+    equal: Int64 | None
+    centre: Float64 | None
 
 
 class Fit(NamedTuple):
@@ -105,22 +106,22 @@ class _Frame(NamedTuple):
         Where the map lies; None where the optimiser says. A map that was given stays where it is.
     """
 
-    order: NDArray[np.uint32] | None
-    centre: NDArray[np.float64] | None
+    order: UInt32 | None
+    centre: Float64 | None
 
-    def ordered(self, values: NDArray[Any]) -> NDArray[Any]:
+    def ordered(self, values: Array) -> Array:
         return values if self.order is None else values[self.order]
 
-    def inside(self, Y: NDArray[np.float32]) -> NDArray[np.float32]:
+    def inside(self, Y: Float32) -> Float32:
         return self.ordered(Y if self.centre is None else (Y - self.centre).astype(np.float32))
 
-    def outside(self, Y: NDArray[np.float32]) -> NDArray[np.float32]:
+    def outside(self, Y: Float32) -> Float32:
         out = np.empty_like(Y)
         out[slice(None) if self.order is None else self.order] = Y
         return out if self.centre is None else (out + self.centre).astype(np.float32)
 
 
-def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: Watch) -> Fit:
+def fit_rows(rows: Matrix, recipe: Recipe, *, seed: int, threads: Threads, watch: Watch) -> Fit:
     """Embed rows, clean float32 of shape (n, p), dense or sparse; distances (n, n) where the metric is "precomputed".
 
     Raises
@@ -173,7 +174,14 @@ def fit_rows(rows: Any, recipe: Recipe, *, seed: int, threads: Threads, watch: W
 
 
 def continue_rows(
-    model: Model, affinity: Any, schedule: Schedule, pause: Pause, *, seed: int, threads: Threads, watch: Watch
+    model: Model,
+    affinity: affinities.AnyAffinity,
+    schedule: Schedule,
+    pause: Pause,
+    *,
+    seed: int,
+    threads: Threads,
+    watch: Watch,
 ) -> Fit:
     """Go on with a fit; `model` stays as it is, and P is made once more from its index."""
     P, order, k, _ = joint_of(affinity, model.index, model.n, seed, threads)
@@ -191,7 +199,7 @@ def continue_rows(
     return Fit(moved, result, k, Pause(motion, pause.equal, pause.centre))
 
 
-def affinities_of(model: Model, affinity: Any, *, seed: int, threads: Threads) -> csr_array:
+def affinities_of(model: Model, affinity: affinities.AnyAffinity, *, seed: int, threads: Threads) -> csr_array:
     """The joint probabilities that a fit of the model was made with, once more: CSR, in the order of the rows."""
     P, order, *_ = joint_of(affinity, model.index, model.n, seed, threads)
     matrix = P.tocsr()
@@ -207,7 +215,7 @@ def _tell(result: Result) -> None:
     log.info("%d iterations: KL %.4f, a map of %s units", result.iterations, result.kl_divergence, width)
 
 
-def tell_recall(index: Any, k: int) -> None:
+def tell_recall(index: searches.Index, k: int) -> None:
     """Log which share of the k nearest rows a search finds, and warn where it is too little."""
     found = index.recall(k)
     log.info("%s of the %d nearest rows are found", "all" if found == 1 else f"{found:.3f}", k)
@@ -221,8 +229,12 @@ def tell_recall(index: Any, k: int) -> None:
 
 
 def joint_of(
-    affinity: Any, index: Any, n: int, seed: int, threads: Threads
-) -> tuple[affinities.Joint, NDArray[np.uint32] | None, int, Reference]:
+    affinity: affinities.AnyAffinity,
+    index: searches.Index,
+    n: int,
+    seed: int,
+    threads: Threads,
+) -> tuple[affinities.Joint, UInt32 | None, int, Reference]:
     """P, the order of its rows (None: as they came), the number of neighbours it was made from, and their novelty."""
     if isinstance(affinity, affinities.GivenAffinities):
         affinities.check_matrix(affinity, n)

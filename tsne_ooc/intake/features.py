@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsne_ooc._options import counted
+from tsne_ooc._typing import TableLike
 from tsne_ooc._validate import as_rows, check_shape, is_sparse
 from tsne_ooc.intake.taking import Intake, Prepared, as_table, check_gaps
 from tsne_ooc.io import Source, as_source, iterate, line_up, names_of, order_of
@@ -52,7 +53,7 @@ class Features:
         """Columns of the rows that are embedded, which a preparation makes others than those of the table."""
         return int(self.width if self.preparation is None else self.preparation.n_features_out)
 
-    def lined_up(self, X: Any, asker: str, *, stacklevel: int = 5) -> Any:
+    def lined_up(self, X: TableLike, asker: str, *, stacklevel: int = 5) -> Any:
         """A table with its columns in the order of the fit, where both have names for them; else as it is.
 
         Warns where only one of them has names.
@@ -79,7 +80,7 @@ class Features:
             warnings.warn(message, UserWarning, stacklevel=stacklevel)
         return line_up(X, None if self.names is None else list(self.names))
 
-    def table_of(self, X: Any, asker: str, n_jobs: int | None) -> Source:
+    def table_of(self, X: TableLike, asker: str, n_jobs: int | None) -> Source:
         """The rows of a table as they are embedded: a source of prepared rows, columns in the order of the fit.
 
         Raises
@@ -92,7 +93,7 @@ class Features:
             check_gaps(table)
         return table if self.preparation is None else PreparedSource(table, self.preparation, n_jobs=n_jobs)
 
-    def check(self, X: Any) -> None:
+    def check(self, X: TableLike) -> None:
         """Raise ValueError for a source that has other columns than the fit had, before anything is done."""
         own, table = names_of(X), as_source(X)
         if self.distances:
@@ -102,7 +103,7 @@ class Features:
         elif table.shape[1] != self.width:
             raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, the map was made of {self.width}")
 
-    def blocks(self, X: Any, asker: str, n_jobs: int | None) -> tuple[int, Iterator[tuple[int, int, Any]]]:
+    def blocks(self, X: TableLike, asker: str, n_jobs: int | None) -> tuple[int, Iterator[tuple[int, int, Any]]]:
         """The number of rows of X, and prepared and checked blocks of them, each with its first row and its end."""
         if self.distances and not streamed(X):
             return _one_block(distances_of(self.lined_up(X, asker), self.width))
@@ -116,7 +117,7 @@ class Features:
         check_shape(X.shape, columns=self.width)
         return _one_block(as_rows(self.preparation.transform(X, n_jobs=n_jobs)))
 
-    def rows(self, X: Any, asker: str, n_jobs: int | None) -> Any:
+    def rows(self, X: TableLike, asker: str, n_jobs: int | None) -> Any:
         """All rows of a table as they are embedded, checked and in memory of their own; sparse where they may be.
 
         Raises

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tsne_ooc._parallel import Threads, ranges
+from tsne_ooc._typing import Float64, TableLike
 from tsne_ooc.gradients.grid import check_dof
 from tsne_ooc.metrics._common import CDIST, Seed, enough, points_of, same_length, sampled, seeded
 from tsne_ooc.sampling import draw, take
@@ -90,9 +91,7 @@ def kl_divergence(
     return sum(threads.map(attraction, ranges(n, _ROWS))) + float(np.log(Z))
 
 
-def _normalisation(
-    Y: NDArray[np.float64], alpha: float, sample: int, rng: np.random.Generator, threads: Threads
-) -> float:
+def _normalisation(Y: Float64, alpha: float, sample: int, rng: np.random.Generator, threads: Threads) -> float:
     """Sum of the kernel over all ordered pairs of different rows, from `sample` of the rows."""
     from scipy.spatial.distance import cdist
 
@@ -122,7 +121,7 @@ def _normalisation(
 
 
 def distance_correlation(
-    X: Any,
+    X: TableLike,
     Y: ArrayLike,
     *,
     metric: str = "euclidean",
@@ -167,7 +166,7 @@ def distance_correlation(
     return float(spearmanr(in_data, in_map).statistic)
 
 
-def displacement(before: ArrayLike, after: ArrayLike) -> NDArray[np.float64]:
+def displacement(before: ArrayLike, after: ArrayLike) -> Float64:
     """How far each row lies in one map from where another map of the same rows has it.
 
     Turned, mirrored, moved and made larger or smaller, a map is the same map. So the first is laid on the second as
@@ -201,5 +200,5 @@ def displacement(before: ArrayLike, after: ArrayLike) -> NDArray[np.float64]:
     left, sizes, right = np.linalg.svd(first.T @ second)
     extent = float(np.square(first).sum())
     scale = float(sizes.sum()) / extent if extent > 0 else 0.0
-    moved: NDArray[np.float64] = np.linalg.norm(scale * (first @ left @ right) - second, axis=1)
+    moved: Float64 = np.linalg.norm(scale * (first @ left @ right) - second, axis=1)
     return moved
