@@ -311,9 +311,8 @@ def test_options_of_the_new_map(model):
 
 def test_a_fit_may_have_the_schedule_of_a_refinement(model):
     start = model.refine(X, schedule=STILL).embedding_
-    with pytest.warns(UserWarning, match="the given initialization has a standard deviation"):
-        found = TSNE(**QUICK | {"early_exaggeration_iter": "auto", "n_iter": "auto"}, schedule="refine",
-                     initialization=start).fit(X)  # fmt: skip
+    auto = {"early_exaggeration_iter": "auto", "n_iter": "auto"}
+    found = TSNE(**QUICK | auto, schedule="refine", initialization=start).fit(X)
     assert found.n_iter_ == 175
     assert displacement(found.embedding_, model.refine(X).embedding_).mean() < 0.01
 
