@@ -53,7 +53,7 @@ BLOCKS = {
     ("io.blocks", "BLOCK_BYTES"): Block("blocks"),
     ("io.columns", "_PIECE"): Block("columns"),
     ("io.hdf5", "_LARGEST_CACHE"): Block("large_chunks"),
-    ("io.sink", "_PIECE"): Block("sink"),
+    ("storage.sink", "_PIECE"): Block("sink"),
     ("neighbors._blocks", "PIECE"): Block("searches"),
     ("neighbors._blocks", "WIDTH"): Block("searches"),
     ("neighbors._found", "GROUP"): Block("searches"),
@@ -125,8 +125,8 @@ CROSSED = {
 _OTHERS = {
     "marks, versions and the layout of bits": """
         _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY novelty.NoveltyHistogram._SHIFT
-        sampling.boxes._BITS sampling.boxes._FINE sampling.boxes._ORIGIN io.ledger.LEDGER_VERSION
-        io.ranges._MODULUS io.ranges._ONE
+        sampling.boxes._BITS sampling.boxes._FINE sampling.boxes._ORIGIN storage.ledger.LEDGER_VERSION
+        storage.ranges._MODULUS storage.ranges._ONE
         preprocess.preparation.FORMAT_VERSION storage.manifest.FORMAT_VERSION""",
     "compiled in: widths that are and are not multiples of it are in tests/unit/test_neighbors_exact.py": """
         _kernels.knn.CHUNK""",

@@ -1,3 +1,6 @@
 """Neighbours by definition, as they are shipped with the contracts."""
 
-from tsne_ooc.testing.brute_force import distances as distances
+from tsne_ooc.testing.brute_force import distances
+from tsne_ooc.testing.brute_force import smallest as nearest
+
+__all__ = ["distances", "nearest"]

@@ -181,9 +181,9 @@ CALLS = {
 
 def watch(die_at):
     """Die at a mark, and count what is gone on from."""
-    from tsne_ooc.io.ledger import Ledger
     from tsne_ooc.parametric import ParametricTSNE
     from tsne_ooc.parametric.checkpoint import Checkpoint
+    from tsne_ooc.storage.ledger import Ledger
 
     ParametricTSNE.LOOK_EVERY = 4
     marks, went_on = [], []

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from tsne_ooc._typing import Json, Progress
 from tsne_ooc.io import Source
-from tsne_ooc.io.ledger import Entry, Ledger
+from tsne_ooc.storage.ledger import Entry, Ledger
 from tsne_ooc.streaming import Compute, Stream, check_unchanged, silent
 
 Facts = Mapping[str, Any]
@@ -119,7 +119,7 @@ class Work:
             check_unchanged(self.table, self.kept.origin, self.kept.home.path)
 
 
-class Stage:
+class RunStage:
     """A step of a run, to derive from. `name` and `run` are needed; `reopen` where `run` returns facts.
 
     Attributes
@@ -172,7 +172,7 @@ class Stage:
         return True
 
 
-class RowStage(Stage):
+class RowStage(RunStage):
     """A stage that fills files with a row for each row of the table, block by block; killed, it goes on with the rest.
 
     Derive from it, name the files in `makes`, and write `shapes` and `compute`.
@@ -232,7 +232,7 @@ class RowStage(Stage):
             raise
 
 
-def drive(stages: Sequence[Stage], work: Work) -> None:
+def drive(stages: Sequence[RunStage], work: Work) -> None:
     """Do the stages that are not done yet, one after the other.
 
     What an earlier attempt did is taken up where its stage left facts. A stage that left none is done again, unless a
@@ -265,11 +265,11 @@ def drive(stages: Sequence[Stage], work: Work) -> None:
         _keep(work, stage, facts, round(before + took, 3))
 
 
-def _entry(work: Work, stage: Stage) -> Entry:
+def _entry(work: Work, stage: RunStage) -> Entry:
     return Entry() if work.kept is None else work.kept.ledger.entry(stage.name)
 
 
-def _keep(work: Work, stage: Stage, facts: Facts | None, seconds: float) -> None:
+def _keep(work: Work, stage: RunStage, facts: Facts | None, seconds: float) -> None:
     """Mark what a stage did."""
     # As another attempt will read them.
     told: Json | None = None if facts is None else json.loads(json.dumps(facts))

@@ -22,10 +22,10 @@ from tsne_ooc._typing import Progress
 from tsne_ooc._validate import counted_from
 from tsne_ooc.io.blocks import BLOCK_BYTES, Block, block_rows, iterate
 from tsne_ooc.io.identity import changes, differences
-from tsne_ooc.io.ledger import Entry, Ledger, Rows
-from tsne_ooc.io.ranges import missing
-from tsne_ooc.io.sink import NpySink
 from tsne_ooc.io.source import Source
+from tsne_ooc.storage.ledger import Entry, Ledger, Rows
+from tsne_ooc.storage.ranges import missing
+from tsne_ooc.storage.sink import NpySink
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ def test_all_that_is_odd_is_drawn():
     [
         # What was wrong once: masks dropped by readers, and joined rows out of order.
         ("tsne_ooc.io.memory", "with_mask", lambda values: __import__("numpy").asarray(values)),
-        ("tsne_ooc.io.bands", "joined", lambda parts: __import__("numpy").concatenate(parts[::-1])),
+        ("tsne_ooc.io.bands", "stacked", lambda parts: __import__("numpy").concatenate(parts[::-1])),
     ],
 )
 def test_the_generator_itself(monkeypatch, where, name, wrong):

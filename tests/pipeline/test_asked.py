@@ -332,8 +332,8 @@ def test_what_nothing_tells_apart_is_said_first_and_not_gone_on_with(tmp_path, c
 
 def test_of_one_version_alone(tmp_path):
     """What is compared is not the same in all versions: without a word of the version nothing goes on."""
-    from tsne_ooc.io.ledger import Ledger
     from tsne_ooc.parametric.checkpoint import Checkpoint
+    from tsne_ooc.storage.ledger import Ledger
 
     with pytest.raises(Stop):
         embed(X, out=tmp_path / "map", tsne=TSNE(**QUICK), block_rows=20, progress=stopped)

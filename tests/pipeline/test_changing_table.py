@@ -11,8 +11,8 @@ from faults import sums
 
 from tsne_ooc import TSNE, load, streaming
 from tsne_ooc.io import open_source
-from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.pipeline import embed, place
+from tsne_ooc.storage.ledger import Ledger
 
 ROWS = 900
 

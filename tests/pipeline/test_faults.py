@@ -18,8 +18,8 @@ from faults import KILLED, Runs, sums
 from scipy.spatial.distance import cdist
 
 from tsne_ooc import TSNE, load
-from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.pipeline import embed, open_run
+from tsne_ooc.storage.ledger import Ledger
 
 ROWS = 20_000
 

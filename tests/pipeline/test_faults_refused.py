@@ -12,9 +12,9 @@ from faults import sums
 
 from tsne_ooc import TSNE
 from tsne_ooc.cli import main
-from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.pipeline import embed, open_run, place
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
+from tsne_ooc.storage.ledger import Ledger
 
 ROWS = 900
 

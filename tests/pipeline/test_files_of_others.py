@@ -11,8 +11,8 @@ import pytest
 from tsne_ooc import TSNE, load
 from tsne_ooc.cli import main
 from tsne_ooc.io import NpySink
-from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.pipeline import embed, place
+from tsne_ooc.storage.ledger import Ledger
 from tsne_ooc.storage.lock import Lock
 
 X = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)

@@ -10,7 +10,7 @@ from placing_in_a_process import places
 
 from tsne_ooc import TSNE, load
 from tsne_ooc.io import as_source
-from tsne_ooc.io.ledger import Ledger
+from tsne_ooc.storage.ledger import Ledger
 from tsne_ooc.streaming import Stream, begin, silent
 
 X = np.random.default_rng(0).normal(size=(1000, 6)).astype(np.float32)

@@ -14,9 +14,9 @@ from scipy.spatial.distance import cdist
 
 from tsne_ooc import TSNE, embed, place
 from tsne_ooc.io import as_source
-from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.pipeline import Mapped, open_run
-from tsne_ooc.stages import Kept, RowStage, Stage, Work, drive
+from tsne_ooc.stages import Kept, RowStage, RunStage, Work, drive
+from tsne_ooc.storage.ledger import Ledger
 
 X = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
 QUICK = {"perplexity": 5, "n_iter": 4, "early_exaggeration_iter": 4, "random_state": 0}
@@ -53,7 +53,7 @@ class Nearest(RowStage):
 
 
 @dataclass(frozen=True)
-class Digest(Stage):
+class Digest(RunStage):
     """The sum of a file that an earlier stage wrote, in a file of its own."""
 
     name = "digest"
@@ -153,7 +153,7 @@ def test_what_it_made_is_removed_with_a_run_that_fails_before_the_fit(tmp_path):
 
 
 def test_what_is_no_stage_is_told_before_the_work(tmp_path):
-    with pytest.raises(TypeError, match=r"then='nearest' is not a tsne_ooc\.stages\.Stage object"):
+    with pytest.raises(TypeError, match=r"then='nearest' is not a tsne_ooc\.stages\.RunStage object"):
         embed(X, **options(tmp_path / "map", then=["nearest"]))
     with pytest.raises(ValueError, match=r"each stage has a name of its own, .*nearest, nearest"):
         embed(X, **options(tmp_path / "map", then=[Nearest(), Nearest()], progress=stopping("sample", 0)))
@@ -163,7 +163,7 @@ def test_what_is_no_stage_is_told_before_the_work(tmp_path):
 # ------------------------------------------------------------------------------------------------------- the driver
 
 
-class Step(Stage):
+class Step(RunStage):
     """Notes what it is asked for; what it leaves is its name."""
 
     def __init__(self, name, log, *, keeps, fails=False, phase=None):
@@ -297,7 +297,7 @@ def test_what_stages_hand_on_is_found_by_its_type():
 
 def old_ledger(folder, rows):
     """A ledger as version 2 wrote it, of a run whose sample was fitted."""
-    from tsne_ooc.io.ledger import _sum
+    from tsne_ooc.storage.ledger import _sum
 
     new = Ledger.read(folder / "ledger.json")
     job = {**new.job, **new.entry("fit").facts, "seconds": {"sample": 0.1, "fit": 0.2}}

@@ -9,8 +9,8 @@ import pytest
 
 from tsne_ooc import storage
 from tsne_ooc.io import NpySink
-from tsne_ooc.io.ledger import Ledger
 from tsne_ooc.storage.atomic import exchange, whole_file, whole_folder
+from tsne_ooc.storage.ledger import Ledger
 
 NOT_HERE = [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS]
 

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from tsne_ooc.io.ledger import LEDGER_VERSION, Entry, Ledger, Rows
+from tsne_ooc.storage.ledger import LEDGER_VERSION, Entry, Ledger, Rows
 
 JOB = {"source": {"shape": [7, 2]}, "request": {"perplexity": 30.0, "name": "cheese"}}
 FITTED = Entry({"model": "1f", "rounds": [1]}, 3.5)
@@ -101,7 +101,7 @@ def of(**entries):
     ],
 )
 def test_ledgers_with_a_right_sum_and_wrong_entries(path, entries, message):
-    from tsne_ooc.io.ledger import _sum
+    from tsne_ooc.storage.ledger import _sum
 
     content = {**json.loads(path.read_text()), **entries}
     del content["sha256"]
@@ -112,7 +112,7 @@ def test_ledgers_with_a_right_sum_and_wrong_entries(path, entries, message):
 
 def test_one_of_an_earlier_version_is_named_with_what_to_do(path):
     """As version 2 wrote it, which knew of the first rows of one stage."""
-    from tsne_ooc.io.ledger import _sum
+    from tsne_ooc.storage.ledger import _sum
 
     content = {"version": 2, "job": JOB, "rows": 5, "sums": {"embedding.npy": 123}, "seconds": 1.25}
     path.write_text(json.dumps({**content, "sha256": _sum(content)}, indent=1))

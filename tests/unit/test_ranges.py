@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsne_ooc.io.ranges import Range, combined, joined, missing
+from tsne_ooc.storage.ranges import Range, combined, joined, missing
 
 
 @settings(max_examples=200, deadline=None)

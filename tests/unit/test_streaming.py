@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsne_ooc.io import as_source
-from tsne_ooc.io.ledger import Ledger
+from tsne_ooc.storage.ledger import Ledger
 from tsne_ooc.streaming import Stream, begin, silent, unlike
 
 X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)

@@ -5,9 +5,9 @@ from tsne_ooc.io.hdf5 import Hdf5Source, Hdf5Table, open_hdf5
 from tsne_ooc.io.identity import differences, identity_of
 from tsne_ooc.io.named import line_up, names_of, order_of
 from tsne_ooc.io.parquet import ParquetSource, open_parquet
-from tsne_ooc.io.sink import NpySink
 from tsne_ooc.io.source import Source, as_source, open_source
 from tsne_ooc.io.zarr import ZarrSource, open_zarr
+from tsne_ooc.storage.sink import NpySink
 
 __all__ = [
     "Hdf5Source",

@@ -51,7 +51,7 @@ from tsne_ooc.parametric.teaching import (
 from tsne_ooc.parametric.tiles import tile_for
 from tsne_ooc.parametric.training import Options, Trained, learn
 from tsne_ooc.parametric.validation import Validation
-from tsne_ooc.stages import Stage, Work
+from tsne_ooc.stages import RunStage, Work
 from tsne_ooc.storage.asked import plain
 from tsne_ooc.streaming import silent
 
@@ -135,7 +135,7 @@ class Outset(NamedTuple):
     checkpoint: Checkpoint | None
 
 
-class Teach(Stage):
+class Teach(RunStage):
     """Fits the teacher where it is not fitted, and finds where all rows lie on its map."""
 
     name = "teach"
@@ -166,7 +166,7 @@ class Teach(Stage):
         work.put(lesson.options._replace(stages=stages))
 
 
-class Begin(Stage):
+class Begin(RunStage):
     """Makes what a training begins with."""
 
     name = "outset"
@@ -197,7 +197,7 @@ class Begin(Stage):
         work.put(Outset(encoder, problem, batches, held, validation, options, checkpoint))
 
 
-class Train(Stage):
+class Train(RunStage):
     """The encoder learns; its state is kept now and then, where a folder for it is named."""
 
     name = "train"
@@ -225,7 +225,7 @@ class Train(Stage):
         _of_one_table(work, checkpoint)
 
 
-class Decode(Stage):
+class Decode(RunStage):
     """A decoder learns behind the encoder that is finished."""
 
     name = "decoder"
@@ -247,7 +247,7 @@ class Decode(Stage):
         _of_one_table(work, outset.checkpoint, checkpoint)
 
 
-class Finish(Stage):
+class Finish(RunStage):
     """All that the training leaves in one value; warns where it did not come to its end."""
 
     name = "finish"
@@ -278,7 +278,7 @@ class Finish(Stage):
         )  # fmt: skip
 
 
-def lesson_stages(*, decoding: bool) -> list[Stage]:
+def lesson_stages(*, decoding: bool) -> list[RunStage]:
     """The stages of a training, of whoever has put its `Lesson` and the `Prepared` table into the work."""
     return [Teach(), Begin(), Train(), *([Decode()] if decoding else []), Finish()]
 

@@ -11,7 +11,7 @@ from tsne_ooc.io import Source, identity
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.request import differences, plain, warn_untold
 from tsne_ooc.pipeline.run import LEDGER
-from tsne_ooc.stages import Kept, Stage, Work
+from tsne_ooc.stages import Kept, RunStage, Work
 from tsne_ooc.streaming import begin
 
 
@@ -38,7 +38,7 @@ def begun(
     return Work(table, progress=progress, seed=seed, block_rows=block_rows, kept=kept)
 
 
-def own_stages(then: Any) -> list[Stage]:
+def own_stages(then: Any) -> list[RunStage]:
     """Stages of the user's.
 
     Raises
@@ -46,23 +46,23 @@ def own_stages(then: Any) -> list[Stage]:
     TypeError
         For what is not a stage.
     """
-    stages = [then] if isinstance(then, Stage) else list(then)
+    stages = [then] if isinstance(then, RunStage) else list(then)
     for stage in stages:
-        if not isinstance(stage, Stage):
-            raise TypeError(f"then={stage!r} is not a tsne_ooc.stages.Stage object")
+        if not isinstance(stage, RunStage):
+            raise TypeError(f"then={stage!r} is not a tsne_ooc.stages.RunStage object")
     return stages
 
 
-def told_of(then: Sequence[Stage]) -> dict[str, Any]:
+def told_of(then: Sequence[RunStage]) -> dict[str, Any]:
     """What they are, for a request."""
     return {"then": [plain(stage) for stage in then]} if then else {}
 
 
-def made_by(stages: Sequence[Stage]) -> list[str]:
+def made_by(stages: Sequence[RunStage]) -> list[str]:
     """What stages make in the folder of a run."""
     return [name for stage in stages for name in stage.makes]
 
 
-def room_of(stages: Sequence[Stage], table: Source) -> int:
+def room_of(stages: Sequence[RunStage], table: Source) -> int:
     """Bytes on the disk that they take."""
     return sum(stage.room(table) for stage in stages)

@@ -30,7 +30,7 @@ from tsne_ooc.pipeline.sealing import Seal, finished
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, resolve_sample
-from tsne_ooc.stages import Stage, Work, drive
+from tsne_ooc.stages import RunStage, Work, drive
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def embed(
     columns: list[str] | None = None,
     allow_missing_chunks: bool = False,
     random_state: int = 0,
-    then: Stage | Sequence[Stage] = (),
+    then: RunStage | Sequence[RunStage] = (),
     block_rows: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -82,7 +82,7 @@ def embed(
         What to read of a file, as for `tsne_ooc.io.open_source`.
     random_state : int
         Seed of the sample and the preparation; and of the fit, where `tsne` has none of its own.
-    then : Stage or sequence of Stage
+    then : RunStage or sequence of RunStage
         Stages of your own that follow when all rows are placed, such as one that writes another number of each row.
     block_rows : int, optional
         Rows that are read, placed and marked as done in one piece; what comes out does not depend on it.
@@ -147,7 +147,7 @@ def embed(
     return open_run(home.path)
 
 
-def _rounds(model: Any, rounds: int, *, saved: bool) -> list[Stage]:
+def _rounds(model: Any, rounds: int, *, saved: bool) -> list[RunStage]:
     """The first fit, and a look at all rows and another fit for each further round."""
     fits = [Fit(model, saved=saved, folder=round_folder(r) if r < rounds else ".") for r in range(1, rounds + 1)]
     return [fits[0], *(Look(r, fit) for r, fit in enumerate(fits[1:], start=1))]

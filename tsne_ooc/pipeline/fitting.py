@@ -17,14 +17,14 @@ from tsne_ooc.pipeline.folder import SAVING
 from tsne_ooc.pipeline.placer import Mapped, fitted_to, threads_of
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample
-from tsne_ooc.stages import Facts, Stage, Work
+from tsne_ooc.stages import Facts, RunStage, Work
 
 log = logging.getLogger(__name__)
 
 ROWS = "sample_rows.npy"
 
 
-class Prepare(Stage):
+class Prepare(RunStage):
     """Fits a copy of a preparation on the whole table, or looks at the columns, which may lie far from 0."""
 
     name = "prepare"
@@ -43,7 +43,7 @@ class Prepare(Stage):
         work.put(prepared(work.table, self.prepare, metric, seed=work.seed, n_jobs=n_jobs, progress=work.progress))
 
 
-class Draw(Stage):
+class Draw(RunStage):
     """Draws the rows that are fitted."""
 
     name = "sample"
@@ -56,7 +56,7 @@ class Draw(Stage):
         work.put(drawn(work.take(Prepared), self.sample, seed=work.seed, progress=work.progress))
 
 
-class Fit(Stage):
+class Fit(RunStage):
     """Fits a copy of an estimator to these rows, and saves it.
 
     Parameters

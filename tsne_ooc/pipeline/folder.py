@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 
 from tsne_ooc import storage
-from tsne_ooc.io.ledger import Ledger, left_over
 from tsne_ooc.pipeline.run import LEDGER
 from tsne_ooc.storage.disk import check_room
+from tsne_ooc.storage.ledger import Ledger, left_over
 from tsne_ooc.storage.lock import Lock
 
 _LOCK = ".lock"

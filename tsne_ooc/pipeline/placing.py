@@ -23,7 +23,7 @@ from tsne_ooc.pipeline.placer import Mapped
 from tsne_ooc.pipeline.run import Run, open_run
 from tsne_ooc.pipeline.sealing import Seal, finished
 from tsne_ooc.pipeline.table import opened
-from tsne_ooc.stages import Facts, RowStage, Stage, Work, drive
+from tsne_ooc.stages import Facts, RowStage, RunStage, Work, drive
 from tsne_ooc.streaming import Compute
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def place(
     allow_missing_chunks: bool = False,
     novelty: bool | None = None,
     n_jobs: int | None = None,
-    then: Stage | Sequence[Stage] = (),
+    then: RunStage | Sequence[RunStage] = (),
     block_rows: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -65,7 +65,7 @@ def place(
         the search among its teacher's rows comes on top, and takes many times as long as the forward pass.
     n_jobs : int or None
         Threads.
-    then : Stage or sequence of Stage
+    then : RunStage or sequence of RunStage
         Stages of your own that follow, such as one that writes another number of each row.
     block_rows : int, optional
         Rows that are read, placed and marked as done in one piece; what comes out does not depend on it.

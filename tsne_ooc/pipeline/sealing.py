@@ -11,10 +11,10 @@ from tsne_ooc.io.told import account_of
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.request import differences
 from tsne_ooc.pipeline.run import KIND, Run, open_run
-from tsne_ooc.stages import Stage, Work
+from tsne_ooc.stages import RunStage, Work
 
 
-class Seal(Stage):
+class Seal(RunStage):
     """Writes the manifest, with all arrays that the run made.
 
     Parameters
@@ -23,14 +23,14 @@ class Seal(Stage):
     job : dict
     told : callable
         ``told(work)`` gives entries of the manifest beside those that all have.
-    then : sequence of Stage
+    then : sequence of RunStage
         Stages of the user's, whose facts are told under "then".
     """
 
     name = "seal"
 
     def __init__(
-        self, home: Folder, job: dict[str, Any], told: Callable[[Work], dict[str, Any]], then: Sequence[Stage] = ()
+        self, home: Folder, job: dict[str, Any], told: Callable[[Work], dict[str, Any]], then: Sequence[RunStage] = ()
     ) -> None:
         self.home, self.job, self.told, self.then = home, job, told, then
 

@@ -29,7 +29,7 @@ from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, UniformSample, resolve_sample
-from tsne_ooc.stages import Stage, Work, drive
+from tsne_ooc.stages import RunStage, Work, drive
 
 if TYPE_CHECKING:
     from tsne_ooc.parametric import ParametricTSNE
@@ -153,19 +153,19 @@ def train(
 
 def _stages(
     model: ParametricTSNE, teacher: TSNE, sample: Sample | None, prepare: Preparation | None, job: Json
-) -> list[Stage]:
+) -> list[RunStage]:
     """The teacher is fitted to a sample, where there is one; then the encoder learns from it, as `fit` has it."""
     from tsne_ooc.parametric.decoder import resolve as resolve_decoder
     from tsne_ooc.parametric.lesson import lesson_stages
 
-    fit: list[Stage] = []
+    fit: list[RunStage] = []
     if sample is not None:
         fit = [Prepare(prepare, teacher), Draw(sample), Fit(teacher, saved=True, folder=TRAINING)]
     decoding = resolve_decoder(model.decoder) is not None
     return [*fit, Ready(model), *lesson_stages(decoding=decoding), Export(model, job)]
 
 
-class Ready(Stage):
+class Ready(RunStage):
     """The lesson: what the encoder is to learn, and from which teacher."""
 
     name = "ready"
@@ -190,7 +190,7 @@ class Ready(Stage):
         work.put(ready)
 
 
-class Export(Stage):
+class Export(RunStage):
     """Puts the encoder into the folder of the run, its manifest last."""
 
     name = "seal"

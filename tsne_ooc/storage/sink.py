@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsne_ooc.io.ranges import Range, joined
 from tsne_ooc.storage.disk import check_regular, check_room, sync_folder
+from tsne_ooc.storage.ranges import Range, joined
 
 _PIECE = 1 << 22
 
