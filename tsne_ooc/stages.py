@@ -204,6 +204,10 @@ class RowStage(RunStage):
 
     def fill(self, work: Work) -> None:
         """Read, compute and write all rows that are not done yet, and put the files in place."""
+        if self.where(work) == work.folder:
+            filled = {f"{name}.npy" for name in self.shapes(work)}
+            if lost := sorted(filled - set(self.makes)):
+                raise ValueError(f"stage {self.name!r} fills {lost[0]}, which is not among what it `makes`")
         table, compute = self.table(work), self.compute(work)
         with self._stream(work) as stream:
             if work.kept is not None:

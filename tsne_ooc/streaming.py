@@ -22,7 +22,7 @@ from tsne_ooc._typing import Progress
 from tsne_ooc._validate import counted_from
 from tsne_ooc.io.blocks import BLOCK_BYTES, Block, block_rows, iterate
 from tsne_ooc.io.identity import changes, differences
-from tsne_ooc.io.source import Source
+from tsne_ooc.io.source import Source, as_source
 from tsne_ooc.storage.ledger import Entry, Ledger, Rows
 from tsne_ooc.storage.ranges import missing
 from tsne_ooc.storage.sink import NpySink
@@ -110,6 +110,7 @@ class Stream:
         in_flight : int
             How many blocks an executor has at most.
         """
+        table = as_source(table)
         n, rows = table.shape[0], rows or rows_at_once(table)
         log.info("%s: %s rows at a time (%.0f MB), storage in %s", phase, f"{rows:,}", rows * table.shape[1] * 4e-6,
                  f"chunks of {table.chunks}" if table.chunks else "rows")  # fmt: skip
@@ -122,6 +123,9 @@ class Stream:
         )
         with closing(_computed(blocks, compute, executor, in_flight)) as results:
             for start, size, computed in results:
+                if computed.keys() != self.sinks.keys():
+                    given, wanted = ", ".join(sorted(computed)), ", ".join(sorted(self.sinks))
+                    raise ValueError(f"stage {self.stage!r} computed {given or 'nothing'}, and its files are {wanted}")
                 for name, values in computed.items():
                     self.sinks[name].write(values, start)
                 for sink in self.sinks.values():
@@ -204,8 +208,13 @@ def _call(compute: Compute, start: int, block: NDArray[np.float32]) -> Results:
         return compute(start, block)
 
 
+def different(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two jobs, by the names of their values."""
+    return [f"{name} is another" for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+
+
 def begin(
-    path: str | os.PathLike[str], job: dict[str, Any], *, resume: bool, differ: Callable[..., list[str]]
+    path: str | os.PathLike[str], job: dict[str, Any], *, resume: bool, differ: Callable[..., list[str]] = different
 ) -> Ledger:
     """The ledger of a job: that of an earlier attempt at the same job, or a new one.
 
@@ -218,7 +227,7 @@ def begin(
     resume : bool
         Go on with an earlier attempt, if there is one.
     differ : callable
-        ``differ(old job, new job)`` lists what differs, in words.
+        ``differ(old job, new job)`` lists what differs, in words. By default any difference counts.
 
     Raises
     ------

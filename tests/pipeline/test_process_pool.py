@@ -16,8 +16,8 @@ from tsne_ooc.streaming import Stream, begin, silent
 X = np.random.default_rng(0).normal(size=(1000, 6)).astype(np.float32)
 
 
-def stream(folder, compute, executor=None):
-    ledger = begin(folder / "ledger.json", {"task": "place"}, resume=True, differ=lambda old, new: [])
+def stream(folder, compute, executor=None, model="m"):
+    ledger = begin(folder / "ledger.json", {"model": model}, resume=True)
     with Stream({"embedding": (folder / "embedding.npy", (len(X), 2))}, ledger, "place") as work:
         work.run(as_source(X), compute, rows=90, progress=silent, phase="place", executor=executor)
     return np.load(folder / "embedding.npy")
@@ -37,6 +37,8 @@ def test_a_process_pool_places_the_same_bytes_and_goes_on_where_it_stopped(tmp_p
 
     with pytest.raises(KeyboardInterrupt):
         stream(tmp_path / "half", stops)
+    with pytest.raises(ValueError, match="something else is asked for now: model is another"):
+        stream(tmp_path / "half", compute, model="n")
     assert 0 < Ledger.read(tmp_path / "half" / "ledger.json").n_rows < len(X)
     (tmp_path / "whole").mkdir()
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -337,3 +337,53 @@ def test_a_finished_run_of_an_earlier_version_is_read(tmp_path):
     assert not (out / "ledger.json").exists()
     more = place(out, X[:50], out=tmp_path / "more")
     assert more.embedding.shape == (50, 2)
+
+
+@dataclass(frozen=True)
+class Filling(RowStage):
+    """Fills files of one number a row, of names and with answers that may be wrong."""
+
+    name: str = "extra"
+    makes: tuple[str, ...] = ("extra.npy",)
+    file: str = "extra"
+    answer: str = "extra"
+
+    def shapes(self, work):
+        return {self.file: (work.table.shape[0],)}
+
+    def table(self, work):
+        return np.load(work.folder / "embedding.npy", mmap_mode="r")
+
+    def compute(self, work):
+        return lambda first, rows: {self.answer: rows.sum(axis=1)}
+
+
+def test_a_stage_reads_the_map_as_an_array(tmp_path):
+    run = embed(X, out=tmp_path / "map", sample=100, tsne=TSNE(**QUICK), then=Filling())
+    np.testing.assert_allclose(run.arrays["extra"], np.asarray(run.embedding).sum(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "then, says",
+    [
+        (Filling(makes=("embedding.npy",)), "stage 'extra' makes embedding.npy, and so does 'place'"),
+        (Filling(makes=("manifest.json",)), "makes manifest.json, and so does 'seal'"),
+        ([Filling(), Filling("other")], "stage 'extra' makes extra.npy, and so does 'other'"),
+    ],
+)
+def test_a_stage_writes_over_nothing_of_another(tmp_path, then, says):
+    with pytest.raises(ValueError, match=says):
+        embed(X, out=tmp_path / "map", then=then)
+    assert not (tmp_path / "map").exists()
+
+
+@pytest.mark.parametrize(
+    "then, says",
+    [
+        (Filling(file="lost"), "stage 'extra' fills lost.npy, which is not among what it `makes`"),
+        (Filling(answer="lost"), "stage 'extra' computed lost, and its files are extra"),
+    ],
+)
+def test_a_stage_fills_what_it_says(tmp_path, then, says):
+    with pytest.raises(ValueError, match=says):
+        embed(X, out=tmp_path / "map", sample=100, tsne=TSNE(**QUICK), then=then)

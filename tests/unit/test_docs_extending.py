@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,11 @@ def test_blocks_on_workers(tmp_path):
     model.save(tmp_path / "model")
     found = globals()["places"](tmp_path / "model", 200, X[200:])
     np.testing.assert_array_equal(found["embedding"], model.transform(X[200:]))
+    with ThreadPoolExecutor(2) as pool:
+        globals()["place_all"](tmp_path / "model", X, tmp_path / "Y.npy", pool)
+    np.testing.assert_array_equal(np.load(tmp_path / "Y.npy"), model.transform(X))
+    assert not (tmp_path / "Y.ledger").exists()
 
 
 def test_all_blocks_are_run():
-    assert len(BLOCKS) == 10
+    assert len(BLOCKS) == 11

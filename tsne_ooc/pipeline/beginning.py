@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tsne_ooc import __version__
+from tsne_ooc import __version__, storage
 from tsne_ooc._typing import Progress
 from tsne_ooc.io import Source, identity
 from tsne_ooc.pipeline.folder import Folder
@@ -51,6 +51,17 @@ def own_stages(then: Any) -> list[RunStage]:
         if not isinstance(stage, RunStage):
             raise TypeError(f"then={stage!r} is not a tsne_ooc.stages.RunStage object")
     return stages
+
+
+def check_made(then: Sequence[RunStage], stages: Sequence[RunStage]) -> None:
+    """Raise ValueError where a stage of the user's would write over what another stage of the list makes."""
+    for stage in then:
+        others = {name: other.name for other in stages if other.name != stage.name for name in other.makes}
+        others |= {storage.MANIFEST: "seal", LEDGER: "the driver"}
+        if taken := [name for name in stage.makes if name in others]:
+            raise ValueError(
+                f"stage {stage.name!r} makes {taken[0]}, and so does {others[taken[0]]!r}; give its file another name"
+            )
 
 
 def told_of(then: Sequence[RunStage]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.fitted import FittedEstimator
 from tsne_ooc.intake import check_prepare, taken_over
 from tsne_ooc.io import Source
-from tsne_ooc.pipeline.beginning import begun, job_of, made_by, own_stages, room_of, told_of
+from tsne_ooc.pipeline.beginning import begun, check_made, job_of, made_by, own_stages, room_of, told_of
 from tsne_ooc.pipeline.fitting import Draw, Fit, Prepare
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.looking import Look, round_folder
@@ -126,6 +126,7 @@ def embed(
     stages = [
         Prepare(prepare, model), Draw(chosen), *_rounds(model, rounds, saved=_saved(model, prepare)), Place(), *then,
     ]  # fmt: skip
+    check_made(then, stages)
     with (
         opened(source, dataset, columns, allow_missing_chunks) as table,
         Folder(Path(out), resume=resume, makes=made_by(stages)) as home,

@@ -16,7 +16,7 @@ from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._typing import Float32, Progress
 from tsne_ooc.io import Source
 from tsne_ooc.novelty import NoveltyHistogram
-from tsne_ooc.pipeline.beginning import begun, job_of, made_by, own_stages, room_of, told_of
+from tsne_ooc.pipeline.beginning import begun, check_made, job_of, made_by, own_stages, room_of, told_of
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.models import digest_of, folder_of, opened_model
 from tsne_ooc.pipeline.placer import Mapped
@@ -98,6 +98,7 @@ def place(
     knows = knows and (placer.novelty_is_free if novelty is None else novelty)
     then = own_stages(then)
     stages = [Place(novelty=knows), *then]
+    check_made(then, stages)
     with (
         opened(source, dataset, columns, allow_missing_chunks, placer.names) as table,
         Folder(Path(out), resume=resume, makes=made_by(stages)) as home,
