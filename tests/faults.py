@@ -160,8 +160,8 @@ def perform(task, options):
     import numpy as np
 
     from tsne_ooc import TSNE, load
-    from tsne_ooc.io import sink
     from tsne_ooc.pipeline import embed, place
+    from tsne_ooc.storage import sink
 
     def progress(phase, done, total):
         if phase == "fit" or (phase == "place" and done):
