@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from tsne_ooc._typing import Json, Progress
+from tsne_ooc._typing import Json, Progress, TableLike
 from tsne_ooc.io import Source
 from tsne_ooc.storage.ledger import Entry, Ledger
 from tsne_ooc.streaming import Compute, Stream, check_unchanged, silent
@@ -186,8 +186,8 @@ class RowStage(RunStage):
         """A function of the number of the first row of a block and the block, which gives the rows of each file."""
         raise NotImplementedError
 
-    def table(self, work: Work) -> Source:
-        """The table that is read."""
+    def table(self, work: Work) -> TableLike:
+        """The table that is read: a source, or an array of as many rows."""
         return work.table
 
     def where(self, work: Work) -> Path:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._options import counted
-from tsne_ooc._typing import Progress
+from tsne_ooc._typing import Progress, TableLike
 from tsne_ooc._validate import counted_from
 from tsne_ooc.io.blocks import BLOCK_BYTES, Block, block_rows, iterate
 from tsne_ooc.io.identity import changes, differences
@@ -80,7 +80,7 @@ class Stream:
 
     def run(
         self,
-        table: Source,
+        table: TableLike,
         compute: Compute,
         *,
         rows: int | None = None,
@@ -94,7 +94,7 @@ class Stream:
 
         Parameters
         ----------
-        table : Source
+        table : Source or what `as_source` accepts
         compute : callable
             Called as ``compute(first_row, block)``; returns the rows of each file by name.
         rows : int, optional

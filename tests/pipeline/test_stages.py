@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -368,6 +369,8 @@ def test_a_stage_reads_the_map_as_an_array(tmp_path):
     [
         (Filling(makes=("embedding.npy",)), "stage 'extra' makes embedding.npy, and so does 'place'"),
         (Filling(makes=("manifest.json",)), "makes manifest.json, and so does 'seal'"),
+        (Filling(makes=("../extra.npy",)), r"makes '\.\./extra\.npy', which is not the plain name of a file"),
+        (Filling(makes=(".lock",)), r"makes '\.lock', which is not the plain name of a file"),
         ([Filling(), Filling("other")], "stage 'extra' makes extra.npy, and so does 'other'"),
     ],
 )
@@ -387,3 +390,10 @@ def test_a_stage_writes_over_nothing_of_another(tmp_path, then, says):
 def test_a_stage_fills_what_it_says(tmp_path, then, says):
     with pytest.raises(ValueError, match=says):
         embed(X, out=tmp_path / "map", sample=100, tsne=TSNE(**QUICK), then=then)
+
+
+@pytest.mark.parametrize("then", [3, "nearest", Filling, [None]])
+def test_what_is_not_a_stage_is_told_as_it_was_given(tmp_path, then):
+    given = then[0] if isinstance(then, list) else then
+    with pytest.raises(TypeError, match=rf"then={re.escape(repr(given))} is not a tsne_ooc\.stages\.RunStage object"):
+        embed(X, out=tmp_path / "map", then=then)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tsne_ooc import __version__, storage
@@ -46,7 +47,7 @@ def own_stages(then: Any) -> list[RunStage]:
     TypeError
         For what is not a stage.
     """
-    stages = [then] if isinstance(then, RunStage) else list(then)
+    stages = list(then) if isinstance(then, list | tuple) else [then]
     for stage in stages:
         if not isinstance(stage, RunStage):
             raise TypeError(f"then={stage!r} is not a tsne_ooc.stages.RunStage object")
@@ -54,10 +55,13 @@ def own_stages(then: Any) -> list[RunStage]:
 
 
 def check_made(then: Sequence[RunStage], stages: Sequence[RunStage]) -> None:
-    """Raise ValueError where a stage of the user's would write over what another stage of the list makes."""
+    """Raise ValueError where a stage of the user's would write outside the folder, or over what another makes."""
     for stage in then:
         others = {name: other.name for other in stages if other.name != stage.name for name in other.makes}
         others |= {storage.MANIFEST: "seal", LEDGER: "the driver"}
+        # What a stage makes is removed where a run fails: in the run's folder, and nowhere else.
+        if odd := [name for name in stage.makes if name.startswith(".") or Path(name).name != name]:
+            raise ValueError(f"stage {stage.name!r} makes {odd[0]!r}, which is not the plain name of a file")
         if taken := [name for name in stage.makes if name in others]:
             raise ValueError(
                 f"stage {stage.name!r} makes {taken[0]}, and so does {others[taken[0]]!r}; give its file another name"
