@@ -22,7 +22,8 @@ _BLOCKS_OF_A_BUFFER = 64
 
 # Of a sorted table blocks are smaller: a class that fills a few large ones is in some buffers and missing from others.
 # KDD Cup 1999 in the order of its file, 494,021 rows of 118 columns, 1,000 batches: an encoder ends .077 widths from
-# its teacher with 1,024 blocks in a buffer, .152 with 64 (one seed; all rows mixed: .116 and .143). An epoch takes .23 s to read instead of .13, of 15 s.
+# its teacher with 1,024 blocks in a buffer, .152 with 64 (one
+# seed; all rows mixed: .116 and .143). An epoch takes .23 s to read instead of .13, of 15 s.
 _BLOCKS_OF_A_SORTED_BUFFER = 1024
 
 
