@@ -119,6 +119,8 @@ CROSSED = {
     ("parametric.objectives", "FEWEST_TUNED"): "parametric/test_parametric_tsne.py",
     ("parametric.teaching", "MOST_FITTED"): "parametric/test_parametric_tsne.py",
     ("preprocess.pca", "EXACT_UP_TO"): "unit/test_preprocess.py",
+    ("preprocess.medians", "_LEAST"): "unit/test_missing_filled.py",
+    ("preprocess.medians", "_NUMBERS"): "unit/test_missing_filled.py",
     ("preprocess.rows", "_SAMPLE_ROWS"): "unit/test_preprocess.py",
 }
 # Numbers that cut no work, by what they are.
@@ -149,7 +151,8 @@ _OTHERS = {
         rounds.DIRECTIONS rounds.ROWS_PER_BOX pipeline.looking.CHOICE pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
         neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT
-        preprocess.sketch.PASSES batches.sizes.BUFFER_BYTES
+        preprocess.medians._MOST preprocess.missing.DONORS preprocess.missing.NEIGHBORS preprocess.sketch.PASSES
+        batches.sizes.BUFFER_BYTES
         batches.sizes._BLOCK_BYTES batches.sizes._BLOCKS_OF_A_BUFFER
         batches.sizes._BLOCKS_OF_A_SORTED_BUFFER parametric.decoder.WAVES
         parametric.estimator.ParametricTSNE.LOOK_EVERY parametric.estimator.STEPS parametric.landmarks.LOOKED_AT_EACH

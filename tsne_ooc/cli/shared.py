@@ -104,6 +104,9 @@ def summary_of(run: Run) -> str:
         lines.append(fitted + (f", KL {kl:.3f}" if kl else ""))
     n, took = manifest["n_samples"], max(seconds["place"], 1e-3)
     lines.append(f"read and placed {counted(n, 'rows')} in {took:.1f} s ({n / took:,.0f} rows/s)")
+    if manifest.get("dropped"):
+        lacking = counted(manifest["dropped"], "rows")
+        lines.append(f"{lacking} without a place, for want of a value: {run.folder / 'dropped_rows.npy'}")
     novelty = manifest.get("novelty")
     if novelty and run.novelty is not None:
         lines += strange(novelty, run.novelty, str(run.folder))

@@ -27,6 +27,7 @@ from tsne_ooc.fit.rows import Recipe, fit_rows
 from tsne_ooc.gradients.grid import check_dof
 from tsne_ooc.intake import Intake, check_prepare, take_in
 from tsne_ooc.intake.features import Features
+from tsne_ooc.io.lacking import whole_rows
 from tsne_ooc.io.reading import check_memory
 from tsne_ooc.placement import Placed, Placement, as_reference
 from tsne_ooc.preprocess import Preparation
@@ -426,6 +427,11 @@ class TSNE(PlacingEstimator):
         seed = before.seed if "random_state" not in options else None
         seed = seed_of(again.random_state) if seed is None else seed
         rows = as_reference(before.model, features.rows(X, type(self).__name__, self.n_jobs))
+        if features.drops and not (whole := whole_rows(rows)).all():
+            raise ValueError(
+                f"X lacks a value in row {int(whole.argmin())}, and refine moves all rows; leave such rows out, or let "
+                "Missing fill values in"
+            )
         affinity = affinities.resolve(again.affinity, again.perplexity)
         affinities.check_matrix(affinity, rows.shape[0])
         with unsaid("perplexity="):

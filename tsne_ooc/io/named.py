@@ -118,7 +118,9 @@ class LinedUp(Closing):
         self.kind = str(getattr(source, "kind", type(source).__name__))
 
     def read(self, start: int, stop: int) -> Any:
-        rows = self.source.read(start, stop)
+        return self._chosen(self.source.read(start, stop))
+
+    def _chosen(self, rows: Any) -> Any:
         return rows.iloc[:, self._order] if hasattr(rows, "iloc") else with_mask(rows)[:, self._order]
 
     def __getattr__(self, attribute: str) -> Any:
@@ -126,6 +128,8 @@ class LinedUp(Closing):
         if attribute.startswith("__") or attribute == "source":
             raise AttributeError(attribute)
         found = getattr(self.source, attribute)
+        if attribute == "read_with_gaps":
+            return lambda start, stop: self._chosen(found(start, stop))
         if attribute != "read_columns":
             return found
 

@@ -166,7 +166,8 @@ class ParquetSource(Closing):
                 if column.missing is not None and column.missing[first:last].any():
                     row = int(self._bands.edges[number]) + first + int(column.missing[first:last].argmax())
                     raise ValueError(
-                        f"column {name!r} has no value (null) in row {row}; fill in or leave out such rows"
+                        f"column {name!r} has no value (null) in row {row}; fill in or leave out such rows, or "
+                        "use prepare=Preparation([Missing('median')]) (--missing median)"
                     )
             yield [column.values[first:last] for column in columns]
 

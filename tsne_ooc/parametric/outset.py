@@ -36,7 +36,7 @@ from tsne_ooc.parametric.problem import Problem
 from tsne_ooc.parametric.teaching import Taught
 from tsne_ooc.parametric.tiles import encode
 from tsne_ooc.parametric.validation import HELD_OUT, REFERENCE, Validation
-from tsne_ooc.preprocess import Preparation
+from tsne_ooc.preprocess import Missing, Preparation
 from tsne_ooc.sampling import Drawn, draw, take
 
 # Rows that standardisation and the first axes are taken from: their means are off by 0.3 % of a deviation.
@@ -53,6 +53,13 @@ def prepared_rows(
     """The table of prepared rows, a source: behind `prepare`, or behind what a `fitted` teacher has."""
     if is_sparse(X):
         as_rows(X)
+    if any(isinstance(step, Missing) and step.how == "drop" for step in (prepare.steps if prepare else ())) or (
+        teacher is not None and fitted and teacher.features_.drops
+    ):
+        raise ValueError(
+            "an encoder has a place for every row, so missing='drop' is for maps alone; let values be filled in: "
+            "use prepare=Preparation([Missing('median')]) (--missing median)"
+        )
     if teacher is not None and fitted:
         table = X if streamed(X) else as_table(X)
         found = Prepared.of(table, teacher.preparation_, names_of(X), n_jobs)

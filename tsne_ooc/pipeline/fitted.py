@@ -36,11 +36,7 @@ def keep(
     for path in (folder / "model", folder / SAVING):
         shutil.rmtree(path, ignore_errors=True)
     path = folder / _ROWS
-    try:
-        with whole_file(path, part=path.with_name(f"{path.name}.part")) as part, part.open("wb") as file:
-            np.lib.format.write_array(file, rows, allow_pickle=False)
-    except OSError as error:
-        raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
+    put_array(path, rows)
     sums = {"model": None, "sample_rows": _sum(path)}
     if not saved:
         return placer, seats_of(placer, rows), sums
@@ -57,6 +53,15 @@ def keep(
         shutil.rmtree(work, ignore_errors=True)
     sums["model"] = digest_of(folder / "model")
     return *reopen(folder, sums, home), sums
+
+
+def put_array(path: Path, rows: Int64) -> None:
+    """Write numbers of rows, the file whole or not at all."""
+    try:
+        with whole_file(path, part=path.with_name(f"{path.name}.part")) as part, part.open("wb") as file:
+            np.lib.format.write_array(file, rows, allow_pickle=False)
+    except OSError as error:
+        raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
 
 
 def _put(made: Path, path: Path) -> None:

@@ -17,6 +17,7 @@ from tsne_ooc._typing import Float32, Progress
 from tsne_ooc.io import Source
 from tsne_ooc.novelty import NoveltyHistogram
 from tsne_ooc.pipeline.beginning import begun, check_made, job_of, made_by, own_stages, room_of, told_of
+from tsne_ooc.pipeline.fitted import put_array
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.models import digest_of, folder_of, opened_model
 from tsne_ooc.pipeline.placer import Mapped
@@ -28,6 +29,7 @@ from tsne_ooc.streaming import Compute
 
 log = logging.getLogger(__name__)
 
+DROPPED = "dropped_rows.npy"
 _PIECE = 1 << 20
 
 
@@ -126,7 +128,7 @@ class Place(RowStage):
     """
 
     name = "place"
-    makes: tuple[str, ...] = ("embedding.npy", "novelty.npy")
+    makes: tuple[str, ...] = ("embedding.npy", "novelty.npy", DROPPED)
 
     def __init__(self, *, novelty: bool | None = None) -> None:
         self.novelty = novelty
@@ -172,6 +174,10 @@ class Place(RowStage):
         if self.knows(work):
             assert placer.threshold is not None
             found["novelty"] = distribution(self.where(work) / "novelty.npy", placer.threshold)
+        if placer.drops:
+            rows = unplaced(self.where(work) / "embedding.npy")
+            put_array(work.folder / DROPPED, rows)
+            found["dropped"] = len(rows)
         return found
 
 
@@ -182,6 +188,13 @@ def distribution(path: Path, threshold: float) -> dict[str, Any]:
     for part in pieces(path):
         histogram.add(part)
     return histogram.summary()
+
+
+def unplaced(path: Path) -> NDArray[np.int64]:
+    """Numbers of the rows without a place, ascending."""
+    places = np.load(path, mmap_mode="r", allow_pickle=False)
+    found = [a + np.flatnonzero(np.isnan(places[a : a + _PIECE, 0])) for a in range(0, len(places), _PIECE)]
+    return np.concatenate([*found, np.empty(0, np.int64)])
 
 
 def pieces(path: Path) -> Iterator[NDArray[np.float32]]:

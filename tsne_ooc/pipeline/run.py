@@ -49,6 +49,11 @@ class Run:
         """Numbers of the rows that were fitted, ascending; None where all rows were placed on a saved map."""
         return self.arrays.get("sample_rows")
 
+    @property
+    def dropped_rows(self) -> NDArray[np.int64] | None:
+        """Numbers of the rows that lack a value and have no place, ascending; None where such rows are not dropped."""
+        return self.arrays.get("dropped_rows")
+
 
 def open_run(folder: str | os.PathLike[str], *, verify: bool = False) -> Run:
     """Open what `embed` or `place` wrote.

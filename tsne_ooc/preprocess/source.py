@@ -45,6 +45,8 @@ class PreparedSource:
         self.shape = (int(self._numbers.shape[0]), preparation.n_features_out)
         #: What it takes to read a row, which is not what is left of it: samples ask whether to read along a gap.
         self.row_bytes = int(self._numbers.shape[1]) * np.dtype(self._numbers.dtype).itemsize
+        #: Rows that lack a value, and are neither fitted nor placed, are NaN throughout.
+        self.lacks_values = preparation.drops
         chunks = self._numbers.chunks
         self.chunks: tuple[int, int] | None = None if chunks is None else (chunks[0], self.shape[1])
         self._told: Any = None
