@@ -119,6 +119,7 @@ CROSSED = {
     ("parametric.objectives", "FEWEST_TUNED"): "parametric/test_parametric_tsne.py",
     ("parametric.teaching", "MOST_FITTED"): "parametric/test_parametric_tsne.py",
     ("preprocess.pca", "EXACT_UP_TO"): "unit/test_preprocess.py",
+    ("io.files", "MOST_OPEN"): "unit/test_files.py",
     ("preprocess.medians", "_LEAST"): "unit/test_missing_filled.py",
     ("preprocess.medians", "_NUMBERS"): "unit/test_missing_filled.py",
     ("preprocess.rows", "_SAMPLE_ROWS"): "unit/test_preprocess.py",

@@ -16,6 +16,7 @@ from tsne_ooc.cli.shared import (
     add_input,
     add_running,
     check_plots,
+    data_of,
     say,
     summary_of,
 )
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
 
     with Report(options.quiet) as report:
         found = embed(
-            options.data,
+            data_of(options),
             dataset=options.dataset,
             columns=options.columns,
             allow_missing_chunks=options.allow_missing_chunks,
@@ -138,7 +139,7 @@ def _sample(options: argparse.Namespace) -> Any:
             "--labels out"
         )
     if by_labels:
-        labels = sampling.labels_of(options.data, options.labels)
+        labels = sampling.labels_of(data_of(options), options.labels)
         balance = "balanced" if options.sample_by == "balanced" else "proportional"
         return sampling.Stratified(options.sample, labels, balance=balance)
     return (

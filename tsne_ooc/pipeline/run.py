@@ -25,7 +25,8 @@ class Run:
         Holds ``embedding.npy``, ``novelty.npy``, ``sample_rows.npy``, the saved model in ``model`` and
         ``manifest.json``.
     manifest : dict
-        Source, shape, parameters, seconds per phase, the fit's divergence, the distribution of novelty.
+        Source, shape, parameters, seconds per phase, the fit's divergence, the distribution of novelty; of a table of
+        many files which rows came from which, under "files".
     arrays : dict of str to ndarray
         The arrays of the folder, memory-mapped.
     """
