@@ -46,7 +46,7 @@ ORDER = (
     ("pipeline",),
     ("export",),
     ("metrics",),
-    ("plot", "testing"),
+    ("plot", "testing", "tl"),
     ("cli",),
     ("__main__",),
 )
