@@ -197,6 +197,11 @@ def test_by_command(tmp_path, capsys):
     assert len(list(tmp_path.glob("p-part-*.csv"))) == 4
     assert main(["embed", str(tmp_path / "no*.h5"), "--out", str(tmp_path / "none")]) != 0
     assert "no file fits the pattern" in capsys.readouterr().err and not (tmp_path / "none").exists()
+    np.save(tmp_path / "odd.npy", np.full((4, 4), np.nan))
+    for given, named in (["odd.npy"], "odd.npy: X contains NaN"), (["odd.npy", "odd2.npy"], "odd.npy and 1 more: X"):
+        np.save(tmp_path / "odd2.npy", np.zeros((4, 4)))
+        assert main(["embed", *(str(tmp_path / name) for name in given), "--out", str(tmp_path / "none")]) != 0
+        assert named in capsys.readouterr().err
 
 
 def test_words_gaps_and_labels(tmp_path):

@@ -66,7 +66,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, _EXPECTED):
             text = _typed(text, names) or type(error).__name__
             if text.startswith("X ") and names.get("data"):
-                text = f"{_line(names['data'])}: {text}"
+                text = f"{_given(names['data'])}: {text}"
         elif isinstance(error, SystemError):
             # Of Numba, and of Python: compiled code came back with nothing, for it could not get any memory to say why.
             text = (
@@ -75,7 +75,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             )
         else:
             # No reader, writer or check has words for it.
-            given = "".join(f" {names[name]}" for name in ("model", "map", "data") if names.get(name))
+            given = "".join(f" {_given(names[name])}" for name in ("model", "map", "data") if names.get(name))
             text = (
                 f"{type(error).__name__}: {text} stopped tsne-ooc {options.command}{given}, which is a fault of the "
                 "program; please report this line and what --verbose adds to it to the developers of tsne_ooc"
@@ -92,11 +92,17 @@ def _line(message: object) -> str:
     return " ".join(str(message).split())
 
 
+def _given(paths: object) -> str:
+    """What was typed in a place of the line; of several paths the first."""
+    first, more = (paths[0], len(paths) - 1) if isinstance(paths, list) else (paths, 0)
+    return _line(first) + (f" and {more} more" if more else "")
+
+
 def _typed(text: str, options: dict[str, object]) -> str:
     """The message of an error with parameters as they are typed here: ``n_iter=0`` is ``--iterations=0``."""
 
     # Messages that speak to Python first say in brackets how it is typed.
-    text = re.sub(r"(?:\b\w+=|\b[A-Z])\S* \((--[a-z-]+)\)", r"\1", text)
+    text = re.sub(r"(?:\b\w+=|\b[A-Z])\S* \((--[a-z-]+(?: [a-z]+)?)\)", r"\1", text)
 
     def option(found: re.Match[str]) -> str:
         name = OPTIONS.get(found[1], found[1])

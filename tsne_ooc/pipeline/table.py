@@ -35,8 +35,7 @@ def opened(
         if lacking and lacking <= set(account_of(table)["left_out"]):
             if hasattr(table, "close"):
                 table.close()
-            named = isinstance(source, str | os.PathLike) or are_files(source)
-    table = open_source(source, dataset=dataset, columns=of_the_fit, allow_missing_chunks=allow_missing_chunks)
+            table = open_source(source, dataset=dataset, columns=of_the_fit, allow_missing_chunks=allow_missing_chunks)
     for line in in_words(account_of(table)):
         log.info("%s", line)
     try:
