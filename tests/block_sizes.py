@@ -119,6 +119,9 @@ CROSSED = {
     ("parametric.objectives", "FEWEST_TUNED"): "parametric/test_parametric_tsne.py",
     ("parametric.teaching", "MOST_FITTED"): "parametric/test_parametric_tsne.py",
     ("preprocess.pca", "EXACT_UP_TO"): "unit/test_preprocess.py",
+    ("convert.pieces", "BYTES"): "unit/test_convert.py",
+    ("convert.pieces", "ROWS"): "unit/test_convert.py",
+    ("convert.writing", "CHUNK"): "unit/test_convert.py",
     ("io.files", "MOST_OPEN"): "unit/test_files.py",
     ("preprocess.medians", "_LEAST"): "unit/test_missing_filled.py",
     ("preprocess.medians", "_NUMBERS"): "unit/test_missing_filled.py",
@@ -142,7 +145,8 @@ _OTHERS = {
         storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
         io.shared_parts._FEW parametric.estimator.FEWEST plot._QUALITATIVE
         neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER novelty._LOOKED_AT
-        fit.optimize.FEWEST_LEAPING""",
+        fit.optimize.FEWEST_LEAPING convert.converting.MOST_FILES convert.converting.MOST_CATEGORIES
+        convert.converting._WAITING""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
         pipeline.models.SLACK io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS

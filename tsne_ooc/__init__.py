@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "affinity",
     "batches",
+    "convert",
     "export",
     "extend",
     "groups",

@@ -24,7 +24,7 @@ ORDER = (
     ("_blas", "_memory", "_options", "_labels", "_context", "_elsewhere"),
     ("_parallel", "_random", "_validate", "storage"),
     ("io",),
-    ("streaming",),
+    ("streaming", "convert"),
     ("stages",),
     ("sampling",),
     ("preprocess",),

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tsne_ooc import __version__
-from tsne_ooc.cli import demo, embed, export, info, look, place, strangest, train
+from tsne_ooc.cli import demo, embed, export, info, look, place, prepare, strangest, train
 from tsne_ooc.cli.words import OPTIONS, Parser
 
 _ABOUT = """\
@@ -21,6 +21,7 @@ t-SNE maps of data larger than memory: a sample is embedded, every other row is 
 
   tsne-ooc demo                                              see it work on data that ships with scikit-learn
   tsne-ooc look cells.h5ad                                   what is in a file, and what would be read
+  tsne-ooc prepare flows.csv --out flows                     text as a table that can be read by rows
   tsne-ooc embed cells.h5ad --out map                        map a table in a file
   tsne-ooc embed cells.h5ad --out map --resume               go on after an accident
   tsne-ooc place map new.h5ad --out more                     tomorrow's rows on today's map
@@ -143,6 +144,6 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog="tsne-ooc", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=f"tsne-ooc {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in (look, embed, place, train, export, strangest, info, demo):
+    for command in (look, prepare, embed, place, train, export, strangest, info, demo):
         command.add(commands)
     return top

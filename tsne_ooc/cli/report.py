@@ -11,6 +11,7 @@ from tsne_ooc._memory import used_bytes
 from tsne_ooc._options import counted
 
 _NAMES = {
+    "read": "reading text",
     "prepare": "preparing",
     "sample": "drawing a sample",
     "fit": "fitting the sample",
@@ -23,7 +24,7 @@ _NAMES = {
 _STEPLESS = ("fit", "teach")
 # On a terminal these have a bar of their own, of iterations.
 _OWN_BAR = ("fit", "teach", "train")
-_UNITS = {"train": "batches"}
+_UNITS = {"train": "batches", "read": "bytes"}
 # A log needs to show that the work goes on, not how smoothly.
 EVERY = 15.0
 
