@@ -416,6 +416,7 @@ FILES = {
     "parametric/test_parametric_tsne.py": "parametric.ParametricTSNE.fit parametric.ParametricTSNE.save",
     "parametric/test_decoder.py": "parametric.ParametricTSNE.inverse_transform",
     "unit/test_convert.py": "convert.convert",
+    "unit/test_missing_filled.py": "preprocess.OneHot.fit",
     "unit/test_files.py": "export.export_per_file",
     "unit/test_tl.py": "tl.tsne tl.place",
     "unit/test_groups.py": "novelty.groups.Groups",

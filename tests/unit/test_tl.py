@@ -164,6 +164,8 @@ def test_what_is_not_there_is_said():
         tsne_ooc.tl.place(lacking, of_names)
 
 
+# It calls what newer versions of other libraries warn of.
+@pytest.mark.filterwarnings("ignore")
 def test_pictures_of_scanpy():
     sc = pytest.importorskip("scanpy")
     adata = cells()
