@@ -84,8 +84,7 @@ class Checkpoint:
 
     @staticmethod
     def seed_of(path: StrPath, seed: int) -> int:
-        """The seed of the training whose state is kept there, else `seed`: whoever asks for no seed asks for the same
-        one."""
+        """The seed of the training whose state is kept there, else `seed`: without a wish it is the same again."""
         if not (Path(path) / MANIFEST).exists():
             return seed
         found = read_folder(path, KIND, verify=False).content.get("job", {}).get("random_state")

@@ -1,5 +1,4 @@
-"""The forward pass of an encoder over tiles, about as fast as its products: the arithmetic of `Encoder` in fewer
-passes.
+"""The forward pass of an encoder over tiles, as fast as its products: `Encoder` in fewer passes over memory.
 
 PyTorch goes through memory seven times for each hidden layer, into tensors whose pages the system hands out anew: 15.0
 ms for a tile of 1,024 rows of 256 x 4, of which the products take 7.7. Here buffers are kept, layer normalisation and
@@ -20,8 +19,7 @@ from tsne_ooc.parametric.network import Encoder, ResidualNetwork
 
 
 class Layer(NamedTuple):
-    """A product of activations: the normalisation before it, and its weights, which are transposed in all layers but
-    the last."""
+    """A product of activations: the normalisation before it, and its weights, transposed in all but the last."""
 
     bias: Float32
     gain: Float32

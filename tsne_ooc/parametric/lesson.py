@@ -301,8 +301,7 @@ class _Telling:
 
 
 def _of_one_table(work: Work, *checkpoints: Checkpoint | None) -> None:
-    """Raise, and remove what was learnt, where the table changed meanwhile: the teacher is of one table, the rest is
-    not."""
+    """Raise, and remove what was learnt, where the table changed meanwhile: only the teacher is of one table."""
     try:
         work.check_unchanged()
     except OSError:

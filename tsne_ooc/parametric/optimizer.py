@@ -1,5 +1,4 @@
-"""How weights move: Muon for the matrices between hidden layers, AdamW for the rest, both with one schedule of
-rates."""
+"""How weights move: Muon for matrices between hidden layers, AdamW for the rest, with one schedule of rates."""
 
 from __future__ import annotations
 

@@ -31,8 +31,7 @@ def borrowed_generator(seed: int | None = None, device: torch.device | None = No
 
 @contextmanager
 def threads_kept() -> Iterator[None]:
-    """Let torch have as many threads afterwards as before the first of all overlapping calls, whatever is set
-    within."""
+    """Give torch back as many threads as it had before the first of all overlapping calls."""
     global _holders, _usual
     depth = getattr(_here, "depth", 0)
     with _counting:

@@ -50,8 +50,7 @@ class Training:
         return len(self.history.steps)
 
     def look(self, stage: Stage, loss: Loss, validation: Look | None) -> None:
-        """Measure how good the network is now: with held-out rows, or else by what the objective says about all
-        rows."""
+        """Measure how good the network is now: with held-out rows, or else as the objective judges all rows."""
         if validation is None:
             value = loss.judge(self.network)
         else:

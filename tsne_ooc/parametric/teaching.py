@@ -91,8 +91,7 @@ def unfrozen(teacher: Any) -> Any:
 
 
 def own_teacher(teacher: TSNE) -> TSNE:
-    """The same map in an estimator of our own, so that another fit of the user's estimator does not move what was
-    learnt."""
+    """The same map in an estimator of our own: another fit of the user's must not change what was learnt."""
     return type(teacher).of_map(teacher.map_, **teacher.get_params(deep=False))
 
 

@@ -202,8 +202,7 @@ def _learn(
 
 
 def _drawing(state: Training, loss: Loss, problem: Problem) -> AbstractContextManager[None]:
-    """A context in which a user's own network or objective draws the same numbers for a seed and a step, also after a
-    kill.
+    """A context in which a user's network or objective draws by seed and step, so the same also after a kill.
 
     Ours draw none, so trainings in several threads need not wait for each other.
     """

@@ -48,8 +48,7 @@ class Weights:
         self.shapes = self._header()
 
     def _header(self) -> Shapes:
-        """Names and shapes. The file begins with the length of the JSON in eight bytes, then come the JSON and the
-        numbers."""
+        """Names and shapes, from the JSON behind the first eight bytes, which hold its length."""
         length = int.from_bytes(self._data[:8], "little")
         try:
             found = json.loads(self._data[8 : 8 + length].decode("utf-8"))

@@ -34,8 +34,7 @@ def distances(Q: Matrix, X: TableLike, metric: str = "euclidean", **params: Any)
 
 
 def smallest(D: Array, k: int, *, itself: bool = False) -> tuple[UInt32, Float32]:
-    """The k smallest entries of each row of D as the library rounds and orders them; `itself` leaves out the
-    diagonal."""
+    """The k smallest of each row of D, rounded and ordered as in the library; `itself` leaves out the diagonal."""
     D = D.astype(np.float32)
     indices, values = np.empty((len(D), k), np.uint32), np.empty((len(D), k), np.float32)
     for i, row in enumerate(D):

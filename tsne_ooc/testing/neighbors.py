@@ -48,8 +48,7 @@ def check_form(answer: Any, q: int, k: int, n: int) -> None:
 
 
 def check_answer(answer: Any, D: Float64, recall: float, *, itself: bool = False) -> None:
-    """Check an answer against all distances D: its distances are true, and it has so large a share of the nearest
-    rows."""
+    """Check an answer against all distances D: its own are true, and its share of the nearest is large enough."""
     k = answer[0].shape[1]
     check_form(answer, len(D), k, D.shape[1])
     true = np.take_along_axis(D, answer[0].astype(np.int64), axis=1)

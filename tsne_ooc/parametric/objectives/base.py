@@ -38,8 +38,7 @@ class Loss:
         raise NotImplementedError
 
     def judge(self, encoder: Network) -> float | None:
-        """How bad the encoder is on all rows, for trainings without held-out rows; None where the objective cannot
-        say."""
+        """How bad the encoder is on all rows, where none are held out; None where the objective cannot say."""
         return None
 
     def state(self) -> Arrays:
