@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tsne_ooc._typing import Float32, Int64, UInt32
-from tsne_ooc.affinity import Joint
+from tsne_ooc.affinity import JointRows
 
 # How far copies may be from each other: in widths of the map, and in what each row would have if all had the same room.
 # Where affinities are wide, copies in small tables are up to one of these from each other and right there: put on one
@@ -49,7 +49,7 @@ def spread_copies(indices: UInt32, distances: Float32, rng: np.random.Generator)
         indices[copies] = np.sort(indices[copies], axis=1)
 
 
-def reunite(Y: Float32, P: Joint, equal: Int64, dof: float) -> int:
+def reunite(Y: Float32, P: JointRows, equal: Int64, dof: float) -> int:
     """Give copies that lie far from their twins the seat of a twin, in place.
 
     Equal rows are exchangeable: the best place of one is the best place of all. But a row that a large step has thrown
@@ -59,7 +59,7 @@ def reunite(Y: Float32, P: Joint, equal: Int64, dof: float) -> int:
     ----------
     Y : ndarray of float32, shape (n, d)
         Changed.
-    P : Joint
+    P : Joint, or what gives its rows
     equal : ndarray of int64, shape (n,)
         One number for all rows that are equal.
     dof : float
@@ -88,14 +88,15 @@ def reunite(Y: Float32, P: Joint, equal: Int64, dof: float) -> int:
     return moved
 
 
-def _best(Y: Float32, P: Joint, members: Int64, dof: float) -> int:
+def _best(Y: Float32, P: JointRows, members: Int64, dof: float) -> int:
     """The copy that its neighbours pull least, among those in the middle of all."""
     middle = np.linalg.norm(Y[members] - np.median(Y[members], axis=0), axis=1)
     candidates = members[np.argsort(middle, kind="stable")[:CANDIDATES]]
 
     def pull(row: int) -> float:
-        entries = slice(int(P.indptr[row]), int(P.indptr[row + 1]))
-        squares = np.square(Y[P.indices[entries]] - Y[row], dtype=np.float64).sum(axis=1)
-        return float(P.values[entries].astype(np.float64) @ np.log1p(squares / dof))
+        first, indices, values = P.part(row, row + 1)
+        entries = slice(int(P.indptr[row]) - first, int(P.indptr[row + 1]) - first)
+        squares = np.square(Y[indices[entries]] - Y[row], dtype=np.float64).sum(axis=1)
+        return float(values[entries].astype(np.float64) @ np.log1p(squares / dof))
 
     return int(candidates[np.argmin([pull(int(row)) for row in candidates])])
