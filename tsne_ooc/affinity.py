@@ -132,6 +132,19 @@ class Joint:
         return cls(matrix.indptr.astype(np.uint64), matrix.indices.astype(np.uint32), matrix.data.astype(np.float32))
 
 
+# Rows are numbered in 32 bits, and the last number stands for none.
+MOST_ROWS = 2**32 - 1
+
+
+def check_count(n: int) -> None:
+    """Raise ValueError where there are more rows than have numbers."""
+    if n > MOST_ROWS:
+        raise ValueError(
+            f"{n:,} rows are more than the {MOST_ROWS:,} that can be numbered; take a sample of them, such as "
+            "TSNE(sample=25000), and place the others"
+        )
+
+
 def symmetrize(neighbors: UInt32, p: Float32 | None, threads: Threads) -> Joint:
     """The joint ``(p_ij + p_ji) / 2n`` of conditional probabilities; equal ones over all edges for ``p=None``.
 
@@ -144,6 +157,7 @@ def symmetrize(neighbors: UInt32, p: Float32 | None, threads: Threads) -> Joint:
     from tsne_ooc._kernels import symmetrize as kernels
 
     n = len(neighbors)
+    check_count(n)
     conditional = np.empty((0, 0), np.float32) if p is None else p
     scale = np.float32(1 / (2 * max(1, n)))
     counts = np.zeros(n, np.int64)

@@ -18,8 +18,8 @@ CLUMP = 5.0
 CANDIDATES = 16
 
 
-def spread_copies(indices: UInt32, distances: Float32, rng: np.random.Generator) -> None:
-    """Give rows whose neighbours are all copies of them other copies of the same row, in place.
+class Spread:
+    """Which other copies of the same row those rows name whose neighbours are all copies of them.
 
     Ties are ordered by row number, so all copies of a row name the same few as their neighbours. These become the hub
     of a star, and everybody else, pulled to the same places, ends on one point: of 13,000 connections of the KDD Cup
@@ -28,25 +28,47 @@ def spread_copies(indices: UInt32, distances: Float32, rng: np.random.Generator)
 
     Parameters
     ----------
+    rows : ndarray of int64, shape (m,)
+        Those whose `k` neighbours are all at a distance of 0, ascending.
+    nearest : ndarray of shape (m,)
+        The first neighbour of each.
+    k : int
+    rng : numpy.random.Generator
+    """
+
+    def __init__(self, rows: Int64, nearest: Int64 | UInt32, k: int, rng: np.random.Generator) -> None:
+        # All copies but the first name the first one first; the first is its own group.
+        first = np.minimum(rows, nearest)
+        order = np.argsort(first, kind="stable")
+        _, starts, sizes = np.unique(first[order], return_index=True, return_counts=True)
+        self._groups = [
+            (rows[order[start : start + size]], 1 + rng.choice(size - 1, k, replace=False))
+            for start, size in zip(starts, sizes, strict=True)
+            if size > k + 1
+        ]
+
+    def put(self, indices: UInt32, start: int = 0) -> None:
+        """Write them to the neighbours of rows from `start` on, in place."""
+        for copies, offsets in self._groups:
+            a, b = np.searchsorted(copies, (start, start + len(indices)))
+            mine, at = copies[a:b] - start, np.arange(a, b)
+            for number, offset in enumerate(offsets if b > a else ()):
+                indices[mine, number] = copies[(at + offset) % len(copies)]
+            indices[mine] = np.sort(indices[mine], axis=1)
+
+
+def spread_copies(indices: UInt32, distances: Float32, rng: np.random.Generator) -> None:
+    """Give rows whose neighbours are all copies of them other copies of the same row, in place; see `Spread`.
+
+    Parameters
+    ----------
     indices : ndarray of uint32, shape (n, k)
         Neighbours of the rows among themselves.
     distances : ndarray of float32, shape (n, k)
     rng : numpy.random.Generator
     """
-    k = indices.shape[1]
     rows = np.flatnonzero(distances[:, -1] == 0)
-    # All copies but the first name the first one first; the first is its own group.
-    first = np.minimum(rows, indices[rows, 0])
-    order = np.argsort(first, kind="stable")
-    _, starts, sizes = np.unique(first[order], return_index=True, return_counts=True)
-    for start, size in zip(starts, sizes, strict=True):
-        if size <= k + 1:
-            continue
-        copies = rows[order[start : start + size]]
-        offsets = 1 + rng.choice(size - 1, k, replace=False)
-        for offset_number, offset in enumerate(offsets):
-            indices[copies, offset_number] = np.roll(copies, -offset)
-        indices[copies] = np.sort(indices[copies], axis=1)
+    Spread(rows, indices[rows, 0], indices.shape[1], rng).put(indices)
 
 
 def reunite(Y: Float32, P: JointRows, equal: Int64, dof: float) -> int:

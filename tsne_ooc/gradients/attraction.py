@@ -14,6 +14,13 @@ from tsne_ooc.affinity import JointRows
 ENTRIES = 1 << 18
 
 
+def ranges_of(P: JointRows) -> list[tuple[int, int]]:
+    """Ranges of about equally many entries, not rows: hubs have hundreds of times as many as others."""
+    pieces = max(1, -(-P.entries // ENTRIES))
+    edges = np.searchsorted(P.indptr, np.linspace(0, P.entries, pieces + 1)[1:-1].astype(np.uint64))
+    return list(itertools.pairwise(np.unique(np.concatenate([[0], edges, [P.n]])).tolist()))
+
+
 class Attraction:
     """The attractive half of the gradient, of the energy, and of a step.
 
@@ -29,11 +36,7 @@ class Attraction:
     def __init__(self, P: JointRows, d: int, dof: float, threads: Threads) -> None:
         self.P, self.dof, self.threads = P, dof, threads
         self._forces, self._energy, self._advance = KERNELS[d]
-        # Ranges of about equally many entries, not rows: hubs have hundreds of times as many as others.
-        pieces = max(1, -(-P.entries // ENTRIES))
-        edges = np.searchsorted(P.indptr, np.linspace(0, P.entries, pieces + 1)[1:-1].astype(np.uint64))
-        bounds = np.unique(np.concatenate([[0], edges, [P.n]])).tolist()
-        self.ranges = list(itertools.pairwise(bounds))
+        self.ranges = ranges_of(P)
         # One over the largest affinity of each row.
         self._slack = np.full(P.n, np.finfo(np.float32).max)
         self._entropy = float(sum(threads.map(self._look, self.ranges)))
