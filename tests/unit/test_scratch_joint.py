@@ -197,7 +197,7 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(call, small, tmp_pat
     monkeypatch.setattr(os, "pwrite", fails_at(call, errno.ENOSPC))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(OSError, match="cannot be written to .* the disk is full; .* scratch=") as caught:
+        with pytest.raises(OSError, match=r"cannot be written to .* the disk is full; .* scratch=") as caught:
             on_disk(indices, distances, Perplexity(4), tmp_path)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
@@ -212,7 +212,7 @@ def test_too_little_room_is_said_before_anything_is_written(tmp_path, monkeypatc
     indices, distances = graph()
     monkeypatch.setattr("tsne_ooc.storage.disk.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
     monkeypatch.setattr(os, "pwrite", fails_at(1, errno.EIO))
-    with pytest.raises(OSError, match="the scratch of affinities needs 0.00 GB more"):
+    with pytest.raises(OSError, match=r"the scratch of affinities needs 0\.00 GB more"):
         on_disk(indices, distances, Perplexity(4), tmp_path)
 
 
@@ -220,7 +220,7 @@ def test_what_is_cut_short_is_said(tmp_path):
     indices, distances = graph()
     P = on_disk(indices, distances, Perplexity(4), tmp_path)
     os.ftruncate(P._values._file.fileno(), 100)
-    with pytest.raises(OSError, match="affinities cannot be read from .*shorter than what was written"):
+    with pytest.raises(OSError, match=r"affinities cannot be read from .*shorter than what was written"):
         Attraction(P, 2, 1.0, TWO)
     P.close()
 

@@ -1,9 +1,9 @@
-"""Conditional probabilities of neighbours to the joint, symmetric ones, in compressed rows.
+"""From conditional probabilities of neighbours to the joint, symmetric ones, in compressed rows.
 
-The incoming edges of a block of rows are merged with the rows' own. Blocks bound the memory (the transpose of everything
-would be as large as the input) and give the threads their work. Looking up each edge's return in the other row's list
-instead took seven times as long. In memory the incoming edges are gathered by one scan of all edges for each block; on
-their way over the disk all edges are scattered once, to the blocks that they lead to.
+The incoming edges of a block of rows are merged with the rows' own. Blocks bound the memory (the transpose of
+everything would be as large as the input) and give the threads their work. Looking up each edge's return in the other
+row's list instead took seven times as long. In memory the incoming edges are gathered by one scan of all edges for each
+block; on their way over the disk all edges are scattered once, to the blocks that they lead to.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ f32, u64 = np.float32, np.uint64
 
 @kernel
 def count_incoming(neighbors, counts):
-    """How many rows have each row for a neighbour."""
+    """How many rows have each row as a neighbour."""
     for i in range(u64(neighbors.shape[0])):
         for e in range(u64(neighbors.shape[1])):
             counts[neighbors[i, e]] += 1
@@ -48,7 +48,7 @@ def count_edges(neighbors, block_of, counts):
 
 @kernel
 def scatter_edges(neighbors, p, first, block_of, cursor, targets, sources, values):
-    """The edges of rows from `first` on, in the order of the blocks that they lead to, and within these in their own."""
+    """The edges of rows from `first` on, those that lead to one block of rows together, else in their own order."""
     for i in range(u64(neighbors.shape[0])):
         for e in range(u64(neighbors.shape[1])):
             j = neighbors[i, e]

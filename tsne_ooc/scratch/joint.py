@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -114,7 +115,7 @@ def symmetrize_on_disk(
     threads: Threads,
     order: UInt32 | None = None,
 ) -> JointOnDisk:
-    """The joint probabilities that `tsne_ooc.affinity.symmetrize` makes, to the bit, from a graph that is read by blocks.
+    """The joint probabilities that `tsne_ooc.affinity.symmetrize` makes, to the bit, from a graph read by blocks.
 
     Edges are written to the piece of rows that they lead to, in the order of the rows that they come from; then each
     piece is merged by itself.
@@ -206,7 +207,7 @@ def _cut(incoming: Int64, k: int) -> list[_Piece]:
     count = max(1, -(-int(work[-1]) // max(EDGES, int(work[-1]) // MOST_PIECES)))
     edges = np.unique(np.searchsorted(work, np.linspace(0, int(work[-1]), count + 1)[1:-1]))
     bounds = [0, *(int(edge) for edge in edges if 0 < edge < len(incoming)), len(incoming)]
-    return [_Piece(a, b, int(sums[a])) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [_Piece(a, b, int(sums[a])) for a, b in itertools.pairwise(bounds)]
 
 
 class _Own:
