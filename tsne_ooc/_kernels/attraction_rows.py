@@ -1,4 +1,4 @@
-"""Attraction on rows from anywhere, for maps that move some rows at a time."""
+"""Attraction on any rows, for maps that move some rows at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def forces_for(d):
 
     @kernel
     def forces_of(indptr, indices, values, Y, per_dof, rows, places, out):
-        """As `forces` of `attraction`, of the rows that `rows` numbers, if they lay at `places` of shape (m, d)."""
+        """The forces of `attraction` on the rows numbered in `rows`, as if they lay at `places` of shape (m, d)."""
         flat, own = Y.reshape(-1), places.reshape(-1)
         for r in range(u64(len(rows))):
             ax, ay, az = pull(indptr, indices, values, flat, u64(rows[r]), own, r, per_dof, d)

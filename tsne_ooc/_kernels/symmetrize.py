@@ -1,4 +1,4 @@
-"""Conditional probabilities of neighbours to the joint, symmetric ones, in compressed rows.
+"""From conditional probabilities of neighbours to the joint, symmetric ones, in compressed rows.
 
 The incoming edges of a block of rows are gathered by one scan of all edges and merged with the rows' own. Blocks bound
 the memory (the transpose of everything would be as large as the input) and give the threads their work. Looking up
@@ -16,7 +16,7 @@ f32, u64 = np.float32, np.uint64
 
 @kernel
 def count_incoming(neighbors, counts):
-    """How many rows have each row for a neighbour."""
+    """How many rows have each row as a neighbour."""
     for i in range(u64(neighbors.shape[0])):
         for e in range(u64(neighbors.shape[1])):
             counts[neighbors[i, e]] += 1

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BLOCK = 32_768
-# Maps of searches that find .95 are not told from those of exact ones.
+# Maps of searches that find .95 cannot be told from those of exact searches.
 ENOUGH = 0.9
 
 
@@ -59,16 +59,16 @@ class Recipe(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """What a fit can be gone on from.
+    """What a fit needs to go on.
 
     Parameters
     ----------
     motion : Motion
-        In the order of P.
+        The state of the optimiser, in the order of P.
     equal : ndarray of int64 or None
         One number for all rows that are equal, in the order of P; None where no two are.
     centre : ndarray of float64, shape (d,), or None
-        Of a map that was given.
+        Centre of a map that was given.
     """
 
     motion: Motion
@@ -77,15 +77,15 @@ class Pause(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """What a fit ends with.
+    """The result of a fit.
 
     Parameters
     ----------
     model : Model
     result : Result
-        Of the optimisation; its embedding is in the order of the rows.
+        The result of the optimisation; its embedding is in the order of the rows.
     k : int
-        Neighbours of each row that the affinities were made from.
+        Number of neighbours of each row from which the affinities were made.
     pause : Pause
     """
 
@@ -96,14 +96,14 @@ class Fit(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    """Between maps of the rows as they came and maps as the optimiser has them: in the order of P, about 0.
+    """Converts between maps of the rows as they came and maps as the optimiser has them: in the order of P, about 0.
 
     Parameters
     ----------
     order : ndarray of uint32 or None
-        Row r of P is row ``order[r]``; None: as they came.
+        Row r of P is row ``order[r]``; None where rows are as they came.
     centre : ndarray of float64, shape (d,), or None
-        Where the map lies; None where the optimiser says. A map that was given stays where it is.
+        Where the map lies; None where the optimiser decides. A map that was given stays where it is.
     """
 
     order: UInt32 | None
@@ -127,7 +127,7 @@ def fit_rows(rows: Matrix, recipe: Recipe, *, seed: int, threads: Threads, watch
     Raises
     ------
     ValueError, TypeError
-        Where options and rows do not go together.
+        Where options and rows do not fit each other.
     FloatingPointError
         If the learning rate drives the map to infinity.
     """
@@ -211,7 +211,7 @@ def descend(
         P, frame.inside(start), recipe.schedule, dof=recipe.dof, threads=threads, watch=watch.through(frame.outside),
         equal=equal, snapshot=snapshot,
     )  # fmt: skip
-    # Not one bit of a given map changes where there was no step.
+    # Where there was no step, not one bit of a given map changes.
     unmoved = given and not result.iterations
     result = result._replace(embedding=start if unmoved else frame.outside(result.embedding))
     _tell(result)
@@ -228,7 +228,7 @@ def continue_rows(
     threads: Threads,
     watch: Watch,
 ) -> Fit:
-    """Go on with a fit; `model` stays as it is, and P is made once more from its index."""
+    """Go on with a fit; `model` stays as it is, and P is made again from its index."""
     P, order, k, _ = joint_of(affinity, model.index, model.n, seed, threads)
     frame = _Frame(order, pause.centre)
     result = minimise(
@@ -245,7 +245,7 @@ def continue_rows(
 
 
 def affinities_of(model: Model, affinity: affinities.AnyAffinity, *, seed: int, threads: Threads) -> csr_array:
-    """The joint probabilities that a fit of the model was made with, once more: CSR, in the order of the rows."""
+    """The joint probabilities of the model's fit, made again, as CSR in the order of the rows."""
     P, order, *_ = joint_of(affinity, model.index, model.n, seed, threads)
     matrix = P.tocsr()
     if order is None:
@@ -266,7 +266,7 @@ def tell_affinities(affinity: affinities.AnyAffinity, k: int, P: affinities.Join
 
 
 def tell_recall(index: searches.Index, k: int) -> None:
-    """Log which share of the k nearest rows a search finds, and warn where it is too little."""
+    """Log which share of the k nearest rows a search finds, and warn where it is too small."""
     found = index.recall(k)
     log.info("%s of the %d nearest rows are found", "all" if found == 1 else f"{found:.3f}", k)
     if found < ENOUGH:
@@ -285,7 +285,8 @@ def joint_of(
     seed: int,
     threads: Threads,
 ) -> tuple[affinities.Joint, UInt32 | None, int, Reference]:
-    """P, the order of its rows (None: as they came), the number of neighbours it was made from, and their novelty."""
+    """P, the order of its rows (None: as they came), the number of neighbours it was made from, and the rows'
+    novelty."""
     if isinstance(affinity, affinities.GivenAffinities):
         affinities.check_matrix(affinity, n)
         return affinity.joint(), None, 0, Reference.of(index)

@@ -1,4 +1,4 @@
-"""What users pass as X: told from what it is, and read into memory where it fits."""
+"""What users pass as X: which kind of table it is, and its rows in memory where they fit."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def streamed(X: TableLike) -> bool:
     """Whether X is on disk, or elsewhere, and read by slicing."""
     if isinstance(X, np.memmap):
         return True
-    # Tables of pandas and scipy slice too, but are in memory and have better ways.
+    # Tables of pandas and SciPy can be sliced, too, but they are in memory and have better ways.
     if isinstance(X, str | os.PathLike):
         raise TypeError(f"X is the path {str(X)!r}; open the file and pass the table: tsne_ooc.io.open_source(path)")
-    # A matrix of SciPy in the form of a dictionary (dok) is one, too.
+    # SciPy's dictionary of keys (dok) is a mapping, too.
     if isinstance(X, Mapping) and not hasattr(X, "iloc") and not hasattr(X, "tocsr"):
         raise TypeError(
             f"X is a {type(X).__name__} of {', '.join(map(repr, list(X)[:5])) or 'nothing'}; pass one table"
@@ -58,7 +58,7 @@ def in_memory(X: TableLike, *, own: bool = False) -> Any:
     Raises
     ------
     MemoryError
-        Where a table that is elsewhere, or a fit of it, would not fit.
+        Where a table that is not in memory, or its fit, would take more than there is.
     ValueError, TypeError, OSError
         For unusable data, naming the row and column, and where reading fails.
     """
