@@ -72,13 +72,19 @@ def in_memory(X: TableLike, *, own: bool = False) -> Any:
     return rows
 
 
+_SAMPLE = "fit a sample of them, such as TSNE(sample=25000), and transform the table"
+
+
 def check_memory(table: Any, neighbors: int = _NEIGHBORS) -> None:
     """Raise MemoryError where a fit of all rows, with so many neighbours of each, would take more than there is."""
-    n, p = table.shape
+    check_fits(*table.shape, neighbors)
+
+
+def check_fits(n: int, p: int, neighbors: int, remedy: str = _SAMPLE) -> None:
+    """The same for so many rows and columns; the error ends with the `remedy`."""
     needed, free = n * (4 * p + _FIT_BYTES * neighbors // _NEIGHBORS), available_bytes()
     if free is not None and needed > free:
         raise MemoryError(
             f"to fit all {n:,} rows of {p:,} columns takes about {needed / 1e9:.1f} GB of memory with {neighbors} "
-            f"neighbours each, and {free / 1e9:.1f} GB are free; fit a sample of them, such as TSNE(sample=25000), and "
-            "transform the table"
+            f"neighbours each, and {free / 1e9:.1f} GB are free; {remedy}"
         )
