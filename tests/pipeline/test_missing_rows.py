@@ -135,6 +135,17 @@ def test_a_row_of_a_given_sample_must_have_a_place(tmp_path):
         assert not (tmp_path / "map").exists()
 
 
+def test_who_has_a_place_for_every_row_says_so(tmp_path):
+    with pytest.raises(ValueError, match="refine moves all rows, and missing='drop' leaves some out"):
+        embed(X, out=tmp_path / "map", sample=100, prepare=dropping(), tsne=TSNE(**QUICK), refine=True)
+    pytest.importorskip("torch")
+    from tsne_ooc.parametric import ParametricTSNE
+
+    with pytest.raises(ValueError, match="an encoder has a place for every row"):
+        ParametricTSNE(prepare=dropping()).fit(X)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_that_stopped_goes_on(stored, tmp_path):
     options = {"sample": 100, "prepare": dropping(), "tsne": TSNE(**QUICK), "block_rows": 60}
     wanted = embed(stored, out=tmp_path / "whole", **options)

@@ -11,22 +11,22 @@ from tsne_ooc.io.source import as_source
 
 
 def line_up(X: TableLike, names: Sequence[str] | None, what: str = "X") -> TableLike:
-    """A table with its columns in the order of `names`; as it is where one of the two has no names.
+    """A table with its columns in the order of `names`; unchanged where one of the two has no names.
 
-    Warns of columns that are left out.
+    A warning names columns that are left out.
 
     Parameters
     ----------
     X : table of any kind
     names : sequence of str, or None
-        Of the columns of a fit.
+        Names of the columns of a fit.
     what : str
         What messages call the table.
 
     Raises
     ------
     ValueError
-        For columns that are missing, or there more than once, by name.
+        For columns that are missing or occur more than once, by name.
     """
     own = None if names is None else names_of(X)
     if names is None or own is None or own == list(names):

@@ -17,7 +17,7 @@ from tsne_ooc._typing import Float32, Progress
 from tsne_ooc.io import Source
 from tsne_ooc.novelty import NoveltyHistogram
 from tsne_ooc.pipeline.beginning import begun, check_made, job_of, made_by, own_stages, room_of, told_of
-from tsne_ooc.pipeline.fitted import put_array
+from tsne_ooc.pipeline.fitted import write_array
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.models import digest_of, folder_of, opened_model
 from tsne_ooc.pipeline.placer import Mapped
@@ -125,13 +125,16 @@ class Place(RowStage):
     ----------
     novelty : bool, optional
         Whether it is written; by default it is where the map knows it.
+    into : str
+        The file of the places, without ``.npy``.
     """
 
     name = "place"
-    makes: tuple[str, ...] = ("embedding.npy", "novelty.npy", DROPPED)
+    makes: tuple[str, ...] = ()
 
-    def __init__(self, *, novelty: bool | None = None) -> None:
-        self.novelty = novelty
+    def __init__(self, *, novelty: bool | None = None, into: str = "embedding") -> None:
+        self.novelty, self.into = novelty, into
+        self.makes = (f"{into}.npy", "novelty.npy", DROPPED)
 
     def knows(self, work: Work) -> bool:
         """Whether novelty is written."""
@@ -140,7 +143,7 @@ class Place(RowStage):
 
     def shapes(self, work: Work) -> dict[str, tuple[int, ...]]:
         n, d = work.table.shape[0], work.get(Mapped).placer.embedding.shape[1]
-        shapes: dict[str, tuple[int, ...]] = {"embedding": (n, d)}
+        shapes: dict[str, tuple[int, ...]] = {self.into: (n, d)}
         return {**shapes, "novelty": (n,)} if self.knows(work) else shapes
 
     def table(self, work: Work) -> Source:
@@ -150,6 +153,10 @@ class Place(RowStage):
         (placer, seats), knows = work.get(Mapped), self.knows(work)
         if told := placer.told():
             log.info("%s", told)
+
+        def columns(start: int, block: Float32) -> dict[str, Float32]:
+            found = places(start, block)
+            return {self.into: found.pop("embedding"), **found}
 
         def places(start: int, block: Float32) -> dict[str, Float32]:
             if seats is None:
@@ -166,7 +173,7 @@ class Place(RowStage):
                 found[name][rows[first:last] - start] = values
             return found
 
-        return places
+        return columns
 
     def summary(self, work: Work) -> Facts:
         (n, p), placer = work.table.shape, work.get(Mapped).placer
@@ -175,8 +182,8 @@ class Place(RowStage):
             assert placer.threshold is not None
             found["novelty"] = distribution(self.where(work) / "novelty.npy", placer.threshold)
         if placer.drops:
-            rows = unplaced(self.where(work) / "embedding.npy")
-            put_array(work.folder / DROPPED, rows)
+            rows = unplaced(self.where(work) / f"{self.into}.npy")
+            write_array(work.folder / DROPPED, rows)
             found["dropped"] = len(rows)
         return found
 
