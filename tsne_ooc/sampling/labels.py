@@ -15,6 +15,7 @@ from tsne_ooc.io.base import type_of
 from tsne_ooc.io.failures import opening
 from tsne_ooc.io.frames import values_of
 from tsne_ooc.io.kinds import format_of
+from tsne_ooc.io.optional import load
 from tsne_ooc.io.parts import parts_of
 
 Labels = Array
@@ -137,11 +138,7 @@ def _names(file: Stored) -> list[str]:
 
 
 def _from_parquet(path: Path, name: str | None) -> Labels:
-    try:
-        from pyarrow import dataset
-    except ImportError:
-        raise ImportError(f"reading {path} needs pyarrow: pip install pyarrow") from None
-
+    dataset = load("pyarrow.dataset", "parquet", f"reading {path}")
     # These are the files that the rows come from, in the same order.
     files = parts_of(path).files if path.is_dir() else [path]
     table = dataset.dataset([str(file) for file in files], format="parquet")
