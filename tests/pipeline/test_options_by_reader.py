@@ -49,7 +49,7 @@ def lines(command, reader):
             yield f"{file} {names}"
         yield from (line for line in (*alone, *unnamed))
     elif command == "embed":
-        labels = {"h5ad": "obs/kind", "hdf5": "kind", "records": "kind", "zarr": "", "npy": ""}.get(reader, "word")
+        labels = {"h5ad": "obs/kind", "hdf5": "kind", "records": "kind", "zarr": "kind", "npy": ""}.get(reader, "word")
         yield (
             f"{file} {dataset} --out one --sample 60 {PREPARED} {MAP} --seed 3 --jobs 1 --block-rows 40 --quiet "
             "--allow-missing-chunks --rounds 2"
