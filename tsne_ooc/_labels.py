@@ -39,10 +39,13 @@ class Categorical(np.ndarray[Any, Any]):
 def categories_of(labels: Any) -> list[Any] | None:
     """The categories of labels in their own order; None where they have none.
 
-    Of a Categorical of pandas, also in a Series or an index, of dictionaries of Arrow, and of what `labels_of` read.
+    Of a Categorical of pandas, also in a Series or an index, of an Enum of Polars, of dictionaries of Arrow, and of
+    what `labels_of` read.
     """
-    # Of a Series they are behind `.cat`; of one that is not categorical that raises AttributeError.
-    for holder in (labels, getattr(labels, "cat", None)):
+    # Of a Series they are behind `.cat`; of one that is not categorical that raises AttributeError. An Enum of Polars
+    # has them in its type, where a Categorical of Polars has something else of that name.
+    kind = getattr(labels, "dtype", None)
+    for holder in (labels, getattr(labels, "cat", None), kind if type(kind).__name__ == "Enum" else None):
         found = getattr(holder, "categories", None)
         if found is not None and not callable(found):
             return list(found)

@@ -12,6 +12,7 @@ from tsne_ooc._memory import available_bytes
 from tsne_ooc._typing import Float32, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import as_source, iterate
+from tsne_ooc.io.arrow import is_arrow
 
 # Neighbours of a row at a perplexity of 30, and bytes that a fit with so many takes for each row beside the row itself:
 # neighbours, affinities, the map and its field. Measured at 1.3 million rows: 2.8 GB.
@@ -32,6 +33,8 @@ def streamed(X: TableLike) -> bool:
         )
     if type(X).__module__.startswith("h5py.") and not X:
         raise ValueError("X is a dataset of a file that has been closed; keep the file open while it is read")
+    if is_arrow(X):
+        return True
     in_memory = (
         isinstance(X, np.ndarray)
         or _is_tensor(X)
