@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 from tsne_ooc._options import whole
 from tsne_ooc._random import seed_of
@@ -24,7 +24,7 @@ from tsne_ooc.pipeline.looking import Look, round_folder
 from tsne_ooc.pipeline.models import SLACK, bytes_fitted
 from tsne_ooc.pipeline.placer import Mapped, check_before, check_savable
 from tsne_ooc.pipeline.placing import Place
-from tsne_ooc.pipeline.request import copied, parameters_of, plain
+from tsne_ooc.pipeline.request import check_known, copied, parameters_of, plain
 from tsne_ooc.pipeline.run import Run, open_run
 from tsne_ooc.pipeline.sealing import Seal, finished
 from tsne_ooc.pipeline.table import opened
@@ -55,6 +55,7 @@ def embed(
     block_rows: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    **unknown: Never,
 ) -> Run:
     """Map a table of any length: fit a sample of its rows, then stream and place all others.
 
@@ -110,6 +111,7 @@ def embed(
     >>> run.embedding.shape  # doctest: +SKIP
     (1300000, 2)
     """
+    check_known(embed, unknown)
     seed = whole("random_state", random_state, least=0, most=math.inf)
     model = _fresh(tsne, seed)
     # Before the file is opened: drawing a sample of a large one takes its time.
