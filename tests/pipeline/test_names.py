@@ -156,7 +156,7 @@ def test_columns_that_do_not_fit_are_named(model, made, tmp_path, kind, door):
         enter(made(kind, new.drop(columns=["Cd8a", "Ms4a1"])))
     assert not list(tmp_path.glob("Y.npy*"))
     wide = new.assign(Xist=np.float32(1), Tbx21=np.float32(2)).iloc[:, [5, 1, 0, 6, 2, 4, 3]]
-    with pytest.warns(UserWarning, match="columns that the fit had not, which are left out: 'Xist', 'Tbx21'"):
+    with pytest.warns(UserWarning, match="columns that the fit did not have, which are left out: 'Xist', 'Tbx21'"):
         found = enter(made(kind, wide))
     if door == "transform":
         np.testing.assert_array_equal(found, model.transform(new))

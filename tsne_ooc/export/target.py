@@ -149,6 +149,6 @@ def _check_replaceable(to: Path, suffix: str) -> None:
     """A mistaken name must not cost a folder of other things."""
     if suffix == ".zarr":
         if not to.is_dir() or not any((to / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray")):
-            raise FileExistsError(f"{to} exists and is no Zarr group; name another")
+            raise FileExistsError(f"{to} exists and is not a Zarr group; name another")
     elif to.is_dir():
         raise IsADirectoryError(f"{to} is a folder; name a file")

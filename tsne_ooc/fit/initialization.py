@@ -169,7 +169,7 @@ def warn_wide(start: Float32, schedule: Schedule) -> None:
             f"schedule=[Phase({n})]",
             stacklevel=3,
         )
-    # A course down to the last exaggeration is no early phase: it leaves a map in order.
+    # A course down to the last exaggeration is not an early phase: it leaves a map in order.
     elif not phases[0].is_course and phases[0].exaggeration_at(0) > phases[-1].exaggeration_at(0):
         say(
             f"the given initialization has a standard deviation of {spread:.2g} on its first axis; above "

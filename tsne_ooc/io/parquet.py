@@ -261,7 +261,9 @@ def _compare(
     known = {*names, *index}
     added = [name for name, (kind, _) in others.items() if kind is not None and name not in known]
     if added and not more:
-        raise ValueError(f"{part} has a column of numbers {added[0]!r}, which {first.name} has not; name those to read")
+        raise ValueError(
+            f"{part} has a column of numbers {added[0]!r}, which {first.name} does not have; name those to read"
+        )
 
 
 def _empty(bands: LastBand[list[ArrowColumn]], column: int) -> Array:

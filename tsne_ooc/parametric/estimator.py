@@ -287,7 +287,7 @@ class ParametricTSNE(EncodingEstimator):
         if number("augmentation", self.augmentation, least=0) >= 1:
             raise ValueError(f"augmentation={self.augmentation!r} must be less than 1: some rows have to stay")
         if self.shuffle is None:
-            raise ValueError("shuffle=None reads rows in their order, which nothing is learnt from; use 'batch'")
+            raise ValueError("shuffle=None reads rows in their order, from which nothing is learnt; use 'batch'")
         if self.shuffle != "auto":
             check_shuffle(self.shuffle)
         check_network(self.network)

@@ -61,7 +61,7 @@ def prepared_rows(
     # Rounded once, not with every batch.
     table = as_source(as_rows(X) if found.preparation is None and not streamed(X) else found.table)
     if teacher is not None and fitted and table.shape[1] != (p := teacher.features_.embedded):
-        raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, the teacher's rows have {p}")
+        raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, and the teacher's rows have {p}")
     return found._replace(table=table)
 
 
@@ -247,5 +247,5 @@ def device_of(word: str) -> torch.device:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0][:160]
-        raise ValueError(f"device={word!r} is not to be had here ({why}); use 'cpu', or leave it out") from None
+        raise ValueError(f"device={word!r} cannot be used here ({why}); use 'cpu', or leave it out") from None
     return device

@@ -133,7 +133,7 @@ def embed(
         opened(source, dataset, columns, allow_missing_chunks) as table,
         Folder(Path(out), resume=resume, makes=made_by(stages)) as home,
     ):
-        home.check_room(_room(table, model, chosen, prepare, rounds) + room_of(stages, table))
+        home.check_room(room_for(table, model, chosen, prepare, rounds) + room_of(stages, table))
         request = {
             "parameters": parameters_of(model),
             "sample": plain(chosen),
@@ -170,7 +170,7 @@ def _told(model: Any, seed: int, work: Work) -> dict[str, Any]:
     }
 
 
-def _room(table: Source, model: Any, sample: Sample, prepare: Preparation | None, rounds: int) -> int:
+def room_for(table: Source, model: Any, sample: Sample, prepare: Preparation | None, rounds: int) -> int:
     """Bytes that all files of a run take, as far as they are known before it."""
     n, p = table.shape
     d = int(getattr(model, "n_components", None) or 2)
@@ -189,7 +189,7 @@ def _fresh(tsne: Any, seed: int) -> Any:
     if isinstance(tsne, type) or not (hasattr(tsne, "fit") and hasattr(tsne, "transform")):
         raise TypeError(f"tsne={tsne!r} is not a TSNE object")
     if isinstance(tsne, FrozenEstimator):
-        raise TypeError("tsne is fitted already, and kept so; save it, and use tsne_ooc.pipeline.place")
+        raise TypeError("tsne is frozen, a map that is fitted already; save it, and use tsne_ooc.place")
     if isinstance(tsne, FittedEstimator) and not isinstance(tsne, TSNE):
         raise TypeError(f"tsne is a {type(tsne).__name__}, an encoder; train one with tsne_ooc.pipeline.train")
     model = copied(tsne, "tsne")

@@ -73,7 +73,7 @@ def checked_manifest(folder: Path) -> Json:
     try:
         manifest: Any = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: it is no JSON ({short(str(error), 120)})") from None
+        raise ValueError(f"{path} is damaged: it is not JSON ({short(str(error), 120)})") from None
     _check_types(manifest, TOP, f"{path}", later=True)
     for key in ("format_version", "generation"):
         if manifest[key] < 1:
@@ -107,7 +107,7 @@ def _check_types(found: Any, types: Mapping[str, type], where: str, *, later: bo
             )
     for key, kind in types.items():
         if type(found.get(key)) is not kind:
-            raise ValueError(f"{where} is damaged: {key!r} is missing or no {kind.__name__}")
+            raise ValueError(f"{where} is damaged: {key!r} is missing or not of the type {kind.__name__}")
     if len(found) > len(types):
         unknown = next(key for key in found if key not in types)
         raise ValueError(f"{where} is damaged: it has the unknown key {short(unknown)}")

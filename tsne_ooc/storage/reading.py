@@ -101,7 +101,7 @@ def header(file: BinaryIO, path: Path) -> tuple[DType, tuple[int, ...], int]:
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     except Exception as error:
         # The reader evaluates a literal, which fails in many ways (SyntaxError, TypeError, MemoryError).
-        raise ValueError(f"{path} is damaged: no header of a .npy file ({short(str(error), 80)})") from None
+        raise ValueError(f"{path} is damaged: it has no header of a .npy file ({short(str(error), 80)})") from None
     if fortran or dtype.str not in TYPES:
         raise ValueError(f"{path} holds {'columns' if fortran else dtype.str}, which are not read here")
     return dtype, shape, file.tell()

@@ -134,7 +134,7 @@ class NpySink:
         at = self._at if at is None else at
         if rows.shape[1:] != self.shape[1:] or not 0 <= at <= at + len(rows) <= self.shape[0]:
             where = f"{self.written} are written" if at == self._at else f"they are to go to row {at}"
-            raise ValueError(f"{self.path} takes rows of shape {self.shape}; {where}, not so {rows.shape} more")
+            raise ValueError(f"{self.path} takes rows of shape {self.shape}; {where}, and {rows.shape} do not fit")
         if not len(rows):
             return
         try:
