@@ -75,10 +75,15 @@ def in_memory(X: TableLike, *, own: bool = False) -> Any:
     return rows
 
 
+def bytes_of_fit(n: int, p: int, neighbors: int = _NEIGHBORS) -> int:
+    """Memory that a fit of n rows of p columns takes, with so many neighbours of each."""
+    return n * (4 * p + _FIT_BYTES * neighbors // _NEIGHBORS)
+
+
 def check_memory(table: Any, neighbors: int = _NEIGHBORS) -> None:
     """Raise MemoryError where a fit of all rows, with so many neighbours of each, would take more than there is."""
     n, p = table.shape
-    needed, free = n * (4 * p + _FIT_BYTES * neighbors // _NEIGHBORS), available_bytes()
+    needed, free = bytes_of_fit(n, p, neighbors), available_bytes()
     if free is not None and needed > free:
         raise MemoryError(
             f"to fit all {n:,} rows of {p:,} columns takes about {needed / 1e9:.1f} GB of memory with {neighbors} "
