@@ -165,7 +165,7 @@ def _colors(options: argparse.Namespace) -> Array | None:
     with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
         if len(labels) != table.shape[0]:
             raise ValueError(
-                f"--color {options.color} has {len(labels):,} labels, and the table {table.shape[0]:,} rows"
+                f"--color {options.color} has {len(labels):,} labels, and the table has {table.shape[0]:,} rows"
             )
     return labels
 
