@@ -49,6 +49,7 @@ def test_nothing_is_written_and_all_is_said(flows, tmp_path, capsys):
 
 @pytest.mark.parametrize("words, answer", [
     (["--perplexity", "-3"], "--perplexity"), (["--metric", "euclid"], "euclidean"), (["--columns", "z"], "'z'"),
+    (["--metric", "precomputed"], "leave --dry-run out"),
 ])  # fmt: skip
 def test_what_a_run_refuses_is_refused(flows, tmp_path, capsys, words, answer):
     assert main(["embed", str(flows), "--out", str(tmp_path / "map"), "--dry-run", *words]) == 2
@@ -72,6 +73,10 @@ def test_the_log_of_a_long_run_begins_with_the_same(flows, tmp_path, capsys, mon
     assert re.match(r"estimate: .* in all \(sample .*, fit .*, place .*\), .* of memory, .* on the disk$", first)
     # A file is told how far a fit is.
     assert any(re.match(r"fitting the sample: iteration \d+ of 240, .* left", line) for line in lines)
+    # An estimate that fails stops no run.
+    monkeypatch.setattr(module, "_read", lambda table: 1 / 0)
+    assert main([*words, "--out", str(tmp_path / "third")]) == 0
+    assert "estimate" not in capsys.readouterr().err
     monkeypatch.setattr(command, "WORTH", 901)
     assert main([*words, "--out", str(tmp_path / "other")]) == 0
     assert "estimate" not in capsys.readouterr().err

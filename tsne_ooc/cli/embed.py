@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,16 +117,19 @@ def run(options: argparse.Namespace) -> int:
     check_readable(options)
     colors = _colors(options)
     if options.dry_run:
-        _check_new(Path(options.out), options.resume)
+        if _is_taken(Path(options.out)) and not options.resume:
+            raise FileExistsError(f"{options.out} holds files already; name a new folder, or remove it first")
         print(_forecast(options, least=0))
         return 0
     from tsne_ooc.pipeline import embed
 
     with Report(options.quiet) as report:
-        if not options.quiet and not options.resume:
-            _check_new(Path(options.out), False)
-            if (foretold := _forecast(options, least=WORTH)) is not None:
-                print(foretold.brief(), file=sys.stderr, flush=True)
+        # Where the folder is taken, the run says by what, and whether to go on with it.
+        if not (options.quiet or options.resume or _is_taken(Path(options.out))):
+            # An estimate that fails does not stop a run, which says itself what is wrong.
+            with suppress(ValueError, TypeError, OSError, ArithmeticError, MemoryError):
+                if (foretold := _forecast(options, least=WORTH)) is not None:
+                    print(foretold.brief(), file=sys.stderr, flush=True)
         found = embed(
             options.data,
             dataset=options.dataset,
@@ -170,10 +174,8 @@ def _colors(options: argparse.Namespace) -> Array | None:
     return labels
 
 
-def _check_new(out: Path, resume: bool) -> None:
-    """Raise before the probe for what the run would raise after it."""
-    if out.is_file() or (out.is_dir() and not resume and any(out.iterdir())):
-        raise FileExistsError(f"{out} holds files already; name a new folder, or remove it first")
+def _is_taken(out: Path) -> bool:
+    return out.is_file() or (out.is_dir() and any(out.iterdir()))
 
 
 def _forecast(options: argparse.Namespace, *, least: int) -> Forecast | None:

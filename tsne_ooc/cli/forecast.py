@@ -122,6 +122,8 @@ def forecast(
     from tsne_ooc.io.told import account_of
     from tsne_ooc.pipeline.embedding import room_for
 
+    if model.metric == "precomputed":
+        raise ValueError("some rows of a table of distances are not one, so nothing can be tried; leave --dry-run out")
     n, p = table.shape
     fitted = min(n, int(getattr(sample, "size", n)))
     free = available_bytes()
