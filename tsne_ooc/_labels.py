@@ -39,11 +39,13 @@ class Categorical(np.ndarray[Any, Any]):
 def categories_of(labels: Any) -> list[Any] | None:
     """The categories of labels in their own order; None where they have none.
 
-    Labels have them that are a Categorical of pandas (in a Series or an index, too), dictionaries of Arrow, or what
-    `labels_of` read.
+    Labels have them that are a Categorical of pandas (in a Series or an index, too), an Enum of Polars, dictionaries of
+    Arrow, or what `labels_of` read.
     """
-    # A Series has them behind `.cat`, which raises AttributeError where the Series is not categorical.
-    for holder in (labels, getattr(labels, "cat", None)):
+    # A Series has them behind `.cat`, which raises AttributeError where the Series is not categorical. An Enum of
+    # Polars has them in its type, where a Categorical of Polars has something else of that name.
+    kind = getattr(labels, "dtype", None)
+    for holder in (labels, getattr(labels, "cat", None), kind if type(kind).__name__ == "Enum" else None):
         found = getattr(holder, "categories", None)
         if found is not None and not callable(found):
             return list(found)
