@@ -167,6 +167,8 @@ def test_by_command(how, stored, tmp_path, capsys):
     assert main(["embed", str(stored), *options, "--out", str(tmp_path / "map")]) == 0
     lost = int((~WHOLE).sum())
     assert (f"{lost} rows without a place, for want of a value" in capsys.readouterr().out) == (how == "drop")
+    assert main(["embed", str(stored), *options, "--dry-run", "--out", str(tmp_path / "dry")]) == 0
+    assert not (tmp_path / "dry").exists()
     np.save(tmp_path / "q.npy", Q)
     assert main(["place", str(tmp_path / "map"), str(tmp_path / "q.npy"), "--out", str(tmp_path / "more")]) == 0
     places = np.load(tmp_path / "more" / "embedding.npy")

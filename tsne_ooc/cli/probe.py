@@ -34,8 +34,9 @@ def check_readable(options: argparse.Namespace) -> None:
 
         with open_hdf5(path, options.dataset):
             pass
-        if getattr(options, "labels", None) is not None:
-            labels_of(path, options.labels)
+        for name in (getattr(options, "labels", None), getattr(options, "color", None)):
+            if name is not None:
+                labels_of(path, name)
 
     for path in files_of(options.data):
         check_hdf5(str(path), partial(work, path))

@@ -34,7 +34,7 @@ def line_up(X: TableLike, names: Sequence[str] | None, what: str = "X") -> Table
     order = order_of(own, names, what)
     wanted = set(names)
     if surplus := [name for name in own if name not in wanted]:
-        said = f"{what} has columns that the fit had not, which are left out: {names_listed(surplus)}"
+        said = f"{what} has columns that the fit did not have, which are left out: {names_listed(surplus)}"
         warnings.warn(said, UserWarning, stacklevel=4)
     if hasattr(X, "iloc"):
         return X.iloc[:, order]
