@@ -44,6 +44,7 @@ ORDER = (
     ("rounds", "groups"),
     ("parametric",),
     ("pipeline",),
+    ("recipes",),
     ("export",),
     ("metrics",),
     ("plot", "testing"),
