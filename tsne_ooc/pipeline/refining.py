@@ -193,7 +193,10 @@ class Move(RunStage):
         return table.shape[0] * self.course.recipe.d * 4 * (2 + 2 * 3)
 
     def run(self, work: Work) -> Facts:
-        course, searched, P = self.course, work.get(Searched), work.take(Joint)
+        # The search among the rows is needed again at the end only: a fifth of the memory, beside P.
+        course, P, searched = self.course, work.take(Joint), work.take(Searched)
+        order, equal = searched.index.order, searched.equal
+        del searched
         placed = np.load(work.folder / f"{PLACED}.npy", allow_pickle=False)
         start = begin_at(placed, course.refinement.deviation, generator(course.seed, "refine"))
         path = work.folder / SCRATCH / _SNAPSHOT
@@ -207,8 +210,8 @@ class Move(RunStage):
         watch.progress = lambda done, total: work.progress(self.phase, done, total)
         work.progress(self.phase, 0 if snapshot is None else snapshot.done, course.recipe.schedule.iterations)
         result, _ = descend(
-            P, searched.index.order, start, course.recipe, given=True, equal=searched.equal, threads=course.threads,
-            watch=watch, snapshot=snapshot,
+            P, order, start, course.recipe, given=True, equal=equal, threads=course.threads, watch=watch,
+            snapshot=snapshot,
         )  # fmt: skip
         target = work.folder / f"{EMBEDDING}.npy"
         write_array(target, result.embedding)
@@ -269,6 +272,8 @@ class Keep(RunStage):
 
     def _model(self, work: Work, sample: MapPlacer, facts: Facts) -> tuple[Int64, Model, Placed]:
         """Numbers of the rows that are kept, their map, and where they were placed before."""
+        if work.find(Searched) is None:
+            Search(self.course).reopen(work, work.facts[Search.name])
         searched, course = work.take(Searched), self.course
         embedding, before, novelty = (self._column(work, name) for name in (EMBEDDING, PLACED, "novelty"))
         assert embedding is not None and before is not None
