@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class Reference:
         self.novelty.setflags(write=False)
 
     @classmethod
-    def of(cls, index: Index) -> Reference:
+    def of(cls, index: Index) -> Self:
         """The reference that the rows of an index make."""
         k = min(NEIGHBORS, index.n - 1)
         if k < 1:
@@ -59,19 +60,34 @@ class Reference:
         return cls.of_neighbors(*index.query_self(k))
 
     @classmethod
-    def of_neighbors(cls, indices: Indices, distances: Distances) -> Reference:
+    def of_neighbors(cls, indices: Indices, distances: Distances) -> Self:
         """The reference from the nearest others of each row, ascending, shape (n, k or more)."""
+        return cls.of_blocks(lambda: [(0, indices, distances)], indices.shape)
+
+    @classmethod
+    def of_blocks(cls, blocks: Callable[[], Iterable[tuple[int, Indices, Distances]]], shape: tuple[int, ...]) -> Self:
+        """The same from what gives them block by block, each time that it is called, with the first row of each.
+
+        Parameters
+        ----------
+        blocks : callable
+        shape : tuple
+            Rows and neighbours of each.
+        """
         from tsne_ooc._kernels.novelty import mean_distances
 
-        n, k = len(indices), min(NEIGHBORS, indices.shape[1])
+        n, k = shape[0], min(NEIGHBORS, shape[1])
         if not k:
             return cls(np.ones(n, np.float32), np.ones(n, np.float32), 0)
-        own = np.empty(n, np.float32)
-        mean_distances(distances, k, own)
+        own, score = np.empty(n, np.float32), np.empty(n, np.float32)
+        for start, _, distances in blocks():
+            mean_distances(distances, k, own[start : start + len(distances)])
         apart = own[own > 0]
         floor = np.float32(FLOOR * np.median(apart)) if len(apart) else np.float32(1)
         own = np.maximum(own, max(floor, np.finfo(np.float32).tiny))
-        return cls(own, novelty(indices, distances, own, k), k)
+        for start, indices, distances in blocks():
+            score[start : start + len(indices)] = novelty(indices, distances, own, k)
+        return cls(own, score, k)
 
     @property
     def threshold(self) -> float:
@@ -215,8 +231,7 @@ DEVIATIONS = 5 / 0.6745
 
 
 def limit_of(novelty: Float32) -> float:
-    """A row beyond it is unlike most rows; it follows from the median and the upper quartile, which a tenth of junk
-    hardly moves.
+    """A limit beyond which rows are unlike most: from median and upper quartile, which a tenth of junk hardly moves.
 
     Parameters
     ----------
@@ -231,8 +246,7 @@ def limit_of(novelty: Float32) -> float:
 
 
 def strangest(novelty: Float32, n: int) -> Int64:
-    """The numbers of the n rows of the highest novelty, the highest first; of equal ones the first of the table
-    first."""
+    """The numbers of the n rows of the highest novelty, this first; of equal ones the first of the table first."""
     rows, values = np.empty(0, np.int64), np.empty(0, np.float32)
     for start in range(0, len(novelty), _BLOCK):
         block = np.asarray(novelty[start : start + _BLOCK])

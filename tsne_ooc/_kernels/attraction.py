@@ -13,9 +13,10 @@ ZERO, ONE = f32(0), f32(1)
 
 
 @piece
-def pull(indptr, indices, values, flat, i, places, at, per_dof, d):
+def pull(indptr, first, indices, values, flat, i, places, at, per_dof, d):
     """The attraction on row i of a map of `d` axes: sum_j p_ij (y_i - y_j) / (1 + d_ij^2 / dof), y_i = places[at].
 
+    `first` is the number of the entry that `indices` and `values` begin with: they may be a part of all entries.
     Map and places are flat vectors: with a matrix, the length of a row, which is unknown when this is compiled, would
     be multiplied at every entry (MNIST: 3.9 against 3.3 ms).
     """
@@ -26,7 +27,7 @@ def pull(indptr, indices, values, flat, i, places, at, per_dof, d):
     x = places[own]
     y = places[own + u64(1)] if d > 1 else ZERO
     z = places[own + u64(2)] if d > 2 else ZERO
-    for entry in range(indptr[i], indptr[i + u64(1)]):
+    for entry in range(indptr[i] - u64(first), indptr[i + u64(1)] - u64(first)):
         other = u64(indices[entry]) * width
         dx = x - flat[other]
         square = dx * dx
@@ -59,10 +60,10 @@ def kernels_for(d):
     """The forces, the energy, and the step of a map of `d` axes."""
 
     @kernel
-    def forces(indptr, indices, values, Y, per_dof, start, stop, out):
+    def forces(indptr, first, indices, values, Y, per_dof, start, stop, out):
         flat = Y.reshape(-1)
         for i in range(u64(start), u64(stop)):
-            ax, ay, az = pull(indptr, indices, values, flat, i, flat, i, per_dof, d)
+            ax, ay, az = pull(indptr, first, indices, values, flat, i, flat, i, per_dof, d)
             out[i, 0] = ax
             if d > 1:
                 out[i, 1] = ay
@@ -70,13 +71,13 @@ def kernels_for(d):
                 out[i, 2] = az
 
     @kernel
-    def energy(indptr, indices, values, Y, dof, start, stop):
+    def energy(indptr, first, indices, values, Y, dof, start, stop):
         """Sum over the range of -p_ij log w_ij, in float64."""
         total = 0.0
         per_dof = f32(1.0 / dof)
         for i in range(u64(start), u64(stop)):
             row = ZERO
-            for entry in range(indptr[i], indptr[i + u64(1)]):
+            for entry in range(indptr[i] - u64(first), indptr[i + u64(1)] - u64(first)):
                 j = indices[entry]
                 square = ZERO
                 for axis in range(d):

@@ -1,5 +1,4 @@
-"""Equal rows: with more copies than neighbours they are neighbours of other copies; copies that ended apart are
-reunited."""
+"""Equal rows: where they exceed the neighbours these are spread, and copies that ended apart are reunited."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ import math
 import numpy as np
 
 from tsne_ooc._typing import Float32, Int64, UInt32
-from tsne_ooc.affinity import Joint
+from tsne_ooc.affinity import JointRows
 
 # How far copies may be from each other: in widths of the map, and in widths of the room that each row would have if all
 # had the same. Where affinities are wide, copies in small tables are rightly up to one such width apart: when the ten
@@ -19,8 +18,8 @@ CLUMP = 5.0
 CANDIDATES = 16
 
 
-def spread_copies(indices: UInt32, distances: Float32, rng: np.random.Generator) -> None:
-    """Give rows whose neighbours are all copies of themselves other copies as neighbours, in place.
+class Spread:
+    """Which other copies of the same row those rows name whose neighbours are all copies of them.
 
     Ties are ordered by row number, so all copies of a row name the same few as their neighbours. These become the hub
     of a star, and all others, pulled to the same places, end on few points: 13,000 connections of the KDD Cup data
@@ -29,28 +28,50 @@ def spread_copies(indices: UInt32, distances: Float32, rng: np.random.Generator)
 
     Parameters
     ----------
+    rows : ndarray of int64, shape (m,)
+        Those whose `k` neighbours are all at a distance of 0, ascending.
+    nearest : ndarray of shape (m,)
+        The first neighbour of each.
+    k : int
+    rng : numpy.random.Generator
+    """
+
+    def __init__(self, rows: Int64, nearest: Int64 | UInt32, k: int, rng: np.random.Generator) -> None:
+        # All copies but the first name the first one first; the first is its own group.
+        first = np.minimum(rows, nearest)
+        order = np.argsort(first, kind="stable")
+        _, starts, sizes = np.unique(first[order], return_index=True, return_counts=True)
+        self._groups = [
+            (rows[order[start : start + size]], 1 + rng.choice(size - 1, k, replace=False))
+            for start, size in zip(starts, sizes, strict=True)
+            if size > k + 1
+        ]
+
+    def put(self, indices: UInt32, start: int = 0) -> None:
+        """Write them to the neighbours of rows from `start` on, in place."""
+        for copies, offsets in self._groups:
+            a, b = np.searchsorted(copies, (start, start + len(indices)))
+            mine, at = copies[a:b] - start, np.arange(a, b)
+            for number, offset in enumerate(offsets if b > a else ()):
+                indices[mine, number] = copies[(at + offset) % len(copies)]
+            indices[mine] = np.sort(indices[mine], axis=1)
+
+
+def spread_copies(indices: UInt32, distances: Float32, rng: np.random.Generator) -> None:
+    """Give rows whose neighbours are all copies of them other copies of the same row, in place; see `Spread`.
+
+    Parameters
+    ----------
     indices : ndarray of uint32, shape (n, k)
         Neighbours of the rows among themselves.
     distances : ndarray of float32, shape (n, k)
     rng : numpy.random.Generator
     """
-    k = indices.shape[1]
     rows = np.flatnonzero(distances[:, -1] == 0)
-    # The first neighbour of all copies but the first is the first copy; that one stands for the group itself.
-    first = np.minimum(rows, indices[rows, 0])
-    order = np.argsort(first, kind="stable")
-    _, starts, sizes = np.unique(first[order], return_index=True, return_counts=True)
-    for start, size in zip(starts, sizes, strict=True):
-        if size <= k + 1:
-            continue
-        copies = rows[order[start : start + size]]
-        offsets = 1 + rng.choice(size - 1, k, replace=False)
-        for offset_number, offset in enumerate(offsets):
-            indices[copies, offset_number] = np.roll(copies, -offset)
-        indices[copies] = np.sort(indices[copies], axis=1)
+    Spread(rows, indices[rows, 0], indices.shape[1], rng).put(indices)
 
 
-def reunite(Y: Float32, P: Joint, equal: Int64, dof: float) -> int:
+def reunite(Y: Float32, P: JointRows, equal: Int64, dof: float) -> int:
     """Give copies that lie far from their twins the seat of a twin, in place.
 
     Equal rows are exchangeable: the best place of one is the best place of all. But a row that a large step has thrown
@@ -60,7 +81,7 @@ def reunite(Y: Float32, P: Joint, equal: Int64, dof: float) -> int:
     ----------
     Y : ndarray of float32, shape (n, d)
         The map, which is changed.
-    P : Joint
+    P : Joint, or what gives its rows
     equal : ndarray of int64, shape (n,)
         One number for all rows that are equal.
     dof : float
@@ -89,14 +110,15 @@ def reunite(Y: Float32, P: Joint, equal: Int64, dof: float) -> int:
     return moved
 
 
-def _best(Y: Float32, P: Joint, members: Int64, dof: float) -> int:
+def _best(Y: Float32, P: JointRows, members: Int64, dof: float) -> int:
     """The copy that its neighbours pull least, among those nearest to the middle of all copies."""
     middle = np.linalg.norm(Y[members] - np.median(Y[members], axis=0), axis=1)
     candidates = members[np.argsort(middle, kind="stable")[:CANDIDATES]]
 
     def pull(row: int) -> float:
-        entries = slice(int(P.indptr[row]), int(P.indptr[row + 1]))
-        squares = np.square(Y[P.indices[entries]] - Y[row], dtype=np.float64).sum(axis=1)
-        return float(P.values[entries].astype(np.float64) @ np.log1p(squares / dof))
+        first, indices, values = P.part(row, row + 1)
+        entries = slice(int(P.indptr[row]) - first, int(P.indptr[row + 1]) - first)
+        squares = np.square(Y[indices[entries]] - Y[row], dtype=np.float64).sum(axis=1)
+        return float(values[entries].astype(np.float64) @ np.log1p(squares / dof))
 
     return int(candidates[np.argmin([pull(int(row)) for row in candidates])])

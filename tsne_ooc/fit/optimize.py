@@ -11,7 +11,7 @@ import numpy as np
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Int64
-from tsne_ooc.affinity import Joint
+from tsne_ooc.affinity import JointRows
 from tsne_ooc.fit.copies import reunite
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.grid import Shape
@@ -210,7 +210,7 @@ class _Stalled:
 
 
 def minimise(
-    P: Joint,
+    P: JointRows,
     start: Float32,
     schedule: Schedule,
     *,
@@ -228,7 +228,7 @@ def minimise(
 
     Parameters
     ----------
-    P : Joint
+    P : Joint, or what gives its rows
         Of n rows.
     start : ndarray of float32, shape (n, d)
         Not changed.
