@@ -219,7 +219,7 @@ class Move(RunStage):
             raise self._interrupted(result, target)
         return {
             "kl_divergence": float(result.kl_divergence), "n_iter": result.iterations,
-            "exaggeration": float(result.motion.exaggeration), "pairs": len(P.indices), "embedding": sum_of(target),
+            "exaggeration": float(result.motion.exaggeration), "pairs": P.entries, "embedding": sum_of(target),
         }  # fmt: skip
 
     def _interrupted(self, result: Result, path: Path) -> KeyboardInterrupt:
