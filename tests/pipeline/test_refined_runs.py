@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
+import time
 
 import h5py
 import numpy as np
@@ -594,6 +596,23 @@ def test_ctrl_c_is_one_line(tmp_path, wide, capsys, monkeypatch):
     assert code == 130 and err == f"tsne-ooc: interrupted; {so_far}; {on}\n"
     assert said(capsys, "info", out)[1].endswith("a run that did not end; repeat its command with --resume behind it\n")
     assert said(capsys, *words, "--resume")[0] == 0
+
+
+def test_progress_while_all_rows_move():
+    """On a terminal the loop has a bar of its own, so there is no second one; a slow iteration is not "0 a second"."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stream, lines in ((Terminal(), 1), (io.StringIO(), 2)):
+        with Report(False, stream) as report:
+            report("refine", 25, 175)
+            report._last = report._began = time.monotonic() - 100
+            report("refine", 45, 175)
+        told = stream.getvalue().splitlines()
+        assert told[0] == "moving all rows together (175 iterations, 25 of them done before)" and len(told) == lines
+    assert told[1].startswith("moving all rows together: 45 of 175 (26%), 0.2 iterations/s, 0:10:5")
 
 
 def test_the_recipe_reads_what_embed_reads(tmp_path):
