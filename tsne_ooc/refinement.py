@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,10 @@ COURSE = {
     "learning_rate": "auto",
 }  # fmt: skip
 
+
+# Late iterations of so many rows and fewer, and how many more for each doubling: a map of more rows has a longer way to
+# its width. See docs/experiments.md, "All rows together".
+LATE, LATE_ROWS, LATE_MORE = 175, 100_000, 20
 
 # Rows of a refined map that new ones are placed beside, at most, unless another number is asked for.
 REFERENCE = 2_000_000
@@ -77,6 +82,11 @@ class Refinement:
     def asked(self) -> Named:
         """What decides the result."""
         return {"deviation": self.deviation, "reference": self.reference, **self.options}
+
+
+def late_iterations(n: int) -> int:
+    """How many iterations a refinement of `n` rows takes, unless it is told."""
+    return LATE + round(LATE_MORE * math.log2(max(1.0, n / LATE_ROWS)))
 
 
 def resolve(refine: object) -> Refinement | None:
