@@ -3,13 +3,18 @@
 from tsne_ooc.scratch.files import ScratchFile, scratch_folder
 from tsne_ooc.scratch.joint import JointOnDisk, symmetrize_on_disk
 from tsne_ooc.scratch.neighbors import NeighborRows, NeighborsInMemory, NeighborsOnDisk
+from tsne_ooc.scratch.plan import MemoryPlan, Room, Stage, plan_memory
 
 __all__ = [
     "JointOnDisk",
+    "MemoryPlan",
     "NeighborRows",
     "NeighborsInMemory",
     "NeighborsOnDisk",
+    "Room",
     "ScratchFile",
+    "Stage",
+    "plan_memory",
     "scratch_folder",
     "symmetrize_on_disk",
 ]
