@@ -28,8 +28,7 @@ BLAS_BYTES = 33 << 20
 
 
 class Library(NamedTuple):
-    """A library of BLAS: its file, functions for its limit, whether that is the thread's own, and a handle on the
-    rest."""
+    """A library of BLAS: its file, functions for its limit, whether that is the thread's own, and a handle."""
 
     path: str
     get: Callable[[], int]

@@ -27,8 +27,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def interrupted(message: str, stacklevel: int) -> None:
-    """Warn that what was fitted is as it was when Ctrl-C came; or raise `KeyboardInterrupt`, where more work would
-    follow."""
+    """Warn that what was fitted is as it was when Ctrl-C came; raise KeyboardInterrupt where work would follow."""
     if _work_follows.get():
         raise KeyboardInterrupt(message)
     warnings.warn(message, RuntimeWarning, stacklevel=stacklevel + 1)

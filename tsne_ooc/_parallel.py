@@ -127,8 +127,7 @@ class Threads:
         self.n = resolve_n_jobs(n_jobs)
 
     def resize(self, n_jobs: int | None) -> Threads:
-        """Change how many threads there are, for all who hold this object, and return it; no result depends on the
-        number."""
+        """Change the number of threads for all who hold this object, and return it; no result depends on it."""
         self.n_jobs, self.n = n_jobs, resolve_n_jobs(n_jobs)
         return self
 

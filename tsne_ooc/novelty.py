@@ -231,8 +231,7 @@ DEVIATIONS = 5 / 0.6745
 
 
 def limit_of(novelty: Float32) -> float:
-    """A row beyond it is unlike most rows; it follows from the median and the upper quartile, which a tenth of junk
-    hardly moves.
+    """A limit beyond which rows are unlike most: from median and upper quartile, which a tenth of junk hardly moves.
 
     Parameters
     ----------
@@ -247,8 +246,7 @@ def limit_of(novelty: Float32) -> float:
 
 
 def strangest(novelty: Float32, n: int) -> Int64:
-    """The numbers of the n rows of the highest novelty, the highest first; of equal ones the first of the table
-    first."""
+    """The numbers of the n rows of the highest novelty, this first; of equal ones the first of the table first."""
     rows, values = np.empty(0, np.int64), np.empty(0, np.float32)
     for start in range(0, len(novelty), _BLOCK):
         block = np.asarray(novelty[start : start + _BLOCK])

@@ -173,8 +173,7 @@ class RunStage:
 
 
 class RowStage(RunStage):
-    """A stage that fills files with a row for each row of the table, block by block; after a kill it goes on with the
-    rest.
+    """A stage that fills files with a row for each row of the table, by blocks; after a kill the rest follows.
 
     Derive from it, name the files in `makes`, and write `shapes` and `compute`.
     """
@@ -184,8 +183,7 @@ class RowStage(RunStage):
         raise NotImplementedError
 
     def compute(self, work: Work) -> Compute:
-        """A function of the number of a block's first row and the block, which returns the rows of each file by
-        name."""
+        """A function of a block's first row number and the block, which returns the rows of each file by name."""
         raise NotImplementedError
 
     def table(self, work: Work) -> TableLike:

@@ -145,8 +145,7 @@ class Stream:
         self.ledger.mark(self.stage, Entry(None, seconds, tuple(rows)))
 
     def _checked(self, check: Callable[[], None] | None, sure: Entry) -> tuple[Entry, float]:
-        """Check the table; return what is done, and when the next check is due. Where it fails, only what was done
-        before the last check stays marked."""
+        """Check the table; return what is done, and when the next check is due. If it fails, `sure` stays."""
         done = self.ledger.entry(self.stage)
         if check is None:
             return done, float("inf")

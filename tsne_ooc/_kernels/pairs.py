@@ -16,8 +16,7 @@ def pairs_for(d):
 
     @kernel
     def all_pairs(targets, sources, dof, skip_self, start, stop, value, gradient):
-        """Value and gradient of the field of `sources` at a range of `targets`, without row i at itself if
-        `skip_self`."""
+        """Value and gradient of the field of `sources` at a range of `targets`; row i not at itself if `skip_self`."""
         # The axes lie apart, so that the compiler takes eight sources at a time: in two axes 0.4 ns a pair instead of
         # 1.8, in three 0.6 instead of 3.1 (dof = 1; with other dof half of the 10 and 13 that it took).
         n = u64(sources.shape[0])

@@ -244,8 +244,7 @@ class Batches(Closing):
 
 
 def cut(pieces: Iterable[Piece], size: int, done: Callable[[Piece], None]) -> Iterator[Batch]:
-    """Batches of `size` consecutive rows of the epoch; the last may have fewer. `done` takes each piece after its last
-    row."""
+    """Batches of `size` consecutive rows of the epoch, the last maybe of fewer. `done` takes each piece at its end."""
     parts: list[Batch] = []
     held = 0
     for piece in pieces:

@@ -56,8 +56,7 @@ class Plan(Protocol):
 
 
 class Listed:
-    """Rows whose numbers are listed in advance, from anywhere; those of a piece are read in file order, each chunk
-    once."""
+    """Rows that are listed in advance, from anywhere; those of a piece are read in file order, each chunk once."""
 
     def __init__(self, table: Source, order: Int64, piece_rows: int) -> None:
         self._table, self._order, self._size = table, order, piece_rows

@@ -1,5 +1,4 @@
-"""Equal rows: with more copies than neighbours they are neighbours of other copies; copies that ended apart are
-reunited."""
+"""Equal rows: where they exceed the neighbours these are spread, and copies that ended apart are reunited."""
 
 from __future__ import annotations
 

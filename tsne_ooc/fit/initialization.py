@@ -157,8 +157,7 @@ def given(Y: Any, n: int, d: int, name: str = "initialization") -> Float32:
 
 
 def warn_wide(start: Float32, schedule: Schedule) -> None:
-    """Warn of a given start that is too wide for an early phase, or that is a map which would go through all late
-    phases."""
+    """Warn of a given start that is too wide for an early phase, or is a map that would go through all late phases."""
     phases = [phase for phase in schedule if phase.iterations]
     spread = float(start[:, 0].std(dtype=np.float64))
     if len(start) < 2 or not phases or spread <= 1e-2:

@@ -298,8 +298,7 @@ def joint_of(
     seed: int,
     threads: Threads,
 ) -> tuple[affinities.Joint, UInt32 | None, int, Reference]:
-    """P, the order of its rows (None: as they came), the number of neighbours it was made from, and the rows'
-    novelty."""
+    """P, the order of its rows (None: as they came), the number of neighbours behind it, and the rows' novelty."""
     if isinstance(affinity, affinities.GivenAffinities):
         affinities.check_matrix(affinity, n)
         return affinity.joint(), None, 0, Reference.of(index)

@@ -147,8 +147,7 @@ class FieldPlanner:
         return self._convolution.kernel.shape if self._convolution else None
 
     def go_on(self, shape: Shape) -> Convolution:
-        """Take a grid of this shape; a plan does so, and so does whoever resumes one, so that the next plan has the
-        same bits."""
+        """Take a grid of this shape, as each plan does; whoever resumes a plan does so for the next one's bits."""
         if self._convolution is None or shape != self.shape:
             self._convolution = Convolution(kernel_for(shape, self.dof, self.threads), self.threads)
         return self._convolution

@@ -1,5 +1,4 @@
-"""The kernel w(r) = (1 + r^2 / dof)^-dof on the grid: its transform, and the force of a point on itself through the
-grid."""
+"""The kernel w(r) = (1 + r^2 / dof)^-dof on the grid: its transform, and what a point does to itself on the grid."""
 
 from __future__ import annotations
 
@@ -115,8 +114,7 @@ def _transformed(values: Array, axis: int, threads: Threads) -> Array:
 
 
 def orthants(lengths: tuple[int, ...]) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    """Where the frequencies of every sign of every leading axis lie in a full axis, and in the half axis that is
-    kept."""
+    """Where the frequencies of each sign of each leading axis lie in the full axis, and in the half that is kept."""
     choices = []
     for length in lengths:
         half = length // 2

@@ -137,8 +137,7 @@ class Features:
         return in_memory(self.table_of(X, asker, n_jobs), own=True, neighbors=0)
 
     def state(self) -> State:
-        """The preparation as JSON and arrays; `facts` has width and names, which are saved with other facts of the
-        fit."""
+        """The preparation as JSON and arrays; width and names are in `facts`."""
         return ({}, {}) if self.preparation is None else within("preparation", self.preparation.state())
 
     @classmethod

@@ -91,8 +91,7 @@ class Intake(NamedTuple):
 def take_in(
     X: TableLike, *, prepare: Preparation | None, sample: Sample | None, metric: Metric, seed: int, n_jobs: int | None
 ) -> Intake:
-    """Prepare a table and draw a sample of it, or read it all: the one way to a fit, in the steps `prepared` and
-    `drawn`.
+    """Prepare a table and draw a sample of it, or read it all: the one way to a fit, by `prepared` and `drawn`.
 
     Parameters
     ----------
@@ -161,8 +160,7 @@ def check_prepare(prepare: object) -> None:
 
 
 def taken_over(model: Configurable, name: str, given: Any, whose: str = "tsne") -> Any:
-    """`sample` or `prepare` of a run whose estimator may have one, too: the one value, which is taken out of the
-    estimator.
+    """The one `sample` or `prepare` of a run and its estimator, which then has none.
 
     Raises
     ------
@@ -196,8 +194,7 @@ def check_gaps(X: TableLike) -> None:
 
 
 def as_table(X: TableLike) -> TableLike:
-    """A table in memory in a form that can be sliced: an array, a data frame or a CSR matrix, with its numbers as they
-    are."""
+    """A table in memory in a form that can be sliced: an array, a data frame or a CSR matrix; numbers stay."""
     if is_sparse(X):
         return to_csr(X)
     if not is_frame(X):
@@ -207,8 +204,7 @@ def as_table(X: TableLike) -> TableLike:
 
 
 def shift_of(X: TableLike, metric: Metric, names: list[str] | None = None) -> Preparation | None:
-    """The preparation that brings columns near 0 that are so far from it that float32 would merge rows; None for most
-    tables.
+    """The preparation for columns so far from 0 that float32 would merge rows; None for most tables.
 
     A warning is given where rows are merged all the same, also because a shift would change the metric.
     """
@@ -255,8 +251,7 @@ def unchangeable(preparation: Preparation) -> Preparation:
 
 
 def _ascending(numbers: Any, rows: Any, sample: Sample, n: int) -> Int64:
-    """The row numbers of a sample, checked to ascend, each once, as look-ups need it: the sample may be a user's
-    own."""
+    """The row numbers of a sample, which may be a user's own, checked to ascend, each once, as look-ups need it."""
     found = np.asarray(numbers)
     if found.shape != (rows.shape[0],) or found.dtype.kind not in "iu":
         raise ValueError(f"{sample!r} drew {rows.shape[0]} rows, and numbers of shape {found.shape}, {found.dtype}")

@@ -45,8 +45,7 @@ class LastBand(Generic[T]):
             return self._held[1]
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (number, start, stop): each piece that has some of rows `start` to `stop`, and where they lie within
-        it."""
+        """Yield (number, start, stop): each piece with some of rows `start` to `stop`, and where these lie in it."""
         number = int(np.searchsorted(self.edges, start, side="right")) - 1
         while start < stop:
             first, last = int(self.edges[number]), int(self.edges[number + 1])

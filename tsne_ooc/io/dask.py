@@ -14,8 +14,7 @@ from tsne_ooc.io.shared_parts import shared_parts
 
 
 class DaskSource(Closing):
-    """Rows of a Dask array. Where rows are read in order, each chunk is computed once; what chunks share is computed
-    before.
+    """Rows of a Dask array; in order, each chunk is computed once, and what chunks share once before.
 
     Parameters
     ----------

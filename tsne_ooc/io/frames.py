@@ -18,8 +18,7 @@ def is_stored_frame(item: Stored) -> bool:
 
 
 def values_of(item: Stored) -> Any:
-    """The array of a column's values: the item itself, or the one within it, where it is a group because cells may be
-    missing.
+    """The array of a column's values: the item itself, or the one within a group where cells may be missing.
 
     From 0.13 with pandas 3 on, AnnData keeps texts in such groups, also those that name rows, columns and categories.
     """

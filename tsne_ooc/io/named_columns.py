@@ -75,8 +75,7 @@ def _filled(column: Array) -> Array:
 
 
 def unread(types: Types, names: Collection[str], index: Collection[str], *, chosen: bool) -> dict[str, str]:
-    """Why columns are not among the `names` that are read; after a choice by name, only for an index, which it cannot
-    mean."""
+    """Why columns are not among the `names` that are read; of columns that a choice left out, only of an index."""
     read = set(names)
     return {
         name: "an index" if name in index else f"of type {kind}"

@@ -23,8 +23,7 @@ def load(module: str, extra: str, what: str) -> Any:
 
 
 def how_to_install(extra: str) -> str:
-    """The command that installs an extra, by the names of its packages: pip finds these, however this package was
-    installed."""
+    """The command that installs an extra, by the names of its packages: pip finds these in any case."""
     try:
         required = importlib.metadata.requires("tsne_ooc") or []
     except importlib.metadata.PackageNotFoundError:

@@ -113,8 +113,7 @@ def _within(path: Path) -> str:
 
 
 def _check_metadata(path: Path) -> None:
-    """Raise where a pipe has the name of a metadata file, in any folder but those of chunks: Zarr would wait for
-    ever."""
+    """Raise where a pipe has the name of a metadata file, in any folder but those of chunks: Zarr would hang."""
     for folder, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not name.isdigit() and name != "c"]
         for name in names:

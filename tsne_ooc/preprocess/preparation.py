@@ -199,8 +199,7 @@ class Preparation:
         return out
 
     def apply(self, rows: Array, out: Float32, *, first_row: int, n_jobs: int | None = None) -> None:
-        """Write prepared rows to `out`, from finite numbers that are checked already and in which categories are
-        coded."""
+        """Write prepared rows to `out`, from finite numbers that are checked already, with their categories coded."""
         apply(self.fitted, rows, first_row, Threads(n_jobs), out)
         as_rows(out, name="the prepared table", first_row=first_row)
 

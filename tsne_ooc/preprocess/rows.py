@@ -77,8 +77,7 @@ class Passes:
         return Passes(self.source, (*self.steps, step), self.seed, self.threads, self._begin)
 
     def tiles(self) -> Iterator[tuple[int, Float64]]:
-        """Yield tiles, each with the number of its first row; where they are cut depends on the number of columns
-        alone.
+        """Yield tiles, each with the number of its first row; the number of columns alone says where they are cut.
 
         The array is used again for the next tile, and the caller may overwrite it.
         """

@@ -1,5 +1,4 @@
-"""Columns far from 0, whose values single precision would merge: they are found, and brought to 0 in double
-precision."""
+"""Columns far from 0, whose values single precision would merge: they are found, and shifted in float64."""
 
 from __future__ import annotations
 

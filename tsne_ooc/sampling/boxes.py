@@ -36,8 +36,7 @@ class Grid(NamedTuple):
 
     @classmethod
     def over(cls, X: Float32, directions: int, rng: np.random.Generator) -> Grid:
-        """A grid for rows like those of X, along their columns, or along `directions` random ones where these are
-        fewer."""
+        """A grid for rows like those of X, along their columns, or fewer random `directions`."""
         p = X.shape[1]
         if p <= directions:
             axes = np.eye(p)
@@ -116,8 +115,7 @@ class Boxes:
             self._keep(self._lowest(self.level)[0])
 
     def _finest(self, most: int) -> int:
-        """The first level from this one on that keeps at most so many rows, else the last; each level keeps fewer than
-        the one before."""
+        """The first level from this one on that keeps at most so many rows, else the last; levels keep ever fewer."""
         last = len(self.grid.origin) * _BITS
         fits = range(self.level, last)
         return self.level + bisect_left(fits, True, key=lambda level: len(self._lowest(level)[0]) <= most)

@@ -27,8 +27,7 @@ _PROCESS = secrets.token_hex(8)
 
 
 def parameters_of(model: Configurable, *, without: Collection[str] = ()) -> Json:
-    """The parameters of an estimator that decide its result. Callbacks and their interval are among them: they may end
-    a fit."""
+    """The parameters of an estimator that decide its result, among them callbacks, which may end a fit."""
     found = model.get_params(deep=False)
     names = set(found) - _WITHOUT_EFFECT - set(without)
     if not _listed(found.get("callbacks")):
@@ -45,8 +44,7 @@ def _callbacks(given: Any) -> list[Any]:
 
 
 def _as_first_given(callback: Any) -> Any:
-    """What tells a callback from others: what it was before any fit called it, because many of them collect what they
-    see.
+    """What tells a callback from others: its state before any fit called it, because many collect what they see.
 
     That is how the next process knows it, too.
     """

@@ -158,8 +158,7 @@ class _Digest:
         return ("function", *self._all(parts))
 
     def _attributes(self, value: Any) -> Iterable[str | bytes] | None:
-        """The parts of what cannot be pickled, or not alike in each process, but has all that it is made of as
-        attributes."""
+        """The parts of what pickle does not take, or not alike in each process, but which has them as attributes."""
         if isinstance(value, types.CellType):
             try:
                 return ("cell", self.of(value.cell_contents))

@@ -119,8 +119,7 @@ def _plain(name: str, array: Array) -> Array:
 
 
 def check_target(path: StrPath, kind: str, *, overwrite: bool = False) -> Json | None:
-    """The manifest of the folder that `write_folder` would write over, or None; raises its error where it would
-    refuse."""
+    """The manifest of the folder that `write_folder` would write over, or None; raises what it would raise."""
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} in")
