@@ -142,11 +142,13 @@ _OTHERS = {
         fit.optimize.FEWEST_LEAPING""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
-        pipeline.models.SLACK io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS
+        pipeline.models.SLACK pipeline.refining._BESIDE refinement.EVERY
+        io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS
         batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
     "the method's own: another number is another map, sample or encoder": """
         fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
-        rounds.DIRECTIONS rounds.ROWS_PER_BOX pipeline.looking.CHOICE pipeline.embedding.SAMPLE sampling.resolve.SIZE
+        refinement.REFERENCE recipes.WIDE recipes.COMPONENTS rounds.DIRECTIONS rounds.ROWS_PER_BOX
+        pipeline.looking.CHOICE pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
         neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT
         preprocess.sketch.PASSES batches.sizes.BUFFER_BYTES

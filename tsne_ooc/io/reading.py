@@ -79,7 +79,8 @@ _SAMPLE = "fit a sample of them, such as TSNE(sample=25000), and transform the t
 
 def check_memory(table: Any, neighbors: int = _NEIGHBORS) -> None:
     """Raise MemoryError where a fit of all rows, with so many neighbours of each, would take more than there is."""
-    check_fits(*table.shape, neighbors)
+    n, p = table.shape
+    check_fits(n, p, neighbors)
 
 
 def check_fits(n: int, p: int, neighbors: int, remedy: str = _SAMPLE) -> None:

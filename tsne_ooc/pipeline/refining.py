@@ -296,7 +296,7 @@ class Keep(RunStage):
         return reopened_model(work.folder, facts["model"], work.folder)
 
     def _put(self, work: Work, placer: MapPlacer) -> None:
-        placer = as_asked(placer, self.course.estimator)
+        as_asked(placer, self.course.estimator)
         numbers = placer.estimator.sample_rows_
         rows = np.arange(len(placer.embedding)) if numbers is None else numbers
         work.put(Mapped(placer, seats_of(placer, rows)))
