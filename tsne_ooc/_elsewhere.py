@@ -1,4 +1,4 @@
-"""What other programs call an option: which of ours it is, and in which unit."""
+"""What other programs call our options, and in which units."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ P = ParamSpec("P")
 
 
 class Here(NamedTuple):
-    """What a word from elsewhere is here.
+    """What an option of another program is here.
 
     `ours` is the option, or how it is written in Python where it is a part of one, or "" where there is nothing to
     set; `unit` says what it counts or takes, in words that the command line can use too.
@@ -103,10 +103,10 @@ ENCODERS_OWN = (
 
 
 def answering(init: Callable[P, None]) -> Callable[P, None]:
-    """Make a constructor answer to a word that it does not know with the one that is meant.
+    """Make a constructor answer an option that it does not know with the one that was probably meant.
 
-    Its signature stays what it is, for scikit-learn and for readers. Options that go to an estimator's teacher are
-    those of its attribute `TEACHERS`.
+    Its signature stays what it is, for scikit-learn and for readers. An estimator lists the options of its teacher in
+    its attribute `TEACHERS`.
     """
     names = frozenset(inspect.signature(init).parameters)
 
@@ -123,7 +123,7 @@ def answering(init: Callable[P, None]) -> Callable[P, None]:
 
 
 def unknown_option(asker: str, word: str, names: Collection[str], teachers: Collection[str] = ()) -> str:
-    """What to say of an option that an estimator does not have.
+    """What to say about an option that an estimator does not have.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def unknown_option(asker: str, word: str, names: Collection[str], teachers: Coll
     names : collection of str
         Options that it has.
     teachers : collection of str
-        Those of its teacher.
+        Options of its teacher.
     """
     tables = (ENCODER, MAP) if teachers else (MAP, ENCODER)
     here = next((table[word] for table in tables if word in table), None)
@@ -153,7 +153,7 @@ def unknown_option(asker: str, word: str, names: Collection[str], teachers: Coll
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
-    """The name that is most like a word, as a question; all of them where none is."""
+    """The name that is most like a word, as a question; all names where none is like it."""
     known = sorted(names)
     near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"

@@ -598,7 +598,7 @@ def test_onnx_gives_the_same_places(fitted, islands, tmp_path):
         ({"shuffle": None}, ValueError, "use 'batch'"),
         ({"validation": 0.2}, TypeError, "validation=0.2 is neither True nor False"),
         ({"callbacks": 5}, TypeError, "callbacks=5 is neither a function nor several"),
-        ({"device": "meta"}, ValueError, "device='meta' is not to be had here"),
+        ({"device": "meta"}, ValueError, "device='meta' is not available here"),
         ({"objective": Distillation}, TypeError, "is neither a word"),
         ({"objective": [Stage(Distillation)]}, TypeError, "is neither a word"),
         ({"objective": Stage([Distillation(), FieldTuning()])}, TypeError, "is neither a word"),

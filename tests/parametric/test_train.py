@@ -336,7 +336,7 @@ def test_a_graphics_card_that_is_not_there(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch, "empty", none)
     assert main(["train", str(data), "--out", str(tmp_path / "encoder"), "--device", "cuda"]) == 2
     error = capsys.readouterr().err
-    assert "--device='cuda' is not to be had here (Torch not compiled with CUDA enabled); use 'cpu'" in error
+    assert "--device='cuda' is not available here (Torch not compiled with CUDA enabled); use 'cpu'" in error
 
 
 # ------------------------------------------------------------------------------------------- a map that exists

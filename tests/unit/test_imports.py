@@ -35,6 +35,7 @@ ORDER = (
     ("intake",),
     ("novelty",),
     ("affinity",),
+    ("scratch",),
     ("schedule",),
     ("gradients",),
     ("fit",),

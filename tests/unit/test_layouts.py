@@ -418,7 +418,7 @@ def test_fill_values_of_zarr_as_xarray_writes_them(tmp_path, mark):
     made.attrs["_FillValue"] = mark
     made[31, 4] = -999
     source = open_source(tmp_path / "x.zarr")
-    assert source.remarks == ["cells of -999.0 are missing ones"]
+    assert source.remarks == ["cells of -999.0 are missing"]
     for rows in (5, 30, 100):
         with pytest.raises(ValueError, match=r"masked cells .*, the first at row 31, column 4"):
             list(iterate(source, rows=rows))

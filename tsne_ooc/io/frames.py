@@ -18,15 +18,15 @@ def is_stored_frame(item: Stored) -> bool:
 
 
 def values_of(item: Stored) -> Any:
-    """The array of what a column holds: itself, or that within the group of one in which cells may be missing.
+    """The array of a column's values: the item itself, or the one within a group where cells may be missing.
 
-    AnnData keeps texts in such groups, from 0.13 with pandas 3 on, also those that name rows, columns and categories.
+    From 0.13 with pandas 3 on, AnnData keeps texts in such groups, also those that name rows, columns and categories.
     """
     return item["values"] if hasattr(item, "keys") and "values" in item else item
 
 
 class StoredFrame:
-    """The columns of such a group.
+    """The columns of a group that holds a data frame.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ def _type(item: Stored) -> tuple[DType | None, str]:
             return kind.newbyteorder("="), str(kind)
         return None, "text" if kind is not None and kind.kind in "OSUT" else str(kind or "unknown")
     if _is_nullable(item):
-        # As pandas makes of it: what is missing is NaN.
+        # This is what pandas makes of it: missing cells are NaN.
         return np.dtype(np.float64), str(item["values"].dtype)
     return None, _text(item.attrs.get("encoding-type")) or "unknown"
 

@@ -42,7 +42,7 @@ def open_parquet(path: StrPath, columns: str | Iterable[str] | None = None) -> P
     Raises
     ------
     OSError
-        Where there is nothing, or a file is damaged or no Parquet, or a folder is cut into partitions.
+        Where there is no file, a file is damaged or is not Parquet, or a folder is cut into partitions.
     ValueError
         Where files of a folder differ in a column that is read, naming both; for unknown columns, with the nearest
         name; where no column holds numbers.
@@ -71,11 +71,11 @@ class ParquetSource(Closing):
     column_names : list of str
         The columns chosen; without a choice, all that hold numbers.
     left_out : list of str
-        Columns left out since they do not hold numbers, or are an index, where none were chosen.
+        Columns left out because they do not hold numbers or are an index, where none were chosen.
     unread : dict of str to str
         Columns that were left out, and files of a folder, with the reason.
     remarks : list of str
-        What else there is to say of how the table is read.
+        What else there is to say about how the table is read.
     """
 
     opened_here = True
@@ -128,7 +128,7 @@ class ParquetSource(Closing):
         return table
 
     def read_with_gaps(self, start: int, stop: int) -> Float64:
-        """Do as `read` does, with NaN for what is missing instead of an error."""
+        """Do as `read` does, with NaN for missing values instead of an error."""
         self._check_numbers()
         parts = [np.empty((0, len(self.column_names)))]
         for number, first, last in self._bands.pieces(start, stop):
@@ -150,8 +150,8 @@ class ParquetSource(Closing):
     def read_columns(self, start: int, stop: int) -> dict[str, Array]:
         """Rows `start` up to `stop` of each column.
 
-        Numbers come as they are stored, strings and whatever else is not a number as arrays of Python objects (dates
-        as NumPy's); dictionary columns are decoded. What is missing is None there, and masked among numbers.
+        Numbers come as they are stored, strings and whatever else is not a number as arrays of Python objects (dates as
+        NumPy's); dictionary columns are decoded. Missing values are None among these, and masked among numbers.
         """
         pieces = [
             [_masked(column, first, last) for column in self._bands[number]]
@@ -200,7 +200,7 @@ class _Column(NamedTuple):
 
 
 def _column(column: Any) -> _Column:
-    """Values of an Arrow column, and of numbers where they are missing, if any are."""
+    """Values of an Arrow column, and which numbers are missing, if any are."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -243,7 +243,7 @@ def _index(file: Any) -> set[str]:
         found = json.loads(text)["index_columns"] if text else []
     except (ValueError, KeyError, TypeError):
         return set()
-    # An index that only counts is described and has no column.
+    # An index that only counts is described there, and has no column.
     return {name for name in found if isinstance(name, str)} if isinstance(found, list) else set()
 
 
@@ -259,7 +259,7 @@ def _opened(path: Path) -> Any:
 
 
 def _types(file: Any) -> dict[str, tuple[DType | None, str]]:
-    """For each column NumPy's type (None where it is not of numbers), and Arrow's in words."""
+    """The type of each column: NumPy's (None where it does not hold numbers), and Arrow's in words."""
     return {field.name: (_number_type(field.type), str(field.type)) for field in file.schema_arrow}
 
 
@@ -284,8 +284,8 @@ def _compare(
 ) -> None:
     """Raise where a file differs from the first one in the columns `names`, or has more numbers and must not.
 
-    Columns that are not read may differ: one of strings that are all missing is stored without a type. The columns of
-    its `index` are none of the table.
+    Columns that are not read may differ: one of strings that are all missing is stored without a type. Columns of its
+    `index` do not belong to the table.
     """
     for name in names:
         if name not in others:

@@ -1,4 +1,4 @@
-"""The weights of a saved encoder: what the file says it holds is compared before anything is made of it."""
+"""The weights of a saved encoder: what the file says it holds is checked before anything is made from it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 class WeightsError(ValueError):
-    """What is wrong with a file of weights; the message names it."""
+    """Raised for what is wrong with a file of weights; the message names the file."""
 
 
 class Weights:
-    """A file of weights that is not believed yet.
+    """A file of weights that is not trusted yet.
 
     Parameters
     ----------
@@ -33,13 +33,13 @@ class Weights:
     Attributes
     ----------
     shapes : dict of str to tuple of int
-        What the file's header says, which takes as much memory as the file does.
+        The shapes in the header of the file, which is in memory as a whole.
     """
 
     def __init__(self, saved: Saved, folder: Path) -> None:
         name = saved.text("file")
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise saved.fail("are in another place than the folder")
+            raise saved.fail("are not in the folder")
         self.file = folder / name
         with open_file(folder, name) as file:
             self._data = file.read()
@@ -48,7 +48,7 @@ class Weights:
         self.shapes = self._header()
 
     def _header(self) -> Shapes:
-        """Names and shapes: eight bytes that count those of the JSON after them, then the numbers."""
+        """Names and shapes, from the JSON behind the first eight bytes, which hold its length."""
         length = int.from_bytes(self._data[:8], "little")
         try:
             found = json.loads(self._data[8 : 8 + length].decode("utf-8"))
@@ -77,7 +77,7 @@ class Weights:
         try:
             found: Arrays = library.load(self._data)
         except Exception as error:
-            # The library's own kind of error, and those of types that NumPy does not have.
+            # This may be an error of the library's own kind, or one for types that NumPy does not have.
             raise WeightsError(f"{self.file} is damaged: {short(str(error), 120)}") from None
         for key, value in found.items():
             if (value.dtype.kind == "f") != wanted[key].is_floating_point() or value.dtype.kind not in "fiub":

@@ -123,13 +123,16 @@ class Place(RowStage):
     ----------
     novelty : bool, optional
         Whether it is written; by default it is where the map knows it.
+    into : str
+        The file of the places, without ``.npy``.
     """
 
     name = "place"
-    makes: tuple[str, ...] = ("embedding.npy", "novelty.npy")
+    makes: tuple[str, ...] = ()
 
-    def __init__(self, *, novelty: bool | None = None) -> None:
-        self.novelty = novelty
+    def __init__(self, *, novelty: bool | None = None, into: str = "embedding") -> None:
+        self.novelty, self.into = novelty, into
+        self.makes = (f"{into}.npy", "novelty.npy")
 
     def knows(self, work: Work) -> bool:
         """Whether novelty is written."""
@@ -138,7 +141,7 @@ class Place(RowStage):
 
     def shapes(self, work: Work) -> dict[str, tuple[int, ...]]:
         n, d = work.table.shape[0], work.get(Mapped).placer.embedding.shape[1]
-        shapes: dict[str, tuple[int, ...]] = {"embedding": (n, d)}
+        shapes: dict[str, tuple[int, ...]] = {self.into: (n, d)}
         return {**shapes, "novelty": (n,)} if self.knows(work) else shapes
 
     def table(self, work: Work) -> Source:
@@ -148,6 +151,10 @@ class Place(RowStage):
         (placer, seats), knows = work.get(Mapped), self.knows(work)
         if told := placer.told():
             log.info("%s", told)
+
+        def columns(start: int, block: Float32) -> dict[str, Float32]:
+            found = places(start, block)
+            return {self.into: found.pop("embedding"), **found}
 
         def places(start: int, block: Float32) -> dict[str, Float32]:
             if seats is None:
@@ -164,7 +171,7 @@ class Place(RowStage):
                 found[name][rows[first:last] - start] = values
             return found
 
-        return places
+        return columns
 
     def summary(self, work: Work) -> Facts:
         (n, p), placer = work.table.shape, work.get(Mapped).placer

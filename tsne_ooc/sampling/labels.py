@@ -1,4 +1,4 @@
-"""Labels that lie in a file: a dataset of HDF5, a column of AnnData or Parquet, a .npy file."""
+"""Labels from a file: a dataset of HDF5, a column of AnnData or Parquet, a .npy file."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def labels_of(path: StrPath, name: str | None = None) -> Labels:
     path : path
         HDF5 (also ``.h5ad``), Parquet or ``.npy``.
     name : str, optional
-        Of a one-dimensional dataset of an HDF5 file, of a column of an ``.h5ad`` file's ``obs`` (with or without
+        Name of a one-dimensional dataset of an HDF5 file, of a column of an ``.h5ad`` file's ``obs`` (with or without
         ``obs/``), or of a column of a Parquet file or folder, whose files are those of `tsne_ooc.io.open_source`, in
         its order. A ``.npy`` file needs none.
 
     Returns
     -------
     ndarray of shape (n,)
-        Categories come as what they stand for, missing ones as None; the array then has all of them in its attribute
-        ``categories``, in the order of the file, which pictures keep.
+        Categories come as the words they stand for, missing ones as None; the array then lists all of them in its
+        attribute ``categories``, in the order of the file, which pictures keep.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def _stored(file: Stored, name: str) -> Labels | None:
 
 def _plain(dataset: Stored) -> Labels:
     values = np.asarray(dataset[()])
-    # Not by h5py, which believes files that call Latin-1 ASCII, and raises an error.
+    # h5py does not decode them: it believes files that call Latin-1 ASCII, and raises an error.
     return text(values) if values.dtype.kind in "SO" and values.ndim == 1 else values
 
 
@@ -142,13 +142,13 @@ def _from_parquet(path: Path, name: str | None) -> Labels:
     except ImportError:
         raise ImportError(f"reading {path} needs pyarrow: pip install pyarrow") from None
 
-    # The very files of the rows, in their order.
+    # These are the files that the rows come from, in the same order.
     files = parts_of(path).files if path.is_dir() else [path]
     table = dataset.dataset([str(file) for file in files], format="parquet")
     if name is None or name not in table.schema.names:
         raise _missing(path, name, table.schema.names)
     column = table.to_table(columns=[name]).column(0)
-    # Via pandas, or with NaN for missing ones, whole numbers would come back as floats.
+    # Through pandas, or with NaN for missing values, whole numbers would come back as floats.
     labels: Labels = column.to_numpy() if not column.null_count else np.array(column.to_pylist(), object)
     categories = arrow_categories(column)
     if categories is not None:

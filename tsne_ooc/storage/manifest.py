@@ -1,4 +1,4 @@
-"""The manifest of a folder: its form, its sum, and how to read one that may be anything."""
+"""The manifest of a folder: its form, its sum, and how to read one that cannot be trusted."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Any
 from tsne_ooc._typing import Json, Named, StrPath
 
 FORMAT = "tsne_ooc"
-#: Raised when readers of the version before would misread a folder.
+#: It is raised when readers of the version before would misread a folder.
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 
-# A manifest of a model has some 3 KB. What is a thousand times as long is none, and is not taken into memory.
+# A manifest of a model has some 3 KB. A file thousands of times as long is not one, and is not taken into memory.
 MOST_BYTES = 1 << 24
 NAME = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
 FILE = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*\.npy")
@@ -41,7 +41,7 @@ def sum_of(manifest: Named) -> str:
 
 
 def read_manifest(folder: Path) -> Json:
-    """The manifest, its sum compared."""
+    """The manifest, after a comparison of its sum."""
     manifest = checked_manifest(folder)
     if sum_of(manifest) != manifest["sha256"]:
         raise ValueError(f"{folder / MANIFEST} is damaged: its sum is not the one it names")
@@ -64,7 +64,7 @@ def kind_of(folder: StrPath) -> str:
 
 
 def checked_manifest(folder: Path) -> Json:
-    """The manifest, of the expected form."""
+    """The manifest, after a check of its form."""
     path = folder / MANIFEST
     with open_file(folder, MANIFEST) as file:
         data = file.read(MOST_BYTES + 1)
@@ -73,7 +73,7 @@ def checked_manifest(folder: Path) -> Json:
     try:
         manifest: Any = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: it is no JSON ({short(str(error), 120)})") from None
+        raise ValueError(f"{path} is damaged: it is not JSON ({short(str(error), 120)})") from None
     _check_types(manifest, TOP, f"{path}", later=True)
     for key in ("format_version", "generation"):
         if manifest[key] < 1:
@@ -94,7 +94,7 @@ def checked_manifest(folder: Path) -> Json:
 
 
 def _check_types(found: Any, types: Mapping[str, type], where: str, *, later: bool = False) -> None:
-    """An error unless `found` is an object with exactly these keys and types."""
+    """Raise ValueError unless `found` is an object with exactly these keys and types."""
     if not isinstance(found, dict):
         raise ValueError(f"{where} is damaged: it is not an object")
     if later:
@@ -107,7 +107,7 @@ def _check_types(found: Any, types: Mapping[str, type], where: str, *, later: bo
             )
     for key, kind in types.items():
         if type(found.get(key)) is not kind:
-            raise ValueError(f"{where} is damaged: {key!r} is missing or no {kind.__name__}")
+            raise ValueError(f"{where} is damaged: {key!r} is missing or not of type {kind.__name__}")
     if len(found) > len(types):
         unknown = next(key for key in found if key not in types)
         raise ValueError(f"{where} is damaged: it has the unknown key {short(unknown)}")
@@ -131,7 +131,7 @@ def open_file(folder: Path, name: str) -> Iterator[BufferedReader]:
     try:
         if path.is_symlink() and path.resolve().parent != folder.resolve():
             raise ValueError(f"{path} is a link that leads out of the folder")
-        # A pipe or device in a file's place would be waited for.
+        # Opening a pipe or device in a file's place would wait.
         if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError(f"{path} is not a file")
         file = open(path, "rb")  # noqa: SIM115
