@@ -67,6 +67,7 @@ BLOCKS = {
     ("neighbors.distinct", "GROUP"): Block("copies"),
     ("neighbors.exact", "ENTRIES"): Block("pairs"),
     ("neighbors.exact", "GROUP"): Block("searches"),
+    ("neighbors.folder", "ROWS"): Block("graph_folders"),
     ("neighbors.hnsw", "PIECE"): Block("graph"),
     ("neighbors.ivf", "EVERYWHERE"): Block("searches"),
     ("neighbors.ivf", "GROUP"): Block("searches"),
@@ -124,7 +125,8 @@ CROSSED = {
 # Numbers that cut no work, by what they are.
 _OTHERS = {
     "marks, versions and the layout of bits": """
-        _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY novelty.NoveltyHistogram._SHIFT
+        _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY
+        neighbors.folder.TOLD novelty.NoveltyHistogram._SHIFT
         sampling.boxes._BITS sampling.boxes._FINE sampling.boxes._ORIGIN storage.ledger.LEDGER_VERSION
         storage.ranges._MODULUS storage.ranges._ONE
         preprocess.preparation.FORMAT_VERSION storage.manifest.FORMAT_VERSION""",

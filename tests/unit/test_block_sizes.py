@@ -238,6 +238,20 @@ def searches(folder):
     return [*found, *searched(Annoy(), X), *searched(Annoy(trees=1), X, k=90)]
 
 
+def graph_folders(folder):
+    from tsne_ooc.neighbors import Exact, Graph
+    from tsne_ooc.neighbors.folder import GraphFacts, write_graph
+
+    X = rows(copies=False)
+    near, apart = Exact().build(X, rng=np.random.default_rng(0), threads=TWO).query_self(5)
+    order = np.random.default_rng(3).permutation(len(X)).astype(np.uint32)
+    write_graph(folder / "g", np.argsort(order).astype("u4")[near][order], apart[order], order, GraphFacts(),
+                overwrite=False)  # fmt: skip
+    graph = Graph.open(folder / "g")
+    np.testing.assert_array_equal(graph.indices, near)
+    return [graph.indices, graph.distances]
+
+
 def graph(folder):
     import pickle
 
