@@ -47,6 +47,11 @@ BLOCKS = {
     ("export.content", "ROWS"): Block("exports"),
     ("estimator.fitted_map", "BLOCK"): Block("placing"),
     ("fit.rows", "BLOCK"): Block("fit"),
+    ("fit.out_of_core", "BLOCK"): Block("kept_on_disk"),
+    ("scratch.joint", "EDGES"): Block("kept_on_disk"),
+    ("scratch.joint", "MOST_PIECES"): Block("kept_on_disk"),
+    ("scratch.joint", "AT_ONCE"): Block("kept_on_disk", small=2),
+    ("scratch.joint", "AHEAD"): Block("kept_on_disk"),
     ("gradients.crowd", "ROWS"): Block("crowd"),
     ("gradients.repulsion", "ExactRepulsion.ROWS"): Block("repulsion"),
     ("groups", "_BLOCK"): Block("groups"),
@@ -133,7 +138,7 @@ _OTHERS = {
     "compiled in: widths that are and are not multiples of it are in tests/unit/test_neighbors_exact.py": """
         _kernels.knn.CHUNK""",
     "the most of something that is taken, counted or believed": """
-        _options.MOST _parallel.MOST_MULTIPLYING _parallel.MOST_THREADS metrics.agreement._PAIRS
+        affinity.MOST_ROWS _options.MOST _parallel.MOST_MULTIPLYING _parallel.MOST_THREADS metrics.agreement._PAIRS
         neighbors._found.MOST_EFFORT neighbors.hnsw.MOST_LINKS neighbors.hnsw.MOST_THREADS neighbors.saved.MOST_ROWS
         neighbors.scaled.MOST neighbors.distinct.GRAPH_COPIES gradients.grid.MOST_NODES
         parametric.objectives.negative.MOST_NEGATIVES parametric.outset.MOST_DEPTH parametric.outset.MOST_WIDTH
@@ -144,6 +149,7 @@ _OTHERS = {
         fit.optimize.FEWEST_LEAPING""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
+        scratch.plan.PROGRAM scratch.plan.MUTUAL
         pipeline.models.SLACK pipeline.refining._BESIDE refinement.EVERY
         io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS
         batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",

@@ -11,7 +11,9 @@ import sys
 import numpy as np
 import pytest
 
-from tsne_ooc import TSNE, FixedSigma, Multiscale, Uniform, _memory
+import tsne_ooc
+from tsne_ooc import TSNE, FixedSigma, Multiscale, Refinement, Uniform, _memory
+from tsne_ooc import cli as command
 from tsne_ooc.neighbors import IVF
 from tsne_ooc.scratch import JointOnDisk, joint, plan, plan_memory
 
@@ -39,7 +41,7 @@ def model():
 @pytest.fixture
 def out_of_core(monkeypatch):
     """Nothing fits into memory, and pieces and ranges are of a few rows."""
-    monkeypatch.setattr(plan, "MUTUAL", 10**7)
+    monkeypatch.setattr(plan, "MUTUAL", 20_000)
     monkeypatch.setattr(joint, "EDGES", 2_000)
     monkeypatch.setattr("tsne_ooc.gradients.attraction.ENTRIES", 500)
     monkeypatch.setattr("tsne_ooc.fit.out_of_core.BLOCK", 700)
@@ -74,7 +76,7 @@ def test_the_bits_of_memory(options, model, out_of_core, tmp_path, monkeypatch):
     monkeypatch.setattr("tsne_ooc.gradients.attraction.ENTRIES", 500)
     expected = everything(model.refine(X, **FEW, **options))
     assert not out_of_core
-    monkeypatch.setattr(plan, "MUTUAL", 10**7)
+    monkeypatch.setattr(plan, "MUTUAL", 20_000)
     for held, jobs in ((0, 1), (3_000, 2), (None, 3)):
         if held is not None:
             real = JointOnDisk.hold
@@ -101,7 +103,7 @@ def test_a_fit_that_goes_on_may_go_on_out_of_core(model, out_of_core, monkeypatc
     monkeypatch.setattr(plan, "MUTUAL", 2)
     refined = model.refine(X, **FEW)
     expected = model.refine(X, **FEW).continue_fit(5).embedding_
-    monkeypatch.setattr(plan, "MUTUAL", 10**7)
+    monkeypatch.setattr(plan, "MUTUAL", 20_000)
     monkeypatch.setattr(plan, "available_bytes", lambda: 10**9)
     np.testing.assert_array_equal(refined.continue_fit(5).embedding_, expected)
     assert len(out_of_core) == 1
@@ -140,11 +142,88 @@ def test_memory_is_a_number_of_gigabytes(model, memory):
         model.refine(X, memory=memory)
 
 
+# ------------------------------------------------------------------------------------------------------------- runs
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in [*folder.glob("*.npy"), *folder.glob("model/*.npy")]}
+
+
+def embedded(out, resume=False, **refine):
+    tsne, refine = TSNE(**{**QUICK, "random_state": None}), Refinement(snapshot_every=4, **FEW, **refine)
+    return tsne_ooc.embed(X, out=out, sample=150, tsne=tsne, refine=refine, resume=resume)
+
+
+@pytest.fixture(scope="module")
+def in_memory(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "map"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tsne_ooc.gradients.attraction.ENTRIES", 500)
+        embedded(folder)
+    return files_of(folder)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["in the run's folder", "elsewhere"])
+def test_a_run_out_of_core_leaves_the_files_of_one_in_memory(elsewhere, in_memory, out_of_core, tmp_path):
+    scratch = {"scratch": tmp_path} if elsewhere else {}
+    embedded(tmp_path / "map", memory=gigabytes(0.3), **scratch)
+    assert files_of(tmp_path / "map") == in_memory
+    assert len(out_of_core) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["map"]
+
+
+def test_a_run_that_began_in_memory_goes_on_out_of_core(in_memory, out_of_core, tmp_path, monkeypatch):
+    """The budget is not what a run is asked for: it may be another one when it is called again."""
+    real, kept = tsne_ooc.storage.write_folder, []
+
+    def write(path, kind, *arguments, **options):
+        real(path, kind, *arguments, **options)
+        kept.extend([kind] * (kind == "snapshot"))
+        if len(kept) == 2:
+            raise OSError("the plug was pulled")
+
+    monkeypatch.setattr(plan, "MUTUAL", 2)
+    monkeypatch.setattr("tsne_ooc.storage.write_folder", write)
+    with pytest.raises(OSError, match="the plug"):
+        embedded(tmp_path / "map")
+    monkeypatch.setattr("tsne_ooc.storage.write_folder", real)
+    monkeypatch.setattr(plan, "MUTUAL", 20_000)
+    assert not out_of_core
+    embedded(tmp_path / "map", resume=True, memory=gigabytes(0.3))
+    assert len(out_of_core) == 1
+    assert files_of(tmp_path / "map") == in_memory
+
+
+def test_too_little_memory_for_a_run_is_refused_before_the_table_is_read(tmp_path):
+    with pytest.raises(MemoryError, match=r"^0\.10 GB of memory are too little for 600 rows with 24 neighbours each"):
+        embedded(tmp_path / "map", memory=0.1)
+    assert not (tmp_path / "map" / "embedding.npy").exists()
+
+
+def test_the_command_has_both(in_memory, out_of_core, tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    (tmp_path / "scratch").mkdir()
+    told = ["--refine", "--memory", str(gigabytes(0.3)), "--scratch", str(tmp_path / "scratch")]
+    out = tmp_path / "map"
+    assert command.main(["embed", str(tmp_path / "X.npy"), "--out", str(out), "--sample", "150", "--quiet", *told]) == 0
+    assert len(out_of_core) == 1
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_memory_is_of_refinements(tmp_path, capsys):
+    np.save(tmp_path / "X.npy", X)
+    assert command.main(["embed", str(tmp_path / "X.npy"), "--out", str(tmp_path / "map"), "--memory", "3"]) != 0
+    assert "--memory is for maps of all rows together; add --refine" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------------------ kills
+
+
 KILLED = """
 import os, sys, signal, numpy as np
 from tsne_ooc import TSNE, _memory
 from tsne_ooc.scratch import plan, joint
-plan.MUTUAL, joint.EDGES = 10**7, 2000
+plan.MUTUAL, joint.EDGES = 20_000, 2000
 X, calls, at = np.load(sys.argv[1]), [0], int(sys.argv[3])
 model = TSNE(perplexity=8, early_exaggeration_iter=2, n_iter=2, random_state=0, sample=150).fit(X)
 real = os.pwrite
@@ -169,6 +248,9 @@ def test_a_kill_leaves_no_scratch(at, tmp_path):
     done = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "X.npy", scratch, str(at)], capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert not list(scratch.iterdir())
+
+
+# --------------------------------------------------------------------------------------------------------- the plan
 
 
 def test_the_plan_adds_up():

@@ -11,6 +11,7 @@ import pytest
 import reference
 from scipy.sparse import csr_array
 
+from tsne_ooc._memory import used_bytes
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import FixedSigma, Mixture, Multiscale, Perplexity, Uniform, symmetrize
 from tsne_ooc.gradients import attraction
@@ -117,6 +118,19 @@ def test_a_graph_on_disk_is_the_one_in_memory(tmp_path):
         for found, wanted in zip(kept.read(start, stop), (indices, distances), strict=True):
             np.testing.assert_array_equal(found, wanted[start:stop])
     kept.close()
+
+
+def test_reading_a_mapped_graph_leaves_its_pages_to_the_system(tmp_path):
+    """64 MB that are read piece by piece are never all in memory."""
+    np.save(tmp_path / "graph.npy", np.zeros((1 << 18, 64), np.uint32))
+    mapped = np.asarray(np.load(tmp_path / "graph.npy", mmap_mode="r"))
+    kept = NeighborsInMemory(mapped, mapped.view(np.float32))
+    before = used_bytes()
+    for start in range(0, 1 << 18, 1 << 14):
+        kept.read(start, start + (1 << 14))
+    assert used_bytes() - before < 32e6
+    assert int(mapped.max()) == 0
+    np.testing.assert_array_equal(kept.read(5, 9)[0], np.zeros((4, 64)))
 
 
 @pytest.mark.parametrize("affinity", [Perplexity(4), Uniform(12)], ids=["values", "equal"])

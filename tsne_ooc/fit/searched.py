@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +12,14 @@ from tsne_ooc._typing import Float32, Int64, Matrix, UInt32
 from tsne_ooc.affinity import Affinity, Joint, symmetrize
 from tsne_ooc.equal_rows import EqualRows
 from tsne_ooc.fit.model import Model
+from tsne_ooc.fit.out_of_core import joint_on_disk
 from tsne_ooc.fit.rows import Recipe, alone, equal_rows, in_order, index_of, probabilities
 from tsne_ooc.neighbors import Index, named_state, restore_index
 from tsne_ooc.novelty import Reference
+from tsne_ooc.scratch import JointOnDisk, NeighborsInMemory, Room, forget
 from tsne_ooc.storage.state import Saved, State, within
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +65,19 @@ class Searched:
     def k(self) -> int:
         return int(self.neighbors.shape[1])
 
-    def joint(self, affinity: Affinity, *, seed: int, threads: Threads) -> Joint:
-        """P of the rows in the order of the index."""
+    def joint(self, affinity: Affinity, d: int, room: Room, *, seed: int, threads: Threads) -> Joint | JointOnDisk:
+        """P of the rows in the order of the index, for a map of `d` axes; on disk where `room` asks for it."""
         if not self.k:
             return alone()
+        plan = room.plan(self.n, affinity, d, search=False)
+        log.info("%s", plan)
+        if plan.on_disk:
+            graph = NeighborsInMemory(self.neighbors, self.distances)
+            P = joint_on_disk(
+                affinity, graph, self.index.unit, self.index.order, seed=seed, threads=threads, folder=room.folder()
+            )
+            P.hold(plan.held)
+            return P
         neighbors = np.array(self.neighbors)
         p = probabilities(affinity, neighbors, np.array(self.distances), self.index.unit, seed, threads)
         order = self.index.order
@@ -106,6 +120,8 @@ class Searched:
         distances = saved.array("distances", np.float32, neighbors.shape)
         if neighbors.size and neighbors.max() >= n:
             raise saved.fail(f"names a row that is not one of {n}", "neighbors")
+        # They have been looked at, and wait for their use on the disk.
+        forget(neighbors)
         equal = saved.array("equal", np.int64, (n,)) if "equal" in saved.arrays else None
         if equal is not None and not 0 <= equal.min() <= equal.max() < n:
             raise saved.fail(f"names a row that is not one of {n}", "equal")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tsne_ooc import storage
+from tsne_ooc._context import unsaid
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Float32, Int64
-from tsne_ooc.affinity import Affinity, GivenAffinities, Joint
+from tsne_ooc.affinity import Affinity, GivenAffinities, JointRows
 from tsne_ooc.equal_rows import EqualRows
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.fitted_map import FittedMap
@@ -34,6 +35,7 @@ from tsne_ooc.pipeline.placer import Mapped, MapPlacer
 from tsne_ooc.placement import Placed
 from tsne_ooc.refinement import REFERENCE, Refinement, begin_at
 from tsne_ooc.sampling import take
+from tsne_ooc.scratch import JointOnDisk, Room
 from tsne_ooc.stages import Facts, RunStage, Work
 from tsne_ooc.storage.state import Saved, StateError
 
@@ -96,6 +98,11 @@ class Course(NamedTuple):
     def threads(self) -> Threads:
         return Threads(self.estimator.n_jobs)
 
+    def space(self, folder: Path) -> Room:
+        """What it may take of memory, and where the rest goes: by default to the folder of the run."""
+        scratch = folder / SCRATCH if self.refinement.scratch is None else self.refinement.scratch
+        return Room(self.refinement.memory, scratch)
+
     def neighbors(self, n: int) -> int:
         """How many others of each of `n` rows are searched."""
         return self.affinity.k(n) if n > 1 else 0
@@ -128,9 +135,10 @@ class Search(RunStage):
 
     def check(self, work: Work) -> None:
         n, course = work.table.shape[0], self.course
-        check_fits(
-            n, course.width(work.table), course.neighbors(n), "without refine=True (--refine) rows are placed alone"
-        )
+        columns = course.width(work.table)
+        check_fits(n, columns, 0, "without refine=True (--refine) rows are placed alone")
+        with unsaid("perplexity="):
+            course.space(work.folder).plan(n, course.affinity, course.recipe.d, columns=columns)
 
     def run(self, work: Work) -> Facts:
         scratch, n, course = work.folder / SCRATCH, work.table.shape[0], self.course
@@ -138,7 +146,7 @@ class Search(RunStage):
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         work.progress(self.phase, 0, n)
-        rows = in_memory(work.get(Mapped).placer.table_of(work.table))
+        rows = in_memory(work.get(Mapped).placer.table_of(work.table), neighbors=0)
         searched = Searched.among(rows, course.neighbors(n), course.recipe, seed=course.seed, threads=course.threads)
         if searched.k:
             tell_recall(searched.index, searched.k)
@@ -162,20 +170,38 @@ class Search(RunStage):
         work.put(searched)
 
 
+class Weighed(NamedTuple):
+    """Affinities of all rows, in memory or on disk."""
+
+    P: JointRows
+
+
 class Weigh(RunStage):
-    """Makes affinities of the neighbours; in memory alone, for they are made again sooner than they are read."""
+    """Makes affinities of the neighbours; nothing of them outlasts the process, for they are soon made again."""
 
     name = "weigh"
 
     def __init__(self, course: Course) -> None:
         self.course = course
 
+    def room(self, table: Source) -> int:
+        n, course = table.shape[0], self.course
+        if course.refinement.scratch is not None:
+            # Another disk, perhaps; it is looked at when it is written to.
+            return 0
+        with unsaid("perplexity="), suppress(MemoryError):
+            return course.space(Path()).plan(n, course.affinity, course.recipe.d, columns=course.width(table)).scratch
+        # What does not fit at all is refused by the stage that comes first.
+        return 0
+
     def run(self, work: Work) -> None:
         searched, course = work.get(Searched), self.course
         work.progress(self.phase, 0, searched.n)
-        P = searched.joint(course.affinity, seed=course.seed, threads=course.threads)
+        P = searched.joint(
+            course.affinity, course.recipe.d, course.space(work.folder), seed=course.seed, threads=course.threads
+        )
         tell_affinities(course.affinity, searched.k, P)
-        work.put(P)
+        work.put(Weighed(P))
         work.progress(self.phase, searched.n, searched.n)
 
 
@@ -193,7 +219,7 @@ class Move(RunStage):
         return table.shape[0] * self.course.recipe.d * 4 * (2 + 2 * 3)
 
     def run(self, work: Work) -> Facts:
-        course, searched, P = self.course, work.get(Searched), work.take(Joint)
+        course, searched, P = self.course, work.get(Searched), work.take(Weighed).P
         placed = np.load(work.folder / f"{PLACED}.npy", allow_pickle=False)
         start = begin_at(placed, course.refinement.deviation, generator(course.seed, "refine"))
         path = work.folder / SCRATCH / _SNAPSHOT
@@ -210,13 +236,15 @@ class Move(RunStage):
             P, searched.index.order, start, course.recipe, given=True, equal=searched.equal, threads=course.threads,
             watch=watch, snapshot=snapshot,
         )  # fmt: skip
+        if isinstance(P, JointOnDisk):
+            P.close()
         target = work.folder / f"{EMBEDDING}.npy"
         write_array(target, result.embedding)
         if result.stopped == "interrupted":
             raise self._interrupted(result, target)
         return {
             "kl_divergence": float(result.kl_divergence), "n_iter": result.iterations,
-            "exaggeration": float(result.motion.exaggeration), "pairs": len(P.indices), "embedding": sum_of(target),
+            "exaggeration": float(result.motion.exaggeration), "pairs": P.entries, "embedding": sum_of(target),
         }  # fmt: skip
 
     def _interrupted(self, result: Result, path: Path) -> KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 from tsne_ooc.scratch.files import ScratchFile, scratch_folder
 from tsne_ooc.scratch.joint import JointOnDisk, symmetrize_on_disk
-from tsne_ooc.scratch.neighbors import NeighborRows, NeighborsInMemory, NeighborsOnDisk
+from tsne_ooc.scratch.neighbors import NeighborRows, NeighborsInMemory, NeighborsOnDisk, forget
 from tsne_ooc.scratch.plan import MemoryPlan, Room, Stage, plan_memory
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Room",
     "ScratchFile",
     "Stage",
+    "forget",
     "plan_memory",
     "scratch_folder",
     "symmetrize_on_disk",

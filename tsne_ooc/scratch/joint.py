@@ -17,11 +17,11 @@ from tsne_ooc.scratch.files import ScratchFile
 from tsne_ooc.scratch.neighbors import NeighborRows
 from tsne_ooc.storage.disk import check_room
 
-# Edges, own and incoming, of the rows that are merged at a time: 28 bytes each, 120 MB. Pieces are no more than so
-# many, for each of them is sent to each: of more, what is written at a time would be a few kB.
-EDGES = 1 << 22
+# Edges, own and incoming, of the rows that are merged at a time: 36 MB. Pieces are no more than so many, for each of
+# them is sent to each: of more, what is written at a time would be a few kB.
+EDGES = 1 << 20
 MOST_PIECES = 512
-# Pieces that are merged at once, on threads; what each takes of memory is then a few hundred MB.
+# Pieces that are merged at once, on as many threads.
 AT_ONCE = 4
 # Entries that the system is told of before they are asked for: 8 MB.
 AHEAD = 1 << 20
@@ -175,12 +175,10 @@ def symmetrize_on_disk(
             kernels.merge(neighbors, p, offsets, sources, into, scale, place, ends, *found)
             return ends, *found
 
-        at = 0
-        numbers = [(number,) for number in range(len(pieces))]
-        for some in range(0, len(pieces), AT_ONCE):
-            for (number,), (ends, found, p) in zip(
-                numbers[some : some + AT_ONCE], threads.map(merged, numbers[some : some + AT_ONCE]), strict=True
-            ):
+        at, at_once = 0, min(AT_ONCE, threads.n)
+        for some in range(0, len(pieces), at_once):
+            numbers = range(some, min(some + at_once, len(pieces)))
+            for number, (ends, found, p) in zip(numbers, threads.map(merged, [(i,) for i in numbers]), strict=True):
                 piece = pieces[number]
                 indptr[piece.first + 1 : piece.last + 1] = ends[1:] + np.uint64(at)
                 indices.write(at, found)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from tsne_ooc._typing import Float32, UInt32
+from tsne_ooc._typing import Array, Float32, UInt32
 from tsne_ooc.scratch.files import ScratchFile
 
 
@@ -23,7 +24,7 @@ class NeighborRows(Protocol):
 
 
 class NeighborsInMemory(NamedTuple):
-    """What a search has just found.
+    """What a search has just found, or what is mapped from a file.
 
     Parameters
     ----------
@@ -40,7 +41,22 @@ class NeighborsInMemory(NamedTuple):
         return n, k
 
     def read(self, start: int, stop: int) -> tuple[UInt32, Float32]:
-        return self.indices[start:stop].copy(), self.distances[start:stop].copy()
+        found = self.indices[start:stop].copy(), self.distances[start:stop].copy()
+        forget(self.indices, self.distances)
+        return found
+
+
+def forget(*arrays: Array) -> None:
+    """Give back the memory of arrays that are mapped from files; they are read again when they are asked for.
+
+    Pages that were touched count as the process's own until others need them: of a graph of 1.3 million rows 0.9 GB.
+    """
+    for array in arrays:
+        owner: Any = array
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            owner.madvise(mmap.MADV_DONTNEED)
 
 
 class NeighborsOnDisk:

@@ -114,7 +114,7 @@ def plan_memory(
 affinities: 1.76 GB of memory, 5.15 GB of scratch; descent: 2.81 GB of memory, 1.87 GB of scratch
     """
     check_count(n)
-    own = PROGRAM + 3 * 4 * n * columns if used is None else used
+    own = PROGRAM + rows_bytes(n, columns) if used is None else used
     limit = limit_of(memory, own)
     graph, entry = 8 * n * k, 8 if values else 4
     joint = MUTUAL * n * k * entry
@@ -152,6 +152,11 @@ def limit_of(memory: float | None, used: int) -> int:
     return 2**62 if free is None else used + free // 2
 
 
+def rows_bytes(n: int, columns: int) -> int:
+    """Of rows in float32, of the search's own copy of them, and of what it makes on the way."""
+    return 12 * n * columns
+
+
 def descent_bytes(n: int, d: int) -> int:
     """Beside P: places, velocity, gains, slopes and copies of them (float32), the field, and 12 bytes a row of P's.
 
@@ -185,10 +190,11 @@ class Room:
         if self.memory is not None:
             number("memory", self.memory, above=0)
 
-    def plan(self, n: int, affinity: Affinity, d: int, *, search: bool = True) -> MemoryPlan:
-        """The plan for n rows that are in memory already, on a map of `d` axes."""
+    def plan(self, n: int, affinity: Affinity, d: int, *, columns: int = 0, search: bool = True) -> MemoryPlan:
+        """The plan for n rows on a map of `d` axes, from here on; rows that are still to be read have `columns`."""
         k, values = affinity.k(n) if n > 1 else 0, not isinstance(affinity, Uniform)
-        return plan_memory(n, k, d, values=values, memory=self.memory, used=used_bytes() or PROGRAM, search=search)
+        used = (used_bytes() or PROGRAM) + rows_bytes(n, columns)
+        return plan_memory(n, k, d, values=values, memory=self.memory, used=used, search=search)
 
     def folder(self) -> Path:
         return scratch_folder(self.scratch)
