@@ -155,7 +155,8 @@ _OTHERS = {
         batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
     "the method's own: another number is another map, sample or encoder": """
         fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
-        refinement.REFERENCE recipes.WIDE recipes.COMPONENTS rounds.DIRECTIONS rounds.ROWS_PER_BOX
+        refinement.REFERENCE recipes.WIDE recipes.COMPONENTS recipes.ROWS_PER_NEIGHBOR
+        rounds.DIRECTIONS rounds.ROWS_PER_BOX
         pipeline.looking.CHOICE pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
         neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT

@@ -19,8 +19,8 @@ from tsne_ooc.sampling import resolve_sample
 
 log = logging.getLogger(__name__)
 
-# Of the sample's rows, those that are the neighbours of one of them: 333 of 25,000. Published are 500.
-SHARE = 1 / 75
+# The sample's perplexity is so many times less than its rows: 333 of 25,000. Published are 500.
+ROWS_PER_NEIGHBOR = 75
 # Tables of more columns are brought to so many principal components.
 WIDE, COMPONENTS = 100, 50
 
@@ -97,7 +97,7 @@ def large(
             components = Preparation([PCA(COMPONENTS)]) if p > WIDE and model.metric == "euclidean" else None
             prepare = pick("prepare", prepare, {"auto": components})
         if sample_perplexity is None:
-            sample_perplexity = max(perplexity, round(SHARE * min(n, int(getattr(chosen, "size", SAMPLE)))))
+            sample_perplexity = max(perplexity, round(min(n, int(getattr(chosen, "size", SAMPLE))) / ROWS_PER_NEIGHBOR))
     model.set_params(perplexity=number("sample_perplexity", sample_perplexity, above=0))
     log.info(
         "recipe large: %r at perplexity %g, then all rows at %g; prepare=%r",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
+import time
 
 import h5py
 import numpy as np
@@ -16,6 +18,7 @@ from scipy.spatial.distance import cdist
 import tsne_ooc
 from tsne_ooc import TSNE, Refinement
 from tsne_ooc import cli as command
+from tsne_ooc.cli.report import Report
 from tsne_ooc.metrics import neighbor_recall
 from tsne_ooc.pipeline import refining
 from tsne_ooc.preprocess import Preparation, Standardize
@@ -55,7 +58,7 @@ def bytes_of(folder):
 
 def test_the_map_is_that_of_all_rows(tmp_path):
     run = embedded(tmp_path / "map", refine=True)
-    told, placed = run.manifest["refined"], run.arrays["placed"]
+    told, placed = run.manifest["refined"], run.placed
     # By the book: exact neighbours, affinities and sums over all pairs.
     assert told["kl_divergence"] == pytest.approx(divergence(X, run.embedding, 8), rel=2e-3)
     assert told["kl_divergence"] < 0.8 * divergence(X, placed, 8)
@@ -63,6 +66,7 @@ def test_the_map_is_that_of_all_rows(tmp_path):
     assert found > before + 0.05
     # Novelty is that of before: rows of the sample seen from its others, the rest from the sample.
     plain = embedded(tmp_path / "plain", refine=False)
+    assert plain.placed is None
     np.testing.assert_array_equal(run.novelty, plain.novelty)
     np.testing.assert_array_equal(placed, plain.embedding)
     np.testing.assert_array_equal(run.sample_rows, plain.sample_rows)
@@ -572,3 +576,57 @@ def test_what_the_command_says(tmp_path, wide, capsys):
     kl = manifest["refined"]["kl_divergence"]
     assert any(line.startswith("moved all rows together in ") and f"KL {kl:.3f}" in line for line in out.splitlines())
     assert (tmp_path / "map" / "placed.npy").exists()
+
+
+def test_ctrl_c_is_one_line(tmp_path, wide, capsys, monkeypatch):
+    real = Report.__call__
+
+    def pressed(self, phase, done, total):
+        if (phase, done) == ("refine", 30):
+            raise KeyboardInterrupt
+        real(self, phase, done, total)
+
+    out = tmp_path / "map"
+    words = ("embed", wide, "--out", out, "--refine", "--sample", 200, "--perplexity", 5, "--quiet")
+    with monkeypatch.context() as patch:
+        patch.setattr(Report, "__call__", pressed)
+        code, _, err = said(capsys, *words)
+    so_far = f"after 30 of 175 iterations of all rows together; {out / 'embedding.npy'} is the map as it then was"
+    on = f"what is done is kept in {out}; go on with resume=True (--resume)"
+    assert code == 130 and err == f"tsne-ooc: interrupted; {so_far}; {on}\n"
+    assert said(capsys, "info", out)[1].endswith("a run that did not end; repeat its command with --resume behind it\n")
+    assert said(capsys, *words, "--resume")[0] == 0
+
+
+def test_progress_while_all_rows_move():
+    """On a terminal the loop has a bar of its own, so there is no second one; a slow iteration is not "0 a second"."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stream, lines in ((Terminal(), 1), (io.StringIO(), 2)):
+        with Report(False, stream) as report:
+            report("refine", 25, 175)
+            report._last = report._began = time.monotonic() - 100
+            report("refine", 45, 175)
+        told = stream.getvalue().splitlines()
+        assert told[0] == "moving all rows together (175 iterations, 25 of them done before)" and len(told) == lines
+    assert told[1].startswith("moving all rows together: 45 of 175 (26%), 0.2 iterations/s, 0:10:5")
+
+
+def test_the_recipe_reads_what_embed_reads(tmp_path):
+    few = {"tsne": TSNE(n_iter=5, early_exaggeration_iter=2), "sample": 100, "perplexity": 5}
+    with h5py.File(tmp_path / "X.h5", "w") as file:
+        file["other"] = groups(120)
+        file.create_dataset("X", (300, 6), "f4", chunks=(100, 6))[:200] = groups(200)
+    for options, n in (({"dataset": "other"}, 120), ({"dataset": "X", "allow_missing_chunks": True}, 300)):
+        run = tsne_ooc.recipes.large(tmp_path / "X.h5", out=tmp_path / f"map{n}", **options, **few)
+        assert run.embedding.shape == (n, 2)
+    with pytest.raises(OSError, match="--allow-missing-chunks"):
+        tsne_ooc.recipes.large(tmp_path / "X.h5", out=tmp_path / "map", dataset="X", **few)
+    with h5py.File(tmp_path / "named.h5", "w") as file:
+        file["X"] = np.array([tuple(row) for row in groups(120, 4)], np.dtype([(name, "f4") for name in "abcd"]))
+    run = tsne_ooc.recipes.large(tmp_path / "named.h5", out=tmp_path / "named", columns=["d", "a"], **few)
+    assert tsne_ooc.load(run.folder / "model").feature_names_in_.tolist() == ["d", "a"]
+    assert not (tmp_path / "map").exists()

@@ -179,11 +179,11 @@ def _embedded(options: argparse.Namespace, common: Json) -> Run:
 def _large(options: argparse.Namespace, common: Json) -> Run:
     from tsne_ooc.recipes import large
 
-    tsne, prepare = tsne_of(options), preparation_of(options)
+    tsne = tsne_of(options)
     return large(
         options.data, tsne=tsne, perplexity=tsne.perplexity, sample_perplexity=options.sample_perplexity,
         reference=options.reference, memory=options.memory, scratch=options.scratch,
-        prepare="auto" if prepare is None else prepare, **common,
+        prepare=preparation_of(options) or "auto", **common,
     )  # fmt: skip
 
 

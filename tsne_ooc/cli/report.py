@@ -26,7 +26,7 @@ _NAMES = {
 # These tell their beginning and their end alone.
 _STEPLESS = ("fit", "teach", "search", "weigh", "keep")
 # On a terminal these have a bar of their own, of iterations.
-_OWN_BAR = ("fit", "teach", "train")
+_OWN_BAR = ("fit", "teach", "train", "refine")
 _UNITS = {"train": "batches", "refine": "iterations"}
 # A log needs to show that the work goes on, not how smoothly.
 EVERY = 15.0
@@ -89,7 +89,9 @@ class Report:
         rate = (done - self._first) / (self._last - self._began)
         left = timedelta(seconds=round((total - done) / rate)) if rate else "?"
         name = _NAMES.get(self._phase, self._phase)
-        told = f"{done:,} of {total:,} ({done / total:.0%}), {rate:,.0f} {self._unit}/s, {left} left, {_memory()}"
+        # An iteration of millions of rows takes seconds.
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        told = f"{done:,} of {total:,} ({done / total:.0%}), {speed} {self._unit}/s, {left} left, {_memory()}"
         self._print(f"{name}: {self.note}{told}")
 
     @property

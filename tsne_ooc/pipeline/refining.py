@@ -30,7 +30,7 @@ from tsne_ooc.novelty import Reference
 from tsne_ooc.pipeline.fitted import check_sum, put_model, reopened_model, seats_of, sum_of, write_array
 from tsne_ooc.pipeline.fitting import ROWS, as_asked
 from tsne_ooc.pipeline.folder import SAVING
-from tsne_ooc.pipeline.models import SLACK, bytes_fitted, digest_of
+from tsne_ooc.pipeline.models import bytes_fitted, digest_of
 from tsne_ooc.pipeline.placer import Mapped, MapPlacer
 from tsne_ooc.placement import Placed
 from tsne_ooc.refinement import REFERENCE, Refinement, begin_at
@@ -48,7 +48,7 @@ SCRATCH = "refine.part"
 # Of what kind the folders within are.
 _GRAPH, _SNAPSHOT = "graph", "snapshot"
 # Bytes of a row beside its neighbours and itself: its hash, its twin, its place in the search, and what novelty needs.
-_BESIDE = 48
+_BESIDE = 40
 
 
 class Course(NamedTuple):
@@ -131,7 +131,7 @@ class Search(RunStage):
 
     def room(self, table: Source) -> int:
         n = table.shape[0]
-        return n * (8 * self.course.neighbors(n) + 4 * self.course.width(table) + _BESIDE) + SLACK
+        return n * (8 * self.course.neighbors(n) + 4 * self.course.width(table) + _BESIDE)
 
     def check(self, work: Work) -> None:
         n, course = work.table.shape[0], self.course
@@ -215,11 +215,15 @@ class Move(RunStage):
         self.course = course
 
     def room(self, table: Source) -> int:
-        # Placed and moved, and two snapshots: the next one is written before the last one goes.
-        return table.shape[0] * self.course.recipe.d * 4 * (2 + 2 * 3)
+        # Two snapshots, for the next one is written before the last one goes; they go before the map is kept.
+        places = table.shape[0] * self.course.recipe.d * 4
+        return places + max(0, 2 * 3 * places - Keep(self.course).room(table))
 
     def run(self, work: Work) -> Facts:
-        course, searched, P = self.course, work.get(Searched), work.take(Weighed).P
+        # The search among the rows is needed again at the end only: a fifth of the memory, beside P.
+        course, P, searched = self.course, work.take(Weighed).P, work.take(Searched)
+        order, equal = searched.index.order, searched.equal
+        del searched
         placed = np.load(work.folder / f"{PLACED}.npy", allow_pickle=False)
         start = begin_at(placed, course.refinement.deviation, generator(course.seed, "refine"))
         path = work.folder / SCRATCH / _SNAPSHOT
@@ -233,8 +237,8 @@ class Move(RunStage):
         watch.progress = lambda done, total: work.progress(self.phase, done, total)
         work.progress(self.phase, 0 if snapshot is None else snapshot.done, course.recipe.schedule.iterations)
         result, _ = descend(
-            P, searched.index.order, start, course.recipe, given=True, equal=searched.equal, threads=course.threads,
-            watch=watch, snapshot=snapshot,
+            P, order, start, course.recipe, given=True, equal=equal, threads=course.threads, watch=watch,
+            snapshot=snapshot,
         )  # fmt: skip
         if isinstance(P, JointOnDisk):
             P.close()
@@ -268,13 +272,14 @@ class Keep(RunStage):
 
     def room(self, table: Source) -> int:
         m, d = self.course.kept(table.shape[0]), self.course.recipe.d
-        return bytes_fitted(m, self.course.width(table), d) + m * (4 * d + 8) + SLACK
+        return bytes_fitted(m, self.course.width(table), d) + m * (4 * d + 8)
 
     def run(self, work: Work) -> Facts:
         sample, seats = work.get(Mapped)
         assert isinstance(sample, MapPlacer) and seats is not None
         facts, n = work.facts[Move.name], work.table.shape[0]
         work.progress(self.phase, 0, n)
+        shutil.rmtree(work.folder / SCRATCH / _SNAPSHOT, ignore_errors=True)
         write_array(work.folder / ROWS, seats.rows)
         numbers, model, placed = self._model(work, sample, facts)
         some = len(numbers) < n
@@ -297,6 +302,8 @@ class Keep(RunStage):
 
     def _model(self, work: Work, sample: MapPlacer, facts: Facts) -> tuple[Int64, Model, Placed]:
         """Numbers of the rows that are kept, their map, and where they were placed before."""
+        if work.find(Searched) is None:
+            Search(self.course).reopen(work, work.facts[Search.name])
         searched, course = work.take(Searched), self.course
         embedding, before, novelty = (self._column(work, name) for name in (EMBEDDING, PLACED, "novelty"))
         assert embedding is not None and before is not None
