@@ -67,7 +67,9 @@ BLOCKS = {
     ("neighbors.distinct", "GROUP"): Block("copies"),
     ("neighbors.exact", "ENTRIES"): Block("pairs"),
     ("neighbors.exact", "GROUP"): Block("searches"),
+    ("neighbors._room", "PIECE"): Block("graph_folders"),
     ("neighbors.folder", "ROWS"): Block("graph_folders"),
+    ("neighbors.given_graphs", "PAIRS"): Block("graph_folders"),
     ("neighbors.hnsw", "PIECE"): Block("graph"),
     ("neighbors.ivf", "EVERYWHERE"): Block("searches"),
     ("neighbors.ivf", "GROUP"): Block("searches"),
@@ -148,7 +150,9 @@ _OTHERS = {
         batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
     "the method's own: another number is another map, sample or encoder": """
         fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
-        rounds.DIRECTIONS rounds.ROWS_PER_BOX pipeline.looking.CHOICE pipeline.embedding.SAMPLE sampling.resolve.SIZE
+        rounds.DIRECTIONS rounds.ROWS_PER_BOX pipeline.looking.CHOICE pipeline.embedding.SAMPLE
+        pipeline.neighbors.NEIGHBORS
+        sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
         neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT
         preprocess.sketch.PASSES batches.sizes.BUFFER_BYTES

@@ -114,6 +114,50 @@ def test_prepared_rows_of_a_file(tmp_path):
         TSNE(**quick, neighbors=graph).fit(X)
 
 
+def test_what_is_read_and_how_it_is_searched(tmp_path):
+    """Which table of a file, which metric, which seed; holes are refused unless they are meant."""
+    import h5py
+
+    X = rows(300)
+    fields = np.array([tuple(row) for row in X], np.dtype([(name, "f4") for name in "abcdef"]))
+    with h5py.File(tmp_path / "table.h5", "w") as file:
+        file["X"] = X[:100]
+        file["named"] = fields
+        file.create_dataset("holes", (300, 6), "f4", chunks=(50, 6))[:200] = X[:200]
+    named = {"dataset": "named", "columns": ["f", "b"], "metric": "minkowski", "metric_params": {"p": 3}}
+    graph = neighbors(tmp_path / "table.h5", out=tmp_path / "named", k=5, search="exact", **named)
+    D = cdist(X[:, [5, 1]].astype(float), X[:, [5, 1]].astype(float), "minkowski", p=3)
+    np.fill_diagonal(D, np.inf)
+    np.testing.assert_allclose(graph.distances, np.sort(D, axis=1)[:, :5], rtol=1e-4, atol=1e-6)
+    with pytest.raises(OSError, match="allow-missing-chunks"):
+        neighbors(tmp_path / "table.h5", out=tmp_path / "holes", dataset="holes", k=5)
+    whole = neighbors(tmp_path / "table.h5", out=tmp_path / "holes", dataset="holes", k=5, allow_missing_chunks=True)
+    assert whole.n == 300
+    few = IVF(lists=20, probes=9)
+    orders = [
+        neighbors(X, out=tmp_path / f"{seed}{n_jobs}", k=5, search=few, random_state=seed, n_jobs=n_jobs).order
+        for seed, n_jobs in ((0, 1), (0, 3), (1, 1))
+    ]
+    np.testing.assert_array_equal(orders[0], orders[1])
+    assert (orders[0] != orders[2]).any()
+
+
+def test_the_command(tmp_path, capsys):
+    from tsne_ooc.cli import main
+
+    np.save(tmp_path / "X.npy", rows(300))
+    assert main(["neighbors", str(tmp_path / "X.npy"), "--k", "7", "--standardize", "--out", str(tmp_path / "g")]) == 0
+    assert "7 neighbours of each of 300 rows" in capsys.readouterr().out
+    graph = neighbors(rows(300), out=tmp_path / "other", k=7, prepare=Preparation([Standardize()]))
+    np.testing.assert_array_equal(Graph.open(tmp_path / "g").indices, graph.indices)
+    assert main(["info", str(tmp_path / "g")]) == 0
+    told = capsys.readouterr().out
+    assert "the 7 nearest neighbours of each of 300 rows by euclidean distance" in told and "X.npy" in told
+    assert main(["neighbors", str(tmp_path / "X.npy"), "--k", "300", "--out", str(tmp_path / "h")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "299 other rows" in error and not (tmp_path / "h").exists()
+
+
 @pytest.mark.parametrize("stage", ["read", "search"])
 @pytest.mark.parametrize("table", ["plain", "both"])
 def test_what_stops_in_the_middle_goes_on_to_the_same_bytes(tmp_path, table, stage):

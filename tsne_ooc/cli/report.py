@@ -16,6 +16,7 @@ _NAMES = {
     "fit": "fitting the sample",
     "look": "looking for what the sample missed",
     "place": "placing rows",
+    "read": "reading rows",
     "teach": "finding what there is to learn",
     "train": "training the encoder",
 }
