@@ -72,7 +72,9 @@ BLOCKS = {
     ("neighbors.distinct", "GROUP"): Block("copies"),
     ("neighbors.exact", "ENTRIES"): Block("pairs"),
     ("neighbors.exact", "GROUP"): Block("searches"),
+    ("neighbors._room", "PIECE"): Block("graph_folders"),
     ("neighbors.folder", "ROWS"): Block("graph_folders"),
+    ("neighbors.given_graphs", "PAIRS"): Block("graph_folders"),
     ("neighbors.hnsw", "PIECE"): Block("graph"),
     ("neighbors.ivf", "EVERYWHERE"): Block("searches"),
     ("neighbors.ivf", "GROUP"): Block("searches"),
@@ -157,7 +159,7 @@ _OTHERS = {
         fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         refinement.REFERENCE recipes.WIDE recipes.COMPONENTS recipes.ROWS_PER_NEIGHBOR
         rounds.DIRECTIONS rounds.ROWS_PER_BOX
-        pipeline.looking.CHOICE pipeline.embedding.SAMPLE sampling.resolve.SIZE
+        pipeline.looking.CHOICE pipeline.neighbors.NEIGHBORS pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
         neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT
         preprocess.sketch.PASSES batches.sizes.BUFFER_BYTES

@@ -249,7 +249,16 @@ def graph_folders(folder):
                 overwrite=False)  # fmt: skip
     graph = Graph.open(folder / "g")
     np.testing.assert_array_equal(graph.indices, near)
-    return [graph.indices, graph.distances]
+    # From arrays, and by a search whose index lies on the disk.
+    from tsne_ooc.neighbors import IVF
+    from tsne_ooc.neighbors._room import on_disk
+
+    given = Graph((near, apart))
+    X = X.copy()
+    X[40:80] = X[3]
+    with on_disk(folder):
+        found = searched(IVF(lists=9, probes=3), X)
+    return [graph.indices, graph.distances, given.indices, given.distances, *found]
 
 
 def graph(folder):

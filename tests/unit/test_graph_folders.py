@@ -123,6 +123,16 @@ def test_damaged_folders(tmp_path, damage, says):
     assert "\n" not in str(caught.value)
 
 
+def test_sums_are_compared_unless_asked_not_to_and_new_rows_are_searched_as_is_said(tmp_path):
+    in_order(tmp_path / "graph")
+    flipped(tmp_path / "graph")
+    graph = Graph.open(tmp_path / "graph", "exact", verify=False)
+    assert (graph.distances != nearest(15)[1]).sum() == 1
+    assert graph.build(X, rng=np.random.default_rng(0), threads=Threads(1))._inner.metric == "euclidean"
+    with pytest.raises(ValueError, match="did you mean 'exact'"):
+        TSNE(**QUICK, neighbors=Graph.open(tmp_path / "graph", search="exat", verify=False)).fit(X)
+
+
 @pytest.mark.parametrize(
     "array, values, says",
     [

@@ -76,7 +76,7 @@ class TSNE(PlacingEstimator):
         `tsne_ooc.neighbors`.
     affinity : str, object or matrix, default "perplexity"
         "perplexity", "multiscale", "mixture", "uniform", one of the objects of `tsne_ooc.affinity`, or a symmetric
-        matrix.
+        matrix. "uniform" is over the nearest `perplexity` rows, or all that a `Graph` has where these are fewer.
     schedule : str, Schedule or sequence of Phase, default None
         "auto" (None is the same), "classic" (250 iterations at 12, 500 at 1, momentum 0.8), "refine" (175
         iterations without an early phase, for a start that is a map), or phases, which go before all options of
@@ -483,9 +483,12 @@ class TSNE(PlacingEstimator):
         return Watch(callbacks_of(self.callbacks), every, schedule.patience, bool(self.verbose))
 
     def _recipe(self) -> Recipe:
+        affinity = affinities.resolve(self.affinity, self.perplexity)
+        if isinstance(self.neighbors, searches.Graph) and isinstance(self.affinity, str):
+            affinity = affinities.at_most(affinity, self.neighbors.k)
         return Recipe(
             int(self.n_components), float(self.dof), self.neighbors, self.metric, deepcopy(self.metric_params),
-            affinities.resolve(self.affinity, self.perplexity), self.initialization, self._schedule(),
+            affinity, self.initialization, self._schedule(),
         )  # fmt: skip
 
     def _schedule(self) -> schedules.Schedule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from tsne_ooc.neighbors.folder import (
     read_graph,
     write_graph,
 )
-from tsne_ooc.neighbors.precomputed import PrecomputedIndex, distances_of
+from tsne_ooc.neighbors.given_graphs import nearest_of, of_scanpy
 from tsne_ooc.neighbors.resolve import resolve
 from tsne_ooc.neighbors.saved import named_state, restore_index
 from tsne_ooc.storage.state import Saved, State, within
@@ -48,9 +49,10 @@ class Graph(Neighbors):
 
     Parameters
     ----------
-    distances : sparse matrix of shape (n, n), or pair (indices, distances) of shape (n, k)
+    distances : sparse matrix of shape (n, n), pair (indices, distances) of shape (n, k), AnnData, or a ``.h5ad`` path
         As for ``metric="precomputed"``: what is stored are distances, such as those of scanpy's
-        ``adata.obsp["distances"]``. All rows keep as many neighbours as the one that has fewest.
+        ``adata.obsp["distances"]``, which are taken of an AnnData and of its file. All rows keep as many neighbours as
+        the one that has fewest.
     search : str or Neighbors, default "auto"
         Finds the neighbours of new rows.
 
@@ -74,18 +76,9 @@ class Graph(Neighbors):
     """
 
     def __init__(self, distances: Any, search: Any = "auto") -> None:
-        graph = distances_of(distances)
-        n = graph.shape[0]
-        if isinstance(graph, np.ndarray):
-            raise TypeError(
-                f"a graph is a sparse matrix or a pair (indices, distances), not all {n} x {n} distances; use "
-                "metric='precomputed' for these"
-            )
-        row = np.repeat(np.arange(n), np.diff(graph.indptr))
-        least = np.bincount(row[graph.indices != row], minlength=n)
-        if not least.min(initial=n):
-            raise ValueError(f"row {int(np.argmin(least))} has no neighbour in the graph; each row needs one at least")
-        self._hold(*PrecomputedIndex(graph, n, Threads(1)).query_self(int(least.min())), None, GraphFacts(), search)
+        if isinstance(distances, str | os.PathLike) or hasattr(distances, "obsp"):
+            distances = of_scanpy(distances)
+        self._hold(*nearest_of(distances), None, GraphFacts(), search)
 
     @classmethod
     def of(cls, index: Index, k: int, search: Any = "auto") -> Graph:
@@ -178,8 +171,9 @@ class Graph(Neighbors):
         from scipy.sparse import csr_array
 
         starts = np.arange(self.n + 1, dtype=np.int64) * self.k
-        indices, distances = self.indices, self.distances
-        return csr_array((distances.ravel(), indices.ravel().astype(np.int64), starts), shape=(self.n, self.n))
+        # Of its own: scipy sorts entries in place.
+        distances, indices = self.distances.flatten(), self.indices.ravel().astype(np.int64)
+        return csr_array((distances, indices, starts), shape=(self.n, self.n))
 
     def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
         resolve(self.search, metric=metric, n=self.n, p=1, sparse=sparse, metric_params=params)
