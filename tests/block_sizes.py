@@ -47,7 +47,7 @@ BLOCKS = {
     ("export.content", "ROWS"): Block("exports"),
     ("estimator.fitted_map", "BLOCK"): Block("placing"),
     ("fit.rows", "BLOCK"): Block("fit"),
-    ("fit.out_of_core", "BLOCK"): Block("kept_on_disk"),
+    ("scratch.neighbors", "BLOCK"): Block("kept_on_disk"),
     ("scratch.joint", "EDGES"): Block("kept_on_disk"),
     ("scratch.joint", "MOST_PIECES"): Block("kept_on_disk"),
     ("scratch.joint", "AT_ONCE"): Block("kept_on_disk", small=2),

@@ -45,6 +45,8 @@ def out_of_core(monkeypatch):
     monkeypatch.setattr(joint, "EDGES", 2_000)
     monkeypatch.setattr("tsne_ooc.gradients.attraction.ENTRIES", 500)
     monkeypatch.setattr("tsne_ooc.fit.out_of_core.BLOCK", 700)
+    monkeypatch.setattr("tsne_ooc.scratch.neighbors.BLOCK", 900)
+    monkeypatch.setattr("tsne_ooc.fit.searched.BLOCK", 900)
     made = []
     real = JointOnDisk.hold
 
@@ -150,6 +152,7 @@ def files_of(folder):
 
 
 def embedded(out, resume=False, **refine):
+    refine = {"neighbors": IVF(lists=12, probes=6), **refine}
     tsne, refine = TSNE(**{**QUICK, "random_state": None}), Refinement(snapshot_every=4, **FEW, **refine)
     return tsne_ooc.embed(X, out=out, sample=150, tsne=tsne, refine=refine, resume=resume)
 
@@ -266,6 +269,9 @@ def test_the_plan_adds_up():
         assert some.stages[-1].memory == descent + some.held * 8
         assert some.held == min(2 * n * k, int((memory * 1e9 - descent) // 8))
         assert some.scratch == 8 * n * k + 4 * n + 36 * n * k
+        assert some.stages[0].memory == 450e6
+    with pytest.raises(MemoryError, match=r"search takes 1\.17 GB"):
+        plan_memory(n, k, memory=1.1, at_once=True)
     equal = plan_memory(n, 15, memory=1.2, values=False)
     assert equal.stages[-1].memory <= 1.2e9
     assert "on disk" in str(some) and "in memory" in str(whole)

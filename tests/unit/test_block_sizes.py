@@ -493,7 +493,7 @@ def kept_on_disk(folder):
 
     X = rows()
     index = IVF(lists=6, probes=6).build(X, rng=np.random.default_rng(0), threads=TWO)
-    graph = NeighborsOnDisk(*index.query_self(9), folder)
+    graph = NeighborsOnDisk.among(index, 9, folder)
     found = [reference_of(graph).novelty]
     # Few pieces are cut into no more of them, and many into no fewer.
     with set_to(("scratch.joint", "EDGES"), type(joint.EDGES)(60), joint.EDGES):

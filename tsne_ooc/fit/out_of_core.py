@@ -13,17 +13,15 @@ from tsne_ooc._random import generator
 from tsne_ooc._typing import Float32, UInt32
 from tsne_ooc.fit.copies import Spread
 from tsne_ooc.novelty import Reference
-from tsne_ooc.scratch import JointOnDisk, NeighborRows, symmetrize_on_disk
-
-# Neighbours that are looked at together: 32 MB.
-BLOCK = 1 << 22
+from tsne_ooc.scratch import JointOnDisk, NeighborBlock, NeighborRows, symmetrize_on_disk
+from tsne_ooc.scratch.neighbors import BLOCK
 
 
-def blocks_of(graph: NeighborRows) -> Iterator[tuple[int, UInt32, Float32]]:
-    """The neighbours of all rows, block by block, with the first row of each."""
+def blocks_of(graph: NeighborRows) -> Iterator[NeighborBlock]:
+    """The neighbours of all rows, block by block."""
     n, k = graph.shape
     for start, stop in ranges(n, max(1, BLOCK // k)):
-        yield (start, *graph.read(start, stop))
+        yield graph.read(start, stop)
 
 
 def reference_of(graph: NeighborRows) -> Reference:
@@ -37,10 +35,10 @@ class _Spreading:
     def __init__(self, graph: NeighborRows, spread: Spread) -> None:
         self.shape, self._graph, self._spread = graph.shape, graph, spread
 
-    def read(self, start: int, stop: int) -> tuple[UInt32, Float32]:
-        indices, distances = self._graph.read(start, stop)
-        self._spread.put(indices, start)
-        return indices, distances
+    def read(self, start: int, stop: int) -> NeighborBlock:
+        found = self._graph.read(start, stop)
+        self._spread.put(found.indices, found.rows)
+        return found
 
 
 def joint_on_disk(
@@ -57,16 +55,19 @@ def joint_on_disk(
     from tsne_ooc._kernels.symmetrize import count_incoming
 
     n, k = graph.shape
-    rows, nearest = [], []
-    for start, indices, distances in blocks_of(graph):
-        copies = np.flatnonzero(distances[:, -1] == 0)
-        rows.append(start + copies)
-        nearest.append(indices[copies, 0])
-    spread = Spread(np.concatenate(rows), np.concatenate(nearest), k, generator(seed, "copies"))
+    copies, nearest = [], []
+    for rows, indices, distances in blocks_of(graph):
+        some = np.flatnonzero(distances[:, -1] == 0)
+        copies.append(rows[some].astype(np.int64))
+        nearest.append(indices[some, 0])
+    numbers = np.concatenate(copies)
+    by_number = np.argsort(numbers)
+    first = np.concatenate(nearest)[by_number]
+    spread = Spread(numbers[by_number], first, k, generator(seed, "copies"))
     spreading = _Spreading(graph, spread)
     counts = np.zeros(n, np.int64)
-    for _, indices, _ in blocks_of(spreading):
-        count_incoming(indices, counts)
+    for block in blocks_of(spreading):
+        count_incoming(block.indices, counts)
 
     def conditional(distances: Float32) -> Float32 | None:
         return affinities.conditional(affinity, distances, unit, threads)

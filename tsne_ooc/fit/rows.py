@@ -329,12 +329,12 @@ def joint_within(
     if isinstance(affinity, affinities.GivenAffinities) or n < 2:
         return joint_of(affinity, index, n, seed, threads)
     k = affinity.k(n)
-    plan = room.plan(n, affinity, d)
+    plan = room.plan(n, affinity, d, at_once=index.query_part(0, 1, k) is None)
     log.info("%s", plan)
     if not plan.on_disk:
         return joint_of(affinity, index, n, seed, threads)
     folder = room.folder()
-    graph = NeighborsOnDisk(*index.query_self(k), folder)
+    graph = NeighborsOnDisk.among(index, k, folder)
     reference = reference_of(graph)
     P = joint_on_disk(affinity, graph, index.unit, index.order, seed=seed, threads=threads, folder=folder)
     graph.close()

@@ -147,7 +147,12 @@ class Search(RunStage):
         scratch.mkdir()
         work.progress(self.phase, 0, n)
         rows = in_memory(work.get(Mapped).placer.table_of(work.table), neighbors=0)
-        searched = Searched.among(rows, course.neighbors(n), course.recipe, seed=course.seed, threads=course.threads)
+        space = course.space(work.folder)
+        on_disk = space.plan(n, course.affinity, course.recipe.d).on_disk
+        searched = Searched.among(
+            rows, course.neighbors(n), course.recipe, seed=course.seed, threads=course.threads,
+            spare=space.folder() if on_disk else None,
+        )  # fmt: skip
         if searched.k:
             tell_recall(searched.index, searched.k)
         storage.write_folder(scratch / _GRAPH, _GRAPH, *searched.state())
@@ -190,7 +195,9 @@ class Weigh(RunStage):
             # Another disk, perhaps; it is looked at when it is written to.
             return 0
         with unsaid("perplexity="), suppress(MemoryError):
-            return course.space(Path()).plan(n, course.affinity, course.recipe.d, columns=course.width(table)).scratch
+            plan = course.space(Path()).plan(n, course.affinity, course.recipe.d, columns=course.width(table))
+            # The neighbours themselves are a file of the search.
+            return plan.stages[1].scratch - plan.stages[0].scratch
         # What does not fit at all is refused by the stage that comes first.
         return 0
 

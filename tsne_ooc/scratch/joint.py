@@ -131,7 +131,7 @@ def symmetrize_on_disk(
         Where scratch files are made.
     threads : Threads
     order : ndarray of uint32, shape (n,), optional
-        Row r of P is row ``order[r]`` of the graph; by default they are the same.
+        Row r of P is row number ``order[r]``; by default they are the same.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def symmetrize_on_disk(
 
     n, k = graph.shape
     check_count(n)
-    has_values = conditional(graph.read(0, 1)[1]) is not None
+    has_values = conditional(graph.read(0, 1).distances) is not None
     check_room(folder / "scratch", scratch_bytes(n, k, has_values), "the scratch of affinities")
     incoming = counts if order is None else counts[order]
     pieces = _cut(incoming, k)
@@ -303,9 +303,9 @@ def _arrange(
         place_of[order] = np.arange(n, dtype=np.uint32)
     cursors = np.array([piece.first for piece in pieces])
     for start, stop in ranges(n, max(1, EDGES // (2 * k))):
-        neighbors, distances = graph.read(start, stop)
+        rows, neighbors, distances = graph.read(start, stop)
         p = conditional(distances)
-        places = place_of[start:stop]
+        places = place_of[rows]
         blocks = block_of[places]
         by_block = np.argsort(blocks, kind="stable")
         edges = np.searchsorted(blocks[by_block], np.arange(len(pieces) + 1))

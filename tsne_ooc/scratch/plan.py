@@ -77,7 +77,7 @@ class MemoryPlan:
 
 def plan_memory(
     n: int, k: int, d: int = 2, *, columns: int = 0, values: bool = True, memory: float | None = None,
-    used: int | None = None, search: bool = True,
+    used: int | None = None, at_once: bool = False,
 ) -> MemoryPlan:  # fmt: skip
     """What a refinement of n rows with `k` neighbours each takes, stage by stage, within `memory`.
 
@@ -95,8 +95,9 @@ def plan_memory(
     used : int, optional
         Bytes that it has already, rows and their search among them; by default those of a new one that has read the
         rows.
-    search : bool, default True
-        Whether neighbours are still to be searched, which takes the memory of all of them.
+    at_once : bool, default False
+        Whether the search finds all neighbours at once, and takes the memory of all of them. That of 15,000 rows and
+        more finds them some rows at a time, where the metric is euclidean or cosine.
 
     Returns
     -------
@@ -109,9 +110,9 @@ def plan_memory(
 
     Examples
     --------
-    >>> print(plan_memory(1_300_000, 90, columns=50, memory=4))
-    neighbours and affinities on disk, 4.00 GB at most; search: 2.04 GB of memory, 0.94 GB of scratch; \
-affinities: 1.76 GB of memory, 5.15 GB of scratch; descent: 2.81 GB of memory, 1.87 GB of scratch
+    >>> print(plan_memory(1_300_000, 90, columns=50, memory=2))
+    neighbours and affinities on disk, 2.00 GB at most; search: 1.23 GB of memory, 0.94 GB of scratch; \
+affinities: 1.46 GB of memory, 5.15 GB of scratch; descent: 2.00 GB of memory, 1.87 GB of scratch
     """
     check_count(n)
     own = PROGRAM + rows_bytes(n, columns) if used is None else used
@@ -121,7 +122,7 @@ affinities: 1.76 GB of memory, 5.15 GB of scratch; descent: 2.81 GB of memory, 1
     descent = own + descent_bytes(n, d)
     # The search's answer, the affinities of it in the order of P, the edges into the blocks that are at work, and P.
     in_memory = (
-        Stage("search", own + graph * search),
+        Stage("search", own + graph),
         Stage("affinities", own + graph + graph // 2 + graph // 4 + joint + 16 * n),
         Stage("descent", descent + joint),
     )
@@ -129,8 +130,8 @@ affinities: 1.76 GB of memory, 5.15 GB of scratch; descent: 2.81 GB of memory, 1
         return MemoryPlan(limit, False, MUTUAL * n * k, in_memory)
     held = max(0, min(MUTUAL * n * k, (limit - descent) // entry))
     on_disk = (
-        Stage("search", own + graph * search, graph * search),
-        Stage("affinities", own + symmetrize_bytes(n, k), graph * search + scratch_bytes(n, k, values)),
+        Stage("search", own + graph * at_once, graph),
+        Stage("affinities", own + symmetrize_bytes(n, k), graph + scratch_bytes(n, k, values)),
         Stage("descent", descent + held * entry, joint),
     )
     plan = MemoryPlan(limit, True, held, on_disk)
@@ -190,11 +191,11 @@ class Room:
         if self.memory is not None:
             number("memory", self.memory, above=0)
 
-    def plan(self, n: int, affinity: Affinity, d: int, *, columns: int = 0, search: bool = True) -> MemoryPlan:
+    def plan(self, n: int, affinity: Affinity, d: int, *, columns: int = 0, at_once: bool = False) -> MemoryPlan:
         """The plan for n rows on a map of `d` axes, from here on; rows that are still to be read have `columns`."""
         k, values = affinity.k(n) if n > 1 else 0, not isinstance(affinity, Uniform)
         used = (used_bytes() or PROGRAM) + rows_bytes(n, columns)
-        return plan_memory(n, k, d, values=values, memory=self.memory, used=used, search=search)
+        return plan_memory(n, k, d, values=values, memory=self.memory, used=used, at_once=at_once)
 
     def folder(self) -> Path:
         return scratch_folder(self.scratch)
