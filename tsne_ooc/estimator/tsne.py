@@ -436,7 +436,7 @@ class TSNE(PlacingEstimator):
         if not isinstance(affinity, affinities.GivenAffinities):
             with unsaid("perplexity="):
                 # A sample may have been fitted at a perplexity of hundreds.
-                room.plan(rows.shape[0], affinity, before.n_components)
+                room.plan(rows.shape[0], affinity, before.n_components, columns=0 if is_sparse(rows) else rows.shape[1])
         placed = self.place_prepared(rows) if start is None else placed_at(start, rows.shape[0], before.n_components)
         begin = begin_at(placed.embedding, deviation, generator(seed, "refine"))
         names = None if features.names is None else list(features.names)
