@@ -116,6 +116,16 @@ def _add_refinement(group: Group) -> None:
         "have to fit into memory",
     )
     group.add_argument(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="what the process may have while all rows move; neighbours and affinities beyond it are kept on disk, and "
+        "the map is the same (default: half of what is free)",
+    )
+    group.add_argument(
+        "--scratch", metavar="DIR", help="folder on a disk for what memory does not hold (default: the run's own)"
+    )
+    group.add_argument(
         "--sample-perplexity",
         type=float,
         metavar="N",
@@ -147,7 +157,7 @@ def run(options: argparse.Namespace) -> int:
         if (options.n_components or 2) > 2:
             raise ValueError("--plot draws maps of one or two dimensions; leave it out with --n-components 3")
     refined = options.refine or options.recipe is not None
-    for name in ("sample_perplexity", "reference"):
+    for name in ("sample_perplexity", "reference", "memory", "scratch"):
         if getattr(options, name) is not None and not refined:
             raise ValueError(f"--{name.replace('_', '-')} is for maps of all rows together; add --refine")
     check_readable(options)
@@ -226,7 +236,9 @@ def _embedded(options: argparse.Namespace, common: Json) -> Run:
 
     tsne, refine = tsne_of(options), None
     if options.refine:
-        refine = Refinement(perplexity=tsne.perplexity, reference=options.reference)
+        refine = Refinement(
+            perplexity=tsne.perplexity, reference=options.reference, memory=options.memory, scratch=options.scratch
+        )
         if options.sample_perplexity is not None:
             tsne.set_params(perplexity=options.sample_perplexity)
     return embed(options.data, prepare=preparation_of(options), tsne=tsne, refine=refine or False, **common)
@@ -238,7 +250,8 @@ def _large(options: argparse.Namespace, common: Json) -> Run:
     tsne = tsne_of(options)
     return large(
         options.data, tsne=tsne, perplexity=tsne.perplexity, sample_perplexity=options.sample_perplexity,
-        reference=options.reference, prepare=preparation_of(options) or "auto", **common,
+        reference=options.reference, memory=options.memory, scratch=options.scratch,
+        prepare=preparation_of(options) or "auto", **common,
     )  # fmt: skip
 
 

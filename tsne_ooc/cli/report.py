@@ -22,6 +22,7 @@ _NAMES = {
     "weigh": "weighing them",
     "refine": "moving all rows together",
     "keep": "keeping the map",
+    "read": "reading rows",
     "teach": "finding what there is to learn",
     "train": "training the encoder",
 }

@@ -106,7 +106,11 @@ def restore_estimator(kind: OfMap[E], saved: Saved, n_jobs: Any = "saved") -> E:
     parameters = decode_all(saved.part("parameters").content)
     if n_jobs != "saved":
         parameters["n_jobs"] = n_jobs
-    map = FittedMap.restore(saved, Threads(parameters.get("n_jobs")), _affinity(parameters))
+    affinity = _affinity(parameters)
+    if affinity is not None:
+        # Of a graph that had fewer neighbours than it asks for.
+        affinity = affinities.at_most(affinity, saved.part("fitted").whole("n_neighbors", 0) or 1)
+    map = FittedMap.restore(saved, Threads(parameters.get("n_jobs")), affinity)
     return kind.of_map(map, **parameters)
 
 
