@@ -295,14 +295,28 @@ class GraphIndex(Index, kind="graph"):
         return self._inner.query(Q, k)
 
     def query_self(self, k: int) -> Answer:
-        k, known = check_k(k, self.n, itself=True), self._near.shape[1]
-        if k > known:
-            remedy = f"use affinity=Uniform({known}), or a perplexity of {known / 3:.3g} at most, or a larger graph"
-            raise ValueError(f"the graph has {known} neighbours of each row, and {k} are needed; {remedy}")
+        k = self._known(k)
         # Others write to what they are given.
         if self._order is None:
             return np.array(self._near[:, :k]), np.array(self._apart[:, :k])
         return in_rows_order(self._near[:, :k], self._order, named=True), in_rows_order(self._apart[:, :k], self._order)
+
+    def query_part(self, start: int, stop: int, k: int) -> Answer | None:
+        k = self._known(k)
+        if self._order is not None:
+            return self._order[self._near[start:stop, :k]], np.array(self._apart[start:stop, :k])
+        if self.order is None:
+            return None
+        rows = self.order[start:stop]
+        return self._near[rows, :k], self._apart[rows, :k]
+
+    def _known(self, k: int) -> int:
+        """`k`, if there are so many."""
+        k, known = check_k(k, self.n, itself=True), self._near.shape[1]
+        if k > known:
+            remedy = f"use affinity=Uniform({known}), or a perplexity of {known / 3:.3g} at most, or a larger graph"
+            raise ValueError(f"the graph has {known} neighbours of each row, and {k} are needed; {remedy}")
+        return k
 
     def recall(self, k: int) -> float:
         return self._recall
