@@ -485,6 +485,28 @@ def attraction(folder):
     return [found.forces(Y), np.array(found.halves(Y, 5.0)), mean, np.float64(norm), out, velocity]
 
 
+def kept_on_disk(folder):
+    from tsne_ooc.affinity import Perplexity
+    from tsne_ooc.fit.out_of_core import joint_on_disk, reference_of
+    from tsne_ooc.neighbors import IVF
+    from tsne_ooc.scratch import NeighborsOnDisk, joint
+
+    X = rows()
+    index = IVF(lists=6, probes=6).build(X, rng=np.random.default_rng(0), threads=TWO)
+    graph = NeighborsOnDisk.among(index, 9, folder)
+    found = [reference_of(graph).novelty]
+    # Few pieces are cut into no more of them, and many into no fewer.
+    with set_to(("scratch.joint", "EDGES"), type(joint.EDGES)(60), joint.EDGES):
+        P = joint_on_disk(Perplexity(3), graph, 1.0, index.order, seed=0, threads=TWO, folder=folder)
+    for start in range(0, P.n, 50):
+        first, indices, values = P.part(start, min(P.n, start + 50))
+        some = slice(int(P.indptr[start]) - first, int(P.indptr[min(P.n, start + 50)]) - first)
+        found += [indices[some].copy(), values[some].copy()]
+    graph.close()
+    P.close()
+    return [*found, P.indptr]
+
+
 def field(folder):
     from tsne_ooc.gradients.field import FieldPlanner
 

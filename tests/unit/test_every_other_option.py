@@ -411,6 +411,7 @@ FILES = {
     "unit/test_parquet.py": "io.ParquetSource",
     "unit/test_sink.py": "io.NpySink",
     "pipeline/test_stages.py": "stages.Work",
+    "pipeline/test_refined_runs.py": "Refinement recipes.large",
     "unit/test_sampling_kinds.py": "sampling.Stratified.draw sampling.Coverage.choose sampling.Coverage.draw "
     "sampling.Rows.draw sampling.Sample.draw sampling.UniformSample.draw",
     "unit/test_preprocess.py": "preprocess.PreparedSource",

@@ -73,6 +73,12 @@ def _of_run(folder: Path, content: dict[str, Any]) -> list[str]:
         fitted = f"fitted {counted(content['sample'], 'rows')}, seed {content['random_state']}"
         kl = content.get("kl_divergence")
         lines.append(fitted + (f", KL {kl:.3f} after {content['n_iter']} iterations" if kl is not None else ""))
+    if refined := content.get("refined"):
+        kept = (
+            "" if refined["reference"] == n else f"; {counted(refined['reference'], 'rows')} of them are in the model"
+        )
+        found = f"{refined['neighbors']} neighbours of each, KL {refined['kl_divergence']:.3f}"
+        lines.append(f"then moved all rows together: {found} after {refined['n_iter']} iterations{kept}")
     return [*lines, *_made(content), *_seconds(content)]
 
 
@@ -114,6 +120,8 @@ def _made(content: dict[str, Any]) -> list[str]:
         for name, value in (content.get("parameters") or {}).items()
         if name in usual and value != usual[name] and name != "random_state"
     }
+    if refine := asked.get("refine"):
+        given["refine"] = {name: value for name, value in refine.items() if value is not None}
     if given:
         lines.append(f"options: {', '.join(f'{name}={value!r}' for name, value in sorted(given.items()))}")
     return lines
