@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
         after=_AFTER,
         examples="""
             cells.h5ad --out map
-            cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map
+            cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --color cell_type --out map
             cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map --resume
             cells.h5ad --dataset obsm/X_pca --sample 50000 --out map
             cells.h5ad --dataset obsm/X_pca --sample-by stratified --labels cell_type --out map
@@ -63,6 +63,11 @@ def add(commands: Commands) -> None:
     add_running(running)
     add_blocks(running)
     parser.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
+    parser.add_argument(
+        "--color",
+        metavar="NAME",
+        help="with --plot: what to colour by: a column of the table's file, also of obs; novelty; or a file of labels",
+    )
 
 
 def _add_sample(group: Group) -> None:
@@ -94,8 +99,12 @@ def run(options: argparse.Namespace) -> int:
         check_plots()
         if (options.n_components or 2) > 2:
             raise ValueError("--plot draws maps of one or two dimensions; leave it out with --n-components 3")
+    elif options.color is not None:
+        raise ValueError("--color is for the picture; add --plot, or draw it later with tsne-ooc plot")
     check_readable(options)
     from tsne_ooc.pipeline import embed
+
+    color = _color(options)
 
     with Report(options.quiet) as report:
         found = embed(
@@ -115,12 +124,25 @@ def run(options: argparse.Namespace) -> int:
         )
     say(options, summary_of(found))
     if options.plot:
-        from tsne_ooc.plot import scatter
+        from tsne_ooc.plot import draw
+        from tsne_ooc.plot.saving import save
 
         picture = found.folder / "embedding.png"
-        scatter(found.embedding).figure.savefig(picture)
+        save(draw(found, color, n_jobs=options.jobs), picture, overwrite=True)
         say(options, f"wrote {picture}")
     return 0
+
+
+def _color(options: argparse.Namespace) -> Any:
+    """What the picture is coloured by, read before the work: a name that is not there is told at once."""
+    if options.color is None or options.color == "novelty" or options.color == "sampled":
+        return options.color
+    from tsne_ooc.pipeline.table import opened
+    from tsne_ooc.plot.column import given_for
+
+    with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
+        n = table.shape[0]
+    return given_for(options.color, n, options.data)
 
 
 def _sample(options: argparse.Namespace) -> Any:
