@@ -72,6 +72,7 @@ _MODULES = {
     "schedule",
     "stages",
     "testing",
+    "view",
 }
 
 

@@ -47,6 +47,7 @@ ORDER = (
     ("export",),
     ("metrics",),
     ("plot", "testing"),
+    ("view",),
     ("cli",),
     ("__main__",),
 )

@@ -19,8 +19,8 @@ from tsne_ooc.sampling import labels_of
 OF_THE_RUN = ("novelty", "sampled")
 # Files of one column, or of some with names in the first line.
 _TEXTS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
-# Files that need no name: what they hold is the column.
-_ALONE = (".npy", *_TEXTS)
+#: Files that need no name: what they hold is the column.
+ALONE = (".npy", *_TEXTS)
 
 
 def column_of(name: str, n: int, run: Run | None = None, data: StrPath | None = None) -> Array:
@@ -47,7 +47,7 @@ def column_of(name: str, n: int, run: Run | None = None, data: StrPath | None = 
     """
     if run is not None and name in OF_THE_RUN and data is None:
         return _of_the_run(name, run)
-    if data is None and Path(name).suffix.lower() not in _ALONE:
+    if data is None and Path(name).suffix.lower() not in ALONE:
         if run is None:
             raise ValueError(f"the map has no table to find {name!r} in; say in which file it is with data= (--data)")
         data = run.manifest.get("job", {}).get("source", {}).get("path")
@@ -65,7 +65,7 @@ def column_of(name: str, n: int, run: Run | None = None, data: StrPath | None = 
 
 def given_for(name: str, n: int, data: StrPath | None) -> Array:
     """As `column_of`, of a file of one column that is its own name, else of the file `data`."""
-    if data is None or (Path(name).suffix.lower() in _ALONE and Path(name).is_file()):
+    if data is None or (Path(name).suffix.lower() in ALONE and Path(name).is_file()):
         return _as_long(_alone(Path(name)), n, name)
     return _as_long(column_in(data, name), n, f"{name!r} of {data}")
 
