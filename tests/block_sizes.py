@@ -167,7 +167,7 @@ _OTHERS = {
         io.overview._LOGARITHMS io.overview._MOST_ROWS io.overview._PLACES io.overview._SPREADS io.overview._WIDE
         plot.beside._LAID_BY plot.frame._LOOKED_AT plot.density.CELLS plot.density.COARSE plot.density._STEPS
         plot.legend._COLUMN plot.legend._LETTERS plot.text._LETTERS plot.text._PLACES plot.panels._ACROSS
-        plot.picture.KEPT view.page.MOST view.page._CELLS view.page._NAMED view.payload.MOST_KINDS
+        plot.picture.KEPT plot.animation._ROWS view.page.MOST view.page._CELLS view.page._NAMED view.payload.MOST_KINDS
         view.payload._LETTERS view.stratified._CELLS view.stratified._ROWS_EACH view.stratified._LEAST""",
 }
 OTHERS = {_split(name): why for why, names in _OTHERS.items() for name in names.split()}

@@ -237,6 +237,12 @@ def test_maps_of_little(tmp_path, Y):
     assert page_of(tmp_path, Y, np.full(len(Y), None)).meta()["columns"][0]["missing"] == len(Y)
 
 
+def test_two_axes_of_three(tmp_path):
+    Y = np.random.default_rng(0).normal(size=(N, 3)).astype(np.float32)
+    one = page_of(tmp_path, Y, axes=(1, 3), color=None).part("places", "<u2")
+    np.testing.assert_array_equal(one, page_of(tmp_path, Y[:, [0, 2]]).part("places", "<u2"))
+
+
 def test_from_the_command_line(tmp_path, capsys, monkeypatch):
     run = tmp_path / "map"
     run.mkdir()
