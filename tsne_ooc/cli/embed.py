@@ -85,7 +85,7 @@ def add(commands: Commands) -> None:
     picture.add_argument(
         "--color",
         metavar="NAME",
-        help="draw it in colours by these labels: obs/NAME, a dataset or a column of the file, or a .npy file of them",
+        help="draw it coloured by a column of the table's file, also of obs; novelty; or a file of labels",
     )
 
 
@@ -166,7 +166,7 @@ def run(options: argparse.Namespace) -> int:
         if getattr(options, name) is not None and not refined:
             raise ValueError(f"--{name.replace('_', '-')} is for maps of all rows together; add --refine")
     check_readable(options)
-    colors = _colors(options)
+    color = _color(options)
     if options.dry_run and refined:
         raise ValueError("--dry-run tells nothing of all rows together; leave out what is for these, such as --refine")
     if options.dry_run:
@@ -190,10 +190,11 @@ def run(options: argparse.Namespace) -> int:
         found = _large(options, common) if options.recipe else _embedded(options, common)
     say(options, summary_of(found))
     if plot:
-        from tsne_ooc.plot import scatter
+        from tsne_ooc.plot import draw
+        from tsne_ooc.plot.saving import save
 
         picture = found.folder / "embedding.png"
-        scatter(found.embedding, colors, title=options.color).figure.savefig(picture)
+        save(draw(found, color, n_jobs=options.jobs), picture, overwrite=True)
         say(options, f"wrote {picture}")
     return 0
 
@@ -230,23 +231,16 @@ def _graph(options: argparse.Namespace) -> Any:
     return None if options.graph is None else Graph.open(options.graph)
 
 
-def _colors(options: argparse.Namespace) -> Array | None:
-    """The labels that the picture is coloured by, one for each row of the table."""
-    if options.color is None:
-        return None
+def _color(options: argparse.Namespace) -> Any:
+    """What the picture is coloured by, read before the work: a name that is not there is told at once."""
+    if options.color is None or options.color == "novelty" or options.color == "sampled":
+        return options.color
     from tsne_ooc.pipeline.table import opened
-    from tsne_ooc.sampling import labels_of
+    from tsne_ooc.plot.column import given_for
 
-    alone = options.color.endswith(".npy") and Path(options.color).is_file()
-    if not alone and str(options.data).endswith(".npy"):
-        raise ValueError(f"--color {options.color}: {options.data} holds rows alone; give a .npy file of their labels")
-    labels = labels_of(options.color) if alone else labels_of(options.data, options.color)
     with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
-        if len(labels) != table.shape[0]:
-            raise ValueError(
-                f"--color {options.color} has {len(labels):,} labels, and the table has {table.shape[0]:,} rows"
-            )
-    return labels
+        n = table.shape[0]
+    return given_for(options.color, n, options.data)
 
 
 def _is_taken(out: Path) -> bool:
