@@ -70,6 +70,7 @@ _MODULES = {
     "placement",
     "plot",
     "preprocess",
+    "recipes",
     "refinement",
     "rounds",
     "sampling",
@@ -77,6 +78,7 @@ _MODULES = {
     "stages",
     "testing",
     "tl",
+    "view",
 }
 
 

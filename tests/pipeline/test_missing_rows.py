@@ -138,6 +138,8 @@ def test_a_row_of_a_given_sample_must_have_a_place(tmp_path):
 def test_who_has_a_place_for_every_row_says_so(tmp_path):
     with pytest.raises(ValueError, match="refine moves all rows, and missing='drop' leaves some out"):
         embed(X, out=tmp_path / "map", sample=100, prepare=dropping(), tsne=TSNE(**QUICK), refine=True)
+    with pytest.raises(ValueError, match="each row has neighbours, and missing='drop' leaves some out"):
+        tsne_ooc.pipeline.neighbors(X, out=tmp_path / "graph", prepare=dropping())
     pytest.importorskip("torch")
     from tsne_ooc.parametric import ParametricTSNE
 

@@ -45,9 +45,11 @@ ORDER = (
     ("rounds", "groups"),
     ("parametric",),
     ("pipeline",),
+    ("recipes",),
     ("export",),
     ("metrics",),
     ("plot", "testing", "tl"),
+    ("view",),
     ("cli",),
     ("__main__",),
 )

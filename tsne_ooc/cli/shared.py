@@ -117,6 +117,10 @@ def summary_of(run: Run) -> str:
     if manifest.get("dropped"):
         lacking = counted(manifest["dropped"], "rows")
         lines.append(f"{lacking} without a place, for want of a value: {run.folder / 'dropped_rows.npy'}")
+    if refined := manifest.get("refined"):
+        took = sum(seconds.get(phase, 0.0) for phase in ("search", "weigh", "refine", "keep"))
+        iterations, kl = refined["n_iter"], refined["kl_divergence"]
+        lines.append(f"moved all rows together in {took:.1f} s ({iterations} iterations), KL {kl:.3f}")
     novelty = manifest.get("novelty")
     if novelty and run.novelty is not None:
         looked = manifest["job"]["request"].get("rounds", 1) > 1

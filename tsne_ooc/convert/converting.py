@@ -72,7 +72,7 @@ def convert(
         At most so many rows in a file.
     format : {"h5", "zarr"}
     progress : callable, optional
-        Called as ``progress("read", bytes, bytes in all)``.
+        Called as ``progress("convert", bytes, bytes in all)``.
 
     Returns
     -------
@@ -282,7 +282,7 @@ def _write(
                     if most is not None and table.n + table._held == most:
                         end(key)
             if progress is not None:
-                progress("read", sum(sizes[: piece.file]), sum(sizes))
+                progress("convert", sum(sizes[: piece.file]), sum(sizes))
         for key in list(tables):
             end(key)
     if not outputs:
