@@ -164,7 +164,7 @@ _OTHERS = {
         io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS
         batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
     "the method's own: another number is another map, sample or encoder": """
-        fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
+        tl.N_PCS fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         refinement.REFERENCE refinement.LATE_ROWS refinement.LATE_MORE
         recipes.WIDE recipes.COMPONENTS recipes.ROWS_PER_NEIGHBOR
         rounds.DIRECTIONS rounds.ROWS_PER_BOX
