@@ -8,7 +8,7 @@ JSON.
 Three writers share the format: saved models, steps that become parts of them, and the folders of runs.
 """
 
-from tsne_ooc.storage.manifest import FORMAT_VERSION, MANIFEST, kind_of, versions
+from tsne_ooc.storage.manifest import FORMAT_VERSION, MANIFEST, digest_of, kind_of, versions
 from tsne_ooc.storage.reading import FolderContent, read_folder
 from tsne_ooc.storage.writing import check_target, named_by_content, seal, write_folder
 
@@ -17,6 +17,7 @@ __all__ = [
     "MANIFEST",
     "FolderContent",
     "check_target",
+    "digest_of",
     "kind_of",
     "named_by_content",
     "read_folder",
