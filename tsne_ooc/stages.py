@@ -221,6 +221,10 @@ class RowStage(RunStage):
         """The folder of the files."""
         return work.folder
 
+    def first(self, work: Work) -> int:
+        """The row of the table that is the first of the files."""
+        return 0
+
     def summary(self, work: Work) -> Facts:
         """What is to be said of the files when they are whole."""
         return {}
@@ -259,7 +263,7 @@ class RowStage(RunStage):
         home = work.kept.home
         files = {name: (self.where(work) / f"{name}.npy", shape) for name, shape in self.shapes(work).items()}
         try:
-            return Stream(files, work.kept.ledger, self.name)
+            return Stream(files, work.kept.ledger, self.name, first=self.first(work))
         except (ValueError, FileNotFoundError):
             # Files that are damaged or gone let nothing go on; other errors are of the disk, which may be mended.
             home.resumable = False

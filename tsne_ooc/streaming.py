@@ -57,11 +57,13 @@ class Stream:
     Parameters
     ----------
     files : mapping of str to (path, shape)
-        What the function computes, by name: the ``.npy`` file and its shape, whose first number is the table's rows.
+        What the function computes, by name: the ``.npy`` file and its shape, whose first number is that of the rows.
     ledger : Ledger
         Says which rows are done. With none done the files are begun anew.
     stage : str
         Under which name it says so.
+    first : int
+        The row of the table that is the first of the files.
 
     Raises
     ------
@@ -71,8 +73,10 @@ class Stream:
         Where rows that are marked as done are missing or damaged, naming the file.
     """
 
-    def __init__(self, files: Mapping[str, tuple[Path, tuple[int, ...]]], ledger: Ledger, stage: str) -> None:
-        self.ledger, self.stage = ledger, stage
+    def __init__(
+        self, files: Mapping[str, tuple[Path, tuple[int, ...]]], ledger: Ledger, stage: str, *, first: int = 0
+    ) -> None:
+        self.ledger, self.stage, self.first = ledger, stage, first
         self.sinks: dict[str, NpySink] = {}
         rows = ledger.entry(stage).rows
         with ExitStack() as opened:
@@ -122,12 +126,12 @@ class Stream:
         table = as_source(table)
         rows = self._told(table, rows, phase)
         blocks = chain.from_iterable(
-            iterate(table, rows=rows, start=start, stop=stop) for start, stop in self._missing(table)
+            iterate(table, rows=rows, start=start, stop=stop) for start, stop in self._missing()
         )
         results = _here(blocks, compute) if executor is None else answers(
             (Piece(start, stop, _call, (compute, start, block)) for start, stop, block in blocks), executor, in_flight
         )  # fmt: skip
-        self._write(results, table.shape[0], progress, phase, check, finish)
+        self._write(results, progress, phase, check, finish)
 
     def gather(
         self,
@@ -156,12 +160,12 @@ class Stream:
         table = as_source(table)
         rows = self._told(table, rows, phase)
         pieces = (
-            Piece(*piece, reads, piece) for start, stop in self._missing(table)
+            Piece(*piece, reads, piece) for start, stop in self._missing()
             for piece in edges(table, rows, start, stop)
         )  # fmt: skip
         size = rows * sum(4 * int(np.prod(sink.shape[1:], dtype=np.int64)) for sink in self.sinks.values())
         in_flight = min(max(SENT, RESULT_BYTES // max(1, size)), MOST_READ)
-        self._write(answers(pieces, executor, in_flight), table.shape[0], progress, phase, check, finish)
+        self._write(answers(pieces, executor, in_flight), progress, phase, check, finish)
 
     def _told(self, table: Source, rows: int | None, phase: str) -> int:
         """Rows of a block, which are told."""
@@ -170,14 +174,19 @@ class Stream:
                  f"chunks of {table.chunks}" if table.chunks else "rows")  # fmt: skip
         return rows
 
-    def _missing(self, table: Source) -> list[tuple[int, int]]:
-        done = self.ledger.entry(self.stage).rows
-        return missing([(start, stop) for start, stop, _ in done], table.shape[0])
+    @property
+    def _n(self) -> int:
+        """Rows of the files."""
+        return next((sink.shape[0] for sink in self.sinks.values()), 0)
+
+    def _missing(self) -> list[tuple[int, int]]:
+        """Ranges of the table's rows that are not done."""
+        done = [(start, stop) for start, stop, _ in self.ledger.entry(self.stage).rows]
+        return [(self.first + start, self.first + stop) for start, stop in missing(done, self._n)]
 
     def _write(
         self,
         results: Generator[list[Answer]],
-        n: int,
         progress: Progress,
         phase: str,
         check: Callable[[], None] | None,
@@ -185,7 +194,7 @@ class Stream:
     ) -> None:
         """Write what comes, bring it to the disk, and mark it."""
         sure, began = self.ledger.entry(self.stage), time.perf_counter()
-        before, due, done = sure.seconds, began + CHECK_SECONDS, sure.n_rows
+        before, due, done, n = sure.seconds, began + CHECK_SECONDS, sure.n_rows, self._n
         progress(phase, done, n)
         with closing(results):
             for some in results:
@@ -197,7 +206,7 @@ class Stream:
                             f"stage {self.stage!r} computed {given or 'nothing'}, and its files are {wanted}"
                         )
                     for name, values in computed.items():
-                        self.sinks[name].write(values, start)
+                        self.sinks[name].write(values, start - self.first)
                     done += size
                 # Once for all that were finished at a time: a thousand workers finish more than a disk can sync.
                 for sink in self.sinks.values():

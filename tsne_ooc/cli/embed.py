@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from tsne_ooc.cli.elsewhere import add_workers, workers_of
 from tsne_ooc.cli.fitting import add_map, add_preparation, preparation_of, tsne_of
 from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.report import Report
@@ -62,6 +63,7 @@ def add(commands: Commands) -> None:
     running = parser.add_argument_group("running")
     add_running(running)
     add_blocks(running)
+    add_workers(running)
     parser.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
 
 
@@ -97,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
     check_readable(options)
     from tsne_ooc.pipeline import embed
 
-    with Report(options.quiet) as report:
+    with Report(options.quiet) as report, workers_of(options) as executor:
         found = embed(
             options.data,
             dataset=options.dataset,
@@ -109,6 +111,7 @@ def run(options: argparse.Namespace) -> int:
             rounds=options.rounds,
             tsne=tsne_of(options),
             random_state=options.seed,
+            executor=executor,
             block_rows=options.block_rows,
             resume=options.resume,
             progress=report,

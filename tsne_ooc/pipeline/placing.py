@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from tsne_ooc.pipeline.beginning import begun, check_executor, check_made, job_o
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.models import digest_of, folder_of, opened_model
 from tsne_ooc.pipeline.placer import Mapped
+from tsne_ooc.pipeline.rows import rows_of
 from tsne_ooc.pipeline.run import Run, open_run
 from tsne_ooc.pipeline.sealing import Seal, finished
 from tsne_ooc.pipeline.table import opened
@@ -42,6 +44,7 @@ def place(
     dataset: str | None = None,
     columns: list[str] | None = None,
     allow_missing_chunks: bool = False,
+    rows: Any = None,
     novelty: bool | None = None,
     n_jobs: int | None = None,
     then: RunStage | Sequence[RunStage] = (),
@@ -64,6 +67,9 @@ def place(
         Folder to write, as `embed` does.
     dataset, columns, allow_missing_chunks
         What to read of the file, as for `tsne_ooc.io.open_source`.
+    rows : str, tuple, range or slice, optional
+        Place these rows alone, one after the other: ``(1000, 2000)`` or ``"1000:2000"`` leaves out row 2,000. Parts of
+        a table that several jobs placed are joined by `merge`.
     novelty : bool, optional
         Write novelty too. By default a map does, whose search for neighbours tells it, and an encoder does not: for it
         the search among its teacher's rows comes on top, and takes many times as long as the forward pass.
@@ -105,15 +111,19 @@ def place(
         )
     knows = knows and (placer.novelty_is_free if novelty is None else novelty)
     then = own_stages(then)
-    stages = [Place(novelty=knows, n_jobs=n_jobs), *then]
-    check_made(then, stages)
-    with (
-        opened(source, dataset, columns, allow_missing_chunks, placer.names) as table,
-        Folder(Path(out), resume=resume, makes=made_by(stages)) as home,
-    ):
+    if rows is not None and then:
+        raise ValueError("rows= places some rows alone, and stages of your own need all of them; merge the parts first")
+    with opened(source, dataset, columns, allow_missing_chunks, placer.names) as table, ExitStack() as held:
+        part = None if rows is None else rows_of(rows, table.shape[0], repr(table))
+        stages = [Place(novelty=knows, n_jobs=n_jobs, rows=part), *then]
+        check_made(then, stages)
+        home = held.enter_context(Folder(Path(out), resume=resume, makes=made_by(stages)))
         placer.check_table(table)
-        home.check_room(table.shape[0] * 4 * (placer.embedding.shape[1] + knows) + room_of(stages, table))
-        request = {"model": digest_of(folder), "novelty": knows, **told_of(then)}
+        start, stop = part or (0, table.shape[0])
+        home.check_room((stop - start) * 4 * (placer.embedding.shape[1] + knows) + room_of(stages, table))
+        request: dict[str, Any] = {"model": digest_of(folder), "novelty": knows, **told_of(then)}
+        if part is not None:
+            request["rows"] = list(part)
         job = job_of("place", table, home, request)
         if home.finished:
             return finished(home, job)
@@ -149,13 +159,17 @@ class Place(RowStage):
         Whether it is written; by default it is where the map knows it.
     n_jobs : int or None
         Threads of each worker, where there are any; by default as many as the executor says, or one.
+    rows : (int, int), optional
+        The first of the rows that are placed, and the one behind the last; by default all are.
     """
 
     name = "place"
     makes: tuple[str, ...] = ("embedding.npy", "novelty.npy")
 
-    def __init__(self, *, novelty: bool | None = None, n_jobs: int | None = None) -> None:
-        self.novelty, self.n_jobs = novelty, n_jobs
+    def __init__(
+        self, *, novelty: bool | None = None, n_jobs: int | None = None, rows: tuple[int, int] | None = None
+    ) -> None:
+        self.novelty, self.n_jobs, self.rows = novelty, n_jobs, rows
 
     def knows(self, work: Work) -> bool:
         """Whether novelty is written."""
@@ -163,9 +177,13 @@ class Place(RowStage):
         return known if self.novelty is None else known and self.novelty
 
     def shapes(self, work: Work) -> dict[str, tuple[int, ...]]:
-        n, d = work.table.shape[0], work.get(Mapped).placer.embedding.shape[1]
+        start, stop = self.rows or (0, work.table.shape[0])
+        n, d = stop - start, work.get(Mapped).placer.embedding.shape[1]
         shapes: dict[str, tuple[int, ...]] = {"embedding": (n, d)}
         return {**shapes, "novelty": (n,)} if self.knows(work) else shapes
+
+    def first(self, work: Work) -> int:
+        return 0 if self.rows is None else self.rows[0]
 
     def table(self, work: Work) -> Source:
         return work.get(Mapped).placer.table_of(work.table)
@@ -217,6 +235,8 @@ class Place(RowStage):
 
     def summary(self, work: Work) -> Facts:
         (n, p), placer = work.table.shape, work.get(Mapped).placer
+        if self.rows is not None:
+            n = self.rows[1] - self.rows[0]
         found: dict[str, Any] = {"n_samples": n, "n_features": p, "n_components": placer.embedding.shape[1]}
         if self.knows(work):
             assert placer.threshold is not None
