@@ -77,6 +77,7 @@ BLOCKS = {
     ("parametric.objectives.field", "ROWS"): Block("targets"),
     ("pipeline.looking", "_ROWS"): Block("rounds"),
     ("pipeline.placing", "_PIECE"): Block("distribution", watched=False),
+    ("pipeline.merging", "_PIECE"): Block("parts"),
     ("placement", "ROWS"): Block("placing"),
     ("plot", "_SHADED"): Block("shading"),
     ("preprocess.onehot", "_TEXT"): Block("categories"),
@@ -139,11 +140,12 @@ _OTHERS = {
         storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
         io.shared_parts._FEW parametric.estimator.FEWEST plot._QUALITATIVE
         neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER novelty._LOOKED_AT
-        fit.optimize.FEWEST_LEAPING""",
+        fit.optimize.FEWEST_LEAPING workers.asking.TRIES workers.by_path.MOST streaming.SENT streaming.MOST_READ""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
         pipeline.models.SLACK io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS
-        batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
+        batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS streaming.RESULT_BYTES
+        workers.pool.ANSWER""",
     "the method's own: another number is another map, sample or encoder": """
         fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         rounds.DIRECTIONS rounds.ROWS_PER_BOX pipeline.looking.CHOICE pipeline.embedding.SAMPLE sampling.resolve.SIZE

@@ -1,6 +1,7 @@
 """Whoever places the rows, in whatever order: the same bytes; and who cannot is refused in a line that says why."""
 
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -19,7 +20,9 @@ import pytest
 from tsne_ooc import TSNE, embed, place
 from tsne_ooc.io import identity_of, open_source
 from tsne_ooc.pipeline.models import opened_model
+from tsne_ooc.pipeline.placer import Mapped
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
+from tsne_ooc.stages import Remote, RowStage
 from tsne_ooc.workers import LocalWorkers, SavedModel, SharedTable, asking
 from tsne_ooc.workers.asking import Piece, answers
 
@@ -280,3 +283,68 @@ def test_workers_end_with_whoever_began_them(tmp_path):
         time.sleep(0.1)
     os.kill(worker, signal.SIGKILL)
     pytest.fail("the worker lives on")
+
+
+# ------------------------------------------------------------------------------------------- what each part says
+
+
+class Slow(RowStage):
+    """A stage whose numbers workers compute: of rows that are sent, or that they read."""
+
+    name, makes = "sums", ("sums.npy",)
+
+    def __init__(self, reads, finish):
+        self.reads, self.finish = reads, finish
+
+    def shapes(self, work):
+        return {"sums": (N,)}
+
+    def compute(self, work):
+        raise AssertionError("it is not computed here")
+
+    def remote(self, work):
+        assert work.get(Mapped).folder is not None and work.get(Mapped).seats is None
+        return Remote(compute=sums, reads=self.reads, finish=self.finish)
+
+
+def sums(first, block):
+    return {"sums": block.sum(axis=1)}
+
+
+def numbers(start, stop):
+    return {"sums": np.arange(start, stop, dtype=np.float32)}
+
+
+def test_a_stage_of_ones_own_says_what_workers_do(home, workers, tmp_path):
+    for i, (reads, finish, known) in enumerate((
+        (None, None, rows().sum(axis=1)),
+        (numbers, None, np.arange(N)),
+        (None, lambda first, found: {"sums": found["sums"] + first // 100}, rows().sum(axis=1) + np.arange(N) // 100),
+    )):  # fmt: skip
+        then = Slow(reads, finish)
+        with ThreadPoolExecutor(2) as executor:
+            run = place(
+                home / "map", home / "table.npy", out=tmp_path / f"o{i}", executor=executor, then=then, block_rows=100
+            )
+        np.testing.assert_allclose(run.arrays["sums"], known, rtol=1e-6)
+
+
+def test_a_model_comes_with_what_it_is_made_of(home):
+    """The classes that a reader has to know are named in what a worker gets."""
+    model = SavedModel.of(home / "map", opened_model, parts=(TSNE,))
+    assert pickle.loads(pickle.dumps(model)) == model and model.parts == (TSNE,)
+    assert b"tsne_ooc.estimator" in pickle.dumps(model) and SavedModel.of(home / "map", opened_model).parts == ()
+    assert model.opened(1) is model.opened(1)
+
+
+def test_threads_are_shared_and_pools_begin_again():
+    assert [LocalWorkers(n, n_jobs=8).threads for n in (1, 3, 16)] == [8, 2, 1]
+    pool = LocalWorkers(1, n_jobs=1)
+    pid = pool.submit(os.getpid).result()
+    children = list(pool._own.children)
+    pool.shutdown(wait=False, cancel_futures=True)
+    assert pool.submit(os.getpid).result() != pid
+    pool.shutdown(wait=True)
+    for child in children:
+        child.join(30)
+        assert not child.is_alive()
