@@ -18,6 +18,7 @@ _HOMES = {
     "Phase": "schedule",
     "Schedule": "schedule",
     "Placement": "placement",
+    "Refinement": "refinement",
     "Perplexity": "affinity",
     "Mixture": "affinity",
     "Multiscale": "affinity",
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from tsne_ooc.pipeline import open_run as open_run
     from tsne_ooc.pipeline import place as place
     from tsne_ooc.placement import Placement as Placement
+    from tsne_ooc.refinement import Refinement as Refinement
     from tsne_ooc.schedule import Phase as Phase
     from tsne_ooc.schedule import Schedule as Schedule
 
@@ -69,6 +71,7 @@ _MODULES = {
     "placement",
     "plot",
     "preprocess",
+    "refinement",
     "rounds",
     "sampling",
     "schedule",

@@ -1,4 +1,4 @@
-"""Rows from a table through a function to files, block by block, and on from where an earlier attempt stopped."""
+"""Rows from a table through a function to files, block by block, going on from where an earlier attempt stopped."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Finish = Callable[[int, Results], Results]
 # Rows worked on at once: a table of few columns would otherwise bring millions of rows, whose neighbours (some
 # 200 bytes a row) outweigh the rows.
 MOST_ROWS = 1 << 17
-# How often it is looked whether the table is still the same, at the most; and never for more than 1 % of the time.
+# At most this often the table is checked for changes, and never for more than 1 % of the time.
 CHECK_SECONDS = 10.0
 # Blocks at an executor: of rows that are sent to it, each with the 32 MB of its rows; of rows that workers read by
 # themselves, as many as have results of so many bytes, and no more than one thousand workers have use for.
@@ -61,7 +61,7 @@ class Stream:
     ledger : Ledger
         Says which rows are done. With none done the files are begun anew.
     stage : str
-        Under which name it says so.
+        The name under which it says so.
     first : int
         The row of the table that is the first of the files.
 
@@ -113,8 +113,8 @@ class Stream:
         progress : callable
             Called as ``progress(phase, rows done, rows)``.
         check : callable, optional
-            Raises where the table is not what it was. Called now and then, and at the end; what was done since it last
-            passed counts as not done.
+            Raises where the table is not what it was. It is called now and then, and at the end; where it raises, what
+            was done since it last passed counts as not done.
         executor : concurrent.futures.Executor, optional
             Calls `compute` for several blocks at once; they are written as they are finished. By default it is called
             here, for one block after the other.
@@ -225,7 +225,7 @@ class Stream:
         self.ledger.mark(self.stage, Entry(None, seconds, tuple(rows)))
 
     def _checked(self, check: Callable[[], None] | None, sure: Entry) -> tuple[Entry, float]:
-        """What is done after a check that it passed, and when the next is due; else that of the last one stands."""
+        """Check the table; return what is done, and when the next check is due. If it fails, `sure` stays."""
         done = self.ledger.entry(self.stage)
         if check is None:
             return done, float("inf")
@@ -270,7 +270,7 @@ def _call(compute: Compute, start: int, block: NDArray[np.float32]) -> Results:
 
 def different(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two jobs, by the names of their values."""
-    return [f"{name} is another" for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    return [f"{name} differs" for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
 
 
 def begin(
@@ -281,7 +281,7 @@ def begin(
     Parameters
     ----------
     path : path
-        Of the ledger.
+        The path of the ledger.
     job : dict
         What is to be done, as values that JSON can hold.
     resume : bool
@@ -297,7 +297,7 @@ def begin(
         Where the earlier attempt was at another job, naming what differs; or its ledger is damaged.
     """
     path = Path(path)
-    # As it will be read again: a tuple comes back as a list, and would look like another value.
+    # The job as it will be read again: a tuple comes back as a list, and would look like another value.
     job = json.loads(json.dumps(job))
     if not path.exists():
         ledger = Ledger(path, job)
@@ -321,7 +321,7 @@ def begin(
 
 
 def check_unchanged(table: Source, before: dict[str, Any], out: Path) -> None:
-    """Raise where a table is not what it was when a run into `out` began: what was made of it is of two tables.
+    """Raise where a table is not what it was when a run into `out` began: the results would be made of two tables.
 
     Raises
     ------
@@ -336,7 +336,7 @@ def check_unchanged(table: Source, before: dict[str, Any], out: Path) -> None:
 
 
 def silent(phase: str, done: int, total: int) -> None:
-    """Progress that nobody is told of."""
+    """Tell nobody of progress."""
 
 
 def unlike(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

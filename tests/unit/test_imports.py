@@ -36,6 +36,7 @@ ORDER = (
     ("intake",),
     ("novelty",),
     ("affinity",),
+    ("scratch",),
     ("schedule",),
     ("gradients",),
     ("fit",),

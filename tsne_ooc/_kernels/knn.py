@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import numpy as np
 
-# The BLAS behind np.dot in kernels; loaded here, or a limit on BLAS threads set before its use misses it.
+# The BLAS behind np.dot in kernels. It is loaded here: a limit on BLAS threads that was set earlier would miss it.
 import scipy.linalg.cython_blas  # noqa: F401
 
-# No reordering of sums here, unlike in the other kernels: a distance must not depend on where its code was
-# inlined.
+# Sums are not reordered here, unlike in the other kernels: a distance must not depend on where its code was inlined.
 from tsne_ooc._kernels._jit import ordered as kernel
 
 # Scores looked at together, four AVX2 registers; 8 and 16 took the same time.
@@ -117,8 +116,8 @@ def lift(rows, numbers, centre, scale, cosine, slack, is_query, lifted, norms):
         else:
             for j in range(columns):
                 value = (np.float64(row[j]) - centre[j]) * scale
-                # Of reference rows none is beyond 1. From queries so far out all rows are as far in single precision;
-                # their products would be infinite, and no row a candidate.
+                # No reference row is beyond 1. Queries beyond this bound are equally far from all rows in single
+                # precision; without it their products would be infinite, and no row would be a candidate.
                 value = min(max(value, -OUTERMOST), OUTERMOST)
                 lifted[i, j] = value
                 norm += value * value

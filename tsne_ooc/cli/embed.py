@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tsne_ooc.cli.elsewhere import add_workers, workers_of
 from tsne_ooc.cli.fitting import add_map, add_preparation, preparation_of, tsne_of
+from tsne_ooc.cli.forecast import WORTH, Forecast
 from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.report import Report
 from tsne_ooc.cli.shared import (
@@ -20,6 +24,9 @@ from tsne_ooc.cli.shared import (
     say,
     summary_of,
 )
+
+if TYPE_CHECKING:
+    from tsne_ooc._typing import Array
 
 _AFTER = """\
 what is written to the folder:
@@ -45,7 +52,8 @@ def add(commands: Commands) -> None:
         after=_AFTER,
         examples="""
             cells.h5ad --out map
-            cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map
+            cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map --dry-run
+            cells.h5ad --log1p --pca 50 --exaggeration 4 --color cell_type --out map
             cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map --resume
             cells.h5ad --dataset obsm/X_pca --sample 50000 --out map
             cells.h5ad --dataset obsm/X_pca --sample-by stratified --labels cell_type --out map
@@ -61,10 +69,21 @@ def add(commands: Commands) -> None:
     add_map(fit)
     fit.add_argument("--seed", type=int, default=0, help="seed of sample and fit (default: 0)")
     running = parser.add_argument_group("running")
+    running.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="write nothing; say what would be read, and how long it would take, after a probe of some seconds",
+    )
     add_running(running)
     add_blocks(running)
     add_workers(running)
-    parser.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
+    picture = parser.add_argument_group("the picture")
+    picture.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
+    picture.add_argument(
+        "--color",
+        metavar="NAME",
+        help="draw it in colours by these labels: obs/NAME, a dataset or a column of the file, or a .npy file of them",
+    )
 
 
 def _add_sample(group: Group) -> None:
@@ -92,14 +111,27 @@ def run(options: argparse.Namespace) -> int:
     whole("--seed", options.seed, least=0)
     whole("--sample", options.sample, least=1)
     whole("--rounds", options.rounds, least=1)
-    if options.plot:
-        check_plots()
+    plot = options.plot or options.color is not None
+    if plot:
+        check_plots("leave --plot and --color out")
         if (options.n_components or 2) > 2:
             raise ValueError("--plot draws maps of one or two dimensions; leave it out with --n-components 3")
     check_readable(options)
+    colors = _colors(options)
+    if options.dry_run:
+        if _is_taken(Path(options.out)) and not options.resume:
+            raise FileExistsError(f"{options.out} holds files already; name a new folder, or remove it first")
+        print(_forecast(options, least=0))
+        return 0
     from tsne_ooc.pipeline import embed
 
     with Report(options.quiet) as report, workers_of(options) as executor:
+        # Where the folder is taken, the run says by what, and whether to go on with it.
+        if not (options.quiet or options.resume or _is_taken(Path(options.out))):
+            # An estimate that fails does not stop a run, which says itself what is wrong.
+            with suppress(ValueError, TypeError, OSError, ArithmeticError, MemoryError):
+                if (foretold := _forecast(options, least=WORTH)) is not None:
+                    print(foretold.brief(), file=sys.stderr, flush=True)
         found = embed(
             options.data,
             dataset=options.dataset,
@@ -117,13 +149,52 @@ def run(options: argparse.Namespace) -> int:
             progress=report,
         )
     say(options, summary_of(found))
-    if options.plot:
+    if plot:
         from tsne_ooc.plot import scatter
 
         picture = found.folder / "embedding.png"
-        scatter(found.embedding).figure.savefig(picture)
+        scatter(found.embedding, colors, title=options.color).figure.savefig(picture)
         say(options, f"wrote {picture}")
     return 0
+
+
+def _colors(options: argparse.Namespace) -> Array | None:
+    """The labels that the picture is coloured by, one for each row of the table."""
+    if options.color is None:
+        return None
+    from tsne_ooc.pipeline.table import opened
+    from tsne_ooc.sampling import labels_of
+
+    alone = options.color.endswith(".npy") and Path(options.color).is_file()
+    if not alone and str(options.data).endswith(".npy"):
+        raise ValueError(f"--color {options.color}: {options.data} holds rows alone; give a .npy file of their labels")
+    labels = labels_of(options.color) if alone else labels_of(options.data, options.color)
+    with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
+        if len(labels) != table.shape[0]:
+            raise ValueError(
+                f"--color {options.color} has {len(labels):,} labels, and the table has {table.shape[0]:,} rows"
+            )
+    return labels
+
+
+def _is_taken(out: Path) -> bool:
+    return out.is_file() or (out.is_dir() and any(out.iterdir()))
+
+
+def _forecast(options: argparse.Namespace, *, least: int) -> Forecast | None:
+    """What the run would take; None for a table of fewer rows than `least`, where it is hardly more than the probe."""
+    from tsne_ooc.cli.forecast import forecast
+    from tsne_ooc.pipeline.table import opened
+
+    with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
+        if table.shape[0] < least:
+            return None
+        model = tsne_of(options)
+        model.check_options()
+        return forecast(
+            table, Path(options.out), model=model, sample=_sample(options), prepare=preparation_of(options),
+            rounds=options.rounds, seed=options.seed,
+        )  # fmt: skip
 
 
 def _sample(options: argparse.Namespace) -> Any:

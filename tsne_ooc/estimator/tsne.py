@@ -292,14 +292,12 @@ class TSNE(PlacingEstimator):
         self.check_options()
         return self._fit_taken(taken, seed_of(self.random_state))
 
-    def _fit_taken(self, taken: Intake, seed: int, placed: Placed | None = None, **instead: Any) -> TSNE:
-        """Fit rows by the recipe of the parameters, but for the options `instead`."""
-        threads = Threads(self.n_jobs)
-        recipe = Recipe(
-            int(self.n_components), float(self.dof), self.neighbors, self.metric, deepcopy(self.metric_params),
-            affinities.resolve(self.affinity, self.perplexity), self.initialization, self._schedule(),
-        )._replace(**instead)  # fmt: skip
-        watch = self._watch(recipe.schedule)
+    def _fit_taken(
+        self, taken: Intake, seed: int, recipe: Recipe | None = None, placed: Placed | None = None
+    ) -> TSNE:  # fmt: skip
+        """Fit rows by a recipe, by default that of the parameters."""
+        threads, recipe = Threads(self.n_jobs), recipe or self._recipe()
+        watch = self.watch(recipe.schedule)
         fitted = fit_rows(taken.rows, recipe, seed=seed, threads=threads, watch=watch)
         _warn_interrupted(fitted.result, recipe.schedule)
         # All at once, and last: a fit that fails leaves the one before as it was.
@@ -363,7 +361,7 @@ class TSNE(PlacingEstimator):
             phases = schedules.Schedule([replace(last, iterations=more, exaggeration=end)])
         else:
             phases = schedules.resolve(schedule)
-        moved, result = self.map_.went_on(phases, self._watch(phases))
+        moved, result = self.map_.went_on(phases, self.watch(phases))
         _warn_interrupted(result, phases)
         self._map = moved
         return self
@@ -413,20 +411,12 @@ class TSNE(PlacingEstimator):
         """
         check_is_fitted(self)
         check_refinement(options, deviation)
-        again = type(self)(**self.get_params(deep=False) | options)
-        again.check_options()
-        course = {name: options.get(name, value) for name, value in COURSE.items()}
-        schedule = schedules.resolve(exaggeration=again.exaggeration, **course)
+        again, recipe = self.for_all_rows(**options)
         before, features = self.map_, self.features_
-        if features.distances:
-            raise ValueError(
-                "refine needs rows, metric='precomputed' has distances; fit all of them with schedule='refine' and, as "
-                "initialization, their places, shrunk to a deviation of 2"
-            )
         seed = before.seed if "random_state" not in options else None
         seed = seed_of(again.random_state) if seed is None else seed
         rows = as_reference(before.model, features.rows(X, type(self).__name__, self.n_jobs))
-        affinity = affinities.resolve(again.affinity, again.perplexity)
+        affinity = recipe.affinity
         affinities.check_matrix(affinity, rows.shape[0])
         with unsaid("perplexity="):
             # A sample may have been fitted at a perplexity of hundreds.
@@ -437,9 +427,26 @@ class TSNE(PlacingEstimator):
         taken = Intake(rows, None, features.preparation, names, features.width)
         # The start is wide, and meant to be.
         with unsaid("the given initialization has a standard deviation"):
-            return again._fit_taken(
-                taken, seed, placed, d=before.n_components, initialization=begin, schedule=schedule
-            )  # fmt: skip
+            recipe = recipe._replace(d=before.n_components, initialization=begin)
+            return again._fit_taken(taken, seed, recipe, placed)
+
+    def for_all_rows(self, **options: Any) -> tuple[Self, Recipe]:
+        """An estimator whose parameters are those of a refinement with these options, and its recipe, without a start.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For unusable options.
+        """
+        again = type(self)(**self.get_params(deep=False) | options)
+        again.check_options()
+        if self._pairwise():
+            raise ValueError(
+                "refine needs rows, metric='precomputed' has distances; fit all of them with schedule='refine' and, as "
+                "initialization, their places, shrunk to a deviation of 2"
+            )
+        course = {name: options.get(name, value) for name, value in COURSE.items()}
+        return again, again._recipe()._replace(schedule=schedules.resolve(exaggeration=again.exaggeration, **course))
 
     if not TYPE_CHECKING:
 
@@ -454,9 +461,16 @@ class TSNE(PlacingEstimator):
         check_is_fitted(self)
         return self.map_.affinities()
 
-    def _watch(self, schedule: schedules.Schedule) -> Watch:
+    def watch(self, schedule: schedules.Schedule) -> Watch:
+        """Who looks on while a map is optimised."""
         every = whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
         return Watch(callbacks_of(self.callbacks), every, schedule.patience, bool(self.verbose))
+
+    def _recipe(self) -> Recipe:
+        return Recipe(
+            int(self.n_components), float(self.dof), self.neighbors, self.metric, deepcopy(self.metric_params),
+            affinities.resolve(self.affinity, self.perplexity), self.initialization, self._schedule(),
+        )  # fmt: skip
 
     def _schedule(self) -> schedules.Schedule:
         return schedules.resolve(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from tsne_ooc.pipeline.beginning import begun, check_executor, check_made, job_o
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.models import digest_of, folder_of, opened_model
 from tsne_ooc.pipeline.placer import Mapped
+from tsne_ooc.pipeline.request import check_known
 from tsne_ooc.pipeline.rows import rows_of
 from tsne_ooc.pipeline.run import Run, open_run
 from tsne_ooc.pipeline.sealing import Seal, finished
@@ -52,6 +53,7 @@ def place(
     block_rows: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    **unknown: Never,
 ) -> Run:
     """Place every row of a table on a saved map.
 
@@ -98,6 +100,7 @@ def place(
     ValueError, TypeError
         For bad tables, damaged models, and where a run cannot go on because something else is asked for now.
     """
+    check_known(place, unknown, fits="tsne_ooc.embed(..., tsne=TSNE({}))")
     resolve_n_jobs(n_jobs)
     check_executor(executor)
     if block_rows is not None:
@@ -157,6 +160,8 @@ class Place(RowStage):
     ----------
     novelty : bool, optional
         Whether it is written; by default it is where the map knows it.
+    into : str
+        The file of the places, without ``.npy``.
     n_jobs : int or None
         Threads of each worker, where there are any; by default as many as the executor says, or one.
     rows : (int, int), optional
@@ -164,12 +169,18 @@ class Place(RowStage):
     """
 
     name = "place"
-    makes: tuple[str, ...] = ("embedding.npy", "novelty.npy")
+    makes: tuple[str, ...] = ()
 
     def __init__(
-        self, *, novelty: bool | None = None, n_jobs: int | None = None, rows: tuple[int, int] | None = None
+        self,
+        *,
+        novelty: bool | None = None,
+        into: str = "embedding",
+        n_jobs: int | None = None,
+        rows: tuple[int, int] | None = None,
     ) -> None:
-        self.novelty, self.n_jobs, self.rows = novelty, n_jobs, rows
+        self.novelty, self.into, self.n_jobs, self.rows = novelty, into, n_jobs, rows
+        self.makes = (f"{into}.npy", "novelty.npy")
 
     def knows(self, work: Work) -> bool:
         """Whether novelty is written."""
@@ -179,7 +190,7 @@ class Place(RowStage):
     def shapes(self, work: Work) -> dict[str, tuple[int, ...]]:
         start, stop = self.rows or (0, work.table.shape[0])
         n, d = stop - start, work.get(Mapped).placer.embedding.shape[1]
-        shapes: dict[str, tuple[int, ...]] = {"embedding": (n, d)}
+        shapes: dict[str, tuple[int, ...]] = {self.into: (n, d)}
         return {**shapes, "novelty": (n,)} if self.knows(work) else shapes
 
     def first(self, work: Work) -> int:
@@ -197,8 +208,8 @@ class Place(RowStage):
         def places(start: int, block: Float32) -> dict[str, Float32]:
             known = seated(start, len(block))
             if len(known.rows) == len(block) and len(known.columns) == 1 + knows:
-                return known.columns
-            return known.put(placer.place(block, novelty=knows))
+                return self._named(known.columns)
+            return self._named(known.put(placer.place(block, novelty=knows)))
 
         return places
 
@@ -215,8 +226,12 @@ class Place(RowStage):
         return Remote(
             places,
             None if table is None else ReadsAndPlaces(table, places),
-            lambda start, found: seated(start, len(found["embedding"])).put(dict(found)),
+            lambda start, found: self._named(seated(start, len(found["embedding"])).put(dict(found))),
         )
+
+    def _named(self, columns: dict[str, Float32]) -> dict[str, Float32]:
+        """Columns by the names of their files."""
+        return {self.into if name == "embedding" else name: values for name, values in columns.items()}
 
     def _seated(self, work: Work) -> Callable[[int, int], _Known]:
         """A function of the first of some rows and their number, which gives what is known of them before."""
