@@ -71,12 +71,14 @@ _MODULES = {
     "placement",
     "plot",
     "preprocess",
+    "recipes",
     "refinement",
     "rounds",
     "sampling",
     "schedule",
     "stages",
     "testing",
+    "view",
     "workers",
 }
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tsne_ooc._options import counted
 from tsne_ooc._typing import Progress, TableLike
@@ -62,6 +62,8 @@ class Stream:
         Says which rows are done. With none done the files are begun anew.
     stage : str
         The name under which it says so.
+    types : mapping of str to numpy type, optional
+        Of files that do not hold float32.
     first : int
         The row of the table that is the first of the files.
 
@@ -74,7 +76,13 @@ class Stream:
     """
 
     def __init__(
-        self, files: Mapping[str, tuple[Path, tuple[int, ...]]], ledger: Ledger, stage: str, *, first: int = 0
+        self,
+        files: Mapping[str, tuple[Path, tuple[int, ...]]],
+        ledger: Ledger,
+        stage: str,
+        types: Mapping[str, DTypeLike] | None = None,
+        *,
+        first: int = 0,
     ) -> None:
         self.ledger, self.stage, self.first = ledger, stage, first
         self.sinks: dict[str, NpySink] = {}
@@ -84,7 +92,7 @@ class Stream:
                 if any(path.name not in part.sums for part in rows):
                     raise ValueError(f"{ledger.path} does not know {path.name}; remove both to begin again")
                 done = [(start, stop, sums[path.name]) for start, stop, sums in rows] or None
-                sink = self.sinks[name] = NpySink(path, shape, done=done)
+                sink = self.sinks[name] = NpySink(path, shape, done=done, dtype=(types or {}).get(name, np.float32))
                 opened.callback(sink.leave)
             opened.pop_all()
 

@@ -46,9 +46,11 @@ ORDER = (
     ("rounds", "groups"),
     ("parametric",),
     ("pipeline",),
+    ("recipes",),
     ("export",),
     ("metrics",),
     ("plot", "testing"),
+    ("view",),
     ("cli",),
     ("__main__",),
 )

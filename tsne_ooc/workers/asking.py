@@ -9,12 +9,11 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 
-Results = Mapping[str, NDArray[np.float32]]
+Results = Mapping[str, NDArray[Any]]
 
 # How often a piece is asked for at most: a worker that dies, or a disk behind a network, may do better next time.
 TRIES = 3
