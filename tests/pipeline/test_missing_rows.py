@@ -135,6 +135,16 @@ def test_a_row_of_a_given_sample_must_have_a_place(tmp_path):
         assert not (tmp_path / "map").exists()
 
 
+def test_parts_are_joined_to_the_whole(stored, tmp_path):
+    TSNE(**QUICK, prepare=dropping()).fit(X).save(tmp_path / "map")
+    wanted = place(tmp_path / "map", stored, out=tmp_path / "whole")
+    parts = [place(tmp_path / "map", stored, out=tmp_path / name, rows=name).folder for name in ("0:150", "150:500")]
+    run = tsne_ooc.pipeline.merge(parts, out=tmp_path / "merged")
+    assert run.manifest["dropped"] == wanted.manifest["dropped"] == len(wanted.dropped_rows)
+    for name, array in wanted.arrays.items():
+        np.testing.assert_array_equal(run.arrays[name], array)
+
+
 def test_who_has_a_place_for_every_row_says_so(tmp_path):
     with pytest.raises(ValueError, match="refine moves all rows, and missing='drop' leaves some out"):
         embed(X, out=tmp_path / "map", sample=100, prepare=dropping(), tsne=TSNE(**QUICK), refine=True)

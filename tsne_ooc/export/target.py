@@ -122,6 +122,8 @@ def export_per_file(folder: StrPath, to: StrPath, *, overwrite: bool = False) ->
     files, to = run.manifest.get("files"), Path(to)
     if not files:
         raise ValueError(f"{folder} was made from a single table, not from many files; leave --per-file out")
+    if run.manifest.get("job", {}).get("request", {}).get("rows") is not None:
+        raise ValueError(f"{folder} is a part of a table; merge all parts first (tsne-ooc merge)")
     names = [Path(file["path"]).stem for file in files]
     called = [name if names.count(name) == 1 else f"{number}-{name}" for number, name in enumerate(names)]
     whole = Content.of(run)
