@@ -176,6 +176,8 @@ _OTHERS = {
     "how much is shown or looked at": """
         io.identity._PROBES io.told._NAMES parametric.training._NAMED io.overview.COLUMNS io.overview.ROWS
         io.overview._CELLS io.overview._COMPONENTS io.overview._FEW_PLACES io.overview._LARGE io.overview._LINES
-        io.overview._LOGARITHMS io.overview._MOST_ROWS io.overview._PLACES io.overview._SPREADS io.overview._WIDE""",
+        io.overview._LOGARITHMS io.overview._MOST_ROWS io.overview._PLACES io.overview._SPREADS io.overview._WIDE
+        cli.forecast.WORTH cli.forecast._ROWS cli.forecast._QUERIES cli.forecast._SEARCHED cli.forecast._PLACES
+        cli.forecast._BLOCKS""",
 }
 OTHERS = {_split(name): why for why, names in _OTHERS.items() for name in names.split()}

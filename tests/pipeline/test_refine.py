@@ -403,7 +403,7 @@ def test_what_cannot_be_is_refused_before_the_work(model, options, says, monkeyp
 def test_other_tables_are_refused(model, tmp_path):
     with pytest.raises(ValueError, match="X has 5 features, but TSNE is expecting 6 features as input"):
         model.refine(X[:, :5])
-    with pytest.raises(ValueError, match="has 5 columns, the map was made of 6"):
+    with pytest.raises(ValueError, match="has 5 columns, and the map was made of 6"):
         model.refine(on_disk(X[:, :5], tmp_path))
     wrong = X.copy()
     wrong[17, 2] = np.nan

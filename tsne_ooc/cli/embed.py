@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsne_ooc.cli.fitting import add_map, add_preparation, preparation_of, tsne_of
+from tsne_ooc.cli.forecast import WORTH, Forecast
 from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.report import Report
 from tsne_ooc.cli.shared import (
@@ -21,7 +25,7 @@ from tsne_ooc.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from tsne_ooc._typing import Json
+    from tsne_ooc._typing import Array, Json
     from tsne_ooc.pipeline import Run
 
 _AFTER = """\
@@ -49,7 +53,8 @@ def add(commands: Commands) -> None:
         after=_AFTER,
         examples="""
             cells.h5ad --out map
-            cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map
+            cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map --dry-run
+            cells.h5ad --log1p --pca 50 --exaggeration 4 --color cell_type --out map
             cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map --resume
             cells.h5ad --dataset obsm/X_pca --sample 50000 --out map
             cells.h5ad --dataset obsm/X_pca --sample-by stratified --labels cell_type --out map
@@ -68,9 +73,20 @@ def add(commands: Commands) -> None:
     _add_refinement(parser.add_argument_group("all rows together"))
     fit.add_argument("--seed", type=int, default=0, help="seed of sample and fit (default: 0)")
     running = parser.add_argument_group("running")
+    running.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="write nothing; say what would be read, and how long it would take, after a probe of some seconds",
+    )
     add_running(running)
     add_blocks(running)
-    parser.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
+    picture = parser.add_argument_group("the picture")
+    picture.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
+    picture.add_argument(
+        "--color",
+        metavar="NAME",
+        help="draw it in colours by these labels: obs/NAME, a dataset or a column of the file, or a .npy file of them",
+    )
 
 
 def _add_sample(group: Group) -> None:
@@ -135,8 +151,9 @@ def run(options: argparse.Namespace) -> int:
     whole("--seed", options.seed, least=0)
     whole("--sample", options.sample, least=1)
     whole("--rounds", options.rounds, least=1)
-    if options.plot:
-        check_plots()
+    plot = options.plot or options.color is not None
+    if plot:
+        check_plots("leave --plot and --color out")
         if (options.n_components or 2) > 2:
             raise ValueError("--plot draws maps of one or two dimensions; leave it out with --n-components 3")
     refined = options.refine or options.recipe is not None
@@ -144,7 +161,19 @@ def run(options: argparse.Namespace) -> int:
         if getattr(options, name) is not None and not refined:
             raise ValueError(f"--{name.replace('_', '-')} is for maps of all rows together; add --refine")
     check_readable(options)
+    colors = _colors(options)
+    if options.dry_run:
+        if _is_taken(Path(options.out)) and not options.resume:
+            raise FileExistsError(f"{options.out} holds files already; name a new folder, or remove it first")
+        print(_forecast(options, least=0))
+        return 0
     with Report(options.quiet) as report:
+        # Where the folder is taken, the run says by what, and whether to go on with it.
+        if not (options.quiet or options.resume or _is_taken(Path(options.out))):
+            # An estimate that fails does not stop a run, which says itself what is wrong.
+            with suppress(ValueError, TypeError, OSError, ArithmeticError, MemoryError):
+                if (foretold := _forecast(options, least=WORTH)) is not None:
+                    print(foretold.brief(), file=sys.stderr, flush=True)
         common = {
             "dataset": options.dataset, "columns": options.columns,
             "allow_missing_chunks": options.allow_missing_chunks, "out": options.out, "sample": _sample(options),
@@ -153,11 +182,11 @@ def run(options: argparse.Namespace) -> int:
         }  # fmt: skip
         found = _large(options, common) if options.recipe else _embedded(options, common)
     say(options, summary_of(found))
-    if options.plot:
+    if plot:
         from tsne_ooc.plot import scatter
 
         picture = found.folder / "embedding.png"
-        scatter(found.embedding).figure.savefig(picture)
+        scatter(found.embedding, colors, title=options.color).figure.savefig(picture)
         say(options, f"wrote {picture}")
     return 0
 
@@ -185,6 +214,45 @@ def _large(options: argparse.Namespace, common: Json) -> Run:
         reference=options.reference, memory=options.memory, scratch=options.scratch,
         prepare=preparation_of(options) or "auto", **common,
     )  # fmt: skip
+
+
+def _colors(options: argparse.Namespace) -> Array | None:
+    """The labels that the picture is coloured by, one for each row of the table."""
+    if options.color is None:
+        return None
+    from tsne_ooc.pipeline.table import opened
+    from tsne_ooc.sampling import labels_of
+
+    alone = options.color.endswith(".npy") and Path(options.color).is_file()
+    if not alone and str(options.data).endswith(".npy"):
+        raise ValueError(f"--color {options.color}: {options.data} holds rows alone; give a .npy file of their labels")
+    labels = labels_of(options.color) if alone else labels_of(options.data, options.color)
+    with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
+        if len(labels) != table.shape[0]:
+            raise ValueError(
+                f"--color {options.color} has {len(labels):,} labels, and the table has {table.shape[0]:,} rows"
+            )
+    return labels
+
+
+def _is_taken(out: Path) -> bool:
+    return out.is_file() or (out.is_dir() and any(out.iterdir()))
+
+
+def _forecast(options: argparse.Namespace, *, least: int) -> Forecast | None:
+    """What the run would take; None for a table of fewer rows than `least`, where it is hardly more than the probe."""
+    from tsne_ooc.cli.forecast import forecast
+    from tsne_ooc.pipeline.table import opened
+
+    with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
+        if table.shape[0] < least:
+            return None
+        model = tsne_of(options)
+        model.check_options()
+        return forecast(
+            table, Path(options.out), model=model, sample=_sample(options), prepare=preparation_of(options),
+            rounds=options.rounds, seed=options.seed,
+        )  # fmt: skip
 
 
 def _sample(options: argparse.Namespace) -> Any:

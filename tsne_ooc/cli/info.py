@@ -153,5 +153,7 @@ def _next_of_run(folder: Path, name: str, content: dict[str, Any]) -> list[str]:
         lines.append(f"  tsne-ooc place {name} FILE --out more")
         source = content["job"]["source"].get("path")
         if source is not None:
-            lines.append(f"  tsne-ooc train {shlex.quote(source)} --map {name} --out encoder")
+            dataset = content["job"]["source"].get("dataset")
+            named = "" if dataset is None else f" --dataset {shlex.quote(dataset.strip('/'))}"
+            lines.append(f"  tsne-ooc train {shlex.quote(source)}{named} --map {name} --out encoder")
     return [*lines, f"  numpy.load({str(folder / 'embedding.npy')!r}, mmap_mode='r')"]

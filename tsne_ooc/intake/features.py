@@ -101,7 +101,9 @@ class Features:
         if own is not None and self.names is not None:
             order_of(own, list(self.names), repr(table))
         elif table.shape[1] != self.width:
-            raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, the map was made of {self.width}")
+            raise ValueError(
+                f"{table!r} has {counted(table.shape[1], 'columns')}, and the map was made of {self.width}"
+            )
 
     def blocks(self, X: TableLike, asker: str, n_jobs: int | None) -> tuple[int, Iterator[tuple[int, int, Any]]]:
         """The number of rows of X, and prepared and checked blocks of them, each with its first row and its end."""

@@ -12,6 +12,7 @@ from tsne_ooc._memory import available_bytes
 from tsne_ooc._typing import Float32, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import as_source, iterate
+from tsne_ooc.io.arrow import is_arrow
 
 # Neighbours of a row at a perplexity of 30, and bytes that a fit with so many takes for each row beside the row itself:
 # neighbours, affinities, the map and its field. Measured at 1.3 million rows: 2.8 GB.
@@ -32,6 +33,8 @@ def streamed(X: TableLike) -> bool:
         )
     if type(X).__module__.startswith("h5py.") and not X:
         raise ValueError("X is a dataset of a file that has been closed; keep the file open while it is read")
+    if is_arrow(X):
+        return True
     in_memory = (
         isinstance(X, np.ndarray)
         or _is_tensor(X)
@@ -77,6 +80,11 @@ def in_memory(X: TableLike, *, own: bool = False, neighbors: int = _NEIGHBORS) -
 _SAMPLE = "fit a sample of them, such as TSNE(sample=25000), and transform the table"
 
 
+def bytes_of_fit(n: int, p: int, neighbors: int = _NEIGHBORS) -> int:
+    """Memory that a fit of n rows of p columns takes, with so many neighbours of each."""
+    return n * (4 * p + _FIT_BYTES * neighbors // _NEIGHBORS)
+
+
 def check_memory(table: Any, neighbors: int = _NEIGHBORS) -> None:
     """Raise MemoryError where a fit of all rows, with so many neighbours of each, would take more than there is."""
     n, p = table.shape
@@ -85,7 +93,7 @@ def check_memory(table: Any, neighbors: int = _NEIGHBORS) -> None:
 
 def check_fits(n: int, p: int, neighbors: int, remedy: str = _SAMPLE) -> None:
     """The same for so many rows and columns; the error ends with the `remedy`."""
-    needed, free = n * (4 * p + _FIT_BYTES * neighbors // _NEIGHBORS), available_bytes()
+    needed, free = bytes_of_fit(n, p, neighbors), available_bytes()
     if free is not None and needed > free:
         raise MemoryError(
             f"to {'fit' if neighbors else 'hold'} all {n:,} rows of {p:,} columns takes about {needed / 1e9:.1f} GB of "
