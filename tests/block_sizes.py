@@ -157,7 +157,8 @@ _OTHERS = {
         batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
     "the method's own: another number is another map, sample or encoder": """
         fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
-        refinement.REFERENCE recipes.WIDE recipes.COMPONENTS recipes.ROWS_PER_NEIGHBOR
+        refinement.REFERENCE refinement.LATE_ROWS refinement.LATE_MORE
+        recipes.WIDE recipes.COMPONENTS recipes.ROWS_PER_NEIGHBOR
         rounds.DIRECTIONS rounds.ROWS_PER_BOX
         pipeline.looking.CHOICE pipeline.neighbors.NEIGHBORS pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE

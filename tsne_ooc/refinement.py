@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from tsne_ooc._options import keep, number, whole
 from tsne_ooc._typing import Float32, Named, StrPath
 from tsne_ooc.fit.initialization import given
 from tsne_ooc.placement import Placed
+from tsne_ooc.schedule import PLANS
 from tsne_ooc.scratch import scratch_folder
 
 # Standard deviation that the placed map is brought to. See docs/experiments.md, "All rows together".
@@ -26,6 +28,10 @@ COURSE = {
     "learning_rate": "auto",
 }  # fmt: skip
 
+
+# From so many rows on, so many more late iterations for each doubling: a map of more rows takes longer to its width.
+# See docs/experiments.md, "All rows together".
+LATE_ROWS, LATE_MORE = 100_000, 20
 
 # Rows of a refined map that new ones are placed beside, at most, unless another number is asked for.
 REFERENCE = 2_000_000
@@ -87,6 +93,11 @@ class Refinement:
     def asked(self) -> Named:
         """What decides the result."""
         return {"deviation": self.deviation, "reference": self.reference, **self.options}
+
+
+def late_iterations(n: int) -> int:
+    """How many iterations a refinement of `n` rows takes, unless it is told."""
+    return PLANS["refine"].late + round(LATE_MORE * math.log2(max(1.0, n / LATE_ROWS)))
 
 
 def resolve(refine: object) -> Refinement | None:

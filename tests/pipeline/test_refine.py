@@ -136,6 +136,16 @@ def test_where_rows_were_placed_stays_known(model, tmp_path):
     assert not hasattr(model, "placed_") and not hasattr(TSNE(**QUICK).fit(X), "placed_")
 
 
+def test_more_rows_take_more_iterations(model, monkeypatch):
+    """20 for each doubling beyond 100,000; here, beyond 100."""
+    schedule = [model.schedule_of_all(n).iterations for n in (1, 400, 100_000, 200_000, 1_600_000, 100_000_000)]
+    assert schedule == [175, 175, 175, 195, 255, 374]
+    monkeypatch.setattr("tsne_ooc.refinement.LATE_ROWS", 100)
+    assert model.refine(X).n_iter_ == 215
+    assert model.refine(X, n_iter=20).n_iter_ == 20 and model.refine(X, schedule=[Phase(7)]).n_iter_ == 7
+    assert model.refine(X, schedule="auto").n_iter_ == 240
+
+
 # ------------------------------------------------------------------------------------------------ a map like any other
 
 

@@ -87,6 +87,13 @@ def test_what_the_manifest_tells(whole):
     assert {path.name for path in whole.folder.iterdir()} - {".lock"} == names
 
 
+def test_more_rows_take_more_iterations(tmp_path, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.refinement.LATE_ROWS", 125)
+    told = []
+    run = embedded(tmp_path / "map", refine=True, progress=lambda *at: told.append(at))
+    assert run.manifest["refined"]["n_iter"] == 215 and ("refine", 215, 215) in told
+
+
 def test_options_of_all_rows_are_their_own(tmp_path):
     run = embedded(tmp_path / "map", refine=Refinement(perplexity=5, dof=0.7, n_iter=25, deviation=None))
     assert run.manifest["refined"]["neighbors"] == 15 and run.manifest["parameters"]["perplexity"] == 8

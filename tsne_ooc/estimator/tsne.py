@@ -29,7 +29,7 @@ from tsne_ooc.intake import Intake, check_prepare, take_in
 from tsne_ooc.intake.features import Features
 from tsne_ooc.placement import Placed, Placement, as_reference
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.refinement import COURSE, DEVIATION, begin_at, placed_at
+from tsne_ooc.refinement import COURSE, DEVIATION, begin_at, late_iterations, placed_at
 from tsne_ooc.refinement import check_options as check_refinement
 from tsne_ooc.sampling import resolve_sample
 from tsne_ooc.scratch import Room
@@ -394,7 +394,7 @@ class TSNE(PlacingEstimator):
         **options
             Parameters of the new map that are to be others than those of this one, such as ``perplexity=30`` where
             the sample was fitted at a higher one, or ``exaggeration=4``. Its schedule is "refine", whatever it was
-            here.
+            here, with more late iterations for more than 100,000 rows: 20 for each doubling.
 
         Returns
         -------
@@ -443,7 +443,8 @@ class TSNE(PlacingEstimator):
         taken = Intake(rows, None, features.preparation, names, features.width)
         # The start is wide, and meant to be.
         with unsaid("the given initialization has a standard deviation"):
-            recipe = recipe._replace(d=before.n_components, initialization=begin)
+            schedule = again.schedule_of_all(rows.shape[0], **options)
+            recipe = recipe._replace(d=before.n_components, initialization=begin, schedule=schedule)
             return again._fit_taken(taken, seed, recipe, placed, room)
 
     def for_all_rows(self, **options: Any) -> tuple[Self, Recipe]:
@@ -461,8 +462,14 @@ class TSNE(PlacingEstimator):
                 "refine needs rows, metric='precomputed' has distances; fit all of them with schedule='refine' and, as "
                 "initialization, their places, shrunk to a deviation of 2"
             )
+        return again, again._recipe()._replace(schedule=again.schedule_of_all(0, **options))
+
+    def schedule_of_all(self, n: int, **options: Any) -> schedules.Schedule:
+        """The phases of a refinement of `n` rows with these options."""
         course = {name: options.get(name, value) for name, value in COURSE.items()}
-        return again, again._recipe()._replace(schedule=schedules.resolve(exaggeration=again.exaggeration, **course))
+        if course["schedule"] == COURSE["schedule"] and course["n_iter"] == COURSE["n_iter"]:
+            course["n_iter"] = late_iterations(n)
+        return schedules.resolve(exaggeration=self.exaggeration, **course)
 
     if not TYPE_CHECKING:
 

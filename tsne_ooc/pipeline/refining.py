@@ -35,6 +35,7 @@ from tsne_ooc.pipeline.placer import Mapped, MapPlacer
 from tsne_ooc.placement import Placed
 from tsne_ooc.refinement import REFERENCE, Refinement, begin_at
 from tsne_ooc.sampling import take
+from tsne_ooc.schedule import Schedule
 from tsne_ooc.scratch import JointOnDisk, Room
 from tsne_ooc.stages import Facts, RunStage, Work
 from tsne_ooc.storage.state import Saved, StateError
@@ -106,6 +107,10 @@ class Course(NamedTuple):
     def neighbors(self, n: int) -> int:
         """How many others of each of `n` rows are searched."""
         return self.affinity.k(n) if n > 1 else 0
+
+    def schedule(self, n: int) -> Schedule:
+        """The phases of `n` rows."""
+        return self.estimator.schedule_of_all(n, **self.refinement.options)
 
     def kept(self, n: int) -> int:
         """How many of `n` rows new ones will be placed beside."""
@@ -238,13 +243,14 @@ class Move(RunStage):
         if (path / storage.MANIFEST).exists():
             with _read(path, _SNAPSHOT) as saved:
                 snapshot = Snapshot.restore(saved, *start.shape)
-        watch = course.estimator.watch(course.recipe.schedule)
+        recipe = course.recipe._replace(schedule=course.schedule(len(start)))
+        watch = course.estimator.watch(recipe.schedule)
         watch.keep_every = course.refinement.snapshot_every
         watch.keep = lambda snapshot: storage.write_folder(path, _SNAPSHOT, *snapshot.state(), overwrite=True)
         watch.progress = lambda done, total: work.progress(self.phase, done, total)
-        work.progress(self.phase, 0 if snapshot is None else snapshot.done, course.recipe.schedule.iterations)
+        work.progress(self.phase, 0 if snapshot is None else snapshot.done, recipe.schedule.iterations)
         result, _ = descend(
-            P, order, start, course.recipe, given=True, equal=equal, threads=course.threads, watch=watch,
+            P, order, start, recipe, given=True, equal=equal, threads=course.threads, watch=watch,
             snapshot=snapshot,
         )  # fmt: skip
         if isinstance(P, JointOnDisk):
@@ -252,17 +258,11 @@ class Move(RunStage):
         target = work.folder / f"{EMBEDDING}.npy"
         write_array(target, result.embedding)
         if result.stopped == "interrupted":
-            raise self._interrupted(result, target)
+            raise _interrupted(result, recipe.schedule, target)
         return {
             "kl_divergence": float(result.kl_divergence), "n_iter": result.iterations,
             "exaggeration": float(result.motion.exaggeration), "pairs": P.entries, "embedding": sum_of(target),
         }  # fmt: skip
-
-    def _interrupted(self, result: Result, path: Path) -> KeyboardInterrupt:
-        interrupt = KeyboardInterrupt()
-        iterations = f"{result.iterations} of {self.course.recipe.schedule.iterations} iterations"
-        interrupt.add_note(f"after {iterations} of all rows together; {path} is the map as it then was")
-        return interrupt
 
     def reopen(self, work: Work, facts: Facts) -> None:
         check_sum(work.folder / f"{EMBEDDING}.npy", facts["embedding"], work.folder)
@@ -349,6 +349,14 @@ class Keep(RunStage):
 
     def worth_keeping(self, facts: Facts) -> bool:
         return facts["model"] is not None
+
+
+def _interrupted(result: Result, schedule: Schedule, path: Path) -> KeyboardInterrupt:
+    """The interrupt to raise where a map was left on its way."""
+    interrupt = KeyboardInterrupt()
+    iterations = f"{result.iterations} of {schedule.iterations} iterations"
+    interrupt.add_note(f"after {iterations} of all rows together; {path} is the map as it then was")
+    return interrupt
 
 
 @contextmanager
