@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -186,6 +191,75 @@ def test_what_stops_in_the_middle_goes_on_to_the_same_bytes(tmp_path, table, sta
     else:
         # Of what was read nothing is worth keeping.
         assert not (tmp_path / "graph").exists()
+
+
+@pytest.mark.parametrize("moment", [("read", 90), ("read", 700), ("search", 0), ("search", 450), ("search", 700)])
+def test_killed_it_goes_on_to_the_same_bytes(tmp_path, moment):
+    """SIGKILL in a process of its own, when so many rows are done: nothing is tidied up, and nothing of it is lost."""
+    X, options = TABLES["both"], {"k": 9, "search": LISTS, "block_rows": 90, "n_jobs": 1}
+    neighbors(X, out=tmp_path / "whole", **options)
+
+    def kill(phase, done, total):
+        if (phase, done) >= moment and phase == moment[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if not child:
+        try:
+            neighbors(X, out=tmp_path / "graph", progress=kill, **options)
+        finally:
+            os._exit(7)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    neighbors(X, out=tmp_path / "graph", resume=True, **options)
+    names = sorted(file.name for file in (tmp_path / "graph").iterdir())
+    assert names == ["distances.npy", "indices.npy", "manifest.json", "order.npy"]
+    for name in names:
+        if name != "manifest.json":
+            assert (tmp_path / "graph" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    X, options = TABLES["copies"], {"k": 9, "search": LISTS, "block_rows": 90}
+    whole = neighbors(X, out=tmp_path / "whole", **options)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+        with pytest.raises(OSError, match=r"needs 0\.00 GB more"):
+            neighbors(X, out=tmp_path / "graph", **options)
+        assert not (tmp_path / "graph").exists()
+
+    def full(handle, offset, size):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        # Where a map of a file has no room, to write to it would end the process.
+        patch.setattr("os.posix_fallocate", full)
+        with pytest.raises(OSError, match=r"search\.part has no room for 0\.00 GB: No space left") as caught:
+            neighbors(X, out=tmp_path / "graph", **options)
+        assert "resume" in caught.value.__notes__[0]
+    again = neighbors(X, out=tmp_path / "graph", resume=True, **options)
+    np.testing.assert_array_equal(again.indices, whole.indices)
+
+
+def islands():
+    """Two groups that are nowhere near each other, and a row alone."""
+    X = rows(300)
+    X[:150] += 1e4
+    X[77] = -3e4
+    return X
+
+
+@pytest.mark.parametrize("search", ["auto", LISTS], ids=["auto", "ivf"])
+@pytest.mark.parametrize("table", ["equal", "half", "islands"])
+def test_unlikely_tables(tmp_path, table, search):
+    X = {"equal": np.ones((300, 4), "f4"), "half": np.repeat(rows(150), 2, axis=0), "islands": islands()}[table]
+    graph = neighbors(X, out=tmp_path / "graph", k=9, search=search)
+    D = cdist(X.astype(float), X.astype(float))
+    np.fill_diagonal(D, np.inf)
+    near = np.sort(D, axis=1)[:, :9]
+    assert (graph.distances <= near * (1 + 1e-5) + 1e-6).mean() > (0.6 if search is LISTS else 0.999)
+    assert (graph.indices != np.arange(300)[:, None]).all()
+    model = TSNE(affinity="uniform", neighbors=graph, early_exaggeration_iter=5, n_iter=5, random_state=0).fit(X)
+    assert np.isfinite(model.embedding_).all()
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,10 @@ def test_an_order_of_its_own_is_not_seen_from_outside(tmp_path):
     np.testing.assert_array_equal(index.query_self(7)[0], near[:, :7])
     np.testing.assert_array_equal(index.query_self(7)[1], apart[:, :7])
     np.testing.assert_array_equal(index.order, ORDER)
+    np.testing.assert_array_equal(index.query_part(30, 90, 7)[0], near[ORDER[30:90], :7])
+    np.testing.assert_array_equal(index.query_part(30, 90, 7)[1], apart[ORDER[30:90], :7])
+    plain = Graph((near, apart), "ivf").build(X, rng=np.random.default_rng(0), threads=Threads(1))
+    np.testing.assert_array_equal(plain.query_part(30, 90, 7)[0], near[plain.order[30:90], :7])
     # The map is that of the search but for the order of additions.
     found, wanted = (TSNE(**QUICK, neighbors=way).fit(X) for way in (graph, "exact"))
     assert abs(found.affinities_ - wanted.affinities_).max() < 1e-8

@@ -138,6 +138,11 @@ def _add_refinement(group: Group) -> None:
         help="rows that the refined map keeps, for new ones to be placed beside (default: all, up to 2 million)",
     )
     group.add_argument(
+        "--graph",
+        metavar="FOLDER",
+        help="neighbours of all rows that tsne-ooc neighbors has searched, prepared as here (default: search them)",
+    )
+    group.add_argument(
         "--recipe",
         choices=("large",),
         help="large: the published recipe for large data; --refine, the sample at a high perplexity, and 50 principal "
@@ -157,11 +162,13 @@ def run(options: argparse.Namespace) -> int:
         if (options.n_components or 2) > 2:
             raise ValueError("--plot draws maps of one or two dimensions; leave it out with --n-components 3")
     refined = options.refine or options.recipe is not None
-    for name in ("sample_perplexity", "reference", "memory", "scratch"):
+    for name in ("sample_perplexity", "reference", "memory", "scratch", "graph"):
         if getattr(options, name) is not None and not refined:
             raise ValueError(f"--{name.replace('_', '-')} is for maps of all rows together; add --refine")
     check_readable(options)
     colors = _colors(options)
+    if options.dry_run and refined:
+        raise ValueError("--dry-run tells nothing of all rows together; leave out what is for these, such as --refine")
     if options.dry_run:
         if _is_taken(Path(options.out)) and not options.resume:
             raise FileExistsError(f"{options.out} holds files already; name a new folder, or remove it first")
@@ -169,7 +176,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     with Report(options.quiet) as report:
         # Where the folder is taken, the run says by what, and whether to go on with it.
-        if not (options.quiet or options.resume or _is_taken(Path(options.out))):
+        if not (options.quiet or options.resume or refined or _is_taken(Path(options.out))):
             # An estimate that fails does not stop a run, which says itself what is wrong.
             with suppress(ValueError, TypeError, OSError, ArithmeticError, MemoryError):
                 if (foretold := _forecast(options, least=WORTH)) is not None:
@@ -198,8 +205,9 @@ def _embedded(options: argparse.Namespace, common: Json) -> Run:
     tsne, refine = tsne_of(options), None
     if options.refine:
         refine = Refinement(
-            perplexity=tsne.perplexity, reference=options.reference, memory=options.memory, scratch=options.scratch
-        )
+            perplexity=tsne.perplexity, reference=options.reference, memory=options.memory, scratch=options.scratch,
+            **({} if options.graph is None else {"neighbors": _graph(options)}),
+        )  # fmt: skip
         if options.sample_perplexity is not None:
             tsne.set_params(perplexity=options.sample_perplexity)
     return embed(options.data, prepare=preparation_of(options), tsne=tsne, refine=refine or False, **common)
@@ -211,9 +219,15 @@ def _large(options: argparse.Namespace, common: Json) -> Run:
     tsne = tsne_of(options)
     return large(
         options.data, tsne=tsne, perplexity=tsne.perplexity, sample_perplexity=options.sample_perplexity,
-        reference=options.reference, memory=options.memory, scratch=options.scratch,
+        reference=options.reference, memory=options.memory, scratch=options.scratch, graph=_graph(options),
         prepare=preparation_of(options) or "auto", **common,
     )  # fmt: skip
+
+
+def _graph(options: argparse.Namespace) -> Any:
+    from tsne_ooc.neighbors import Graph
+
+    return None if options.graph is None else Graph.open(options.graph)
 
 
 def _colors(options: argparse.Namespace) -> Array | None:

@@ -188,8 +188,7 @@ class Graph(Neighbors):
         threads: Threads,
     ) -> GraphIndex:
         n, p = X.shape
-        if n != self.n:
-            raise ValueError(f"the graph is of {self.n:,} rows, and there are {n:,}; pass the one of these rows")
+        self.check_fit(n, 0)
         self._compare(X, metric, threads)
         if metric not in OF_ALL_ROWS or metric_params:
             self._look(X, metric, metric_params, threads)
@@ -198,6 +197,12 @@ class Graph(Neighbors):
         )  # fmt: skip
         inner = search.build(X, metric=metric, metric_params=metric_params, rng=rng, threads=threads)
         return GraphIndex(inner, self._near, self._apart, self.order, self._recall(X, inner), threads)
+
+    def check_fit(self, n: int, k: int) -> None:
+        """Raise ValueError where it is of another number of rows than `n`, or has fewer than `k` neighbours."""
+        if n != self.n:
+            raise ValueError(f"the graph is of {self.n:,} rows, and there are {n:,}; pass the one of these rows")
+        _check_known(k, self.k)
 
     def _recall(self, X: Any, inner: Index) -> float:
         """Which share of the nearest rows the graph has, as it says, or as far as the search for new rows tells."""
@@ -295,17 +300,35 @@ class GraphIndex(Index, kind="graph"):
         return self._inner.query(Q, k)
 
     def query_self(self, k: int) -> Answer:
-        k, known = check_k(k, self.n, itself=True), self._near.shape[1]
-        if k > known:
-            remedy = f"use affinity=Uniform({known}), or a perplexity of {known / 3:.3g} at most, or a larger graph"
-            raise ValueError(f"the graph has {known} neighbours of each row, and {k} are needed; {remedy}")
+        k = self._known(k)
         # Others write to what they are given.
         if self._order is None:
             return np.array(self._near[:, :k]), np.array(self._apart[:, :k])
         return in_rows_order(self._near[:, :k], self._order, named=True), in_rows_order(self._apart[:, :k], self._order)
 
+    def query_part(self, start: int, stop: int, k: int) -> Answer | None:
+        k = self._known(k)
+        if self._order is not None:
+            return self._order[self._near[start:stop, :k]], np.array(self._apart[start:stop, :k])
+        if self.order is None:
+            return None
+        rows = self.order[start:stop]
+        return self._near[rows, :k], self._apart[rows, :k]
+
+    def _known(self, k: int) -> int:
+        """`k`, if there are so many."""
+        k = check_k(k, self.n, itself=True)
+        _check_known(k, self._near.shape[1])
+        return k
+
     def recall(self, k: int) -> float:
         return self._recall
+
+
+def _check_known(k: int, known: int) -> None:
+    if k > known:
+        remedy = f"use affinity=Uniform({known}), or a perplexity of {known / 3:.3g} at most, or a larger graph"
+        raise ValueError(f"the graph has {known} neighbours of each row, and {k} are needed; {remedy}")
 
 
 def _kept(values: Array) -> Array:

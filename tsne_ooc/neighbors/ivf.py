@@ -296,7 +296,8 @@ def _by_list(probed: Indices, lists: int) -> Probes:
     later[probed[:, 0]] = 0
     flat = probed.ravel().astype(np.int64)
     key = flat + later[flat]
-    by_key = np.argsort(key, kind="stable")
+    # Of 16 bits NumPy sorts by counting, which takes a third of the time.
+    by_key = np.argsort(key.astype(np.uint16) if 2 * lists <= 1 << 16 else key, kind="stable")
     key = key[by_key]
     starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1], [True]]))
     return Probes(key[starts[:-1]] % lists, starts, by_key // probed.shape[1])

@@ -26,6 +26,7 @@ from tsne_ooc.fit.rows import Recipe, descend, index_of, tell_affinities, tell_r
 from tsne_ooc.fit.searched import Searched
 from tsne_ooc.io import Source
 from tsne_ooc.io.reading import check_fits, in_memory
+from tsne_ooc.neighbors import Graph
 from tsne_ooc.novelty import Reference
 from tsne_ooc.pipeline.fitted import check_sum, put_model, reopened_model, seats_of, sum_of, write_array
 from tsne_ooc.pipeline.fitting import ROWS, as_asked
@@ -140,6 +141,8 @@ class Search(RunStage):
 
     def check(self, work: Work) -> None:
         n, course = work.table.shape[0], self.course
+        if isinstance(course.recipe.neighbors, Graph):
+            course.recipe.neighbors.check_fit(n, course.neighbors(n))
         columns = course.width(work.table)
         check_fits(n, columns, 0, "without refine=True (--refine) rows are placed alone")
         with unsaid("perplexity="):
@@ -319,7 +322,10 @@ class Keep(RunStage):
             drawn = generator(course.seed, "reference").choice(searched.n, m, replace=False, shuffle=False)
             numbers = np.sort(drawn)
             rows = take(sample.table_of(work.table), numbers)
-            index = index_of(rows, course.recipe, seed=course.seed, threads=course.threads)
+            # A graph is one of all rows; these few are searched as it has new ones searched.
+            known = course.recipe.neighbors
+            recipe = course.recipe._replace(neighbors=known.search) if isinstance(known, Graph) else course.recipe
+            index = index_of(rows, recipe, seed=course.seed, threads=course.threads)
             seats = EqualRows.of(rows, course.threads)
             places = np.ascontiguousarray(embedding[numbers])
             model = Model(places, index, course.recipe.dof, facts["exaggeration"], Reference.of(index), seats)
