@@ -440,9 +440,8 @@ class TSNE(PlacingEstimator):
         affinity = recipe.affinity
         affinities.check_matrix(affinity, rows.shape[0])
         if not isinstance(affinity, affinities.GivenAffinities):
-            with unsaid("perplexity="):
-                # A sample may have been fitted at a perplexity of hundreds.
-                room.plan(rows.shape[0], affinity, before.n_components, columns=0 if is_sparse(rows) else rows.shape[1])
+            columns = 0 if is_sparse(rows) else rows.shape[1]
+            room.plan(rows.shape[0], affinity, before.n_components, columns=columns)
         placed = self.place_prepared(rows) if start is None else placed_at(start, rows.shape[0], before.n_components)
         begin = begin_at(placed.embedding, deviation, generator(seed, "refine"))
         names = None if features.names is None else list(features.names)
