@@ -280,8 +280,9 @@ def test_what_was_kept_and_is_damaged_is_named(tmp_path, monkeypatch):
     # A run that asks for something else does not go on.
     with pytest.raises(ValueError, match=r"refine.n_iter was 30, is 31"):
         embedded(tmp_path / "map", resume=True, refine=Refinement(n_iter=31))
-    with pytest.raises(ValueError, match=r"refine"):
-        embedded(tmp_path / "map", resume=True, refine=False)
+    for other in (False, Refinement(n_iter=30, deviation=1), Refinement(n_iter=30, reference=9)):
+        with pytest.raises(ValueError, match=r"refine"):
+            embedded(tmp_path / "map", resume=True, refine=other)
 
 
 def test_a_disk_that_fills_up(whole, tmp_path, monkeypatch):
