@@ -76,6 +76,7 @@ _MODULES = {
     "schedule",
     "stages",
     "testing",
+    "view",
 }
 
 

@@ -1,13 +1,14 @@
-"""What a call of ours tells the calls within it: that work follows, and which warnings it has no use for."""
+"""What a call of ours tells the calls within it: that work follows, who listens, which warnings are of no use."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 _work_follows: ContextVar[bool] = ContextVar("work_follows", default=False)
+_listener: ContextVar[Callable[[int, int], object] | None] = ContextVar("listener", default=None)
 # `warnings.catch_warnings` would change the filters of the whole process: where two calls overlapped in two threads,
 # one put back for good what the other had set.
 _unsaid: ContextVar[tuple[str, ...]] = ContextVar("unsaid", default=())
@@ -31,6 +32,21 @@ def interrupted(message: str, stacklevel: int) -> None:
     if _work_follows.get():
         raise KeyboardInterrupt(message)
     warnings.warn(message, RuntimeWarning, stacklevel=stacklevel + 1)
+
+
+@contextmanager
+def listening(listener: Callable[[int, int], object]) -> Iterator[None]:
+    """Let the fits within call ``listener(iterations done, iterations)`` after each iteration."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def listener() -> Callable[[int, int], object] | None:
+    """Who is to be told of iterations, if anybody is."""
+    return _listener.get()
 
 
 @contextmanager

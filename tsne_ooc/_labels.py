@@ -39,11 +39,13 @@ class Categorical(np.ndarray[Any, Any]):
 def categories_of(labels: Any) -> list[Any] | None:
     """The categories of labels in their own order; None where they have none.
 
-    Labels have them that are a Categorical of pandas (in a Series or an index, too), dictionaries of Arrow, or what
-    `labels_of` read.
+    Labels have them that are a Categorical of pandas (in a Series or an index, too), an Enum of Polars, dictionaries of
+    Arrow, or what `labels_of` read.
     """
-    # A Series has them behind `.cat`, which raises AttributeError where the Series is not categorical.
-    for holder in (labels, getattr(labels, "cat", None)):
+    # A Series has them behind `.cat`, which raises AttributeError where the Series is not categorical. An Enum of
+    # Polars has them in its type, where a Categorical of Polars has something else of that name.
+    kind = getattr(labels, "dtype", None)
+    for holder in (labels, getattr(labels, "cat", None), kind if type(kind).__name__ == "Enum" else None):
         found = getattr(holder, "categories", None)
         if found is not None and not callable(found):
             return list(found)
@@ -93,7 +95,7 @@ def ordered(labels: Any, name: str = "labels") -> Classes:
 
 def _natural(label: Any) -> tuple[int, float, list[tuple[str, int]], str]:
     """A key that sorts words letter by letter, and numbers in them as numbers, where their first digit would be."""
-    kind, number, text = _mixed(label)
+    kind, number, text = _sort_key(label)
     parts = re.findall(r"[0-9]{1,18}|[^0-9]", text)
     return kind, number, [("0", int(part)) if part.isdecimal() else (part, 0) for part in parts], text
 
@@ -176,7 +178,7 @@ def _of_objects(labels: Array, name: str) -> Classes:
         order = sorted(range(len(found)), key=found.__getitem__)
     except TypeError:
         # Numbers come before words, and these before all else.
-        order = sorted(range(len(found)), key=lambda at: _mixed(found[at]))
+        order = sorted(range(len(found)), key=lambda at: _sort_key(found[at]))
     rank = np.empty(len(found) + 1, np.int64)
     rank[order], rank[-1] = np.arange(len(found)), -1
     names = np.empty(len(found), object)
@@ -186,7 +188,7 @@ def _of_objects(labels: Array, name: str) -> Classes:
     return Classes(names, rank[codes])
 
 
-def _mixed(label: Any) -> tuple[int, float, str]:
+def _sort_key(label: Any) -> tuple[int, float, str]:
     if isinstance(label, Real):
         return 0, float(label), ""
     return (1 if isinstance(label, str) else 2), 0.0, str(label)

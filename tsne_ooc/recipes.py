@@ -7,9 +7,10 @@ import os
 from typing import Any
 
 from tsne_ooc._options import number, pick
-from tsne_ooc._typing import TableLike
+from tsne_ooc._typing import StrPath, TableLike
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.io import open_source
+from tsne_ooc.neighbors import Graph
 from tsne_ooc.pipeline import Run, embed
 from tsne_ooc.pipeline.embedding import SAMPLE
 from tsne_ooc.pipeline.request import copied
@@ -34,6 +35,9 @@ def large(
     sample: Any = SAMPLE,
     sample_perplexity: float | None = None,
     reference: int | None = None,
+    memory: float | None = None,
+    scratch: StrPath | None = None,
+    graph: Graph | None = None,
     prepare: Preparation | str | None = "auto",
     tsne: TSNE | None = None,
     dataset: str | None = None,
@@ -59,8 +63,10 @@ def large(
     sample : int or object of `tsne_ooc.sampling`, default 25,000
     sample_perplexity : float, optional
         Of the sample's fit. By default 1/75 of its rows, or `perplexity` where that is more.
-    reference : int, optional
+    reference, memory, scratch
         As for `tsne_ooc.Refinement`.
+    graph : tsne_ooc.neighbors.Graph, optional
+        Of all rows, prepared as here; by default they are searched.
     prepare : Preparation, None or "auto", default "auto"
         "auto" brings tables of more than 100 columns to 50 principal components, where the metric is "euclidean".
     tsne : TSNE, optional
@@ -104,7 +110,8 @@ def large(
         perplexity,
         prepare,
     )
-    refine = Refinement(perplexity=perplexity, reference=reference)
+    known: dict[str, Any] = {} if graph is None else {"neighbors": graph}
+    refine = Refinement(perplexity=perplexity, reference=reference, memory=memory, scratch=scratch, **known)
     return embed(source, out=out, sample=chosen, tsne=model, prepare=prepare, refine=refine, **where, **options)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._options import keep, number, whole
-from tsne_ooc._typing import Float32, Named
+from tsne_ooc._typing import Float32, Named, StrPath
 from tsne_ooc.fit.initialization import given
 from tsne_ooc.placement import Placed
 from tsne_ooc.schedule import PLANS
+from tsne_ooc.scratch import scratch_folder
 
 # Standard deviation that the placed map is brought to. See docs/experiments.md, "All rows together".
 DEVIATION = 2.0
@@ -52,6 +53,9 @@ class Refinement:
     snapshot_every : int, default 25
         Iterations between two snapshots, from which a run that was killed goes on. What comes out does not depend on
         it.
+    memory, scratch
+        As for `TSNE.refine`; by default what does not fit is kept in the folder of the run. What comes out does not
+        depend on them.
     **options
         Parameters of `TSNE` that are to be others than those of the sample's map, as for `TSNE.refine`.
 
@@ -64,6 +68,8 @@ class Refinement:
     deviation: float | None
     reference: int | None
     snapshot_every: int = field(compare=False)
+    memory: float | None = field(compare=False)
+    scratch: StrPath | None = field(compare=False)
     options: dict[str, Any]
 
     def __init__(
@@ -72,9 +78,13 @@ class Refinement:
         deviation: float | None = DEVIATION,
         reference: int | None = None,
         snapshot_every: int = EVERY,
+        memory: float | None = None,
+        scratch: StrPath | None = None,
         **options: Any,
     ) -> None:
         check_options(options, deviation)
+        memory = None if memory is None else number("memory", memory, above=0)
+        keep(self, memory=memory, scratch=None if scratch is None else scratch_folder(scratch))
         reference = None if reference is None else whole("reference", reference, least=1)
         keep(self, deviation=deviation, reference=reference)
         keep(self, snapshot_every=whole("snapshot_every", snapshot_every, least=1))

@@ -172,7 +172,7 @@ def test_a_fitted_teacher_is_taken_as_it_is(fitted, islands):
     taught = teacher().fit(islands)
     model = encoder(teacher=taught).fit(islands)
     assert model.teacher_.map_ is taught.map_ and same(model, fitted)
-    with pytest.raises(ValueError, match="4 columns, the teacher's rows have 5"):
+    with pytest.raises(ValueError, match="4 columns, and the teacher's rows have 5"):
         encoder(teacher=taught).fit(islands[:, :4])
 
 

@@ -354,7 +354,7 @@ def test_a_finished_run_teaches(data, islands, tmp_path, monkeypatch):
     assert len(model.teacher_.embedding_) == 120 and run.embedding.shape == (200, 2)
     with h5py.File(tmp_path / "narrow.h5", "w") as file:
         file.create_dataset("X", data=islands[:, :4])
-    with pytest.raises(ValueError, match=r"has 4 columns, the map was made of 5"):
+    with pytest.raises(ValueError, match=r"has 4 columns, and the map was made of 5"):
         train(tmp_path / "narrow.h5", out=tmp_path / "other", **asked)
     # Stopped before the first checkpoint there is nothing to keep.
     with pytest.raises(Stop) as stopped:

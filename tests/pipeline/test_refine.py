@@ -413,7 +413,7 @@ def test_what_cannot_be_is_refused_before_the_work(model, options, says, monkeyp
 def test_other_tables_are_refused(model, tmp_path):
     with pytest.raises(ValueError, match="X has 5 features, but TSNE is expecting 6 features as input"):
         model.refine(X[:, :5])
-    with pytest.raises(ValueError, match="has 5 columns, the map was made of 6"):
+    with pytest.raises(ValueError, match="has 5 columns, and the map was made of 6"):
         model.refine(on_disk(X[:, :5], tmp_path))
     wrong = X.copy()
     wrong[17, 2] = np.nan
@@ -432,13 +432,22 @@ def test_distances_have_no_rows_to_place():
 
 
 def test_a_table_that_does_not_fit_is_refused_before_it_is_read(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 10_000)
-    with pytest.raises(MemoryError, match=r"to fit all 400 rows of 6 columns takes about .* with 90 neighbours each"):
+    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 9_000)
+    with pytest.raises(MemoryError, match=r"^to hold all 400 rows of 6 columns takes about 0\.0 GB of memory, and "):
         model.refine(on_disk(X, tmp_path))
-    # Rows in memory, of which each has as many neighbours as the sample's perplexity asks for.
-    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 400 * 2300)
-    model.refine(X, perplexity=30, **FEW)
-    with pytest.raises(MemoryError, match=r"with 120 neighbours each, and 0\.0 GB are free"):
+
+
+def test_too_little_memory_is_refused_before_the_work(model, monkeypatch):
+    def work(*arguments, **options):
+        raise AssertionError("work began")
+
+    monkeypatch.setattr(type(model), "place_prepared", work)
+    # Each row has as many neighbours as the sample's perplexity asks for.
+    said = r"^0\.10 GB of memory are too little for 400 rows with 15 neighbours each: .* takes \d\.\d\d GB; allow more"
+    with pytest.raises(MemoryError, match=said):
+        model.refine(X, memory=0.1)
+    monkeypatch.setattr("tsne_ooc.scratch.plan.available_bytes", lambda: 10_000)
+    with pytest.raises(MemoryError, match=r"are too little for 400 rows with 120 neighbours each"):
         model.refine(X, perplexity=40)
 
 

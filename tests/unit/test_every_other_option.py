@@ -145,7 +145,7 @@ def of_graph(model, folder):
             wanted = np.argsort(cdist(rows(9, seed=1), rows()), axis=1, kind="stable")[:, :7]
             np.testing.assert_array_equal(built.query(rows(9, seed=1), 7)[0], wanted)
     # Of another metric it is another graph.
-    with pytest.raises(ValueError, match="not of these rows, or of another metric"):
+    with pytest.raises(ValueError, match="is one of metric='euclidean', and the fit has metric='cityblock'"):
         graph.build(rows(), metric="cityblock", rng=np.random.default_rng(0), threads=Threads(1))
 
 
@@ -402,10 +402,15 @@ TABLES = {
 # Tried in these, by name.
 FILES = {
     "unit/test_overview.py": "look",
+    "pipeline/test_pictures.py": "plot.draw plot.panels plot.beside",
+    "pipeline/test_view.py": "view.view",
+    "pipeline/test_animation.py": "plot.Film plot.Film.save plot.animate",
     "contracts/test_neighbor_metrics.py": "neighbors.Exact.build neighbors.IVF.build neighbors.HNSW.build "
     "neighbors.Annoy.build neighbors.PyNNDescent.build neighbors.Neighbors.build neighbors.Precomputed.build",
     "unit/test_missing_chunks.py": "io.Hdf5Source io.Hdf5Table io.ZarrSource",
     "unit/test_io.py": "io.Hdf5Table",
+    "unit/test_graph_folders.py": "neighbors.Graph.open neighbors.Graph.save",
+    "pipeline/test_neighbors_of_all.py": "pipeline.neighbors",
     "unit/test_parquet.py": "io.ParquetSource",
     "unit/test_sink.py": "io.NpySink",
     "pipeline/test_stages.py": "stages.Work",

@@ -49,6 +49,7 @@ ORDER = (
     ("export",),
     ("metrics",),
     ("plot", "testing"),
+    ("view",),
     ("cli",),
     ("__main__",),
 )

@@ -39,7 +39,7 @@ def keep(compiled: Any, function: Callable[..., Any]) -> None:
             compiled._cache = _Cache(function)
         except RuntimeError:
             _say_once(
-                "compiled code cannot be kept on disk: neither the package's folder nor the user's cache nor "
+                "compiled code cannot be kept on disk: neither the user's cache nor the package's folder nor "
                 f"{tempfile.gettempdir()} can be written. Each start compiles anew, for a minute or two; "
                 "set NUMBA_CACHE_DIR to a folder that can be written"
             )
@@ -63,9 +63,16 @@ class _Temporary(_UserWide):  # type: ignore[misc,valid-type]
         super().ensure_cache_path()
 
 
+def _beside(locator: Any) -> bool:
+    return str(locator.__name__.lstrip("_")).startswith("InTree")
+
+
 class _Places(CompileResultCacheImpl):
+    # Beside the package only where there is no other place: pip does not know of what lies there, and leaves a folder
+    # behind that can be imported and holds nothing.
     _locator_classes = [  # noqa: RUF012 - Numba's own declaration
-        *_NUMBAS,
+        *(locator for locator in _NUMBAS if not _beside(locator)),
+        *filter(_beside, _NUMBAS),
         *([_Temporary] if hasattr(os, "getuid") else []),
     ]
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsne_ooc.cli.fitting import add_map, add_preparation, preparation_of, tsne_of
+from tsne_ooc.cli.forecast import WORTH, Forecast
 from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.report import Report
 from tsne_ooc.cli.shared import (
@@ -21,7 +25,7 @@ from tsne_ooc.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from tsne_ooc._typing import Json
+    from tsne_ooc._typing import Array, Json
     from tsne_ooc.pipeline import Run
 
 _AFTER = """\
@@ -49,7 +53,8 @@ def add(commands: Commands) -> None:
         after=_AFTER,
         examples="""
             cells.h5ad --out map
-            cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map
+            cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map --dry-run
+            cells.h5ad --log1p --pca 50 --exaggeration 4 --color cell_type --out map
             cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map --resume
             cells.h5ad --dataset obsm/X_pca --sample 50000 --out map
             cells.h5ad --dataset obsm/X_pca --sample-by stratified --labels cell_type --out map
@@ -68,9 +73,20 @@ def add(commands: Commands) -> None:
     _add_refinement(parser.add_argument_group("all rows together"))
     fit.add_argument("--seed", type=int, default=0, help="seed of sample and fit (default: 0)")
     running = parser.add_argument_group("running")
+    running.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="write nothing; say what would be read, and how long it would take, after a probe of some seconds",
+    )
     add_running(running)
     add_blocks(running)
-    parser.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
+    picture = parser.add_argument_group("the picture")
+    picture.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
+    picture.add_argument(
+        "--color",
+        metavar="NAME",
+        help="draw it coloured by a column of the table's file, also of obs; novelty; or a file of labels",
+    )
 
 
 def _add_sample(group: Group) -> None:
@@ -100,6 +116,16 @@ def _add_refinement(group: Group) -> None:
         "have to fit into memory",
     )
     group.add_argument(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="what the process may have while all rows move; neighbours and affinities beyond it are kept on disk, and "
+        "the map is the same (default: half of what is free)",
+    )
+    group.add_argument(
+        "--scratch", metavar="DIR", help="folder on a disk for what memory does not hold (default: the run's own)"
+    )
+    group.add_argument(
         "--sample-perplexity",
         type=float,
         metavar="N",
@@ -110,6 +136,11 @@ def _add_refinement(group: Group) -> None:
         type=int,
         metavar="N",
         help="rows that the refined map keeps, for new ones to be placed beside (default: all, up to 2 million)",
+    )
+    group.add_argument(
+        "--graph",
+        metavar="FOLDER",
+        help="neighbours of all rows that tsne-ooc neighbors has searched, prepared as here (default: search them)",
     )
     group.add_argument(
         "--recipe",
@@ -125,16 +156,31 @@ def run(options: argparse.Namespace) -> int:
     whole("--seed", options.seed, least=0)
     whole("--sample", options.sample, least=1)
     whole("--rounds", options.rounds, least=1)
-    if options.plot:
-        check_plots()
+    plot = options.plot or options.color is not None
+    if plot:
+        check_plots("leave --plot and --color out")
         if (options.n_components or 2) > 2:
             raise ValueError("--plot draws maps of one or two dimensions; leave it out with --n-components 3")
     refined = options.refine or options.recipe is not None
-    for name in ("sample_perplexity", "reference"):
+    for name in ("sample_perplexity", "reference", "memory", "scratch", "graph"):
         if getattr(options, name) is not None and not refined:
             raise ValueError(f"--{name.replace('_', '-')} is for maps of all rows together; add --refine")
     check_readable(options)
+    color = _color(options)
+    if options.dry_run and refined:
+        raise ValueError("--dry-run tells nothing of all rows together; leave out what is for these, such as --refine")
+    if options.dry_run:
+        if _is_taken(Path(options.out)) and not options.resume:
+            raise FileExistsError(f"{options.out} holds files already; name a new folder, or remove it first")
+        print(_forecast(options, least=0))
+        return 0
     with Report(options.quiet) as report:
+        # Where the folder is taken, the run says by what, and whether to go on with it.
+        if not (options.quiet or options.resume or refined or _is_taken(Path(options.out))):
+            # An estimate that fails does not stop a run, which says itself what is wrong.
+            with suppress(ValueError, TypeError, OSError, ArithmeticError, MemoryError):
+                if (foretold := _forecast(options, least=WORTH)) is not None:
+                    print(foretold.brief(), file=sys.stderr, flush=True)
         common = {
             "dataset": options.dataset, "columns": options.columns,
             "allow_missing_chunks": options.allow_missing_chunks, "out": options.out, "sample": _sample(options),
@@ -143,11 +189,12 @@ def run(options: argparse.Namespace) -> int:
         }  # fmt: skip
         found = _large(options, common) if options.recipe else _embedded(options, common)
     say(options, summary_of(found))
-    if options.plot:
-        from tsne_ooc.plot import scatter
+    if plot:
+        from tsne_ooc.plot import draw
+        from tsne_ooc.plot.saving import save
 
         picture = found.folder / "embedding.png"
-        scatter(found.embedding).figure.savefig(picture)
+        save(draw(found, color, n_jobs=options.jobs), picture, overwrite=True)
         say(options, f"wrote {picture}")
     return 0
 
@@ -158,7 +205,10 @@ def _embedded(options: argparse.Namespace, common: Json) -> Run:
 
     tsne, refine = tsne_of(options), None
     if options.refine:
-        refine = Refinement(perplexity=tsne.perplexity, reference=options.reference)
+        refine = Refinement(
+            perplexity=tsne.perplexity, reference=options.reference, memory=options.memory, scratch=options.scratch,
+            **({} if options.graph is None else {"neighbors": _graph(options)}),
+        )  # fmt: skip
         if options.sample_perplexity is not None:
             tsne.set_params(perplexity=options.sample_perplexity)
     return embed(options.data, prepare=preparation_of(options), tsne=tsne, refine=refine or False, **common)
@@ -170,8 +220,47 @@ def _large(options: argparse.Namespace, common: Json) -> Run:
     tsne = tsne_of(options)
     return large(
         options.data, tsne=tsne, perplexity=tsne.perplexity, sample_perplexity=options.sample_perplexity,
-        reference=options.reference, prepare=preparation_of(options) or "auto", **common,
+        reference=options.reference, memory=options.memory, scratch=options.scratch, graph=_graph(options),
+        prepare=preparation_of(options) or "auto", **common,
     )  # fmt: skip
+
+
+def _graph(options: argparse.Namespace) -> Any:
+    from tsne_ooc.neighbors import Graph
+
+    return None if options.graph is None else Graph.open(options.graph)
+
+
+def _color(options: argparse.Namespace) -> Any:
+    """What the picture is coloured by, read before the work: a name that is not there is told at once."""
+    if options.color is None or options.color == "novelty" or options.color == "sampled":
+        return options.color
+    from tsne_ooc.pipeline.table import opened
+    from tsne_ooc.plot.column import given_for
+
+    with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
+        n = table.shape[0]
+    return given_for(options.color, n, options.data)
+
+
+def _is_taken(out: Path) -> bool:
+    return out.is_file() or (out.is_dir() and any(out.iterdir()))
+
+
+def _forecast(options: argparse.Namespace, *, least: int) -> Forecast | None:
+    """What the run would take; None for a table of fewer rows than `least`, where it is hardly more than the probe."""
+    from tsne_ooc.cli.forecast import forecast
+    from tsne_ooc.pipeline.table import opened
+
+    with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
+        if table.shape[0] < least:
+            return None
+        model = tsne_of(options)
+        model.check_options()
+        return forecast(
+            table, Path(options.out), model=model, sample=_sample(options), prepare=preparation_of(options),
+            rounds=options.rounds, seed=options.seed,
+        )  # fmt: skip
 
 
 def _sample(options: argparse.Namespace) -> Any:

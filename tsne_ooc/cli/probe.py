@@ -31,8 +31,9 @@ def check_readable(options: argparse.Namespace) -> None:
 
         with open_hdf5(options.data, options.dataset):
             pass
-        if getattr(options, "labels", None) is not None:
-            labels_of(options.data, options.labels)
+        for name in (getattr(options, "labels", None), getattr(options, "color", None)):
+            if name is not None:
+                labels_of(options.data, name)
 
     check_hdf5(options.data, work)
 

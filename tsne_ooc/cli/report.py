@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any, TextIO
 
+from tsne_ooc._context import listening
 from tsne_ooc._memory import used_bytes
 from tsne_ooc._options import counted
 
@@ -20,6 +22,7 @@ _NAMES = {
     "weigh": "weighing them",
     "refine": "moving all rows together",
     "keep": "keeping the map",
+    "read": "reading rows",
     "teach": "finding what there is to learn",
     "train": "training the encoder",
 }
@@ -54,6 +57,7 @@ class Report:
         self._phase = self.note = ""
         self._done = self._first = 0
         self._last = self._began = time.monotonic()
+        self._fits = ExitStack()
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         if self._quiet:
@@ -66,6 +70,17 @@ class Report:
         elif phase not in _STEPLESS and time.monotonic() - self._last > EVERY and not self._stream.isatty():
             self._line(done, total)
         self._done = done
+
+    def iterations(self, done: int, total: int) -> None:
+        """Tell how far a fit is, where no bar does."""
+        now = time.monotonic()
+        if done == 1:
+            self._began = now
+        elif now - self._last > EVERY and done < total and self._phase in _STEPLESS:
+            self._last = now
+            left = timedelta(seconds=round((now - self._began) * (total - done) / (done - 1)))
+            name = _NAMES.get(self._phase, self._phase)
+            self._print(f"{name}: iteration {done:,} of {total:,}, {left} left, {_memory()}")
 
     def _open(self, phase: str, done: int, total: int) -> None:
         self._close()
@@ -107,9 +122,12 @@ class Report:
             self._bar = None
 
     def __enter__(self) -> Report:
+        if not self._quiet and not self._stream.isatty():
+            self._fits.enter_context(listening(self.iterations))
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._fits.close()
         self._close()
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tsne_ooc._context import listener
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Int64
 from tsne_ooc.affinity import JointRows
@@ -332,7 +333,7 @@ def minimise(
             raise FloatingPointError(f"iteration {done + 1} of {schedule.iterations}: {error}; {remedy}") from None
     if leaping:
         warnings.warn(
-            f"most rows took the longest step still in iteration {leaping}",
+            f"most rows still took the longest step in iteration {leaping}",
             RuntimeWarning,
             stacklevel=5,
         )
@@ -360,10 +361,11 @@ def _why(phase: Phase, exaggeration: float) -> str:
 
 
 class _Bar:
-    """A progress bar on a terminal, nothing otherwise."""
+    """A progress bar where one is asked for, and word for who listens."""
 
     def __init__(self, total: int, shown: bool, done: int = 0) -> None:
         self._bar: Any = None
+        self._listener, self._done, self._total = listener(), 0, total
         if shown:
             from tqdm import tqdm
 
@@ -384,6 +386,9 @@ class _Bar:
     def advance(self) -> None:
         if self._bar is not None:
             self._bar.update()
+        if self._listener is not None:
+            self._done += 1
+            self._listener(self._done, self._total)
 
     def error(self, error: float) -> None:
         if self._bar is not None:

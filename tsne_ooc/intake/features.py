@@ -101,7 +101,9 @@ class Features:
         if own is not None and self.names is not None:
             order_of(own, list(self.names), repr(table))
         elif table.shape[1] != self.width:
-            raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, the map was made of {self.width}")
+            raise ValueError(
+                f"{table!r} has {counted(table.shape[1], 'columns')}, and the map was made of {self.width}"
+            )
 
     def blocks(self, X: TableLike, asker: str, n_jobs: int | None) -> tuple[int, Iterator[tuple[int, int, Any]]]:
         """The number of rows of X, and prepared and checked blocks of them, each with its first row and its end."""
@@ -120,6 +122,8 @@ class Features:
     def rows(self, X: TableLike, asker: str, n_jobs: int | None) -> Any:
         """All rows of a table as they are embedded, checked, in memory of their own, and sparse where they may be.
 
+        The rows alone have to fit there; whoever wants more of memory plans it.
+
         Raises
         ------
         MemoryError
@@ -132,7 +136,7 @@ class Features:
             if self.preparation is None:
                 return as_rows(self.lined_up(X, asker), accept_sparse=self.sparse, columns=self.width, own=True)
         self.check(X)
-        return in_memory(self.table_of(X, asker, n_jobs), own=True)
+        return in_memory(self.table_of(X, asker, n_jobs), own=True, neighbors=0)
 
     def state(self) -> State:
         """The preparation as JSON and arrays; width and names are in `facts`."""

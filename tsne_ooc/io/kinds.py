@@ -23,7 +23,7 @@ _OTHERS = {
     **dict.fromkeys(
         (".csv", ".tsv", ".txt", ".gz"),
         "rows of text cannot be found without reading all of it; write it as Parquet first, such as with "
-        "pyarrow: parquet.write_table(csv.read_csv(path), 'table.parquet')",
+        "pyarrow: from pyarrow import csv, parquet; parquet.write_table(csv.read_csv(path), 'table.parquet')",
     ),
     ".npz": "an archive cannot be read in place; write its table as .npy first: "
     "numpy.save('table.npy', numpy.load(path)[name])",

@@ -12,6 +12,7 @@ from tsne_ooc._memory import available_bytes
 from tsne_ooc._typing import Float32, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import as_source, iterate
+from tsne_ooc.io.arrow import is_arrow
 
 # Neighbours of a row at a perplexity of 30, and bytes that a fit with so many takes for each row beside the row itself:
 # neighbours, affinities, the map and its field. Measured at 1.3 million rows: 2.8 GB.
@@ -32,6 +33,8 @@ def streamed(X: TableLike) -> bool:
         )
     if type(X).__module__.startswith("h5py.") and not X:
         raise ValueError("X is a dataset of a file that has been closed; keep the file open while it is read")
+    if is_arrow(X):
+        return True
     in_memory = (
         isinstance(X, np.ndarray)
         or _is_tensor(X)
@@ -46,7 +49,7 @@ def _is_tensor(X: TableLike) -> bool:
     return type(X).__module__.partition(".")[0] == "torch"
 
 
-def in_memory(X: TableLike, *, own: bool = False) -> Any:
+def in_memory(X: TableLike, *, own: bool = False, neighbors: int = _NEIGHBORS) -> Any:
     """X as checked float32 rows in memory, sparse where X is.
 
     Parameters
@@ -54,6 +57,8 @@ def in_memory(X: TableLike, *, own: bool = False) -> Any:
     X : array-like, DataFrame, sparse matrix or source
     own : bool
         Share no memory with X; a read-only array that owns its numbers is shared all the same.
+    neighbors : int
+        How many of each row the fit will hold in memory; 0 where the rows alone have to fit.
 
     Raises
     ------
@@ -65,7 +70,7 @@ def in_memory(X: TableLike, *, own: bool = False) -> Any:
     if not streamed(X):
         return as_rows(X, accept_sparse=True, own=own)
     table = as_source(X)
-    check_memory(table)
+    check_memory(table, neighbors)
     rows: Float32 = np.empty(table.shape, np.float32)
     for start, stop, block in iterate(table):
         rows[start:stop] = block
@@ -73,6 +78,11 @@ def in_memory(X: TableLike, *, own: bool = False) -> Any:
 
 
 _SAMPLE = "fit a sample of them, such as TSNE(sample=25000), and transform the table"
+
+
+def bytes_of_fit(n: int, p: int, neighbors: int = _NEIGHBORS) -> int:
+    """Memory that a fit of n rows of p columns takes, with so many neighbours of each."""
+    return n * (4 * p + _FIT_BYTES * neighbors // _NEIGHBORS)
 
 
 def check_memory(table: Any, neighbors: int = _NEIGHBORS) -> None:
@@ -83,9 +93,10 @@ def check_memory(table: Any, neighbors: int = _NEIGHBORS) -> None:
 
 def check_fits(n: int, p: int, neighbors: int, remedy: str = _SAMPLE) -> None:
     """The same for so many rows and columns; the error ends with the `remedy`."""
-    needed, free = n * (4 * p + _FIT_BYTES * neighbors // _NEIGHBORS), available_bytes()
+    needed, free = bytes_of_fit(n, p, neighbors), available_bytes()
     if free is not None and needed > free:
         raise MemoryError(
-            f"to fit all {n:,} rows of {p:,} columns takes about {needed / 1e9:.1f} GB of memory with {neighbors} "
-            f"neighbours each, and {free / 1e9:.1f} GB are free; {remedy}"
+            f"to {'fit' if neighbors else 'hold'} all {n:,} rows of {p:,} columns takes about {needed / 1e9:.1f} GB of "
+            f"memory{f' with {neighbors} neighbours each' if neighbors else ''}, and {free / 1e9:.1f} GB are free; "
+            f"{remedy}"
         )

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from tsne_ooc._typing import Array, DType, TableLike
+from tsne_ooc.io.arrow import ArrowSource, is_arrow, is_read_once
 from tsne_ooc.io.failures import opening
 
 
@@ -44,7 +45,18 @@ class Source(Protocol):
 
 
 def as_source(data: TableLike) -> Source:
-    """Turn a table into a `Source`; a source comes back as it is. This is `open_source` without its choices."""
+    """Turn a table into a `Source`; a source comes back as it is. This is `open_source` without its choices.
+
+    Raises
+    ------
+    TypeError
+        For a query, which would be run anew, and its rows come in another order, each time that it is asked.
+    """
+    if is_read_once(data):
+        raise TypeError(
+            f"X is a {type(data).__name__}, which is not computed yet, and may be another table each time; pass "
+            "tsne_ooc.io.open_source(X), which reads it once"
+        )
     return open_source(data)
 
 
@@ -59,17 +71,19 @@ def open_source(
 
     Parameters
     ----------
-    data : path, ndarray, memmap, DataFrame, h5py, Zarr or Dask array, sparse matrix, AnnData, Source, or anything \
-with ``.shape`` and row slicing
+    data : path, ndarray, memmap, DataFrame, table of Arrow, h5py, Zarr or Dask array, sparse matrix, AnnData, Source, \
+or anything with ``.shape`` and row slicing
         A path leads to a file of HDF5 (also ``.h5ad``), ``.npy``, Zarr or Parquet, or to a folder of Zarr or of
         Parquet files, which is told by what they hold. Lists are turned into an array. Sparse matrices must be in CSR
-        form. A reader of your own needs ``shape`` and ``data[a:b]``.
+        form. A reader of your own needs ``shape`` and ``data[a:b]``. What gives a stream of Arrow
+        (``__arrow_c_stream__``: pyarrow, Polars, DuckDB) is read once, and kept in memory.
     dataset : str, optional
         Where there are several tables (HDF5, Zarr, AnnData), the one to read: ``"X"``, ``"layers/counts"``,
         ``"obsm/X_pca"``.
     columns : str or list of str, optional
-        Where columns have names (Parquet, compound datasets of HDF5, DataFrames), those to read, in this order; a
-        ``*`` in a name stands for any characters. Without it, all columns that hold numbers; of a DataFrame, all.
+        Where columns have names (Parquet, compound datasets of HDF5, DataFrames, tables of Arrow), those to read, in
+        this order; a ``*`` in a name stands for any characters. Without it, all columns that hold numbers; of a table
+        in memory, all.
     allow_missing_chunks : bool, default False
         Read chunks that are missing (Zarr, HDF5; or sources of a virtual dataset) as their fill value, as these formats
         do. By default they are refused: half of a copy looks like this, too.
@@ -120,6 +134,8 @@ with ``.shape`` and row slicing
         return of_zarr(data, dataset, columns, allow_missing_chunks)
     if dataset is not None:
         raise TypeError(f"dataset={dataset!r} names a table within a file, and a {type(data).__name__} is not a file")
+    if is_arrow(data):
+        return ArrowSource(data, columns)
     if hasattr(data, "iloc") and hasattr(data, "to_numpy") and not hasattr(data, "compute"):
         from tsne_ooc.io.memory import FrameSource
 

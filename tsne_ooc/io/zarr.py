@@ -74,14 +74,21 @@ def open_zarr(
 
 
 @contextlib.contextmanager
-def contents_of(path: Path) -> Iterator[tuple[Stored, Contents]]:
-    """The array or group of a folder or zip file, and what is in it."""
+def root_of(path: Path) -> Iterator[Stored]:
+    """The array or group of a folder or zip file."""
     root, store, _ = _root(path)
     try:
-        yield root, Contents(str(path), {}, [], []) if is_array(root) else _contents(root, str(path))
+        yield root
     finally:
         if store is not None:
             store.close()
+
+
+@contextlib.contextmanager
+def contents_of(path: Path) -> Iterator[tuple[Stored, Contents]]:
+    """The same, and what is in it."""
+    with root_of(path) as root:
+        yield root, Contents(str(path), {}, [], []) if is_array(root) else _contents(root, str(path))
 
 
 def _root(path: Path) -> tuple[Stored, Stored, str]:

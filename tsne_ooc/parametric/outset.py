@@ -61,7 +61,7 @@ def prepared_rows(
     # Rows are rounded once, not with every batch.
     table = as_source(as_rows(X) if found.preparation is None and not streamed(X) else found.table)
     if teacher is not None and fitted and table.shape[1] != (p := teacher.features_.embedded):
-        raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, the teacher's rows have {p}")
+        raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, and the teacher's rows have {p}")
     return found._replace(table=table)
 
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 from tsne_ooc._options import whole
 from tsne_ooc._random import seed_of
@@ -25,7 +25,7 @@ from tsne_ooc.pipeline.models import SLACK, bytes_fitted
 from tsne_ooc.pipeline.placer import Mapped, check_before, check_savable
 from tsne_ooc.pipeline.placing import Place
 from tsne_ooc.pipeline.refining import PLACED, Course, Keep, told
-from tsne_ooc.pipeline.request import copied, parameters_of, plain
+from tsne_ooc.pipeline.request import check_known, copied, parameters_of, plain
 from tsne_ooc.pipeline.run import Run, open_run
 from tsne_ooc.pipeline.sealing import Seal, finished
 from tsne_ooc.pipeline.table import opened
@@ -59,6 +59,7 @@ def embed(
     block_rows: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    **unknown: Never,
 ) -> Run:
     """Map a table of any length: fit a sample of its rows, then stream and place all others, or let all move.
 
@@ -120,6 +121,7 @@ def embed(
     >>> run.embedding.shape  # doctest: +SKIP
     (1300000, 2)
     """
+    check_known(embed, unknown)
     seed = whole("random_state", random_state, least=0, most=math.inf)
     model = _fresh(tsne, seed)
     # Before the file is opened: drawing a sample of a large one takes its time.
@@ -144,7 +146,7 @@ def embed(
         opened(source, dataset, columns, allow_missing_chunks) as table,
         Folder(Path(out), resume=resume, makes=made_by(stages)) as home,
     ):
-        home.check_room(_room(table, model, chosen, prepare, rounds) + room_of(stages, table))
+        home.check_room(room_for(table, model, chosen, prepare, rounds) + room_of(stages, table))
         request = {
             "parameters": parameters_of(model),
             "sample": plain(chosen),
@@ -199,7 +201,7 @@ def _course(refinement: Refinement, model: Any, prepare: Preparation | None) -> 
     return course
 
 
-def _room(table: Source, model: Any, sample: Sample, prepare: Preparation | None, rounds: int) -> int:
+def room_for(table: Source, model: Any, sample: Sample, prepare: Preparation | None, rounds: int) -> int:
     """Bytes that all files of a run take, as far as they are known before it."""
     n, p = table.shape
     d = int(getattr(model, "n_components", None) or 2)
@@ -218,7 +220,7 @@ def _fresh(tsne: Any, seed: int) -> Any:
     if isinstance(tsne, type) or not (hasattr(tsne, "fit") and hasattr(tsne, "transform")):
         raise TypeError(f"tsne={tsne!r} is not a TSNE object")
     if isinstance(tsne, FrozenEstimator):
-        raise TypeError("tsne is fitted already, and kept so; save it, and use tsne_ooc.pipeline.place")
+        raise TypeError("tsne is frozen, a map that is fitted already; save it, and use tsne_ooc.place")
     if isinstance(tsne, FittedEstimator) and not isinstance(tsne, TSNE):
         raise TypeError(f"tsne is a {type(tsne).__name__}, an encoder; train one with tsne_ooc.pipeline.train")
     model = copied(tsne, "tsne")

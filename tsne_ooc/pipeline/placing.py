@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from tsne_ooc.pipeline.beginning import begun, check_made, job_of, made_by, own_
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.models import digest_of, folder_of, opened_model
 from tsne_ooc.pipeline.placer import Mapped
+from tsne_ooc.pipeline.request import check_known
 from tsne_ooc.pipeline.run import Run, open_run
 from tsne_ooc.pipeline.sealing import Seal, finished
 from tsne_ooc.pipeline.table import opened
@@ -45,6 +46,7 @@ def place(
     block_rows: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    **unknown: Never,
 ) -> Run:
     """Place every row of a table on a saved map.
 
@@ -85,6 +87,7 @@ def place(
     ValueError, TypeError
         For bad tables, damaged models, and where a run cannot go on because something else is asked for now.
     """
+    check_known(place, unknown, fits="tsne_ooc.embed(..., tsne=TSNE({}))")
     resolve_n_jobs(n_jobs)
     if block_rows is not None:
         block_rows = whole("block_rows", block_rows, least=1)

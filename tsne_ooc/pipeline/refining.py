@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tsne_ooc import storage
+from tsne_ooc._context import unsaid
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Float32, Int64
-from tsne_ooc.affinity import Affinity, GivenAffinities, Joint
+from tsne_ooc.affinity import Affinity, GivenAffinities, JointRows
 from tsne_ooc.equal_rows import EqualRows
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.fitted_map import FittedMap
@@ -25,6 +26,7 @@ from tsne_ooc.fit.rows import Recipe, descend, index_of, tell_affinities, tell_r
 from tsne_ooc.fit.searched import Searched
 from tsne_ooc.io import Source
 from tsne_ooc.io.reading import check_fits, in_memory
+from tsne_ooc.neighbors import Graph
 from tsne_ooc.novelty import Reference
 from tsne_ooc.pipeline.fitted import check_sum, put_model, reopened_model, seats_of, sum_of, write_array
 from tsne_ooc.pipeline.fitting import ROWS, as_asked
@@ -35,6 +37,7 @@ from tsne_ooc.placement import Placed
 from tsne_ooc.refinement import REFERENCE, Refinement, begin_at
 from tsne_ooc.sampling import take
 from tsne_ooc.schedule import Schedule
+from tsne_ooc.scratch import JointOnDisk, Room
 from tsne_ooc.stages import Facts, RunStage, Work
 from tsne_ooc.storage.state import Saved, StateError
 
@@ -97,6 +100,11 @@ class Course(NamedTuple):
     def threads(self) -> Threads:
         return Threads(self.estimator.n_jobs)
 
+    def space(self, folder: Path) -> Room:
+        """What it may take of memory, and where the rest goes: by default to the folder of the run."""
+        scratch = folder / SCRATCH if self.refinement.scratch is None else self.refinement.scratch
+        return Room(self.refinement.memory, scratch)
+
     def neighbors(self, n: int) -> int:
         """How many others of each of `n` rows are searched."""
         return self.affinity.k(n) if n > 1 else 0
@@ -133,9 +141,12 @@ class Search(RunStage):
 
     def check(self, work: Work) -> None:
         n, course = work.table.shape[0], self.course
-        check_fits(
-            n, course.width(work.table), course.neighbors(n), "without refine=True (--refine) rows are placed alone"
-        )
+        if isinstance(course.recipe.neighbors, Graph):
+            course.recipe.neighbors.check_fit(n, course.neighbors(n))
+        columns = course.width(work.table)
+        check_fits(n, columns, 0, "without refine=True (--refine) rows are placed alone")
+        with unsaid("perplexity="):
+            course.space(work.folder).plan(n, course.affinity, course.recipe.d, columns=columns)
 
     def run(self, work: Work) -> Facts:
         scratch, n, course = work.folder / SCRATCH, work.table.shape[0], self.course
@@ -143,8 +154,13 @@ class Search(RunStage):
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         work.progress(self.phase, 0, n)
-        rows = in_memory(work.get(Mapped).placer.table_of(work.table))
-        searched = Searched.among(rows, course.neighbors(n), course.recipe, seed=course.seed, threads=course.threads)
+        rows = in_memory(work.get(Mapped).placer.table_of(work.table), neighbors=0)
+        space = course.space(work.folder)
+        on_disk = space.plan(n, course.affinity, course.recipe.d).on_disk
+        searched = Searched.among(
+            rows, course.neighbors(n), course.recipe, seed=course.seed, threads=course.threads,
+            spare=space.folder() if on_disk else None,
+        )  # fmt: skip
         if searched.k:
             tell_recall(searched.index, searched.k)
         storage.write_folder(scratch / _GRAPH, _GRAPH, *searched.state())
@@ -167,20 +183,40 @@ class Search(RunStage):
         work.put(searched)
 
 
+class Weighed(NamedTuple):
+    """Affinities of all rows, in memory or on disk."""
+
+    P: JointRows
+
+
 class Weigh(RunStage):
-    """Makes affinities of the neighbours; in memory alone, for they are made again sooner than they are read."""
+    """Makes affinities of the neighbours; nothing of them outlasts the process, for they are soon made again."""
 
     name = "weigh"
 
     def __init__(self, course: Course) -> None:
         self.course = course
 
+    def room(self, table: Source) -> int:
+        n, course = table.shape[0], self.course
+        if course.refinement.scratch is not None:
+            # Another disk, perhaps; it is looked at when it is written to.
+            return 0
+        with unsaid("perplexity="), suppress(MemoryError):
+            plan = course.space(Path()).plan(n, course.affinity, course.recipe.d, columns=course.width(table))
+            # The neighbours themselves are a file of the search.
+            return plan.stages[1].scratch - plan.stages[0].scratch
+        # What does not fit at all is refused by the stage that comes first.
+        return 0
+
     def run(self, work: Work) -> None:
         searched, course = work.get(Searched), self.course
         work.progress(self.phase, 0, searched.n)
-        P = searched.joint(course.affinity, seed=course.seed, threads=course.threads)
+        P = searched.joint(
+            course.affinity, course.recipe.d, course.space(work.folder), seed=course.seed, threads=course.threads
+        )
         tell_affinities(course.affinity, searched.k, P)
-        work.put(P)
+        work.put(Weighed(P))
         work.progress(self.phase, searched.n, searched.n)
 
 
@@ -200,7 +236,7 @@ class Move(RunStage):
 
     def run(self, work: Work) -> Facts:
         # The search among the rows is needed again at the end only: a fifth of the memory, beside P.
-        course, P, searched = self.course, work.take(Joint), work.take(Searched)
+        course, P, searched = self.course, work.take(Weighed).P, work.take(Searched)
         order, equal = searched.index.order, searched.equal
         del searched
         placed = np.load(work.folder / f"{PLACED}.npy", allow_pickle=False)
@@ -220,6 +256,8 @@ class Move(RunStage):
             P, order, start, recipe, given=True, equal=equal, threads=course.threads, watch=watch,
             snapshot=snapshot,
         )  # fmt: skip
+        if isinstance(P, JointOnDisk):
+            P.close()
         target = work.folder / f"{EMBEDDING}.npy"
         write_array(target, result.embedding)
         if result.stopped == "interrupted":
@@ -284,7 +322,10 @@ class Keep(RunStage):
             drawn = generator(course.seed, "reference").choice(searched.n, m, replace=False, shuffle=False)
             numbers = np.sort(drawn)
             rows = take(sample.table_of(work.table), numbers)
-            index = index_of(rows, course.recipe, seed=course.seed, threads=course.threads)
+            # A graph is one of all rows; these few are searched as it has new ones searched.
+            known = course.recipe.neighbors
+            recipe = course.recipe._replace(neighbors=known.search) if isinstance(known, Graph) else course.recipe
+            index = index_of(rows, recipe, seed=course.seed, threads=course.threads)
             seats = EqualRows.of(rows, course.threads)
             places = np.ascontiguousarray(embedding[numbers])
             model = Model(places, index, course.recipe.dof, facts["exaggeration"], Reference.of(index), seats)

@@ -14,6 +14,7 @@ import numpy as np
 from tsne_ooc._options import unknown
 from tsne_ooc._typing import Array, DType, Float64, Json, Progress, TableLike
 from tsne_ooc._validate import is_frame
+from tsne_ooc.io.arrow import is_arrow
 from tsne_ooc.io.blocks import BLOCK_BYTES, block_rows, edges
 from tsne_ooc.io.failures import reading
 from tsne_ooc.io.masks import with_mask
@@ -230,9 +231,9 @@ def check_named(source: TableLike) -> None:
 
 
 def columns_of(block: Any) -> ByName:
-    """The columns of a data frame or of a mapping, by name; raises TypeError for anything else."""
-    if is_frame(block) and hasattr(block, "iloc"):
-        return as_source(block).read_columns(0, len(block))  # type: ignore[attr-defined, no-any-return]
+    """The columns of a table with names or of a mapping; raises TypeError for anything else."""
+    if hasattr(block, "read_columns") or is_arrow(block) or (is_frame(block) and hasattr(block, "iloc")):
+        return as_source(block).read_columns(0, block.shape[0])  # type: ignore[attr-defined, no-any-return]
     if not isinstance(block, Mapping) and not is_frame(block):
         raise TypeError(f"onehot needs columns with names: a data frame or a mapping, not a {type(block).__name__}")
     names = list(block) if isinstance(block, Mapping) else list(block.columns)

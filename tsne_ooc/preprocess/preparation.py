@@ -17,6 +17,7 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Array, Float32, Float64, Json, Progress, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import Source, as_source, line_up, names_of
+from tsne_ooc.io.arrow import is_arrow
 from tsne_ooc.preprocess.base import Fitted, Step
 from tsne_ooc.preprocess.onehot import EncodedSource, Encoding, OneHot, check_named, columns_of
 from tsne_ooc.preprocess.pca import PCA, FittedPCA
@@ -188,9 +189,11 @@ class Preparation:
         if self.encoding is not None:
             rows = self.encoding.encode(columns_of(block), first_row, self._count_unseen)
         else:
-            if not hasattr(block, "dtype") and not hasattr(block, "dtypes"):
+            if not hasattr(block, "dtype") and not hasattr(block, "dtypes") and not is_arrow(block):
                 block = np.asarray(block)
             block = line_up(block, self.names)
+            if is_arrow(block) or isinstance(block, Source):
+                block = as_source(block).read(0, block.shape[0])
             dtype = working_type(block.dtype) if hasattr(block, "dtype") else np.float64
             rows = as_rows(block, dtype=dtype, first_row=first_row)
             self._check_columns(rows.shape[1], "X")
