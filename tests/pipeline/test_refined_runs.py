@@ -394,7 +394,7 @@ def test_too_large_for_memory_or_disk_is_said_before_the_work(tmp_path, monkeypa
         embedded(tmp_path / "map", Unread())
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("", (), {"free": 10**13}))
     monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 10**9)
-    with pytest.raises(MemoryError, match=r"^to fit all 100,000,000 rows .*without refine=True \(--refine\)"):
+    with pytest.raises(MemoryError, match=r"^to hold all 100,000,000 rows .*without refine=True \(--refine\)"):
         embedded(tmp_path / "map", Unread())
     assert not (tmp_path / "map").exists()
 
