@@ -414,6 +414,8 @@ FILES = {
     "unit/test_parquet.py": "io.ParquetSource",
     "unit/test_sink.py": "io.NpySink",
     "pipeline/test_stages.py": "stages.Work",
+    "pipeline/test_executors.py": "stages.Work stages.Remote pipeline.Mapped workers.LocalWorkers "
+    "workers.LocalWorkers.shutdown workers.SavedModel workers.SavedModel.of",
     "pipeline/test_refined_runs.py": "Refinement recipes.large",
     "unit/test_sampling_kinds.py": "sampling.Stratified.draw sampling.Coverage.choose sampling.Coverage.draw "
     "sampling.Rows.draw sampling.Sample.draw sampling.UniformSample.draw",
