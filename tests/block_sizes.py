@@ -85,6 +85,7 @@ BLOCKS = {
     ("parametric.objectives.field", "ROWS"): Block("targets"),
     ("pipeline.looking", "_ROWS"): Block("rounds"),
     ("pipeline.placing", "_PIECE"): Block("distribution", watched=False),
+    ("pipeline.merging", "_PIECE"): Block("parts"),
     ("placement", "ROWS"): Block("placing"),
     ("plot.rows", "SHADED"): Block("shading"),
     ("preprocess.onehot", "_TEXT"): Block("categories"),
@@ -149,13 +150,14 @@ _OTHERS = {
         storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
         io.shared_parts._FEW parametric.estimator.FEWEST plot.colors._QUALITATIVE
         neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER novelty._LOOKED_AT
-        fit.optimize.FEWEST_LEAPING""",
+        fit.optimize.FEWEST_LEAPING workers.asking.TRIES workers.by_path.MOST streaming.SENT streaming.MOST_READ""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
         scratch.plan.PROGRAM scratch.plan.MUTUAL
         pipeline.models.SLACK pipeline.refining._BESIDE refinement.EVERY
         io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS
-        batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
+        batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS streaming.RESULT_BYTES
+        workers.pool.ANSWER""",
     "the method's own: another number is another map, sample or encoder": """
         fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         refinement.REFERENCE refinement.LATE_ROWS refinement.LATE_MORE

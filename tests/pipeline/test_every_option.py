@@ -210,6 +210,7 @@ EMBED = {
     "allow_missing_chunks": Elsewhere("unit/test_missing_chunks.py"), "random_state": Other(1), "block_rows": Same(7),
     "resume": Elsewhere("pipeline/test_faults.py"), "progress": Elsewhere("pipeline/test_pipeline.py"),
     "then": Elsewhere("pipeline/test_stages.py"),
+    "executor": Elsewhere("pipeline/test_executors.py"),
 }  # fmt: skip
 
 

@@ -421,6 +421,8 @@ FILES = {
     "unit/test_parquet.py": "io.ParquetSource",
     "unit/test_sink.py": "io.NpySink",
     "pipeline/test_stages.py": "stages.Work",
+    "pipeline/test_executors.py": "stages.Work stages.Remote pipeline.Mapped workers.LocalWorkers "
+    "workers.LocalWorkers.shutdown workers.SavedModel workers.SavedModel.of",
     "pipeline/test_refined_runs.py": "Refinement recipes.large",
     "pipeline/test_out_of_core.py": "Refinement recipes.large",
     "pipeline/test_graphs_used.py": "recipes.large",

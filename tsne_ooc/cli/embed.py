@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tsne_ooc.cli.elsewhere import add_workers, workers_of
 from tsne_ooc.cli.fitting import add_map, add_preparation, preparation_of, tsne_of
 from tsne_ooc.cli.forecast import WORTH, Forecast
 from tsne_ooc.cli.probe import check_readable
@@ -80,6 +81,7 @@ def add(commands: Commands) -> None:
     )
     add_running(running)
     add_blocks(running)
+    add_workers(running)
     picture = parser.add_argument_group("the picture")
     picture.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
     picture.add_argument(
@@ -174,7 +176,7 @@ def run(options: argparse.Namespace) -> int:
             raise FileExistsError(f"{options.out} holds files already; name a new folder, or remove it first")
         print(_forecast(options, least=0))
         return 0
-    with Report(options.quiet) as report:
+    with Report(options.quiet) as report, workers_of(options) as executor:
         # Where the folder is taken, the run says by what, and whether to go on with it.
         if not (options.quiet or options.resume or refined or _is_taken(Path(options.out))):
             # An estimate that fails does not stop a run, which says itself what is wrong.
@@ -185,7 +187,7 @@ def run(options: argparse.Namespace) -> int:
             "dataset": options.dataset, "columns": options.columns,
             "allow_missing_chunks": options.allow_missing_chunks, "out": options.out, "sample": _sample(options),
             "rounds": options.rounds, "random_state": options.seed, "block_rows": options.block_rows,
-            "resume": options.resume, "progress": report,
+            "resume": options.resume, "progress": report, "executor": executor,
         }  # fmt: skip
         found = _large(options, common) if options.recipe else _embedded(options, common)
     say(options, summary_of(found))
