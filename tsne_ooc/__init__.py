@@ -69,6 +69,7 @@ _MODULES = {
     "placement",
     "plot",
     "preprocess",
+    "recipes",
     "refinement",
     "rounds",
     "sampling",

@@ -95,7 +95,7 @@ def ordered(labels: Any, name: str = "labels") -> Classes:
 
 def _natural(label: Any) -> tuple[int, float, list[tuple[str, int]], str]:
     """A key that sorts words letter by letter, and numbers in them as numbers, where their first digit would be."""
-    kind, number, text = _mixed(label)
+    kind, number, text = _sort_key(label)
     parts = re.findall(r"[0-9]{1,18}|[^0-9]", text)
     return kind, number, [("0", int(part)) if part.isdecimal() else (part, 0) for part in parts], text
 
@@ -178,7 +178,7 @@ def _of_objects(labels: Array, name: str) -> Classes:
         order = sorted(range(len(found)), key=found.__getitem__)
     except TypeError:
         # Numbers come before words, and these before all else.
-        order = sorted(range(len(found)), key=lambda at: _mixed(found[at]))
+        order = sorted(range(len(found)), key=lambda at: _sort_key(found[at]))
     rank = np.empty(len(found) + 1, np.int64)
     rank[order], rank[-1] = np.arange(len(found)), -1
     names = np.empty(len(found), object)
@@ -188,7 +188,7 @@ def _of_objects(labels: Array, name: str) -> Classes:
     return Classes(names, rank[codes])
 
 
-def _mixed(label: Any) -> tuple[int, float, str]:
+def _sort_key(label: Any) -> tuple[int, float, str]:
     if isinstance(label, Real):
         return 0, float(label), ""
     return (1 if isinstance(label, str) else 2), 0.0, str(label)

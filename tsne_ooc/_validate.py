@@ -195,7 +195,7 @@ def computed(X: TableLike, name: str) -> Any:
     return (plain.float() if plain.is_floating_point() and plain.element_size() < 4 else plain).numpy()
 
 
-def _first_word(values: Array) -> str:
+def _first_not_a_number(values: Array) -> str:
     """Where the first cell is that cannot be read as a number, for the end of a message."""
     for at, cell in np.ndenumerate(values):
         try:
@@ -213,7 +213,7 @@ def _numeric(values: Array, name: str) -> Array:
     if kind == "c":
         raise ValueError(f"Complex data not supported: {name} has type {values.dtype}")
     if kind in "USTa":
-        raise ValueError(f"{name} holds strings (type {values.dtype}), not numbers{_first_word(values)}")
+        raise ValueError(f"{name} holds strings (type {values.dtype}), not numbers{_first_not_a_number(values)}")
     if kind == "O":
         if any(isinstance(cell, complex | np.complexfloating) for cell in values.flat):
             raise ValueError(f"Complex data not supported: {name} has complex cells")
@@ -224,7 +224,7 @@ def _numeric(values: Array, name: str) -> Array:
             # one, and scikit-learn's checks look for it.
             raise TypeError(f"{name} holds objects that are not numbers: {_first_line(error)}") from None
         except (ValueError, OverflowError) as error:
-            where = _first_word(values)
+            where = _first_not_a_number(values)
             raise ValueError(f"{name} holds objects that are not numbers: {_first_line(error)}{where}") from None
     raise TypeError(f"{name} has type {values.dtype}, which does not hold plain numbers")
 

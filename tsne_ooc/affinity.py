@@ -410,6 +410,11 @@ def check_matrix(affinity: AnyAffinity, n: int) -> None:
         raise ValueError(f"affinity matrix has {shape[0]} rows, X has {n}; they must be the same rows")
 
 
+def at_most(affinity: AnyAffinity, k: int) -> AnyAffinity:
+    """An affinity of a graph of `k` neighbours: equal ones are those of all that there are, where these are fewer."""
+    return Uniform(min(affinity.neighbors, k)) if isinstance(affinity, Uniform) else affinity
+
+
 WORDS = ("perplexity", "multiscale", "mixture", "uniform")
 
 

@@ -62,15 +62,18 @@ class Reference:
     @classmethod
     def of_neighbors(cls, indices: Indices, distances: Distances) -> Self:
         """The reference from the nearest others of each row, ascending, shape (n, k or more)."""
-        return cls.of_blocks(lambda: [(0, indices, distances)], indices.shape)
+        return cls.of_blocks(lambda: [(np.arange(len(indices)), indices, distances)], indices.shape)
 
     @classmethod
-    def of_blocks(cls, blocks: Callable[[], Iterable[tuple[int, Indices, Distances]]], shape: tuple[int, ...]) -> Self:
-        """The same from what gives them block by block, each time that it is called, with the first row of each.
+    def of_blocks(
+        cls, blocks: Callable[[], Iterable[tuple[Int64 | Indices, Indices, Distances]]], shape: tuple[int, ...]
+    ) -> Self:
+        """The same from what gives them block by block, with the numbers of its rows, in any order.
 
         Parameters
         ----------
         blocks : callable
+            Called twice.
         shape : tuple
             Rows and neighbours of each.
         """
@@ -80,13 +83,15 @@ class Reference:
         if not k:
             return cls(np.ones(n, np.float32), np.ones(n, np.float32), 0)
         own, score = np.empty(n, np.float32), np.empty(n, np.float32)
-        for start, _, distances in blocks():
-            mean_distances(distances, k, own[start : start + len(distances)])
+        for rows, _, distances in blocks():
+            mean = np.empty(len(rows), np.float32)
+            mean_distances(distances, k, mean)
+            own[rows] = mean
         apart = own[own > 0]
         floor = np.float32(FLOOR * np.median(apart)) if len(apart) else np.float32(1)
         own = np.maximum(own, max(floor, np.finfo(np.float32).tiny))
-        for start, indices, distances in blocks():
-            score[start : start + len(indices)] = novelty(indices, distances, own, k)
+        for rows, indices, distances in blocks():
+            score[rows] = novelty(indices, distances, own, k)
         return cls(own, score, k)
 
     @property

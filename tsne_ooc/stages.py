@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from numpy.typing import DTypeLike
+
 from tsne_ooc._typing import Json, Progress, TableLike
 from tsne_ooc.io import Source
 from tsne_ooc.storage.ledger import Entry, Ledger
@@ -182,6 +184,10 @@ class RowStage(RunStage):
         """The shape of each file, by its name without ``.npy``; the first number is that of the rows."""
         raise NotImplementedError
 
+    def types(self, work: Work) -> Mapping[str, DTypeLike]:
+        """The type of each file that does not hold float32."""
+        return {}
+
     def compute(self, work: Work) -> Compute:
         """A function of a block's first row number and the block, which returns the rows of each file by name."""
         raise NotImplementedError
@@ -226,7 +232,7 @@ class RowStage(RunStage):
         home = work.kept.home
         files = {name: (self.where(work) / f"{name}.npy", shape) for name, shape in self.shapes(work).items()}
         try:
-            return Stream(files, work.kept.ledger, self.name)
+            return Stream(files, work.kept.ledger, self.name, self.types(work))
         except (ValueError, FileNotFoundError):
             # A run cannot go on from files that are damaged or gone. Other errors are the disk's, which may be mended.
             home.resumable = False

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tsne_ooc._options import counted
 from tsne_ooc._typing import Progress, TableLike
@@ -29,7 +29,7 @@ from tsne_ooc.storage.sink import NpySink
 
 log = logging.getLogger(__name__)
 
-Results = Mapping[str, NDArray[np.float32]]
+Results = Mapping[str, NDArray[Any]]
 Compute = Callable[[int, NDArray[np.float32]], Results]
 
 # Rows worked on at once: a table of few columns would otherwise bring millions of rows, whose neighbours (some
@@ -56,6 +56,8 @@ class Stream:
         Says which rows are done. With none done the files are begun anew.
     stage : str
         The name under which it says so.
+    types : mapping of str to numpy type, optional
+        Of files that do not hold float32.
 
     Raises
     ------
@@ -65,7 +67,13 @@ class Stream:
         Where rows that are marked as done are missing or damaged, naming the file.
     """
 
-    def __init__(self, files: Mapping[str, tuple[Path, tuple[int, ...]]], ledger: Ledger, stage: str) -> None:
+    def __init__(
+        self,
+        files: Mapping[str, tuple[Path, tuple[int, ...]]],
+        ledger: Ledger,
+        stage: str,
+        types: Mapping[str, DTypeLike] | None = None,
+    ) -> None:
         self.ledger, self.stage = ledger, stage
         self.sinks: dict[str, NpySink] = {}
         rows = ledger.entry(stage).rows
@@ -74,7 +82,7 @@ class Stream:
                 if any(path.name not in part.sums for part in rows):
                     raise ValueError(f"{ledger.path} does not know {path.name}; remove both to begin again")
                 done = [(start, stop, sums[path.name]) for start, stop, sums in rows] or None
-                sink = self.sinks[name] = NpySink(path, shape, done=done)
+                sink = self.sinks[name] = NpySink(path, shape, done=done, dtype=(types or {}).get(name, np.float32))
                 opened.callback(sink.leave)
             opened.pop_all()
 

@@ -45,6 +45,7 @@ ORDER = (
     ("rounds", "groups"),
     ("parametric",),
     ("pipeline",),
+    ("recipes",),
     ("export",),
     ("metrics",),
     ("plot", "testing"),

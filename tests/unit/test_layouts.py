@@ -221,6 +221,7 @@ def test_blocks_of_a_pandas_table_are_columns(tmp_path):
         np.testing.assert_array_equal(columns["f"], X[5:8, 5].astype("f4"))
     with open_source(tmp_path / "x.h5", columns="*") as source:
         assert source.column_names == [*"abcdef", "word"] and source.unread == {"index": "an index"}
+        assert source.left_out == []
     with open_source(tmp_path / "x.h5", columns=["index", "a"]) as source:
         assert source.read(0, 2)[:, 0].tolist() == [39000, 38000]
 

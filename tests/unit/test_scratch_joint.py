@@ -11,10 +11,12 @@ import pytest
 import reference
 from scipy.sparse import csr_array
 
+from tsne_ooc._memory import used_bytes
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import FixedSigma, Mixture, Multiscale, Perplexity, Uniform, symmetrize
 from tsne_ooc.gradients import attraction
 from tsne_ooc.gradients.attraction import Attraction
+from tsne_ooc.neighbors import IVF, Exact
 from tsne_ooc.scratch import JointOnDisk, NeighborsInMemory, NeighborsOnDisk, ScratchFile, joint, symmetrize_on_disk
 
 ONE, TWO = Threads(1), Threads(2)
@@ -111,12 +113,46 @@ def test_the_cut_and_the_threads_change_nothing(edges, jobs, monkeypatch, tmp_pa
 
 def test_a_graph_on_disk_is_the_one_in_memory(tmp_path):
     indices, distances = graph()
-    kept = NeighborsOnDisk(indices, distances, tmp_path)
+    kept = NeighborsOnDisk(indices.shape, tmp_path)
+    kept.put(0, indices[:50], distances[:50])
+    kept.put(50, indices[50:], distances[50:])
     assert kept.shape == indices.shape
     for start, stop in ((0, 400), (17, 18), (399, 400), (3, 3)):
-        for found, wanted in zip(kept.read(start, stop), (indices, distances), strict=True):
+        for found, wanted in zip(kept.read(start, stop), (np.arange(400), indices, distances), strict=True):
             np.testing.assert_array_equal(found, wanted[start:stop])
     kept.close()
+
+
+@pytest.mark.parametrize("search", [IVF(lists=12, probes=6), Exact()], ids=["part by part", "at once"])
+@pytest.mark.parametrize("block", [97, 10**6])
+def test_what_is_searched_to_the_disk_is_what_is_searched_in_memory(search, block, tmp_path, monkeypatch):
+    X = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
+    X[7:60] = X[7]
+    index = search.build(X, rng=np.random.default_rng(0), threads=TWO)
+    wanted = index.query_self(9)
+    monkeypatch.setattr("tsne_ooc.scratch.neighbors.BLOCK", block)
+    kept = NeighborsOnDisk.among(index, 9, tmp_path)
+    seen = []
+    for start in range(0, 400, 70):
+        rows, indices, distances = kept.read(start, min(400, start + 70))
+        seen.append(rows)
+        np.testing.assert_array_equal(indices, wanted[0][rows])
+        np.testing.assert_array_equal(distances, wanted[1][rows])
+    np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(400))
+    kept.close()
+
+
+def test_reading_a_mapped_graph_leaves_its_pages_to_the_system(tmp_path):
+    """64 MB that are read piece by piece are never all in memory."""
+    np.save(tmp_path / "graph.npy", np.zeros((1 << 18, 64), np.uint32))
+    mapped = np.asarray(np.load(tmp_path / "graph.npy", mmap_mode="r"))
+    kept = NeighborsInMemory(mapped, mapped.view(np.float32))
+    before = used_bytes()
+    for start in range(0, 1 << 18, 1 << 14):
+        kept.read(start, start + (1 << 14))
+    assert used_bytes() - before < 32e6
+    assert int(mapped.max()) == 0
+    np.testing.assert_array_equal(kept.read(5, 9).indices, np.zeros((4, 64)))
 
 
 @pytest.mark.parametrize("affinity", [Perplexity(4), Uniform(12)], ids=["values", "equal"])

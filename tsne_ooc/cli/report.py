@@ -18,14 +18,19 @@ _NAMES = {
     "fit": "fitting the sample",
     "look": "looking for what the sample missed",
     "place": "placing rows",
+    "search": "searching the neighbours of all rows",
+    "weigh": "weighing them",
+    "refine": "moving all rows together",
+    "keep": "keeping the map",
+    "read": "reading rows",
     "teach": "finding what there is to learn",
     "train": "training the encoder",
 }
 # These tell their beginning and their end alone.
-_STEPLESS = ("fit", "teach")
+_STEPLESS = ("fit", "teach", "search", "weigh", "keep")
 # On a terminal these have a bar of their own, of iterations.
-_OWN_BAR = ("fit", "teach", "train")
-_UNITS = {"train": "batches"}
+_OWN_BAR = ("fit", "teach", "train", "refine")
+_UNITS = {"train": "batches", "refine": "iterations"}
 # A log needs to show that the work goes on, not how smoothly.
 EVERY = 15.0
 
@@ -86,11 +91,11 @@ class Report:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=total, initial=done, desc=name, unit=" rows", unit_scale=True, dynamic_ncols=True,
+                total=total, initial=done, desc=name, unit=f" {self._unit}", unit_scale=True, dynamic_ncols=True,
                 file=self._stream,
             )  # fmt: skip
         else:
-            resumed = phase in ("look", "place") and 0 < done < total
+            resumed = phase in ("look", "place", "refine") and 0 < done < total
             before = f", {done:,} of them done before" if resumed else ""
             self._print(f"{name} ({counted(total, self._unit)}{before})")
 
@@ -99,7 +104,9 @@ class Report:
         rate = (done - self._first) / (self._last - self._began)
         left = timedelta(seconds=round((total - done) / rate)) if rate else "?"
         name = _NAMES.get(self._phase, self._phase)
-        told = f"{done:,} of {total:,} ({done / total:.0%}), {rate:,.0f} {self._unit}/s, {left} left, {_memory()}"
+        # An iteration of millions of rows takes seconds.
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        told = f"{done:,} of {total:,} ({done / total:.0%}), {speed} {self._unit}/s, {left} left, {_memory()}"
         self._print(f"{name}: {self.note}{told}")
 
     @property

@@ -104,6 +104,10 @@ def summary_of(run: Run) -> str:
         lines.append(fitted + (f", KL {kl:.3f}" if kl else ""))
     n, took = manifest["n_samples"], max(seconds["place"], 1e-3)
     lines.append(f"read and placed {counted(n, 'rows')} in {took:.1f} s ({n / took:,.0f} rows/s)")
+    if refined := manifest.get("refined"):
+        took = sum(seconds.get(phase, 0.0) for phase in ("search", "weigh", "refine", "keep"))
+        iterations, kl = refined["n_iter"], refined["kl_divergence"]
+        lines.append(f"moved all rows together in {took:.1f} s ({iterations} iterations), KL {kl:.3f}")
     novelty = manifest.get("novelty")
     if novelty and run.novelty is not None:
         looked = manifest["job"]["request"].get("rounds", 1) > 1

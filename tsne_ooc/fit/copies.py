@@ -47,12 +47,16 @@ class Spread:
             if size > k + 1
         ]
 
-    def put(self, indices: UInt32, start: int = 0) -> None:
-        """Write them to the neighbours of rows from `start` on, in place."""
+    def put(self, indices: UInt32, rows: Int64 | UInt32) -> None:
+        """Write them to the neighbours of these rows, in place."""
+        order = np.argsort(rows)
+        ordered = rows[order]
         for copies, offsets in self._groups:
-            a, b = np.searchsorted(copies, (start, start + len(indices)))
-            mine, at = copies[a:b] - start, np.arange(a, b)
-            for number, offset in enumerate(offsets if b > a else ()):
+            # Of either, those that are in both.
+            places = np.searchsorted(ordered, copies)
+            at = np.flatnonzero(ordered[np.minimum(places, len(ordered) - 1)] == copies)
+            mine = order[places[at]]
+            for number, offset in enumerate(offsets if len(at) else ()):
                 indices[mine, number] = copies[(at + offset) % len(copies)]
             indices[mine] = np.sort(indices[mine], axis=1)
 
@@ -68,7 +72,7 @@ def spread_copies(indices: UInt32, distances: Float32, rng: np.random.Generator)
     rng : numpy.random.Generator
     """
     rows = np.flatnonzero(distances[:, -1] == 0)
-    Spread(rows, indices[rows, 0], indices.shape[1], rng).put(indices)
+    Spread(rows, indices[rows, 0], indices.shape[1], rng).put(indices, np.arange(len(indices)))
 
 
 def reunite(Y: Float32, P: JointRows, equal: Int64, dof: float) -> int:

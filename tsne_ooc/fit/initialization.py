@@ -10,10 +10,11 @@ from tsne_ooc._context import say
 from tsne_ooc._options import unknown
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, Float64, TableLike, UInt32
+from tsne_ooc.affinity import Joint
 from tsne_ooc.schedule import LATE
 
 if TYPE_CHECKING:
-    from tsne_ooc.affinity import Joint
+    from tsne_ooc.affinity import JointRows
     from tsne_ooc.schedule import Schedule
 
 
@@ -189,7 +190,7 @@ def check(initialization: Any) -> None:
 def start(
     initialization: Any,
     X: TableLike,
-    P: Joint,
+    P: JointRows,
     d: int,
     rng: np.random.Generator,
     threads: Threads,
@@ -205,5 +206,7 @@ def start(
     if initialization == "pca" and X is not None:
         return pca(X, d, rng, threads)
     if initialization == "spectral" or (initialization == "pca" and X is None):
+        if not isinstance(P, Joint):
+            raise ValueError("a spectral start needs all affinities in memory; allow more by memory=, or give a start")
         return spectral(P, d, rng, threads, order)
     return rescale(rng.normal(size=(P.n, d)), rng)

@@ -103,7 +103,7 @@ class Snapshot(NamedTuple):
         StateError
             For a state that cannot be.
         """
-        parts = [saved.array(name, np.float32, (n, d)) for name in ("places", "velocity", "gains")]
+        places, velocity, gains = (saved.array(name, np.float32, (n, d)) for name in ("places", "velocity", "gains"))
         best, grid = decode(saved.content.get("best")), saved.content.get("grid")
         if not (best is None or isinstance(best, float)):
             raise saved.fail("has a divergence that is not a number")
@@ -113,7 +113,7 @@ class Snapshot(NamedTuple):
                 raise saved.fail("has a grid of another shape")
             shape = Shape(float(grid[0]), tuple(map(int, grid[1:])))
         return cls(
-            Motion(*parts, saved.array("shift", np.float32, (d,)), shape, None, 1.0),
+            Motion(places, velocity, gains, saved.array("shift", np.float32, (d,)), shape, None, 1.0),
             saved.whole("phase", 0), saved.whole("iteration", 0), saved.whole("done", 0), best, saved.whole("since", 0),
             saved.text("leaping"),
         )  # fmt: skip

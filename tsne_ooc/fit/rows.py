@@ -19,9 +19,11 @@ from tsne_ooc.fit import initialization as starts
 from tsne_ooc.fit.copies import spread_copies
 from tsne_ooc.fit.model import Model
 from tsne_ooc.fit.optimize import Motion, Result, Snapshot, Watch, minimise
+from tsne_ooc.fit.out_of_core import joint_on_disk, reference_of
 from tsne_ooc.neighbors.base import Metric
 from tsne_ooc.novelty import Reference
 from tsne_ooc.schedule import Schedule
+from tsne_ooc.scratch import JointOnDisk, NeighborsOnDisk, Room
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -121,8 +123,12 @@ class _Frame(NamedTuple):
         return out if self.centre is None else (out + self.centre).astype(np.float32)
 
 
-def fit_rows(rows: Matrix, recipe: Recipe, *, seed: int, threads: Threads, watch: Watch) -> Fit:
+def fit_rows(
+    rows: Matrix, recipe: Recipe, *, seed: int, threads: Threads, watch: Watch, room: Room | None = None
+) -> Fit:
     """Embed rows, clean float32 of shape (n, p), dense or sparse; distances (n, n) where the metric is "precomputed".
+
+    With `room`, neighbours and affinities are kept on disk where it leaves them no memory; the bits are the same.
 
     Raises
     ------
@@ -132,7 +138,12 @@ def fit_rows(rows: Matrix, recipe: Recipe, *, seed: int, threads: Threads, watch
         If the learning rate drives the map to infinity.
     """
     index = index_of(rows, recipe, seed=seed, threads=threads)
-    P, order, k, reference = joint_of(recipe.affinity, index, rows.shape[0], seed, threads)
+    n = rows.shape[0]
+    P: affinities.Joint | JointOnDisk
+    if room is None:
+        P, order, k, reference = joint_of(recipe.affinity, index, n, seed, threads)
+    else:
+        P, order, k, reference = joint_within(room, recipe.affinity, index, n, recipe.d, seed, threads)
     if k:
         tell_recall(index, k)
     tell_affinities(recipe.affinity, k, P)
@@ -146,6 +157,8 @@ def fit_rows(rows: Matrix, recipe: Recipe, *, seed: int, threads: Threads, watch
     result, pause = descend(
         P, order, start, recipe, given=given, equal=equal_rows(rows, seats, threads), threads=threads, watch=watch
     )
+    if isinstance(P, JointOnDisk):
+        P.close()
     model = Model(result.embedding.copy(), index, recipe.dof, result.motion.exaggeration, reference, seats)
     return Fit(model, result, k, pause)
 
@@ -176,7 +189,7 @@ def equal_rows(rows: Matrix, seats: EqualRows, threads: Threads) -> Int64 | None
 
 
 def descend(
-    P: affinities.Joint,
+    P: affinities.JointRows,
     order: UInt32 | None,
     start: Float32,
     recipe: Recipe,
@@ -229,7 +242,7 @@ def continue_rows(
     watch: Watch,
 ) -> Fit:
     """Go on with a fit; `model` stays as it is, and P is made again from its index."""
-    P, order, k, _ = joint_of(affinity, model.index, model.n, seed, threads)
+    P, order, k, _ = joint_within(Room(), affinity, model.index, model.n, model.embedding.shape[1], seed, threads)
     frame = _Frame(order, pause.centre)
     result = minimise(
         P, pause.motion.places, schedule, dof=model.dof, threads=threads, watch=watch.through(frame.outside),
@@ -260,9 +273,9 @@ def _tell(result: Result) -> None:
     log.info("%d iterations: KL %.4f, a map of %s units", result.iterations, result.kl_divergence, width)
 
 
-def tell_affinities(affinity: affinities.AnyAffinity, k: int, P: affinities.Joint) -> None:
+def tell_affinities(affinity: affinities.AnyAffinity, k: int, P: affinities.JointRows) -> None:
     """Log what the affinities are made from, and how many there are."""
-    log.info("affinities: %r, from %d neighbours of each row; %s pairs", affinity, k, f"{len(P.indices):,}")
+    log.info("affinities: %r, from %d neighbours of each row; %s pairs", affinity, k, f"{P.entries:,}")
 
 
 def tell_recall(index: searches.Index, k: int) -> None:
@@ -301,6 +314,32 @@ def joint_of(
         neighbors = in_order(neighbors, order)
         p = None if p is None else p[order]
     return affinities.symmetrize(neighbors, p, threads), order, k, reference
+
+
+def joint_within(
+    room: Room,
+    affinity: affinities.AnyAffinity,
+    index: searches.Index,
+    n: int,
+    d: int,
+    seed: int,
+    threads: Threads,
+) -> tuple[affinities.Joint | JointOnDisk, UInt32 | None, int, Reference]:
+    """The same, of a map of `d` axes, on disk where memory is to have room for other things."""
+    if isinstance(affinity, affinities.GivenAffinities) or n < 2:
+        return joint_of(affinity, index, n, seed, threads)
+    k = affinity.k(n)
+    plan = room.plan(n, affinity, d, at_once=index.query_part(0, 1, k) is None)
+    log.info("%s", plan)
+    if not plan.on_disk:
+        return joint_of(affinity, index, n, seed, threads)
+    folder = room.folder()
+    graph = NeighborsOnDisk.among(index, k, folder)
+    reference = reference_of(graph)
+    P = joint_on_disk(affinity, graph, index.unit, index.order, seed=seed, threads=threads, folder=folder)
+    graph.close()
+    P.hold(plan.held)
+    return P, index.order, k, reference
 
 
 def alone() -> affinities.Joint:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from tsne_ooc._parallel import Threads
+from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, Int64, Matrix, UInt32
 from tsne_ooc.affinity import Affinity, Joint, symmetrize
 from tsne_ooc.equal_rows import EqualRows
 from tsne_ooc.fit.model import Model
+from tsne_ooc.fit.out_of_core import joint_on_disk, reference_of
 from tsne_ooc.fit.rows import Recipe, alone, equal_rows, in_order, index_of, probabilities
 from tsne_ooc.neighbors import Index, named_state, restore_index
+from tsne_ooc.neighbors._room import empty, on_disk
 from tsne_ooc.novelty import Reference
+from tsne_ooc.scratch import JointOnDisk, NeighborsInMemory, Room, forget
+from tsne_ooc.scratch.neighbors import BLOCK
 from tsne_ooc.storage.state import Saved, State, within
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,15 +49,22 @@ class Searched:
     equal: Int64 | None
 
     @classmethod
-    def among(cls, rows: Matrix, k: int, recipe: Recipe, *, seed: int, threads: Threads) -> Searched:
-        """The `k` nearest others of all rows, clean float32 of shape (n, p)."""
+    def among(
+        cls, rows: Matrix, k: int, recipe: Recipe, *, seed: int, threads: Threads, spare: Path | None = None
+    ) -> Searched:
+        """The `k` nearest others of all rows, clean float32 of shape (n, p).
+
+        With `spare` they lie in that folder, in files without a name, as far as the search finds some at a time.
+        """
         index = index_of(rows, recipe, seed=seed, threads=threads)
-        if k:
+        if k and spare is not None and index.query_part(0, 1, k) is not None:
+            neighbors, distances = _on_disk(index, k, spare)
+        elif k:
             neighbors, distances = index.query_self(k)
         else:
             neighbors, distances = np.empty((index.n, 0), np.uint32), np.empty((index.n, 0), np.float32)
         seats = EqualRows.of(rows, threads)
-        reference = Reference.of_neighbors(neighbors, distances)
+        reference = reference_of(NeighborsInMemory(neighbors, distances)) if k else Reference.of(index)
         return cls(index, neighbors, distances, reference, seats, equal_rows(rows, seats, threads))
 
     @property
@@ -60,10 +75,19 @@ class Searched:
     def k(self) -> int:
         return int(self.neighbors.shape[1])
 
-    def joint(self, affinity: Affinity, *, seed: int, threads: Threads) -> Joint:
-        """P of the rows in the order of the index."""
+    def joint(self, affinity: Affinity, d: int, room: Room, *, seed: int, threads: Threads) -> Joint | JointOnDisk:
+        """P of the rows in the order of the index, for a map of `d` axes; on disk where `room` asks for it."""
         if not self.k:
             return alone()
+        plan = room.plan(self.n, affinity, d)
+        log.info("%s", plan)
+        if plan.on_disk:
+            graph = NeighborsInMemory(self.neighbors, self.distances)
+            P = joint_on_disk(
+                affinity, graph, self.index.unit, self.index.order, seed=seed, threads=threads, folder=room.folder()
+            )
+            P.hold(plan.held)
+            return P
         neighbors = np.array(self.neighbors)
         p = probabilities(affinity, neighbors, np.array(self.distances), self.index.unit, seed, threads)
         order = self.index.order
@@ -106,6 +130,8 @@ class Searched:
         distances = saved.array("distances", np.float32, neighbors.shape)
         if neighbors.size and neighbors.max() >= n:
             raise saved.fail(f"names a row that is not one of {n}", "neighbors")
+        # They have been looked at, and wait for their use on the disk.
+        forget(neighbors)
         equal = saved.array("equal", np.int64, (n,)) if "equal" in saved.arrays else None
         if equal is not None and not 0 <= equal.min() <= equal.max() < n:
             raise saved.fail(f"names a row that is not one of {n}", "equal")
@@ -113,3 +139,17 @@ class Searched:
             index, neighbors, distances, Reference.restore(saved.part("reference"), n),
             EqualRows.restore(saved.part("seats"), n), equal,
         )  # fmt: skip
+
+
+def _on_disk(index: Index, k: int, folder: Path) -> tuple[UInt32, Float32]:
+    """`Index.query_self`, written to mapped files some rows at a time."""
+    order = index.order
+    assert order is not None
+    with on_disk(folder):
+        neighbors, distances = empty((index.n, k), np.uint32), empty((index.n, k), np.float32)
+    for start, stop in ranges(index.n, max(1, BLOCK // k)):
+        found = index.query_part(start, stop, k)
+        assert found is not None
+        neighbors[order[start:stop]], distances[order[start:stop]] = found
+        forget(neighbors, distances)
+    return neighbors, distances

@@ -122,6 +122,8 @@ class Features:
     def rows(self, X: TableLike, asker: str, n_jobs: int | None) -> Any:
         """All rows of a table as they are embedded, checked, in memory of their own, and sparse where they may be.
 
+        The rows alone have to fit there; whoever wants more of memory plans it.
+
         Raises
         ------
         MemoryError
@@ -134,7 +136,7 @@ class Features:
             if self.preparation is None:
                 return as_rows(self.lined_up(X, asker), accept_sparse=self.sparse, columns=self.width, own=True)
         self.check(X)
-        return in_memory(self.table_of(X, asker, n_jobs), own=True)
+        return in_memory(self.table_of(X, asker, n_jobs), own=True, neighbors=0)
 
     def state(self) -> State:
         """The preparation as JSON and arrays; width and names are in `facts`."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tsne_ooc._typing import DType, Stored, TableLike
 from tsne_ooc.io.base import Closing
 from tsne_ooc.io.failures import opening
-from tsne_ooc.io.frames import values_of
+from tsne_ooc.io.frames import text_of, values_of
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.meant import Turned
 from tsne_ooc.io.memory import FrameSource
@@ -168,12 +168,8 @@ def _genes(item: Stored) -> list[str] | None:
     home, names = (item, ("features/id", "genes")) if is_tenx(item) else (item.file, _LOOM)
     for name in names:
         if name in home and len(home[name].shape or ()) == 1:
-            return [_text(found) for found in home[name][:].tolist()]
+            return [text_of(found) for found in home[name][:].tolist()]
     return None
-
-
-def _text(name: Any) -> str:
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
 
 def _variables(item: Stored) -> list[str] | None:
@@ -198,7 +194,7 @@ def _variables(item: Stored) -> list[str] | None:
         return None
     # What `asstr` gives has no shape in h5py 3.10.
     column = column.asstr() if hasattr(column, "asstr") and column.dtype.kind in "OS" else column
-    return [_text(name) for name in column[:].tolist()]
+    return [text_of(name) for name in column[:].tolist()]
 
 
 def _zarr_root(item: Stored) -> Stored:

@@ -49,7 +49,7 @@ def _is_tensor(X: TableLike) -> bool:
     return type(X).__module__.partition(".")[0] == "torch"
 
 
-def in_memory(X: TableLike, *, own: bool = False) -> Any:
+def in_memory(X: TableLike, *, own: bool = False, neighbors: int = _NEIGHBORS) -> Any:
     """X as checked float32 rows in memory, sparse where X is.
 
     Parameters
@@ -57,6 +57,8 @@ def in_memory(X: TableLike, *, own: bool = False) -> Any:
     X : array-like, DataFrame, sparse matrix or source
     own : bool
         Share no memory with X; a read-only array that owns its numbers is shared all the same.
+    neighbors : int
+        How many of each row the fit will hold in memory; 0 where the rows alone have to fit.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def in_memory(X: TableLike, *, own: bool = False) -> Any:
     if not streamed(X):
         return as_rows(X, accept_sparse=True, own=own)
     table = as_source(X)
-    check_memory(table)
+    check_memory(table, neighbors)
     rows: Float32 = np.empty(table.shape, np.float32)
     for start, stop, block in iterate(table):
         rows[start:stop] = block
@@ -85,7 +87,8 @@ def bytes_of_fit(n: int, p: int, neighbors: int = _NEIGHBORS) -> int:
 
 def check_memory(table: Any, neighbors: int = _NEIGHBORS) -> None:
     """Raise MemoryError where a fit of all rows, with so many neighbours of each, would take more than there is."""
-    check_fits(*table.shape, neighbors)
+    n, p = table.shape
+    check_fits(n, p, neighbors)
 
 
 def check_fits(n: int, p: int, neighbors: int, remedy: str = _SAMPLE) -> None:
@@ -93,6 +96,7 @@ def check_fits(n: int, p: int, neighbors: int, remedy: str = _SAMPLE) -> None:
     needed, free = bytes_of_fit(n, p, neighbors), available_bytes()
     if free is not None and needed > free:
         raise MemoryError(
-            f"to fit all {n:,} rows of {p:,} columns takes about {needed / 1e9:.1f} GB of memory with {neighbors} "
-            f"neighbours each, and {free / 1e9:.1f} GB are free; {remedy}"
+            f"to {'fit' if neighbors else 'hold'} all {n:,} rows of {p:,} columns takes about {needed / 1e9:.1f} GB of "
+            f"memory{f' with {neighbors} neighbours each' if neighbors else ''}, and {free / 1e9:.1f} GB are free; "
+            f"{remedy}"
         )

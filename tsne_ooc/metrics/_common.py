@@ -44,7 +44,7 @@ def same_length(X: TableLike, Y: Float64) -> Any:
     return table
 
 
-def enough(n: int, k: int) -> None:
+def check_enough(n: int, k: int) -> None:
     if k >= n:
         raise ValueError(f"{k} neighbours need more than {n} rows")
 

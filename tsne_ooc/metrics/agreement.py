@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float64, TableLike
 from tsne_ooc.gradients.grid import check_dof
-from tsne_ooc.metrics._common import CDIST, Seed, enough, points_of, same_length, sampled, seeded
+from tsne_ooc.metrics._common import CDIST, Seed, check_enough, points_of, same_length, sampled, seeded
 from tsne_ooc.sampling import draw, take
 
 # The most pairs in the normalisation of one call: 50,000 x 50,000, some 6 s on two cores (dof = 1; other dof 30 s).
@@ -157,7 +157,7 @@ def distance_correlation(
 
     points = points_of(Y, "Y")
     table = same_length(X, points)
-    enough(len(points), 2)
+    check_enough(len(points), 2)
     rows = sampled(len(points), sample, random_state)
     in_data = pdist(take(table, rows).astype(np.float64), CDIST.get(metric, metric))
     in_map = pdist(points[rows])

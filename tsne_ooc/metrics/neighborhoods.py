@@ -14,8 +14,8 @@ from tsne_ooc.io import iterate
 from tsne_ooc.metrics._common import (
     CDIST,
     Seed,
+    check_enough,
     checked_labels,
-    enough,
     nearest_in_data,
     nearest_in_map,
     points_of,
@@ -72,7 +72,7 @@ def neighbor_recall(
     table = same_length(X, points)
     k = whole("k", k, least=1)
     depths = [whole("within", depth, least=1) for depth in within]
-    enough(len(points), max([k, *depths]))
+    check_enough(len(points), max([k, *depths]))
     rows = sampled(len(points), sample, random_state)
     true = nearest_in_data(table, rows, k, metric, n_jobs)
     found = nearest_in_map(tree_of(points), points[rows], max(depths), n_jobs, own=rows)
@@ -213,11 +213,11 @@ def label_accuracy(
         raise ValueError("Y_query and labels_query go together")
     own: Int64 | None
     if Y_query is None or labels_query is None:
-        enough(len(points), k)
+        check_enough(len(points), k)
         own = rows = sampled(len(points), sample, random_state)
         queries, wanted = points[rows], codes[rows]
     else:
-        enough(len(points) + 1, k)
+        check_enough(len(points) + 1, k)
         own, queries = None, points_of(Y_query, "Y_query")
         asked = checked_labels(labels_query, len(queries), "labels_query")
         judged = asked.codes >= 0

@@ -222,7 +222,7 @@ class Train(RunStage):
         tuned = any(options.stages[i].objective.needs == "graph" for i in met)
         encoder.stay_within(bounds_after(encoder, taught, problem, tuned))
         work.put(done)
-        _of_one_table(work, checkpoint)
+        _check_one_table(work, checkpoint)
 
 
 class Decode(RunStage):
@@ -244,7 +244,7 @@ class Decode(RunStage):
                 lesson.decoder, outset.encoder, table, outset.batches, outset.problem, options, checkpoint=checkpoint
             )
         )
-        _of_one_table(work, outset.checkpoint, checkpoint)
+        _check_one_table(work, outset.checkpoint, checkpoint)
 
 
 class Finish(RunStage):
@@ -300,7 +300,7 @@ class _Telling:
         self.tell("train", step, self.steps)
 
 
-def _of_one_table(work: Work, *checkpoints: Checkpoint | None) -> None:
+def _check_one_table(work: Work, *checkpoints: Checkpoint | None) -> None:
     """Raise, and remove what was learnt, where the table changed meanwhile: only the teacher is of one table."""
     try:
         work.check_unchanged()

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tsne_ooc._options import shown
 from tsne_ooc._typing import Arrays
 from tsne_ooc.io import optional
-from tsne_ooc.storage.manifest import open_file, short
+from tsne_ooc.storage.manifest import one_line, open_file
 from tsne_ooc.storage.state import Saved
 
 Shapes = dict[str, tuple[int, ...]]
@@ -54,7 +55,7 @@ class Weights:
             found = json.loads(self._data[8 : 8 + length].decode("utf-8"))
             return {key: tuple(map(int, item["shape"])) for key, item in found.items() if key != "__metadata__"}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise WeightsError(f"{self.file} is damaged: it has no header ({short(str(error), 80)})") from None
+            raise WeightsError(f"{self.file} is damaged: it has no header ({one_line(str(error), 80)})") from None
 
     def read(self, wanted: dict[str, Any]) -> Arrays:
         """The weights, which must be those of `wanted`, a network's tensors by name, and finite.
@@ -70,7 +71,7 @@ class Weights:
                 has = "none" if here is None else f"one of shape {here}"
                 needs = "no" if there is None else f"shape {there} of"
                 raise WeightsError(
-                    f"{self.file} holds other weights than the network has: {has} of the name {short(key)}, where the "
+                    f"{self.file} holds other weights than the network has: {has} of the name {shown(key)}, where the "
                     f"network has {needs} it"
                 )
         library = optional.load("safetensors.numpy", "neural", "a saved encoder")
@@ -78,12 +79,12 @@ class Weights:
             found: Arrays = library.load(self._data)
         except Exception as error:
             # This may be an error of the library's own kind, or one for types that NumPy does not have.
-            raise WeightsError(f"{self.file} is damaged: {short(str(error), 120)}") from None
+            raise WeightsError(f"{self.file} is damaged: {one_line(str(error), 120)}") from None
         for key, value in found.items():
             if (value.dtype.kind == "f") != wanted[key].is_floating_point() or value.dtype.kind not in "fiub":
                 raise WeightsError(
-                    f"{self.file} holds {value.dtype} for {short(key)}, of another kind than the network"
+                    f"{self.file} holds {value.dtype} for {shown(key)}, of another kind than the network"
                 )
             if not np.isfinite(value).all():
-                raise WeightsError(f"{self.file} holds NaN or infinity in {short(key)}")
+                raise WeightsError(f"{self.file} holds NaN or infinity in {shown(key)}")
         return found

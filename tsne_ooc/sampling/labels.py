@@ -152,7 +152,7 @@ def _names(root: Stored) -> list[str]:
 
 def _from_parquet(path: Path, name: str | None) -> Labels:
     dataset = load("pyarrow.dataset", "parquet", f"reading {path}")
-    # The very files of the rows, in their order.
+    # These are the files that the rows come from, in the same order.
     files = parts_of(path).files if path.is_dir() else [path]
     table = dataset.dataset([str(file) for file in files], format="parquet")
     if name is None or name not in table.schema.names:

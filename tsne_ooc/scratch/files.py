@@ -86,7 +86,7 @@ class ScratchFile:
         OSError
             Where the disk is full, or refuses.
         """
-        data = memoryview(np.ascontiguousarray(values, self.dtype).reshape(-1).view(np.uint8))
+        data = np.ascontiguousarray(values, self.dtype).reshape(-1).view(np.uint8).data
         place = at * self.dtype.itemsize
         try:
             while data:
@@ -108,7 +108,7 @@ class ScratchFile:
         OSError
             Where they are not there, or the disk refuses.
         """
-        data, place = memoryview(out.reshape(-1).view(np.uint8)), at * self.dtype.itemsize
+        data, place = out.reshape(-1).view(np.uint8).data, at * self.dtype.itemsize
         try:
             while data:
                 done = self._get(data, place)
@@ -139,4 +139,4 @@ class ScratchFile:
             return os.preadv(self._file.fileno(), [data], place)
         with self._lock:
             self._file.seek(place)
-            return int(self._file.readinto(data) or 0)  # type: ignore[attr-defined]
+            return int(self._file.readinto(data) or 0)

@@ -17,11 +17,11 @@ from tsne_ooc.scratch.files import ScratchFile
 from tsne_ooc.scratch.neighbors import NeighborRows
 from tsne_ooc.storage.disk import check_room
 
-# Edges, own and incoming, of the rows that are merged at a time: 28 bytes each, 120 MB. Pieces are no more than so
-# many, for each of them is sent to each: of more, what is written at a time would be a few kB.
-EDGES = 1 << 22
+# Edges, own and incoming, of the rows that are merged at a time: 36 MB. Pieces are no more than so many, for each of
+# them is sent to each: of more, what is written at a time would be a few kB.
+EDGES = 1 << 20
 MOST_PIECES = 512
-# Pieces that are merged at once, on threads; what each takes of memory is then a few hundred MB.
+# Pieces that are merged at once, on as many threads.
 AT_ONCE = 4
 # Entries that the system is told of before they are asked for: 8 MB.
 AHEAD = 1 << 20
@@ -131,7 +131,7 @@ def symmetrize_on_disk(
         Where scratch files are made.
     threads : Threads
     order : ndarray of uint32, shape (n,), optional
-        Row r of P is row ``order[r]`` of the graph; by default they are the same.
+        Row r of P is row number ``order[r]``; by default they are the same.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def symmetrize_on_disk(
 
     n, k = graph.shape
     check_count(n)
-    has_values = conditional(graph.read(0, 1)[1]) is not None
+    has_values = conditional(graph.read(0, 1).distances) is not None
     check_room(folder / "scratch", scratch_bytes(n, k, has_values), "the scratch of affinities")
     incoming = counts if order is None else counts[order]
     pieces = _cut(incoming, k)
@@ -175,12 +175,10 @@ def symmetrize_on_disk(
             kernels.merge(neighbors, p, offsets, sources, into, scale, place, ends, *found)
             return ends, *found
 
-        at = 0
-        numbers = [(number,) for number in range(len(pieces))]
-        for some in range(0, len(pieces), AT_ONCE):
-            for (number,), (ends, found, p) in zip(
-                numbers[some : some + AT_ONCE], threads.map(merged, numbers[some : some + AT_ONCE]), strict=True
-            ):
+        at, at_once = 0, min(AT_ONCE, threads.n)
+        for some in range(0, len(pieces), at_once):
+            numbers = range(some, min(some + at_once, len(pieces)))
+            for number, (ends, found, p) in zip(numbers, threads.map(merged, [(i,) for i in numbers]), strict=True):
                 piece = pieces[number]
                 indptr[piece.first + 1 : piece.last + 1] = ends[1:] + np.uint64(at)
                 indices.write(at, found)
@@ -305,9 +303,9 @@ def _arrange(
         place_of[order] = np.arange(n, dtype=np.uint32)
     cursors = np.array([piece.first for piece in pieces])
     for start, stop in ranges(n, max(1, EDGES // (2 * k))):
-        neighbors, distances = graph.read(start, stop)
+        rows, neighbors, distances = graph.read(start, stop)
         p = conditional(distances)
-        places = place_of[start:stop]
+        places = place_of[rows]
         blocks = block_of[places]
         by_block = np.argsort(blocks, kind="stable")
         edges = np.searchsorted(blocks[by_block], np.arange(len(pieces) + 1))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._options import scalar
+from tsne_ooc._options import scalar, shown
 from tsne_ooc._typing import Configurable, Json
 from tsne_ooc.storage.digest import Untold, digest
 
@@ -105,7 +105,7 @@ def unequal(name: str, old: Any, new: Any) -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict) and _UNTOLD not in old:
         keys = [*old, *(key for key in new if key not in old)]
         return [line for key in keys for line in unequal(f"{name}.{key}".strip("."), old.get(key), new.get(key))]
-    return [] if old == new else [f"{name.removeprefix('parameters.')} was {_short(old)}, is {_short(new)}"]
+    return [] if old == new else [f"{name.removeprefix('parameters.')} was {shown(old)}, is {shown(new)}"]
 
 
 def untold(value: Any, name: str = "") -> list[str]:
@@ -128,8 +128,3 @@ def _in_words(value: Any) -> str:
         if len(text) <= 80 and " at 0x" not in text:
             return text
     return type(value).__name__
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -12,6 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from tsne_ooc._options import shown
 from tsne_ooc._typing import Json, Named, StrPath
 
 FORMAT = "tsne_ooc"
@@ -73,20 +74,20 @@ def checked_manifest(folder: Path) -> Json:
     try:
         manifest: Any = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: it is not JSON ({short(str(error), 120)})") from None
+        raise ValueError(f"{path} is damaged: it is not JSON ({one_line(str(error), 120)})") from None
     _check_types(manifest, TOP, f"{path}", later=True)
     for key in ("format_version", "generation"):
         if manifest[key] < 1:
             raise ValueError(f"{path} is damaged: {key!r} must be at least 1")
     for name, entry in manifest["arrays"].items():
-        where = f"{path} is damaged: array {short(name)}"
+        where = f"{path} is damaged: array {shown(name)}"
         if not NAME.fullmatch(name):
             raise ValueError(f"{where} has no plain name")
         _check_types(entry, ENTRY, where)
         if not FILE.fullmatch(entry["file"]):
-            raise ValueError(f"{where} is in {short(entry['file'])}; a path in a manifest cannot point elsewhere")
+            raise ValueError(f"{where} is in {shown(entry['file'])}; a path in a manifest cannot point elsewhere")
         if entry["dtype"] not in TYPES:
-            raise ValueError(f"{where} has the unknown type {short(entry['dtype'])}")
+            raise ValueError(f"{where} has the unknown type {shown(entry['dtype'])}")
         if not all(type(length) is int and 0 <= length < 2**48 for length in entry["shape"]) or len(entry["shape"]) > 4:
             raise ValueError(f"{where} has no shape")
     found: Json = manifest
@@ -110,7 +111,7 @@ def _check_types(found: Any, types: Mapping[str, type], where: str, *, later: bo
             raise ValueError(f"{where} is damaged: {key!r} is missing or not of type {kind.__name__}")
     if len(found) > len(types):
         unknown = next(key for key in found if key not in types)
-        raise ValueError(f"{where} is damaged: it has the unknown key {short(unknown)}")
+        raise ValueError(f"{where} is damaged: it has the unknown key {shown(unknown)}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Json:
@@ -143,10 +144,10 @@ def open_file(folder: Path, name: str) -> Iterator[BufferedReader]:
         yield file
 
 
-def short(text: Any, most: int = 60) -> str:
+def one_line(text: str, most: int) -> str:
     """Text of unknown origin for a message of one line."""
-    shown = repr(text) if most == 60 else " ".join(str(text).split())
-    return shown if len(shown) <= most else shown[: most - 3] + "..."
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def versions() -> dict[str, str]:

@@ -9,8 +9,9 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from tsne_ooc._options import shown
 from tsne_ooc._typing import Array, DType, Json, Named, StrPath
-from tsne_ooc.storage.manifest import MANIFEST, TYPES, open_file, read_manifest, short
+from tsne_ooc.storage.manifest import MANIFEST, TYPES, one_line, open_file, read_manifest
 
 
 class FolderContent(NamedTuple):
@@ -64,7 +65,7 @@ def read_folder(path: StrPath, kind: str, *, verify: bool = True) -> FolderConte
 
 def _read(folder: Path, manifest: Named, kind: str, verify: bool) -> FolderContent:
     if manifest["kind"] != kind:
-        raise ValueError(f"{folder / MANIFEST} is that of a {short(manifest['kind'])}, not of a {kind!r}")
+        raise ValueError(f"{folder / MANIFEST} is that of a {shown(manifest['kind'])}, not of a {kind!r}")
     arrays, files = {}, {}
     for name, entry in manifest["arrays"].items():
         files[name] = folder / entry["file"]
@@ -101,7 +102,7 @@ def header(file: BinaryIO, path: Path) -> tuple[DType, tuple[int, ...], int]:
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     except Exception as error:
         # The reader evaluates a literal, which fails in many ways (SyntaxError, TypeError, MemoryError).
-        raise ValueError(f"{path} is damaged: its .npy header is not valid ({short(str(error), 80)})") from None
+        raise ValueError(f"{path} is damaged: its .npy header is not valid ({one_line(str(error), 80)})") from None
     if fortran or dtype.str not in TYPES:
         raise ValueError(f"{path} holds {'columns' if fortran else dtype.str}, which are not read here")
     return dtype, shape, file.tell()

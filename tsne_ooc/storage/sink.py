@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tsne_ooc.storage.disk import check_regular, check_room, sync_folder
 from tsne_ooc.storage.ranges import Range, joined
@@ -20,7 +20,7 @@ _PIECE = 1 << 22
 
 
 class NpySink:
-    """Writes a ``.npy`` file of float32, its rows in any order, and can go on where an earlier one stopped.
+    """Writes a ``.npy`` file of numbers, its rows in any order, and can go on where an earlier one stopped.
 
     The rows go to a file with ``.part`` behind its name. `close` moves it to `path` in one step once every row is
     there. Whatever happens before, no file of that name appears, and an older one stays as it was.
@@ -34,6 +34,7 @@ class NpySink:
     done : sequence of (int, int, int), optional
         Ranges in the ``.part`` file to go on from: first row, row after the last, and CRC-32 of each, as in `done` of
         the sink that wrote them. What lies behind the last is cut off. By default the file is begun anew.
+    dtype : numpy type, default float32
 
     Attributes
     ----------
@@ -60,6 +61,7 @@ class NpySink:
         shape: tuple[int, ...],
         *,
         done: Sequence[tuple[int, int, int]] | None = None,
+        dtype: DTypeLike = np.float32,
     ) -> None:
         self.path = Path(path)
         self.shape = tuple(int(size) for size in shape)
@@ -67,8 +69,9 @@ class NpySink:
         self.done = tuple(Range(*part) for part in done or ())
         # Where the next rows go that come without a place.
         self._at = self.done[-1].stop if self.done else 0
-        self._row = 4 * int(np.prod(self.shape[1:], dtype=np.int64))
-        header = _header(self.shape)
+        self.dtype = np.dtype(dtype).newbyteorder("<")
+        self._row = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        header = _header(self.shape, self.dtype)
         self._ahead = len(header)
         resumed = done is not None
         if resumed and self.written == self.shape[0] and self.path.exists() and not self.part.exists():
@@ -130,7 +133,7 @@ class NpySink:
         """
         if self._file is None:
             raise ValueError(f"{self.path} is closed")
-        rows = np.ascontiguousarray(rows, dtype="<f4")
+        rows = np.ascontiguousarray(rows, dtype=self.dtype)
         at = self._at if at is None else at
         if rows.shape[1:] != self.shape[1:] or not 0 <= at <= at + len(rows) <= self.shape[0]:
             where = f"{self.written} are written" if at == self._at else f"they are to go to row {at}"
@@ -204,11 +207,11 @@ class NpySink:
             self.discard()
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
+def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     from io import BytesIO
 
     file = BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(file, {"descr": dtype.str, "fortran_order": False, "shape": shape})
     return file.getvalue()
 
 
