@@ -85,8 +85,9 @@ BLOCKS = {
     ("parametric.objectives.field", "ROWS"): Block("targets"),
     ("pipeline.looking", "_ROWS"): Block("rounds"),
     ("pipeline.placing", "_PIECE"): Block("distribution", watched=False),
+    ("pipeline.merging", "_PIECE"): Block("parts"),
     ("placement", "ROWS"): Block("placing"),
-    ("plot", "_SHADED"): Block("shading"),
+    ("plot.rows", "SHADED"): Block("shading"),
     ("preprocess.onehot", "_TEXT"): Block("categories"),
     ("preprocess.rows", "_PIECE"): Block("preparation"),
     ("sampling.take", "_GAP_BYTES"): Block("taking", watched=False),
@@ -144,17 +145,19 @@ _OTHERS = {
         neighbors._found.MOST_EFFORT neighbors.hnsw.MOST_LINKS neighbors.hnsw.MOST_THREADS neighbors.saved.MOST_ROWS
         neighbors.scaled.MOST neighbors.distinct.GRAPH_COPIES gradients.grid.MOST_NODES
         parametric.objectives.negative.MOST_NEGATIVES parametric.outset.MOST_DEPTH parametric.outset.MOST_WIDTH
-        pipeline.embedding.MOST_ROUNDS plot._MOST_LABELS plot._MOST_POINTS preprocess.onehot.MOST_CATEGORIES
+        pipeline.embedding.MOST_ROUNDS plot.labels.MOST_LABELS plot.labels.MOST_WORDS plot.scatter.MOST_POINTS
+        plot.labels._NARROW plot.frame._FEWEST preprocess.onehot.MOST_CATEGORIES
         storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
-        io.shared_parts._FEW parametric.estimator.FEWEST plot._QUALITATIVE
+        io.shared_parts._FEW parametric.estimator.FEWEST plot.colors._QUALITATIVE
         neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER novelty._LOOKED_AT
-        fit.optimize.FEWEST_LEAPING""",
+        fit.optimize.FEWEST_LEAPING workers.asking.TRIES workers.by_path.MOST streaming.SENT streaming.MOST_READ""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
         scratch.plan.PROGRAM scratch.plan.MUTUAL
         pipeline.models.SLACK pipeline.refining._BESIDE refinement.EVERY
         io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS
-        batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
+        batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS streaming.RESULT_BYTES
+        workers.pool.ANSWER""",
     "the method's own: another number is another map, sample or encoder": """
         fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         refinement.REFERENCE refinement.LATE_ROWS refinement.LATE_MORE
@@ -179,6 +182,10 @@ _OTHERS = {
         io.overview._CELLS io.overview._COMPONENTS io.overview._FEW_PLACES io.overview._LARGE io.overview._LINES
         io.overview._LOGARITHMS io.overview._MOST_ROWS io.overview._PLACES io.overview._SPREADS io.overview._WIDE
         cli.forecast.WORTH cli.forecast._ROWS cli.forecast._QUERIES cli.forecast._SEARCHED cli.forecast._PLACES
-        cli.forecast._BLOCKS""",
+        cli.forecast._BLOCKS
+        plot.beside._LAID_BY plot.frame._LOOKED_AT plot.density.CELLS plot.density.COARSE plot.density._STEPS
+        plot.legend._COLUMN plot.legend._LETTERS plot.text._LETTERS plot.text._PLACES plot.panels._ACROSS
+        plot.picture.KEPT plot.animation._ROWS view.page.MOST view.page._CELLS view.page._NAMED view.payload.MOST_KINDS
+        view.payload._LETTERS view.stratified._CELLS view.stratified._ROWS_EACH view.stratified._LEAST""",
 }
 OTHERS = {_split(name): why for why, names in _OTHERS.items() for name in names.split()}

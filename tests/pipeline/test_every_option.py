@@ -182,6 +182,8 @@ SCATTER = {
     "Y": Other(rows(60, 2, seed=1)), "labels": Other(np.arange(60) % 2), "ax": Other(axes), "title": Other("a map"),
     "size": Other(3.0), "alpha": Other(0.2), "colors": Other(["red", "lime", "blue"], THREE),
     "legend": Other(False), "density": Other(True, THREE), "dpi": Other(50),
+    "text": Other(True, THREE), "highlight": Other([3, 5]), "shading": Other("log", {**THREE, "density": True}),
+    "dark": Other(True), "caption": Other("a caption"), "n_jobs": Same(1, {**THREE, "density": True}),
 }  # fmt: skip
 
 
@@ -208,6 +210,7 @@ EMBED = {
     "allow_missing_chunks": Elsewhere("unit/test_missing_chunks.py"), "random_state": Other(1), "block_rows": Same(7),
     "resume": Elsewhere("pipeline/test_faults.py"), "progress": Elsewhere("pipeline/test_pipeline.py"),
     "then": Elsewhere("pipeline/test_stages.py"),
+    "executor": Elsewhere("pipeline/test_executors.py"),
 }  # fmt: skip
 
 

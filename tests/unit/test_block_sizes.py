@@ -365,6 +365,16 @@ def rounds(folder):
     return [np.array(run.embedding), np.array(run.novelty), run.sample_rows]
 
 
+def parts(folder):
+    TSNE(**QUICK).fit(rows(60)).save(folder / "map")
+    made = [(0, 20), (20, 90)]
+    for i, some in enumerate(made):
+        tsne_ooc.place(folder / "map", rows(90), out=folder / f"part{i}", rows=some)
+    run = tsne_ooc.merge([folder / f"part{i}" for i in range(len(made))], out=folder / "out")
+    told = run.manifest["novelty"]
+    return [np.array(run.embedding), np.array(run.novelty), np.array(list(told["quantiles"].values()))]
+
+
 def distribution(folder):
     from tsne_ooc.pipeline.placing import distribution, pieces
 

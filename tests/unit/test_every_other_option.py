@@ -402,6 +402,9 @@ TABLES = {
 # Tried in these, by name.
 FILES = {
     "unit/test_overview.py": "look",
+    "pipeline/test_pictures.py": "plot.draw plot.panels plot.beside",
+    "pipeline/test_view.py": "view.view",
+    "pipeline/test_animation.py": "plot.Film plot.Film.save plot.animate",
     "contracts/test_neighbor_metrics.py": "neighbors.Exact.build neighbors.IVF.build neighbors.HNSW.build "
     "neighbors.Annoy.build neighbors.PyNNDescent.build neighbors.Neighbors.build neighbors.Precomputed.build",
     "unit/test_missing_chunks.py": "io.Hdf5Source io.Hdf5Table io.ZarrSource",
@@ -411,6 +414,8 @@ FILES = {
     "unit/test_parquet.py": "io.ParquetSource",
     "unit/test_sink.py": "io.NpySink",
     "pipeline/test_stages.py": "stages.Work",
+    "pipeline/test_executors.py": "stages.Work stages.Remote pipeline.Mapped workers.LocalWorkers "
+    "workers.LocalWorkers.shutdown workers.SavedModel workers.SavedModel.of",
     "pipeline/test_refined_runs.py": "Refinement recipes.large",
     "unit/test_sampling_kinds.py": "sampling.Stratified.draw sampling.Coverage.choose sampling.Coverage.draw "
     "sampling.Rows.draw sampling.Sample.draw sampling.UniformSample.draw",

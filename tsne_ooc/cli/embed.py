@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tsne_ooc.cli.elsewhere import add_workers, workers_of
 from tsne_ooc.cli.fitting import add_map, add_preparation, preparation_of, tsne_of
 from tsne_ooc.cli.forecast import WORTH, Forecast
 from tsne_ooc.cli.probe import check_readable
@@ -25,7 +26,7 @@ from tsne_ooc.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from tsne_ooc._typing import Array, Json
+    from tsne_ooc._typing import Json
     from tsne_ooc.pipeline import Run
 
 _AFTER = """\
@@ -80,12 +81,13 @@ def add(commands: Commands) -> None:
     )
     add_running(running)
     add_blocks(running)
+    add_workers(running)
     picture = parser.add_argument_group("the picture")
     picture.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
     picture.add_argument(
         "--color",
         metavar="NAME",
-        help="draw it in colours by these labels: obs/NAME, a dataset or a column of the file, or a .npy file of them",
+        help="draw it coloured by a column of the table's file, also of obs; novelty; or a file of labels",
     )
 
 
@@ -166,7 +168,7 @@ def run(options: argparse.Namespace) -> int:
         if getattr(options, name) is not None and not refined:
             raise ValueError(f"--{name.replace('_', '-')} is for maps of all rows together; add --refine")
     check_readable(options)
-    colors = _colors(options)
+    color = _color(options)
     if options.dry_run and refined:
         raise ValueError("--dry-run tells nothing of all rows together; leave out what is for these, such as --refine")
     if options.dry_run:
@@ -174,7 +176,7 @@ def run(options: argparse.Namespace) -> int:
             raise FileExistsError(f"{options.out} holds files already; name a new folder, or remove it first")
         print(_forecast(options, least=0))
         return 0
-    with Report(options.quiet) as report:
+    with Report(options.quiet) as report, workers_of(options) as executor:
         # Where the folder is taken, the run says by what, and whether to go on with it.
         if not (options.quiet or options.resume or refined or _is_taken(Path(options.out))):
             # An estimate that fails does not stop a run, which says itself what is wrong.
@@ -185,15 +187,16 @@ def run(options: argparse.Namespace) -> int:
             "dataset": options.dataset, "columns": options.columns,
             "allow_missing_chunks": options.allow_missing_chunks, "out": options.out, "sample": _sample(options),
             "rounds": options.rounds, "random_state": options.seed, "block_rows": options.block_rows,
-            "resume": options.resume, "progress": report,
+            "resume": options.resume, "progress": report, "executor": executor,
         }  # fmt: skip
         found = _large(options, common) if options.recipe else _embedded(options, common)
     say(options, summary_of(found))
     if plot:
-        from tsne_ooc.plot import scatter
+        from tsne_ooc.plot import draw
+        from tsne_ooc.plot.saving import save
 
         picture = found.folder / "embedding.png"
-        scatter(found.embedding, colors, title=options.color).figure.savefig(picture)
+        save(draw(found, color, n_jobs=options.jobs), picture, overwrite=True)
         say(options, f"wrote {picture}")
     return 0
 
@@ -230,23 +233,16 @@ def _graph(options: argparse.Namespace) -> Any:
     return None if options.graph is None else Graph.open(options.graph)
 
 
-def _colors(options: argparse.Namespace) -> Array | None:
-    """The labels that the picture is coloured by, one for each row of the table."""
-    if options.color is None:
-        return None
+def _color(options: argparse.Namespace) -> Any:
+    """What the picture is coloured by, read before the work: a name that is not there is told at once."""
+    if options.color is None or options.color == "novelty" or options.color == "sampled":
+        return options.color
     from tsne_ooc.pipeline.table import opened
-    from tsne_ooc.sampling import labels_of
+    from tsne_ooc.plot.column import given_for
 
-    alone = options.color.endswith(".npy") and Path(options.color).is_file()
-    if not alone and str(options.data).endswith(".npy"):
-        raise ValueError(f"--color {options.color}: {options.data} holds rows alone; give a .npy file of their labels")
-    labels = labels_of(options.color) if alone else labels_of(options.data, options.color)
     with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
-        if len(labels) != table.shape[0]:
-            raise ValueError(
-                f"--color {options.color} has {len(labels):,} labels, and the table has {table.shape[0]:,} rows"
-            )
-    return labels
+        n = table.shape[0]
+    return given_for(options.color, n, options.data)
 
 
 def _is_taken(out: Path) -> bool:

@@ -119,10 +119,13 @@ class Mapped(NamedTuple):
     seats : Seats or None
         A row of the sample takes the seat of its own, even where it has a twin in the sample, whose seat `transform`
         would give it.
+    folder : Path or None
+        Where it is saved, for workers; None where it is not.
     """
 
     placer: Placer
     seats: Seats | None
+    folder: Path | None = None
 
 
 class MapPlacer(_OurPlacer):

@@ -285,7 +285,7 @@ class Keep(RunStage):
         return bytes_fitted(m, self.course.width(table), d) + m * (4 * d + 8)
 
     def run(self, work: Work) -> Facts:
-        sample, seats = work.get(Mapped)
+        sample, seats, _ = work.get(Mapped)
         assert isinstance(sample, MapPlacer) and seats is not None
         facts, n = work.facts[Move.name], work.table.shape[0]
         work.progress(self.phase, 0, n)

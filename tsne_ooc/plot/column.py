@@ -1,0 +1,209 @@
+"""What a map is coloured by, found by its name: in the run, in the table that the map was made from, in a file."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsne_ooc._options import counted
+from tsne_ooc._typing import Array, StrPath
+from tsne_ooc.io import names_of, open_source
+from tsne_ooc.pipeline import Run
+from tsne_ooc.sampling import labels_of
+
+#: What a run itself knows of its rows.
+OF_THE_RUN = ("novelty", "sampled")
+# Files of one column, or of some with names in the first line.
+_TEXTS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+#: Files that need no name: what they hold is the column.
+ALONE = (".npy", *_TEXTS)
+
+
+def column_of(name: str, n: int, run: Run | None = None, data: StrPath | None = None) -> Array:
+    """One label or number for each row of a map.
+
+    Parameters
+    ----------
+    name : str
+        ``"novelty"`` or ``"sampled"``, which a run has itself; a file of ``.npy``, ``.csv``, ``.tsv`` or ``.txt`` with
+        one column; or a column of `data`: a dataset of HDF5, a column of ``obs``, a gene, a column of Parquet.
+    n : int
+        Rows of the map.
+    run : Run, optional
+        Its table is read where `data` is not given.
+    data : path, optional
+        Another file, with the same rows.
+
+    Raises
+    ------
+    OSError
+        Where a file does not exist or cannot be read.
+    ValueError
+        Where there is no such column (the nearest names are told), or it is of another length.
+    """
+    if run is not None and name in OF_THE_RUN and data is None:
+        return _of_the_run(name, run)
+    if data is None and Path(name).suffix.lower() not in ALONE:
+        if run is None:
+            raise ValueError(f"the map has no table to find {name!r} in; say in which file it is with data= (--data)")
+        data = run.manifest.get("job", {}).get("source", {}).get("path")
+        if data is None:
+            raise ValueError(
+                f"{run.folder} was not made from a file, where {name!r} could be; say in which with data= (--data)"
+            )
+        if not Path(data).exists():
+            raise FileNotFoundError(
+                f"the table {data}, which the map was made from, is not there any more, to read {name!r} from; say "
+                "where it is with data= (--data)"
+            )
+    return given_for(name, n, data)
+
+
+def given_for(name: str, n: int, data: StrPath | None) -> Array:
+    """As `column_of`, of a file of one column that is its own name, else of the file `data`."""
+    if data is None or (Path(name).suffix.lower() in ALONE and Path(name).is_file()):
+        return _as_long(_alone(Path(name)), n, name)
+    return _as_long(column_in(data, name), n, f"{name!r} of {data}")
+
+
+def column_in(data: StrPath, name: str) -> Array:
+    """A column of a file: of labels, else of the numbers of a table.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `column_of`.
+    """
+    path = Path(data)
+    if path.suffix.lower() in _TEXTS:
+        return _of_text(path, name)
+    try:
+        return labels_of(path, None if path.suffix.lower() == ".npy" else name)
+    except ValueError as error:
+        # A gene, or a column of a table, which is no label.
+        found = _of_a_table(path, name, error)
+        if found is None:
+            raise
+        return found
+
+
+def _of_the_run(name: str, run: Run) -> Array:
+    if name == "novelty":
+        if run.novelty is None:
+            raise ValueError(f"{run.folder} has no novelty; an encoder's rows have it with tsne-ooc place --novelty")
+        return run.novelty
+    if run.sample_rows is None:
+        raise ValueError(f"{run.folder} fitted no rows: all were placed on a saved map")
+    found = np.full(len(run.embedding), "placed", object)
+    found[run.sample_rows] = "fitted"
+    return found
+
+
+def _as_long(column: Array, n: int, what: str) -> Array:
+    if len(column) != n:
+        raise ValueError(f"{what} has {counted(len(column), 'rows')}, and the map {n:,}")
+    return column
+
+
+def _alone(path: Path) -> Array:
+    if path.suffix.lower() != ".npy":
+        return _of_text(path, None)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        found: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as .npy: {error}") from None
+    if found.ndim != 1:
+        raise ValueError(f"{path} has shape {found.shape}; labels are one for each row")
+    return found
+
+
+def _of_text(path: Path, name: str | None) -> Array:
+    """A column of a file of text: by its name in the first line, or the only one, whose first line may be a name."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    with open(path, encoding="utf-8-sig", newline="", errors="replace") as file:
+        lines = [line for line in csv.reader(file, delimiter=_TEXTS[path.suffix.lower()]) if line]
+    if not lines:
+        raise ValueError(f"{path} is empty")
+    first = lines[0]
+    if name is None:
+        if len(first) > 1:
+            raise ValueError(f"{path} has {len(first)} columns; say which with its name, and data= (--data) {path}")
+        cells = [line[0] for line in lines]
+        numbers = _numbers(cells[1:])
+        # Above numbers, a word is a name; above words it may be one of them.
+        return numbers if numbers is not None and _numbers(cells[:1]) is None else _typed(cells)
+    if name not in first:
+        near = difflib.get_close_matches(name, first, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"{path} has no column {name!r}; {hint}it has {', '.join(first[:10])}")
+    at = first.index(name)
+    for row, line in enumerate(lines[1:]):
+        if len(line) <= at:
+            there = counted(len(line), "cells")
+            raise ValueError(f"{path} has {there} in row {row}, and column {name!r} is number {at + 1}")
+    return _typed([line[at] for line in lines[1:]])
+
+
+def _typed(cells: list[str]) -> Array:
+    """Numbers where all are, else words; an empty cell says nothing."""
+    numbers = _numbers(cells)
+    if numbers is not None:
+        return numbers
+    words = np.empty(len(cells), object)
+    words[:] = [cell or None for cell in cells]
+    return words
+
+
+def _numbers(cells: list[str]) -> Array | None:
+    try:
+        found = np.array([float(cell) if cell.strip() else np.nan for cell in cells])
+    except ValueError:
+        return None
+    return None if np.isnan(found).all() else found
+
+
+def _of_a_table(path: Path, name: str, error: ValueError) -> Array | None:
+    """A column of numbers of a table with names, such as a gene of ``X``, read block by block; None where none is."""
+    for dataset in ("X", None):
+        try:
+            names = _names_of(path, dataset)
+        except (ValueError, TypeError, OSError, ImportError):
+            continue
+        if names is None:
+            continue
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
+            if near:
+                raise ValueError(f"{error}; of the columns of its table {near[0]!r} is nearest") from None
+            continue
+        table: Any = open_source(path, dataset=dataset)
+        try:
+            at = names.index(name)
+            found = np.empty(table.shape[0], np.float32)
+            rows = max(1, (1 << 25) // max(1, 4 * table.shape[1]))
+            for start in range(0, len(found), rows):
+                stop = min(start + rows, len(found))
+                block = table.read(start, stop)
+                part = block[:, [at]]
+                found[start:stop] = (part.toarray() if hasattr(part, "toarray") else np.asarray(part)).ravel()
+            return found
+        finally:
+            if hasattr(table, "close"):
+                table.close()
+    return None
+
+
+def _names_of(path: Path, dataset: str | None) -> list[str] | None:
+    table = open_source(path, dataset=dataset)
+    try:
+        return names_of(table)
+    finally:
+        if hasattr(table, "close"):
+            table.close()

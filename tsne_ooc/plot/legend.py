@@ -1,0 +1,76 @@
+"""What stands beside and below a map: a legend that stays readable, a caption, a note."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tsne_ooc._typing import Array, Float64
+from tsne_ooc.plot.colors import Paper, matplotlib
+
+# Entries in a column of the legend.
+_COLUMN = 20
+# Letters of a name that are shown; long ones would leave no room for the map.
+_LETTERS = 40
+
+
+def shortened(name: Any, letters: int = _LETTERS) -> str:
+    """A name on one line, of so many letters at most."""
+    text = " ".join(str(name).split())
+    return text if len(text) <= letters else text[: letters - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def plain(text: Any, words: str) -> None:
+    """Set words as they are: matplotlib leaves out what begins with "_" and sets what has a "$" as a formula."""
+    text.set_parse_math(False)
+    text.set_text(words)
+
+
+def add_legend(ax: Any, names: Array, colors: Float64, paper: Paper) -> Any:
+    """A legend right of the axes, in as many columns as it takes."""
+    line = matplotlib().lines.Line2D
+    handles = [
+        line([], [], linestyle="", marker="o", markersize=6, color=tuple(color), markeredgewidth=0) for color in colors
+    ]
+    legend = ax.legend(
+        handles,
+        ["x"] * len(names),
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        frameon=False,
+        ncols=-(-len(names) // _COLUMN),
+        fontsize=9 if len(names) <= 2 * _COLUMN else 7,
+        handletextpad=0.2,
+        columnspacing=1.0,
+        borderaxespad=0.3,
+        labelcolor=paper.ink,
+    )
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        plain(text, shortened(name))
+    return legend
+
+
+def add_bar(ax: Any, mappable: Any, paper: Paper) -> None:
+    """A colour bar right of the axes."""
+    bar = ax.figure.colorbar(mappable, ax=ax, shrink=0.5, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.solids.set_alpha(1)
+    bar.ax.tick_params(colors=paper.faint, labelcolor=paper.ink)
+
+
+def add_note(ax: Any, lines: list[str], paper: Paper) -> None:
+    """Small words below the axes, which cover no row."""
+    lines = [line for line in lines if line]
+    if lines:
+        note = ax.annotate(
+            "", (0, 0), (2, -4), "axes fraction", "offset points", va="top", ha="left", fontsize=7.5, color=paper.faint
+        )
+        plain(note, "\n".join(lines))
+
+
+def widen(figure: Any, legend: Any) -> None:
+    """Make a figure as much wider as its legend is, so that the map keeps its size."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    width = legend.get_window_extent(renderer).width / figure.dpi
+    figure.set_size_inches(figure.get_figwidth() + width + 0.1, figure.get_figheight())

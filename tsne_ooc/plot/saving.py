@@ -1,0 +1,53 @@
+"""Pictures as files: whole or absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tsne_ooc._options import unknown
+from tsne_ooc._typing import StrPath
+from tsne_ooc.storage.atomic import whole_file
+
+#: Endings of file names, which choose the format.
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def check_target(out: StrPath, *, overwrite: bool = False, formats: tuple[str, ...] = FORMATS) -> None:
+    """Raise where a picture cannot be written: before it is drawn.
+
+    Raises
+    ------
+    ValueError
+        For an ending that is not known.
+    OSError
+        Where there is no folder for it, or it is there already (without `overwrite`).
+    """
+    path = Path(out)
+    if path.suffix.lower() not in formats:
+        raise unknown("out", path.name, (f"*{ending}" for ending in formats))
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file")
+    if not path.resolve().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.resolve().parent} to write {path.name} in")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already; pass overwrite=True (--overwrite) to replace it")
+
+
+def save(figure: Any, out: StrPath, *, overwrite: bool = False) -> None:
+    """Write a figure to a file, which is whole or not there; the same picture is the same bytes.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `check_target`.
+    """
+    check_target(out, overwrite=overwrite)
+    path = Path(out).resolve()
+    kind = path.suffix.lower().removeprefix(".")
+    # No date, and no random names within SVG.
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "tsne_ooc", "pdf.fonttype": 42}), whole_file(path) as part:
+        figure.savefig(part, format=kind, metadata=metadata)

@@ -1,0 +1,104 @@
+"""Names of labels on the map, each where most of its rows are, and none over another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tsne_ooc._typing import Array, Float64
+from tsne_ooc.plot.colors import Paper
+from tsne_ooc.plot.legend import plain, shortened
+
+# Letters of a name on the map.
+_LETTERS = 24
+# Width of the blur, in coarse cells of a hundred: a cell that is full by chance is not where most rows are, and at 1.2
+# the digits of MNIST stood at the edges of their islands.
+_BLUR = 2.5
+# Places that are tried for a name: densest cells first, and each a little higher and lower.
+_PLACES = 12
+
+
+def densest(counts: Array, places: int = 1) -> Array:
+    """Numbers (up, across) of the cells in which most rows are, shape (places or fewer, 2), best first.
+
+    The median of a label's rows lies in the hole of a ring, and between two islands; this does not. Of cells next to
+    each other only the best one is listed.
+    """
+    from scipy.ndimage import gaussian_filter, maximum_filter
+
+    smooth = gaussian_filter(counts.astype(np.float32), _BLUR, mode="constant")
+    # A cell without a row would be beside the label, however full its neighbours are.
+    smooth[counts == 0] = 0
+    peaks = np.argwhere((smooth > 0) & (smooth == maximum_filter(smooth, 5)))
+    order = np.argsort(-smooth[tuple(peaks.T)], kind="stable")
+    return peaks[order[:places]]
+
+
+def add_names(ax: Any, names: Array, colors: Float64, kinds: Array, paper: Paper, size: float = 9) -> list[int]:
+    """Write the names on the map; those that find no place are left to the legend.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Their limits are final.
+    names : ndarray
+    colors : float64 (len(names), 3)
+    kinds : uint32 (len(names), cells, cells)
+        Rows of each label in coarse cells that fill the axes.
+    paper : Paper
+    size : float
+        Of the letters, in points.
+
+    Returns
+    -------
+    list of int
+        Numbers of the names that were written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.patheffects import withStroke
+
+    figure = ax.figure
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
+    cells = kinds.shape[1]
+    taken: list[Any] = []
+    written = []
+    inside = ax.get_window_extent(renderer)
+    # The largest first: it has most to say, and most places to go to.
+    for at in np.argsort(-kinds.sum(axis=(1, 2), dtype=np.int64), kind="stable").tolist():
+        if not kinds[at].any():
+            continue
+        color = 0.72 * colors[at] if paper.ground == "#FFFFFF" else 0.55 + 0.45 * colors[at]
+        text = ax.text(
+            0, 0, "", ha="center", va="center", fontsize=size, fontweight="bold", color=tuple(color), zorder=5,
+            path_effects=[withStroke(linewidth=2.2, foreground=paper.ground, alpha=0.85)],
+        )  # fmt: skip
+        plain(text, shortened(names[at], _LETTERS))
+        height = text.get_window_extent(renderer).height / ax.bbox.height * (top - bottom)
+        for up, across in densest(kinds[at], _PLACES).tolist():
+            x = left + (across + 0.5) / cells * (right - left)
+            y = bottom + (up + 0.5) / cells * (top - bottom)
+            box = next((box for shift in (0, 1, -1) if (box := _free(text, x, y + shift * height, taken, inside,
+                        renderer)) is not None), None)  # fmt: skip
+            if box is not None:
+                taken.append(box)
+                written.append(at)
+                break
+        else:
+            text.remove()
+    return sorted(written)
+
+
+def _free(text: Any, x: float, y: float, taken: list[Any], inside: Any, renderer: Any) -> Any:
+    """The box of the text at a place, pushed inside of the axes; None where it lies over another."""
+    text.set_position((x, y))
+    box = text.get_window_extent(renderer)
+    push = np.clip(0, inside.x0 - box.x0, None) + np.clip(inside.x1 - box.x1, None, 0)
+    if push and box.width < inside.width:
+        x += push / text.axes.bbox.width * float(np.ptp(text.axes.get_xlim()))
+        text.set_position((x, y))
+        box = text.get_window_extent(renderer)
+    return None if any(box.overlaps(other) for other in taken) else box

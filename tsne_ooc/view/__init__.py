@@ -1,0 +1,5 @@
+"""Maps as one file to hand over: a page that any browser opens, with no network and nothing installed."""
+
+from tsne_ooc.view.page import view
+
+__all__ = ["view"]

@@ -1,0 +1,123 @@
+"""What a page holds of a map: places in 16 bits, labels in bytes, all as text within the page."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tsne_ooc._labels import categories_of, column, is_missing, ordered
+from tsne_ooc._typing import Array, Float32, Float64, Int64, Json
+from tsne_ooc.plot.frame import Frame
+from tsne_ooc.plot.labels import MOST_LABELS
+
+# Labels of whole numbers are kinds up to this many, as on pictures; of words up to what two bytes can tell.
+MOST_KINDS = 1 << 16
+# Letters of a name that a page keeps.
+_LETTERS = 200
+
+
+def places(Y: Float32, frame: Frame) -> bytes:
+    """All x, then all y, each from 0 to 65,535 across the square that the page shows; little-endian."""
+    low, high = frame.square()
+    share = np.clip((Y.astype(np.float64) - low) / (high - low), 0, 1)
+    return np.rint(share * 65_535).astype("<u2").T.tobytes()
+
+
+def column_for(name: str, labels: ArrayLike, rows: Int64) -> tuple[Json, bytes]:
+    """A column of the rows that are shown: what it is, and its cells as bytes.
+
+    Kinds are numbers from 0 on, and a last one where there is none, in one byte where that is enough, else two. Numbers
+    are float32, NaN where there is none.
+    """
+    array = column(labels, name)
+    categories = categories_of(labels)
+    if array.dtype.kind in "fiub" and categories is None:
+        part = array[rows]
+        there = np.unique(part[part == part])
+        whole = array.dtype.kind == "b" or (there == np.floor(there)).all()
+        if not whole or len(there) > MOST_LABELS:
+            return numbers_of(name, part)
+    taken: Any = array[rows]
+    if categories is not None:
+        from tsne_ooc._labels import Categorical
+
+        taken = Categorical.of(np.asarray(taken), categories)
+    names, codes = ordered(taken, name)
+    if len(names) >= MOST_KINDS:
+        return texts_of(name, taken)
+    missing = int((codes < 0).sum())
+    counts = np.bincount(codes[codes >= 0], minlength=len(names))
+    kind = np.uint8 if len(names) < 255 else np.dtype("<u2")
+    told = {
+        "name": name, "kind": "kinds", "names": [short(one) for one in names.tolist()], "counts": counts.tolist(),
+        "missing": missing, "bytes": np.dtype(kind).itemsize,
+    }  # fmt: skip
+    return told, np.where(codes < 0, len(names), codes).astype(kind).tobytes()
+
+
+def numbers_of(name: str, part: Array) -> tuple[Json, bytes]:
+    """A column of numbers."""
+    numbers = part.astype(np.float32)
+    finite = numbers[np.isfinite(numbers)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    return {"name": name, "kind": "numbers", "low": low, "high": high}, numbers.astype("<f4").tobytes()
+
+
+def texts_of(name: str, part: Array) -> tuple[Json, bytes]:
+    """A column of words that nearly all differ, such as names of cells: lines of text."""
+    words = ["" if is_missing(cell) else short(cell) for cell in part]
+    return {"name": name, "kind": "texts"}, "\n".join(words).encode()
+
+
+def gaps(rows: Int64) -> bytes:
+    """Row numbers as the steps between them, in 32 bits."""
+    return np.diff(rows, prepend=0).astype("<u4").tobytes()
+
+
+def short(name: Any) -> str:
+    """A name on one line."""
+    text = " ".join((name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)).split())
+    # Halves of letters beyond 65,535 are no text, and cannot be written.
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def packed(data: bytes) -> str:
+    """Bytes as text, compressed."""
+    # The same bytes at any time of day, and the quickest level: labels of a million rows take 20 ms.
+    return base64.b64encode(gzip.compress(data, 1, mtime=0)).decode("ascii")
+
+
+def plain(data: bytes) -> str:
+    """Bytes as text, as they are."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def json_in_html(value: Any) -> str:
+    """JSON that stays within the script element it is put in, whatever its words are."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
+
+
+def png(image: Float64) -> bytes:
+    """An image of red, green, blue and opacity, the first row lowest, as a PNG."""
+    pixels = np.rint(np.clip(image[::-1], 0, 1) * 255).astype(np.uint8)
+    height, width = pixels.shape[:2]
+    # Each line begins with 0: stored as it is.
+    lines = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], axis=1)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines.tobytes(), 6)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
