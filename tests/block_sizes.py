@@ -47,6 +47,11 @@ BLOCKS = {
     ("export.content", "ROWS"): Block("exports"),
     ("estimator.fitted_map", "BLOCK"): Block("placing"),
     ("fit.rows", "BLOCK"): Block("fit"),
+    ("scratch.neighbors", "BLOCK"): Block("kept_on_disk"),
+    ("scratch.joint", "EDGES"): Block("kept_on_disk"),
+    ("scratch.joint", "MOST_PIECES"): Block("kept_on_disk"),
+    ("scratch.joint", "AT_ONCE"): Block("kept_on_disk", small=2),
+    ("scratch.joint", "AHEAD"): Block("kept_on_disk"),
     ("gradients.crowd", "ROWS"): Block("crowd"),
     ("gradients.repulsion", "ExactRepulsion.ROWS"): Block("repulsion"),
     ("groups", "_BLOCK"): Block("groups"),
@@ -67,6 +72,9 @@ BLOCKS = {
     ("neighbors.distinct", "GROUP"): Block("copies"),
     ("neighbors.exact", "ENTRIES"): Block("pairs"),
     ("neighbors.exact", "GROUP"): Block("searches"),
+    ("neighbors._room", "PIECE"): Block("graph_folders"),
+    ("neighbors.folder", "ROWS"): Block("graph_folders"),
+    ("neighbors.given_graphs", "PAIRS"): Block("graph_folders"),
     ("neighbors.hnsw", "PIECE"): Block("graph"),
     ("neighbors.ivf", "EVERYWHERE"): Block("searches"),
     ("neighbors.ivf", "GROUP"): Block("searches"),
@@ -124,14 +132,15 @@ CROSSED = {
 # Numbers that cut no work, by what they are.
 _OTHERS = {
     "marks, versions and the layout of bits": """
-        _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY novelty.NoveltyHistogram._SHIFT
+        _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY
+        neighbors.folder.TOLD novelty.NoveltyHistogram._SHIFT
         sampling.boxes._BITS sampling.boxes._FINE sampling.boxes._ORIGIN storage.ledger.LEDGER_VERSION
         storage.ranges._MODULUS storage.ranges._ONE
         preprocess.preparation.FORMAT_VERSION storage.manifest.FORMAT_VERSION""",
     "compiled in: widths that are and are not multiples of it are in tests/unit/test_neighbors_exact.py": """
         _kernels.knn.CHUNK""",
     "the most of something that is taken, counted or believed": """
-        _options.MOST _parallel.MOST_MULTIPLYING _parallel.MOST_THREADS metrics.agreement._PAIRS
+        affinity.MOST_ROWS _options.MOST _parallel.MOST_MULTIPLYING _parallel.MOST_THREADS metrics.agreement._PAIRS
         neighbors._found.MOST_EFFORT neighbors.hnsw.MOST_LINKS neighbors.hnsw.MOST_THREADS neighbors.saved.MOST_ROWS
         neighbors.scaled.MOST neighbors.distinct.GRAPH_COPIES gradients.grid.MOST_NODES
         parametric.objectives.negative.MOST_NEGATIVES parametric.outset.MOST_DEPTH parametric.outset.MOST_WIDTH
@@ -143,11 +152,16 @@ _OTHERS = {
         fit.optimize.FEWEST_LEAPING""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
-        pipeline.models.SLACK io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS
+        scratch.plan.PROGRAM scratch.plan.MUTUAL
+        pipeline.models.SLACK pipeline.refining._BESIDE refinement.EVERY
+        io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS
         batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
     "the method's own: another number is another map, sample or encoder": """
         fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
-        rounds.DIRECTIONS rounds.ROWS_PER_BOX pipeline.looking.CHOICE pipeline.embedding.SAMPLE sampling.resolve.SIZE
+        refinement.REFERENCE refinement.LATE_ROWS refinement.LATE_MORE
+        recipes.WIDE recipes.COMPONENTS recipes.ROWS_PER_NEIGHBOR
+        rounds.DIRECTIONS rounds.ROWS_PER_BOX
+        pipeline.looking.CHOICE pipeline.neighbors.NEIGHBORS pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
         neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT
         preprocess.sketch.PASSES batches.sizes.BUFFER_BYTES
@@ -168,6 +182,8 @@ _OTHERS = {
         plot.beside._LAID_BY plot.frame._LOOKED_AT plot.density.CELLS plot.density.COARSE plot.density._STEPS
         plot.legend._COLUMN plot.legend._LETTERS plot.text._LETTERS plot.text._PLACES plot.panels._ACROSS
         plot.picture.KEPT plot.animation._ROWS view.page.MOST view.page._CELLS view.page._NAMED view.payload.MOST_KINDS
-        view.payload._LETTERS view.stratified._CELLS view.stratified._ROWS_EACH view.stratified._LEAST""",
+        view.payload._LETTERS view.stratified._CELLS view.stratified._ROWS_EACH view.stratified._LEAST
+        cli.forecast.WORTH cli.forecast._ROWS cli.forecast._QUERIES cli.forecast._SEARCHED cli.forecast._PLACES
+        cli.forecast._BLOCKS""",
 }
 OTHERS = {_split(name): why for why, names in _OTHERS.items() for name in names.split()}

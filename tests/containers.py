@@ -305,6 +305,19 @@ def arrow(X: np.ndarray) -> Any:
     return pa.table(columns)
 
 
+def arrow_numbers(X: np.ndarray, folder: Path) -> Any:
+    """In pieces of 40 rows, as streams bring them."""
+    import pyarrow as pa
+
+    return pa.concat_tables([arrow(X[start : start + 40]) for start in range(0, len(X), 40)]).drop_columns("label")
+
+
+def polars(X: np.ndarray, folder: Path) -> Any:
+    import polars
+
+    return polars.DataFrame({f"c{j}": X[:, j] for j in range(X.shape[1])})
+
+
 def parquet(**options: Any) -> Callable[[np.ndarray, Path], Path]:
     def make(X: np.ndarray, folder: Path) -> Path:
         from pyarrow.parquet import write_table
@@ -399,6 +412,8 @@ ADAPTERS = {
     "parquet": Adapter(parquet(), needs="pyarrow"),
     "parquet_groups": Adapter(parquet(row_group_size=16), "f8", needs="pyarrow"),
     "parquet_folder": Adapter(parquet_folder, "i4", needs="pyarrow"),
+    "arrow": Adapter(arrow_numbers, "i4", on_disk=False, needs="pyarrow"),
+    "polars": Adapter(polars, "f8", on_disk=False, needs="polars"),
     "dask": Adapter(in_dask(((20, 20, 20, 20, 20, 3), (4, 3))), on_disk=False, needs="dask.array"),
     "dask_uneven": Adapter(in_dask(((7, 50, 0, 1, 45), (7,))), on_disk=False, needs="dask.array"),
     "anndata": Adapter(anndata_object(), on_disk=False, needs="anndata"),

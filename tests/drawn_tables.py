@@ -187,7 +187,7 @@ def make(case: Case, folder: Path) -> tuple[Any, str | None]:
 
 
 def needs(storage: str) -> str | None:
-    """The package without which a storage is not to be had here."""
+    """The package without which a storage cannot be used here."""
     found = MASKING[storage][3] if storage in MASKING else containers.ADAPTERS[storage].needs
     return None if found is None or importlib.util.find_spec(found.split(".")[0]) else found
 

@@ -38,10 +38,11 @@ class Runs:
         ----------
         die : dict, optional
             ``at``: "fsync", "replace", "rename" or "call" (any of them); "block", "torn" (half a block is written),
-            "fit", or "seconds". ``count``: which of them. ``error``: number of the error to fail with, instead.
+            "fit", "search", "weigh", "refine" or "keep" (of all rows together), or "seconds". ``count``: which of them.
+            ``error``: number of the error to fail with, instead.
         options
             ``data`` (an HDF5 file), ``out``, ``model``, ``sample``, ``rounds``, ``block_rows``, ``n_jobs``,
-            ``resume``, ``log``.
+            ``refine``, ``resume``, ``log``.
 
         Returns
         -------
@@ -139,6 +140,7 @@ def prepare():
         perform("embed", {**common, "out": f"{folder}/map"})
         # A kernel that a run compiles is written to a cache, by calls that would be counted as the run's own.
         perform("embed", {**common, "out": f"{folder}/rounds", "sample": [*range(0, 480, 4)], "rounds": 2})
+        perform("embed", {**common, "out": f"{folder}/refined", "refine": True})
         perform("place", {**common, "out": f"{folder}/more", "model": f"{folder}/map"})
         perform("transform_to", {**common, "out": f"{folder}/Y.npy", "model": f"{folder}/map"})
 
@@ -159,13 +161,13 @@ def end(mouth, order):
 def perform(task, options):
     import numpy as np
 
-    from tsne_ooc import TSNE, load
+    from tsne_ooc import TSNE, Refinement, load
     from tsne_ooc.pipeline import embed, place
     from tsne_ooc.storage import sink
 
     def progress(phase, done, total):
-        if phase == "fit" or (phase == "place" and done):
-            PLAN.happens({"fit": "fit", "place": "block"}[phase])
+        if phase in ("fit", "search", "weigh", "refine", "keep") or (phase == "place" and done):
+            PLAN.happens("block" if phase == "place" else phase)
 
     class Torn(sink.NpySink):
         def write(self, rows, at):
@@ -190,7 +192,8 @@ def perform(task, options):
                 sample = np.array(sample)
             embed(
                 table, out=options["out"], tsne=tsne, sample=sample, rounds=options.get("rounds", 1),
-                block_rows=options["block_rows"], **common,
+                block_rows=options["block_rows"],
+                refine=Refinement(n_iter=12, snapshot_every=3) if options.get("refine") else False, **common,
             )  # fmt: skip
         elif task == "place":
             place(

@@ -18,6 +18,7 @@ _HOMES = {
     "Phase": "schedule",
     "Schedule": "schedule",
     "Placement": "placement",
+    "Refinement": "refinement",
     "Perplexity": "affinity",
     "Mixture": "affinity",
     "Multiscale": "affinity",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from tsne_ooc.pipeline import open_run as open_run
     from tsne_ooc.pipeline import place as place
     from tsne_ooc.placement import Placement as Placement
+    from tsne_ooc.refinement import Refinement as Refinement
     from tsne_ooc.schedule import Phase as Phase
     from tsne_ooc.schedule import Schedule as Schedule
 
@@ -67,6 +69,8 @@ _MODULES = {
     "placement",
     "plot",
     "preprocess",
+    "recipes",
+    "refinement",
     "rounds",
     "sampling",
     "schedule",

@@ -1,10 +1,10 @@
-"""BLAS on one thread for each of ours, and room for its products.
+"""One thread of BLAS for each of our threads, and memory for its products.
 
-Its own threads would change the last bits of a product, and rows of a map with a spectral start moved by 40 to 101
-units for them. The limit belongs to the process in some libraries (OpenBLAS with threads of its own, which NumPy and
-SciPy bring) and to the thread in others (OpenBLAS on OpenMP, MKL). Here the first of several threads sets the former
-and the last lifts it, and each thread at work has the latter. threadpoolctl finds the libraries, and its limits are
-not used: from version 3.8 on only the thread that was the first to set one can set others.
+More threads of BLAS would change the last bits of a product, which moved rows of a map with a spectral start by 40 to
+101 units. The limit belongs to the process in some libraries (OpenBLAS with threads of its own, which NumPy and SciPy
+bring) and to the thread in others (OpenBLAS on OpenMP, MKL). Here the first of several threads sets the former and the
+last lifts it; each thread at work sets the latter for itself. threadpoolctl finds the libraries. Its limits are not
+used: from version 3.8 on, only the thread that was the first to set one can set others.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 
 log = logging.getLogger(__name__)
 
-# What OpenBLAS maps for each product that is at work, and keeps for the next. Where the system refuses it, it asks
-# again without end: a search of neighbours stood still for ever under `ulimit -v`.
+# Bytes that OpenBLAS maps for each running product, and keeps for the next. Where the system refuses them, OpenBLAS
+# asks again without end: a neighbour search hung for ever under `ulimit -v`.
 BLAS_BYTES = 33 << 20
 
 
 class Library(NamedTuple):
-    """A library that multiplies: its file, its limit, whose that is, and a way to what is inside."""
+    """A library of BLAS: its file, functions for its limit, whether that is the thread's own, and a handle."""
 
     path: str
     get: Callable[[], int]
@@ -39,7 +39,7 @@ class Library(NamedTuple):
 
 _lock = threading.Lock()
 _mapped: dict[str, int] = {}
-# How many calls hold the limit, in all threads; and what the libraries had whose limit is the process's.
+# How many calls hold the limit, in all threads; and the limits from before, of libraries where these are the process's.
 _holders = 0
 _usual: dict[str, tuple[Library, int]] = {}
 # The libraries, and how many modules there were when they were found.
@@ -47,7 +47,7 @@ _found: tuple[int, tuple[Library, ...]] = (0, ())
 
 
 class _Here(threading.local):
-    """The holders among them that are this thread's, and the libraries that it limited for itself alone."""
+    """How many of the holders are this thread's, and the libraries that it limited for itself alone."""
 
     holders = 0
     limited: tuple[Library, ...] = ()
@@ -59,11 +59,11 @@ _here = _Here()
 def libraries() -> tuple[Library, ...]:
     """All libraries for products that this process has loaded, SciPy's among them.
 
-    They are looked for anew when modules were imported: that reads /proc/self/maps, in 10 of the 16 ms of a
-    `transform` of five rows.
+    They are looked for again only after modules were imported: the search reads /proc/self/maps, which takes 10 of the
+    16 ms of a `transform` of five rows.
     """
     global _found
-    # Loaded later, within the limit, it would be without one.
+    # A library that was loaded later, while the limit holds, would be without one.
     import scipy.linalg  # noqa: F401
 
     modules = len(sys.modules)
@@ -95,9 +95,9 @@ def _names(library: Any) -> tuple[str, str]:
 
 @contextmanager
 def openmp_kept() -> Iterator[None]:
-    """Give the calling thread back as many threads of OpenMP as it had: Numba sets them when its own begin.
+    """Give the calling thread back as many threads of OpenMP as it had: Numba changes that when its own threads start.
 
-    Torch goes by them, and trained other weights after a search by pynndescent.
+    Torch goes by that number, and trained other weights after a search by pynndescent.
     """
     from threadpoolctl import ThreadpoolController
 
@@ -111,7 +111,7 @@ def openmp_kept() -> Iterator[None]:
 
 @contextmanager
 def one_thread(workers: int) -> Iterator[int]:
-    """One thread for each product, until the block ends; gives how many of `workers` threads may multiply at once.
+    """Give each product one thread until the block ends; yield how many of `workers` threads may multiply at once.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def one_thread(workers: int) -> Iterator[int]:
                     held.append((library, n))
                 else:
                     _usual.setdefault(library.path, (library, n))
-                # Also where the limit stands: somebody else may have lifted it meanwhile.
+                # It is set also where it should stand already: somebody else may have lifted it meanwhile.
                 library.set(1)
         _here.limited = tuple(library for library, _ in held)
         yield most
@@ -153,7 +153,7 @@ def _hold(change: int) -> None:
 
 
 def _lift() -> None:
-    """Where nobody holds the limit any more: what there was before, except where somebody has set another meanwhile."""
+    """Restore the former limit once nobody holds ours, except where somebody has set another meanwhile."""
     if _holders == 0:
         for library, n in _usual.values():
             if library.get() == 1:
@@ -168,7 +168,7 @@ def limited() -> Sequence[Library]:
 
 @contextmanager
 def likewise(these: Sequence[Library]) -> Iterator[None]:
-    """Limit those in this thread too."""
+    """Limit these libraries in this thread too."""
     before = [library.get() for library in these]
     try:
         for library in these:
@@ -180,7 +180,7 @@ def likewise(these: Sequence[Library]) -> Iterator[None]:
 
 
 def _forget() -> None:
-    """After a fork, in the child: threads that held the limit are not there to lift it."""
+    """Start anew in the child of a fork: threads that held the limit are not there to lift it."""
     global _lock, _holders
     _lock, _holders = threading.Lock(), _here.holders
     _lift()
@@ -196,7 +196,7 @@ def _room(libraries: Sequence[Library], workers: int) -> int:
     with _lock:
         found = []
         for library in libraries:
-            # Functions of its inside; where they have other names, nothing is done beforehand.
+            # These functions are internal; where they have other names, nothing is mapped beforehand.
             take = getattr(library.inside, "blas_memory_alloc", None)
             give = getattr(library.inside, "blas_memory_free", None)
             if take is not None and give is not None and hasattr(mmap, "MAP_PRIVATE"):
@@ -204,7 +204,7 @@ def _room(libraries: Sequence[Library], workers: int) -> int:
                 found.append((library.path, take, give))
         if any(_mapped.get(path, 0) < workers for path, *_ in found):
             taken: list[tuple[Any, int]] = []
-            # A room for each thread in turn, in every library: NumPy and SciPy bring one each.
+            # Room for each thread in turn, in every library: NumPy and SciPy bring one each.
             for number in range(workers):
                 for path, take, give in found:
                     if number < _mapped.get(path, 0) or _fits(BLAS_BYTES):
@@ -227,7 +227,7 @@ def _room(libraries: Sequence[Library], workers: int) -> int:
 
 
 def _fits(size: int) -> bool:
-    """Whether the system would give so many bytes of address space; 10 us, and none of it is touched."""
+    """Whether the system would give so many bytes of address space; this takes 10 us and touches none of them."""
     try:
         mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError:

@@ -1,18 +1,19 @@
-"""What other programs call an option: which of ours it is, and in which unit."""
+"""What other programs call our options, and in which units."""
 
 from __future__ import annotations
 
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, ParamSpec
 
 P = ParamSpec("P")
+Others = Mapping[str, Collection[str]]
 
 
 class Here(NamedTuple):
-    """What a word from elsewhere is here.
+    """What an option of another program is here.
 
     `ours` is the option, or how it is written in Python where it is a part of one, or "" where there is nothing to
     set; `unit` says what it counts or takes, in words that the command line can use too.
@@ -103,10 +104,10 @@ ENCODERS_OWN = (
 
 
 def answering(init: Callable[P, None]) -> Callable[P, None]:
-    """Make a constructor answer to a word that it does not know with the one that is meant.
+    """Make a constructor answer an option that it does not know with the one that was probably meant.
 
-    Its signature stays what it is, for scikit-learn and for readers. Options that go to an estimator's teacher are
-    those of its attribute `TEACHERS`.
+    Its signature stays what it is, for scikit-learn and for readers. An estimator lists the options of its teacher in
+    its attribute `TEACHERS`.
     """
     names = frozenset(inspect.signature(init).parameters)
 
@@ -123,7 +124,7 @@ def answering(init: Callable[P, None]) -> Callable[P, None]:
 
 
 def unknown_option(asker: str, word: str, names: Collection[str], teachers: Collection[str] = ()) -> str:
-    """What to say of an option that an estimator does not have.
+    """What to say about an option that an estimator does not have.
 
     Parameters
     ----------
@@ -133,27 +134,58 @@ def unknown_option(asker: str, word: str, names: Collection[str], teachers: Coll
     names : collection of str
         Options that it has.
     teachers : collection of str
-        Those of its teacher.
+        Options of its teacher.
     """
-    tables = (ENCODER, MAP) if teachers else (MAP, ENCODER)
+    if teachers:
+        others = {"an option of the map that it learns from: teacher=TSNE({})": teachers}
+    else:
+        others = {"an option of encoders: tsne_ooc.parametric.ParametricTSNE({})": ENCODERS_OWN}
+    return _unknown(asker, word, names, others, (ENCODER, MAP) if teachers else (MAP, ENCODER), teachers)
+
+
+def refuse_options(asker: str, words: Iterable[str], names: Collection[str], others: Others) -> None:
+    """Raise TypeError for the first of `words`, options that a function does not have.
+
+    Parameters
+    ----------
+    asker : str
+        The function.
+    words : iterable of str
+    names : collection of str
+        Options that it has.
+    others : dict of str to collection of str
+        Options of objects that it takes, under what they are and how they are given, with ``{}`` for the option:
+        ``{"an option of the map: tsne=TSNE({})": options of TSNE}``.
+    """
+    for word in words:
+        tables = (ENCODER, MAP) if any("ParametricTSNE" in phrase for phrase in others) else (MAP, ENCODER)
+        known = [name for options in others.values() for name in options]
+        raise TypeError(_unknown(asker, word, names, others, tables, known))
+
+
+def _unknown(
+    asker: str, word: str, names: Collection[str], others: Others, tables: Sequence[Mapping[str, Here]],
+    known: Iterable[str],
+) -> str:  # fmt: skip
     here = next((table[word] for table in tables if word in table), None)
-    name = word if here is None else here.ours.partition("=")[0]
+    ours = word if here is None else here.ours
+    name = ours.partition("=")[0]
     unit = "" if here is None else f", {here.unit}"
+    phrase = next((phrase for phrase, options in others.items() if name in options), None)
     if here is not None and not here.ours:
         meant = here.unit
     elif here is not None and name in names:
         meant = f"it is {here.ours} here{unit}"
-    elif name in teachers:
-        meant = f"that is an option of the map that it learns from{unit}: teacher=TSNE({name}=...)"
-    elif name in ENCODERS_OWN:
-        meant = f"that is an option of encoders{unit}: tsne_ooc.parametric.ParametricTSNE({name}=...)"
+    elif phrase is not None:
+        what, _, how = phrase.partition(": ")
+        meant = f"that is {what}{unit}: {how.format(ours if '=' in ours else f'{name}=...')}"
     else:
-        meant = nearest(word, {*names, *teachers})
+        meant = nearest(word, {*names, *known})
     return f"{asker} has no option {word!r}; {meant}"
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
-    """The name that is most like a word, as a question; all of them where none is."""
+    """The name that is most like a word, as a question; all names where none is like it."""
     known = sorted(names)
     near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"

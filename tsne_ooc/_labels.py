@@ -1,4 +1,4 @@
-"""Labels of rows, of whatever type people have them in: which there are, and who has which."""
+"""Labels of rows, of any type: which there are, and which row has which."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Classes(NamedTuple):
 
 
 class Categorical(np.ndarray[Any, Any]):
-    """Labels of rows that came with an order: an array like others, with all there are in `categories`, in it."""
+    """An array of labels that came with an order; `categories` lists all of them in that order."""
 
     categories: Sequence[Any] | None = None
 
@@ -32,17 +32,20 @@ class Categorical(np.ndarray[Any, Any]):
         return found
 
     def __array_finalize__(self, made_of: Any) -> None:
-        # Some of the rows have the order of all.
+        # A part of the rows keeps the order of the whole.
         self.categories = getattr(made_of, "categories", None)
 
 
 def categories_of(labels: Any) -> list[Any] | None:
     """The categories of labels in their own order; None where they have none.
 
-    Of a Categorical of pandas, also in a Series or an index, of dictionaries of Arrow, and of what `labels_of` read.
+    Labels have them that are a Categorical of pandas (in a Series or an index, too), an Enum of Polars, dictionaries of
+    Arrow, or what `labels_of` read.
     """
-    # Of a Series they are behind `.cat`; of one that is not categorical that raises AttributeError.
-    for holder in (labels, getattr(labels, "cat", None)):
+    # A Series has them behind `.cat`, which raises AttributeError where the Series is not categorical. An Enum of
+    # Polars has them in its type, where a Categorical of Polars has something else of that name.
+    kind = getattr(labels, "dtype", None)
+    for holder in (labels, getattr(labels, "cat", None), kind if type(kind).__name__ == "Enum" else None):
         found = getattr(holder, "categories", None)
         if found is not None and not callable(found):
             return list(found)
@@ -54,7 +57,7 @@ def categories_of(labels: Any) -> list[Any] | None:
 
 
 def arrow_categories(column: Any) -> list[Any] | None:
-    """The dictionary of a chunked array of Arrow; None where it is not one of dictionaries."""
+    """The dictionary of a chunked array of Arrow; None where it has none."""
     if not hasattr(column.type, "index_type"):
         return None
     chunks = column.unify_dictionaries().chunks
@@ -62,16 +65,17 @@ def arrow_categories(column: Any) -> list[Any] | None:
 
 
 def ordered(labels: Any, name: str = "labels") -> Classes:
-    """As `classes` of a column, in the order that people expect in a legend.
+    """The classes of a column, in the order that people expect in a legend.
 
-    Categories come in their own order, also those that no row has; other words naturally, so "2" before "10".
+    Categories keep their own order, and those that no row has are among them; other words are sorted naturally, "2"
+    before "10".
     """
     categories = categories_of(labels)
     found = classes(column(labels, name), name)
     if categories is not None:
         names = [label.decode() if isinstance(label, bytes) else label for label in categories]
         place = {label: at for at, label in enumerate(names)}
-        # What has no place among the categories, which nothing of pandas or Arrow has, comes behind them.
+        # Labels that are not among the categories come behind them; pandas and Arrow have none.
         for label in found.names.tolist():
             place.setdefault(label, len(place))
         rank = [place[label] for label in found.names.tolist()]
@@ -90,8 +94,8 @@ def ordered(labels: Any, name: str = "labels") -> Classes:
 
 
 def _natural(label: Any) -> tuple[int, float, list[tuple[str, int]], str]:
-    """Words letter by letter, with the numbers in them as numbers, where their first digit would be."""
-    kind, number, text = _mixed(label)
+    """A key that sorts words letter by letter, and numbers in them as numbers, where their first digit would be."""
+    kind, number, text = _sort_key(label)
     parts = re.findall(r"[0-9]{1,18}|[^0-9]", text)
     return kind, number, [("0", int(part)) if part.isdecimal() else (part, 0) for part in parts], text
 
@@ -113,7 +117,7 @@ def column(labels: Any, name: str = "labels") -> Array:
             words[np.ma.getmaskarray(labels)] = None
         return words
     array = np.asarray(labels)
-    # NumPy would turn the None, or the numbers, of a list into words: "None" is a label, None is none.
+    # NumPy would turn the None, or the numbers, of a list into words: "None" is a label, None is not.
     if array.dtype.kind in "USO" and not isinstance(labels, np.ndarray):
         array = np.asarray(labels, dtype=object)
     return array
@@ -136,14 +140,14 @@ def classes(labels: Array, name: str = "labels") -> Classes:
     names, codes = np.unique(labels, return_inverse=True)
     codes = codes.reshape(-1).astype(np.int64)
     if labels.dtype.kind in "fcmM":
-        # They sort last.
+        # NaN and NaT sort last.
         known = int(np.count_nonzero(names == names))
         names, codes = names[:known], np.where(codes < known, codes, -1)
     return Classes(names, codes)
 
 
 def text(labels: Array) -> Array:
-    """Bytes as text: UTF-8, or Latin-1 where one of them is not, which files say nothing about."""
+    """Bytes as text: UTF-8, or Latin-1 where one of them is not UTF-8; files do not say which."""
     cells = labels.tolist()
     try:
         found = [cell.decode() if isinstance(cell, bytes) else cell for cell in cells]
@@ -173,8 +177,8 @@ def _of_objects(labels: Array, name: str) -> Classes:
     try:
         order = sorted(range(len(found)), key=found.__getitem__)
     except TypeError:
-        # Numbers before words before all else.
-        order = sorted(range(len(found)), key=lambda at: _mixed(found[at]))
+        # Numbers come before words, and these before all else.
+        order = sorted(range(len(found)), key=lambda at: _sort_key(found[at]))
     rank = np.empty(len(found) + 1, np.int64)
     rank[order], rank[-1] = np.arange(len(found)), -1
     names = np.empty(len(found), object)
@@ -184,14 +188,14 @@ def _of_objects(labels: Array, name: str) -> Classes:
     return Classes(names, rank[codes])
 
 
-def _mixed(label: Any) -> tuple[int, float, str]:
+def _sort_key(label: Any) -> tuple[int, float, str]:
     if isinstance(label, Real):
         return 0, float(label), ""
     return (1 if isinstance(label, str) else 2), 0.0, str(label)
 
 
 def is_missing(label: Any) -> bool:
-    """Whether a cell of any type says that there is nothing: None, NaN, NaT, pandas' NA."""
+    """Whether a cell of any type is missing: None, NaN, NaT, pandas' NA."""
     # NaN and NaT differ from themselves; pandas' NA says what it is only by its name.
     if label is None or type(label).__name__ == "NAType":
         return True

@@ -18,7 +18,8 @@ def used_bytes() -> int | None:
         import resource
     except ImportError:
         return None
-    # The most it has held, where what it holds now is not told; in bytes on macOS, elsewhere in kilobytes.
+    # This is the most that it has held, because what it holds now is not told; in bytes on macOS, elsewhere in
+    # kilobytes.
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(most) if sys.platform == "darwin" else int(most) * 1024
 
@@ -26,7 +27,7 @@ def used_bytes() -> int | None:
 def available_bytes() -> int | None:
     """Memory that a process could still take without swapping; None where the system does not tell.
 
-    Within a container, what its limit leaves.
+    Within a container this is at most what its limit leaves.
     """
     found = [size for size in (_free(), _left_in_group()) if size is not None]
     return min(found) if found else None

@@ -1,4 +1,4 @@
-"""Options that are words: looked up in one place, with the nearest valid word in the error."""
+"""Options that are words or numbers: checked in one place, with the nearest valid word in the error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def unknown(what: str, word: object, known: Iterable[str]) -> ValueError:
-    """The error for a word that is none of `known`, naming the nearest one."""
+    """The error for a word that is not among `known`, naming the nearest one."""
     names = sorted(known)
     near = difflib.get_close_matches(str(word).lower(), names, n=1, cutoff=0.5)
     listed = f"known: {', '.join(names)}"
@@ -30,7 +30,7 @@ def pick(what: str, word: str, table: Mapping[str, T]) -> T:
         raise unknown(what, word, table) from None
 
 
-# What no count of rows, neighbours or steps comes near, and compiled code can still hold.
+# No count of rows, neighbours or steps comes near this, and compiled code can still hold it.
 MOST = 2**62
 
 
@@ -69,7 +69,7 @@ def whole(what: str, value: object, *, least: int | None, most: float = MOST) ->
 
 
 def shown(value: object) -> str:
-    """A value for a message of one line, however long it is."""
+    """A value as text for a message of one line, however long it is."""
     try:
         text = " ".join(repr(value).split())
     except ValueError:
@@ -96,11 +96,11 @@ def truth(what: str, value: object) -> bool:
 
 
 def keep(options: object, **values: object) -> None:
-    """Set fields of a frozen dataclass to what was made of them: Python's own numbers, equal and saved as such."""
+    """Set fields of a frozen dataclass to their checked values: Python's own numbers, compared and saved as such."""
     for name, value in values.items():
         object.__setattr__(options, name, value)
 
 
 def scalar(value: Any) -> Any:
-    """Python's own number for one of NumPy's, or for an array of no axes, such as a file or a reduction gives."""
+    """Python's own number for one of NumPy's, or for an array without axes, such as a file or a reduction gives."""
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value

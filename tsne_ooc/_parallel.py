@@ -34,10 +34,10 @@ _here = threading.local()
 _queue: SimpleQueue[Work] = SimpleQueue()
 _helpers: list[threading.Thread] = []
 
-# Cores of a large machine. A thread that waits takes memory, and more than cores make nothing quicker.
+# The cores of a large machine. A thread that waits takes memory, and more threads than cores make nothing quicker.
 MOST_THREADS = 4096
-# Of which so many may multiply matrices at once: OpenBLAS takes 35 MB of address space for each, in NumPy's and in
-# SciPy's copy, and 4,096 times that is more than a process may have: later forks and threads were refused.
+# So many of them may multiply matrices at once: OpenBLAS takes 35 MB of address space for each, in NumPy's and in
+# SciPy's copy. 4,096 times that is more than a process may have, and later forks and threads were refused.
 MOST_MULTIPLYING = 64
 
 
@@ -64,11 +64,11 @@ def resolve_n_jobs(n_jobs: int | None) -> int:
 def _serve(queue: SimpleQueue[Work]) -> None:
     while True:
         work = queue.get()
-        # What goes wrong in a piece, `map` has kept; this is what leaves no memory to keep anything, and `map` misses
-        # the piece's result.
+        # `map` keeps what goes wrong in a piece. What arrives here left no memory to keep anything, and `map` finds
+        # that the piece has no result.
         with suppress(BaseException):
             work()
-        # Not held while waiting for the next: what it closes over may be large.
+        # It is not held while waiting for the next: what it closes over may be large.
         del work
 
 
@@ -83,8 +83,8 @@ def _helped(workers: int) -> int:
             try:
                 helper.start()
             except RuntimeError:
-                # No memory for its stack, or no more threads for this user. Those that are there do the work, and
-                # the next call asks again.
+                # There is no memory for its stack, or this user may have no more threads. Those that are there do the
+                # work, and the next call asks again.
                 log.info("%d of %d threads could be started", len(_helpers) + 1, workers + 1)
                 break
             _helpers.append(helper)
@@ -92,7 +92,7 @@ def _helped(workers: int) -> int:
 
 
 def _forget() -> None:
-    """After a fork, in the child: it has none of the threads, and a lock that one of them held stays locked."""
+    """Start anew in the child of a fork: it has none of the threads, and a lock that one of them held stays locked."""
     global _lock, _queue
     _lock, _queue = threading.Lock(), SimpleQueue()
     _helpers.clear()
@@ -104,7 +104,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def fewer(function: Callable[[int], T], workers: int) -> T:
-    """``function(workers)``, or ``function(1)`` where other people's threads cannot be started."""
+    """``function(workers)``, or ``function(1)`` where a library cannot start its threads."""
     try:
         return function(workers)
     except RuntimeError:
@@ -127,7 +127,7 @@ class Threads:
         self.n = resolve_n_jobs(n_jobs)
 
     def resize(self, n_jobs: int | None) -> Threads:
-        """These threads, as many as `n_jobs` says from now on, wherever they are held; no result depends on it."""
+        """Change the number of threads for all who hold this object, and return it; no result depends on it."""
         self.n_jobs, self.n = n_jobs, resolve_n_jobs(n_jobs)
         return self
 
@@ -144,11 +144,11 @@ class Threads:
         """
         n = len(pieces)
         workers = min(self.n, n)
-        # A piece that itself calls `map` runs its own pieces: the thread it would wait for may be its own.
+        # A piece that calls `map` itself runs those pieces alone: the thread it would wait for may be its own.
         if workers <= 1 or getattr(_here, "within", False):
             return [function(*piece) for piece in pieces]
         workers = min(workers, getattr(_here, "most", None) or workers)
-        # All that threads write to has its size beforehand: where memory ends, a result, an error or an end is
+        # All that threads write to is allocated beforehand: where memory runs out, a result, an error or an end is
         # written down all the same, and nobody waits for what will not come.
         results: list[T] = [_MISSING] * n
         errors: list[BaseException | None] = [None] * n
@@ -190,12 +190,12 @@ class Threads:
         except BaseException as error:
             interrupt = error
         stopped = stopped or interrupt is not None
-        # The counter at its end: a thread that has not begun finds nothing to do, and is not waited for.
+        # The counter is run to its end: a thread that has not begun finds nothing to do, and is not waited for.
         while next(counter) < n:
             pass
         while _BUSY in states:
             try:
-                # With a limit of time, for a thread may lack the memory to say that it has ended.
+                # The wait has a limit, because a thread may lack the memory to say that it has ended.
                 with suppress(Empty):
                     ended.get(timeout=1)
             except BaseException as error:

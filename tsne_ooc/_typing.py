@@ -21,7 +21,7 @@ UInt32 = NDArray[np.uint32]
 UInt64 = NDArray[np.uint64]
 Int32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
-#: Of numbers of any type.
+#: An array of any type.
 Array = NDArray[Any]
 DType = np.dtype[Any]
 Arrays = dict[str, Array]
@@ -31,8 +31,9 @@ Progress = Callable[[str, int, int], None]
 Json = dict[str, Any]
 #: Options by name, such as those of a metric.
 Named = Mapping[str, Any]
-#: A table as people pass it: an array or what makes one, a data frame, a sparse matrix, a source, or what is sliced
-#: like a dataset of HDF5. No type tells these from other objects; `tsne_ooc.io.as_source` does, with an error.
+#: A table as people pass it: an array or what NumPy makes one of, a data frame, a sparse matrix, a source, or what can
+#: be sliced like a dataset of HDF5. No type tells these from other objects; `tsne_ooc.io.as_source` does, with an
+#: error.
 TableLike: TypeAlias = Any
 StrPath: TypeAlias = "str | os.PathLike[str]"
 #: A file, group or array of HDF5 or Zarr, or what behaves like one.

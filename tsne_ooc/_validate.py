@@ -42,7 +42,7 @@ def as_rows(
     first_row : int
         Number of the first row of `X` in the file it was read from, for messages that name a row.
     row_numbers : ndarray of shape (n_samples,), optional
-        Numbers of all rows in their file, where they do not follow one another; goes before `first_row`.
+        Numbers of all rows in their file, where they do not follow one another; `first_row` is then ignored.
     columns : int, optional
         Number of columns that `X` must have.
     accept_sparse : bool
@@ -50,7 +50,7 @@ def as_rows(
     minimum_rows : int
         Fewest rows that will do.
     own : bool
-        Share no memory with `X`, except with an array that is read-only and of nobody else.
+        Share no memory with `X`, unless it is a read-only array that holds its own memory.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def as_rows(
 
 def is_sparse(X: TableLike) -> bool:
     """Whether X is a sparse array or matrix of SciPy."""
-    # Asked by what it can do: an import of scipy.sparse takes 0.27 s, which no dense table should pay for.
+    # This asks what X can do: an import of scipy.sparse takes 0.27 s, which no dense table should pay for.
     return hasattr(X, "tocsr") and hasattr(X, "nnz")
 
 
@@ -122,7 +122,7 @@ def is_frame(X: TableLike) -> bool:
 def _frame_values(X: TableLike, name: str) -> Array:
     dtypes = list(X.dtypes)
     for label, kind in zip(X.columns, dtypes, strict=True):
-        # Elsewhere in pandas they are numbers of nanoseconds, which is not what a date is meant as.
+        # pandas would make them numbers of nanoseconds, which is not what a date means.
         if getattr(kind, "kind", "") in "mM":
             raise TypeError(
                 f"{name} has a column {label!r} of dates or durations ({kind}); leave it out, or make it numbers in a "
@@ -131,7 +131,7 @@ def _frame_values(X: TableLike, name: str) -> Array:
     try:
         if all(isinstance(kind, np.dtype) for kind in dtypes):
             return _numeric(np.asarray(X.to_numpy()), name)
-        # pandas' own types (Float64, Int64, boolean) mark what is missing in a mask: to NaN, for the message.
+        # pandas' own types (Float64, Int64, boolean) mark missing cells in a mask. They become NaN, for the message.
         return np.asarray(X.to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError) as error:
         for label, column in zip(X.columns, X.dtypes, strict=True):
@@ -158,7 +158,7 @@ def _check_mask(X: TableLike, name: str, first_row: int = 0, row_numbers: Int64 
 
 
 def as_array(X: TableLike, name: str = "X") -> Array:
-    """Numbers of whatever NumPy takes, in a type of their own; raises as `as_rows` for what does not hold numbers."""
+    """The numbers of whatever NumPy takes, in its own type; raises as `as_rows` does where there are none."""
     _check_mask(X, name)
     try:
         values = np.asarray(computed(X, name))
@@ -167,7 +167,7 @@ def as_array(X: TableLike, name: str = "X") -> Array:
     return _numeric(values, name)
 
 
-# What makes a table of one that is computed only when it is asked for, by the package it comes from.
+# The method that computes a lazy table, by the package that the table comes from.
 _LAZY = {"polars": "collect", "pyspark": "toPandas", "ibis": "to_pandas", "duckdb": "df"}
 
 
@@ -177,7 +177,7 @@ def computed(X: TableLike, name: str) -> Any:
     Raises
     ------
     TypeError
-        For what holds no numbers yet, or none that NumPy has a form for.
+        For what is not computed yet, and for what has no form in NumPy.
     """
     package = type(X).__module__.partition(".")[0]
     if package in _LAZY and not hasattr(X, "shape") and hasattr(X, _LAZY[package]):
@@ -195,8 +195,8 @@ def computed(X: TableLike, name: str) -> Any:
     return (plain.float() if plain.is_floating_point() and plain.element_size() < 4 else plain).numpy()
 
 
-def _first_word(values: Array) -> str:
-    """Where the first cell is that cannot be read as a number, of those that hold text."""
+def _first_not_a_number(values: Array) -> str:
+    """Where the first cell is that cannot be read as a number, for the end of a message."""
     for at, cell in np.ndenumerate(values):
         try:
             float(cell)
@@ -213,7 +213,7 @@ def _numeric(values: Array, name: str) -> Array:
     if kind == "c":
         raise ValueError(f"Complex data not supported: {name} has type {values.dtype}")
     if kind in "USTa":
-        raise ValueError(f"{name} holds strings (type {values.dtype}), not numbers{_first_word(values)}")
+        raise ValueError(f"{name} holds strings (type {values.dtype}), not numbers{_first_not_a_number(values)}")
     if kind == "O":
         if any(isinstance(cell, complex | np.complexfloating) for cell in values.flat):
             raise ValueError(f"Complex data not supported: {name} has complex cells")
@@ -224,7 +224,7 @@ def _numeric(values: Array, name: str) -> Array:
             # one, and scikit-learn's checks look for it.
             raise TypeError(f"{name} holds objects that are not numbers: {_first_line(error)}") from None
         except (ValueError, OverflowError) as error:
-            where = _first_word(values)
+            where = _first_not_a_number(values)
             raise ValueError(f"{name} holds objects that are not numbers: {_first_line(error)}{where}") from None
     raise TypeError(f"{name} has type {values.dtype}, which does not hold plain numbers")
 
@@ -249,7 +249,7 @@ def check_shape(shape: tuple[int, ...], name: str = "X", columns: int | None = N
 
 
 def _cast(values: Array, wanted: DType) -> Array:
-    # Too large for float32 becomes infinity here, and a message further down.
+    # What is too large for float32 becomes infinity here, and is reported further down.
     with np.errstate(over="ignore", invalid="ignore"):
         return np.require(values, dtype=wanted, requirements=["C", "A"])
 
@@ -316,7 +316,7 @@ def _first_line(error: BaseException) -> str:
 
 
 class RowsError(ValueError):
-    """What is wrong with a row, by its number among those that were given together.
+    """An error about a row, by its number among those that were given together.
 
     Parameters
     ----------

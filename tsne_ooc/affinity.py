@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,41 @@ ROWS = 4096
 # Each block of rows scans all edges for those that come in, so blocks are few; each holds a share of the transpose,
 # so they are not too few. At 1.3 million rows and 90 neighbours: 60 MB a thread.
 BLOCKS = 16
+
+
+class Part(NamedTuple):
+    """The entries of some rows of P.
+
+    Parameters
+    ----------
+    first : int
+        Which entry of P the arrays begin with.
+    indices : ndarray of uint32
+    values : ndarray of float32
+    """
+
+    first: int
+    indices: UInt32
+    values: Float32
+
+
+class JointRows(Protocol):
+    """Joint probabilities P of n rows, wherever they are kept; they are read some rows at a time."""
+
+    @property
+    def indptr(self) -> UInt64:
+        """Where the entries of each row begin, and where the last ones end."""
+
+    @property
+    def n(self) -> int:
+        """How many rows there are."""
+
+    @property
+    def entries(self) -> int:
+        """How many entries there are."""
+
+    def part(self, start: int, stop: int) -> Part:
+        """The entries of rows `start` to `stop`, and perhaps more; good until this thread asks for others."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +80,14 @@ class Joint:
     @property
     def n(self) -> int:
         return len(self.indptr) - 1
+
+    @property
+    def entries(self) -> int:
+        return len(self.indices)
+
+    def part(self, start: int, stop: int) -> Part:
+        """All of it: what is in memory is not cut."""
+        return Part(0, self.indices, self.values)
 
     def tocsr(self) -> csr_array:
         """A copy as a scipy matrix in float64."""
@@ -89,6 +132,19 @@ class Joint:
         return cls(matrix.indptr.astype(np.uint64), matrix.indices.astype(np.uint32), matrix.data.astype(np.float32))
 
 
+# Rows are numbered in 32 bits, and the last number stands for none.
+MOST_ROWS = 2**32 - 1
+
+
+def check_count(n: int) -> None:
+    """Raise ValueError where there are more rows than have numbers."""
+    if n > MOST_ROWS:
+        raise ValueError(
+            f"{n:,} rows are more than the {MOST_ROWS:,} that can be numbered; take a sample of them, such as "
+            "TSNE(sample=25000), and place the others"
+        )
+
+
 def symmetrize(neighbors: UInt32, p: Float32 | None, threads: Threads) -> Joint:
     """The joint ``(p_ij + p_ji) / 2n`` of conditional probabilities; equal ones over all edges for ``p=None``.
 
@@ -101,6 +157,7 @@ def symmetrize(neighbors: UInt32, p: Float32 | None, threads: Threads) -> Joint:
     from tsne_ooc._kernels import symmetrize as kernels
 
     n = len(neighbors)
+    check_count(n)
     conditional = np.empty((0, 0), np.float32) if p is None else p
     scale = np.float32(1 / (2 * max(1, n)))
     counts = np.zeros(n, np.int64)
@@ -115,9 +172,8 @@ def symmetrize(neighbors: UInt32, p: Float32 | None, threads: Threads) -> Joint:
         incoming = np.empty(0 if p is None else len(sources), np.float32)
         kernels.gather_incoming(neighbors, conditional, first, last, offsets[:-1].copy(), sources, incoming)
         place = np.zeros(n, np.uint32)
-        kernels.merge(
-            neighbors, conditional, first, last, offsets, sources, incoming, scale, place, indptr, indices, values
-        )
+        own, of_own, ends = neighbors[first:last], conditional[first:last], indptr[first : last + 1]
+        kernels.merge(own, of_own, offsets, sources, incoming, scale, place, ends, indices, values)
 
     nothing = np.empty(0, np.uint32), np.empty(0, np.float32)
     threads.map(lambda first, last: block(first, last, *nothing), blocks)
@@ -352,6 +408,11 @@ def check_matrix(affinity: AnyAffinity, n: int) -> None:
     shape = np.shape(affinity.matrix) if isinstance(affinity, GivenAffinities) else (n,)
     if shape and shape[0] != n:
         raise ValueError(f"affinity matrix has {shape[0]} rows, X has {n}; they must be the same rows")
+
+
+def at_most(affinity: AnyAffinity, k: int) -> AnyAffinity:
+    """An affinity of a graph of `k` neighbours: equal ones are those of all that there are, where these are fewer."""
+    return Uniform(min(affinity.neighbors, k)) if isinstance(affinity, Uniform) else affinity
 
 
 WORDS = ("perplexity", "multiscale", "mixture", "uniform")

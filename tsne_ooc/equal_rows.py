@@ -1,4 +1,4 @@
-"""Which rows are the same, by what they hold: no metric is asked, and no search."""
+"""Which rows are equal, told by what they hold: neither a metric nor a search is asked."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def _words(values: Any) -> UInt32:
 class EqualRows:
     """Finds the row that is equal to another: the same number in every column.
 
-    Distances cannot tell: under "correlation" a row is 1e-16 from itself, under "cosine" it is 0 from its double, and a
-    graph may miss the row altogether. Rows are told by 128 bits of hash, so two different ones of a billion are taken
-    for the same once in 10^20 tables.
+    Distances cannot tell this: under "correlation" a row is 1e-16 from itself, under "cosine" it is 0 from its double,
+    and a graph may miss the row altogether. Rows are told by 128 bits of hash, so two different ones of a billion are
+    taken for the same once in 10^20 tables.
 
     Parameters
     ----------
@@ -79,12 +79,12 @@ class EqualRows:
 
     @classmethod
     def restore(cls, saved: Saved, n: int) -> EqualRows:
-        """Those of a `state`, of n rows.
+        """The equal rows that a `state` holds, of a table of n rows.
 
         Raises
         ------
         StateError
-            For a state that cannot be.
+            For a state that is not valid.
         """
         hashes = saved.array("hashes", np.uint64, (None, 2))
         rows = saved.array("rows", np.uint32, (len(hashes),))

@@ -1,7 +1,7 @@
-"""What a search, an affinity or another part of your own is written with, besides the class that it derives from.
+"""What you write a search, an affinity or another part of your own with, besides the class that it derives from.
 
-Threads come to it from the estimator, and so does a saved state when a model is loaded; see the page on parts of your
-own in the documentation.
+The estimator gives it its threads, and its saved state when a model is loaded; see the page on parts of your own in the
+documentation.
 """
 
 from __future__ import annotations

@@ -46,22 +46,22 @@ class Grouped(NamedTuple):
 class Groups:
     """Groups of up to `group` strange rows among the fitted ones, and rows that are like them.
 
-    The surroundings of a row are the ``2 group`` fitted rows nearest to it: most of them are not members of a group of
-    less than `group` rows. `far` is the row's mean distance to all of them, divided by the median of what they have
-    for this number themselves; `dense` is the median over them of the mean distance to 5 nearest others, divided by
-    the row's own. Distances among copies count as 0.3 of the median of those that are not 0.
+    The surroundings of a row are the ``2 group`` fitted rows nearest to it: most of them do not belong to a group of
+    fewer than `group` rows. `far` is the row's mean distance to all of them, divided by the median of their own such
+    distances; `dense` is the median over them of their mean distance to their 5 nearest others, divided by the row's
+    own. Distances among copies count as 0.3 of the median of those that are not 0.
 
     Parameters
     ----------
     model : TSNE or ParametricTSNE
         Fitted. Of an encoder, the teacher's rows count.
     group : int, default 30
-        At least 3. The search takes time and memory in proportion.
+        At least 3. Time and memory of the search are in proportion to it.
 
     Attributes
     ----------
     fitted : Grouped
-        Of the fitted rows, each seen from the others.
+        The fitted rows, each seen from the others.
 
     Raises
     ------
@@ -70,12 +70,12 @@ class Groups:
 
     References
     ----------
-    Breunig et al., SIGMOD 2000, for the local ratio; that it needs more neighbours than a group has rows is said there.
+    Breunig et al., SIGMOD 2000, for the local ratio; they also say that it needs more neighbours than a group has rows.
     """
 
     def __init__(self, model: Any, group: int = 30) -> None:
         check_is_fitted(model)
-        # Of this fit: another one of the same model makes another map, and leaves this as it is.
+        # These belong to this fit: another fit of the same model makes another map, and leaves this one as it is.
         self._asker, self._map, self._features = model, model.map_, model.features_
         inner = self._map.model
         k = 2 * whole("group", group, least=3)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -11,14 +12,14 @@ from tsne_ooc._typing import Float32, Int64
 from tsne_ooc.neighbors.base import Distances, Index, Indices
 from tsne_ooc.storage.state import Saved, State
 
-# As many as new rows are placed beside by default, so that one search serves both.
+# New rows are placed beside as many by default, so that one search serves both.
 NEIGHBORS = 15
-# Among copies distances are 0, and the least that is not would be infinitely novel. With this share of the median as
-# the least own distance, more rows of the rare kinds of KDD Cup 99 (23 of 5,000 in the sample) were beyond the
-# threshold than with a tenth of it, and as many as with all of it, which also dulls the densest regions.
+# Among copies distances are 0, and the slightest other distance would be infinitely novel. With this share of the
+# median as the least own distance, more rows of the rare kinds of KDD Cup 99 (23 of 5,000 in the sample) were beyond
+# the threshold than with a tenth of it, and as many as with all of it, which also dulls the densest regions.
 FLOOR = 0.3
-# Beyond the threshold were, of rows like the sample's, 0.11 % (KDD Cup 99, sample of 25,000), 0.05 % (5,000), 0.13 %
-# (shuttle, 5,000) and 0.04 % (MNIST, 10,000). Without the margin 0.14, 0.05, 0.15 and 0.09.
+# Of rows like the sample's, 0.11 % (KDD Cup 99, sample of 25,000), 0.05 % (5,000), 0.13 % (shuttle, 5,000) and 0.04 %
+# (MNIST, 10,000) were beyond the threshold; without the margin 0.14, 0.05, 0.15 and 0.09 %.
 QUANTILE, MARGIN = 0.999, 1.1
 
 
@@ -37,7 +38,7 @@ class Reference:
     own : ndarray of float32, shape (n,)
         Own distances, > 0: those of copies are lifted to 0.3 of the median of those that are not 0.
     novelty : ndarray of float32, shape (n,)
-        Of the sampled rows, each seen from the others.
+        That of the sampled rows, each seen from the others.
     k : int
         Neighbours that count: 15, or as many as there are.
     """
@@ -51,33 +52,53 @@ class Reference:
         self.novelty.setflags(write=False)
 
     @classmethod
-    def of(cls, index: Index) -> Reference:
-        """The reference that the rows of an index are."""
+    def of(cls, index: Index) -> Self:
+        """The reference that the rows of an index make."""
         k = min(NEIGHBORS, index.n - 1)
         if k < 1:
             return cls.of_neighbors(np.empty((index.n, 0), np.uint32), np.empty((index.n, 0), np.float32))
         return cls.of_neighbors(*index.query_self(k))
 
     @classmethod
-    def of_neighbors(cls, indices: Indices, distances: Distances) -> Reference:
-        """The same from the nearest others of each row, ascending, shape (n, k or more)."""
+    def of_neighbors(cls, indices: Indices, distances: Distances) -> Self:
+        """The reference from the nearest others of each row, ascending, shape (n, k or more)."""
+        return cls.of_blocks(lambda: [(np.arange(len(indices)), indices, distances)], indices.shape)
+
+    @classmethod
+    def of_blocks(
+        cls, blocks: Callable[[], Iterable[tuple[Int64 | Indices, Indices, Distances]]], shape: tuple[int, ...]
+    ) -> Self:
+        """The same from what gives them block by block, with the numbers of its rows, in any order.
+
+        Parameters
+        ----------
+        blocks : callable
+            Called twice.
+        shape : tuple
+            Rows and neighbours of each.
+        """
         from tsne_ooc._kernels.novelty import mean_distances
 
-        n, k = len(indices), min(NEIGHBORS, indices.shape[1])
+        n, k = shape[0], min(NEIGHBORS, shape[1])
         if not k:
             return cls(np.ones(n, np.float32), np.ones(n, np.float32), 0)
-        own = np.empty(n, np.float32)
-        mean_distances(distances, k, own)
+        own, score = np.empty(n, np.float32), np.empty(n, np.float32)
+        for rows, _, distances in blocks():
+            mean = np.empty(len(rows), np.float32)
+            mean_distances(distances, k, mean)
+            own[rows] = mean
         apart = own[own > 0]
         floor = np.float32(FLOOR * np.median(apart)) if len(apart) else np.float32(1)
         own = np.maximum(own, max(floor, np.finfo(np.float32).tiny))
-        return cls(own, novelty(indices, distances, own, k), k)
+        for rows, indices, distances in blocks():
+            score[rows] = novelty(indices, distances, own, k)
+        return cls(own, score, k)
 
     @property
     def threshold(self) -> float:
-        """Beyond it a row is novel: the .999 quantile of the sample's own novelty (at least 1), and a tenth more.
+        """A row beyond it is novel: the .999 quantile of the sample's own novelty (at least 1), and a tenth more.
 
-        At most 0.2 % of rows from where the sample is from are beyond it.
+        At most 0.2 % of rows that are drawn as the sample is are beyond it.
         """
         return MARGIN * max(1.0, float(np.quantile(self.novelty, QUANTILE)))
 
@@ -96,7 +117,7 @@ class Reference:
         Raises
         ------
         StateError
-            For a state that cannot be.
+            For a state that is not valid.
         """
         own, scores = saved.array("own", np.float32, (n,)), saved.array("novelty", np.float32, (n,))
         if not own.min() > 0:
@@ -141,7 +162,8 @@ class NoveltyHistogram:
         Rows beyond it are counted exactly.
     """
 
-    # A positive float32 seen as a whole number grows with it: its first bits are the exponent and 32 parts of it.
+    # The bits of a positive float32, read as a whole number, grow with it: the first ones are the exponent and 32
+    # parts.
     _SHIFT = 18
 
     def __init__(self, threshold: float) -> None:
@@ -174,7 +196,7 @@ class NoveltyHistogram:
         return int(self.counts.sum())
 
     def quantile(self, q: float) -> float:
-        """What a share of `q` of the rows does not exceed, to within 2 %; 0 where there are no rows."""
+        """The novelty that a share of `q` of the rows does not exceed, to within 2 %; 0 where there are no rows."""
         rank = max(1, int(np.ceil(q * self.rows)))
         at = int(np.searchsorted(np.cumsum(self.counts), rank))
         if not self.rows or not at:
@@ -202,24 +224,24 @@ def summary(novelty: Float32, threshold: float) -> dict[str, Any]:
     return histogram.summary()
 
 
-# Rows that quantiles are taken of, from all over the table: half a million say them to a thousandth.
+# Quantiles are taken of so many rows, from all over the table: half a million give them to a thousandth.
 _LOOKED_AT = 1 << 19
 _BLOCK = 1 << 20
-# How far from the median a row is unlike most others: the upper quartile's distance, in logarithms, is .6745 of a
-# standard deviation, and this many of those. With a tenth of junk in table and sample, 5 finds 91 % of junk among
-# digits of MNIST and all of it among 200 clusters; where there is none, 1.0, 0.0 and (heavy tails) 0.2 % of the rows
-# are beyond. With 4 these are 99 and 100 %, and 1.6, 0.0 and 0.5 %. The threshold of the sample, a quantile near its
-# end, finds 0.3 % and none: it is that of the junk that was sampled.
+# How far beyond the median a row is unlike most others, in distances from the median to the upper quartile, taken of
+# logarithms: such a distance is .6745 of a standard deviation, so this is 5 of those. With a tenth of junk in table and
+# sample, 5 finds 91 % of junk among digits of MNIST and all of it among 200 clusters; where there is none, 1.0, 0.0 and
+# (heavy tails) 0.2 % of the rows are beyond. With 4 these are 99 and 100 %, and 1.6, 0.0 and 0.5 %. The threshold of
+# the sample, a quantile near its end, finds 0.3 % and none, because it is set by the junk that was sampled.
 DEVIATIONS = 5 / 0.6745
 
 
 def limit_of(novelty: Float32) -> float:
-    """Beyond it a row is unlike most rows: from the median and the upper quartile, which a tenth of junk hardly moves.
+    """A limit beyond which rows are unlike most: from median and upper quartile, which a tenth of junk hardly moves.
 
     Parameters
     ----------
     novelty : ndarray of shape (n,)
-        Of all rows of a table, in memory or mapped.
+        That of all rows of a table, in memory or mapped.
     """
     some = np.asarray(novelty[:: max(1, -(-len(novelty) // _LOOKED_AT))], np.float64)
     middle, upper = np.quantile(some, [0.5, 0.75])
@@ -229,7 +251,7 @@ def limit_of(novelty: Float32) -> float:
 
 
 def strangest(novelty: Float32, n: int) -> Int64:
-    """Numbers of the n rows of the highest novelty, that one first; of equal ones the first of the table first."""
+    """The numbers of the n rows of the highest novelty, this first; of equal ones the first of the table first."""
     rows, values = np.empty(0, np.int64), np.empty(0, np.float32)
     for start in range(0, len(novelty), _BLOCK):
         block = np.asarray(novelty[start : start + _BLOCK])

@@ -30,17 +30,17 @@ class Placement:
     Parameters
     ----------
     perplexity : float, default 5
-        Of the new row's neighbours among the reference rows, > 0.
+        Perplexity of the new row's neighbours among the reference rows, > 0.
     k : int or None
         How many neighbours; None is three times the perplexity.
     exaggeration : float, sequence of float or None
-        Factor on the attraction; several are gone through one after the other. None is that of the fit's end, at
-        least 1.5: a new row meets the field of all rows alone, and at 1 those between two groups are pushed off the
-        map (of 45,000 digits 60 ended more than 5 units from any fitted row, 19 at 1.5; label accuracy .947, .948).
+        Factor on the attraction; several are applied one after the other. None is that of the fit's end, but at least
+        1.5: a new row meets the field of all rows alone, and at 1 rows between two groups are pushed off the map (of
+        45,000 digits 60 ended more than 5 units from any fitted row, 19 at 1.5; label accuracy .947, .948).
     initialization : {"median", "mean"}, default "median"
         Where a row starts: the median of its neighbours' places, or their mean weighted by the affinities.
     affinity : Affinity or None
-        Instead of the Gaussian one of `perplexity`.
+        Used instead of the Gaussian one of `perplexity`.
     tolerance : float, default 1e-3
         A row has arrived when the gradient of its energy, per map unit, is no longer than this.
     max_iter : int, default 100
@@ -73,7 +73,7 @@ class Placement:
             raise TypeError(f"placement affinity={self.affinity!r} is not an object such as tsne_ooc.Uniform()")
 
     def exaggerations(self, fitted: float) -> list[float]:
-        """What a row goes through on a map whose fit ended at `fitted`."""
+        """The exaggerations that a row goes through on a map whose fit ended at `fitted`."""
         if self.exaggeration is None:
             return [max(LEAST_EXAGGERATION, fitted)]
         if isinstance(self.exaggeration, Sequence) and not isinstance(self.exaggeration, str | bytes):
@@ -90,7 +90,7 @@ class Placement:
 
 
 class Placed(NamedTuple):
-    """Rows placed.
+    """Rows that were placed.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class Placed(NamedTuple):
     iterations : ndarray of int32, shape (m,)
         Steps that each row tried; 0 for a row that takes a reference row's seat.
     novelty : ndarray of float32, shape (m,), or None
-        How far each row is from the reference, see `tsne_ooc.novelty`; None where the model does not know.
+        How far each row is from the reference, see `tsne_ooc.novelty`; None where the model does not measure it.
     """
 
     embedding: Float32
@@ -116,7 +116,7 @@ class Placed(NamedTuple):
         Raises
         ------
         StateError
-            For a state that cannot be.
+            For a state that is not valid.
         """
         return cls(
             saved.array("embedding", np.float32, shape),
@@ -141,9 +141,9 @@ def place_rows(
     """Place each row of `rows`, clean float32 of shape (m, p), where its own energy is least.
 
     The energy of a place y is ``-rho sum_j p_j log w(y, y_j) + log S(y)``, with p the affinities to the nearest
-    reference rows and S the reference's frozen field. Rows do not meet each other, so each ends at the same place to
-    the bit whatever rows come with it. A row that is equal to a reference row, or at distance zero from one, takes the
-    seat of that row, of the first where there are several.
+    reference rows and S the reference's frozen field. Rows do not interact, so each ends at the same place to the bit,
+    whatever rows come with it. A row that is equal to a reference row, or at distance zero from one, takes the seat of
+    that row, of the first where there are several.
     """
     rows = as_reference(model, rows)
     indices, distances = nearest_rows(model, rows, placement)
@@ -169,8 +169,8 @@ def ask(model: Model, rows: Matrix, k: int) -> tuple[UInt32, Float32]:
 def as_reference(model: Model, rows: Matrix) -> Matrix:
     """Rows stored as those of the reference are, dense or sparse.
 
-    Counts are sparse on one day and dense on the other; the search compares like with like. Distances are left as they
-    are: what a graph of them does not store is not at 0.
+    The same counts may be sparse on one day and dense on another; the search compares like with like. Precomputed
+    distances are left as they are: one that a graph does not store is not 0.
     """
     if model.index.metric == "precomputed" or hasattr(rows, "tocsr") == model.index.sparse:
         return rows
@@ -204,7 +204,7 @@ def place_beside(
         seats = np.where(equal >= 0, equal, seats)
     away = seats < 0
     out[~away] = Y[seats[~away]]
-    # Seats are taken, not searched for, so only the others go on; which others there are changes none of them.
+    # Rows that take a seat are done, and only the others go on. None of these depends on which others there are.
     near, far = (indices, distances) if away.all() else (indices[away], distances[away])
     if not len(near):
         return Placed(out, iterations)

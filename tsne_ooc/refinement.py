@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tsne_ooc._options import number
-from tsne_ooc._typing import Float32, Named
+from tsne_ooc._options import keep, number, whole
+from tsne_ooc._typing import Float32, Named, StrPath
 from tsne_ooc.fit.initialization import given
 from tsne_ooc.placement import Placed
+from tsne_ooc.schedule import PLANS
+from tsne_ooc.scratch import scratch_folder
 
 # Standard deviation that the placed map is brought to. See docs/experiments.md, "All rows together".
 DEVIATION = 2.0
@@ -23,6 +27,86 @@ COURSE = {
     "schedule": "refine", "early_exaggeration": "auto", "early_exaggeration_iter": "auto", "n_iter": "auto",
     "learning_rate": "auto",
 }  # fmt: skip
+
+
+# From so many rows on, so many more late iterations for each doubling: a map of more rows takes longer to its width.
+# See docs/experiments.md, "All rows together".
+LATE_ROWS, LATE_MORE = 100_000, 20
+
+# Rows of a refined map that new ones are placed beside, at most, unless another number is asked for.
+REFERENCE = 2_000_000
+# Iterations between two snapshots.
+EVERY = 25
+
+
+@dataclass(frozen=True, init=False)
+class Refinement:
+    """How a run moves all rows together, once they are placed.
+
+    Parameters
+    ----------
+    deviation : float or None, default 2
+        As for `TSNE.refine`.
+    reference : int, optional
+        Rows that the finished map keeps, for new ones to be placed beside: so many, drawn uniformly. By default all of
+        them, up to two million.
+    snapshot_every : int, default 25
+        Iterations between two snapshots, from which a run that was killed goes on. What comes out does not depend on
+        it.
+    memory, scratch
+        As for `TSNE.refine`; by default what does not fit is kept in the folder of the run. What comes out does not
+        depend on them.
+    **options
+        Parameters of `TSNE` that are to be others than those of the sample's map, as for `TSNE.refine`.
+
+    Examples
+    --------
+    >>> Refinement(perplexity=30, exaggeration=4).options
+    {'perplexity': 30, 'exaggeration': 4}
+    """
+
+    deviation: float | None
+    reference: int | None
+    snapshot_every: int = field(compare=False)
+    memory: float | None = field(compare=False)
+    scratch: StrPath | None = field(compare=False)
+    options: dict[str, Any]
+
+    def __init__(
+        self,
+        *,
+        deviation: float | None = DEVIATION,
+        reference: int | None = None,
+        snapshot_every: int = EVERY,
+        memory: float | None = None,
+        scratch: StrPath | None = None,
+        **options: Any,
+    ) -> None:
+        check_options(options, deviation)
+        memory = None if memory is None else number("memory", memory, above=0)
+        keep(self, memory=memory, scratch=None if scratch is None else scratch_folder(scratch))
+        reference = None if reference is None else whole("reference", reference, least=1)
+        keep(self, deviation=deviation, reference=reference)
+        keep(self, snapshot_every=whole("snapshot_every", snapshot_every, least=1))
+        object.__setattr__(self, "options", dict(options))
+
+    def asked(self) -> Named:
+        """What decides the result."""
+        return {"deviation": self.deviation, "reference": self.reference, **self.options}
+
+
+def late_iterations(n: int) -> int:
+    """How many iterations a refinement of `n` rows takes, unless it is told."""
+    return PLANS["refine"].late + round(LATE_MORE * math.log2(max(1.0, n / LATE_ROWS)))
+
+
+def resolve(refine: object) -> Refinement | None:
+    """The refinement that True, or an object, stands for; None for False."""
+    if isinstance(refine, bool | np.bool_):
+        return Refinement() if refine else None
+    if refine is None or isinstance(refine, Refinement):
+        return refine
+    raise TypeError(f"refine={refine!r} is neither True, False nor a tsne_ooc.Refinement object")
 
 
 def check_options(options: Named, deviation: object) -> None:

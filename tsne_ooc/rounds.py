@@ -30,7 +30,7 @@ from tsne_ooc.schedule import Phase, Schedule
 DIRECTIONS = 16
 # Perplexity 30 asks for 90 neighbours, of which the nearest thirty weigh most; fewer rows make no island of their own.
 ROWS_PER_BOX = 30
-# Of the sample's own novelty: rows of a kind that is thin in the sample are seldom beyond the threshold.
+# A quantile of the sample's own novelty: rows of a kind that is thin in the sample are seldom beyond the threshold.
 CANDIDATES = 0.99
 
 
@@ -42,7 +42,7 @@ class Seated(NamedTuple):
     rows : ndarray of int64, shape (m,)
         Row numbers, ascending.
     X : ndarray of float32, shape (m, p)
-        As they are embedded: prepared, where the model prepares.
+        The rows as they are embedded: prepared, where the model prepares.
     embedding : ndarray of float32, shape (m, d)
     """
 
@@ -52,13 +52,13 @@ class Seated(NamedTuple):
 
 
 class NovelRows:
-    """The strange rows of a stream, evenly over the kinds that there are, in bounded memory.
+    """The strange rows of a stream, kept evenly over their kinds in bounded memory.
 
     Thousands of rows may be strange, most of them copies of the same few; the strangest alone would be one kind. So
     all rows with a novelty beyond `beyond` count, and boxes over space keep up to 30 rows each of them, as
     `tsne_ooc.sampling.Coverage` does. What is kept is the same for any blocks and any order.
 
-    Memory: ``2 * capacity`` rows with their coordinates and places, and a block.
+    Memory holds ``2 * capacity`` rows with their coordinates and places, and a block.
 
     Parameters
     ----------
@@ -71,10 +71,10 @@ class NovelRows:
     rng : numpy.random.Generator
         Draws the directions of the boxes.
     beyond : float, optional
-        Rows count from this novelty on; by default the .99 quantile of the sample's own. (The model's threshold is
-        for telling strangers, and higher: of a kind that the sample has some rows of, few rows are beyond it.)
+        Rows of a higher novelty count; by default the .99 quantile of the sample's own. (The model's threshold tells
+        strangers, and is higher: of a kind that has some rows in the sample, few rows are beyond it.)
     rows_per_box : int, default 30
-        Most rows of a box, and so of a kind, if it has many. An island takes some 10 to 30.
+        Most rows of a box, and so of a kind that has many. An island takes some 10 to 30.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ def schedule_of(exaggeration: float) -> Schedule:
     """The schedule of `refit`, for a map whose fit ended at `exaggeration`: the default without its early phase.
 
     KDD Cup 99, 5,000 rows and 1,000 that they missed: KL 1.424; without the release 1.450, with 30 iterations at 12
-    before it 1.424, fitted from scratch 1.400 (in 240 iterations), and rare classes as pure in all four.
+    before it 1.424, fitted from scratch 1.400 (in 240 iterations). Rare classes are as pure in all four.
     """
     return Schedule(
         [
@@ -160,7 +160,7 @@ def refit(model: TSNE, sample: Seated, *, schedule: Schedule | None = None) -> T
     Raises
     ------
     ValueError
-        Where places and rows do not go together.
+        Where places and rows do not match.
     """
     from sklearn.base import clone
 
@@ -168,7 +168,7 @@ def refit(model: TSNE, sample: Seated, *, schedule: Schedule | None = None) -> T
     features = model.map_.features
     kept = again.get_params(deep=False)
     schedule = schedule or schedule_of(model.map_.model.exaggeration)
-    # A generator may have given its number already, or not yet, in a run that goes on.
+    # In a run that goes on, a generator may have given its number already, or not yet.
     seed = again.random_state if model.seed_ is None else model.seed_
     again.set_params(
         initialization=sample.embedding, schedule=schedule, sample=None, prepare=None, random_state=seed

@@ -15,9 +15,9 @@ Auto = Literal["auto"]
 # Share of the rate at which two rows begin to swing: gains, which grow before they shrink, need room. At 1 copies of
 # 1,200 digits are torn at perplexity 2, at .8 the divergence is a hundredth higher (benchmarks/tearing.py).
 STEADY = 0.9
-# The squares of still longer steps are infinite in float32, and such rows would stay where they are.
+# Beyond it the squares of steps are infinite in float32, and such rows would stay where they are.
 MOST_RATE = 1e12
-# A rate of the rows of a file over an exaggeration has to be one, too; and single precision holds their products.
+# The number of rows over an exaggeration has to be a valid rate, too, and single precision has to hold the products.
 LEAST_EXAGGERATION, MOST_EXAGGERATION = 1e-6, 1e6
 
 
@@ -31,7 +31,7 @@ class Phase:
     iterations : int
         At least 0.
     exaggeration : float or (float, float), default 1
-        Factor on the attraction, from 1e-6 to 1e6; two numbers are the first and the last of a linear course between.
+        Factor on the attraction, from 1e-6 to 1e6; two numbers are the first and the last of a linear course.
     momentum : float, default 0.8
         At least 0, less than 1.
     learning_rate : float or "auto", default "auto"
@@ -83,7 +83,7 @@ class Phase:
         return float(self.learning_rate)
 
     def bearable(self, iteration: int) -> float:
-        """What bounds a row's automatic rate, times its largest affinity; infinite for a rate that was given.
+        """The bound on a row's automatic rate times its largest affinity; infinite for a rate that was given.
 
         Two rows that p_ij alone joins swing past each other, each time farther, where the rate is beyond
         ``(1 + momentum) / (4 exaggeration p_ij)``: the limit of descent with momentum at a curvature of
@@ -96,7 +96,7 @@ class Phase:
 
 
 def check_exaggeration(value: object, what: str = "exaggeration") -> float:
-    """An exaggeration as a float, or the error that says which there can be."""
+    """An exaggeration as a float, or an error that says which are valid."""
     return number(what, value, above=0, least=LEAST_EXAGGERATION, most=MOST_EXAGGERATION)
 
 
@@ -125,7 +125,7 @@ class Schedule:
     patience : int or None, default None
         End a phase early once what it minimises (the divergence with its exaggeration) has not fallen by a thousandth
         over this many looks; it is looked at every `callbacks_every_iters` iterations. The next phase follows. Phases
-        whose exaggeration changes are not looked at. None is never.
+        whose exaggeration changes are not looked at. None never ends one early.
     """
 
     phases: tuple[Phase, ...]
@@ -150,7 +150,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Iterations and momentum of each phase; `release` and `settle` are the most they take of the late iterations."""
+    """Iterations and momentum of each phase; `release` and `settle` take at most so many of the late ones."""
 
     early: int
     late: int
@@ -162,13 +162,13 @@ class _Plan:
 EARLY_EXAGGERATION = 12.0
 # What the longest phase of every plan is called.
 LATE = "late"
-# Exaggeration falls from this many times the late one: at once from 12 to 1, islands that had formed burst.
+# The exaggeration falls from this many times the late one: islands burst when it fell from 12 to 1 at once.
 RELEASE_FROM = 4.0
 # How "auto" was found: docs/experiments.md, "The default schedule".
 PLANS = {
     "auto": _Plan(early=75, late=165, late_momentum=0.93, release=30, settle=25),
     "classic": _Plan(early=250, late=500, late_momentum=0.8),
-    # For a start that is a map, in order already.
+    # For a start that is a map already.
     "refine": _Plan(early=0, late=175, late_momentum=0.93, release=30, settle=25),
 }
 
@@ -196,14 +196,14 @@ def resolve(
     n_iter: int | Auto = "auto",
     learning_rate: float | Auto = "auto",
 ) -> Schedule:
-    """The schedule that a word, or the estimator's single options, stand for.
+    """The schedule that a word or the single options of the estimator stand for.
 
     Parameters
     ----------
     schedule : Schedule, Phase, iterable of Phase, "auto", "classic", "refine" or None
         None is "auto"; phases given as objects are used as they are.
     exaggeration : float or None
-        Of the late phase; None is 1.
+        That of the late phase; None is 1.
     early_exaggeration : float or "auto"
         "auto" is that of the plan, or `exaggeration` where this is larger.
     early_exaggeration_iter, n_iter : int or "auto"

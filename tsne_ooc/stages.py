@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from numpy.typing import DTypeLike
+
 from tsne_ooc._typing import Json, Progress, TableLike
 from tsne_ooc.io import Source
 from tsne_ooc.storage.ledger import Entry, Ledger
@@ -51,7 +53,7 @@ class Work:
     Parameters
     ----------
     table : Source
-        As it was given.
+        The table as it was given.
     progress : callable, optional
         Called as ``progress(phase, done, total)``.
     seed : int
@@ -65,7 +67,7 @@ class Work:
     seconds : dict of str to float
         How long each phase took, over all attempts.
     facts : dict of str to dict
-        What the stages that are done say of what they did, by name.
+        What each stage that is done says about its work, by its name.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class Work:
         self._made: dict[type, Any] = {}
 
     def put(self, made: object) -> None:
-        """Hand something on to later stages, instead of what there was of its type."""
+        """Hand something on to later stages; it replaces what there was of its type."""
         self._made[type(made)] = made
 
     def get(self, kind: type[T]) -> T:
@@ -120,14 +122,14 @@ class Work:
 
 
 class RunStage:
-    """A step of a run, to derive from. `name` and `run` are needed; `reopen` where `run` returns facts.
+    """A step of a run, to derive from. `name` and `run` are needed, and `reopen` where `run` returns facts.
 
     Attributes
     ----------
     name : str
-        Under which the ledger knows it: another one for each stage of a list.
+        The name under which the ledger knows it; each stage of a list has its own.
     phase : str
-        What progress is told, and under which its seconds are counted; by default the name.
+        The name that progress is told, and under which its seconds are counted; by default `name`.
     makes : tuple of str
         Names of what it puts into the folder of the run. Arrays (``.npy``) are named in the manifest; what ends in
         ``.part`` is removed at the end of the run, and all of it where the run fails before anything is worth keeping.
@@ -148,13 +150,13 @@ class RunStage:
         """Raise for what can be known to be wrong before the first stage runs."""
 
     def run(self, work: Work) -> Facts | None:
-        """Do it.
+        """Do the work.
 
         Returns
         -------
         mapping or None
-            What `reopen` needs to take up what was done, as JSON can hold it. None where it is in memory alone: a run
-            that goes on does it again, unless a later stage is done.
+            What `reopen` needs to take up what was done, as values that JSON can hold. None where that is in memory
+            alone: a run that goes on does it again, unless a later stage is done.
         """
         raise NotImplementedError
 
@@ -164,7 +166,7 @@ class RunStage:
         Raises
         ------
         ValueError, OSError
-            Where it is not what it was, saying what to remove.
+            Where it is not what it was; the message says what to remove.
         """
 
     def worth_keeping(self, facts: Facts) -> bool:
@@ -173,7 +175,7 @@ class RunStage:
 
 
 class RowStage(RunStage):
-    """A stage that fills files with a row for each row of the table, block by block; killed, it goes on with the rest.
+    """A stage that fills files with a row for each row of the table, by blocks; after a kill the rest follows.
 
     Derive from it, name the files in `makes`, and write `shapes` and `compute`.
     """
@@ -182,8 +184,12 @@ class RowStage(RunStage):
         """The shape of each file, by its name without ``.npy``; the first number is that of the rows."""
         raise NotImplementedError
 
+    def types(self, work: Work) -> Mapping[str, DTypeLike]:
+        """The type of each file that does not hold float32."""
+        return {}
+
     def compute(self, work: Work) -> Compute:
-        """A function of the number of the first row of a block and the block, which gives the rows of each file."""
+        """A function of a block's first row number and the block, which returns the rows of each file by name."""
         raise NotImplementedError
 
     def table(self, work: Work) -> TableLike:
@@ -195,7 +201,7 @@ class RowStage(RunStage):
         return work.folder
 
     def summary(self, work: Work) -> Facts:
-        """What is to be said of the files when they are whole."""
+        """Facts about the files when they are whole."""
         return {}
 
     def run(self, work: Work) -> Facts | None:
@@ -226,9 +232,9 @@ class RowStage(RunStage):
         home = work.kept.home
         files = {name: (self.where(work) / f"{name}.npy", shape) for name, shape in self.shapes(work).items()}
         try:
-            return Stream(files, work.kept.ledger, self.name)
+            return Stream(files, work.kept.ledger, self.name, self.types(work))
         except (ValueError, FileNotFoundError):
-            # Files that are damaged or gone let nothing go on; other errors are of the disk, which may be mended.
+            # A run cannot go on from files that are damaged or gone. Other errors are the disk's, which may be mended.
             home.resumable = False
             raise
         except OSError:
@@ -240,7 +246,7 @@ def drive(stages: Sequence[RunStage], work: Work) -> None:
     """Do the stages that are not done yet, one after the other.
 
     What an earlier attempt did is taken up where its stage left facts. A stage that left none is done again, unless a
-    later one is done, which then needs no more of it.
+    later one is done, which then does not need it any more.
     """
     names = [stage.name for stage in stages]
     if len(set(names)) < len(names):
@@ -260,7 +266,8 @@ def drive(stages: Sequence[RunStage], work: Work) -> None:
             work.facts[stage.name] = done
     if work.kept is not None and last:
         work.kept.home.resumable = work.kept.home.keep
-    # In this function itself: warnings of a stage name the line that called `embed` or `fit`, three frames above it.
+    # The loop is in this function itself: a stage's warnings name the line that called `embed` or `fit`, three frames
+    # above it.
     for stage in stages[last:]:
         before, began = _entry(work, stage).seconds, time.perf_counter()
         facts = stage.run(work)
@@ -275,7 +282,7 @@ def _entry(work: Work, stage: RunStage) -> Entry:
 
 def _keep(work: Work, stage: RunStage, facts: Facts | None, seconds: float) -> None:
     """Mark what a stage did."""
-    # As another attempt will read them.
+    # These are the facts as another attempt will read them.
     told: Json | None = None if facts is None else json.loads(json.dumps(facts))
     if told is not None:
         work.facts[stage.name] = told
@@ -284,10 +291,10 @@ def _keep(work: Work, stage: RunStage, facts: Facts | None, seconds: float) -> N
     home, ledger = work.kept.home, work.kept.ledger
     entry = replace(ledger.entry(stage.name), facts=told, seconds=seconds)
     if told is None:
-        # Written with the next mark: how long it took is of interest once something is kept of it.
+        # It is written with the next mark: how long it took is of interest only once something of it is kept.
         ledger.stages[stage.name] = entry
         return
-    # What is kept is of one table.
+    # What is kept must be made of one table.
     work.check_unchanged()
     ledger.mark(stage.name, entry)
     home.keep = home.resumable = stage.worth_keeping(told)

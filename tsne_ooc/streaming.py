@@ -1,4 +1,4 @@
-"""Rows from a table through a function to files, block by block, and on from where an earlier attempt stopped."""
+"""Rows from a table through a function to files, block by block, going on from where an earlier attempt stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tsne_ooc._options import counted
 from tsne_ooc._typing import Progress, TableLike
@@ -29,13 +29,13 @@ from tsne_ooc.storage.sink import NpySink
 
 log = logging.getLogger(__name__)
 
-Results = Mapping[str, NDArray[np.float32]]
+Results = Mapping[str, NDArray[Any]]
 Compute = Callable[[int, NDArray[np.float32]], Results]
 
 # Rows worked on at once: a table of few columns would otherwise bring millions of rows, whose neighbours (some
 # 200 bytes a row) outweigh the rows.
 MOST_ROWS = 1 << 17
-# How often it is looked whether the table is still the same, at the most; and never for more than 1 % of the time.
+# At most this often the table is checked for changes, and never for more than 1 % of the time.
 CHECK_SECONDS = 10.0
 
 
@@ -55,7 +55,9 @@ class Stream:
     ledger : Ledger
         Says which rows are done. With none done the files are begun anew.
     stage : str
-        Under which name it says so.
+        The name under which it says so.
+    types : mapping of str to numpy type, optional
+        Of files that do not hold float32.
 
     Raises
     ------
@@ -65,7 +67,13 @@ class Stream:
         Where rows that are marked as done are missing or damaged, naming the file.
     """
 
-    def __init__(self, files: Mapping[str, tuple[Path, tuple[int, ...]]], ledger: Ledger, stage: str) -> None:
+    def __init__(
+        self,
+        files: Mapping[str, tuple[Path, tuple[int, ...]]],
+        ledger: Ledger,
+        stage: str,
+        types: Mapping[str, DTypeLike] | None = None,
+    ) -> None:
         self.ledger, self.stage = ledger, stage
         self.sinks: dict[str, NpySink] = {}
         rows = ledger.entry(stage).rows
@@ -74,7 +82,7 @@ class Stream:
                 if any(path.name not in part.sums for part in rows):
                     raise ValueError(f"{ledger.path} does not know {path.name}; remove both to begin again")
                 done = [(start, stop, sums[path.name]) for start, stop, sums in rows] or None
-                sink = self.sinks[name] = NpySink(path, shape, done=done)
+                sink = self.sinks[name] = NpySink(path, shape, done=done, dtype=(types or {}).get(name, np.float32))
                 opened.callback(sink.leave)
             opened.pop_all()
 
@@ -102,8 +110,8 @@ class Stream:
         progress : callable
             Called as ``progress(phase, rows done, rows)``.
         check : callable, optional
-            Raises where the table is not what it was. Called now and then, and at the end; what was done since it last
-            passed counts as not done.
+            Raises where the table is not what it was. It is called now and then, and at the end; where it raises, what
+            was done since it last passed counts as not done.
         executor : concurrent.futures.Executor, optional
             Calls `compute` for several blocks at once; they are written as they are finished. By default it is called
             here, for one block after the other.
@@ -145,7 +153,7 @@ class Stream:
         self.ledger.mark(self.stage, Entry(None, seconds, tuple(rows)))
 
     def _checked(self, check: Callable[[], None] | None, sure: Entry) -> tuple[Entry, float]:
-        """What is done after a check that it passed, and when the next is due; else that of the last one stands."""
+        """Check the table; return what is done, and when the next check is due. If it fails, `sure` stays."""
         done = self.ledger.entry(self.stage)
         if check is None:
             return done, float("inf")
@@ -210,7 +218,7 @@ def _call(compute: Compute, start: int, block: NDArray[np.float32]) -> Results:
 
 def different(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two jobs, by the names of their values."""
-    return [f"{name} is another" for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    return [f"{name} differs" for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
 
 
 def begin(
@@ -221,7 +229,7 @@ def begin(
     Parameters
     ----------
     path : path
-        Of the ledger.
+        The path of the ledger.
     job : dict
         What is to be done, as values that JSON can hold.
     resume : bool
@@ -237,7 +245,7 @@ def begin(
         Where the earlier attempt was at another job, naming what differs; or its ledger is damaged.
     """
     path = Path(path)
-    # As it will be read again: a tuple comes back as a list, and would look like another value.
+    # The job as it will be read again: a tuple comes back as a list, and would look like another value.
     job = json.loads(json.dumps(job))
     if not path.exists():
         ledger = Ledger(path, job)
@@ -261,7 +269,7 @@ def begin(
 
 
 def check_unchanged(table: Source, before: dict[str, Any], out: Path) -> None:
-    """Raise where a table is not what it was when a run into `out` began: what was made of it is of two tables.
+    """Raise where a table is not what it was when a run into `out` began: the results would be made of two tables.
 
     Raises
     ------
@@ -276,7 +284,7 @@ def check_unchanged(table: Source, before: dict[str, Any], out: Path) -> None:
 
 
 def silent(phase: str, done: int, total: int) -> None:
-    """Progress that nobody is told of."""
+    """Tell nobody of progress."""
 
 
 def unlike(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

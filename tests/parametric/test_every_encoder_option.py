@@ -272,7 +272,7 @@ def of_device(fit, teacher, islands, capsys):
     where = []
     fit(device="cpu", callbacks=lambda *event: where.append(event[2].center.device), callbacks_every_iters=6)
     assert where == [torch.device("cpu")] * 2
-    with pytest.raises(ValueError, match="device='meta' is not to be had here"):
+    with pytest.raises(ValueError, match="device='meta' is not available here"):
         fit(device="meta")
 
 

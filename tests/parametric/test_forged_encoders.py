@@ -20,7 +20,7 @@ from safetensors.numpy import save as write  # noqa: E402
 
 import tsne_ooc  # noqa: E402
 from tsne_ooc import TSNE  # noqa: E402
-from tsne_ooc.parametric import Decoder, ParametricTSNE, load  # noqa: E402
+from tsne_ooc.parametric import Decoder, ParametricTSNE, fitted_encoder, load  # noqa: E402
 from tsne_ooc.preprocess import PCA, Preparation, Standardize  # noqa: E402
 from tsne_ooc.storage.manifest import sum_of  # noqa: E402
 
@@ -164,6 +164,21 @@ def test_weights_that_overflow_put_no_row_anywhere(forged, islands):
     forged.reweigh(lambda weights: weights["body.head.weight"].fill(3e38))
     with pytest.raises(ValueError, match="no place for a row that begins with"):
         load(forged.folder).transform(islands)
+
+
+def test_the_row_that_overflows_is_named(saved, islands, monkeypatch):
+    """One that overflows along one axis of the map only, and is not the first."""
+    model = load(saved / "plain")
+
+    def overflowing(network, rows, d, *rest):
+        places = np.zeros((len(rows), d), np.float32)
+        places[3, 1] = np.inf
+        return places
+
+    monkeypatch.setattr(fitted_encoder, "encode", overflowing)
+    with pytest.raises(ValueError, match="no place for a row that begins with") as caught:
+        model.transform(islands)
+    assert str(islands[3, :5].tolist()) in str(caught.value)
 
 
 def test_what_is_missing_from_a_history_is_no_damage(saved, islands, tmp_path):

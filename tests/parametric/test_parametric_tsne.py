@@ -172,7 +172,7 @@ def test_a_fitted_teacher_is_taken_as_it_is(fitted, islands):
     taught = teacher().fit(islands)
     model = encoder(teacher=taught).fit(islands)
     assert model.teacher_.map_ is taught.map_ and same(model, fitted)
-    with pytest.raises(ValueError, match="4 columns, the teacher's rows have 5"):
+    with pytest.raises(ValueError, match="4 columns, and the teacher's rows have 5"):
         encoder(teacher=taught).fit(islands[:, :4])
 
 
@@ -598,7 +598,7 @@ def test_onnx_gives_the_same_places(fitted, islands, tmp_path):
         ({"shuffle": None}, ValueError, "use 'batch'"),
         ({"validation": 0.2}, TypeError, "validation=0.2 is neither True nor False"),
         ({"callbacks": 5}, TypeError, "callbacks=5 is neither a function nor several"),
-        ({"device": "meta"}, ValueError, "device='meta' is not to be had here"),
+        ({"device": "meta"}, ValueError, "device='meta' is not available here"),
         ({"objective": Distillation}, TypeError, "is neither a word"),
         ({"objective": [Stage(Distillation)]}, TypeError, "is neither a word"),
         ({"objective": Stage([Distillation(), FieldTuning()])}, TypeError, "is neither a word"),

@@ -92,7 +92,7 @@ def test_other_columns_are_refused(home, islands, tmp_path, capsys):
     with h5py.File(tmp_path / "narrow.h5", "w") as file:
         file.create_dataset("X", data=islands[:, :4])
     assert main(["place", str(home / "encoder"), str(tmp_path / "narrow.h5"), "--out", str(tmp_path / "map")]) == 2
-    assert "has 4 columns, the map was made of 5" in capsys.readouterr().err and not (tmp_path / "map").exists()
+    assert "has 4 columns, and the map was made of 5" in capsys.readouterr().err and not (tmp_path / "map").exists()
 
 
 def test_a_map_tells_novelty_unless_it_is_not_wanted(home, islands, tmp_path):

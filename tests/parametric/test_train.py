@@ -336,7 +336,7 @@ def test_a_graphics_card_that_is_not_there(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch, "empty", none)
     assert main(["train", str(data), "--out", str(tmp_path / "encoder"), "--device", "cuda"]) == 2
     error = capsys.readouterr().err
-    assert "--device='cuda' is not to be had here (Torch not compiled with CUDA enabled); use 'cpu'" in error
+    assert "--device='cuda' is not available here (Torch not compiled with CUDA enabled); use 'cpu'" in error
 
 
 # ------------------------------------------------------------------------------------------- a map that exists
@@ -354,7 +354,7 @@ def test_a_finished_run_teaches(data, islands, tmp_path, monkeypatch):
     assert len(model.teacher_.embedding_) == 120 and run.embedding.shape == (200, 2)
     with h5py.File(tmp_path / "narrow.h5", "w") as file:
         file.create_dataset("X", data=islands[:, :4])
-    with pytest.raises(ValueError, match=r"has 4 columns, the map was made of 5"):
+    with pytest.raises(ValueError, match=r"has 4 columns, and the map was made of 5"):
         train(tmp_path / "narrow.h5", out=tmp_path / "other", **asked)
     # Stopped before the first checkpoint there is nothing to keep.
     with pytest.raises(Stop) as stopped:

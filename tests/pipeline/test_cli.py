@@ -200,7 +200,14 @@ def test_demo(capsys, tmp_path):
     assert main(["demo", "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert sorted(path.name for path in out.iterdir()) == ["digits.h5", "digits.png", "map"]
-    for word in ("digits.h5", "digits.png", "embedding.npy", "read and placed 1,797 rows", "tsne-ooc embed"):
+    for word in (
+        "digits.h5",
+        "digits.png",
+        "embedding.npy",
+        "read and placed 1,797 rows",
+        "tsne-ooc embed",
+        "a table of your own",
+    ):
         assert word in said
     assert open_run(out / "map").embedding.shape == (1797, 2)
     share = float(said.split("% of the placed digits")[0].split("\n")[-1])

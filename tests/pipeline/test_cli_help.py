@@ -9,7 +9,7 @@ import pytest
 
 from tsne_ooc.cli.command import parser
 
-COMMANDS = ("look", "embed", "place", "train", "plot", "view", "export", "strangest", "info", "demo")
+COMMANDS = ("look", "embed", "place", "train", "neighbors", "plot", "view", "export", "strangest", "info", "demo")
 
 
 def help_of(words, capsys):

@@ -190,6 +190,8 @@ def test_one_of_a_thing_is_not_many():
     assert (
         "; 1 row (0.01%) is unlike the sample (beyond 1.50)" in strange({**novelty, "threshold": 1.5}, scores, "m")[0]
     )
+    looked = strange(novelty, scores, "map", looked=True)[0]
+    assert looked.endswith("is unlike most (beyond 2.03), 1 (0.01%) unlike everything (beyond 7.00)")
     scores = np.array([1] * 10 + [1.1] * 5 + [9, 8], np.float32)
     assert "; 2 rows (11.76%) are unlike most (beyond " in strange(novelty, scores, "map")[0]
 

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tsne_ooc import TSNE
+from tsne_ooc import TSNE, Refinement
 from tsne_ooc import stages as runs
 from tsne_ooc.pipeline import embed, place, train
 from tsne_ooc.preprocess import Preparation, Standardize
@@ -61,10 +61,10 @@ class Disk:
         return call
 
 
-def embedding(**more):
-    """A run of 60,000 rows."""
+def embedding(n=60_000, **more):
+    """A run of so many rows."""
     asked = {"sample": 500, "tsne": TSNE(**FEW), **more}
-    return 60_000, lambda folder: lambda table, out: embed(table, out=out, **asked)
+    return n, lambda folder: lambda table, out: embed(table, out=out, **asked)
 
 
 def placed(folder):
@@ -112,6 +112,8 @@ def stages():
 CASES = {
     "embed": embedding(), "embed, rounds": embedding(rounds=2), "embed, coverage": embedding(sample=Coverage(500)),
     "embed, prepared": embedding(prepare=Preparation([Standardize()])), "embed, large sample": embedding(sample=4000),
+    "embed, refined": embedding(7_000, refine=Refinement(n_iter=5, snapshot_every=2)),
+    "embed, refined, few kept": embedding(7_000, refine=Refinement(n_iter=5, snapshot_every=2, reference=200)),
     "place": (60_000, placed),
     "train, wide network": training(network=(400, 2)), "train, landmarks": training(landmarks=64, network=(256, 2)),
     "train, decoder": training(decoder=decoder), "train, a map": training(network=(208, 1), map=True),

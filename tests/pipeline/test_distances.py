@@ -182,7 +182,7 @@ def test_all_distances_can_be_streamed(plain, tmp_path):
 
 def test_a_graph_cannot_be_streamed_and_says_so(plain, tmp_path):
     model, _ = plain
-    message = "a sparse graph of distances cannot be streamed, for what it does not store is not at 0"
+    message = "a sparse graph of distances cannot be streamed, because distances that it does not store are not 0"
     with pytest.raises(ValueError, match=message):
         model.transform_to(graph_of(TO), tmp_path / "places.npy")
     with tsne_ooc.io.open_source(streamed(tmp_path, "graph"), dataset="d") as table:

@@ -64,7 +64,7 @@ def test_to_a_file(table, tmp_path):
     np.testing.assert_array_equal(np.load(path), model.transform(table))
     assert [entry.name for entry in tmp_path.iterdir()] == ["Y.npy"]
     assert heard[0] == ("place", 0, 3000) and heard[-1] == ("place", 3000, 3000)
-    with pytest.raises(ValueError, match="has 3 columns, the map was made of 8"):
+    with pytest.raises(ValueError, match="has 3 columns, and the map was made of 8"):
         model.transform_to(np.zeros((5, 3), np.float32), tmp_path / "Z.npy")
 
 

@@ -217,7 +217,8 @@ RULES = {
 
 
 def test_no_option_is_left_out():
-    assert set(RULES) == set(inspect.signature(tsne_ooc.place).parameters)
+    # What is not known is refused, which `test_words_elsewhere.py` looks at.
+    assert set(RULES) == set(inspect.signature(tsne_ooc.place).parameters) - {"unknown"}
 
 
 @pytest.mark.parametrize("option", RULES)

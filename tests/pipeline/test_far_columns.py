@@ -228,3 +228,12 @@ def test_whole_numbers_that_float64_merges_are_said(step, merged, dtype, named):
     # A step of float64 is 2^10 there.
     assert bool(lost) is merged
     assert not merged or ("values of column 'id'" if named else "values of column 0") in lost[0]
+
+
+def test_a_column_of_whole_numbers_is_one_beside_any_other():
+    """Whole numbers that float32 merges differ; those of rounding errors may not."""
+    whole = 2.0**40 + np.arange(400) % 7
+    other = np.random.default_rng(0).normal(size=400)
+    alone, beside = look_at(whole[:, None]), look_at(np.stack([whole, other], axis=1))
+    assert alone.known[0] == beside.known[0] == 7
+    assert alone.kept[0] == beside.kept[0] == 1

@@ -168,7 +168,7 @@ def test_another_file_or_model_for_transform_to(home, X):
 def test_another_number_of_columns_is_told_before_anything_is_written(home, X):
     narrow = write(home / "narrow.h5", X[:, :5])
     refused(
-        ValueError, "has 5 columns, the map was made of 6",
+        ValueError, "has 5 columns, and the map was made of 6",
         lambda: place(home / "whole", narrow, out=home / "new", dataset="X"), home,
     )  # fmt: skip
     assert not (home / "new").exists()

@@ -379,7 +379,7 @@ def test_a_copy_is_not_fitted_and_a_frozen_one_stays_so(tmp_path):
     frozen = clone(FrozenEstimator(model))
     np.testing.assert_array_equal(frozen.transform(rows(9, 1)), model.transform(rows(9, 1)))
     # No second fit: what a run would do with it.
-    with pytest.raises(TypeError, match="tsne is fitted already"):
+    with pytest.raises(TypeError, match="tsne is frozen, a map that is fitted already"):
         embed(rows(), out=tmp_path / "map", tsne=FrozenEstimator(model))
 
 

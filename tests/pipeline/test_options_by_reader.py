@@ -49,13 +49,15 @@ def lines(command, reader):
             yield f"{file} {names}"
         yield from (line for line in (*alone, *unnamed))
     elif command == "embed":
-        labels = {"h5ad": "obs/kind", "hdf5": "kind", "records": "kind", "zarr": "", "npy": ""}.get(reader, "word")
+        labels = {"h5ad": "obs/kind", "hdf5": "kind", "records": "kind", "zarr": "kind", "npy": ""}.get(reader, "word")
         yield (
             f"{file} {dataset} --out one --sample 60 {PREPARED} {MAP} --seed 3 --jobs 1 --block-rows 40 --quiet "
             "--allow-missing-chunks --rounds 2"
         )
-        yield f"{file} {dataset} --out two --sample 60 {COUNTS} --perplexity 5 --verbose --plot"
-        yield f"{file} {dataset} --out two --sample 60 {COUNTS} --perplexity 5 --verbose --plot --resume"
+        yield f"{file} {dataset} --out two --sample 60 {COUNTS} --perplexity 5 --dry-run"
+        color = f" --color {labels}" if labels else " --color kind.npy"
+        yield f"{file} {dataset} --out two --sample 60 {COUNTS} --perplexity 5 --verbose --plot{color}"
+        yield f"{file} {dataset} --out two --sample 60 {COUNTS} --perplexity 5 --verbose --plot{color} --resume"
         if not labels:
             # A file of one array holds none beside it.
             yield f"{file} {dataset} --out none --sample-by stratified --labels kind | labels are"
@@ -108,6 +110,7 @@ def files(tmp_path, monkeypatch):
     words = np.array(["x", "y", "z"])[kind]
     monkeypatch.chdir(tmp_path)
     np.save("table.npy", X)
+    np.save("kind.npy", words)
     with h5py.File("table.h5", "w") as file:
         file["X"], file["kind"] = X, kind
     records = np.zeros(90, [(name, "f4") for name in "abcd"] + [("word", "S1")])
@@ -155,8 +158,13 @@ def test_every_line_runs_or_is_refused(files, capsys, reader):
 @pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.filterwarnings("ignore::FutureWarning:anndata")
-def test_every_line_of_train_runs_or_is_refused(files, capsys, reader):
+def test_every_line_of_train_runs_or_is_refused(files, capsys, monkeypatch, reader):
     pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+    from tsne_ooc.parametric import Decoder
+
+    # Of its 2,000 batches, for which the command line has no option, the lines need some.
+    _, variational, _, rate = Decoder.__init__.__defaults__
+    monkeypatch.setattr(Decoder.__init__, "__defaults__", ((16, 1), variational, 20, rate))
     run(f"embed {next(lines('embed', reader))}", capsys)
     for line in lines("train", reader):
         run(f"train {line}", capsys)

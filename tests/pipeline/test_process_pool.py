@@ -37,7 +37,7 @@ def test_a_process_pool_places_the_same_bytes_and_goes_on_where_it_stopped(tmp_p
 
     with pytest.raises(KeyboardInterrupt):
         stream(tmp_path / "half", stops)
-    with pytest.raises(ValueError, match="something else is asked for now: model is another"):
+    with pytest.raises(ValueError, match="something else is asked for now: model differs"):
         stream(tmp_path / "half", compute, model="n")
     assert 0 < Ledger.read(tmp_path / "half" / "ledger.json").n_rows < len(X)
     (tmp_path / "whole").mkdir()

@@ -136,6 +136,16 @@ def test_where_rows_were_placed_stays_known(model, tmp_path):
     assert not hasattr(model, "placed_") and not hasattr(TSNE(**QUICK).fit(X), "placed_")
 
 
+def test_more_rows_take_more_iterations(model, monkeypatch):
+    """20 for each doubling beyond 100,000; here, beyond 100."""
+    schedule = [model.schedule_of_all(n).iterations for n in (1, 400, 100_000, 200_000, 1_600_000, 100_000_000)]
+    assert schedule == [175, 175, 175, 195, 255, 374]
+    monkeypatch.setattr("tsne_ooc.refinement.LATE_ROWS", 100)
+    assert model.refine(X).n_iter_ == 215
+    assert model.refine(X, n_iter=20).n_iter_ == 20 and model.refine(X, schedule=[Phase(7)]).n_iter_ == 7
+    assert model.refine(X, schedule="auto").n_iter_ == 240
+
+
 # ------------------------------------------------------------------------------------------------ a map like any other
 
 
@@ -403,7 +413,7 @@ def test_what_cannot_be_is_refused_before_the_work(model, options, says, monkeyp
 def test_other_tables_are_refused(model, tmp_path):
     with pytest.raises(ValueError, match="X has 5 features, but TSNE is expecting 6 features as input"):
         model.refine(X[:, :5])
-    with pytest.raises(ValueError, match="has 5 columns, the map was made of 6"):
+    with pytest.raises(ValueError, match="has 5 columns, and the map was made of 6"):
         model.refine(on_disk(X[:, :5], tmp_path))
     wrong = X.copy()
     wrong[17, 2] = np.nan
@@ -422,13 +432,22 @@ def test_distances_have_no_rows_to_place():
 
 
 def test_a_table_that_does_not_fit_is_refused_before_it_is_read(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 10_000)
-    with pytest.raises(MemoryError, match=r"to fit all 400 rows of 6 columns takes about .* with 90 neighbours each"):
+    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 9_000)
+    with pytest.raises(MemoryError, match=r"^to hold all 400 rows of 6 columns takes about 0\.0 GB of memory, and "):
         model.refine(on_disk(X, tmp_path))
-    # Rows in memory, of which each has as many neighbours as the sample's perplexity asks for.
-    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 400 * 2300)
-    model.refine(X, perplexity=30, **FEW)
-    with pytest.raises(MemoryError, match=r"with 120 neighbours each, and 0\.0 GB are free"):
+
+
+def test_too_little_memory_is_refused_before_the_work(model, monkeypatch):
+    def work(*arguments, **options):
+        raise AssertionError("work began")
+
+    monkeypatch.setattr(type(model), "place_prepared", work)
+    # Each row has as many neighbours as the sample's perplexity asks for.
+    said = r"^0\.10 GB of memory are too little for 400 rows with 15 neighbours each: .* takes \d\.\d\d GB; allow more"
+    with pytest.raises(MemoryError, match=said):
+        model.refine(X, memory=0.1)
+    monkeypatch.setattr("tsne_ooc.scratch.plan.available_bytes", lambda: 10_000)
+    with pytest.raises(MemoryError, match=r"are too little for 400 rows with 120 neighbours each"):
         model.refine(X, perplexity=40)
 
 

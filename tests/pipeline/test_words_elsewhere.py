@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from tsne_ooc import TSNE, _elsewhere
+from tsne_ooc import TSNE, _elsewhere, embed, place
 from tsne_ooc.parametric import ParametricTSNE
+from tsne_ooc.pipeline import train
 
 # What people bring, of scikit-learn, openTSNE, UMAP and ivis, and what has to be in the answer.
 OF_MAPS = {
@@ -62,6 +63,39 @@ def test_every_word_of_the_table_leads_to_an_option_that_there_is():
             assert not here.ours or here.ours.partition("=")[0] in names, word
     assert set(_elsewhere.ENCODERS_OWN) == encoders - maps
     assert all(callable(getattr(TSNE, says.partition(",")[0])) for says in _elsewhere.METHODS.values())
+
+
+@pytest.mark.parametrize("run, words", [
+    (embed, {
+        "perplexity": "that is an option of the map: tsne=TSNE(perplexity=...)",
+        "n_jobs": "tsne=TSNE(n_jobs=...)",
+        "n_neighbors": "an effective number of neighbours, some two thirds of a number of nearest ones: "
+        "tsne=TSNE(perplexity=...)",
+        "initial_momentum": "tsne=TSNE(schedule=[Phase(iterations, exaggeration, momentum)])",
+        "theta": "leave it out",
+        "pca": "that is a step before the map: prepare=tsne_ooc.preprocess.preparation_from_options(pca=...)",
+        "seed": "it is random_state here",
+        "sampel": "did you mean 'sample'?",
+    }),
+    (place, {
+        "perplexity": "tsne_ooc.embed(..., tsne=TSNE(perplexity=...))",
+        "novelti": "did you mean 'novelty'?",
+    }),
+    (train, {
+        "batch_size": "an option of the encoder: encoder=ParametricTSNE(batch_size=...)",
+        "epochs": "encoder=ParametricTSNE(n_iter=...)",
+        "perplexity": "an option of the map: tsne=TSNE(perplexity=...)",
+        "log1p": "prepare=tsne_ooc.preprocess.preparation_from_options(log1p=...)",
+    }),
+])  # fmt: skip
+def test_options_at_the_wrong_door_of_a_run(tmp_path, run, words):
+    table = [tmp_path / "map"] * (run is place) + [np.zeros((9, 2))]
+    for word, answer in words.items():
+        with pytest.raises(TypeError) as error:
+            run(*table, out=tmp_path / "out", **{word: 3})
+        said = str(error.value)
+        assert answer in said and said.startswith(f"{run.__name__} has no option {word!r}; "), said
+        assert "\n" not in said and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", [TSNE, ParametricTSNE])

@@ -238,6 +238,29 @@ def searches(folder):
     return [*found, *searched(Annoy(), X), *searched(Annoy(trees=1), X, k=90)]
 
 
+def graph_folders(folder):
+    from tsne_ooc.neighbors import Exact, Graph
+    from tsne_ooc.neighbors.folder import GraphFacts, write_graph
+
+    X = rows(copies=False)
+    near, apart = Exact().build(X, rng=np.random.default_rng(0), threads=TWO).query_self(5)
+    order = np.random.default_rng(3).permutation(len(X)).astype(np.uint32)
+    write_graph(folder / "g", np.argsort(order).astype("u4")[near][order], apart[order], order, GraphFacts(),
+                overwrite=False)  # fmt: skip
+    graph = Graph.open(folder / "g")
+    np.testing.assert_array_equal(graph.indices, near)
+    # From arrays, and by a search whose index lies on the disk.
+    from tsne_ooc.neighbors import IVF
+    from tsne_ooc.neighbors._room import on_disk
+
+    given = Graph((near, apart))
+    X = X.copy()
+    X[40:80] = X[3]
+    with on_disk(folder):
+        found = searched(IVF(lists=9, probes=3), X)
+    return [graph.indices, graph.distances, given.indices, given.distances, *found]
+
+
 def graph(folder):
     import pickle
 
@@ -460,6 +483,28 @@ def attraction(folder):
         Y, np.zeros_like(Y), 5.0, 4.0, 10.0, np.inf, 0.5, 5.0, np.zeros(2, np.float32), velocity, gains, out
     )
     return [found.forces(Y), np.array(found.halves(Y, 5.0)), mean, np.float64(norm), out, velocity]
+
+
+def kept_on_disk(folder):
+    from tsne_ooc.affinity import Perplexity
+    from tsne_ooc.fit.out_of_core import joint_on_disk, reference_of
+    from tsne_ooc.neighbors import IVF
+    from tsne_ooc.scratch import NeighborsOnDisk, joint
+
+    X = rows()
+    index = IVF(lists=6, probes=6).build(X, rng=np.random.default_rng(0), threads=TWO)
+    graph = NeighborsOnDisk.among(index, 9, folder)
+    found = [reference_of(graph).novelty]
+    # Few pieces are cut into no more of them, and many into no fewer.
+    with set_to(("scratch.joint", "EDGES"), type(joint.EDGES)(60), joint.EDGES):
+        P = joint_on_disk(Perplexity(3), graph, 1.0, index.order, seed=0, threads=TWO, folder=folder)
+    for start in range(0, P.n, 50):
+        first, indices, values = P.part(start, min(P.n, start + 50))
+        some = slice(int(P.indptr[start]) - first, int(P.indptr[min(P.n, start + 50)]) - first)
+        found += [indices[some].copy(), values[some].copy()]
+    graph.close()
+    P.close()
+    return [*found, P.indptr]
 
 
 def field(folder):

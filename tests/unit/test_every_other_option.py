@@ -145,7 +145,7 @@ def of_graph(model, folder):
             wanted = np.argsort(cdist(rows(9, seed=1), rows()), axis=1, kind="stable")[:, :7]
             np.testing.assert_array_equal(built.query(rows(9, seed=1), 7)[0], wanted)
     # Of another metric it is another graph.
-    with pytest.raises(ValueError, match="not of these rows, or of another metric"):
+    with pytest.raises(ValueError, match="is one of metric='euclidean', and the fit has metric='cityblock'"):
         graph.build(rows(), metric="cityblock", rng=np.random.default_rng(0), threads=Threads(1))
 
 
@@ -409,9 +409,12 @@ FILES = {
     "neighbors.Annoy.build neighbors.PyNNDescent.build neighbors.Neighbors.build neighbors.Precomputed.build",
     "unit/test_missing_chunks.py": "io.Hdf5Source io.Hdf5Table io.ZarrSource",
     "unit/test_io.py": "io.Hdf5Table",
+    "unit/test_graph_folders.py": "neighbors.Graph.open neighbors.Graph.save",
+    "pipeline/test_neighbors_of_all.py": "pipeline.neighbors",
     "unit/test_parquet.py": "io.ParquetSource",
     "unit/test_sink.py": "io.NpySink",
     "pipeline/test_stages.py": "stages.Work",
+    "pipeline/test_refined_runs.py": "Refinement recipes.large",
     "unit/test_sampling_kinds.py": "sampling.Stratified.draw sampling.Coverage.choose sampling.Coverage.draw "
     "sampling.Rows.draw sampling.Sample.draw sampling.UniformSample.draw",
     "unit/test_preprocess.py": "preprocess.PreparedSource",

@@ -42,12 +42,16 @@ def contents(path):
 
 
 @pytest.mark.parametrize("name", TABLES)
-@pytest.mark.parametrize("way", ["straight", "link", "dots"])
+@pytest.mark.parametrize("way", ["straight", "link", "read by a link", "dots"])
 def test_the_table_of_the_map_is_not_replaced_by_it(tmp_path, name, way):
     table = tmp_path / name
     TABLES[name](table)
     tsne = TSNE(perplexity=5, n_iter=2, early_exaggeration_iter=2, random_state=0)
-    embed(table, out=tmp_path / "map", sample=100, tsne=tsne)
+    read = table
+    if way == "read by a link":
+        read = tmp_path / f"read{table.suffix}"
+        read.symlink_to(table)
+    embed(read, out=tmp_path / "map", sample=100, tsne=tsne)
     before = contents(table)
     to = table
     if way == "link":
@@ -63,7 +67,7 @@ def test_the_table_of_the_map_is_not_replaced_by_it(tmp_path, name, way):
     shutil.copytree(table, other) if table.is_dir() else shutil.copyfile(table, other)
     export(tmp_path / "map", other, overwrite=True)
     assert contents(other) != before and sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        {"map", name, other.name, *({to.name} if way == "link" else ())}
+        {"map", name, other.name, to.name if way == "link" else name, read.name}
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 import tsne_ooc
 from tsne_ooc.io.optional import how_to_install, load
+from tsne_ooc.sampling import labels_of
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
@@ -39,6 +41,16 @@ def test_without_an_installation(monkeypatch):
         ModuleNotFoundError, match=r"x needs nowhere_to_be_found.*install the extra 'neural' of tsne_ooc"
     ):
         load("nowhere_to_be_found", "neural", "x")
+
+
+def test_labels_without_the_package(monkeypatch, tmp_path):
+    """Labels have a reader of their own, and name the package as a table does, with its versions."""
+    (tmp_path / "y.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "pyarrow.dataset", raising=False)
+    with pytest.raises(ModuleNotFoundError, match="needs pyarrow, which is not installed: ") as caught:
+        labels_of(tmp_path / "y.parquet", "kind")
+    assert str(caught.value).endswith(how_to_install("parquet"))
 
 
 def test_no_message_and_no_page_names_what_no_index_has():

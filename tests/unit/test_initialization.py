@@ -49,6 +49,21 @@ def test_the_start_is_that_of_the_centred_rows(monkeypatch, most, form, shape):
     assert (abs(rows - before)).sum() == 0
 
 
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+def test_the_scale_of_the_rows_is_not_that_of_the_start(form):
+    """Fewer rows than columns, and lengths of the axes far below 1."""
+    X = groups(60, 200)
+    starts = []
+    for scale in (1.0, 2.0**-20):
+        rows = X * np.float32(scale)
+        starts.append(
+            initialization.pca(
+                rows if form == "dense" else scipy.sparse.csr_array(rows), 2, np.random.default_rng(0), Threads(1)
+            )
+        )
+    np.testing.assert_allclose(starts[1], starts[0], rtol=1e-3, atol=1e-7)
+
+
 def test_covariances_of_pieces_are_not_all_held(monkeypatch):
     monkeypatch.setattr(initialization, "ROWS", 16)
     X = groups(4000, 150)

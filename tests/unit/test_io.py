@@ -566,7 +566,7 @@ def test_sink_refuses_a_short_or_a_long_file(tmp_path):
     ):
         sink.write(np.zeros((4, 2)))
     with (
-        pytest.raises(ValueError, match=r"takes rows of shape \(10, 2\); 4 are written, not so \(7, 2\) more"),
+        pytest.raises(ValueError, match=r"takes rows of shape \(10, 2\); 4 are written, and \(7, 2\) more do not fit"),
         NpySink(tmp_path / "Y.npy", (10, 2)) as sink,
     ):
         sink.write(np.zeros((4, 2)))

@@ -57,7 +57,35 @@ def package(tmp_path):
     return Package(tmp_path)
 
 
-def test_without_a_home_code_is_kept_among_temporary_files(package):
+def test_code_is_kept_in_the_cache_of_the_user_and_not_in_the_package(package):
+    home = {"HOME": str(package.root), "XDG_CACHE_HOME": str(package.root / "cache")}
+    before = sorted(package.code.rglob("*"))
+    assert package.ask(**home) == (["2", "3", "0"], "")
+    assert package.ask(**home) == (["2", "3", "2"], "")
+    assert sorted(package.code.rglob("*")) == before and not list(package.temporary.iterdir())
+    assert len(list(package.root.rglob("*.nbc"))) == 2
+
+
+def test_two_copies_of_the_package_do_not_take_each_others_code(package, tmp_path_factory):
+    """The names of files and kernels are the same, and here the lengths and times, too."""
+    other = Package(tmp_path_factory.mktemp("other"))
+    path = other.code / "whole.py"
+    path.write_text(path.read_text().replace("2 * x", "7 * x"))
+    for file in package.code.iterdir():
+        status = file.stat()
+        os.utime(other.code / file.name, ns=(status.st_atime_ns, status.st_mtime_ns))
+    home = {"HOME": str(package.root), "XDG_CACHE_HOME": str(package.root / "cache")}
+    for _ in range(2):
+        assert package.ask(**home)[0][:2] == ["2", "3"]
+        assert other.ask(**home)[0][:2] == ["7", "3"]
+
+
+def test_without_a_home_code_is_kept_beside_the_package(package):
+    assert package.ask(HOME="/proc/none", XDG_CACHE_HOME="/proc/none") == (["2", "3", "0"], "")
+    assert len(list(package.code.rglob("*.nbc"))) == 2 and not list(package.temporary.iterdir())
+
+
+def test_with_no_other_place_code_is_kept_among_temporary_files(package):
     home = package.block_home()
     assert package.ask(**home) == (["2", "3", "0"], "")
     assert package.ask(**home) == (["2", "3", "2"], "")

@@ -221,6 +221,7 @@ def test_blocks_of_a_pandas_table_are_columns(tmp_path):
         np.testing.assert_array_equal(columns["f"], X[5:8, 5].astype("f4"))
     with open_source(tmp_path / "x.h5", columns="*") as source:
         assert source.column_names == [*"abcdef", "word"] and source.unread == {"index": "an index"}
+        assert source.left_out == []
     with open_source(tmp_path / "x.h5", columns=["index", "a"]) as source:
         assert source.read(0, 2)[:, 0].tolist() == [39000, 38000]
 
@@ -418,7 +419,7 @@ def test_fill_values_of_zarr_as_xarray_writes_them(tmp_path, mark):
     made.attrs["_FillValue"] = mark
     made[31, 4] = -999
     source = open_source(tmp_path / "x.zarr")
-    assert source.remarks == ["cells of -999.0 are missing ones"]
+    assert source.remarks == ["cells of -999.0 are missing"]
     for rows in (5, 30, 100):
         with pytest.raises(ValueError, match=r"masked cells .*, the first at row 31, column 4"):
             list(iterate(source, rows=rows))

@@ -221,3 +221,16 @@ def test_what_does_not_fit_together(blobs):
         label_accuracy(Y, labels, Y_query=Y)
     with pytest.raises(ValueError, match="Y contains NaN at row 0, column 0"):
         distance_correlation(X, Y * np.nan)
+
+
+def test_rows_with_more_copies_than_neighbours():
+    """Such a row may not be among its own nearest, and another row is left out then."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) // 30
+    X = np.concatenate([np.zeros((30, 3)), rng.normal(50, 1, (30, 3))]).astype(np.float32)
+    Y = X[:, :2].copy()
+    assert label_accuracy(Y, labels, k=3) == 1
+    # All that is near a copy are copies; which of them is a matter of chance.
+    found = neighbor_recall(X, Y, k=3, within=(29,))
+    assert 0.5 < found[29] <= 1
+    assert trustworthiness(X, Y, k=3) > 0.9

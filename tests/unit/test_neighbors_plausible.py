@@ -71,6 +71,7 @@ GOOD = {
     "counts": ("jaccard", lambda: RNG.poisson(2, (120, 30)).astype(float)),
     "numbers": ("dice", lambda: np.abs(X)),
     "bytes": ("bit_jaccard", lambda: PACKED),
+    "bytes of few bits": ("bit_jaccard", lambda: BITS[:, :7]),
     "distances": ("precomputed", lambda: D),
     "distances in single precision": ("precomputed", lambda: D.astype(np.float32)),
     "distances that are not all there": ("precomputed", lambda: np.where(D < 4, D, np.inf)),

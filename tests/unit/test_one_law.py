@@ -57,7 +57,7 @@ def length(vector):
 
 def attraction(r, dof, d):
     out = np.empty((2, d), np.float32)
-    KERNELS[d][0](*PAIR, two(r, d), np.float32(1 / dof), 0, 2, out)
+    KERNELS[d][0](PAIR[0], 0, *PAIR[1:], two(r, d), np.float32(1 / dof), 0, 2, out)
     return length(out[0])
 
 
@@ -68,7 +68,7 @@ def attraction_of_some_rows(r, dof, d):
 
 
 def energy(r, dof, d):
-    return -KERNELS[d][1](*PAIR, two(r, d), dof, 0, 1)
+    return -KERNELS[d][1](PAIR[0], 0, *PAIR[1:], two(r, d), dof, 0, 1)
 
 
 def exact_sum(r, dof, d):

@@ -203,7 +203,7 @@ def test_a_map_that_is_lost_is_named(problem, rate, remedy):
 
 @pytest.mark.parametrize("rate", [1e4, 1e12])
 def test_a_map_that_diverges_is_told_once(problem, rate):
-    message = r"longest step still in iteration 75 of 240: .*learning_rate=.auto"
+    message = r"still took the longest step in iteration 75 of 240: .*learning_rate=.auto"
     with pytest.warns(RuntimeWarning, match=message) as told:
         result = minimise(*problem, schedule.resolve(learning_rate=rate), threads=ONE)
     assert len(told) == 1

@@ -116,7 +116,7 @@ def test_a_folder_goes_by_name(tmp_path):
         ),
         (
             {"a": [1.0], "x": [1.0], "z": [1]},
-            r"b\.parquet has a column of numbers 'z', which a\.parquet has not; name those to read",
+            r"b\.parquet has a column of numbers 'z', which a\.parquet does not have; name those to read",
         ),
     ],
 )

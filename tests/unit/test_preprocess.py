@@ -419,6 +419,7 @@ class TestState:
             (lambda j, a: a.update({"3.axes": np.zeros((3, 5))}), "shape"),
             (lambda j, a: a.update({"3.axes": np.zeros((5, 3), "O")}), "type"),
             (lambda j, a: j["steps"][3].update(n=-1), "at least 1"),
+            (lambda j, a: j["steps"][2].update(robust=1), "robust=1 is neither True nor False"),
         ],
     )
     def test_damage_is_found(self, fitted, damage, says):

@@ -9,23 +9,23 @@ import numba
 
 from tsne_ooc._kernels._kept import keep
 
-# Sums may be reordered and divisions contracted by the compiler, the same way for every call; infinities and NaN
-# keep their meaning, for a map that has lost its way must be seen to have.
+# The compiler may reorder sums and contract divisions, the same way for every call. Infinities and NaN keep their
+# meaning, so that a map that has diverged can be told.
 REASSOCIATE = {"reassoc", "contract", "arcp", "nsz"}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a kernel that Python calls: without the lock, kept on disk until a file of this folder changes."""
+    """Compile a kernel that Python calls: it frees the lock, and stays on disk until a file of this folder changes."""
     return _kept(function, fastmath=REASSOCIATE, error_model="numpy")
 
 
 def ordered(function: Callable[..., Any]) -> Any:
-    """As `kernel`, where the order of additions must be that of the source wherever the code is inlined."""
+    """Compile as `kernel` does, but keep the source's order of additions wherever the code is inlined."""
     return _kept(function)
 
 
 def divides(function: Callable[..., Any]) -> Any:
-    """As `ordered`, where a division by zero is NaN or infinity, and no error."""
+    """Compile as `ordered` does, but let a division by zero give NaN or infinity, not an error."""
     return _kept(function, error_model="numpy")
 
 
@@ -36,10 +36,10 @@ def _kept(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def choice(function: Callable[..., Any]) -> Any:
-    """Compile a function that picks one of several by a constant: written into its caller, where the others vanish.
+    """Compile a function that picks one of several by a constant: inlined into its caller, where the others vanish.
 
-    A kernel must not close over a compiled function instead: Numba then never finds it again on disk, for the name of
-    a compiled function is new in each process.
+    A kernel must not close over a compiled function instead: Numba then never finds it again on disk, because the name
+    of a compiled function is new in each process.
     """
     return numba.njit(fastmath=REASSOCIATE, error_model="numpy", inline="always")(function)
 

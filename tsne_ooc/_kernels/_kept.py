@@ -1,8 +1,8 @@
-"""Compiled kernels on disk: where they may be kept, and what becomes of entries that are not whole.
+"""Compiled kernels on disk: where they are kept, and what happens to damaged entries.
 
-Numba's own cache ends the program where it can write nowhere, where an entry was cut (a loss of power, a full disk),
-and where two processes that save at once give one file to two kernels. None of these is a reason not to compute: here a
-kernel that is not found whole is compiled anew, and its entry replaced.
+Numba's own cache ends the program where it can write nowhere, where an entry was cut short (a loss of power, a full
+disk), and where two processes that save at once give one file to two kernels. None of these is a reason not to compute:
+here a kernel whose entry is damaged is compiled anew, and the entry is replaced.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 
 # Name, time and length of every file of this folder: Numba looks at the kernel's own file only, and would go on with
-# pieces of other files as they were.
+# stale pieces of the other files.
 SOURCES = tuple(
     (file.name, (status := file.stat()).st_mtime_ns, status.st_size)
     for file in sorted(Path(__file__).parent.glob("*.py"))
@@ -32,14 +32,14 @@ _SUM = hashlib.sha256().digest_size
 
 
 def keep(compiled: Any, function: Callable[..., Any]) -> None:
-    """Let a compiled function find its machine code on disk, and leave it there; without a place for it, do nothing."""
-    # A name that is not public; a Numba that has it elsewhere compiles anew in each process, which is only slow.
+    """Let a compiled function load its machine code from disk and save it there; do nothing where it cannot be kept."""
+    # `_cache` is not a public name. A Numba that has it elsewhere compiles anew in each process, which is only slow.
     with contextlib.suppress(AttributeError):
         try:
             compiled._cache = _Cache(function)
         except RuntimeError:
             _say_once(
-                "compiled code cannot be kept on disk: neither the package's folder nor the user's cache nor "
+                "compiled code cannot be kept on disk: neither the user's cache nor the package's folder nor "
                 f"{tempfile.gettempdir()} can be written. Each start compiles anew, for a minute or two; "
                 "set NUMBA_CACHE_DIR to a folder that can be written"
             )
@@ -63,9 +63,16 @@ class _Temporary(_UserWide):  # type: ignore[misc,valid-type]
         super().ensure_cache_path()
 
 
+def _beside(locator: Any) -> bool:
+    return str(locator.__name__.lstrip("_")).startswith("InTree")
+
+
 class _Places(CompileResultCacheImpl):
+    # Beside the package only where there is no other place: pip does not know of what lies there, and leaves a folder
+    # behind that can be imported and holds nothing.
     _locator_classes = [  # noqa: RUF012 - Numba's own declaration
-        *_NUMBAS,
+        *(locator for locator in _NUMBAS if not _beside(locator)),
+        *filter(_beside, _NUMBAS),
         *([_Temporary] if hasattr(os, "getuid") else []),
     ]
 
@@ -81,7 +88,7 @@ class _File(IndexDataCacheFile):
         return found[2] if found is not None and found[:2] == (self._index_name, key) else None
 
     def _load_index(self) -> Any:
-        # A pickle that was cut raises nearly anything.
+        # A pickle that was cut short may raise nearly anything.
         try:
             return super()._load_index()
         except Exception:
@@ -113,12 +120,12 @@ def _make_own(folder: Path) -> None:
 
 @contextlib.contextmanager
 def lent() -> Iterator[None]:
-    """Lend the last resort to a library that keeps code by Numba's own means, while it is loaded.
+    """While a library loads that keeps code by Numba's own means, let it keep the code in the folder of last resort.
 
     Raises
     ------
     RuntimeError
-        Where there is none.
+        Where that folder cannot be made.
     """
     config: Any = numba.config
     own = config.CACHE_DIR
@@ -141,7 +148,7 @@ class _Cache(FunctionCache):
         self._cache_file = _File(self._cache_path, self._impl.filename_base, SOURCES)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        # Whole, and yet of no use: written by a library that is another one by now.
+        # The entry is whole but useless: another version of a library wrote it.
         try:
             return super().load_overload(sig, target_context)
         except Exception:

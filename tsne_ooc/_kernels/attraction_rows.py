@@ -1,4 +1,4 @@
-"""Attraction on rows from anywhere, for maps that move some rows at a time."""
+"""Attraction on any rows, for maps that move some rows at a time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def forces_for(d):
 
     @kernel
     def forces_of(indptr, indices, values, Y, per_dof, rows, places, out):
-        """As `forces` of `attraction`, of the rows that `rows` numbers, if they lay at `places` of shape (m, d)."""
+        """The forces of `attraction` on the rows numbered in `rows`, as if they lay at `places` of shape (m, d)."""
         flat, own = Y.reshape(-1), places.reshape(-1)
         for r in range(u64(len(rows))):
-            ax, ay, az = pull(indptr, indices, values, flat, u64(rows[r]), own, r, per_dof, d)
+            ax, ay, az = pull(indptr, u64(0), indices, values, flat, u64(rows[r]), own, r, per_dof, d)
             out[r, 0] = ax
             if d > 1:
                 out[r, 1] = ay

@@ -1,4 +1,4 @@
-"""Distances of rows of yes and no: they follow from how many columns both have, and how many each."""
+"""Distances between rows of bits: they follow from how many columns are set in both, and how many in each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tsne_ooc._kernels._jit import divides
 
 u64 = np.uint64
 
-# Metrics by number, for a kernel takes numbers alone.
+# Metrics by number, because a kernel takes numbers alone.
 KINDS = {
     "jaccard": 0, "dice": 1, "hamming": 2, "rogerstanimoto": 3, "sokalsneath": 4, "russellrao": 5, "yule": 6,
 }  # fmt: skip
@@ -29,8 +29,8 @@ def ones(typing, word):
 
 @divides
 def distance(kind, both, left, right, columns):
-    """Distance of two rows with `left` and `right` columns set, `both` in both, as SciPy defines it; 0 where that is
-    0 / 0, between two rows of nothing."""
+    """Distance of two rows with `left` and `right` columns set, `both` in both, as SciPy defines it; 0 where that is 0
+    / 0, as between two empty rows."""
     apart = left + right - 2.0 * both
     if kind == 0:
         return apart / (apart + both) if apart > 0.0 else 0.0
@@ -87,10 +87,10 @@ def sift(heap, key):
 
 @divides
 def least(kind, left, right, columns, limit):
-    """The fewest columns in both with which rows of these counts are no farther than `limit`, in single precision;
-    one more than they can have where they are always farther."""
+    """The fewest shared columns with which rows of these counts are not farther apart than `limit`, in single
+    precision; one more than they can share where they always are."""
     short = np.empty(1, np.float32)
-    # Rows of many columns cannot but share some. No metric here grows with what they share.
+    # Two rows with many columns set must share some. No metric here grows with what they share.
     low, high = max(np.int64(0), left + right - np.int64(columns)), min(left, right) + 1
     while low < high:
         middle = (low + high) // 2
@@ -104,7 +104,7 @@ def least(kind, left, right, columns, limit):
 
 @divides
 def offer(kind, both, left, right, columns, number, itself, heap, short):
-    """Put a row among the nearest, if it is one of them; `short` is a float32 to round in."""
+    """Put a row among the nearest, if it is one of them; `short` is room in which to round to float32."""
     short[0] = distance(kind, np.float64(both), np.float64(left), np.float64(right), columns)
     key = (u64(short.view(np.uint32)[0]) << u64(32)) | u64(number)
     if key < heap[0] and number != itself:
@@ -117,7 +117,7 @@ def search(kind, queries, query_counts, itself, words, numbers, edges, counts, f
 
     Rows stand in blocks of one count of bits each, in the order of these. Blocks are met from `first` on, downwards and
     upwards in turn; a query leaves out those whose count alone puts them beyond its worst neighbour so far. Of the
-    others only rows with enough bits in both are looked at closer.
+    others only rows that share enough bits are looked at more closely.
 
     Parameters
     ----------
@@ -136,8 +136,8 @@ def search(kind, queries, query_counts, itself, words, numbers, edges, counts, f
     short = np.empty(1, np.float32)
     limits = keys.view(np.float32)
     keys[:] = u64(NO_KEY)
-    # Queries that look at the block, and how many columns in both they ask for. Beyond the last ones, which may be
-    # fewer than four, stands one that asks for more than there are.
+    # Queries that look at the block, and how many shared columns each asks for. They are filled up to a multiple of
+    # four with queries that ask for more columns than there are.
     size = len(queries)
     mine, enough = np.zeros(size + 3, np.int64), np.empty(size + 3, u64)
     for step in range(2 * blocks):

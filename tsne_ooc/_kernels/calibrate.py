@@ -1,4 +1,4 @@
-"""Neighbour distances to conditional probabilities of a given perplexity."""
+"""From neighbour distances to conditional probabilities of a given perplexity."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from tsne_ooc._kernels._jit import kernel, piece
 
 f32, u64 = np.float32, np.uint64
-# Times the excess of the row at the perplexity's rank. Where the mean excess is beyond `STRAYED` of it, the few rows
-# that make it so weigh nothing, and the unit is the mean of those within `NEAR`. (In units of a mean 1e24 times as
-# large the search ran out of steps: with one distance of 1e20 among 80 the perplexity was 78, for 26.)
+# Both are multiples of the excess at the perplexity's rank. Where the mean excess is more than `STRAYED` times that,
+# the few rows that make it so weigh nothing, and the unit is the mean of those within `NEAR`. (In units of a mean 1e24
+# times as large the search ran out of steps: with one distance of 1e20 among 80 the perplexity was 78, not 26.)
 STRAYED, NEAR = 1e20, 1e10
 
 
@@ -24,11 +24,11 @@ def _excess(distances, i, e, nearest):
 
 @piece
 def _precision(distances, i, log_perplexity):
-    """The precision of row i at this log-perplexity, in units of its excess, and that unit; 0 where the unit is.
+    """The precision of row i at this log-perplexity, in units of its excess, and that unit; both are 0 without a unit.
 
     Newton's method on the logarithm of the precision, kept between the tightest bounds seen: five or six
     evaluations a row where bisection takes twenty. The smallest squared distance is subtracted first, so rows far
-    from everything do not underflow. Rows whose nearest are all at one distance have no unit.
+    from everything do not underflow. Rows whose neighbours are all at one distance have no unit.
     """
     k = distances.shape[1]
     nearest = float(distances[i, 0])
@@ -39,7 +39,7 @@ def _precision(distances, i, log_perplexity):
         return 0.0, 0.0
     # In units of the mean excess, so that the start is near 1 whatever the data's scale.
     unit = k / scale
-    # Rows ascend; at the precision that is sought, some at this rank must weigh.
+    # Distances ascend; at the precision that is sought, the neighbour at this rank must have some weight.
     ranked = _excess(distances, i, u64(math.ceil(min(math.exp(log_perplexity) - 1e-9, float(k)) - 1.0)), nearest)
     if ranked > 0.0 and scale > STRAYED * ranked * k:
         near, scale = k, 0.0
@@ -70,13 +70,13 @@ def _precision(distances, i, log_perplexity):
         move = surplus / bend if bend > 1e-12 else math.copysign(1.0, surplus)
         position += min(max(move, -2.0), 2.0)
         if not low < position < high:
-            # Only a bound that is known can be halved towards; the other side is still open.
+            # The interval can be halved only where both bounds are known.
             if high - low < math.inf:
                 position = 0.5 * (low + high)
             else:
                 position = low + 1.0 if high == math.inf else high - 1.0
         if position > 60.0:
-            # More rows at the nearest distance than the perplexity: no precision is sharp enough.
+            # More rows are at the nearest distance than the perplexity asks for: no precision is sharp enough.
             break
         beta = math.exp(position)
     return beta, unit
@@ -86,7 +86,7 @@ def _precision(distances, i, log_perplexity):
 def calibrate(distances, log_perplexity, share, start, stop, out):
     """Add to `out` `share` times the Gaussian probabilities of each row, at the bandwidth of this log-perplexity.
 
-    Rows whose nearest are all at one distance stay uniform over these.
+    Rows whose neighbours are all at one distance get uniform probabilities.
     """
     k = distances.shape[1]
     for i in range(u64(start), u64(stop)):

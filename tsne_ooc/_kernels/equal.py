@@ -28,7 +28,7 @@ def _cell(column, word):
 
 @kernel
 def hash_dense(words, start, stop, out):
-    """Hashes (n, 2) of rows of float32, seen as 32-bit words: sums, so that neither order nor zeros matter."""
+    """Hashes (n, 2) of rows of float32, seen as 32-bit words. They are sums, so neither order nor zeros matter."""
     for i in range(u64(start), u64(stop)):
         a, b = u64(0), u64(0)
         for j in range(u64(words.shape[1])):
@@ -41,7 +41,7 @@ def hash_dense(words, start, stop, out):
 
 @kernel
 def hash_sparse(indptr, indices, words, start, stop, out):
-    """The same of compressed rows, each column once."""
+    """The same for compressed rows in which each column occurs once."""
     for i in range(u64(start), u64(stop)):
         a, b = u64(0), u64(0)
         for entry in range(u64(indptr[i]), u64(indptr[i + u64(1)])):

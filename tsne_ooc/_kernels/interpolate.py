@@ -1,7 +1,8 @@
 """The field at a point: value, analytic gradient and, for placement, Hessian of the interpolated potential.
 
 A volume is four planes, a plane four rows, a row four nodes; each level weighs what the level below returns. All
-derivatives are per grid cell. Axes that a map does not have come back as zeros, so that callers need not know.
+derivatives are per grid cell. Axes that a map does not have come back as zeros, so that callers need not know how many
+there are.
 """
 
 from __future__ import annotations

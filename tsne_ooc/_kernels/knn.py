@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import numpy as np
 
-# The BLAS behind np.dot in kernels; loaded here, or a limit on BLAS threads set before its use misses it.
+# The BLAS behind np.dot in kernels. It is loaded here: a limit on BLAS threads that was set earlier would miss it.
 import scipy.linalg.cython_blas  # noqa: F401
 
-# No reordering of sums here, unlike in the other kernels: a distance must not depend on where its code was
-# inlined.
+# Sums are not reordered here, unlike in the other kernels: a distance must not depend on where its code was inlined.
 from tsne_ooc._kernels._jit import ordered as kernel
 
-# Scores looked at together, four AVX2 registers; 8 and 16 took the same time.
+# Scores looked at together, four AVX2 registers; 8 and 16 took the same time, and so did 64 and 128.
 CHUNK = 32
 LARGEST = 3.4028234e38
 NO_KEY = 0xFFFFFFFFFFFFFFFF
@@ -117,8 +116,8 @@ def lift(rows, numbers, centre, scale, cosine, slack, is_query, lifted, norms):
         else:
             for j in range(columns):
                 value = (np.float64(row[j]) - centre[j]) * scale
-                # Of reference rows none is beyond 1. From queries so far out all rows are as far in single precision;
-                # their products would be infinite, and no row a candidate.
+                # No reference row is beyond 1. Queries beyond this bound are equally far from all rows in single
+                # precision; without it their products would be infinite, and no row would be a candidate.
                 value = min(max(value, -OUTERMOST), OUTERMOST)
                 lifted[i, j] = value
                 norm += value * value
@@ -200,10 +199,26 @@ def exact_keys(query, rows, order, cosine, labels, count, keys):
     """Sort keys of a row's candidates: the bits of the distance (single precision) above the row number."""
     distances = np.empty(1, np.float32)
     bits = distances.view(np.uint32)
+    # Once, and not for each pair: as double precision it has the same values.
+    wide = query.astype(np.float64)
     for i in range(np.uint64(count)):
         number = order[labels[i]]
-        distances[0] = min(pair(query, rows[number], cosine), LARGEST)
+        distances[0] = min(pair(wide, rows[number], cosine), LARGEST)
         keys[i] = (np.uint64(bits[0]) << np.uint64(32)) | np.uint64(number)
+
+
+@kernel
+def without(label, values, labels, count):
+    """Take the candidate `label` out of the last ones, and return how many are left."""
+    last = count - np.uint64(1)
+    i = last
+    while labels[i] != label:
+        i -= np.uint64(1)
+    while i < last:
+        values[i] = values[i + np.uint64(1)]
+        labels[i] = labels[i + np.uint64(1)]
+        i += np.uint64(1)
+    return last
 
 
 @kernel
@@ -228,44 +243,43 @@ def collect(
     """Take the scores of one block (members x consecutive reference rows from `first`) that pass their row's
     bar."""
     width = np.uint64(block.shape[1])
-    capacity = np.int64(scores.shape[1])
-    whole = width - width % np.uint64(CHUNK)
+    capacity = np.uint64(scores.shape[1])
+    # So many are left that a buffer of them would be full again at once.
+    most = np.uint64((scores.shape[1] + k) >> 1)
     for a in range(np.uint64(block.shape[0])):
         row = np.int64(members[a])
         line = block[a]
         bar = bars[row]
-        me = itself[row]
-        count = np.int64(counts[row])
+        values = scores[row]
+        labels = places[row]
+        # Where it is among these rows, which it mostly is not.
+        me = np.uint64(itself[row]) - first
+        count = np.uint64(counts[row])
         start = np.uint64(0)
         while start < width:
-            stop = start + np.uint64(CHUNK)
-            if start < whole:
-                # Counted in 32 bits, this loop becomes vector compares; testing one by one is 8x slower.
-                hits = np.uint32(0)
-                for j in range(start, stop):
-                    hits += np.uint32(line[j] >= bar)
-                if hits == np.uint32(0):
-                    start = stop
-                    continue
-            else:
-                stop = width
+            # Not a constant number of steps: of 32 of them LLVM makes 32 scalar compares, which take three times as
+            # long as vector ones.
+            stop = min(start + np.uint64(CHUNK), width)
+            hits = np.uint32(0)
             for j in range(start, stop):
-                if line[j] >= bar:
-                    place = np.uint32(first + j)
-                    if place == me:
-                        continue
-                    if count == capacity:
-                        counts[row] = count
-                        tighten(row, k, k >> 3, slack, query_norms[row], scores, places, counts, bars, norms)
-                        if np.int64(counts[row]) > (capacity + k) >> 1:
-                            settle(row, k, queries[row], rows, order, cosine, scores, places, counts)
-                        bar = bars[row]
-                        count = np.int64(counts[row])
-                        if line[j] < bar:
-                            continue
-                    scores[row, count] = line[j]
-                    places[row, count] = place
-                    count += 1
+                hits += np.uint32(line[j] >= bar)
+            if hits > np.uint32(0):
+                if count + np.uint64(CHUNK) > capacity:
+                    counts[row] = count
+                    tighten(row, k, k >> 3, slack, query_norms[row], scores, places, counts, bars, norms)
+                    if np.uint64(counts[row]) > most:
+                        settle(row, k, queries[row], rows, order, cosine, scores, places, counts)
+                    bar = bars[row]
+                    count = np.uint64(counts[row])
+                # Without a branch: which of them pass, no processor can guess, and each wrong guess costs as much as
+                # ten scores.
+                for j in range(start, stop):
+                    value = line[j]
+                    values[count] = value
+                    labels[count] = np.uint32(first + j)
+                    count += np.uint64(value >= bar)
+                if me - start < stop - start and line[me] >= bar:
+                    count = without(np.uint32(first + me), values, labels, count)
             start = stop
         counts[row] = count
 

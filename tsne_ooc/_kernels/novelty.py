@@ -1,4 +1,4 @@
-"""How far rows are from their neighbours, next to how far these are from theirs."""
+"""How far rows are from their neighbours, compared with how far these are from theirs."""
 
 from __future__ import annotations
 

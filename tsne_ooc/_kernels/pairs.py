@@ -1,4 +1,4 @@
-"""The exact sum over all pairs: the field without a grid, for few rows and as its oracle."""
+"""The exact sum over all pairs: the field without a grid, for few rows and to check the grid against."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def pairs_for(d):
     @kernel
     def all_pairs(targets, sources, dof, skip_self, start, stop, value, gradient):
         """Value and gradient of the field of `sources` at a range of `targets`; row i not at itself if `skip_self`."""
-        # Axis by axis, for the compiler to take eight sources at a time: in two axes 0.4 ns a pair instead of 1.8, in
-        # three 0.6 instead of 3.1 (dof = 1; others half of the 10 and 13 that they took).
+        # The axes lie apart, so that the compiler takes eight sources at a time: in two axes 0.4 ns a pair instead of
+        # 1.8, in three 0.6 instead of 3.1 (dof = 1; with other dof half of the 10 and 13 that it took).
         n = u64(sources.shape[0])
         xs = np.empty(n, np.float32)
         ys = np.empty(n if d > 1 else u64(0), np.float32)

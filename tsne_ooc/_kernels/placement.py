@@ -17,7 +17,7 @@ ZERO = f32(0)
 def _solve(h, g, damping, d):
     """The step -(H + damping I)^-1 g of `d` unknowns, and whether that matrix is positive definite.
 
-    An L D L^T decomposition written out; axes that are not there take a pivot of one and a gradient of zero.
+    This is an L D L^T decomposition written out; axes that are not there take a pivot of one and a gradient of zero.
     """
     uu = h[0] + damping
     vv = h[1] + damping if d > 1 else 1.0
@@ -47,8 +47,8 @@ def _solve(h, g, damping, d):
 def _sum(x, y, z, phi, n, dof, d):
     """Value, gradient and Hessian (uu, vv, ww, uv, uw, vw) of the field at (x, y, z), summed over all `n` rows.
 
-    `phi` holds their places axis by axis. In float64: where no row is near, at a large dof, single precision would have
-    nothing left. One core, three axes: 1.4 ns a pair at dof = 1, 13 at others.
+    `phi` holds their places axis by axis. Sums are float64: where no row is near, at a large dof, single precision
+    would have nothing left. One core, three axes: 1.4 ns a pair at dof = 1, 13 at others.
     """
     S, gu, gv, gw = 0.0, 0.0, 0.0, 0.0
     huu, hvv, hww, huv, huw, hvw = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -72,13 +72,13 @@ def _sum(x, y, z, phi, n, dof, d):
         huv += bent * dx * dy
         huw += bent * dx * dz
         hvw += bent * dy * dz
-    # Beyond the reach of double precision there is no direction left, and neighbours alone say where to.
+    # Beyond the reach of double precision there is no direction left, and the neighbours alone say where to go.
     return max(S, 1e-300), (gu, gv, gw), (huu, hvv, hww, huv, huw, hvw)
 
 
 @piece
 def _read(x, y, z, phi, stride, far_stride, origin, per_cell, offset, d):
-    """As `_sum`, from the potential `phi` at the nodes of a grid; derivatives are per cell."""
+    """The same as `_sum`, from the potential `phi` at the nodes of a grid; derivatives are per cell."""
     u = f32((x - origin[0]) * per_cell)
     v = f32((y - origin[1]) * per_cell) if d > 1 else ZERO
     w = f32((z - origin[2]) * per_cell) if d > 2 else ZERO
@@ -96,7 +96,7 @@ def _field(x, y, z, phi, stride, far_stride, origin, per_cell, offset, dof, d, s
 
 @piece
 def evaluate(x, y, z, Y, neighbors, p, i, exaggeration, dof, field, slope, curve, per_cell, d):
-    """Energy, gradient and Hessian of row i at (x, y, z), in float64, where the field has these derivatives a cell."""
+    """Energy, gradient and Hessian of row i at (x, y, z), in float64; `slope` and `curve` are the field's, per cell."""
     energy, gx, gy, gz = 0.0, 0.0, 0.0, 0.0
     huu, hvv, hww, huv, huw, hvw = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for e in range(u64(neighbors.shape[1])):
@@ -152,7 +152,7 @@ def placement_for(d, summed):
         evaluations a row at k = 15, where descent with momentum took 47 to 84.
         """
         for i in range(u64(start), u64(stop)):
-            # Affinities of the user's own may start a row anywhere, or nowhere: the field is read within its bounds.
+            # A user's own affinities may start a row anywhere, even at NaN: the field is read within its bounds.
             x = within(float(out[i, 0]), low[0], high[0])
             y = within(float(out[i, 1]), low[1], high[1]) if d > 1 else 0.0
             z = within(float(out[i, 2]), low[2], high[2]) if d > 2 else 0.0
@@ -172,7 +172,7 @@ def placement_for(d, summed):
                         continue
                     # Newton's method may leap across the map where the energy is almost straight.
                     length = math.sqrt(sx * sx + sy * sy + sz * sz)
-                    # Beyond all numbers, as at an exaggeration of 1e300: there is nowhere to go.
+                    # The step is not finite, as at an exaggeration of 1e300: there is nowhere to go.
                     if not length < math.inf:
                         break
                     cut = min(1.0, 2.0 / length)

@@ -1,4 +1,4 @@
-"""What a point does to itself through the grid, to be taken away again.
+"""What a point does to itself through the grid, which is taken away again.
 
 Spread to the grid, convolved and read back where it stands, a point meets its own kernel: not exactly w(0), and with
 a small false force, both periodic in the point's place between the nodes (Ballenegger, Cerda, Lenz and Holm, J. Chem.
@@ -6,8 +6,8 @@ Phys. 134, 034109, 2011, remove the same from particle-mesh Ewald sums). A short
 
     c0 + sum_a (c1 cos 2 pi t_a + c2 cos 4 pi t_a + c3 cos 6 pi t_a) + c11 sum_{a<b} cos 2 pi t_a cos 2 pi t_b.
 
-On a sparse map, 4,000 rows in 300 x 300 units, it was nearly all of the error: the force's fell from 5e-2 to 9e-3,
-that of Z from 2e-4 to 5e-6.
+On a sparse map, 4,000 rows in 300 x 300 units, it was nearly all of the error: without it that of the force fell from
+5e-2 to 9e-3, that of Z from 2e-4 to 5e-6.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one class that users see: options, and the loop over an epoch."""
+"""The one class that users see: its options, and the loop over an epoch."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _SIZES: dict[str | None, tuple[str, ...]] = {
     "batch": ("block_rows",),
     None: ("block_rows",),
 }
-# With chunks read ten times an epoch takes some ten times as long as reading the table does; a small table is read in a
-# moment all the same.
+# Where chunks are read ten times, an epoch takes some ten times as long as reading the table; a small table is read in
+# a moment all the same.
 _MANY_READS = 10
 _WORTH_A_WARNING = 64 << 20
 
@@ -39,8 +39,8 @@ class Batches(Closing):
     """Mini-batches of a table that is larger than memory, in an order that the seed and the epoch decide.
 
     An epoch has every row exactly once (with `balanced` or `weights`: as many rows as the table, drawn). All batches
-    have `batch_size` rows, but for the last one. The order does not depend on `prefetch` or on timing; which `shuffle`
-    also asks how the table is stored is said there.
+    have `batch_size` rows, but for the last one. The order does not depend on `prefetch` or on timing; `shuffle` says
+    where it depends on how the table is stored.
 
     Parameters
     ----------
@@ -51,33 +51,33 @@ class Batches(Closing):
     shuffle : {"full", "buffer", "batch", None}, default "full"
         - "full": all orders are equally likely. The order depends on nothing but the seed, the epoch and the number of
           rows. `buffer_rows` rows are read together, in file order; a chunk of the file is read once for each of these
-          groups that has one of its rows. Memory: 8 bytes for each row of the table besides.
+          groups that has one of its rows. Memory also holds 8 bytes for each row of the table.
         - "buffer": blocks of `block_rows` rows come in random order and fill one buffer after the other, of at most
           ``buffer_rows // block_rows`` blocks each and all alike to within one block. The rows of a buffer come in
           random order, before those of the next. All orders of the blocks are equally likely, and so are all orders of
           the rows of a buffer. So a batch of b rows out of a buffer of m blocks is a uniform sample of m blocks chosen
           at random: for a column of variance v, the variance of the batch's mean is at most ``v / b + v / m`` (blocks
           being of one size), however the table is sorted; with "full" it is at most ``v / b``.
-        - "batch": the same with one block to a buffer (m = 1).
-        - None: in the order of the table.
+        - "batch": the same with one block in a buffer (m = 1).
+        - None: rows come in the order of the table.
     block_rows : int, optional
         Rows of a block for "buffer", "batch" and None. Default: as many whole chunks as hold 8 MiB ("buffer": a 64th of
         the buffer), but at least one, and at most 256 MiB: larger chunks are cut into equal parts. It follows from the
         table's shape, type and chunks, and from `buffer_rows`; to get the same order from two files that are stored
-        differently, pass it. Where it is more than a chunk and no multiple of one, some chunks are read twice.
+        differently, pass it. Where it is more than a chunk and not a multiple of one, some chunks are read twice.
     buffer_rows : int, optional
         Rows that are read together ("full") or mixed ("buffer"). Default: 64 MiB of float32.
     drop_last : bool
         Leave out the last batch where it is smaller than the others. Which rows these are differs from epoch to epoch,
         but not with ``shuffle=None``.
     balanced : array-like of shape (n_samples,), optional
-        A label for each row, of any type, or several (as for `tsne_ooc.sampling.Stratified`); missing ones are a class
-        of their own. Classes come in rounds, each class once in a round, in random order: in an epoch they are equally
-        often to within 1, and in a batch to within 2 (exactly, where `batch_size` is a multiple of their number). Rows
-        of one class are equally often to within 1: rare ones are repeated, of frequent ones some are left out. Needs
-        ``shuffle="full"``, and is read like it.
+        A label for each row, of any type, or several (as for `tsne_ooc.sampling.Stratified`); missing labels are a
+        class of their own. Classes come in rounds, each class once in a round, in random order: in an epoch they are
+        equally often to within 1, and in a batch to within 2 (exactly, where `batch_size` is a multiple of their
+        number). Rows of one class are equally often to within 1: those of rare classes are repeated, and some of
+        frequent ones are left out. It needs ``shuffle="full"``, and is read like it.
     weights : array-like of shape (n_samples,), optional
-        Rows are drawn with replacement, in proportion. Needs ``shuffle="full"``, and is read like it.
+        Rows are drawn with replacement, in proportion. It needs ``shuffle="full"``, and is read like it.
     prefetch : int
         Pieces (a buffer, a block) that a thread reads ahead; memory holds ``prefetch + 1`` of them. With 0 there is no
         thread.
@@ -87,7 +87,7 @@ class Batches(Closing):
     ----------
     source : Source
     block_rows, buffer_rows : int or None
-        The sizes in use; None where `shuffle` has none such.
+        The sizes in use; None where `shuffle` does not use one.
 
     Raises
     ------
@@ -181,14 +181,14 @@ class Batches(Closing):
         epoch : int
             Number of the epoch, which decides the order together with the seed.
         start_batch : int
-            Batches to leave out at the beginning. Pieces that lie before are not read.
+            Batches to leave out at the beginning. Pieces that lie before the first one are not read.
 
         Yields
         ------
         rows : ndarray of shape (batch_size,), int64
             Numbers of the rows in the table.
         X : ndarray of shape (batch_size, n_features), float32, C-contiguous
-            The rows; the caller's own, to be changed at will.
+            The rows, in memory of their own, which the caller may change.
         """
         epoch = whole("epoch", epoch, least=0)
         start = whole("start_batch", start_batch, least=0)
@@ -204,7 +204,7 @@ class Batches(Closing):
     def _plan(self, rng: np.random.Generator) -> Plan:
         if self.block_rows is None:
             assert self.buffer_rows is not None
-            # A batch that lies in two pieces would be put together from both.
+            # Whole batches: a batch in two pieces would have to be put together from both.
             piece = max(1, self.buffer_rows // self.batch_size) * self.batch_size
             return Listed(self.source, self._draw(rng), piece)
         blocks = np.array(edges(self.source, self.block_rows, 0, self.source.shape[0]), np.int64)
@@ -212,9 +212,9 @@ class Batches(Closing):
         return BlockPlan(self.source, blocks, together, None if self.shuffle is None else rng)
 
     def uneven(self, rows: Any, X: TableLike) -> float:
-        """How far the blocks of "buffer" or "batch" are from being like each other, as some rows show it.
+        """How unlike each other the blocks of "buffer" or "batch" are, as some rows show it.
 
-        Where it is more than a hundredth, batches of one block each teach one thing after the other: take "buffer"
+        Where it is more than a hundredth, batches of one block each teach one thing after the other; take "buffer"
         instead of "batch".
 
         Parameters
@@ -227,7 +227,7 @@ class Batches(Closing):
         Returns
         -------
         float
-            The share of their variance that lies between blocks, beyond what it would be in random order; 0 where
+            The share of the rows' variance that lies between blocks, beyond what it would be in random order; 0 where
             there are no blocks.
         """
         if self.block_rows is None:
@@ -244,7 +244,7 @@ class Batches(Closing):
 
 
 def cut(pieces: Iterable[Piece], size: int, done: Callable[[Piece], None]) -> Iterator[Batch]:
-    """Batches of `size` consecutive rows of the epoch; the last may have less. Each piece is `done` after its last."""
+    """Batches of `size` consecutive rows of the epoch, the last maybe of fewer. `done` takes each piece at its end."""
     parts: list[Batch] = []
     held = 0
     for piece in pieces:
@@ -258,7 +258,7 @@ def cut(pieces: Iterable[Piece], size: int, done: Callable[[Piece], None]) -> It
                 yield _joined(parts)
                 parts, held = [], 0
         done(piece)
-        # Let go of it before the next one comes.
+        # Its memory is let go before the next one comes.
         del piece
     if parts:
         yield _joined(parts)

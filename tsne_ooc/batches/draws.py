@@ -15,12 +15,12 @@ Draw = Callable[[np.random.Generator], Int64]
 
 
 def permuted(n: int) -> Draw:
-    """Every row once, all orders equally likely."""
+    """Every row once; all orders are equally likely."""
     return lambda rng: rng.permutation(n).astype(np.int64, copy=False)
 
 
 def balanced(n: int, labels: Any) -> Draw:
-    """Every class equally often, and within a class every row.
+    """Every class equally often, and every row within a class.
 
     Classes come in rounds: each round has every class once, in random order, so that any stretch of rows is balanced,
     not the epoch alone. The rows of a class come in passes, each of which has all of them once, in random order.
@@ -44,7 +44,7 @@ def balanced(n: int, labels: Any) -> Draw:
 
 
 def weighted(n: int, weights: Any) -> Draw:
-    """Rows drawn independently of each other, in proportion to their weights."""
+    """Rows that are drawn independently of each other, in proportion to their weights."""
     share = np.array(weights, dtype=np.float64)
     if share.shape != (n,):
         raise ValueError(f"weights have shape {share.shape}, but the table has {n} rows")
@@ -54,7 +54,7 @@ def weighted(n: int, weights: Any) -> Draw:
         raise ValueError(f"weights must be finite and not negative, but row {row} has {share[row]}")
     if not share.any():
         raise ValueError("weights are all zero; at least one row must be drawn from")
-    # By the largest first: the sum of huge weights would overflow.
+    # They are divided by the largest first, because the sum of huge weights would overflow.
     share /= share.max()
     share /= share.sum()
     return lambda rng: rng.choice(n, n, p=share).astype(np.int64, copy=False)

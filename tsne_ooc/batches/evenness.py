@@ -1,4 +1,4 @@
-"""Is a table sorted? Whether its blocks are like each other says it, and needs no labels."""
+"""Whether a table is sorted: its blocks are then unlike each other, which needs no labels to be seen."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def between(rows: Int64, X: Array, edges: Int64) -> float:
         count += 1
     if not total > 0 or count < 2:
         return 0.0
-    # Means of blocks of rows from anywhere differ too.
+    # Means of blocks of random rows differ, too.
     chance = (count - 1) / (len(rows) - 1)
     return max(0.0, (apart / total - chance) / (1 - chance)) if chance < 1 else 0.0

@@ -17,22 +17,22 @@ Batch = tuple[Int64, Float32]
 class Piece(NamedTuple):
     """Consecutive rows of an epoch, held in file order.
 
-    Rows are put in the order of the epoch batch by batch, by the thread that trains: 10 to 15 us for 256 rows of 50
-    columns. If the reading thread did it, a whole piece at a time, it would read 7 million of these rows a second and
-    not 17, most of the time spent on pages of memory that are new.
+    The thread that trains puts rows into the order of the epoch batch by batch: 10 to 15 us for 256 rows of 50 columns.
+    If the reading thread did it, a whole piece at a time, it would read 7 million of these rows a second instead of 17,
+    and spend most of the time on new pages of memory.
     """
 
     rows: Int64
     X: Float32
-    #: Where in file order each row of the epoch is.
+    #: Where each row of the epoch is in file order.
     order: Int64
-    #: Whether `X` is memory of the plan, to be used again. It may have more rows than the piece.
+    #: Whether `X` is memory of the plan, which it uses again. It may have more rows than the piece.
     buffer: bool = False
 
     def part(self, first: int, last: int) -> Batch:
         """Numbers and values of rows in the order of the epoch, as arrays of their own."""
         where = self.order[first:last]
-        # Indices are known to be right; with "clip" NumPy does not look again, which saves a third.
+        # Indices are known to be right; with "clip" NumPy does not check them, which saves a third.
         return self.rows[where], self.X.take(where, axis=0, mode="clip")
 
 
@@ -51,12 +51,12 @@ class Plan(Protocol):
         ...
 
     def done(self, piece: Piece) -> None:
-        """Take back the memory of a piece."""
+        """Take back the memory of a piece that was used."""
         ...
 
 
 class Listed:
-    """Rows numbered in advance, any rows anywhere; those of a piece are read in file order, each chunk once."""
+    """Rows that are listed in advance, from anywhere; those of a piece are read in file order, each chunk once."""
 
     def __init__(self, table: Source, order: Int64, piece_rows: int) -> None:
         self._table, self._order, self._size = table, order, piece_rows
@@ -92,21 +92,21 @@ class BlockPlan:
     together : int
         Blocks of a piece, at most; all pieces have the same number or one less.
     rng : numpy.random.Generator, optional
-        Puts blocks in random order, and the rows of each piece. Without it, all stay in the order of the table.
+        Puts blocks, and the rows of each piece, in random order. Without it, all stay in the order of the table.
     """
 
     def __init__(self, table: Source, blocks: Int64, together: int, rng: np.random.Generator | None = None) -> None:
         self._table = table
         count = -(-len(blocks) // together)
         order = np.arange(len(blocks)) if rng is None else rng.permutation(len(blocks))
-        # Cut evenly: a last piece of a single block would be mixed with nothing.
+        # Pieces are cut evenly: a last piece of a single block would not be mixed with others.
         self._pieces: list[Any] = [blocks[np.sort(group)] for group in np.array_split(order, count)]
         sizes = [int((group[:, 1] - group[:, 0]).sum()) for group in self._pieces]
         self._edges = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         # A seed for each piece, so that none waits for those before it.
         self._seeds = None if rng is None else rng.integers(2**63, size=count)
-        # A large array comes from the system in pages that are empty, and filling these in costs as much as reading:
-        # with buffers used again, 8 million rows of 50 columns a second, and 5 without.
+        # A large array comes from the system in empty pages, and the first touch of these costs as much as reading: 8
+        # million rows of 50 columns are read a second where buffers are used again, and 5 without.
         self._spare: list[Float32] = []
         self._shape = max(sizes), table.shape[1]
 
@@ -134,7 +134,7 @@ class BlockPlan:
             return Piece(rows, read_checked(self._table, *blocks[0]), order[first:last])
         X = self._spare.pop() if self._spare else np.empty(self._shape, np.float32)
         at = 0
-        # Each straight to its place: as a list to be concatenated, the piece would be in memory twice.
+        # Each block goes straight to its place: if a list were concatenated, the piece would be in memory twice.
         for start, stop in blocks:
             X[at : at + stop - start] = read_checked(self._table, start, stop)
             at += stop - start

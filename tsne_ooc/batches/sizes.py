@@ -12,18 +12,18 @@ from tsne_ooc.io.source import Source
 BUFFER_BYTES = 64 << 20
 
 # Size of a block that is a piece of its own. One epoch of a contiguous HDF5 file, rows of 50 columns: 15 million rows a
-# second with 4 or 8 MiB, 9 with 32 MiB, which the C library takes from the system anew each time.
+# second with 4 or 8 MiB, 9 with 32 MiB, for which the C library takes memory from the system anew each time.
 _BLOCK_BYTES = 8 << 20
 
 # 64 blocks of 1 MiB fill the buffer: the mean of a batch of 256 rows then varies at most five times as much as with
-# rows from anywhere, and blocks are large enough to be read at the rate of a whole file.
+# random rows, and blocks are large enough to be read at the rate of a whole file.
 _BLOCKS_OF_A_BUFFER = 64
 
 
-# Of a sorted table blocks are smaller: a class that fills a few large ones is in some buffers and missing from others.
+# Blocks of a sorted table are smaller: a class that fills a few large ones is in some buffers and missing from others.
 # KDD Cup 1999 in the order of its file, 494,021 rows of 118 columns, 1,000 batches: an encoder ends .077 widths from
-# its teacher with 1,024 blocks in a buffer, .152 with 64 (one
-# seed; all rows mixed: .116 and .143). An epoch takes .23 s to read instead of .13, of 15 s.
+# its teacher with 1,024 blocks in a buffer, .152 with 64 (one seed; all rows mixed: .116 and .143). An epoch takes .23
+# s to read instead of .13, of 15 s.
 _BLOCKS_OF_A_SORTED_BUFFER = 1024
 
 
@@ -36,7 +36,7 @@ def mixed_rows_for(source: Source) -> int:
 
 
 def buffer_rows_for(source: Source, given: int | None) -> int:
-    """Rows of a buffer: those asked for, else 64 MiB of float32, and at least one chunk."""
+    """Rows of a buffer: as many as asked for, else 64 MiB of float32, and at least one chunk."""
     if given is not None:
         return whole("buffer_rows", given, least=1)
     rows = max(1, BUFFER_BYTES // (4 * source.shape[1]))

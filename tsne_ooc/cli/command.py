@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tsne_ooc import __version__
-from tsne_ooc.cli import demo, embed, export, info, look, place, plot, strangest, train, view
+from tsne_ooc.cli import demo, embed, export, info, look, neighbors, place, plot, strangest, train, view
 from tsne_ooc.cli.words import OPTIONS, Parser
 
 _ABOUT = """\
@@ -26,6 +26,7 @@ t-SNE maps of data larger than memory: a sample is embedded, every other row is 
   tsne-ooc place map new.h5ad --out more                     tomorrow's rows on today's map
   tsne-ooc train cells.h5ad --out encoder                    a network that maps rows without a search
   tsne-ooc place encoder new.h5ad --out more                 new rows by that network
+  tsne-ooc neighbors cells.h5ad --out graph                  the neighbours of all rows, for fits of all rows
   tsne-ooc plot map --color cell_type                        a picture of it
   tsne-ooc view map --color cell_type                        a page to hand over, for any browser
   tsne-ooc export map --to cells.h5ad                        the coordinates where other tools look for them
@@ -139,6 +140,6 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog="tsne-ooc", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=f"tsne-ooc {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in (look, embed, place, train, plot, view, export, strangest, info, demo):
+    for command in (look, embed, place, train, neighbors, plot, view, export, strangest, info, demo):
         command.add(commands)
     return top

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tsne_ooc.cli.fitting import add_map, add_preparation, preparation_of, tsne_of
+from tsne_ooc.cli.forecast import WORTH, Forecast
 from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.report import Report
 from tsne_ooc.cli.shared import (
@@ -20,11 +24,16 @@ from tsne_ooc.cli.shared import (
     summary_of,
 )
 
+if TYPE_CHECKING:
+    from tsne_ooc._typing import Array, Json
+    from tsne_ooc.pipeline import Run
+
 _AFTER = """\
 what is written to the folder:
   embedding.npy     float32, one row of coordinates for every row of the table
   novelty.npy       float32, how strange each row was to the sample; 1 is usual
   sample_rows.npy   int64, numbers of the rows that were fitted
+  placed.npy        with --refine: where the rows were placed, before all moved together
   model/            the fitted map; tsne-ooc place puts new rows on it
   manifest.json     parameters, checksums, times and the fit's divergence; written last, so a
                     folder that has one is whole
@@ -44,11 +53,14 @@ def add(commands: Commands) -> None:
         after=_AFTER,
         examples="""
             cells.h5ad --out map
-            cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --color cell_type --out map
+            cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map --dry-run
+            cells.h5ad --log1p --pca 50 --exaggeration 4 --color cell_type --out map
             cells.h5ad --log1p --pca 50 --exaggeration 4 --plot --out map --resume
             cells.h5ad --dataset obsm/X_pca --sample 50000 --out map
             cells.h5ad --dataset obsm/X_pca --sample-by stratified --labels cell_type --out map
             table.parquet --columns 'PC*' --sample-by coverage --rounds 2 --out map
+            cells.h5ad --dataset obsm/X_pca --refine --out map
+            cells.h5ad --recipe large --exaggeration 4 --out map
         """,
     )
     parser.set_defaults(run=run)
@@ -58,15 +70,22 @@ def add(commands: Commands) -> None:
     add_preparation(parser.add_argument_group("what is done to the rows first, in this order"))
     fit = parser.add_argument_group("the map")
     add_map(fit)
+    _add_refinement(parser.add_argument_group("all rows together"))
     fit.add_argument("--seed", type=int, default=0, help="seed of sample and fit (default: 0)")
     running = parser.add_argument_group("running")
+    running.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="write nothing; say what would be read, and how long it would take, after a probe of some seconds",
+    )
     add_running(running)
     add_blocks(running)
-    parser.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
-    parser.add_argument(
+    picture = parser.add_argument_group("the picture")
+    picture.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
+    picture.add_argument(
         "--color",
         metavar="NAME",
-        help="with --plot: what to colour by: a column of the table's file, also of obs; novelty; or a file of labels",
+        help="draw it in colours by obs/NAME, a dataset or a column of the file, by novelty, or by a .npy or .csv file",
     )
 
 
@@ -89,60 +108,165 @@ def _add_sample(group: Group) -> None:
     )
 
 
+def _add_refinement(group: Group) -> None:
+    group.add_argument(
+        "--refine",
+        action="store_true",
+        help="let all rows move together once they are placed: neighbourhoods become those of a fit of all rows; these "
+        "have to fit into memory",
+    )
+    group.add_argument(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="what the process may have while all rows move; neighbours and affinities beyond it are kept on disk, and "
+        "the map is the same (default: half of what is free)",
+    )
+    group.add_argument(
+        "--scratch", metavar="DIR", help="folder on a disk for what memory does not hold (default: the run's own)"
+    )
+    group.add_argument(
+        "--sample-perplexity",
+        type=float,
+        metavar="N",
+        help="neighbourhood size of the sample's fit, which decides the large picture (default: that of all rows)",
+    )
+    group.add_argument(
+        "--reference",
+        type=int,
+        metavar="N",
+        help="rows that the refined map keeps, for new ones to be placed beside (default: all, up to 2 million)",
+    )
+    group.add_argument(
+        "--graph",
+        metavar="FOLDER",
+        help="neighbours of all rows that tsne-ooc neighbors has searched, prepared as here (default: search them)",
+    )
+    group.add_argument(
+        "--recipe",
+        choices=("large",),
+        help="large: the published recipe for large data; --refine, the sample at a high perplexity, and 50 principal "
+        "components of more than 100 columns",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     from tsne_ooc._options import whole
 
     whole("--seed", options.seed, least=0)
     whole("--sample", options.sample, least=1)
     whole("--rounds", options.rounds, least=1)
-    if options.plot:
-        check_plots()
+    plot = options.plot or options.color is not None
+    if plot:
+        check_plots("leave --plot and --color out")
         if (options.n_components or 2) > 2:
             raise ValueError("--plot draws maps of one or two dimensions; leave it out with --n-components 3")
-    elif options.color is not None:
-        raise ValueError("--color is for the picture; add --plot, or draw it later with tsne-ooc plot")
+    refined = options.refine or options.recipe is not None
+    for name in ("sample_perplexity", "reference", "memory", "scratch", "graph"):
+        if getattr(options, name) is not None and not refined:
+            raise ValueError(f"--{name.replace('_', '-')} is for maps of all rows together; add --refine")
     check_readable(options)
-    from tsne_ooc.pipeline import embed
-
-    color = _color(options)
-
+    colors = _colors(options)
+    if options.dry_run and refined:
+        raise ValueError("--dry-run tells nothing of all rows together; leave out what is for these, such as --refine")
+    if options.dry_run:
+        if _is_taken(Path(options.out)) and not options.resume:
+            raise FileExistsError(f"{options.out} holds files already; name a new folder, or remove it first")
+        print(_forecast(options, least=0))
+        return 0
     with Report(options.quiet) as report:
-        found = embed(
-            options.data,
-            dataset=options.dataset,
-            columns=options.columns,
-            allow_missing_chunks=options.allow_missing_chunks,
-            out=options.out,
-            sample=_sample(options),
-            prepare=preparation_of(options),
-            rounds=options.rounds,
-            tsne=tsne_of(options),
-            random_state=options.seed,
-            block_rows=options.block_rows,
-            resume=options.resume,
-            progress=report,
-        )
+        # Where the folder is taken, the run says by what, and whether to go on with it.
+        if not (options.quiet or options.resume or refined or _is_taken(Path(options.out))):
+            # An estimate that fails does not stop a run, which says itself what is wrong.
+            with suppress(ValueError, TypeError, OSError, ArithmeticError, MemoryError):
+                if (foretold := _forecast(options, least=WORTH)) is not None:
+                    print(foretold.brief(), file=sys.stderr, flush=True)
+        common = {
+            "dataset": options.dataset, "columns": options.columns,
+            "allow_missing_chunks": options.allow_missing_chunks, "out": options.out, "sample": _sample(options),
+            "rounds": options.rounds, "random_state": options.seed, "block_rows": options.block_rows,
+            "resume": options.resume, "progress": report,
+        }  # fmt: skip
+        found = _large(options, common) if options.recipe else _embedded(options, common)
     say(options, summary_of(found))
-    if options.plot:
+    if plot:
         from tsne_ooc.plot import draw
         from tsne_ooc.plot.saving import save
 
         picture = found.folder / "embedding.png"
-        save(draw(found, color, n_jobs=options.jobs), picture, overwrite=True)
+        save(draw(found, colors, title=options.color, n_jobs=options.jobs), picture, overwrite=True)
         say(options, f"wrote {picture}")
     return 0
 
 
-def _color(options: argparse.Namespace) -> Any:
-    """What the picture is coloured by, read before the work: a name that is not there is told at once."""
-    if options.color is None or options.color == "novelty" or options.color == "sampled":
-        return options.color
+def _embedded(options: argparse.Namespace, common: Json) -> Run:
+    from tsne_ooc.pipeline import embed
+    from tsne_ooc.refinement import Refinement
+
+    tsne, refine = tsne_of(options), None
+    if options.refine:
+        refine = Refinement(
+            perplexity=tsne.perplexity, reference=options.reference, memory=options.memory, scratch=options.scratch,
+            **({} if options.graph is None else {"neighbors": _graph(options)}),
+        )  # fmt: skip
+        if options.sample_perplexity is not None:
+            tsne.set_params(perplexity=options.sample_perplexity)
+    return embed(options.data, prepare=preparation_of(options), tsne=tsne, refine=refine or False, **common)
+
+
+def _large(options: argparse.Namespace, common: Json) -> Run:
+    from tsne_ooc.recipes import large
+
+    tsne = tsne_of(options)
+    return large(
+        options.data, tsne=tsne, perplexity=tsne.perplexity, sample_perplexity=options.sample_perplexity,
+        reference=options.reference, memory=options.memory, scratch=options.scratch, graph=_graph(options),
+        prepare=preparation_of(options) or "auto", **common,
+    )  # fmt: skip
+
+
+def _graph(options: argparse.Namespace) -> Any:
+    from tsne_ooc.neighbors import Graph
+
+    return None if options.graph is None else Graph.open(options.graph)
+
+
+def _colors(options: argparse.Namespace) -> Array | str | None:
+    """What the picture is coloured by, one for each row of the table; novelty, which is not known yet, by its name."""
     from tsne_ooc.pipeline.table import opened
-    from tsne_ooc.plot.column import given_for
+    from tsne_ooc.plot.column import ALONE, OF_THE_RUN, column_in, column_of_file
+
+    color: str | None = options.color
+    if color is None or color in OF_THE_RUN:
+        return color
+    alone = Path(color).suffix.lower() in ALONE and Path(color).is_file()
+    if not alone and str(options.data).endswith(".npy"):
+        raise ValueError(f"--color {color}: {options.data} holds rows alone; give a .npy file of their labels")
+    labels = column_of_file(Path(color)) if alone else column_in(options.data, color)
+    with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
+        if len(labels) != table.shape[0]:
+            raise ValueError(f"--color {color} has {len(labels):,} labels, and the table has {table.shape[0]:,} rows")
+    return labels
+
+
+def _is_taken(out: Path) -> bool:
+    return out.is_file() or (out.is_dir() and any(out.iterdir()))
+
+
+def _forecast(options: argparse.Namespace, *, least: int) -> Forecast | None:
+    """What the run would take; None for a table of fewer rows than `least`, where it is hardly more than the probe."""
+    from tsne_ooc.cli.forecast import forecast
+    from tsne_ooc.pipeline.table import opened
 
     with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
-        n = table.shape[0]
-    return given_for(options.color, n, options.data)
+        if table.shape[0] < least:
+            return None
+        model = tsne_of(options)
+        model.check_options()
+        return forecast(
+            table, Path(options.out), model=model, sample=_sample(options), prepare=preparation_of(options),
+            rounds=options.rounds, seed=options.seed,
+        )  # fmt: skip
 
 
 def _sample(options: argparse.Namespace) -> Any:

@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
 def _lines(folder: Path) -> list[str]:
     from tsne_ooc import storage
     from tsne_ooc.estimator.saving import KIND as MODEL
+    from tsne_ooc.neighbors.folder import KIND as GRAPH
     from tsne_ooc.pipeline.models import ENCODER
     from tsne_ooc.pipeline.run import KIND, LEDGER
 
@@ -44,9 +45,11 @@ def _lines(folder: Path) -> list[str]:
     if folder.is_dir() and not (folder / storage.MANIFEST).exists() and (folder / LEDGER).exists():
         return [f"{folder}: a run that did not end; repeat its command with --resume behind it"]
     kind = storage.kind_of(folder)
-    if kind not in (KIND, MODEL, ENCODER):
-        raise ValueError(f"{folder} is not a run, a model or an encoder, but of the kind {kind!r}")
+    if kind not in (KIND, MODEL, ENCODER, GRAPH):
+        raise ValueError(f"{folder} is not a run, a model, an encoder or a graph, but of the kind {kind!r}")
     found = storage.read_folder(folder, kind, verify=False)
+    if kind == GRAPH:
+        return _of_graph(folder, found.content, found.arrays["indices"].shape)
     if kind == KIND:
         return [*_of_run(folder, found.content), *_next_of_run(folder, name, found.content)]
     if kind == ENCODER:
@@ -70,7 +73,27 @@ def _of_run(folder: Path, content: dict[str, Any]) -> list[str]:
         fitted = f"fitted {counted(content['sample'], 'rows')}, seed {content['random_state']}"
         kl = content.get("kl_divergence")
         lines.append(fitted + (f", KL {kl:.3f} after {content['n_iter']} iterations" if kl is not None else ""))
+    if refined := content.get("refined"):
+        kept = (
+            "" if refined["reference"] == n else f"; {counted(refined['reference'], 'rows')} of them are in the model"
+        )
+        found = f"{refined['neighbors']} neighbours of each, KL {refined['kl_divergence']:.3f}"
+        lines.append(f"then moved all rows together: {found} after {refined['n_iter']} iterations{kept}")
     return [*lines, *_made(content), *_seconds(content)]
+
+
+def _of_graph(folder: Path, content: dict[str, Any], shape: tuple[int, ...]) -> list[str]:
+    from tsne_ooc._options import counted
+
+    facts = content["facts"]
+    metric = "" if facts["metric"] is None else f" by {facts['metric']} distance"
+    lines = [f"{folder}: the {counted(shape[1], 'nearest neighbours')} of each of {counted(shape[0], 'rows')}{metric}"]
+    if facts["source"] is not None:
+        lines.append(f"from {content['source']}{_now(facts['source'])}")
+    if facts["recall"] is not None:
+        lines.append(f"{facts['recall']:.3f} of the nearest rows are among them")
+    use = f"  tsne_ooc.TSNE(neighbors=tsne_ooc.neighbors.Graph.open({str(folder)!r})).fit(rows)"
+    return [*lines, *_made(content), *_seconds(content), "next:", use]
 
 
 def _now(source: dict[str, Any]) -> str:
@@ -97,6 +120,8 @@ def _made(content: dict[str, Any]) -> list[str]:
         for name, value in (content.get("parameters") or {}).items()
         if name in usual and value != usual[name] and name != "random_state"
     }
+    if refine := asked.get("refine"):
+        given["refine"] = {name: value for name, value in refine.items() if value is not None}
     if given:
         lines.append(f"options: {', '.join(f'{name}={value!r}' for name, value in sorted(given.items()))}")
     return lines
@@ -128,5 +153,7 @@ def _next_of_run(folder: Path, name: str, content: dict[str, Any]) -> list[str]:
         lines.append(f"  tsne-ooc place {name} FILE --out more")
         source = content["job"]["source"].get("path")
         if source is not None:
-            lines.append(f"  tsne-ooc train {shlex.quote(source)} --map {name} --out encoder")
+            dataset = content["job"]["source"].get("dataset")
+            named = "" if dataset is None else f" --dataset {shlex.quote(dataset.strip('/'))}"
+            lines.append(f"  tsne-ooc train {shlex.quote(source)}{named} --map {name} --out encoder")
     return [*lines, f"  numpy.load({str(folder / 'embedding.npy')!r}, mmap_mode='r')"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any, TextIO
 
+from tsne_ooc._context import listening
 from tsne_ooc._memory import used_bytes
 from tsne_ooc._options import counted
 
@@ -16,14 +18,19 @@ _NAMES = {
     "fit": "fitting the sample",
     "look": "looking for what the sample missed",
     "place": "placing rows",
+    "search": "searching the neighbours of all rows",
+    "weigh": "weighing them",
+    "refine": "moving all rows together",
+    "keep": "keeping the map",
+    "read": "reading rows",
     "teach": "finding what there is to learn",
     "train": "training the encoder",
 }
 # These tell their beginning and their end alone.
-_STEPLESS = ("fit", "teach")
+_STEPLESS = ("fit", "teach", "search", "weigh", "keep")
 # On a terminal these have a bar of their own, of iterations.
-_OWN_BAR = ("fit", "teach", "train")
-_UNITS = {"train": "batches"}
+_OWN_BAR = ("fit", "teach", "train", "refine")
+_UNITS = {"train": "batches", "refine": "iterations"}
 # A log needs to show that the work goes on, not how smoothly.
 EVERY = 15.0
 
@@ -50,6 +57,7 @@ class Report:
         self._phase = self.note = ""
         self._done = self._first = 0
         self._last = self._began = time.monotonic()
+        self._fits = ExitStack()
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         if self._quiet:
@@ -63,6 +71,17 @@ class Report:
             self._line(done, total)
         self._done = done
 
+    def iterations(self, done: int, total: int) -> None:
+        """Tell how far a fit is, where no bar does."""
+        now = time.monotonic()
+        if done == 1:
+            self._began = now
+        elif now - self._last > EVERY and done < total and self._phase in _STEPLESS:
+            self._last = now
+            left = timedelta(seconds=round((now - self._began) * (total - done) / (done - 1)))
+            name = _NAMES.get(self._phase, self._phase)
+            self._print(f"{name}: iteration {done:,} of {total:,}, {left} left, {_memory()}")
+
     def _open(self, phase: str, done: int, total: int) -> None:
         self._close()
         self._phase, self._first = phase, done
@@ -72,11 +91,11 @@ class Report:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=total, initial=done, desc=name, unit=" rows", unit_scale=True, dynamic_ncols=True,
+                total=total, initial=done, desc=name, unit=f" {self._unit}", unit_scale=True, dynamic_ncols=True,
                 file=self._stream,
             )  # fmt: skip
         else:
-            resumed = phase in ("look", "place") and 0 < done < total
+            resumed = phase in ("look", "place", "refine") and 0 < done < total
             before = f", {done:,} of them done before" if resumed else ""
             self._print(f"{name} ({counted(total, self._unit)}{before})")
 
@@ -85,7 +104,9 @@ class Report:
         rate = (done - self._first) / (self._last - self._began)
         left = timedelta(seconds=round((total - done) / rate)) if rate else "?"
         name = _NAMES.get(self._phase, self._phase)
-        told = f"{done:,} of {total:,} ({done / total:.0%}), {rate:,.0f} {self._unit}/s, {left} left, {_memory()}"
+        # An iteration of millions of rows takes seconds.
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        told = f"{done:,} of {total:,} ({done / total:.0%}), {speed} {self._unit}/s, {left} left, {_memory()}"
         self._print(f"{name}: {self.note}{told}")
 
     @property
@@ -101,9 +122,12 @@ class Report:
             self._bar = None
 
     def __enter__(self) -> Report:
+        if not self._quiet and not self._stream.isatty():
+            self._fits.enter_context(listening(self.iterations))
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._fits.close()
         self._close()
 
 

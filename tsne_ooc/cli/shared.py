@@ -104,32 +104,41 @@ def summary_of(run: Run) -> str:
         lines.append(fitted + (f", KL {kl:.3f}" if kl else ""))
     n, took = manifest["n_samples"], max(seconds["place"], 1e-3)
     lines.append(f"read and placed {counted(n, 'rows')} in {took:.1f} s ({n / took:,.0f} rows/s)")
+    if refined := manifest.get("refined"):
+        took = sum(seconds.get(phase, 0.0) for phase in ("search", "weigh", "refine", "keep"))
+        iterations, kl = refined["n_iter"], refined["kl_divergence"]
+        lines.append(f"moved all rows together in {took:.1f} s ({iterations} iterations), KL {kl:.3f}")
     novelty = manifest.get("novelty")
     if novelty and run.novelty is not None:
-        lines += strange(novelty, run.novelty, str(run.folder))
+        looked = manifest["job"]["request"].get("rounds", 1) > 1
+        lines += strange(novelty, run.novelty, str(run.folder), looked=looked)
     lines += in_words(manifest.get("read", {}))
     lines.append(f"wrote {run.folder / 'embedding.npy'}: {n:,} x {manifest['n_components']}, float32")
     return "\n".join(lines)
 
 
-def strange(novelty: Json, scores: Float32, folder: str) -> list[str]:
-    """How many rows are unlike most others, how many the sample did not know, and which are the strangest."""
+def strange(novelty: Json, scores: Float32, folder: str, *, looked: bool = False) -> list[str]:
+    """How many rows are unlike most others, how many the sample did not know, and which are the strangest.
+
+    A row that is unlike the sample may be like others that are not in it, unless all rows were `looked` at for such.
+    """
     from tsne_ooc.novelty import limit_of, strangest
 
     share, count, threshold = novelty["beyond_share"], novelty["beyond"], novelty["threshold"]
     limit = limit_of(scores)
+    whom = "everything" if looked else "all of the sample" if limit < threshold else "the sample"
     text = f"novelty: median {novelty['quantiles']['0.5']:.2f}; "
     if limit < threshold:
         unlike = int((scores > limit).sum())
         are = "is" if unlike == 1 else "are"
         text += (
             f"{counted(unlike, 'rows')} ({unlike / len(scores):.2%}) {are} unlike most (beyond {limit:.2f}), "
-            f"{count:,} ({share:.2%}) unlike all of the sample (beyond {threshold:.2f})"
+            f"{count:,} ({share:.2%}) unlike {whom} (beyond {threshold:.2f})"
         )
     else:
         are = "is" if count == 1 else "are"
-        text += f"{counted(count, 'rows')} ({share:.2%}) {are} unlike the sample (beyond {threshold:.2f})"
-    if share > 0.005:
+        text += f"{counted(count, 'rows')} ({share:.2%}) {are} unlike {whom} (beyond {threshold:.2f})"
+    if share > 0.005 and not looked:
         text += ", rows the sample did not know: try --sample-by coverage, --rounds 2, or a larger --sample"
     first = ", ".join(f"{row} ({scores[row]:.2f})" for row in strangest(scores, 5).tolist())
     return [text, f"strangest rows: {first}; more: tsne-ooc strangest {shlex.quote(folder)}"]

@@ -70,7 +70,9 @@ def _cells(found: Any, columns: list[str], rows: list[int]) -> list[list[str]]:
         )
     with opened(source["path"], source.get("dataset"), columns) as table:
         if table.shape[0] != len(found.embedding):
-            raise ValueError(f"{source['path']} has {table.shape[0]:,} rows now, the map {len(found.embedding):,}")
+            raise ValueError(
+                f"{source['path']} has {table.shape[0]:,} rows now, and the map has {len(found.embedding):,}"
+            )
         read: Any = table
         cells = [[str(name) for name in read.column_names]]
         for row in rows:

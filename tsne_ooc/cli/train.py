@@ -22,6 +22,7 @@ from tsne_ooc.cli.report import Report
 from tsne_ooc.cli.shared import Commands, Group, add_command, add_input, add_running, say
 
 if TYPE_CHECKING:
+    from tsne_ooc.estimator import TSNE
     from tsne_ooc.parametric import ParametricTSNE
 
 _AFTER = """\
@@ -65,6 +66,10 @@ def _add_teacher(group: Group) -> None:
     group.add_argument(
         "--sample", type=int, metavar="N", help="rows to fit (default: all up to 100,000, and of more 25,000)"
     )
+    group.add_argument(
+        "--graph", metavar="FOLDER",
+        help="neighbours of all rows that tsne-ooc neighbors has searched, prepared as here: all rows are fitted",
+    )  # fmt: skip
     add_map(group)
 
 
@@ -120,7 +125,7 @@ def run(options: argparse.Namespace) -> int:
     whole("--seed", options.seed, least=0)
     if options.sample is not None:
         whole("--sample", options.sample, least=1)
-    own = given(options, (*PREPARATION, *MAP, "sample"))
+    own = given(options, (*PREPARATION, *MAP, "sample", "graph"))
     if options.map is not None and own:
         word = next(iter(own)).replace("_", "-")
         raise ValueError(f"--map is fitted and prepared already; leave out --{word}, or --map to fit another one")
@@ -147,7 +152,7 @@ def run(options: argparse.Namespace) -> int:
             out=options.out,
             encoder=encoder,
             map=options.map,
-            tsne=tsne_of(options) if given(options, MAP) else None,
+            tsne=_teacher(options),
             sample=options.sample,
             prepare=preparation_of(options),
             resume=options.resume,
@@ -157,6 +162,16 @@ def run(options: argparse.Namespace) -> int:
     if options.onnx is not None:
         say(options, f"wrote {model.export_onnx(options.onnx)}")
     return 0
+
+
+def _teacher(options: argparse.Namespace) -> TSNE | None:
+    if options.graph is None:
+        return tsne_of(options) if given(options, MAP) else None
+    from tsne_ooc.neighbors import Graph
+
+    if options.sample is not None:
+        raise ValueError("--graph has the neighbours of all rows; leave out --sample")
+    return tsne_of(options).set_params(neighbors=Graph.open(options.graph))
 
 
 def _network(text: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from tsne_ooc import affinity as affinities
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Named
 from tsne_ooc.estimator.fitted_map import FittedMap
+from tsne_ooc.neighbors import Graph
 from tsne_ooc.preprocess import Preparation, Transformer
 from tsne_ooc.storage.codec import KINDS, decode_all, encode_all
 from tsne_ooc.storage.state import Saved, State, StateError
@@ -86,7 +87,8 @@ def check_saved(estimator: Any, prepare: Preparation | None = None) -> None:
     """
     _parameters(estimator)
     search = estimator.neighbors
-    if not isinstance(search, str) and type(search).__name__ not in KINDS:
+    # A graph is saved with its map, and not as an option.
+    if not isinstance(search, str | Graph) and type(search).__name__ not in KINDS:
         raise ValueError(f"a search of type {type(search).__name__} cannot be saved: only those of tsne_ooc can")
     for step in () if prepare is None else prepare.steps:
         if isinstance(step, Transformer):
@@ -106,7 +108,11 @@ def restore_estimator(kind: OfMap[E], saved: Saved, n_jobs: Any = "saved") -> E:
     parameters = decode_all(saved.part("parameters").content)
     if n_jobs != "saved":
         parameters["n_jobs"] = n_jobs
-    map = FittedMap.restore(saved, Threads(parameters.get("n_jobs")), _affinity(parameters))
+    affinity = _affinity(parameters)
+    if affinity is not None:
+        # Of a graph that had fewer neighbours than it asks for.
+        affinity = affinities.at_most(affinity, saved.part("fitted").whole("n_neighbors", 0) or 1)
+    map = FittedMap.restore(saved, Threads(parameters.get("n_jobs")), affinity)
     return kind.of_map(map, **parameters)
 
 

@@ -17,7 +17,7 @@ from tsne_ooc._elsewhere import METHODS, answering
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator, seed_of
-from tsne_ooc._typing import Float32, TableLike
+from tsne_ooc._typing import Float32, StrPath, TableLike
 from tsne_ooc._validate import is_sparse
 from tsne_ooc.estimator.fitted import PlacingEstimator
 from tsne_ooc.estimator.fitted_map import FittedMap
@@ -27,12 +27,12 @@ from tsne_ooc.fit.rows import Recipe, fit_rows
 from tsne_ooc.gradients.grid import check_dof
 from tsne_ooc.intake import Intake, check_prepare, take_in
 from tsne_ooc.intake.features import Features
-from tsne_ooc.io.reading import check_memory
 from tsne_ooc.placement import Placed, Placement, as_reference
 from tsne_ooc.preprocess import Preparation
-from tsne_ooc.refinement import COURSE, DEVIATION, begin_at, placed_at
+from tsne_ooc.refinement import COURSE, DEVIATION, begin_at, late_iterations, placed_at
 from tsne_ooc.refinement import check_options as check_refinement
 from tsne_ooc.sampling import resolve_sample
+from tsne_ooc.scratch import Room
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -76,7 +76,7 @@ class TSNE(PlacingEstimator):
         `tsne_ooc.neighbors`.
     affinity : str, object or matrix, default "perplexity"
         "perplexity", "multiscale", "mixture", "uniform", one of the objects of `tsne_ooc.affinity`, or a symmetric
-        matrix.
+        matrix. "uniform" is over the nearest `perplexity` rows, or all that a `Graph` has where these are fewer.
     schedule : str, Schedule or sequence of Phase, default None
         "auto" (None is the same), "classic" (250 iterations at 12, 500 at 1, momentum 0.8), "refine" (175
         iterations without an early phase, for a start that is a map), or phases, which go before all options of
@@ -292,15 +292,14 @@ class TSNE(PlacingEstimator):
         self.check_options()
         return self._fit_taken(taken, seed_of(self.random_state))
 
-    def _fit_taken(self, taken: Intake, seed: int, placed: Placed | None = None, **instead: Any) -> TSNE:
-        """Fit rows by the recipe of the parameters, but for the options `instead`."""
-        threads = Threads(self.n_jobs)
-        recipe = Recipe(
-            int(self.n_components), float(self.dof), self.neighbors, self.metric, deepcopy(self.metric_params),
-            affinities.resolve(self.affinity, self.perplexity), self.initialization, self._schedule(),
-        )._replace(**instead)  # fmt: skip
-        watch = self._watch(recipe.schedule)
-        fitted = fit_rows(taken.rows, recipe, seed=seed, threads=threads, watch=watch)
+    def _fit_taken(
+        self, taken: Intake, seed: int, recipe: Recipe | None = None, placed: Placed | None = None,
+        room: Room | None = None,
+    ) -> TSNE:  # fmt: skip
+        """Fit rows by a recipe, by default that of the parameters."""
+        threads, recipe = Threads(self.n_jobs), recipe or self._recipe()
+        watch = self.watch(recipe.schedule)
+        fitted = fit_rows(taken.rows, recipe, seed=seed, threads=threads, watch=watch, room=room)
         _warn_interrupted(fitted.result, recipe.schedule)
         # All at once, and last: a fit that fails leaves the one before as it was.
         self._map = FittedMap(
@@ -363,17 +362,21 @@ class TSNE(PlacingEstimator):
             phases = schedules.Schedule([replace(last, iterations=more, exaggeration=end)])
         else:
             phases = schedules.resolve(schedule)
-        moved, result = self.map_.went_on(phases, self._watch(phases))
+        moved, result = self.map_.went_on(phases, self.watch(phases))
         _warn_interrupted(result, phases)
         self._map = moved
         return self
 
-    def refine(self, X: TableLike, *, start: Any = None, deviation: float | None = DEVIATION, **options: Any) -> TSNE:
+    def refine(
+        self, X: TableLike, *, start: Any = None, deviation: float | None = DEVIATION, memory: float | None = None,
+        scratch: StrPath | None = None, **options: Any,
+    ) -> TSNE:  # fmt: skip
         """Let all rows move together: a new map of every row of X, begun where this one places them.
 
         The sample decides the large picture. Then neighbours of all rows are searched among all rows, and all of them
         are optimised, as in a fit of the whole table, in three quarters of its iterations. All rows have to fit into
-        memory.
+        memory; their neighbours and affinities are kept on disk where they would leave too little of it. The map is
+        the same to the bit, wherever they are.
 
         Parameters
         ----------
@@ -383,10 +386,15 @@ class TSNE(PlacingEstimator):
             What `place` gave for these rows, or other places of theirs; by default they are placed here.
         deviation : float or None, default 2
             Standard deviation that the placed map is brought to before the rows move; None leaves it as wide as it is.
+        memory : float, optional
+            GB that this process may have while all rows move; by default what it has and half of what is free.
+        scratch : path, optional
+            A folder on a disk for what memory does not hold; by default that of the system's temporary files. Nothing
+            stays there.
         **options
             Parameters of the new map that are to be others than those of this one, such as ``perplexity=30`` where
             the sample was fitted at a higher one, or ``exaggeration=4``. Its schedule is "refine", whatever it was
-            here.
+            here, with more late iterations for more than 100,000 rows: 20 for each doubling.
 
         Returns
         -------
@@ -401,7 +409,9 @@ class TSNE(PlacingEstimator):
         ValueError, TypeError
             For unusable options or data, as `fit` and `transform` raise them.
         MemoryError
-            Where all rows of a table on disk would not fit.
+            Where all rows of a table on disk would not fit, or `memory` is too little, before the work.
+        OSError
+            Where `scratch` is not a folder that can be written, has too little room, or fails on the way.
 
         Examples
         --------
@@ -413,33 +423,53 @@ class TSNE(PlacingEstimator):
         """
         check_is_fitted(self)
         check_refinement(options, deviation)
-        again = type(self)(**self.get_params(deep=False) | options)
-        again.check_options()
-        course = {name: options.get(name, value) for name, value in COURSE.items()}
-        schedule = schedules.resolve(exaggeration=again.exaggeration, **course)
+        room = Room(memory, scratch)
+        if scratch is not None:
+            room.folder()
+        again, recipe = self.for_all_rows(**options)
         before, features = self.map_, self.features_
-        if features.distances:
-            raise ValueError(
-                "refine needs rows, metric='precomputed' has distances; fit all of them with schedule='refine' and, as "
-                "initialization, their places, shrunk to a deviation of 2"
-            )
         seed = before.seed if "random_state" not in options else None
         seed = seed_of(again.random_state) if seed is None else seed
         rows = as_reference(before.model, features.rows(X, type(self).__name__, self.n_jobs))
-        affinity = affinities.resolve(again.affinity, again.perplexity)
+        affinity = recipe.affinity
         affinities.check_matrix(affinity, rows.shape[0])
-        with unsaid("perplexity="):
-            # A sample may have been fitted at a perplexity of hundreds.
-            check_memory(rows, 0 if isinstance(affinity, affinities.GivenAffinities) else affinity.k(rows.shape[0]))
+        if not isinstance(affinity, affinities.GivenAffinities):
+            with unsaid("perplexity="):
+                # A sample may have been fitted at a perplexity of hundreds.
+                room.plan(rows.shape[0], affinity, before.n_components, columns=0 if is_sparse(rows) else rows.shape[1])
         placed = self.place_prepared(rows) if start is None else placed_at(start, rows.shape[0], before.n_components)
         begin = begin_at(placed.embedding, deviation, generator(seed, "refine"))
         names = None if features.names is None else list(features.names)
         taken = Intake(rows, None, features.preparation, names, features.width)
         # The start is wide, and meant to be.
         with unsaid("the given initialization has a standard deviation"):
-            return again._fit_taken(
-                taken, seed, placed, d=before.n_components, initialization=begin, schedule=schedule
-            )  # fmt: skip
+            schedule = again.schedule_of_all(rows.shape[0], **options)
+            recipe = recipe._replace(d=before.n_components, initialization=begin, schedule=schedule)
+            return again._fit_taken(taken, seed, recipe, placed, room)
+
+    def for_all_rows(self, **options: Any) -> tuple[Self, Recipe]:
+        """An estimator whose parameters are those of a refinement with these options, and its recipe, without a start.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For unusable options.
+        """
+        again = type(self)(**self.get_params(deep=False) | options)
+        again.check_options()
+        if self._pairwise():
+            raise ValueError(
+                "refine needs rows, metric='precomputed' has distances; fit all of them with schedule='refine' and, as "
+                "initialization, their places, shrunk to a deviation of 2"
+            )
+        return again, again._recipe()._replace(schedule=again.schedule_of_all(0, **options))
+
+    def schedule_of_all(self, n: int, **options: Any) -> schedules.Schedule:
+        """The phases of a refinement of `n` rows with these options."""
+        course = {name: options.get(name, value) for name, value in COURSE.items()}
+        if course["schedule"] == COURSE["schedule"] and course["n_iter"] == COURSE["n_iter"]:
+            course["n_iter"] = late_iterations(n)
+        return schedules.resolve(exaggeration=self.exaggeration, **course)
 
     if not TYPE_CHECKING:
 
@@ -454,9 +484,19 @@ class TSNE(PlacingEstimator):
         check_is_fitted(self)
         return self.map_.affinities()
 
-    def _watch(self, schedule: schedules.Schedule) -> Watch:
+    def watch(self, schedule: schedules.Schedule) -> Watch:
+        """Who looks on while a map is optimised."""
         every = whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
         return Watch(callbacks_of(self.callbacks), every, schedule.patience, bool(self.verbose))
+
+    def _recipe(self) -> Recipe:
+        affinity = affinities.resolve(self.affinity, self.perplexity)
+        if isinstance(self.neighbors, searches.Graph) and isinstance(self.affinity, str):
+            affinity = affinities.at_most(affinity, self.neighbors.k)
+        return Recipe(
+            int(self.n_components), float(self.dof), self.neighbors, self.metric, deepcopy(self.metric_params),
+            affinity, self.initialization, self._schedule(),
+        )  # fmt: skip
 
     def _schedule(self) -> schedules.Schedule:
         return schedules.resolve(

@@ -1,4 +1,4 @@
-"""Finished maps in the formats of other tools."""
+"""Finished maps in the formats of other programs."""
 
 from tsne_ooc.export.target import FORMATS, export
 

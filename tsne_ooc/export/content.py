@@ -1,4 +1,4 @@
-"""What is exported of a run: its rows, block by block."""
+"""What is exported from a run: its rows, block by block."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from tsne_ooc._typing import Array, Float32, Int64, Json
 
-# A few MB; also the rows of a chunk or row group, where a format has them.
+# Rows of a few MB; a chunk or row group has as many, where a format has these.
 ROWS = 1 << 16
 
 
@@ -22,9 +22,9 @@ class Content:
     Attributes
     ----------
     embedding : float32 (n, d)
-        Memory-mapped.
+        The map, memory-mapped.
     novelty : float32 (n,) or None
-        How far each row is from what was fitted, where the run has it.
+        How far each row is from the fitted rows, where the run has it.
     sample_rows : int64 (s,)
         Numbers of the rows that were fitted, ascending.
     manifest : dict
@@ -37,7 +37,7 @@ class Content:
 
     @classmethod
     def of(cls, run: Any) -> Content:
-        # None of the rows that were placed on a saved map was fitted.
+        # Rows that were placed on a saved map were not fitted.
         sampled = np.empty(0, np.int64) if run.sample_rows is None else run.sample_rows
         return cls(run.embedding, run.novelty, sampled, run.manifest)
 
@@ -55,7 +55,7 @@ class Content:
         return 4 * self.axes + 1 + (0 if self.novelty is None else 4)
 
     def blocks(self) -> Iterator[tuple[int, int, dict[str, Array]]]:
-        """Rows `start` to `stop` of "embedding", "novelty" (where there is one) and "sampled"."""
+        """Yield rows `start` to `stop` of "embedding", "novelty" (where there is one) and "sampled"."""
         for start in range(0, self.n, ROWS):
             stop = min(start + ROWS, self.n)
             block: dict[str, Array] = {"embedding": np.asarray(self.embedding[start:stop])}
@@ -73,15 +73,15 @@ class Content:
 
     @property
     def names(self) -> list[str]:
-        """Names of the columns, of a map of no rows, too."""
+        """Names of the columns, also for a map without rows."""
         return [f"tsne{axis + 1}" for axis in range(self.axes)] + list(self.shapes())[1:]
 
     def columns(self, block: dict[str, Array]) -> dict[str, Array]:
-        """The same as named columns: tsne1, tsne2, ..., novelty, sampled."""
+        """A block as named columns: tsne1, tsne2, ..., novelty, sampled."""
         axes = [block["embedding"][:, axis] for axis in range(self.axes)]
         others = [values for name, values in block.items() if name != "embedding"]
         return dict(zip(self.names, [*axes, *others], strict=True))
 
     def attributes(self) -> dict[str, str]:
-        """What the manifest says, as one text."""
+        """The manifest as one text, for the attributes of a file."""
         return {"format": "tsne_ooc embedding", "manifest": json.dumps(self.manifest)}

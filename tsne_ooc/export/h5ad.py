@@ -1,4 +1,4 @@
-"""A map into an AnnData file: ``obsm["X_tsne"]`` and ``obs["tsne_novelty"]``, everything else as it was."""
+"""Put a map into an AnnData file: ``obsm["X_tsne"]`` and ``obs["tsne_novelty"]``; everything else stays as it was."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tsne_ooc.io.failures import opening
 from tsne_ooc.storage.atomic import whole_file
 from tsne_ooc.storage.disk import check_room
 
-# What HDF5 itself adds at the most.
+# The most bytes that HDF5 itself adds.
 _SLACK = 1 << 20
 _ARRAY = {"encoding-type": "array", "encoding-version": "0.2.0"}
 
@@ -102,7 +102,7 @@ def _write(content: Content, path: Path, key: str, column: str) -> None:
             if column not in order:
                 obs.attrs["column-order"] = np.array([*order, column], h5py.string_dtype())
         elif column in obs:
-            # An older map's (or `_check` had refused): it would be taken for that of this one.
+            # It belongs to an older map, or `_check` would have refused; it would be taken for that of this map.
             _remove(obs, column)
         for start, stop, block in content.blocks():
             for name, target in targets.items():

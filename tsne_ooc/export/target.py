@@ -41,13 +41,14 @@ def export(
 ) -> Path:
     """Write the map of a finished run in the format of another tool.
 
-    Row i of the map is row i of the table it was made from. Blocks of rows are copied, so memory does not grow with
-    the map. What is there is replaced in one step once the new file is whole, and stays as it was after any error.
+    Row i of the map is row i of the table that it was made from. Blocks of rows are copied, so memory does not grow
+    with the map. A file that is there is replaced in one step once the new one is whole, and stays as it was after any
+    error.
 
     Parameters
     ----------
     folder : path
-        What `tsne_ooc.embed` wrote.
+        The folder that `tsne_ooc.embed` wrote.
     to : path
         Its ending chooses the format:
 
@@ -55,7 +56,7 @@ def export(
           (n,)
         - ``.zarr``: a group of arrays of these names
         - ``.parquet``, ``.csv``: columns tsne1, tsne2, ..., novelty, sampled
-        - ``.h5ad``: an AnnData file that is there gets ``obsm["X_tsne"]`` and ``obs["tsne_novelty"]``; everything
+        - ``.h5ad``: an existing AnnData file gets ``obsm["X_tsne"]`` and ``obs["tsne_novelty"]``; everything
           else in it stays. It must have as many rows as the map
     like : path, optional
         With ``.h5ad``: the AnnData file of which `to` becomes a copy, with the map.
@@ -82,7 +83,7 @@ def export(
     Warns
     -----
     UserWarning
-        Where the map was made from something else than the AnnData file.
+        Where the map was not made from the AnnData file.
 
     Examples
     --------
@@ -97,11 +98,11 @@ def export(
     if suffix in _NEEDS:
         load(*_NEEDS[suffix], to.name)
     content = Content.of(open_run(folder))
-    # A link stays a link: what it points to is replaced.
+    # A link stays a link, and its target is replaced.
     target = to.resolve()
     if not target.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} in")
-    # From the first look at what is there to the last step: of two exports at a time one would be lost.
+    # The lock holds from the first look at what is there to the last step: of two exports at a time one would be lost.
     with Lock(target.with_name(f".{target.name}.lock"), str(to)):
         if suffix == ".h5ad":
             base = _base(to, None if like is None else Path(like), dataset, overwrite)
@@ -133,22 +134,22 @@ def _base(to: Path, like: Path | None, dataset: str, overwrite: bool) -> Path:
         raise IsADirectoryError(f"{to} is a folder, not an AnnData file")
     if not to.exists():
         raise FileNotFoundError(
-            f"there is no file {to} to add the map to; give like=, the AnnData file it is to be a copy of"
+            f"there is no file {to} to add the map to; give like=, the AnnData file that it should be a copy of"
         )
     return to.resolve()
 
 
 def _check_no_table(target: Path, manifest: Json) -> None:
-    """The table that a map was made from is not replaced by it, nor a folder that holds the table."""
+    """Raise where a map would replace the table that it was made from, or a folder that holds the table."""
     told = manifest.get("job", {}).get("source", {}).get("path")
     if told is not None and target in (table := Path(told).resolve(), *table.parents):
         raise FileExistsError(f"{target} is the table that the map was made from, or holds it; name another file")
 
 
 def _check_replaceable(to: Path, suffix: str) -> None:
-    """A mistaken name must not cost a folder of other things."""
+    """Raise for what must not be replaced: a mistaken name must not cost a folder of other things."""
     if suffix == ".zarr":
         if not to.is_dir() or not any((to / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray")):
-            raise FileExistsError(f"{to} exists and is no Zarr group; name another")
+            raise FileExistsError(f"{to} exists and is not a Zarr group; name another")
     elif to.is_dir():
         raise IsADirectoryError(f"{to} is a folder; name a file")

@@ -1,1 +1,1 @@
-"""From rows in memory to a fitted map: the start, the one loop, copies that ended apart, the `Model` that is left."""
+"""From rows in memory to a fitted map: the start, the one loop, copies that ended apart, the resulting `Model`."""

@@ -10,10 +10,11 @@ from tsne_ooc._context import say
 from tsne_ooc._options import unknown
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, Float64, TableLike, UInt32
+from tsne_ooc.affinity import Joint
 from tsne_ooc.schedule import LATE
 
 if TYPE_CHECKING:
-    from tsne_ooc.affinity import Joint
+    from tsne_ooc.affinity import JointRows
     from tsne_ooc.schedule import Schedule
 
 
@@ -22,7 +23,7 @@ SCALE = 1e-4
 JITTER = 0.01
 NAMES = ("pca", "spectral", "random")
 ROWS = 8192
-# Columns, or rows where they are fewer, of which the covariance is made: 134 MB, and 7 s to decompose.
+# The most columns, or rows where these are fewer, that a covariance is made of: 134 MB, and 7 s to decompose.
 MOST_MOMENTS = 4096
 
 
@@ -43,9 +44,9 @@ def _axes(moments: Float64, d: int) -> Float64:
 def pca(X: TableLike, d: int, rng: np.random.Generator, threads: Threads) -> Float32:
     """The first `d` principal components, scaled as `rescale` does.
 
-    Exact, from the covariance (of the features or of the rows, whichever are fewer); for sparse rows, and for more than
-    4,096 rows of more columns than that, to the digits of an iteration. Axes that the data do not have hold the noise
-    alone.
+    They are exact, from the covariance (of the features or of the rows, whichever are fewer). For sparse rows, and for
+    more than 4,096 rows of more columns than that, they have the accuracy of an iteration. Axes beyond the data's rank
+    hold the noise alone.
     """
     n, p = X.shape
     with threads.one_blas_thread():
@@ -62,7 +63,7 @@ def pca(X: TableLike, d: int, rng: np.random.Generator, threads: Threads) -> Flo
                     centred = X[start:stop] - mean
                     return np.asarray(centred.T @ centred)
 
-                # Not all at once: those of 1.3 million rows and 2,000 columns took 5 GB.
+                # They are not computed all at once: those of 1.3 million rows and 2,000 columns took 5 GB.
                 some = 2 * threads.n
                 for first in range(0, len(pieces), some):
                     for moment in threads.map(block, pieces[first : first + some]):
@@ -83,13 +84,13 @@ def pca(X: TableLike, d: int, rng: np.random.Generator, threads: Threads) -> Flo
 
 
 def _iterated(X: TableLike, rank: int, seed: int) -> Float64:
-    """The leading `rank` principal components of rows that have no covariance to hand, centred without being dense."""
+    """The leading `rank` principal components without a covariance; sparse rows are centred without becoming dense."""
     from sklearn.decomposition import PCA
     from sklearn.utils.sparsefuncs import mean_variance_axis
 
     sparse = hasattr(X, "tocsr")
     if sparse:
-        # In double precision: the variance of counts with a large mean is a difference of large numbers.
+        # This is done in double precision: the variance of counts with a large mean is a difference of large numbers.
         X = X.astype(np.float64)
     spread = mean_variance_axis(X, axis=0)[1] if sparse else X.var(axis=0, dtype=np.float64)
     rank = min(rank, int((spread > 0).sum()))
@@ -106,7 +107,7 @@ def spectral(P: Joint, d: int, rng: np.random.Generator, threads: Threads, order
     (Belkin and Niyogi, Neural Computation 15, 2003; t-SNE under strong exaggeration tends to them: Linderman and
     Steinerberger, SIAM J. Math. Data Sci. 1, 2019.)
 
-    Row r of P is row ``order[r]`` of what is returned.
+    Row r of P is row ``order[r]`` of the result.
     """
     from scipy.sparse import diags_array
     from scipy.sparse.linalg import eigsh
@@ -142,7 +143,7 @@ def given(Y: Any, n: int, d: int, name: str = "initialization") -> Float32:
         If its shape is not (n, d) or it is not finite, naming the row and column.
     """
     try:
-        # What is too large for float32 becomes infinity, which is refused by its row and column.
+        # A value too large for float32 becomes infinity, which is refused with its row and column.
         with np.errstate(over="ignore"):
             start = np.array(Y, dtype=np.float32, order="C")
     except (TypeError, ValueError):
@@ -156,7 +157,7 @@ def given(Y: Any, n: int, d: int, name: str = "initialization") -> Float32:
 
 
 def warn_wide(start: Float32, schedule: Schedule) -> None:
-    """Warn of a given start that leaves an early phase nothing to order, or that is a map whose course begins anew."""
+    """Warn of a given start that is too wide for an early phase, or is a map that would go through all late phases."""
     phases = [phase for phase in schedule if phase.iterations]
     spread = float(start[:, 0].std(dtype=np.float64))
     if len(start) < 2 or not phases or spread <= 1e-2:
@@ -169,7 +170,7 @@ def warn_wide(start: Float32, schedule: Schedule) -> None:
             f"schedule=[Phase({n})]",
             stacklevel=3,
         )
-    # A course down to the last exaggeration is no early phase: it leaves a map in order.
+    # A course down to the last exaggeration is not an early phase: it leaves a map in order.
     elif not phases[0].is_course and phases[0].exaggeration_at(0) > phases[-1].exaggeration_at(0):
         say(
             f"the given initialization has a standard deviation of {spread:.2g} on its first axis; above "
@@ -189,7 +190,7 @@ def check(initialization: Any) -> None:
 def start(
     initialization: Any,
     X: TableLike,
-    P: Joint,
+    P: JointRows,
     d: int,
     rng: np.random.Generator,
     threads: Threads,
@@ -205,5 +206,7 @@ def start(
     if initialization == "pca" and X is not None:
         return pca(X, d, rng, threads)
     if initialization == "spectral" or (initialization == "pca" and X is None):
+        if not isinstance(P, Joint):
+            raise ValueError("a spectral start needs all affinities in memory; allow more by memory=, or give a start")
         return spectral(P, d, rng, threads, order)
     return rescale(rng.normal(size=(P.n, d)), rng)

@@ -1,4 +1,4 @@
-"""A fitted map: what placing new rows needs of it, and nothing that moves."""
+"""A fitted map: all of it that placing new rows needs, and nothing that changes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tsne_ooc.storage.state import Saved, State, within
 
 # Room around the map in which rows may be placed: they are pushed out of it, but not far from their neighbours.
 MARGIN = 20.0
-# No map comes near: those of millions of rows are some hundreds of units wide. The field of a map that is much wider,
-# which only a damaged file can hold, would not fit into memory.
+# No map comes near this: those of millions of rows are some hundreds of units wide. The field of a map that is much
+# wider, which only a damaged file can hold, would not fit into memory.
 WIDEST = 1e6
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A fitted map. Immutable: the embedding is read-only.
+    """A fitted map. It is immutable: the embedding is read-only.
 
     Parameters
     ----------
@@ -39,12 +39,12 @@ class Model:
         Finds the reference rows nearest to new ones.
     dof : float
     exaggeration : float
-        Of the fit's last iteration.
+        That of the fit's last iteration.
     reference : Reference or None
         How far the reference rows are from each other, for the novelty of new ones.
     seats : EqualRows or None
         Finds the reference row that a new one is equal to, whose seat it takes; None for maps that were saved by
-        versions that had distances decide.
+        versions in which distances decided.
     """
 
     embedding: Float32
@@ -58,7 +58,7 @@ class Model:
         self.embedding.setflags(write=False)
 
     def __reduce__(self) -> Any:
-        # Without the field, which is planned again on first use.
+        # The field is left out, and planned again on first use.
         return Model, (self.embedding, self.index, self.dof, self.exaggeration, self.reference, self.seats)
 
     def state(self) -> State:
@@ -88,7 +88,7 @@ class Model:
         Raises
         ------
         StateError
-            For a state that cannot be.
+            For a state that is not valid.
         """
         embedding = saved.array("embedding", np.float32, (None, None))
         n, d = embedding.shape
@@ -105,7 +105,7 @@ class Model:
             dof = check_dof(saved.number("dof", above=0))
             exaggeration = check_exaggeration(saved.number("exaggeration", above=0))
         except ValueError as error:
-            raise saved.fail(f"cannot be: {error}") from None
+            raise saved.fail(f"is not valid: {error}") from None
         return cls(embedding, index, dof, exaggeration, reference, seats)
 
     @property

@@ -9,14 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tsne_ooc._context import listener
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Int64
-from tsne_ooc.affinity import Joint
+from tsne_ooc.affinity import JointRows
 from tsne_ooc.fit.copies import reunite
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.grid import Shape
 from tsne_ooc.gradients.repulsion import Repulsion, repulsion_for
 from tsne_ooc.schedule import Phase, Schedule
+from tsne_ooc.storage.codec import decode, encode
+from tsne_ooc.storage.state import Saved, State
 
 Callback = Callable[[int, float, Float32], Any]
 
@@ -55,6 +58,67 @@ class Motion(NamedTuple):
     exaggeration: float
 
 
+class Snapshot(NamedTuple):
+    """Where the loop is between two iterations. With it, and all else as it was, another call ends with the same bits.
+
+    Parameters
+    ----------
+    motion : Motion
+    phase, iteration : int
+        The number of the phase, among those that have iterations, and that of its next iteration.
+    done : int
+        Iterations so far, in all phases.
+    best : float or None
+        The least that the phase has had of what it minimises, where that is watched.
+    since : int
+        Looks since then.
+    leaping : str
+        What is to be warned of at the end; empty for nothing.
+    """
+
+    motion: Motion
+    phase: int
+    iteration: int
+    done: int
+    best: float | None = None
+    since: int = 0
+    leaping: str = ""
+
+    def state(self) -> State:
+        """JSON and arrays for `restore`."""
+        places, velocity, gains, shift, grid, *_ = self.motion
+        content = {
+            "phase": self.phase, "iteration": self.iteration, "done": self.done, "since": self.since,
+            "best": encode(self.best), "leaping": self.leaping,
+            "grid": None if grid is None else [grid.spacing, *grid.lengths],
+        }  # fmt: skip
+        return content, {"places": places, "velocity": velocity, "gains": gains, "shift": shift}
+
+    @classmethod
+    def restore(cls, saved: Saved, n: int, d: int) -> Snapshot:
+        """The snapshot of a `state`, of `n` rows on `d` axes.
+
+        Raises
+        ------
+        StateError
+            For a state that cannot be.
+        """
+        places, velocity, gains = (saved.array(name, np.float32, (n, d)) for name in ("places", "velocity", "gains"))
+        best, grid = decode(saved.content.get("best")), saved.content.get("grid")
+        if not (best is None or isinstance(best, float)):
+            raise saved.fail("has a divergence that is not a number")
+        shape = None
+        if grid is not None:
+            if not (isinstance(grid, list) and len(grid) == 1 + d and all(number > 0 for number in grid)):
+                raise saved.fail("has a grid of another shape")
+            shape = Shape(float(grid[0]), tuple(map(int, grid[1:])))
+        return cls(
+            Motion(places, velocity, gains, saved.array("shift", np.float32, (d,)), shape, None, 1.0),
+            saved.whole("phase", 0), saved.whole("iteration", 0), saved.whole("done", 0), best, saved.whole("since", 0),
+            saved.text("leaping"),
+        )  # fmt: skip
+
+
 class Result(NamedTuple):
     """What the loop ends with.
 
@@ -91,12 +155,27 @@ class Watch:
         where that was the last one.
     verbose : bool
         Show a bar with the phase, the divergence and the rate.
+    keep : callable, optional
+        Called with a `Snapshot` every `keep_every` iterations. Its arrays are those of the loop: they are written down
+        or copied before it returns.
+    keep_every : int
+    progress : callable, optional
+        Called as ``progress(done, iterations)`` after each iteration, which costs no look at the divergence.
     """
 
     def __init__(
-        self, callbacks: Iterable[Callback] = (), every: int = 50, patience: int | None = None, verbose: bool = False
+        self,
+        callbacks: Iterable[Callback] = (),
+        every: int = 50,
+        patience: int | None = None,
+        verbose: bool = False,
+        *,
+        keep: Callable[[Snapshot], None] | None = None,
+        keep_every: int = 25,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.callbacks, self.every, self.patience, self.verbose = list(callbacks), every, patience, verbose
+        self.keep, self.keep_every, self.progress = keep, keep_every, progress
 
     def through(self, view: Callable[[Float32], Float32]) -> Watch:
         """The same, for callbacks that are shown what `view` makes of the map."""
@@ -104,18 +183,24 @@ class Watch:
         def seeing(callback: Callback) -> Callback:
             return lambda iteration, error, Y: callback(iteration, error, view(Y))
 
-        return Watch(map(seeing, self.callbacks), self.every, self.patience, self.verbose)
+        return Watch(
+            map(seeing, self.callbacks), self.every, self.patience, self.verbose,
+            keep=self.keep, keep_every=self.keep_every, progress=self.progress,
+        )  # fmt: skip
 
     def needs_error(self) -> bool:
         return bool(self.callbacks) or self.patience is not None or self.verbose
+
+    def keeps(self, done: int) -> bool:
+        """Whether a snapshot is due after so many iterations."""
+        return self.keep is not None and done > 0 and done % self.keep_every == 0
 
 
 class _Stalled:
     """Whether a falling number has stopped falling: not by a thousandth of itself over so many looks."""
 
-    def __init__(self, patience: int | None) -> None:
-        self.patience, self.since = patience, 0
-        self.best: float | None = None
+    def __init__(self, patience: int | None, best: float | None = None, since: int = 0) -> None:
+        self.patience, self.best, self.since = patience, best, since
 
     def __call__(self, error: float) -> bool:
         if self.best is None or error < self.best - 1e-3 * abs(self.best):
@@ -126,7 +211,7 @@ class _Stalled:
 
 
 def minimise(
-    P: Joint,
+    P: JointRows,
     start: Float32,
     schedule: Schedule,
     *,
@@ -136,6 +221,7 @@ def minimise(
     repulsion: Repulsion | None = None,
     equal: Int64 | None = None,
     motion: Motion | None = None,
+    snapshot: Snapshot | None = None,
 ) -> Result:
     """Descend from `start` along the gradient of KL(P || Q) with momentum and gains, as `schedule` says.
 
@@ -143,7 +229,7 @@ def minimise(
 
     Parameters
     ----------
-    P : Joint
+    P : Joint, or what gives its rows
         Of n rows.
     start : ndarray of float32, shape (n, d)
         Not changed.
@@ -158,6 +244,8 @@ def minimise(
         One number for all rows that are equal: at the end they are put beside each other.
     motion : Motion, optional
         Go on from this instead of `start`; the first phase is then the rest of the one before.
+    snapshot : Snapshot, optional
+        Go on from this, which a call with the same `schedule` and all else kept, to the bits that it would have had.
 
     Returns
     -------
@@ -176,22 +264,30 @@ def minimise(
     Y, moved, slope = start.copy(), np.empty_like(start), np.empty_like(start)
     velocity, gains = np.zeros_like(start), np.ones_like(start)
     shift = np.zeros(d, np.float32)
+    last = snapshot or Snapshot(Motion(start, velocity, gains, shift, None, None, 1.0), 0, 0, 0)
+    if snapshot is not None:
+        motion = snapshot.motion
     if motion is not None:
         Y, velocity, gains, shift = (part.copy() for part in motion[:4])
         repulsion.go_on(motion.grid)
-    done, stopped, leaping = 0, "", ""
+    done, stopped, leaping = last.done, "", last.leaping
     phases = [phase for phase in schedule if phase.iterations]
     at, exaggeration = None, 1.0
-    with _Bar(schedule.iterations, watch.verbose) as bar:
+    with _Bar(schedule.iterations, watch.verbose, done) as bar:
         try:
-            for phase in phases:
-                stalled = _Stalled(watch.patience)
+            for number, phase in enumerate(phases[last.phase :], start=last.phase):
+                again = number == last.phase
+                stalled = _Stalled(watch.patience, last.best, last.since) if again else _Stalled(watch.patience)
                 bar.phase(phase.name or f"exaggeration {phase.exaggeration_at(0):g}")
-                if done or motion is None:
+                if not again or motion is None:
                     # What was learned of another energy would throw rows off.
                     velocity[:], gains[:] = 0, 1
                 at = phase
-                for iteration in range(phase.iterations):
+                for iteration in range(last.iteration if again else 0, phase.iterations):
+                    if watch.keeps(done) and done > last.done:
+                        now = Motion(Y, velocity, gains, shift, repulsion.grid, phase, exaggeration)
+                        assert watch.keep is not None
+                        watch.keep(Snapshot(now, number, iteration, done, stalled.best, stalled.since, leaping))
                     exaggeration = phase.exaggeration_at(iteration)
                     Z = repulsion(Y, slope)
                     mean, norm = attraction.step(
@@ -204,6 +300,8 @@ def minimise(
                     Y, moved = moved, Y
                     done += 1
                     bar.advance()
+                    if watch.progress is not None:
+                        watch.progress(done, schedule.iterations)
                     if iteration == phase.iterations - 1 and not leaping and _leap(velocity):
                         leaping = f"{done} of {schedule.iterations}: {_why(phase, exaggeration)}"
                     if done % watch.every or not watch.needs_error():
@@ -235,7 +333,7 @@ def minimise(
             raise FloatingPointError(f"iteration {done + 1} of {schedule.iterations}: {error}; {remedy}") from None
     if leaping:
         warnings.warn(
-            f"most rows took the longest step still in iteration {leaping}",
+            f"most rows still took the longest step in iteration {leaping}",
             RuntimeWarning,
             stacklevel=5,
         )
@@ -263,14 +361,15 @@ def _why(phase: Phase, exaggeration: float) -> str:
 
 
 class _Bar:
-    """A progress bar on a terminal, nothing otherwise."""
+    """A progress bar where one is asked for, and word for who listens."""
 
-    def __init__(self, total: int, shown: bool) -> None:
+    def __init__(self, total: int, shown: bool, done: int = 0) -> None:
         self._bar: Any = None
+        self._listener, self._done, self._total = listener(), 0, total
         if shown:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, unit="it", dynamic_ncols=True)
+            self._bar = tqdm(total=total, initial=done, unit="it", dynamic_ncols=True)
         self._started = time.perf_counter()
 
     def __enter__(self) -> _Bar:
@@ -287,6 +386,9 @@ class _Bar:
     def advance(self) -> None:
         if self._bar is not None:
             self._bar.update()
+        if self._listener is not None:
+            self._done += 1
+            self._listener(self._done, self._total)
 
     def error(self, error: float) -> None:
         if self._bar is not None:

@@ -9,9 +9,16 @@ import numpy as np
 from tsne_ooc._kernels.attraction import KERNELS
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Float64
-from tsne_ooc.affinity import Joint
+from tsne_ooc.affinity import JointRows
 
 ENTRIES = 1 << 18
+
+
+def ranges_of(P: JointRows) -> list[tuple[int, int]]:
+    """Ranges of about equally many entries, not rows: hubs have hundreds of times as many as others."""
+    pieces = max(1, -(-P.entries // ENTRIES))
+    edges = np.searchsorted(P.indptr, np.linspace(0, P.entries, pieces + 1)[1:-1].astype(np.uint64))
+    return list(itertools.pairwise(np.unique(np.concatenate([[0], edges, [P.n]])).tolist()))
 
 
 class Attraction:
@@ -19,29 +26,26 @@ class Attraction:
 
     Parameters
     ----------
-    P : Joint
+    P : Joint, or what gives its rows
     d : int
         Axes of the map, 1 to 3.
     dof : float
     threads : Threads
     """
 
-    def __init__(self, P: Joint, d: int, dof: float, threads: Threads) -> None:
+    def __init__(self, P: JointRows, d: int, dof: float, threads: Threads) -> None:
         self.P, self.dof, self.threads = P, dof, threads
         self._forces, self._energy, self._advance = KERNELS[d]
-        # Ranges of about equally many entries, not rows: hubs have hundreds of times as many as others.
-        pieces = max(1, -(-len(P.indices) // ENTRIES))
-        edges = np.searchsorted(P.indptr, np.linspace(0, len(P.indices), pieces + 1)[1:-1].astype(np.uint64))
-        bounds = np.unique(np.concatenate([[0], edges, [P.n]])).tolist()
-        self.ranges = list(itertools.pairwise(bounds))
+        self.ranges = ranges_of(P)
         # One over the largest affinity of each row.
         self._slack = np.full(P.n, np.finfo(np.float32).max)
         self._entropy = float(sum(threads.map(self._look, self.ranges)))
 
     def _look(self, start: int, stop: int) -> float:
         """Sum of p log p over a range of rows, and their slack; for all at once it takes twice the memory of P."""
+        first, _, values = self.P.part(start, stop)
         edges = self.P.indptr[start : stop + 1].astype(np.int64)
-        p = self.P.values[edges[0] : edges[-1]]
+        p = values[edges[0] - first : edges[-1] - first]
         held = np.flatnonzero(np.diff(edges))
         if len(held):
             largest = np.maximum.reduceat(p, edges[held] - edges[0])
@@ -54,7 +58,7 @@ class Attraction:
         out = np.empty_like(Y)
         P, per_dof = self.P, np.float32(1 / self.dof)
         self.threads.map(
-            lambda start, stop: self._forces(P.indptr, P.indices, P.values, Y, per_dof, start, stop, out), self.ranges
+            lambda start, stop: self._forces(P.indptr, *P.part(start, stop), Y, per_dof, start, stop, out), self.ranges
         )
         return out
 
@@ -68,7 +72,7 @@ class Attraction:
         if not Z > 0:
             return 0.0, 0.0
         pulls = self.threads.map(
-            lambda start, stop: self._energy(P.indptr, P.indices, P.values, Y, self.dof, start, stop), self.ranges
+            lambda start, stop: self._energy(P.indptr, *P.part(start, stop), Y, self.dof, start, stop), self.ranges
         )
         return self._entropy + float(sum(pulls)), float(np.log(Z))
 
@@ -89,7 +93,7 @@ class Attraction:
 
         def move(start: int, stop: int) -> tuple[float, float, float, float]:
             # Range by range, while what the first writes is in the cache for the second.
-            self._forces(P.indptr, P.indices, P.values, Y, per_dof, start, stop, out)
+            self._forces(P.indptr, *P.part(start, stop), Y, per_dof, start, stop, out)
             return self._advance(Y, *factors, shift, velocity, gains, start, stop, out)  # type: ignore[no-any-return]
 
         # Added range by range: the sum is the same for any number of threads.

@@ -1,8 +1,8 @@
-"""Density to potential: one transform forward, one multiplication, one transform back, and no zero transformed twice.
+"""From density to potential: one transform forward, one multiplication, one transform back, without padding all axes.
 
-The far half of every axis is zero before and unwanted after, so each axis is padded only when its turn comes and cut
-as soon as it is done (half of the work of a padded transform of all axes at once). The leading axes are done for a
-few columns at a time, forward, product and back, while these are in the cache; on one core this ran faster than
+The far half of every axis is zero before and not needed afterwards, so each axis is padded only when its turn comes,
+and cut as soon as it is done (half of the work of a padded transform of all axes at once). The leading axes are done
+for a few columns at a time, forward, product and back, while these are in the cache. On one core this ran faster than
 `scipy.fft.rfft2` and `irfft2` with two workers (600 nodes: 10.6 against 15.1 ms).
 """
 

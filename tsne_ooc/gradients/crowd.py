@@ -1,4 +1,4 @@
-"""The repulsive field of few rows: summed over all of them wherever it is read."""
+"""The repulsive field of few rows, summed over all of them wherever it is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROWS = 64
 
 @dataclass(frozen=True)
 class Crowd:
-    """What `Field` is, without a grid. Immutable.
+    """A field as `Field` is, but without a grid. It is immutable.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class Crowd:
         The rows that make the field.
     dof : float
     low, high : ndarray of float32, shape (d,)
-        Between which coordinates it is read.
+        Lowest and highest coordinates at which it is read.
     """
 
     Y: Float32
@@ -32,7 +32,7 @@ class Crowd:
     low: Float32
     high: Float32
 
-    #: Which kernels read it.
+    #: It says which kernels read the field.
     summed = True
 
     @classmethod
@@ -46,7 +46,7 @@ class Crowd:
 
     @property
     def nodes(self) -> tuple[Any, ...]:
-        """What kernels read: the places axis by axis, their number, and for the rest what changes nothing."""
+        """What kernels read: the places axis by axis, their number, and values without effect for the rest."""
         return np.ascontiguousarray(self.Y.T).reshape(-1), len(self.Y), 0, self.low, 1.0, 0.0
 
     def at(self, Y: Float32, threads: Threads) -> tuple[Float32, Float32]:

@@ -1,4 +1,4 @@
-"""The repulsive field S(y) = sum_j w(|y - y_j|): planned once from the rows' places, then read anywhere.
+"""The repulsive field S(y) = sum_j w(|y - y_j|), planned once from the rows' places and then read anywhere.
 
 One scalar field holds everything repulsive: the normalisation Z of a fit is the sum of S over its rows, and
 ``sum_j w_ij^((dof+1)/dof) (y_i - y_j) = -1/2 grad S(y_i)`` for every dof. So one density is spread to a grid, convolved
@@ -28,7 +28,7 @@ BAND_POINTS = 1024
 
 @dataclass(frozen=True)
 class Field:
-    """The field of a set of rows. Immutable.
+    """The field of a set of rows. It is immutable.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Field:
     offset: float
     n: int
 
-    #: Which kernels read it.
+    #: It says which kernels read the field.
     summed = False
 
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ class Field:
         """Highest coordinates at which the field can be read."""
         cells = np.array(self.shape.nodes) - WINDOW
         high: Float32 = (self.origin + cells * self.shape.spacing).astype(np.float32)
-        # As the kernels compute cells: rounded, the corner itself may lie in the cell after the last one.
+        # Cells are computed as in the kernels: by rounding, the corner itself may lie in the cell after the last one.
         while (beyond := (high - self.origin) * self.per_cell > cells).any():
             high[beyond] = np.nextafter(high[beyond], np.float32(-np.inf))
         return high
@@ -124,7 +124,7 @@ class Field:
 
 
 class FieldPlanner:
-    """Plans fields, keeping what one iteration can hand to the next: the kernel's transform and work space.
+    """Plans fields, and keeps what one iteration can hand to the next: the kernel's transform and work space.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class FieldPlanner:
         Degrees of freedom of the kernel, > 0.
     threads : Threads
     margin : float
-        Map units around the rows in which the field can be read too.
+        Map units around the rows in which the field can be read, too.
     """
 
     def __init__(self, dof: float, threads: Threads, margin: float = 0.0) -> None:
@@ -147,7 +147,7 @@ class FieldPlanner:
         return self._convolution.kernel.shape if self._convolution else None
 
     def go_on(self, shape: Shape) -> Convolution:
-        """Take a grid of this shape, as a plan does, and whoever resumes one: the next plan gets the same bits then."""
+        """Take a grid of this shape, as each plan does; whoever resumes a plan does so for the next one's bits."""
         if self._convolution is None or shape != self.shape:
             self._convolution = Convolution(kernel_for(shape, self.dof, self.threads), self.threads)
         return self._convolution
@@ -187,7 +187,7 @@ class FieldPlanner:
         """The density at the nodes."""
         n, d = Y.shape
         per_cell = np.float32(1 / shape.spacing)
-        # Up to 32 bands, but none so poor in points that handing it to a thread takes longer than its work.
+        # There are up to 32 bands, but none with so few points that handing it to a thread takes longer than its work.
         rows = max(WINDOW, shape.nodes[0] // 32, -(-shape.nodes[0] // max(1, n // BAND_POINTS)))
         bands = -(-shape.nodes[0] // rows)
         counts = np.zeros((len(pieces), bands), np.int64)
@@ -197,7 +197,7 @@ class FieldPlanner:
             spreading.count_bands(Y, start, stop, origin, per_cell, rows, counts[index])
 
         self.threads.map(count, numbered)
-        # Bands one after the other; within a band, the ranges in their order.
+        # Bands follow one another; within a band, the ranges are in order.
         cursors = (np.cumsum(counts.T.reshape(-1)) - counts.T.reshape(-1)).reshape(bands, -1).T.copy()
         edges = [*cursors[0].tolist(), n]
         U = np.empty_like(Y)

@@ -10,10 +10,10 @@ import numpy as np
 from tsne_ooc._options import number
 from tsne_ooc._typing import Float64
 
-# Relative RMS error of the force of 1,000 rows on a plane, 10 and 40 units wide, by the field: 3e-3 and 1e-2 at a dof
+# Relative RMS error of the force of 1,000 rows on a plane, 10 and 40 units wide, with the field: 3e-3 and 1e-2 at a dof
 # of .01, .1 and .1 at .001, .7 at 1e-4, 1e3 at 1e-8 (the kernel is then a spike on a plateau whose slope float32 does
-# not hold), and 4e-3 from 1 up. By the exact sums, in float32: 4e-4 at 10,000, 3e-2 at 1e6, nothing but rounding at
-# 1e8. At 10,000 the kernel is the Gaussian to 1e-4 already.
+# not hold), and 4e-3 from 1 up. With exact sums in float32: 4e-4 at 10,000, 3e-2 at 1e6, nothing but rounding at 1e8.
+# At 10,000 the kernel is the Gaussian to 1e-4 already.
 LEAST_DOF, MOST_DOF = 0.01, 1e4
 # The spectrum of the kernel falls like exp(-k), so the spacing sets the error, not the window: with the self-term
 # removed, relative RMS error of the force 7e-3 at 0.35, 1.1e-2 at 0.4, 2.9e-2 at 0.5 (a window of six nodes reaches
@@ -23,9 +23,9 @@ SPACING = {1: 0.25, 2: 0.35, 3: 0.35}
 # A map narrower than this many cells gets a finer grid.
 LEAST_CELLS = 40
 WINDOW = 4
-# Finer cells would leave single precision no squares of distances. A map so narrow is a point for all that matters.
+# With finer cells, squares of distances would vanish in single precision. A map so narrow is in effect a point.
 LEAST_SPACING = 1e-14
-# Squares of wider maps overflow single precision. None is a ten-millionth as wide.
+# Squares of wider maps overflow single precision. No real map is a ten-millionth as wide.
 WIDEST = 1e15
 # Maps wider than this many nodes can hold at the usual spacing (2,000 units on a plane, 110 in space) get coarser
 # cells, never a shorter reach: forces are then less exact, but a row that strayed costs no more than 2 GB.
@@ -41,7 +41,7 @@ class Shape:
     spacing : float
         Map units per cell.
     lengths : tuple of int
-        Points of the transform along each axis, even: twice the number of nodes, for the kernel is long-ranged and
+        Points of the transform along each axis, even: twice the number of nodes, because the kernel is long-ranged and
         the far half stays zero.
     """
 
@@ -76,7 +76,7 @@ def _fast_even(length: float) -> int:
 
 
 def check_dof(dof: object, what: str = "dof") -> float:
-    """`dof` as a float, or the error that says which degrees of freedom the field can represent."""
+    """`dof` as a float, or an error that says which degrees of freedom the field can represent."""
     try:
         return number(what, dof, above=0, least=LEAST_DOF, most=MOST_DOF)
     except ValueError as error:
@@ -93,21 +93,22 @@ def spacing_for(d: int, dof: float) -> float:
 def shape_for(extent: Float64, dof: float, last: Shape | None = None) -> Shape:
     """The shape of a grid for a map of this extent along each axis.
 
-    It is `last` again where that still fits: sizes grow in steps of some 3 %, so the kernel is transformed some tens
-    of times in a run and not at every iteration.
+    It is `last` again where that still fits: sizes grow in steps of some 3 %, so that the kernel is transformed some
+    tens of times in a run, not at every iteration.
     """
     widest = float(extent.max())
     spacing = spacing_for(len(extent), dof)
     if 0 < widest < spacing * LEAST_CELLS:
-        # Steps of sqrt 2: between LEAST_CELLS and 1.4 times as many cells across.
+        # Spacings fall in steps of sqrt 2: the map is LEAST_CELLS to 1.4 times as many cells wide.
         spacing *= 2.0 ** (np.floor(2 * np.log2(widest / (spacing * LEAST_CELLS))) / 2)
     elif widest == 0:
-        # All rows in one place: cells so small that the kernel does not change between them.
+        # All rows are in one place: cells are so small that the kernel does not change between them.
         spacing *= 1e-3
     spacing = max(spacing, LEAST_SPACING)
     nodes = np.maximum(extent / spacing, 2 * WINDOW)
     if (excess := float(np.prod(nodes)) / MOST_NODES) > 1:
-        # Steps of sqrt 2 again; thin axes do not shrink with the cells, so this ends a little coarser than it must.
+        # These are steps of sqrt 2, too. Thin axes do not shrink with the cells, so this ends a little coarser than it
+        # must.
         along = int((nodes > 2 * WINDOW).sum())
         spacing *= float(2.0 ** (np.ceil(2 * np.log2(excess ** (1 / along))) / 2))
     needed = np.ceil(extent / spacing) + WINDOW

@@ -1,4 +1,4 @@
-"""The kernel w(r) = (1 + r^2 / dof)^-dof on the grid: its transform, and what the grid makes a point do to itself."""
+"""The kernel w(r) = (1 + r^2 / dof)^-dof on the grid: its transform, and what a point does to itself on the grid."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tsne_ooc._parallel import Threads, fewer
 from tsne_ooc._typing import Array, Float32, Float64
 from tsne_ooc.gradients.grid import Shape
 
-# Below this reach w stays near 1 and float32 would lose the differences that make the force; w - 1 has the same
-# gradient and keeps them to 5e-5. Beyond it, w - 1 would be the one that is nearly constant.
+# Below this reach w stays near 1, and float32 would lose the differences that make the force; w - 1 has the same
+# gradient and keeps them to 5e-5. Beyond this reach it is w - 1 that is nearly constant.
 SHIFTED_REACH = 40.0
 
 
@@ -25,7 +25,7 @@ class Kernel:
     ----------
     shape : Shape
     shifted : bool
-        Whether it is w - 1 that is transformed.
+        Whether w - 1 is transformed instead of w.
     spectrum : ndarray of float32, lengths // 2 + 1 along each axis
         The influence function (see `influence`), non-negative frequencies only.
     own : ndarray of float32, shape (5,)
@@ -39,11 +39,11 @@ class Kernel:
 
 
 def influence(length: int) -> Float64:
-    """What one axis of the window makes of the kernel's transform, for the frequencies 0 to length // 2.
+    """The factor of one axis of the window on the kernel's transform, for the frequencies 0 to length // 2.
 
-    The influence function of least squared error (Hockney and Eastwood, Computer Simulation Using Particles, 1988,
-    ch. 8), ``psi^2 / (sum over aliases of psi^2)^2`` with psi the window's transform. For the cubic B-spline the sum
-    over aliases is a polynomial in sin^2.
+    This is the influence function of least squared error (Hockney and Eastwood, Computer Simulation Using Particles,
+    1988, ch. 8), ``psi^2 / (sum over aliases of psi^2)^2`` with psi the window's transform. For the cubic B-spline the
+    sum over aliases is a polynomial in sin^2.
     """
     k = np.arange(length // 2 + 1) / length
     s = np.sin(np.pi * k) ** 2
@@ -93,7 +93,7 @@ def _cosine_series(spectrum: NDArray[np.floating], lengths: tuple[int, ...]) -> 
 def kernel_for(shape: Shape, dof: float, threads: Threads) -> Kernel:
     """Transform the kernel for one shape of grid."""
     shifted = shape.reach < SHIFTED_REACH
-    # Small grids are the ones whose kernel needs the digits; large ones are transformed in float32, in half the time.
+    # The kernels of small grids need the digits; those of large grids are transformed in float32, in half the time.
     dtype = np.float64 if shifted else np.float32
     values: Array = _kernel_values(shape, dof, shifted, dtype)
     for axis, length in enumerate(shape.lengths):
@@ -114,7 +114,7 @@ def _transformed(values: Array, axis: int, threads: Threads) -> Array:
 
 
 def orthants(lengths: tuple[int, ...]) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    """For every sign of every leading axis: where those frequencies lie in a full axis, and in the half axis kept."""
+    """Where the frequencies of each sign of each leading axis lie in the full axis, and in the half that is kept."""
     choices = []
     for length in lengths:
         half = length // 2

@@ -1,4 +1,4 @@
-"""What a fitted thing knows of the tables that it takes: their columns, by name, and what prepares their rows."""
+"""What a fitted map knows about the tables that it takes: their columns by name, and the preparation of their rows."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tsne_ooc.storage.state import Saved, State, within
 
 @dataclass(frozen=True)
 class Features:
-    """The columns of the table of a fit. Whoever takes a table asks here for its rows, so no column is mistaken.
+    """The columns of the table of a fit. Whoever takes a table asks here for its rows, so that no column is mistaken.
 
     Parameters
     ----------
     width : int
         Columns of the table.
     names : tuple of str or None
-        Theirs, in their order.
+        Their names, in their order.
     preparation : Preparation or None
-        Fitted, which makes the rows that are embedded of those of the table.
+        The fitted preparation, which makes the rows that are embedded from those of the table.
     distances : bool
-        Whether rows are distances to those of the fit.
+        Whether rows hold distances to the rows of the fit.
     sparse : bool
         Whether rows may be sparse.
     """
@@ -44,36 +44,36 @@ class Features:
 
     @classmethod
     def of(cls, taken: Intake | Prepared, *, distances: bool = False, sparse: bool = False) -> Features:
-        """Those of the table that a fit took."""
+        """The columns of the table that a fit took."""
         names = None if taken.names is None else tuple(map(str, taken.names))
         return cls(int(taken.width), names, taken.preparation, distances, sparse)
 
     @property
     def embedded(self) -> int:
-        """Columns of the rows that are embedded, which a preparation makes others than those of the table."""
+        """How many columns the embedded rows have; with a preparation it may differ from the table's."""
         return int(self.width if self.preparation is None else self.preparation.n_features_out)
 
     def lined_up(self, X: TableLike, asker: str, *, stacklevel: int = 5) -> Any:
-        """A table with its columns in the order of the fit, where both have names for them; else as it is.
+        """A table with its columns in the order of the fit, where both have names for them; else unchanged.
 
-        Warns where only one of them has names.
+        A warning is given where only one of them has names.
 
         Parameters
         ----------
         X : table
         asker : str
-            Who is told to have been fitted with or without names.
+            The class that the warning says was fitted with or without names.
         stacklevel : int
             As for `warnings.warn`.
 
         Raises
         ------
         ValueError
-            For columns that are missing or there twice, by name; others are left out with a warning.
+            For columns that are missing or occur twice, by name. Surplus columns are left out with a warning.
         """
         named, own = self.names is not None, names_of(X) is not None
         if named != own:
-            # In scikit-learn's words, which people know, and filter.
+            # These are scikit-learn's words, which people know and filter.
             what = "does not have valid feature names" if named else "has feature names"
             with_or_not = "with" if named else "without"
             message = f"X {what}, but {asker} was fitted {with_or_not} feature names"
@@ -86,7 +86,7 @@ class Features:
         Raises
         ------
         ValueError
-            As `lined_up`, and for another number of columns.
+            As `lined_up` raises it, and for another number of columns.
         """
         table = as_source(as_table(X) if is_sparse(X) else self.lined_up(X, asker))
         if self.distances:
@@ -101,7 +101,9 @@ class Features:
         if own is not None and self.names is not None:
             order_of(own, list(self.names), repr(table))
         elif table.shape[1] != self.width:
-            raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, the map was made of {self.width}")
+            raise ValueError(
+                f"{table!r} has {counted(table.shape[1], 'columns')}, and the map was made of {self.width}"
+            )
 
     def blocks(self, X: TableLike, asker: str, n_jobs: int | None) -> tuple[int, Iterator[tuple[int, int, Any]]]:
         """The number of rows of X, and prepared and checked blocks of them, each with its first row and its end."""
@@ -118,34 +120,36 @@ class Features:
         return _one_block(as_rows(self.preparation.transform(X, n_jobs=n_jobs)))
 
     def rows(self, X: TableLike, asker: str, n_jobs: int | None) -> Any:
-        """All rows of a table as they are embedded, checked and in memory of their own; sparse where they may be.
+        """All rows of a table as they are embedded, checked, in memory of their own, and sparse where they may be.
+
+        The rows alone have to fit there; whoever wants more of memory plans it.
 
         Raises
         ------
         MemoryError
-            Where a table that is elsewhere, or a fit of it, would not fit.
+            Where a table that is not in memory, or its fit, would take more than there is.
         ValueError, TypeError, OSError
-            As `table_of`, for unusable data, and where reading fails.
+            As `table_of` raises them, for unusable data, and where reading fails.
         """
         if not streamed(X):
             X = as_table(X)
             if self.preparation is None:
                 return as_rows(self.lined_up(X, asker), accept_sparse=self.sparse, columns=self.width, own=True)
         self.check(X)
-        return in_memory(self.table_of(X, asker, n_jobs), own=True)
+        return in_memory(self.table_of(X, asker, n_jobs), own=True, neighbors=0)
 
     def state(self) -> State:
-        """The preparation as JSON and arrays; width and names go with what else is known of a fit."""
+        """The preparation as JSON and arrays; width and names are in `facts`."""
         return ({}, {}) if self.preparation is None else within("preparation", self.preparation.state())
 
     @classmethod
     def restore(cls, saved: Saved, fitted: Saved, *, distances: bool = False, sparse: bool = False) -> Features:
-        """Those of a `state` within `saved`, width and names from the entries of `fitted`.
+        """The columns of a `state` within `saved`, with width and names from the entries of `fitted`.
 
         Raises
         ------
         StateError, ValueError, TypeError
-            For a state that cannot be.
+            For a state that is not valid.
         """
         preparation = None
         if "preparation" in saved.content:

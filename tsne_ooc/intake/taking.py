@@ -1,4 +1,4 @@
-"""What a fit takes of a table: its names, its preparation, a sample, and rows of its own."""
+"""What a fit takes from a table: its names, its preparation, a sample, and rows in memory of their own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tsne_ooc.streaming import silent
 
 log = logging.getLogger(__name__)
 
-#: Metrics that a number added to a column does not change.
+#: Metrics whose distances stay the same when a number is added to a column.
 SHIFT_FREE = frozenset(
     (
         "euclidean", "l2", "sqeuclidean", "manhattan", "cityblock", "l1", "chebyshev", "linf", "minkowski",
@@ -36,18 +36,18 @@ SHIFT_FREE = frozenset(
 
 
 class Prepared(NamedTuple):
-    """A table as it is embedded, and what is to be known of it as it came.
+    """A table as it is embedded, and facts about it as it came.
 
     Parameters
     ----------
     table : array, DataFrame, csr_array or Source
-        Of prepared rows.
+        The table of prepared rows.
     preparation : Preparation or None
         Fitted.
     names : list of str or None
-        Of the columns of the table as it came.
+        Names of the columns of the table as it came.
     width : int
-        Their number.
+        The number of these columns.
     """
 
     table: TableLike
@@ -65,18 +65,18 @@ class Prepared(NamedTuple):
 
 
 class Intake(NamedTuple):
-    """Rows to fit, and what is to be known of the table that they are from.
+    """Rows to fit, and facts about the table that they come from.
 
     Parameters
     ----------
     rows : ndarray of float32, csr_array
-        As they are embedded: prepared, and nobody else's.
+        The rows as they are embedded: prepared, and in memory that nobody else has.
     sample_rows : ndarray of int64 or None
         Their numbers in the table, where a sample was drawn.
     preparation : Preparation or None
         Fitted.
     names : list of str or None
-        Of the columns of the table.
+        Names of the columns of the table.
     width : int
         Columns of the table.
     """
@@ -91,7 +91,7 @@ class Intake(NamedTuple):
 def take_in(
     X: TableLike, *, prepare: Preparation | None, sample: Sample | None, metric: Metric, seed: int, n_jobs: int | None
 ) -> Intake:
-    """Prepare a table and draw a sample of it, or read it all: the one way to a fit, as `prepared` and `drawn` are.
+    """Prepare a table and draw a sample of it, or read it all: the one way to a fit, by `prepared` and `drawn`.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def take_in(
         A copy of it is fitted on the whole table.
     sample : Sample or None
     metric : str or callable
-        Whether columns may be shifted.
+        It says whether columns may be shifted.
     seed : int
     n_jobs : int or None
 
@@ -130,7 +130,7 @@ def prepared(
     n_jobs: int | None,
     progress: Progress = silent,
 ) -> Prepared:
-    """A table behind a copy of `prepare` that is fitted on all of it, or behind the shift that its columns need.
+    """A table behind a copy of `prepare` that is fitted on all its rows, or behind the shift that its columns need.
 
     Parameters and errors are those of `take_in`.
     """
@@ -147,7 +147,7 @@ def prepared(
 
 
 def drawn(ready: Prepared, sample: Sample, *, seed: int, progress: Progress = silent) -> Intake:
-    """A sample of a table that is prepared."""
+    """Draw a sample of a prepared table."""
     numbers, rows = sample.draw(ready.table, generator(seed, "sample"), progress=progress)
     found = _ascending(numbers, rows, sample, ready.table.shape[0])
     return Intake(rows, found, ready.preparation, ready.names, ready.width)
@@ -160,7 +160,7 @@ def check_prepare(prepare: object) -> None:
 
 
 def taken_over(model: Configurable, name: str, given: Any, whose: str = "tsne") -> Any:
-    """`sample` or `prepare` of a run whose estimator has one too: the one value, which the estimator then has no more.
+    """The one `sample` or `prepare` of a run and its estimator, which then has none.
 
     Raises
     ------
@@ -185,16 +185,16 @@ def _same(name: str, one: Any, other: Any) -> bool:
 
 
 def check_gaps(X: TableLike) -> None:
-    """Raise ValueError for a sparse graph of distances that is to be streamed."""
+    """Raise ValueError for a sparse graph of distances that would be streamed."""
     if (streamed(X) or isinstance(X, Source)) and with_gaps(as_source(X)):
         raise ValueError(
-            "a sparse graph of distances cannot be streamed, for what it does not store is not at 0; read it into "
-            "memory and pass the CSR matrix to TSNE.fit or transform"
+            "a sparse graph of distances cannot be streamed, because distances that it does not store are not 0; read "
+            "it into memory and pass the CSR matrix to TSNE.fit or transform"
         )
 
 
 def as_table(X: TableLike) -> TableLike:
-    """A table in memory as what can be sliced: an array, a data frame or a CSR matrix, its numbers as they are."""
+    """A table in memory in a form that can be sliced: an array, a data frame or a CSR matrix; numbers stay."""
     if is_sparse(X):
         return to_csr(X)
     if not is_frame(X):
@@ -204,9 +204,9 @@ def as_table(X: TableLike) -> TableLike:
 
 
 def shift_of(X: TableLike, metric: Metric, names: list[str] | None = None) -> Preparation | None:
-    """The preparation that brings columns to 0 whose rows float32 would merge so far from it; None for most tables.
+    """The preparation for columns so far from 0 that float32 would merge rows; None for most tables.
 
-    Warns where rows are merged all the same, or where the metric is one that a shift would change.
+    A warning is given where rows are merged all the same, also because a shift would change the metric.
     """
     known = isinstance(metric, str)
     if is_sparse(X) or (known and metric == "precomputed") or (look := look_at(X)) is None:
@@ -241,7 +241,7 @@ def _warn_of(look: Precision, lost: NDArray[np.intp], shifted: bool, names: list
 
 
 def unchangeable(preparation: Preparation) -> Preparation:
-    """The preparation, whose arrays nobody can change from outside."""
+    """Make the arrays of a preparation read-only, so that nobody can change them from outside; return it."""
     for step in preparation.fitted:
         for part in fields(step):  # type: ignore[arg-type]
             value = getattr(step, part.name)
@@ -251,7 +251,7 @@ def unchangeable(preparation: Preparation) -> Preparation:
 
 
 def _ascending(numbers: Any, rows: Any, sample: Sample, n: int) -> Int64:
-    """The numbers of the rows of a sample, each once, as seats are looked up by; a sample may be one of the user's."""
+    """The row numbers of a sample, which may be a user's own, checked to ascend, each once, as look-ups need it."""
     found = np.asarray(numbers)
     if found.shape != (rows.shape[0],) or found.dtype.kind not in "iu":
         raise ValueError(f"{sample!r} drew {rows.shape[0]} rows, and numbers of shape {found.shape}, {found.dtype}")

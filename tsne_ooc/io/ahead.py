@@ -1,4 +1,4 @@
-"""The next results are made by a thread while the caller works on this one."""
+"""A thread that makes the next results while the caller works on this one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 Answer = TypeVar("Answer")
 
-# Seconds that somebody who leaves early waits for the read at work. One that hangs, as on a network that is gone, must
-# not keep Ctrl-C waiting; its thread ends with the process.
+# Seconds that a caller who leaves early waits for the running read. A read that hangs, as on a network that is gone,
+# must not keep Ctrl-C waiting; its thread ends with the process.
 PATIENCE = 2.0
 
 _left: list[threading.Thread] = []
@@ -83,12 +83,12 @@ def _next(made: SimpleQueue[Any], reader: threading.Thread) -> Any:
         try:
             return made.get(timeout=1)
         except Empty:
-            # It lacked the memory even to hand over its error.
+            # The thread lacked the memory even to hand over its error.
             if not reader.is_alive() and made.empty():
                 raise MemoryError("the thread that reads had no memory left") from None
 
 
 def hanging() -> bool:
-    """Whether a read that somebody left is at work still; what it reads from cannot be closed meanwhile."""
+    """Whether a read that its caller left is still running; what it reads from cannot be closed meanwhile."""
     _left[:] = [reader for reader in _left if reader.is_alive()]
     return bool(_left)

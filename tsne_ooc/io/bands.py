@@ -14,12 +14,12 @@ from tsne_ooc.io.masks import stacked
 T = TypeVar("T")
 
 # A larger band is not kept, but read again where two blocks share it: it would break the bound on memory. Where it
-# is a single piece of storage, or nearly so, that was broken already when it was unpacked.
+# is a single piece of storage, or nearly so, unpacking has broken that bound already.
 LARGEST = 256 << 20
 
 
 class LastBand(Generic[T]):
-    """Pieces by number, read once as long as those asked for do not fall.
+    """Pieces by number; each is read once, as long as the numbers that are asked for do not decrease.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class LastBand(Generic[T]):
             return self._held[1]
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """(number, start, stop) of the pieces that hold rows `start` to `stop`, and of those rows within them."""
+        """Yield (number, start, stop): each piece with some of rows `start` to `stop`, and where these lie in it."""
         number = int(np.searchsorted(self.edges, start, side="right")) - 1
         while start < stop:
             first, last = int(self.edges[number]), int(self.edges[number + 1])
@@ -58,8 +58,8 @@ class LastBand(Generic[T]):
 class BandedRows:
     """Rows of an array whose storage comes in bands of rows.
 
-    What covers whole bands is fetched in one go, for the library to read as it likes; of a band that a block begins
-    or ends in, the rest is kept for the next block.
+    Whole bands are fetched in one go, for the library to read as it likes; a band in which a block begins or ends is
+    kept for the next block.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class BandedRows:
 
     def read(self, start: int, stop: int) -> Array:
         edges = self._bands.edges
-        # Looked up: a table of small chunks has millions of edges.
+        # They are looked up, because a table of small chunks has millions of edges.
         within = edges[np.searchsorted(edges, start) : np.searchsorted(edges, stop, side="right")]
         if not self._keeps or start == stop:
             return self._fetch(start, stop)
@@ -95,7 +95,7 @@ class BandedRows:
         if first < last:
             parts.append(self._fetch(first, last))
         parts += self._kept(last, stop)
-        # Never a view of what is kept: it is the caller's to change.
+        # The result is never a view of what is kept, because the caller may change it.
         return stacked(parts) if len(parts) > 1 or not first < last else parts[0]
 
     def _kept(self, start: int, stop: int) -> Iterator[Array]:

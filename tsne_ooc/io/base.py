@@ -6,7 +6,7 @@ from typing import Any, Self
 
 
 class Closing:
-    """Ends with its ``with`` statement; what holds a file overrides `close`."""
+    """A source that closes with its ``with`` statement; one that holds a file overrides `close`."""
 
     def close(self) -> None:
         """Let go of the file, where there is one."""

@@ -89,7 +89,7 @@ def iterate(
     ------
     start, stop : int
         The block holds rows `start` up to `stop`.
-    block : ndarray of shape (stop - start, n_features), float32 unless `dtype` says else, C-contiguous
+    block : ndarray of shape (stop - start, n_features), float32 unless `dtype` says otherwise, C-contiguous
 
     Raises
     ------
@@ -104,14 +104,14 @@ def iterate(
     if not 0 <= start <= stop <= n_samples:
         raise ValueError(f"rows {start} to {stop} are not within the {n_samples} rows of {table!r}")
     if columns is not None and n_features != columns:
-        # Said before anything is read, in the words of `as_rows`.
+        # This is said before anything is read, in the words of `as_rows`.
         raise ValueError(f"{name} has {n_features} features, but TSNE is expecting {columns} features as input")
     size = block_rows(table, bytes) if rows is None else whole("rows", rows, least=1)
 
     def load(piece: tuple[int, int]) -> Block:
         return *piece, read_checked(table, *piece, name=name, dtype=dtype)
 
-    # One ahead: at most two finished blocks at any time.
+    # The thread is one block ahead, so at most two are finished at any time.
     return ahead(load, edges(table, size, start, stop))
 
 

@@ -39,7 +39,7 @@ def choose(names: Sequence[str], wanted: str | Iterable[str], where: str, *, hid
         For a name that no column has, or a pattern that fits none; for names that several columns share.
     """
     chosen: dict[str, None] = {}
-    # A lookup for each name, not a walk along all: a table of genes has tens of thousands.
+    # Each name is looked up, not searched for: a table of genes has tens of thousands.
     times = Counter(names)
     for word in [wanted] if isinstance(wanted, str) else _joined(list(wanted), times):
         if word in times:

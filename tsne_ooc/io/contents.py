@@ -31,7 +31,7 @@ class Contents:
         compound: list[str] = []
         sparse: list[str] = []
         for name, item in items:
-            # MATLAB keeps the cells of its cell arrays behind the sign.
+            # MATLAB keeps the cells of its cell arrays under names that begin with this sign.
             if name.startswith("#") or any(name.startswith(f"{group}/") for group in sparse):
                 continue
             if is_array(item):
@@ -40,10 +40,10 @@ class Contents:
                     tables.append(name)
                 elif is_compound(item):
                     compound.append(name)
-                    # Tables too, but taken only when they are named.
+                    # These are tables, too, but they are taken only when they are named.
                     shapes |= {f"{name}/{field}": shape for field, shape in wide_fields(item).items()}
             elif is_stored_frame(item) and name not in ("obs", "var"):
-                # Taken only when they are named, too.
+                # These are taken only when they are named, too.
                 index = item.attrs.get("_index")
                 rows = getattr(values_of(item.get(index)), "shape", None) or (0,)
                 shapes[name] = (rows[0], len(item.attrs.get("column-order", ())))
@@ -89,7 +89,7 @@ class Contents:
 def locate(root: Stored, dataset: str | None, contents: Callable[[], Contents]) -> Stored:
     """The array or sparse group called `dataset` within the group `root`; without a name, the one table there is.
 
-    In a file with AnnData's layout that is ``X``, in one of Loom's ``matrix``, whatever else there is. `contents` is
+    In a file with AnnData's layout that is ``X``, in one with Loom's ``matrix``, whatever else there is. `contents` is
     called where the answer needs a look at everything.
     """
     if dataset is None:
@@ -118,7 +118,7 @@ def _field(root: Stored, dataset: str) -> FieldTable | None:
 
 
 def is_array(item: Stored) -> bool:
-    # Not asked for its type: some types of HDF5 raise an error instead.
+    # This does not ask for the type: some types of HDF5 raise an error instead.
     return hasattr(item, "shape") and not hasattr(item, "keys")
 
 
@@ -130,7 +130,7 @@ def is_compound(item: Stored) -> bool:
 
 def _is_table(array: Any) -> bool:
     if array.attrs.get("MATLAB_class") in ("char", b"char"):
-        # Letters, by their numbers.
+        # These are letters, stored as numbers.
         return False
     try:
         check_table(array, "")
@@ -140,7 +140,7 @@ def _is_table(array: Any) -> bool:
 
 
 def _is_anndata(root: Stored) -> bool:
-    # Files from before anndata 0.7 say nothing of themselves.
+    # Files from before anndata 0.7 do not have this attribute.
     return root.attrs.get("encoding-type") in ("anndata", b"anndata", None) and all(
         name in root for name in ("X", "obs", "var")
     )

@@ -1,4 +1,4 @@
-"""What netCDF, and Zarr as xarray writes it, say of a dataset's numbers: which of them mean that there is none.
+"""What netCDF, and Zarr as xarray writes it, say about numbers: which mark missing cells, and which are packed.
 
 The `conventions of CF <https://cfconventions.org>`_: ``_FillValue`` and ``missing_value`` mark missing cells, and
 packed numbers stand for ``number * scale_factor + add_offset``.
@@ -15,7 +15,7 @@ import numpy as np
 from tsne_ooc._typing import Array, DType, Stored
 from tsne_ooc.io.masks import with_mask
 
-# What netCDF writes where nobody has, by kind and size of the numbers.
+# What netCDF writes where nobody has written, by kind and size of the numbers.
 _UNWRITTEN = {
     "f4": 9.969209968386869e36, "f8": 9.969209968386869e36, "i2": -32767, "u2": 65535, "i4": -2147483647,
     "u4": 4294967295, "i8": -9223372036854775806, "u8": 18446744073709551614,
@@ -38,9 +38,9 @@ class Unpacked:
         self.dtype: DType = np.dtype(np.float64) if self._packed else np.dtype(dataset.dtype)
         self.remarks = []
         if len(marks):
-            self.remarks.append(f"cells of {' and '.join(str(mark) for mark in marks.tolist())} are missing ones")
+            self.remarks.append(f"cells of {' and '.join(str(mark) for mark in marks.tolist())} are missing")
         if self._packed:
-            self.remarks.append(f"numbers are unpacked: {scale:g} times what is stored, and {offset:g}")
+            self.remarks.append(f"numbers are unpacked: {scale:g} times what is stored, plus {offset:g}")
 
     def __getitem__(self, rows: slice) -> Array:
         stored = np.asarray(self._dataset[rows])
@@ -55,7 +55,7 @@ def decoded(dataset: Stored, *, netcdf: bool, unwritten: Any = None) -> Unpacked
     Parameters
     ----------
     dataset : h5py.Dataset, zarr.Array
-        Of numbers.
+        A dataset of numbers.
     netcdf : bool
         Whether a program of this convention wrote it: only then are numbers unpacked.
     unwritten : number, optional
@@ -63,12 +63,12 @@ def decoded(dataset: Stored, *, netcdf: bool, unwritten: Any = None) -> Unpacked
     """
     kind = np.dtype(dataset.dtype)
     said = [dataset.attrs.get(name) for name in ("_FillValue", "missing_value")]
-    # Another one, such as 0, may be meant as a number; of bytes every value may be.
+    # Another one, such as 0, may be meant as a number, and so may every value of a byte.
     usual = _UNWRITTEN.get(f"{kind.kind}{kind.itemsize}")
     if netcdf and said[0] is None and usual is not None and unwritten == kind.type(usual):
         said.append(unwritten)
     marks = [number for value in said for number in _numbers(value, kind)]
-    # NaN is missing everywhere, and nothing equals it.
+    # NaN counts as missing everywhere, and nothing equals it.
     marks = [mark for mark in dict.fromkeys(marks) if mark == mark]
     scale, offset = (
         float(found[0]) if netcdf and (found := _numbers(dataset.attrs.get(name), np.dtype(float))) else otherwise
@@ -84,7 +84,7 @@ def _numbers(value: Any, kind: DType) -> list[Any]:
     if value is None:
         return []
     if isinstance(value, str):
-        # Of Zarr 3 the bytes of the number, as text.
+        # Zarr 3 stores the bytes of the number, as text.
         try:
             return [*np.frombuffer(base64.b64decode(value, validate=True), kind.newbyteorder("<"))[:1].tolist()]
         except (ValueError, binascii.Error):

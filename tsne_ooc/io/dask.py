@@ -14,12 +14,12 @@ from tsne_ooc.io.shared_parts import shared_parts
 
 
 class DaskSource(Closing):
-    """Rows of a Dask array; each chunk is computed once where rows are read in order, what chunks share once before.
+    """Rows of a Dask array; in order, each chunk is computed once, and what chunks share once before.
 
     Parameters
     ----------
     data : dask.array.Array of shape (n_samples, n_features)
-        Computed with Dask's threads in this process, whatever scheduler is set: within a worker of a cluster, a
+        It is computed with Dask's threads in this process, whatever scheduler is set: within a worker of a cluster, a
         block must not wait for the cluster.
 
     Raises

@@ -1,4 +1,4 @@
-"""Whatever a library raises over a file that is damaged, as one line that names the file."""
+"""Whatever a library raises about a damaged file, as one line that names the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from tsne_ooc._typing import StrPath
 
-# Of these a caller may make something; of a library's own kinds, such as zlib.error or ArrowInvalid, nobody can.
+# A caller can handle these; nobody expects a library's own kinds, such as zlib.error or ArrowInvalid.
 _PLAIN = (ValueError, TypeError, MemoryError)
 
 
@@ -17,8 +17,8 @@ _PLAIN = (ValueError, TypeError, MemoryError)
 def opening(path: StrPath) -> Iterator[None]:
     """Let errors through that name the path or a missing package, and make others an OSError that does.
 
-    HDF5, Zarr, Parquet and zip files are read by libraries that raise ten kinds of errors over damaged metadata, most
-    of which say what is wrong deep within and not where.
+    The libraries that read HDF5, Zarr, Parquet and zip files raise ten kinds of errors about damaged metadata, most of
+    which say what is wrong deep within, but not in which file.
     """
     try:
         yield
@@ -43,6 +43,6 @@ def reading(table: Any, start: int, stop: int) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line; its kind where it says nothing, or just a word that was looked up."""
+    """What an error says, in one line; its kind, too, where it says nothing or just a key that was looked up."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__} {text}".strip() if not text or isinstance(error, LookupError) else text

@@ -14,19 +14,19 @@ from tsne_ooc.io.named_columns import Types
 def is_stored_frame(item: Stored) -> bool:
     """Whether a group holds a data frame in the `layout of AnnData \
 <https://anndata.readthedocs.io/en/latest/fileformat-prose.html>`_."""
-    return hasattr(item, "keys") and _text(item.attrs.get("encoding-type")) == "dataframe"
+    return hasattr(item, "keys") and text_of(item.attrs.get("encoding-type")) == "dataframe"
 
 
 def values_of(item: Stored) -> Any:
-    """The array of what a column holds: itself, or that within the group of one in which cells may be missing.
+    """The array of a column's values: the item itself, or the one within a group where cells may be missing.
 
-    AnnData keeps texts in such groups, from 0.13 with pandas 3 on, also those that name rows, columns and categories.
+    From 0.13 with pandas 3 on, AnnData keeps texts in such groups, also those that name rows, columns and categories.
     """
     return item["values"] if hasattr(item, "keys") and "values" in item else item
 
 
 class StoredFrame:
-    """The columns of such a group.
+    """The columns of a group that holds a data frame.
 
     Attributes
     ----------
@@ -39,8 +39,8 @@ class StoredFrame:
 
     def __init__(self, group: Stored, where: str) -> None:
         self._group = group
-        index = _text(group.attrs.get("_index"))
-        order = [_text(name) for name in np.asarray(group.attrs.get("column-order", ()), object).ravel().tolist()]
+        index = text_of(group.attrs.get("_index"))
+        order = [text_of(name) for name in np.asarray(group.attrs.get("column-order", ()), object).ravel().tolist()]
         missing = [name for name in order if name not in group]
         if missing or index not in group:
             raise ValueError(f"{where} is a damaged data frame: it has no {missing[0] if missing else 'index'}")
@@ -63,9 +63,9 @@ def _type(item: Stored) -> tuple[DType | None, str]:
             return kind.newbyteorder("="), str(kind)
         return None, "text" if kind is not None and kind.kind in "OSUT" else str(kind or "unknown")
     if _is_nullable(item):
-        # As pandas makes of it: what is missing is NaN.
+        # This is what pandas makes of it: missing cells are NaN.
         return np.dtype(np.float64), str(item["values"].dtype)
-    return None, _text(item.attrs.get("encoding-type")) or "unknown"
+    return None, text_of(item.attrs.get("encoding-type")) or "unknown"
 
 
 def _is_nullable(item: Stored) -> bool:
@@ -92,16 +92,19 @@ def _column(item: Stored, start: int, stop: int) -> Array:
         found = np.full(len(codes), None, object)
         found[codes >= 0] = categories.astype(object)[codes[codes >= 0]]
         return found
-    raise ValueError(f"column {item.name!r} is of a kind that is not known: {_text(item.attrs.get('encoding-type'))!r}")
+    raise ValueError(
+        f"column {item.name!r} is of a kind that is not known: {text_of(item.attrs.get('encoding-type'))!r}"
+    )
 
 
 def _words(values: Array) -> Array:
     if values.dtype.kind not in "OS":
         return values
     found = np.empty(values.shape, object)
-    found[...] = [_text(cell) if isinstance(cell, bytes) else cell for cell in values.tolist()]
+    found[...] = [text_of(cell) if isinstance(cell, bytes) else cell for cell in values.tolist()]
     return found
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """An attribute or a name, which files hold as bytes or as text."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -31,9 +31,9 @@ from tsne_ooc.storage.disk import check_regular
 # Streaming 400,000 x 64 float32 on one core takes 0.02 s where chunks are as wide as the table, 0.05 s with 4
 # side by side, 0.08 with 8, 0.12 with 32, 0.19 with 64; single rows take 5 to 60 times as long.
 _CHUNKS_ACROSS = 8
-# A table that is read in a moment whatever its chunks needs no warning.
+# A table that is read in a moment, whatever its chunks, needs no warning.
 _WORTH_A_WARNING = 64 << 20
-# HDF5 keeps so much of the chunks it has unpacked; a larger row of chunks would break the bound on memory.
+# HDF5 keeps so many bytes of the chunks that it has unpacked; a larger row of chunks would break the bound on memory.
 _LARGEST_CACHE = 64 << 20
 
 
@@ -53,7 +53,7 @@ def open_hdf5(
         Name of the dataset within the file, such as ``"X"`` or ``"obsm/X_pca"``, or of a group that holds a CSR
         matrix as AnnData or 10x Genomics write it, or a data frame as AnnData does. Without it the file must hold
         exactly one table, or have the layout of AnnData (``.h5ad``) or Loom: then it is ``X`` or ``matrix``. Arrays of
-        Loom and of MATLAB 7.3 are stored turned round: the columns of the dataset are the rows of the table.
+        Loom and of MATLAB 7.3 are stored transposed: the columns of the dataset are the rows of the table.
     columns : str or list of str, optional
         Fields of a compound dataset or columns of a data frame, as in `tsne_ooc.io.open_source`.
     allow_missing_chunks : bool, default False
@@ -92,7 +92,7 @@ def open_hdf5(
 def _open_table(
     path: StrPath, dataset: str | None, columns: Columns | None, allow_missing_chunks: bool, turn: bool
 ) -> Hdf5Source | Hdf5Table:
-    """`open_hdf5`; without `turn` the rows of a dataset are its rows, whatever the file means by them."""
+    """Do as `open_hdf5` does; without `turn` the rows of a dataset are its rows, whatever the file means by them."""
     import h5py
 
     path = Path(path)
@@ -136,7 +136,7 @@ def of_hdf5(
 
 
 class _Stored(Closing):
-    """What holds of all tables in HDF5 files: a handle that is opened again by path and name."""
+    """What all tables in HDF5 files share: a handle that is opened again by path and name."""
 
     shape: tuple[int, int]
     unread: dict[str, str]
@@ -150,7 +150,7 @@ class _Stored(Closing):
         self._again = again
         self.name = str(item.name)
         name = item.file.filename
-        #: None for a file that is not on the disk: in memory, or behind an object of Python's.
+        #: None for a file that is not on the disk, but in memory or behind an object of Python.
         self.path = None if item.file.driver in ("core", "fileobj") else Path(name).resolve()
         self._where = str(self.path or name)
 
@@ -164,7 +164,7 @@ class _Stored(Closing):
 
     def reopen(self) -> Self:
         if self.path is None:
-            # There is no other way to it than this handle, which HDF5 lets one thread use at a time.
+            # There is no other way to it than this handle; HDF5 lets one thread use it at a time.
             return self
         again: Any = _open_table(self.path, self.name, *self._again)
         return again  # type: ignore[no-any-return]
@@ -238,7 +238,7 @@ class Hdf5Table(_Stored):
     column_names : list of str
         The columns chosen; without a choice, all that hold numbers.
     left_out : list of str
-        Columns left out since they do not hold numbers, or are an index, where none were chosen.
+        Columns left out because they do not hold numbers or are an index, where none were chosen.
     unread : dict of str to str
         Columns that were left out, with the reason.
     """
@@ -292,7 +292,7 @@ def _fields(item: Stored) -> Types:
 
 
 def _as_meant(item: Stored, turn: bool) -> tuple[Any, list[str]]:
-    """The rows of a dataset as its file means them, and what there is to say of that."""
+    """The rows of a dataset as its file means them, and remarks on that."""
     why = turned_because(item)
     if why is not None:
         if turn:
@@ -314,7 +314,7 @@ def _text(column: Array) -> Array:
     if column.dtype.kind not in "OS":
         return column
     found = np.empty(column.shape, object)
-    # What is not UTF-8 is shown: two such words stay two.
+    # Bytes that are not UTF-8 are shown as escapes, so that two such words stay two.
     cells = column.tolist()
     found[...] = [cell.decode("utf-8", "backslashreplace") if isinstance(cell, bytes) else cell for cell in cells]
     return found
@@ -325,7 +325,7 @@ def _source(
 ) -> Hdf5Source | Hdf5Table:
     _check_filters(item)
     for part in [found for found in item.values() if is_array(found)] if hasattr(item, "keys") else [item]:
-        # (A field of a record that holds an array is a view of its own.)
+        # A `FieldTable`, one field of records, is a view of ours and cannot be asked.
         if hasattr(part, "is_virtual"):
             missing, total, what = of_hdf5_dataset(part)
             name = f"dataset {part.name!r} of {part.file.filename}"
@@ -341,7 +341,7 @@ def _source(
 
 
 def _check_filters(item: Stored) -> None:
-    """Raise one line where chunks are packed by a program that HDF5 does not have here."""
+    """Raise one line where chunks are packed by a filter that HDF5 does not have here."""
     import h5py
 
     arrays = list(item.values()) if hasattr(item, "keys") else [item]
@@ -358,7 +358,7 @@ def _check_filters(item: Stored) -> None:
 
 
 def _with_plugins(code: int) -> bool:
-    # Their import brings them.
+    # Importing the package registers its filters.
     importlib.import_module("hdf5plugin")
     import h5py
 
@@ -384,7 +384,7 @@ def _cache_bytes(item: Stored, turn: bool) -> int:
     if is_stored_frame(item):
         return 0
     if sparse_format(item) is not None:
-        # Of each of the three arrays the last chunk read; every dataset has a cache of its own.
+        # The last chunk read of each of the three arrays; every dataset has a cache of its own.
         parts = [item[part] for part in ("data", "indices", "indptr") if part in item]
         return max((int(np.prod(part.chunks)) * part.dtype.itemsize for part in parts if part.chunks), default=0)
     if getattr(item, "chunks", None) is None:

@@ -21,9 +21,9 @@ class Holding(NamedTuple):
     ----------
     name : str
     shape : tuple of int
-        As it would be read.
+        The shape in which it would be read.
     type : str
-        In words.
+        The type in words.
     """
 
     name: str
@@ -37,7 +37,7 @@ def holdings_of(path: Path) -> list[Holding]:
     Raises
     ------
     OSError
-        Where there is nothing, or it is damaged or of another kind.
+        Where there is no file, or it is damaged or of another kind.
     """
     with opening(path):
         return _holdings(path, format_of(path))
@@ -77,7 +77,7 @@ def _arrays(root: Stored, contents: Contents) -> list[Holding]:
 def _words(root: Stored, name: str) -> str:
     item = root.get(name)
     if item is None:
-        # A field within records.
+        # It is a field within records.
         return "field"
     if sparse_format(item) is not None:
         data = item.get("data")

@@ -1,4 +1,4 @@
-"""Is it still the same table? What a run that resumes compares with what it began with."""
+"""Whether it is still the same table: what a resumed run compares with what it began with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tsne_ooc.io.failures import reading
 from tsne_ooc.io.source import Source, as_source
 from tsne_ooc.storage.asked import plain, untold
 
-# First, last, and eight between.
+# The first row, the last, and eight between.
 _PROBES = 10
 
 _DECIDE = {
@@ -32,7 +32,7 @@ _DECIDE = {
 
 
 def identity_of(source: TableLike, *, without: Path | None = None) -> Json:
-    """What tells a table from another, as plain values that JSON can hold.
+    """What tells a table from others, as plain values that JSON can hold.
 
     Parameters
     ----------
@@ -40,18 +40,18 @@ def identity_of(source: TableLike, *, without: Path | None = None) -> Json:
         Ten of its rows are read: the first, the last and eight between. A source of your own may have a method
         ``identity()`` that returns a dict of values, such as the version of a database; it is included.
     without : Path, optional
-        A file or folder that does not belong to the table, though it may lie among its files, with all whose names
-        begin with its own: that of the run itself.
+        A file or folder that does not belong to the table, though it may lie among its files, such as that of the run
+        itself; files whose names begin with its name do not belong to it either.
 
     Returns
     -------
     dict
         ``kind``, ``dataset``, ``columns``, ``shape``, ``dtype``; where there is a file, ``size``, or of a folder,
         ``size`` in all and ``files``, a digest of the names and sizes of those it is read from; ``probes``, a SHA-256
-        digest of the rows read; ``own``, what the source says of itself. All of these decide whether it is the
-        same table (see `differences`). ``path`` and ``mtime_ns`` are for information: files are moved, copied and
-        touched without becoming other tables. What the digest cannot see is a change, with all sizes kept, of rows it
-        did not read.
+        digest of the rows read; ``own``, what the source says about itself. All of these decide whether it is the same
+        table (see `differences`). ``path`` and ``mtime_ns`` are for information: files are moved, copied and touched
+        without becoming other tables. The digest cannot see a change of rows that it did not read, where all sizes stay
+        the same.
 
     Raises
     ------
@@ -76,13 +76,13 @@ def identity_of(source: TableLike, *, without: Path | None = None) -> Json:
 
 
 def differences(old: Json, new: Json) -> list[str]:
-    """What makes `new` another table than `old`, a line for each; none where it is the same.
+    """What makes `new` another table than `old`, a line for each difference; no line where it is the same.
 
     Parameters
     ----------
     old, new : dict
-        What `identity_of` returned, also after a way through JSON. Facts that only one of them has, as between
-        versions of this package, are not compared.
+        What `identity_of` returned, also after it was written as JSON and read again. Facts that only one of them has,
+        as between versions of this package, are not compared.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def _kind(table: Source) -> str:
 def changes(source: Source, before: Json, *, without: Path | None = None) -> list[str]:
     """What has become of a table since `identity_of` gave `before`, in this process: a line for each change.
 
-    A table that was opened here is opened anew, and its files must not have been written to. Of one that came in open
+    A table that was opened here is opened anew, and its files must not have been written to. Where it came in open,
     only the shape and the rows looked at are compared: its owner may well write to the same file.
     """
     again = getattr(source, "opened_here", False)
@@ -122,7 +122,7 @@ def changes(source: Source, before: Json, *, without: Path | None = None) -> lis
     except (OSError, ValueError, TypeError, KeyError) as error:
         return [f"it cannot be read any more ({str(error).splitlines()[0] if str(error) else type(error).__name__})"]
     if before["own"] == now["own"]:
-        # Here what nothing tells from another is the same object.
+        # Within one process, a value that cannot be told from others by its contents is the same object.
         before, now = {**before, "own": None}, {**now, "own": None}
     if not again:
         return differences(*({**facts, "size": None, "files": None} for facts in (before, now)))
@@ -159,7 +159,7 @@ def _files(stored: list[Path], without: Path | None) -> Iterator[str]:
 
 
 def _begins(name: str, own: str) -> bool:
-    """Whether a file is `own`, or one that is kept beside it on its way: a ledger, a lock, what is half written."""
+    """Whether a file is `own`, or one that is kept beside it while it is written: a ledger, a lock, a part."""
     return name == own or name.removeprefix(".").startswith(f"{own}.")
 
 
@@ -174,10 +174,10 @@ def _probes(table: Source) -> str:
         with reading(table, row, row + 1):
             if columns is None:
                 return np.asarray(table.read(row, row + 1))
-            # Words and dates among numbers, which categories are made of.
+            # These are words and dates beside numbers, of which categories are made.
             return np.array([column.tolist() for column in columns(row, row + 1).values()], object)
 
-    # By a thread, as blocks are: Ctrl-C need not wait for a read that hangs.
+    # A thread reads them, as it reads blocks: Ctrl-C need not wait for a read that hangs.
     for values in ahead(probe, rows):
         if values.dtype == object:
             digest.update(repr(values.tolist()).encode())

@@ -23,7 +23,7 @@ _OTHERS = {
     **dict.fromkeys(
         (".csv", ".tsv", ".txt", ".gz"),
         "rows of text cannot be found without reading all of it; write it as Parquet first, such as with "
-        "pyarrow: parquet.write_table(csv.read_csv(path), 'table.parquet')",
+        "pyarrow: from pyarrow import csv, parquet; parquet.write_table(csv.read_csv(path), 'table.parquet')",
     ),
     ".npz": "an archive cannot be read in place; write its table as .npy first: "
     "numpy.save('table.npy', numpy.load(path)[name])",
@@ -41,7 +41,8 @@ def format_of(path: Path) -> str:
     Raises
     ------
     OSError
-        Where there is nothing, it may not be read, or it is none of these; with what to do, where that is known.
+        Where there is no file, it may not be read, or it is none of these; the message says what to do, where that is
+        known.
     """
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
@@ -95,7 +96,7 @@ def _zip_of_zarr(path: Path) -> bool:
 
 
 def _late_hdf5(path: Path) -> bool:
-    """Whether the signature of HDF5 comes behind a block of the user's, at 512, 1024, 2048 bytes and so on."""
+    """Whether the signature of HDF5 comes behind a user block, at 512, 1024, 2048 bytes and so on."""
     size = path.stat().st_size
     with path.open("rb") as file:
         at = 512

@@ -1,4 +1,4 @@
-"""Cells that are marked as missing beside their numbers: a mask travels with its rows to the gate, which refuses it."""
+"""Masks of missing cells: a mask travels with its rows to `as_rows`, which refuses it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tsne_ooc._typing import Array
 
 
 def with_mask(values: Any) -> Array:
-    """`values` as an array; a masked one, and not what lies beneath the mask, where a cell is masked."""
+    """`values` as an array: a masked one where a cell is masked, not what lies beneath the mask."""
     return values if np.ma.is_masked(values) else np.asarray(values)
 
 

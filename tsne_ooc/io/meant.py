@@ -1,6 +1,6 @@
-"""Datasets of HDF5 as they are meant: wide fields of records as tables, and what files store as its transpose.
+"""Datasets of HDF5 as they are meant: wide fields of records as tables, and tables that are stored transposed.
 
-Transposed are .loom (genes x cells) and MATLAB's 7.3.
+Files of Loom (genes x cells) and of MATLAB 7.3 store them transposed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tsne_ooc._typing import Array, DType, Stored
 
 
 def wide_fields(item: Stored) -> dict[str, tuple[int, int]]:
-    """Names and shapes of the fields of a row of records that are tables of their own."""
+    """Names and shapes of those fields of records that are tables of their own."""
     fields: dict[str, DType] = {name: kind for name, (kind, *_) in item.dtype.fields.items()}
     return {
         name: (int(item.shape[0]), int(kind.shape[0]))
@@ -23,7 +23,7 @@ def wide_fields(item: Stored) -> dict[str, tuple[int, int]]:
 
 
 class FieldTable:
-    """One such field; behaves like a dataset. Before its version 0.7, AnnData stored ``obsm/X_pca`` in this way."""
+    """One such field, which behaves like a dataset. Before version 0.7 AnnData stored ``obsm/X_pca`` in this way."""
 
     def __init__(self, dataset: Stored, field: str) -> None:
         self._dataset, self._field = dataset, field
@@ -60,7 +60,7 @@ def turned_because(item: Stored) -> str | None:
 
 
 class Turned:
-    """A dataset whose columns are the rows; behaves like a dataset."""
+    """A dataset whose columns are the rows, which behaves like a dataset."""
 
     def __init__(self, dataset: Stored) -> None:
         self._dataset = dataset

@@ -46,7 +46,7 @@ class MemmapSource(Closing):
         self.dtype: DType = data.dtype
         self._data: Array = data
         self._order: Any = "C" if data.flags.c_contiguous else "F"
-        # A slice of a memory map keeps the offset of the whole one; its own start is told by the addresses.
+        # A slice of a memory map keeps the offset of the whole map; the addresses tell where the slice starts.
         base = data
         while isinstance(base.base, np.memmap):
             base = base.base
@@ -55,7 +55,7 @@ class MemmapSource(Closing):
 
     @staticmethod
     def takes(data: TableLike) -> TypeGuard[np.memmap[Any, Any]]:
-        """Whether the file holds these very numbers, one after the other."""
+        """Whether the file holds just these numbers, one after the other."""
         return (
             isinstance(data, np.memmap)
             and data.filename is not None
@@ -75,8 +75,8 @@ class MemmapSource(Closing):
         return NpySource(data) if cls.takes(data) else ArraySource(data)
 
     def read(self, start: int, stop: int) -> Array:
-        # Touching what a file no longer has ends the process (SIGBUS). It is the caller's map, so a look has to do;
-        # a file that was removed since lives on behind its map.
+        # Touching bytes that a file no longer has ends the process (SIGBUS). The map is the caller's, so a look at the
+        # size has to do; a file that was removed since lives on behind its map.
         with suppress(FileNotFoundError):
             if self.path.stat().st_size < self._offset + self._data.nbytes:
                 raise OSError(f"{self.path} was cut short since it was mapped")
@@ -93,10 +93,10 @@ class MemmapSource(Closing):
 
 
 class NpySource(MemmapSource):
-    """Rows of a ``.npy`` file, read and not mapped: one that is cut short meanwhile is an error, and not the end.
+    """Rows of a ``.npy`` file, read and not mapped: a file that is cut short meanwhile is an error, not a crash.
 
-    400 MB of float32 in blocks take .30 s instead of .13 where the system has them in memory, and 25,000 rows here
-    and there .04 instead of .003; placing these rows takes ten seconds. By columns it is .75 instead of .41.
+    400 MB of float32 in blocks take .30 s instead of .13 where the system has them in memory, and 25,000 scattered rows
+    .04 instead of .003; placing these rows takes ten seconds. In column order it is .75 instead of .41.
     """
 
     opened_here = True
@@ -117,9 +117,10 @@ class NpySource(MemmapSource):
         return rows
 
     def _fill(self, file: Any, first: int, numbers: Array) -> None:
-        """Read numbers from the one numbered `first` on."""
+        """Read numbers, beginning with number `first` of the file."""
         file.seek(self._offset + first * self.dtype.itemsize)
-        # In bytes: a memory view knows no numbers in the other order of bytes. One read gives 2 GB at the most.
+        # The view is of bytes, because a memory view cannot hold numbers in the other byte order. One read gives at
+        # most 2 GB.
         left = memoryview(numbers.view(np.uint8).data)
         while len(left):
             got = file.readinto(left)
@@ -146,13 +147,13 @@ class FrameSource(Closing):
     def __init__(self, data: TableLike, columns: str | Iterable[str] | None = None) -> None:
         if columns is not None:
             names = [str(name) for name in data.columns]
-            # Not by `index`: to choose 8,000 columns then takes .6 s.
+            # With `list.index`, choosing 8,000 columns takes .6 s.
             at = {name: i for i, name in enumerate(names)}
             data = data.iloc[:, [at[name] for name in choose(names, columns, "the DataFrame")]]
         self._data = data
         self.shape = table_shape(self._data.shape, "X")
         self.column_names = [str(name) for name in self._data.columns]
-        # Dates have no type in common with numbers; the gate says which column holds them.
+        # Dates have no type in common with numbers; `as_rows` says which column holds them.
         kinds = [kind for kind in self._data.dtypes if isinstance(kind, np.dtype) and kind.kind not in "mM"]
         self.dtype: DType = np.result_type(*kinds) if len(kinds) == self.shape[1] > 0 else np.dtype("f8")
 
@@ -174,10 +175,10 @@ class FrameSource(Closing):
 
 
 def _cells(column: Any) -> Array:
-    """A column of a data frame; whole numbers stay such beside cells that are missing."""
+    """A column of a data frame; whole numbers stay whole beside missing cells."""
     kind = column.dtype
     if hasattr(column, "cat"):
-        # The last one stands for the code -1.
+        # The last one, None, stands for the code -1.
         categories: Array = np.empty(len(column.cat.categories) + 1, object)
         categories[:-1] = column.cat.categories.tolist()
         found: Array = categories[column.cat.codes.to_numpy()]
@@ -201,7 +202,7 @@ class SlicedSource(Closing):
         self.kind = type(data).__name__
 
     def identity(self) -> Any:
-        """What the reader says of itself, where it has a method of that name (see `tsne_ooc.io.identity_of`)."""
+        """What the reader says about itself, where it has a method of that name (see `tsne_ooc.io.identity_of`)."""
         own = getattr(self._data, "identity", None)
         return own() if callable(own) else None
 
@@ -216,7 +217,7 @@ class SlicedSource(Closing):
 
 
 class OwnSource(Closing):
-    """A source of one's own, with whole numbers of Python as its shape."""
+    """A user's own source, whose shape is made of Python's whole numbers."""
 
     def __init__(self, data: TableLike) -> None:
         self._data = data
@@ -237,7 +238,7 @@ class OwnSource(Closing):
             self._data.close()
 
     def __getattr__(self, attribute: str) -> Any:
-        # What a source may have besides: names, columns of other types, an identity.
+        # A source may have more: names, columns of other types, an identity.
         if attribute.startswith("_"):
             raise AttributeError(attribute)
         return getattr(self._data, attribute)
@@ -250,7 +251,7 @@ def _regular_chunks(chunks: Any) -> tuple[int, int] | None:
     if chunks is None:
         return None
     try:
-        # Some list the size of every chunk; the largest is the one that memory must hold.
+        # Some readers list the size of every chunk; memory must hold the largest.
         rows, columns = (max(size) if isinstance(size, tuple) else int(size) for size in chunks)
     except (TypeError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Pieces of a stored table that are not there: formats read them as a fill value, without a word."""
+"""Missing pieces of a stored table: formats read them as a fill value, without a word."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")
 def check_whole(where: str, missing: int, total: int, fill: Any, *, what: str = "chunks", allowed: bool) -> None:
     """Raise OSError where pieces of a table are missing, unless that is allowed.
 
-    Nobody can tell a copy that did not end from a table whose empty chunks were never written; who knows says so.
+    Nobody can tell a copy that did not end from a table whose empty chunks were never written; a user who knows says
+    so.
     """
     if missing and not allowed:
         raise OSError(
@@ -32,7 +33,7 @@ def check_whole(where: str, missing: int, total: int, fill: Any, *, what: str = 
 def of_zarr_array(array: Any) -> tuple[int, int]:
     """How many chunks (or shards) of a Zarr array are missing, and how many there should be; in folders and zip files.
 
-    Zarr's own count takes 1.3 ms a chunk, a listing .05.
+    Zarr's own count takes 1.3 ms a chunk, a listing takes .05.
     """
     sizes = getattr(array, "shards", None) or array.chunks
     grid = tuple(-(-n // size) for n, size in zip(array.shape, sizes, strict=True))
@@ -52,7 +53,7 @@ def of_zarr_array(array: Any) -> tuple[int, int]:
 
 
 def _names(array: Any) -> Iterable[str] | None:
-    """Names of the files of an array, relative to it; None where its store is of another kind."""
+    """Names of an array's files, relative to it; None where its store is neither a folder nor a zip file."""
     store, prefix = array.store, array.path.strip("/")
     if hasattr(store, "root"):
         folder = Path(store.root) / prefix
@@ -67,7 +68,7 @@ def _listed(folder: Path, before: str = "") -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
-                # Folders of anything else than chunks, such as other arrays, are left out.
+                # Folders that do not hold chunks, such as other arrays, are left out.
                 if entry.name.isdigit() or (entry.name == "c" and not before):
                     yield from _listed(Path(entry.path), f"{before}{entry.name}/")
             else:
@@ -88,17 +89,17 @@ def of_hdf5_dataset(dataset: Stored) -> tuple[int, int, str]:
         for n, size in zip(dataset.shape, dataset.chunks, strict=True):
             total *= -(-n // size)
         return max(0, total - int(dataset.id.get_num_chunks())), total, "chunks"
-    # In one piece, which is made when the first row is written.
+    # It is in one piece, which is made when the first row is written.
     return int(dataset.id.get_storage_size() == 0 and not dataset.external), 1, "pieces"
 
 
 def _is_there(dataset: Stored, source: TableLike) -> bool:
-    """Whether the dataset that a part of a virtual one stands for exists, where HDF5 looks for it."""
+    """Whether the dataset behind a part of a virtual one exists, where HDF5 looks for it."""
     import h5py
 
     if source.file_name == ".":
         return source.dset_name in dataset.file
-    # One mapping for files with numbers in their names; which of them there should be, nothing says.
+    # This is one mapping for files with numbers in their names; nothing says which of them there should be.
     if "%b" in source.file_name:
         return True
     name, home = Path(source.file_name), Path(dataset.file.filename).resolve().parent

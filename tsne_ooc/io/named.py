@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tsne_ooc._typing import DType, Stored, TableLike
 from tsne_ooc.io.base import Closing
 from tsne_ooc.io.failures import opening
-from tsne_ooc.io.frames import values_of
+from tsne_ooc.io.frames import text_of, values_of
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.meant import Turned
 from tsne_ooc.io.memory import FrameSource
@@ -27,8 +27,9 @@ _LOOM = ("row_attrs/Accession", "row_attrs/Gene")
 def names_of(X: TableLike) -> list[str] | None:
     """Names of the columns of a table of any kind: a data frame, AnnData, a source; None where they have none.
 
-    Of the tables ``X``, ``raw/X`` and ``layers/NAME`` in AnnData's layout (HDF5, Zarr) they are those of its variables;
-    of Loom and 10x Genomics those of the genes: their identifiers, where there are any, since symbols are not unique.
+    For the tables ``X``, ``raw/X`` and ``layers/NAME`` in AnnData's layout (HDF5, Zarr) they are the names of its
+    variables; for Loom and 10x Genomics those of the genes: their identifiers, where there are any, because symbols are
+    not unique.
 
     Raises
     ------
@@ -54,22 +55,22 @@ def names_of(X: TableLike) -> list[str] | None:
 
 
 def line_up(X: TableLike, names: Sequence[str] | None, what: str = "X") -> TableLike:
-    """A table with its columns in the order of `names`; as it is where one of the two has no names.
+    """A table with its columns in the order of `names`; unchanged where one of the two has no names.
 
-    Warns of columns that are left out.
+    A warning names columns that are left out.
 
     Parameters
     ----------
     X : table of any kind
     names : sequence of str, or None
-        Of the columns of a fit.
+        Names of the columns of a fit.
     what : str
         What messages call the table.
 
     Raises
     ------
     ValueError
-        For columns that are missing, or there more than once, by name.
+        For columns that are missing or occur more than once, by name.
     """
     own = None if names is None else names_of(X)
     if names is None or own is None or own == list(names):
@@ -77,7 +78,7 @@ def line_up(X: TableLike, names: Sequence[str] | None, what: str = "X") -> Table
     order = order_of(own, names, what)
     wanted = set(names)
     if surplus := [name for name in own if name not in wanted]:
-        said = f"{what} has columns that the fit had not, which are left out: {_listed(surplus)}"
+        said = f"{what} has columns that the fit did not have, which are left out: {_listed(surplus)}"
         warnings.warn(said, UserWarning, stacklevel=4)
     if hasattr(X, "iloc"):
         return X.iloc[:, order]
@@ -87,7 +88,7 @@ def line_up(X: TableLike, names: Sequence[str] | None, what: str = "X") -> Table
 
 
 def order_of(own: Sequence[str], names: Sequence[str], what: str) -> NDArray[np.intp]:
-    """Where in `own` each of `names` is; raises as `line_up`."""
+    """Where in `own` each of `names` is; raises as `line_up` does."""
     if list(own) == list(names):
         return np.arange(len(own))
     have, wanted = Counter(own), set(names)
@@ -122,7 +123,7 @@ class LinedUp(Closing):
         return rows.iloc[:, self._order] if hasattr(rows, "iloc") else with_mask(rows)[:, self._order]
 
     def __getattr__(self, attribute: str) -> Any:
-        # What not every source has: its file, what it says of itself, columns that are not numbers.
+        # Not every source has these: its file, its identity, columns that are not numbers.
         if attribute.startswith("__") or attribute == "source":
             raise AttributeError(attribute)
         found = getattr(self.source, attribute)
@@ -167,12 +168,8 @@ def _genes(item: Stored) -> list[str] | None:
     home, names = (item, ("features/id", "genes")) if is_tenx(item) else (item.file, _LOOM)
     for name in names:
         if name in home and len(home[name].shape or ()) == 1:
-            return [_text(found) for found in home[name][:].tolist()]
+            return [text_of(found) for found in home[name][:].tolist()]
     return None
-
-
-def _text(name: Any) -> str:
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
 
 def _variables(item: Stored) -> list[str] | None:
@@ -197,7 +194,7 @@ def _variables(item: Stored) -> list[str] | None:
         return None
     # What `asstr` gives has no shape in h5py 3.10.
     column = column.asstr() if hasattr(column, "asstr") and column.dtype.kind in "OS" else column
-    return [_text(name) for name in column[:].tolist()]
+    return [text_of(name) for name in column[:].tolist()]
 
 
 def _zarr_root(item: Stored) -> Stored:

@@ -1,4 +1,4 @@
-"""Tables whose columns have names and types of their own: those that are read, those that are not, and why."""
+"""Tables whose columns have names and types of their own: which columns are read, which are not, and why."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NamedColumns:
     fetch : callable
         ``fetch(names, start, stop)`` reads rows of some columns, as a dict of arrays.
     columns : str or iterable of str, optional
-        Those to read; without it, all that hold numbers.
+        Columns to read; without it, all that hold numbers.
     where : str
         What error messages call the table.
     index : collection of str
@@ -75,7 +75,7 @@ def _filled(column: Array) -> Array:
 
 
 def unread(types: Types, names: Collection[str], index: Collection[str], *, chosen: bool) -> dict[str, str]:
-    """Why columns are not among the `names` that are read; of a choice by name only what it cannot mean is told."""
+    """Why columns are not among the `names` that are read; of columns that a choice left out, only of an index."""
     read = set(names)
     return {
         name: "an index" if name in index else f"of type {kind}"

@@ -23,7 +23,7 @@ def load(module: str, extra: str, what: str) -> Any:
 
 
 def how_to_install(extra: str) -> str:
-    """The command that installs an extra, by the names of its packages: these are where pip looks, whatever we are."""
+    """The command that installs an extra, by the names of its packages: pip finds these in any case."""
     try:
         required = importlib.metadata.requires("tsne_ooc") or []
     except importlib.metadata.PackageNotFoundError:
@@ -38,7 +38,7 @@ def _packages(extra: str, required: list[str]) -> list[str]:
         name, _, marker = line.partition(";")
         if not re.search(rf"extra == ['\"]{extra}['\"]", marker):
             continue
-        # An extra may be made of others.
+        # An extra may consist of other extras.
         ours = re.fullmatch(r"tsne[-_.]ooc\[(.+)\]", name.strip())
         more = (
             [name.strip()]

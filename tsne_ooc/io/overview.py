@@ -1,4 +1,4 @@
-"""A look at a table before anything is made of it: what its file holds, what would be read, its first rows, a guess."""
+"""A look at a table before a run: what its file holds, what would be read, its first rows, a guess at options."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from tsne_ooc.io.failures import opening, reading
 from tsne_ooc.io.holdings import Holding, holdings_of
 from tsne_ooc.io.told import account_of, in_words
 
-# Rows are looked at in so many places, from the first row to the last; where a place costs much to read, in fewer.
+# Rows are looked at in so many places, from the first row to the last; in fewer where a place costs much to read.
 _PLACES, _FEW_PLACES, _LARGE = 10, 3, 64 << 20
 # Cells looked at in all: 32 MB as float64, read in a moment.
 _CELLS = 4_000_000
 _MOST_ROWS = 100
-# What is shown of the first rows.
+# How many of the first rows and columns are shown.
 ROWS, COLUMNS = 5, 8
-# Lines that list what a file holds.
+# The most lines that list what a file holds.
 _LINES = 30
 
-# Guesses. A column whose numbers lie so densely in float32, in deviations, has few digits left.
+# The rest are bounds for guesses. A column whose float32 numbers are so far apart, in deviations, has few digits left.
 _FEW_DIGITS = 0.01
-# Columns that differ so much in spread: the widest ones alone would make the map.
+# Where columns differ so much in spread, the widest ones alone would make the map.
 _SPREADS = 10
-# More columns than this are fewer after principal components, and neighbours are found faster.
+# Of more columns than this, principal components leave fewer, and neighbours are found faster.
 _WIDE, _COMPONENTS = 100, 50
-# Counts are mostly zeros; their logarithms are small.
+# Counts are mostly zeros, and their logarithms are small.
 _COUNTS, _LOGARITHMS = 0.5, 20
 
 
@@ -52,7 +52,7 @@ class Overview:
     holds : list of Holding
         All arrays and columns of the file: ``name``, ``shape``, ``type``.
     problem : str or None
-        Why nothing of it would be read as it was asked for, such as several tables of which none is named.
+        Why nothing would be read as it was asked for, such as several tables of which none is named.
     dataset : str or None
         Name of what would be read.
     shape : tuple of int or None
@@ -64,14 +64,14 @@ class Overview:
     left_out : dict of str to str
         Columns and files that would not be read, with the reason.
     remarks : list of str
-        How the rest would be read, where that is a choice.
+        How the rest would be read, where there is a choice.
     first : ndarray of shape (<= 5, <= 8), float64
         First rows and columns; NaN where a value is missing.
     rows_looked_at : int
     zeros, missing, infinite : float
-        Shares of the cells of the rows looked at.
+        Shares of the cells in the rows looked at.
     smallest, largest : float or None
-        Of their finite numbers.
+        Bounds of their finite numbers.
     whole : bool
         Whether all of these are whole numbers.
     missing_columns : dict of str to float
@@ -79,7 +79,7 @@ class Overview:
     prepare : dict
         A guess of what to do first: options of `tsne_ooc.preprocess.preparation_from_options`.
     advice : list of str
-        Why, and what else to think of.
+        The reasons for the guess, and what else to think of.
     """
 
     path: str | None
@@ -165,7 +165,7 @@ def look(
     except (OSError, ValueError) as error:
         if dataset is not None or columns is not None or path is None:
             raise
-        # That it holds several tables, or none, or not all of one, is what was to be seen.
+        # A look is there to show that it holds several tables, or none, or not all of one.
         return Overview(path, asked, holds, problem=" ".join(str(error).split()))
     try:
         return _overview(path, asked, holds, table)
@@ -190,7 +190,7 @@ def _overview(path: str | None, asked: list[str], holds: list[Holding], table: S
         places = _places(table)
         parts = [_numbers(table, start, stop) for start, stop in places]
     except (TypeError, ValueError) as error:
-        # Such as words among the columns that were asked for.
+        # There may be words among the columns that were asked for.
         return Overview(path, asked, holds, problem=str(error).splitlines()[0], **known)
     cells = np.concatenate(parts) if parts else np.empty((0, table.shape[1]))
     rows = np.concatenate([np.arange(start, stop) for start, stop in places]) if places else np.empty(0)
@@ -217,7 +217,7 @@ def _numbers(table: Source, start: int, stop: int) -> Float64:
     with reading(table, start, stop):
         found: Any = getattr(table, "read_with_gaps", table.read)(start, stop)
     if hasattr(found, "iloc"):
-        # The gate knows columns of dates by their types, and says which one holds words.
+        # `as_rows` knows columns of dates by their types, and says which column holds words.
         as_rows(found.iloc[:0], minimum_rows=0)
         try:
             found = found.to_numpy(dtype=np.float64, na_value=np.nan)

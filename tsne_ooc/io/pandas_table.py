@@ -20,19 +20,19 @@ _NAMES = {
 
 
 class PandasTable:
-    """The columns of such a dataset as the frame had them.
+    """The columns of a dataset in this layout, as the frame had them.
 
     Attributes
     ----------
     types : dict
         All columns, in the order of the frame where it is known, as `NamedColumns` takes them.
     index : set of str
-        Those that were the frame's index.
+        Columns that were the frame's index.
     """
 
     def __init__(self, dataset: TableLike) -> None:
         self._dataset = dataset
-        # For each column the field that holds it, and its place in a field of several.
+        # The field that holds each column, and its place within a field of several.
         self._places: dict[str, tuple[str, int | None]] = {}
         types: dict[str, tuple[DType | None, str]] = {}
         for field, (kind, *_) in dataset.dtype.fields.items():
@@ -71,7 +71,7 @@ class PandasTable:
 
 
 def names_in(pickled: Any) -> list[str]:
-    """The texts and numbers of a pickled list of them; none where it is anything else. Nothing is unpickled."""
+    """The texts and numbers of a pickled list; none where the list holds anything else. Nothing is unpickled."""
     if not isinstance(pickled, bytes):
         return []
     found = []

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from tsne_ooc._typing import Array, Bool, DType, Float64, StrPath
+from tsne_ooc._typing import Array, DType, Float64, StrPath
+from tsne_ooc.io.arrow import ArrowColumn, column_of, masked, no_value, number_type
 from tsne_ooc.io.bands import LastBand
 from tsne_ooc.io.base import Closing
 from tsne_ooc.io.columns import choose, common_type, fill, listed
@@ -42,7 +43,7 @@ def open_parquet(path: StrPath, columns: str | Iterable[str] | None = None) -> P
     Raises
     ------
     OSError
-        Where there is nothing, or a file is damaged or no Parquet, or a folder is cut into partitions.
+        Where there is no file, a file is damaged or is not Parquet, or a folder is cut into partitions.
     ValueError
         Where files of a folder differ in a column that is read, naming both; for unknown columns, with the nearest
         name; where no column holds numbers.
@@ -71,11 +72,11 @@ class ParquetSource(Closing):
     column_names : list of str
         The columns chosen; without a choice, all that hold numbers.
     left_out : list of str
-        Columns left out since they do not hold numbers, or are an index, where none were chosen.
+        Columns left out because they do not hold numbers or are an index, where none were chosen.
     unread : dict of str to str
         Columns that were left out, and files of a folder, with the reason.
     remarks : list of str
-        What else there is to say of how the table is read.
+        What else there is to say about how the table is read.
     """
 
     opened_here = True
@@ -128,7 +129,7 @@ class ParquetSource(Closing):
         return table
 
     def read_with_gaps(self, start: int, stop: int) -> Float64:
-        """Do as `read` does, with NaN for what is missing instead of an error."""
+        """Do as `read` does, with NaN for missing values instead of an error."""
         self._check_numbers()
         parts = [np.empty((0, len(self.column_names)))]
         for number, first, last in self._bands.pieces(start, stop):
@@ -150,11 +151,11 @@ class ParquetSource(Closing):
     def read_columns(self, start: int, stop: int) -> dict[str, Array]:
         """Rows `start` up to `stop` of each column.
 
-        Numbers come as they are stored, strings and whatever else is not a number as arrays of Python objects (dates
-        as NumPy's); dictionary columns are decoded. What is missing is None there, and masked among numbers.
+        Numbers come as they are stored, strings and whatever else is not a number as arrays of Python objects (dates as
+        NumPy's); dictionary columns are decoded. Missing values are None among these, and masked among numbers.
         """
         pieces = [
-            [_masked(column, first, last) for column in self._bands[number]]
+            [masked(column, first, last) for column in self._bands[number]]
             for number, first, last in self._bands.pieces(start, stop)
         ] or [[_empty(self._bands, j) for j in range(self.shape[1])]]
         return {name: stacked([piece[j] for piece in pieces]) for j, name in enumerate(self.column_names)}
@@ -165,18 +166,16 @@ class ParquetSource(Closing):
             for name, column in zip(self.column_names, columns, strict=True):
                 if column.missing is not None and column.missing[first:last].any():
                     row = int(self._bands.edges[number]) + first + int(column.missing[first:last].argmax())
-                    raise ValueError(
-                        f"column {name!r} has no value (null) in row {row}; fill in or leave out such rows"
-                    )
+                    raise no_value(name, row)
             yield [column.values[first:last] for column in columns]
 
-    def _load(self, number: int) -> list[_Column]:
+    def _load(self, number: int) -> list[ArrowColumn]:
         part, group = self._groups[number]
         if self._file is None or self._file[0] != part:
             self.close()
             self._file = part, _opened(part)
         table = self._file[1].read_row_group(group, columns=self.column_names)
-        return [_column(table.column(name)) for name in self.column_names]
+        return [column_of(table.column(name)) for name in self.column_names]
 
     def reopen(self) -> ParquetSource:
         return ParquetSource(self.path, self._columns)
@@ -192,32 +191,6 @@ class ParquetSource(Closing):
 
     def __repr__(self) -> str:
         return f"{self.path} of shape {self.shape}"
-
-
-class _Column(NamedTuple):
-    values: Array
-    missing: Bool | None
-
-
-def _column(column: Any) -> _Column:
-    """Values of an Arrow column, and of numbers where they are missing, if any are."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if isinstance(column.type, pa.DictionaryType):
-        column = column.cast(column.type.value_type)
-    if _number_type(column.type) is None or column.null_count == 0:
-        return _Column(column.to_numpy(), None)
-    return _Column(
-        pc.fill_null(column, False if pa.types.is_boolean(column.type) else 0).to_numpy(), column.is_null().to_numpy()
-    )
-
-
-def _masked(column: _Column, first: int, last: int) -> Array:
-    values = column.values[first:last]
-    if column.missing is None or not column.missing[first:last].any():
-        return values
-    return np.ma.array(values, mask=column.missing[first:last])
 
 
 def _files(path: Path) -> Parts:
@@ -243,7 +216,7 @@ def _index(file: Any) -> set[str]:
         found = json.loads(text)["index_columns"] if text else []
     except (ValueError, KeyError, TypeError):
         return set()
-    # An index that only counts is described and has no column.
+    # An index that only counts is described there, and has no column.
     return {name for name in found if isinstance(name, str)} if isinstance(found, list) else set()
 
 
@@ -259,17 +232,8 @@ def _opened(path: Path) -> Any:
 
 
 def _types(file: Any) -> dict[str, tuple[DType | None, str]]:
-    """For each column NumPy's type (None where it is not of numbers), and Arrow's in words."""
-    return {field.name: (_number_type(field.type), str(field.type)) for field in file.schema_arrow}
-
-
-def _number_type(kind: Any) -> DType | None:
-    import pyarrow as pa
-
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        return None
-    found: DType = np.dtype(kind.to_pandas_dtype())
-    return found
+    """The type of each column: NumPy's (None where it does not hold numbers), and Arrow's in words."""
+    return {field.name: (number_type(field.type), str(field.type)) for field in file.schema_arrow}
 
 
 def _compare(
@@ -284,8 +248,8 @@ def _compare(
 ) -> None:
     """Raise where a file differs from the first one in the columns `names`, or has more numbers and must not.
 
-    Columns that are not read may differ: one of strings that are all missing is stored without a type. The columns of
-    its `index` are none of the table.
+    Columns that are not read may differ: one of strings that are all missing is stored without a type. Columns of its
+    `index` do not belong to the table.
     """
     for name in names:
         if name not in others:
@@ -297,8 +261,10 @@ def _compare(
     known = {*names, *index}
     added = [name for name, (kind, _) in others.items() if kind is not None and name not in known]
     if added and not more:
-        raise ValueError(f"{part} has a column of numbers {added[0]!r}, which {first.name} has not; name those to read")
+        raise ValueError(
+            f"{part} has a column of numbers {added[0]!r}, which {first.name} does not have; name those to read"
+        )
 
 
-def _empty(bands: LastBand[list[_Column]], column: int) -> Array:
+def _empty(bands: LastBand[list[ArrowColumn]], column: int) -> Array:
     return bands[0][column].values[:0] if len(bands.edges) > 1 else np.empty(0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SUFFIXES = (".parquet", ".pq")
-# Folders whose log, and not the folder, says which of the files are the table of today.
+# In these folders a log says which of the files make the table today.
 _LOGS = {"_delta_log": "a Delta", ".hoodie": "a Hudi"}
 _PARTITION = re.compile(r"[^=]+=.*")
 
@@ -23,7 +23,7 @@ def parts_of(folder: Path) -> Parts:
     """The Parquet files that lie directly in a folder.
 
     They follow each other by name, and numbers within names count as numbers: ``part.10`` comes after ``part.2``. Files
-    whose name begins with a dot or an underscore are notes of other programs, as everywhere in this format.
+    whose name begins with a dot or an underscore are notes of other programs, by the custom of this format.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def is_parquet(name: str) -> bool:
 
 
 def natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """A key to sort names by, in which numbers count as numbers."""
-    # Text and numbers alternate, text first; a name is compared as it is where all of that is equal (1 and 01).
+    """A key that sorts names, in which numbers count as numbers."""
+    # Text and numbers alternate, text first; where all of that is equal (1 and 01), names are compared as they are.
     pieces = re.split(r"([0-9]+)", name)
     return [(int(piece), "") if i % 2 else (0, piece) for i, piece in enumerate(pieces)], name

@@ -15,17 +15,17 @@ import numpy as np
 from tsne_ooc._typing import TableLike
 from tsne_ooc.io.bands import LARGEST
 
-# A block that takes so many times its share of the work repeats what others need too.
+# A block that takes so many times its share of the work repeats work that others need, too.
 _REPEATED = 8
-# A part that more blocks take is computed once. Fewer blocks share an edge with their neighbours, of which there are as
-# many as blocks: keeping them would keep the table.
+# A part that more blocks take is computed once. Fewer blocks share edges with their neighbours, and there are as many
+# edges as blocks: keeping them would keep the table.
 _NEIGHBOURS = 4
-# Parts that may be as large as a chunk, whatever that is: a mean and a standard deviation of two sets of columns.
+# So many parts may be as large as a chunk, whatever its size: mean and standard deviation of two sets of columns.
 _FEW = 4
 
 
 class SharedParts:
-    """The parts that more than a few blocks of rows share, and their values once somebody needed them.
+    """The parts that more than a few blocks of rows share, and their values once they were needed.
 
     Blocks are computed one after the other, for a table larger than memory. Each would compute a mean of all rows anew:
     of 100 blocks of ``X - X.mean(0)`` each takes 236 steps of the 335 of all.
@@ -49,7 +49,7 @@ class SharedParts:
         if blocks <= _NEIGHBOURS or not hasattr(graph, "cull"):
             return
         of_one = len(graph.cull(data.__dask_keys__()[blocks // 2]))
-        # (Steps weigh unequally: what takes rows out of a chunk is soon done.)
+        # (Steps weigh unequally: taking rows out of a chunk is soon done.)
         if of_one * blocks <= 1.2 * len(graph):
             return
         keys = _shared(data)
@@ -75,7 +75,7 @@ class SharedParts:
         from dask.sizeof import sizeof
         from dask.utils import ensure_dict
 
-        # Without types of their own.
+        # Dask gives these no types.
         cull: Any = dask.optimization.cull
         get: Any = dask.threaded.get
         array: Any = dask.array.Array
@@ -87,7 +87,7 @@ class SharedParts:
                 self._values = dict(zip(self.keys, found, strict=True)) if small else {}
         if not self._values:
             return data
-        # As steps without arguments: a tuple among values would mean a step itself.
+        # Values become steps without arguments, because a tuple among values would itself mean a step.
         given = {key: (partial(_same, value),) for key, value in self._values.items()}
         rest = cull({**steps, **given}, [key for row in data.__dask_keys__() for key in row])[0]
         return array(rest, data.name, data.chunks, meta=data._meta)
@@ -102,7 +102,7 @@ _of_names: weakref.WeakValueDictionary[str, SharedParts] = weakref.WeakValueDict
 
 
 def shared_parts(data: TableLike) -> SharedParts:
-    """The parts of an array, which are the same ones as long as it lives: each look at a table makes a new source."""
+    """The parts of an array, kept as long as it lives, because each look at a table makes a new source."""
     known = _of_arrays.get(id(data))
     if known is not None and known[0]() is data:
         return known[1]
@@ -110,20 +110,20 @@ def shared_parts(data: TableLike) -> SharedParts:
     try:
         _of_arrays[place] = weakref.ref(data, lambda _: _of_arrays.pop(place, None)), parts
     except TypeError:
-        # Arrays of older versions of Dask cannot be referred to; those of one name are the same, while a source lives.
+        # Arrays of older versions of Dask have no weak references; those of one name share parts while a source lives.
         return _of_names.setdefault(str(data.name), parts)
     return parts
 
 
 def _shared(data: TableLike) -> list[Hashable]:
-    """The steps that more than a few blocks of rows need, not by way of others that they share."""
+    """The steps that more than a few blocks of rows need directly, not through other steps that they share."""
     depends = data.__dask_graph__().get_all_dependencies()
     takers: Counter[Hashable] = Counter(part for parts in depends.values() for part in parts)
     blocks: defaultdict[Hashable, set[int]] = defaultdict(set)
     for number, row in enumerate(data.__dask_keys__()):
         for key in row:
             blocks[key].add(number)
-    # Those that nobody takes first: all that take a step are looked at before it.
+    # Steps that nobody takes come first: all that take a step are looked at before it.
     ready = [key for key in depends if not takers[key]]
     shared = []
     while ready:

@@ -1,4 +1,4 @@
-"""Sources: whatever has a shape and gives rows, in memory or on disk; and the one way to get one."""
+"""Sources: whatever has a shape and gives rows, in memory or on disk, and the one way to open one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from tsne_ooc._typing import Array, DType, TableLike
+from tsne_ooc.io.arrow import ArrowSource, is_arrow, is_read_once
 from tsne_ooc.io.failures import opening
 
 
@@ -44,7 +45,18 @@ class Source(Protocol):
 
 
 def as_source(data: TableLike) -> Source:
-    """Turn a table into a `Source`; a source comes back as it is. `open_source` without its choices."""
+    """Turn a table into a `Source`; a source comes back as it is. This is `open_source` without its choices.
+
+    Raises
+    ------
+    TypeError
+        For a query, which would be run anew, and its rows come in another order, each time that it is asked.
+    """
+    if is_read_once(data):
+        raise TypeError(
+            f"X is a {type(data).__name__}, which is not computed yet, and may be another table each time; pass "
+            "tsne_ooc.io.open_source(X), which reads it once"
+        )
     return open_source(data)
 
 
@@ -59,20 +71,22 @@ def open_source(
 
     Parameters
     ----------
-    data : path, ndarray, memmap, DataFrame, h5py, Zarr or Dask array, sparse matrix, AnnData, Source, or anything \
-with ``.shape`` and row slicing
+    data : path, ndarray, memmap, DataFrame, table of Arrow, h5py, Zarr or Dask array, sparse matrix, AnnData, Source, \
+or anything with ``.shape`` and row slicing
         A path leads to a file of HDF5 (also ``.h5ad``), ``.npy``, Zarr or Parquet, or to a folder of Zarr or of
         Parquet files, which is told by what they hold. Lists are turned into an array. Sparse matrices must be in CSR
-        form. A reader of your own needs ``shape`` and ``data[a:b]``.
+        form. A reader of your own needs ``shape`` and ``data[a:b]``. What gives a stream of Arrow
+        (``__arrow_c_stream__``: pyarrow, Polars, DuckDB) is read once, and kept in memory.
     dataset : str, optional
         Where there are several tables (HDF5, Zarr, AnnData), the one to read: ``"X"``, ``"layers/counts"``,
         ``"obsm/X_pca"``.
     columns : str or list of str, optional
-        Where columns have names (Parquet, compound datasets of HDF5, DataFrames), those to read, in this order; a
-        ``*`` in a name stands for any characters. Without it, all columns that hold numbers; of a DataFrame, all.
+        Where columns have names (Parquet, compound datasets of HDF5, DataFrames, tables of Arrow), those to read, in
+        this order; a ``*`` in a name stands for any characters. Without it, all columns that hold numbers; of a table
+        in memory, all.
     allow_missing_chunks : bool, default False
         Read chunks that are missing (Zarr, HDF5; or sources of a virtual dataset) as their fill value, as these formats
-        have it. By default they are refused: half of a copy looks like this, too.
+        do. By default they are refused: half of a copy looks like this, too.
 
     Returns
     -------
@@ -82,7 +96,8 @@ with ``.shape`` and row slicing
     Raises
     ------
     OSError
-        For a path that cannot be read, is damaged, or is of another kind; with what to do, where that is known.
+        For a path that cannot be read, is damaged, or is of another kind; the message says what to do, where that is
+        known.
     ValueError
         For a table that is not two-dimensional or holds no real numbers, an unknown dataset or column (with the
         nearest name), a sparse matrix stored by columns.
@@ -103,11 +118,11 @@ with ``.shape`` and row slicing
         part = dataset or "X"
         found = open_source(_part(data, part), columns=columns, allow_missing_chunks=allow_missing_chunks)
         if part.strip("/").partition("/")[0] in ("X", "layers") and not hasattr(found, "path"):
-            # Files know their own; see `names_of`.
+            # Files know the names of their columns; see `names_of`.
             found.column_names = [str(name) for name in data.var_names]  # type: ignore[attr-defined]
         return found
     if hasattr(data, "group") and _made_by(data, "anndata"):
-        # A sparse matrix on disk, as AnnData shows it; what it stands for is the group it reads.
+        # This is a sparse matrix on disk, as AnnData shows it; it stands for the group that it reads.
         return open_source(data.group, columns=columns, allow_missing_chunks=allow_missing_chunks)
     if _made_by(data, "h5py"):
         from tsne_ooc.io.hdf5 import of_hdf5
@@ -119,6 +134,8 @@ with ``.shape`` and row slicing
         return of_zarr(data, dataset, columns, allow_missing_chunks)
     if dataset is not None:
         raise TypeError(f"dataset={dataset!r} names a table within a file, and a {type(data).__name__} is not a file")
+    if is_arrow(data):
+        return ArrowSource(data, columns)
     if hasattr(data, "iloc") and hasattr(data, "to_numpy") and not hasattr(data, "compute"):
         from tsne_ooc.io.memory import FrameSource
 
@@ -163,7 +180,7 @@ def _from_object(data: TableLike) -> Source:
     if isinstance(data, list | tuple) or _made_by(data, "torch"):
         from tsne_ooc._validate import as_array
 
-        # Not rounded yet: what prepares them may do so in float64.
+        # The numbers are not rounded yet: a preparation may work in float64.
         return memory.ArraySource(as_array(data))
     if hasattr(data, "tocsr") and hasattr(data, "nnz"):
         if getattr(data, "format", None) != "csr":
@@ -186,7 +203,7 @@ def _from_object(data: TableLike) -> Source:
         return memory.SlicedSource(data)
     from tsne_ooc._validate import computed
 
-    # Says what to call, where that is known.
+    # This raises with what to call, where that is known.
     computed(data, "X")
     raise TypeError(
         f"a {type(data).__name__} is not a table: it needs .shape and row slicing, as arrays and h5py datasets have"
@@ -194,7 +211,7 @@ def _from_object(data: TableLike) -> Source:
 
 
 def _made_by(data: TableLike, package: str) -> bool:
-    # By name, so that a look at any other table does not import h5py (0.2 s), Zarr or Dask.
+    # Packages are told by name, so that a look at any other table does not import h5py (0.2 s), Zarr or Dask.
     return any(kind.__module__.split(".")[0] == package for kind in type(data).__mro__)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from tsne_ooc._typing import Array, DType, Stored, TableLike
 from tsne_ooc.io.base import Closing, table_shape
 
-# What 10x Genomics' Cell Ranger writes, in its versions 3 and later, and 2.
+# What Cell Ranger of 10x Genomics writes: ``features`` from version 3 on, ``genes`` in version 2.
 _TENX = ("data", "indices", "indptr", "shape", "barcodes")
 _GENES = ("features", "genes")
 
@@ -20,7 +20,7 @@ def sparse_format(group: Stored) -> str | None:
     AnnData, 10x Genomics and MATLAB write such groups.
     """
     if is_tenx(group):
-        # By columns and genes x cells: by rows, where cells are rows.
+        # It is stored by columns and as genes x cells, which is by rows where cells are rows.
         return "csr"
     if "MATLAB_sparse" in group.attrs:
         return "csc"
@@ -69,7 +69,7 @@ def stored_csr(group: Stored, name: str) -> CsrTable:
 
 
 def remarks_on(group: Stored) -> list[str]:
-    """What there is to say of how a sparse group is read."""
+    """What there is to say about how a sparse group is read."""
     if not is_tenx(group):
         return []
     found = ["rows are the cells (barcodes) and columns the genes of a 10x matrix"]
@@ -83,10 +83,10 @@ def remarks_on(group: Stored) -> list[str]:
 
 
 class CsrTable:
-    """Dense rows of a matrix in CSR form, by slicing; behaves like a dataset of HDF5 or Zarr.
+    """A matrix in CSR form that gives dense rows when it is sliced, like a dataset of HDF5 or Zarr.
 
-    Memory holds the stored entries of the rows asked for, and these rows. Entries of a row may come in any order;
-    of several for the same cell, the sum is taken, in a wider type where theirs does not hold it.
+    Memory holds the stored entries of the rows asked for, and these rows. Entries of a row may come in any order.
+    Several for the same cell are added up, in a wider type where theirs does not hold the sum.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class CsrTable:
         What error messages call it.
     """
 
-    #: Pieces of storage hold numbers of entries, not of rows: there are no rows at which to cut.
+    #: A piece of storage holds a number of entries, not of rows, so there are no rows at which to cut.
     chunks: tuple[int, int] | None = None
 
     def __init__(self, data: Any, indices: Any, indptr: Any, shape: Any, name: str) -> None:
@@ -114,7 +114,7 @@ class CsrTable:
         for part, words in ((indices, "columns"), (indptr, "row pointers")):
             if np.dtype(part.dtype).kind not in "iu":
                 raise ValueError(f"{name} is a damaged CSR matrix: its {words} are of type {part.dtype}")
-        # Entries that no row owns: the matrix is another one than its writer had.
+        # Where no row owns some entries, this is not the matrix that its writer had.
         first, last = (int(np.asarray(indptr[at : at + 1])[0]) for at in (0, self.shape[0]))
         if first != 0 or last != data.shape[0]:
             raise ValueError(
@@ -150,7 +150,7 @@ class CsrTable:
             raise ValueError(f"the CSR matrix is damaged: {str(error).splitlines()[0]}") from None
         if self.dtype.kind not in "iu" or block.has_canonical_format:
             return np.asarray(block.toarray())
-        # Sums of small whole numbers would wrap round; they stay of the wider type where they are too large.
+        # Sums of small whole numbers would wrap round; they stay in the wider type where they are too large.
         wide = np.asarray(block.astype(np.int64 if self.dtype.itemsize < 8 else np.float64).toarray())
         with np.errstate(invalid="ignore"):
             narrow = np.asarray(block.toarray())
@@ -158,7 +158,7 @@ class CsrTable:
 
 
 def with_gaps(source: TableLike) -> bool:
-    """Whether a source fills up with zeros what its table does not store."""
+    """Whether a source fills up with zeros the cells that its table does not store."""
     return isinstance(getattr(source, "_table", None), CsrTable)
 
 

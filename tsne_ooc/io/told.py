@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tsne_ooc._typing import Json, Named, TableLike
 
-# Names told of one reason: all are in the manifest.
+# The most names that are told for one reason; the manifest has all.
 _NAMES = 10
 
 
@@ -19,7 +19,7 @@ def account_of(source: TableLike) -> Json:
     -------
     dict
         ``left_out``: columns and files that are not read, by name, with the reason; ``remarks``: how the rest is read,
-        where that is a choice. Both are empty where there is nothing to say, as for an array.
+        where there is a choice. Both are empty where there is nothing to say, as for an array.
     """
     return {
         "left_out": dict(getattr(source, "unread", None) or {}),

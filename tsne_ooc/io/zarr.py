@@ -56,7 +56,7 @@ def open_zarr(
     Raises
     ------
     OSError
-        Where there is nothing, it is damaged, or chunks are missing, with their number.
+        Where there is no file, it is damaged, or chunks are missing, with their number.
     ValueError
         Where the array is missing (those that are there are listed), is a group, or is not a two-dimensional table of
         real numbers, and for a sparse matrix that is stored by columns.
@@ -74,18 +74,25 @@ def open_zarr(
 
 
 @contextlib.contextmanager
-def contents_of(path: Path) -> Iterator[tuple[Stored, Contents]]:
-    """The array or group of a folder or zip file, and what is in it."""
+def root_of(path: Path) -> Iterator[Stored]:
+    """The array or group of a folder or zip file."""
     root, store, _ = _root(path)
     try:
-        yield root, Contents(str(path), {}, [], []) if is_array(root) else _contents(root, str(path))
+        yield root
     finally:
         if store is not None:
             store.close()
 
 
+@contextlib.contextmanager
+def contents_of(path: Path) -> Iterator[tuple[Stored, Contents]]:
+    """The same, and what is in it."""
+    with root_of(path) as root:
+        yield root, Contents(str(path), {}, [], []) if is_array(root) else _contents(root, str(path))
+
+
 def _root(path: Path) -> tuple[Stored, Stored, str]:
-    """The array or group, the zip file to be closed, where it is one, and the folder in it that holds the table."""
+    """The array or group, the zip file to close, where it is one, and the folder within it that holds the table."""
     zarr = load("zarr", "zarr", f"reading {path}")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
@@ -105,7 +112,7 @@ def _root(path: Path) -> tuple[Stored, Stored, str]:
 
 
 def _within(path: Path) -> str:
-    """The folder in a zip file that holds the table, where the folder was zipped and not what is in it; else ""."""
+    """The folder in a zip file that holds the table, where the folder itself was zipped, not its contents; else ""."""
     with zipfile.ZipFile(path) as archive:
         homes = {name.rpartition("/")[0] for name in archive.namelist() if name.rpartition("/")[2] in METADATA}
     first = {home.partition("/")[0] for home in homes if not home.startswith("__MACOSX")}
@@ -113,7 +120,7 @@ def _within(path: Path) -> str:
 
 
 def _check_metadata(path: Path) -> None:
-    """Raise where a pipe goes by the name of a description, in any folder but those of chunks: Zarr would wait."""
+    """Raise where a pipe has the name of a metadata file, in any folder but those of chunks: Zarr would hang."""
     for folder, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not name.isdigit() and name != "c"]
         for name in names:
@@ -165,7 +172,7 @@ def _check_chunks(arrays: Iterable[Any], path: Path | None, allowed: bool) -> No
 
 
 class _Stored(Closing):
-    """What both sources do with a zip file that they opened, and how they are opened again: as they are pickled."""
+    """What both sources do with a zip file that they opened, and how they are opened again: as from a pickle."""
 
     _store: Any
     _process: int
@@ -200,7 +207,7 @@ class ZarrSource(_Stored):
         self._allow, self._process = allow_missing_chunks, os.getpid()
         self._item, self._store, self.opened_here = item, store, opened_here
         self.path = _path(item)
-        #: The files that it is read from; other arrays of the same group are not part of it.
+        #: The files that it is read from. Other arrays of the same group are not part of it.
         self.stored = [self.path / item.path] if self.path is not None and self.path.is_dir() else None
         self.name: str | None = str(item.path).removeprefix(within).strip("/") or None
         where = f"array {self.name!r} of {self.path}"
@@ -247,7 +254,7 @@ class ZarrTable(_Stored):
     column_names : list of str
         The columns chosen; without a choice, all that hold numbers.
     left_out : list of str
-        Columns left out since they do not hold numbers, where none were chosen.
+        Columns left out because they do not hold numbers, where none were chosen.
     unread : dict of str to str
         Columns that were left out, with the reason.
     """
@@ -272,7 +279,7 @@ class ZarrTable(_Stored):
         self.name: str | None = str(item.path).removeprefix(within).strip("/") or None
         self.stored = [self.path / item.path] if self.path is not None and self.path.is_dir() else None
         where = f"data frame {self.name!r} of {self.path}"
-        # A mask that hides nothing, and codes of one category, are all zeros, which Zarr does not write.
+        # A mask that hides nothing, and codes of a single category, are all zeros, which Zarr does not write.
         numbers = (part for name, part in item.members(max_depth=2) if name.partition("/")[2] in ("", "values"))
         _check_chunks(filter(is_array, numbers), self.path, allow_missing_chunks)
         frame = StoredFrame(item, where)
@@ -300,7 +307,7 @@ class ZarrTable(_Stored):
 
 
 def _as_meant(item: Stored) -> Any:
-    """The array as xarray, where it wrote it, means its numbers; None where they stand for themselves."""
+    """The array as xarray means its numbers, where xarray wrote it; None where they stand for themselves."""
     xarray = "_ARRAY_DIMENSIONS" in item.attrs or getattr(item.metadata, "dimension_names", None) is not None
     return decoded(item, netcdf=xarray)
 

@@ -1,4 +1,4 @@
-"""What the measures share: checked maps, samples of rows, nearest rows in the map and in the data."""
+"""What all measures use: checked maps, samples of rows, nearest rows in the map and in the data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tsne_ooc.sampling import draw, take
 
 Seed = int | np.random.Generator | None
 
-# cdist's names for the metrics that scikit-learn calls otherwise.
+# SciPy's names for metrics that have another name in scikit-learn.
 CDIST = {"manhattan": "cityblock", "l1": "cityblock", "l2": "euclidean"}
 
 
@@ -44,7 +44,7 @@ def same_length(X: TableLike, Y: Float64) -> Any:
     return table
 
 
-def enough(n: int, k: int) -> None:
+def check_enough(n: int, k: int) -> None:
     if k >= n:
         raise ValueError(f"{k} neighbours need more than {n} rows")
 
@@ -56,7 +56,7 @@ def sampled(n: int, sample: int | None, random_state: Seed) -> Int64:
 
 
 def without_self(indices: Int64, own: Int64) -> Int64:
-    """Drop a row's own number, or the last where it is not among k + 1 (there are that many duplicates)."""
+    """Drop a row's own number, or the last number where duplicates have kept the row itself out of the k + 1."""
     keep = indices != own[:, None]
     keep[keep.all(axis=1), -1] = False
     kept: Int64 = indices[keep].reshape(len(indices), -1)

@@ -1,4 +1,4 @@
-"""The loss that t-SNE minimises, and how far distances agree."""
+"""The loss that t-SNE minimises, and how well distances agree."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float64, TableLike
 from tsne_ooc.gradients.grid import check_dof
-from tsne_ooc.metrics._common import CDIST, Seed, enough, points_of, same_length, sampled, seeded
+from tsne_ooc.metrics._common import CDIST, Seed, check_enough, points_of, same_length, sampled, seeded
 from tsne_ooc.sampling import draw, take
 
-# Pairs in the normalisation of one call: 50,000 x 50,000, some 6 s on two cores (dof = 1; others 30 s).
+# The most pairs in the normalisation of one call: 50,000 x 50,000, some 6 s on two cores (dof = 1; other dof 30 s).
 _PAIRS = 2_500_000_000
 # Rows whose attraction is summed at a time; rows and columns of a piece of the normalisation.
 _ROWS = 1000
@@ -36,7 +36,7 @@ def kl_divergence(
     Parameters
     ----------
     P : sparse array of shape (n_samples, n_samples)
-        Joint affinities; divided by their sum, and without exaggeration.
+        Joint affinities without exaggeration; they are divided by their sum.
     Y : array_like of shape (n_samples, n_components)
         The map.
     dof : float
@@ -55,7 +55,7 @@ def kl_divergence(
     Raises
     ------
     ValueError
-        Where `P` is not square, does not fit `Y`, or has negative entries or none.
+        Where `P` is not square, does not fit `Y`, or has negative or no entries.
 
     References
     ----------
@@ -82,7 +82,7 @@ def kl_divergence(
         distance = np.einsum("ij,ij->i", difference, difference)
         positive = p > 0
         p = p[positive]
-        # -log w written out: w itself underflows for far rows where dof is large.
+        # This is -log w written out, because w itself underflows for far rows where dof is large.
         return float((p * (np.log(p) + alpha * np.log1p(distance[positive] / alpha))).sum())
 
     if sample is None:
@@ -150,16 +150,14 @@ def distance_correlation(
 
     References
     ----------
-    .. [1] D. Kobak, P. Berens. The art of using t-SNE for single-cell transcriptomics. Nature Communications
-    10,
-           2019.
+    .. [1] D. Kobak, P. Berens. The art of using t-SNE for single-cell transcriptomics. Nature Communications 10, 2019.
     """
     from scipy.spatial.distance import pdist
     from scipy.stats import spearmanr
 
     points = points_of(Y, "Y")
     table = same_length(X, points)
-    enough(len(points), 2)
+    check_enough(len(points), 2)
     rows = sampled(len(points), sample, random_state)
     in_data = pdist(take(table, rows).astype(np.float64), CDIST.get(metric, metric))
     in_map = pdist(points[rows])
@@ -167,10 +165,10 @@ def distance_correlation(
 
 
 def displacement(before: ArrayLike, after: ArrayLike) -> Float64:
-    """How far each row lies in one map from where another map of the same rows has it.
+    """How far the place of each row in one map is from its place in another map of the same rows.
 
-    Turned, mirrored, moved and made larger or smaller, a map is the same map. So the first is laid on the second as
-    well as that can be done (by least squares, as in a Procrustes analysis), and what is left is measured.
+    A map that is turned, mirrored, moved or scaled is the same map. So the first is laid on the second as well as
+    possible (by least squares, as in a Procrustes analysis), and the remaining distances are measured.
 
     Parameters
     ----------
@@ -184,7 +182,7 @@ def displacement(before: ArrayLike, after: ArrayLike) -> Float64:
     Raises
     ------
     ValueError
-        Where the maps are not of one shape, or not finite.
+        Where the maps differ in shape, or are not finite.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Do neighbours stay neighbours? Recall, trustworthiness, and the labels of neighbours."""
+"""Whether neighbours stay neighbours: recall, trustworthiness, and the labels of neighbours."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tsne_ooc.io import iterate
 from tsne_ooc.metrics._common import (
     CDIST,
     Seed,
+    check_enough,
     checked_labels,
-    enough,
     nearest_in_data,
     nearest_in_map,
     points_of,
@@ -25,7 +25,7 @@ from tsne_ooc.metrics._common import (
 )
 from tsne_ooc.sampling import take
 
-# Rows whose distances to a block are held at a time, and rows whose neighbours vote at a time.
+# Rows whose distances to a block are held at a time, and rows that are judged by their neighbours at a time.
 _GROUP = 64
 _VOTES = 10_000
 
@@ -72,7 +72,7 @@ def neighbor_recall(
     table = same_length(X, points)
     k = whole("k", k, least=1)
     depths = [whole("within", depth, least=1) for depth in within]
-    enough(len(points), max([k, *depths]))
+    check_enough(len(points), max([k, *depths]))
     rows = sampled(len(points), sample, random_state)
     true = nearest_in_data(table, rows, k, metric, n_jobs)
     found = nearest_in_map(tree_of(points), points[rows], max(depths), n_jobs, own=rows)
@@ -136,8 +136,8 @@ def trustworthiness(
     near, where = np.unique(found, return_inverse=True)
     neighbours = take(table, near).astype(np.float64)
     pairs = where.reshape(found.shape)
-    # Pair by pair with the very function that measures all rows below: a matrix product would round the
-    # distance of a neighbour differently there, and count it as nearer than itself.
+    # They are measured pair by pair, with the same function that measures all rows below: if a matrix product rounded
+    # the distance of a neighbour differently, it would count as nearer than itself.
     reach = np.stack([cdist(queries[[i]], neighbours[pairs[i]], name)[0] for i in range(len(rows))])
     nearer = np.zeros(found.shape, dtype=np.int64)
     threads = Threads(n_jobs)
@@ -213,11 +213,11 @@ def label_accuracy(
         raise ValueError("Y_query and labels_query go together")
     own: Int64 | None
     if Y_query is None or labels_query is None:
-        enough(len(points), k)
+        check_enough(len(points), k)
         own = rows = sampled(len(points), sample, random_state)
         queries, wanted = points[rows], codes[rows]
     else:
-        enough(len(points) + 1, k)
+        check_enough(len(points) + 1, k)
         own, queries = None, points_of(Y_query, "Y_query")
         asked = checked_labels(labels_query, len(queries), "labels_query")
         judged = asked.codes >= 0
@@ -234,7 +234,7 @@ def label_accuracy(
     for start, stop in ranges(len(queries), _VOTES):
         part = None if own is None else own[start:stop]
         votes = codes[nearest_in_map(tree, queries[start:stop], k, n_jobs, own=part)]
-        # Votes of a row counted at once: the label of row i takes the place i * len(names) + label.
+        # The votes of all rows are counted at once: a label of row i is counted at i * len(names) + label.
         place = votes + np.arange(stop - start)[:, None] * len(names)
         counts = np.bincount(place.ravel(), minlength=(stop - start) * len(names))
         chosen = counts.reshape(stop - start, len(names)).argmax(axis=1)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Float64, Int64
+from tsne_ooc.neighbors._room import empty
 from tsne_ooc.neighbors.base import Answer, Indices, Keys
 from tsne_ooc.storage.state import Saved
 
@@ -132,8 +133,8 @@ class Blocks:
         """All rows of X in the given order and lists, or in one list."""
         n, p = X.shape
         places = np.arange(n, dtype=np.uint32) if order is None else order
-        lifted = np.empty((n, p + 1), np.float32)
-        norms = np.empty(n, np.float32)
+        lifted = empty((n, p + 1), np.float32)
+        norms = empty((n,), np.float32)
 
         def fill(a: int, b: int) -> None:
             lifted[a:b], norms[a:b] = frame.lift(X, places[a:b], query=False)

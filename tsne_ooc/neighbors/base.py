@@ -89,6 +89,13 @@ class Index(ABC):
             Where k is less than 1 or more than n - 1.
         """
 
+    def query_part(self, start: int, stop: int, k: int) -> Answer | None:
+        """Do as `query_self` does for the rows ``order[start:stop]`` alone, to the bit.
+
+        None where the index answers for all its rows at once, or has no order.
+        """
+        return None
+
     def from_themselves(self) -> Distances | None:
         """How far each row is from itself, shape (n,), where that is not 0; None where it is for all."""
         return None

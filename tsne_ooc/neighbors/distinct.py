@@ -16,6 +16,7 @@ from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Int64, Matrix, UInt64
 from tsne_ooc.equal_rows import hashes_of
 from tsne_ooc.neighbors._blocks import PIECE, unpack
+from tsne_ooc.neighbors._room import picked
 from tsne_ooc.neighbors.base import Answer, Index, Indices, check_k
 from tsne_ooc.neighbors.saved import named_state, restore_index
 from tsne_ooc.storage.state import Saved, State, within
@@ -106,7 +107,8 @@ class DistinctIndex(Index, kind="distinct"):
     @classmethod
     def build(cls, X: Matrix, copies: Copies, build: Callable[[Any], Index], threads: Threads) -> DistinctIndex:
         """The index of the rows X; `build` makes that of the distinct ones."""
-        return cls(copies, build(X[copies.first]), threads)
+        first = copies.first
+        return cls(copies, build(picked(X, first) if isinstance(X, np.ndarray) else X[first]), threads)
 
     def state(self) -> State:
         content, arrays = within("inner", named_state(self._inner))
@@ -151,23 +153,51 @@ class DistinctIndex(Index, kind="distinct"):
         found: Answer = (np.empty((u, 0), np.uint32), np.empty((u, 0), np.float32))
         if u > 1:
             found = self._inner.query_self(min(k, u - 1))
-        own = np.zeros((u, 2), np.int64)
-        own[:, 0] = np.arange(u)
+        keys = self._shared(found, np.arange(u), k)
+        return self._answers(keys, self._copies.of, np.arange(self.n, dtype=np.uint32), k)
+
+    def query_part(self, start: int, stop: int, k: int) -> Answer | None:
+        """Copies are neighbours in the order, in that of their distinct rows."""
+        k, u, inner = check_k(k, self.n, itself=True), self._inner.n, self._inner.order
+        if inner is None or u < 2:
+            return None
+        edges = np.concatenate([[0], np.cumsum(np.diff(self._copies.starts)[inner])])
+        first, last = np.searchsorted(edges, start, "right") - 1, np.searchsorted(edges, stop, "left")
+        found = self._inner.query_part(int(first), int(last), min(k, u - 1))
+        if found is None:
+            return None
+        numbers = np.concatenate([self._copies.members[a:b] for a, b in self._members(inner[first:last])])
+        at = np.repeat(np.arange(last - first), np.diff(edges[first : last + 1]))
+        mine = slice(start - edges[first], stop - edges[first])
+        keys = self._shared(found, inner[first:last].astype(np.int64), k)
+        return self._answers(keys, at[mine], numbers[mine].astype(np.uint32), k)
+
+    def _members(self, distinct: Indices) -> list[tuple[int, int]]:
+        starts = self._copies.starts
+        return list(zip(starts[distinct].tolist(), starts[distinct.astype(np.int64) + 1].tolist(), strict=True))
+
+    def _shared(self, found: Answer, distinct: Int64, k: int) -> UInt64:
+        """Keys of what these distinct rows and their copies have near them: one more than asked, for each leaves
+        itself out of it."""
+        own = np.zeros((len(distinct), 2), np.int64)
+        own[:, 0] = distinct
         apart = self._inner.from_themselves()
         if apart is not None:
-            own[:, 1] = apart.view(np.uint32)
-        # One more than asked, for each row leaves itself out of what it shares with its copies.
-        keys = self._spread(found, own, k + 1)
-        answer = np.empty((self.n, k), np.uint32), np.empty((self.n, k), np.float32)
+            own[:, 1] = apart.view(np.uint32)[distinct]
+        return self._spread(found, own, k + 1)
+
+    def _answers(self, keys: UInt64, of: Int64, numbers: Indices, k: int) -> Answer:
+        """Answers of the rows `numbers`, whose distinct rows have the lines `of` of `keys`."""
+        answer = np.empty((len(numbers), k), np.uint32), np.empty((len(numbers), k), np.float32)
 
         def share(a: int, b: int) -> None:
-            mine = keys[self._copies.of[a:b]]
-            keep = mine.astype(np.uint32) != np.arange(a, b, dtype=np.uint32)[:, None]
+            mine = keys[of[a:b]]
+            keep = mine.astype(np.uint32) != numbers[a:b, None]
             # Where the row is not among them, the last one goes.
             keep[keep.all(axis=1), -1] = False
             answer[0][a:b], answer[1][a:b] = unpack(mine[keep].reshape(b - a, k))
 
-        self._threads.map(share, ranges(self.n, GROUP))
+        self._threads.map(share, ranges(len(numbers), GROUP))
         return answer
 
     def _spread(self, found: Answer, own: Int64, k: int) -> UInt64:

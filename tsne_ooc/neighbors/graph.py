@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,21 @@ import numpy as np
 
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import Threads
+from tsne_ooc._typing import Array, Int64, StrPath
+from tsne_ooc.equal_rows import hashes_of
 from tsne_ooc.neighbors._recall import rows_to_measure, share_found
-from tsne_ooc.neighbors.base import Answer, Distances, Index, Indices, Metric, Neighbors, by_state, check_k
+from tsne_ooc.neighbors.base import BLOCKED, Answer, Distances, Index, Indices, Metric, Neighbors, by_state, check_k
 from tsne_ooc.neighbors.exact import Exact
-from tsne_ooc.neighbors.precomputed import PrecomputedIndex, distances_of
+from tsne_ooc.neighbors.folder import (
+    TOLD,
+    GraphFacts,
+    arrays_of,
+    fingerprint_of,
+    in_rows_order,
+    read_graph,
+    write_graph,
+)
+from tsne_ooc.neighbors.given_graphs import nearest_of, of_scanpy
 from tsne_ooc.neighbors.resolve import resolve
 from tsne_ooc.neighbors.saved import named_state, restore_index
 from tsne_ooc.storage.state import Saved, State, within
@@ -32,14 +44,15 @@ class Graph(Neighbors):
     """The nearest neighbours of each row, as a search found them before: of a fit, or of another program.
 
     A fit takes what is there, and searches nothing among its rows; new rows are placed by a search of their own.
-    Whether the graph is of the rows that come with it, and of their metric, is told by some distances that are measured
-    again.
+    Whether the graph is of the rows that come with it, and of their metric, is told by the rows' fingerprint, where it
+    has one, and by some distances that are measured again.
 
     Parameters
     ----------
-    distances : sparse matrix of shape (n, n), or pair (indices, distances) of shape (n, k)
+    distances : sparse matrix of shape (n, n), pair (indices, distances) of shape (n, k), AnnData, or a ``.h5ad`` path
         As for ``metric="precomputed"``: what is stored are distances, such as those of scanpy's
-        ``adata.obsp["distances"]``. All rows keep as many neighbours as the one that has fewest.
+        ``adata.obsp["distances"]``, which are taken of an AnnData and of its file. All rows keep as many neighbours as
+        the one that has fewest.
     search : str or Neighbors, default "auto"
         Finds the neighbours of new rows.
 
@@ -48,6 +61,8 @@ class Graph(Neighbors):
     indices : ndarray of uint32, shape (n, k)
         Row numbers, nearest first, the row itself not among them; read-only.
     distances : ndarray of float32, shape (n, k)
+    order : ndarray of uint32, shape (n,), or None
+        In which `read` has the rows, so that near ones are near each other; None: as they came.
 
     Examples
     --------
@@ -61,38 +76,88 @@ class Graph(Neighbors):
     """
 
     def __init__(self, distances: Any, search: Any = "auto") -> None:
-        graph = distances_of(distances)
-        n = graph.shape[0]
-        if isinstance(graph, np.ndarray):
-            raise TypeError(
-                f"a graph is a sparse matrix or a pair (indices, distances), not all {n} x {n} distances; use "
-                "metric='precomputed' for these"
-            )
-        row = np.repeat(np.arange(n), np.diff(graph.indptr))
-        least = np.bincount(row[graph.indices != row], minlength=n)
-        if not least.min(initial=n):
-            raise ValueError(f"row {int(np.argmin(least))} has no neighbour in the graph; each row needs one at least")
-        self._hold(*PrecomputedIndex(graph, n, Threads(1)).query_self(int(least.min())), search)
+        if isinstance(distances, str | os.PathLike) or hasattr(distances, "obsp"):
+            distances = of_scanpy(distances)
+        self._hold(*nearest_of(distances), None, GraphFacts(), search)
 
     @classmethod
     def of(cls, index: Index, k: int, search: Any = "auto") -> Graph:
         """The `k` nearest others of the rows of an index."""
+        k = whole("k", k, least=1)
+        metric = index.metric if isinstance(index.metric, str) else None
+        facts = GraphFacts(metric, index.unit, float(index.recall(k)))
+        return cls._made(*index.query_self(k), None, facts, search)
+
+    @classmethod
+    def open(cls, path: StrPath, search: Any = "auto", *, verify: bool = True) -> Graph:
+        """The graph of a folder that `save` or ``tsne-ooc neighbors`` wrote, memory-mapped.
+
+        Parameters
+        ----------
+        path : path
+        search : str or Neighbors, default "auto"
+        verify : bool, default True
+            Compare the sums of its files, which reads each once. All else is always checked.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            For a folder that is missing, not whole, damaged or of another kind, naming the file.
+        """
+        return cls._made(*read_graph(path, verify=verify), search, str(path))
+
+    def save(self, path: StrPath, *, overwrite: bool = False) -> None:
+        """Write it to a folder that `open` reads; it appears whole or not at all.
+
+        Raises
+        ------
+        OSError
+            Where something is in the way, or the disk is full.
+        """
+        write_graph(path, self._near, self._apart, self.order, self.facts, overwrite=overwrite)
+
+    @classmethod
+    def _made(cls, *parts: Any) -> Graph:
         made = cls.__new__(cls)
-        made._hold(*index.query_self(whole("k", k, least=1)), search)
+        made._hold(*parts)
         return made
 
-    def _hold(self, indices: Indices, distances: Distances, search: Any) -> None:
-        self.indices, self.distances, self.search = indices, distances, search
-        for part in (indices, distances):
-            part.setflags(write=False)
+    def _hold(
+        self, near: Indices, apart: Distances, order: Indices | None, facts: GraphFacts, search: Any, path: str = ""
+    ) -> None:
+        self._near, self._apart, self.order, self.facts, self.search = near, apart, order, facts, search
+        self._path = path
+        for part in (near, apart, order):
+            if part is not None:
+                part.setflags(write=False)
 
     @property
     def n(self) -> int:
-        return len(self.indices)
+        return len(self._near)
 
     @property
     def k(self) -> int:
-        return int(self.indices.shape[1])
+        return int(self._near.shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many rows there are, and how many neighbours each has."""
+        return self.n, self.k
+
+    @property
+    def indices(self) -> Indices:
+        return _kept(self._near) if self.order is None else _kept(in_rows_order(self._near, self.order, named=True))
+
+    @property
+    def distances(self) -> Distances:
+        return _kept(self._apart) if self.order is None else _kept(in_rows_order(self._apart, self.order))
+
+    def read(self, start: int, stop: int) -> Answer:
+        """The neighbours of the rows ``order[start:stop]``, by their places in `order`, and how far they are.
+
+        Arrays of the caller's own; of a folder, no more than these rows comes into memory.
+        """
+        return np.array(self._near[start:stop]), np.array(self._apart[start:stop])
 
     def __repr__(self) -> str:
         return f"<Graph of {self.n:,} rows, {self.k} neighbours each>"
@@ -106,9 +171,9 @@ class Graph(Neighbors):
         from scipy.sparse import csr_array
 
         starts = np.arange(self.n + 1, dtype=np.int64) * self.k
-        return csr_array(
-            (self.distances.ravel(), self.indices.ravel().astype(np.int64), starts), shape=(self.n, self.n)
-        )
+        # Of its own: scipy sorts entries in place.
+        distances, indices = self.distances.flatten(), self.indices.ravel().astype(np.int64)
+        return csr_array((distances, indices, starts), shape=(self.n, self.n))
 
     def check(self, metric: Metric, params: Mapping[str, Any] | None, *, sparse: bool) -> None:
         resolve(self.search, metric=metric, n=self.n, p=1, sparse=sparse, metric_params=params)
@@ -123,33 +188,71 @@ class Graph(Neighbors):
         threads: Threads,
     ) -> GraphIndex:
         n, p = X.shape
-        if n != self.n:
-            raise ValueError(f"the graph is of {self.n:,} rows, and there are {n:,}; pass the one of these rows")
+        self.check_fit(n, 0)
+        self._compare(X, metric, threads)
         if metric not in OF_ALL_ROWS or metric_params:
             self._look(X, metric, metric_params, threads)
         search = resolve(
             self.search, metric=metric, n=n, p=p, sparse=hasattr(X, "tocsr"), metric_params=metric_params
         )  # fmt: skip
         inner = search.build(X, metric=metric, metric_params=metric_params, rng=rng, threads=threads)
-        return GraphIndex(inner, self.indices, self.distances, self._recall(X, inner), threads)
+        return GraphIndex(inner, self._near, self._apart, self.order, self._recall(X, inner), threads)
+
+    def check_fit(self, n: int, k: int) -> None:
+        """Raise ValueError where it is of another number of rows than `n`, or has fewer than `k` neighbours."""
+        if n != self.n:
+            raise ValueError(f"the graph is of {self.n:,} rows, and there are {n:,}; pass the one of these rows")
+        _check_known(k, self.k)
 
     def _recall(self, X: Any, inner: Index) -> float:
-        """Which share of the nearest rows the graph has, as far as the search for new rows tells."""
+        """Which share of the nearest rows the graph has, as it says, or as far as the search for new rows tells."""
+        if self.facts.recall is not None:
+            return self.facts.recall
         at = rows_to_measure(self.n)
         true = inner.query(X[at], self.k + 1)[1]
-        return share_found(np.insert(self.distances[at], 0, 0, axis=1), true)
+        return share_found(np.insert(self._apart[self._places(at)], 0, 0, axis=1), true)
+
+    def _places(self, rows: Int64) -> Array:
+        """Where rows are in `order`."""
+        return rows if self.order is None else np.argsort(self.order, kind="stable")[rows]
+
+    def _compare(self, X: Any, metric: Metric, threads: Threads) -> None:
+        """Raise ValueError where the graph says that it is of other rows, or of another metric."""
+        of = f"the graph {self._path}" if self._path else "the graph"
+        name = metric if isinstance(metric, str) else None
+        known = self.facts.metric
+        if known is not None and name is not None and BLOCKED.get(known, known) != BLOCKED.get(name, name):
+            raise ValueError(f"{of} is one of metric={known!r}, and the fit has metric={metric!r}; search another")
+        if not self.facts.rows:
+            return
+        found = fingerprint_of(hashes_of(X, threads)[:, 0])
+        other = [i for i, pair in enumerate(zip(found, self.facts.rows, strict=False)) if pair[0] != pair[1]]
+        if other:
+            first, last = other[0] * TOLD, min(self.n, (other[0] + 1) * TOLD) - 1
+            made = self._source()
+            raise ValueError(
+                f"{of} is of other rows{made}: among rows {first} to {last} there are others here; search the "
+                "neighbours of this table, prepared as it is for the fit"
+            )
+
+    def _source(self) -> str:
+        source = self.facts.source or {}
+        parts = [str(source[name]) for name in ("path", "dataset") if source.get(name)]
+        return f", those of {' '.join(parts)}" if parts else ""
 
     def _look(self, X: Any, metric: Metric, params: Mapping[str, Any] | None, threads: Threads) -> None:
         """Raise ValueError where some rows are not as far from their last neighbours as the graph says."""
         at = np.unique(np.linspace(0, self.n - 1, min(self.n, LOOKED_AT)).astype(np.int64))
-        last = self.indices[at, -1]
+        places = self._places(at)
+        last = self._near[places, -1]
+        last = last if self.order is None else self.order[last]
         some = np.unique(last)
         # Not the generator of the search, which is to find what it finds without this.
         rng = np.random.default_rng(0)
         exact = Exact().build(X[some], metric=metric, metric_params=params, rng=rng, threads=threads)
         found, measured = exact.query(X[at], len(some))
         true = measured[found == np.searchsorted(some, last)[:, None]]
-        told = self.distances[at, -1]
+        told = self._apart[places, -1]
         wrong = np.abs(told - true) > CLOSE * np.maximum(told, true) + CLOSE**2 * np.median(true)
         if wrong.any():
             i = int(np.argmax(wrong))
@@ -163,32 +266,32 @@ class GraphIndex(Index, kind="graph"):
     """A search for new rows, and the neighbours that the rows themselves are known to have."""
 
     def __init__(
-        self, inner: Index, indices: Indices, distances: Distances, recall: float, threads: Threads
-    ) -> None:  # fmt: skip
-        self._inner, self._indices, self._distances, self._threads = inner, indices, distances, threads
+        self, inner: Index, near: Indices, apart: Distances, order: Indices | None, recall: float, threads: Threads
+    ) -> None:
+        self._inner, self._near, self._apart, self._order, self._threads = inner, near, apart, order, threads
         self._recall = recall
         self.n, self.metric, self.sparse, self.unit = inner.n, inner.metric, inner.sparse, inner.unit
 
     def state(self) -> State:
         content, arrays = within("inner", named_state(self._inner))
-        return {"recall": self._recall, **content}, {"neighbors": self._indices, "distances": self._distances, **arrays}
+        own = {"neighbors": self._near, "distances": self._apart}
+        if self._order is not None:
+            own["order"] = self._order
+        return {"recall": self._recall, **content}, {**own, **arrays}
 
     @classmethod
     def restore(cls, saved: Saved, threads: Threads) -> GraphIndex:
         inner = restore_index(saved.part("inner"), threads, within="graph")
-        indices = saved.array("neighbors", np.uint32, (inner.n, None))
-        distances = saved.array("distances", np.float32, indices.shape)
-        if not indices.shape[1] or indices.max() >= inner.n:
-            raise saved.fail(f"names a row that is not one of {inner.n}", "neighbors")
-        if distances.min() < 0 or (np.diff(distances, axis=1) < 0).any():
-            raise saved.fail("does not ascend from 0 within a row", "distances")
-        return cls(inner, indices, distances, min(1.0, saved.number("recall", above=-1)), threads)
+        near, apart, order = arrays_of(saved, "neighbors")
+        if len(near) != inner.n:
+            raise saved.fail(f"has {len(near)} rows, the search {inner.n}", "neighbors")
+        return cls(inner, near, apart, order, min(1.0, saved.number("recall", above=-1)), threads)
 
     __reduce__ = by_state
 
     @property
     def order(self) -> Indices | None:
-        return self._inner.order
+        return self._inner.order if self._order is None else self._order
 
     def from_themselves(self) -> Distances | None:
         return self._inner.from_themselves()
@@ -197,12 +300,37 @@ class GraphIndex(Index, kind="graph"):
         return self._inner.query(Q, k)
 
     def query_self(self, k: int) -> Answer:
-        k, known = check_k(k, self.n, itself=True), self._indices.shape[1]
-        if k > known:
-            remedy = f"use affinity=Uniform({known}), or a perplexity of {known / 3:.3g} at most, or a larger graph"
-            raise ValueError(f"the graph has {known} neighbours of each row, and {k} are needed; {remedy}")
+        k = self._known(k)
         # Others write to what they are given.
-        return self._indices[:, :k].copy(), self._distances[:, :k].copy()
+        if self._order is None:
+            return np.array(self._near[:, :k]), np.array(self._apart[:, :k])
+        return in_rows_order(self._near[:, :k], self._order, named=True), in_rows_order(self._apart[:, :k], self._order)
+
+    def query_part(self, start: int, stop: int, k: int) -> Answer | None:
+        k = self._known(k)
+        if self._order is not None:
+            return self._order[self._near[start:stop, :k]], np.array(self._apart[start:stop, :k])
+        if self.order is None:
+            return None
+        rows = self.order[start:stop]
+        return self._near[rows, :k], self._apart[rows, :k]
+
+    def _known(self, k: int) -> int:
+        """`k`, if there are so many."""
+        k = check_k(k, self.n, itself=True)
+        _check_known(k, self._near.shape[1])
+        return k
 
     def recall(self, k: int) -> float:
         return self._recall
+
+
+def _check_known(k: int, known: int) -> None:
+    if k > known:
+        remedy = f"use affinity=Uniform({known}), or a perplexity of {known / 3:.3g} at most, or a larger graph"
+        raise ValueError(f"the graph has {known} neighbours of each row, and {k} are needed; {remedy}")
+
+
+def _kept(values: Array) -> Array:
+    values.setflags(write=False)
+    return values

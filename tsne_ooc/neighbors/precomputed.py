@@ -85,7 +85,7 @@ class PrecomputedIndex(Index, kind="precomputed"):
 
     def _answer(self, D: Any, k: int, itself: Indices | None) -> Answer:
         if not isinstance(D, np.ndarray):
-            return _stored(D, k, itself)
+            return stored_nearest(D, k, itself)
 
         def select(a: int, b: int) -> Answer:
             block, me = D[a:b], None if itself is None else itself[a:b]
@@ -101,7 +101,7 @@ class PrecomputedIndex(Index, kind="precomputed"):
         return stack(self._threads.map(select, ranges(len(D), max(1, ENTRIES // self.n))), k)
 
 
-def distances_of(X: TableLike, n: int | None = None) -> Any:
+def distances_of(X: TableLike, n: int | None = None, first: int = 0) -> Any:
     """Distances in one of the forms of `Precomputed`, as it takes them: float32, an array or a CSR matrix.
 
     Parameters
@@ -110,6 +110,8 @@ def distances_of(X: TableLike, n: int | None = None) -> Any:
         Never changed, and not shared.
     n : int or None
         Rows that the distances lead to; None: they are among the rows themselves.
+    first : int
+        The number of the first row of X, for errors of a graph that comes in pieces.
 
     Raises
     ------
@@ -118,10 +120,10 @@ def distances_of(X: TableLike, n: int | None = None) -> Any:
         and column.
     """
     if isinstance(X, tuple | list) and len(X) == 2 and all(np.ndim(part) == 2 for part in X):
-        graph = _graph_of(X[0], X[1], n)
+        graph = _graph_of(X[0], X[1], n, first)
     elif is_sparse(X):
         check_shape(X.shape)
-        graph = _graph(X)
+        graph = _graph(X, first)
     else:
         graph = _dense(X)
     if n is None and graph.shape[0] != graph.shape[1]:
@@ -153,7 +155,7 @@ def _dense(X: TableLike) -> Any:
     return rows
 
 
-def _graph_of(indices: Any, distances: Any, n: int | None) -> Any:
+def _graph_of(indices: Any, distances: Any, n: int | None, first: int = 0) -> Any:
     """The CSR graph of a pair of arrays."""
     from scipy.sparse import csr_array
 
@@ -171,15 +173,15 @@ def _graph_of(indices: Any, distances: Any, n: int | None) -> Any:
     if wrong.any():
         i, j = (int(at) for at in np.argwhere(wrong)[0])
         raise ValueError(
-            f"precomputed indices must be row numbers from 0 to {n - 1}, or -1 for none; row {i}, column {j} is "
-            f"{indices[i, j]}"
+            f"precomputed indices must be row numbers from 0 to {n - 1}, or -1 for none; row {first + i}, column {j} "
+            f"is {indices[i, j]}"
         )
     kept = indices >= 0
     starts = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
-    return _graph(csr_array((distances[kept], indices[kept].astype(np.int64), starts), shape=(q, n)))
+    return _graph(csr_array((distances[kept], indices[kept].astype(np.int64), starts), shape=(q, n)), first)
 
 
-def _graph(X: TableLike) -> Any:
+def _graph(X: TableLike, first: int = 0) -> Any:
     """A sparse matrix as CSR in float32, rows in order, what is infinite left out."""
     from scipy.sparse import csr_array
 
@@ -195,14 +197,18 @@ def _graph(X: TableLike) -> Any:
     row, column, data = row[order], column[order], data[order]
     twice = np.flatnonzero((np.diff(row) == 0) & (np.diff(column) == 0))
     if len(twice):
-        raise ValueError(f"precomputed distances have row {row[twice[0]]}, column {column[twice[0]]} more than once")
+        raise ValueError(
+            f"precomputed distances have row {first + row[twice[0]]}, column {column[twice[0]]} more than once"
+        )
     with np.errstate(over="ignore"):
         short = data.astype(np.float32)
     bad = np.flatnonzero(np.isnan(short) | (np.isinf(short) & ~np.isposinf(data)))
     if len(bad):
         at = bad[0]
-        raise ValueError(f"precomputed distance {data[at]} at row {row[at]}, column {column[at]} is not a distance")
-    _check_sign(short, lambda at: (int(row[at]), int(column[at])))
+        raise ValueError(
+            f"precomputed distance {data[at]} at row {first + row[at]}, column {column[at]} is not a distance"
+        )
+    _check_sign(short, lambda at: (first + int(row[at]), int(column[at])))
     near = np.isfinite(short)
     starts = np.concatenate([[0], np.cumsum(np.bincount(row[near], minlength=X.shape[0]))])
     return csr_array((short[near], column[near], starts), shape=X.shape)
@@ -227,10 +233,10 @@ def _too_few(row: int, count: int, k: int) -> RowsError:
     )
 
 
-def _stored(graph: Any, k: int, itself: Indices | None) -> Answer:
-    """The k smallest stored entries of each row."""
+def stored_nearest(graph: Any, k: int, itself: Indices | None) -> Answer:
+    """The k smallest stored entries of each row, without the row `itself` names."""
     row = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
-    keep = np.ones(len(row), bool) if itself is None else graph.indices != row
+    keep = np.ones(len(row), bool) if itself is None else graph.indices != itself[row]
     row, keys = row[keep], pack(graph.data[keep], graph.indices[keep])
     count = np.bincount(row, minlength=graph.shape[0])
     if (count < k).any():

@@ -13,6 +13,7 @@ import numpy as np
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Float64, Int64, UInt64
 from tsne_ooc.neighbors._blocks import PIECE, pack, read_only, unpack
+from tsne_ooc.neighbors._room import picked
 from tsne_ooc.neighbors.base import Answer, Index, Indices, by_state, check_k, check_width
 from tsne_ooc.neighbors.saved import named_state, restore_index
 from tsne_ooc.storage.state import Saved, State, within
@@ -50,7 +51,7 @@ def within_reach(X: Float32, build: Callable[[Float32], Index], threads: Threads
         return build(X)
     far = np.concatenate(threads.map(lambda a, b: _offsets(X[a:b], found[0]) > found[1], ranges(len(X), PIECE)))
     numbers = np.flatnonzero(far).astype(np.uint32)
-    return ReachIndex(build(np.ascontiguousarray(X[~far])), X[far], numbers, *found, threads)
+    return ReachIndex(build(picked(X, ~far)), X[far], numbers, *found, threads)
 
 
 class ReachIndex(Index, kind="reach"):
@@ -122,6 +123,23 @@ class ReachIndex(Index, kind="reach"):
         self._put(answer, self._near, self._joined(self._inner.rows, found, k))
         self._put(answer, self._numbers, self._pairs(self._far, k, self._numbers))
         return answer
+
+    def query_part(self, start: int, stop: int, k: int) -> Answer | None:
+        """The rows beyond are the last ones of the order."""
+        k, inner = check_k(k, self.n, itself=True), self._inner
+        if inner.order is None or inner.n < 2:
+            return None
+        mid = min(max(start, inner.n), stop)
+        parts = []
+        if start < mid:
+            found = inner.query_part(start, mid, min(k, inner.n - 1))
+            if found is None:
+                return None
+            parts.append(self._joined(np.ascontiguousarray(inner.rows[inner.order[start:mid]]), found, k))
+        if mid < stop:
+            beyond = slice(mid - inner.n, stop - inner.n)
+            parts.append(self._pairs(np.ascontiguousarray(self._far[beyond]), k, self._numbers[beyond]))
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     @staticmethod
     def _put(answer: Answer, at: Int64 | Indices, found: Answer) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Matrix, Named
 from tsne_ooc.neighbors._blocks import largest_of
+from tsne_ooc.neighbors._room import PIECE, empty
 from tsne_ooc.neighbors.base import Answer, Index, Indices, Metric, Neighbors, by_state
 from tsne_ooc.neighbors.saved import named_state, restore_index
 from tsne_ooc.storage.state import Saved, State, within
@@ -57,11 +58,13 @@ def scaled(X: Matrix, exponent: int) -> Any:
         copy = X.copy()
         copy.data = scaled(X.data, exponent)
         return copy
-    with np.errstate(over="ignore", under="ignore"):
-        numbers = np.ldexp(X, np.int32(exponent))
     # A new row of quite another scale is as far away as can be told.
-    largest = np.finfo(np.float32).max
-    return np.clip(numbers, -largest, largest, out=numbers)
+    largest, numbers = np.finfo(np.float32).max, empty(X.shape, np.float32)
+    for a in range(0, len(X), PIECE):
+        with np.errstate(over="ignore", under="ignore"):
+            some = np.ldexp(X[a : a + PIECE], np.int32(exponent), out=numbers[a : a + PIECE])
+        np.clip(some, -largest, largest, out=some)
+    return numbers
 
 
 class ScaledIndex(Index, kind="scaled"):
@@ -105,3 +108,11 @@ class ScaledIndex(Index, kind="scaled"):
 
     def query_self(self, k: int) -> Answer:
         return self._inner.query_self(k)
+
+    def query_part(self, start: int, stop: int, k: int) -> Answer | None:
+        return self._inner.query_part(start, stop, k)
+
+
+def as_searched(X: Matrix, index: Index) -> Matrix:
+    """The rows of an index in its own units."""
+    return scaled(X, index._exponent) if isinstance(index, ScaledIndex) else X

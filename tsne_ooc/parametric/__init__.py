@@ -1,4 +1,4 @@
-"""Maps that are functions: encoders that learn where t-SNE puts rows (an optional part, of PyTorch).
+"""Maps that are functions: encoders that learn where t-SNE puts rows (an optional part, which needs PyTorch).
 
 >>> from tsne_ooc.parametric import ParametricTSNE
 >>> model = ParametricTSNE(random_state=0).fit(h5_file["X"])  # doctest: +SKIP

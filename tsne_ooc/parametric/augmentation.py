@@ -1,4 +1,4 @@
-"""Rows that nobody has measured, so that the network learns the map between those that somebody has."""
+"""Rows that nobody has measured, from which the network learns the map between measured ones."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from tsne_ooc.parametric.problem import Graph
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Some rows of each batch are moved by a part of the difference of two of their neighbours.
+    """Moves some rows of each batch by a part of the difference of two of their neighbours.
 
-    ``x_i + u (x_j - x_k)``, j and k drawn in proportion to their affinity to i, u uniform from 0 to 1: about as far
-    from i as another row like it, in directions in which rows like it differ. It keeps its seat, and its attraction.
+    Row i becomes ``x_i + u (x_j - x_k)``, with j and k drawn in proportion to their affinity to i, and u uniform from 0
+    to 1: about as far from i as another row like it, in directions in which such rows differ. It keeps its seat and its
+    attraction.
 
     Parameters
     ----------
     graph : Graph
     share : float
-        Of the rows of a batch, from 0 to 1.
+        Share of the rows of a batch, from 0 to 1.
     seed : int
     held : ndarray of bool, shape (n,)
-        Rows that must leave no trace: row i stands in for them.
+        Rows that must leave no trace; row i takes their place.
     """
 
     graph: Graph
@@ -34,7 +35,7 @@ class Augmentation:
     held: Bool
 
     def __call__(self, step: int, rows: Int64, X: Float32) -> tuple[Float32, int]:
-        """The batch with its first rows moved, and how many they are."""
+        """The batch with its first rows moved, and how many these are."""
         moved = round(self.share * len(rows))
         if not moved:
             return X, 0

@@ -1,4 +1,4 @@
-"""What a training that was killed goes on from."""
+"""The state from which a training that was killed goes on."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ log = logging.getLogger(__name__)
 KIND = "training"
 
 
-# Floating types that a file keeps as they are. Others, of 16 bits and fewer, become float32, which holds each of them.
+# Floating types that a file keeps as they are. Others, of 16 bits and fewer, become float32, which holds all their
+# values.
 _KEPT = (torch.float32, torch.float64)
 _DENSE = torch.strided
 
 
 def array_of(tensor: Tensor) -> Array:
-    """A copy of a tensor as an array, row after row whatever its layout in memory is.
+    """A copy of a tensor as an array in row order, whatever its layout in memory.
 
-    Writers take the bytes as they lie: those of a transposed matrix would be read as those of another one.
+    Writers take the bytes as they lie: a transposed matrix would be read as another one.
     """
     value = torch.as_tensor(tensor).detach().cpu()
     if value.is_floating_point() and value.dtype not in _KEPT:
@@ -36,7 +37,7 @@ def array_of(tensor: Tensor) -> Array:
 
 
 def weights_of(encoder: Network) -> Arrays:
-    """Parameters and buffers by name, copied."""
+    """Copies of parameters and buffers, by name."""
     return {name: array_of(value) for name, value in encoder.state_dict().items()}
 
 
@@ -56,7 +57,7 @@ def check_weights(network: Network) -> None:
 
 
 def put_weights(encoder: Network, weights: Arrays) -> None:
-    """Set them; each keeps its type and its layout."""
+    """Set parameters and buffers; each keeps its type and its layout."""
     encoder.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
 
 
@@ -67,11 +68,11 @@ class Checkpoint:
     ----------
     path : path
     job : dict
-        What is trained on what, as plain JSON: another job does not go on from here.
+        What is trained on which data, as plain JSON: another job does not go on from here.
     """
 
     def __init__(self, path: StrPath, job: Json) -> None:
-        # As it will be read again.
+        # The job as it will be read again.
         self.path, self.job = Path(path), json.loads(json.dumps(job))
         for line in untold(self.job):
             log.warning("this training cannot go on from %s: %s", self.path, line)
@@ -83,7 +84,7 @@ class Checkpoint:
 
     @staticmethod
     def seed_of(path: StrPath, seed: int) -> int:
-        """That of the training whose state is kept there, else `seed`: whoever asks for none asks for the same."""
+        """The seed of the training whose state is kept there, else `seed`: without a wish it is the same again."""
         if not (Path(path) / MANIFEST).exists():
             return seed
         found = read_folder(path, KIND, verify=False).content.get("job", {}).get("random_state")
@@ -113,7 +114,7 @@ class Checkpoint:
         folder = read_folder(self.path, KIND)
         old = folder.content.get("job", {})
         if lines := untold(self.job):
-            raise ValueError(f"{self.path} cannot be gone on from: {'; '.join(lines)}; name a new folder")
+            raise ValueError(f"{self.path} does not allow to go on: {'; '.join(lines)}; name a new folder")
         if differ := sorted(name for name in {*old, *self.job} if unequal(name, old.get(name), self.job.get(name))):
             raise ValueError(
                 f"{self.path} holds a training with another {', '.join(differ)}; ask for the same, or name a new folder"

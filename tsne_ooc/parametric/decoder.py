@@ -15,19 +15,20 @@ from tsne_ooc.parametric.network import ResidualNetwork, padded
 from tsne_ooc.parametric.optimizer import MOST_RATE
 from tsne_ooc.parametric.outset import check_network
 
-# Waves over the map that a place is seen by, and the least and most of them in one width of it. Two coordinates alone
-# make smooth pictures of a map that is not: of 1,200 held-out digits (of 12,000, 1,000 batches) 0.64 of the variance
-# was left with the coordinates, 0.56 with twice as many layers, 0.49 with waves, and 0.45 by the five nearest rows.
+# Waves over the map that describe a place, and the fewest and most of them in one width of the map. Two coordinates
+# alone make a smooth function of a map that is not smooth: of 1,200 held-out digits (of 12,000, 1,000 batches) 0.64 of
+# the variance was left with the coordinates, 0.56 with twice as many layers, 0.49 with waves, and 0.45 with the five
+# nearest rows.
 WAVES = 47
 LONG, SHORT = 0.25, 4.0
 # Where a learnt radius begins, in widths of the map, and how much faster it moves than a weight.
 RADIUS, HASTE = 0.1, 10.0
-# A column whose residual is below this share of its deviation counts as if it were so: beside copies of a row all else
-# would be infinitely strange.
+# A smaller residual of a column counts as this share of its deviation: beside copies of a row all other rows would be
+# infinitely strange.
 LEAST_SPREAD = 0.03
-# Of float32, with all its digits: its inverse is still a number.
+# The smallest float32 with all its digits: its inverse is still finite.
 SMALLEST = float(np.finfo(np.float32).tiny)
-# Rows turned to float64 at a time.
+# Rows that are turned to float64 at a time.
 _PIECE = 4096
 
 
@@ -40,8 +41,8 @@ class Decoder:
     network : (int, int), default (128, 2)
         Width of hidden layers, a multiple of 16, and their number.
     variational : bool, default False
-        Decode from around a place instead of from the place itself: the encoder's answer is the mean of a normal
-        distribution whose radius is learnt, one for the whole map, by the evidence lower bound (Kingma and Welling,
+        Decode from around a place instead of from the place itself. The encoder's answer is then the mean of a normal
+        distribution, whose radius is learnt, one for the whole map, by the evidence lower bound (Kingma and Welling,
         ICLR 2014). Columns have learnt variances, and the prior of places is a normal distribution as wide as the map.
     n_iter : int, default 2000
         Batches.
@@ -89,7 +90,7 @@ class DecoderNetwork(nn.Module):  # type: ignore[misc]
     p, d : int
         Columns out and axes in.
     width, depth : int
-        Of `ResidualNetwork`.
+        Those of `ResidualNetwork`.
     """
 
     def __init__(self, p: int, d: int, width: int, depth: int) -> None:
@@ -107,7 +108,7 @@ class DecoderNetwork(nn.Module):  # type: ignore[misc]
     def begin(
         self, origin: Float32, width: float, center: Float32, scale: Float32, rng: np.random.Generator
     ) -> DecoderNetwork:
-        """Begin as the mean row everywhere; what the encoder knows of units is known here."""
+        """Begin as the mean row everywhere, in the units of rows and of the map."""
         long = np.exp(rng.uniform(np.log(LONG), np.log(SHORT), WAVES))
         directions = rng.normal(size=(self.d, WAVES))
         directions /= np.maximum(np.linalg.norm(directions, axis=0), 1e-12)
@@ -143,14 +144,14 @@ class DecoderNetwork(nn.Module):  # type: ignore[misc]
 def scales_of(rows: Float32) -> tuple[Float32, Float32]:
     """Centre and scale that give each column mean 0 and variance 1; columns without variance get the scale 0.
 
-    The encoder has one scale for all, for distances. Here each column is something to tell by itself, whatever its
-    unit.
+    The encoder has one scale for all columns, because distances depend on it. Here each column is to be told by itself,
+    whatever its unit.
     """
     center = rows.mean(axis=0, dtype=np.float64)
     pieces = range(0, len(rows), _PIECE)
     squares = sum((np.square(rows[a : a + _PIECE] - center).sum(axis=0) for a in pieces), np.zeros(len(center)))
     deviation = np.sqrt(squares / len(rows))
-    # Below the rounding of float32 a column is constant.
+    # A deviation below the rounding of float32 counts as constant.
     varying = deviation > 1e-6 * np.abs(center)
     scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=varying)
     return center.astype(np.float32), np.minimum(scale, np.finfo(np.float32).max).astype(np.float32)
@@ -159,15 +160,15 @@ def scales_of(rows: Float32) -> tuple[Float32, Float32]:
 def errors(decoder: DecoderNetwork, rows: Float32, decoded: Float32) -> Float32:
     """How far rows are from what was decoded for them: mean squares of residuals, in spreads of each column.
 
-    Each row by itself, to the bit.
+    Each row is measured by itself, to the bit.
     """
     scale, spread = decoder.scale.numpy().astype(np.float64), decoder.spread.numpy().astype(np.float64)
     varying = scale > 0
     away = (rows[:, varying].astype(np.float64) - decoded[:, varying]) * (scale[varying] / spread[varying])
-    # Columns are added one after the other: how NumPy sums a row may depend on how many there are.
+    # Columns are added one after the other: how NumPy sums a row may depend on the number of rows.
     total = np.zeros(len(rows))
     for column in away.T:
         total += column * column
-    # So far away that its place cannot be decoded.
+    # A row is so far away that its place cannot be decoded.
     total[np.isnan(total)] = np.inf
     return (total / max(1, int(varying.sum()))).astype(np.float32)

@@ -33,7 +33,7 @@ from tsne_ooc.storage.asked import parameters_of
 # Batches of the default training, and its learning rate.
 STEPS, RATE = 3000, 6e-3
 
-# Rows that an encoder can be made of.
+# The fewest rows of which an encoder can be made.
 FEWEST = 3
 
 
@@ -47,9 +47,9 @@ class ParametricTSNE(EncodingEstimator):
     Parameters
     ----------
     teacher : TSNE or None, default None
-        Fitted or not; a fitted one, also in a FrozenEstimator, stays so in copies of the encoder. What it says
-        of axes, perplexity, metric, sample and preparation holds here too. None is one of
-        all rows up to 100,000 rows, and of a sample of 25,000 beyond.
+        It may be fitted or not; a fitted one, also in a FrozenEstimator, stays fitted in copies of the encoder. Its
+        options for axes, perplexity, metric, sample and preparation hold here, too. None is a teacher of all rows up to
+        100,000 rows, and of a sample of 25,000 beyond.
     objective : str, objective or sequence of Stage, default "auto"
         "auto" (distillation, then field tuning where the teacher has all rows and at least 8,000), "distillation",
         "field", "batch_local", "negative_sampling", "infonc", one of the objects of
@@ -58,31 +58,31 @@ class ParametricTSNE(EncodingEstimator):
         Width of hidden layers, a multiple of 16, and their number; or any network from (m, p) to (m, d), which is
         copied, and gets standardised rows.
     landmarks : int or "auto", default "auto"
-        Rows that the network compares each row with, a multiple of 16: centres of k-means to begin with, and learnt.
-        They give the network the detail that a smooth function misses, for the rows of `fit` and for new ones. "auto"
-        is 1,024, fewer for tables of fewer than 16,384 rows or more than 512 columns, and 0 for a network of your own,
-        which may have none. There are never more than rows.
+        Rows with which the network compares each row, a multiple of 16: they begin as centres of k-means, and are
+        learnt. They give the network the detail that a smooth function misses, for the rows of `fit` and for new ones.
+        "auto" is 1,024, fewer for tables of fewer than 16,384 rows or more than 512 columns, and 0 for a network of
+        your own, which may have none. There are never more of them than rows.
     decoder : bool or Decoder, default False
-        Train a decoder too, from places back to rows, once the encoder is finished: for `inverse_transform` and
+        Train a decoder, too, from places back to rows, once the encoder is finished: for `inverse_transform` and
         `reconstruction_error`. The encoder is the same with and without.
     n_iter : int or "auto", default "auto"
         Batches; "auto" is 3,000.
     batch_size : int, default 2048
     learning_rate : float, default 6e-3
-        Of AdamW; Muon, which moves the matrices between hidden layers, has ten times as much. Both rise over the
-        first 3 % of a stage and fall over its last 40 %.
+        That of AdamW; Muon, which moves the matrices between hidden layers, has ten times as much. Both rates rise over
+        the first 3 % of a stage and fall over its last 40 %.
     augmentation : float, default 0.5
-        Share of the rows of each batch that are moved by a part of the difference of two of their neighbours, less
-        than 1; where the affinities of all rows are at hand. The encoder then learns the map between its rows too:
-        new rows are placed better, those that it has seen less well. 0 is for maps of the rows of `fit` alone.
+        Share of the rows of each batch, less than 1, that are moved by a part of the difference of two of their
+        neighbours, where the affinities of all rows are at hand. The encoder then learns the map between its rows, too:
+        it places new rows better, and rows that it has seen less well. 0 is for maps of the rows of `fit` alone.
     prepare : Preparation or None, default None
-        What is done to rows first, here and in `transform`.
+        Steps that rows go through first, here and in `transform`.
     shuffle : str, default "auto"
-        Order of the batches, see `tsne_ooc.batches.Batches`: "full", "buffer", "batch"; "auto" is "full" up to 100,000
-        rows and "buffer", which reads each chunk of a file once in an epoch, beyond. Where the means of blocks show
-        that rows are sorted, "batch" warns and mixes as "buffer" does.
+        Order of the batches, see `tsne_ooc.batches.Batches`: "full", "buffer" or "batch". "auto" is "full" up to
+        100,000 rows, and beyond "buffer", which reads each chunk of a file once in an epoch. Where the means of blocks
+        show that rows are sorted, "batch" warns and mixes as "buffer" does.
     validation : bool, default True
-        Hold out a tenth of the rows, at most 1,000, and look at them every 500 batches; of the last stage, the weights
+        Hold out a tenth of the rows, at most 1,000, and look at them every 500 batches; the weights of the last stage
         that did best are kept. Their places count among the neighbours of other rows.
     patience : int or None, default None
         Looks at the held-out rows without a better one before the training ends.
@@ -92,7 +92,7 @@ class ParametricTSNE(EncodingEstimator):
     device : str, default "auto"
         "auto" is the graphics card where torch has one, else the processor; or what torch calls a device.
     n_jobs : int or None, default None
-        Threads of the teacher, the field and `transform`. Those of torch's training are torch's own.
+        Threads of the teacher, the field and `transform`. Torch decides how many threads train.
     random_state : int, generator or None, default None
         The same whole number gives the same weights on the same machine with the same number of torch threads.
     verbose : bool, default False
@@ -105,20 +105,20 @@ class ParametricTSNE(EncodingEstimator):
     decoder_ : torch.nn.Module or None
         From the map to prepared rows.
     teacher_ : TSNE
-        The map it learnt from.
+        The map that it learnt from.
     preparation_ : Preparation or None
     history_ : dict
-        Columns of numbers: of each batch, each epoch, and each look at held-out rows; under "decoder" the same of
-        its training.
+        Columns of numbers: for each batch, each epoch, and each look at held-out rows; under "decoder" the same for its
+        training.
     n_iter_ : int
-        Batches that were learnt from.
+        Number of batches that were learnt from.
     best_iter_ : int
-        After how many of them the encoder was what it is: the best of the looks at held-out rows in the last stage.
+        After how many of them the encoder had its weights: the best of the looks at held-out rows in the last stage.
     seed_ : int
-        As `random_state` it makes this encoder again; it is drawn where that is None.
+        The seed that makes this encoder again as `random_state`; it is drawn where that is None.
     n_features_in_ : int
     novelty_threshold_ : float
-        Of the teacher: rows whose novelty is beyond it are strangers.
+        That of the teacher: rows whose novelty is beyond it are strangers.
 
     References
     ----------
@@ -178,7 +178,7 @@ class ParametricTSNE(EncodingEstimator):
     LOOK_EVERY = 500
 
     def check_options(self) -> None:
-        """Raise if an option is wrong that can be judged without the data, as `fit` does first.
+        """Raise if an option is wrong that can be judged without the data; `fit` does so first.
 
         Raises
         ------
@@ -194,7 +194,7 @@ class ParametricTSNE(EncodingEstimator):
         Parameters
         ----------
         X : h5py.Dataset, array-like, DataFrame or other source of shape (n, p)
-            Read in batches; in memory as a whole only where the teacher is fitted on all rows.
+            It is read in batches, and is in memory as a whole only where the teacher is fitted on all rows.
         y : ignored
         checkpoint : path, optional
             Folder that keeps the state of the training every 500 batches. A training that finds its own there goes on
@@ -204,7 +204,7 @@ class ParametricTSNE(EncodingEstimator):
         Returns
         -------
         ParametricTSNE
-            Itself.
+            The estimator itself.
 
         Raises
         ------
@@ -219,12 +219,12 @@ class ParametricTSNE(EncodingEstimator):
         work.put(lesson)
         work.put(ready)
         drive(lesson_stages(decoding=lesson.decoder is not None), work)
-        # All at once, and last: a fit that fails leaves the one before as it was.
+        # This is set at once, and last: a fit that fails leaves the one before as it was.
         self._fitted = work.get(FittedEncoder)
         return self
 
     def lesson(self, X: TableLike, checkpoint: Path | None, *, without: Path | None) -> tuple[Lesson, Prepared]:
-        """What a training on X is asked for, resolved, and the table behind its preparation.
+        """The options of a training on X, resolved, and the table behind its preparation.
 
         Parameters
         ----------
@@ -232,7 +232,7 @@ class ParametricTSNE(EncodingEstimator):
         checkpoint : Path or None
             Folder that keeps the state.
         without : Path or None
-            Whose files are not part of the table.
+            Folder whose files are not part of the table.
         """
         options = self._options()
         seed, decoder = seed_of(self.random_state), resolve_decoder(self.decoder)
@@ -259,7 +259,7 @@ class ParametricTSNE(EncodingEstimator):
 
     @classmethod
     def of_fitted(cls, fitted: FittedEncoder, **parameters: Any) -> Self:
-        """An estimator of these parameters whose training left this."""
+        """An estimator of these parameters whose training made `fitted`."""
         made = cls(**parameters)
         made._fitted = fitted
         return made
@@ -269,14 +269,14 @@ class ParametricTSNE(EncodingEstimator):
         return self.fit(X).transform(X)
 
     def __sklearn_clone__(self) -> ParametricTSNE:
-        """A copy that is not fitted. Its teacher is the same where that is fitted: a map is what is learnt from."""
+        """A copy that is not fitted. A fitted teacher is shared, because its map is what is learnt from."""
         copy: ParametricTSNE = super().__sklearn_clone__()
         if is_fitted(self.teacher):
             copy.teacher = self.teacher
         return copy
 
     def _options(self) -> Options:
-        """How to train, with all stages that there may be, and no unusable option."""
+        """How to train, with all stages that there may be; raises for unusable options."""
         stages = resolve(self.objective, tuned=True)
         steps = (
             STEPS if isinstance(self.n_iter, str) and self.n_iter == "auto" else whole("n_iter", self.n_iter, least=1)
@@ -287,7 +287,7 @@ class ParametricTSNE(EncodingEstimator):
         if number("augmentation", self.augmentation, least=0) >= 1:
             raise ValueError(f"augmentation={self.augmentation!r} must be less than 1: some rows have to stay")
         if self.shuffle is None:
-            raise ValueError("shuffle=None reads rows in their order, which nothing is learnt from; use 'batch'")
+            raise ValueError("shuffle=None reads rows in their order, from which nothing is learnt; use 'batch'")
         if self.shuffle != "auto":
             check_shuffle(self.shuffle)
         check_network(self.network)
@@ -304,18 +304,18 @@ class ParametricTSNE(EncodingEstimator):
         )  # fmt: skip
 
     def _asked(self) -> Json:
-        """The options that a training is known again by; what has come of the others is told in its job."""
+        """The options by which a training is recognised; its job tells what the others were resolved to."""
         resolved = ("objective", "n_iter", "random_state", "network", "device", "teacher", "prepare", "decoder")
         return {**parameters_of(self, without=resolved), "teacher": _told(self.teacher)}
 
 
 def _told(teacher: Any) -> Any:
-    """What tells a teacher from another."""
+    """What tells a teacher from others."""
     teacher = unfrozen(teacher)
     if teacher is None:
         return None
     if is_fitted(teacher):
-        # What no file can hold has no fingerprint.
+        # A teacher that no file can hold has no fingerprint.
         with suppress(ValueError):
             return fingerprint(teacher)
     return parameters_of(teacher)

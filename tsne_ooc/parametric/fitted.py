@@ -1,4 +1,4 @@
-"""What a fitted encoder answers."""
+"""What a fitted encoder can be asked."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from tsne_ooc.placement import Placed, Placement
 
 
 class _WithDecoder:
-    """A method that an encoder without a decoder does not have: `hasattr` says no, and the error what to do.
+    """A method that an encoder without a decoder does not have: `hasattr` is False, and the error says what to do.
 
-    `sklearn.utils.metaestimators.available_if` keeps the second to itself.
+    `sklearn.utils.metaestimators.available_if` hides that error.
     """
 
     def __init__(self, method: Callable[..., Any]) -> None:
@@ -37,7 +37,7 @@ class _WithDecoder:
     def __get__(self, encoder: Any, kind: type[Any] | None = None) -> Any:
         if encoder is None:
             return self.method
-        # Before a fit there will be one if it is asked for.
+        # Before a fit the option says whether there will be one.
         without = encoder.decoder is False if encoder._fitted is None else encoder.decoder_ is None
         if without:
             raise NotFittedError(f"{self.method.__name__} needs a decoder, and this encoder has none; use decoder=True")
@@ -79,7 +79,7 @@ class EncodingEstimator(FittedEstimator):
 
     @property
     def map_(self) -> FittedMap:
-        """The teacher's, with as many threads as the encoder has now."""
+        """The teacher's map, with as many threads as the encoder has now."""
         map = self.fitted_.map
         map.threads.resize(self.n_jobs)
         return map
@@ -106,7 +106,7 @@ class EncodingEstimator(FittedEstimator):
         Parameters
         ----------
         X : array-like, DataFrame, h5py.Dataset or other source of shape (m, p)
-            What is not an array in memory is streamed in blocks.
+            A table that is not an array in memory is streamed in blocks.
 
         Returns
         -------
@@ -127,7 +127,7 @@ class EncodingEstimator(FittedEstimator):
     def score_samples(self, X: TableLike) -> Float32:
         """Novelty of rows as the teacher sees it: **the higher, the stranger**; see `TSNE.score_samples`.
 
-        It costs a search among the teacher's rows, which `transform` does without.
+        It takes a search among the teacher's rows, which `transform` does not need.
         """
         n, blocks = self.blocks(X)
         out = np.empty(n, np.float32)
@@ -144,13 +144,13 @@ class EncodingEstimator(FittedEstimator):
         Y : array-like of shape (m, d)
             Places on the map.
         prepared : bool, default False
-            Rows as they are behind the preparation, instead of in the units that `fit` was given.
+            Give rows as they are behind the preparation, instead of in the units that `fit` was given.
 
         Returns
         -------
         ndarray of float32, shape (m, p)
             The same to the bit for any chunking and number of threads. A preparation is undone as far as it can be:
-            components that PCA dropped stay away, and `Normalize` leaves rows with the sum that it gave them.
+            components that PCA dropped are lost, and `Normalize` leaves rows with the sum that it gave them.
 
         Raises
         ------
@@ -172,15 +172,15 @@ class EncodingEstimator(FittedEstimator):
         rows = self.fitted_.decode(places, self.n_jobs)
         if (lost := ~np.isfinite(rows).all(axis=1)).any():
             row = int(lost.argmax())
-            raise ValueError(f"Y[{row}] = {places[row].tolist()} is so far outside of the map that it means no row")
+            raise ValueError(f"Y[{row}] = {places[row].tolist()} is so far outside of the map that no row is there")
         return self.preparation_.undo(rows) if undo and self.preparation_ is not None else rows
 
     @_WithDecoder
     def reconstruction_error(self, X: TableLike) -> Float32:
         """How much of each row the map does not tell: **the higher, the stranger**.
 
-        The mean square of what is left when a row's place is decoded, over the columns that vary, each in units of what
-        is left on average over the rows of the fit: 1 is like them.
+        This is the mean square of the residual when a row's place is decoded, over the columns that vary, each in units
+        of the average over the rows of the fit: 1 is like these.
 
         Parameters
         ----------
@@ -239,7 +239,7 @@ class EncodingEstimator(FittedEstimator):
     def export_onnx(self, path: StrPath) -> Path:
         """Write the encoder as an ONNX file, for any number of rows; input "rows", output "places", both float32.
 
-        What goes in are prepared rows: standardisation is part of the file, `preparation_` is not.
+        The input are prepared rows: standardisation is part of the file, `preparation_` is not.
 
         Raises
         ------

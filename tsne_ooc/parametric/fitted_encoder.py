@@ -50,7 +50,7 @@ class FittedEncoder:
 
     @property
     def map(self) -> FittedMap:
-        """That of the teacher."""
+        """The map of the teacher."""
         return self.teacher.map_
 
     def encode(self, rows: Float32, n_jobs: int | None) -> Float32:
@@ -62,7 +62,7 @@ class FittedEncoder:
             Where the network overflows.
         """
         places = encode(self.encoder, rows, self.map.n_components, Threads(n_jobs), self.tile)
-        # Weights of a file may be finite and overflow all the same.
+        # Weights from a file may be finite and overflow all the same.
         if not np.isfinite(places).all():
             row = rows[int(np.isfinite(places).all(axis=1).argmin())]
             raise ValueError(f"the network has no place for a row that begins with {row[:5].tolist()}: it overflows")
@@ -81,6 +81,6 @@ class FittedEncoder:
     def novelty(self, rows: Float32, n_jobs: int | None) -> Float32:
         """Novelty of prepared rows, as the teacher sees it."""
         map = self.map
-        # Threads are the encoder's, whatever its teacher was fitted with.
+        # The number of threads is the encoder's, whatever its teacher was fitted with.
         map.threads.resize(n_jobs)
         return map.score(rows, Placement())

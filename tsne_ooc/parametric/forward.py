@@ -1,9 +1,9 @@
-"""The forward pass of an encoder over tiles, as fast as its products: same arithmetic as `Encoder`, other passes.
+"""The forward pass of an encoder over tiles, as fast as its products: `Encoder` in fewer passes over memory.
 
-PyTorch goes through memory seven times for each hidden layer, into tensors that the system hands out page by page anew:
-15.0 ms for a tile of 1,024 rows of 256 x 4, of which the products are 7.7. Here buffers stay, layer normalisation and
-SiLU are one kernel, the last goes on to the places, and a product is added where the sum is kept: 8.5 ms. Biases
-wait for the next normalisation. (Medians, in turn, of the thread's own time on a busy machine.)
+PyTorch goes through memory seven times for each hidden layer, into tensors whose pages the system hands out anew: 15.0
+ms for a tile of 1,024 rows of 256 x 4, of which the products take 7.7. Here buffers are kept, layer normalisation and
+SiLU are one kernel, the last such kernel goes on to the places, and each product is added to the sum in place: 8.5 ms.
+Biases are added in the next normalisation. (Medians of the thread's own time, both measured in turn on a busy machine.)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tsne_ooc.parametric.network import Encoder, ResidualNetwork
 
 
 class Layer(NamedTuple):
-    """A product of activations: what stands before it, and its weights, transposed for all but the last."""
+    """A product of activations: the normalisation before it, and its weights, transposed in all but the last."""
 
     bias: Float32
     gain: Float32
@@ -28,7 +28,7 @@ class Layer(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """What one tile needs: rows, sums and activations, as arrays and as tensors of the same memory; and nearness."""
+    """What one tile needs: rows, sums and activations, as arrays and as tensors of the same memory, and nearness."""
 
     x: Float32
     h: Float32
@@ -62,9 +62,9 @@ class Forward:
             norm, linear = block.norm, block.linear
             self.layers.append(Layer(bias, _array(norm.weight), _array(norm.bias), _transposed(linear)))
             bias = bias + _array(linear.bias)
-        # In map units already.
+        # From here on all is in map units.
         unit = np.float32(encoder.width)
-        # Weights of a file may overflow here; places that are not finite are refused where they come out.
+        # Weights from a file may overflow here; places that are not finite are refused at the end.
         with np.errstate(over="ignore", invalid="ignore"):
             head = unit * _array(body.head.weight)
             self.last = Layer(bias, _array(body.norm.weight), _array(body.norm.bias), head)
@@ -90,7 +90,7 @@ class Forward:
     def __call__(self, rows: Float32, out: Float32) -> None:
         """Places of at most a tile of rows, written to `out`."""
         m, p = rows.shape
-        # One thread takes it from the list at a time, and puts it back for the next.
+        # One thread at a time takes buffers from the list, and puts them back for the next.
         try:
             buffers = self._free.pop()
         except IndexError:
@@ -111,7 +111,7 @@ class Forward:
         self._free.append(buffers)
 
     def _buffers(self) -> Buffers:
-        # Tensors of their own begin where cache lines do, and padding stays zero.
+        # Tensors that torch makes begin where cache lines do, and the padding stays zero.
         x = torch.zeros((self.size, self.p), dtype=torch.float32)
         h, a, near = (
             torch.empty((self.size, width), dtype=torch.float32) for width in (self.width, self.width, self.landmarks)

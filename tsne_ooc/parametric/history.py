@@ -1,4 +1,4 @@
-"""What is written down of a training."""
+"""The record of a training."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class History:
         return found
 
     def columns(self) -> dict[str, dict[str, Array]]:
-        """For users: columns by name, of "batches", "epochs" and "validation".
+        """The history for users: columns by name, under "batches", "epochs" and "validation".
 
         Loss and gradient norm of an epoch are means over its batches, "seconds" is a sum and "rate" the last one.
         """

@@ -9,23 +9,23 @@ from tsne_ooc._typing import Float32
 from tsne_ooc.neighbors import kmeans
 from tsne_ooc.parametric.network import STEP
 
-# "auto": so many, or one for so many rows, or so many that they have so many coordinates.
+# "auto" takes at most so many, one for so many rows, and so many coordinates in all.
 MOST = 1024
 ROWS_EACH = 16
 MOST_COORDINATES = 1 << 19
 # Rounds of k-means, on at most so many rows for each landmark.
 ROUNDS = 5
 LOOKED_AT_EACH = 32
-# Rows that say how far apart landmarks are.
+# So many rows say how far apart landmarks are.
 _SHARPENED = 4096
-# Squared distances that are rounding, to those of rows at random: 1 for each column.
+# Below this share of the squared distances of random rows, which are about 1 for each column, gaps are rounding.
 _ALIKE = 1e-5
-# How much more likely than the second nearest landmark the nearest one is, of the median row: e^0.5 times.
+# For the median row, the nearest landmark is e^0.5 times as likely as the second nearest.
 CONTRAST = 0.5
 
 
 def count_of(landmarks: int | str, m: int, p: int) -> int:
-    """How many landmarks a network has that begins with m rows of p columns, in multiples of 16: at most m."""
+    """How many landmarks a network has that begins with m rows of p columns: a multiple of 16, at most m."""
     wanted = min(MOST, m // ROWS_EACH, MOST_COORDINATES // p) if isinstance(landmarks, str) else min(landmarks, m)
     return wanted // STEP * STEP
 
@@ -48,6 +48,6 @@ def first_landmarks(Z: Float32, count: int, rng: np.random.Generator, threads: T
         away = np.square(centres).sum(axis=1) - 2 * (some @ centres.T)
     nearest = np.partition(away, 1, axis=1)[:, :2]
     gaps = nearest[:, 1] - nearest[:, 0]
-    # Rows that are all alike, of which some tables have thousands, have several centres at one place.
+    # Equal rows, of which some tables have thousands, have several centres at one place.
     gaps = gaps[gaps > _ALIKE * Z.shape[1]]
     return centres, CONTRAST / float(np.median(gaps)) if len(gaps) else 0.0

@@ -1,4 +1,4 @@
-"""An encoder's training as a list of stages: its teacher is fitted, a beginning made, and encoder and decoder learn."""
+"""An encoder's training as a list of stages: fit the teacher, make a beginning, and train encoder and decoder."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ from tsne_ooc.streaming import silent
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What is asked of a training, resolved.
+    """The options of a training, resolved.
 
     Parameters
     ----------
     options : Options
-        With the stages of a map of all rows.
+        Options with the stages of a map of all rows.
     untuned : list of Stage
-        Those where the affinities of all rows are not at hand.
+        The stages where the affinities of all rows are not at hand.
     augmentation : float
         Share of the rows of a batch that are moved.
     network, landmarks, batch_size, shuffle, validation
-        As `ParametricTSNE` has them.
+        The options of `ParametricTSNE`.
     decoder : Decoder or None
     device : torch.device
     threads : Threads
@@ -77,11 +77,11 @@ class Lesson:
     seed : int
     teacher : TSNE or None
     fitted : bool
-        Whether it is.
+        Whether the teacher is fitted.
     checkpoint : Path or None
         Folder that keeps the state.
     without : Path or None
-        Whose files are not part of the table.
+        Folder whose files are not part of the table.
     told : dict
         The options as they are compared where a training goes on.
     """
@@ -106,7 +106,7 @@ class Lesson:
     told: Json
 
     def stages(self, *, tuned: bool) -> list[objectives.Stage]:
-        """The stages of the objective: with field tuning, where the map is tuned."""
+        """The stages of the objective, with field tuning where the map is `tuned`."""
         return self.options.stages if tuned else self.untuned
 
 
@@ -122,7 +122,7 @@ class Outset(NamedTuple):
         Rows that are in no batch.
     validation : Validation or None
     options : Options
-        With the stages that there are.
+        Options with the stages that there are.
     checkpoint : Checkpoint or None
     """
 
@@ -160,7 +160,7 @@ class Teach(RunStage):
                 stacklevel=4,
             )
         taught = teach(teacher, table, fitted=lesson.fitted, graph=graph, seed=lesson.seed, threads=lesson.threads)
-        # A fitted teacher may have as many rows as the table, and not the same.
+        # A fitted teacher may have as many rows as the table, but not the same ones.
         stages = stages if taught.graph is not None else lesson.stages(tuned=False)
         work.put(taught)
         work.put(lesson.options._replace(stages=stages))
@@ -182,7 +182,7 @@ class Begin(RunStage):
         # Rows that are in memory for their affinities are not read again.
         rows = table if taught.graph is None else taught.graph.X
         shuffle = ("full" if n <= MOST_FITTED else "buffer") if lesson.shuffle == "auto" else lesson.shuffle
-        # As equal as whole numbers allow: a step is as long for a batch of one row as for a full one.
+        # Batches are as equal as whole numbers allow: a step is as long for a batch of one row as for a full one.
         size = -(-n // -(-n // lesson.batch_size))
         seen = glance(table, seed)
         batches = batches_of(rows, size, shuffle, seed, seen)
@@ -198,7 +198,7 @@ class Begin(RunStage):
 
 
 class Train(RunStage):
-    """The encoder learns; its state is kept now and then, where a folder for it is named."""
+    """Trains the encoder; its state is kept now and then, where a folder for it is named."""
 
     name = "train"
 
@@ -217,16 +217,16 @@ class Train(RunStage):
         finally:
             if work.kept is not None and checkpoint is not None and checkpoint.exists:
                 work.kept.home.keep = work.kept.home.resumable = True
-        # A stage of no batches has moved nothing.
+        # A stage without batches has moved nothing.
         met = {int(step[STEP.index("stage")]) for step in done.history.steps}
         tuned = any(options.stages[i].objective.needs == "graph" for i in met)
         encoder.stay_within(bounds_after(encoder, taught, problem, tuned))
         work.put(done)
-        _of_one_table(work, checkpoint)
+        _check_one_table(work, checkpoint)
 
 
 class Decode(RunStage):
-    """A decoder learns behind the encoder that is finished."""
+    """Trains a decoder behind the finished encoder."""
 
     name = "decoder"
 
@@ -244,11 +244,11 @@ class Decode(RunStage):
                 lesson.decoder, outset.encoder, table, outset.batches, outset.problem, options, checkpoint=checkpoint
             )
         )
-        _of_one_table(work, outset.checkpoint, checkpoint)
+        _check_one_table(work, outset.checkpoint, checkpoint)
 
 
 class Finish(RunStage):
-    """All that the training leaves in one value; warns where it did not come to its end."""
+    """Puts all that the training leaves into one value, and warns where it did not come to its end."""
 
     name = "finish"
 
@@ -257,7 +257,7 @@ class Finish(RunStage):
         return "train"
 
     def run(self, work: Work) -> None:
-        # What is of no use any more is let go.
+        # What is not needed any more is let go.
         lesson, ready, encoder = work.get(Lesson), work.take(Prepared), work.take(Outset).encoder
         teacher, done, decoded = work.take(Taught).teacher, work.take(Trained), work.find(Decoded)
         steps, decoding = lesson.options.steps, lesson.decoder is not None
@@ -279,7 +279,7 @@ class Finish(RunStage):
 
 
 def lesson_stages(*, decoding: bool) -> list[RunStage]:
-    """The stages of a training, of whoever has put its `Lesson` and the `Prepared` table into the work."""
+    """The stages of a training; its `Lesson` and the `Prepared` table must be in the work."""
     return [Teach(), Begin(), Train(), *([Decode()] if decoding else []), Finish()]
 
 
@@ -289,7 +289,7 @@ def of_decoder(checkpoint: Path) -> Path:
 
 
 class _Telling:
-    """A callback that tells the progress, and that no result depends on."""
+    """A callback that tells the progress; no result depends on it."""
 
     def __init__(self, work: Work, steps: int) -> None:
         self.tell, self.steps = work.progress, steps
@@ -300,8 +300,8 @@ class _Telling:
         self.tell("train", step, self.steps)
 
 
-def _of_one_table(work: Work, *checkpoints: Checkpoint | None) -> None:
-    """Raise where the table changed while it was learnt from; the teacher is of one table, what was learnt is not."""
+def _check_one_table(work: Work, *checkpoints: Checkpoint | None) -> None:
+    """Raise, and remove what was learnt, where the table changed meanwhile: only the teacher is of one table."""
     try:
         work.check_unchanged()
     except OSError:
@@ -312,12 +312,13 @@ def _of_one_table(work: Work, *checkpoints: Checkpoint | None) -> None:
 
 
 def _job(lesson: Lesson, source: Json, options: Options, encoder: Encoder, taught: Taught) -> Json:
-    """What is trained on what."""
+    """What is trained on which data."""
     return {
         # Files are moved and touched without any change to what is learnt.
         "source": {name: fact for name, fact in source.items() if name not in ("path", "mtime_ns")},
         **lesson.told,
-        # What has come of other options, and what of them the rest tells. The decoder is trained when all else is done.
+        # These tell what other options were resolved to. The decoder is not among them: it is trained when all else is
+        # done.
         "objective": plain(options.stages),
         "n_iter": options.steps,
         "random_state": lesson.seed,
@@ -329,7 +330,7 @@ def _job(lesson: Lesson, source: Json, options: Options, encoder: Encoder, taugh
 
 
 def _broken(done: Trained, decoded: Trained | None, steps: int, decoding: bool) -> str | None:
-    """What to say of a training that did not come to its end."""
+    """What to say about a training that did not come to its end."""
     if done.stopped == "interrupted":
         rest = ", and there is no decoder" if decoding else ""
         return f"interrupted after {done.steps} of {steps} batches; the encoder is the best one until then{rest}"

@@ -1,4 +1,4 @@
-"""An encoder out of the folder that `tsne_ooc.parametric.saving` writes."""
+"""Read an encoder from the folder that `tsne_ooc.parametric.saving` writes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def load(
     ----------
     path : path
     network : torch.nn.Module, optional
-        Where the encoder was trained with a network of the user's own: one of the same shape; a copy takes the weights.
+        A network of the same shape, where the encoder was trained with a network of your own; a copy takes the weights.
     verify : bool, default True
         Compare the sums of all files. That of the weights is always compared.
     n_jobs : int, None or "saved"
@@ -49,7 +49,7 @@ def load(
     Returns
     -------
     ParametricTSNE
-        Fitted; `transform` gives the bits it gave before, on the same machine.
+        A fitted encoder; `transform` gives the same bits as before, on the same machine.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def load(
     ValueError
         Where a file is damaged: one line that names it.
     TypeError
-        Where `network` is none.
+        Where `network` is not one.
     """
     if network is not None and not isinstance(network, nn.Module):
         raise TypeError(f"network={network!r} is not a torch.nn.Module")
@@ -95,7 +95,7 @@ def _restored(saved: Saved, path: Path, network: Network | None, n_jobs: Any) ->
     if columns != features.embedded:
         raise fitted.fail(f"says {columns} columns, where rows have {features.embedded}")
     weights = Weights(saved.part("weights"), path)
-    # Networks without memory first: a few words in the manifest may ask for more than there is.
+    # Networks are made without memory first: a few words in the manifest may ask for more than there is.
     with torch.device("meta"):
         wanted = _tensors(*_networks(saved, weights, columns, d, network))
     found = weights.read(wanted)
@@ -117,7 +117,7 @@ def _networks(
 ) -> tuple[Encoder, DecoderNetwork | None]:
     """Encoder and decoder as the manifest describes them, with any weights."""
     part = saved.part("network")
-    # Folders of before there were bounds do not name them; their encoders answer as they did.
+    # Folders from before there were bounds do not name them; their encoders answer as they did.
     bounded = "bounded" in part.content and part.flag("bounded")
     body = _body(part, weights, columns, d, network)
     zeros = np.zeros(columns, np.float32)
@@ -133,7 +133,7 @@ def _networks(
 
 
 def _tensors(encoder: Encoder, decoder: DecoderNetwork | None) -> Json:
-    """Parameters and buffers by the names that a file has for them."""
+    """Parameters and buffers by their names in a file."""
     found = dict(encoder.state_dict())
     if decoder is not None:
         found |= {f"{DECODER}{name}": value for name, value in decoder.state_dict().items()}
@@ -141,7 +141,7 @@ def _tensors(encoder: Encoder, decoder: DecoderNetwork | None) -> Json:
 
 
 def _tile(encoder: Encoder, columns: int, d: int) -> int:
-    """The tile of an encoder, which is tried: a network of the user's own may be made for other rows or another map."""
+    """The tile of an encoder, which is tried: a user's own network may be made for other rows or another map."""
     try:
         axes = encode(encoder, np.zeros((1, columns), np.float32), None, Threads(1)).shape[1]
         if axes != d:
@@ -161,7 +161,7 @@ def _body(saved: Saved, weights: Weights, columns: int, d: int, network: Network
             )
         return own_copy(network)
     p, axes, width, depth, landmarks = _shape(saved, "residual", 5)
-    # The kernels of the forward pass look at no bounds.
+    # The kernels of the forward pass do not check bounds.
     if p != padded(columns) or axes != d:
         raise saved.fail(f"is made for {p} columns and {axes} axes, where {padded(columns)} and {d} are needed")
     _check_sizes(saved, width, depth, weights)

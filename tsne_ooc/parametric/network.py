@@ -17,10 +17,10 @@ from tsne_ooc.parametric.shared import borrowed_generator
 
 STEP = 16
 
-# Whatever torch's default type is, which other code in the process may have changed.
+# The type is always named: other code in the process may have changed torch's default type.
 FLOAT: dict[str, Any] = {"dtype": torch.float32}
 
-# Rows turned to float64 at a time: all 100,000 that are looked at took 0.4 GB at 256 columns.
+# Rows that are turned to float64 at a time: all 100,000 that are looked at took 0.4 GB at 256 columns.
 _PIECE = 4096
 
 
@@ -39,8 +39,8 @@ class Residual(nn.Module):  # type: ignore[misc]
 class Nearness(nn.Module):  # type: ignore[misc]
     """``values(softmax(logits(x)))``: which landmarks a row is near, as hidden units.
 
-    Landmarks are rows like any other to begin with, and learnt: the logits of a landmark c begin as
-    ``sharpness (2 x.c - |c|^2)``, minus the squared distance but for what all landmarks of a row share.
+    Landmarks begin as rows like any other, and are learnt: the logits of a landmark c begin as ``sharpness (2 x.c -
+    |c|^2)``, which is minus the squared distance except for a term that all landmarks share.
 
     Parameters
     ----------
@@ -52,7 +52,8 @@ class Nearness(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.logits = nn.Linear(p, landmarks, **FLOAT)
         self.values = nn.Linear(landmarks, width, bias=False, **FLOAT)
-        # Values are drawn within 1 / sqrt(landmarks) of zero. So the nearest landmark says as much as all columns.
+        # Values are drawn within 1 / sqrt(landmarks) of zero; with this gain the nearest landmark says as much as all
+        # columns.
         self.gain = 0.5 * landmarks**0.5
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,9 +80,9 @@ class ResidualNetwork(nn.Module):  # type: ignore[misc]
     landmarks : int, default 0
         Rows that a row is compared with before the first block, a multiple of 16; see `Nearness`.
     reach : float or None, default None
-        Where the linear map begins to end. The blocks are bounded by themselves, since they begin with a
-        normalisation; it is not, and a row far from all others, met too rarely to be learnt, would follow it off the
-        map. None is a linear map without end.
+        Where the linear map begins to level off. The blocks are bounded, because they begin with a normalisation. The
+        linear map is not, and a row far from all others, met too rarely to be learnt, would follow it off the map. None
+        is a linear map without end.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class ResidualNetwork(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.p, self.d, self.width, self.depth, self.landmarks = p, d, width, depth, landmarks
         self.reach = reach
-        # Layers begin with numbers of torch's own generator, which belongs to the caller.
+        # Layers draw their first numbers from torch's own generator, which belongs to the caller.
         with borrowed_generator():
             self.skip = nn.Linear(p, d, **FLOAT)
             self.stem = nn.Linear(p, width, **FLOAT)
@@ -111,7 +112,7 @@ class ResidualNetwork(nn.Module):  # type: ignore[misc]
         return straight + self.head(nn.functional.silu(self.norm(h)))
 
     def initialise(self, axes: Float32, rng: np.random.Generator) -> None:
-        """Begin as the projection onto `axes`, shape (d, p): the head is zero, all else drawn from `rng`."""
+        """Begin as the projection onto `axes`, shape (d, p): the head is zero, and all else is drawn from `rng`."""
         with torch.no_grad():
             for layer in self.modules():
                 if isinstance(layer, nn.Linear):
@@ -130,7 +131,7 @@ class Encoder(nn.Module):  # type: ignore[misc]
     Parameters
     ----------
     body : torch.nn.Module
-        From (m, p) to (m, d), float32.
+        A network from (m, p) to (m, d), float32.
     center, scale : ndarray of float32, shape (p,)
         Rows go in as ``(x - center) * scale``.
     origin : ndarray of float32, shape (d,)
@@ -138,8 +139,8 @@ class Encoder(nn.Module):  # type: ignore[misc]
     width : float
         Map units of one unit of the network.
     bounded : bool, default False
-        Whether places are kept within `bounds`, which are nowhere at first, and rows within what float32 can square:
-        of no finite row is the place not finite.
+        Whether places are kept within bounds, which are infinite at first, and rows within what float32 can square. The
+        place of every finite row is then finite.
     """
 
     def __init__(
@@ -165,7 +166,7 @@ class Encoder(nn.Module):  # type: ignore[misc]
 
     @property
     def farthest(self) -> Tensor:
-        """How far from the centre of any column a row is still told from one farther out."""
+        """How far from the centre of a column a row can be told from one farther out."""
         return (FARTHEST / self.scale.max()).clamp(max=torch.finfo(torch.float32).max)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -181,7 +182,7 @@ class Encoder(nn.Module):  # type: ignore[misc]
 
 
 def own_copy(network: nn.Module) -> nn.Module:
-    """A copy on the processor, whose buffers are memory of their own: one that is expanded takes no other weights."""
+    """A copy on the processor, whose buffers have memory of their own: an expanded buffer cannot take other weights."""
     copy = deepcopy(network).cpu()
     for buffer in copy.buffers():
         if 0 in buffer.stride():
@@ -190,16 +191,16 @@ def own_copy(network: nn.Module) -> nn.Module:
 
 
 def padded(p: int) -> int:
-    """Columns that a network of p columns is made for, a multiple of 16.
+    """The columns of a network for p columns, a multiple of 16.
 
-    The last bits of products whose rows have other lengths depend on where in its tile a row is: of 300 layers of
-    random sizes 99 did so, and none with rows filled up with zeros to a multiple of 16.
+    The last bits of products whose rows have other lengths depend on where in its tile a row is: those of 99 of 300
+    layers of random sizes did, and of none where rows were filled up with zeros to a multiple of 16.
     """
     return -(-p // STEP) * STEP
 
 
 def hidden_matrices(body: nn.Module) -> list[Tensor]:
-    """The weights between hidden layers: of a network of the user's, all matrices but the first and the last."""
+    """The weights between hidden layers: in a user's own network, all matrices but the first and the last."""
     if isinstance(body, ResidualNetwork):
         return [block.linear.weight for block in body.blocks]
     return [weight for weight in body.parameters() if weight.ndim == 2][1:-1]
@@ -208,17 +209,18 @@ def hidden_matrices(body: nn.Module) -> list[Tensor]:
 def standardisation(X: Float32) -> tuple[Float32, Float32]:
     """Centre and scale that give columns mean 0 and, on average, variance 1: one scale for all.
 
-    A map shows distances, in which a column weighs what it varies. Scaled to variance 1 each, MNIST's fiftieth
-    component is as loud as its first: the encoder then ends at a divergence of 3.62, and so at 3.46 (same batches).
+    A map shows distances, in which a column weighs as much as it varies. Where each column is scaled to variance 1,
+    MNIST's fiftieth component is as loud as its first: the encoder then ends at a divergence of 3.62, and with one
+    scale at 3.46 (same batches).
     """
     center = X.mean(axis=0, dtype=np.float64)
     squares = sum(np.square(X[a : a + _PIECE] - center).sum(axis=0) for a in range(0, len(X), _PIECE))
     variances = np.asarray(squares) / len(X)
-    # Below the rounding of float32 a column is constant.
+    # A deviation below the rounding of float32 counts as constant.
     constant = np.sqrt(variances) <= 1e-6 * np.abs(center)
     variance = variances[~constant].sum() / X.shape[1]
     scale = np.where(constant, 0, 1 / np.sqrt(variance) if variance > 0 else 0)
-    # Rows of some 1e-39 and less have a scale that float32 does not; the network then sees less than a variance of 1.
+    # Rows of some 1e-39 and less need a scale beyond float32; the network then sees less than a variance of 1.
     return center.astype(np.float32), np.minimum(scale, np.finfo(np.float32).max).astype(np.float32)
 
 
@@ -232,7 +234,7 @@ def _leading_axes(Z: Float32, d: int) -> Float32:
     m, p = Z.shape
     pieces = [slice(a, a + _PIECE) for a in range(0, m, _PIECE)]
     if m < p:
-        # Of few rows the products between rows have the same axes, and cost less.
+        # With few rows, the products between rows give the same axes and cost less.
         products: Any = np.concatenate([Z[piece].astype(np.float64) @ Z.T.astype(np.float64) for piece in pieces])
     else:
         products = sum(Z[piece].astype(np.float64).T @ Z[piece].astype(np.float64) for piece in pieces)

@@ -1,4 +1,4 @@
-"""An encoder for other programs: ONNX."""
+"""An encoder for other programs, as ONNX."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tsne_ooc.storage.atomic import whole_file
 
 
 def export_onnx(encoder: Network, columns: int, path: Path) -> Path:
-    """Write it, for any number of rows."""
+    """Write an encoder, for any number of rows."""
     optional.load("onnx", "onnx", "export_onnx")
     optional.load("onnxscript", "onnx", "export_onnx")
     if path.is_dir():
@@ -27,7 +27,7 @@ def export_onnx(encoder: Network, columns: int, path: Path) -> Path:
     quiet.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # The exporter warns of its own inner workings.
+            # The exporter warns about its own inner workings.
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 encoder, (rows,), input_names=["rows"], output_names=["places"], dynamo=True, verbose=False,

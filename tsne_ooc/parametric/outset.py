@@ -39,18 +39,18 @@ from tsne_ooc.parametric.validation import HELD_OUT, REFERENCE, Validation
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Drawn, draw, take
 
-# Rows that standardisation and the first axes are taken from: their means are off by 0.3 % of a deviation.
+# Rows from which standardisation and the first axes are taken: their means are off by 0.3 % of a deviation.
 LOOKED_AT = 100_000
 # Weights of a layer so wide take 17 GB.
 MOST_WIDTH, MOST_DEPTH = 1 << 16, 1 << 10
-# Of wide tables fewer: this much memory.
+# From wide tables fewer are taken: as many as fit into so much memory.
 LOOKED_AT_BYTES = 128 << 20
 
 
 def prepared_rows(
     X: TableLike, prepare: Preparation | None, teacher: TSNE | None, fitted: bool, *, seed: int, n_jobs: int | None
 ) -> Prepared:
-    """The table of prepared rows, a source: behind `prepare`, or behind what a `fitted` teacher has."""
+    """The table of prepared rows, as a source: behind `prepare`, or behind the preparation of a `fitted` teacher."""
     if is_sparse(X):
         as_rows(X)
     if teacher is not None and fitted:
@@ -58,15 +58,15 @@ def prepared_rows(
         found = Prepared.of(table, teacher.preparation_, names_of(X), n_jobs)
     else:
         found = prepared(X, prepare, "euclidean" if teacher is None else teacher.metric, seed=seed, n_jobs=n_jobs)
-    # Rounded once, not with every batch.
+    # Rows are rounded once, not with every batch.
     table = as_source(as_rows(X) if found.preparation is None and not streamed(X) else found.table)
     if teacher is not None and fitted and table.shape[1] != (p := teacher.features_.embedded):
-        raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, the teacher's rows have {p}")
+        raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, and the teacher's rows have {p}")
     return found._replace(table=table)
 
 
 def problem_of(taught: Taught, n: int, seed: int, threads: Threads, device: torch.device) -> Problem:
-    """What is to be learnt of a table of n rows."""
+    """What an encoder learns about a table of n rows."""
     model = taught.teacher.map_.model
     width = float(model.embedding.std(axis=0).max())
     if taught.teacher.n_iter_ == 0 or not width > 0:
@@ -77,19 +77,19 @@ def problem_of(taught: Taught, n: int, seed: int, threads: Threads, device: torc
 
 
 def rows_looked_at(n: int, p: int) -> int:
-    """How many rows scales are taken from: as many as there are, or as are enough."""
+    """From how many rows scales are taken: from all, or from as many as are enough."""
     return min(n, LOOKED_AT, max(1000, LOOKED_AT_BYTES // (4 * p)))
 
 
 def glance(table: Source, seed: int) -> Drawn:
-    """Rows that scales are taken from, drawn uniformly."""
+    """Rows from which scales are taken, drawn uniformly."""
     n, p = table.shape
     rows = draw(n, rows_looked_at(n, p), generator(seed, "standardisation"))
     return Drawn(rows, take(table, rows))
 
 
 def batches_of(table: Source | Float32, size: int, shuffle: str, seed: int, seen: Drawn) -> Batches:
-    """Batches of a table; where those `seen` of its rows show that it is sorted, small blocks mixed in a buffer."""
+    """Batches of a table; where the rows `seen` show that it is sorted, small blocks are mixed in a buffer."""
     batches = Batches(table, batch_size=size, shuffle=shuffle, seed=seed)
     if (share := batches.uneven(*seen)) <= UNEVEN:
         return batches
@@ -109,7 +109,7 @@ def encoder_of(
 ) -> Encoder:
     """The encoder before its training: principal components and landmarks, or a copy of the user's network.
 
-    It is made of these rows, which are standardised in place.
+    It is made from these rows, which are standardised in place.
     """
     p = rows.shape[1]
     d = taught.teacher.embedding_.shape[1]
@@ -121,7 +121,7 @@ def encoder_of(
         width, depth = network
         count = count_of(landmarks, *rows.shape)
         body = ResidualNetwork(padded(p), d, width, depth, count, REACH)
-        # In place: a second table of rows would be the most memory that the whole training takes.
+        # This is done in place: a second copy of the rows would be the peak of the training's memory.
         rows -= center
         rows *= scale
         body.initialise(_filled_up(leading_axes(rows, d)), generator(problem.seed, "network"))
@@ -132,17 +132,17 @@ def encoder_of(
 
 
 def bounds_after(encoder: Encoder, taught: Taught, problem: Problem, graph: bool) -> Bounds:
-    """Where a trained encoder is to stay: on its teacher's map, or, where a stage followed the `graph`, on its own."""
+    """The bounds of a trained encoder: around its teacher's map and, where a stage followed the `graph`, its own."""
     if not graph or taught.graph is None:
         return bounds_of(taught.teacher.embedding_)
     own = together(encode(encoder, taught.graph.X, None, problem.threads))
-    # A map that was not optimised is nowhere.
+    # A map that was not optimised has no meaningful places.
     maps = [taught.teacher.embedding_] if taught.teacher.n_iter_ else []
     return bounds_of(own, *maps)
 
 
 def try_network(network: Network | tuple[int, int], p: int, d: int) -> None:
-    """Raise ValueError where a network of the user's makes no places of rows, or has nothing to learn."""
+    """Raise ValueError where a user's own network does not turn rows into places, or has nothing to learn."""
     if not isinstance(network, torch.nn.Module):
         return
     rows = torch.from_numpy(np.random.default_rng(0).normal(size=(3, p)).astype(np.float32))
@@ -158,7 +158,7 @@ def try_network(network: Network | tuple[int, int], p: int, d: int) -> None:
     if tuple(found.shape) != (3, d):
         raise ValueError(f"network turns rows of shape (3, {p}) into {tuple(found.shape)}, and the map has {d} axes")
     if not found.requires_grad:
-        raise ValueError("network has nothing to learn: no parameter that takes a gradient has a say in its places")
+        raise ValueError("network has nothing to learn: its places depend on no parameter that takes a gradient")
     if not torch.equal(found, again):
         raise ValueError(
             "network gives the same rows other places each time, in eval mode too; make all that is random depend on "
@@ -167,13 +167,13 @@ def try_network(network: Network | tuple[int, int], p: int, d: int) -> None:
 
 
 def _filled_up(rows: Float32) -> Float32:
-    """Rows of the length that a network is made for."""
+    """Rows filled up with zeros to the columns of a network."""
     p = rows.shape[1]
     return np.pad(rows, ((0, 0), (0, padded(p) - p)))
 
 
 def held_out(table: Source, taught: Taught, problem: Problem) -> tuple[Bool, Validation | None]:
-    """Which rows are held out, and how they are looked at; none of a table of fewer than ten."""
+    """Which rows are held out, and how they are looked at; of a table of fewer than ten rows none are."""
     n = table.shape[0]
     held = np.zeros(n, np.bool_)
     count = min(HELD_OUT, n // 10)
@@ -192,8 +192,8 @@ def held_out(table: Source, taught: Taught, problem: Problem) -> tuple[Bool, Val
 
 
 def _metric_params(teacher: TSNE) -> Any:
-    """The metric's parameters as the teacher's search has them. It keeps those that were taken from its rows, and
-    arrays, where a folder has only a few words of the parameter."""
+    """The metric's parameters as the teacher's search has them: also those that were taken from its rows, and arrays,
+    of which a folder has only a few words."""
     pairwise = getattr(teacher.map_.model.index, "pairwise", None)
     if pairwise is not None:
         return pairwise.params
@@ -212,7 +212,7 @@ def check_network(network: Network | tuple[int, int]) -> None:
 
 
 def check_network_saved(network: Network | tuple[int, int]) -> None:
-    """Raise ValueError for a network of the user's with weights that no file can hold."""
+    """Raise ValueError for a user's own network with weights that no file can hold."""
     if isinstance(network, torch.nn.Module):
         check_weights(network)
 
@@ -247,5 +247,5 @@ def device_of(word: str) -> torch.device:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0][:160]
-        raise ValueError(f"device={word!r} is not to be had here ({why}); use 'cpu', or leave it out") from None
+        raise ValueError(f"device={word!r} is not available here ({why}); use 'cpu', or leave it out") from None
     return device

@@ -24,9 +24,9 @@ class Graph:
     X : ndarray of float32, shape (n, p)
         The rows, in the order of the table.
     P : Joint
-        Between them, in an order of its own.
+        Affinities between them, in an order of its own.
     rows : ndarray of int64, shape (n,)
-        Number in the table of each row of P.
+        The number in the table of each row of P.
     """
 
     X: Float32
@@ -35,7 +35,7 @@ class Graph:
 
     @cached_property
     def places(self) -> Int64:
-        """Where in P each row of the table stands."""
+        """Where each row of the table is in P."""
         places = np.empty(len(self.rows), np.int64)
         places[self.rows] = np.arange(len(self.rows))
         return places
@@ -47,9 +47,9 @@ class Graph:
         return sums
 
     def partners(self, rows: Int64, rng: np.random.Generator) -> tuple[Int64, Float32]:
-        """Another row for each, drawn in proportion to its affinity; and the weight of each pair, 1 on average.
+        """Another row for each, drawn in proportion to its affinity, and the weight of each pair, 1 on average.
 
-        Pairs of rows drawn uniformly and these partners, so weighted, are distributed as P.
+        Pairs of uniformly drawn rows and these partners, with these weights, are distributed as P.
         """
         at = self.places[rows]
         low, high = self._sums[self.P.indptr[at]], self._sums[self.P.indptr[at + 1]]
@@ -63,9 +63,9 @@ class Graph:
         return _entropy(self.P.values)
 
     def without(self, held: Int64) -> tuple[float, float]:
-        """Two sums over the pairs that have none of these rows: that of p, and that of p log p, p divided by the first.
+        """Two sums over the pairs without these rows: that of p, and that of p log p with p divided by the first sum.
 
-        The first is what all pairs together have become lighter by, where some rows are held out.
+        The first is the weight that is left of all pairs where some rows are held out.
         """
         if not len(held):
             return 1.0, self.entropy
@@ -91,18 +91,18 @@ class Problem:
     n : int
         Rows of the table.
     width : float
-        Map units that the map is wide: the standard deviation of its wider axis.
+        Width of the map in map units: the standard deviation of its wider axis.
     dof, exaggeration : float
-        Of the map's kernel, and of the attraction at the end of its fit.
+        Those of the map's kernel, and of the attraction at the end of its fit.
     targets : ndarray of float32, shape (n, d), or None
-        Where the rows lie on the map that is imitated.
+        Places of the rows on the map that is imitated.
     graph : Graph or None
         Affinities, where all rows are in memory.
     seed : int
     threads : Threads
     device : torch.device
     held : ndarray of int64
-        Rows that come in no batch.
+        Rows that are in no batch.
     """
 
     n: int
@@ -118,12 +118,12 @@ class Problem:
 
     @property
     def learnt(self) -> int:
-        """Rows that come in batches."""
+        """Number of rows that are in batches."""
         return self.n - len(self.held)
 
 
 class Batch(NamedTuple):
-    """Rows of one step.
+    """The rows of one step.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class Batch(NamedTuple):
         Numbers of the rows in the table.
     X : torch.Tensor of float32, shape (m, p)
     moved : int, default 0
-        The first so many rows are not where the table has them, see `tsne_ooc.parametric.augmentation`.
+        So many of the first rows are not as the table has them, see `tsne_ooc.parametric.augmentation`.
     """
 
     step: int

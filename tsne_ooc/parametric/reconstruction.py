@@ -1,4 +1,4 @@
-"""Training a decoder on the places that a finished encoder gives."""
+"""Train a decoder on the places that a finished encoder gives."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tsne_ooc.parametric.tiles import encode, tile_for
 from tsne_ooc.parametric.training import Options, Trained, learn
 from tsne_ooc.sampling import take
 
-# The least mean square of a column within the logarithm of the evidence bound: constant columns have none.
+# Added to the mean square of a column within the logarithm of the evidence bound: that of constant columns is 0.
 _LEAST_SQUARE = 1e-4
 
 
 class Reconstruction:
-    """Rows from the places of their encoder, which is not moved.
+    """Learns rows from the places of their encoder, which stays as it is.
 
     The loss is the mean square of residuals of standardised columns. For a variational decoder it is the negative
-    evidence lower bound for each column: half the logarithm of each column's mean square over the batch (a Gaussian
-    of the best variance; Rybkin et al., ICML 2021), and the divergence of the noise from the prior, a normal
-    distribution as wide as the map, up to what no weight of the decoder changes.
+    evidence lower bound for each column: half the logarithm of each column's mean square over the batch (a Gaussian of
+    the best variance; Rybkin et al., ICML 2021), and the divergence of the noise from the prior, a normal distribution
+    as wide as the map, up to a constant.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Reconstructed(NamedTuple):
     Parameters
     ----------
     error : float
-        Mean square of residuals of standardised columns: 1 is as good as the mean row.
+        Mean square of residuals of standardised columns; 1 is as good as the mean row.
     """
 
     error: float
@@ -132,13 +132,13 @@ def train_decoder(
     table : Source
         Prepared rows.
     batches : Batches
-        Of the table.
+        Batches of the table.
     problem : Problem
-        Its held rows, where there are any, say which weights are the best.
+        Its held-out rows, where there are any, say which weights are the best.
     loop : Options
         How the encoder was trained: looks, patience and the bar are the same.
     checkpoint : Checkpoint or None
-        Of the decoder's own.
+        That of the decoder.
     """
     n, p = table.shape
     width = float(encoder.width)
@@ -170,7 +170,7 @@ def train_decoder(
 
 
 def sum_of_weights(encoder: Network) -> str:
-    """A sum over the weights: a decoder of one encoder does not go on behind another."""
+    """A sum over the weights, so that a decoder of one encoder does not go on behind another."""
     found = hashlib.sha256()
     for name, value in sorted(weights_of(encoder).items()):
         found.update(name.encode() + value.tobytes())

@@ -1,4 +1,4 @@
-"""Room on the disk that a training and its encoder take, before there is anything of either."""
+"""Room on the disk that a training and its encoder will take."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def bytes_of_training(model: ParametricTSNE, teacher: int, n: int, p: int, d: int, *, all_mapped: bool) -> int:
-    """The most that lies on the disk at one moment, besides the folder of the teacher.
+    """The most bytes on the disk at one moment, besides the folder of the teacher.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def _network(model: ParametricTSNE, n: int, p: int, d: int) -> Network:
     if isinstance(model.network, torch.nn.Module):
         return model.network
     width, depth = model.network
-    # Without memory for its weights.
+    # The network is made without memory for its weights.
     with torch.device("meta"):
         return ResidualNetwork(padded(p), d, width, depth, count_of(model.landmarks, rows_looked_at(n, p), p), REACH)
 
@@ -70,7 +70,7 @@ def _bytes_of(network: Network) -> int:
 
 
 def _state_of(body: Network, weights: int) -> int:
-    """Of each weight a state has the weight, the best one so far, and two moments, or one of those that Muon moves."""
+    """For each weight a state has the weight, the best one so far, and two moments, or one where Muon moves it."""
     return 4 * weights - sum(_size(matrix) for matrix in hidden_matrices(body))
 
 

@@ -1,4 +1,4 @@
-"""An encoder in a folder: weights as safetensors, all else as `tsne_ooc.storage` has it. Never a pickle."""
+"""An encoder in a folder: weights as safetensors, and all else as `tsne_ooc.storage` keeps it. Nothing is pickled."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tsne_ooc.storage.state import within
 
 KIND = "encoder"
 
-# Objects that a file may make of its words, besides those of a teacher.
+# Classes of which a file may make objects, besides those of a teacher.
 KINDS = ChainMap({kind.__name__: kind for kind in (*WORDS.values(), Stage, Decoder)}, codec.KINDS)
 
-# Before the names of a decoder's weights.
+# The names of a decoder's weights begin with this.
 DECODER = "decoder."
 
 

@@ -1,6 +1,6 @@
-"""What torch keeps for the whole process, used by us and left as it was: its generator, and how many threads it has.
+"""What torch keeps for the whole process, and we use and leave as it was: its generator and its number of threads.
 
-Calls may overlap in several threads. What one of them found must not be what another had set.
+Calls may overlap in several threads. None of them may take what another one has set for what was there before.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _here = threading.local()
 
 @contextmanager
 def borrowed_generator(seed: int | None = None, device: torch.device | None = None) -> Iterator[None]:
-    """The generator, begun anew with `seed`, for one thread of ours at a time."""
+    """Lend torch's generator, begun anew with `seed`, to one thread of ours at a time."""
     cuda = [device] if device is not None and device.type == "cuda" else []
     with _drawing, torch.random.fork_rng(devices=cuda):
         if seed is not None:
@@ -31,11 +31,11 @@ def borrowed_generator(seed: int | None = None, device: torch.device | None = No
 
 @contextmanager
 def threads_kept() -> Iterator[None]:
-    """Whatever is set within: afterwards torch has as many threads as before the first of all calls that overlap."""
+    """Give torch back as many threads as it had before the first of all overlapping calls."""
     global _holders, _usual
     depth = getattr(_here, "depth", 0)
     with _counting:
-        # A thread that has not used torch yet begins with what was set last, which may be another call's.
+        # A thread that has not used torch yet begins with the number that was set last, which may be another call's.
         before = _usual if _holders and not depth else torch.get_num_threads()
         if not _holders:
             _usual = before
@@ -51,7 +51,7 @@ def threads_kept() -> Iterator[None]:
 
 
 def _forget() -> None:
-    """After a fork, in the child: other threads are not there to give back what they hold."""
+    """Start anew in the child of a fork: other threads are not there to give back what they hold."""
     global _drawing, _counting, _holders
     _drawing, _counting, _holders = threading.RLock(), threading.Lock(), getattr(_here, "depth", 0)
 

@@ -1,4 +1,4 @@
-"""Where a training is: all that changes from batch to batch, but for what the objective keeps for itself."""
+"""The state of a training: all that changes from batch to batch, except for what the objective keeps for itself."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tsne_ooc.parametric.validation import Look
 
 
 class Best:
-    """The best weights of a stage so far, those that it began with among them."""
+    """The best weights of a stage so far, including those that it began with."""
 
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        """Forget: what one objective likes is nothing to another."""
+        """Forget the best weights: values of one objective mean nothing to another."""
         self.value, self.since, self.step, self.weights = math.inf, 0, 0, Arrays()
 
     def see(self, value: float, step: int, network: Network) -> None:
@@ -50,12 +50,12 @@ class Training:
         return len(self.history.steps)
 
     def look(self, stage: Stage, loss: Loss, validation: Look | None) -> None:
-        """See how good the network is now: by held-out rows, or else by what the objective says of all rows."""
+        """Measure how good the network is now: with held-out rows, or else as the objective judges all rows."""
         if validation is None:
             value = loss.judge(self.network)
         else:
             looks = self.history.looks
-            # Where one stage ends another begins.
+            # The end of one stage is the beginning of the next, and is looked at once.
             if not looks or looks[-1][0] != self.step:
                 looks.append((self.step, *validation(self.network)))
             value = validation.measures(*looks[-1][1:]).judged(stage.objective.needs, loss.exaggeration)
@@ -63,7 +63,7 @@ class Training:
             self.best.see(value, self.step, self.network)
 
     def save(self, checkpoint: Checkpoint, own: Arrays) -> None:
-        """Keep it, and what the objective has of its `own`."""
+        """Keep the state, and what the objective has of its `own`."""
         best = self.best
         content = {
             "step": self.step,
@@ -81,7 +81,7 @@ class Training:
         checkpoint.write(content, groups)
 
     def restore(self, checkpoint: Checkpoint) -> Arrays:
-        """Go on from what `save` kept; what the objective had of its own."""
+        """Go on from what `save` kept; return what the objective had of its own."""
         content, groups = checkpoint.read()
         best, history = self.best, groups["history"]
         best.since, best.step, best.weights = int(content["since"]), int(content["kept"]), groups.get("best", {})
@@ -92,7 +92,7 @@ class Training:
         return groups.get("objective", {})
 
     def end(self) -> int:
-        """Give the network the best weights; after how many batches it had them."""
+        """Give the network the best weights; return after how many batches it had them."""
         if not self.best.weights:
             return self.step
         put_weights(self.network, self.best.weights)

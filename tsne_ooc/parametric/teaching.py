@@ -1,4 +1,4 @@
-"""The map that an encoder learns from: fitted where it is not yet, and all rows placed on it."""
+"""The map that an encoder learns from: it is fitted where it is not fitted yet, and all rows are placed on it."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ from tsne_ooc.sampling import resolve_sample
 
 log = logging.getLogger(__name__)
 
-#: Tables of up to so many rows are fitted as a whole by default: MNIST (70,000) takes 6 s. Of larger ones a sample is.
+#: Tables of up to so many rows are fitted as a whole by default: MNIST (70,000) takes 6 s. Of larger ones a sample is
+#: fitted.
 MOST_FITTED = 100_000
 SAMPLE = 25_000
 
 
 class Taught(NamedTuple):
-    """What there is to learn.
+    """What an encoder learns from.
 
     Parameters
     ----------
     teacher : TSNE
         Fitted.
     targets : ndarray of float32, shape (n, d)
-        Where each row of the table lies on its map.
+        Where each row of the table lies on the teacher's map.
     graph : Graph or None
-        The affinities of all rows, where the map is one of all rows.
+        The affinities of all rows, where the map is made of all rows.
     """
 
     teacher: TSNE
@@ -50,14 +51,15 @@ class Taught(NamedTuple):
 
 
 def given_teacher(teacher: Any, prepare: Preparation | None, seed: int) -> tuple[TSNE | None, bool, Preparation | None]:
-    """The user's teacher, or where it is not fitted a copy of our own; whether it is fitted; its preparation.
+    """The user's teacher, or a copy of it where it is not fitted; whether it is fitted; its preparation.
 
-    A copy without a seed takes this one: a training that goes on must find the same teacher. It has no preparation.
+    A copy without a seed takes this one, because a training that goes on must find the same teacher. It has no
+    preparation.
 
     Raises
     ------
     TypeError, ValueError
-        For what is not a teacher or a preparation, and for two preparations.
+        For what is not a teacher or not a preparation, and for two preparations.
     """
     check_prepare(prepare)
     teacher = unfrozen(teacher)
@@ -78,30 +80,30 @@ def given_teacher(teacher: Any, prepare: Preparation | None, seed: int) -> tuple
 
 
 def is_fitted(teacher: Any) -> bool:
-    """Whether a teacher has a map already; what is not a teacher has none."""
+    """Whether a teacher has a map already; False for what is not a teacher."""
     teacher = unfrozen(teacher)
     return isinstance(teacher, TSNE) and teacher.__sklearn_is_fitted__()
 
 
 def unfrozen(teacher: Any) -> Any:
-    """What scikit-learn's FrozenEstimator keeps as it is; anything else as it came."""
+    """The estimator within scikit-learn's FrozenEstimator; anything else as it is."""
     return teacher.estimator if isinstance(teacher, FrozenEstimator) else teacher
 
 
 def own_teacher(teacher: TSNE) -> TSNE:
-    """The same map in an estimator of our own: another fit of the user's does not move what was learnt from it."""
+    """The same map in an estimator of our own: another fit of the user's must not change what was learnt."""
     return type(teacher).of_map(teacher.map_, **teacher.get_params(deep=False))
 
 
 def default_teacher(n: int, stages: Sequence[Stage], seed: int, n_jobs: int | None) -> TSNE:
-    """The estimator for a table of n rows; without iterations where no stage looks at its map."""
+    """The default teacher for a table of n rows, without iterations where no stage looks at its map."""
     looked_at = any(stage.objective.needs == "targets" for stage in stages)
     still: dict[str, Any] = {} if looked_at else {"early_exaggeration_iter": 0, "n_iter": 0}
     return TSNE(sample=None if n <= MOST_FITTED else SAMPLE, random_state=seed, n_jobs=n_jobs, **still)
 
 
 def affinity_of(teacher: TSNE) -> Any:
-    """What makes a teacher's affinities: what made those of its map, or its option, where a folder could not hold that.
+    """What makes a teacher's affinities: what made those of its map, or its option where a folder could not hold that.
 
     Raises
     ------
@@ -113,7 +115,7 @@ def affinity_of(teacher: TSNE) -> Any:
 
 
 def knows_affinities(teacher: TSNE) -> bool:
-    """Whether a teacher can say which rows belong together: of a matrix, a saved map has only a few words left."""
+    """Whether a teacher can say which rows belong together: a saved map has only a few words of a matrix."""
     try:
         affinity_of(teacher)
     except (ValueError, TypeError):
@@ -129,7 +131,7 @@ def rows_mapped(teacher: TSNE, n: int) -> int:
 
 
 def check_affinities(stages: Sequence[Stage], n: int, mapped: int, known: bool = True) -> None:
-    """Raise ValueError where a stage follows the affinities of n rows, and the teacher's map is one of fewer, or does
+    """Raise ValueError where a stage follows the affinities of n rows, and the teacher's map is made of fewer, or does
     not know them."""
     for stage in stages:
         if not known and stage.objective.needs == "graph":
@@ -145,17 +147,17 @@ def check_affinities(stages: Sequence[Stage], n: int, mapped: int, known: bool =
 
 
 def teach(teacher: TSNE, table: Source, *, fitted: bool, graph: bool, seed: int, threads: Threads) -> Taught:
-    """Fit the teacher on prepared rows where it is not `fitted`, and find where it has all of them.
+    """Fit the teacher on prepared rows where it is not `fitted`, and find where all of them lie on its map.
 
     Parameters
     ----------
     teacher : TSNE
-        Without a preparation of its own, or fitted behind the same one.
+        A teacher without a preparation of its own, or fitted behind the same one.
     table : Source
         Prepared rows.
     fitted : bool
     graph : bool
-        Whether affinities are asked for.
+        Whether affinities are needed.
     seed : int
     threads : Threads
     """
@@ -175,11 +177,11 @@ def teach(teacher: TSNE, table: Source, *, fitted: bool, graph: bool, seed: int,
     for start, stop, block in iterate(table):
         targets[start:stop] = teacher.place_prepared(block).embedding
         first[start:stop] = -1 if seats is None else seats.find(block, threads)
-    # Of the rows of the fit, in their order, each is first met where the fit met it first; copies take its seat.
+    # The rows of the fit are in order where each is first met where the fit met it first; copies take its seat.
     found_first, met = np.unique(first, return_index=True)
     whole = seats is not None and bool((found_first == met).all())
     if whole:
-        # Rows with twins have been given the seat of the first of them.
+        # Here rows with twins have the seat of the first of these.
         targets = teacher.embedding_
     log.info("%s rows lie on the teacher's map of %s", f"{n:,}", f"{len(teacher.embedding_):,}")
     found = _graph(teacher, _all(table), seed, threads) if graph and whole else None
@@ -196,7 +198,7 @@ def _all(table: Source) -> Float32:
 
 def _graph(teacher: TSNE, rows: Float32, seed: int, threads: Threads) -> Graph:
     fitted = teacher.map_
-    # The teacher's own fit has told it.
+    # The teacher's own fit has given this warning.
     with unsaid("perplexity="):
         P, order, _, _ = joint_of(affinity_of(teacher), fitted.model.index, len(rows), seed, threads)
     return Graph(rows, P, np.arange(len(rows)) if order is None else np.asarray(order, np.int64))

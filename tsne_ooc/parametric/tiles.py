@@ -1,4 +1,4 @@
-"""The forward pass in tiles of one size, so that a row comes out the same whatever comes with it."""
+"""The forward pass in tiles of one size, so that a row has the same result whatever other rows come with it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ TILE = 1024
 
 
 def tile_for(encoder: Network, p: int) -> int:
-    """Rows of a tile for this encoder: `TILE`, or 1 where a row comes out otherwise at another place of a tile.
+    """Rows of a tile for this encoder: `TILE`, or 1 where the result of a row depends on its place in the tile.
 
-    The network that comes along has layers of sizes for which it does not; for any other it is tried with one row.
+    Layers of `ResidualNetwork` have sizes for which it does not; for any other network one row is tried.
     """
     rows = np.random.default_rng(0).normal(size=(TILE, p)).astype(np.float32)
     if isinstance(encoder, Encoder):
@@ -27,16 +27,16 @@ def tile_for(encoder: Network, p: int) -> int:
     rows = rows.astype(np.float32)
     first = encode(encoder, rows[:1], None, Threads(1))
     alike = encode(encoder, np.repeat(rows[:1], TILE, axis=0), None, Threads(1))
-    # Among others it must not come out otherwise either: some networks look at a whole batch.
+    # It must not depend on other rows either: some networks look at a whole batch.
     among = encode(encoder, rows, None, Threads(1))
     return TILE if (alike == first).all() and (among[:1] == first).all() else 1
 
 
 def encode(encoder: Network, rows: Float32, d: int | None, threads: Threads, size: int = TILE) -> Float32:
-    """Where an encoder puts rows, shape (m, d): each by itself, whatever the others are.
+    """Where an encoder puts rows, shape (m, d), each by itself, whatever the others are.
 
-    Tiles are spread over threads, and within one all is done by a single thread: libraries cut a product into other
-    pieces where there are more.
+    Tiles are spread over threads, and each tile is computed by a single thread: with more, libraries cut a product into
+    other pieces.
 
     Parameters
     ----------
@@ -63,9 +63,9 @@ def encode(encoder: Network, rows: Float32, d: int | None, threads: Threads, siz
         if forward is not None:
             forward(rows[start:stop], out[start:stop])
             return
-        # A tensor of its own, which begins where a cache line does.
+        # The tensor has memory of its own, which begins where a cache line does.
         block = torch.zeros((size, rows.shape[1]), dtype=torch.float32)
-        # Rows may be read-only, which torch warns of.
+        # Rows may be read-only, about which torch would warn.
         block.numpy()[: stop - start] = rows[start:stop]
         # inference_mode belongs to the thread that enters it.
         with torch.inference_mode():

@@ -33,13 +33,13 @@ _NAMED = 8
 
 
 class Options(NamedTuple):
-    """How it is trained.
+    """How a network is trained.
 
     Parameters
     ----------
     stages : list of Stage
     steps : int
-        Of all stages together.
+        Steps of all stages together.
     learning_rate : float
     look_every : int
         Steps between looks at held-out rows, and between checkpoints.
@@ -65,17 +65,17 @@ class Options(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What the loop ends with; the encoder has the best weights.
+    """The result of the loop; the encoder has the best weights.
 
     Parameters
     ----------
     history : History
     steps : int
-        How many were done, those before a resumption too.
+        How many steps were done, including those before a resumption.
     kept : int
-        After how many of them the encoder was as it is now.
+        After how many of them the encoder had the weights that it has now.
     stopped : str
-        Why: "finished", "callback", "converged", "burst" (see `Loss.burst`) or "interrupted".
+        Why the loop ended: "finished", "callback", "converged", "burst" (see `Loss.burst`) or "interrupted".
     """
 
     history: History
@@ -124,9 +124,9 @@ def learn(
     options : Options
     augmentation : Augmentation, optional
     validation : Look, optional
-        Says which weights are the best; without it the objective does, if it can.
+        It says which weights are the best; without it the objective does, if it can.
     checkpoint : Checkpoint, optional
-        Written every so often; where it exists already, the training goes on from it.
+        It is written every so often; where it exists already, the training goes on from it.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def _learn(
     X: Float32,
     share: float,
 ) -> tuple[float, float]:
-    """Learn from one batch at this share of the full rate; its loss, and the norm of the gradient."""
+    """Learn from one batch at this share of the full rate; return its loss and the norm of the gradient."""
     X, moved = augmentation(state.step, rows, X) if augmentation else (X, 0)
     batch = Batch(state.step, rows, torch.from_numpy(X).to(problem.device), moved)
     with _drawing(state, loss, problem):
@@ -202,9 +202,9 @@ def _learn(
 
 
 def _drawing(state: Training, loss: Loss, problem: Problem) -> AbstractContextManager[None]:
-    """Where a network or an objective of the user's may draw numbers: by seed and step, before and after a kill.
+    """A context in which a user's network or objective draws by seed and step, so the same also after a kill.
 
-    Ours draw none, and trainings in several threads need not wait for each other.
+    Ours draw none, so trainings in several threads need not wait for each other.
     """
     if isinstance(state.network.body, ResidualNetwork) and type(loss).__module__.startswith("tsne_ooc."):
         return nullcontext()

@@ -1,4 +1,4 @@
-"""How well rows that the network has not seen are put among those that it has."""
+"""How well the network puts rows that it has not seen among those that it has."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tsne_ooc.affinity import Perplexity
 from tsne_ooc.neighbors import Exact, build
 from tsne_ooc.parametric.tiles import encode
 
-# Rows held out, at most, and a tenth of the table at most; and rows of the training that they are compared with. 1,000
-# rows tell a recall of a tenth to within one percent of the rows (one standard deviation of the mean).
+# The most rows that are held out, at most a tenth of the table, and rows of the training that they are compared with.
+# 1,000 rows give a recall of a tenth to within one percent of the rows (one standard deviation of the mean).
 HELD_OUT = 1000
 REFERENCE = 5000
 RECALL = 10
@@ -30,11 +30,11 @@ class Measured(NamedTuple):
     kl_divergence : float
         Mean over held-out rows of the divergence of their similarities to reference rows from their affinities.
     attraction : float
-        The part of it that exaggeration multiplies: mean over held-out rows of minus the sum of p log w.
+        The part of the divergence that exaggeration multiplies: mean over held-out rows of minus the sum of p log w.
     recall : float
         Share of a row's 10 nearest reference rows that are among its 10 nearest on the map.
     distance : float
-        Mean distance from where the teacher has a held-out row, in widths of the map.
+        Mean distance of held-out rows from their places on the teacher's map, in widths of the map.
     """
 
     kl_divergence: float
@@ -43,13 +43,13 @@ class Measured(NamedTuple):
     distance: float
 
     def judged(self, needs: str, exaggeration: float) -> float:
-        """The less, the better: the distance to the teacher where it is imitated, else what is minimised: the
-        divergence, its attraction exaggerated."""
+        """A number that is better where it is lower: the distance to the teacher where that is imitated, else the
+        divergence with its attraction exaggerated, which is minimised."""
         return self.distance if needs == "targets" else self.kl_divergence + (exaggeration - 1) * self.attraction
 
 
 class Look(Protocol):
-    """A look at rows that are held out: numbers of a named tuple, which `judged` brings to one."""
+    """A look at held-out rows: the numbers of a named tuple, of which `judged` makes one."""
 
     measures: ClassVar[type[Any]]
 
@@ -57,13 +57,13 @@ class Look(Protocol):
 
 
 class Validation:
-    """Rows that are held out, and those they are compared with.
+    """Rows that are held out, and those that they are compared with.
 
     Parameters
     ----------
     held, reference : ndarray of float32, shape (v, p), (r, p)
     targets : ndarray of float32, shape (v, d)
-        Where the teacher has the held-out rows.
+        Places of the held-out rows on the teacher's map.
     width : float
     metric : str
     metric_params : dict or None

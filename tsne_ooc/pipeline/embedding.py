@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 from tsne_ooc._options import whole
 from tsne_ooc._random import seed_of
@@ -24,11 +24,14 @@ from tsne_ooc.pipeline.looking import Look, round_folder
 from tsne_ooc.pipeline.models import SLACK, bytes_fitted
 from tsne_ooc.pipeline.placer import Mapped, check_before, check_savable
 from tsne_ooc.pipeline.placing import Place
-from tsne_ooc.pipeline.request import copied, parameters_of, plain
+from tsne_ooc.pipeline.refining import PLACED, Course, Keep, told
+from tsne_ooc.pipeline.request import check_known, copied, parameters_of, plain
 from tsne_ooc.pipeline.run import Run, open_run
 from tsne_ooc.pipeline.sealing import Seal, finished
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
+from tsne_ooc.refinement import Refinement
+from tsne_ooc.refinement import resolve as resolve_refinement
 from tsne_ooc.sampling import Sample, resolve_sample
 from tsne_ooc.stages import RunStage, Work, drive
 
@@ -47,6 +50,7 @@ def embed(
     tsne: Any = None,
     prepare: Preparation | None = None,
     rounds: int = 1,
+    refine: bool | Refinement = False,
     dataset: str | None = None,
     columns: list[str] | None = None,
     allow_missing_chunks: bool = False,
@@ -55,8 +59,9 @@ def embed(
     block_rows: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    **unknown: Never,
 ) -> Run:
-    """Map a table of any length: fit a sample of its rows, then stream and place all others.
+    """Map a table of any length: fit a sample of its rows, then stream and place all others, or let all move.
 
     What is done is on the disk and marked as done, block by block. A run that was killed goes on with ``resume=True``
     and ends with the same bytes as one that was not.
@@ -78,6 +83,10 @@ def embed(
     rounds : int, default 1
         With 2 all rows are looked at once before they are placed, and those that the sample did not know are added to
         it; with more, up to 100, again.
+    refine : bool or Refinement, default False
+        Let all rows move together once they are placed, as `TSNE.refine` does: neighbourhoods become those of a fit of
+        all rows, and the sample's large picture stays. All rows, and their neighbours, have to fit into memory. The
+        finished map is one of all rows, beside which new ones are placed; ``placed.npy`` holds where they began.
     dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
     random_state : int
@@ -90,7 +99,7 @@ def embed(
         Go on with a run in `out` that did not end.
     progress : callable, optional
         Called as ``progress(phase, done, total)`` in rows, with the phases "prepare", "sample", "fit", "look" and
-        "place".
+        "place"; with `refine` also "search", "weigh", "refine" (in iterations) and "keep".
 
     Returns
     -------
@@ -103,6 +112,8 @@ def embed(
         done is kept.
     ValueError, TypeError
         For bad tables and parameters, and where a run cannot go on because something else is asked for now.
+    MemoryError
+        Where all rows are to be refined and would not fit into memory, before the work.
 
     Examples
     --------
@@ -110,6 +121,7 @@ def embed(
     >>> run.embedding.shape  # doctest: +SKIP
     (1300000, 2)
     """
+    check_known(embed, unknown)
     seed = whole("random_state", random_state, least=0, most=math.inf)
     model = _fresh(tsne, seed)
     # Before the file is opened: drawing a sample of a large one takes its time.
@@ -122,22 +134,26 @@ def embed(
         raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:
         block_rows = whole("block_rows", block_rows, least=1)
-    then = own_stages(then)
+    refinement, then = resolve_refinement(refine), own_stages(then)
+    course = None if refinement is None else _course(refinement, model, prepare)
     stages = [
-        Prepare(prepare, model), Draw(chosen), *_rounds(model, rounds, saved=_saved(model, prepare)), Place(), *then,
+        Prepare(prepare, model), Draw(chosen),
+        *_rounds(model, rounds, saved=_saved(model, prepare), last="." if course is None else round_folder(rounds)),
+        *([Place()] if course is None else [Place(into=PLACED), *course.stages()]), *then,
     ]  # fmt: skip
     check_made(then, stages)
     with (
         opened(source, dataset, columns, allow_missing_chunks) as table,
         Folder(Path(out), resume=resume, makes=made_by(stages)) as home,
     ):
-        home.check_room(_room(table, model, chosen, prepare, rounds) + room_of(stages, table))
+        home.check_room(room_for(table, model, chosen, prepare, rounds) + room_of(stages, table))
         request = {
             "parameters": parameters_of(model),
             "sample": plain(chosen),
             "prepare": plain(prepare.steps) if prepare is not None else None,
             "rounds": rounds,
             "random_state": seed,
+            **({} if refinement is None else {"refine": plain(refinement.asked())}),
             **told_of(then),
         }
         job = job_of("embed", table, home, request)
@@ -148,27 +164,44 @@ def embed(
     return open_run(home.path)
 
 
-def _rounds(model: Any, rounds: int, *, saved: bool) -> list[RunStage]:
-    """The first fit, and a look at all rows and another fit for each further round."""
-    fits = [Fit(model, saved=saved, folder=round_folder(r) if r < rounds else ".") for r in range(1, rounds + 1)]
+def _rounds(model: Any, rounds: int, *, saved: bool, last: str) -> list[RunStage]:
+    """The first fit, and a look at all rows and another fit for each further round; where the last one is kept."""
+    fits = [Fit(model, saved=saved, folder=round_folder(r) if r < rounds else last) for r in range(1, rounds + 1)]
     return [fits[0], *(Look(r, fit) for r, fit in enumerate(fits[1:], start=1))]
 
 
 def _told(model: Any, seed: int, work: Work) -> dict[str, Any]:
     """What the manifest says of a map."""
-    placer, seats = work.get(Mapped)
-    assert seats is not None
     parameters = model.get_params(deep=False)
+    refined = Keep.name in work.facts
+    if refined:
+        sample = dict(work.facts[Keep.name]["sample"])
+    else:
+        placer, seats = work.get(Mapped)
+        assert seats is not None
+        sample = {"rows": len(seats.rows), **placer.facts}
     return {
         **work.facts["place"],
-        "sample": len(seats.rows),
+        "sample": sample.pop("rows"),
         "random_state": seed,
         "parameters": {name: plain(value) for name, value in sorted(parameters.items())},
-        **{name: plain(value) for name, value in placer.facts.items()},
+        **{name: plain(value) for name, value in sample.items()},
+        **({"refined": told(work)} if refined else {}),
     }
 
 
-def _room(table: Source, model: Any, sample: Sample, prepare: Preparation | None, rounds: int) -> int:
+def _course(refinement: Refinement, model: Any, prepare: Preparation | None) -> Course:
+    """What a refinement goes by; raises where nothing of it could be kept."""
+    if not isinstance(model, TSNE):
+        raise TypeError(f"refine needs a TSNE object, and tsne is a {type(model).__name__}")
+    check_savable(model, prepare)
+    course = Course.of(refinement, model, prepared=prepare is not None)
+    course.estimator.set_params(random_state=seed_of(course.estimator.random_state))
+    check_savable(course.estimator, prepare)
+    return course
+
+
+def room_for(table: Source, model: Any, sample: Sample, prepare: Preparation | None, rounds: int) -> int:
     """Bytes that all files of a run take, as far as they are known before it."""
     n, p = table.shape
     d = int(getattr(model, "n_components", None) or 2)
@@ -187,7 +220,7 @@ def _fresh(tsne: Any, seed: int) -> Any:
     if isinstance(tsne, type) or not (hasattr(tsne, "fit") and hasattr(tsne, "transform")):
         raise TypeError(f"tsne={tsne!r} is not a TSNE object")
     if isinstance(tsne, FrozenEstimator):
-        raise TypeError("tsne is fitted already, and kept so; save it, and use tsne_ooc.pipeline.place")
+        raise TypeError("tsne is frozen, a map that is fitted already; save it, and use tsne_ooc.place")
     if isinstance(tsne, FittedEstimator) and not isinstance(tsne, TSNE):
         raise TypeError(f"tsne is a {type(tsne).__name__}, an encoder; train one with tsne_ooc.pipeline.train")
     model = copied(tsne, "tsne")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tsne_ooc._typing import Int64, Named
+from tsne_ooc._typing import Array, Int64, Named
 from tsne_ooc.pipeline.folder import SAVING
 from tsne_ooc.pipeline.models import digest_of
 from tsne_ooc.pipeline.placer import MapPlacer, Placer, Seats, StrangerPlacer
@@ -32,18 +32,19 @@ def keep(
     Where it is not to be `saved`, or cannot be, the run goes on with it as it is. `home` is the folder of the run, and
     `folder` that of the fit.
     """
+    path = folder / _ROWS
+    write_array(path, rows)
+    sums = {"model": put_model(placer, folder) if saved else None, "sample_rows": sum_of(path)}
+    if sums["model"] is None:
+        return placer, seats_of(placer, rows), sums
+    return *reopen(folder, sums, home), sums
+
+
+def put_model(placer: Fitted, folder: Path) -> str | None:
+    """Save what was fitted as the model of a folder, and give its digest; warns, and gives None, where it cannot be."""
     # What an attempt left that was killed after this point and before the ledger knew.
     for path in (folder / "model", folder / SAVING):
         shutil.rmtree(path, ignore_errors=True)
-    path = folder / _ROWS
-    try:
-        with whole_file(path, part=path.with_name(f"{path.name}.part")) as part, part.open("wb") as file:
-            np.lib.format.write_array(file, rows, allow_pickle=False)
-    except OSError as error:
-        raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
-    sums = {"model": None, "sample_rows": _sum(path)}
-    if not saved:
-        return placer, seats_of(placer, rows), sums
     work = folder / SAVING
     work.mkdir()
     try:
@@ -52,11 +53,19 @@ def keep(
         _put(work / "model", folder / "model")
     except ValueError as error:
         log.warning("this run cannot be resumed, since its model cannot be saved: %s", error)
-        return placer, seats_of(placer, rows), sums
+        return None
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    sums["model"] = digest_of(folder / "model")
-    return *reopen(folder, sums, home), sums
+    return digest_of(folder / "model")
+
+
+def write_array(path: Path, array: Array) -> None:
+    """Put an array into a file, whole or not at all."""
+    try:
+        with whole_file(path, part=path.with_name(f"{path.name}.part")) as part, part.open("wb") as file:
+            np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
+    except OSError as error:
+        raise type(error)(f"{path} could not be written: {error.strerror or error}") from error
 
 
 def _put(made: Path, path: Path) -> None:
@@ -69,21 +78,33 @@ def _put(made: Path, path: Path) -> None:
 
 def reopen(folder: Path, sums: Named, home: Path) -> tuple[MapPlacer, Seats]:
     """What an earlier attempt, or an earlier phase of this one, fitted: checked against what the ledger says of it."""
-    from tsne_ooc.estimator.loading import load
-
-    path = folder / "model"
-    if sums["model"] is None:
-        raise ValueError(f"the run in {home} has no saved model to go on with; remove the folder to begin again")
-    placer = MapPlacer(load(path))
-    if digest_of(path) != sums["model"]:
-        raise ValueError(f"the model in {path} is not the one that this run began with; remove {home} to begin again")
+    placer = reopened_model(folder, sums["model"], home)
     path = folder / _ROWS
-    if _sum(path) != sums["sample_rows"]:
-        raise ValueError(f"{path} is damaged: its sum is not the one that the ledger names; remove {home}")
+    check_sum(path, sums["sample_rows"], home)
     return placer, seats_of(placer, np.load(path, allow_pickle=False))
 
 
-def _sum(path: Path) -> str:
+def reopened_model(folder: Path, digest: str | None, home: Path) -> MapPlacer:
+    """The model of a folder, if it is the one with this digest."""
+    from tsne_ooc.estimator.loading import load
+
+    path = folder / "model"
+    if digest is None:
+        raise ValueError(f"the run in {home} has no saved model to go on with; remove the folder to begin again")
+    placer = MapPlacer(load(path))
+    if digest_of(path) != digest:
+        raise ValueError(f"the model in {path} is not the one that this run began with; remove {home} to begin again")
+    return placer
+
+
+def check_sum(path: Path, found: str, home: Path) -> None:
+    """Raise ValueError where a file is not as it was when the ledger was written."""
+    if sum_of(path) != found:
+        raise ValueError(f"{path} is damaged: its sum is not the one that the ledger names; remove {home}")
+
+
+def sum_of(path: Path) -> str:
+    """The SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from tsne_ooc.pipeline.beginning import begun, check_made, job_of, made_by, own_
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.models import digest_of, folder_of, opened_model
 from tsne_ooc.pipeline.placer import Mapped
+from tsne_ooc.pipeline.request import check_known
 from tsne_ooc.pipeline.run import Run, open_run
 from tsne_ooc.pipeline.sealing import Seal, finished
 from tsne_ooc.pipeline.table import opened
@@ -45,6 +46,7 @@ def place(
     block_rows: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    **unknown: Never,
 ) -> Run:
     """Place every row of a table on a saved map.
 
@@ -85,6 +87,7 @@ def place(
     ValueError, TypeError
         For bad tables, damaged models, and where a run cannot go on because something else is asked for now.
     """
+    check_known(place, unknown, fits="tsne_ooc.embed(..., tsne=TSNE({}))")
     resolve_n_jobs(n_jobs)
     if block_rows is not None:
         block_rows = whole("block_rows", block_rows, least=1)
@@ -123,13 +126,16 @@ class Place(RowStage):
     ----------
     novelty : bool, optional
         Whether it is written; by default it is where the map knows it.
+    into : str
+        The file of the places, without ``.npy``.
     """
 
     name = "place"
-    makes: tuple[str, ...] = ("embedding.npy", "novelty.npy")
+    makes: tuple[str, ...] = ()
 
-    def __init__(self, *, novelty: bool | None = None) -> None:
-        self.novelty = novelty
+    def __init__(self, *, novelty: bool | None = None, into: str = "embedding") -> None:
+        self.novelty, self.into = novelty, into
+        self.makes = (f"{into}.npy", "novelty.npy")
 
     def knows(self, work: Work) -> bool:
         """Whether novelty is written."""
@@ -138,7 +144,7 @@ class Place(RowStage):
 
     def shapes(self, work: Work) -> dict[str, tuple[int, ...]]:
         n, d = work.table.shape[0], work.get(Mapped).placer.embedding.shape[1]
-        shapes: dict[str, tuple[int, ...]] = {"embedding": (n, d)}
+        shapes: dict[str, tuple[int, ...]] = {self.into: (n, d)}
         return {**shapes, "novelty": (n,)} if self.knows(work) else shapes
 
     def table(self, work: Work) -> Source:
@@ -148,6 +154,10 @@ class Place(RowStage):
         (placer, seats), knows = work.get(Mapped), self.knows(work)
         if told := placer.told():
             log.info("%s", told)
+
+        def columns(start: int, block: Float32) -> dict[str, Float32]:
+            found = places(start, block)
+            return {self.into: found.pop("embedding"), **found}
 
         def places(start: int, block: Float32) -> dict[str, Float32]:
             if seats is None:
@@ -164,7 +174,7 @@ class Place(RowStage):
                 found[name][rows[first:last] - start] = values
             return found
 
-        return places
+        return columns
 
     def summary(self, work: Work) -> Facts:
         (n, p), placer = work.table.shape, work.get(Mapped).placer

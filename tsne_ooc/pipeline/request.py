@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+from tsne_ooc._elsewhere import refuse_options
 from tsne_ooc._typing import Named
+from tsne_ooc.estimator import TSNE
 from tsne_ooc.io import identity
+from tsne_ooc.preprocess import preparation_from_options
 from tsne_ooc.storage.asked import parameters_of, plain, unequal, untold
 
-__all__ = ["copied", "differences", "parameters_of", "plain", "warn_untold"]
+__all__ = ["check_known", "copied", "differences", "parameters_of", "plain", "warn_untold"]
 
 E = TypeVar("E")
 
 log = logging.getLogger(__name__)
+
+
+def check_known(run: Callable[..., Any], unknown: Mapping[str, Any], *, fits: str = "tsne=TSNE({})") -> None:
+    """Raise TypeError for an option that a run does not have, saying where it belongs.
+
+    Parameters
+    ----------
+    run : callable
+        `embed`, `place` or `train`.
+    unknown : mapping
+        What it was given besides its own options.
+    fits : str
+        How it is given the options of a map.
+    """
+    if not unknown:
+        return
+    steps = "a step before the map: prepare=tsne_ooc.preprocess.preparation_from_options({})"
+    others = {
+        f"an option of the map: {fits}": TSNE._get_param_names(),
+        steps: inspect.signature(preparation_from_options).parameters,
+    }
+    if run.__name__ == "train":
+        from tsne_ooc.parametric import ParametricTSNE
+
+        others = {"an option of the encoder: encoder=ParametricTSNE({})": ParametricTSNE._get_param_names()} | others
+    own = set(inspect.signature(run).parameters) - {"unknown"}
+    refuse_options(run.__name__, unknown, own, others)
 
 
 def differences(old: Named, new: Named) -> list[str]:

@@ -45,6 +45,11 @@ class Run:
         return self.arrays.get("novelty")
 
     @property
+    def placed(self) -> NDArray[np.float32] | None:
+        """Where each row was placed before all moved together, memory-mapped; None where they did not."""
+        return self.arrays.get("placed")
+
+    @property
     def sample_rows(self) -> NDArray[np.int64] | None:
         """Numbers of the rows that were fitted, ascending; None where all rows were placed on a saved map."""
         return self.arrays.get("sample_rows")

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from tsne_ooc import storage
 from tsne_ooc._context import uninterrupted
@@ -25,7 +25,7 @@ from tsne_ooc.pipeline.fitting import Draw, Fit, Prepare
 from tsne_ooc.pipeline.folder import TRAINING, Folder
 from tsne_ooc.pipeline.models import ENCODER, SLACK, bytes_fitted, folder_of, opened_model
 from tsne_ooc.pipeline.placer import Mapped, MapPlacer
-from tsne_ooc.pipeline.request import copied, differences, parameters_of, plain
+from tsne_ooc.pipeline.request import check_known, copied, differences, parameters_of, plain
 from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample, UniformSample, resolve_sample
@@ -49,6 +49,7 @@ def train(
     allow_missing_chunks: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
+    **unknown: Never,
 ) -> Any:
     """Train an encoder on a table of any length: fit its teacher, then learn, and save it.
 
@@ -104,6 +105,7 @@ def train(
     >>> model = train("cells.h5", dataset="X", out="encoder")  # doctest: +SKIP
     >>> Y = model.transform(new_rows)  # doctest: +SKIP
     """
+    check_known(train, unknown)
     from tsne_ooc.parametric import ParametricTSNE, load
     from tsne_ooc.parametric.estimator import FEWEST
     from tsne_ooc.parametric.outset import check_network_saved
@@ -122,13 +124,14 @@ def train(
         sample, prepare = taken_over(tsne, "sample", sample), taken_over(tsne, "prepare", prepare)
     if sample is not None:
         sample = resolve_sample(sample)
+    fitted = None if map is None else _fitted(map, model.n_jobs)
     with (
-        opened(source, dataset, columns, allow_missing_chunks) as table,
+        opened(source, dataset, columns, allow_missing_chunks, None if fitted is None else fitted.names) as table,
         Folder(Path(out), resume=resume, makes=[TRAINING]) as home,
     ):
         if table.shape[0] < FEWEST:
             raise ValueError(f"{table!r} has {table.shape[0]} rows, and an encoder needs {FEWEST}")
-        teacher, known, sample = _teacher(map, tsne, sample, prepare, model, table)
+        teacher, known, sample = _teacher(fitted, tsne, sample, prepare, model, table)
         home.check_room(_room(table, model, teacher, map, sample, prepare))
         request = {
             "parameters": parameters_of(model, without=("teacher",)),
@@ -237,10 +240,23 @@ def _unfitted(tsne: Any, seed: int) -> TSNE:
     return teacher
 
 
+def _fitted(map: Any, n_jobs: int | None) -> MapPlacer:
+    """The map of a folder."""
+    found = opened_model(folder_of(map), n_jobs)
+    if not isinstance(found, MapPlacer):
+        raise ValueError(f"{map} holds an encoder; the teacher is a saved model, or the folder of a finished run")
+    return found
+
+
 def _teacher(
-    map: Any, tsne: TSNE | None, sample: Sample | None, prepare: Preparation | None, model: Any, table: Source
+    map: MapPlacer | None,
+    tsne: TSNE | None,
+    sample: Sample | None,
+    prepare: Preparation | None,
+    model: Any,
+    table: Source,
 ) -> tuple[Any, Any, Sample | None]:
-    """The teacher, fitted only where it comes from `map`; what tells it from another; and its sample, where it has one.
+    """The teacher, fitted only where it is a `map`; what tells it from another; and its sample, where it has one.
 
     All that can be known to be wrong before it is fitted is told here.
     """
@@ -259,10 +275,7 @@ def _teacher(
     if model.batch_size > n and model.batch_size != type(model)().batch_size:
         raise ValueError(f"batch_size={model.batch_size} is more than the {n:,} rows of {table!r}")
     if map is not None:
-        opened_map = opened_model(folder_of(map), model.n_jobs)
-        if not isinstance(opened_map, MapPlacer):
-            raise ValueError(f"{map} holds an encoder; the teacher is a saved model, or the folder of a finished run")
-        teacher = opened_map.estimator
+        teacher = map.estimator
         teacher.check_table(table)
         fitted = len(teacher.embedding_)
         known: Any = fingerprint(teacher)

@@ -1,4 +1,4 @@
-"""Prepare a table while it is streamed: steps fitted in few passes, and a source of prepared rows."""
+"""Prepare a table while it is streamed: steps that are fitted in few passes, and a source of prepared rows."""
 
 from tsne_ooc.preprocess.onehot import OneHot
 from tsne_ooc.preprocess.options import preparation_from_options

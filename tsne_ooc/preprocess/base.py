@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Step(Protocol):
-    """What is to be done: options, no data."""
+    """What a step does: options, without data."""
 
     kind: ClassVar[str]
-    #: Its output's statistics follow from its input's, so that the next step needs no pass of its own.
+    #: Whether its output's statistics follow from its input's, so that the next step needs no pass of its own.
     affine: ClassVar[bool]
 
     def needs(self, width: int) -> frozenset[str]:
@@ -45,12 +45,12 @@ class Fitted(Protocol):
         ...
 
     def undo(self, rows: Float64) -> Float64:
-        """Rows that `apply` would turn into these, as far as they can be known; each the same bits in any block.
+        """Rows that `apply` would turn into these, as far as they can be known, each the same bits in any block.
 
         Raises
         ------
         NotImplementedError
-            Where they cannot be.
+            Where they cannot be known.
         """
         ...
 
@@ -64,7 +64,7 @@ class Fitted(Protocol):
 
 
 def checked_array(arrays: dict[str, Array], name: str, shape: tuple[int, ...], dtype: Any = np.float64) -> Any:
-    """``arrays[name]``, checked: there, of this shape and kind, finite."""
+    """``arrays[name]``, after a check that it is there, finite, and of this shape and type."""
     if name not in arrays:
         raise ValueError(f"the state of a preparation lacks the array {name!r}")
     found = np.asarray(arrays[name])

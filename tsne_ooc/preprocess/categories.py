@@ -1,4 +1,4 @@
-"""Cells of a column as categories: text, numbers, yes and no, and dates, the same from whatever reader they come."""
+"""Cells of a column as categories: text, numbers, booleans and dates, the same from any reader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tsne_ooc._labels import is_missing
 from tsne_ooc._typing import Array, Bool, Float64
 
-#: What a category is: something that JSON holds, and that compares by its value (``1 == 1.0 == True``).
+#: A category is a value that JSON can hold, and that compares by its value (``1 == 1.0 == True``).
 Category = str | int | float | bool
 
 
@@ -29,14 +29,14 @@ class Coded(NamedTuple):
 def coded(column: Any, name: str, first_row: int) -> Coded:
     """Categories of one column; cells that are missing (masked, None, NaN, NaT, NA) have none.
 
-    Dates are text, to the day where they are of midnight, in UTC where they have a time zone, so that a column has the
-    same categories as a date or a time stamp of any unit. Bytes are UTF-8.
+    Dates are text: days where all that is left is midnight, and UTC where they have a time zone. So a column has the
+    same categories whether it holds dates or time stamps, of any unit. Bytes are UTF-8.
 
     Parameters
     ----------
     column : ndarray of shape (m,)
     name : str
-        Of the column, for messages.
+        Name of the column, for messages.
     first_row : int
         Number of the first cell, for messages.
 
@@ -59,7 +59,7 @@ def coded(column: Any, name: str, first_row: int) -> Coded:
             raise ValueError(f"column {name!r} holds infinity in row {row}, which is not a category; correct such rows")
         codes[at] = np.searchsorted(found, present)
         return Coded(categories, codes)
-    # (A list of durations would be one of whole numbers.)
+    # (`tolist` would turn durations into whole numbers.)
     cells = [np.timedelta64(cell) for cell in present] if kind == "m" else present.tolist()
     numbers = _Numbers()
     try:
@@ -80,9 +80,9 @@ def _present(values: Array, hidden: Bool | None) -> Bool:
 
 
 class _Numbers(dict[Any, int]):
-    """A number for each cell that is met: cells of one category share it.
+    """A number for each cell that is met; cells of one category share it.
 
-    There is no array as wide as the longest word: one of 2,000 letters among 100,000 rows took 2.4 GB.
+    An array would be as wide as the longest word: one of 2,000 letters among 100,000 rows took 2.4 GB.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ def category_of(cell: Any) -> Category | None:
         return str(cell)
     if is_missing(cell):
         return None
-    # (NumPy's are whole numbers, too.)
+    # (NumPy's durations are whole numbers, too.)
     if isinstance(cell, datetime.timedelta | np.timedelta64):
         raise ValueError("a duration")
     if isinstance(cell, bool | np.bool_):
@@ -137,11 +137,11 @@ def category_of(cell: Any) -> Category | None:
         return _short(cell.isoformat())
     if isinstance(cell, datetime.date | datetime.time):
         return cell.isoformat()
-    # Others say where they lie in memory.
+    # The text of other objects says where they lie in memory.
     has_text = any("__str__" in kind.__dict__ or "__repr__" in kind.__dict__ for kind in type(cell).__mro__[:-1])
     if isinstance(cell, complex) or hasattr(cell, "__iter__") or not has_text:
         raise ValueError(f"a {type(cell).__name__}")
-    # An interval or a period of pandas, a UUID.
+    # It may be an interval or a period of pandas, or a UUID.
     return str(cell)
 
 
@@ -152,7 +152,7 @@ def _dates(values: Array) -> list[Category]:
 
 
 def _short(word: str) -> str:
-    """A time stamp without what says nothing: parts of seconds that are 0, and midnight."""
+    """A time stamp without fractions of a second that are 0, and without midnight."""
     if "." in word:
         word = word.rstrip("0").rstrip(".")
     return word.removesuffix("T00:00:00")
@@ -204,21 +204,21 @@ def numbers_of(column: Any, name: str, first_row: int) -> Float64:
 def _number(cell: Any) -> float:
     if is_missing(cell):
         return math.nan
-    # Digits in text are text, as in a table without categories; dates are numbers of nobody's units.
+    # Digits in text are text, as in a table without categories; dates as numbers would have an arbitrary unit.
     if isinstance(cell, str | bytes | np.datetime64 | np.timedelta64):
         raise TypeError
     return float(cell)
 
 
 def in_order(categories: Sequence[Category] | set[Category], name: str) -> list[Category]:
-    """Sorted, as their columns of zeros and ones stand; raises ValueError for text among numbers."""
+    """Categories in the order of their columns of zeros and ones; raises ValueError for text among numbers."""
     if len({isinstance(category, str) for category in categories}) > 1:
         raise ValueError(f"column {name!r} holds both text and numbers; make it one of them")
     return sorted(categories)
 
 
 def as_column(categories: Sequence[Category]) -> Array:
-    """An array of them, of objects where no other type holds each exactly."""
+    """An array of categories, of objects where no other type holds each exactly."""
     try:
         found = np.array(categories)
     except OverflowError:

@@ -14,15 +14,16 @@ import numpy as np
 from tsne_ooc._options import unknown
 from tsne_ooc._typing import Array, DType, Float64, Json, Progress, TableLike
 from tsne_ooc._validate import is_frame
+from tsne_ooc.io.arrow import is_arrow
 from tsne_ooc.io.blocks import BLOCK_BYTES, block_rows, edges
 from tsne_ooc.io.failures import reading
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.source import as_source
 from tsne_ooc.preprocess.categories import Category, as_column, coded, in_order, numbers_of
 
-#: A column with more categories is a name or a number, and would be wider than all else.
+#: A column with more categories holds names or numbers, and would become wider than all others.
 MOST_CATEGORIES = 1000
-# Text takes this many times the memory of the pointers that its columns are made of.
+# Text takes this many times the memory of the pointers of which its columns are made.
 _TEXT = 8
 
 ByName = Mapping[str, Array]
@@ -44,9 +45,9 @@ class ColumnSource(Protocol):
 class OneHot:
     """Put a column of zeros and ones for each category in place of each named column.
 
-    Categories are text, numbers, yes and no, or dates, and are sorted. A category that the fit has not seen, and a
-    missing value, give zeros alone; the fitted `Preparation` counts the former. It can only be the first step: later
-    ones see numbers.
+    Categories are text, numbers, booleans or dates, and are sorted. A category that the fit has not seen, and a missing
+    value, give zeros alone; the fitted `Preparation` counts the former. It can only be the first step: later ones see
+    numbers.
 
     Parameters
     ----------
@@ -67,15 +68,15 @@ class OneHot:
         object.__setattr__(self, "columns", names)
 
     def fit(self, source: TableLike, progress: Progress) -> Encoding:
-        """Find the categories, by one pass.
+        """Find the categories in one pass.
 
         Raises
         ------
         TypeError
             Where the columns of `source` have no names.
         ValueError
-            Where a column is missing, has more than 1,000 categories or cells that are none, or where another column
-            does not hold numbers.
+            Where a column is missing, has more than 1,000 categories or cells that are not categories, or where another
+            column does not hold numbers.
         """
         check_named(source)
         names = tuple(str(name) for name in source.column_names)
@@ -96,7 +97,7 @@ class OneHot:
                         "leave it out, or keep it as numbers"
                     )
             if not start:
-                # Not after a whole pass, where it can be told at once.
+                # An error that can be told at once must not wait for a whole pass.
                 for name in names:
                     if name not in found:
                         numbers_of(block[name], name, start)
@@ -168,7 +169,7 @@ class Encoding:
                 continue
             found = coded(columns[name], name, first_row)
             known = self._places[name]
-            # A missing cell is the last of these, -1.
+            # The last of these, -1, is for missing cells.
             places = np.array([*(known.get(category, -2) for category in found.categories), -1], np.intp)[found.codes]
             rows = np.flatnonzero(places >= 0)
             out[rows, at + places[rows]] = 1.0
@@ -230,9 +231,9 @@ def check_named(source: TableLike) -> None:
 
 
 def columns_of(block: Any) -> ByName:
-    """The columns of a data frame or of a mapping, by name; raises TypeError for anything else."""
-    if is_frame(block) and hasattr(block, "iloc"):
-        return as_source(block).read_columns(0, len(block))  # type: ignore[attr-defined, no-any-return]
+    """The columns of a table with names or of a mapping; raises TypeError for anything else."""
+    if hasattr(block, "read_columns") or is_arrow(block) or (is_frame(block) and hasattr(block, "iloc")):
+        return as_source(block).read_columns(0, block.shape[0])  # type: ignore[attr-defined, no-any-return]
     if not isinstance(block, Mapping) and not is_frame(block):
         raise TypeError(f"onehot needs columns with names: a data frame or a mapping, not a {type(block).__name__}")
     names = list(block) if isinstance(block, Mapping) else list(block.columns)
@@ -247,7 +248,7 @@ def refuse_doubled(names: Sequence[str], where: str) -> None:
 
 
 def _read(values: Any, name: str) -> list[Category]:
-    """Categories of a file, which may hold anything."""
+    """Categories from a file, which may hold anything."""
     if not isinstance(values, list) or not all(isinstance(value, str | int | float) for value in values):
         raise ValueError(f"the state of a preparation has categories of column {name!r} that are not words or numbers")
     if any(isinstance(value, float) and not math.isfinite(value) for value in values):

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from tsne_ooc.preprocess.rows import Passes
     from tsne_ooc.preprocess.statistics import Statistics
 
-# There the covariance takes 134 MB and its decomposition 7 s on one core (1,000 columns: 0.1 s). 6,000 rows of 4,000
-# columns took 2.4 s of processor time for the covariance and 1.4 s for the three passes of the range finder (1,000
-# columns: 0.42 and 0.36): exactness costs little so far, and reads the file once.
+# At this width the covariance takes 134 MB and its decomposition 7 s on one core (1,000 columns: 0.1 s). 6,000 rows of
+# 4,000 columns took 2.4 s of processor time for the covariance and 1.4 s for the three passes of the range finder
+# (1,000 columns: 0.42 and 0.36). Up to here exactness costs little, and reads the file once.
 EXACT_UP_TO = 4096
 
 
 @dataclass(frozen=True)
 class PCA:
-    """The first principal components, without whitening.
+    """Replace the columns by the first principal components, without whitening.
 
-    Exact, from one covariance in float64, up to 4,096 columns. Of wider tables by a randomised range finder in
-    three passes (Halko, Martinsson and Tropp, SIAM Review 53, 2011) and Nyström's approximation (Tropp, Yurtsever,
-    Udell and Cevher, NeurIPS 2017). The largest entry of each axis, by magnitude, is positive.
+    They are exact, from one covariance in float64, up to 4,096 columns. Those of wider tables come from a randomised
+    range finder in three passes (Halko, Martinsson and Tropp, SIAM Review 53, 2011) and Nyström's approximation (Tropp,
+    Yurtsever, Udell and Cevher, NeurIPS 2017). The largest entry of each axis, by magnitude, is positive.
 
     Parameters
     ----------
@@ -65,10 +65,10 @@ class PCA:
 
 
 def _fitted(step: PCA, n: int, mean: Float64, total: float, values: Float64, axes: Float64) -> FittedPCA:
-    """From eigenvalues, descending, and eigenvectors as columns, of the covariance divided by n."""
+    """The step fitted from eigenvalues, descending, and eigenvectors as columns, of the covariance divided by n."""
     largest = axes[np.argmax(np.abs(axes), axis=0), np.arange(step.n)]
     axes = np.ascontiguousarray(axes * np.where(largest < 0, -1.0, 1.0))
-    # Rounding leaves some -1e-16.
+    # Rounding leaves values such as -1e-16.
     values = np.maximum(values, 0.0)
     ratio = values / total if total > 0 else np.zeros_like(values)
     return FittedPCA(step, mean, axes, values * (n / max(1, n - 1)), ratio)
@@ -113,7 +113,7 @@ class FittedPCA:
     def undo(self, rows: Float64) -> Float64:
         from tsne_ooc._kernels.project import project
 
-        # What lay beside the axes is lost.
+        # What was orthogonal to the axes is lost.
         out = np.empty((len(rows), self.width_in))
         project(rows, np.zeros(self.step.n), np.ascontiguousarray(self.axes.T), out)
         return out + self.mean

@@ -1,4 +1,4 @@
-"""`Preparation`: steps fitted on a table in as few passes as they need, and applied to every row after."""
+"""`Preparation`: steps that are fitted on a table in as few passes as they need, and then applied to every row."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Array, Float32, Float64, Json, Progress, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import Source, as_source, line_up, names_of
+from tsne_ooc.io.arrow import is_arrow
 from tsne_ooc.preprocess.base import Fitted, Step
 from tsne_ooc.preprocess.onehot import EncodedSource, Encoding, OneHot, check_named, columns_of
 from tsne_ooc.preprocess.pca import PCA, FittedPCA
@@ -27,7 +28,7 @@ from tsne_ooc.preprocess.standardize import FittedStandardize, Standardize
 from tsne_ooc.preprocess.transformer import Transformer
 
 FORMAT_VERSION = 1
-# What a saved preparation may hold. Nothing else is made from a file.
+# The steps that a saved preparation may hold. Nothing else is made from a file.
 _KNOWN: Json = {
     "log1p": FittedLog1p,
     "normalize": FittedNormalize,
@@ -42,13 +43,13 @@ class Preparation:
 
     A pass over the table fits all steps whose statistics follow from one another: `Log1p`, `Normalize` and
     `Standardize` with `PCA` behind them take one. `OneHot` takes one of its own, `PCA` of more than 4,096 columns
-    three, a `Transformer` that is not fitted one; what comes behind these starts anew. All is computed in float64 and
-    rounded to float32 at the end.
+    three, a `Transformer` that is not fitted one; steps behind these begin a pass of their own. All is computed in
+    float64 and rounded to float32 at the end.
 
     Parameters
     ----------
     steps : sequence of steps
-        Of this package, applied in this order; `OneHot` can only be the first.
+        Steps of this package, applied in this order; `OneHot` can only be the first.
 
     Attributes
     ----------
@@ -57,7 +58,7 @@ class Preparation:
     encoding : Encoding or None
         The fitted `OneHot`.
     names : list of str or None
-        Of the columns before, where the table had names. Later tables with names are taken by name.
+        Names of the columns before the steps, where the table had names. Later tables with names are taken by name.
     n_features_in, n_features_out : int
         Columns before and after.
     n_samples : int
@@ -116,13 +117,13 @@ class Preparation:
         Returns
         -------
         Preparation
-            Itself.
+            The preparation itself.
 
         Raises
         ------
         ValueError, TypeError, OSError
-            For bad rows, naming row and column, for what a step cannot do with this table, and where rows cannot be
-            read. The preparation stays as it was.
+            For bad rows, naming row and column, where a step cannot work on this table, and where rows cannot be read.
+            The preparation stays as it was.
         """
         seed = whole("random_state", random_state, least=0, most=math.inf)
         threads = Threads(n_jobs)
@@ -181,16 +182,18 @@ class Preparation:
         Raises
         ------
         ValueError, TypeError
-            For bad rows, naming row and column, other names or another number of columns than the fit had, and before
-            `fit`.
+            For bad rows, naming row and column, for other names or another number of columns than the fit had, and
+            before `fit`.
         """
         self._check_fitted()
         if self.encoding is not None:
             rows = self.encoding.encode(columns_of(block), first_row, self._count_unseen)
         else:
-            if not hasattr(block, "dtype") and not hasattr(block, "dtypes"):
+            if not hasattr(block, "dtype") and not hasattr(block, "dtypes") and not is_arrow(block):
                 block = np.asarray(block)
             block = line_up(block, self.names)
+            if is_arrow(block) or isinstance(block, Source):
+                block = as_source(block).read(0, block.shape[0])
             dtype = working_type(block.dtype) if hasattr(block, "dtype") else np.float64
             rows = as_rows(block, dtype=dtype, first_row=first_row)
             self._check_columns(rows.shape[1], "X")
@@ -199,13 +202,13 @@ class Preparation:
         return out
 
     def apply(self, rows: Array, out: Float32, *, first_row: int, n_jobs: int | None = None) -> None:
-        """Write prepared rows to `out`, from finite numbers that are checked already, categories among them coded."""
+        """Write prepared rows to `out`, from finite numbers that are checked already, with their categories coded."""
         apply(self.fitted, rows, first_row, Threads(n_jobs), out)
         as_rows(out, name="the prepared table", first_row=first_row)
 
     @property
     def contents(self) -> tuple[Any, ...]:
-        """All that decides what becomes of a row, for a digest."""
+        """All that decides how a row is prepared, for a digest."""
         self._check_fitted()
         return self.encoding, self.fitted, self.n_features_in
 
@@ -217,10 +220,10 @@ class Preparation:
                 raise ValueError(f"{step!r} cannot be undone; ask for prepared rows (prepared=True)")
 
     def undo(self, rows: Any) -> Float32:
-        """Rows in the table's own units from prepared ones, as far as these tell; each is the same bits in any block.
+        """Rows in the table's own units from prepared ones, as far as these tell, each the same bits in any block.
 
-        `PCA` gives the nearest row that has these components, `Log1p` nothing below 0, and of `Normalize` the rows keep
-        the sum that it gave them.
+        `PCA` gives the nearest row that has these components, `Log1p` nothing below 0, and after `Normalize` the rows
+        keep the sum that it gave them.
 
         Parameters
         ----------
@@ -233,7 +236,7 @@ class Preparation:
         Raises
         ------
         ValueError
-            For a `OneHot` and a `Transformer`, which cannot be undone; for bad rows, and before `fit`.
+            For a `OneHot` or a `Transformer`, which cannot be undone; for bad rows, and before `fit`.
         """
         self.check_undo()
         found: Float64 = as_rows(rows, dtype=np.float64)
@@ -247,7 +250,7 @@ class Preparation:
         return rounded
 
     def numbers(self, source: TableLike) -> Source:
-        """The table that the steps behind `OneHot` read; raises ValueError where it is not one that was fitted."""
+        """The table that the steps behind `OneHot` read; raises ValueError for other columns than those of the fit."""
         self._check_fitted()
         table = as_source(source)
         if self.encoding is not None:
@@ -258,7 +261,7 @@ class Preparation:
         return lined_up
 
     def state(self) -> tuple[Json, dict[str, Array]]:
-        """All that `from_state` needs: numbers and words for JSON, and arrays to save without pickle.
+        """All that `from_state` needs: numbers and words for JSON, and arrays that can be saved without pickle.
 
         Raises
         ------
@@ -277,7 +280,7 @@ class Preparation:
             arrays |= {f"{len(steps)}.{name}": array for name, array in found.items()}
             steps.append({"kind": fitted.step.kind, **numbers})
         if self.names is not None and self.encoding is None:
-            # An array: a manifest holds no millions of names.
+            # They go into an array, because a manifest should not hold millions of names.
             arrays["names"] = np.frombuffer(json.dumps(self.names).encode(), np.uint8)
         return {
             "format": "tsne_ooc preparation",

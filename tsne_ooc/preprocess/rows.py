@@ -1,4 +1,4 @@
-"""The rows that come to a step: streamed in tiles that stand where they stand, however the table is read."""
+"""The rows that come to a step: they are streamed in tiles that are the same however the table is read."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tsne_ooc.preprocess.statistics import Moments, Statistics
 from tsne_ooc.preprocess.transformer import FittedTransformer, height_of
 from tsne_ooc.sampling import draw
 
-# Numbers of a tile, 32 MiB in float64: products of so many rows run at full speed up to 10,000 columns and more.
+# Numbers in a tile, 32 MiB in float64: products of so many rows run at full speed up to 10,000 columns and more.
 _TILE = 1 << 22
 _MOST_ROWS = 1 << 16
-# Numbers of a sample, 256 MiB in float64, and the rows that suffice: quartiles of 100,000 rows are off by a rank of
+# Numbers in a sample, 256 MiB in float64, and the rows that suffice: quartiles of 100,000 rows are off by a rank of
 # 0.14 %, one standard deviation.
 _SAMPLE = 1 << 25
 _SAMPLE_ROWS = 100_000
-# Rows of a piece that one thread takes through all steps: its numbers stay in the cache.
+# Numbers in a piece that one thread takes through all steps: they stay in the cache.
 _PIECE = 1 << 16
 
 
 def working_type(dtype: DType) -> DType:
-    """What rows of this type are read as: float32 where it holds them exactly, else float64.
+    """The type as which rows of this type are read: float32 where it holds them exactly, else float64.
 
     A time in seconds or a value of 1e300 is then centred and scaled before anything is rounded to float32.
     """
@@ -50,17 +50,17 @@ def apply(steps: tuple[Fitted, ...], rows: Array, first_row: int, threads: Threa
         with np.errstate(over="ignore"):
             out[a:b] = values
 
-    # Whole calls of a `Transformer`, which are filled up.
+    # Pieces are whole calls of a `Transformer`, which are filled up.
     calls = [height_of(step.width_in) for step in steps if isinstance(step, FittedTransformer)]
     call = max([64, *calls])
     height = max(call, _PIECE // widest // call * call)
-    # Once for all pieces: to look for BLAS takes some 10 ms, as long as 10,000 rows of a scaler.
+    # The limit is set once for all pieces: looking for BLAS takes some 10 ms, as long as 10,000 rows of a scaler.
     with threads.one_blas_thread() if calls else nullcontext():
         threads.map(piece, [(a, min(a + height, len(rows))) for a in range(0, len(rows), height)])
 
 
 class Passes:
-    """A table behind the steps fitted so far; each look at its rows is one pass over the table."""
+    """A table behind the steps that are fitted so far; each look at its rows is one pass over the table."""
 
     def __init__(
         self, source: Source, steps: tuple[Fitted, ...], seed: int, threads: Threads, begin: Callable[[], Progress]
@@ -77,9 +77,9 @@ class Passes:
         return Passes(self.source, (*self.steps, step), self.seed, self.threads, self._begin)
 
     def tiles(self) -> Iterator[tuple[int, Float64]]:
-        """Number of the first row, and rows, of tiles that the number of columns alone cuts.
+        """Yield tiles, each with the number of its first row; the number of columns alone says where they are cut.
 
-        The array is used again for the next tile, and may be overwritten before.
+        The array is used again for the next tile, and the caller may overwrite it.
         """
         progress = self._begin()
         height = max(16, min(_MOST_ROWS, _TILE // max(self.width, self.source.shape[1])))
@@ -98,7 +98,7 @@ class Passes:
             progress("prepare", stop, self.n)
 
     def first(self, count: int) -> Float64:
-        """The first rows, again from the start where there are not so many."""
+        """The first rows, repeated from the start where there are not so many."""
         stop = min(count, self.n)
         found = np.empty((stop, self.width))
         for start, end, block in iterate(self.source, stop=stop, dtype=working_type(self.source.dtype)):
@@ -111,7 +111,7 @@ class Passes:
         return draw(self.n, size, generator(self.seed, "prepare"))
 
     def sample(self) -> Float64:
-        """Those rows."""
+        """The rows that `sample_rows` numbers."""
         numbers = self.sample_rows()
         found = np.empty((len(numbers), self.width))
         for first, tile in self.tiles():
@@ -119,7 +119,7 @@ class Passes:
         return found
 
     def statistics(self, needs: frozenset[str]) -> Statistics:
-        """Statistics of all rows, by one pass."""
+        """Statistics of all rows, in one pass."""
         moments = Moments(self.width, covariance="covariance" in needs, threads=self.threads)
         numbers = self.sample_rows() if "sample" in needs else None
         found = None if numbers is None else np.empty((len(numbers), self.width))

@@ -31,7 +31,7 @@ class Log1p:
     Raises
     ------
     ValueError
-        While rows are read, for a negative value, naming its row and column.
+        For a negative value, while rows are read, naming its row and column.
     """
 
     kind: ClassVar[str] = "log1p"
@@ -58,7 +58,7 @@ class FittedLog1p:
         return np.log1p(rows, out=rows)
 
     def undo(self, rows: Float64) -> Float64:
-        # What was not a count before is not one behind.
+        # Values below 0 do not come from counts.
         return np.expm1(np.maximum(rows, 0.0))
 
     def forward(self, statistics: Statistics) -> Statistics | None:
@@ -74,7 +74,7 @@ class FittedLog1p:
 
 @dataclass(frozen=True)
 class Normalize:
-    """Scale each row to one sum: counts of a cell to one library size. Rows of zeros stay so.
+    """Scale each row to one sum: counts of a cell to one library size. Rows of zeros stay zeros.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class FittedNormalize:
         return rows
 
     def undo(self, rows: Float64) -> Float64:
-        # What a row's own sum was is not known; it keeps this one.
+        # The row's own sum is not known; it keeps this one.
         return rows
 
     def forward(self, statistics: Statistics) -> Statistics | None:

@@ -1,4 +1,4 @@
-"""Columns far from 0, whose rows single precision would merge: found, and brought to 0 in double precision."""
+"""Columns far from 0, whose values single precision would merge: they are found, and shifted in float64."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tsne_ooc.preprocess.statistics import Statistics
 
 # Rows looked at, evenly over the table: a column loses a tenth of so many values where rounding errors reach half a
-# hundredth of its standard deviation, as those of 1e5 + normal do. Of a file they touch as many chunks at most.
+# hundredth of its standard deviation, as those of 1e5 + normal do. In a file they touch at most as many chunks.
 LOOKED_AT = 128
-# Values of a column that differ by less than this part of its largest are one value that was computed in two ways.
+# Values of a column that differ by less than this part of its largest count as one value, computed in two ways.
 NOISE = 2.0**-44
-# Of the values looked at, this share has to be lost before anything is done; ordinary tables keep their bits.
+# So large a share of the values looked at has to be lost before anything is done; ordinary tables keep their bits.
 MERGED = 0.1
 
 
@@ -34,7 +34,8 @@ class Precision(NamedTuple):
     Parameters
     ----------
     known, kept, saved : ndarray of int, shape (p,)
-        Different values among the rows looked at; those that differ in float32; and behind the shift.
+        How many different values there are among the rows looked at, how many are left in float32, and how many after
+        the shift.
     centre : ndarray of float64, shape (p,)
         What to subtract.
     """
@@ -68,7 +69,7 @@ def look_at(source: TableLike) -> Precision | None:
     if working_type(table.dtype) == np.float32 or not n:
         return None
     rows = np.unique(np.linspace(0, n - 1, min(n, LOOKED_AT)).astype(np.int64))
-    # Whole numbers of 8 bytes, such as identifiers, are merged by float64 too. (Some systems have no longer type.)
+    # Whole numbers of 8 bytes, such as identifiers, are merged by float64, too. (Some systems have no longer type.)
     long = np.dtype(table.dtype).kind in "iu" and np.dtype(table.dtype).itemsize == 8
     exact: Array = take(table, rows, dtype=np.longdouble if long else np.float64)
     values: Float64 = exact.astype(np.float64)
@@ -76,7 +77,7 @@ def look_at(source: TableLike) -> Precision | None:
         single = values.astype(np.float32).astype(np.float64)
     p = values.shape[1]
     known, kept, centre = np.ones(p, np.intp), np.ones(p, np.intp), np.zeros(p)
-    # What is beyond the range of float32 meets an error of its own later on.
+    # A value beyond the range of float32 raises its own error later on.
     at = np.flatnonzero((single != exact).any(axis=0) & np.isfinite(single).all(axis=0))
     if not len(at):
         return None
@@ -86,7 +87,7 @@ def look_at(source: TableLike) -> Precision | None:
     kept[at] = _different(single[:, at], 0.0)
     saved = kept.copy()
     if len(far := np.flatnonzero(_merges(known, kept))):
-        # A number that float32 holds: tables that differ in a few rows are shifted alike.
+        # It is a number that float32 holds, so that tables that differ in a few rows are shifted alike.
         centre[far] = np.median(values[:, far], axis=0).astype(np.float32)
         saved[far] = _different((values[:, far] - centre[far]).astype(np.float32), 0.0)
     return Precision(known, kept, saved, centre)
@@ -98,7 +99,7 @@ def _merges(known: NDArray[np.intp], kept: NDArray[np.intp]) -> Bool:
 
 def _different(values: Any, apart: Any) -> NDArray[np.intp]:
     """How many values of each column differ by more than `apart`."""
-    # Columns as rows: of 30,000 columns it takes half the time.
+    # Columns are sorted as rows: for 30,000 columns that takes half the time.
     ordered = np.ascontiguousarray(values.T)
     ordered.sort(axis=1)
     return np.asarray((np.diff(ordered, axis=1) > np.reshape(apart, (-1, 1))).sum(axis=1) + 1)
@@ -126,7 +127,7 @@ class Shift:
 
 @dataclass(frozen=True)
 class FittedShift:
-    """What is subtracted, of shape (p,)."""
+    """A shift whose `offset` of shape (p,) is subtracted."""
 
     step: Shift
     offset: Float64

@@ -1,4 +1,4 @@
-"""Leading principal components of tables too wide for their covariance."""
+"""Leading principal components of tables that are too wide for their covariance."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _ROWS = 64
 _COLUMNS = 2048
 
 
-# Of the variance that the exact 50 axes hold, those of 10,000 mouse neurons hold 0.998 (log1p of 1,000 genes) and
-# 0.966 (standardised, too: a flat spectrum), those of 20,000 digits 1.0000. Two passes: 0.991, 0.932 and 0.9999.
-# scikit-learn's IncrementalPCA in batches of 1,000: 0.991, 0.934 and 0.999, with decompositions in between.
+# Shares of the variance that the exact 50 axes hold: 0.998 for 10,000 mouse neurons (log1p of 1,000 genes), 0.966 where
+# these are also standardised (a flat spectrum), 1.0000 for 20,000 digits. With two passes it is 0.991, 0.932 and
+# 0.9999; with scikit-learn's IncrementalPCA in batches of 1,000, which decomposes in between, 0.991, 0.934 and 0.999.
 PASSES = 3
 
 
 def leading(rows: Passes, k: int) -> tuple[Float64, float, Float64, Float64]:
     """Mean (p,), variance of all columns together, k leading eigenvalues, descending, and their vectors (p, k).
 
-    The covariance C is never formed. The first pass multiplies it by random columns; each further one multiplies it
-    by an orthonormal basis Q of what came out. The last gives the approximation CQ (Q'CQ)^-1 (CQ)' of C.
+    The covariance C is never formed. The first pass multiplies it by random columns; each further pass multiplies it by
+    an orthonormal basis Q of the result before. The last gives the approximation CQ (Q'CQ)^-1 (CQ)' of C.
     """
     n, p = rows.n, rows.width
     width = min(p, n, 2 * k + 20)
@@ -38,14 +38,14 @@ def leading(rows: Passes, k: int) -> tuple[Float64, float, Float64, Float64]:
     for _ in range(PASSES - 1):
         basis, _ = np.linalg.qr(image / _unit(image))
         mean, total, image = _times(rows, basis)
-    # By a power of four, which changes no digits, not those of roots either: the squares of what is left are within the
-    # range of float64, whatever the unit of the columns. At 1e-100 all axes were lost, and 1e100 was an error.
+    # Division by a power of four changes no digits, nor those of roots. The squares of what is left are within the
+    # range of float64, whatever the unit of the columns: at 1e-100 all axes were lost, and 1e100 was an error.
     unit = _unit(image)
     image /= unit
     size = float(np.linalg.norm(image))
     if size == 0:
         return mean, total, np.zeros(k), basis[:, :k]
-    # A shift by what rounding leaves: the small matrix then has a Cholesky factor, also of data of a lower rank.
+    # A shift by the rounding error gives the small matrix a Cholesky factor, also for data of a lower rank.
     shift = np.sqrt(p) * np.finfo(np.float64).eps * size
     image += shift * basis
     small = basis.T @ image
@@ -59,10 +59,10 @@ def _unit(values: Float64) -> float:
 
 
 def _times(rows: Passes, columns: Float64) -> tuple[Float64, float, Float64]:
-    """Mean and total variance of the rows, and their covariance times `columns`, by one pass."""
+    """Mean and total variance of the rows, and their covariance times `columns`, in one pass."""
     p, width = columns.shape
     n, total, product = 0, 0.0, np.zeros((p, width))
-    # As `Moments` does: tiles about their own means, and these as distances from the first row.
+    # As in `Moments`, tiles are taken about their own means, and these are distances from the first row.
     origin, mean = np.zeros(p), np.zeros(p)
     for first, tile in rows.tiles():
         if first == 0:
@@ -87,7 +87,7 @@ def _times(rows: Passes, columns: Float64) -> tuple[Float64, float, Float64]:
 def _add_product(product: Float64, tile: Float64, columns: Float64, threads: Threads) -> None:
     """``product += tile.T @ (tile @ columns)``, in pieces that the shapes alone cut."""
 
-    # What is beyond the range of numbers is told by whoever asks.
+    # The caller reports what is beyond the range of numbers.
     def score(a: int, b: int) -> Float64:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(tile[a:b] @ columns)

@@ -16,7 +16,7 @@ from tsne_ooc.storage.asked import plain
 class PreparedSource:
     """The rows of a table behind a fitted `Preparation`, prepared as they are read.
 
-    A `tsne_ooc.io.Source`: samples, blocks and maps are made from it as from the table itself. A row is the same
+    It is a `tsne_ooc.io.Source`: samples, blocks and maps are made from it as from the table itself. A row is the same
     bits however it is read. Errors name the table's own row and column.
 
     Parameters
@@ -24,7 +24,8 @@ class PreparedSource:
     source : Source or what `tsne_ooc.io.as_source` accepts
         Table of shape (n_samples, n_features).
     preparation : Preparation
-        Fitted, on this table or on one with the same columns. Without steps, rows pass as they are, in float32.
+        It must be fitted, on this table or on one with the same columns. Without steps, rows pass as they are, in
+        float32.
     n_jobs : int or None
         Threads.
 
@@ -43,7 +44,8 @@ class PreparedSource:
         self._n_jobs = n_jobs
         self._numbers = preparation.numbers(self.source)
         self.shape = (int(self._numbers.shape[0]), preparation.n_features_out)
-        #: What it takes to read a row, which is not what is left of it: samples ask whether to read along a gap.
+        #: Bytes that are read for a row, which differ from those that come out: sampling asks for them to decide about
+        #: gaps.
         self.row_bytes = int(self._numbers.shape[1]) * np.dtype(self._numbers.dtype).itemsize
         chunks = self._numbers.chunks
         self.chunks: tuple[int, int] | None = None if chunks is None else (chunks[0], self.shape[1])
@@ -52,7 +54,7 @@ class PreparedSource:
     def read(self, start: int, stop: int) -> Float32:
         """Rows `start` up to `stop`, prepared, of shape (stop - start, n_features_out)."""
         out = np.empty((stop - start, self.shape[1]), np.float32)
-        # Block by block: what reads prepared rows does not know how wide they are in the file.
+        # This reads block by block, because whoever reads prepared rows does not know how wide they are in the file.
         blocks = iterate(self._numbers, start=start, stop=stop, dtype=working_type(self._numbers.dtype))
         for first, last, block in blocks:
             self.preparation.apply(block, out[first - start : last - start], first_row=first, n_jobs=self._n_jobs)
@@ -65,7 +67,7 @@ class PreparedSource:
 
     @property
     def opened_here(self) -> bool:
-        """Whether nobody else has a hand on the table."""
+        """Whether this process opened the table."""
         return bool(getattr(self.source, "opened_here", False))
 
     @property
@@ -78,7 +80,7 @@ class PreparedSource:
         own = getattr(self.source, "identity", None)
         columns = getattr(self.source, "column_names", None)
         if self._told is None:
-            # Once: transformers of one's own may change while they work.
+            # This is asked once: a user's own transformers may change while they work.
             self._told = {"steps": plain(self.preparation.steps), "fitted": plain(self.preparation.contents)}
         return {
             "preparation": self._told,

@@ -1,4 +1,4 @@
-"""Columns brought to one location and one scale."""
+"""Bring columns to one location and one scale."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Standardize:
     Parameters
     ----------
     robust : bool
-        Take the median, and the distance between the quartiles divided by 1.349, as it is one standard deviation
-        for normal data. They are those of a uniform sample of the rows, drawn by row number (all rows of short
-        tables). A column whose quartiles coincide although it varies, such as one with mostly zeros, is divided by
-        its standard deviation.
+        Take the median, and the distance between the quartiles divided by 1.349, which is one standard deviation for
+        normal data. They are taken from a uniform sample of the rows, drawn by row number (all rows of short tables). A
+        column whose quartiles coincide although it varies, such as one with mostly zeros, is divided by its standard
+        deviation.
     """
 
     robust: bool = False
@@ -53,14 +53,14 @@ class Standardize:
             assert statistics.sample is not None
             low, centre, high = np.quantile(statistics.sample, (0.25, 0.5, 0.75), axis=0)
             scale = np.where(high > low, (high - low) / _IQR_OF_NORMAL, scale)
-        # A variation below the smallest numbers has a square of 0.
+        # The square of a variation near the smallest numbers is 0.
         constant = constant | ~(scale > 0)
         return FittedStandardize(self, centre, np.where(constant, 1.0, scale), constant)
 
 
 @dataclass(frozen=True)
 class FittedStandardize:
-    """What was subtracted and divided by, each of shape (p,), and which columns did not vary."""
+    """A step with what it subtracts and divides by, each of shape (p,), and which columns did not vary."""
 
     step: Standardize
     centre: Float64

@@ -11,8 +11,8 @@ import numpy as np
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Bool, Float64
 
-# Columns of one product: 128 are nearly as fast as all at once, and a covariance of 256 columns has three to share
-# among threads.
+# Columns of one product: 128 are nearly as fast as all at once, and a covariance of 256 columns has three products to
+# share among threads.
 _SIDE = 128
 # Numbers that one piece of a tile holds, for sums.
 _PIECE = 1 << 18
@@ -20,7 +20,7 @@ _PIECE = 1 << 18
 
 @dataclass(frozen=True)
 class Statistics:
-    """What steps are fitted from, for rows of p columns.
+    """The statistics from which steps are fitted, for rows of p columns.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Statistics:
     sample: Float64 | None = None
 
     def affine(self, centre: Float64, scale: Float64) -> Statistics:
-        """Those of ``(rows - centre) / scale``."""
+        """The statistics of ``(rows - centre) / scale``."""
         covariance = None
         if self.covariance is not None:
             covariance = self.covariance / scale
@@ -56,11 +56,11 @@ class Statistics:
 
 
 class Moments:
-    """Sums over tiles of rows: each tile about its own mean, then together (Chan, Golub and LeVeque, 1979).
+    """Sums over tiles of rows: each tile about its own mean, and then combined (Chan, Golub and LeVeque, 1979).
 
     Sums of squares about zero, or about any one value, lose the variance of columns far from it. Means are kept as
-    distances from the first row: columns far from zero would lose what tiles differ by, and a column without
-    variation then has squares of exactly 0. The result is the same bits for the same tiles, for any number of
+    distances from the first row: otherwise columns far from zero would lose the differences between tiles. A column
+    without variation then has squares of exactly 0. The result is the same bits for the same tiles, for any number of
     threads.
     """
 
@@ -68,7 +68,7 @@ class Moments:
         self.n = 0
         self.origin: Float64 | None = None
         self.mean = np.zeros(width)
-        # Squares of deviations: of columns with themselves, or of all pairs.
+        # Sums of squared deviations, or of products of deviations for all pairs of columns.
         self.squares = np.zeros((width, width) if covariance else width)
         self._threads = threads
 
@@ -111,7 +111,7 @@ class Moments:
         self.mean += step * (m / self.n)
 
     def finish(self, sample: Float64 | None = None) -> Statistics:
-        """The statistics of all rows, and `sample` with them; nothing can be added after."""
+        """The statistics of all rows, with `sample`; nothing can be added afterwards."""
         squares = self.squares
         squares /= self.n
         if not np.isfinite(squares).all():
@@ -129,7 +129,7 @@ def beyond_range(column: int) -> ValueError:
 
 
 def _total(parts: Iterable[Float64]) -> Float64:
-    """Their sum, in their order."""
+    """The sum of the parts, in their order."""
     return functools.reduce(np.add, parts)
 
 

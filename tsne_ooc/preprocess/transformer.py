@@ -16,26 +16,27 @@ if TYPE_CHECKING:
     from tsne_ooc.preprocess.rows import Passes
     from tsne_ooc.preprocess.statistics import Statistics
 
-# Every call gets one number of rows, the last ones filled up: the last bits of a product change with the number of its
-# rows, but not with the place of a row among 64 to 1,024 (OpenBLAS for four kinds of processors, p from 3 to 1,000).
-# A call takes 60 to 100 us whatever it does. In tiles of 64 rows a scaler took 9 times as long as one call for 41,000
-# rows of 50 columns, and PCA 5 times; in these, as long as one call, and one row alone .2 ms instead of .1.
+# Every call gets the same number of rows, and the last call is filled up: the last bits of a product change with the
+# number of its rows, but not with the place of a row among 64 to 1,024 (OpenBLAS for four kinds of processors, p from 3
+# to 1,000). A call takes 60 to 100 us whatever it does. In tiles of 64 rows a scaler took 9 times as long as in one
+# call for 41,000 rows of 50 columns, and PCA 5 times. In tiles of this height they took as long as in one call, and a
+# row alone .2 ms instead of .1.
 _NUMBERS = 1 << 17
 _LEAST, _MOST = 64, 1024
 
 
 def height_of(width: int) -> int:
-    """Rows of a call, for rows of so many columns: a power of two, so that all divide the largest."""
+    """The rows of a call, for rows of so many columns: a power of two, so that each divides the largest."""
     return int(min(_MOST, max(_LEAST, 1 << max(1, _NUMBERS // width).bit_length() - 1)))
 
 
 @dataclass(frozen=True)
 class Transformer:
-    """Any object with scikit-learn's `transform`.
+    """Apply any object that has scikit-learn's `transform`.
 
-    One that is fitted is used as it is, in a copy. Of one that is not, a copy is fitted: with `partial_fit`, on all
-    rows, streamed; without, on a uniform sample of them, at most 100,000 rows or 256 MiB. Where it has a `random_state`
-    that is None, the copy takes the seed of the preparation. It must map each row by itself.
+    A fitted object is used in a copy, as it is. Of one that is not fitted, a copy is fitted: on all rows, streamed,
+    where it has `partial_fit`; else on a uniform sample of at most 100,000 rows or 256 MiB. Where its `random_state` is
+    None, the copy takes the seed of the preparation. It must map each row by itself.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ class Transformer:
             raise TypeError(f"{self.transformer!r} is not a transformer: an object with `transform` is needed")
 
     def check_saved(self) -> None:
-        """Raise TypeError: what this step becomes cannot be saved."""
+        """Raise TypeError, because this step cannot be saved once it is fitted."""
         raise _unsaved(self.transformer)
 
     def needs(self, width: int) -> frozenset[str]:
@@ -89,7 +90,7 @@ class Transformer:
 
 @dataclass(frozen=True)
 class FittedTransformer:
-    """The fitted object, and in words on which rows it was fitted."""
+    """The fitted object, and on which rows it was fitted, in words."""
 
     step: Transformer
     transformer: Any
@@ -98,7 +99,7 @@ class FittedTransformer:
     width_out: int
 
     def apply(self, rows: Float64, first_row: int) -> Float64:
-        # BLAS is kept to one thread by whoever applies steps.
+        # The caller keeps BLAS to one thread.
         out = np.empty((len(rows), self.width_out))
         height = height_of(self.width_in)
         for start in range(0, len(rows), height):
@@ -130,7 +131,7 @@ def _unsaved(transformer: Any) -> TypeError:
 
 
 def _copied(transformer: Any) -> Any:
-    """A copy that a later fit of the original leaves alone; the original where there is no way to copy it."""
+    """A copy that a later fit of the original does not change; the original itself where it cannot be copied."""
     try:
         return deepcopy(transformer)
     except (TypeError, NotImplementedError):
@@ -138,7 +139,7 @@ def _copied(transformer: Any) -> Any:
 
 
 def _seed(transformer: Any, seed: int) -> None:
-    """Give a seed to all that would draw one, also within a pipeline."""
+    """Give a seed to all objects that would draw one, also within a pipeline."""
     if not hasattr(transformer, "get_params"):
         return
     drawn = generator(seed, "transformer")

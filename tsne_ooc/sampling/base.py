@@ -31,7 +31,7 @@ class Sample(ABC):
     Attributes
     ----------
     size : int
-        How many rows it chooses of a table that has as many.
+        How many rows are chosen from a table that has as many.
     """
 
     size: int

@@ -1,4 +1,4 @@
-"""Boxes: rows of a stream kept evenly over the space that they fill, in bounded memory."""
+"""Boxes: they keep rows of a stream evenly over the space that these fill, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from tsne_ooc._typing import Array, Float32, Float64, Int64, UInt64
 
-# Coordinates have 62 bits. The extent that was seen is 2 ** 32 of the smallest sides, for an outlier may set it; the
-# origin is at 2 ** 48, which leaves room for rows 2 ** 16 extents below it. Those beyond share the outermost boxes.
+# Coordinates have 62 bits. The extent that was seen is 2 ** 32 of the smallest sides, because an outlier may set it.
+# The origin is at 2 ** 48, which leaves room for rows 2 ** 16 extents below it; rows beyond share the outermost boxes.
 _BITS, _FINE, _ORIGIN = 62, 32, 1 << 48
 
 
@@ -24,9 +24,9 @@ class Grid(NamedTuple):
     origin : ndarray of float64, shape (q,)
         A corner of boxes of all sizes.
     side : float
-        Of the smallest box.
+        Side of the smallest box.
     seed : int
-        Of the numbers drawn for boxes and rows.
+        Seed of the numbers drawn for boxes and rows.
     """
 
     axes: Float64
@@ -36,7 +36,7 @@ class Grid(NamedTuple):
 
     @classmethod
     def over(cls, X: Float32, directions: int, rng: np.random.Generator) -> Grid:
-        """A grid for rows like those of X, along their columns, or `directions` random ones where these are fewer."""
+        """A grid for rows like those of X, along their columns, or fewer random `directions`."""
         p = X.shape[1]
         if p <= directions:
             axes = np.eye(p)
@@ -65,20 +65,20 @@ def _project(X: Float32, axes: Float64) -> Float64:
 class Boxes:
     """Rows of a stream, evenly over the boxes of a grid.
 
-    The finest boxes are kept for which no more than `capacity` rows remain when each box keeps the `per_box` rows to
-    which the lowest numbers were drawn. Where more remain, sides are doubled along one axis after the other, and boxes
-    that fall together keep their lowest. The end is the same for any order and any blocks of the stream: coarser
-    boxes never keep more rows, so the boxes end as fine as all rows together allow; and the lowest rows of a box are
-    among the lowest of its parts. Doubling one axis keeps at least half the rows: more than half of `capacity` remain,
-    unless there are fewer distinct rows.
+    A number is drawn for each row, and each box keeps the `per_box` rows with the lowest numbers. The boxes are the
+    finest that keep at most `capacity` rows in all: where more remain, sides are doubled along one axis after the
+    other, and boxes that are merged keep their lowest rows. The result is the same for any order and any blocks of the
+    stream: coarser boxes never keep more rows, so the boxes end as fine as all rows together allow; and the lowest rows
+    of a box are among the lowest of its parts. Doubling one axis keeps at least half the rows: more than half of
+    `capacity` remain, unless there are fewer distinct rows.
 
     Parameters
     ----------
     grid : Grid
     capacity : int
-        Most rows kept; up to twice as many are in memory.
+        The most rows that are kept; up to twice as many are in memory.
     per_box : int
-        Most rows kept of a box.
+        The most rows that a box keeps.
     """
 
     def __init__(self, grid: Grid, capacity: int, per_box: int) -> None:
@@ -104,7 +104,7 @@ class Boxes:
             new = [rows[part], priorities, self.grid.coordinates(X[part]), *(array[part] for array in more)]
             both = zip(self._table, new, strict=True) if self._table else ((array,) for array in new)
             self._table = [np.concatenate(arrays) for arrays in both]
-            # Not each time: sorting is what costs.
+            # This is not done each time, because sorting costs most.
             if self.held > self.capacity:
                 self._settle()
 
@@ -141,9 +141,9 @@ class Boxes:
     def draw(self, size: int) -> list[Array]:
         """At most `size` of the rows.
 
-        First come the rows that the finest boxes keep that keep no more than `size`: each of these boxes gives its
-        `per_box` rows, or all that it has. The rest is filled up from the boxes that were kept, by the same number
-        from each as far as they have them.
+        First come the rows of the finest boxes that keep no more than `size` in all: each of these gives its `per_box`
+        rows, or all that it has. The rest is filled up from the boxes that were kept, with equal numbers from each as
+        far as they have rows.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Samples spread evenly over the space that the data fill, not over the rows."""
+"""Samples that are spread evenly over the space that the data fill, not over the rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tsne_ooc.sampling.boxes import Boxes, Grid
 from tsne_ooc.sampling.take import take
 from tsne_ooc.sampling.uniform import draw
 
-# Rows that tell the scale of the data; whatever scale they tell, the boxes end as fine as the rows ask for.
+# So many rows tell the scale of the data; whatever it is, the boxes end as fine as all rows together allow.
 _LOOK = 1000
 
 
@@ -23,13 +23,13 @@ _LOOK = 1000
 class Coverage(Sample):
     """Rows spread evenly over space, so that rare groups that lie apart are kept and dense ones are thinned out.
 
-    Space is covered with boxes of one size, each of which gives its `rows_per_box` rows, or all that it has; boxes
-    are as small as the number of rows allows. These are the geometric sketches of Hie et al. (Cell Systems 8, 2019),
-    for a table that is streamed once; the same rows are kept for any size of blocks. (The rows that were chosen are
-    then read again.) Sides of boxes are distances in the data's own units, so columns must be comparable: standardise
-    them, or use principal components.
+    Space is covered with boxes of one size, each of which gives its `rows_per_box` rows, or all that it has; boxes are
+    as small as the number of rows allows. These are the geometric sketches of Hie et al. (Cell Systems 8, 2019), for a
+    table that is streamed once; the same rows are kept for any size of blocks. (The chosen rows are then read again.)
+    Sides of boxes are distances in the data's own units, so columns must be comparable: standardise them, or use
+    principal components.
 
-    Groups that only differ in many columns together, as handwritten digits do, are not told apart by boxes, and gain
+    Boxes do not tell groups apart that differ only in many columns together, as handwritten digits do; these gain
     nothing. The sample's densities are not those of the data: do not read shares of groups off its map.
 
     Memory: at most ``4 * size`` rows' numbers and coordinates at a time (8 bytes x (directions + 2) each), the block
@@ -38,10 +38,10 @@ class Coverage(Sample):
     Parameters
     ----------
     size : int
-        Rows, exactly; all where there are no more. Where the table has too few distinct rows, the others are drawn
-        uniformly.
+        The exact number of rows; all where there are no more. Where the table has too few distinct rows, the others are
+        drawn uniformly.
     rows_per_box : int, default 20
-        Most rows that boxes are asked for before they are made smaller. A single row of a kind makes no island. Of
+        The most rows that a box gives before boxes are made smaller. A single row of a kind does not make an island. Of
         groups of 20, 21, 30, 53, 231 and 264 of 494,021 connections (KDD Cup 99), a sample of 5,000 had 4, 12, 17, 12,
         17 and 44 rows at 1 row a box, 18, 21, 24, 33, 71 and 147 at 20; a uniform one has 0 to 3.
     directions : int, default 16
@@ -64,7 +64,7 @@ class Coverage(Sample):
         return Drawn(rows, take(table, rows))
 
     def choose(self, table: Source, rng: np.random.Generator, progress: Progress | None = None) -> Int64:
-        """The rows' numbers alone, ascending."""
+        """The numbers of the rows alone, ascending."""
         n = table.shape[0]
         if self.size >= n:
             return np.arange(n)

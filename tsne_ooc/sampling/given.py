@@ -15,7 +15,7 @@ from tsne_ooc.sampling.take import take
 
 @dataclass(frozen=True, eq=False)
 class Rows(Sample):
-    """These rows.
+    """A sample of rows that are given.
 
     Parameters
     ----------

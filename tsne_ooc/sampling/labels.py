@@ -1,4 +1,4 @@
-"""Labels that lie in a file: a dataset of HDF5, a column of AnnData or Parquet, a .npy file."""
+"""Labels from a file: an array of HDF5 or Zarr, a column of AnnData or Parquet, a .npy file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import numpy as np
 from tsne_ooc._labels import Categorical, arrow_categories, text
 from tsne_ooc._typing import Array, Stored, StrPath
 from tsne_ooc.io.base import type_of
+from tsne_ooc.io.contents import is_array
 from tsne_ooc.io.failures import opening
 from tsne_ooc.io.frames import values_of
 from tsne_ooc.io.kinds import format_of
+from tsne_ooc.io.optional import load
 from tsne_ooc.io.parts import parts_of
+from tsne_ooc.io.zarr import root_of
 
 Labels = Array
 
@@ -26,17 +29,18 @@ def labels_of(path: StrPath, name: str | None = None) -> Labels:
     Parameters
     ----------
     path : path
-        HDF5 (also ``.h5ad``), Parquet or ``.npy``.
+        HDF5 (also ``.h5ad``), Zarr, Parquet or ``.npy``.
     name : str, optional
-        Of a one-dimensional dataset of an HDF5 file, of a column of an ``.h5ad`` file's ``obs`` (with or without
-        ``obs/``), or of a column of a Parquet file or folder, whose files are those of `tsne_ooc.io.open_source`, in
-        its order. A ``.npy`` file needs none.
+        Name of a one-dimensional array of an HDF5 or Zarr file, of a column of AnnData's ``obs`` in one (with or
+        without ``obs/``), or of a column of a Parquet file or folder, whose files are those of
+        `tsne_ooc.io.open_source`, in its order. A ``.npy`` file needs none, and neither does an array of Zarr that is
+        alone.
 
     Returns
     -------
     ndarray of shape (n,)
-        Categories come as what they stand for, missing ones as None; the array then has all of them in its attribute
-        ``categories``, in the order of the file, which pictures keep.
+        Categories come as the words they stand for, missing ones as None; the array then lists all of them in its
+        attribute ``categories``, in the order of the file, which pictures keep.
 
     Raises
     ------
@@ -46,14 +50,9 @@ def labels_of(path: StrPath, name: str | None = None) -> Labels:
         Where `name` is missing or not there (those that are there are listed), or is not one-dimensional.
     """
     path = Path(path)
-    readers = {"npy": _from_npy, "hdf5": _from_hdf5, "parquet": _from_parquet}
+    readers = {"npy": _from_npy, "hdf5": _from_hdf5, "zarr": _from_zarr, "parquet": _from_parquet}
     with opening(path):
-        kind = format_of(path)
-        if kind not in readers:
-            raise ValueError(
-                f"{path}: labels are read from HDF5, .h5ad, Parquet and .npy; load them, and pass the array"
-            )
-        return readers[kind](path, name)
+        return readers[format_of(path)](path, name)
 
 
 def _from_npy(path: Path, name: str | None) -> Labels:
@@ -68,19 +67,31 @@ def _from_hdf5(path: Path, name: str | None) -> Labels:
     except OSError as error:
         raise OSError(f"{path} cannot be opened as HDF5: {error}") from None
     with file:
-        for wanted in (name, f"obs/{name}") if name else ():
-            labels = _stored(file, wanted)
-            if labels is not None:
-                return _column(labels, f"{wanted!r} of {path}")
-        raise _missing(path, name, _names(file))
+        return _within(file, path, name)
 
 
-def _stored(file: Stored, name: str) -> Labels | None:
+def _from_zarr(path: Path, name: str | None) -> Labels:
+    with root_of(path) as root:
+        if not is_array(root):
+            return _within(root, path, None if name is None else name.strip("/"))
+        if name is not None:
+            raise ValueError(f"{path} holds a single array, so {name!r} cannot choose one")
+        return _column(_plain(root), str(path))
+
+
+def _within(root: Stored, path: Path, name: str | None) -> Labels:
+    """The labels called `name` in an open file of HDF5 or Zarr."""
+    for wanted in (name, f"obs/{name}") if name else ():
+        labels = _stored(root, wanted)
+        if labels is not None:
+            return _column(labels, f"{wanted!r} of {path}")
+    raise _missing(path, name, _names(root))
+
+
+def _stored(root: Stored, name: str) -> Labels | None:
     """The array of labels called `name`, in any of the ways in which AnnData has stored columns; None without one."""
-    import h5py
-
-    found = file.get(name)
-    if isinstance(found, h5py.Group):
+    found = root.get(name)
+    if hasattr(found, "keys"):
         if "codes" in found and "categories" in found:
             return _categories(found["codes"][:], found["categories"])
         if "values" in found and "mask" in found:
@@ -88,15 +99,15 @@ def _stored(file: Stored, name: str) -> Labels | None:
             values[found["mask"][:]] = None
             return values
         return None
-    if isinstance(found, h5py.Dataset):
+    if found is not None and is_array(found):
         categories = found.attrs.get("categories")
         # Before anndata 0.7 categories lay elsewhere in the file, and a reference led to them.
-        return _plain(found) if categories is None else _categories(found[:], file[categories])
+        return _plain(found) if categories is None else _categories(found[:], root[categories])
     parent, _, field = name.rpartition("/")
-    records = file.get(parent) if parent else None
-    if isinstance(records, h5py.Dataset) and field in (records.dtype.names or ()):
+    records = root.get(parent) if parent else None
+    if records is not None and is_array(records) and field in (getattr(type_of(records), "names", None) or ()):
         # AnnData's first layout: codes in records, and their categories elsewhere by name.
-        categories = file.get(f"uns/{field}_categories")
+        categories = root.get(f"uns/{field}_categories")
         values = records[field]
         if categories is not None:
             return _categories(values, categories)
@@ -105,8 +116,10 @@ def _stored(file: Stored, name: str) -> Labels | None:
 
 
 def _plain(dataset: Stored) -> Labels:
-    values = np.asarray(dataset[()])
-    # Not by h5py, which believes files that call Latin-1 ASCII, and raises an error.
+    values = np.asarray(dataset[...])
+    if values.dtype.kind == "T":
+        return values.astype(object)
+    # h5py does not decode them: it believes files that call Latin-1 ASCII, and raises an error.
     return text(values) if values.dtype.kind in "SO" and values.ndim == 1 else values
 
 
@@ -118,37 +131,34 @@ def _categories(codes: Labels, categories: Any) -> Labels:
     return Categorical.of(labels, words.tolist())
 
 
-def _names(file: Stored) -> list[str]:
-    import h5py
-
+def _names(root: Stored) -> list[str]:
+    items: list[tuple[str, Stored]] = []
+    if hasattr(root, "visititems"):
+        root.visititems(lambda name, item: items.append((name, item)))
+    else:
+        # Of Zarr, where a group need not come before what is in it.
+        items = sorted(root.members(max_depth=None), key=lambda pair: str(pair[0]))
     names: list[str] = []
-
-    def visit(name: str, item: Stored) -> None:
-        if isinstance(item, h5py.Group):
+    for name, item in items:
+        if hasattr(item, "keys"):
             if "codes" in item or "mask" in item:
                 names.append(name)
         elif fields := getattr(type_of(item), "names", None):
             names.extend(f"{name}/{field}" for field in fields)
         elif len(item.shape or ()) == 1 and name.rpartition("/")[0] not in names:
             names.append(name)
-
-    file.visititems(visit)
     return names
 
 
 def _from_parquet(path: Path, name: str | None) -> Labels:
-    try:
-        from pyarrow import dataset
-    except ImportError:
-        raise ImportError(f"reading {path} needs pyarrow: pip install pyarrow") from None
-
-    # The very files of the rows, in their order.
+    dataset = load("pyarrow.dataset", "parquet", f"reading {path}")
+    # These are the files that the rows come from, in the same order.
     files = parts_of(path).files if path.is_dir() else [path]
     table = dataset.dataset([str(file) for file in files], format="parquet")
     if name is None or name not in table.schema.names:
         raise _missing(path, name, table.schema.names)
     column = table.to_table(columns=[name]).column(0)
-    # Via pandas, or with NaN for missing ones, whole numbers would come back as floats.
+    # Through pandas, or with NaN for missing values, whole numbers would come back as floats.
     labels: Labels = column.to_numpy() if not column.null_count else np.array(column.to_pylist(), object)
     categories = arrow_categories(column)
     if categories is not None:

@@ -22,8 +22,8 @@ def resolve_sample(sample: Any, size: int = SIZE) -> Sample:
     Parameters
     ----------
     sample : Sample, int, str or array-like
-        A whole number is a `UniformSample` sample of so many rows; "uniform" or "coverage" one of `size` rows, or of as
-        many as a number after a colon says ("coverage:50000"); an array is `Rows`.
+        A whole number is a `UniformSample` of so many rows. "uniform" or "coverage" is one of `size` rows, or of as
+        many as a number after a colon says ("coverage:50000"). An array is `Rows`.
     size : int, default 25,000
 
     Raises

@@ -22,15 +22,15 @@ class Stratified(Sample):
     Parameters
     ----------
     size : int
-        Rows in all, exactly; all rows of the table where there are no more.
+        The exact number of rows in all; all rows of the table where there are no more.
     labels : array-like of shape (n,), or several
-        A label for each row of the table, of any type; missing ones (NaN, None) are a stratum of their own. Several
-        are a sequence of such arrays, a data frame or an array of shape (n, c): then the strata are the combinations
-        that occur.
+        A label for each row of the table, of any type; missing labels (NaN, None) are a stratum of their own. Several
+        labels are a sequence of such arrays, a data frame or an array of shape (n, c): then the strata are the
+        combinations that occur.
     balance : {"proportional", "balanced"}, default "proportional"
-        "proportional" gives each stratum its share of the rows (by largest remainder), yet **at least one row**: so
-        the rarest have more than their share, at the others' cost. "balanced" gives all the same number; what small
-        ones do not have is shared among the others.
+        "proportional" gives each stratum its share of the rows (by largest remainder), but **at least one row**: so the
+        rarest have more than their share, at the others' cost. "balanced" gives all the same number; the rows that
+        small ones lack are shared among the others.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def _column(labels: Any, most: int = 1) -> Array:
 
 
 def _codes(labels: Array) -> Int64:
-    """Numbers of the labels in the order in which they first appear; missing ones have one of their own."""
+    """Numbers of the labels in the order in which these first appear; missing labels have a number of their own."""
     _, first, codes = np.unique(classes(labels).codes, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
@@ -125,7 +125,7 @@ def proportional(counts: Int64, size: int) -> Int64:
     wanted = np.ones_like(counts)
     free = np.ones(len(counts), bool)
     while free.any():
-        # Those whose share is below one row get it, and the others share the rest, which may bring more below.
+        # Strata whose share is below one row get one, and the others share the rest, which may bring more below one.
         rest, total = size - int((~free).sum()), int(counts[free].sum())
         small = free & (counts * rest < total)
         if not small.any():

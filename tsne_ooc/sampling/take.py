@@ -35,7 +35,7 @@ def take(
         first, last, start, stop = read
         return read_checked(table, start, stop, name=name, rows=rows[first:last], dtype=dtype)
 
-    # By a thread, as blocks are: Ctrl-C need not wait for a read that hangs.
+    # A thread reads them, as it reads blocks: Ctrl-C need not wait for a read that hangs.
     for (first, last, _, _), block in zip(reads, ahead(load, reads), strict=True):
         result[first:last] = block
         if progress is not None:
@@ -61,7 +61,7 @@ def _reads(table: Source, rows: Int64) -> list[tuple[int, int, int, int]]:
     reads = []
     firsts = np.concatenate([[0], np.flatnonzero(new) + 1, [len(rows)]])
     for first, last in zip(firsts[:-1].tolist(), firsts[1:].tolist(), strict=True):
-        # Between its first and last wanted row a group may still be too long for memory.
+        # A group may still be too long for memory between its first and its last wanted row.
         while first < last:
             start = int(rows[first])
             end = int(np.searchsorted(rows[first:last], start + most)) + first

@@ -1,4 +1,4 @@
-"""Uniform samples: all sets of rows equally likely."""
+"""Uniform samples: all sets of rows are equally likely."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class UniformSample(Sample):
     Parameters
     ----------
     size : int
-        Rows, at least 1; all where there are no more.
+        Number of rows, at least 1; all where there are no more.
     """
 
     size: int

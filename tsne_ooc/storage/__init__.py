@@ -1,9 +1,8 @@
-"""Folders of ``.npy`` files and one ``manifest.json``: written whole or not at all, believed only when checked.
+"""Folders of ``.npy`` files and one ``manifest.json``: written whole or not at all, and trusted only when checked.
 
 A folder is what its manifest says. The manifest names every array's file, type, shape, length and SHA-256 sum, and
-holds a sum of itself. It is written last, so a folder that has one is whole; whatever lies beside it and is not named
-in it, is not read. Nothing in a folder is ever run: arrays are plain numbers (``allow_pickle=False``), the rest is
-JSON.
+holds a sum of itself. It is written last, so a folder that has one is whole; files beside it that it does not name are
+not read. Nothing in a folder is ever run: arrays are plain numbers (``allow_pickle=False``), the rest is JSON.
 
 Three writers share the format: saved models, steps that become parts of them, and the folders of runs.
 """

@@ -1,4 +1,4 @@
-"""What is asked for, as plain values: told in manifests, and compared when a run goes on."""
+"""What is asked for, as plain values, which manifests tell and runs that go on compare."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._options import scalar
+from tsne_ooc._options import scalar, shown
 from tsne_ooc._typing import Configurable, Json
 from tsne_ooc.storage.digest import Untold, digest
 
-# They change how the work is done or shown, not what comes out.
+# These options change how the work is done or shown, not what comes out.
 _WITHOUT_EFFECT = {"n_jobs", "verbose"}
 _UNTOLD = "cannot be told from another"
-# Callbacks by their numbers, and what they were when they were first given.
+# Callbacks by their `id`, and what they were when they were first given.
 _GIVEN: dict[int, tuple[Any, Any]] = {}
-# Numbers of objects mean something in this process alone.
+# The `id` of an object means something in this process alone.
 _PROCESS = secrets.token_hex(8)
 
 
 def parameters_of(model: Configurable, *, without: Collection[str] = ()) -> Json:
-    """The parameters of an estimator that decide its result; callbacks do, which may end a fit, and when they do."""
+    """The parameters of an estimator that decide its result, among them callbacks, which may end a fit."""
     found = model.get_params(deep=False)
     names = set(found) - _WITHOUT_EFFECT - set(without)
     if not _listed(found.get("callbacks")):
@@ -44,9 +44,9 @@ def _callbacks(given: Any) -> list[Any]:
 
 
 def _as_first_given(callback: Any) -> Any:
-    """What tells a callback from another: as it was before any fit called it, for many of them collect what they see.
+    """What tells a callback from others: its state before any fit called it, because many collect what they see.
 
-    The next process knows it like that, too.
+    That is how the next process knows it, too.
     """
     key = id(callback)
     reference, told = _GIVEN.get(key, (None, None))
@@ -63,9 +63,9 @@ def _as_first_given(callback: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can hold it, and as it can be told from others: what JSON has no form for, by its digest.
+    """`value` in a form that JSON can hold and that tells it from others: its digest, where JSON has no form for it.
 
-    What cannot be told from another is like nothing but the same object in the same process.
+    A value that cannot be told from others equals only the same object in the same process.
     """
     try:
         return _plain(value)
@@ -105,11 +105,11 @@ def unequal(name: str, old: Any, new: Any) -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict) and _UNTOLD not in old:
         keys = [*old, *(key for key in new if key not in old)]
         return [line for key in keys for line in unequal(f"{name}.{key}".strip("."), old.get(key), new.get(key))]
-    return [] if old == new else [f"{name.removeprefix('parameters.')} was {_short(old)}, is {_short(new)}"]
+    return [] if old == new else [f"{name.removeprefix('parameters.')} was {shown(old)}, is {shown(new)}"]
 
 
 def untold(value: Any, name: str = "") -> list[str]:
-    """What of a value that `plain` gave cannot be told from another, a line for each."""
+    """Which parts of a value that `plain` gave cannot be told from others, a line for each."""
     if isinstance(value, dict) and _UNTOLD in value:
         return [f"{name.removeprefix('parameters.')} holds {value[_UNTOLD]}, which {_UNTOLD}"]
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -124,12 +124,7 @@ def _in_words(value: Any) -> str:
         return str(value.__qualname__)
     if hasattr(value, "get_params") and not isinstance(value, type):
         text = " ".join(repr(value).split())
-        # An address within the text would be another one in the next process.
+        # An address in the text would be another one in the next process.
         if len(text) <= 80 and " at 0x" not in text:
             return text
     return type(value).__name__
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

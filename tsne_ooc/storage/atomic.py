@@ -16,14 +16,14 @@ from tsne_ooc.storage.disk import sync_folder
 def whole_file(path: Path, *, part: Path | None = None, check: Callable[[], None] | None = None) -> Iterator[Path]:
     """A temporary file that takes the place of `path` in one step, once it is written and on the disk.
 
-    After an error nothing of it is left; after a kill, the temporary file is.
+    After an error nothing is left; after a kill, the temporary file is.
 
     Parameters
     ----------
     path : Path
     part : Path, optional
-        What the file is called until then. By default a hidden name beside `path` that nobody else has, and that ends
-        in ``.part``; a name that is given is written over by the next attempt.
+        What the file is called until then. By default it is a hidden name beside `path` that nobody else has and that
+        ends in ``.part``. The next attempt writes over a name that is given.
     check : callable, optional
         Called right before the step, when the disk has had its time; it may raise.
 
@@ -34,7 +34,7 @@ def whole_file(path: Path, *, part: Path | None = None, check: Callable[[], None
     """
     temporary = _made(path) if part is None else part
     if temporary.is_symlink():
-        # What somebody's link points to is not written over.
+        # The target of somebody's link must not be written over.
         temporary.unlink()
     try:
         yield temporary
@@ -66,9 +66,9 @@ def _made(path: Path) -> Path:
 
 @contextmanager
 def whole_folder(path: Path, put: Callable[[Path, Path], None] | None = None) -> Iterator[Path]:
-    """The same for a folder, where there is none yet, or an empty one.
+    """Do as `whole_file` does for a folder, where there is none yet, or an empty one.
 
-    `put` gives it its name; by default it is renamed. `exchange` takes the place of a folder that is there.
+    `put` gives it its name; by default it is renamed. With `exchange` it takes the place of a folder that is there.
     """
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     try:
@@ -103,7 +103,7 @@ def exchange(temporary: Path, path: Path) -> None:
 
 
 def _sync_all(folder: Path) -> None:
-    """Bring a folder and all within it to the disk, what is deepest first."""
+    """Bring a folder and all within it to the disk, the deepest first."""
     for here, _, names in os.walk(folder, topdown=False):
         for name in names:
             with open(os.path.join(here, name), "rb+") as file:
@@ -119,7 +119,7 @@ def _give_rights(temporary: Path, most: int) -> None:
 def _mask() -> int:
     """Which rights new files do not get.
 
-    Linux tells it. To ask by setting another, if only for a moment, is to set that for what other threads create.
+    Linux tells it. Asking by setting another one, if only for a moment, would also set it for other threads' files.
     """
     with suppress(OSError), open("/proc/self/status", "rb") as status:
         for line in status:

@@ -10,23 +10,23 @@ from typing import Any, TypeVar
 from tsne_ooc._options import scalar
 from tsne_ooc._typing import Json, Named
 
-# What a file may make. Its words are looked up here: nothing is ever imported by a name found in a file.
+# The classes of which a file may make objects. Names are looked up here: nothing is ever imported by a name in a file.
 KINDS: dict[str, type[Any]] = {}
 
 T = TypeVar("T")
 
 
 def stored(kind: type[T]) -> type[T]:
-    """Let files hold objects of a class, by its name and fields: a decorator of options that are objects."""
+    """Let files hold objects of a class, by its name and fields; this decorates options that are objects."""
     if KINDS.setdefault(kind.__name__, kind) is not kind:
         raise TypeError(f"two kinds of options are called {kind.__name__}")
     return kind
 
 
 def encode_all(parameters: Named, kinds: Mapping[str, type[Any]] = KINDS) -> tuple[Any, dict[str, str]]:
-    """The parameters of an estimator, for `decode_all`; and by name a few words for those that no file can hold.
+    """The parameters of an estimator, for `decode_all`, and a few words by name for those that no file can hold.
 
-    The words stand in the place of the parameter too, for another fit to refuse.
+    The words also stand in the place of the parameter, so that another fit refuses them.
     """
     found, not_saved = {}, {}
     for name, value in sorted(parameters.items()):
@@ -44,7 +44,7 @@ def decode_all(found: Named, kinds: Mapping[str, type[Any]] = KINDS) -> Json:
 
 
 def encode(value: Any, kinds: Mapping[str, type[Any]] = KINDS) -> Any:
-    """A value as JSON can hold it, for `decode`; objects of these kinds by their names and fields.
+    """A value in a form that JSON can hold, for `decode`; objects of these kinds by their names and fields.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def encode(value: Any, kinds: Mapping[str, type[Any]] = KINDS) -> Any:
 
 
 def decode(value: Any, kinds: Mapping[str, type[Any]] = KINDS) -> Any:
-    """What `encode` was given.
+    """The value that `encode` was given.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def decode(value: Any, kinds: Mapping[str, type[Any]] = KINDS) -> Any:
 
 
 def describe(value: Any) -> str:
-    """A few words for what is not saved."""
+    """A few words for a value that is not saved."""
     if hasattr(value, "shape"):
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
     if callable(value) and hasattr(value, "__qualname__"):

@@ -1,8 +1,8 @@
-"""Telling one value from another by all that it holds, in this process and in the next.
+"""Telling values apart by all that they hold, in this process and in the next.
 
-Neither a text of an object nor its class tells what is in it, and its address is another one in each process. So a
-value is taken apart as pickle would do it, and hashed: arrays by their numbers, functions by their code and by what
-they close over, objects of all other kinds by their class and their state.
+Neither an object's text nor its class tells what is in it, and its address changes from process to process. So a value
+is taken apart as pickle would do it, and hashed: arrays by their numbers, functions by their code and by what they
+close over, objects of all other kinds by their class and their state.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from tsne_ooc._options import scalar
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented))
-# What Python and its libraries write into a class, which says where it stands and not what it does.
+# What Python and its libraries write into a class; it says where the class stands, not what it does.
 _OF_CLASSES = frozenset(
     (
         "__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__annotate__",
@@ -33,15 +33,15 @@ _OF_CLASSES = frozenset(
 
 
 class Untold(TypeError):
-    """For a value that nothing tells from another, such as a lock or an open file; its message names the type."""
+    """Raised for a value that nothing tells from others, such as a lock or an open file; the message names the type."""
 
 
 def digest(value: Any) -> str:
     """What tells a value from others: 16 hexadecimal digits, the same in each process.
 
-    Equal are lists and tuples of the same items, dicts in any order, arrays and sparse matrices in any layout, and
-    functions of the same code, defaults, closures and globals. What comes with Python or with an installed package is
-    told by its name; of a module of one's own that a function uses, its file counts.
+    Lists and tuples of the same items are equal, and so are dicts in any order, arrays and sparse matrices in any
+    layout, and functions of the same code, defaults, closures and globals. What comes with Python or with an installed
+    package is told by its name; a user's own module that a function uses, by its file.
 
     Raises
     ------
@@ -58,7 +58,7 @@ class _Digest:
     def __init__(self) -> None:
         self._done: dict[int, bytes] = {}
         self._above: dict[int, int] = {}
-        # A number of an object means it only as long as it lives.
+        # The `id` of an object means it only as long as it lives.
         self._alive: list[Any] = []
 
     def of(self, value: Any) -> bytes:
@@ -77,7 +77,8 @@ class _Digest:
         except (Untold, RecursionError):
             raise
         except Exception:
-            # What objects of others do when they are looked at, such as parameters of torch that have no shape yet.
+            # Other libraries' objects may raise when they are looked at, such as parameters of torch that have no shape
+            # yet.
             raise Untold(f"an object of type {_name(type(value))}") from None
         finally:
             del self._above[key]
@@ -157,7 +158,7 @@ class _Digest:
         return ("function", *self._all(parts))
 
     def _attributes(self, value: Any) -> Iterable[str | bytes] | None:
-        """Of what cannot be pickled, or not as the same in each process, but has all it is made of as attributes."""
+        """The parts of what pickle does not take, or not alike in each process, but which has them as attributes."""
         if isinstance(value, types.CellType):
             try:
                 return ("cell", self.of(value.cell_contents))
@@ -171,14 +172,14 @@ class _Digest:
             return ("property", self.of(value.func))
         if isinstance(value, types.MethodDescriptorType | types.MemberDescriptorType | types.GetSetDescriptorType):
             return ("descriptor", value.__qualname__.encode())
-        # Functions compiled by Numba have a number that is drawn anew in each process.
+        # Functions that Numba compiled have a number that is drawn anew in each process.
         for name in ("py_func", "__wrapped__"):
             if callable(inner := getattr(value, name, None)):
                 return ("around", _name(type(value)).encode(), self.of(inner))
         return None
 
     def _table(self, value: Any) -> Iterable[str | bytes] | None:
-        """The parts of what holds a table of numbers, however it lies in memory."""
+        """The parts of what holds a table of numbers, whatever its layout in memory."""
         if hasattr(value, "tocsr") and hasattr(value, "nnz"):
             rows = value.tocsr() if value.ndim == 2 else value.tocoo()
             if value.ndim == 2 and not rows.has_canonical_format:
@@ -188,7 +189,7 @@ class _Digest:
             return ("sparse", *self._all((value.shape, *(np.asarray(part, np.int64) for part in at), rows.data)))
         if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
             found = value.detach().cpu()
-            # NumPy has no floating type of 16 bits with the range of 32, and float32 holds all of them.
+            # NumPy has no bfloat16, and float32 holds all of its numbers.
             found = found.float() if found.is_floating_point() and found.element_size() < 4 else found
             return ("tensor", str(value.dtype).encode(), bytes([value.requires_grad]), self.of(found.numpy()))
         index = getattr(value, "index", None)
@@ -214,7 +215,7 @@ class _Digest:
             return ("name", f"{getattr(value, '__module__', kind.__module__)}.{found}".encode())
         make, arguments, state, items, pairs = (list(found) + [None] * 3)[:5]
         if isinstance(state, dict) and "_sklearn_version" in state:
-            # Who made it, not what it is.
+            # This says who made the object, not what it is.
             state = {name: part for name, part in state.items() if name != "_sklearn_version"}
         return ("object", *self._all((make, arguments, state, list(items or ()))), *self._pairs(pairs or ()))
 
@@ -229,7 +230,7 @@ def _hash(kind: str | bytes, *parts: str | bytes) -> bytes:
 
 
 def _globals(code: types.CodeType) -> list[str]:
-    """Names that a code takes from its module, and those of the functions within it."""
+    """Names that a code object takes from its module, and those that the functions within it take."""
     found = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
@@ -246,7 +247,7 @@ def _found(module: str, name: str) -> Any:
 
 @functools.cache
 def _library(module: str | None) -> bool:
-    """Whether a module comes with Python, with this package or with one that is installed."""
+    """Whether a module comes with Python, with this package or with an installed one."""
     root = (module or "").partition(".")[0]
     if root in sys.stdlib_module_names or root == __name__.partition(".")[0]:
         return root != "__main__"

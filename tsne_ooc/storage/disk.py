@@ -1,4 +1,4 @@
-"""What every writer asks of the disk: room before it begins, and that a name lasts once it is given."""
+"""What every writer asks of the disk: room before it begins, and names that last once they are given."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import stat
 from pathlib import Path
 
 # Systems and file systems (NFS, CIFS, FUSE) that cannot open or synchronise folders say so in these words; PostgreSQL
-# lets the same ones pass. A full or broken disk says something else.
+# lets the same errors pass. A full or broken disk says something else.
 _NOT_HERE = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS, errno.EISDIR, errno.EACCES}
 
 
 def sync_folder(folder: Path) -> None:
     """Make renames within a folder last through a loss of power, where the system can."""
-    # Windows opens no folders, and writes their entries through.
+    # Windows does not open folders, and writes their entries through.
     if os.name == "nt":
         return
     try:

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from tsne_ooc.storage.atomic import whole_file
 from tsne_ooc.storage.disk import check_regular
 
-#: Version of the ledger's layout, and of what is compared in it. Version 2 knew of one stage, and of its first rows.
+#: Version of the ledger's layout, and of what is compared in it. Version 2 knew one stage, and its first rows.
 LEDGER_VERSION = 3
-# How each of them begins, as `write` writes it.
+# How every ledger that `write` wrote begins.
 _START = b'{\n "version": '
 
 
@@ -35,7 +35,7 @@ class Entry:
     Parameters
     ----------
     facts : dict or None
-        What a stage that is done says of what it did, as JSON can hold it; None while it is not done.
+        What a stage says about its work, as values that JSON can hold; None while it is not done.
     seconds : float
         How long it took, over all attempts.
     rows : tuple of Rows
@@ -54,7 +54,7 @@ class Entry:
 
 @dataclass
 class Ledger:
-    """What a job has done: stages, and of one that is not done yet the rows of its files that are on the disk.
+    """What a job has done: its stages, and the rows on the disk of files of a stage that is not done yet.
 
     Rows are written, then synchronised, then marked; so what the ledger says is there after any accident, and rows
     that it does not name may be anything.
@@ -62,11 +62,11 @@ class Ledger:
     Parameters
     ----------
     path : path
-        The file; replaced in one step at every mark.
+        The file, which is replaced in one step at every mark.
     job : dict
         Plain values that say what is done; a job that goes on compares it with its own.
     stages : dict of str to Entry
-        By the stages' names, in the order in which they began.
+        Entries by the stages' names, in the order in which these began.
     """
 
     path: Path
@@ -109,10 +109,10 @@ class Ledger:
             raise type(error)(f"{self.path} could not be written: {error.strerror or error}") from error
 
     def _replace(self, text: str) -> None:
-        # One name for all attempts: what a killed one leaves is written over by the next.
+        # All attempts share one name: the next one writes over what a killed one left.
         temporary = self.path.with_name(self.path.name + ".part")
         if not left_over(temporary):
-            raise FileExistsError("a file of that name with .part behind it is not of a run")
+            raise FileExistsError("a file of that name with .part behind it does not belong to a run")
         with whole_file(self.path, part=temporary):
             temporary.write_text(text, encoding="utf-8")
 
@@ -172,7 +172,7 @@ def _entry(content: dict[str, Any]) -> Entry:
 
 
 def left_over(path: Path) -> bool:
-    """Whether there is nothing at `path`, or what a mark left there that was cut off."""
+    """Whether there is nothing at `path`, or what a mark that was cut off left there."""
     if not os.path.lexists(path):
         return True
     check_regular(path)

@@ -11,20 +11,20 @@ from typing import Any
 
 from tsne_ooc._typing import StrPath
 
-# What systems say where another holds the lock; anything else means that there are no locks here.
+# What systems say where another process holds the lock; anything else means that there are no locks here.
 _HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
 
 
 class Lock:
-    """Holds a file for this process alone, from `__enter__` to `__exit__`.
+    """A lock that holds a file for this process alone, from `__enter__` to `__exit__`.
 
     The operating system keeps the lock and drops it when the process ends, however it ends; a file that a killed run
-    left behind locks nobody out. Locks of some network file systems bind one machine only.
+    left behind locks nobody out. On some network file systems locks bind one machine only.
 
     Parameters
     ----------
     path : path
-        The file to hold; it is made, holds the number of the process, and is removed at the end.
+        The file to hold. It is made, holds the number of the process, and is removed at the end.
     what : str
         What error messages call the thing that is locked.
 
@@ -44,7 +44,7 @@ class Lock:
     def __enter__(self) -> Lock:
         while self._file is None:
             file = self._open()
-            # Ours holds a number, or nothing yet.
+            # A lock of ours holds a number, or nothing yet.
             if (found := _read(file)) and not found.isdigit():
                 file.close()
                 raise FileExistsError(f"{self.path} is not a lock but a file of somebody else; move it away")
@@ -79,8 +79,8 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # While it is held: whoever opened it before finds out that it is gone. If somebody removed it, the file of
-        # this name is the lock of another.
+        # The file is removed while it is held, so whoever opened it before finds out that it is gone. If somebody
+        # removed it, the file of this name is the lock of another run.
         if _same(self._file, self.path):
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def _hold(file: Any) -> None:
     except ImportError:
         import msvcrt
 
-        # A byte far behind the number, which others may then read.
+        # This locks a byte far behind the number, so that others may read the number.
         file.seek(1 << 20)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         return

@@ -1,4 +1,4 @@
-"""The manifest of a folder: its form, its sum, and how to read one that may be anything."""
+"""The manifest of a folder: its form, its sum, and how to read one that cannot be trusted."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from tsne_ooc._options import shown
 from tsne_ooc._typing import Json, Named, StrPath
 
 FORMAT = "tsne_ooc"
-#: Raised when readers of the version before would misread a folder.
+#: It is raised when readers of the version before would misread a folder.
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 
-# A manifest of a model has some 3 KB. What is a thousand times as long is none, and is not taken into memory.
+# A manifest of a model has some 3 KB. A file thousands of times as long is not one, and is not taken into memory.
 MOST_BYTES = 1 << 24
 NAME = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
 FILE = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*\.npy")
@@ -41,7 +42,7 @@ def sum_of(manifest: Named) -> str:
 
 
 def read_manifest(folder: Path) -> Json:
-    """The manifest, its sum compared."""
+    """The manifest, after a comparison of its sum."""
     manifest = checked_manifest(folder)
     if sum_of(manifest) != manifest["sha256"]:
         raise ValueError(f"{folder / MANIFEST} is damaged: its sum is not the one it names")
@@ -64,7 +65,7 @@ def kind_of(folder: StrPath) -> str:
 
 
 def checked_manifest(folder: Path) -> Json:
-    """The manifest, of the expected form."""
+    """The manifest, after a check of its form."""
     path = folder / MANIFEST
     with open_file(folder, MANIFEST) as file:
         data = file.read(MOST_BYTES + 1)
@@ -73,20 +74,20 @@ def checked_manifest(folder: Path) -> Json:
     try:
         manifest: Any = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: it is no JSON ({short(str(error), 120)})") from None
+        raise ValueError(f"{path} is damaged: it is not JSON ({one_line(str(error), 120)})") from None
     _check_types(manifest, TOP, f"{path}", later=True)
     for key in ("format_version", "generation"):
         if manifest[key] < 1:
             raise ValueError(f"{path} is damaged: {key!r} must be at least 1")
     for name, entry in manifest["arrays"].items():
-        where = f"{path} is damaged: array {short(name)}"
+        where = f"{path} is damaged: array {shown(name)}"
         if not NAME.fullmatch(name):
             raise ValueError(f"{where} has no plain name")
         _check_types(entry, ENTRY, where)
         if not FILE.fullmatch(entry["file"]):
-            raise ValueError(f"{where} is in {short(entry['file'])}; a path in a manifest cannot point elsewhere")
+            raise ValueError(f"{where} is in {shown(entry['file'])}; a path in a manifest cannot point elsewhere")
         if entry["dtype"] not in TYPES:
-            raise ValueError(f"{where} has the unknown type {short(entry['dtype'])}")
+            raise ValueError(f"{where} has the unknown type {shown(entry['dtype'])}")
         if not all(type(length) is int and 0 <= length < 2**48 for length in entry["shape"]) or len(entry["shape"]) > 4:
             raise ValueError(f"{where} has no shape")
     found: Json = manifest
@@ -94,7 +95,7 @@ def checked_manifest(folder: Path) -> Json:
 
 
 def _check_types(found: Any, types: Mapping[str, type], where: str, *, later: bool = False) -> None:
-    """An error unless `found` is an object with exactly these keys and types."""
+    """Raise ValueError unless `found` is an object with exactly these keys and types."""
     if not isinstance(found, dict):
         raise ValueError(f"{where} is damaged: it is not an object")
     if later:
@@ -107,10 +108,10 @@ def _check_types(found: Any, types: Mapping[str, type], where: str, *, later: bo
             )
     for key, kind in types.items():
         if type(found.get(key)) is not kind:
-            raise ValueError(f"{where} is damaged: {key!r} is missing or no {kind.__name__}")
+            raise ValueError(f"{where} is damaged: {key!r} is missing or not of type {kind.__name__}")
     if len(found) > len(types):
         unknown = next(key for key in found if key not in types)
-        raise ValueError(f"{where} is damaged: it has the unknown key {short(unknown)}")
+        raise ValueError(f"{where} is damaged: it has the unknown key {shown(unknown)}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Json:
@@ -131,7 +132,7 @@ def open_file(folder: Path, name: str) -> Iterator[BufferedReader]:
     try:
         if path.is_symlink() and path.resolve().parent != folder.resolve():
             raise ValueError(f"{path} is a link that leads out of the folder")
-        # A pipe or device in a file's place would be waited for.
+        # Opening a pipe or device in a file's place would wait.
         if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError(f"{path} is not a file")
         file = open(path, "rb")  # noqa: SIM115
@@ -143,10 +144,10 @@ def open_file(folder: Path, name: str) -> Iterator[BufferedReader]:
         yield file
 
 
-def short(text: Any, most: int = 60) -> str:
+def one_line(text: str, most: int) -> str:
     """Text of unknown origin for a message of one line."""
-    shown = repr(text) if most == 60 else " ".join(str(text).split())
-    return shown if len(shown) <= most else shown[: most - 3] + "..."
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def versions() -> dict[str, str]:

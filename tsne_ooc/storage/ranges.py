@@ -1,4 +1,4 @@
-"""Rows of a file that are done, as disjoint ranges with their checksums, whatever order they were written in."""
+"""Rows of a file that are done, as disjoint ranges with their checksums, in whatever order they were written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Range(NamedTuple):
 
 
 def joined(done: Iterable[Range], more: Range, row_bytes: int) -> tuple[Range, ...]:
-    """Ranges in their order with one more; what adjoins is one range, so that few are left.
+    """Ranges in order, with one more; ranges that adjoin become one, so that few are left.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def joined(done: Iterable[Range], more: Range, row_bytes: int) -> tuple[Range, .
 
 
 def missing(done: Iterable[tuple[int, int]], n: int) -> list[tuple[int, int]]:
-    """Ranges of the rows of ``range(n)`` that are in none of the ranges done, which ascend."""
+    """Ranges of the rows of ``range(n)`` that are not done; the ranges that are done ascend."""
     found, at = [], 0
     for start, stop in [*done, (n, n)]:
         if at < start:
@@ -46,7 +46,7 @@ def missing(done: Iterable[tuple[int, int]], n: int) -> list[tuple[int, int]]:
 
 
 def combined(first: int, second: int, length: int) -> int:
-    """CRC-32 of two pieces of bytes one after the other: of theirs, and the length of the second.
+    """CRC-32 of two pieces of bytes one after the other, from those of the two and the length of the second.
 
     The CRC of a piece is a polynomial over the field of two elements, modulo that of CRC-32, and the bytes behind it
     multiply it by x to the power of their bits (``crc32_combine`` of zlib, which Python does not have).

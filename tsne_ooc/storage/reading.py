@@ -1,4 +1,4 @@
-"""Reading a folder: nothing in it is believed before it is checked."""
+"""Reading a folder: nothing in it is trusted before it is checked."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from tsne_ooc._options import shown
 from tsne_ooc._typing import Array, DType, Json, Named, StrPath
-from tsne_ooc.storage.manifest import MANIFEST, TYPES, open_file, read_manifest, short
+from tsne_ooc.storage.manifest import MANIFEST, TYPES, one_line, open_file, read_manifest
 
 
 class FolderContent(NamedTuple):
@@ -19,9 +20,9 @@ class FolderContent(NamedTuple):
     Parameters
     ----------
     content : dict
-        As it was given to `write_folder`.
+        The content as it was given to `write_folder`.
     arrays : dict of str to ndarray
-        Read-only and memory-mapped: pages are read when they are touched.
+        Arrays that are read-only and memory-mapped: pages are read when they are touched.
     files : dict of str to Path
         The file of each array, for messages.
     """
@@ -40,7 +41,7 @@ def read_folder(path: StrPath, kind: str, *, verify: bool = True) -> FolderConte
     kind : str
         What the folder must be.
     verify : bool, default True
-        Compare the sums of the arrays' files too, which reads each once. Everything else is always checked.
+        Compare the sums of the arrays' files, too, which reads each once. Everything else is always checked.
 
     Raises
     ------
@@ -64,7 +65,7 @@ def read_folder(path: StrPath, kind: str, *, verify: bool = True) -> FolderConte
 
 def _read(folder: Path, manifest: Named, kind: str, verify: bool) -> FolderContent:
     if manifest["kind"] != kind:
-        raise ValueError(f"{folder / MANIFEST} is that of a {short(manifest['kind'])}, not of a {kind!r}")
+        raise ValueError(f"{folder / MANIFEST} is that of a {shown(manifest['kind'])}, not of a {kind!r}")
     arrays, files = {}, {}
     for name, entry in manifest["arrays"].items():
         files[name] = folder / entry["file"]
@@ -89,7 +90,7 @@ def _map(folder: Path, entry: Named, verify: bool) -> Array:
                 raise ValueError(f"{path} is damaged: its sum is not the one that the manifest names")
         if 0 in shape:
             return np.empty(shape, dtype)
-        # As a plain array over the map: Numba knows no other, and copies and pickles are then plain, too.
+        # It is a plain array over the map: Numba does not know memory maps, and copies and pickles are then plain, too.
         return np.asarray(np.memmap(file, dtype, "r", start, shape))
 
 
@@ -101,7 +102,7 @@ def header(file: BinaryIO, path: Path) -> tuple[DType, tuple[int, ...], int]:
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     except Exception as error:
         # The reader evaluates a literal, which fails in many ways (SyntaxError, TypeError, MemoryError).
-        raise ValueError(f"{path} is damaged: no header of a .npy file ({short(str(error), 80)})") from None
+        raise ValueError(f"{path} is damaged: its .npy header is not valid ({one_line(str(error), 80)})") from None
     if fortran or dtype.str not in TYPES:
         raise ValueError(f"{path} holds {'columns' if fortran else dtype.str}, which are not read here")
     return dtype, shape, file.tell()

@@ -1,4 +1,4 @@
-"""Sinks: rows written as they come, and put in place in one step when all are there."""
+"""Sinks: they write rows as they come, and put the file in place in one step when all are there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tsne_ooc.storage.disk import check_regular, check_room, sync_folder
 from tsne_ooc.storage.ranges import Range, joined
@@ -20,10 +20,10 @@ _PIECE = 1 << 22
 
 
 class NpySink:
-    """Writes a ``.npy`` file of float32, its rows in any order, and can go on where an earlier one stopped.
+    """Writes a ``.npy`` file of numbers, its rows in any order, and can go on where an earlier one stopped.
 
     The rows go to a file with ``.part`` behind its name. `close` moves it to `path` in one step once every row is
-    there; whatever happens before, no file of that name appears (or an older one stays as it was).
+    there. Whatever happens before, no file of that name appears, and an older one stays as it was.
 
     Parameters
     ----------
@@ -32,8 +32,9 @@ class NpySink:
     shape : tuple of int
         (n_samples, n_components), or (n_samples,).
     done : sequence of (int, int, int), optional
-        To go on: first row, row after the last, and CRC-32 of each range that is in the ``.part`` file, as `done` of
-        the sink that wrote them had it. What lies behind the last is cut off. By default the file is begun anew.
+        Ranges in the ``.part`` file to go on from: first row, row after the last, and CRC-32 of each, as in `done` of
+        the sink that wrote them. What lies behind the last is cut off. By default the file is begun anew.
+    dtype : numpy type, default float32
 
     Attributes
     ----------
@@ -60,19 +61,21 @@ class NpySink:
         shape: tuple[int, ...],
         *,
         done: Sequence[tuple[int, int, int]] | None = None,
+        dtype: DTypeLike = np.float32,
     ) -> None:
         self.path = Path(path)
         self.shape = tuple(int(size) for size in shape)
         self.part = self.path.with_name(self.path.name + ".part")
         self.done = tuple(Range(*part) for part in done or ())
-        # Where the next rows go that are not told their place.
+        # Where the next rows go that come without a place.
         self._at = self.done[-1].stop if self.done else 0
-        self._row = 4 * int(np.prod(self.shape[1:], dtype=np.int64))
-        header = _header(self.shape)
+        self.dtype = np.dtype(dtype).newbyteorder("<")
+        self._row = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        header = _header(self.shape, self.dtype)
         self._ahead = len(header)
         resumed = done is not None
         if resumed and self.written == self.shape[0] and self.path.exists() and not self.part.exists():
-            # Stopped after this file was put in place, and before what belongs to it was.
+            # The run stopped after this file was put in place, and before the files that belong to it were.
             try:
                 os.replace(self.path, self.part)
             except OSError as error:
@@ -83,7 +86,7 @@ class NpySink:
         check_room(self.path, self._row * (self.shape[0] - self.written) + (0 if resumed else len(header)))
         try:
             if not resumed and self.part.is_symlink():
-                # What somebody's link points to is not written over.
+                # The target of somebody's link must not be written over.
                 self.part.unlink()
             self._file: Any = open(self.part, "r+b" if resumed else "wb")  # noqa: SIM115
         except OSError as error:
@@ -130,11 +133,11 @@ class NpySink:
         """
         if self._file is None:
             raise ValueError(f"{self.path} is closed")
-        rows = np.ascontiguousarray(rows, dtype="<f4")
+        rows = np.ascontiguousarray(rows, dtype=self.dtype)
         at = self._at if at is None else at
         if rows.shape[1:] != self.shape[1:] or not 0 <= at <= at + len(rows) <= self.shape[0]:
             where = f"{self.written} are written" if at == self._at else f"they are to go to row {at}"
-            raise ValueError(f"{self.path} takes rows of shape {self.shape}; {where}, not so {rows.shape} more")
+            raise ValueError(f"{self.path} takes rows of shape {self.shape}; {where}, and {rows.shape} more do not fit")
         if not len(rows):
             return
         try:
@@ -181,7 +184,7 @@ class NpySink:
         if self._file is None:
             return
         file, self._file = self._file, None
-        # A full disk refuses the last buffer too; the rows marked as done are there all the same.
+        # A full disk refuses the last buffer, too; the rows marked as done are there all the same.
         with contextlib.suppress(OSError):
             file.close()
 
@@ -204,11 +207,11 @@ class NpySink:
             self.discard()
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
+def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     from io import BytesIO
 
     file = BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(file, {"descr": dtype.str, "fortran_order": False, "shape": shape})
     return file.getvalue()
 
 

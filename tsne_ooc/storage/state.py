@@ -1,4 +1,4 @@
-"""What an object needs to be made again: plain JSON and arrays, and a reader that believes neither."""
+"""What an object needs to be made again: plain JSON and arrays, and a reader that trusts neither."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import DTypeLike
 from tsne_ooc._options import number
 from tsne_ooc._typing import Array, Json, Named
 
-#: Numbers, strings, lists and dicts; and arrays by name. Names have letters, digits, ``_`` and ``.`` alone.
+#: Numbers, strings, lists and dicts, and arrays by name. Names have letters, digits, ``_`` and ``.`` alone.
 State = tuple[Json, dict[str, Array]]
 
 
 class StateError(ValueError):
-    """What a state lacks or has wrong.
+    """Raised for what a state lacks or has wrong.
 
     Attributes
     ----------
@@ -41,13 +41,13 @@ class Saved:
     """A state that comes from outside, read one checked piece at a time.
 
     Kernels check no bounds: whoever makes an object from a state asks here for types and shapes, checks what the
-    numbers mean, and calls `fail` where they cannot be.
+    numbers mean, and raises `fail` where they are not valid.
 
     Parameters
     ----------
     content : mapping
     arrays : mapping of str to ndarray
-        Under their full names.
+        Arrays under their full names.
     path : tuple of str
         The parts that lead here.
     """
@@ -109,7 +109,7 @@ class Saved:
             raise StateError(str(error)) from None
 
     def fail(self, message: str, array: str | None = None) -> StateError:
-        """The error to raise where this part, or one of its arrays, holds what cannot be."""
+        """The error to raise where this part, or one of its arrays, holds something that is not valid."""
         if array is None:
             return StateError(f"{'.'.join(self.path)} {message}")
         return StateError(message, ".".join([*self.path, array]))

@@ -1,4 +1,4 @@
-"""Writing a folder: at any moment it is what was there before, or what is to be."""
+"""Writing a folder: at any moment it holds what was there before, or all that is new."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def write_folder(
     Parameters
     ----------
     path : path
-        Must not exist, be an empty folder, or with `overwrite` a folder of this kind.
+        It must not exist, or be an empty folder, or with `overwrite` a folder of this kind.
     kind : str
-        What the folder is, such as "model"; readers ask for it.
+        What the folder is, such as "model"; readers name it.
     content : mapping
-        Anything JSON can hold; numbers must be finite.
+        Anything that JSON can hold; numbers must be finite.
     arrays : mapping of str to ndarray
         Booleans, whole numbers or floats. Names of letters, digits, ``_``, ``-`` and ``.``; array x becomes the file
         ``x.npy``.
@@ -85,7 +85,7 @@ def write_folder(
         _write_new(target, kind, content, plain, files)
     else:
         with Lock(target / ".lock", str(target)):
-            # Once more: somebody may have saved between that look and this hold.
+            # The check is made once more: somebody may have saved between that look and this lock.
             _write_over(target, kind, content, plain, files, check_target(target, kind, overwrite=overwrite) or old)
 
 
@@ -119,7 +119,7 @@ def _plain(name: str, array: Array) -> Array:
 
 
 def check_target(path: StrPath, kind: str, *, overwrite: bool = False) -> Json | None:
-    """The manifest of the folder that `write_folder` would write over, None where there is room, or its error."""
+    """The manifest of the folder that `write_folder` would write over, or None; raises what it would raise."""
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} in")
@@ -173,7 +173,7 @@ def _write_over(
     while any(f"{name}.{generation}.npy" in taken for name in arrays):
         generation += 1
     files = {name: target / f"{name}.{generation}.npy" for name in arrays}
-    # Those that are there already are of the same content, and named by the manifest that may stay.
+    # Further files that are there already have the same content, and the manifest that may stay names them.
     fresh = [*files.values(), *(target / name for name in further if not (target / name).exists())]
     with _told(target):
         try:
@@ -183,7 +183,7 @@ def _write_over(
                     part.write_bytes(data)
             _write_manifest(target, kind, content, entries, generation)
         except BaseException:
-            # An interrupt may come when the new manifest is in place already, and then these are its files.
+            # An interrupt may come when the new manifest is in place already; then these are its files.
             if checked_manifest(target)["generation"] != generation:
                 for file in fresh:
                     file.unlink(missing_ok=True)
@@ -192,7 +192,7 @@ def _write_over(
 
 
 def _sweep(target: Path, names: Iterable[str], further: Iterable[str], keep: set[str]) -> None:
-    """Remove files of older generations, those of saves that were killed too."""
+    """Remove files of older generations, also those of saves that were killed."""
     ours = [rf"({'|'.join(map(re.escape, names))})(\.[0-9]+)?\.npy"]
     for name in further:
         stem, _, suffix = name.split(".")
@@ -205,7 +205,7 @@ def _sweep(target: Path, names: Iterable[str], further: Iterable[str], keep: set
 
 
 def _write_array(path: Path, array: Array) -> Json:
-    """Write a file and describe it: its sum is taken on the way."""
+    """Write a file and describe it; its sum is taken on the way."""
     path.unlink(missing_ok=True)
     with open(path, "xb") as file:
         summed = _Summed(file)
@@ -220,7 +220,7 @@ def _write_array(path: Path, array: Array) -> Json:
 
 
 class _Summed:
-    """A file to write to, with the sum and number of what was written."""
+    """A file to write to, with the sum and number of the bytes that were written."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -261,7 +261,7 @@ def _write_manifest(folder: Path, kind: str, content: Named, entries: Named, gen
     text = json.dumps({**manifest, "sha256": sum_of(manifest)}, indent=2, allow_nan=False)
     if len(text) >= MOST_BYTES:
         raise ValueError(f"the content of {folder.name} takes {len(text)} bytes as JSON; {MOST_BYTES} are the most")
-    # Files first: a manifest on the disk whose files are still on their way would promise too much.
+    # Files come first: a manifest on the disk whose files are still on their way would promise too much.
     sync_folder(folder)
     with whole_file(folder / MANIFEST, part=folder / f".{MANIFEST}.part") as part:
         part.write_text(text + "\n", encoding="utf-8")

@@ -1,10 +1,10 @@
-"""What the parts of tsne_ooc promise each other, as tests that a part of your own can inherit. It needs pytest.
+"""The promises of parts of tsne_ooc, as tests that the tests of your own part can inherit. They need pytest.
 
 >>> from tsne_ooc.testing import IndexContract
 >>> class TestMine(IndexContract):  # doctest: +SKIP
 ...     search = Mine()
 
-pytest collects the class as any other, and runs each test of the contract on it. Where an ``assert`` should show what
+pytest collects the class like any other, and runs each test of the contract on it. Where an ``assert`` should show what
 it compared, a ``conftest.py`` says ``pytest.register_assert_rewrite("tsne_ooc.testing")`` before the import.
 """
 

@@ -1,4 +1,4 @@
-"""The contract of affinities, held against the joint probabilities written out as a matrix."""
+"""The contract of affinities, compared with the joint probabilities written out as a matrix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tsne_ooc.testing import brute_force
 
 
 def ascending(m: int, k: int, seed: int = 0) -> Float32:
-    """Distances of m rows from k neighbours, of quite unlike scales; in some rows they are equal, in some 0."""
+    """Distances of m rows from k neighbours, of very different scales; in some rows they are equal, in some 0."""
     rng = np.random.default_rng(seed)
     distances = np.sort(rng.gamma(5, size=(m, k)) * 10.0 ** rng.integers(-3, 4, (m, 1)), axis=1).astype(np.float32)
     distances[::7] = distances[::7, :1]
@@ -26,7 +26,7 @@ def ascending(m: int, k: int, seed: int = 0) -> Float32:
 
 
 class AffinityContract:
-    """What a fit and a placement ask of affinities; see `tsne_ooc.affinity.Affinity`.
+    """What fitting and placing ask of affinities; see `tsne_ooc.affinity.Affinity`.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class AffinityContract:
 
     @pytest.fixture
     def case(self) -> Any:
-        """What has the attributes of this class: itself, unless a subclass has several affinities."""
+        """The object with the attributes of this class: itself, unless a subclass has several affinities."""
         return self
 
     @staticmethod
@@ -59,7 +59,7 @@ class AffinityContract:
         p = case.affinity.conditional(distances, Threads(1))
         np.testing.assert_array_equal(distances, before)
         if p is None:
-            # All are equal, and nothing is kept.
+            # All probabilities are equal, and none is kept.
             return
         assert p.shape == distances.shape and p.dtype == np.float32
         assert np.isfinite(p).all() and (p >= 0).all()
@@ -91,7 +91,7 @@ class AffinityContract:
         P = symmetrize(neighbors, p, Threads(2)).tocsr().toarray()
         one = np.zeros((80, 80))
         np.put_along_axis(one, neighbors.astype(np.int64), 1.0 if p is None else p.astype(np.float64), axis=1)
-        # Where all are equal, they are so after each pair has both its directions.
+        # Where all probabilities are equal, they are equal after each pair has both its directions.
         both = (one + one.T > 0).astype(np.float64) if p is None else one + one.T
         np.testing.assert_allclose(P, both / both.sum(), rtol=1e-4, atol=1e-12)
 

@@ -10,13 +10,13 @@ from tsne_ooc._typing import Array, Float32, Float64, Matrix, TableLike, UInt32
 
 
 def distances(Q: Matrix, X: TableLike, metric: str = "euclidean", **params: Any) -> Float64:
-    """All distances of Q, shape (q, p), from X, shape (n, p), dense or sparse.
+    """All distances between Q, shape (q, p), and X, shape (n, p), dense or sparse.
 
     Parameters
     ----------
     metric : str
-        As SciPy's `cdist` calls it. "cosine" is half the squared distance of rows of length 1; rows of zeros are at 1
-        from all.
+        Name of the metric in SciPy's `cdist`. "cosine" is half the squared distance of rows of length 1; rows of zeros
+        are at 1 from all.
     """
     from scipy.spatial.distance import cdist
 
@@ -34,7 +34,7 @@ def distances(Q: Matrix, X: TableLike, metric: str = "euclidean", **params: Any)
 
 
 def smallest(D: Array, k: int, *, itself: bool = False) -> tuple[UInt32, Float32]:
-    """The k smallest of each row of D as the library rounds and orders them; `itself` leaves out the diagonal."""
+    """The k smallest of each row of D, rounded and ordered as in the library; `itself` leaves out the diagonal."""
     D = D.astype(np.float32)
     indices, values = np.empty((len(D), k), np.uint32), np.empty((len(D), k), np.float32)
     for i, row in enumerate(D):

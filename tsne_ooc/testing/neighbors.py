@@ -1,4 +1,4 @@
-"""The contract of neighbour searches, held against brute force in double precision."""
+"""The contract of neighbour searches, compared with brute force in double precision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N, P = 600, 11
 
 
 def clumps(n: int = N, p: int = P, seed: int = 0) -> Float32:
-    """Clumps away from the origin, a third of the rows copies of others, one column constant."""
+    """Rows in clumps away from the origin; a third of the rows are copies of others, and one column is constant."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, p)) + 5 * rng.normal(size=(8, p))[rng.integers(8, size=n)] + 30
     X[rng.integers(n, size=n // 3)] = X[rng.integers(n, size=n // 3)]
@@ -36,7 +36,7 @@ def build(
 
 
 def check_form(answer: Any, q: int, k: int, n: int) -> None:
-    """Types, shapes and order of an answer for q queries among n rows."""
+    """Check types, shapes and order of an answer for q queries among n rows."""
     indices, distances = answer
     assert indices.shape == distances.shape == (q, k)
     assert indices.dtype == np.uint32 and distances.dtype == np.float32
@@ -48,7 +48,7 @@ def check_form(answer: Any, q: int, k: int, n: int) -> None:
 
 
 def check_answer(answer: Any, D: Float64, recall: float, *, itself: bool = False) -> None:
-    """An answer against all distances D: its own are true, and so many of the nearest are among them."""
+    """Check an answer against all distances D: its own are true, and its share of the nearest is large enough."""
     k = answer[0].shape[1]
     check_form(answer, len(D), k, D.shape[1])
     true = np.take_along_axis(D, answer[0].astype(np.int64), axis=1)
@@ -57,7 +57,7 @@ def check_answer(answer: Any, D: Float64, recall: float, *, itself: bool = False
     if recall == 1.0:
         np.testing.assert_array_equal(answer[0], indices)
         np.testing.assert_allclose(answer[1], distances, rtol=2e-7, atol=1e-12)
-    # By distance: among copies one is as good as the other.
+    # They are compared by distance, because among copies one is as good as another.
     assert np.mean(answer[1] <= distances[:, -1:] * (1 + 1e-6)) >= recall
     if itself:
         assert not (answer[0] == np.arange(len(D))[:, None]).any()
@@ -71,9 +71,9 @@ class IndexContract:
     search : Neighbors
         The search, with its options.
     recall : float, default 1
-        The share of the nearest rows that it finds at least; 1 where it is exact.
+        The least share of the nearest rows that it finds; 1 where it is exact.
     metrics : sequence of str
-        Those of euclidean and cosine that it takes. Override the fixture `metric` for others that SciPy has.
+        The ones of euclidean and cosine that it takes. Override the fixture `metric` for others that SciPy has.
     """
 
     search: Neighbors
@@ -82,7 +82,7 @@ class IndexContract:
 
     @pytest.fixture
     def case(self) -> Any:
-        """What has the attributes of this class: itself, unless a subclass has several searches."""
+        """The object with the attributes of this class: itself, unless a subclass has several searches."""
         return self
 
     @pytest.fixture(params=["euclidean", "cosine"])
@@ -93,7 +93,7 @@ class IndexContract:
 
     @pytest.fixture
     def plain(self, case: Any) -> str:
-        """The one metric of the tests that need no other."""
+        """The metric for tests that need only one."""
         return str(case.metrics[0])
 
     @pytest.mark.parametrize("k", [1, 15, 90])
@@ -198,7 +198,7 @@ class IndexContract:
         content = json.loads(json.dumps(content, allow_nan=False))
         arrays = {name: array.copy() for name, array in arrays.items()}
         for array in arrays.values():
-            # As those of a memory map are.
+            # Arrays of a memory map are read-only, too.
             array.flags.writeable = False
         answers: list[list[Any]] = []
         for one in (index, *(restore_index(Saved(content, arrays), Threads(n)) for n in (1, 3))):

@@ -1,4 +1,4 @@
-"""The contract of sources, held against the array that a table stands for."""
+"""The contract of sources, compared with the array that a table stands for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def table(seed: int = 0) -> Float64:
     rng = np.random.default_rng(seed)
     X = rng.integers(-400, 400, (N, P)) / 8 * (rng.random((N, P)) < 0.5)
     X[11] = 0
-    # No -0: sparse forms do not tell it from 0.
+    # This removes -0, which sparse forms do not tell from 0.
     return X + 0.0
 
 
@@ -34,16 +34,16 @@ def rows_of(source: Source, start: int, stop: int) -> Array:
 
 
 class SourceContract:
-    """What each `Source` promises, and what `open_source` makes of a reader with a shape and slices.
+    """What each `Source` promises, and each reader with a shape and slices once `open_source` has made a source of it.
 
     Attributes
     ----------
     dtype : str, default "f4"
-        The type of numbers that it is given to store.
+        The type of the numbers that it stores.
     dataset : str, optional
-        As `open_source` takes it.
+        The `dataset` of `open_source`.
     on_disk : bool, default True
-        Whether it leads to files, which a pickle then names and does not hold.
+        Whether it leads to files; a pickle then names these and does not hold their contents.
     """
 
     dtype: str = "f4"
@@ -51,12 +51,12 @@ class SourceContract:
     on_disk: bool = True
 
     def make(self, X: Array, folder: Path) -> Any:
-        """What `open_source` takes, holding the rows X; files go into `folder`."""
+        """An object that `open_source` takes and that holds the rows X; its files go into `folder`."""
         raise NotImplementedError
 
     @pytest.fixture
     def case(self) -> Any:
-        """What has the attributes of this class: itself, unless a subclass has several sources."""
+        """The object with the attributes of this class: itself, unless a subclass has several sources."""
         return self
 
     @pytest.fixture
@@ -83,7 +83,7 @@ class SourceContract:
             np.testing.assert_array_equal(found, X[start:stop])
 
     def test_what_was_read_is_the_callers_own(self, opened: Any, case: Any) -> None:
-        """Nothing kept between reads may be changed through what they gave."""
+        """A caller who changes the rows of one read does not change what later reads give."""
         X, source = opened
         if not case.on_disk:
             pytest.skip("rows of a table in memory are views of it")
@@ -117,7 +117,7 @@ class SourceContract:
             np.testing.assert_array_equal(rows_of(other, 0, N), X)
             assert not differences(identity_of(source), identity_of(other))
         if case.on_disk:
-            # What is pointed at stays where it is.
+            # The pickle holds a path, not the rows.
             assert len(text) < 1000 < X.nbytes
 
     def test_blocks_of_any_size_are_the_table(self, opened: Any) -> None:

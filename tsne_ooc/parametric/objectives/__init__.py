@@ -1,4 +1,4 @@
-"""What an encoder is trained for: each objective is an object of options that makes a loss of a problem."""
+"""What an encoder is trained for: each objective is an object with options that makes a loss for a problem."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ WORDS: dict[str, Any] = {
 
 
 # Fewer rows than these are learnt so well from their map that tuning has little left to mend: 4,500 digits lost a
-# percent of their neighbours by it, 9,000 gained as much; with landmarks 4,500 neither lose nor gain.
+# percent of their neighbours by it, and 9,000 gained as much; with landmarks 4,500 neither lose nor gain.
 FEWEST_TUNED = 8_000
 
 
 def resolve(objective: Any, *, tuned: bool) -> list[Stage]:
     """The stages that a word, an objective or a sequence of stages stands for.
 
-    "auto" is distillation; where it is to be `tuned`, for half of the steps, and field tuning, at 0.3 of the rate, for
-    the other half.
+    "auto" is distillation. Where it is `tuned`, distillation takes half of the steps, and field tuning, at 0.3 of the
+    rate, the other half.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def resolve(objective: Any, *, tuned: bool) -> list[Stage]:
                 return [Stage(Distillation())]
             return [Stage(Distillation(), 0.5), Stage(FieldTuning(), 0.5, 0.3)]
         return [Stage(pick("objective", objective, {**WORDS, "auto": None})())]
-    # A class has the methods of its objects.
+    # A class has the methods of its objects, too, but is not an objective.
     if isinstance(objective, Objective) and not isinstance(objective, type):
         return [Stage(objective)]
     if isinstance(objective, Stage) and not isinstance(objective.objective, list | tuple):

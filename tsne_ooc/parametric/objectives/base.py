@@ -15,34 +15,34 @@ from tsne_ooc.parametric.problem import Batch, Graph, Problem
 class Loss:
     """An objective of one problem.
 
-    `loss` is all that most need; one that remembers more than the weights says what in `state`.
+    Most need only `loss`; one that remembers more than the weights returns that in `state`.
 
     Attributes
     ----------
     exaggeration : float
-        Factor on the attraction in what is minimised, which judges the weights too.
+        Factor on the attraction in what is minimised; held-out rows judge the weights with it, too.
     """
 
     exaggeration: float = 1.0
 
     @property
     def burst(self) -> bool:
-        """Whether the map has grown beyond all bounds, so that going on is of no use."""
+        """Whether the map has grown so large that going on makes no sense."""
         return False
 
     def begin(self, encoder: Network) -> None:
-        """Called once, when its stage begins."""
+        """Prepare for the training; this is called once, when the stage begins."""
 
     def loss(self, encoder: Network, batch: Batch) -> Tensor:
         """A scalar tensor whose gradient the weights follow down."""
         raise NotImplementedError
 
     def judge(self, encoder: Network) -> float | None:
-        """How bad the encoder is on all rows, where no rows are held out to say it; None where nothing is known."""
+        """How bad the encoder is on all rows, where none are held out; None where the objective cannot say."""
         return None
 
     def state(self) -> Arrays:
-        """What a training that is resumed needs to go on alike."""
+        """What a resumed training needs to go on in the same way."""
         return {}
 
     def restore(self, arrays: Arrays) -> None:
@@ -56,13 +56,13 @@ class Objective(Protocol):
     Attributes
     ----------
     needs : str
-        "targets" or "graph": what of the problem it looks at.
+        "targets" or "graph": the part of the problem that it looks at.
     """
 
     needs: ClassVar[str]
 
     def of(self, problem: Problem) -> Loss:
-        """The loss on a problem."""
+        """The loss for a problem."""
 
 
 class Stage(NamedTuple):
@@ -72,7 +72,7 @@ class Stage(NamedTuple):
     ----------
     objective : Objective
     share : float
-        Of all steps, relative to the shares of the other stages.
+        Share of all steps, relative to the shares of the other stages.
     rate : float
         Factor on the learning rate.
     """
@@ -100,28 +100,28 @@ def graph_of(problem: Problem) -> Graph:
 
 
 class Pairs:
-    """Rows of a batch and a partner of each, drawn as P says among the rows that are learnt from.
+    """Pairs each row of a batch with a partner, drawn as P says among the rows that are learnt from.
 
     Attributes
     ----------
     n : int
-        Rows that are learnt from.
+        Number of rows that are learnt from.
     entropy : float
-        Sum of p log p, over their pairs.
+        Sum of p log p over their pairs.
     """
 
     def __init__(self, problem: Problem) -> None:
         self.graph, self.problem, self.n = graph_of(problem), problem, problem.learnt
         share, self.entropy = self.graph.without(problem.held)
-        # Pairs with rows that are held out do not count. The others weigh 1 on average all the same: without this,
-        # a tenth held out made the attraction a tenth weaker against a repulsion that never knew of these rows.
+        # Pairs with rows that are held out do not count. The gain makes the others weigh 1 on average: without it, a
+        # tenth held out made the attraction a tenth weaker against a repulsion that does not know these rows.
         self._gain = np.float32(self.n / (problem.n * share) if share > 0 else 0.0)
 
     def __call__(self, encoder: Network, batch: Batch) -> tuple[Tensor, Tensor, Tensor, np.random.Generator]:
-        """Places of the rows and of their partners, the weights of the pairs, and a generator of the step's."""
+        """Places of the rows and of their partners, the weights of the pairs, and a generator for the step."""
         rng = generator(self.problem.seed, f"pairs, step {batch.step}")
         partners, weights = self.graph.partners(batch.rows, rng)
-        # A row that is held out leaves no trace: the pair is one of a row with itself.
+        # A held-out row leaves no trace: the pair becomes that of a row with itself, of weight 0.
         out = np.isin(partners, self.problem.held)
         partners, weights = np.where(out, batch.rows, partners), np.where(out, np.float32(0), self._gain * weights)
         other = torch.from_numpy(self.graph.X[partners]).to(batch.X.device)

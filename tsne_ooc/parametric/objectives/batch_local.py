@@ -16,7 +16,7 @@ from tsne_ooc.parametric.problem import Batch, Problem
 
 @dataclass(frozen=True)
 class BatchLocal:
-    """t-SNE's divergence estimated from one batch: both ends of edges drawn by p_ij, and all pairs of its rows.
+    """t-SNE's divergence, estimated from one batch: from edges drawn in proportion to p_ij, and all pairs of its rows.
 
     The mean similarity of the batch's pairs estimates the normalisation Z without bias, but not its logarithm; so the
     gradient of log Z is divided by a moving average of Z.
@@ -24,7 +24,7 @@ class BatchLocal:
     Parameters
     ----------
     memory : float, default 0.98
-        Of the moving average, at least 0 and less than 1.
+        Memory of the moving average, at least 0 and less than 1.
     """
 
     needs: ClassVar[str] = "graph"
@@ -49,7 +49,7 @@ class _Local(Loss):
         a, b, weights, _ = self.pairs(encoder, batch)
         m, n = len(a), self.pairs.n
         attraction = -(weights * similarity((a - b).square().sum(dim=1), self.dof).log()).mean()
-        # Axis by axis: a sum over a last dimension of two numbers is slow.
+        # Squares are added axis by axis, because a sum over a last dimension of two numbers is slow.
         squares = sum((axis[:, None] - axis).square() for axis in a.unbind(dim=1))
         # Each row's similarity to itself is 1.
         mean = (similarity(squares, self.dof).sum() - m) / max(1, m * (m - 1))

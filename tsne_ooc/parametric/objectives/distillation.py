@@ -1,4 +1,4 @@
-"""Distillation: rows go where a map has them."""
+"""Distillation: the encoder learns where a map has its rows."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tsne_ooc.parametric.problem import Batch, Problem
 class Distillation:
     """Regression onto the places that rows have on a fitted map, or were given beside it.
 
-    The loss is Huber's, with distances relative to the map's width: the square of those up to `delta`, and linear
-    beyond, so that rows that lie among strangers do not decide.
+    The loss is Huber's, with distances relative to the map's width: it is their square up to `delta`, and linear
+    beyond, so that rows that lie among unlike ones do not decide.
 
     Parameters
     ----------
@@ -49,6 +49,6 @@ class _Distilled(Loss):
         square = away.square().sum(dim=1)
         if self.delta == float("inf"):
             return square.mean()
-        # The root has no slope at zero; there the square counts.
+        # The root has no slope at zero, where the square counts instead.
         length = square.clamp(min=self.delta**2).sqrt()
         return torch.where(square <= self.delta**2, square, self.delta * (2 * length - self.delta)).mean()

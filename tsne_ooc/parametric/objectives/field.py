@@ -1,4 +1,4 @@
-"""Field tuning: the gradient of the map itself, sent through the network."""
+"""Field tuning: the gradient of the map itself goes back through the network."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ from tsne_ooc.parametric.tiles import encode
 from tsne_ooc.schedule import check_exaggeration
 
 ROWS = 256
-# Affinities for each plan between two looks at the divergence, which only people look at: MNIST's eight millions take
-# 78 ms, the rest of a plan 17.
+# One plan for so many affinities lies between two looks at the divergence, which only people read: MNIST's eight
+# millions take 78 ms, and the rest of a plan 17.
 ENTRIES = 500_000
-# A map this many times as wide as it was, or as its teacher's, has burst: MNIST's grew by half; that of 1,797 digits,
-# at rates too high for so few rows, twelve times, and the grid of the field by the square of it.
+# A map this many times as wide as it was, or as its teacher's, has burst: MNIST's grew by half. That of 1,797 digits,
+# at rates too high for so few rows, grew twelve times, and the grid of the field by the square of that.
 MOST_GROWTH = 3.0
-# What a map is wide, in standard deviations of its wider axis.
+# The width of a map, in standard deviations of its wider axis.
 WIDTHS = 4.0
 
 
 @dataclass(frozen=True)
 class FieldTuning:
-    """The gradient of t-SNE's divergence, of all rows, through the network.
+    """The gradient of t-SNE's divergence over all rows, sent through the network.
 
-    A table holds the place that each row was last given. For the rows of a batch the attraction of all their
-    neighbours in the table and the repulsion of the table's field are what they are in a fit; this gradient, with
-    respect to places, goes back through the network to the weights. No negative samples are drawn and no
-    normalisation is guessed.
+    A table holds the latest place of each row. The attraction of all neighbours in the table and the repulsion of the
+    table's field on the rows of a batch are those of a fit. This gradient, with respect to places, goes back through
+    the network to the weights. Negative samples are not drawn, and the normalisation is not estimated.
 
     Parameters
     ----------
@@ -63,7 +62,7 @@ class FieldTuning:
 
 
 class FieldLoss(Loss):
-    """See `FieldTuning`. The table of places is in the order of P."""
+    """The loss of `FieldTuning`. The table of places is in the order of P."""
 
     def __init__(self, options: FieldTuning, problem: Problem) -> None:
         self.graph = graph_of(problem)
@@ -89,7 +88,7 @@ class FieldLoss(Loss):
         return self.places.extent > self.limit
 
     def judge(self, encoder: Network) -> float:
-        """What is minimised, of the map of all rows: the divergence, its attraction exaggerated."""
+        """What is minimised, for the map of all rows: the divergence with its attraction exaggerated."""
         Y = np.ascontiguousarray(encode(encoder, self.graph.X, None, self.threads)[self.graph.rows])
         if not np.isfinite(Y).all():
             return math.inf
@@ -111,7 +110,7 @@ class FieldLoss(Loss):
     def loss(self, encoder: Network, batch: Batch) -> Tensor:
         if batch.step % self.every == 0:
             if len(self.held):
-                # No batch renews them, and rows that stay where they were hold back all their neighbours.
+                # No batch renews their places, and rows that stay where they were hold back all their neighbours.
                 found = encode(encoder, self.graph.X[self.held], None, self.threads)
                 self.places.latest[self.graph.places[self.held]] = found
             self.places.plan()
@@ -120,13 +119,13 @@ class FieldLoss(Loss):
         Y = encoder(batch.X)
         there = Y.detach().cpu().numpy()
         if not np.isfinite(there).all():
-            # Whoever trains sees that the loss is not finite; the table stays as it was.
+            # The training loop sees that the loss is not finite; the table stays as it was.
             return Y.sum()
         at = self.graph.places[batch.rows]
-        # Where a row that was moved would lie is not the place of a row.
+        # The place of a row that augmentation moved is not the place of the table's row.
         self.places.latest[at[batch.moved :]] = there[batch.moved :]
         gradient = torch.from_numpy(self.gradient(at, there)).to(Y.device)
-        # Of the mean over rows: the divergence's own gradient is 1 / n of a row's.
+        # The loss is a mean over rows, so the gradient is taken n times: the divergence's own has a factor of 1 / n.
         return shown_as(self.n / len(at) * (Y * gradient).sum(), self.divergence)
 
     def gradient(self, at: Int64, Y: Float32) -> Float32:

@@ -1,4 +1,4 @@
-"""InfoNC: an edge is found among pairs drawn at random."""
+"""InfoNC: an edge must be found among random pairs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tsne_ooc.parametric.problem import Batch, Problem
 
 @dataclass(frozen=True)
 class InfoNC:
-    """InfoNC-t-SNE: the edge is to be the most similar of itself and random pairs (Damrich et al., ICLR 2023).
+    """InfoNC-t-SNE: an edge should be more similar than random pairs (Damrich et al., ICLR 2023).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Negative sampling: edges are told from pairs drawn at random."""
+"""Negative sampling: edges are told from random pairs."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from tsne_ooc._typing import Network, Tensor
 from tsne_ooc.parametric.objectives.base import Loss, Pairs, similarity
 from tsne_ooc.parametric.problem import Batch, Problem
 
-# Their distances, for all rows of a batch at once, take 0.3 GB at 2,048 rows.
+# Distances of so many, for all rows of a batch at once, take 0.3 GB at 2,048 rows.
 MOST_NEGATIVES = 1 << 14
 
 
 @dataclass(frozen=True)
 class NegativeSampling:
-    """NEG-t-SNE: a logistic model tells edges from pairs at random (Damrich et al., ICLR 2023).
+    """NEG-t-SNE: a logistic model tells edges from random pairs (Damrich et al., ICLR 2023).
 
     Parameters
     ----------
     negatives : int, default 5
         Random pairs for each edge, drawn within the batch.
     normalization : float or None
-        The fixed Z of the paper: larger ones pull like UMAP, whose value is ``n^2 / negatives``; None is 100 n,
-        about what t-SNE maps have.
+        The fixed Z of the paper: larger values attract like UMAP, whose value is ``n^2 / negatives``; None is 100 n,
+        about that of t-SNE maps.
     """
 
     needs: ClassVar[str] = "graph"
@@ -59,10 +59,10 @@ class _Negative(Loss):
 def pairs_and_negatives(
     pairs: Pairs, dof: float, batch: Batch, encoder: Network, negatives: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Similarities of edges (m,) and of each row to others at random (m, negatives), and the weights of the edges."""
+    """Similarities of edges (m,) and of each row to random others (m, negatives), and the weights of the edges."""
     a, b, weights, rng = pairs(encoder, batch)
     m = len(a)
-    # Another row of the batch, never itself.
+    # Each is another row of the batch, never the row itself.
     drawn = (rng.integers(1, max(2, m), size=(m, negatives)) + torch.arange(m).numpy()[:, None]) % m
     others = a[torch.from_numpy(drawn).to(a.device)]
     close = similarity((a - b).square().sum(dim=1), dof)

@@ -1,4 +1,4 @@
-"""The place that each row was last given, and the field of them all."""
+"""The latest place of each row, and the field of all rows."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MARGIN = 10.0
 
 
 class Places:
-    """Places that are renewed a batch at a time, and a field of all that is planned now and then.
+    """Places that are renewed a batch at a time, and a field of all rows that is planned now and then.
 
     Parameters
     ----------
     n : int
         Rows.
     dof : float
-        Of the kernel.
+        Degrees of freedom of the kernel.
     threads : Threads
 
     Attributes
@@ -32,9 +32,9 @@ class Places:
     planned : ndarray of float32, shape (n, d)
         Where they were when the field was planned.
     extent : float
-        Map units that `planned` is wide along its wider axis.
+        Width of `planned` along its wider axis, in map units.
     Z : float
-        The sum of the kernel over all its pairs.
+        The sum of the kernel over all pairs of `planned`.
     """
 
     latest: Float32
@@ -49,7 +49,7 @@ class Places:
 
     @property
     def grid(self) -> Shape | None:
-        """That of the field, which the next plan keeps where it still fits."""
+        """The grid of the field, which the next plan keeps where it still fits."""
         return self._planner.shape
 
     def put(self, latest: Float32) -> None:
@@ -58,7 +58,7 @@ class Places:
         self.plan()
 
     def plan(self, at: Int64 | slice = slice(0), there: Float32 | None = None) -> None:
-        """Plan the field of the latest places, with the rows `at` `there` instead, where it has to reach them."""
+        """Plan the field of the latest places; it has the rows `at` at `there` instead, where it has to reach them."""
         self.planned = self.latest.copy()
         if there is not None:
             self.planned[at] = there
@@ -82,7 +82,7 @@ class Places:
             if outside.any():
                 self.plan(at[outside], Y[outside])
             _, found = self._field.at(Y, self.threads)
-        # A row that has moved since the field was planned would be pushed by its own former self.
+        # A row that has moved since the field was planned would be pushed by its own former place.
         moved = Y - self.planned[at]
         base = 1 + np.square(moved).sum(axis=1, keepdims=True) / self.dof
         return np.asarray(found + 2 * moved * base ** np.float32(-self.dof - 1), np.float32)

@@ -1,0 +1,61 @@
+"""What would be published says what is true: the page on an index, the recipe for conda, the workflow of a release."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+
+
+def page():
+    """The README as an index shows it: by the rules of `pyproject.toml`, which the build applies with `re.sub`."""
+    hook = PYPROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    (fragment,) = hook["fragments"]
+    text = (ROOT / fragment["path"]).read_text(encoding="utf-8")
+    for rule in hook["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+    return text
+
+
+def test_no_link_of_the_page_leads_to_a_file_beside_it():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = r"\[([^\]]+)\]\(([^)]+)\)"
+    local = [words for words, target in re.findall(links, readme) if "://" not in target]
+    assert len(local) > 20 and all("://" in target for _, target in re.findall(links, page()))
+    # Their words stay, but for those of the picture.
+    assert all(words in page() for words in local if not words.startswith("Two maps"))
+    assert "docs/images" not in page() and "*MNIST, raw pixels" not in page()
+    assert "[openTSNE](https://opentsne.readthedocs.io)" in page()
+
+
+def requirements(text):
+    found = (re.match(r"([\w-]+)\s*>=\s*([\d.]+)$", line) for line in text)
+    return dict(match.groups() for match in found if match)
+
+
+def test_the_recipe_asks_for_what_the_package_asks_for():
+    recipe = (ROOT / "recipe" / "meta.yaml").read_text(encoding="utf-8")
+    assert re.search(r'set version = "(.+)"', recipe)[1] == PROJECT["version"]
+    run = recipe.partition("  run:\n")[2].partition("\n\n")[0]
+    found = requirements(line.strip(" -") for line in run.splitlines())
+    assert found.pop("python") == PROJECT["requires-python"].removeprefix(">=")
+    assert found == requirements(PROJECT["dependencies"])
+    host = requirements(
+        line.strip(" -") for line in recipe.partition("  host:\n")[2].partition("  run:")[0].splitlines()
+    )
+    assert host.items() >= requirements(PYPROJECT["build-system"]["requires"]).items()
+    assert PROJECT["scripts"]["tsne-ooc"] in recipe
+
+
+def test_the_workflow_keeps_no_password():
+    workflow = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    assert "id-token: write" in workflow and "secrets." not in workflow and "password" not in workflow.split("jobs:")[1]
+
+
+def test_only_what_is_tested_is_claimed():
+    systems = [line for line in PROJECT["classifiers"] if line.startswith("Operating System")]
+    assert systems == ["Operating System :: POSIX :: Linux"]

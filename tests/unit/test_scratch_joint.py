@@ -1,0 +1,283 @@
+"""P that is symmetrised over the disk is the one of memory, to the bit, and the formula's; whatever is read of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import warnings
+
+import numpy as np
+import pytest
+import reference
+from scipy.sparse import csr_array
+
+from tsne_ooc._memory import used_bytes
+from tsne_ooc._parallel import Threads
+from tsne_ooc.affinity import FixedSigma, Mixture, Multiscale, Perplexity, Uniform, symmetrize
+from tsne_ooc.gradients import attraction
+from tsne_ooc.gradients.attraction import Attraction
+from tsne_ooc.neighbors import IVF, Exact
+from tsne_ooc.scratch import JointOnDisk, NeighborsInMemory, NeighborsOnDisk, ScratchFile, joint, symmetrize_on_disk
+
+ONE, TWO = Threads(1), Threads(2)
+
+
+def graph(n=400, k=12, seed=0, hub=False):
+    """Neighbours and ascending distances; with a hub, all rows name the first ones."""
+    rng = np.random.default_rng(seed)
+    indices = np.array([rng.choice(np.delete(np.arange(n), i), k, replace=False) for i in range(n)], np.uint32)
+    if hub:
+        for i in range(3, n):
+            indices[i, :3] = rng.permutation(3)
+            indices[i, 3:] = rng.choice(np.delete(np.arange(3, n), i - 3), k - 3, replace=False)
+    return indices, np.sort(rng.gamma(5, 1, (n, k)), axis=1).astype(np.float32)
+
+
+def in_order(indices, p, order):
+    """Neighbours and probabilities of the rows of P, as places in P."""
+    place_of = np.argsort(order)
+    return place_of[indices[order]].astype(np.uint32), None if p is None else p[order]
+
+
+def on_disk(indices, distances, affinity, folder, order=None, threads=TWO, rows=NeighborsInMemory):
+    def conditional(distances):
+        return affinity.conditional(distances, threads)
+
+    counts = np.bincount(indices.ravel(), minlength=len(indices))
+    return symmetrize_on_disk(rows(indices, distances), conditional, counts, folder, threads, order)
+
+
+def whole(P):
+    """All of P, read in ranges of 7 rows."""
+    indices, values = [], []
+    for start in range(0, P.n, 7):
+        stop = min(P.n, start + 7)
+        first, some, p = P.part(start, stop)
+        entries = slice(int(P.indptr[start]) - first, int(P.indptr[stop]) - first)
+        indices.append(some[entries].copy())
+        values.append(p[entries].copy())
+    return P.indptr, np.concatenate(indices), np.concatenate(values)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Many pieces, and ranges of a few rows."""
+    monkeypatch.setattr(joint, "EDGES", 700)
+    monkeypatch.setattr(attraction, "ENTRIES", 150)
+
+
+AFFINITIES = [Perplexity(4), Uniform(12), Multiscale((2, 4)), Mixture((2, 4)), FixedSigma(3.0)]
+
+
+@pytest.mark.parametrize("affinity", AFFINITIES, ids=lambda affinity: type(affinity).__name__)
+@pytest.mark.parametrize("hub", [False, True], ids=["even", "hub"])
+@pytest.mark.parametrize("ordered", [False, True], ids=["as they came", "in an order"])
+def test_the_bits_of_memory(affinity, hub, ordered, small, tmp_path):
+    indices, distances = graph(hub=hub)
+    order = np.random.default_rng(1).permutation(len(indices)).astype(np.uint32) if ordered else None
+    p = affinity.conditional(distances, ONE)
+    expected = symmetrize(*(in_order(indices, p, order) if ordered else (indices, p)), ONE)
+    for held in (0, 1, 999, 10**9):
+        P = on_disk(indices, distances, affinity, tmp_path, order)
+        P.hold(held)
+        assert (P.n, P.entries) == (expected.n, expected.entries)
+        for found, wanted in zip(whole(P), (expected.indptr, expected.indices, expected.values), strict=True):
+            np.testing.assert_array_equal(found, wanted, strict=True)
+        P.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_formula(small, tmp_path):
+    indices, distances = graph()
+    P = on_disk(indices, distances, Perplexity(4), tmp_path)
+    assert len(P.indptr) == 401
+    starts, others, values = whole(P)
+    found = csr_array((values.astype(float), others, starts.astype(int)), shape=(400, 400)).toarray()
+    p = [reference.conditional(row.astype(float), 4) for row in distances]
+    np.testing.assert_allclose(found, reference.joint(indices, p), rtol=1e-4, atol=1e-9)
+    np.testing.assert_array_equal(found, found.T)
+    P.close()
+
+
+@pytest.mark.parametrize("edges", [1, 50, 3_000, 10**6])
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_the_cut_and_the_threads_change_nothing(edges, jobs, monkeypatch, tmp_path):
+    indices, distances = graph(hub=True)
+    expected = symmetrize(indices, Perplexity(4).conditional(distances, ONE), ONE)
+    monkeypatch.setattr(joint, "EDGES", edges)
+    P = on_disk(indices, distances, Perplexity(4), tmp_path, threads=Threads(jobs))
+    for found, wanted in zip(whole(P), (expected.indptr, expected.indices, expected.values), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    P.close()
+
+
+def test_a_graph_on_disk_is_the_one_in_memory(tmp_path):
+    indices, distances = graph()
+    kept = NeighborsOnDisk(indices.shape, tmp_path)
+    kept.put(0, indices[:50], distances[:50])
+    kept.put(50, indices[50:], distances[50:])
+    assert kept.shape == indices.shape
+    for start, stop in ((0, 400), (17, 18), (399, 400), (3, 3)):
+        for found, wanted in zip(kept.read(start, stop), (np.arange(400), indices, distances), strict=True):
+            np.testing.assert_array_equal(found, wanted[start:stop])
+    kept.close()
+
+
+@pytest.mark.parametrize("search", [IVF(lists=12, probes=6), Exact()], ids=["part by part", "at once"])
+@pytest.mark.parametrize("block", [97, 10**6])
+def test_what_is_searched_to_the_disk_is_what_is_searched_in_memory(search, block, tmp_path, monkeypatch):
+    X = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
+    X[7:60] = X[7]
+    index = search.build(X, rng=np.random.default_rng(0), threads=TWO)
+    wanted = index.query_self(9)
+    monkeypatch.setattr("tsne_ooc.scratch.neighbors.BLOCK", block)
+    kept = NeighborsOnDisk.among(index, 9, tmp_path)
+    seen = []
+    for start in range(0, 400, 70):
+        rows, indices, distances = kept.read(start, min(400, start + 70))
+        seen.append(rows)
+        np.testing.assert_array_equal(indices, wanted[0][rows])
+        np.testing.assert_array_equal(distances, wanted[1][rows])
+    np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(400))
+    kept.close()
+
+
+def test_reading_a_mapped_graph_leaves_its_pages_to_the_system(tmp_path):
+    """64 MB that are read piece by piece are never all in memory."""
+    np.save(tmp_path / "graph.npy", np.zeros((1 << 18, 64), np.uint32))
+    mapped = np.asarray(np.load(tmp_path / "graph.npy", mmap_mode="r"))
+    kept = NeighborsInMemory(mapped, mapped.view(np.float32))
+    before = used_bytes()
+    for start in range(0, 1 << 18, 1 << 14):
+        kept.read(start, start + (1 << 14))
+    assert used_bytes() - before < 32e6
+    assert int(mapped.max()) == 0
+    np.testing.assert_array_equal(kept.read(5, 9).indices, np.zeros((4, 64)))
+
+
+@pytest.mark.parametrize("affinity", [Perplexity(4), Uniform(12)], ids=["values", "equal"])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_a_step_is_the_same_to_the_bit_wherever_p_is(affinity, d, small, tmp_path):
+    indices, distances = graph(hub=True)
+    memory = symmetrize(indices, affinity.conditional(distances, ONE), ONE)
+    disk = on_disk(indices, distances, affinity, tmp_path)
+    Y = np.random.default_rng(1).normal(size=(400, d)).astype(np.float32)
+    results = []
+    for P, held, threads in ((memory, 0, ONE), (disk, 0, ONE), (disk, 0, TWO), (disk, 1234, TWO), (disk, 10**9, TWO)):
+        if P is disk:
+            disk.hold(held)
+        pulls = Attraction(P, d, 1.0, threads)
+        velocity, gains, out = np.zeros_like(Y), np.ones_like(Y), np.empty_like(Y)
+        moved = pulls.step(
+            Y, np.zeros_like(Y), 5.0, 4.0, 10.0, 0.5, 0.5, 5.0, np.zeros(d, np.float32), velocity, gains, out
+        )
+        results.append((pulls.forces(Y).tobytes(), out.tobytes(), moved[0].tobytes(), moved[1], pulls.halves(Y, 5.0)))
+        assert len(pulls.ranges) > 10
+    assert all(result == results[0] for result in results)
+    disk.close()
+
+
+def test_entries_beyond_what_32_bits_count(tmp_path):
+    """A file with a hole: 2^33 entries, of which those of three rows are there."""
+    before = 2**33 + 5
+    indices, values = (ScratchFile(tmp_path, dtype, "affinities") for dtype in (np.uint32, np.float32))
+    others, p = np.array([2, 0, 1, 2, 0], np.uint32), np.array([0.1, 0.2, 0.3, 0.4, 0.5], np.float32)
+    indices.write(before, others)
+    values.write(before, p)
+    # Row 0 has all that is not there, and is not asked for.
+    P = JointOnDisk(np.array([0, before, before + 2, before + 5], np.uint64), indices, values)
+    assert P.entries == before + 5
+    first, found, weights = P.part(1, 3)
+    assert first == before
+    np.testing.assert_array_equal(found[:5], others)
+    np.testing.assert_array_equal(weights[:5], p)
+    from tsne_ooc._kernels.attraction import KERNELS
+
+    Y, out = np.array([[0, 0], [1, 0], [0, 2]], np.float32), np.zeros((3, 2), np.float32)
+    KERNELS[2][0](P.indptr, *P.part(1, 3), Y, np.float32(1), 1, 3, out)
+    for row, entries in ((1, (0, 1)), (2, (2, 3, 4))):
+        away = Y[row] - Y[others[list(entries)]]
+        force = p[list(entries), None] * away / (1 + np.square(away).sum(axis=1, keepdims=True))
+        np.testing.assert_allclose(out[row], force.sum(axis=0), rtol=1e-6)
+    P.close()
+
+
+def test_a_range_of_entries_is_cut_where_64_bits_count_them():
+    class Fake:
+        """As many rows as 2^12, of 2^22 entries each."""
+
+        n, entries = 1 << 12, 1 << 34
+        indptr = np.arange((1 << 12) + 1, dtype=np.uint64) << np.uint64(22)
+
+    bounds = attraction.ranges_of(Fake)
+    assert [a for a, _ in bounds] == list(range(1 << 12))
+    assert [b for _, b in bounds] == list(range(1, (1 << 12) + 1))
+
+
+def fails_at(call, error):
+    """`os.pwrite` that fails the `call`-th time, and from then on."""
+    real, calls = os.pwrite, [0]
+
+    def write(*arguments):
+        calls[0] += 1
+        if calls[0] >= call:
+            raise OSError(error, os.strerror(error))
+        return real(*arguments)
+
+    return write
+
+
+@pytest.mark.parametrize("call", [1, 2, 5, 40, 200])
+def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(call, small, tmp_path, monkeypatch):
+    indices, distances = graph()
+    monkeypatch.setattr(os, "pwrite", fails_at(call, errno.ENOSPC))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(OSError, match=r"cannot be written to .* the disk is full; .* scratch=") as caught:
+            on_disk(indices, distances, Perplexity(4), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    P = on_disk(indices, distances, Perplexity(4), tmp_path)
+    expected = symmetrize(indices, Perplexity(4).conditional(distances, ONE), ONE)
+    np.testing.assert_array_equal(whole(P)[2], expected.values)
+    P.close()
+
+
+def test_too_little_room_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    indices, distances = graph()
+    monkeypatch.setattr("tsne_ooc.storage.disk.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(os, "pwrite", fails_at(1, errno.EIO))
+    with pytest.raises(OSError, match=r"the scratch of affinities needs 0\.00 GB more"):
+        on_disk(indices, distances, Perplexity(4), tmp_path)
+
+
+def test_what_is_cut_short_is_said(tmp_path):
+    indices, distances = graph()
+    P = on_disk(indices, distances, Perplexity(4), tmp_path)
+    os.ftruncate(P._values._file.fileno(), 100)
+    with pytest.raises(OSError, match=r"affinities cannot be read from .*shorter than what was written"):
+        Attraction(P, 2, 1.0, TWO)
+    P.close()
+
+
+def test_scratch_that_vanishes_on_the_way_does_no_harm(tmp_path):
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    indices, distances = graph()
+    P = on_disk(indices, distances, Perplexity(4), folder)
+    folder.rmdir()
+    expected = symmetrize(indices, Perplexity(4).conditional(distances, ONE), ONE)
+    np.testing.assert_array_equal(whole(P)[1], expected.indices)
+    P.close()
+
+
+def test_more_rows_than_have_numbers_are_refused(tmp_path):
+    class Fake:
+        shape = (2**32, 15)
+
+    with pytest.raises(ValueError, match=r"^4,294,967,296 rows are more than the 4,294,967,295 that can be numbered"):
+        symmetrize_on_disk(Fake(), None, np.zeros(1, np.int64), tmp_path, ONE)
+    rows = np.broadcast_to(np.zeros(15, np.uint32), (2**32, 15))
+    with pytest.raises(ValueError, match="can be numbered"):
+        symmetrize(rows, None, ONE)

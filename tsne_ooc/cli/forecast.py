@@ -1,0 +1,344 @@
+"""What a run is going to take, from a probe of some seconds: time of each stage, memory, room on the disk.
+
+The stages are tried on some thousand rows from all over the table, at two sizes, and what they take for a row is drawn
+out to the whole of it. The search for neighbours, which grows otherwise, is tried among as many rows as will be fitted.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from tsne_ooc._options import counted
+
+if TYPE_CHECKING:
+    from tsne_ooc._typing import Array, Float32, Json
+    from tsne_ooc.estimator import TSNE
+    from tsne_ooc.io import Source
+    from tsne_ooc.preprocess import Preparation
+    from tsne_ooc.sampling import Sample
+
+#: Runs of fewer rows take little more than the probe.
+WORTH = 200_000
+# Rows that the stages are tried on; of the field of forces, which small maps have no need of, 2,000 are too few.
+_ROWS = 5_000
+# Rows that are asked for their neighbours, and the most that they are searched among: more take seconds to be indexed.
+_QUERIES, _SEARCHED = 1_000, 50_000
+# Rows are read at up to three places, until so many seconds have gone.
+_PLACES, _READING = 3, 1.5
+# Blocks that are alive while rows are placed, each of them once as it is stored and once as float32.
+_BLOCKS = 4
+
+clock = time.perf_counter
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What `forecast` found.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the table.
+    columns : list of str or None
+    read : dict
+        What is left out, and remarks, as `tsne_ooc.io.told.account_of` has them.
+    fitted : int
+        Rows of the sample.
+    seconds : dict of str to float
+        Of each stage.
+    memory, disk : int
+        Bytes that are taken at the most.
+    memory_free, disk_free : int or None
+        Bytes that there are.
+    """
+
+    shape: tuple[int, int]
+    columns: list[str] | None
+    read: Json
+    fitted: int
+    seconds: dict[str, float]
+    memory: int
+    memory_free: int | None
+    disk: int
+    disk_free: int | None
+
+    @property
+    def lacking(self) -> list[str]:
+        """What there is too little of."""
+        pairs = (("memory", self.memory, self.memory_free), ("room on the disk", self.disk, self.disk_free))
+        return [name for name, needed, free in pairs if free is not None and needed > free]
+
+    def brief(self) -> str:
+        """One line for the beginning of a log."""
+        stages = ", ".join(f"{name} {in_time(seconds)}" for name, seconds in self.seconds.items())
+        return (
+            f"estimate: {in_time(sum(self.seconds.values()))} in all ({stages}), {_bytes(self.memory)} of memory, "
+            f"{_bytes(self.disk)} on the disk"
+        )
+
+    def __str__(self) -> str:
+        from tsne_ooc.io.columns import listed
+        from tsne_ooc.io.told import in_words
+
+        n, p = self.shape
+        lines = [f"would read {counted(n, 'rows')} of {counted(p, 'columns')}"]
+        if self.columns is not None:
+            lines.append(f"columns: {listed(self.columns)}")
+        lines += in_words(self.read)
+        lines.append(f"would fit {counted(self.fitted, 'rows')}, and place {counted(n - self.fitted, 'more rows')}")
+        times = {**self.seconds, "in all": sum(self.seconds.values())}
+        width = max(map(len, times))
+        lines += [f"  {name:<{width}}  {in_time(seconds)}" for name, seconds in times.items()]
+        lines.append(f"memory: {_bytes(self.memory)}{_of(self.memory_free)}")
+        lines.append(f"disk: {_bytes(self.disk)}{_of(self.disk_free)}")
+        lines.append("it fits" if not self.lacking else f"it does not fit: there is too little {self.lacking[0]}")
+        return "\n".join(lines)
+
+
+def forecast(
+    table: Source, out: Path, *, model: TSNE, sample: Sample, prepare: Preparation | None, rounds: int, seed: int
+) -> Forecast:
+    """What `tsne_ooc.embed` would take with these options, which are checked; nothing is written.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        For bad rows among those that are read, and where reading fails.
+    """
+    from sklearn.base import clone
+
+    from tsne_ooc._memory import available_bytes, used_bytes
+    from tsne_ooc.io import names_of
+    from tsne_ooc.io.blocks import BLOCK_BYTES
+    from tsne_ooc.io.reading import bytes_of_fit
+    from tsne_ooc.io.told import account_of
+    from tsne_ooc.pipeline.embedding import room_for
+
+    if model.metric == "precomputed":
+        raise ValueError("some rows of a table of distances are not one, so nothing can be tried; leave --dry-run out")
+    n, p = table.shape
+    fitted = min(n, int(getattr(sample, "size", n)))
+    free = available_bytes()
+    before = used_bytes() or 0
+    with warnings.catch_warnings():
+        # Of few rows, which are not those of the run.
+        warnings.simplefilter("ignore")
+        reading, rows = _read(table)
+        seconds = {}
+        if prepare is not None:
+            fit, row, passes, rows = _prepared(rows, prepare, seed, model.n_jobs)
+            seconds["prepare"] = fit(n) + passes * n * reading
+            reading += row
+        seconds["sample"] = _drawn(table, sample, fitted) * reading
+        fit, place, k = _mapped(clone(model), rows, fitted, seed)
+    seconds["fit"] = fit(fitted)
+    if rounds > 1:
+        # A look at all rows, and another fit, each.
+        seconds["look"] = (rounds - 1) * (n * (reading + place) + seconds["fit"])
+    seconds["place"] = n * (reading + place)
+    width = rows.shape[1]
+    chunk = 0 if table.chunks is None else table.chunks[0] * p * max(4, table.dtype.itemsize)
+    placing = fitted * (8 * width + 100) + _BLOCKS * 2 * max(BLOCK_BYTES, 4 * width) + 2 * chunk
+    memory = max(bytes_of_fit(fitted, width, k) + 2 * chunk, placing)
+    # What a process of ours has before it reads anything is the greater part of what small tables take.
+    return Forecast(
+        (n, p), names_of(table), account_of(table), fitted, seconds, memory + before,
+        None if free is None else free + before, room_for(table, model, sample, prepare, rounds), _free(out),
+    )  # fmt: skip
+
+
+def _read(table: Source) -> tuple[float, Any]:
+    """Seconds that a row takes to be read, and rows from all over the table."""
+    import numpy as np
+
+    from tsne_ooc.io.blocks import block_rows, read_checked
+
+    n = table.shape[0]
+    size = block_rows(table)
+    chunk = table.chunks[0] if table.chunks is not None else 1
+    named = np.dtype(table.dtype) == object
+    took, parts = [], []
+    for place in range(_PLACES):
+        start = int((n - size) * place / (_PLACES - 1)) // chunk * chunk if place else 0
+        stop = min(start + size, n)
+        began = clock()
+        part: Any = table.read_columns(start, stop) if named else read_checked(table, start, stop)  # type: ignore[attr-defined]
+        # A chunk that is larger than a block is read whole for its first rows.
+        took.append((clock() - began) / max(stop - start, min(chunk, n)))
+        parts.append(part)
+        if size == n or (place and sum(took) * size > _READING):
+            break
+    step = max(1, size * len(parts) // _ROWS)
+    if named:
+        return median(took), _Words({name: np.concatenate([part[name][::step] for part in parts]) for name in parts[0]})
+    return median(took), np.concatenate([part[::step] for part in parts])
+
+
+class _Words:
+    """Some rows of columns of which not all hold numbers, as a table."""
+
+    chunks = None
+
+    def __init__(self, columns: dict[str, Array]) -> None:
+        import numpy as np
+
+        self._columns = columns
+        self.column_names = list(columns)
+        self.shape = (len(next(iter(columns.values()))), len(columns))
+        self.dtype = np.dtype(object)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> _Words:
+        return _Words({name: column[rows] for name, column in self._columns.items()})
+
+    def read(self, start: int, stop: int) -> Array:
+        raise TypeError("not all of these columns hold numbers")
+
+    def read_columns(self, start: int, stop: int) -> dict[str, Array]:
+        return {name: column[start:stop] for name, column in self._columns.items()}
+
+    def reopen(self) -> _Words:
+        return self
+
+
+def _half(rows: Any) -> Any:
+    """Of some rows half, of very few all: steps may ask for so many."""
+    return rows[: max(len(rows) // 2, min(len(rows), 200))]
+
+
+def _line(small: float, few: int, large: float, many: int) -> Callable[[float], float]:
+    """Through what few and many rows took; the more rows, the longer."""
+    slope = max(0.0, (large - small) / (many - few)) if many > few else large / many
+    if not slope:
+        slope = large / many
+    return lambda rows: max(large + slope * (rows - many), 0.0)
+
+
+def _prepared(
+    rows: Any, prepare: Preparation, seed: int, n_jobs: int | None
+) -> tuple[Callable[[float], float], float, int, Float32]:
+    """Seconds to fit a preparation by the number of rows, to prepare a row; passes, and the rows prepared."""
+    from tsne_ooc.preprocess import Preparation
+
+    def fitted(few: Any) -> tuple[Preparation, float]:
+        began = clock()
+        found = Preparation(prepare.steps).fit(few, random_state=seed, n_jobs=n_jobs)
+        return found, clock() - began
+
+    half = _half(rows)
+    fitted(half)
+    _, small = fitted(half)
+    found, large = fitted(rows)
+    began = clock()
+    out = found.transform(rows, n_jobs=n_jobs)
+    return _line(small, len(half), large, len(rows)), (clock() - began) / len(rows), found.passes, out
+
+
+def _drawn(table: Source, sample: Sample, fitted: int) -> float:
+    """How many rows are read to draw a sample: of the chunks that it touches all, of a file without chunks its own."""
+    from tsne_ooc.sampling import Coverage
+
+    n = table.shape[0]
+    if isinstance(sample, Coverage):
+        return 2.0 * n
+    chunk = 1 if table.chunks is None else table.chunks[0]
+    return n * (1 - math.exp(-fitted * chunk / max(1, n)))
+
+
+def _mapped(model: TSNE, rows: Float32, fitted: int, seed: int) -> tuple[Callable[[float], float], float, int]:
+    """Seconds of a fit by the number of rows, and of a row to be placed; and the neighbours of each row of the fit."""
+    model.set_params(sample=None, prepare=None, verbose=False, callbacks=None)
+    rows = rows[:: max(1, len(rows) // fitted)][:fitted]
+    half = _half(rows)
+    # Imports and compiled kernels.
+    model.fit(rows[:300])
+    model.place(rows[:100])
+    times = []
+    for few in (half, rows):
+        began = clock()
+        model.fit(few)
+        times.append(clock() - began)
+    k = model.n_neighbors_
+    if len(rows) == fitted:
+        times_of_fit = _line(times[0], len(half), times[1], len(rows))
+        return times_of_fit, _placed(model, rows), k
+    own = [_search(model, few, len(few), k, seed) * len(few) for few in (half, rows)]
+    rest = _line(max(times[0] - own[0], 0), len(half), max(times[1] - own[1], 0), len(rows))
+    among = _search(model, rows, fitted, k, seed)
+    k_place = max(1, min(len(rows), model._placement().neighbors(len(rows))))
+    further = _search(model, rows, fitted, k_place, seed) - _search(model, rows, len(rows), k_place, seed)
+    return lambda n: rest(n) + n * among, max(0.0, _placed(model, rows) + further), k
+
+
+def _placed(model: TSNE, rows: Float32) -> float:
+    """Seconds of a row that is not one of the map."""
+    import numpy as np
+
+    queries = rows + np.float32(1e-3) * rows.std(axis=0)
+    # The field of the map is planned once, with the first rows.
+    model.place(queries[:100])
+    began = clock()
+    model.place(queries)
+    return (clock() - began) / len(queries)
+
+
+def _search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> float:
+    """Seconds that a row takes to find its neighbours among n rows like these, its share of the index included."""
+    import numpy as np
+
+    from tsne_ooc import neighbors
+    from tsne_ooc._parallel import Threads
+
+    search = neighbors.resolve(
+        model.neighbors, metric=model.metric, n=n, p=rows.shape[1], metric_params=model.metric_params
+    )
+    rng = np.random.default_rng(seed)
+    among = min(n, max(_SEARCHED, len(rows)))
+    many = rows
+    if among > len(rows):
+        many = rows[rng.integers(0, len(rows), among)]
+        many += (0.3 * rows.std(axis=0) * rng.normal(size=many.shape)).astype(np.float32)
+    began = clock()
+    index = neighbors.build(
+        search, many, metric=model.metric, metric_params=model.metric_params, rng=rng, threads=Threads(model.n_jobs)
+    )
+    built = (clock() - began) / among
+    queries = many[:_QUERIES]
+    began = clock()
+    index.query(queries, min(k, among))
+    took = (clock() - began) / len(queries)
+    # What is searched all through takes the longer the more there are; lists and graphs hardly do.
+    further = n / among if isinstance(search, neighbors.Exact) else math.sqrt(n / among)
+    return built + took * further
+
+
+def _free(out: Path) -> int | None:
+    folder = next((parent for parent in (out, *out.absolute().parents) if parent.is_dir()), None)
+    return None if folder is None else shutil.disk_usage(folder).free
+
+
+def in_time(seconds: float) -> str:
+    """A time as one says it, without more digits than it is known to."""
+    if seconds < 1:
+        return "under 1 s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _bytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 95e6 else f"{size / 1e6:.0f} MB"
+
+
+def _of(free: int | None) -> str:
+    return "" if free is None else f" of {_bytes(free)}"

@@ -1,0 +1,386 @@
+"""All rows together: the stages of a run that search, weigh and move all rows, and keep the map that they end on."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tsne_ooc import storage
+from tsne_ooc._context import unsaid
+from tsne_ooc._parallel import Threads
+from tsne_ooc._random import generator
+from tsne_ooc._typing import Float32, Int64
+from tsne_ooc.affinity import Affinity, GivenAffinities, JointRows
+from tsne_ooc.equal_rows import EqualRows
+from tsne_ooc.estimator import TSNE
+from tsne_ooc.estimator.fitted_map import FittedMap
+from tsne_ooc.fit.model import Model
+from tsne_ooc.fit.optimize import Result, Snapshot
+from tsne_ooc.fit.rows import Recipe, descend, index_of, tell_affinities, tell_recall
+from tsne_ooc.fit.searched import Searched
+from tsne_ooc.io import Source
+from tsne_ooc.io.reading import check_fits, in_memory
+from tsne_ooc.neighbors import Graph
+from tsne_ooc.novelty import Reference
+from tsne_ooc.pipeline.fitted import check_sum, put_model, reopened_model, seats_of, sum_of, write_array
+from tsne_ooc.pipeline.fitting import ROWS, as_asked
+from tsne_ooc.pipeline.folder import SAVING
+from tsne_ooc.pipeline.models import bytes_fitted, digest_of
+from tsne_ooc.pipeline.placer import Mapped, MapPlacer
+from tsne_ooc.placement import Placed
+from tsne_ooc.refinement import REFERENCE, Refinement, begin_at
+from tsne_ooc.sampling import take
+from tsne_ooc.schedule import Schedule
+from tsne_ooc.scratch import JointOnDisk, Room
+from tsne_ooc.stages import Facts, RunStage, Work
+from tsne_ooc.storage.state import Saved, StateError
+
+log = logging.getLogger(__name__)
+
+#: Where the rows lie before they move, and after.
+PLACED, EMBEDDING = "placed", "embedding"
+#: What is on its way is in this folder of the run's, and goes at the end.
+SCRATCH = "refine.part"
+# Of what kind the folders within are.
+_GRAPH, _SNAPSHOT = "graph", "snapshot"
+# Bytes of a row beside its neighbours and itself: its hash, its twin, its place in the search, and what novelty needs.
+_BESIDE = 40
+
+
+class Course(NamedTuple):
+    """What all of these stages go by.
+
+    Parameters
+    ----------
+    refinement : Refinement
+    estimator : TSNE
+        Not fitted; its parameters are those of the refined map.
+    recipe : Recipe
+        Without a start.
+    prepared : bool
+        Whether rows are prepared, so that their width is not known beforehand.
+    """
+
+    refinement: Refinement
+    estimator: TSNE
+    recipe: Recipe
+    prepared: bool
+
+    @classmethod
+    def of(cls, refinement: Refinement, sample: TSNE, *, prepared: bool) -> Course:
+        """That of a run whose sample is fitted as `sample` says.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For options that a refinement cannot have.
+        """
+        estimator, recipe = sample.for_all_rows(**refinement.options)
+        if isinstance(recipe.affinity, GivenAffinities):
+            raise TypeError("affinity= is a matrix, and refine makes affinities from neighbours; use one of its words")
+        return cls(refinement, estimator, recipe, prepared)
+
+    @property
+    def affinity(self) -> Affinity:
+        affinity = self.recipe.affinity
+        assert not isinstance(affinity, GivenAffinities)
+        return affinity
+
+    @property
+    def seed(self) -> int:
+        return int(self.estimator.random_state)
+
+    @property
+    def threads(self) -> Threads:
+        return Threads(self.estimator.n_jobs)
+
+    def space(self, folder: Path) -> Room:
+        """What it may take of memory, and where the rest goes: by default to the folder of the run."""
+        scratch = folder / SCRATCH if self.refinement.scratch is None else self.refinement.scratch
+        return Room(self.refinement.memory, scratch)
+
+    def neighbors(self, n: int) -> int:
+        """How many others of each of `n` rows are searched."""
+        return self.affinity.k(n) if n > 1 else 0
+
+    def schedule(self, n: int) -> Schedule:
+        """The phases of `n` rows."""
+        return self.estimator.schedule_of_all(n, **self.refinement.options)
+
+    def kept(self, n: int) -> int:
+        """How many of `n` rows new ones will be placed beside."""
+        return min(n, self.refinement.reference or REFERENCE)
+
+    def width(self, table: Source) -> int:
+        """Columns of the rows that are embedded; 0 where nobody knows them before a pass over the table."""
+        return 0 if self.prepared else table.shape[1]
+
+    def stages(self) -> list[RunStage]:
+        """All of them, in their order."""
+        return [Search(self), Weigh(self), Move(self), Keep(self)]
+
+
+class Search(RunStage):
+    """Searches the nearest others of all rows."""
+
+    name = "search"
+    makes = (SCRATCH,)
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+
+    def room(self, table: Source) -> int:
+        n = table.shape[0]
+        return n * (8 * self.course.neighbors(n) + 4 * self.course.width(table) + _BESIDE)
+
+    def check(self, work: Work) -> None:
+        n, course = work.table.shape[0], self.course
+        if isinstance(course.recipe.neighbors, Graph):
+            course.recipe.neighbors.check_fit(n, course.neighbors(n))
+        columns = course.width(work.table)
+        check_fits(n, columns, 0, "without refine=True (--refine) rows are placed alone")
+        with unsaid("perplexity="):
+            course.space(work.folder).plan(n, course.affinity, course.recipe.d, columns=columns)
+
+    def run(self, work: Work) -> Facts:
+        scratch, n, course = work.folder / SCRATCH, work.table.shape[0], self.course
+        # What an attempt left that was killed before the ledger knew.
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        work.progress(self.phase, 0, n)
+        rows = in_memory(work.get(Mapped).placer.table_of(work.table), neighbors=0)
+        space = course.space(work.folder)
+        on_disk = space.plan(n, course.affinity, course.recipe.d).on_disk
+        searched = Searched.among(
+            rows, course.neighbors(n), course.recipe, seed=course.seed, threads=course.threads,
+            spare=space.folder() if on_disk else None,
+        )  # fmt: skip
+        if searched.k:
+            tell_recall(searched.index, searched.k)
+        storage.write_folder(scratch / _GRAPH, _GRAPH, *searched.state())
+        facts = {
+            "neighbors": searched.k, "recall": float(searched.index.recall(searched.k)) if searched.k else 1.0,
+            "graph": digest_of(scratch / _GRAPH),
+        }  # fmt: skip
+        # What follows works with what was kept, as a run that resumes will.
+        del rows, searched
+        self.reopen(work, facts)
+        work.progress(self.phase, n, n)
+        return facts
+
+    def reopen(self, work: Work, facts: Facts) -> None:
+        path = work.folder / SCRATCH / _GRAPH
+        with _read(path, _GRAPH) as saved:
+            searched = Searched.restore(saved, self.course.threads)
+        if digest_of(path) != facts["graph"]:
+            raise ValueError(f"{path} is not what this run began with; remove {work.folder} to begin again")
+        work.put(searched)
+
+
+class Weighed(NamedTuple):
+    """Affinities of all rows, in memory or on disk."""
+
+    P: JointRows
+
+
+class Weigh(RunStage):
+    """Makes affinities of the neighbours; nothing of them outlasts the process, for they are soon made again."""
+
+    name = "weigh"
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+
+    def room(self, table: Source) -> int:
+        n, course = table.shape[0], self.course
+        if course.refinement.scratch is not None:
+            # Another disk, perhaps; it is looked at when it is written to.
+            return 0
+        with unsaid("perplexity="), suppress(MemoryError):
+            plan = course.space(Path()).plan(n, course.affinity, course.recipe.d, columns=course.width(table))
+            # The neighbours themselves are a file of the search.
+            return plan.stages[1].scratch - plan.stages[0].scratch
+        # What does not fit at all is refused by the stage that comes first.
+        return 0
+
+    def run(self, work: Work) -> None:
+        searched, course = work.get(Searched), self.course
+        work.progress(self.phase, 0, searched.n)
+        P = searched.joint(
+            course.affinity, course.recipe.d, course.space(work.folder), seed=course.seed, threads=course.threads
+        )
+        tell_affinities(course.affinity, searched.k, P)
+        work.put(Weighed(P))
+        work.progress(self.phase, searched.n, searched.n)
+
+
+class Move(RunStage):
+    """Moves all rows from where they were placed, and keeps snapshots on the way."""
+
+    name = "refine"
+    makes = (f"{EMBEDDING}.npy",)
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+
+    def room(self, table: Source) -> int:
+        # Two snapshots, for the next one is written before the last one goes; they go before the map is kept.
+        places = table.shape[0] * self.course.recipe.d * 4
+        return places + max(0, 2 * 3 * places - Keep(self.course).room(table))
+
+    def run(self, work: Work) -> Facts:
+        # The search among the rows is needed again at the end only: a fifth of the memory, beside P.
+        course, P, searched = self.course, work.take(Weighed).P, work.take(Searched)
+        order, equal = searched.index.order, searched.equal
+        del searched
+        placed = np.load(work.folder / f"{PLACED}.npy", allow_pickle=False)
+        start = begin_at(placed, course.refinement.deviation, generator(course.seed, "refine"))
+        path = work.folder / SCRATCH / _SNAPSHOT
+        snapshot = None
+        if (path / storage.MANIFEST).exists():
+            with _read(path, _SNAPSHOT) as saved:
+                snapshot = Snapshot.restore(saved, *start.shape)
+        recipe = course.recipe._replace(schedule=course.schedule(len(start)))
+        watch = course.estimator.watch(recipe.schedule)
+        watch.keep_every = course.refinement.snapshot_every
+        watch.keep = lambda snapshot: storage.write_folder(path, _SNAPSHOT, *snapshot.state(), overwrite=True)
+        watch.progress = lambda done, total: work.progress(self.phase, done, total)
+        work.progress(self.phase, 0 if snapshot is None else snapshot.done, recipe.schedule.iterations)
+        result, _ = descend(
+            P, order, start, recipe, given=True, equal=equal, threads=course.threads, watch=watch,
+            snapshot=snapshot,
+        )  # fmt: skip
+        if isinstance(P, JointOnDisk):
+            P.close()
+        target = work.folder / f"{EMBEDDING}.npy"
+        write_array(target, result.embedding)
+        if result.stopped == "interrupted":
+            raise _interrupted(result, recipe.schedule, target)
+        return {
+            "kl_divergence": float(result.kl_divergence), "n_iter": result.iterations,
+            "exaggeration": float(result.motion.exaggeration), "pairs": P.entries, "embedding": sum_of(target),
+        }  # fmt: skip
+
+    def reopen(self, work: Work, facts: Facts) -> None:
+        check_sum(work.folder / f"{EMBEDDING}.npy", facts["embedding"], work.folder)
+
+
+class Keep(RunStage):
+    """Keeps the refined map as the model of the run: all rows, or some of them, for new ones to be placed beside."""
+
+    name = "keep"
+    makes = ("model", SAVING, ROWS)
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+
+    def room(self, table: Source) -> int:
+        m, d = self.course.kept(table.shape[0]), self.course.recipe.d
+        return bytes_fitted(m, self.course.width(table), d) + m * (4 * d + 8)
+
+    def run(self, work: Work) -> Facts:
+        sample, seats = work.get(Mapped)
+        assert isinstance(sample, MapPlacer) and seats is not None
+        facts, n = work.facts[Move.name], work.table.shape[0]
+        work.progress(self.phase, 0, n)
+        shutil.rmtree(work.folder / SCRATCH / _SNAPSHOT, ignore_errors=True)
+        write_array(work.folder / ROWS, seats.rows)
+        numbers, model, placed = self._model(work, sample, facts)
+        some = len(numbers) < n
+        features = sample.estimator.features_
+        map = FittedMap(
+            model, features, self.course.threads, facts["kl_divergence"], facts["n_iter"],
+            work.facts[Search.name]["neighbors"],
+            # What made the affinities of all rows makes others of some of them.
+            seed=None if some else self.course.seed, sample_rows=numbers if some else None,
+            affinity=self.course.affinity, placed=placed,
+        )  # fmt: skip
+        made = MapPlacer(TSNE.of_map(map, **self.course.estimator.get_params(deep=False)))
+        kept = {
+            "model": put_model(made, work.folder), "sample_rows": sum_of(work.folder / ROWS), "rows": len(numbers),
+            "sample": {"rows": len(seats.rows), **sample.facts},
+        }  # fmt: skip
+        self._put(work, made if kept["model"] is None else self._reopened(work, kept))
+        work.progress(self.phase, n, n)
+        return kept
+
+    def _model(self, work: Work, sample: MapPlacer, facts: Facts) -> tuple[Int64, Model, Placed]:
+        """Numbers of the rows that are kept, their map, and where they were placed before."""
+        if work.find(Searched) is None:
+            Search(self.course).reopen(work, work.facts[Search.name])
+        searched, course = work.take(Searched), self.course
+        embedding, before, novelty = (self._column(work, name) for name in (EMBEDDING, PLACED, "novelty"))
+        assert embedding is not None and before is not None
+        numbers: Int64 = np.arange(searched.n)
+        if (m := course.kept(searched.n)) < searched.n:
+            drawn = generator(course.seed, "reference").choice(searched.n, m, replace=False, shuffle=False)
+            numbers = np.sort(drawn)
+            rows = take(sample.table_of(work.table), numbers)
+            # A graph is one of all rows; these few are searched as it has new ones searched.
+            known = course.recipe.neighbors
+            recipe = course.recipe._replace(neighbors=known.search) if isinstance(known, Graph) else course.recipe
+            index = index_of(rows, recipe, seed=course.seed, threads=course.threads)
+            seats = EqualRows.of(rows, course.threads)
+            places = np.ascontiguousarray(embedding[numbers])
+            model = Model(places, index, course.recipe.dof, facts["exaggeration"], Reference.of(index), seats)
+        else:
+            model = searched.model(np.array(embedding), course.recipe.dof, facts["exaggeration"])
+        placed = Placed(
+            np.array(before[numbers]), np.zeros(m, np.int32), None if novelty is None else np.array(novelty[numbers])
+        )
+        return numbers, model, placed
+
+    def _column(self, work: Work, name: str) -> Float32 | None:
+        path = work.folder / f"{name}.npy"
+        return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
+
+    def _reopened(self, work: Work, facts: Facts) -> MapPlacer:
+        return reopened_model(work.folder, facts["model"], work.folder)
+
+    def _put(self, work: Work, placer: MapPlacer) -> None:
+        as_asked(placer, self.course.estimator)
+        numbers = placer.estimator.sample_rows_
+        rows = np.arange(len(placer.embedding)) if numbers is None else numbers
+        work.put(Mapped(placer, seats_of(placer, rows)))
+
+    def reopen(self, work: Work, facts: Facts) -> None:
+        check_sum(work.folder / ROWS, facts["sample_rows"], work.folder)
+        self._put(work, self._reopened(work, facts))
+
+    def worth_keeping(self, facts: Facts) -> bool:
+        return facts["model"] is not None
+
+
+def _interrupted(result: Result, schedule: Schedule, path: Path) -> KeyboardInterrupt:
+    """The interrupt to raise where a map was left on its way."""
+    interrupt = KeyboardInterrupt()
+    iterations = f"{result.iterations} of {schedule.iterations} iterations"
+    interrupt.add_note(f"after {iterations} of all rows together; {path} is the map as it then was")
+    return interrupt
+
+
+@contextmanager
+def _read(path: Path, kind: str) -> Iterator[Saved]:
+    """What was kept in a folder; a state that cannot be is one line that names it."""
+    folder = storage.read_folder(path, kind)
+    try:
+        yield Saved(folder.content, folder.arrays)
+    except StateError as error:
+        where = folder.files.get(error.array or "", path / storage.MANIFEST)
+        raise ValueError(f"{where}: {error}; remove {path.parent.parent} to begin again") from None
+
+
+def told(work: Work) -> dict[str, Any]:
+    """What the manifest says of the refinement."""
+    search, move, keep = (work.facts[stage.name] for stage in (Search, Move, Keep))
+    names = ("kl_divergence", "n_iter", "pairs")
+    return {
+        "neighbors": search["neighbors"], "recall": search["recall"], **{name: move[name] for name in names},
+        "reference": keep["rows"],
+    }  # fmt: skip

@@ -1,0 +1,125 @@
+"""Whole runs under a name: what others have found to be good for a kind of data, as options of `embed`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from tsne_ooc._options import number, pick
+from tsne_ooc._typing import StrPath, TableLike
+from tsne_ooc.estimator import TSNE
+from tsne_ooc.io import open_source
+from tsne_ooc.neighbors import Graph
+from tsne_ooc.pipeline import Run, embed
+from tsne_ooc.pipeline.embedding import SAMPLE
+from tsne_ooc.pipeline.request import copied
+from tsne_ooc.preprocess import PCA, Preparation
+from tsne_ooc.refinement import Refinement
+from tsne_ooc.sampling import resolve_sample
+
+log = logging.getLogger(__name__)
+
+# The sample's perplexity is so many times less than its rows: 333 of 25,000. Published are 500.
+ROWS_PER_NEIGHBOR = 75
+# Tables of more columns are brought to so many principal components.
+WIDE, COMPONENTS = 100, 50
+
+
+def large(
+    source: TableLike,
+    *,
+    out: str | os.PathLike[str],
+    perplexity: float = 30.0,
+    exaggeration: float | None = None,
+    sample: Any = SAMPLE,
+    sample_perplexity: float | None = None,
+    reference: int | None = None,
+    memory: float | None = None,
+    scratch: StrPath | None = None,
+    graph: Graph | None = None,
+    prepare: Preparation | str | None = "auto",
+    tsne: TSNE | None = None,
+    dataset: str | None = None,
+    columns: list[str] | None = None,
+    allow_missing_chunks: bool = False,
+    **options: Any,
+) -> Run:
+    """The published recipe for large data: a sample at a high perplexity, all others placed, then all rows together.
+
+    From a hundred thousand rows up. The sample decides the large picture, and the neighbours of all rows the small one
+    (Kobak and Berens, Nature Communications 10, 2019; openTSNE, "Embedding large data sets"). It is a name for options
+    of `embed`, which the manifest and the log tell.
+
+    Parameters
+    ----------
+    source, out, dataset, columns, allow_missing_chunks
+        As for `embed`.
+    perplexity : float, default 30
+        Of all rows.
+    exaggeration : float, optional
+        Of both maps; the published recipe ends at 4, which keeps the classes of millions of rows together. By default
+        that of `tsne`, which is 1.
+    sample : int or object of `tsne_ooc.sampling`, default 25,000
+    sample_perplexity : float, optional
+        Of the sample's fit. By default 1/75 of its rows, or `perplexity` where that is more.
+    reference, memory, scratch
+        As for `tsne_ooc.Refinement`.
+    graph : tsne_ooc.neighbors.Graph, optional
+        Of all rows, prepared as here; by default they are searched.
+    prepare : Preparation, None or "auto", default "auto"
+        "auto" brings tables of more than 100 columns to 50 principal components, where the metric is "euclidean".
+    tsne : TSNE, optional
+        All other options of both maps.
+    **options
+        Of `embed`.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    OSError, ValueError, TypeError, MemoryError
+        As `embed` raises them.
+
+    Examples
+    --------
+    >>> run = large("cells.h5", dataset="X", out="map", exaggeration=4)  # doctest: +SKIP
+    """
+    perplexity = number("perplexity", perplexity, above=0)
+    model = TSNE() if tsne is None else copied(tsne, "tsne")
+    if exaggeration is not None:
+        model.set_params(exaggeration=exaggeration)
+    chosen = resolve_sample(sample)
+    where: dict[str, Any] = {
+        "dataset": dataset, "columns": columns, "allow_missing_chunks": allow_missing_chunks,
+    }  # fmt: skip
+    if isinstance(prepare, str) or sample_perplexity is None:
+        n, p = _shape(source, **where)
+        if isinstance(prepare, str):
+            components = Preparation([PCA(COMPONENTS)]) if p > WIDE and model.metric == "euclidean" else None
+            prepare = pick("prepare", prepare, {"auto": components})
+        if sample_perplexity is None:
+            sample_perplexity = max(perplexity, round(min(n, int(getattr(chosen, "size", SAMPLE))) / ROWS_PER_NEIGHBOR))
+    model.set_params(perplexity=number("sample_perplexity", sample_perplexity, above=0))
+    log.info(
+        "recipe large: %r at perplexity %g, then all rows at %g; prepare=%r",
+        chosen,
+        model.perplexity,
+        perplexity,
+        prepare,
+    )
+    known: dict[str, Any] = {} if graph is None else {"neighbors": graph}
+    refine = Refinement(perplexity=perplexity, reference=reference, memory=memory, scratch=scratch, **known)
+    return embed(source, out=out, sample=chosen, tsne=model, prepare=prepare, refine=refine, **where, **options)
+
+
+def _shape(source: TableLike, **where: Any) -> tuple[int, int]:
+    """The shape of a table; a file that a path leads to is closed again."""
+    table = open_source(source, **where)
+    try:
+        return table.shape
+    finally:
+        if isinstance(source, str | os.PathLike) and hasattr(table, "close"):
+            table.close()
