@@ -69,7 +69,7 @@ def column_of(name: str, n: int, run: Run | None = None, data: StrPath | None = 
 def given_for(name: str, n: int, data: StrPath | Sequence[StrPath] | None) -> Array:
     """As `column_of`, of a file of one column that is its own name, else of the file `data`."""
     if data is None or (Path(name).suffix.lower() in ALONE and Path(name).is_file()):
-        return _as_long(_alone(Path(name)), n, name)
+        return _as_long(column_of_file(Path(name)), n, name)
     return _as_long(column_in(data, name), n, f"{name!r} of {data}")
 
 
@@ -114,7 +114,8 @@ def _as_long(column: Array, n: int, what: str) -> Array:
     return column
 
 
-def _alone(path: Path) -> Array:
+def column_of_file(path: Path) -> Array:
+    """The only column of a file."""
     if path.suffix.lower() != ".npy":
         return _of_text(path, None)
     if not path.exists():
