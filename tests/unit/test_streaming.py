@@ -214,8 +214,6 @@ def test_blocks_in_any_order_killed_in_between(tmp_path, seed):
                 marked = now
                 assert executor.most <= 4
                 continue
-        # On a busy machine an attempt may have fewer blocks left than it would need to fail.
-        marked = set(range(60))
         break
     assert not marked & set(read) and marked | set(read) == set(range(60))
     assert told[0] == len(marked) and told == sorted(told) and told[-1] == 60
