@@ -85,6 +85,7 @@ BLOCKS = {
     ("parametric.objectives.field", "ROWS"): Block("targets"),
     ("pipeline.looking", "_ROWS"): Block("rounds"),
     ("pipeline.placing", "_PIECE"): Block("distribution", watched=False),
+    ("pipeline.merging", "_PIECE"): Block("parts"),
     ("placement", "ROWS"): Block("placing"),
     ("plot.rows", "SHADED"): Block("shading"),
     ("preprocess.onehot", "_TEXT"): Block("categories"),
@@ -127,6 +128,12 @@ CROSSED = {
     ("parametric.objectives", "FEWEST_TUNED"): "parametric/test_parametric_tsne.py",
     ("parametric.teaching", "MOST_FITTED"): "parametric/test_parametric_tsne.py",
     ("preprocess.pca", "EXACT_UP_TO"): "unit/test_preprocess.py",
+    ("convert.pieces", "BYTES"): "unit/test_convert.py",
+    ("convert.pieces", "ROWS"): "unit/test_convert.py",
+    ("convert.writing", "CHUNK"): "unit/test_convert.py",
+    ("io.files", "MOST_OPEN"): "unit/test_files.py",
+    ("preprocess.medians", "_LEAST"): "unit/test_missing_filled.py",
+    ("preprocess.medians", "_NUMBERS"): "unit/test_missing_filled.py",
     ("preprocess.rows", "_SAMPLE_ROWS"): "unit/test_preprocess.py",
 }
 # Numbers that cut no work, by what they are.
@@ -149,22 +156,25 @@ _OTHERS = {
         storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
         io.shared_parts._FEW parametric.estimator.FEWEST plot.colors._QUALITATIVE
         neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER novelty._LOOKED_AT
-        fit.optimize.FEWEST_LEAPING""",
+        fit.optimize.FEWEST_LEAPING convert.converting.MOST_FILES convert.converting.MOST_CATEGORIES
+        convert.converting._WAITING workers.asking.TRIES workers.by_path.MOST streaming.SENT streaming.MOST_READ""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
         scratch.plan.PROGRAM scratch.plan.MUTUAL
         pipeline.models.SLACK pipeline.refining._BESIDE refinement.EVERY
         io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS
-        batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS""",
+        batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS streaming.RESULT_BYTES
+        workers.pool.ANSWER""",
     "the method's own: another number is another map, sample or encoder": """
-        fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
+        tl.N_PCS fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         refinement.REFERENCE refinement.LATE_ROWS refinement.LATE_MORE
         recipes.WIDE recipes.COMPONENTS recipes.ROWS_PER_NEIGHBOR
         rounds.DIRECTIONS rounds.ROWS_PER_BOX
         pipeline.looking.CHOICE pipeline.neighbors.NEIGHBORS pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
         neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT
-        preprocess.sketch.PASSES batches.sizes.BUFFER_BYTES
+        preprocess.medians._MOST preprocess.missing.DONORS preprocess.missing.NEIGHBORS preprocess.sketch.PASSES
+        batches.sizes.BUFFER_BYTES
         batches.sizes._BLOCK_BYTES batches.sizes._BLOCKS_OF_A_BUFFER
         batches.sizes._BLOCKS_OF_A_SORTED_BUFFER parametric.decoder.WAVES
         parametric.estimator.ParametricTSNE.LOOK_EVERY parametric.estimator.STEPS parametric.landmarks.LOOKED_AT_EACH
@@ -179,11 +189,11 @@ _OTHERS = {
         io.identity._PROBES io.told._NAMES parametric.training._NAMED io.overview.COLUMNS io.overview.ROWS
         io.overview._CELLS io.overview._COMPONENTS io.overview._FEW_PLACES io.overview._LARGE io.overview._LINES
         io.overview._LOGARITHMS io.overview._MOST_ROWS io.overview._PLACES io.overview._SPREADS io.overview._WIDE
+        cli.forecast.WORTH cli.forecast._ROWS cli.forecast._QUERIES cli.forecast._SEARCHED cli.forecast._PLACES
+        cli.forecast._BLOCKS
         plot.beside._LAID_BY plot.frame._LOOKED_AT plot.density.CELLS plot.density.COARSE plot.density._STEPS
         plot.legend._COLUMN plot.legend._LETTERS plot.text._LETTERS plot.text._PLACES plot.panels._ACROSS
         plot.picture.KEPT plot.animation._ROWS view.page.MOST view.page._CELLS view.page._NAMED view.payload.MOST_KINDS
-        view.payload._LETTERS view.stratified._CELLS view.stratified._ROWS_EACH view.stratified._LEAST
-        cli.forecast.WORTH cli.forecast._ROWS cli.forecast._QUERIES cli.forecast._SEARCHED cli.forecast._PLACES
-        cli.forecast._BLOCKS""",
+        view.payload._LETTERS view.stratified._CELLS view.stratified._ROWS_EACH view.stratified._LEAST""",
 }
 OTHERS = {_split(name): why for why, names in _OTHERS.items() for name in names.split()}

@@ -27,6 +27,7 @@ _HOMES = {
     "load": "estimator.loading",
     "embed": "pipeline",
     "look": "io.overview",
+    "merge": "pipeline",
     "open_run": "pipeline",
     "place": "pipeline",
 }
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from tsne_ooc.estimator.loading import load as load
     from tsne_ooc.io.overview import look as look
     from tsne_ooc.pipeline import embed as embed
+    from tsne_ooc.pipeline import merge as merge
     from tsne_ooc.pipeline import open_run as open_run
     from tsne_ooc.pipeline import place as place
     from tsne_ooc.placement import Placement as Placement
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "affinity",
     "batches",
+    "convert",
     "export",
     "extend",
     "groups",
@@ -76,7 +79,9 @@ _MODULES = {
     "schedule",
     "stages",
     "testing",
+    "tl",
     "view",
+    "workers",
 }
 
 

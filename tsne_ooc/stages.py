@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from numpy.typing import DTypeLike
 
 from tsne_ooc._typing import Json, Progress, TableLike
 from tsne_ooc.io import Source
 from tsne_ooc.storage.ledger import Entry, Ledger
-from tsne_ooc.streaming import Compute, Stream, check_unchanged, silent
+from tsne_ooc.streaming import Compute, Finish, Reads, Stream, check_unchanged, silent
 
 Facts = Mapping[str, Any]
 T = TypeVar("T")
@@ -61,6 +62,8 @@ class Work:
         Rows that are read, worked on and marked as done in one piece.
     kept : Kept or None
         None where nothing is kept on the way.
+    executor : concurrent.futures.Executor or None
+        Does what stages have for others to do.
 
     Attributes
     ----------
@@ -78,12 +81,14 @@ class Work:
         seed: int = 0,
         block_rows: int | None = None,
         kept: Kept | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.table = table
         self.progress = progress or silent
         self.seed = seed
         self.block_rows = block_rows
         self.kept = kept
+        self.executor = executor
         self.seconds: dict[str, float] = {}
         self.facts: dict[str, Facts] = {}
         self._made: dict[type, Any] = {}
@@ -119,6 +124,24 @@ class Work:
         """Raise OSError where the table is not what it was when the run began."""
         if self.kept is not None:
             check_unchanged(self.table, self.kept.origin, self.kept.home.path)
+
+
+class Remote(NamedTuple):
+    """What workers do of a stage of rows, as another process can be told: functions of a module, or dataclasses.
+
+    Parameters
+    ----------
+    compute : callable
+        What `RowStage.compute` gives, for rows that are sent; before `finish`.
+    reads : callable or None
+        ``reads(first_row, row_behind_the_last)`` gives the same for rows that a worker reads by itself.
+    finish : callable or None
+        ``finish(first_row, results)`` is called here, and gives what is written.
+    """
+
+    compute: Compute
+    reads: Reads | None = None
+    finish: Finish | None = None
 
 
 class RunStage:
@@ -192,6 +215,10 @@ class RowStage(RunStage):
         """A function of a block's first row number and the block, which returns the rows of each file by name."""
         raise NotImplementedError
 
+    def remote(self, work: Work) -> Remote | None:
+        """What workers do instead of `compute`, where there is an executor; by default nothing, and it is done here."""
+        return None
+
     def table(self, work: Work) -> TableLike:
         """The table that is read: a source, or an array of as many rows."""
         return work.table
@@ -199,6 +226,10 @@ class RowStage(RunStage):
     def where(self, work: Work) -> Path:
         """The folder of the files."""
         return work.folder
+
+    def first(self, work: Work) -> int:
+        """The row of the table that is the first of the files."""
+        return 0
 
     def summary(self, work: Work) -> Facts:
         """Facts about the files when they are whole."""
@@ -214,14 +245,20 @@ class RowStage(RunStage):
             filled = {f"{name}.npy" for name in self.shapes(work)}
             if lost := sorted(filled - set(self.makes)):
                 raise ValueError(f"stage {self.name!r} fills {lost[0]}, which is not among what it `makes`")
-        table, compute = self.table(work), self.compute(work)
+        table, executor = self.table(work), work.executor
+        remote = None if executor is None else self.remote(work)
+        options: dict[str, Any] = {
+            "rows": work.block_rows, "progress": work.progress, "phase": self.phase, "check": work.check_unchanged
+        }  # fmt: skip
         with self._stream(work) as stream:
             if work.kept is not None:
                 work.kept.home.resumable = work.kept.home.keep
-            stream.run(
-                table, compute, rows=work.block_rows, progress=work.progress, phase=self.phase,
-                check=work.check_unchanged,
-            )  # fmt: skip
+            if executor is None or remote is None:
+                stream.run(table, self.compute(work), **options)
+            elif remote.reads is None:
+                stream.run(table, remote.compute, executor=executor, finish=remote.finish, **options)
+            else:
+                stream.gather(table, remote.reads, executor, finish=remote.finish, **options)
 
     def reopen(self, work: Work, facts: Facts) -> None:
         with self._stream(work):
@@ -232,7 +269,7 @@ class RowStage(RunStage):
         home = work.kept.home
         files = {name: (self.where(work) / f"{name}.npy", shape) for name, shape in self.shapes(work).items()}
         try:
-            return Stream(files, work.kept.ledger, self.name, self.types(work))
+            return Stream(files, work.kept.ledger, self.name, self.types(work), first=self.first(work))
         except (ValueError, FileNotFoundError):
             # A run cannot go on from files that are damaged or gone. Other errors are the disk's, which may be mended.
             home.resumable = False

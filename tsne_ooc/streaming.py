@@ -6,8 +6,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import Executor
 from contextlib import ExitStack, closing
 from itertools import chain
 from pathlib import Path
@@ -20,23 +20,29 @@ from numpy.typing import DTypeLike, NDArray
 from tsne_ooc._options import counted
 from tsne_ooc._typing import Progress, TableLike
 from tsne_ooc._validate import counted_from
-from tsne_ooc.io.blocks import BLOCK_BYTES, Block, block_rows, iterate
+from tsne_ooc.io.blocks import BLOCK_BYTES, Block, block_rows, edges, iterate
 from tsne_ooc.io.identity import changes, differences
 from tsne_ooc.io.source import Source, as_source
 from tsne_ooc.storage.ledger import Entry, Ledger, Rows
 from tsne_ooc.storage.ranges import missing
 from tsne_ooc.storage.sink import NpySink
+from tsne_ooc.workers.asking import Answer, Piece, Results, answers
 
 log = logging.getLogger(__name__)
 
-Results = Mapping[str, NDArray[Any]]
 Compute = Callable[[int, NDArray[np.float32]], Results]
+# What a worker calls that reads rows by itself: with their first, and the one behind the last.
+Reads = Callable[[int, int], Results]
+Finish = Callable[[int, Results], Results]
 
 # Rows worked on at once: a table of few columns would otherwise bring millions of rows, whose neighbours (some
 # 200 bytes a row) outweigh the rows.
 MOST_ROWS = 1 << 17
 # At most this often the table is checked for changes, and never for more than 1 % of the time.
 CHECK_SECONDS = 10.0
+# Blocks at an executor: of rows that are sent to it, each with the 32 MB of its rows; of rows that workers read by
+# themselves, as many as have results of so many bytes, and no more than one thousand workers have use for.
+SENT, RESULT_BYTES, MOST_READ = 8, 1 << 28, 1024
 
 
 def rows_at_once(table: Source) -> int:
@@ -51,13 +57,15 @@ class Stream:
     Parameters
     ----------
     files : mapping of str to (path, shape)
-        What the function computes, by name: the ``.npy`` file and its shape, whose first number is the table's rows.
+        What the function computes, by name: the ``.npy`` file and its shape, whose first number is that of the rows.
     ledger : Ledger
         Says which rows are done. With none done the files are begun anew.
     stage : str
         The name under which it says so.
     types : mapping of str to numpy type, optional
         Of files that do not hold float32.
+    first : int
+        The row of the table that is the first of the files.
 
     Raises
     ------
@@ -73,8 +81,10 @@ class Stream:
         ledger: Ledger,
         stage: str,
         types: Mapping[str, DTypeLike] | None = None,
+        *,
+        first: int = 0,
     ) -> None:
-        self.ledger, self.stage = ledger, stage
+        self.ledger, self.stage, self.first = ledger, stage, first
         self.sinks: dict[str, NpySink] = {}
         rows = ledger.entry(stage).rows
         with ExitStack() as opened:
@@ -96,7 +106,8 @@ class Stream:
         phase: str,
         check: Callable[[], None] | None = None,
         executor: Executor | None = None,
-        in_flight: int = 8,
+        in_flight: int = SENT,
+        finish: Finish | None = None,
     ) -> None:
         """Read the rows not yet done, compute, write, and mark each block when it is on the disk.
 
@@ -117,28 +128,97 @@ class Stream:
             here, for one block after the other.
         in_flight : int
             How many blocks an executor has at most.
+        finish : callable, optional
+            ``finish(first_row, results)`` gives what is written instead of what an executor computed.
         """
         table = as_source(table)
-        n, rows = table.shape[0], rows or rows_at_once(table)
+        rows = self._told(table, rows, phase)
+        blocks = chain.from_iterable(
+            iterate(table, rows=rows, start=start, stop=stop) for start, stop in self._missing()
+        )
+        results = _here(blocks, compute) if executor is None else answers(
+            (Piece(start, stop, _call, (compute, start, block)) for start, stop, block in blocks), executor, in_flight
+        )  # fmt: skip
+        self._write(results, progress, phase, check, finish)
+
+    def gather(
+        self,
+        table: TableLike,
+        reads: Reads,
+        executor: Executor,
+        *,
+        rows: int | None = None,
+        progress: Progress,
+        phase: str,
+        check: Callable[[], None] | None = None,
+        finish: Finish | None = None,
+    ) -> None:
+        """Have the rows not yet done read and computed by workers; write them as they come, and mark them.
+
+        Parameters
+        ----------
+        table : Source or what `as_source` accepts
+            Not read here; it says how many rows there are, and where chunks of storage begin.
+        reads : callable
+            Called by workers as ``reads(first_row, row_behind_the_last)``; returns the rows of each file by name.
+        executor : concurrent.futures.Executor
+        rows, progress, phase, check, finish
+            As for `run`.
+        """
+        table = as_source(table)
+        rows = self._told(table, rows, phase)
+        pieces = (
+            Piece(*piece, reads, piece) for start, stop in self._missing()
+            for piece in edges(table, rows, start, stop)
+        )  # fmt: skip
+        size = rows * sum(4 * int(np.prod(sink.shape[1:], dtype=np.int64)) for sink in self.sinks.values())
+        in_flight = min(max(SENT, RESULT_BYTES // max(1, size)), MOST_READ)
+        self._write(answers(pieces, executor, in_flight), progress, phase, check, finish)
+
+    def _told(self, table: Source, rows: int | None, phase: str) -> int:
+        """Rows of a block, which are told."""
+        rows = rows or rows_at_once(table)
         log.info("%s: %s rows at a time (%.0f MB), storage in %s", phase, f"{rows:,}", rows * table.shape[1] * 4e-6,
                  f"chunks of {table.chunks}" if table.chunks else "rows")  # fmt: skip
+        return rows
+
+    @property
+    def _n(self) -> int:
+        """Rows of the files."""
+        return next((sink.shape[0] for sink in self.sinks.values()), 0)
+
+    def _missing(self) -> list[tuple[int, int]]:
+        """Ranges of the table's rows that are not done."""
+        done = [(start, stop) for start, stop, _ in self.ledger.entry(self.stage).rows]
+        return [(self.first + start, self.first + stop) for start, stop in missing(done, self._n)]
+
+    def _write(
+        self,
+        results: Generator[list[Answer]],
+        progress: Progress,
+        phase: str,
+        check: Callable[[], None] | None,
+        finish: Finish | None,
+    ) -> None:
+        """Write what comes, bring it to the disk, and mark it."""
         sure, began = self.ledger.entry(self.stage), time.perf_counter()
-        before, due, done = sure.seconds, began + CHECK_SECONDS, sure.n_rows
+        before, due, done, n = sure.seconds, began + CHECK_SECONDS, sure.n_rows, self._n
         progress(phase, done, n)
-        blocks = chain.from_iterable(
-            iterate(table, rows=rows, start=start, stop=stop)
-            for start, stop in missing([(start, stop) for start, stop, _ in sure.rows], n)
-        )
-        with closing(_computed(blocks, compute, executor, in_flight)) as results:
-            for start, size, computed in results:
-                if computed.keys() != self.sinks.keys():
-                    given, wanted = ", ".join(sorted(computed)), ", ".join(sorted(self.sinks))
-                    raise ValueError(f"stage {self.stage!r} computed {given or 'nothing'}, and its files are {wanted}")
-                for name, values in computed.items():
-                    self.sinks[name].write(values, start)
+        with closing(results):
+            for some in results:
+                for start, size, found in some:
+                    computed = found if finish is None else finish(start, found)
+                    if computed.keys() != self.sinks.keys():
+                        given, wanted = ", ".join(sorted(computed)), ", ".join(sorted(self.sinks))
+                        raise ValueError(
+                            f"stage {self.stage!r} computed {given or 'nothing'}, and its files are {wanted}"
+                        )
+                    for name, values in computed.items():
+                        self.sinks[name].write(values, start - self.first)
+                    done += size
+                # Once for all that were finished at a time: a thousand workers finish more than a disk can sync.
                 for sink in self.sinks.values():
                     sink.sync()
-                done += size
                 self._mark(before + time.perf_counter() - began)
                 progress(phase, done, n)
                 if time.perf_counter() > due and done < n:
@@ -185,30 +265,10 @@ class Stream:
             sink.leave()
 
 
-def _computed(
-    blocks: Iterable[Block], compute: Compute, executor: Executor | None, in_flight: int
-) -> Generator[tuple[int, int, Results]]:
-    """First row, number of rows and results of each block: in their order, or as an executor finishes them."""
-    if executor is None:
-        for start, stop, block in blocks:
-            yield start, stop - start, _call(compute, start, block)
-        return
-    waiting: dict[Future[Results], tuple[int, int]] = {}
-
-    def finished() -> Iterator[tuple[int, int, Results]]:
-        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-            yield *waiting.pop(future), future.result()
-
-    try:
-        for start, stop, block in blocks:
-            waiting[executor.submit(_call, compute, start, block)] = (start, stop - start)
-            if len(waiting) >= in_flight:
-                yield from finished()
-        while waiting:
-            yield from finished()
-    finally:
-        for future in waiting:
-            future.cancel()
+def _here(blocks: Iterable[Block], compute: Compute) -> Generator[list[Answer]]:
+    """First row, number of rows and results of each block, in their order, as `answers` has them of an executor."""
+    for start, stop, block in blocks:
+        yield [(start, stop - start, _call(compute, start, block))]
 
 
 def _call(compute: Compute, start: int, block: NDArray[np.float32]) -> Results:

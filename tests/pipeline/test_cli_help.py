@@ -9,7 +9,10 @@ import pytest
 
 from tsne_ooc.cli.command import parser
 
-COMMANDS = ("look", "embed", "place", "train", "neighbors", "plot", "view", "export", "strangest", "info", "demo")
+COMMANDS = (
+    "look", "embed", "place", "merge", "train", "neighbors", "plot", "view", "export", "strangest", "info",
+    "demo",
+)  # fmt: skip
 
 
 def help_of(words, capsys):

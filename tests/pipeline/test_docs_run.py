@@ -25,6 +25,7 @@ OWN_TEST = {
     "sources.md": "unit/test_docs_sources.py",
     "extending.md": "unit/test_docs_extending.py",
     "README.md": "unit/test_readme.py",
+    "anywhere.md": "pipeline/test_docs_anywhere.py",
 }
 # What a page takes as given; and numbers that a test has no time for.
 QUICK = {

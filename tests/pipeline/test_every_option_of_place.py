@@ -157,6 +157,34 @@ def of_n_jobs(placed, saved, folder):
     np.testing.assert_array_equal(runs[0].embedding, runs[1].embedding)
 
 
+def of_rows(placed, saved, folder):
+    totals = set()
+    for given in ((5, 30), "5:30", range(5, 30)):
+        table = Counted(rows()[ORDER])
+        run = placed(source=table, rows=given, progress=lambda phase, done, total: totals.add(total))
+        np.testing.assert_array_equal(run.embedding, saved["one"][1][ORDER][5:30])
+        assert run.manifest["n_samples"] == len(run.novelty) == 25
+    assert totals == {25}
+    with pytest.raises(ValueError, match="rows= places some rows alone"):
+        placed(rows=(0, 3), then=FirstColumn())
+
+
+def of_executor(placed, saved, folder):
+    from concurrent.futures import ThreadPoolExecutor
+
+    names = set()
+
+    class Noted(ThreadPoolExecutor):
+        def submit(self, function, *arguments):
+            names.add(function.__name__)
+            return super().submit(function, *arguments)
+
+    with Noted(2) as pool:
+        run = placed(executor=pool, block_rows=9)
+    np.testing.assert_array_equal(run.embedding, saved["one"][1][ORDER])
+    assert names
+
+
 def of_block_rows(placed, saved, folder):
     table, seen = Counted(rows()[ORDER]), []
     run = placed(source=table, block_rows=7, progress=lambda *event: seen.append(event))
@@ -212,7 +240,8 @@ def of_then(placed, saved, folder):
 RULES = {
     "model": of_model, "source": of_source, "out": of_out, "dataset": of_dataset, "columns": of_columns,
     "allow_missing_chunks": of_allow_missing_chunks, "novelty": of_novelty, "n_jobs": of_n_jobs,
-    "block_rows": of_block_rows, "resume": of_resume, "progress": of_progress, "then": of_then,
+    "block_rows": of_block_rows, "resume": of_resume, "progress": of_progress, "then": of_then, "rows": of_rows,
+    "executor": of_executor,
 }  # fmt: skip
 
 

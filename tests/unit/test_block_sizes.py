@@ -66,7 +66,7 @@ def validation(folder):
         X[row, 3] = np.nan
         with pytest.raises(ValueError, match=f"row {row}, column 3"):
             _validate.as_rows(X)
-        found.append(_validate._first_not_finite(X))
+        found.append(_validate._first_bad(X, False))
     return [np.array(found), _validate.as_rows(rows())]
 
 
@@ -363,6 +363,16 @@ def rounds(folder):
     X = np.concatenate([rows(600), rows(40, seed=5) + 40])
     run = tsne_ooc.embed(X, out=folder / "map", sample=300, rounds=2, tsne=TSNE(**QUICK), random_state=0)
     return [np.array(run.embedding), np.array(run.novelty), run.sample_rows]
+
+
+def parts(folder):
+    TSNE(**QUICK).fit(rows(60)).save(folder / "map")
+    made = [(0, 20), (20, 90)]
+    for i, some in enumerate(made):
+        tsne_ooc.place(folder / "map", rows(90), out=folder / f"part{i}", rows=some)
+    run = tsne_ooc.merge([folder / f"part{i}" for i in range(len(made))], out=folder / "out")
+    told = run.manifest["novelty"]
+    return [np.array(run.embedding), np.array(run.novelty), np.array(list(told["quantiles"].values()))]
 
 
 def distribution(folder):

@@ -24,6 +24,7 @@ ORDER = (
     ("_blas", "_memory", "_options", "_labels", "_context", "_elsewhere"),
     ("_parallel", "_random", "_validate", "storage"),
     ("io",),
+    ("workers", "convert"),
     ("streaming",),
     ("stages",),
     ("sampling",),
@@ -48,14 +49,14 @@ ORDER = (
     ("recipes",),
     ("export",),
     ("metrics",),
-    ("plot", "testing"),
+    ("plot", "testing", "tl"),
     ("view",),
     ("cli",),
     ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 HEAVY = ("numba", "scipy", "sklearn", "faiss", "h5py", "pynndescent", "matplotlib", "numpy", "tqdm")
-OPTIONAL = ("zarr", "pyarrow", "dask", "anndata", "pandas", "annoy", "torch", "safetensors", "onnx")
+OPTIONAL = ("zarr", "pyarrow", "dask", "distributed", "anndata", "pandas", "annoy", "torch", "safetensors", "onnx")
 
 
 def modules() -> list[Path]:

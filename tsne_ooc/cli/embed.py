@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tsne_ooc.cli.elsewhere import add_workers, workers_of
 from tsne_ooc.cli.fitting import add_map, add_preparation, preparation_of, tsne_of
 from tsne_ooc.cli.forecast import WORTH, Forecast
 from tsne_ooc.cli.probe import check_readable
@@ -20,12 +21,13 @@ from tsne_ooc.cli.shared import (
     add_input,
     add_running,
     check_plots,
+    data_of,
     say,
     summary_of,
 )
 
 if TYPE_CHECKING:
-    from tsne_ooc._typing import Array, Json
+    from tsne_ooc._typing import Json
     from tsne_ooc.pipeline import Run
 
 _AFTER = """\
@@ -80,12 +82,13 @@ def add(commands: Commands) -> None:
     )
     add_running(running)
     add_blocks(running)
+    add_workers(running)
     picture = parser.add_argument_group("the picture")
     picture.add_argument("--plot", action="store_true", help="also draw embedding.png (needs matplotlib)")
     picture.add_argument(
         "--color",
         metavar="NAME",
-        help="draw it in colours by obs/NAME, a dataset or a column of the file, by novelty, or by a .npy or .csv file",
+        help="draw it coloured by a column of the table's file, also of obs; novelty; or a file of labels",
     )
 
 
@@ -166,7 +169,7 @@ def run(options: argparse.Namespace) -> int:
         if getattr(options, name) is not None and not refined:
             raise ValueError(f"--{name.replace('_', '-')} is for maps of all rows together; add --refine")
     check_readable(options)
-    colors = _colors(options)
+    color = _color(options)
     if options.dry_run and refined:
         raise ValueError("--dry-run tells nothing of all rows together; leave out what is for these, such as --refine")
     if options.dry_run:
@@ -174,7 +177,7 @@ def run(options: argparse.Namespace) -> int:
             raise FileExistsError(f"{options.out} holds files already; name a new folder, or remove it first")
         print(_forecast(options, least=0))
         return 0
-    with Report(options.quiet) as report:
+    with Report(options.quiet) as report, workers_of(options) as executor:
         # Where the folder is taken, the run says by what, and whether to go on with it.
         if not (options.quiet or options.resume or refined or _is_taken(Path(options.out))):
             # An estimate that fails does not stop a run, which says itself what is wrong.
@@ -185,7 +188,7 @@ def run(options: argparse.Namespace) -> int:
             "dataset": options.dataset, "columns": options.columns,
             "allow_missing_chunks": options.allow_missing_chunks, "out": options.out, "sample": _sample(options),
             "rounds": options.rounds, "random_state": options.seed, "block_rows": options.block_rows,
-            "resume": options.resume, "progress": report,
+            "resume": options.resume, "progress": report, "executor": executor,
         }  # fmt: skip
         found = _large(options, common) if options.recipe else _embedded(options, common)
     say(options, summary_of(found))
@@ -194,7 +197,7 @@ def run(options: argparse.Namespace) -> int:
         from tsne_ooc.plot.saving import save
 
         picture = found.folder / "embedding.png"
-        save(draw(found, colors, title=options.color, n_jobs=options.jobs), picture, overwrite=True)
+        save(draw(found, color, n_jobs=options.jobs), picture, overwrite=True)
         say(options, f"wrote {picture}")
     return 0
 
@@ -211,7 +214,7 @@ def _embedded(options: argparse.Namespace, common: Json) -> Run:
         )  # fmt: skip
         if options.sample_perplexity is not None:
             tsne.set_params(perplexity=options.sample_perplexity)
-    return embed(options.data, prepare=preparation_of(options), tsne=tsne, refine=refine or False, **common)
+    return embed(data_of(options), prepare=preparation_of(options), tsne=tsne, refine=refine or False, **common)
 
 
 def _large(options: argparse.Namespace, common: Json) -> Run:
@@ -219,7 +222,7 @@ def _large(options: argparse.Namespace, common: Json) -> Run:
 
     tsne = tsne_of(options)
     return large(
-        options.data, tsne=tsne, perplexity=tsne.perplexity, sample_perplexity=options.sample_perplexity,
+        data_of(options), tsne=tsne, perplexity=tsne.perplexity, sample_perplexity=options.sample_perplexity,
         reference=options.reference, memory=options.memory, scratch=options.scratch, graph=_graph(options),
         prepare=preparation_of(options) or "auto", **common,
     )  # fmt: skip
@@ -231,22 +234,16 @@ def _graph(options: argparse.Namespace) -> Any:
     return None if options.graph is None else Graph.open(options.graph)
 
 
-def _colors(options: argparse.Namespace) -> Array | str | None:
-    """What the picture is coloured by, one for each row of the table; novelty, which is not known yet, by its name."""
+def _color(options: argparse.Namespace) -> Any:
+    """What the picture is coloured by, read before the work: a name that is not there is told at once."""
+    if options.color is None or options.color == "novelty" or options.color == "sampled":
+        return options.color
     from tsne_ooc.pipeline.table import opened
-    from tsne_ooc.plot.column import ALONE, OF_THE_RUN, column_in, column_of_file
+    from tsne_ooc.plot.column import given_for
 
-    color: str | None = options.color
-    if color is None or color in OF_THE_RUN:
-        return color
-    alone = Path(color).suffix.lower() in ALONE and Path(color).is_file()
-    if not alone and str(options.data).endswith(".npy"):
-        raise ValueError(f"--color {color}: {options.data} holds rows alone; give a .npy file of their labels")
-    labels = column_of_file(Path(color)) if alone else column_in(options.data, color)
-    with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
-        if len(labels) != table.shape[0]:
-            raise ValueError(f"--color {color} has {len(labels):,} labels, and the table has {table.shape[0]:,} rows")
-    return labels
+    with opened(data_of(options), options.dataset, options.columns, options.allow_missing_chunks) as table:
+        n = table.shape[0]
+    return given_for(options.color, n, data_of(options))
 
 
 def _is_taken(out: Path) -> bool:
@@ -258,7 +255,7 @@ def _forecast(options: argparse.Namespace, *, least: int) -> Forecast | None:
     from tsne_ooc.cli.forecast import forecast
     from tsne_ooc.pipeline.table import opened
 
-    with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
+    with opened(data_of(options), options.dataset, options.columns, options.allow_missing_chunks) as table:
         if table.shape[0] < least:
             return None
         model = tsne_of(options)
@@ -284,7 +281,7 @@ def _sample(options: argparse.Namespace) -> Any:
             "--labels out"
         )
     if by_labels:
-        labels = sampling.labels_of(options.data, options.labels)
+        labels = sampling.labels_of(data_of(options), options.labels)
         balance = "balanced" if options.sample_by == "balanced" else "proportional"
         return sampling.Stratified(options.sample, labels, balance=balance)
     return (

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from tsne_ooc.cli.elsewhere import add_workers, workers_of
 from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import Commands, add_blocks, add_command, add_input, add_running, say, summary_of
+from tsne_ooc.cli.shared import Commands, add_blocks, add_command, add_input, add_running, data_of, say, summary_of
 
 
 def add(commands: Commands) -> None:
@@ -21,12 +22,19 @@ def add(commands: Commands) -> None:
             map tomorrow.h5ad --out more
             map tomorrow.h5ad --out more --resume
             encoder tomorrow.h5ad --novelty --out more
+            map tomorrow.h5ad --workers 4 --out more
+            map tomorrow.h5ad --rows 0:1000000 --out part-0
         """,
     )
     parser.set_defaults(run=run)
     parser.add_argument("model", help="folder of a saved model, of a finished run, or of an encoder")
     add_input(parser)
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder to write; must be new or empty")
+    parser.add_argument(
+        "--rows",
+        metavar="A:B",
+        help="place rows A up to and without B alone, counted from 0; tsne-ooc merge joins such parts",
+    )
     parser.add_argument(
         "--novelty",
         action="store_true",
@@ -35,22 +43,26 @@ def add(commands: Commands) -> None:
     )
     add_running(parser)
     add_blocks(parser)
+    add_workers(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     check_readable(options)
     from tsne_ooc.pipeline import place
 
-    with Report(options.quiet) as report:
+    with Report(options.quiet) as report, workers_of(options) as executor:
         found = place(
             options.model,
-            options.data,
+            data_of(options),
             dataset=options.dataset,
             columns=options.columns,
             allow_missing_chunks=options.allow_missing_chunks,
             out=options.out,
             novelty=options.novelty,
-            n_jobs=options.jobs,
+            rows=options.rows,
+            # Workers share them.
+            n_jobs=None if executor is not None else options.jobs,
+            executor=executor,
             block_rows=options.block_rows,
             resume=options.resume,
             progress=report,

@@ -16,6 +16,7 @@ from tsne_ooc._elsewhere import unknown_option
 from tsne_ooc._typing import Array, Float32, Int64, Progress, TableLike
 from tsne_ooc._validate import counted_from
 from tsne_ooc.estimator.fitted_map import FittedMap
+from tsne_ooc.estimator.lazily import NOVELTY, PLACES, is_lazy, lazily
 from tsne_ooc.estimator.saving import KIND, estimator_state, fingerprint
 from tsne_ooc.fit.initialization import given
 from tsne_ooc.intake.features import Features
@@ -26,12 +27,33 @@ from tsne_ooc.preprocess import Preparation
 from tsne_ooc.storage import write_folder
 from tsne_ooc.storage.lock import Lock
 from tsne_ooc.streaming import Stream, begin, check_unchanged, silent, unlike
+from tsne_ooc.workers import SavedModel
 
 
 class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """How rows come to a fitted estimator: by name, prepared, checked, and streamed where they are not in memory."""
 
     n_jobs: int | None
+    placement: Any
+    #: What was loaded, with which placement, and where from.
+    _loaded: tuple[object, Any, SavedModel] | None = None
+
+    @property
+    def _by_path(self) -> SavedModel | None:
+        """Where others find what is fitted here; None where it is not what a folder holds."""
+        if self._loaded is None:
+            return None
+        fitted, placement, where = self._loaded
+        return where if fitted is self._what_is_fitted and placement == self.placement else None
+
+    @property
+    def _what_is_fitted(self) -> object:
+        """What a fit leaves behind, by which it is told from another."""
+        raise NotImplementedError
+
+    def _answered(self, rows: Any, novelty: bool) -> Float32:
+        """Places, or the novelty, of rows that are prepared and checked."""
+        raise NotImplementedError
 
     def set_params(self, **parameters: Any) -> Self:
         """Set options, as scikit-learn does.
@@ -109,6 +131,13 @@ class PlacingEstimator(FittedEstimator):
         return self._map is not None
 
     @property
+    def _what_is_fitted(self) -> object:
+        return self._map
+
+    def _answered(self, rows: Any, novelty: bool) -> Float32:
+        return self.map_.score(rows, self._placement()) if novelty else self.place_prepared(rows).embedding
+
+    @property
     def features_(self) -> Features:
         return self.map_.features
 
@@ -156,6 +185,7 @@ class PlacingEstimator(FittedEstimator):
         Returns
         -------
         ndarray of float32, shape (m, n_components)
+            Of a Dask array or data frame a Dask array, of which nothing is computed yet.
 
         Raises
         ------
@@ -164,6 +194,9 @@ class PlacingEstimator(FittedEstimator):
         sklearn.exceptions.NotFittedError
             Before `fit`.
         """
+        if is_lazy(X):
+            check_is_fitted(self)
+            return lazily(self, X, PLACES)  # type: ignore[no-any-return]
         return self.place(X).embedding
 
     def place(self, X: TableLike, *, start: Any = None) -> Placed:
@@ -216,13 +249,16 @@ class PlacingEstimator(FittedEstimator):
         Returns
         -------
         ndarray of float32, shape (m,)
-            The same to the bit for any chunking.
+            The same to the bit for any chunking; of Dask as `transform`.
 
         Raises
         ------
         ValueError, TypeError, sklearn.exceptions.NotFittedError
             As `transform` raises them.
         """
+        if is_lazy(X):
+            check_is_fitted(self)
+            return lazily(self, X, NOVELTY)  # type: ignore[no-any-return]
         n, blocks = self.blocks(X)
         placed_on, placement = self.map_, self._placement()
         out = np.empty(n, np.float32)

@@ -11,6 +11,7 @@ from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.saving import KIND, restore_estimator
 from tsne_ooc.storage import MANIFEST, kind_of, read_folder
 from tsne_ooc.storage.state import Saved, StateError
+from tsne_ooc.workers import SavedModel
 
 # What else a folder of this package may be, and who reads it: this module knows nothing of PyTorch.
 _OTHERS = {
@@ -55,8 +56,16 @@ def load(path: StrPath, *, verify: bool = True, n_jobs: Any = "saved") -> TSNE:
         raise ValueError(f"{path} holds {_OTHERS[kind]}")
     folder = read_folder(path, KIND, verify=verify)
     try:
-        return restore_estimator(TSNE, Saved(folder.content, folder.arrays), n_jobs)
+        found = restore_estimator(TSNE, Saved(folder.content, folder.arrays), n_jobs)
+        where = SavedModel.of(Path(path), opened, (type(found.map_.model.index),))
+        found._loaded = (found.map_, found.placement, where)
+        return found
     except StateError as error:
         raise ValueError(f"{folder.files.get(error.array or '', Path(path) / MANIFEST)}: {error}") from None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ValueError(f"{Path(path) / MANIFEST}: {' '.join(str(error).split())[:200]}") from None
+
+
+def opened(folder: Path, n_jobs: int | None) -> TSNE:
+    """`load`, as `SavedModel` calls it."""
+    return load(folder, n_jobs=n_jobs)

@@ -16,6 +16,7 @@ from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.fitted import FittedEstimator
 from tsne_ooc.estimator.fitted_map import FittedMap
+from tsne_ooc.estimator.lazily import NOVELTY, PLACES, is_lazy, lazily
 from tsne_ooc.intake.features import Features
 from tsne_ooc.parametric import saving
 from tsne_ooc.parametric.decoder import DecoderNetwork
@@ -60,6 +61,13 @@ class EncodingEstimator(FittedEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return self._fitted is not None
+
+    @property
+    def _what_is_fitted(self) -> object:
+        return self._fitted
+
+    def _answered(self, rows: Any, novelty: bool) -> Float32:
+        return self.fitted_.novelty(rows, self.n_jobs) if novelty else self.encode_prepared(rows)
 
     @property
     def features_(self) -> Features:
@@ -111,13 +119,17 @@ class EncodingEstimator(FittedEstimator):
         Returns
         -------
         ndarray of float32, shape (m, d)
-            The same to the bit for any chunking and number of threads.
+            The same to the bit for any chunking and number of threads. Of a Dask array or data frame a Dask array, of
+            which nothing is computed yet.
 
         Raises
         ------
         ValueError, TypeError, sklearn.exceptions.NotFittedError
             For unusable data, naming the row and column; before `fit`.
         """
+        if is_lazy(X):
+            check_is_fitted(self)
+            return lazily(self, X, PLACES)  # type: ignore[no-any-return]
         n, blocks = self.blocks(X)
         out = np.empty((n, self._n_features_out), np.float32)
         for start, stop, block in blocks:
@@ -129,6 +141,9 @@ class EncodingEstimator(FittedEstimator):
 
         It takes a search among the teacher's rows, which `transform` does not need.
         """
+        if is_lazy(X):
+            check_is_fitted(self)
+            return lazily(self, X, NOVELTY)  # type: ignore[no-any-return]
         n, blocks = self.blocks(X)
         out = np.empty(n, np.float32)
         for start, stop, block in blocks:

@@ -29,6 +29,7 @@ from tsne_ooc.parametric.tiles import encode, tile_for
 from tsne_ooc.parametric.weights import Weights, WeightsError
 from tsne_ooc.storage.codec import decode_all
 from tsne_ooc.storage.state import Saved, StateError
+from tsne_ooc.workers import SavedModel
 
 
 def load(
@@ -67,13 +68,23 @@ def load(
     manifest = Path(path) / storage.MANIFEST
     saved = Saved(folder.content, folder.arrays)
     try:
-        return _restored(saved, Path(path), network, n_jobs)
+        found = _restored(saved, Path(path), network, n_jobs)
+        if network is None:
+            # What needs a network of the user's own cannot be read by the path alone.
+            parts = (type(found.map_.model.index),)
+            found._loaded = (found._what_is_fitted, found.placement, SavedModel.of(Path(path), opened, parts))
+        return found
     except StateError as error:
         raise ValueError(f"{folder.files.get(error.array or '', manifest)}: {error}") from None
     except WeightsError:
         raise
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ValueError(f"{manifest}: {' '.join(str(error).split())[:200]}") from None
+
+
+def opened(folder: Path, n_jobs: int | None) -> ParametricTSNE:
+    """`load`, as `SavedModel` calls it."""
+    return load(folder, n_jobs=n_jobs)
 
 
 def _restored(saved: Saved, path: Path, network: Network | None, n_jobs: Any) -> ParametricTSNE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,22 @@ def begun(
     progress: Progress | None,
     seed: int = 0,
     block_rows: int | None = None,
+    executor: Executor | None = None,
 ) -> Work:
     """What the stages of a job share, with the ledger of an earlier attempt or a new one."""
     ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
     warn_untold(job)
     kept = Kept(home, ledger, job["source"])
-    return Work(table, progress=progress, seed=seed, block_rows=block_rows, kept=kept)
+    return Work(table, progress=progress, seed=seed, block_rows=block_rows, kept=kept, executor=executor)
+
+
+def check_executor(executor: Any) -> None:
+    """Raise TypeError for what is not an executor."""
+    if executor is None or isinstance(executor, Executor):
+        return
+    known = {"Client": "pass client.get_executor()", "Pool": "pass a concurrent.futures.ProcessPoolExecutor"}
+    hint = known.get(type(executor).__name__, "pass a concurrent.futures.ProcessPoolExecutor, or leave it out")
+    raise TypeError(f"executor={executor!r} is not a concurrent.futures.Executor; {hint}")
 
 
 def own_stages(then: Any) -> list[RunStage]:

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import Any, Never
@@ -17,7 +18,7 @@ from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.fitted import FittedEstimator
 from tsne_ooc.intake import check_prepare, taken_over
 from tsne_ooc.io import Source
-from tsne_ooc.pipeline.beginning import begun, check_made, job_of, made_by, own_stages, room_of, told_of
+from tsne_ooc.pipeline.beginning import begun, check_executor, check_made, job_of, made_by, own_stages, room_of, told_of
 from tsne_ooc.pipeline.fitting import Draw, Fit, Prepare
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.looking import Look, round_folder
@@ -56,6 +57,7 @@ def embed(
     allow_missing_chunks: bool = False,
     random_state: int = 0,
     then: RunStage | Sequence[RunStage] = (),
+    executor: Executor | None = None,
     block_rows: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -85,14 +87,17 @@ def embed(
         it; with more, up to 100, again.
     refine : bool or Refinement, default False
         Let all rows move together once they are placed, as `TSNE.refine` does: neighbourhoods become those of a fit of
-        all rows, and the sample's large picture stays. All rows, and their neighbours, have to fit into memory. The
-        finished map is one of all rows, beside which new ones are placed; ``placed.npy`` holds where they began.
+        all rows, and the sample's large picture stays. All rows have to fit into memory; what is too much beside them
+        is kept on disk. The finished map is one of all rows, beside which new ones are placed; ``placed.npy`` holds
+        where they began.
     dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
     random_state : int
         Seed of the sample and the preparation; and of the fit, where `tsne` has none of its own.
     then : RunStage or sequence of RunStage
         Stages of your own that follow when all rows are placed, such as one that writes another number of each row.
+    executor : concurrent.futures.Executor, optional
+        Places blocks on its workers, as `place` does; all else, such as the fit, is done in this process.
     block_rows : int, optional
         Rows that are read, placed and marked as done in one piece; what comes out does not depend on it.
     resume : bool
@@ -134,11 +139,15 @@ def embed(
         raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
     if block_rows is not None:
         block_rows = whole("block_rows", block_rows, least=1)
+    check_executor(executor)
     refinement, then = resolve_refinement(refine), own_stages(then)
+    saved = _saved(model, prepare)
+    if executor is not None and not saved:
+        raise ValueError("executor= needs a map that can be saved, for workers open it by its path; leave it out")
     course = None if refinement is None else _course(refinement, model, prepare)
     stages = [
         Prepare(prepare, model), Draw(chosen),
-        *_rounds(model, rounds, saved=_saved(model, prepare), last="." if course is None else round_folder(rounds)),
+        *_rounds(model, rounds, saved=saved, last="." if course is None else round_folder(rounds)),
         *([Place()] if course is None else [Place(into=PLACED), *course.stages()]), *then,
     ]  # fmt: skip
     check_made(then, stages)
@@ -159,7 +168,9 @@ def embed(
         job = job_of("embed", table, home, request)
         if home.finished:
             return finished(home, job)
-        work = begun(job, table, home, resume=resume, progress=progress, seed=seed, block_rows=block_rows)
+        work = begun(
+            job, table, home, resume=resume, progress=progress, seed=seed, block_rows=block_rows, executor=executor
+        )  # fmt: skip
         drive([*stages, Seal(home, job, partial(_told, model, seed), then)], work)
     return open_run(home.path)
 
@@ -177,7 +188,7 @@ def _told(model: Any, seed: int, work: Work) -> dict[str, Any]:
     if refined:
         sample = dict(work.facts[Keep.name]["sample"])
     else:
-        placer, seats = work.get(Mapped)
+        placer, seats, _ = work.get(Mapped)
         assert seats is not None
         sample = {"rows": len(seats.rows), **placer.facts}
     return {
@@ -194,6 +205,8 @@ def _course(refinement: Refinement, model: Any, prepare: Preparation | None) -> 
     """What a refinement goes by; raises where nothing of it could be kept."""
     if not isinstance(model, TSNE):
         raise TypeError(f"refine needs a TSNE object, and tsne is a {type(model).__name__}")
+    if prepare is not None and prepare.to_drop:
+        raise ValueError("refine moves all rows, and missing='drop' leaves some out; let Missing fill values in")
     check_savable(model, prepare)
     course = Course.of(refinement, model, prepared=prepare is not None)
     course.estimator.set_params(random_state=seed_of(course.estimator.random_state))

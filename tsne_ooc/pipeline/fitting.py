@@ -91,12 +91,12 @@ class Fit(RunStage):
         folder = work.folder / self.folder
         folder.mkdir(exist_ok=True)
         placer, seats, sums = keep(found, rows, folder, work.folder, saved=self.saved)
-        work.put(Mapped(as_asked(placer, self.estimator), seats))
+        work.put(Mapped(as_asked(placer, self.estimator), seats, folder / "model" if sums["model"] else None))
         return sums
 
     def reopen(self, work: Work, facts: Facts) -> None:
         placer, seats = reopen(work.folder / self.folder, facts, work.folder)
-        work.put(Mapped(as_asked(placer, self.estimator), seats))
+        work.put(Mapped(as_asked(placer, self.estimator), seats, work.folder / self.folder / "model"))
 
     def worth_keeping(self, facts: Facts) -> bool:
         return facts["model"] is not None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from tsne_ooc import storage
 from tsne_ooc._typing import StrPath
 from tsne_ooc.pipeline.placer import EncoderPlacer, MapPlacer
+from tsne_ooc.storage import digest_of as digest_of
 
 ENCODER = "encoder"
 #: For what has no length beforehand: manifests, parameters, what a search keeps besides the rows.
@@ -42,8 +42,3 @@ def opened_model(folder: Path, n_jobs: int | None) -> MapPlacer | EncoderPlacer:
     from tsne_ooc.estimator.loading import load
 
     return MapPlacer(load(folder, n_jobs=n_jobs))
-
-
-def digest_of(folder: Path) -> str:
-    """What tells a saved folder from another: the checksum of its manifest, which holds those of its files."""
-    return str(json.loads((folder / storage.MANIFEST).read_text(encoding="utf-8"))["sha256"])

@@ -7,7 +7,7 @@ not read. Nothing in a folder is ever run: arrays are plain numbers (``allow_pic
 Three writers share the format: saved models, steps that become parts of them, and the folders of runs.
 """
 
-from tsne_ooc.storage.manifest import FORMAT_VERSION, MANIFEST, kind_of, versions
+from tsne_ooc.storage.manifest import FORMAT_VERSION, MANIFEST, digest_of, kind_of, versions
 from tsne_ooc.storage.reading import FolderContent, read_folder
 from tsne_ooc.storage.writing import check_target, named_by_content, seal, write_folder
 
@@ -16,6 +16,7 @@ __all__ = [
     "MANIFEST",
     "FolderContent",
     "check_target",
+    "digest_of",
     "kind_of",
     "named_by_content",
     "read_folder",

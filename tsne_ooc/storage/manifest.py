@@ -41,6 +41,11 @@ def sum_of(manifest: Named) -> str:
     return hashlib.sha256(canonical({key: value for key, value in manifest.items() if key != "sha256"})).hexdigest()
 
 
+def digest_of(folder: Path) -> str:
+    """What tells a folder from another: the sum of its manifest, which holds those of its files."""
+    return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"])
+
+
 def read_manifest(folder: Path) -> Json:
     """The manifest, after a comparison of its sum."""
     manifest = checked_manifest(folder)

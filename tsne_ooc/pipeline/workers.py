@@ -1,0 +1,55 @@
+"""What a worker does: places rows that are sent to it, or that it reads, on a map that it finds by its path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tsne_ooc._typing import Float32
+from tsne_ooc._validate import counted_from
+from tsne_ooc.io.blocks import read_checked
+from tsne_ooc.workers import SavedModel, SharedTable
+
+
+@dataclass(frozen=True)
+class PlacesRows:
+    """Places rows as the optimiser saw those of the fit.
+
+    Parameters
+    ----------
+    model : SavedModel
+    novelty : bool
+        Whether it is told, too.
+    n_jobs : int
+        Threads of this worker.
+    """
+
+    model: SavedModel
+    novelty: bool
+    n_jobs: int
+
+    def __call__(self, first: int, rows: Float32) -> dict[str, Float32]:
+        found: dict[str, Float32] = self.placer().place(rows, novelty=self.novelty)
+        return found
+
+    def placer(self) -> Any:
+        """The saved model, opened."""
+        return self.model.opened(self.n_jobs)
+
+
+@dataclass(frozen=True)
+class ReadsAndPlaces:
+    """Reads rows of a table, prepares and places them: only their places travel."""
+
+    table: SharedTable
+    places: PlacesRows
+
+    def __call__(self, start: int, stop: int) -> dict[str, Float32]:
+        rows = read_checked(self.places.placer().table_of(self.table.opened()), start, stop)
+        with counted_from(start):
+            return self.places(start, rows)
+
+
+def parts_of(placer: Any) -> tuple[type, ...]:
+    """The class of its search, which may be one of the user's own."""
+    return (type(placer.estimator.map_.model.index),)

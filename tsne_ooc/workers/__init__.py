@@ -1,0 +1,6 @@
+"""Work that others do: any executor is asked for pieces of a table, and finds tables and models by their paths."""
+
+from tsne_ooc.workers.by_path import SavedModel, SharedTable
+from tsne_ooc.workers.pool import LocalWorkers, on_cluster
+
+__all__ = ["LocalWorkers", "SavedModel", "SharedTable", "on_cluster"]
