@@ -56,7 +56,7 @@ def drawn(monkeypatch):
         return real(Y, labels, **options)
 
     real = plot.scatter
-    monkeypatch.setattr(plot, "scatter", scatter)
+    monkeypatch.setattr("tsne_ooc.plot.picture.scatter", scatter)
     return seen
 
 
