@@ -2,8 +2,8 @@
 
 Two worker processes of a thread each and two threads place the same file in turn. The cost of handing over a block is
 that of blocks which compute nothing. Bytes are those of the pickles that travel. The last table is simulated: workers
-that read and place blocks at the measured rate, some of them slow, and one writer that brings each batch of finished
-blocks to the disk and marks it; it is compared with what one and two workers did.
+that read and place blocks at the measured rate of a core, some of them slow, and one process that takes in and writes
+one result after the other.
 """
 
 from __future__ import annotations
@@ -55,13 +55,11 @@ def simulated(workers: int, blocks: int, block: float, write: float, slow: float
         at, worker = heapq.heappop(free)
         heapq.heappush(free, (at + pace[worker], worker))
         ends.append(at + pace[worker])
-    ends.sort()
-    now, i = 0.0, 0
-    while i < blocks:
-        now = max(now, ends[i])
-        # All that is finished by then is brought to the disk at once.
-        i = int(np.searchsorted(ends, now, side="right"))
-        now += write
+    ends = np.sort(ends)
+    now = 0.0
+    for end in ends:
+        # One process takes all results in, one after the other.
+        now = max(now, end) + write
     return now
 
 
@@ -106,7 +104,7 @@ def main() -> None:
         there, back = len(pickle.dumps((asks, 0, MOST_ROWS))), len(pickle.dumps(nothing(0, MOST_ROWS)))
         common.report(
             "A block on its way", ["what", "value"],
-            [("bytes of its rows, which stay", f"{size:,}"), ("ms of the processor for its placing", f"{1e3 * block:.0f}"),
+            [("bytes of its rows, which stay", f"{size:,}"), ("ms of a core to place it", f"{1e3 * block:.0f}"),
              ("ms to hand over, write and mark", f"{1e3 * handed:.1f}"),
              ("share at 2 workers", common.judged(share, OVERHEAD, least=False)),
              ("bytes to the worker", f"{there:,}"), ("bytes back", f"{back:,}"),

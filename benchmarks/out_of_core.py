@@ -123,7 +123,7 @@ def main() -> None:
     parser = common.options(__doc__, data=False)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--sample", type=int, default=10_000)
-    parser.add_argument("--iterations", type=int, default=145, help="after the 30 that lead down to 1 (default 145)")
+    parser.add_argument("--iterations", type=int, default=145, help="of the refinement (default 145)")
     parser.add_argument("--budgets", type=float, nargs="+", default=[1.5, 1.2, 1.0], help="GB")
     parser.add_argument("--scratch", default=None, help="folder of scratch files (default: that of the work folder)")
     parser.add_argument("--memory", type=float, default=1000.0, help="for the script itself")

@@ -128,6 +128,12 @@ CROSSED = {
     ("parametric.objectives", "FEWEST_TUNED"): "parametric/test_parametric_tsne.py",
     ("parametric.teaching", "MOST_FITTED"): "parametric/test_parametric_tsne.py",
     ("preprocess.pca", "EXACT_UP_TO"): "unit/test_preprocess.py",
+    ("convert.pieces", "BYTES"): "unit/test_convert.py",
+    ("convert.pieces", "ROWS"): "unit/test_convert.py",
+    ("convert.writing", "CHUNK"): "unit/test_convert.py",
+    ("io.files", "MOST_OPEN"): "unit/test_files.py",
+    ("preprocess.medians", "_LEAST"): "unit/test_missing_filled.py",
+    ("preprocess.medians", "_NUMBERS"): "unit/test_missing_filled.py",
     ("preprocess.rows", "_SAMPLE_ROWS"): "unit/test_preprocess.py",
 }
 # Numbers that cut no work, by what they are.
@@ -150,7 +156,8 @@ _OTHERS = {
         storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
         io.shared_parts._FEW parametric.estimator.FEWEST plot.colors._QUALITATIVE
         neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER novelty._LOOKED_AT
-        fit.optimize.FEWEST_LEAPING workers.asking.TRIES workers.by_path.MOST streaming.SENT streaming.MOST_READ""",
+        fit.optimize.FEWEST_LEAPING convert.converting.MOST_FILES convert.converting.MOST_CATEGORIES
+        convert.converting._WAITING workers.asking.TRIES workers.by_path.MOST streaming.SENT streaming.MOST_READ""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
         scratch.plan.PROGRAM scratch.plan.MUTUAL
@@ -159,14 +166,15 @@ _OTHERS = {
         batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS streaming.RESULT_BYTES
         workers.pool.ANSWER""",
     "the method's own: another number is another map, sample or encoder": """
-        fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
+        tl.N_PCS fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         refinement.REFERENCE refinement.LATE_ROWS refinement.LATE_MORE
         recipes.WIDE recipes.COMPONENTS recipes.ROWS_PER_NEIGHBOR
         rounds.DIRECTIONS rounds.ROWS_PER_BOX
         pipeline.looking.CHOICE pipeline.neighbors.NEIGHBORS pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
         neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT
-        preprocess.sketch.PASSES batches.sizes.BUFFER_BYTES
+        preprocess.medians._MOST preprocess.missing.DONORS preprocess.missing.NEIGHBORS preprocess.sketch.PASSES
+        batches.sizes.BUFFER_BYTES
         batches.sizes._BLOCK_BYTES batches.sizes._BLOCKS_OF_A_BUFFER
         batches.sizes._BLOCKS_OF_A_SORTED_BUFFER parametric.decoder.WAVES
         parametric.estimator.ParametricTSNE.LOOK_EVERY parametric.estimator.STEPS parametric.landmarks.LOOKED_AT_EACH

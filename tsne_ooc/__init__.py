@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "affinity",
     "batches",
+    "convert",
     "export",
     "extend",
     "groups",
@@ -78,6 +79,7 @@ _MODULES = {
     "schedule",
     "stages",
     "testing",
+    "tl",
     "view",
     "workers",
 }

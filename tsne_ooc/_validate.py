@@ -27,6 +27,7 @@ def as_rows(
     accept_sparse: bool = False,
     minimum_rows: int = 1,
     own: bool = False,
+    missing: bool = False,
 ) -> Any:
     """Check a table from outside and return it as C-contiguous floats.
 
@@ -51,6 +52,8 @@ def as_rows(
         Fewest rows that will do.
     own : bool
         Share no memory with `X`, unless it is a read-only array that holds its own memory.
+    missing : bool
+        Let missing values through: NaN, and masked cells as NaN. Whoever asks for this handles them.
 
     Returns
     -------
@@ -72,18 +75,20 @@ def as_rows(
                 f"{name} is a sparse {type(X).__name__}, which is not supported here; "
                 "pass a dense array, such as X.toarray()"
             )
-        found = _sparse_rows(X, wanted, name, first_row, row_numbers, columns, minimum_rows)
+        found = _sparse_rows(X, wanted, name, first_row, row_numbers, columns, minimum_rows, missing)
         return found.copy() if own else found
     labels: list[Any] | None = None
     if is_frame(X):
         labels = list(X.columns)
         values = _frame_values(X, name)
+    elif missing:
+        values = as_array(unmasked(X), name)
     else:
         _check_mask(X, name, first_row, row_numbers)
         values = as_array(X, name)
     check_shape(values.shape, name, columns, minimum_rows)
     result = _cast(values, wanted)
-    bad = _first_not_finite(result)
+    bad = _first_bad(result, missing)
     if bad >= 0:
         i, j = divmod(bad, result.shape[1])
         _raise_cell(values[i, j], i, j, wanted, name, first_row, row_numbers, labels)
@@ -154,7 +159,19 @@ def _check_mask(X: TableLike, name: str, first_row: int = 0, row_numbers: Int64 
     if len(at) == 2:
         row = first_row + int(at[0]) if row_numbers is None else int(row_numbers[at[0]])
         where = f", the first at row {row}, column {int(at[1])}"
-    raise ValueError(f"{name} has masked cells (missing values){where}; fill in or leave out such rows first")
+    raise ValueError(
+        f"{name} has masked cells (missing values){where}; fill in or leave out such rows first, or "
+        "use prepare=Preparation([Missing('median')]) (--missing median)"
+    )
+
+
+def unmasked(X: TableLike) -> Any:
+    """X with NaN in its masked cells, in a type that has NaN; as it is where none are masked."""
+    if not np.ma.is_masked(X):
+        return X
+    values = np.ma.getdata(X)
+    kind = values.dtype if values.dtype.kind == "f" else np.float64
+    return np.where(np.ma.getmaskarray(X), np.nan, values.astype(kind))
 
 
 def as_array(X: TableLike, name: str = "X") -> Array:
@@ -254,13 +271,17 @@ def _cast(values: Array, wanted: DType) -> Array:
         return np.require(values, dtype=wanted, requirements=["C", "A"])
 
 
-def _first_not_finite(values: Array) -> int:
-    """Position (in C order) of the first NaN or infinity, or -1."""
+def _first_bad(values: Array, missing: bool) -> int:
+    """Position (in C order) of the first infinity, or NaN unless that may be `missing`; or -1."""
     flat = values.reshape(-1)
     for start in range(0, len(flat), _PIECE):
-        finite = np.isfinite(flat[start : start + _PIECE])
-        if not finite.all():
-            return start + int(finite.argmin())
+        piece = flat[start : start + _PIECE]
+        good = np.isfinite(piece)
+        if not good.all():
+            if missing:
+                good |= np.isnan(piece)
+            if not good.all():
+                return start + int(good.argmin())
     return -1
 
 
@@ -277,7 +298,10 @@ def _raise_cell(
     row = first_row + i if row_numbers is None else int(row_numbers[i])
     where = f"row {row}, column {column}" + ("" if labels is None else f" ({labels[column]!r})")
     if np.isnan(cell):
-        raise ValueError(f"{name} contains NaN at {where}; leave out or fill in such rows first")
+        raise ValueError(
+            f"{name} contains NaN at {where}; leave out or fill in such rows first, or "
+            "use prepare=Preparation([Missing('median')]) (--missing median)"
+        )
     if np.isinf(cell):
         raise ValueError(f"{name} contains infinity ({cell}) at {where}; correct or leave out such rows")
     raise ValueError(
@@ -294,6 +318,7 @@ def _sparse_rows(
     row_numbers: Int64 | None,
     columns: int | None,
     minimum_rows: int,
+    missing: bool,
 ) -> Any:
     from scipy.sparse import csr_array
 
@@ -304,7 +329,7 @@ def _sparse_rows(
         rows = rows.astype(_wide(rows.dtype), copy=True)
         rows.sum_duplicates()
     data = _cast(rows.data, wanted)
-    entry = _first_not_finite(data)
+    entry = _first_bad(data, missing)
     if entry >= 0:
         i = int(np.searchsorted(rows.indptr, entry, side="right")) - 1
         _raise_cell(rows.data[entry], i, int(rows.indices[entry]), wanted, name, first_row, row_numbers)
@@ -340,3 +365,12 @@ def counted_from(first: int) -> Iterator[None]:
         yield
     except RowsError as error:
         raise RowsError(error.message, error.row + first) from None
+
+
+@contextmanager
+def numbered(numbers: Int64) -> Iterator[None]:
+    """Let a `RowsError` name rows by their numbers in the table that they were picked from."""
+    try:
+        yield
+    except RowsError as error:
+        raise RowsError(error.message, int(numbers[error.row])) from None

@@ -175,6 +175,8 @@ class NoveltyHistogram:
     def add(self, novelty: Float32) -> None:
         """Count rows by their novelty, float32 and at least 0."""
         values = np.ascontiguousarray(novelty, np.float32) + np.float32(0)
+        # Rows that were dropped have none.
+        values = values[~np.isnan(values)]
         if not len(values):
             return
         if not (values.min() >= 0):
@@ -241,9 +243,12 @@ def limit_of(novelty: Float32) -> float:
     Parameters
     ----------
     novelty : ndarray of shape (n,)
-        That of all rows of a table, in memory or mapped.
+        That of all rows of a table, in memory or mapped; NaN of rows that were dropped, which do not count.
     """
     some = np.asarray(novelty[:: max(1, -(-len(novelty) // _LOOKED_AT))], np.float64)
+    some = some[~np.isnan(some)]
+    if not len(some):
+        return float("inf")
     middle, upper = np.quantile(some, [0.5, 0.75])
     if not middle > 0:
         return float(upper)
@@ -255,8 +260,9 @@ def strangest(novelty: Float32, n: int) -> Int64:
     rows, values = np.empty(0, np.int64), np.empty(0, np.float32)
     for start in range(0, len(novelty), _BLOCK):
         block = np.asarray(novelty[start : start + _BLOCK])
-        rows = np.concatenate([rows, np.arange(start, start + len(block))])
-        values = np.concatenate([values, block])
+        known = np.flatnonzero(~np.isnan(block))
+        rows = np.concatenate([rows, start + known])
+        values = np.concatenate([values, block[known]])
         kept = np.lexsort((rows, -values))[:n]
         rows, values = rows[kept], values[kept]
     return rows

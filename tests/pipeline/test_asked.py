@@ -18,7 +18,19 @@ import scipy.sparse as sp
 from sklearn.preprocessing import StandardScaler
 
 import tsne_ooc
-from tsne_ooc import TSNE, Mixture, Perplexity, Phase, Placement, Schedule, embed, neighbors, place, sampling
+from tsne_ooc import (
+    TSNE,
+    Mixture,
+    Perplexity,
+    Phase,
+    Placement,
+    Refinement,
+    Schedule,
+    embed,
+    neighbors,
+    place,
+    sampling,
+)
 from tsne_ooc.pipeline import train
 from tsne_ooc.preprocess import PCA, Log1p, Preparation, Standardize, Transformer
 from tsne_ooc.stages import RowStage
@@ -97,6 +109,7 @@ RUN = {
     "sample": (sampling.Stratified(30, np.arange(60) % 2), sampling.Stratified(30, np.arange(60) % 3)),
     "prepare": (Preparation([Log1p(), PCA(3)]), Preparation([Log1p(), PCA(2)])),
     "rounds": (1, 2),
+    "refine": (Refinement(perplexity=3), Refinement(perplexity=4)),
     "random_state": (0, 1),
     "then": (Counted(1), [Counted(2)]),
 }
@@ -197,7 +210,7 @@ def test_options_of_a_map(asked, name):
 def test_options_of_a_run(asked, tmp_path, name):
     one, other = RUN[name]
     source = tables(tmp_path).get(name, X)
-    for door in (embed, train) if name not in ("sample", "rounds", "random_state", "then") else (embed,):
+    for door in (embed, train) if name not in ("sample", "rounds", "refine", "random_state", "then") else (embed,):
         first = asked(door, one) if name == "source" else asked(door, source, **{name: one})
         second = asked(door, other) if name == "source" else asked(door, source, **{name: other})
         assert differ(first, second), door

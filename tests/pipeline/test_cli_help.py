@@ -10,7 +10,7 @@ import pytest
 from tsne_ooc.cli.command import parser
 
 COMMANDS = (
-    "look", "embed", "place", "merge", "train", "neighbors", "plot", "view", "export", "strangest", "info",
+    "look", "prepare", "embed", "place", "merge", "train", "neighbors", "plot", "view", "export", "strangest", "info",
     "demo",
 )  # fmt: skip
 

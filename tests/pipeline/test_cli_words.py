@@ -136,6 +136,7 @@ def test_a_flag_in_a_message_says_how_it_is_typed():
         ("x exists; pass overwrite=True (--overwrite) to replace it", "x exists; pass --overwrite to replace it"),
         ("its words with OneHot (--onehot), or others", "its words with --onehot, or others"),
         ("use prepare=Preparation([Standardize()]) (--standardize)", "use --standardize"),
+        ("or use prepare=Preparation([Missing('median')]) (--missing median)", "or use --missing median"),
         ("the KL (a number) of a run (--resume)", "the KL (a number) of a run (--resume)"),
     ],
 )

@@ -74,6 +74,7 @@ def folder(tmp_path, monkeypatch):
             file.create_dataset("X", data=counts, chunks=(50, 60))
     anndata = pytest.importorskip("anndata")
     kinds = pd.DataFrame({"cell_type": pd.Categorical(np.array(["B", "T", "NK"])[np.arange(240) % 3])})
+    kinds = kinds.assign(batch=np.arange(240) // 80, n_genes=(counts > 0).sum(axis=1))
     places = rng.random((240, 5), np.float32)
     for name in ("cells.h5ad", "tomorrow.h5ad", "counts.h5ad"):
         cells = anndata.AnnData(counts, obs=kinds.set_index(kinds.index.astype(str)))
@@ -128,7 +129,8 @@ def test_blocks_of_python_run(page, folder, monkeypatch):
         pytest.importorskip("onnxscript", reason="the export needs the extra 'onnx'")
         monkeypatch.setattr("tsne_ooc.parametric.estimator.STEPS", 6)
     given = {"X": X, "new": X[:20], "new_rows": X[:20], "sample": X, "rows": X[:20]}
-    if page.name == "exporting.md":
+    given["labels"] = np.array(["B", "T", "NK"])[np.arange(len(X)) % 3]
+    if page.name in ("exporting.md", "pictures.md"):
         assert main(["embed", "cells.h5ad", "--out", "map", "--quiet"]) == 0
     names = dict(given)
     for block in code:

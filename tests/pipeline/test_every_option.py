@@ -147,13 +147,15 @@ def of_options(folder, **options):
     table = pd.DataFrame(rows(), columns=list("abcde")).assign(w=np.array(["x", "y", "z"])[np.arange(90) % 3])
     if not options.get("onehot"):
         table = table[list("abcde")]
+    if options.get("missing"):
+        table.iloc[3, 1] = np.nan
     found = preparation_from_options(**options)
     return [table.to_numpy() if found is None else found.fit(table).transform(table)]
 
 
 OPTIONS = {
     "standardize": Other("robust"), "log1p": Other(True), "normalize": Other(10.0), "pca": Other(2),
-    "onehot": Other(["w"]),
+    "onehot": Other(["w"]), "missing": Other("median"),
 }  # fmt: skip
 
 

@@ -36,6 +36,19 @@ def test_all_rows_together(tmp_path, graph):
     np.testing.assert_array_equal(some.embedding, searched.embedding)
 
 
+def test_the_recipe(tmp_path, graph):
+    from tsne_ooc.recipes import large
+
+    made = [
+        large(
+            rows(), out=tmp_path / name, perplexity=5, sample=100, tsne=TSNE(**QUICK | {"neighbors": "ivf"}),
+            prepare=Preparation([Standardize()]), graph=known,
+        ).embedding
+        for name, known in (("graph", graph), ("search", None))
+    ]  # fmt: skip
+    np.testing.assert_array_equal(*made)
+
+
 @pytest.mark.parametrize(
     "table, perplexity, says",
     [

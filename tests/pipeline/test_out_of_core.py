@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -116,6 +117,17 @@ def test_all_rows_equal(out_of_core, tmp_path):
     model = TSNE(**QUICK, sample=100).fit(Y)
     found = model.refine(Y, memory=gigabytes(0.3), scratch=tmp_path, **FEW)
     assert np.isfinite(found.embedding_).all()
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_perplexity_that_is_too_large_is_said_once(on_disk, model, out_of_core, tmp_path, monkeypatch):
+    if not on_disk:
+        monkeypatch.setattr(plan, "MUTUAL", 2)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model.refine(X[:100], memory=gigabytes(0.3), scratch=tmp_path, perplexity=50, **FEW)
+    assert len(out_of_core) == on_disk
+    assert sum(str(one.message).startswith("perplexity=50 is too large") for one in said) == 1
 
 
 def test_scratch_that_cannot_be_is_refused_before_the_work(model, tmp_path, monkeypatch):

@@ -280,8 +280,9 @@ def test_what_was_kept_and_is_damaged_is_named(tmp_path, monkeypatch):
     # A run that asks for something else does not go on.
     with pytest.raises(ValueError, match=r"refine.n_iter was 30, is 31"):
         embedded(tmp_path / "map", resume=True, refine=Refinement(n_iter=31))
-    with pytest.raises(ValueError, match=r"refine"):
-        embedded(tmp_path / "map", resume=True, refine=False)
+    for other in (False, Refinement(n_iter=30, deviation=1), Refinement(n_iter=30, reference=9)):
+        with pytest.raises(ValueError, match=r"refine"):
+            embedded(tmp_path / "map", resume=True, refine=other)
 
 
 def test_a_disk_that_fills_up(whole, tmp_path, monkeypatch):
@@ -393,7 +394,7 @@ def test_too_large_for_memory_or_disk_is_said_before_the_work(tmp_path, monkeypa
         embedded(tmp_path / "map", Unread())
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("", (), {"free": 10**13}))
     monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 10**9)
-    with pytest.raises(MemoryError, match=r"^to fit all 100,000,000 rows .*without refine=True \(--refine\)"):
+    with pytest.raises(MemoryError, match=r"^to hold all 100,000,000 rows .*without refine=True \(--refine\)"):
         embedded(tmp_path / "map", Unread())
     assert not (tmp_path / "map").exists()
 

@@ -66,7 +66,7 @@ def validation(folder):
         X[row, 3] = np.nan
         with pytest.raises(ValueError, match=f"row {row}, column 3"):
             _validate.as_rows(X)
-        found.append(_validate._first_not_finite(X))
+        found.append(_validate._first_bad(X, False))
     return [np.array(found), _validate.as_rows(rows())]
 
 

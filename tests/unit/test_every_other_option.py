@@ -18,6 +18,7 @@ from test_docs_api import ENTRIES, found
 
 import tsne_ooc
 from tsne_ooc import TSNE, Phase, Schedule
+from tsne_ooc._memory import used_bytes
 from tsne_ooc.io import iterate
 from tsne_ooc.pipeline import open_run
 from tsne_ooc.placement import Placed
@@ -108,6 +109,12 @@ def of_refine(model, folder):
         found = model.refine(rows(), start=start, deviation=None, **still).embedding_
         np.testing.assert_allclose(found - found.mean(axis=0), centred, atol=1e-4)
     moved = model.refine(rows(), schedule=Schedule([Phase(5)]))
+    # With little memory, and a folder for what it does not hold, they go to the same places.
+    few = {"memory": used_bytes() / 1e9 + 0.3, "scratch": folder}
+    again = model.refine(rows(), schedule=Schedule([Phase(5)]), **few)
+    np.testing.assert_array_equal(again.embedding_, moved.embedding_)
+    with pytest.raises(FileNotFoundError, match="scratch="):
+        model.refine(rows(), scratch=folder / "nowhere")
     assert moved.n_iter_ == 5 and not np.allclose(moved.embedding_, model.embedding_, atol=0.5)
 
 
@@ -356,7 +363,7 @@ def of_preparation(model, folder):
 RULES = {
     "TSNE.place": (of_start, {"start"}), "TSNE.place_prepared": (of_start, {"start"}),
     "TSNE.save": (of_overwrite, {"overwrite"}), "TSNE.transform_to": (of_transform_to, {"resume", "progress"}),
-    "TSNE.refine": (of_refine, {"start", "deviation"}), "io.NpySink.write": (of_at, {"at"}),
+    "TSNE.refine": (of_refine, {"start", "deviation", "memory", "scratch"}), "io.NpySink.write": (of_at, {"at"}),
     "TSNE.graph": (of_graph, {"k"}), "neighbors.Graph": (of_graph, {"search"}),
     "neighbors.Graph.of": (of_graph, {"search"}), "neighbors.Graph.build": (of_graph, {"metric", "metric_params"}),
     "load": (of_load, {"verify", "n_jobs"}), "pipeline.open_run": (of_open_run, {"verify"}),
@@ -417,12 +424,18 @@ FILES = {
     "pipeline/test_executors.py": "stages.Work stages.Remote pipeline.Mapped workers.LocalWorkers "
     "workers.LocalWorkers.shutdown workers.SavedModel workers.SavedModel.of",
     "pipeline/test_refined_runs.py": "Refinement recipes.large",
+    "pipeline/test_out_of_core.py": "Refinement recipes.large",
+    "pipeline/test_graphs_used.py": "recipes.large",
     "unit/test_sampling_kinds.py": "sampling.Stratified.draw sampling.Coverage.choose sampling.Coverage.draw "
     "sampling.Rows.draw sampling.Sample.draw sampling.UniformSample.draw",
     "unit/test_preprocess.py": "preprocess.PreparedSource",
     "unit/test_batches.py": "batches.Batches.epoch",
     "parametric/test_parametric_tsne.py": "parametric.ParametricTSNE.fit parametric.ParametricTSNE.save",
     "parametric/test_decoder.py": "parametric.ParametricTSNE.inverse_transform",
+    "unit/test_convert.py": "convert.convert",
+    "unit/test_missing_filled.py": "preprocess.OneHot.fit",
+    "unit/test_files.py": "export.export_per_file",
+    "unit/test_tl.py": "tl.tsne tl.place",
     "unit/test_groups.py": "novelty.groups.Groups",
     "unit/test_parallel.py": "extend.Threads",
 }

@@ -204,3 +204,22 @@ def test_folders_that_cannot_be_synchronised(tmp_path, monkeypatch, number, matt
             sync_folder(tmp_path)
     else:
         sync_folder(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.float64, np.int16])
+def test_other_numbers_than_float32(tmp_path, dtype):
+    """Written in pieces, left, and gone on with; a file of another type is not gone on with."""
+    rows = (np.random.default_rng(0).integers(0, 2**15, (50, 3))).astype(dtype)
+    sink = NpySink(tmp_path / "rows.npy", rows.shape, dtype=dtype)
+    sink.write(rows[20:35], 20)
+    sink.write(rows[:20], 0)
+    sink.sync()
+    done = sink.done
+    sink.leave()
+    with pytest.raises(ValueError, match=r"of another shape .* or for other numbers"):
+        NpySink(tmp_path / "rows.npy", rows.shape, done=done, dtype=np.float32 if dtype != np.uint32 else np.int32)
+    with NpySink(tmp_path / "rows.npy", rows.shape, done=done, dtype=dtype) as sink:
+        sink.write(rows[35:])
+    found = np.load(tmp_path / "rows.npy")
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, rows)

@@ -69,7 +69,7 @@ def same(one, other):
     assert one.motion[4:] == other.motion[4:]
 
 
-@pytest.mark.filterwarnings("ignore:most rows took the longest step")
+@pytest.mark.filterwarnings("ignore:most rows still took the longest step")
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("course", sorted(COURSES))
 def test_from_every_snapshot_it_ends_with_the_same_bits(problem, course, field):

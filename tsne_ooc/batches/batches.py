@@ -20,6 +20,7 @@ from tsne_ooc.batches.sizes import block_rows_for, buffer_rows_for, reads_of_a_c
 from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.base import Closing
 from tsne_ooc.io.blocks import edges
+from tsne_ooc.io.files import are_files
 from tsne_ooc.io.source import as_source
 
 # The sizes that each way of shuffling has.
@@ -135,7 +136,7 @@ class Batches(Closing):
         self.shuffle = shuffle
         self.next_epoch = 0
         _check_options(shuffle, block_rows, buffer_rows, balanced, weights)
-        self._opened = isinstance(source, str | os.PathLike)
+        self._opened = isinstance(source, str | os.PathLike) or are_files(source)
         self.source = as_source(source)
         if not self.source.shape[1]:
             raise ValueError(f"{self.source!r} has no columns")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tsne_ooc import __version__
-from tsne_ooc.cli import demo, embed, export, info, look, merge, neighbors, place, plot, strangest, train, view
+from tsne_ooc.cli import demo, embed, export, info, look, merge, neighbors, place, plot, prepare, strangest, train, view
 from tsne_ooc.cli.words import OPTIONS, Parser
 
 _ABOUT = """\
@@ -21,6 +21,7 @@ t-SNE maps of data larger than memory: a sample is embedded, every other row is 
 
   tsne-ooc demo                                              see it work on data that ships with scikit-learn
   tsne-ooc look cells.h5ad                                   what is in a file, and what would be read
+  tsne-ooc prepare flows.csv --out flows                     text as a table that can be read by rows
   tsne-ooc embed cells.h5ad --out map                        map a table in a file
   tsne-ooc embed cells.h5ad --out map --resume               go on after an accident
   tsne-ooc place map new.h5ad --out more                     tomorrow's rows on today's map
@@ -70,7 +71,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, _EXPECTED):
             text = _typed(text, names) or type(error).__name__
             if text.startswith("X ") and names.get("data"):
-                text = f"{_line(names['data'])}: {text}"
+                text = f"{_given(names['data'])}: {text}"
         elif isinstance(error, SystemError):
             # Of Numba, and of Python: compiled code came back with nothing, for it could not get any memory to say why.
             text = (
@@ -79,7 +80,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             )
         else:
             # No reader, writer or check has words for it.
-            given = "".join(f" {names[name]}" for name in ("model", "map", "data") if names.get(name))
+            given = "".join(f" {_given(names[name])}" for name in ("model", "map", "data") if names.get(name))
             text = (
                 f"{type(error).__name__}: {text} stopped tsne-ooc {options.command}{given}, which is a fault of the "
                 "program; please report this line and what --verbose adds to it to the developers of tsne_ooc"
@@ -96,11 +97,17 @@ def _line(message: object) -> str:
     return " ".join(str(message).split())
 
 
+def _given(paths: object) -> str:
+    """What was typed in a place of the line; of several paths the first."""
+    first, more = (paths[0], len(paths) - 1) if isinstance(paths, list) else (paths, 0)
+    return _line(first) + (f" and {more} more" if more else "")
+
+
 def _typed(text: str, options: dict[str, object]) -> str:
     """The message of an error with parameters as they are typed here: ``n_iter=0`` is ``--iterations=0``."""
 
     # Messages that speak to Python first say in brackets how it is typed.
-    text = re.sub(r"(?:\b\w+=|\b[A-Z])\S* \((--[a-z-]+)\)", r"\1", text)
+    text = re.sub(r"(?:\b\w+=|\b[A-Z])\S* \((--[a-z-]+(?: [a-z]+)?)\)", r"\1", text)
 
     def option(found: re.Match[str]) -> str:
         name = OPTIONS.get(found[1], found[1])
@@ -141,6 +148,6 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog="tsne-ooc", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=f"tsne-ooc {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in (look, embed, place, merge, train, neighbors, plot, view, export, strangest, info, demo):
+    for command in (look, prepare, embed, place, merge, train, neighbors, plot, view, export, strangest, info, demo):
         command.add(commands)
     return top

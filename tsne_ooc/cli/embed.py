@@ -21,12 +21,13 @@ from tsne_ooc.cli.shared import (
     add_input,
     add_running,
     check_plots,
+    data_of,
     say,
     summary_of,
 )
 
 if TYPE_CHECKING:
-    from tsne_ooc._typing import Json
+    from tsne_ooc._typing import Array, Json
     from tsne_ooc.pipeline import Run
 
 _AFTER = """\
@@ -87,7 +88,7 @@ def add(commands: Commands) -> None:
     picture.add_argument(
         "--color",
         metavar="NAME",
-        help="draw it coloured by a column of the table's file, also of obs; novelty; or a file of labels",
+        help="draw it in colours by obs/NAME, a dataset or a column of the file, by novelty, or by a .npy or .csv file",
     )
 
 
@@ -168,7 +169,7 @@ def run(options: argparse.Namespace) -> int:
         if getattr(options, name) is not None and not refined:
             raise ValueError(f"--{name.replace('_', '-')} is for maps of all rows together; add --refine")
     check_readable(options)
-    color = _color(options)
+    colors = _colors(options)
     if options.dry_run and refined:
         raise ValueError("--dry-run tells nothing of all rows together; leave out what is for these, such as --refine")
     if options.dry_run:
@@ -196,7 +197,7 @@ def run(options: argparse.Namespace) -> int:
         from tsne_ooc.plot.saving import save
 
         picture = found.folder / "embedding.png"
-        save(draw(found, color, n_jobs=options.jobs), picture, overwrite=True)
+        save(draw(found, colors, title=options.color, n_jobs=options.jobs), picture, overwrite=True)
         say(options, f"wrote {picture}")
     return 0
 
@@ -213,7 +214,7 @@ def _embedded(options: argparse.Namespace, common: Json) -> Run:
         )  # fmt: skip
         if options.sample_perplexity is not None:
             tsne.set_params(perplexity=options.sample_perplexity)
-    return embed(options.data, prepare=preparation_of(options), tsne=tsne, refine=refine or False, **common)
+    return embed(data_of(options), prepare=preparation_of(options), tsne=tsne, refine=refine or False, **common)
 
 
 def _large(options: argparse.Namespace, common: Json) -> Run:
@@ -221,7 +222,7 @@ def _large(options: argparse.Namespace, common: Json) -> Run:
 
     tsne = tsne_of(options)
     return large(
-        options.data, tsne=tsne, perplexity=tsne.perplexity, sample_perplexity=options.sample_perplexity,
+        data_of(options), tsne=tsne, perplexity=tsne.perplexity, sample_perplexity=options.sample_perplexity,
         reference=options.reference, memory=options.memory, scratch=options.scratch, graph=_graph(options),
         prepare=preparation_of(options) or "auto", **common,
     )  # fmt: skip
@@ -233,16 +234,22 @@ def _graph(options: argparse.Namespace) -> Any:
     return None if options.graph is None else Graph.open(options.graph)
 
 
-def _color(options: argparse.Namespace) -> Any:
-    """What the picture is coloured by, read before the work: a name that is not there is told at once."""
-    if options.color is None or options.color == "novelty" or options.color == "sampled":
-        return options.color
+def _colors(options: argparse.Namespace) -> Array | str | None:
+    """What the picture is coloured by, one for each row of the table; novelty, which is not known yet, by its name."""
     from tsne_ooc.pipeline.table import opened
-    from tsne_ooc.plot.column import given_for
+    from tsne_ooc.plot.column import ALONE, OF_THE_RUN, column_in, column_of_file
 
-    with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
-        n = table.shape[0]
-    return given_for(options.color, n, options.data)
+    color: str | None = options.color
+    if color is None or color in OF_THE_RUN:
+        return color
+    alone = Path(color).suffix.lower() in ALONE and Path(color).is_file()
+    if not alone and str(data_of(options)).endswith(".npy"):
+        raise ValueError(f"--color {color}: {data_of(options)} holds rows alone; give a .npy file of their labels")
+    labels = column_of_file(Path(color)) if alone else column_in(data_of(options), color)
+    with opened(data_of(options), options.dataset, options.columns, options.allow_missing_chunks) as table:
+        if len(labels) != table.shape[0]:
+            raise ValueError(f"--color {color} has {len(labels):,} labels, and the table has {table.shape[0]:,} rows")
+    return labels
 
 
 def _is_taken(out: Path) -> bool:
@@ -254,7 +261,7 @@ def _forecast(options: argparse.Namespace, *, least: int) -> Forecast | None:
     from tsne_ooc.cli.forecast import forecast
     from tsne_ooc.pipeline.table import opened
 
-    with opened(options.data, options.dataset, options.columns, options.allow_missing_chunks) as table:
+    with opened(data_of(options), options.dataset, options.columns, options.allow_missing_chunks) as table:
         if table.shape[0] < least:
             return None
         model = tsne_of(options)
@@ -280,7 +287,7 @@ def _sample(options: argparse.Namespace) -> Any:
             "--labels out"
         )
     if by_labels:
-        labels = sampling.labels_of(options.data, options.labels)
+        labels = sampling.labels_of(data_of(options), options.labels)
         balance = "balanced" if options.sample_by == "balanced" else "proportional"
         return sampling.Stratified(options.sample, labels, balance=balance)
     return (

@@ -19,6 +19,7 @@ def add(commands: Commands) -> None:
         examples="""
             map --to map.parquet
             map --to cells.h5ad
+            map --to maps/map.parquet --per-file
             map --to cells-with-map.h5ad --like cells.h5ad --dataset X_map
         """,
     )
@@ -29,13 +30,25 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--dataset", default="X_tsne", metavar="NAME", help="with .h5ad: name within obsm (default: %(default)s)"
     )
+    parser.add_argument(
+        "--per-file",
+        action="store_true",
+        help="of a map of many files: one file for each of them, called after it",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what is there under this name")
     add_talking(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     check_anndata(options.like or options.to)
-    from tsne_ooc.export import export
+    from tsne_ooc.export import export, export_per_file
+
+    if options.per_file:
+        if options.like is not None or options.dataset != "X_tsne":
+            raise ValueError("--per-file takes neither --like nor --dataset: it makes copies of the files themselves")
+        for path in export_per_file(options.map, options.to, overwrite=options.overwrite):
+            say(options, f"wrote {path}")
+        return 0
 
     wrote = export(options.map, options.to, like=options.like, dataset=options.dataset, overwrite=options.overwrite)
     say(options, f"wrote {wrote}")

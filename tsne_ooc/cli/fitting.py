@@ -27,6 +27,12 @@ SCHEDULES = ("auto", "classic")
 def add_preparation(group: Group) -> None:
     """The options that say what is done to rows first."""
     group.add_argument("--onehot", type=split_names, default=[], metavar="A,B", help="columns of categories")
+    group.add_argument(
+        "--missing",
+        choices=("error", "drop", "mean", "median", "neighbors", "indicator"),
+        help="what becomes of missing values: drop leaves out rows that lack one, and their places are NaN; the others "
+        "fill in (default: error)",
+    )
     group.add_argument("--normalize", type=float, metavar="TOTAL", help="scale each row to this sum")
     group.add_argument("--log1p", action="store_true", help="log(1 + x)")
     group.add_argument(
@@ -45,6 +51,7 @@ def preparation_of(options: argparse.Namespace) -> Preparation | None:
         normalize=options.normalize,
         pca=options.pca,
         onehot=options.onehot,
+        missing=options.missing,
     )
 
 
@@ -81,7 +88,7 @@ def add_map(group: Group) -> None:
 #: Names of `add_map`'s options, which are those of `TSNE`.
 MAP = ("perplexity", "exaggeration", "n_components", "dof", "metric", "neighbors", "affinity", "schedule")
 #: Names of `add_preparation`'s options.
-PREPARATION = ("onehot", "normalize", "log1p", "standardize", "pca")
+PREPARATION = ("onehot", "missing", "normalize", "log1p", "standardize", "pca")
 
 
 def given(options: argparse.Namespace, names: tuple[str, ...]) -> Json:

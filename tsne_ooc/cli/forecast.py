@@ -113,11 +113,13 @@ def forecast(
     ValueError, TypeError, OSError
         For bad rows among those that are read, and where reading fails.
     """
+    import numpy as np
     from sklearn.base import clone
 
     from tsne_ooc._memory import available_bytes, used_bytes
     from tsne_ooc.io import names_of
     from tsne_ooc.io.blocks import BLOCK_BYTES
+    from tsne_ooc.io.lacking import Lacking
     from tsne_ooc.io.reading import bytes_of_fit
     from tsne_ooc.io.told import account_of
     from tsne_ooc.pipeline.embedding import room_for
@@ -131,7 +133,9 @@ def forecast(
     with warnings.catch_warnings():
         # Of few rows, which are not those of the run.
         warnings.simplefilter("ignore")
-        reading, rows = _read(table)
+        # Columns of words are read by name, which no gate is asked about.
+        lacking = prepare is not None and prepare.takes_missing and np.dtype(table.dtype) != object
+        reading, rows = _read(Lacking(table) if lacking else table)
         seconds = {}
         if prepare is not None:
             fit, row, passes, rows = _prepared(rows, prepare, seed, model.n_jobs)
@@ -241,6 +245,10 @@ def _prepared(
     found, large = fitted(rows)
     began = clock()
     out = found.transform(rows, n_jobs=n_jobs)
+    if found.drops:
+        from tsne_ooc.io.lacking import whole_rows
+
+        out = out[whole_rows(out)]
     return _line(small, len(half), large, len(rows)), (clock() - began) / len(rows), found.passes, out
 
 

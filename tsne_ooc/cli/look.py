@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
         """,
     )
     parser.set_defaults(run=run)
-    add_input(parser)
+    add_input(parser, several=False)
     parser.add_argument("--verbose", action="store_true", help="tell more of errors")
 
 

@@ -7,7 +7,7 @@ import argparse
 from tsne_ooc.cli.fitting import METRICS, NEIGHBORS, add_preparation, preparation_of
 from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import Commands, add_command, add_input, add_running, say
+from tsne_ooc.cli.shared import Commands, add_command, add_input, add_running, data_of, say
 
 _AFTER = """\
 what is written to the folder:
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
     with Report(options.quiet) as report:
         graph = neighbors(
-            options.data,
+            data_of(options),
             dataset=options.dataset,
             columns=options.columns,
             allow_missing_chunks=options.allow_missing_chunks,

@@ -7,7 +7,7 @@ import argparse
 from tsne_ooc.cli.elsewhere import add_workers, workers_of
 from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import Commands, add_blocks, add_command, add_input, add_running, say, summary_of
+from tsne_ooc.cli.shared import Commands, add_blocks, add_command, add_input, add_running, data_of, say, summary_of
 
 
 def add(commands: Commands) -> None:
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     with Report(options.quiet) as report, workers_of(options) as executor:
         found = place(
             options.model,
-            options.data,
+            data_of(options),
             dataset=options.dataset,
             columns=options.columns,
             allow_missing_chunks=options.allow_missing_chunks,

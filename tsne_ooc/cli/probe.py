@@ -14,6 +14,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,17 +26,20 @@ _SECONDS = 20
 def check_readable(options: argparse.Namespace) -> None:
     """Raise OSError where HDF5 does not come to an end with the table, or the labels, of a command."""
 
-    def work() -> None:
+    from tsne_ooc.io.files import files_of
+
+    def work(path: Path) -> None:
         from tsne_ooc.io.hdf5 import open_hdf5
         from tsne_ooc.sampling import labels_of
 
-        with open_hdf5(options.data, options.dataset):
+        with open_hdf5(path, options.dataset):
             pass
         for name in (getattr(options, "labels", None), getattr(options, "color", None)):
             if name is not None:
-                labels_of(options.data, name)
+                labels_of(path, name)
 
-    check_hdf5(options.data, work)
+    for path in files_of(options.data):
+        check_hdf5(str(path), partial(work, path))
 
 
 def check_anndata(path: str) -> None:

@@ -13,6 +13,7 @@ from tsne_ooc._memory import used_bytes
 from tsne_ooc._options import counted
 
 _NAMES = {
+    "convert": "reading text",
     "prepare": "preparing",
     "sample": "drawing a sample",
     "fit": "fitting the sample",
@@ -30,7 +31,7 @@ _NAMES = {
 _STEPLESS = ("fit", "teach", "search", "weigh", "keep")
 # On a terminal these have a bar of their own, of iterations.
 _OWN_BAR = ("fit", "teach", "train", "refine")
-_UNITS = {"train": "batches", "refine": "iterations"}
+_UNITS = {"train": "batches", "refine": "iterations", "convert": "bytes"}
 # A log needs to show that the work goes on, not how smoothly.
 EVERY = 15.0
 

@@ -32,9 +32,13 @@ def add_command(
     )
 
 
-def add_input(parser: argparse.ArgumentParser) -> None:
+def add_input(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
     """The options that say what to read."""
-    parser.add_argument("data", help="a file of HDF5 (also .h5ad), .npy, Zarr or Parquet, or a folder of the last two")
+    what = "a file of HDF5 (also .h5ad), .npy, Zarr or Parquet, or a folder of the last two"
+    if several:
+        parser.add_argument("data", nargs="+", help=f"{what}; several, with columns of the same names, are one table")
+    else:
+        parser.add_argument("data", help=what)
     parser.add_argument(
         "--dataset", metavar="NAME", help="table in the file, such as obsm/X_pca (default: the only one)"
     )
@@ -50,6 +54,12 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         help="read chunks of Zarr and HDF5 that are missing as their fill value; by default such a table is refused, "
         "for half of a copy looks the same",
     )
+
+
+def data_of(options: argparse.Namespace) -> str | list[str]:
+    """The table of a command: one path, or several that are one table."""
+    data: list[str] = options.data
+    return data[0] if len(data) == 1 else data
 
 
 def split_names(text: str) -> list[str]:
@@ -104,6 +114,9 @@ def summary_of(run: Run) -> str:
         lines.append(fitted + (f", KL {kl:.3f}" if kl else ""))
     n, took = manifest["n_samples"], max(seconds["place"], 1e-3)
     lines.append(f"read and placed {counted(n, 'rows')} in {took:.1f} s ({n / took:,.0f} rows/s)")
+    if manifest.get("dropped"):
+        lacking = counted(manifest["dropped"], "rows")
+        lines.append(f"{lacking} without a place, for want of a value: {run.folder / 'dropped_rows.npy'}")
     if refined := manifest.get("refined"):
         took = sum(seconds.get(phase, 0.0) for phase in ("search", "weigh", "refine", "keep"))
         iterations, kl = refined["n_iter"], refined["kl_divergence"]

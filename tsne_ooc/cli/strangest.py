@@ -68,7 +68,8 @@ def _cells(found: Any, columns: list[str], rows: list[int]) -> list[list[str]]:
         raise ValueError(
             f"{found.folder} was not made from a file, so its columns cannot be shown; leave --columns out"
         )
-    with opened(source["path"], source.get("dataset"), columns) as table:
+    files = [file["path"] for file in found.manifest.get("files", [])]
+    with opened(files or source["path"], source.get("dataset"), columns) as table:
         if table.shape[0] != len(found.embedding):
             raise ValueError(
                 f"{source['path']} has {table.shape[0]:,} rows now, and the map has {len(found.embedding):,}"

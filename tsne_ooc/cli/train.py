@@ -19,7 +19,7 @@ from tsne_ooc.cli.fitting import (
 )
 from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.report import Report
-from tsne_ooc.cli.shared import Commands, Group, add_command, add_input, add_running, say
+from tsne_ooc.cli.shared import Commands, Group, add_command, add_input, add_running, data_of, say
 
 if TYPE_CHECKING:
     from tsne_ooc.estimator import TSNE
@@ -145,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
             verbose=shows_bars(options),
         )
         model = train(
-            options.data,
+            data_of(options),
             dataset=options.dataset,
             columns=options.columns,
             allow_missing_chunks=options.allow_missing_chunks,

@@ -27,6 +27,7 @@ from tsne_ooc.fit.rows import Recipe, fit_rows
 from tsne_ooc.gradients.grid import check_dof
 from tsne_ooc.intake import Intake, check_prepare, take_in
 from tsne_ooc.intake.features import Features
+from tsne_ooc.io.lacking import whole_rows
 from tsne_ooc.placement import Placed, Placement, as_reference
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.refinement import COURSE, DEVIATION, begin_at, late_iterations, placed_at
@@ -431,12 +432,16 @@ class TSNE(PlacingEstimator):
         seed = before.seed if "random_state" not in options else None
         seed = seed_of(again.random_state) if seed is None else seed
         rows = as_reference(before.model, features.rows(X, type(self).__name__, self.n_jobs))
+        if features.drops and not (whole := whole_rows(rows)).all():
+            raise ValueError(
+                f"X lacks a value in row {int(whole.argmin())}, and refine moves all rows; leave such rows out, or let "
+                "Missing fill values in"
+            )
         affinity = recipe.affinity
         affinities.check_matrix(affinity, rows.shape[0])
         if not isinstance(affinity, affinities.GivenAffinities):
-            with unsaid("perplexity="):
-                # A sample may have been fitted at a perplexity of hundreds.
-                room.plan(rows.shape[0], affinity, before.n_components, columns=0 if is_sparse(rows) else rows.shape[1])
+            columns = 0 if is_sparse(rows) else rows.shape[1]
+            room.plan(rows.shape[0], affinity, before.n_components, columns=columns)
         placed = self.place_prepared(rows) if start is None else placed_at(start, rows.shape[0], before.n_components)
         begin = begin_at(placed.embedding, deviation, generator(seed, "refine"))
         names = None if features.names is None else list(features.names)

@@ -41,6 +41,12 @@ class Content:
         sampled = np.empty(0, np.int64) if run.sample_rows is None else run.sample_rows
         return cls(run.embedding, run.novelty, sampled, run.manifest)
 
+    def part(self, start: int, stop: int) -> Content:
+        """Rows `start` up to `stop` of it, numbered anew."""
+        first, last = np.searchsorted(self.sample_rows, [start, stop])
+        novelty = None if self.novelty is None else self.novelty[start:stop]
+        return Content(self.embedding[start:stop], novelty, self.sample_rows[first:last] - start, self.manifest)
+
     @property
     def n(self) -> int:
         return len(self.embedding)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tsne_ooc._options import unknown
@@ -89,6 +90,53 @@ def export(
     --------
     >>> export("map", "cells.h5ad")  # doctest: +SKIP
     """
+    return _written(lambda: Content.of(open_run(folder)), to, like, dataset, overwrite)
+
+
+def export_per_file(folder: StrPath, to: StrPath, *, overwrite: bool = False) -> list[Path]:
+    """Write the map of a table of many files as one file for each of them.
+
+    Parameters
+    ----------
+    folder : path
+        What `tsne_ooc.embed` or `place` wrote of many files.
+    to : path
+        Its ending chooses the format, as for `export`; the name of each file comes before it: ``maps/map.parquet``
+        makes ``maps/map-plate1.parquet`` of ``plate1.h5``, and ``maps/map-1-x.parquet`` of the second file where two
+        are called ``x``. ``.h5ad`` makes copies of the AnnData files with the map in them.
+    overwrite : bool
+
+    Returns
+    -------
+    list of Path
+        In the order of the files.
+
+    Raises
+    ------
+    ValueError
+        For a run of a single table, and as `export` does.
+    OSError
+        As `export` does; what was written before stays.
+    """
+    run = open_run(folder)
+    files, to = run.manifest.get("files"), Path(to)
+    if not files:
+        raise ValueError(f"{folder} was made from a single table, not from many files; leave --per-file out")
+    if run.manifest.get("job", {}).get("request", {}).get("rows") is not None:
+        raise ValueError(f"{folder} is a part of a table; merge all parts first (tsne-ooc merge)")
+    names = [Path(file["path"]).stem for file in files]
+    called = [name if names.count(name) == 1 else f"{number}-{name}" for number, name in enumerate(names)]
+    whole = Content.of(run)
+    wrote = []
+    for file, name in zip(files, called, strict=True):
+        like = file["path"] if to.suffix.lower() == ".h5ad" else None
+        part = to.with_name(f"{to.stem}-{name}{to.suffix}")
+        content = partial(whole.part, file["start"], file["stop"])
+        wrote.append(_written(content, part, like, "X_tsne", overwrite))
+    return wrote
+
+
+def _written(made: Callable[[], Content], to: StrPath, like: StrPath | None, dataset: str, overwrite: bool) -> Path:
     to = Path(to)
     suffix = to.suffix.lower()
     if suffix not in FORMATS:
@@ -97,7 +145,7 @@ def export(
         raise TypeError(f"like and dataset are for .h5ad files; {to.name} takes neither")
     if suffix in _NEEDS:
         load(*_NEEDS[suffix], to.name)
-    content = Content.of(open_run(folder))
+    content = made()
     # A link stays a link, and its target is replaced.
     target = to.resolve()
     if not target.parent.is_dir():
@@ -141,8 +189,10 @@ def _base(to: Path, like: Path | None, dataset: str, overwrite: bool) -> Path:
 
 def _check_no_table(target: Path, manifest: Json) -> None:
     """Raise where a map would replace the table that it was made from, or a folder that holds the table."""
-    told = manifest.get("job", {}).get("source", {}).get("path")
-    if told is not None and target in (table := Path(told).resolve(), *table.parents):
+    whole = manifest.get("job", {}).get("source", {}).get("path")
+    for told in [file["path"] for file in manifest.get("files", [])] or ([] if whole is None else [whole]):
+        if target not in (table := Path(told).resolve(), *table.parents):
+            continue
         raise FileExistsError(f"{target} is the table that the map was made from, or holds it; name another file")
 
 

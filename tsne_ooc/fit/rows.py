@@ -11,6 +11,7 @@ import numpy as np
 
 from tsne_ooc import affinity as affinities
 from tsne_ooc import neighbors as searches
+from tsne_ooc._context import unsaid
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Array, Float32, Float64, Int64, Matrix, UInt32
@@ -328,12 +329,13 @@ def joint_within(
     """The same, of a map of `d` axes, on disk where memory is to have room for other things."""
     if isinstance(affinity, affinities.GivenAffinities) or n < 2:
         return joint_of(affinity, index, n, seed, threads)
-    k = affinity.k(n)
-    plan = room.plan(n, affinity, d, at_once=index.query_part(0, 1, k) is None)
+    with unsaid("perplexity="):
+        at_once = index.query_part(0, 1, affinity.k(n)) is None
+    plan = room.plan(n, affinity, d, at_once=at_once)
     log.info("%s", plan)
     if not plan.on_disk:
         return joint_of(affinity, index, n, seed, threads)
-    folder = room.folder()
+    k, folder = affinity.k(n), room.folder()
     graph = NeighborsOnDisk.among(index, k, folder)
     reference = reference_of(graph)
     P = joint_on_disk(affinity, graph, index.unit, index.order, seed=seed, threads=threads, folder=folder)

@@ -53,6 +53,11 @@ class Features:
         """How many columns the embedded rows have; with a preparation it may differ from the table's."""
         return int(self.width if self.preparation is None else self.preparation.n_features_out)
 
+    @property
+    def drops(self) -> bool:
+        """Whether rows that lack a value have no place: prepared, they are NaN throughout."""
+        return self.preparation is not None and self.preparation.drops
+
     def lined_up(self, X: TableLike, asker: str, *, stacklevel: int = 5) -> Any:
         """A table with its columns in the order of the fit, where both have names for them; else unchanged.
 
@@ -115,9 +120,9 @@ class Features:
         X = self.lined_up(X, asker)
         if self.preparation is None:
             return _one_block(as_rows(X, accept_sparse=self.sparse, columns=self.width))
-        X = as_table(X)
+        X = as_table(X, missing=self.preparation.takes_missing)
         check_shape(X.shape, columns=self.width)
-        return _one_block(as_rows(self.preparation.transform(X, n_jobs=n_jobs)))
+        return _one_block(as_rows(self.preparation.transform(X, n_jobs=n_jobs), missing=self.drops))
 
     def rows(self, X: TableLike, asker: str, n_jobs: int | None) -> Any:
         """All rows of a table as they are embedded, checked, in memory of their own, and sparse where they may be.
@@ -132,7 +137,7 @@ class Features:
             As `table_of` raises them, for unusable data, and where reading fails.
         """
         if not streamed(X):
-            X = as_table(X)
+            X = as_table(X, missing=self.preparation is not None and self.preparation.takes_missing)
             if self.preparation is None:
                 return as_rows(self.lined_up(X, asker), accept_sparse=self.sparse, columns=self.width, own=True)
         self.check(X)

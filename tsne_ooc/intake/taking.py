@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Configurable, Int64, Matrix, Progress, TableLike
-from tsne_ooc._validate import as_array, as_rows, check_shape, is_frame, is_sparse, to_csr
+from tsne_ooc._validate import as_array, as_rows, check_shape, is_frame, is_sparse, to_csr, unmasked
 from tsne_ooc.io import Source, as_source, iterate, names_of
+from tsne_ooc.io.lacking import WholeRows
 from tsne_ooc.io.reading import in_memory, streamed
 from tsne_ooc.io.sparse import with_gaps
 from tsne_ooc.neighbors import distances_of
@@ -57,11 +58,14 @@ class Prepared(NamedTuple):
 
     @classmethod
     def of(cls, X: TableLike, preparation: Preparation | None, names: list[str] | None, n_jobs: int | None) -> Prepared:
-        """A table that can be sliced, behind a fitted preparation."""
+        """A table that can be sliced, behind a preparation that is fitted on it; without the rows that it drops."""
         width = int((as_source(X) if streamed(X) else X).shape[1])
-        return cls(
-            X if preparation is None else PreparedSource(X, preparation, n_jobs=n_jobs), preparation, names, width
-        )
+        if preparation is None:
+            return cls(X, None, names, width)
+        table: TableLike = PreparedSource(X, preparation, n_jobs=n_jobs)
+        if len(preparation.dropped):
+            table = WholeRows(table, preparation.dropped)
+        return cls(table, preparation, names, width)
 
 
 class Intake(NamedTuple):
@@ -115,7 +119,10 @@ def take_in(
         return Intake(distances, None, None, names_of(X) if is_frame(X) else None, distances.shape[1])
     ready = prepared(X, prepare, metric, seed=seed, n_jobs=n_jobs)
     if sample is None:
-        return Intake(in_memory(ready.table, own=True), None, ready.preparation, ready.names, ready.width)
+        rows = in_memory(ready.table, own=True)
+        # Without those that lack a value it is a sample, too.
+        numbers = ready.table.numbers(np.arange(len(rows))) if isinstance(ready.table, WholeRows) else None
+        return Intake(rows, numbers, ready.preparation, ready.names, ready.width)
     if not elsewhere:
         _check_all(ready.table)
     return drawn(ready, sample, seed=seed)
@@ -138,7 +145,7 @@ def prepared(
         check_gaps(X)
     names = names_of(X)
     if not streamed(X):
-        X = as_table(X)
+        X = as_table(X, missing=prepare is not None and prepare.takes_missing)
     if prepare is None:
         return Prepared.of(X, shift_of(X, metric, names), names, n_jobs)
     preparation = unchangeable(Preparation(prepare.steps).fit(X, progress, random_state=seed, n_jobs=n_jobs))
@@ -148,8 +155,13 @@ def prepared(
 
 def drawn(ready: Prepared, sample: Sample, *, seed: int, progress: Progress = silent) -> Intake:
     """Draw a sample of a prepared table."""
-    numbers, rows = sample.draw(ready.table, generator(seed, "sample"), progress=progress)
-    found = _ascending(numbers, rows, sample, ready.table.shape[0])
+    table = ready.table
+    if isinstance(table, WholeRows):
+        sample = sample.without(table.dropped, table.source.shape[0])
+    numbers, rows = sample.draw(table, generator(seed, "sample"), progress=progress)
+    found = _ascending(numbers, rows, sample, table.shape[0])
+    if isinstance(table, WholeRows):
+        found = table.numbers(found)
     return Intake(rows, found, ready.preparation, ready.names, ready.width)
 
 
@@ -193,12 +205,15 @@ def check_gaps(X: TableLike) -> None:
         )
 
 
-def as_table(X: TableLike) -> TableLike:
-    """A table in memory in a form that can be sliced: an array, a data frame or a CSR matrix; numbers stay."""
+def as_table(X: TableLike, *, missing: bool = False) -> TableLike:
+    """A table in memory in a form that can be sliced: an array, a data frame or a CSR matrix; numbers stay.
+
+    Masked cells become NaN where values may be `missing`.
+    """
     if is_sparse(X):
         return to_csr(X)
     if not is_frame(X):
-        X = as_array(X)
+        X = as_array(unmasked(X) if missing else X)
     check_shape(X.shape)
     return X
 

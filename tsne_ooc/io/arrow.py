@@ -55,7 +55,10 @@ def number_type(kind: Any) -> DType | None:
 
 def no_value(name: str, row: int) -> ValueError:
     """The error for a cell without a number."""
-    return ValueError(f"column {name!r} has no value (null) in row {row}; fill in or leave out such rows")
+    return ValueError(
+        f"column {name!r} has no value (null) in row {row}; fill in or leave out such rows, or use "
+        "prepare=Preparation([Missing('median')]) (--missing median)"
+    )
 
 
 def is_arrow(data: TableLike) -> bool:

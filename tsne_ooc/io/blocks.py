@@ -12,6 +12,7 @@ from tsne_ooc._typing import Float32, Int64, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.failures import reading
+from tsne_ooc.io.lacking import lacks
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.source import Source, as_source
 
@@ -131,5 +132,7 @@ def read_checked(
         raise ValueError(f"rows {start} to {stop - 1} of {table!r} came back as {len(raw)} rows; did it change?")
     if rows is not None:
         raw = raw.iloc[rows - start] if hasattr(raw, "iloc") else with_mask(raw)[rows - start]
-    block: Float32 = as_rows(raw, name=name, dtype=dtype, first_row=start, row_numbers=rows, columns=table.shape[1])
+    block: Float32 = as_rows(
+        raw, name=name, dtype=dtype, first_row=start, row_numbers=rows, columns=table.shape[1], missing=lacks(table)
+    )
     return block

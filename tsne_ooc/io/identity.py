@@ -173,7 +173,13 @@ def _probes(table: Source) -> str:
     def probe(row: int) -> Array:
         with reading(table, row, row + 1):
             if columns is None:
-                return np.asarray(table.read(row, row + 1))
+                try:
+                    return np.asarray(table.read(row, row + 1))
+                except ValueError:
+                    # A value may be missing, which is not for this function to judge.
+                    if not hasattr(table, "read_with_gaps"):
+                        raise
+                    return np.asarray(table.read_with_gaps(row, row + 1))
             # These are words and dates beside numbers, of which categories are made.
             return np.array([column.tolist() for column in columns(row, row + 1).values()], object)
 

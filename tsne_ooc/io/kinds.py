@@ -22,9 +22,10 @@ METADATA = ("zarr.json", ".zarray", ".zgroup")
 _OTHERS = {
     **dict.fromkeys(
         (".csv", ".tsv", ".txt", ".gz"),
-        "rows of text cannot be found without reading all of it; write it as Parquet first, such as with "
-        "pyarrow: from pyarrow import csv, parquet; parquet.write_table(csv.read_csv(path), 'table.parquet')",
+        "rows of text cannot be found without reading all of it; write it as a table first: "
+        "tsne-ooc prepare PATH --out FOLDER",
     ),
+    **dict.fromkeys((".jsonl", ".ndjson"), "write it as a table first: tsne-ooc prepare PATH --out FOLDER"),
     ".npz": "an archive cannot be read in place; write its table as .npy first: "
     "numpy.save('table.npy', numpy.load(path)[name])",
     **dict.fromkeys((".pkl", ".pickle", ".joblib"), "a pickle may run any program; load it and pass the table"),

@@ -1,12 +1,11 @@
-"""Names of columns: which tables have them, and a table brought into the order of others."""
+"""Names of columns: which tables have them, and a source with its columns in the order of others."""
 
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,10 @@ from tsne_ooc.io.frames import text_of, values_of
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.meant import Turned
 from tsne_ooc.io.memory import FrameSource
-from tsne_ooc.io.source import Source, as_source
 from tsne_ooc.io.sparse import is_tenx
+
+if TYPE_CHECKING:
+    from tsne_ooc.io.source import Source
 
 _LOOM = ("row_attrs/Accession", "row_attrs/Gene")
 
@@ -54,39 +55,6 @@ def names_of(X: TableLike) -> list[str] | None:
     return None
 
 
-def line_up(X: TableLike, names: Sequence[str] | None, what: str = "X") -> TableLike:
-    """A table with its columns in the order of `names`; unchanged where one of the two has no names.
-
-    A warning names columns that are left out.
-
-    Parameters
-    ----------
-    X : table of any kind
-    names : sequence of str, or None
-        Names of the columns of a fit.
-    what : str
-        What messages call the table.
-
-    Raises
-    ------
-    ValueError
-        For columns that are missing or occur more than once, by name.
-    """
-    own = None if names is None else names_of(X)
-    if names is None or own is None or own == list(names):
-        return X
-    order = order_of(own, names, what)
-    wanted = set(names)
-    if surplus := [name for name in own if name not in wanted]:
-        said = f"{what} has columns that the fit did not have, which are left out: {_listed(surplus)}"
-        warnings.warn(said, UserWarning, stacklevel=4)
-    if hasattr(X, "iloc"):
-        return X.iloc[:, order]
-    if hasattr(X, "columns") and hasattr(X, "dtypes"):
-        return X[:, order.tolist()]
-    return LinedUp(as_source(X), order, list(names))
-
-
 def order_of(own: Sequence[str], names: Sequence[str], what: str) -> NDArray[np.intp]:
     """Where in `own` each of `names` is; raises as `line_up` does."""
     if list(own) == list(names):
@@ -94,14 +62,15 @@ def order_of(own: Sequence[str], names: Sequence[str], what: str) -> NDArray[np.
     have, wanted = Counter(own), set(names)
     if missing := [name for name in names if name not in have]:
         near = difflib.get_close_matches(missing[0], [name for name in own if name not in wanted], n=1, cutoff=0.5)
-        others = f"is {missing[0]!r} now {near[0]!r}?" if near else f"it has {_listed(own)}"
+        others = f"is {missing[0]!r} now {near[0]!r}?" if near else f"it has {names_listed(own)}"
         raise ValueError(
-            f"{what} lacks {len(missing)} of the {len(names)} feature names of the fit: {_listed(missing)}; {others}"
+            f"{what} lacks {len(missing)} of the {len(names)} feature names of the fit: {names_listed(missing)}; "
+            f"{others}"
         )
     for where, counts in ((what, have), ("the fit", Counter(names))):
         if doubled := [name for name in dict.fromkeys(names) if counts[name] > 1]:
             raise ValueError(
-                f"{where} has several columns of one name ({_listed(doubled)}), so columns in another order than "
+                f"{where} has several columns of one name ({names_listed(doubled)}), so columns in another order than "
                 "those of the fit cannot be told apart; rename them"
             )
     at = {name: i for i, name in enumerate(own)}
@@ -119,7 +88,9 @@ class LinedUp(Closing):
         self.kind = str(getattr(source, "kind", type(source).__name__))
 
     def read(self, start: int, stop: int) -> Any:
-        rows = self.source.read(start, stop)
+        return self._chosen(self.source.read(start, stop))
+
+    def _chosen(self, rows: Any) -> Any:
         return rows.iloc[:, self._order] if hasattr(rows, "iloc") else with_mask(rows)[:, self._order]
 
     def __getattr__(self, attribute: str) -> Any:
@@ -127,6 +98,8 @@ class LinedUp(Closing):
         if attribute.startswith("__") or attribute == "source":
             raise AttributeError(attribute)
         found = getattr(self.source, attribute)
+        if attribute == "read_with_gaps":
+            return lambda start, stop: self._chosen(found(start, stop))
         if attribute != "read_columns":
             return found
 
@@ -159,7 +132,8 @@ def _labels(labels: list[Any]) -> list[str] | None:
     return words or None
 
 
-def _listed(names: Sequence[str]) -> str:
+def names_listed(names: Sequence[str]) -> str:
+    """The first of the names, for a message."""
     return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 

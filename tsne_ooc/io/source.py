@@ -71,12 +71,13 @@ def open_source(
 
     Parameters
     ----------
-    data : path, ndarray, memmap, DataFrame, table of Arrow, h5py, Zarr or Dask array, sparse matrix, AnnData, Source, \
-or anything with ``.shape`` and row slicing
+    data : path or list of paths, ndarray, memmap, DataFrame, table of Arrow, h5py, Zarr or Dask array, sparse matrix, \
+AnnData, `pyarrow.dataset` of files, Source, or anything with ``.shape`` and row slicing
         A path leads to a file of HDF5 (also ``.h5ad``), ``.npy``, Zarr or Parquet, or to a folder of Zarr or of
-        Parquet files, which is told by what they hold. Lists are turned into an array. Sparse matrices must be in CSR
-        form. A reader of your own needs ``shape`` and ``data[a:b]``. What gives a stream of Arrow
-        (``__arrow_c_stream__``: pyarrow, Polars, DuckDB) is read once, and kept in memory.
+        Parquet files, which is told by what they hold. A list of paths, or one with a pattern such as
+        ``"plates/*.h5ad"``, is one table: the rows of all files, one after the other. Other lists are turned into an
+        array. Sparse matrices must be in CSR form. A reader of your own needs ``shape`` and ``data[a:b]``. What gives a
+        stream of Arrow (``__arrow_c_stream__``: pyarrow, Polars, DuckDB) is read once, and kept in memory.
     dataset : str, optional
         Where there are several tables (HDF5, Zarr, AnnData), the one to read: ``"X"``, ``"layers/counts"``,
         ``"obsm/X_pca"``.
@@ -111,6 +112,12 @@ or anything with ``.shape`` and row slicing
     >>> with open_source("cells.h5ad", dataset="obsm/X_pca") as X:  # doctest: +SKIP
     ...     coordinates = model.transform(X)
     """
+    if isinstance(data, str | os.PathLike | list | tuple) or _is_dataset(data):
+        from tsne_ooc.io.files import FilesSource, are_files, files_of
+
+        files = _files_of_dataset(data) if _is_dataset(data) else data
+        if are_files(files):
+            return FilesSource(files_of(files), open_source, dataset, columns, allow_missing_chunks)
     if isinstance(data, str | os.PathLike):
         with opening(data):
             return _from_path(Path(data), dataset, columns, allow_missing_chunks)
@@ -213,6 +220,25 @@ def _from_object(data: TableLike) -> Source:
 def _made_by(data: TableLike, package: str) -> bool:
     # Packages are told by name, so that a look at any other table does not import h5py (0.2 s), Zarr or Dask.
     return any(kind.__module__.split(".")[0] == package for kind in type(data).__mro__)
+
+
+def _is_dataset(data: TableLike) -> bool:
+    return _made_by(data, "pyarrow") and hasattr(data, "files") and hasattr(data, "schema")
+
+
+def _files_of_dataset(data: TableLike) -> list[str]:
+    """The files of a `pyarrow.dataset`; raises ValueError where they are not the whole of it."""
+    import pyarrow.parquet
+
+    files = list(data.files)
+    lost = set(data.schema.names) - set(pyarrow.parquet.read_schema(files[0]).names) if files else set()
+    if not files or data.format.default_extname != "parquet" or lost:
+        what = f"a column that is none of its files' ({sorted(lost)[0]})" if lost else "no Parquet files"
+        raise ValueError(
+            f"this dataset of pyarrow has {what}; write it as files in one folder: "
+            "pyarrow.dataset.write_dataset(data, 'new', format='parquet')"
+        )
+    return files
 
 
 def _is_anndata(data: TableLike) -> bool:

@@ -53,6 +53,11 @@ def prepared_rows(
     """The table of prepared rows, as a source: behind `prepare`, or behind the preparation of a `fitted` teacher."""
     if is_sparse(X):
         as_rows(X)
+    if (prepare is not None and prepare.to_drop) or (teacher is not None and fitted and teacher.features_.drops):
+        raise ValueError(
+            "an encoder has a place for every row, so missing='drop' is for maps alone; let values be filled in: "
+            "use prepare=Preparation([Missing('median')]) (--missing median)"
+        )
     if teacher is not None and fitted:
         table = X if streamed(X) else as_table(X)
         found = Prepared.of(table, teacher.preparation_, names_of(X), n_jobs)

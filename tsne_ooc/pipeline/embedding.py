@@ -87,8 +87,9 @@ def embed(
         it; with more, up to 100, again.
     refine : bool or Refinement, default False
         Let all rows move together once they are placed, as `TSNE.refine` does: neighbourhoods become those of a fit of
-        all rows, and the sample's large picture stays. All rows, and their neighbours, have to fit into memory. The
-        finished map is one of all rows, beside which new ones are placed; ``placed.npy`` holds where they began.
+        all rows, and the sample's large picture stays. All rows have to fit into memory; what is too much beside them
+        is kept on disk. The finished map is one of all rows, beside which new ones are placed; ``placed.npy`` holds
+        where they began.
     dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
     random_state : int
@@ -204,6 +205,8 @@ def _course(refinement: Refinement, model: Any, prepare: Preparation | None) -> 
     """What a refinement goes by; raises where nothing of it could be kept."""
     if not isinstance(model, TSNE):
         raise TypeError(f"refine needs a TSNE object, and tsne is a {type(model).__name__}")
+    if prepare is not None and prepare.to_drop:
+        raise ValueError("refine moves all rows, and missing='drop' leaves some out; let Missing fill values in")
     check_savable(model, prepare)
     course = Course.of(refinement, model, prepared=prepare is not None)
     course.estimator.set_params(random_state=seed_of(course.estimator.random_state))

@@ -12,6 +12,7 @@ import numpy as np
 from tsne_ooc._typing import Json, StrPath
 from tsne_ooc.io.identity import differences
 from tsne_ooc.novelty import NoveltyHistogram
+from tsne_ooc.pipeline.fitted import write_array
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.run import KIND, Run, open_run
 from tsne_ooc.storage import seal
@@ -58,8 +59,11 @@ def merge(parts: Sequence[StrPath], *, out: StrPath) -> Run:
     n = int(found[0].run.manifest["job"]["source"]["shape"][0])
     _check_alike(found)
     _check_rows(found, n)
-    names = sorted(found[0].run.arrays)
-    with Folder(Path(out), resume=False, makes=[f"{name}.npy" for name in names]) as home:
+    # Rows without a place are listed by their numbers, and are not a row for each row.
+    dropped = "dropped_rows" in found[0].run.arrays
+    names = sorted(found[0].run.arrays.keys() - {"dropped_rows"})
+    makes = [*names, *(["dropped_rows"] if dropped else [])]
+    with Folder(Path(out), resume=False, makes=[f"{name}.npy" for name in makes]) as home:
         home.check_room(sum(part.run.arrays[name].nbytes for part in found for name in names))
         for name in names:
             with NpySink(home.path / f"{name}.npy", (n, *found[0].run.arrays[name].shape[1:])) as sink:
@@ -67,8 +71,12 @@ def merge(parts: Sequence[StrPath], *, out: StrPath) -> Run:
                     for rows in _pieces(part.run.arrays[name]):
                         sink.write(rows)
         content = _content(found, n)
+        if dropped:
+            rows = np.concatenate([part.run.arrays["dropped_rows"] for part in found])
+            write_array(home.path / "dropped_rows.npy", rows)
+            content["dropped"] = len(rows)
         try:
-            seal(home.path, KIND, content, {name: f"{name}.npy" for name in names})
+            seal(home.path, KIND, content, {name: f"{name}.npy" for name in makes})
         except OSError as error:
             raise type(error)(f"{home.path} could not be written: {error.strerror or error}") from error
     return open_run(home.path)

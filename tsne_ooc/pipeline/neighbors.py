@@ -117,6 +117,8 @@ def neighbors(
         raise ValueError("metric='precomputed' has distances, and neighbours are searched among rows")
     searches.resolve(search, metric=metric, n=2, p=1, metric_params=metric_params)
     check_prepare(prepare)
+    if prepare is not None and prepare.to_drop:
+        raise ValueError("each row has neighbours, and missing='drop' leaves some out; let Missing fill values in")
     if block_rows is not None:
         block_rows = whole("block_rows", block_rows, least=1)
     asked = Asked(k, metric, metric_params, search, prepare, seed, threads)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from tsne_ooc._typing import Configurable, Float32, Int64, Json
+from tsne_ooc._typing import Array, Configurable, Float32, Int64, Json
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.saving import check_saved
 from tsne_ooc.intake import Intake
 from tsne_ooc.intake.features import Features
 from tsne_ooc.io import Source
+from tsne_ooc.io.lacking import for_whole
 from tsne_ooc.placement import Placement
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.rounds import Seated, refit
@@ -56,6 +57,10 @@ class Placer(Protocol):
         """The novelty from which on rows are strangers; None where no novelty is known."""
 
     @property
+    def drops(self) -> bool:
+        """Whether rows that lack a value have no place."""
+
+    @property
     def facts(self) -> Json:
         """What a manifest says of the fit."""
 
@@ -94,6 +99,10 @@ class _OurPlacer:
     def threshold(self) -> float | None:
         reference = self._ours.map_.model.reference
         return None if reference is None else reference.threshold
+
+    @property
+    def drops(self) -> bool:
+        return self._ours.features_.drops
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -191,6 +200,10 @@ class StrangerPlacer:
         self.estimator, self.features = estimator, features
 
     @property
+    def drops(self) -> bool:
+        return self.features.drops
+
+    @property
     def embedding(self) -> Float32:
         return np.asarray(self.estimator.embedding_, np.float32)
 
@@ -205,7 +218,12 @@ class StrangerPlacer:
         return self.features.table_of(table, type(self.estimator).__name__, threads_of(self.estimator))
 
     def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
-        return {"embedding": np.array(self.estimator.transform(rows), dtype=np.float32)}
+        def placed(rows: Array) -> list[Array]:
+            if not len(rows):
+                return [self.embedding[:0]]
+            return [np.array(self.estimator.transform(rows), dtype=np.float32)]
+
+        return {"embedding": (for_whole(rows, placed) if self.drops else placed(rows))[0]}
 
     def told(self) -> str | None:
         return None

@@ -19,6 +19,7 @@ from tsne_ooc._typing import Float32, Progress
 from tsne_ooc.io import Source
 from tsne_ooc.novelty import NoveltyHistogram
 from tsne_ooc.pipeline.beginning import begun, check_executor, check_made, job_of, made_by, own_stages, room_of, told_of
+from tsne_ooc.pipeline.fitted import write_array
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.models import digest_of, folder_of, opened_model
 from tsne_ooc.pipeline.placer import Mapped
@@ -34,6 +35,7 @@ from tsne_ooc.workers import SavedModel, SharedTable
 
 log = logging.getLogger(__name__)
 
+DROPPED = "dropped_rows.npy"
 _PIECE = 1 << 20
 
 
@@ -180,7 +182,7 @@ class Place(RowStage):
         rows: tuple[int, int] | None = None,
     ) -> None:
         self.novelty, self.into, self.n_jobs, self.rows = novelty, into, n_jobs, rows
-        self.makes = (f"{into}.npy", "novelty.npy")
+        self.makes = (f"{into}.npy", "novelty.npy", DROPPED)
 
     def knows(self, work: Work) -> bool:
         """Whether novelty is written."""
@@ -256,6 +258,10 @@ class Place(RowStage):
         if self.knows(work):
             assert placer.threshold is not None
             found["novelty"] = distribution(self.where(work) / "novelty.npy", placer.threshold)
+        if placer.drops:
+            rows = unplaced(self.where(work) / f"{self.into}.npy") + (0 if self.rows is None else self.rows[0])
+            write_array(work.folder / DROPPED, rows)
+            found["dropped"] = len(rows)
         return found
 
 
@@ -266,6 +272,13 @@ def distribution(path: Path, threshold: float) -> dict[str, Any]:
     for part in pieces(path):
         histogram.add(part)
     return histogram.summary()
+
+
+def unplaced(path: Path) -> NDArray[np.int64]:
+    """Numbers of the rows without a place, ascending."""
+    places = np.load(path, mmap_mode="r", allow_pickle=False)
+    found = [a + np.flatnonzero(np.isnan(places[a : a + _PIECE, 0])) for a in range(0, len(places), _PIECE)]
+    return np.concatenate([*found, np.empty(0, np.int64)])
 
 
 def pieces(path: Path) -> Iterator[NDArray[np.float32]]:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tsne_ooc import storage
-from tsne_ooc._context import unsaid
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Float32, Int64
@@ -145,8 +144,7 @@ class Search(RunStage):
             course.recipe.neighbors.check_fit(n, course.neighbors(n))
         columns = course.width(work.table)
         check_fits(n, columns, 0, "without refine=True (--refine) rows are placed alone")
-        with unsaid("perplexity="):
-            course.space(work.folder).plan(n, course.affinity, course.recipe.d, columns=columns)
+        course.space(work.folder).plan(n, course.affinity, course.recipe.d, columns=columns)
 
     def run(self, work: Work) -> Facts:
         scratch, n, course = work.folder / SCRATCH, work.table.shape[0], self.course
@@ -202,7 +200,7 @@ class Weigh(RunStage):
         if course.refinement.scratch is not None:
             # Another disk, perhaps; it is looked at when it is written to.
             return 0
-        with unsaid("perplexity="), suppress(MemoryError):
+        with suppress(MemoryError):
             plan = course.space(Path()).plan(n, course.affinity, course.recipe.d, columns=course.width(table))
             # The neighbours themselves are a file of the search.
             return plan.stages[1].scratch - plan.stages[0].scratch

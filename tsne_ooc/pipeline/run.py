@@ -25,7 +25,8 @@ class Run:
         Holds ``embedding.npy``, ``novelty.npy``, ``sample_rows.npy``, the saved model in ``model`` and
         ``manifest.json``.
     manifest : dict
-        Source, shape, parameters, seconds per phase, the fit's divergence, the distribution of novelty.
+        Source, shape, parameters, seconds per phase, the fit's divergence, the distribution of novelty; of a table of
+        many files which rows came from which, under "files".
     arrays : dict of str to ndarray
         The arrays of the folder, memory-mapped.
     """
@@ -53,6 +54,11 @@ class Run:
     def sample_rows(self) -> NDArray[np.int64] | None:
         """Numbers of the rows that were fitted, ascending; None where all rows were placed on a saved map."""
         return self.arrays.get("sample_rows")
+
+    @property
+    def dropped_rows(self) -> NDArray[np.int64] | None:
+        """Numbers of the rows that lack a value and have no place, ascending; None where such rows are not dropped."""
+        return self.arrays.get("dropped_rows")
 
 
 def open_run(folder: str | os.PathLike[str], *, verify: bool = False) -> Run:

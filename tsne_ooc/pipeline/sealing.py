@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tsne_ooc import storage
+from tsne_ooc.io.files import FilesSource
 from tsne_ooc.io.told import account_of
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.request import differences
@@ -40,6 +41,7 @@ class Seal(RunStage):
             "task": self.job["task"],
             "source": repr(work.table),
             "read": account_of(work.table),
+            **({"files": work.table.rows_of_files()} if isinstance(work.table, FilesSource) else {}),
             **self.told(work),
             **({"then": {stage.name: work.facts.get(stage.name) for stage in self.then}} if self.then else {}),
             "seconds": work.seconds,

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from tsne_ooc._typing import TableLike
 from tsne_ooc.io import Source, names_of, open_source
 from tsne_ooc.io.ahead import hanging
+from tsne_ooc.io.files import are_files
 from tsne_ooc.io.told import account_of, in_words
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,9 @@ def opened(
 
     Where no columns are named, and one `of_the_fit` is only read if it is, such as one of words, those are read.
     """
+    named = isinstance(source, str | os.PathLike) or are_files(source)
     table = open_source(source, dataset=dataset, columns=columns, allow_missing_chunks=allow_missing_chunks)
-    if columns is None and isinstance(source, str | os.PathLike) and of_the_fit is not None:
+    if columns is None and named and of_the_fit is not None:
         lacking = set(of_the_fit) - set(names_of(table) or of_the_fit)
         if lacking and lacking <= set(account_of(table)["left_out"]):
             if hasattr(table, "close"):
@@ -40,5 +42,5 @@ def opened(
         yield table
     finally:
         # Behind a read that hangs, closing would hang too.
-        if isinstance(source, str | os.PathLike) and hasattr(table, "close") and not hanging():
+        if named and hasattr(table, "close") and not hanging():
             table.close()

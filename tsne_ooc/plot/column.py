@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import difflib
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 from tsne_ooc._options import counted
 from tsne_ooc._typing import Array, StrPath
 from tsne_ooc.io import names_of, open_source
+from tsne_ooc.io.files import are_files
 from tsne_ooc.pipeline import Run
 from tsne_ooc.sampling import labels_of
 
@@ -63,21 +66,23 @@ def column_of(name: str, n: int, run: Run | None = None, data: StrPath | None = 
     return given_for(name, n, data)
 
 
-def given_for(name: str, n: int, data: StrPath | None) -> Array:
+def given_for(name: str, n: int, data: StrPath | Sequence[StrPath] | None) -> Array:
     """As `column_of`, of a file of one column that is its own name, else of the file `data`."""
     if data is None or (Path(name).suffix.lower() in ALONE and Path(name).is_file()):
-        return _as_long(_alone(Path(name)), n, name)
+        return _as_long(column_of_file(Path(name)), n, name)
     return _as_long(column_in(data, name), n, f"{name!r} of {data}")
 
 
-def column_in(data: StrPath, name: str) -> Array:
-    """A column of a file: of labels, else of the numbers of a table.
+def column_in(data: StrPath | Sequence[StrPath], name: str) -> Array:
+    """A column of a file: of labels, else of the numbers of a table; of many files labels alone.
 
     Raises
     ------
     OSError, ValueError
         As `column_of`.
     """
+    if not isinstance(data, str | os.PathLike) or are_files(data):
+        return labels_of(data, name)
     path = Path(data)
     if path.suffix.lower() in _TEXTS:
         return _of_text(path, name)
@@ -109,7 +114,8 @@ def _as_long(column: Array, n: int, what: str) -> Array:
     return column
 
 
-def _alone(path: Path) -> Array:
+def column_of_file(path: Path) -> Array:
+    """The only column of a file."""
     if path.suffix.lower() != ".npy":
         return _of_text(path, None)
     if not path.exists():

@@ -10,7 +10,7 @@ import numpy as np
 from tsne_ooc._kernels.cells import count_kinds, count_values
 from tsne_ooc._options import pick
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._typing import Array, Float64
+from tsne_ooc._typing import Array, Float32, Float64
 from tsne_ooc.plot.colors import linear, matplotlib, screen
 from tsne_ooc.plot.labels import Kinds, Scale
 from tsne_ooc.plot.rows import MapRows
@@ -122,9 +122,10 @@ def _logarithm(rows: Array) -> Float64:
     return np.clip(np.log(rows.astype(float)) / most, 0, 1) if most > 0 else np.ones(len(rows))
 
 
-def image_of(counts: Counts, shown: Kinds | Scale | None, plain: str, shading: str) -> Float64:
+def image_of(counts: Counts, shown: Kinds | Scale | None, plain: str, shading: str) -> Float32:
     """The picture as red, green, blue and opacity, shape (CELLS, CELLS, 4); the first row is the lowest."""
-    image = np.zeros((CELLS, CELLS, 4))
+    # In 32 bits, matplotlib brings it to the size of the axes in half the time.
+    image = np.zeros((CELLS, CELLS, 4), np.float32)
     filled = counts.rows > 0
     if counts.values is not None and isinstance(shown, Scale):
         colors = shown.mappable().to_rgba(np.ma.masked_invalid(counts.values[filled]))
@@ -137,7 +138,7 @@ def image_of(counts: Counts, shown: Kinds | Scale | None, plain: str, shading: s
     return image
 
 
-def draw_density(ax: Any, image: Float64) -> None:
+def draw_density(ax: Any, image: Float32) -> None:
     """Put the picture on the axes, which it fills."""
     (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
     limits = ax.get_xlim(), ax.get_ylim()

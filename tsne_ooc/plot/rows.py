@@ -42,7 +42,8 @@ class MapRows:
         """Rows `start` up to `stop`."""
         # Beyond float32 is no place on any picture.
         with np.errstate(over="ignore"):
-            rows = np.ascontiguousarray(self._Y[start:stop], np.float32)
+            # A copy: pages that a view shows come back when it is read, and a look at some rows took all of a file.
+            rows = np.array(self._Y[start:stop], np.float32, order="C")
         if self.dimensions == 1:
             rows = np.hstack([rows, self._across[start:stop]])
         give_back(self._Y)

@@ -60,7 +60,13 @@ def add_names(ax: Any, names: Array, colors: Float64, kinds: Array, paper: Paper
 
     figure = ax.figure
     if figure.get_layout_engine() is not None:
+        # Images take as long as all else, and change no place.
+        seen = [image for image in ax.images if image.get_visible()]
+        for image in seen:
+            image.set_visible(False)
         figure.draw_without_rendering()
+        for image in seen:
+            image.set_visible(True)
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
     cells = kinds.shape[1]

@@ -1,5 +1,6 @@
 """Prepare a table while it is streamed: steps that are fitted in few passes, and a source of prepared rows."""
 
+from tsne_ooc.preprocess.missing import Missing
 from tsne_ooc.preprocess.onehot import OneHot
 from tsne_ooc.preprocess.options import preparation_from_options
 from tsne_ooc.preprocess.pca import PCA
@@ -12,6 +13,7 @@ from tsne_ooc.preprocess.transformer import Transformer
 __all__ = [
     "PCA",
     "Log1p",
+    "Missing",
     "Normalize",
     "OneHot",
     "Preparation",

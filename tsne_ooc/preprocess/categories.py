@@ -171,8 +171,8 @@ def _raise_first(cells: list[Any], rows: NDArray[np.intp], name: str) -> None:
             ) from None
 
 
-def numbers_of(column: Any, name: str, first_row: int) -> Float64:
-    """A column of numbers in float64.
+def numbers_of(column: Any, name: str, first_row: int, missing: bool = False) -> Float64:
+    """A column of numbers in float64; those that are `missing` may be NaN.
 
     Raises
     ------
@@ -193,10 +193,11 @@ def numbers_of(column: Any, name: str, first_row: int) -> Float64:
         ) from None
     if np.ma.isMaskedArray(column):
         numbers = np.where(np.ma.getmaskarray(column), np.nan, numbers)
-    bad = np.flatnonzero(~np.isfinite(numbers))
+    bad = np.flatnonzero(np.isinf(numbers) if missing else ~np.isfinite(numbers))
     if len(bad):
         raise ValueError(
             f"column {name!r} holds {numbers[bad[0]]} in row {first_row + int(bad[0])}; fill in or leave out such rows"
+            + (", or put Missing('median') (--missing median) behind OneHot" if np.isnan(numbers[bad[0]]) else "")
         )
     return numbers
 

@@ -67,8 +67,8 @@ class OneHot:
             raise ValueError(f"onehot names a column twice: {', '.join(names)}")
         object.__setattr__(self, "columns", names)
 
-    def fit(self, source: TableLike, progress: Progress) -> Encoding:
-        """Find the categories in one pass.
+    def fit(self, source: TableLike, progress: Progress, missing: bool = False) -> Encoding:
+        """Find the categories in one pass; numbers may be `missing` where a later step takes such rows.
 
         Raises
         ------
@@ -100,7 +100,7 @@ class OneHot:
                 # An error that can be told at once must not wait for a whole pass.
                 for name in names:
                     if name not in found:
-                        numbers_of(block[name], name, start)
+                        numbers_of(block[name], name, start, missing)
             progress("prepare", stop, n)
         return Encoding(self, names, {name: as_column(in_order(seen, name)) for name, seen in found.items()})
 
@@ -140,8 +140,12 @@ class Encoding:
             )
         ]
 
-    def encode(self, columns: ByName, first_row: int, unseen: Callable[[str, int], None]) -> Float64:
+    def encode(
+        self, columns: ByName, first_row: int, unseen: Callable[[str, int], None], missing: bool = False
+    ) -> Float64:
         """Rows of numbers, shape (m, width_out); `unseen` is told of each column with categories unseen in the fit.
+
+        Numbers may be `missing` where a later step takes such rows.
 
         Raises
         ------
@@ -149,9 +153,9 @@ class Encoding:
             For a missing column or one of another length, and for text, NaN or infinity in a column of numbers,
             naming column and row.
         """
-        missing = [name for name in self.names if name not in columns]
-        if missing:
-            raise ValueError(f"X lacks the column {missing[0]!r}, which the preparation was fitted with")
+        lost = [name for name in self.names if name not in columns]
+        if lost:
+            raise ValueError(f"X lacks the column {lost[0]!r}, which the preparation was fitted with")
         first = self.names[0]
         for name in self.names:
             if np.ndim(columns[name]) != 1:
@@ -164,7 +168,7 @@ class Encoding:
         at = 0
         for name in self.names:
             if name not in self.categories:
-                out[:, at] = numbers_of(columns[name], name, first_row)
+                out[:, at] = numbers_of(columns[name], name, first_row, missing)
                 at += 1
                 continue
             found = coded(columns[name], name, first_row)
@@ -208,17 +212,27 @@ class EncodedSource:
     chunks: tuple[int, int] | None
     dtype: DType = np.dtype(np.float64)
 
-    def __init__(self, source: TableLike, encoding: Encoding, unseen: Callable[[str, int], None]) -> None:
+    def __init__(
+        self,
+        source: TableLike,
+        encoding: Encoding,
+        unseen: Callable[[str, int], None],
+        *,
+        lacks_values: bool = False,
+    ) -> None:
         self._source, self._encoding, self._unseen = source, encoding, unseen
+        self.lacks_values = lacks_values
         self.shape = (int(source.shape[0]), encoding.width_out)
         chunks = getattr(source, "chunks", None)
         self.chunks = None if chunks is None else (int(chunks[0]), self.shape[1])
 
     def read(self, start: int, stop: int) -> Float64:
-        return self._encoding.encode(self._source.read_columns(start, stop), start, self._unseen)
+        return self._encoding.encode(self._source.read_columns(start, stop), start, self._unseen, self.lacks_values)
 
     def reopen(self) -> EncodedSource:
-        return EncodedSource(self._source.reopen(), self._encoding, self._unseen)
+        return EncodedSource(
+            self._source.reopen(), self._encoding, self._unseen, lacks_values=self.lacks_values
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         return repr(self._source)

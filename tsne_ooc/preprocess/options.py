@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tsne_ooc._options import unknown
+from tsne_ooc.preprocess.missing import HOW, Missing
 from tsne_ooc.preprocess.onehot import OneHot
 from tsne_ooc.preprocess.pca import PCA
 from tsne_ooc.preprocess.preparation import Preparation
@@ -19,10 +20,11 @@ def preparation_from_options(
     normalize: float | None = None,
     pca: int | None = None,
     onehot: Sequence[str] = (),
+    missing: str | None = None,
 ) -> Preparation | None:
     """The preparation that options of the command line ask for; None where they ask for none.
 
-    The order is always onehot, normalize, log1p, standardize, pca.
+    The order is always onehot, missing, normalize, log1p, standardize, pca.
 
     Parameters
     ----------
@@ -34,6 +36,8 @@ def preparation_from_options(
         Number of components.
     onehot : sequence of str
         Names of columns.
+    missing : {None, "error", "drop", "mean", "median", "neighbors", "indicator"}
+        What becomes of missing values; None is "error".
 
     Raises
     ------
@@ -42,8 +46,11 @@ def preparation_from_options(
     """
     if standardize not in (None, "standard", "robust"):
         raise unknown("standardize", standardize, ("standard", "robust"))
+    if missing not in (None, "error", *HOW):
+        raise unknown("missing", missing, ("error", *HOW))
     make: list[tuple[bool, Callable[[], Any]]] = [
         (bool(onehot), lambda: OneHot(onehot)),
+        (missing not in (None, "error"), lambda: Missing(str(missing))),
         (normalize is not None, lambda: Normalize(normalize)),  # type: ignore[arg-type]
         (log1p, Log1p),
         (standardize is not None, lambda: Standardize(robust=standardize == "robust")),

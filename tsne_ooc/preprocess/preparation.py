@@ -14,14 +14,16 @@ import numpy as np
 
 from tsne_ooc._options import unknown, whole
 from tsne_ooc._parallel import Threads
-from tsne_ooc._typing import Array, Float32, Float64, Json, Progress, TableLike
+from tsne_ooc._typing import Array, Float32, Float64, Int64, Json, Progress, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import Source, as_source, line_up, names_of
 from tsne_ooc.io.arrow import is_arrow
+from tsne_ooc.io.lacking import Lacking
 from tsne_ooc.preprocess.base import Fitted, Step
+from tsne_ooc.preprocess.missing import FittedMissing, Missing
 from tsne_ooc.preprocess.onehot import EncodedSource, Encoding, OneHot, check_named, columns_of
 from tsne_ooc.preprocess.pca import PCA, FittedPCA
-from tsne_ooc.preprocess.rows import Passes, apply, working_type
+from tsne_ooc.preprocess.rows import Passes, apply, dropping, working_type
 from tsne_ooc.preprocess.rowwise import FittedLog1p, FittedNormalize, Log1p, Normalize
 from tsne_ooc.preprocess.shift import FittedShift, Shift
 from tsne_ooc.preprocess.standardize import FittedStandardize, Standardize
@@ -35,6 +37,7 @@ _KNOWN: Json = {
     "standardize": FittedStandardize,
     "pca": FittedPCA,
     "shift": FittedShift,
+    "missing": FittedMissing,
 }
 
 
@@ -42,14 +45,14 @@ class Preparation:
     """Steps from the rows of a file to the rows that are embedded.
 
     A pass over the table fits all steps whose statistics follow from one another: `Log1p`, `Normalize` and
-    `Standardize` with `PCA` behind them take one. `OneHot` takes one of its own, `PCA` of more than 4,096 columns
-    three, a `Transformer` that is not fitted one; steps behind these begin a pass of their own. All is computed in
-    float64 and rounded to float32 at the end.
+    `Standardize` with `PCA` behind them take one. `OneHot` and `Missing` take one of their own, `PCA` of more than
+    4,096 columns three, a `Transformer` that is not fitted one; steps behind these begin a pass of their own. All is
+    computed in float64 and rounded to float32 at the end.
 
     Parameters
     ----------
     steps : sequence of steps
-        Steps of this package, applied in this order; `OneHot` can only be the first.
+        Steps of this package, applied in this order; `OneHot` can only be the first, and `Missing` the first behind it.
 
     Attributes
     ----------
@@ -83,11 +86,13 @@ class Preparation:
     def __init__(self, steps: Sequence[Any]) -> None:
         self.steps = tuple(steps)
         for i, step in enumerate(self.steps):
-            if not isinstance(step, OneHot | Log1p | Normalize | Standardize | PCA | Transformer | Shift):
+            if not isinstance(step, OneHot | Missing | Log1p | Normalize | Standardize | PCA | Transformer | Shift):
                 hint = "; wrap it in Transformer" if hasattr(step, "transform") else ""
                 raise TypeError(f"{step!r} is not a step of a preparation{hint}")
             if isinstance(step, OneHot) and i:
                 raise ValueError("onehot must be the first step: those behind it see columns without names")
+            if isinstance(step, Missing) and i > isinstance(self.steps[0], OneHot):
+                raise ValueError("missing must be the first step, or the first behind onehot: others need all values")
         self.encoding: Encoding | None = None
         self.fitted: tuple[Fitted, ...] = ()
         self.names: list[str] | None = None
@@ -139,11 +144,12 @@ class Preparation:
         names: list[str] | None
         table = as_source(source)
         if steps and isinstance(steps[0], OneHot):
-            encoding = steps.pop(0).fit(table, begin())
+            encoding = steps.pop(0).fit(table, begin(), self.takes_missing)
             names = list(encoding.names)
-            table = EncodedSource(table, encoding, self._count_unseen)
+            table = EncodedSource(table, encoding, self._count_unseen, lacks_values=self.takes_missing)
         else:
             names = names_of(table)
+            table = Lacking(table) if self.takes_missing else table
         n, columns = table.shape
         if n < 1 or columns < 1:
             raise ValueError(f"{table!r} holds nothing to fit a preparation on")
@@ -187,24 +193,47 @@ class Preparation:
         """
         self._check_fitted()
         if self.encoding is not None:
-            rows = self.encoding.encode(columns_of(block), first_row, self._count_unseen)
+            rows = self.encoding.encode(columns_of(block), first_row, self._count_unseen, self.takes_missing)
         else:
             if not hasattr(block, "dtype") and not hasattr(block, "dtypes") and not is_arrow(block):
                 block = np.asarray(block)
             block = line_up(block, self.names)
             if is_arrow(block) or isinstance(block, Source):
-                block = as_source(block).read(0, block.shape[0])
+                table = Lacking(block) if self.takes_missing else as_source(block)
+                block = table.read(0, block.shape[0])
             dtype = working_type(block.dtype) if hasattr(block, "dtype") else np.float64
-            rows = as_rows(block, dtype=dtype, first_row=first_row)
+            rows = as_rows(block, dtype=dtype, first_row=first_row, missing=self.takes_missing)
             self._check_columns(rows.shape[1], "X")
         out = np.empty((len(rows), self.n_features_out), np.float32)
         self.apply(rows, out, first_row=first_row, n_jobs=n_jobs)
         return out
 
     def apply(self, rows: Array, out: Float32, *, first_row: int, n_jobs: int | None = None) -> None:
-        """Write prepared rows to `out`, from finite numbers that are checked already, with their categories coded."""
+        """Write prepared rows to `out`, from numbers that are checked already, with their categories coded."""
         apply(self.fitted, rows, first_row, Threads(n_jobs), out)
-        as_rows(out, name="the prepared table", first_row=first_row)
+        as_rows(out, name="the prepared table", first_row=first_row, missing=self.drops)
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether a step says what becomes of missing values."""
+        return any(isinstance(step, Missing) for step in self.steps)
+
+    @property
+    def to_drop(self) -> bool:
+        """Whether a step, fitted or not, leaves out rows that lack a value."""
+        return any(isinstance(step, Missing) and step.how == "drop" for step in self.steps)
+
+    @property
+    def drops(self) -> bool:
+        """Whether rows that lack a value are left out: prepared, they are NaN throughout."""
+        return dropping(self.fitted)
+
+    @property
+    def dropped(self) -> Int64:
+        """Numbers of the rows of the fit that lack a value and were left out; they are not saved."""
+        first = self.fitted[0] if self.fitted else None
+        known = first.dropped if isinstance(first, FittedMissing) else None
+        return np.empty(0, np.int64) if known is None else known
 
     @property
     def contents(self) -> tuple[Any, ...]:
@@ -255,10 +284,10 @@ class Preparation:
         table = as_source(source)
         if self.encoding is not None:
             check_named(table)
-            return EncodedSource(table, self.encoding, self._count_unseen)
+            return EncodedSource(table, self.encoding, self._count_unseen, lacks_values=self.takes_missing)
         lined_up: Source = line_up(table, self.names, repr(table))
         self._check_columns(lined_up.shape[1], repr(table))
-        return lined_up
+        return Lacking(lined_up) if self.takes_missing else lined_up
 
     def state(self) -> tuple[Json, dict[str, Array]]:
         """All that `from_state` needs: numbers and words for JSON, and arrays that can be saved without pickle.

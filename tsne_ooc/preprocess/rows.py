@@ -10,8 +10,11 @@ import numpy as np
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Array, DType, Float64, Int64, Progress
+from tsne_ooc._validate import RowsError
 from tsne_ooc.io import Source, iterate
+from tsne_ooc.io.lacking import whole_rows
 from tsne_ooc.preprocess.base import Fitted
+from tsne_ooc.preprocess.missing import FittedMissing
 from tsne_ooc.preprocess.statistics import Moments, Statistics
 from tsne_ooc.preprocess.transformer import FittedTransformer, height_of
 from tsne_ooc.sampling import draw
@@ -39,14 +42,42 @@ def working_type(dtype: DType) -> DType:
     return np.dtype(np.float32) if wanted == np.float32 else np.dtype(np.float64)
 
 
-def apply(steps: tuple[Fitted, ...], rows: Array, first_row: int, threads: Threads, out: Array) -> None:
-    """Take rows through all steps in float64, into `out`; errors count rows from `first_row`."""
+def dropping(steps: tuple[Fitted, ...]) -> bool:
+    """Whether rows that lack a value are left out."""
+    return bool(steps) and isinstance(steps[0], FittedMissing) and steps[0].drops
+
+
+def apply(
+    steps: tuple[Fitted, ...],
+    rows: Array,
+    first_row: int,
+    threads: Threads,
+    out: Array,
+    numbers: Int64 | None = None,
+) -> None:
+    """Take rows through all steps in float64, into `out`; errors count rows from `first_row`, or as `numbers` has them.
+
+    Rows that are dropped become NaN throughout.
+    """
+    if dropping(steps):
+        steps, kept = steps[1:], np.flatnonzero(whole_rows(rows))
+        if len(kept) < len(rows):
+            numbers = first_row + kept if numbers is None else numbers[kept]
+            found = np.empty((len(kept), out.shape[1]), out.dtype)
+            apply(steps, rows[kept], 0, threads, found, numbers)
+            out[:] = np.nan
+            out[kept] = found
+            return
     widest = max([rows.shape[1], *(step.width_out for step in steps)])
 
     def piece(a: int, b: int) -> None:
         values = rows[a:b].astype(np.float64)
-        for step in steps:
-            values = step.apply(values, first_row + a)
+        try:
+            for step in steps:
+                values = step.apply(values, first_row + a)
+        except RowsError as error:
+            row = error.row if numbers is None else int(numbers[error.row])
+            raise ValueError(error.message.replace("{row}", str(row))) from None
         with np.errstate(over="ignore"):
             out[a:b] = values
 
@@ -71,6 +102,9 @@ class Passes:
         self.threads = threads
         self._begin = begin
         self.n = source.shape[0]
+        if dropping(steps):
+            assert isinstance(steps[0], FittedMissing) and steps[0].dropped is not None
+            self.n -= len(steps[0].dropped)
         self.width = steps[-1].width_out if steps else source.shape[1]
 
     def then(self, step: Fitted) -> Passes:
@@ -84,26 +118,48 @@ class Passes:
         progress = self._begin()
         height = max(16, min(_MOST_ROWS, _TILE // max(self.width, self.source.shape[1])))
         tile = np.empty((min(height, self.n), self.width))
-        filled = 0
-        for start, stop, block in iterate(self.source, dtype=working_type(self.source.dtype)):
-            at = start
-            while at < stop:
-                end = min(stop, at + height - filled)
-                apply(self.steps, block[at - start : end - start], at, self.threads, tile[filled : filled + end - at])
+        filled = at = 0
+        for stop, block, numbers in self._blocks():
+            start = at
+            while at < start + len(block):
+                end = min(start + len(block), at + height - filled)
+                a, b = at - start, end - start
+                those = None if numbers is None else numbers[a:b]
+                first_row = at if numbers is None else 0
+                apply(self._kept, block[a:b], first_row, self.threads, tile[filled : filled + b - a], those)
                 filled += end - at
                 at = end
                 if filled == height or at == self.n:
                     yield at - filled, tile[:filled]
                     filled = 0
-            progress("prepare", stop, self.n)
+            progress("prepare", stop, self.source.shape[0])
 
     def first(self, count: int) -> Float64:
         """The first rows, repeated from the start where there are not so many."""
-        stop = min(count, self.n)
-        found = np.empty((stop, self.width))
-        for start, end, block in iterate(self.source, stop=stop, dtype=working_type(self.source.dtype)):
-            apply(self.steps, block, start, self.threads, found[start:end])
+        found = np.empty((min(count, self.n), self.width))
+        at = 0
+        for _, block, numbers in self._blocks(count if not dropping(self.steps) else None):
+            end = min(len(found), at + len(block))
+            apply(self._kept, block[: end - at], at if numbers is None else 0, self.threads, found[at:end], numbers)
+            at = end
+            if at == len(found):
+                break
         return np.resize(found, (count, self.width))
+
+    @property
+    def _kept(self) -> tuple[Fitted, ...]:
+        """What is done to rows that are not dropped."""
+        return self.steps[1:] if dropping(self.steps) else self.steps
+
+    def _blocks(self, stop: int | None = None) -> Iterator[tuple[int, Array, Int64 | None]]:
+        """The row behind each block, its rows that are not dropped, and their numbers where some are."""
+        stop = None if stop is None else min(stop, self.source.shape[0])
+        for start, end, block in iterate(self.source, stop=stop, dtype=working_type(self.source.dtype)):
+            numbers = None
+            if dropping(self.steps):
+                kept = np.flatnonzero(whole_rows(block))
+                block, numbers = block[kept], start + kept
+            yield end, block, numbers
 
     def sample_rows(self) -> Int64:
         """Row numbers of the uniform sample of these rows that memory has room for, ascending."""

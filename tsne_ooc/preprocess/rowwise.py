@@ -9,6 +9,7 @@ import numpy as np
 
 from tsne_ooc._options import number
 from tsne_ooc._typing import Float64, Json
+from tsne_ooc._validate import RowsError
 from tsne_ooc.storage.state import State
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 def _refuse_negative(rows: Float64, first_row: int, what: str) -> None:
     if rows.size and rows.min() < 0:
         i, j = (int(x) for x in np.argwhere(rows < 0)[0])
-        raise ValueError(
-            f"{what} takes counts and other values of at least 0; row {first_row + i}, column {j} is {rows[i, j]:g}"
+        raise RowsError(
+            f"{what} takes counts and other values of at least 0; row {{row}}, column {j} is {rows[i, j]:g}",
+            first_row + i,
         )
 
 

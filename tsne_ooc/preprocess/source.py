@@ -47,6 +47,8 @@ class PreparedSource:
         #: Bytes that are read for a row, which differ from those that come out: sampling asks for them to decide about
         #: gaps.
         self.row_bytes = int(self._numbers.shape[1]) * np.dtype(self._numbers.dtype).itemsize
+        #: Rows that lack a value, and are neither fitted nor placed, are NaN throughout.
+        self.lacks_values = preparation.drops
         chunks = self._numbers.chunks
         self.chunks: tuple[int, int] | None = None if chunks is None else (chunks[0], self.shape[1])
         self._told: Any = None

@@ -10,6 +10,7 @@ import numpy as np
 
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Float64
+from tsne_ooc._validate import RowsError
 from tsne_ooc.storage.state import State
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class FittedTransformer:
             out[start : start + m] = _dense(self.transformer.transform(tile), height, self.transformer)[:m]
         if not np.isfinite(out).all():
             row = first_row + int(np.argwhere(~np.isfinite(out))[0, 0])
-            raise ValueError(f"{self.transformer!r} gives NaN or infinity for row {row}")
+            raise RowsError(f"{self.transformer!r} gives NaN or infinity for row {{row}}", row)
         return out
 
     def undo(self, rows: Float64) -> Float64:

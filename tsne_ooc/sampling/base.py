@@ -59,3 +59,13 @@ class Sample(ABC):
         ValueError, TypeError, OSError
             For bad tables and parameters.
         """
+
+    def without(self, dropped: Int64, n: int) -> Sample:
+        """The same for the rest of a table of n rows, numbered anew, from which these rows are left out.
+
+        Raises
+        ------
+        ValueError
+            Where what it knows of the rows cannot be.
+        """
+        return self

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._typing import Progress, TableLike
+from tsne_ooc._typing import Int64, Progress, TableLike
 from tsne_ooc.io.source import as_source
 from tsne_ooc.sampling.base import Drawn, Sample
 from tsne_ooc.sampling.take import take
@@ -58,3 +58,16 @@ class Rows(Sample):
             if twice.any():
                 raise ValueError(f"row {rows[1:][twice][0]} is named more than once")
         return Drawn(rows, take(table, rows, progress=progress))
+
+    def without(self, dropped: Int64, n: int) -> Rows:
+        if self.rows.dtype.kind == "b":
+            lost = dropped[self.rows[dropped]] if len(self.rows) == n else dropped[:0]
+            kept = np.delete(self.rows, dropped) if len(self.rows) == n else self.rows
+        else:
+            lost = np.intersect1d(self.rows, dropped)
+            kept = self.rows - np.searchsorted(dropped, self.rows)
+        if len(lost):
+            raise ValueError(
+                f"row {lost[0]} of the sample lacks a value, and missing='drop' leaves it out; name another"
+            )
+        return Rows(kept)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tsne_ooc._labels import Categorical, arrow_categories, text
+from tsne_ooc._labels import Categorical, arrow_categories, categories_of, text
 from tsne_ooc._typing import Array, Stored, StrPath
 from tsne_ooc.io.base import type_of
 from tsne_ooc.io.contents import is_array
 from tsne_ooc.io.failures import opening
+from tsne_ooc.io.files import are_files, files_of
 from tsne_ooc.io.frames import values_of
 from tsne_ooc.io.kinds import format_of
 from tsne_ooc.io.optional import load
@@ -23,13 +25,13 @@ from tsne_ooc.io.zarr import root_of
 Labels = Array
 
 
-def labels_of(path: StrPath, name: str | None = None) -> Labels:
+def labels_of(path: StrPath | Sequence[StrPath], name: str | None = None) -> Labels:
     """Read one label for each row, such as `Stratified` takes.
 
     Parameters
     ----------
-    path : path
-        HDF5 (also ``.h5ad``), Zarr, Parquet or ``.npy``.
+    path : path or list of paths
+        HDF5 (also ``.h5ad``), Zarr, Parquet or ``.npy``; several, or a pattern, are those of one table.
     name : str, optional
         Name of a one-dimensional array of an HDF5 or Zarr file, of a column of AnnData's ``obs`` in one (with or
         without ``obs/``), or of a column of a Parquet file or folder, whose files are those of
@@ -49,6 +51,13 @@ def labels_of(path: StrPath, name: str | None = None) -> Labels:
     ValueError
         Where `name` is missing or not there (those that are there are listed), or is not one-dimensional.
     """
+    if not isinstance(path, str | os.PathLike) or are_files(path):
+        found = [labels_of(one, name) for one in files_of(path)]
+        known = [categories_of(labels) for labels in found]
+        labels = np.concatenate([np.asarray(labels, object) for labels in found])
+        # In the order of the first file, and then of those that have others.
+        order = dict.fromkeys(one for categories in known for one in categories or ())
+        return labels if None in known else Categorical.of(labels, list(order))
     path = Path(path)
     readers = {"npy": _from_npy, "hdf5": _from_hdf5, "zarr": _from_zarr, "parquet": _from_parquet}
     with opening(path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,11 @@ class Stratified(Sample):
         rank = np.arange(n) - np.repeat(starts, counts)
         rows = np.sort(order[rank < np.repeat(wanted, counts)])
         return Drawn(rows, take(table, rows, progress=progress))
+
+    def without(self, dropped: Int64, n: int) -> Stratified:
+        if len(self.labels) != n:
+            raise ValueError(f"there are {len(self.labels)} labels, but the table has {n} rows")
+        return replace(self, labels=np.delete(self.labels, dropped))
 
 
 def strata(labels: Any) -> Int64:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tsne_ooc._context import unsaid
 from tsne_ooc._memory import available_bytes, used_bytes
 from tsne_ooc._options import number
 from tsne_ooc._typing import StrPath
@@ -193,7 +194,9 @@ class Room:
 
     def plan(self, n: int, affinity: Affinity, d: int, *, columns: int = 0, at_once: bool = False) -> MemoryPlan:
         """The plan for n rows on a map of `d` axes, from here on; rows that are still to be read have `columns`."""
-        k, values = affinity.k(n) if n > 1 else 0, not isinstance(affinity, Uniform)
+        with unsaid("perplexity="):
+            # Whoever asks for the neighbours themselves says what is too large.
+            k, values = affinity.k(n) if n > 1 else 0, not isinstance(affinity, Uniform)
         used = (used_bytes() or PROGRAM) + rows_bytes(n, columns)
         return plan_memory(n, k, d, values=values, memory=self.memory, used=used, at_once=at_once)
 

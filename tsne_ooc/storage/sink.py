@@ -108,7 +108,9 @@ class NpySink:
     def _check_done(self, header: bytes) -> None:
         """Compare the rows done with their sums, and cut off what lies behind the last."""
         if self._file.read(len(header)) != header:
-            raise ValueError(f"{self.part} was begun for a table of another shape than {self.shape}")
+            raise ValueError(
+                f"{self.part} was begun for a table of another shape than {self.shape}, or for other numbers"
+            )
         for start, stop, crc in self.done:
             self._file.seek(self._ahead + start * self._row)
             found, left = 0, (stop - start) * self._row

@@ -1,0 +1,209 @@
+"""Text becomes a table by the standard library's reading of it, and no line is lost without a word."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsne_ooc.cli import main
+from tsne_ooc.convert import convert
+from tsne_ooc.io import names_of, open_source
+from tsne_ooc.sampling import labels_of
+
+pytest.importorskip("pyarrow")
+
+N = 500
+
+
+def frame(n=N, seed=0):
+    rng = np.random.default_rng(seed)
+    days = pd.date_range("2020-01-30", periods=n, freq="53min").strftime("%Y-%m-%d %H:%M")
+    made = pd.DataFrame(rng.normal(size=(n, 3)).round(4), columns=["a", "b", "c"])
+    made["word"] = np.array(["x", "y, z", 'say "w"'])[rng.integers(0, 3, n)]
+    made["day"] = days
+    return made.assign(k=np.arange(n) % 7)
+
+
+def write(path, table):
+    if path.suffix == ".gz":
+        with gzip.open(path, "wt", newline="") as file:
+            table.to_csv(file, index=False)
+    elif path.suffix == ".parquet":
+        table.to_parquet(path, row_group_size=90)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in table.to_dict("records")))
+    else:
+        table.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+    return path
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr("tsne_ooc.convert.pieces.BYTES", 1000)
+    monkeypatch.setattr("tsne_ooc.convert.pieces.ROWS", 37)
+    monkeypatch.setattr("tsne_ooc.convert.writing.CHUNK", 700)
+
+
+def read(path, name="X"):
+    with h5py.File(path) as file:
+        return file[name][:]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "tsv", "jsonl", "parquet"])
+@pytest.mark.parametrize("pieces", ["one", "many"])
+def test_numbers_and_where_they_are_from(suffix, pieces, tmp_path, request):
+    if pieces == "many":
+        request.getfixturevalue("small")
+    tables = [frame(), frame(1, 1), frame(120, 2)[["k", "c", "b", "a", "day", "word"]]]
+    files = [write(tmp_path / f"part-{k}.{suffix}", table) for k, table in enumerate(tables, start=9)]
+    told = convert(files, tmp_path / "out")
+    whole = pd.concat(tables)[["a", "b", "c", "k"]].to_numpy()
+    np.testing.assert_array_equal(read(tmp_path / "out" / "table.h5"), whole.astype(np.float32))
+    np.testing.assert_array_equal(read(tmp_path / "out" / "table.h5", "rows/file"), np.repeat([0, 1, 2], [500, 1, 120]))
+    # A line of names comes first in CSV, and rows of Parquet count from 0.
+    first = {"parquet": 0, "jsonl": 1}.get(suffix, 2)
+    lines = np.concatenate([first + np.arange(len(table)) for table in tables])
+    np.testing.assert_array_equal(read(tmp_path / "out" / "table.h5", "rows/line"), lines)
+    assert (
+        told["written"] == told["read"] == 621 and told["rejected"] == {} and set(told["left_out"]) == {"word", "day"}
+    )
+    assert told == json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert [file["written"] for file in told["inputs"]] == [500, 1, 120]
+    with open_source(tmp_path / "out" / "table.h5") as source:
+        assert names_of(source) == ["a", "b", "c", "k"]
+        assert source.chunks[1] == 4
+    np.testing.assert_array_equal(labels_of(tmp_path / "out" / "table.h5", "rows/line"), lines)
+
+
+def test_zarr(tmp_path, small):
+    pytest.importorskip("zarr")
+    table = frame()
+    convert(write(tmp_path / "x.csv", table), tmp_path / "out", format="zarr", columns=["a", "c"])
+    with open_source(tmp_path / "out" / "table.zarr", dataset="X") as source:
+        np.testing.assert_array_equal(source.read(0, N), table[["a", "c"]].to_numpy(np.float32))
+        assert names_of(source) == ["a", "c"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_lines_that_are_no_rows_are_kept_apart(suffix, tmp_path, small):
+    """Each is told by its line, wherever it stands; missing values stay, as NaN."""
+    path = write(tmp_path / f"x.{suffix}", frame())
+    lines = path.read_text().splitlines()
+    bad = {
+        60: ("1,2", "2 cells, and 6 columns") if suffix == "csv" else ("{'a'", "Expecting"),
+        61: ("", None),
+        200: ("1,oops,3,x,y,1" if suffix == "csv" else '{"a": "oops"}', "'oops', which is not a number"),
+        333: ("1,2,3,x,y,1e50" if suffix == "csv" else '{"k": 1e50}', "beyond the range of float32"),
+        401: ("1,,3,x,y,1" if suffix == "csv" else '{"a": 1, "c": 3, "k": 1}', None),
+        480: ("é,,3,x,y,1,7,8" if suffix == "csv" else "[1]", "8 cells" if suffix == "csv" else "not an object"),
+    }
+    for at, (text, _) in bad.items():
+        lines[at - 1] = text
+    path.write_text("\n".join(lines))
+    told = convert(path, tmp_path / "out")
+    with open(tmp_path / "out" / "rejected.csv", newline="") as file:
+        found = {int(row["line"]): row for row in csv.DictReader(file)}
+    wrong = {at: reason for at, (_, reason) in bad.items() if reason is not None}
+    assert set(found) == set(wrong) and sum(told["rejected"].values()) == len(wrong)
+    for at, reason in wrong.items():
+        assert reason in found[at]["reason"] and found[at]["text"] == bad[at][0] and found[at]["file"] == str(path)
+    first = 2 if suffix == "csv" else 1
+    kept = [at for at in range(first, len(lines) + 1) if at not in wrong and at != 61]
+    np.testing.assert_array_equal(read(tmp_path / "out" / "table.h5", "rows/line"), kept)
+    X = read(tmp_path / "out" / "table.h5")
+    np.testing.assert_array_equal(X[kept.index(401)], [1, np.nan, 3, 1])
+    wanted = frame()[["a", "b", "c", "k"]].to_numpy(np.float32)
+    for at in (first, 59, 62, 199, 201, 400, 402, len(lines)):
+        np.testing.assert_array_equal(X[kept.index(at)], wanted[at - first])
+
+
+def test_words(tmp_path, small):
+    table = frame()
+    table.loc[[3, 300], "word"] = None
+    told = convert(write(tmp_path / "x.csv", table), tmp_path / "out", columns=["a"], onehot=["word"], coded=["k"])
+    assert told["columns"] == ["a", "k", 'word=say "w"', "word=x", "word=y, z"]
+    X = read(tmp_path / "out" / "table.h5")
+    dummies = pd.get_dummies(table["word"])[['say "w"', "x", "y, z"]]
+    np.testing.assert_array_equal(X[:, 2:], dummies)
+    np.testing.assert_array_equal(X[:, 1], table["k"])
+
+
+@pytest.mark.parametrize("split", ["day:month", "day:day", "word", "k"])
+def test_a_file_for_each(split, tmp_path, small):
+    table = frame()
+    if ":" in split:
+        table.loc[70, "day"] = "yesterday"
+    told = convert(write(tmp_path / "x.csv", table), tmp_path / "out", split_by=split)
+    name, _, part = split.partition(":")
+    keys = table[name].astype(str).str[: {"month": 7, "day": 10}.get(part, 99)]
+    known = keys[~keys.str.startswith("yest")]
+    assert {one["key"]: one["rows"] for one in told["outputs"]} == known.value_counts().to_dict()
+    numbers = [one for one in ("a", "b", "c", "k") if one != name]
+    for one in told["outputs"]:
+        wanted = table[keys == one["key"]][numbers].to_numpy(np.float32)
+        np.testing.assert_array_equal(read(tmp_path / "out" / one["file"]), wanted)
+    assert told["rejected"] == ({"column ... has no time stamp such as ...-...-... ...:...": 1} if part else {})
+
+
+def test_a_file_for_so_many_rows(tmp_path, small):
+    table = frame()
+    told = convert(write(tmp_path / "x.csv", table), tmp_path / "out", split_rows=120)
+    assert [one["rows"] for one in told["outputs"]] == [120, 120, 120, 120, 20]
+    with open_source(tmp_path / "out" / "*.h5") as source:
+        np.testing.assert_array_equal(source.read(0, N), table[["a", "b", "c", "k"]].to_numpy(np.float32))
+
+
+def test_what_cannot_be_is_said_and_nothing_stays(tmp_path):
+    path = write(tmp_path / "x.csv", frame())
+    other = write(tmp_path / "y.csv", frame()[["a", "b"]])
+    for given, options, told in (
+        ([path, other], {}, r"y.csv lacks columns that x.csv has: c, k"),
+        ([path], {"columns": "word"}, "column 'word' of .* is of type string, not numbers; name it in onehot"),
+        ([path], {"onehot": ["wrd"]}, "no such column: onehot='wrd' is not known; did you mean 'word'"),
+        ([path], {"split_by": "day:week"}, "part of a time stamp"),
+        ([path], {"onehot": "word", "coded": "word"}, "named in onehot and in coded"),
+        ([path], {"split_rows": 0}, "split_rows"),
+        ([path], {"format": "h6"}, "format='h6' is not known"),
+        ([tmp_path / "none.csv"], {}, "there is no file"),
+        ([write(tmp_path / "e.csv", frame()[:0])], {}, "holds no rows"),
+    ):
+        with pytest.raises((ValueError, OSError), match=told):
+            convert(given, tmp_path / "out", **options)
+        assert sorted(one.name for one in tmp_path.iterdir() if one.suffix != ".csv") == []
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FileExistsError, match="exists already"):
+        convert(path, tmp_path / "out")
+
+
+def test_far_columns_are_told(tmp_path):
+    table = frame().assign(t=1.7e9 + np.arange(N))
+    with pytest.warns(UserWarning, match=r"float32 keeps \d of 500 values of column 't' apart"):
+        convert(write(tmp_path / "x.csv", table), tmp_path / "out")
+
+
+def test_by_command(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "x.csv", frame())
+    (tmp_path / "in" / "notes.md").write_text("not a table")
+    words = [
+        "prepare",
+        str(tmp_path / "in"),
+        "--out",
+        str(tmp_path / "out"),
+        "--onehot",
+        "word",
+        "--split-by",
+        "day:month",
+    ]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "read 500 rows" in said and "wrote 2020-01.h5, 2020-02.h5" in said
+    files = [str(tmp_path / "out" / name) for name in ("2020-01.h5", "2020-02.h5")]
+    assert main(["embed", *files, "--sample", "100", "--perplexity", "5", "--out", str(tmp_path / "map")]) == 0
+    assert len(np.load(tmp_path / "map" / "embedding.npy")) == N

@@ -1,0 +1,180 @@
+"""Maps of AnnData under scanpy's names are those of the tables that scanpy would take."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_matrix
+from sklearn.neighbors import kneighbors_graph
+
+import tsne_ooc
+from tsne_ooc import TSNE
+from tsne_ooc.preprocess import PCA, Preparation
+
+anndata = pytest.importorskip("anndata")
+QUICK = {"early_exaggeration_iter": 8, "n_iter": 10}
+N, P = 200, 60
+
+
+def cells(n=N, p=P, seed=0):
+    rng = np.random.default_rng(seed)
+    X = (rng.normal(0, 3, (4, p))[rng.integers(0, 4, n)] + rng.normal(size=(n, p))).astype(np.float32)
+    names = [f"gene {j}" for j in range(p)]
+    return anndata.AnnData(X, var=pd.DataFrame(index=names), obs=pd.DataFrame(index=[f"cell {i}" for i in range(n)]))
+
+
+def fitted(X, **options):
+    return TSNE(**{"perplexity": 30, "random_state": 0, **QUICK, **options}).fit_transform(X)
+
+
+def with_pca(adata, k=50):
+    adata.obsm["X_pca"] = np.linalg.svd(adata.X - adata.X.mean(0), full_matrices=False)[0][:, :k].astype("f4") * 9
+    return adata
+
+
+CHOSEN = {
+    "few variables": (lambda: cells(p=40), {}, lambda a: (a.X, {})),
+    "components on the way": (cells, {}, lambda a: (a.X, {"prepare": Preparation([PCA(50)])})),
+    "components, as many": (cells, {"n_pcs": 7}, lambda a: (a.X, {"prepare": Preparation([PCA(7)])})),
+    "components that are there": (lambda: with_pca(cells()), {}, lambda a: (a.obsm["X_pca"], {})),
+    "fewer of them": (lambda: with_pca(cells()), {"n_pcs": 9}, lambda a: (a.obsm["X_pca"][:, :9], {})),
+    "fewer than fifty there": (lambda: with_pca(cells(), 20), {}, lambda a: (a.obsm["X_pca"], {})),
+    "X as it is": (lambda: with_pca(cells()), {"n_pcs": 0}, lambda a: (a.X, {})),
+    "X by name": (lambda: with_pca(cells()), {"use_rep": "X"}, lambda a: (a.X, {})),
+    "a table by name": (lambda: with_pca(cells()), {"use_rep": "X_pca", "n_pcs": 5},
+                        lambda a: (a.obsm["X_pca"][:, :5], {})),
+    "options": (lambda: cells(p=40), {"perplexity": 9, "metric": "cosine", "sample": 120, "exaggeration": 2,
+                                      "random_state": 4},
+                lambda a: (a.X, {"perplexity": 9, "metric": "cosine", "sample": 120, "exaggeration": 2,
+                                 "random_state": 4})),
+    "rng": (lambda: cells(p=40), {"rng": 7, "n_jobs": 1}, lambda a: (a.X, {"random_state": 7})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_the_table_that_scanpy_takes(name):
+    made, options, wanted = CHOSEN[name]
+    adata = made()
+    X, more = wanted(adata)
+    before = adata.copy()
+    assert tsne_ooc.tl.tsne(adata, **QUICK, **options) is None
+    np.testing.assert_array_equal(adata.obsm["X_tsne"], fitted(X, **more))
+    params = adata.uns["tsne"]["params"]
+    assert params["perplexity"] == options.get("perplexity", 30) and params["metric"] == options.get(
+        "metric", "euclidean"
+    )
+    np.testing.assert_array_equal(adata.X, before.X)
+
+
+def test_a_copy_and_another_name(tmp_path):
+    adata = cells(p=40)
+    found = tsne_ooc.tl.tsne(adata, key_added="map", copy=True, **QUICK)
+    assert "map" not in adata.obsm and "map" not in adata.uns and found.uns["map"]["params"]["use_rep"] == "X"
+    np.testing.assert_array_equal(found.obsm["map"], fitted(adata.X))
+    # What is written can be kept in a file.
+    found.write_h5ad(tmp_path / "cells.h5ad")
+    np.testing.assert_array_equal(anndata.read_h5ad(tmp_path / "cells.h5ad").obsm["map"], found.obsm["map"])
+
+
+def with_neighbors(adata, k=14, key="neighbors", **params):
+    X = adata.obsm.get("X_pca", adata.X)
+    distances = kneighbors_graph(X, k, mode="distance")
+    adata.obsp[f"{key}_distances"] = csr_matrix(distances)
+    adata.uns[key] = {
+        "distances_key": f"{key}_distances", "connectivities_key": "none",
+        "params": {"n_neighbors": k + 1, "metric": "euclidean", "method": "umap", **params},
+    }  # fmt: skip
+    return adata
+
+
+def test_the_neighbours_that_scanpy_found():
+    adata = with_neighbors(with_pca(cells()), n_pcs=50)
+    tsne_ooc.tl.tsne(adata, neighbors_key="neighbors", **QUICK)
+    X = adata.obsm["X_pca"]
+    # By a search of all neighbours, and so many of them; scikit-learn's distances have other last digits.
+    np.testing.assert_allclose(adata.obsm["X_tsne"], fitted(X, perplexity=14 / 3, neighbors="exact"), atol=0.02)
+    assert adata.uns["tsne"]["params"]["neighbors_key"] == "neighbors"
+    with pytest.raises(ValueError, match=r"uns has no neighbours 'mine'; it has 'neighbors'"):
+        tsne_ooc.tl.tsne(adata, neighbors_key="mine")
+    with pytest.raises(ValueError, match="neighbors_key and neighbors both"):
+        tsne_ooc.tl.tsne(adata, neighbors_key="neighbors", neighbors="exact")
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("how", ["backed", "lazy", "dask"])
+def test_what_is_on_disk_is_streamed(kind, how, tmp_path):
+    adata = cells()
+    adata.X = np.where(adata.X > 0, adata.X, 0)
+    wanted = fitted(adata.X, sample=100, prepare=Preparation([PCA(50)]))
+    adata.X = csr_matrix(adata.X) if kind == "sparse" else adata.X
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    if how == "backed":
+        stored = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    elif how == "lazy":
+        pytest.importorskip("xarray")
+        stored = anndata.experimental.read_lazy(tmp_path / "cells.h5ad")
+    else:
+        dask = pytest.importorskip("dask.array")
+        stored = adata.copy()
+        stored.X = dask.from_array(adata.X, chunks=(33, P), asarray=False)
+    tsne_ooc.tl.tsne(stored, sample=100, **QUICK)
+    np.testing.assert_array_equal(np.asarray(stored.obsm["X_tsne"]), wanted)
+    if how == "backed":
+        stored.file.close()
+
+
+def test_cells_of_another_day(tmp_path):
+    adata, query = cells(), cells(50, seed=1)
+    tsne_ooc.tl.tsne(adata, save=tmp_path / "map", **QUICK)
+    model = tsne_ooc.load(tmp_path / "map")
+    wanted = model.place(query.X) if model.features_.names is None else model.place(tsne_ooc.io.open_source(query))
+    turned = query[:, ::-1].copy()
+    for one, given in ((query, tmp_path / "map"), (turned, model)):
+        assert tsne_ooc.tl.place(one, given) is None
+        np.testing.assert_array_equal(one.obsm["X_tsne"], wanted.embedding)
+        np.testing.assert_array_equal(one.obs["tsne_novelty"], wanted.novelty)
+        assert one.uns["tsne"]["params"]["novelty_threshold"] == model.novelty_threshold_
+    found = tsne_ooc.tl.place(cells(50, seed=1), model, key_added="there", n_jobs=1, copy=True)
+    np.testing.assert_array_equal(found.obsm["there"], wanted.embedding)
+    assert "there_novelty" in found.obs
+    found.write_h5ad(tmp_path / "query.h5ad")
+    # The fitted cells have the places that they had.
+    tsne_ooc.tl.place(adata, model, key_added="again")
+    np.testing.assert_array_equal(adata.obsm["again"], adata.obsm["X_tsne"])
+
+
+def test_what_is_not_there_is_said():
+    adata = with_pca(cells())
+    with pytest.raises(TypeError, match="a ndarray is not an AnnData object"):
+        tsne_ooc.tl.tsne(adata.X)
+    with pytest.raises(ValueError, match="obsm has no table 'X_scvi'; it has 'X_pca', and there is X"):
+        tsne_ooc.tl.tsne(adata, use_rep="X_scvi")
+    with pytest.raises(ValueError, match="n_pcs=51 are more than obsm"):
+        tsne_ooc.tl.tsne(adata, use_rep="X_pca", n_pcs=51)
+    model = TSNE(random_state=0, **QUICK).fit(adata.obsm["X_pca"])
+    with pytest.raises(ValueError, match="X has 60 columns, the map was made of 50; 'X_pca' of obsm has as many"):
+        tsne_ooc.tl.place(adata, model)
+    tsne_ooc.tl.place(adata, model, use_rep="X_pca")
+    with pytest.raises(TypeError, match="neither a folder nor a fitted TSNE"):
+        tsne_ooc.tl.place(adata, 3)
+    lacking = cells()[:, :59].copy()
+    of_names = TSNE(random_state=0, **QUICK).fit(tsne_ooc.io.open_source(cells()))
+    with pytest.raises(ValueError, match="lacks 1 of the 60 feature names of the fit: 'gene 59'"):
+        tsne_ooc.tl.place(lacking, of_names)
+
+
+# It calls what newer versions of other libraries warn of.
+@pytest.mark.filterwarnings("ignore")
+def test_pictures_of_scanpy():
+    sc = pytest.importorskip("scanpy")
+    adata = cells()
+    adata.obs["kind"] = pd.Categorical(np.array(["a", "b"])[np.arange(N) % 2])
+    sc.pp.pca(adata, n_comps=20)
+    sc.pp.neighbors(adata)
+    tsne_ooc.tl.tsne(adata, neighbors_key="neighbors", **QUICK)
+    import matplotlib
+
+    matplotlib.use("agg")
+    sc.pl.tsne(adata, color="kind", show=False)
+    sc.pl.embedding(adata, "X_tsne", color="gene 3", show=False)

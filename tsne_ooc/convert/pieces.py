@@ -1,0 +1,308 @@
+"""Pieces of CSV, JSON lines and Parquet as numbers, with the line of each row, and the lines that are none."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tsne_ooc._typing import Array, Float64, Int64
+from tsne_ooc.io.optional import load
+
+# Bytes of text, and rows of Parquet, that are worked on at once. Three pieces are on their way at a time.
+BYTES = 1 << 24
+ROWS = 1 << 17
+
+KINDS = {
+    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json",
+    ".parquet": "parquet", ".pq": "parquet",
+}  # fmt: skip
+
+
+class Piece(NamedTuple):
+    """Lines of text, or rows of Parquet, as they lie in a file.
+
+    Parameters
+    ----------
+    file : int
+        Number of the file.
+    first : int
+        Number of the first line, from 1, or of the first row, from 0.
+    data : bytes or table of Arrow
+    names : list of str
+        Columns of the file, of CSV alone.
+    """
+
+    file: int
+    first: int
+    data: Any
+    names: list[str]
+
+
+class Rejected(NamedTuple):
+    """A line that is not a row of the table, and why."""
+
+    line: int
+    reason: str
+    text: str
+
+
+@dataclass
+class Rows:
+    """Rows of the table.
+
+    Parameters
+    ----------
+    numbers : ndarray of float64, shape (m, columns of numbers)
+    words : dict of str to ndarray of object
+        Columns of words; None where one is missing.
+    lines : ndarray of int64, shape (m,)
+        Where each is from.
+    rejected : list of Rejected
+    """
+
+    numbers: Float64
+    words: dict[str, Array]
+    lines: Int64
+    rejected: list[Rejected] = field(default_factory=list)
+
+    def reject(self, bad: Array, reason: Callable[[int], str], text: Callable[[int], str]) -> None:
+        """Take rows out of it, given a mask of them; reason and text are asked for by number."""
+        self.rejected += [Rejected(int(self.lines[i]), reason(i), text(i)) for i in np.flatnonzero(bad).tolist()]
+        self.numbers, self.lines = self.numbers[~bad], self.lines[~bad]
+        self.words = {name: column[~bad] for name, column in self.words.items()}
+
+
+def kind_of(path: Path) -> str | None:
+    """What a file holds, by its name; None for others."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    return KINDS.get(suffixes[-1]) if suffixes else None
+
+
+def delimiter_of(path: Path) -> str:
+    return "\t" if ".tsv" in [suffix.lower() for suffix in path.suffixes] else ","
+
+
+def pieces_of(path: Path, number: int) -> Iterator[Piece]:
+    """A file, piece by piece."""
+    if kind_of(path) == "parquet":
+        parquet = load("pyarrow.parquet", "parquet", f"reading {path}")
+        at = 0
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROWS):
+                yield Piece(number, at, batch, [])
+                at += batch.num_rows
+        return
+    arrow = load("pyarrow", "parquet", f"reading {path}")
+    names: list[str] = []
+    line, held = 1, b""
+    with arrow.input_stream(str(path), compression="detect") as file:
+        while more := file.read(BYTES):
+            held += more
+            end = held.rfind(b"\n") + 1
+            if end:
+                data, held = held[:end], held[end:]
+                yield from _texts(path, number, line, data, names)
+                line += data.count(b"\n")
+        if held:
+            yield from _texts(path, number, line, held, names)
+    if kind_of(path) == "csv" and not names:
+        raise ValueError(f"{path} is empty; a table begins with a line of names")
+
+
+def _texts(path: Path, number: int, line: int, data: bytes, names: list[str]) -> Iterator[Piece]:
+    if kind_of(path) == "csv" and not names:
+        head, _, data = data.partition(b"\n")
+        line += 1
+        names += next(csv.reader([head.decode("utf-8-sig").rstrip("\r")], delimiter=delimiter_of(path)), [])
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"{path} has no line of names, or a name twice: {', '.join(names)[:80]}")
+    if data:
+        yield Piece(number, line, data, list(names))
+
+
+def types_of(piece: Piece, kind: str, delimiter: str) -> dict[str, Any]:
+    """Names of columns and their types of Arrow, as a piece tells them."""
+    if kind == "parquet":
+        return dict(zip(piece.data.schema.names, piece.data.schema.types, strict=True))
+    import pyarrow as pa
+
+    if kind == "json":
+        from pyarrow import json as reader
+
+        table = reader.read_json(pa.BufferReader(piece.data))
+    else:
+        table = _read_csv(piece, delimiter, {}, piece.names)[0]
+    return dict(zip(table.schema.names, table.schema.types, strict=True))
+
+
+def rows_of(piece: Piece, kind: str, delimiter: str, numbers: list[str], words: list[str]) -> Rows:
+    """A piece as numbers and words."""
+    if kind == "parquet":
+        lines = np.arange(piece.first, piece.first + piece.data.num_rows)
+        return _finite(_of_table(piece.data, numbers, words, lines), numbers, lambda i: "")
+    import pyarrow as pa
+
+    try:
+        if kind == "csv":
+            kinds = {name: pa.float64() for name in numbers} | {name: pa.string() for name in words}
+            table, lost = _read_csv(piece, delimiter, kinds, [*numbers, *words])
+        else:
+            from pyarrow import json as reader
+
+            fields = [(name, pa.float64()) for name in numbers] + [(name, pa.string()) for name in words]
+            options = reader.ParseOptions(explicit_schema=pa.schema(fields), unexpected_field_behavior="ignore")
+            table, lost = reader.read_json(pa.BufferReader(piece.data), parse_options=options), []
+        lines = _lines(piece)
+        if len(lines) != table.num_rows + len(lost):
+            raise pa.ArrowInvalid("rows over several lines")
+        kept = np.ones(len(lines), bool)
+        kept[[row.number - 1 for row in lost]] = False
+        found = _of_table(table, numbers, words, lines[kept])
+        for row in lost:
+            reason = f"{row.actual_columns} cells, and {row.expected_columns} columns"
+            found.rejected.append(Rejected(int(lines[row.number - 1]), reason, row.text))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        # A cell that cannot be read ends the whole piece: line by line, then.
+        found = _line_by_line(piece, kind, delimiter, numbers, words)
+    given = found.lines
+
+    def text(i: int) -> str:
+        raw: bytes = piece.data.split(b"\n")[int(given[i]) - piece.first]
+        return raw.decode("utf-8", "replace").rstrip("\r")
+
+    return _finite(found, numbers, text)
+
+
+def _lines(piece: Piece) -> Int64:
+    """Numbers of the lines that are not empty."""
+    data = piece.data
+    n = data.count(b"\n") + (not data.endswith(b"\n"))
+    # By the two bytes that end an empty line: a look at each line would take as long as reading its numbers.
+    if b"\n\n" not in data and b"\n\r\n" not in data and not data.startswith((b"\n", b"\r\n")):
+        return np.arange(piece.first, piece.first + n)
+    filled = [number for number, text in enumerate(data.split(b"\n")) if text.rstrip(b"\r")]
+    return piece.first + np.array(filled, np.int64)
+
+
+def _read_csv(piece: Piece, delimiter: str, kinds: dict[str, Any], names: list[str]) -> tuple[Any, list[Any]]:
+    import pyarrow as pa
+    from pyarrow import csv as reader
+
+    lost: list[Any] = []
+
+    def skip(row: Any) -> str:
+        lost.append(row)
+        return "skip"
+
+    table = reader.read_csv(
+        pa.BufferReader(piece.data),
+        # Lines have numbers where one thread reads them.
+        read_options=reader.ReadOptions(column_names=piece.names, use_threads=False, block_size=2 * BYTES),
+        parse_options=reader.ParseOptions(delimiter=delimiter, invalid_row_handler=skip),
+        convert_options=reader.ConvertOptions(column_types=kinds, include_columns=names, strings_can_be_null=True),
+    )
+    return table, lost
+
+
+def _of_table(table: Any, numbers: list[str], words: list[str], lines: Int64) -> Rows:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    out = np.empty((table.num_rows, len(numbers)))
+    for j, name in enumerate(numbers):
+        column = table.column(name)
+        column = pc.cast(column, pa.float64(), safe=False) if column.type != pa.float64() else column
+        out[:, j] = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
+    texts = {}
+    for name in words:
+        column = pc.cast(table.column(name), pa.string())
+        texts[name] = np.array(column.to_pylist(), object)
+    return Rows(out, texts, lines)
+
+
+def _line_by_line(piece: Piece, kind: str, delimiter: str, numbers: list[str], words: list[str]) -> Rows:
+    """Do as `rows_of` does, a thousand times slower, and say what is wrong with each line that is not a row."""
+    rows: list[list[float]] = []
+    texts: list[list[str | None]] = []
+    lines: list[int] = []
+    rejected = []
+    for line, raw in enumerate(piece.data.split(b"\n"), start=piece.first):
+        if not raw.rstrip(b"\r"):
+            continue
+        try:
+            cells = _cells(raw.decode("utf-8").rstrip("\r"), kind, delimiter, piece.names)
+            rows.append([_number(cells.get(name), name) for name in numbers])
+            texts.append([_word(cells.get(name)) for name in words])
+            lines.append(line)
+        except ValueError as error:
+            rejected.append(Rejected(line, str(error).split("\n")[0], raw.decode("utf-8", "replace").rstrip("\r")))
+    columns = np.array(texts, object).reshape(len(texts), len(words))
+    return Rows(
+        np.array(rows, np.float64).reshape(len(rows), len(numbers)),
+        {name: columns[:, j] for j, name in enumerate(words)},
+        np.array(lines, np.int64),
+        rejected,
+    )
+
+
+def _cells(text: str, kind: str, delimiter: str, names: list[str]) -> dict[str, Any]:
+    if kind == "json":
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError("not an object of JSON")
+        return found
+    cells = next(csv.reader([text], delimiter=delimiter, strict=True))
+    if len(cells) != len(names):
+        raise ValueError(f"{len(cells)} cells, and {len(names)} columns")
+    return dict(zip(names, cells, strict=True))
+
+
+# As pyarrow reads them.
+_NULLS = frozenset(
+    ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA", "NULL",
+     "NaN", "n/a", "nan", "null")
+)  # fmt: skip
+_TRUTHS = {"true": 1.0, "false": 0.0}
+
+
+def _number(cell: Any, name: str) -> float:
+    if cell is None or (isinstance(cell, str) and cell in _NULLS):
+        return float("nan")
+    try:
+        if isinstance(cell, str):
+            return _TRUTHS[cell.lower()] if cell.lower() in _TRUTHS else float(cell)
+        if isinstance(cell, int | float):
+            return float(cell)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"column {name!r} holds {str(cell)[:40]!r}, which is not a number")
+
+
+def _word(cell: Any) -> str | None:
+    if cell is None or (isinstance(cell, str) and cell in _NULLS):
+        return None
+    return cell if isinstance(cell, str) else json.dumps(cell)
+
+
+def _finite(rows: Rows, numbers: list[str], text: Callable[[int], str]) -> Rows:
+    """Take out rows whose numbers are too large."""
+    with np.errstate(over="ignore"):
+        infinite = np.isinf(rows.numbers.astype(np.float32))
+    bad = np.asarray(infinite.any(axis=1))
+    if bad.any():
+        values = rows.numbers
+
+        def reason(i: int) -> str:
+            j = int(infinite[i].argmax())
+            return f"column {numbers[j]!r} holds {values[i, j]:g}, beyond the range of float32"
+
+        rows.reject(bad, reason, text)
+    return rows

@@ -1,0 +1,89 @@
+"""Tables of HDF5 and Zarr that grow by blocks of rows, with the names of their columns and where each row is from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsne_ooc._typing import Array, Int64
+from tsne_ooc.io.optional import load
+
+# Bytes of a chunk, of whole rows.
+CHUNK = 1 << 20
+
+
+class GrowingTable:
+    """A table of float32 in a file of HDF5 or a folder of Zarr.
+
+    ``X`` holds the rows, ``var/_index`` the names of its columns, as AnnData has them, ``rows/file`` and ``rows/line``
+    the number of the file and the line of each row.
+
+    Parameters
+    ----------
+    path : Path
+        Its ending, ``.h5`` or ``.zarr``, is the format.
+    names : list of str
+        Of the columns.
+    """
+
+    def __init__(self, path: Path, names: list[str]) -> None:
+        self.path, self.n = path, 0
+        p = len(names)
+        self.rows = max(1, CHUNK // (4 * p))
+        self._waiting: list[tuple[Array, Array, Int64]] = []
+        self._held = 0
+        if path.suffix == ".h5":
+            import h5py
+
+            self._root: Any = h5py.File(path, "w")
+            self._make = self._root.create_dataset
+            text: Any = h5py.string_dtype()
+            values: Any = names
+        else:
+            zarr = load("zarr", "zarr", f"writing {path}")
+            self._root = zarr.open_group(str(path), mode="w", zarr_format=2)
+            self._make = self._root.create_array
+            values = np.array(names)
+            text = values.dtype
+        var = self._root.create_group("var")
+        var.attrs["_index"] = "_index"
+        if path.suffix == ".h5":
+            var.create_dataset("_index", data=values, dtype=text)
+        else:
+            var.create_array("_index", data=values)
+        self._root.create_group("rows")
+        self._parts = {
+            "X": self._grown("X", (p,), np.float32),
+            "file": self._grown("rows/file", (), np.uint32),
+            "line": self._grown("rows/line", (), np.int64),
+        }
+
+    def _grown(self, name: str, width: tuple[int, ...], dtype: Any) -> Any:
+        more = {"maxshape": (None, *width)} if self.path.suffix == ".h5" else {}
+        return self._make(name, shape=(0, *width), chunks=(self.rows, *width), dtype=dtype, **more)
+
+    def add(self, X: Array, file: int, lines: Int64) -> None:
+        """Put rows behind those that are there."""
+        self._waiting.append((X, np.full(len(X), file, np.uint32), lines))
+        self._held += len(X)
+        if self._held >= self.rows:
+            self._write(self._held // self.rows * self.rows)
+
+    def _write(self, count: int) -> None:
+        # Whole chunks: one that is written in two parts is read in between.
+        blocks = [np.concatenate(parts) for parts in zip(*self._waiting, strict=True)]
+        for part, block in zip(self._parts.values(), blocks, strict=True):
+            part.resize((self.n + count, *part.shape[1:]))
+            part[self.n : self.n + count] = block[:count]
+        self.n += count
+        self._held -= count
+        self._waiting = [tuple(block[count:] for block in blocks)] if self._held else []  # type: ignore[list-item]
+
+    def close(self) -> None:
+        """Write what waits, and close the file."""
+        if self._held:
+            self._write(self._held)
+        if self.path.suffix == ".h5":
+            self._root.close()
