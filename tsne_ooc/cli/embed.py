@@ -27,7 +27,7 @@ from tsne_ooc.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from tsne_ooc._typing import Array, Json
+    from tsne_ooc._typing import Json
     from tsne_ooc.pipeline import Run
 
 _AFTER = """\
