@@ -374,3 +374,10 @@ def test_rows_that_were_moved_attract_nobody():
     # Where the first five would lie is nothing to the others, and much to themselves.
     np.testing.assert_array_equal(gradients[0][5:], gradients[1][5:])
     assert (gradients[0][:5] != gradients[1][:5]).all()
+
+
+def test_a_stage_of_auto_is_one_stage():
+    """What follows the plain word is not hidden within a stage."""
+    (stage,) = resolve([Stage("auto", 0.5)], tuned=True)
+    assert isinstance(stage.objective, Distillation) and stage.share == 0.5
+    assert len(resolve("auto", tuned=True)) == 2

@@ -132,3 +132,9 @@ def test_blocks_of_a_sorted_table_are_small_and_whole_chunks(tmp_path):
             data = np.zeros((20_000, 16), np.float32)
             table = as_source(f.create_dataset(f"of {chunk}", data=data, chunks=(chunk, 16)))
             assert sizes.mixed_rows_for(table) == rows
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_small_blocks_are_so_many_rows_of_every_type(dtype):
+    table = as_source(np.zeros((20_000, 16), dtype))
+    assert sizes.mixed_rows_for(table) == sizes.buffer_rows_for(table, None) // 1024

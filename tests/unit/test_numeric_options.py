@@ -23,6 +23,7 @@ from tsne_ooc import (
     preprocess,
     sampling,
 )
+from tsne_ooc._options import number
 from tsne_ooc.batches import Batches
 from tsne_ooc.pipeline import embed
 
@@ -226,3 +227,27 @@ def test_encoders():
 def test_several_perplexities():
     assert repr(Multiscale(np.array([3, 9]))) == repr(Multiscale((3.0, 9.0)))
     assert repr(Multiscale([np.int64(3), np.array(9)])) == repr(Multiscale((3.0, 9.0)))
+
+
+@pytest.mark.parametrize(
+    "made, says",
+    [
+        (lambda: Phase(5, momentum=-0.1), "momentum=-0.1 must be a finite number of at least 0"),
+        (lambda: Phase(5, momentum=1.0), "momentum=1.0 must be less than 1"),
+        (lambda: FixedSigma(1.5e60), "sigma=1.5e+60 must be a finite number from 1e-60 to 1e+60"),
+        (lambda: preprocess.Normalize(float("nan")), "must be a finite number"),
+        (lambda: Schedule(5), "schedule=5 is neither a word nor made of Phase objects"),
+        (lambda: Schedule("auto"), "schedule='auto' is neither a word nor made of Phase objects"),
+        (lambda: TSNE(initialization=5).fit(X), "initialization=5 is neither a word"),
+    ],
+)
+def test_bounds_are_told(made, says):
+    with pytest.raises((TypeError, ValueError)) as error:
+        made()
+    assert says in str(error.value)
+
+
+def test_a_number_without_bounds_is_told_without():
+    with pytest.raises(ValueError) as error:
+        number("x", float("inf"))
+    assert str(error.value) == "x=inf must be a finite number"

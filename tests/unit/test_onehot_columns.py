@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from tsne_ooc import TSNE, load
-from tsne_ooc.io import open_source
+from tsne_ooc.io import as_source, open_source
 from tsne_ooc.preprocess import OneHot, Preparation, PreparedSource, Standardize
 from tsne_ooc.preprocess import onehot as onehot_module
 from tsne_ooc.storage.manifest import canonical
@@ -321,3 +321,29 @@ def test_a_map_of_dates_is_saved_and_opened_again(tmp_path):
     model = TSNE(perplexity=5, n_iter=5, random_state=0, prepare=Preparation([OneHot(["k"]), Standardize()])).fit(made)
     model.save(tmp_path / "model")
     np.testing.assert_array_equal(load(tmp_path / "model").transform(made[:9]), model.transform(made[:9]))
+
+
+def test_categories_of_a_file_are_words_or_numbers():
+    for values in ("ab", [["a"]], [None], [b"a"], {"a": 1}):
+        with pytest.raises(ValueError, match="categories of column 'c' that are not words or numbers"):
+            onehot_module._read(values, "c")
+    assert onehot_module._read(["a", "b"], "c") == ["a", "b"]
+
+
+def test_rows_that_cannot_be_read_are_named(monkeypatch):
+    """All categories are read before a table is fitted; 20 rows at a time here."""
+
+    table = as_source(pd.DataFrame({"a": np.arange(60.0), "word": ["x", "y", "z"] * 20}))
+    plain = table.read_columns
+
+    def breaking(start, stop):
+        if start >= 40:
+            raise OSError("no more")
+        return plain(start, stop)
+
+    monkeypatch.setattr(table, "read_columns", breaking)
+    monkeypatch.setattr(onehot_module, "BLOCK_BYTES", 20 * 2 * onehot_module._TEXT)
+    with pytest.raises(OSError, match=r"rows (\d+) to (\d+) of .* could not be read: no more") as caught:
+        OneHot(["word"]).fit(table, lambda *told: None)
+    first, last = map(int, re.search(r"rows (\d+) to (\d+)", str(caught.value)).groups())
+    assert 40 <= first < last < 60
