@@ -444,3 +444,34 @@ def test_too_few_rows_are_told_before_anything_is_fitted_or_written(tmp_path):
     with pytest.raises(ValueError, match=r"few.npy.* has 2 rows, and an encoder needs 3$"):
         train(tmp_path / "few.npy", out=tmp_path / "encoder")
     assert [file.name for file in tmp_path.iterdir()] == ["few.npy"]
+
+
+def test_room_of_a_training_whose_last_stage_is_tuning():
+    """It keeps two tables of places of all rows, whichever stage of several it is."""
+    from tsne_ooc.parametric.room import bytes_of_training
+
+    n, d = 1_000_000, 2
+    plain, both, alone = (
+        bytes_of_training(ParametricTSNE(objective=one), 0, n, 20, d, all_mapped=True)
+        for one in ("distillation", "auto", FieldTuning())
+    )
+    assert both == alone >= plain + 8 * d * n
+
+
+def test_a_table_that_changed_takes_what_was_learnt_with_it():
+    from tsne_ooc.parametric.lesson import _check_one_table
+
+    removed = []
+
+    class Changed:
+        def check_unchanged(self):
+            raise OSError("the table changed")
+
+    class Kept:
+        def remove(self):
+            removed.append(self)
+
+    kept = Kept()
+    with pytest.raises(OSError, match="the table changed"):
+        _check_one_table(Changed(), None, kept)
+    assert removed == [kept]

@@ -217,6 +217,24 @@ def test_few_rows_of_pynndescent(tmp_path):
     assert tsne_ooc.load(tmp_path / "model").transform(Q).tobytes() == model.transform(Q).tobytes()
 
 
+def test_a_level_beyond_those_of_the_library(fitted, tmp_path):
+    """All else agrees with it: the links are there in number, and the row is the one that searches begin at."""
+    fitted("hnsw")[0].save(tmp_path / "model")
+    read = storage.read_folder(tmp_path / "model", "model")
+    arrays = {key: np.array(value) for key, value in read.arrays.items()}
+    part = read.content["model"]["index"]
+    entry, width = part["entry"], part["links"]
+    levels = arrays["model.index.levels"]
+    more = 200 - int(levels[entry])
+    edges = np.concatenate([[0], np.cumsum(width * (levels.astype(int) + 1))])
+    levels[entry] = 200
+    links = np.insert(arrays["model.index.links"], edges[entry + 1], np.full(more * width, -1, np.int32))
+    forge(tmp_path / "model", "model.index.links", links)
+    forge(tmp_path / "model", "model.index.levels", levels)
+    with pytest.raises(ValueError, match="names a level that graphs of so many links do not have"):
+        tsne_ooc.load(tmp_path / "model")
+
+
 def test_other_parts_find_room_in_a_folder(fitted, tmp_path):
     """A fitted preparation of rows beside the model, as parts to come will be."""
     preparation = Preparation([Standardize(), PCA(3)]).fit(rows(), n_jobs=1)

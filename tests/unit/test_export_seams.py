@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tsne_ooc import TSNE, storage
-from tsne_ooc.export import export
+from tsne_ooc.export import export, h5ad
 from tsne_ooc.pipeline import embed
 from tsne_ooc.storage.atomic import exchange, whole_file, whole_folder
 
@@ -195,3 +195,8 @@ def test_a_name_is_given_when_all_of_it_is_on_the_disk(tmp_path, monkeypatch, wr
     assert after[0] == ("sync", parent) if writer != "file" or there else ("sync", parent) in after
     removed = [i for i, step in enumerate(after) if step[0] == "remove"]
     assert all(i > after.index(("sync", parent)) for i in removed)
+
+
+def test_all_texts_of_a_manifest_are_looked_at():
+    told = {"a": "one", "b": [{"path": "two"}, "three", 4], "c": {"d": {"e": "five"}}, "f": None}
+    assert list(h5ad._texts(told)) == ["one", "two", "three", "five"]
