@@ -124,8 +124,10 @@ def test_a_run_draws_itself_by_a_column(capsys, table):
     out = table.parent / "run"
     assert says(capsys, "embed", table, *words, "--plot", "--color", "kind", "--out", out) == (0, "", "")
     assert colours(out / "embedding.png") > 100
-    for color, message in (("kinds", "did you mean 'kind'?"), ("short", "has 199 rows, and the map 200")):
+    for color, message in (("kinds", "did you mean 'kind'?"), ("short", "has 199 labels, and the table has 200 rows")):
         code, _, error = says(capsys, "embed", table, *words, "--plot", "--color", color, "--out", table.parent / "no")
         assert code == 2 and message in error and not (table.parent / "no").exists()
-    code, _, error = says(capsys, "embed", table, *words, "--color", "kind", "--out", table.parent / "no")
-    assert code == 2 and "add --plot" in error and not (table.parent / "no").exists()
+    # A colour is asked for a picture.
+    out = table.parent / "novel"
+    assert says(capsys, "embed", table, *words, "--color", "novelty", "--out", out)[0] == 0
+    assert colours(out / "embedding.png") > 100

@@ -207,3 +207,16 @@ def test_by_command(tmp_path, capsys):
     files = [str(tmp_path / "out" / name) for name in ("2020-01.h5", "2020-02.h5")]
     assert main(["embed", *files, "--sample", "100", "--perplexity", "5", "--out", str(tmp_path / "map")]) == 0
     assert len(np.load(tmp_path / "map" / "embedding.npy")) == N
+
+
+def test_progress_is_in_bytes_of_the_files(tmp_path, small):
+    (tmp_path / "tables").mkdir()
+    for i in range(3):
+        write(tmp_path / "tables" / f"{i}.csv", frame(120, seed=i)[["a", "b", "c"]])
+    told = []
+    convert(tmp_path / "tables", out=tmp_path / "out", progress=lambda *three: told.append(three))
+    sizes = [path.stat().st_size for path in sorted((tmp_path / "tables").iterdir())]
+    phases, done, total = zip(*told, strict=True)
+    assert set(phases) == {"convert"} and set(total) == {sum(sizes)}
+    assert list(done) == sorted(done) and {0, sizes[0], sizes[0] + sizes[1]} <= set(done)
+    assert done[-1] == sum(sizes)

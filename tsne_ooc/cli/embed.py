@@ -239,11 +239,17 @@ def _color(options: argparse.Namespace) -> Any:
     if options.color is None or options.color == "novelty" or options.color == "sampled":
         return options.color
     from tsne_ooc.pipeline.table import opened
-    from tsne_ooc.plot.column import given_for
+    from tsne_ooc.plot.column import ALONE, column_in, column_of_file
 
-    with opened(data_of(options), options.dataset, options.columns, options.allow_missing_chunks) as table:
-        n = table.shape[0]
-    return given_for(options.color, n, data_of(options))
+    color, data = options.color, data_of(options)
+    alone = Path(color).suffix.lower() in ALONE and Path(color).is_file()
+    if not alone and str(data).endswith(".npy"):
+        raise ValueError(f"--color {color}: {data} holds rows alone; give a .npy file of their labels")
+    labels = column_of_file(Path(color)) if alone else column_in(data, color)
+    with opened(data, options.dataset, options.columns, options.allow_missing_chunks) as table:
+        if len(labels) != table.shape[0]:
+            raise ValueError(f"--color {color} has {len(labels):,} labels, and the table has {table.shape[0]:,} rows")
+    return labels
 
 
 def _is_taken(out: Path) -> bool:

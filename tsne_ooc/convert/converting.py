@@ -285,6 +285,8 @@ def _write(
                 progress("convert", sum(sizes[: piece.file]), sum(sizes))
         for key in list(tables):
             end(key)
+        if progress is not None:
+            progress("convert", sum(sizes), sum(sizes))
     if not outputs:
         raise ValueError(f"none of {counted(sum(read), 'rows')} could be read: {', '.join(reasons)[:200]}")
     return {
