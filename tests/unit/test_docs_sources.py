@@ -36,7 +36,7 @@ def fitted(X):
 
 
 def test_all_blocks_are_run():
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
 
 
 def test_the_first_example(run, tmp_path):
@@ -47,6 +47,26 @@ def test_the_first_example(run, tmp_path):
     names, _ = run("uniform(X, 25_000")
     np.testing.assert_array_equal(names["Y"], names["model"].transform(X))
     np.testing.assert_array_equal(names["sample"], X)
+
+
+def test_many_files(run, tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rng = np.random.default_rng(0)
+    (tmp_path / "plates").mkdir()
+    for number, rows in ((2, 70), (10, 60)):
+        with h5py.File(tmp_path / "plates" / f"plate{number}.h5ad", "w") as file:
+            file["X"] = rng.normal(size=(rows, 4)).astype(np.float32)
+    for day, rows in (("monday", 50), ("tuesday", 80)):
+        pq.write_table(pa.table(dict(zip("abc", rng.normal(size=(3, rows)), strict=True))), tmp_path / f"{day}.parquet")
+    names, _ = run("plates/*.h5ad")
+    made = (
+        (names["run"], [("plate2.h5ad", 0, 70), ("plate10.h5ad", 70, 130)]),
+        (names["week"], [("monday.parquet", 0, 50), ("tuesday.parquet", 50, 130)]),
+    )
+    for run_of_files, expected in made:
+        assert run_of_files.embedding.shape == (130, 2) and np.isfinite(run_of_files.embedding).all()
+        files = run_of_files.manifest["files"]
+        assert [(Path(one["path"]).name, one["start"], one["stop"]) for one in files] == expected
 
 
 def test_identity(run, tmp_path, capsys):
