@@ -99,11 +99,22 @@ def test_labels_of_other_rows(files, capsys):
     assert "--color few.npy has 9 labels, and the table has 160 rows" in capsys.readouterr().err
 
 
-def test_the_line_for_text_makes_a_table_that_is_read(files, capsys):
+def test_the_lines_for_text_make_a_map_in_colours(files, capsys):
+    """Each line is the one that the command before told, with the names of the labels."""
     assert main(["look", "table.csv"]) == 2
-    line = capsys.readouterr().err.rpartition("tsne-ooc prepare ")[2].split()
-    assert (
-        main(["prepare", *("table.csv" if word == "PATH" else "made" if word == "FOLDER" else word for word in line)])
-        == 0
-    )
-    assert any(Path("made").iterdir())
+    told = capsys.readouterr().err.rpartition("tsne-ooc prepare ")[2].split()
+    line = [{"PATH": "table.csv", "FOLDER": "made"}.get(word, word) for word in told]
+    assert main(["prepare", *line, "--labels", "kind"]) == 0
+    told = capsys.readouterr().out.rpartition("next: tsne-ooc embed ")[2].split()
+    assert main(["embed", *told, "--quiet"]) == 0
+    assert told == ["made/table.h5", "--out", "map", "--color", "kind"]
+    assert (Path("map") / "embedding.png").stat().st_size > 1000
+
+
+def test_a_folder_of_tables_is_told_how_to_name_them(files, capsys):
+    assert main(["prepare", "table.csv", "--split-rows", "100", "--out", "made"]) == 0
+    told = capsys.readouterr().out.rpartition("next: tsne-ooc embed ")[2].split()
+    assert told[0] == "'made/*.h5'"
+    assert main(["embed", "made", "--out", "map"]) == 2
+    assert "name them as 'made/*.h5'" in capsys.readouterr().err
+    assert main(["embed", "made/*.h5", "--out", "map", "--quiet"]) == 0

@@ -220,3 +220,29 @@ def test_progress_is_in_bytes_of_the_files(tmp_path, small):
     assert set(phases) == {"convert"} and set(total) == {sum(sizes)}
     assert list(done) == sorted(done) and {0, sizes[0], sizes[0] + sizes[1]} <= set(done)
     assert done[-1] == sum(sizes)
+
+
+@pytest.mark.parametrize("format", ["h5", "zarr"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_labels_stay_beside_the_rows(format, suffix, tmp_path, small):
+    """In every format, with every split: the words of the file, in its order, and for the rows that they came with."""
+    if format == "zarr":
+        pytest.importorskip("zarr")
+    table = frame()
+    write(tmp_path / f"t.{suffix}", table)
+    told = convert(tmp_path / f"t.{suffix}", out=tmp_path / "out", labels=["word", "k"], format=format)
+    assert set(told["left_out"]) == {"day"} and told["columns"] == ["a", "b", "c"]
+    path = tmp_path / "out" / f"table.{format}"
+    assert labels_of(path, "obs/word").tolist() == table["word"].tolist()
+    assert labels_of(path, "obs/k").tolist() == [str(k) for k in table["k"]]
+    with open_source(path) as source:
+        np.testing.assert_array_equal(source.read(0, N), table[["a", "b", "c"]].to_numpy(np.float32))
+    convert(
+        tmp_path / f"t.{suffix}", out=tmp_path / "split", labels=["word"], split_by="k", split_rows=30, format=format
+    )
+    for k in range(7):
+        own = table["word"][table["k"] == k].tolist()
+        files = [tmp_path / "split" / f"{k}-{i:05}.{format}" for i in range(-(-len(own) // 30))]
+        assert [word for file in files for word in labels_of(file, "obs/word").tolist()] == own
+    with pytest.raises(ValueError, match="labels='wrd'"):
+        convert(tmp_path / f"t.{suffix}", out=tmp_path / "none", labels=["wrd"])

@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
         "row keeps the number of its file and of its line.",
         after=_AFTER,
         examples="""
-            flows.csv --out flows
+            flows.csv --labels kind --out flows
             logs/ --onehot protocol,service --coded country --out flows
             'taxi-*.csv.gz' --split-by pickup:month --out months
         """,
@@ -38,6 +38,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--onehot", type=split_names, default=[], metavar="A,B", help="words, a column for each")
     parser.add_argument(
         "--coded", type=split_names, default=[], metavar="A,B", help="words, numbered as they are sorted"
+    )
+    parser.add_argument(
+        "--labels", type=split_names, default=[], metavar="A,B", help="words that are kept beside, to colour by"
     )
     parser.add_argument(
         "--split-by", metavar="COLUMN[:PART]", help="a file for each value, or each year, month, day or hour of it"
@@ -58,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
             columns=options.columns,
             onehot=options.onehot,
             coded=options.coded,
+            labels=options.labels,
             split_by=options.split_by,
             split_rows=options.split_rows,
             format=options.format,
@@ -70,5 +74,9 @@ def run(options: argparse.Namespace) -> int:
         say(options, f"rejected {lost:,}, see {options.out}/rejected.csv ({reasons})")
     if found["left_out"]:
         say(options, f"left out: {', '.join(found['left_out'])}")
-    say(options, f"wrote {', '.join(one['file'] for one in found['outputs'][:10])} to {options.out}")
+    outputs = [one["file"] for one in found["outputs"]]
+    say(options, f"wrote {', '.join(outputs[:10])} to {options.out}")
+    table = f"{options.out}/{outputs[0]}" if len(outputs) == 1 else f"'{options.out}/*.{options.format}'"
+    color = f" --color {options.labels[0]}" if options.labels else ""
+    say(options, f"next: tsne-ooc embed {table} --out map{color}")
     return 0

@@ -45,6 +45,7 @@ def convert(
     columns: str | Iterable[str] | None = None,
     onehot: Sequence[str] = (),
     coded: Sequence[str] = (),
+    labels: Sequence[str] = (),
     split_by: str | None = None,
     split_rows: int | None = None,
     format: str = "h5",
@@ -65,6 +66,8 @@ def convert(
     onehot, coded : sequence of str
         Columns of words: as a column of zeros and ones for each, or as one column of numbers, in the order of the
         sorted words. A pass of its own finds them.
+    labels : sequence of str, optional
+        Columns that are kept beside the table as words, to colour by and to draw samples by: ``obs/NAME``.
     split_by : str, optional
         A file for each value of this column, or with ``COLUMN:year``, ``:month``, ``:day`` and ``:hour`` for each part
         of its time stamps (``2020-01-31 12:00``).
@@ -87,7 +90,7 @@ def convert(
         For files of other columns than the first, naming both, and for options that cannot be.
     """
     pick("format", format, {"h5": 0, "zarr": 0})
-    onehot, coded = _names("onehot", onehot), _names("coded", coded)
+    onehot, coded, labels = _names("onehot", onehot), _names("coded", coded), _names("labels", labels)
     if both := sorted({*onehot} & {*coded}):
         raise ValueError(f"column {both[0]!r} is named in onehot and in coded; name it in one of them")
     if split_rows is not None:
@@ -98,7 +101,7 @@ def convert(
     if not out.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {out.absolute().parent} to write {out.name} in")
     files = _files(inputs)
-    plan = _Plan(files, columns, onehot, coded, split_by)
+    plan = _Plan(files, columns, onehot, coded, labels, split_by)
     began = time.perf_counter()
     if plan.words_to_find:
         plan.find(files)
@@ -118,6 +121,7 @@ class _Plan:
         columns: str | Iterable[str] | None,
         onehot: list[str],
         coded: list[str],
+        labels: list[str],
         split_by: str | None,
     ) -> None:
         first = next(pieces_of(files[0], 0), None)
@@ -131,7 +135,8 @@ class _Plan:
         if part:
             pick("part of a time stamp", part, PARTS)
         self.key, self.part = name or None, part
-        for option, names in (("onehot", onehot), ("coded", coded), ("split_by", [name] if name else [])):
+        by = [name] if name else []
+        for option, names in (("onehot", onehot), ("coded", coded), ("labels", labels), ("split_by", by)):
             for one in names:
                 if one not in types:
                     raise ValueError(f"{files[0]} has no such column: {unknown(option, one, types)}")
@@ -143,17 +148,18 @@ class _Plan:
                 f"column {wrong[0]!r} of {files[0]} is of type {types[wrong[0]]}, not numbers; name it in onehot "
                 "(--onehot) or coded (--coded), or leave it out"
             )
-        # What is the same throughout a file is its name.
-        self.numbers = [one for one in self.numbers if one not in used and one != self.key]
+        # What is the same throughout a file is its name; labels are what the map is looked at by, not made of.
+        self.numbers = [one for one in self.numbers if one not in {*used, *labels} and one != self.key]
         self.onehot, self.coded = onehot, coded
         self.words_to_find = [*onehot, *coded]
         if not self.numbers and not self.words_to_find:
             raise ValueError(f"{files[0]} has no column of numbers; it has {listed(list(types))}")
-        self.words = list(dict.fromkeys([*self.words_to_find, *([self.key] if self.key else [])]))
+        self.labels = labels
+        self.words = list(dict.fromkeys([*self.words_to_find, *labels, *([self.key] if self.key else [])]))
         self.left_out = {
             one: f"of type {type}" for one, type in types.items() if one not in self.numbers and one not in self.words
         }
-        if self.key is not None and self.key not in self.words_to_find:
+        if self.key is not None and self.key not in {*self.words_to_find, *labels}:
             self.left_out[self.key] = "what the files are split by"
         self.categories: dict[str, list[str]] = {}
         self._warn(rows_of(first, kind, delimiter_of(files[0]), self.numbers, []))
@@ -206,6 +212,10 @@ class _Plan:
                 out[there, at + codes[there]] = 1
                 at += len(known)
         return out
+
+    def labels_of(self, rows: Rows, which: Array) -> list[Array]:
+        """The labels of some rows; a missing one is empty."""
+        return [np.array([word or "" for word in rows.words[name][which].tolist()], object) for name in self.labels]
 
     def keys(self, rows: Rows) -> Array:
         """What each row goes by; rows without are rejected."""
@@ -273,12 +283,14 @@ def _write(
                             )
                         name = _name(key, finished[key] if most else None, {out["file"] for out in outputs} | {
                             table.path.name for table in tables.values()}, format)  # fmt: skip
-                        tables[key] = GrowingTable(folder / name, plan.names)
+                        tables[key] = GrowingTable(folder / name, plan.names, plan.labels)
                         finished[key] += 1
                     table = tables[key]
                     room = len(those) if most is None else most - table.n - table._held
                     now, those = those[:room], those[room:]
-                    table.add(X if len(now) == len(X) else X[now], piece.file, rows.lines[now])
+                    table.add(
+                        X if len(now) == len(X) else X[now], piece.file, rows.lines[now], *plan.labels_of(rows, now)
+                    )
                     if most is not None and table.n + table._held == most:
                         end(key)
             if progress is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ class GrowingTable:
     """A table of float32 in a file of HDF5 or a folder of Zarr.
 
     ``X`` holds the rows, ``var/_index`` the names of its columns, as AnnData has them, ``rows/file`` and ``rows/line``
-    the number of the file and the line of each row.
+    the number of the file and the line of each row, and ``obs`` the labels of rows, where AnnData has them, too.
 
     Parameters
     ----------
@@ -26,13 +27,15 @@ class GrowingTable:
         Its ending, ``.h5`` or ``.zarr``, is the format.
     names : list of str
         Of the columns.
+    labels : sequence of str
+        Names of columns of words that are kept beside them.
     """
 
-    def __init__(self, path: Path, names: list[str]) -> None:
+    def __init__(self, path: Path, names: list[str], labels: Sequence[str] = ()) -> None:
         self.path, self.n = path, 0
         p = len(names)
         self.rows = max(1, CHUNK // (4 * p))
-        self._waiting: list[tuple[Array, Array, Int64]] = []
+        self._waiting: list[tuple[Array, ...]] = []
         self._held = 0
         if path.suffix == ".h5":
             import h5py
@@ -53,20 +56,22 @@ class GrowingTable:
             var.create_dataset("_index", data=values, dtype=text)
         else:
             var.create_array("_index", data=values)
-        self._root.create_group("rows")
+        for group in ("rows", "obs") if labels else ("rows",):
+            self._root.create_group(group)
         self._parts = {
             "X": self._grown("X", (p,), np.float32),
             "file": self._grown("rows/file", (), np.uint32),
             "line": self._grown("rows/line", (), np.int64),
+            **{name: self._grown(f"obs/{name}", (), text if path.suffix == ".h5" else str) for name in labels},
         }
 
     def _grown(self, name: str, width: tuple[int, ...], dtype: Any) -> Any:
         more = {"maxshape": (None, *width)} if self.path.suffix == ".h5" else {}
         return self._make(name, shape=(0, *width), chunks=(self.rows, *width), dtype=dtype, **more)
 
-    def add(self, X: Array, file: int, lines: Int64) -> None:
-        """Put rows behind those that are there."""
-        self._waiting.append((X, np.full(len(X), file, np.uint32), lines))
+    def add(self, X: Array, file: int, lines: Int64, *labels: Array) -> None:
+        """Put rows behind those that are there, each with its labels."""
+        self._waiting.append((X, np.full(len(X), file, np.uint32), lines, *labels))
         self._held += len(X)
         if self._held >= self.rows:
             self._write(self._held // self.rows * self.rows)
@@ -79,7 +84,7 @@ class GrowingTable:
             part[self.n : self.n + count] = block[:count]
         self.n += count
         self._held -= count
-        self._waiting = [tuple(block[count:] for block in blocks)] if self._held else []  # type: ignore[list-item]
+        self._waiting = [tuple(block[count:] for block in blocks)] if self._held else []
 
     def close(self) -> None:
         """Write what waits, and close the file."""

@@ -85,7 +85,9 @@ def _kind_of_folder(path: Path) -> str:
         return "zarr"
     names = sorted(entry.name for entry in path.iterdir())
     have = f"it has {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "it is empty"
-    raise IsADirectoryError(f"{path} is a folder that is neither a Zarr table nor holds .parquet files; {have}")
+    tables = [name for name in names if Path(name).suffix.lower() in _SUFFIXES]
+    name = f"; name them as '{path}/*{Path(tables[0]).suffix}'" if tables else ""
+    raise IsADirectoryError(f"{path} is a folder that is neither a Zarr table nor holds .parquet files; {have}{name}")
 
 
 def _zip_of_zarr(path: Path) -> bool:
