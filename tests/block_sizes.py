@@ -87,7 +87,9 @@ BLOCKS = {
     ("pipeline.placing", "_PIECE"): Block("distribution", watched=False),
     ("pipeline.merging", "_PIECE"): Block("parts"),
     ("placement", "ROWS"): Block("placing"),
+    ("placement", "SUMMED_ROWS"): Block("trust"),
     ("plot.rows", "SHADED"): Block("shading"),
+    ("trust", "BLOCK"): Block("trust"),
     ("preprocess.onehot", "_TEXT"): Block("categories"),
     ("preprocess.rows", "_PIECE"): Block("preparation"),
     ("sampling.take", "_GAP_BYTES"): Block("taking", watched=False),
@@ -169,7 +171,7 @@ _OTHERS = {
         tl.N_PCS fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         refinement.REFERENCE refinement.LATE_ROWS refinement.LATE_MORE
         recipes.WIDE recipes.COMPONENTS recipes.ROWS_PER_NEIGHBOR
-        rounds.DIRECTIONS rounds.ROWS_PER_BOX
+        rounds.DIRECTIONS rounds.ROWS_PER_BOX trust.LENGTH_NEIGHBORS trust.LENGTH_ROWS
         pipeline.looking.CHOICE pipeline.neighbors.NEIGHBORS pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
         neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT

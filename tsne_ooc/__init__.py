@@ -80,6 +80,7 @@ _MODULES = {
     "stages",
     "testing",
     "tl",
+    "trust",
     "view",
     "workers",
 }

@@ -11,7 +11,7 @@ import numpy as np
 
 from tsne_ooc._options import keep, number, pick, whole
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._typing import Float32, Int32, Int64, Matrix, UInt32
+from tsne_ooc._typing import Float32, Float64, Int32, Int64, Matrix, UInt32
 from tsne_ooc.affinity import Affinity, Perplexity, conditional
 from tsne_ooc.fit.model import Model
 from tsne_ooc.schedule import check_exaggeration
@@ -19,6 +19,7 @@ from tsne_ooc.storage.codec import stored
 from tsne_ooc.storage.state import Saved, State
 
 ROWS = 2048
+SUMMED_ROWS = 128
 LEAST_EXAGGERATION = 1.5
 
 
@@ -193,34 +194,62 @@ def place_beside(
     `equal` names the reference row that each row is equal to, -1 where there is none; `start` is where rows begin,
     instead of what the placement says.
     """
-    from tsne_ooc._kernels import placement as kernels
-
-    Y, dof = model.embedding, float(model.dof)
-    m, d = len(indices), Y.shape[1]
+    m, d = len(indices), model.embedding.shape[1]
     out = np.empty((m, d), np.float32)
     iterations = np.zeros(m, np.int32)
-    seats = np.where(distances[:, 0] == 0, indices[:, 0].astype(np.int64), -1)
-    if equal is not None:
-        seats = np.where(equal >= 0, equal, seats)
+    seats = seats_of(indices, distances, equal)
     away = seats < 0
-    out[~away] = Y[seats[~away]]
+    out[~away] = model.embedding[seats[~away]]
     # Rows that take a seat are done, and only the others go on. None of these depends on which others there are.
     near, far = (indices, distances) if away.all() else (indices[away], distances[away])
     if not len(near):
         return Placed(out, iterations)
+    out[away], iterations[away] = descend(
+        model, near, affinities(model, far, placement, threads), placement, threads,
+        start=None if start is None else start[away],
+    )  # fmt: skip
+    return Placed(out, iterations)
+
+
+def seats_of(indices: UInt32, distances: Float32, equal: Int64 | None) -> Int64:
+    """The reference row whose seat each row takes, -1 where it takes none."""
+    seats = np.where(distances[:, 0] == 0, indices[:, 0].astype(np.int64), -1)
+    return seats if equal is None else np.where(equal >= 0, equal, seats)
+
+
+def affinities(model: Model, distances: Float32, placement: Placement, threads: Threads) -> Float32:
+    """How strongly rows belong to their neighbours at these distances, shape (m, k)."""
     affinity = placement.affinity or Perplexity(placement.perplexity)
-    p = conditional(affinity, far, getattr(model.index, "unit", 1.0), threads)
-    if p is None:
-        p = np.broadcast_to(np.float32(1 / near.shape[1]), near.shape)
-    places = np.empty((len(near), d), np.float32)
+    p = conditional(affinity, distances, getattr(model.index, "unit", 1.0), threads)
+    return np.broadcast_to(np.float32(1 / distances.shape[1]), distances.shape) if p is None else p
+
+
+def descend(
+    model: Model,
+    near: UInt32,
+    p: Float32,
+    placement: Placement,
+    threads: Threads,
+    *,
+    start: Float32 | None = None,
+    own: Int64 | None = None,
+) -> tuple[Float32, Int32]:
+    """Where rows end and the steps that each tried, from their neighbours and affinities; none takes a seat.
+
+    `own` names the reference row that the field of each row is without, -1 where it is the whole field.
+    """
+    from tsne_ooc._kernels import placement as kernels
+
+    Y, field = model.embedding, model.field
+    places = np.empty((len(near), Y.shape[1]), np.float32)
     steps = np.zeros(len(near), np.int32)
-    field = model.field
     factors = np.array(placement.exaggerations(model.exaggeration), np.float64)
-    nodes, kernel = field.nodes, kernels.PLACE[d, field.summed]
+    nodes, kernel = field.nodes, kernels.PLACE[Y.shape[1], field.summed, own is not None]
+    apart = np.empty(0, np.int64) if own is None else own
 
     if start is not None:
         # Kernels check no bounds, and rows may go no farther than the field reaches.
-        np.clip(start[away], field.low, field.high, out=places)
+        np.clip(start, field.low, field.high, out=places)
 
     def run(first: int, last: int) -> None:
         if start is None and placement.initialization == "median":
@@ -228,10 +257,32 @@ def place_beside(
         elif start is None:
             kernels.mean_start(Y, near, p, first, last, places)
         kernel(
-            Y, near, p, factors, dof, *nodes, field.low, field.high, placement.tolerance, placement.max_iter,
-            first, last, places, steps,
+            Y, near, p, factors, float(model.dof), *nodes, field.low, field.high, placement.tolerance,
+            placement.max_iter, apart, first, last, places, steps,
         )  # fmt: skip
 
     threads.map(run, ranges(len(near), ROWS))
-    out[away], iterations[away] = places, steps
-    return Placed(out, iterations)
+    return places, steps
+
+
+def hessians(
+    model: Model, near: UInt32, p: Float32, placement: Placement, threads: Threads, places: Float32, own: Int64
+) -> Float64:
+    """The Hessian of each row's energy at its place, shape (m, d, d), at the last exaggeration; `own` as above.
+
+    It is exact, and takes a sum over all n reference rows for each row: on one core 21 us at n = 25,000.
+    """
+    from tsne_ooc._kernels import placement as kernels
+
+    Y = model.embedding
+    d = Y.shape[1]
+    last = float(placement.exaggerations(model.exaggeration)[-1])
+    six = np.empty((len(near), 6))
+    by_axis, kernel = np.ascontiguousarray(Y.T).reshape(-1), kernels.HESSIAN[d]
+
+    def run(first: int, stop: int) -> None:
+        kernel(Y, near, p, last, float(model.dof), by_axis, len(Y), own, places, first, stop, six)
+
+    threads.map(run, ranges(len(near), SUMMED_ROWS))
+    found: Float64 = six[:, [[0, 3, 4], [3, 1, 5], [4, 5, 2]]][:, :d, :d]
+    return found

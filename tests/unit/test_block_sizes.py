@@ -126,6 +126,13 @@ def placing(folder):
     return found
 
 
+def trust(folder):
+    from tsne_ooc.trust import scores
+
+    model = TSNE(**QUICK).fit(rows())
+    return [*scores(model, np.concatenate([rows()[:40], rows(40, seed=1)]), k=5)]
+
+
 def fit(folder):
     from tsne_ooc.neighbors import IVF
 

@@ -437,6 +437,7 @@ FILES = {
     "unit/test_files.py": "export.export_per_file",
     "unit/test_tl.py": "tl.tsne tl.place",
     "unit/test_groups.py": "novelty.groups.Groups",
+    "unit/test_trust.py": "trust.scores",
     "unit/test_parallel.py": "extend.Threads",
 }
 # scikit-learn's way: nothing is made of it.

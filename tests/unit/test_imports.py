@@ -43,7 +43,7 @@ ORDER = (
     ("placement",),
     ("refinement",),
     ("estimator",),
-    ("rounds", "groups"),
+    ("rounds", "groups", "trust"),
     ("parametric",),
     ("pipeline",),
     ("recipes",),

@@ -87,11 +87,49 @@ def _read(x, y, z, phi, stride, far_stride, origin, per_cell, offset, d):
     return max(float(S) + offset, 1e-6), slope, curve
 
 
+@piece
+def _without(field, x, y, z, Y, j, per_cell, dof, d):
+    """What is left of a field without row j, one of those that make it; all of it where j < 0."""
+    S, slope, curve = field
+    su, sv, sw = float(slope[0]), float(slope[1]), float(slope[2])
+    cuu, cvv, cww = float(curve[0]), float(curve[1]), float(curve[2])
+    cuv, cuw, cvw = float(curve[3]), float(curve[4]), float(curve[5])
+    if j >= 0:
+        dx = x - float(Y[j, 0])
+        dy = y - float(Y[j, 1]) if d > 1 else 0.0
+        dz = z - float(Y[j, 2]) if d > 2 else 0.0
+        base = 1.0 / (1.0 + (dx * dx + dy * dy + dz * dz) / dof)
+        w = base if dof == 1.0 else math.exp(dof * math.log(base))
+        per = 2.0 * w * base / per_cell
+        bent = 2.0 * (dof + 1.0) / dof * base * per / per_cell
+        flat = per / per_cell
+        # A grid holds the row not quite as it is, and where there is no other, less than nothing may be left.
+        S = max(S - w, 1e-6)
+        su += per * dx
+        sv += per * dy
+        sw += per * dz
+        cuu -= bent * dx * dx - flat
+        cvv -= bent * dy * dy - flat
+        cww -= bent * dz * dz - flat
+        cuv -= bent * dx * dy
+        cuw -= bent * dx * dz
+        cvw -= bent * dy * dz
+    return S, (su, sv, sw), (cuu, cvv, cww, cuv, cuw, cvw)
+
+
 @choice
 def _field(x, y, z, phi, stride, far_stride, origin, per_cell, offset, dof, d, summed):
     if summed:
         return _sum(x, y, z, phi, stride, dof, d)
     return _read(x, y, z, phi, stride, far_stride, origin, per_cell, offset, d)
+
+
+@choice
+def _others(x, y, z, Y, j, phi, stride, far_stride, origin, per_cell, offset, dof, d, summed, apart):
+    if apart:
+        field = _field(x, y, z, phi, stride, far_stride, origin, per_cell, offset, dof, d, summed)
+        return _without(field, x, y, z, Y, j, per_cell, dof, d)
+    return _field(x, y, z, phi, stride, far_stride, origin, per_cell, offset, dof, d, summed)
 
 
 @piece
@@ -140,12 +178,16 @@ def within(x, low, high):
     return min(x, float(high)) if x >= low else float(low)
 
 
-def placement_for(d, summed):
-    """The kernel of a map of `d` axes, whose field is read from a grid or `summed` over its rows."""
+def placement_for(d, summed, apart):
+    """The kernel of a map of `d` axes, whose field is read from a grid or `summed` over its rows.
+
+    Rows of the map itself are placed `apart` from it: `own` names the row that the field of each is without, -1 where
+    it is all of it. Others do not look at `own`.
+    """
 
     @kernel
     def place(Y, neighbors, p, exaggerations, dof, phi, stride, far_stride, origin, per_cell, offset,
-              low, high, tolerance, most, start, stop, out, iterations):  # fmt: skip
+              low, high, tolerance, most, own, start, stop, out, iterations):  # fmt: skip
         """Move the rows of a range from where `out` has them to their minima, at one exaggeration after the other.
 
         Newton's method, damped until the energy falls (Levenberg, Quarterly of Applied Mathematics 2, 1944): some 6
@@ -156,9 +198,12 @@ def placement_for(d, summed):
             x = within(float(out[i, 0]), low[0], high[0])
             y = within(float(out[i, 1]), low[1], high[1]) if d > 1 else 0.0
             z = within(float(out[i, 2]), low[2], high[2]) if d > 2 else 0.0
+            j = own[i] if apart else -1
             spent = 0
             for exaggeration in exaggerations:
-                S, slope, curve = _field(x, y, z, phi, stride, far_stride, origin, per_cell, offset, dof, d, summed)
+                S, slope, curve = _others(
+                    x, y, z, Y, j, phi, stride, far_stride, origin, per_cell, offset, dof, d, summed, apart
+                )
                 energy, g, h = evaluate(x, y, z, Y, neighbors, p, i, exaggeration, dof, S, slope, curve, per_cell, d)
                 damping = 0.0
                 for _ in range(most):
@@ -182,8 +227,8 @@ def placement_for(d, summed):
                     if nx == x and ny == y and nz == z:
                         break
                     spent += 1
-                    S, slope, curve = _field(
-                        nx, ny, nz, phi, stride, far_stride, origin, per_cell, offset, dof, d, summed
+                    S, slope, curve = _others(
+                        nx, ny, nz, Y, j, phi, stride, far_stride, origin, per_cell, offset, dof, d, summed, apart
                     )
                     there, ng, nh = evaluate(
                         nx, ny, nz, Y, neighbors, p, i, exaggeration, dof, S, slope, curve, per_cell, d
@@ -206,7 +251,30 @@ def placement_for(d, summed):
     return place
 
 
-PLACE = {(d, summed): placement_for(d, summed) for d in (1, 2, 3) for summed in (False, True)}
+def hessian_for(d):
+    """The kernel that gives the Hessian of each row's energy at `places`: uu, vv, ww, uv, uw, vw.
+
+    The field is summed, and without the row that `own` names. A grid holds the row itself too coarsely: what is left of
+    its own curvature was .1 in a Hessian of .2, in a map of 600 rows.
+    """
+
+    @kernel
+    def hessian(Y, neighbors, p, exaggeration, dof, phi, n, own, places, start, stop, out):
+        for i in range(u64(start), u64(stop)):
+            x = float(places[i, 0])
+            y = float(places[i, 1]) if d > 1 else 0.0
+            z = float(places[i, 2]) if d > 2 else 0.0
+            S, slope, curve = _without(_sum(x, y, z, phi, n, dof, d), x, y, z, Y, own[i], 1.0, dof, d)
+            _, _, h = evaluate(x, y, z, Y, neighbors, p, i, exaggeration, dof, S, slope, curve, 1.0, d)
+            for e in range(6):
+                out[i, e] = h[e]
+
+    return hessian
+
+
+_FIELDS = [(d, summed) for d in (1, 2, 3) for summed in (False, True)]
+PLACE = {(*field, apart): placement_for(*field, apart) for field in _FIELDS for apart in (False, True)}
+HESSIAN = {d: hessian_for(d) for d in (1, 2, 3)}
 
 
 @kernel

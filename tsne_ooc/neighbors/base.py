@@ -48,7 +48,7 @@ class Index(ABC):
 
     @property
     def rows(self) -> Float32:
-        """The reference rows, dense, of those indices that others hold."""
+        """The reference rows, dense, as they were given; NotImplementedError where an index does not have them so."""
         raise NotImplementedError
 
     def __init_subclass__(cls, *, kind: str | None = None, **rest: Any) -> None:

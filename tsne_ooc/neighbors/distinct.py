@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._typing import Int64, Matrix, UInt64
+from tsne_ooc._typing import Float32, Int64, Matrix, UInt64
 from tsne_ooc.equal_rows import hashes_of
 from tsne_ooc.neighbors._blocks import PIECE, unpack
 from tsne_ooc.neighbors._room import picked
@@ -129,6 +129,10 @@ class DistinctIndex(Index, kind="distinct"):
     def __reduce__(self) -> Any:
         # The inner index pickles itself by its own rule: it may hold a function, which a state cannot.
         return _with_copies, (self._copies.of.astype(np.uint32), self._inner, self._threads)
+
+    @property
+    def rows(self) -> Float32:
+        return np.asarray(self._inner.rows[self._copies.of])
 
     @property
     def order(self) -> Indices | None:

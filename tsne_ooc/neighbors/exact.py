@@ -151,6 +151,12 @@ class PairwiseIndex(Index, kind="pairwise"):
         pairwise = Pairwise.restore(saved, X)
         return cls(X, pairwise.metric, pairwise.params, threads)
 
+    @property
+    def rows(self) -> Float32:
+        if not isinstance(self._X, np.ndarray):
+            raise NotImplementedError
+        return self._X
+
     def query(self, Q: Matrix, k: int) -> Answer:
         check_width(Q, self._X.shape[1])
         return self.rows_of(canonical(Q), np.arange(Q.shape[0]), check_k(k, self.n, itself=False), None)

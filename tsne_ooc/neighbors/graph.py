@@ -10,7 +10,7 @@ import numpy as np
 
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import Threads
-from tsne_ooc._typing import Array, Int64, StrPath
+from tsne_ooc._typing import Array, Float32, Int64, StrPath
 from tsne_ooc.equal_rows import hashes_of
 from tsne_ooc.neighbors._recall import rows_to_measure, share_found
 from tsne_ooc.neighbors.base import BLOCKED, Answer, Distances, Index, Indices, Metric, Neighbors, by_state, check_k
@@ -288,6 +288,10 @@ class GraphIndex(Index, kind="graph"):
         return cls(inner, near, apart, order, min(1.0, saved.number("recall", above=-1)), threads)
 
     __reduce__ = by_state
+
+    @property
+    def rows(self) -> Float32:
+        return self._inner.rows
 
     @property
     def order(self) -> Indices | None:

@@ -11,7 +11,7 @@ import numpy as np
 from tsne_ooc._blas import openmp_kept
 from tsne_ooc._options import keep, number, whole
 from tsne_ooc._parallel import Threads
-from tsne_ooc._typing import Matrix, Named
+from tsne_ooc._typing import Float32, Matrix, Named
 from tsne_ooc.neighbors._forks import numba_lost
 from tsne_ooc.neighbors._found import Completer
 from tsne_ooc.neighbors._recall import rows_to_measure
@@ -167,6 +167,12 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
     def __getstate__(self) -> dict[str, Any]:
         # Graphs are made of the library's compiled objects, and made again from the seed.
         return {**self.__dict__, "_graphs": {}, "_asked": set()}
+
+    @property
+    def rows(self) -> Float32:
+        if not isinstance(self._X, np.ndarray):
+            raise NotImplementedError
+        return self._X
 
     def from_themselves(self) -> Distances | None:
         return self._pairwise.from_themselves(self._X)

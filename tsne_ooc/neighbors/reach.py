@@ -96,6 +96,12 @@ class ReachIndex(Index, kind="reach"):
     __reduce__ = by_state
 
     @property
+    def rows(self) -> Float32:
+        rows = np.empty((self.n, self._far.shape[1]), np.float32)
+        rows[self._near], rows[self._numbers] = self._inner.rows, self._far
+        return rows
+
+    @property
     def order(self) -> Indices | None:
         inner = self._inner.order
         return None if inner is None else np.concatenate([self._near[inner], self._numbers])

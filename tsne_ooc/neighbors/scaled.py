@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc._typing import Matrix, Named
+from tsne_ooc._typing import Float32, Matrix, Named
 from tsne_ooc.neighbors._blocks import largest_of
 from tsne_ooc.neighbors._room import PIECE, empty
 from tsne_ooc.neighbors.base import Answer, Index, Indices, Metric, Neighbors, by_state
@@ -95,6 +95,10 @@ class ScaledIndex(Index, kind="scaled"):
         return cls(inner, saved.whole("exponent", -200, 200), threads)
 
     __reduce__ = by_state
+
+    @property
+    def rows(self) -> Float32:
+        return np.asarray(scaled(self._inner.rows, -self._exponent))
 
     def recall(self, k: int) -> float:
         return self._inner.recall(k)
