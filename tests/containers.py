@@ -301,6 +301,8 @@ def zarr_frame(X: np.ndarray, folder: Path) -> Path:
 def arrow(X: np.ndarray) -> Any:
     import pyarrow as pa
 
+    # Arrow has numbers in the machine's own order of bytes alone.
+    X = X.astype(X.dtype.newbyteorder("="), copy=False)
     columns = {"label": [f"row {i}" for i in range(len(X))]} | {f"c{j}": X[:, j] for j in range(X.shape[1])}
     return pa.table(columns)
 

@@ -79,7 +79,7 @@ class Groups:
         self._asker, self._map, self._features = model, model.map_, model.features_
         inner = self._map.model
         k = 2 * whole("group", group, least=3)
-        if k > inner.n - 1 or group > inner.n // 3:
+        if group > inner.n // 3:
             raise ValueError(f"group={group} is more than a third of the {inner.n} fitted rows")
         indices, distances = inner.index.query_self(k)
         self._k = k

@@ -152,9 +152,9 @@ def test_room_that_goes_during_the_fit(tmp_path, monkeypatch):
     def room(free):
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=free))
 
-    def stream(*arguments):
+    def stream(*arguments, **options):
         room(100)
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(runs, "Stream", stream)
     asked = {"out": tmp_path / "map", "sample": 500, "tsne": TSNE(**FEW)}

@@ -184,7 +184,9 @@ SCATTER = {
     "Y": Other(rows(60, 2, seed=1)), "labels": Other(np.arange(60) % 2), "ax": Other(axes), "title": Other("a map"),
     "size": Other(3.0), "alpha": Other(0.2), "colors": Other(["red", "lime", "blue"], THREE),
     "legend": Other(False), "density": Other(True, THREE), "dpi": Other(50),
-    "text": Other(True, THREE), "highlight": Other([3, 5]), "shading": Other("log", {**THREE, "density": True}),
+    "text": Other(True, THREE), "highlight": Other([3, 5]),
+    # Cells of several rows, which the two shade otherwise.
+    "shading": Other("log", {"Y": rows(60, 2).round(), "labels": THREE["labels"] * 0, "dpi": 40, "density": True}),
     "dark": Other(True), "caption": Other("a caption"), "n_jobs": Same(1, {**THREE, "density": True}),
 }  # fmt: skip
 

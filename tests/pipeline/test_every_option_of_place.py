@@ -277,5 +277,5 @@ def test_the_manifest_says_what_was_done(placed, saved):
     assert set(seconds) == {"place"} and seconds["place"] >= 0
     digest = json.loads((saved["one"][0] / "manifest.json").read_text())["sha256"]
     assert job["request"] == {"model": digest, "novelty": True} and job["task"] == "place"
-    assert job["makes"] == ["embedding.npy", "novelty.npy"]
+    assert job["makes"] == ["embedding.npy", "novelty.npy", "dropped_rows.npy"]
     assert set(job) == {"task", "source", "request", "tsne_ooc", "makes"}

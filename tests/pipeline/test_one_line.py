@@ -88,9 +88,13 @@ def test_wrong_numbers_are_told_by_the_option_that_was_typed(capsys, file, tmp_p
     if name == "place":
         TSNE(n_iter=0, early_exaggeration_iter=0, perplexity=5).fit(np.load(file)).save(tmp_path / "model")
         given = [str(tmp_path / "model"), str(file)]
+    elif name in ("plot", "view"):
+        np.save(tmp_path / "map.npy", np.load(file)[:, :2])
+        given = [str(tmp_path / "map.npy")]
     else:
         given = [str(file)]
-    assert main([name, *given, "--out", str(tmp_path / "out"), f"{option}={value}"]) == 2
+    ending = {"plot": ".png", "view": ".html"}.get(name, "")
+    assert main([name, *given, "--out", str(tmp_path / f"out{ending}"), f"{option}={value}"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and said.startswith("tsne-ooc: error: ") and option in said, said
     # No name that only Python knows.
@@ -98,7 +102,7 @@ def test_wrong_numbers_are_told_by_the_option_that_was_typed(capsys, file, tmp_p
     names = re.findall(r"(?<![\w./-])([a-z_]\w*)=", said.replace(str(tmp_path), ""))
     assert not names, said
     assert set(re.findall(r"--[a-z][a-z-]*", said)) <= typed
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / f"out{ending}").exists()
 
 
 def test_what_cannot_be_read_is_one_line(capsys, file):
@@ -209,7 +213,9 @@ def test_a_map_goes_into_a_copy_of_an_anndata_file(capsys, file, tmp_path):
     assert main(["embed", str(tmp_path / "cells.h5ad"), "--out", run, "--perplexity", "5", "--quiet"]) == 0
     assert main(["export", run, "--to", copy]) == 2
     said = capsys.readouterr().err
-    assert f"there is no file {copy} to add the map to; give --like, the AnnData file it is to be a copy of\n" in said
+    assert (
+        f"there is no file {copy} to add the map to; give --like, the AnnData file that it should be a copy of" in said
+    )
     more = ["--like", str(tmp_path / "cells.h5ad"), "--dataset", "X_map", "--quiet"]
     assert main(["export", run, "--to", copy, *more]) == 0
     assert np.array_equal(anndata.read_h5ad(copy).obsm["X_map"], open_run(run).embedding)

@@ -443,7 +443,7 @@ def test_too_little_memory_is_refused_before_the_work(model, monkeypatch):
 
     monkeypatch.setattr(type(model), "place_prepared", work)
     # Each row has as many neighbours as the sample's perplexity asks for.
-    said = r"^0\.10 GB of memory are too little for 400 rows with 15 neighbours each: .* takes \d\.\d\d GB; allow more"
+    said = r"^0\.10 GB of memory are too little for 400 rows with 24 neighbours each: .* takes \d\.\d\d GB; allow more"
     with pytest.raises(MemoryError, match=said):
         model.refine(X, memory=0.1)
     monkeypatch.setattr("tsne_ooc.scratch.plan.available_bytes", lambda: 10_000)

@@ -172,7 +172,7 @@ def test_a_stage_of_ones_own_sees_the_refined_map(tmp_path):
         name = "seen"
 
         def run(self, work):
-            placer, seats = work.get(Mapped)
+            placer, seats, _ = work.get(Mapped)
             return {"seats": len(seats.rows), "first": placer.embedding[0].tolist()}
 
     run = embedded(tmp_path / "map", then=Seen())

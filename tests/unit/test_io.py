@@ -285,7 +285,11 @@ def test_kinds_are_told_by_what_files_hold(tmp_path):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("X.csv", b"a,b\n1,2\n", r"X\.csv is not a table that can be read by rows: .* write it as Parquet"),
+        (
+            "X.csv",
+            b"a,b\n1,2\n",
+            r"X\.csv is not a table that can be read by rows: .* first: tsne-ooc prepare",
+        ),
         ("X.npz", b"PK\x03\x04", r"X\.npz is not .*: .*numpy\.save\('table\.npy', numpy\.load\(path\)\[name\]\)"),
         ("X.pkl", b"\x80", r"X\.pkl is not .*: a pickle may run any program"),
         ("X.zip", b"PK\x03\x04", r"X\.zip is a zip archive that holds no Zarr table"),

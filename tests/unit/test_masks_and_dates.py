@@ -1,5 +1,7 @@
 """What lies beneath a mask, and the number behind a date, never becomes a number of the table, whatever brings it."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -74,7 +76,8 @@ DOORS = {
     "uniform": lambda X, folder: uniform(as_source(X), N, np.random.default_rng(0)),
     "fit": lambda X, folder: TSNE(perplexity=5, n_iter=5, early_exaggeration_iter=5).fit(X),
     "fit a sample": lambda X, folder: TSNE(perplexity=5, n_iter=5, early_exaggeration_iter=5, sample=N).fit(X),
-    "transform": lambda X, folder: fitted().transform(X),
+    # What Dask gives in is answered lazily.
+    "transform": lambda X, folder: np.asarray(fitted().transform(X)),
     "transform_to": lambda X, folder: fitted().transform_to(X, folder / "Y.npy"),
     "prepare": lambda X, folder: Preparation([Standardize()]).fit(X),
     "prepared": lambda X, folder: PreparedSource(X, Preparation([Standardize()]).fit(masked(None).data)).read(60, 90),
@@ -84,9 +87,13 @@ DOORS = {
 
 @pytest.mark.parametrize("door", DOORS)
 def test_a_masked_cell_is_refused_at_every_door(container, door, tmp_path):
-    with pytest.raises(ValueError, match=r"masked cells .*, the first at row 77, column 2; fill in or leave") as caught:
+    with pytest.raises(ValueError, match=r"masked cells .* at row \d+, column 2; fill in or leave") as caught:
         DOORS[door](container(masked()), tmp_path)
-    assert "\n" not in str(caught.value)
+    told = str(caught.value)
+    # Blocks of Dask tell where they begin.
+    row, first = re.search(r"at row (\d+)", told), re.search(r"counted from row (\d+) of the Dask array", told)
+    assert int(row[1]) + (int(first[1]) if first else 0) == 77 and "\n" not in told
+    assert first is None or door == "transform"
 
 
 def test_a_mask_that_hides_nothing_changes_nothing(container):
@@ -117,7 +124,8 @@ def test_an_encoder_has_the_same_gate(tmp_path, container):
     encoder = ParametricTSNE(network=(16, 1), n_iter=2, random_state=0).fit(masked(None).data)
     for work in (encoder.transform, encoder.score_samples, ParametricTSNE(network=(16, 1), n_iter=2).fit):
         with pytest.raises(ValueError, match="masked cells"):
-            work(container(masked()))
+            # What Dask gives in is answered lazily.
+            np.asarray(work(container(masked())))
 
 
 # Dates

@@ -195,8 +195,12 @@ def test_a_histogram_has_a_fixed_size_and_says_what_is_wrong():
     assert histogram.summary()["rows"] == 0 and histogram.quantile(0.5) == 0
     histogram.add(np.array([-0.0, 0.0], np.float32))
     assert histogram.quantile(0.5) == 0 and histogram.counts.nbytes < 1 << 17
-    with pytest.raises(ValueError, match="novelty is nan"):
-        histogram.add(np.array([1, np.nan], np.float32))
+    # Rows that were dropped have none, and do not count.
+    histogram.add(np.array([np.nan, 1, np.nan], np.float32))
+    histogram.add(np.array([np.nan], np.float32))
+    assert histogram.summary()["rows"] == 3
+    with pytest.raises(ValueError, match=r"novelty is -1\.0; it cannot be less than 0"):
+        histogram.add(np.array([1, -1, np.nan], np.float32))
     with pytest.raises(ValueError, match="different thresholds, 2 and 3"):
         histogram.merge(NoveltyHistogram(3.0))
 
