@@ -15,6 +15,7 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Perplexity
 from tsne_ooc.fit.model import Model
 from tsne_ooc.gradients.crowd import Crowd
+from tsne_ooc.io import open_source
 from tsne_ooc.neighbors import HNSW, Graph
 from tsne_ooc.placement import descend, hessians
 from tsne_ooc.trust import Scores, _Judge, scores
@@ -176,6 +177,20 @@ def test_each_row_is_scored_by_itself(model):
         patch.setattr(model, "n_jobs", 1)
         for part, again in zip(whole, scores(model, X), strict=True):
             np.testing.assert_array_equal(part, again)
+
+
+def test_a_file_is_streamed(model, tmp_path):
+    X = np.repeat(groups(), 3, axis=0)
+    np.save(tmp_path / "X.npy", X)
+    wanted = scores(model, X)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tsne_ooc.io.blocks.BLOCK_BYTES", 7 * X[0].nbytes)
+        for part, again in zip(wanted, scores(model, open_source(tmp_path / "X.npy")), strict=True):
+            np.testing.assert_array_equal(part, again)
+    X[1234, 2] = np.inf
+    np.save(tmp_path / "X.npy", X)
+    with pytest.raises(ValueError, match="row 1234, column 2"):
+        scores(model, open_source(tmp_path / "X.npy"))
 
 
 def test_a_map_that_is_loaded_says_the_same(model, tmp_path):
