@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
 from sklearn.neighbors import kneighbors_graph
 
 from tsne_ooc.cli import main
@@ -31,8 +35,6 @@ OWN_TEST = {
 QUICK = {
     "25_000": "90", "20_000": "30", "2_500": "5", "1_000_000": "10_000", "range(10)": "range(2)",
     "decoder=True": "decoder=Decoder(n_iter=5)",
-    # Its reader is that of anndata.
-    "import scanpy as sc": "import anndata as sc",
 }  # fmt: skip
 SHORTER = {"--network 256x4 --iterations 20000": "--network 16x2 --iterations 6"}
 SHELL = ("bash", "sh", "console", "")
@@ -45,6 +47,7 @@ NOT_RUN = {
     ".ci/run": "runs the whole suite, this test too",
     "python benchmarks/": "minutes to hours, on data that is not here; its options are looked at below",
     "OMP_NUM_THREADS=1 python benchmarks/": "the same",
+    "OMP_WAIT_POLICY=PASSIVE python benchmarks/": "beside a library that is not here, and on a busy machine",
 }
 
 
@@ -64,6 +67,21 @@ def reason(line):
     return next((why for start, why in NOT_RUN.items() if line.startswith(start)), None)
 
 
+def scanpy():
+    """What the pages call of scanpy; test_tl.py meets its pictures where it is installed."""
+
+    def pca(adata):
+        adata.obsm["X_pca"] = PCA(50, random_state=0).fit_transform(adata.X)
+
+    def picture(adata, color):
+        assert adata.obsm["X_tsne"].shape == (adata.n_obs, 2) and color in adata.obs
+
+    module = ModuleType("scanpy")
+    module.read_h5ad = pytest.importorskip("anndata").read_h5ad
+    module.pp, module.pl = SimpleNamespace(pca=pca), SimpleNamespace(tsne=picture)
+    return module
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder with the files that the pages name, each of some hundred rows."""
@@ -81,9 +99,22 @@ def folder(tmp_path, monkeypatch):
         cells.obsm["X_pca"] = counts[:, :5] + places
         cells.obsp["distances"] = kneighbors_graph(cells.obsm["X_pca"], 15, mode="distance")
         cells.write_h5ad(tmp_path / name)
+    (tmp_path / "plates").mkdir()
+    for plate in range(3):
+        cells[80 * plate : 80 * plate + 80].write_h5ad(tmp_path / "plates" / f"plate{plate + 1}.h5ad")
+    anndata.AnnData(counts).write_h5ad(tmp_path / "atlas.h5ad")
     flows = pd.DataFrame(counts[:, :4], columns=["bytes", "packets", "seconds", "ports"])
     flows.assign(protocol=np.array(["tcp", "udp"])[np.arange(240) % 2]).to_parquet(tmp_path / "flows.parquet")
     np.save(tmp_path / "cells.npy", counts)
+    (tmp_path / "logs").mkdir()
+    for day in ("monday", "tuesday"):
+        lines = flows.where(flows > 1).assign(protocol=np.where(counts[:, 4] > 2, "tcp", "udp"))
+        lines["country"] = np.where(counts[:, 5] > 2, "NP", "PE")
+        lines.to_csv(tmp_path / "logs" / f"{day}.csv", index=False)
+    pickup = pd.date_range("2020-01-01", periods=240, freq="9h")
+    for half in (slice(120), slice(120, 240)):
+        trips = pd.DataFrame(counts[half, :3], columns=["miles", "minutes", "fare"]).assign(pickup=pickup[half])
+        trips.to_csv(tmp_path / f"taxi-{half.stop}.csv.gz", index=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -103,6 +134,9 @@ def test_shell_lines_run(page, folder, capsys, monkeypatch):
     if page.name == "exporting.md":
         # The page is about a run that is finished.
         assert main(["embed", "cells.h5ad", "--out", "map", "--quiet"]) == 0
+    if page.name == "refine.md":
+        # A block of Python above the line writes it.
+        np.save("digits.npy", load_digits().data)
     made = set()
     for line in lines:
         for long, short in SHORTER.items():
@@ -130,6 +164,10 @@ def test_blocks_of_python_run(page, folder, monkeypatch):
         monkeypatch.setattr("tsne_ooc.parametric.estimator.STEPS", 6)
     given = {"X": X, "new": X[:20], "new_rows": X[:20], "sample": X, "rows": X[:20]}
     given["labels"] = np.array(["B", "T", "NK"])[np.arange(len(X)) % 3]
+    if page.name == "scanpy.md":
+        anndata = pytest.importorskip("anndata")
+        given |= {"adata": anndata.read_h5ad("counts.h5ad"), "query": anndata.AnnData(X[:20])}
+    monkeypatch.setitem(sys.modules, "scanpy", scanpy())
     if page.name in ("exporting.md", "pictures.md"):
         assert main(["embed", "cells.h5ad", "--out", "map", "--quiet"]) == 0
     names = dict(given)

@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
         examples="""
             map --to map.parquet
             map --to cells.h5ad
-            map --to maps/map.parquet --per-file
+            map --to map.parquet --per-file
             map --to cells-with-map.h5ad --like cells.h5ad --dataset X_map
         """,
     )
