@@ -129,8 +129,11 @@ ENCODER = {
     "callbacks_every_iters": (1, 2),
     "random_state": (0, 1),
 }
-# Where things are, how the work is done and shown, and what is asked for only when all else is done.
-WITHOUT = {"out", "block_rows", "resume", "progress", "n_jobs", "verbose", "allow_missing_chunks"}
+# Where things are, how and by whom the work is done and shown, and what is asked for only when all else is done.
+# `unknown` stands for all other names, which are refused.
+WITHOUT = {
+    "out", "block_rows", "resume", "progress", "n_jobs", "executor", "verbose", "allow_missing_chunks", "unknown",
+}  # fmt: skip
 
 
 class Caught(Exception):
@@ -175,7 +178,7 @@ def options_of(kind):
 def test_all_options_are_looked_at():
     assert set(MAP) == options_of(TSNE) - WITHOUT and set(SAME_MAP) < set(MAP)
     assert set(RUN) == options_of(embed) - WITHOUT - {"tsne"}
-    assert options_of(place) - WITHOUT == {"model", "source", "dataset", "columns", "novelty", "then"}
+    assert options_of(place) - WITHOUT == {"model", "source", "dataset", "columns", "rows", "novelty", "then"}
     assert options_of(train) - WITHOUT - set(RUN) == {"encoder", "map", "tsne"}
     parametric = pytest.importorskip("tsne_ooc.parametric")
     assert set(ENCODER) == options_of(parametric.ParametricTSNE) - WITHOUT - {"prepare", "device", "decoder"}
@@ -225,6 +228,9 @@ def test_options_of_placing(asked, tmp_path):
     assert differ(first, asked(place, tmp_path / "0", X, novelty=False))
     assert differ(first, asked(place, tmp_path / "0", X[::-1]))
     assert differ(first, asked(place, tmp_path / "0", X, then=Counted(1)))
+    part = asked(place, tmp_path / "0", X, rows=(10, 20))
+    assert differ(first, part) and differ(part, asked(place, tmp_path / "0", X, rows=(10, 21)))
+    assert differ(part, asked(place, tmp_path / "0", X, rows="10:20")) == []
 
 
 @pytest.mark.parametrize("name", [*ENCODER, "prepare", "weights of a network", "map"])

@@ -7,6 +7,7 @@ at first, and the test says which.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -20,6 +21,8 @@ READERS = {
     "npy": "table.npy", "hdf5": "table.h5", "records": "records.h5", "h5ad": "table.h5ad", "zarr": "table.zarr",
     "parquet": "table.parquet", "folder": "parts",
 }  # fmt: skip
+# Commands in an order in which each goes on with what the ones before it made.
+COMMANDS = ("look", "neighbors", "embed", "place", "train")
 # Readers whose columns have names, and one of words.
 NAMED = ("records", "parquet", "folder")
 
@@ -33,6 +36,8 @@ ENCODER = (
     "--network 16x2 --landmarks 16 --objective distillation:1:0.5 --learning-rate 0.01 --patience 2 --batch-size 30 "
     "--shuffle full --augmentation 0 --decoder --device cpu --seed 1"
 )
+# A worker is a process, which takes seconds to start: one kind of file is read by them, one of a path and a name.
+BY_WORKERS = "hdf5"
 
 
 def lines(command, reader):
@@ -43,11 +48,23 @@ def lines(command, reader):
     names = "--columns a,b,c,d"
     alone = [f"{file} --dataset Y | single table"] if word is None else []
     unnamed = [] if reader in NAMED else [f"{file} {dataset} {names} | column"]
+    workers = "--workers 1" if reader == BY_WORKERS else ""
+    lacking = f"gaps/{file} {dataset} --missing mean"
     if command == "look":
         yield f"{file} {dataset} --allow-missing-chunks --verbose"
         if reader in NAMED:
             yield f"{file} {names}"
         yield from (line for line in (*alone, *unnamed))
+    elif command == "neighbors":
+        filled = f"{lacking} --out filled --k 15 --seed 1 --block-rows 40 --allow-missing-chunks"
+        yield f"{filled} --jobs 1 --quiet"
+        yield f"{filled} --verbose --resume"
+        yield f"{file} {dataset} --out prepared --k 15 {COUNTS} {PREPARED} --metric cosine --search exact --quiet"
+        if reader in NAMED:
+            yield f"{file} {names},word --onehot word --out coded --k 15 --quiet"
+        else:
+            yield f"{file} {dataset} --out none --k 15 --onehot word --quiet | needs columns with names"
+        yield from (line.replace(" | ", " --out none --k 15 | ", 1) for line in (*alone, *unnamed))
     elif command == "embed":
         labels = {"h5ad": "obs/kind", "hdf5": "kind", "records": "kind", "zarr": "kind", "npy": ""}.get(reader, "word")
         yield (
@@ -64,8 +81,12 @@ def lines(command, reader):
         else:
             yield (
                 f"{file} {dataset} --out three --sample 60 --sample-by stratified --labels {labels} --perplexity 5 "
-                "--quiet"
+                f"--quiet {workers}"
             )
+        together = f"{lacking} --sample 60 --perplexity 5 --sample-perplexity 8 --quiet"
+        yield f"{together} --out all --refine --graph filled --memory 1 --scratch . --reference 40"
+        yield f"{together} --out large --recipe large"
+        yield f"gaps/{file} {dataset} --out none --missing error --quiet | row 0"
         if reader in NAMED:
             yield f"{file} {dataset} --out four {names},word --onehot word --perplexity 5 --quiet"
         else:
@@ -74,6 +95,7 @@ def lines(command, reader):
     elif command == "place":
         yield (f"one {file} {dataset} --out placed --novelty --jobs 1 --quiet --block-rows 30 --allow-missing-chunks")
         yield f"one {file} {dataset} --out placed --novelty --verbose --resume"
+        yield f"one {file} {dataset} --out part --rows 20:50 --quiet {workers}"
         if reader in NAMED:
             yield f"one {file} {names} --out named --quiet"
         yield from (f"one {line}".replace(" | ", " --out none | ", 1) for line in (*alone, *unnamed))
@@ -85,6 +107,7 @@ def lines(command, reader):
         )
         yield f"{file} {dataset} --out enc2 --map one {short} --network 16x1 --landmarks 0 --verbose"
         yield f"{file} {dataset} --out enc2 --map one {short} --network 16x1 --landmarks 0 --verbose --resume"
+        yield f"{lacking} --out enc4 --graph filled --perplexity 5 {short} --network 16x1 --landmarks 0 --quiet"
         if reader in NAMED:
             yield f"{file} {names},word --onehot word --out enc3 --perplexity 5 {short} --quiet"
         else:
@@ -97,18 +120,11 @@ def options_of(command):
     return {tuple(one.option_strings) for one in commands.choices[command]._actions if one.option_strings}
 
 
-@pytest.fixture
-def files(tmp_path, monkeypatch):
-    for package in ("pyarrow", "zarr", "anndata"):
-        pytest.importorskip(package)
+def write(X, kind, words):
+    """A table as a file of each kind, in the folder where we are."""
     import anndata
     import zarr
 
-    rng = np.random.default_rng(0)
-    X = np.abs(rng.normal(0, 4, (3, 4))[rng.integers(0, 3, 90)] + rng.normal(size=(90, 4))).astype(np.float32)
-    kind = np.arange(90) % 3
-    words = np.array(["x", "y", "z"])[kind]
-    monkeypatch.chdir(tmp_path)
     np.save("table.npy", X)
     np.save("kind.npy", words)
     with h5py.File("table.h5", "w") as file:
@@ -126,9 +142,26 @@ def files(tmp_path, monkeypatch):
     group.create_array("kind", data=kind)
     table = pd.DataFrame(X, columns=list("abcd")).assign(word=words)
     table.to_parquet("table.parquet")
-    (tmp_path / "parts").mkdir()
+    Path("parts").mkdir()
     for i in range(3):
         table[30 * i : 30 * i + 30].to_parquet(f"parts/{i}.parquet")
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    for package in ("pyarrow", "zarr", "anndata"):
+        pytest.importorskip(package)
+    rng = np.random.default_rng(0)
+    X = np.abs(rng.normal(0, 4, (3, 4))[rng.integers(0, 3, 90)] + rng.normal(size=(90, 4))).astype(np.float32)
+    kind = np.arange(90) % 3
+    words = np.array(["x", "y", "z"])[kind]
+    monkeypatch.chdir(tmp_path)
+    write(X, kind, words)
+    X[::9, 1] = np.nan
+    (tmp_path / "gaps").mkdir()
+    with monkeypatch.context() as there:
+        there.chdir("gaps")
+        write(X, kind, words)
     return tmp_path
 
 
@@ -148,9 +181,7 @@ def run(line, capsys):
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.filterwarnings("ignore::FutureWarning:anndata", "ignore:The behavior of DataFrame:FutureWarning")
 def test_every_line_runs_or_is_refused(files, capsys, reader):
-    """`embed` first: `place` and `train` go on with its map."""
-    commands = ["look", "embed", "place"]
-    for command in commands:
+    for command in COMMANDS[:-1]:
         for line in lines(command, reader):
             run(f"{command} {line}", capsys)
 
@@ -165,19 +196,23 @@ def test_every_line_of_train_runs_or_is_refused(files, capsys, monkeypatch, read
     # Of its 2,000 batches, for which the command line has no option, the lines need some.
     _, variational, _, rate = Decoder.__init__.__defaults__
     monkeypatch.setattr(Decoder.__init__, "__defaults__", ((16, 1), variational, 20, rate))
-    run(f"embed {next(lines('embed', reader))}", capsys)
+    for command in ("neighbors", "embed"):
+        run(f"{command} {next(lines(command, reader))}", capsys)
     for line in lines("train", reader):
         run(f"train {line}", capsys)
 
 
-# `--onnx` writes a file of another kind, whatever was read (test_train.py); without words there is nothing to encode.
-ELSEWHERE = {("train", "--onnx")}
+# `--onnx` writes a file of another kind, whatever was read (test_train.py); without words there is nothing to encode. A
+# scheduler has to run: `place` asks one in test_dask_cluster.py, and `embed` takes it by the same two functions.
+ELSEWHERE = {("train", "--onnx"), ("embed", "--scheduler"), ("place", "--scheduler")}
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("command", ["look", "embed", "place", "train"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_no_cell_of_the_table_is_empty(command, reader):
     typed = {word.partition("=")[0] for line in lines(command, reader) for word in line.split()}
+    if reader != BY_WORKERS:
+        typed.add("--workers")
     missing = [
         names[0]
         for names in sorted(options_of(command))
@@ -186,9 +221,13 @@ def test_no_cell_of_the_table_is_empty(command, reader):
     assert not missing
 
 
+# `prepare` reads text. `plot` and `view` read a map, and of a table one column at a time, as `embed --color` does here.
+NOT_OF_TABLES = {"prepare", "plot", "view"}
+
+
 def test_commands_that_read_tables_are_all_here():
     (commands,) = (one for one in parser()._actions if isinstance(one, argparse._SubParsersAction))
     reading = {
         name for name, command in commands.choices.items() if any(one.dest == "data" for one in command._actions)
     }
-    assert reading == {"look", "embed", "place", "train"}
+    assert reading - NOT_OF_TABLES == set(COMMANDS) and reading >= NOT_OF_TABLES
