@@ -84,7 +84,7 @@ def lines(command, reader):
                 f"--quiet {workers}"
             )
         together = f"{lacking} --sample 60 --perplexity 5 --sample-perplexity 8 --quiet"
-        yield f"{together} --out all --refine --graph filled --memory 1 --scratch . --reference 40"
+        yield f"{together} --out all --refine --graph filled --memory 16 --scratch . --reference 40"
         yield f"{together} --out large --recipe large"
         yield f"gaps/{file} {dataset} --out none --missing error --quiet | row 0"
         if reader in NAMED:
