@@ -213,9 +213,8 @@ def test_a_map_goes_into_a_copy_of_an_anndata_file(capsys, file, tmp_path):
     assert main(["embed", str(tmp_path / "cells.h5ad"), "--out", run, "--perplexity", "5", "--quiet"]) == 0
     assert main(["export", run, "--to", copy]) == 2
     said = capsys.readouterr().err
-    assert (
-        f"there is no file {copy} to add the map to; give --like, the AnnData file that it should be a copy of" in said
-    )
+    line = f"there is no file {copy} to add the map to; give --like, the AnnData file that it should be a copy of\n"
+    assert line in said
     more = ["--like", str(tmp_path / "cells.h5ad"), "--dataset", "X_map", "--quiet"]
     assert main(["export", run, "--to", copy, *more]) == 0
     assert np.array_equal(anndata.read_h5ad(copy).obsm["X_map"], open_run(run).embedding)

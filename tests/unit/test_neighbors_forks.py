@@ -52,7 +52,7 @@ print(fork(2, index.query(Q, 5)))
 
 def codes(word, metric="euclidean", *, unasked=False):
     script = SCRIPT.format(word=word, metric=metric, unasked=unasked)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=1000, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=500, check=True)
     return done.stdout.strip(), done.stderr
 
 
