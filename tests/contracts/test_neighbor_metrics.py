@@ -319,6 +319,12 @@ def test_rows_that_a_metric_says_nothing_about_are_named():
     ):
         with pytest.raises(ValueError, match=message):
             Exact().build(X, metric=metric, threads=THREADS)
+    # The first one of a sparse table, whose row follows from where its entry stands.
+    few = sparse.csr_array(np.float32([[1, 0, 2], [0, 0, 0], [0, 3, 0], [4, -5, -6], [7, 0, -8]]))
+    for metric in ("hellinger", "jensenshannon"):
+        if metric in SPARSE:
+            with pytest.raises(ValueError, match=r"takes no negative numbers; row 3, column 1 is -5"):
+                Exact().build(few, metric=metric, threads=THREADS)
     with pytest.raises(ValueError, match=r"two columns, latitude and longitude in radians; there are 8"):
         Exact().build(X, metric="haversine", threads=THREADS)
     places = np.float32([[0.9, 0.2], [52.5, 13.4]])
