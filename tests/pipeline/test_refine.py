@@ -427,7 +427,7 @@ def test_distances_have_no_rows_to_place():
     from scipy.spatial.distance import cdist
 
     model = TSNE(**QUICK, metric="precomputed").fit(cdist(X[:90], X[:90]))
-    with pytest.raises(ValueError, match="refine needs rows, metric='precomputed' has distances"):
+    with pytest.raises(ValueError, match="refine needs rows, and metric='precomputed' has distances"):
         model.refine(cdist(X, X))
 
 

@@ -1,4 +1,4 @@
-"""`TSNE`: the whole of it as a scikit-learn transformer."""
+"""`TSNE`, the scikit-learn transformer: its parameters, its fit, and the maps that go on from it."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ class TSNE(PlacingEstimator):
     early_exaggeration : float or "auto", default "auto"
         The same for the early phase; "auto" is 12, or `exaggeration` if that is more.
     early_exaggeration_iter, n_iter : int or "auto", default "auto"
-        Iterations at the early exaggeration, and after it, at least 0; "auto" is 75 and 165. The first 30 of those
-        after it lead from 4 times `exaggeration` down to it, unless there was no early phase.
+        Iterations of the early phase, and of the late one after it, at least 0; "auto" is 75 and 165. Where there is an
+        early phase, the first 30 iterations after it lead from 4 times `exaggeration` down to `exaggeration`.
     learning_rate : float or "auto", default "auto"
-        > 0, at most 1e12; "auto" is the number of rows divided by the exaggeration. Rows with large affinities go
-        more slowly, so that copies stay together.
+        A number > 0 and at most 1e12; "auto" is the number of rows divided by the exaggeration. Rows with large
+        affinities move more slowly, so that copies stay together.
     dof : float, default 1
         Degrees of freedom of the kernel ``(1 + r^2 / dof)^-dof`` of the map, from 0.01 to 10,000; below 1 its tails are
         heavier and islands fall into finer ones (Kobak et al., ECML PKDD 2019). Beyond 2, new rows are placed inexactly
         on maps of three axes of 30,000 rows and more.
     initialization : {"pca", "spectral", "random"} or array of shape (n, n_components), default "pca"
-        An array is used as it is, wherever it lies: a map to go on with is best given with
-        ``schedule=[Phase(iterations)]``, for ``early_exaggeration_iter=0`` runs the whole late course. A fitted map
-        goes on by `continue_fit`.
+        An array is used as it is, wherever its places are. To go on with a map, give it with
+        ``schedule=[Phase(iterations)]``, for ``early_exaggeration_iter=0`` runs the whole late course. `continue_fit`
+        goes on with a fitted map.
     metric : str or callable, default "euclidean"
         "euclidean", "cosine", "precomputed" (X then holds distances), or another that the neighbour search knows.
     metric_params : dict or None, default None
@@ -77,11 +77,11 @@ class TSNE(PlacingEstimator):
         `tsne_ooc.neighbors`.
     affinity : str, object or matrix, default "perplexity"
         "perplexity", "multiscale", "mixture", "uniform", one of the objects of `tsne_ooc.affinity`, or a symmetric
-        matrix. "uniform" is over the nearest `perplexity` rows, or all that a `Graph` has where these are fewer.
+        matrix. "uniform" is over the nearest `perplexity` rows, or over all that a `Graph` has where these are fewer.
     schedule : str, Schedule or sequence of Phase, default None
         "auto" (None is the same), "classic" (250 iterations at 12, 500 at 1, momentum 0.8), "refine" (175
-        iterations without an early phase, for a start that is a map), or phases, which go before all options of
-        exaggeration, iterations and learning rate.
+        iterations without an early phase, for a start that is a map), or phases, which take precedence over all options
+        of exaggeration, iterations and learning rate.
     placement : Placement or None, default None
         How `transform` places rows.
     sample : int or object of `tsne_ooc.sampling`, default None
@@ -89,10 +89,10 @@ class TSNE(PlacingEstimator):
         uniformly. None fits all. `fit_transform` gives the places of all rows: those of the sample, and all others
         placed beside them.
     prepare : Preparation or None, default None
-        What is done to rows first, here and in `transform`: fitted on all rows that `fit` is given, in passes of its
-        own.
+        What is done to rows first, in `fit` and in `transform`. It is fitted on all rows that `fit` is given, in passes
+        of its own.
     n_jobs : int or None, default None
-        Threads; None is all cores, -1 too. The result is the same for any number of them.
+        Threads; None and -1 are all cores. The result is the same for any number of them.
     random_state : int, generator or None, default None
         The same whole number gives the same map, to the bit.
     callbacks : callable or sequence of callable, default None
@@ -105,10 +105,11 @@ class TSNE(PlacingEstimator):
     Attributes
     ----------
     embedding_ : ndarray of float32, shape (n, n_components)
-        Places of the rows that were fitted; read-only, as all arrays of a fitted map.
+        Places of the rows that were fitted; read-only, as all arrays of a fitted map are.
     affinities_ : scipy.sparse.csr_array of float64, shape (n, n)
-        The joint probabilities P that the map was fitted to: symmetric, without a diagonal, their sum is 1. They are
-        made once more when asked for, by a search of all neighbours: for large fits they are larger than all else.
+        The joint probabilities P that the map was fitted to: they are symmetric, have no diagonal, and sum to 1. They
+        are made again when they are asked for, by a search of all neighbours: a large fit does not keep them, since
+        they take more memory than all else.
     kl_divergence_ : float
         Kullback-Leibler divergence of the map's similarities from the affinities, without exaggeration.
     n_iter_ : int
@@ -116,28 +117,28 @@ class TSNE(PlacingEstimator):
     sample_rows_ : ndarray of int64 or None
         Numbers of the rows that were fitted, ascending, where `sample` drew them.
     preparation_ : Preparation or None
-        The fitted `prepare`. Without one, of columns of float64 or whole numbers that lie so far from 0 that float32
-        would merge their rows (times in seconds, numbers of cases), the shift that brings them there; only for metrics
-        that a shift does not change, such as "euclidean". Other metrics warn, and name the columns.
+        The fitted `prepare`. Where there is none, and columns of float64 or whole numbers lie so far from 0 that
+        float32 would merge their rows (times in seconds, numbers of cases), it is the shift that brings them to 0. That
+        is done only for metrics that a shift does not change, such as "euclidean"; others warn, and name the columns.
     seed_ : int
-        As `random_state` it makes this map again; it is drawn where that is None.
+        The seed: given as `random_state` it makes this map again. It is drawn where `random_state` is None.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
-        Only where X had names for its columns. Tables with names are then taken by name: columns in another order are
-        put right, those that are missing or there twice are refused, and others are left out with a warning.
+        It is there only where X had names for its columns. Tables with names are then taken by name: columns in another
+        order are put right, those that are missing or there twice are refused, and others are left out with a warning.
     n_neighbors_ : int
         Neighbours of each row that the affinities were made from.
     recall_ : float
-        Which share of these are the nearest ones, measured on 256 rows; 1 where the search is exact.
+        The share of these that are truly the nearest ones, measured on 256 rows; 1 where the search is exact.
     novelty_ : ndarray of float32, shape (n,)
         Novelty of each fitted row, seen from the others; see `score_samples`.
     placed_ : Placed
-        Only of maps that `refine` made: where the rows were placed on the map before, and how novel they were there.
+        Only maps that `refine` made have it: where the rows were placed before they moved, and how novel they were.
     map_ : FittedMap
-        All that the fit left behind in one value that never changes, a `tsne_ooc.estimator.FittedMap`; another fit
-        makes another.
+        All that the fit left behind, in one value that never changes, a `tsne_ooc.estimator.FittedMap`; another fit
+        makes another one.
     novelty_threshold_ : float
-        Rows whose novelty is beyond it are strangers: at most 0.2 % of rows like the fitted ones are.
+        Rows whose novelty is beyond it are strangers. Of rows like the fitted ones at most 0.2 % are.
 
     References
     ----------
@@ -216,12 +217,12 @@ class TSNE(PlacingEstimator):
         Returns
         -------
         TSNE
-            Itself.
+            This estimator.
 
         Raises
         ------
         ValueError, TypeError
-            For unusable options or data, naming the option, or the row and column.
+            For unusable options or data; the message names the option, or the row and column.
         FloatingPointError
             If the learning rate drives the map to infinity.
         """
@@ -229,10 +230,10 @@ class TSNE(PlacingEstimator):
         return self
 
     def fit_transform(self, X: TableLike, y: object = None) -> Float32:
-        """`fit`, then the places of all rows of X.
+        """Do as `fit` does, and give the places of all rows of X.
 
-        They are `embedding_`, in an array of their own; where `sample` is given, the rows of the sample have their
-        places in `embedding_`, and all others are placed as `transform` does.
+        They are a copy of `embedding_`. Where `sample` is given, the rows of the sample have their places in
+        `embedding_`, and all others are placed as `transform` places them.
 
         Returns
         -------
@@ -241,19 +242,19 @@ class TSNE(PlacingEstimator):
         self._fit(X)
         if self.sample_rows_ is None:
             return self.embedding_.copy()
-        # Not `transform`, which gives data frames to those who ask for them.
+        # `transform` would give data frames to those who ask scikit-learn for them.
         places = self.place(X).embedding
-        # Of rows that are equal, each that was fitted has a seat of its own.
+        # Each fitted row has a seat of its own, where `place` gives rows that are equal one seat.
         places[self.sample_rows_] = self.embedding_
         return places
 
     def check_options(self) -> None:
-        """Raise if an option is wrong that can be judged without the data, as `fit` does first.
+        """Check all options that can be judged without the data, as `fit` does first.
 
         Raises
         ------
         ValueError, TypeError
-            Naming the option.
+            For a wrong option; the message names it.
         """
         if whole("n_components", self.n_components, least=1) > 3:
             raise ValueError(f"n_components={self.n_components} is not possible: a map has 1, 2 or 3 axes")
@@ -272,7 +273,7 @@ class TSNE(PlacingEstimator):
         if self._pairwise():
             for name in ("sample", "prepare"):
                 if getattr(self, name) is not None:
-                    raise ValueError(f"{name} needs rows, metric='precomputed' has distances; leave one out")
+                    raise ValueError(f"{name} needs rows, and metric='precomputed' has distances; leave one out")
 
     def _fit(self, X: TableLike) -> TSNE:
         self.check_options()
@@ -289,7 +290,7 @@ class TSNE(PlacingEstimator):
         return self._fit_taken(taken, seed)
 
     def fit_taken(self, taken: Intake) -> TSNE:
-        """Do as `fit` does, for rows that `tsne_ooc.intake.take_in` gave, whatever `sample` and `prepare` are here."""
+        """Do as `fit` does, for rows that `tsne_ooc.intake.take_in` gave; `sample` and `prepare` are not looked at."""
         self.check_options()
         return self._fit_taken(taken, seed_of(self.random_state))
 
@@ -302,7 +303,7 @@ class TSNE(PlacingEstimator):
         watch = self.watch(recipe.schedule)
         fitted = fit_rows(taken.rows, recipe, seed=seed, threads=threads, watch=watch, room=room)
         _warn_interrupted(fitted.result, recipe.schedule)
-        # All at once, and last: a fit that fails leaves the one before as it was.
+        # This is set all at once, and last, so that a fit that fails leaves the one before as it was.
         self._map = FittedMap(
             fitted.model, Features.of(taken, distances=self._pairwise(), sparse=True), threads,
             fitted.result.kl_divergence, fitted.result.iterations, fitted.k, seed, taken.sample_rows, recipe.affinity,
@@ -312,13 +313,13 @@ class TSNE(PlacingEstimator):
 
     @classmethod
     def of_map(cls, map: FittedMap, **parameters: Any) -> Self:
-        """An estimator of these parameters whose fit left this map."""
+        """Make an estimator with these parameters that has this map, as if its own fit had left it."""
         made = cls(**parameters)
         made._map = map
         return made
 
     def continue_fit(self, schedule: Any) -> TSNE:
-        """Go on from where the last fit, or the last call of this, ended: with its places, momentum and gains.
+        """Go on from where the last fit, or the last call of this method, ended: with its places, momentum and gains.
 
         A fit of 60 iterations that goes on for 40 ends with the same bits as one of 100, as long as all are of one
         phase. Neighbours are searched once more, since a fit does not keep its affinities.
@@ -326,14 +327,14 @@ class TSNE(PlacingEstimator):
         Parameters
         ----------
         schedule : int, Schedule, Phase or iterable of Phase
-            A number is so many more iterations of the phase that was at work last. The first of several phases goes on
-            with momentum and gains as they are, each other begins anew.
+            A number is so many more iterations of the last phase that ran. The first of several phases goes on with
+            momentum and gains as they are, and each other one begins anew.
 
         Returns
         -------
         TSNE
-            Itself, with a new `embedding_`, `kl_divergence_` and `n_iter_`. Copies and folders that were saved before
-            do not move.
+            This estimator, with a new `embedding_`, `kl_divergence_` and `n_iter_`. Copies of it, and folders that were
+            saved before, stay as they are.
 
         Raises
         ------
@@ -372,7 +373,7 @@ class TSNE(PlacingEstimator):
         self, X: TableLike, *, start: Any = None, deviation: float | None = DEVIATION, memory: float | None = None,
         scratch: StrPath | None = None, **options: Any,
     ) -> TSNE:  # fmt: skip
-        """Let all rows move together: a new map of every row of X, begun where this one places them.
+        """Let all rows move together: make a new map of all rows of X, which begins where this one places them.
 
         The sample decides the large picture. Then neighbours of all rows are searched among all rows, and all of them
         are optimised, as in a fit of the whole table, in three quarters of its iterations. All rows have to fit into
@@ -382,26 +383,27 @@ class TSNE(PlacingEstimator):
         Parameters
         ----------
         X : array-like, DataFrame, sparse matrix or source of shape (m, p)
-            The table that this map was fitted to, or to a sample of; as for `transform`.
+            The table that this map, or its sample, is of; it may be all that `transform` takes.
         start : Placed or array of shape (m, n_components), optional
-            What `place` gave for these rows, or other places of theirs; by default they are placed here.
+            What `place` gave for these rows, or other places of theirs; by default this method places them.
         deviation : float or None, default 2
             Standard deviation that the placed map is brought to before the rows move; None leaves it as wide as it is.
         memory : float, optional
-            GB that this process may have while all rows move; by default what it has and half of what is free.
+            GB that this process may take while all rows move; by default what it has and half of what is free.
         scratch : path, optional
-            A folder on a disk for what memory does not hold; by default that of the system's temporary files. Nothing
-            stays there.
+            A folder on a disk for what memory does not hold; by default the folder of the system's temporary files.
+            Nothing stays there.
         **options
-            Parameters of the new map that are to be others than those of this one, such as ``perplexity=30`` where
-            the sample was fitted at a higher one, or ``exaggeration=4``. Its schedule is "refine", whatever it was
-            here, with more late iterations for more than 100,000 rows: 20 for each doubling.
+            Parameters in which the new map differs from this one, such as ``perplexity=30`` where the sample was fitted
+            at a higher one, or ``exaggeration=4``. Its schedule is "refine" by default, whatever that of this one was,
+            with more late iterations for more than 100,000 rows: 20 for each doubling.
 
         Returns
         -------
         TSNE
-            Fitted to all rows: it places, is saved and loaded like any other. `placed_` holds where its rows were
-            placed before they moved, and their novelty, seen from the sample. This one stays as it is.
+            A new estimator that is fitted to all rows: it places rows, and is saved and loaded, like any other.
+            `placed_` holds where its rows were placed before they moved, and their novelty, seen from the sample. This
+            estimator stays as it is.
 
         Raises
         ------
@@ -410,7 +412,7 @@ class TSNE(PlacingEstimator):
         ValueError, TypeError
             For unusable options or data, as `fit` and `transform` raise them.
         MemoryError
-            Where all rows of a table on disk would not fit, or `memory` is too little, before the work.
+            Where all rows of a table on disk would not fit, or `memory` is too little; before the work.
         OSError
             Where `scratch` is not a folder that can be written, has too little room, or fails on the way.
 
@@ -446,14 +448,14 @@ class TSNE(PlacingEstimator):
         begin = begin_at(placed.embedding, deviation, generator(seed, "refine"))
         names = None if features.names is None else list(features.names)
         taken = Intake(rows, None, features.preparation, names, features.width)
-        # The start is wide, and meant to be.
+        # The start is wide on purpose.
         with unsaid("the given initialization has a standard deviation"):
             schedule = again.schedule_of_all(rows.shape[0], **options)
             recipe = recipe._replace(d=before.n_components, initialization=begin, schedule=schedule)
             return again._fit_taken(taken, seed, recipe, placed, room)
 
     def for_all_rows(self, **options: Any) -> tuple[Self, Recipe]:
-        """An estimator whose parameters are those of a refinement with these options, and its recipe, without a start.
+        """Make an estimator with the parameters of a refinement with these options, and its recipe, without a start.
 
         Raises
         ------
@@ -464,8 +466,8 @@ class TSNE(PlacingEstimator):
         again.check_options()
         if self._pairwise():
             raise ValueError(
-                "refine needs rows, metric='precomputed' has distances; fit all of them with schedule='refine' and, as "
-                "initialization, their places, shrunk to a deviation of 2"
+                "refine needs rows, and metric='precomputed' has distances; fit all rows with schedule='refine', and "
+                "with their places, shrunk to a deviation of 2, as initialization"
             )
         return again, again._recipe()._replace(schedule=again.schedule_of_all(0, **options))
 
@@ -481,7 +483,7 @@ class TSNE(PlacingEstimator):
         def __getattr__(self, name: str) -> Any:
             if name in METHODS:
                 raise AttributeError(f"{type(self).__name__} has no {name!r}; it is {METHODS[name]}")
-            # As it would be without this: a property says what is missing itself.
+            # Without this method Python would do the same: a property that fails says itself what is missing.
             return super().__getattribute__(name)
 
     @property
@@ -490,7 +492,7 @@ class TSNE(PlacingEstimator):
         return self.map_.affinities()
 
     def watch(self, schedule: schedules.Schedule) -> Watch:
-        """Who looks on while a map is optimised."""
+        """The callbacks, the bar and the patience that watch an optimisation by this schedule."""
         every = whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
         return Watch(callbacks_of(self.callbacks), every, schedule.patience, bool(self.verbose))
 
@@ -517,7 +519,7 @@ class TSNE(PlacingEstimator):
         return isinstance(self.metric, str) and self.metric == "precomputed"
 
     def _takes_sparse(self) -> bool:
-        """Whether rows may be sparse: of a sample, and behind a preparation, they are dense when they are searched."""
+        """Whether rows may be sparse; those that are sampled or prepared are dense by the time they are searched."""
         if self.sample is not None or self.prepare is not None:
             return True
         try:
