@@ -209,7 +209,7 @@ def _cut(incoming: Int64, k: int) -> list[_Piece]:
 
 
 class _Own:
-    """The neighbours of all rows, piece by piece; within a piece in the order they came, beside the rows' places in P."""
+    """The neighbours of all rows, piece by piece; within one in the order they came, beside the rows' places in P."""
 
     def __init__(self, n: int, k: int, folder: Path) -> None:
         self.k = k

@@ -193,7 +193,7 @@ class Room:
             number("memory", self.memory, above=0)
 
     def plan(self, n: int, affinity: Affinity, d: int, *, columns: int = 0, at_once: bool = False) -> MemoryPlan:
-        """The plan for n rows on a map of `d` axes, for a process as it is now; rows still to be read have `columns`."""
+        """The plan for n rows on a map of `d` axes, for a process as it is now; rows yet to be read have `columns`."""
         with unsaid("perplexity="):
             # The search of the neighbours itself warns of a perplexity that is too large.
             k, values = affinity.k(n) if n > 1 else 0, not isinstance(affinity, Uniform)
