@@ -234,7 +234,7 @@ def _line(small: float, few: int, large: float, many: int) -> Callable[[float], 
 def _prepared(
     rows: Any, prepare: Preparation, seed: int, n_jobs: int | None
 ) -> tuple[Callable[[float], float], float, int, Float32]:
-    """The seconds to fit a preparation, by the number of rows; those to prepare a row; its passes; and the rows, prepared."""
+    """The seconds to fit a preparation, by the number of rows; those to prepare a row; passes; prepared rows."""
     from tsne_ooc.preprocess import Preparation
 
     def fitted(few: Any) -> tuple[Preparation, float]:

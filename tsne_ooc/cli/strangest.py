@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
         help="list the rows that are least like the others",
         description="List the rows of a finished run that have the highest novelty: their numbers in the table, "
         "counted from 0; how many times as far from the sample they are as its rows are from each other; and "
-        "where they are on the map. With --columns also what the table says of them, which is read from the file that it was in.",
+        "where they are on the map. With --columns also what the table says of them, read from its file.",
         examples="""
             map
             map --top 100
