@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tsne_ooc._options import counted
 
 if TYPE_CHECKING:
-    from tsne_ooc._typing import Array, Float32, Json
+    from tsne_ooc._typing import Array, Bool, Float32, Int64, Json
     from tsne_ooc.estimator import TSNE
     from tsne_ooc.io import Source
     from tsne_ooc.preprocess import Preparation
@@ -31,7 +31,7 @@ WORTH = 200_000
 # Rows that the stages are tried on; 2,000 are too few, since so small a map does not use the field of forces.
 _ROWS = 5_000
 # Rows whose neighbours are searched, and the most that they are searched among, since more take seconds to be indexed.
-_QUERIES, _SEARCHED = 1_000, 50_000
+_QUERIES, _SEARCHED = 5_000, 50_000
 # Rows are read at up to three places, until so many seconds have passed.
 _PLACES, _READING = 3, 1.5
 # Blocks that are in memory while rows are placed, each of them once as it is stored and once as float32.
@@ -138,14 +138,14 @@ def forecast(
         warnings.simplefilter("ignore")
         # Columns of words are read by name, and do not pass the check for missing values.
         lacking = prepare is not None and prepare.takes_missing and np.dtype(table.dtype) != object
-        reading, rows = _read(Lacking(table) if lacking else table)
+        reading, rows, copies = _read(Lacking(table) if lacking else table, fitted)
         seconds = {}
         if prepare is not None:
             fit, row, passes, rows = _prepared(rows, prepare, seed, model.n_jobs)
             seconds["prepare"] = fit(n) + passes * n * reading
             reading += row
         seconds["sample"] = _drawn(table, sample, fitted) * reading
-        fit, place, k = _mapped(clone(model), rows, fitted, seed)
+        fit, place, k = _mapped(clone(model), rows, fitted, copies, seed)
     seconds["fit"] = fit(fitted)
     if rounds > 1:
         # Each further round is a look at all rows, and another fit.
@@ -162,8 +162,8 @@ def forecast(
     )  # fmt: skip
 
 
-def _read(table: Source) -> tuple[float, Any]:
-    """The seconds that it takes to read a row, and rows from all over the table."""
+def _read(table: Source, fitted: int) -> tuple[float, Any, float]:
+    """The seconds to read a row; rows from all over the table; and the share of rows that have copies in a fit."""
     import numpy as np
 
     from tsne_ooc.io.blocks import block_rows, read_checked
@@ -185,8 +185,32 @@ def _read(table: Source) -> tuple[float, Any]:
             break
     step = max(1, size * len(parts) // _ROWS)
     if named:
-        return median(took), _Words({name: np.concatenate([part[name][::step] for part in parts]) for name in parts[0]})
-    return median(took), np.concatenate([part[::step] for part in parts])
+        words = {name: np.concatenate([part[name][::step] for part in parts]) for name in parts[0]}
+        return median(took), _Words(words), 0.0
+    return median(took), np.concatenate([part[::step] for part in parts]), _copied(np.concatenate(parts), fitted)
+
+
+def _copied(rows: Array, fitted: int) -> float:
+    """The share of rows that are copies of one of the `fitted` rows of a sample."""
+    import numpy as np
+
+    if len(rows) < 2:
+        return 0.0
+    sample = np.unique(np.linspace(0, len(rows) - 1, min(fitted, len(rows) // 2)).astype(np.int64))
+    others = np.setdiff1d(np.arange(len(rows)), sample)
+    others = others[:: max(1, len(others) // _ROWS)]
+    return float((_among(rows[sample], rows[others]) >= 0).mean())
+
+
+def _among(rows: Array, others: Array) -> Int64:
+    """For each of `others`, the number of a row that it is equal to, or -1."""
+    import numpy as np
+
+    from tsne_ooc._parallel import Threads
+    from tsne_ooc.equal_rows import EqualRows
+
+    threads = Threads(1)
+    return EqualRows.of(rows.astype(np.float32), threads).find(others.astype(np.float32), threads)
 
 
 class _Words:
@@ -266,45 +290,61 @@ def _drawn(table: Source, sample: Sample, fitted: int) -> float:
     return n * (1 - math.exp(-fitted * chunk / max(1, n)))
 
 
-def _mapped(model: TSNE, rows: Float32, fitted: int, seed: int) -> tuple[Callable[[float], float], float, int]:
-    """The seconds of a fit, by the number of rows; those to place a row; and how many neighbours a fitted row has."""
+def _mapped(
+    model: TSNE, rows: Float32, fitted: int, copies: float, seed: int
+) -> tuple[Callable[[float], float], float, int]:
+    """The seconds of a fit, by the number of rows; those to place a row; and how many neighbours a fitted row has.
+
+    `copies` is the share of the rows to be placed that are equal to a fitted one.
+    """
     model.set_params(sample=None, prepare=None, verbose=False, callbacks=None)
-    rows = rows[:: max(1, len(rows) // fitted)][:fitted]
-    half = _half(rows)
+    half, others = _parted(rows)
+    rows, half = (part[:: max(1, len(part) // fitted)][:fitted] for part in (rows, half))
     # Imports, and the compilation of kernels, are not to be timed.
     model.fit(rows[:300])
     model.place(rows[:100])
     times = []
-    for few in (half, rows):
+    for some in (rows, half):
         began = clock()
-        model.fit(few)
+        model.fit(some)
         times.append(clock() - began)
+    large, small = times
+    again = _placed(model, half)
+    new = others[_among(half, others) < 0]
+    place = _placed(model, new) if len(new) else again
     k = model.n_neighbors_
     if len(rows) == fitted:
-        times_of_fit = _line(times[0], len(half), times[1], len(rows))
-        return times_of_fit, _placed(model, rows), k
-    own = [_search(model, few, len(few), k, seed) * len(few) for few in (half, rows)]
-    rest = _line(max(times[0] - own[0], 0), len(half), max(times[1] - own[1], 0), len(rows))
-    among = _search(model, rows, fitted, k, seed)
-    k_place = max(1, min(len(rows), model._placement().neighbors(len(rows))))
-    further = _search(model, rows, fitted, k_place, seed) - _search(model, rows, len(rows), k_place, seed)
-    return lambda n: rest(n) + n * among, max(0.0, _placed(model, rows) + further), k
+        return _line(small, len(half), large, len(rows)), copies * again + (1 - copies) * place, k
+    own = [sum(_search(model, some, len(some), k, seed)) * len(some) for some in (half, rows)]
+    rest = _line(max(small - own[0], 0), len(half), max(large - own[1], 0), len(rows))
+    among = sum(_search(model, rows, fitted, k, seed))
+    k_place = max(1, min(len(half), model._placement().neighbors(len(half))))
+    _, near = _search(model, rows, len(half), k_place, seed)
+    _, far = _search(model, rows, fitted, k_place, seed)
+    place = max(0.0, place + far - near)
+    return lambda n: rest(n) + n * among, copies * again + (1 - copies) * place, k
 
 
-def _placed(model: TSNE, rows: Float32) -> float:
-    """The seconds to place a row that is not one of the map."""
+def _parted(rows: Float32) -> tuple[Float32, Float32]:
+    """Every other row, and those between; of very few rows, since steps may need so many, all and others close by."""
     import numpy as np
 
-    queries = rows + np.float32(1e-3) * rows.std(axis=0)
+    if len(rows) < 400:
+        return rows, rows + np.float32(1e-3) * rows.std(axis=0)
+    return rows[::2], rows[1::2]
+
+
+def _placed(model: TSNE, others: Float32) -> float:
+    """The seconds to place a row, measured on these, which may be copies of fitted ones or not."""
     # The field of the map is planned once, with the first rows.
-    model.place(queries[:100])
+    model.place(others[:100])
     began = clock()
-    model.place(queries)
-    return (clock() - began) / len(queries)
+    model.place(others)
+    return (clock() - began) / len(others)
 
 
-def _search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> float:
-    """The seconds to find the neighbours of a row among n rows like these, its share of building the index included."""
+def _search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> tuple[float, float]:
+    """The seconds that n rows like these take to be indexed, for each row; and those to find the neighbours of one."""
     import numpy as np
 
     from tsne_ooc import neighbors
@@ -315,10 +355,14 @@ def _search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> float:
     )
     rng = np.random.default_rng(seed)
     among = min(n, max(_SEARCHED, len(rows)))
-    many = rows
+    many = rows[:among]
     if among > len(rows):
-        many = rows[rng.integers(0, len(rows), among)]
-        many += (0.3 * rows.std(axis=0) * rng.normal(size=many.shape)).astype(np.float32)
+        drawn = rng.integers(0, len(rows), among)
+        many = rows[drawn]
+        # A row that has copies here has more of them among many rows, as most of half a million of KDD Cup 99 have.
+        alone = _alone(rows)[drawn]
+        spread = 0.3 * rows.std(axis=0)
+        many[alone] += (spread * rng.normal(size=(np.count_nonzero(alone), rows.shape[1]))).astype(np.float32)
     began = clock()
     index = neighbors.build(
         search, many, metric=model.metric, metric_params=model.metric_params, rng=rng, threads=Threads(model.n_jobs)
@@ -330,7 +374,16 @@ def _search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> float:
     took = (clock() - began) / len(queries)
     # An exact search takes time in proportion to the rows; one of lists or graphs grows far more slowly.
     further = n / among if isinstance(search, neighbors.Exact) else math.sqrt(n / among)
-    return built + took * further
+    return built, took * further
+
+
+def _alone(rows: Float32) -> Bool:
+    """Which rows do not have a copy among the others."""
+    import numpy as np
+
+    _, which, copies = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    alone: Bool = copies[which.reshape(-1)] == 1
+    return alone
 
 
 def _free(out: Path) -> int | None:
