@@ -404,7 +404,7 @@ def test_what_cannot_be_is_refused_before_the_work(model, options, says, monkeyp
         raise AssertionError("work has begun")
 
     monkeypatch.setattr("tsne_ooc.estimator.fitted_map.place_rows", work)
-    monkeypatch.setattr("tsne_ooc.estimator.tsne.fit_rows", work)
+    monkeypatch.setattr("tsne_ooc.estimator.fitting.fit_rows", work)
     with pytest.raises((ValueError, TypeError), match=says) as caught:
         model.refine(X, **options)
     assert "\n" not in str(caught.value)
