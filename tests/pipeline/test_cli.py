@@ -97,7 +97,7 @@ def test_no_command_is_an_error(capsys):
         (["{npy}", "--out", "map", "--dataset", "X"], "holds a single table"),
         (["{file}", "--out", "map", "--dataset", "X", "--rounds", "0"], "--rounds=0 must be at least 1"),
         (["{file}", "--out", "map", "--dataset", "X", "--sample-by", "stratified"], "stratified needs --labels"),
-        (["{file}", "--out", "map", "--dataset", "X", "--labels", "labels"], "uniform looks at no labels"),
+        (["{file}", "--out", "map", "--dataset", "X", "--labels", "labels"], "uniform does not look at labels"),
         (
             ["{file}", "--out", "map", "--dataset", "X", "--plot", "--n-components", "3"],
             "--plot draws maps of one",

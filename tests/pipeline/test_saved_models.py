@@ -380,7 +380,7 @@ class Own:
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"metric": far_apart}, "metric holds a function far_apart, which no file can"),
+        ({"metric": far_apart}, "metric holds a function far_apart, which cannot be saved"),
         ({"placement": Placement(affinity=Own())}, "placement holds a object of type Placement"),
     ],
 )
