@@ -456,6 +456,7 @@ def put(value, at=0):
         ("ivf", "index.order", put(200), "not a permutation"),
         ("ivf", "index.order", put(2**32 - 1), "not a permutation"),
         ("ivf", "index.order", lambda a: np.concatenate([a[:1], a[:-1]]), "not a permutation"),
+        ("ivf", "index.order", lambda a: np.where(a == 199, 0, a).astype(a.dtype), "not a permutation"),
         ("ivf", "index.order", lambda a: a[1:], "shape"),
         ("ivf", "index.edges", put(1), "does not cut"),
         ("ivf", "index.edges", put(201, -1), "does not cut"),
