@@ -158,7 +158,7 @@ def test_another_model_or_table_or_version_is_refused_by_name(home, tmp_path):
     with pytest.raises(FileNotFoundError, match="finds no model in /nowhere; put it where all workers see it"):
         replace(model, folder="/nowhere").opened(1)
     TSNE(**FEW).fit(rows(seed=3)[:100]).save(tmp_path / "map")
-    with pytest.raises(ValueError, match=f"the model in {re.escape(str(tmp_path))}/map on the worker .* is another"):
+    with pytest.raises(ValueError, match=f"the model in {re.escape(str(tmp_path))}/map on the worker .* is not the"):
         replace(model, folder=str(tmp_path / "map")).opened(1)
     np.save(tmp_path / "X.npy", rows())
     table = open_source(tmp_path / "X.npy")
