@@ -13,7 +13,7 @@ import pytest
 
 from tsne_ooc import TSNE, sampling
 from tsne_ooc.cli import command, main
-from tsne_ooc.cli.report import Report
+from tsne_ooc.cli.progress import Report
 from tsne_ooc.export import export
 from tsne_ooc.parametric import ParametricTSNE
 from tsne_ooc.pipeline import embed, open_run, place, train
@@ -195,13 +195,13 @@ def test_columns_whose_names_have_commas(capsys, tmp_path, typed, chosen):
 )  # fmt: skip
 def test_the_time_left_counts_days(monkeypatch, seconds, told):
     now = [0.0]
-    monkeypatch.setattr("tsne_ooc.cli.report.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tsne_ooc.cli.progress.time.monotonic", lambda: now[0])
     stream = io.StringIO()
     report = Report(False, stream)
     report("place", 0, 200)
     # The first half took as long as the other one will.
     now[0] = seconds
-    monkeypatch.setattr("tsne_ooc.cli.report.EVERY", -1)
+    monkeypatch.setattr("tsne_ooc.cli.progress.EVERY", -1)
     report("place", 100, 200)
     assert f", {told} left, " in stream.getvalue().splitlines()[-1]
 

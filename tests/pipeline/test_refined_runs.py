@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 import tsne_ooc
 from tsne_ooc import TSNE, Refinement
 from tsne_ooc import cli as command
-from tsne_ooc.cli.report import Report
+from tsne_ooc.cli.progress import Report
 from tsne_ooc.metrics import neighbor_recall
 from tsne_ooc.pipeline import refining
 from tsne_ooc.preprocess import Preparation, Standardize
