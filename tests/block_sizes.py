@@ -196,6 +196,7 @@ _OTHERS = {
         plot.beside._LAID_BY plot.frame._LOOKED_AT plot.density.CELLS plot.density.COARSE plot.density._STEPS
         plot.legend._COLUMN plot.legend._LETTERS plot.text._LETTERS plot.text._PLACES plot.panels._ACROSS
         plot.picture.KEPT plot.animation._ROWS view.page.MOST view.page._CELLS view.page._NAMED view.payload.MOST_KINDS
-        view.payload._LETTERS view.stratified._CELLS view.stratified._ROWS_EACH view.stratified._LEAST""",
+        view.payload._LETTERS view.stratified._CELLS view.stratified._ROWS_EACH view.stratified._LEAST
+        gradients.attraction.ESTIMATED gradients.attraction.RUN fit.history.EVERY fit.history.MOST_NOTES""",
 }
 OTHERS = {_split(name): why for why, names in _OTHERS.items() for name in names.split()}
