@@ -127,8 +127,9 @@ class _Lift:
             found[i] = np.square(others[near] - own[i]).sum(axis=1)
             if self.cosine:
                 found[i] = np.where(own[i].any() & others[near].any(axis=1), found[i] / 2, 1.0)
-        slack = _SLACK * self.queries.shape[1]
-        return found - slack * (1.0 if self.cosine else 3 * self.queries[:, -2:-1] + 2 * found)
+        largest = np.ones(1) if self.cosine else 3 * self.queries[:, -2:-1] + 2 * found
+        found -= _SLACK * self.queries.shape[1] * largest
+        return found
 
 
 def _plain(rows: Float32, centre: Float64, *, cosine: bool) -> tuple[Float64, Float64]:
