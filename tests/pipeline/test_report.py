@@ -455,7 +455,7 @@ def test_what_is_refused_in_one_line_and_leaves_nothing(home, tmp_path, monkeypa
         ((home / "map", np.arange(7)), {}, "color has 7 labels, and the map 240 rows"),
         ((home / "map", "kidn"), {}, "'kind'"),
         ((home / "nowhere",), {}, "there is no folder or file"),
-        ((unfinished,), {}, "its run is not finished, go on with it with --resume"),
+        ((unfinished,), {}, "its run is not finished"),
         ((lost,), {}, "holds no manifest.json"),
         ((np.zeros((4, 4)),), {}, "has shape (4, 4)"),
         ((rows()[:, :3],), {"axes": (1, 4)}, "axes"),

@@ -1,7 +1,8 @@
-"""What a run is going to take, from a probe of some seconds: time of each stage, memory, room on the disk.
+"""What a run will take, from a probe of some seconds: the time of each stage, memory, and room on the disk.
 
-The stages are tried on some thousand rows from all over the table, at two sizes, and what they take for a row is drawn
-out to the whole of it. The search for neighbours, which grows otherwise, is tried among as many rows as will be fitted.
+The stages are tried on some thousand rows from all over the table, at two sizes, and their time for a row is
+extrapolated to the whole table. The time of the search for neighbours grows in another way, so it is tried among as
+many rows as will be fitted.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from typing import TYPE_CHECKING, Any
 from tsne_ooc._options import counted
 
 if TYPE_CHECKING:
-    from tsne_ooc._typing import Array, Float32, Json
+    from tsne_ooc._typing import Array, Bool, Float32, Int64, Json
     from tsne_ooc.estimator import TSNE
     from tsne_ooc.io import Source
     from tsne_ooc.preprocess import Preparation
     from tsne_ooc.sampling import Sample
 
-#: Runs of fewer rows take little more than the probe.
+#: Runs of fewer rows take hardly longer than the probe.
 WORTH = 200_000
-# Rows that the stages are tried on; of the field of forces, which small maps have no need of, 2,000 are too few.
+# Rows that the stages are tried on; 2,000 are too few, since so small a map does not use the field of forces.
 _ROWS = 5_000
-# Rows that are asked for their neighbours, and the most that they are searched among: more take seconds to be indexed.
-_QUERIES, _SEARCHED = 1_000, 50_000
-# Rows are read at up to three places, until so many seconds have gone.
+# Rows whose neighbours are searched, and the most that they are searched among, since more take seconds to be indexed.
+_QUERIES, _SEARCHED = 5_000, 50_000
+# Rows are read at up to three places, until so many seconds have passed.
 _PLACES, _READING = 3, 1.5
-# Blocks that are alive while rows are placed, each of them once as it is stored and once as float32.
+# Blocks that are in memory while rows are placed, each of them once as it is stored and once as float32.
 _BLOCKS = 4
 
 clock = time.perf_counter
@@ -46,18 +47,18 @@ class Forecast:
     Parameters
     ----------
     shape : tuple of int
-        Of the table.
+        The shape of the table.
     columns : list of str or None
     read : dict
         What is left out, and remarks, as `tsne_ooc.io.told.account_of` has them.
     fitted : int
-        Rows of the sample.
+        The number of rows of the sample.
     seconds : dict of str to float
-        Of each stage.
+        The time of each stage.
     memory, disk : int
-        Bytes that are taken at the most.
+        The most bytes that the run takes.
     memory_free, disk_free : int or None
-        Bytes that there are.
+        The bytes that are free.
     """
 
     shape: tuple[int, int]
@@ -72,12 +73,12 @@ class Forecast:
 
     @property
     def lacking(self) -> list[str]:
-        """What there is too little of."""
+        """What the machine has too little of."""
         pairs = (("memory", self.memory, self.memory_free), ("room on the disk", self.disk, self.disk_free))
         return [name for name, needed, free in pairs if free is not None and needed > free]
 
     def brief(self) -> str:
-        """One line for the beginning of a log."""
+        """The forecast as one line, for the beginning of a log."""
         stages = ", ".join(f"{name} {in_time(seconds)}" for name, seconds in self.seconds.items())
         return (
             f"estimate: {in_time(sum(self.seconds.values()))} in all ({stages}), {_bytes(self.memory)} of memory, "
@@ -106,7 +107,7 @@ class Forecast:
 def forecast(
     table: Source, out: Path, *, model: TSNE, sample: Sample, prepare: Preparation | None, rounds: int, seed: int
 ) -> Forecast:
-    """What `tsne_ooc.embed` would take with these options, which are checked; nothing is written.
+    """Find what `tsne_ooc.embed` would take with these options, which are checked already; nothing is written.
 
     Raises
     ------
@@ -125,42 +126,44 @@ def forecast(
     from tsne_ooc.pipeline.embedding import room_for
 
     if model.metric == "precomputed":
-        raise ValueError("some rows of a table of distances are not one, so nothing can be tried; leave --dry-run out")
+        raise ValueError(
+            "some rows of a table of distances are not such a table, so nothing can be tried; leave --dry-run out"
+        )
     n, p = table.shape
     fitted = min(n, int(getattr(sample, "size", n)))
     free = available_bytes()
     before = used_bytes() or 0
     with warnings.catch_warnings():
-        # Of few rows, which are not those of the run.
+        # Warnings would be about these few rows, and not about those of the run.
         warnings.simplefilter("ignore")
-        # Columns of words are read by name, which no gate is asked about.
+        # Columns of words are read by name, and do not pass the check for missing values.
         lacking = prepare is not None and prepare.takes_missing and np.dtype(table.dtype) != object
-        reading, rows = _read(Lacking(table) if lacking else table)
+        reading, rows, copies = _read(Lacking(table) if lacking else table, fitted)
         seconds = {}
         if prepare is not None:
             fit, row, passes, rows = _prepared(rows, prepare, seed, model.n_jobs)
             seconds["prepare"] = fit(n) + passes * n * reading
             reading += row
         seconds["sample"] = _drawn(table, sample, fitted) * reading
-        fit, place, k = _mapped(clone(model), rows, fitted, seed)
+        fit, place, k = _mapped(clone(model), rows, fitted, copies, seed)
     seconds["fit"] = fit(fitted)
     if rounds > 1:
-        # A look at all rows, and another fit, each.
+        # Each further round is a look at all rows, and another fit.
         seconds["look"] = (rounds - 1) * (n * (reading + place) + seconds["fit"])
     seconds["place"] = n * (reading + place)
     width = rows.shape[1]
     chunk = 0 if table.chunks is None else table.chunks[0] * p * max(4, table.dtype.itemsize)
     placing = fitted * (8 * width + 100) + _BLOCKS * 2 * max(BLOCK_BYTES, 4 * width) + 2 * chunk
     memory = max(bytes_of_fit(fitted, width, k) + 2 * chunk, placing)
-    # What a process of ours has before it reads anything is the greater part of what small tables take.
+    # The memory of the process before it reads anything counts, too: for small tables it is the greater part.
     return Forecast(
         (n, p), names_of(table), account_of(table), fitted, seconds, memory + before,
         None if free is None else free + before, room_for(table, model, sample, prepare, rounds), _free(out),
     )  # fmt: skip
 
 
-def _read(table: Source) -> tuple[float, Any]:
-    """Seconds that a row takes to be read, and rows from all over the table."""
+def _read(table: Source, fitted: int) -> tuple[float, Any, float]:
+    """The seconds to read a row; rows from all over the table; and the share of rows that have copies in a fit."""
     import numpy as np
 
     from tsne_ooc.io.blocks import block_rows, read_checked
@@ -182,12 +185,36 @@ def _read(table: Source) -> tuple[float, Any]:
             break
     step = max(1, size * len(parts) // _ROWS)
     if named:
-        return median(took), _Words({name: np.concatenate([part[name][::step] for part in parts]) for name in parts[0]})
-    return median(took), np.concatenate([part[::step] for part in parts])
+        words = {name: np.concatenate([part[name][::step] for part in parts]) for name in parts[0]}
+        return median(took), _Words(words), 0.0
+    return median(took), np.concatenate([part[::step] for part in parts]), _copied(np.concatenate(parts), fitted)
+
+
+def _copied(rows: Array, fitted: int) -> float:
+    """The share of rows that are copies of one of the `fitted` rows of a sample."""
+    import numpy as np
+
+    if len(rows) < 2:
+        return 0.0
+    sample = np.unique(np.linspace(0, len(rows) - 1, min(fitted, len(rows) // 2)).astype(np.int64))
+    others = np.setdiff1d(np.arange(len(rows)), sample)
+    others = others[:: max(1, len(others) // _ROWS)]
+    return float((_among(rows[sample], rows[others]) >= 0).mean())
+
+
+def _among(rows: Array, others: Array) -> Int64:
+    """For each of `others`, the number of a row that it is equal to, or -1."""
+    import numpy as np
+
+    from tsne_ooc._parallel import Threads
+    from tsne_ooc.equal_rows import EqualRows
+
+    threads = Threads(1)
+    return EqualRows.of(rows.astype(np.float32), threads).find(others.astype(np.float32), threads)
 
 
 class _Words:
-    """Some rows of columns of which not all hold numbers, as a table."""
+    """A table of some rows, not all of whose columns hold numbers."""
 
     chunks = None
 
@@ -216,12 +243,12 @@ class _Words:
 
 
 def _half(rows: Any) -> Any:
-    """Of some rows half, of very few all: steps may ask for so many."""
+    """Half of some rows, but no fewer than 200, since a preparation may need so many."""
     return rows[: max(len(rows) // 2, min(len(rows), 200))]
 
 
 def _line(small: float, few: int, large: float, many: int) -> Callable[[float], float]:
-    """Through what few and many rows took; the more rows, the longer."""
+    """The seconds by the number of rows, on a line through those of few and of many rows, which always rises."""
     slope = max(0.0, (large - small) / (many - few)) if many > few else large / many
     if not slope:
         slope = large / many
@@ -231,7 +258,7 @@ def _line(small: float, few: int, large: float, many: int) -> Callable[[float], 
 def _prepared(
     rows: Any, prepare: Preparation, seed: int, n_jobs: int | None
 ) -> tuple[Callable[[float], float], float, int, Float32]:
-    """Seconds to fit a preparation by the number of rows, to prepare a row; passes, and the rows prepared."""
+    """The seconds to fit a preparation, by the number of rows; those to prepare a row; passes; prepared rows."""
     from tsne_ooc.preprocess import Preparation
 
     def fitted(few: Any) -> tuple[Preparation, float]:
@@ -253,7 +280,7 @@ def _prepared(
 
 
 def _drawn(table: Source, sample: Sample, fitted: int) -> float:
-    """How many rows are read to draw a sample: of the chunks that it touches all, of a file without chunks its own."""
+    """How many rows are read to draw a sample: all of each chunk that it touches; without chunks only its own."""
     from tsne_ooc.sampling import Coverage
 
     n = table.shape[0]
@@ -263,45 +290,61 @@ def _drawn(table: Source, sample: Sample, fitted: int) -> float:
     return n * (1 - math.exp(-fitted * chunk / max(1, n)))
 
 
-def _mapped(model: TSNE, rows: Float32, fitted: int, seed: int) -> tuple[Callable[[float], float], float, int]:
-    """Seconds of a fit by the number of rows, and of a row to be placed; and the neighbours of each row of the fit."""
+def _mapped(
+    model: TSNE, rows: Float32, fitted: int, copies: float, seed: int
+) -> tuple[Callable[[float], float], float, int]:
+    """The seconds of a fit, by the number of rows; those to place a row; and how many neighbours a fitted row has.
+
+    `copies` is the share of the rows to be placed that are equal to a fitted one.
+    """
     model.set_params(sample=None, prepare=None, verbose=False, callbacks=None)
-    rows = rows[:: max(1, len(rows) // fitted)][:fitted]
-    half = _half(rows)
-    # Imports and compiled kernels.
+    half, others = _parted(rows)
+    rows, half = (part[:: max(1, len(part) // fitted)][:fitted] for part in (rows, half))
+    # Imports, and the compilation of kernels, are not to be timed.
     model.fit(rows[:300])
     model.place(rows[:100])
     times = []
-    for few in (half, rows):
+    for some in (rows, half):
         began = clock()
-        model.fit(few)
+        model.fit(some)
         times.append(clock() - began)
+    large, small = times
+    again = _placed(model, half)
+    new = others[_among(half, others) < 0]
+    place = _placed(model, new) if len(new) else again
     k = model.n_neighbors_
     if len(rows) == fitted:
-        times_of_fit = _line(times[0], len(half), times[1], len(rows))
-        return times_of_fit, _placed(model, rows), k
-    own = [_search(model, few, len(few), k, seed) * len(few) for few in (half, rows)]
-    rest = _line(max(times[0] - own[0], 0), len(half), max(times[1] - own[1], 0), len(rows))
-    among = _search(model, rows, fitted, k, seed)
-    k_place = max(1, min(len(rows), model._placement().neighbors(len(rows))))
-    further = _search(model, rows, fitted, k_place, seed) - _search(model, rows, len(rows), k_place, seed)
-    return lambda n: rest(n) + n * among, max(0.0, _placed(model, rows) + further), k
+        return _line(small, len(half), large, len(rows)), copies * again + (1 - copies) * place, k
+    own = [sum(_search(model, some, len(some), k, seed)) * len(some) for some in (half, rows)]
+    rest = _line(max(small - own[0], 0), len(half), max(large - own[1], 0), len(rows))
+    among = sum(_search(model, rows, fitted, k, seed))
+    k_place = max(1, min(len(half), model._placement().neighbors(len(half))))
+    _, near = _search(model, rows, len(half), k_place, seed)
+    _, far = _search(model, rows, fitted, k_place, seed)
+    place = max(0.0, place + far - near)
+    return lambda n: rest(n) + n * among, copies * again + (1 - copies) * place, k
 
 
-def _placed(model: TSNE, rows: Float32) -> float:
-    """Seconds of a row that is not one of the map."""
+def _parted(rows: Float32) -> tuple[Float32, Float32]:
+    """Every other row, and those between; of very few rows, since steps may need so many, all and others close by."""
     import numpy as np
 
-    queries = rows + np.float32(1e-3) * rows.std(axis=0)
+    if len(rows) < 400:
+        return rows, rows + np.float32(1e-3) * rows.std(axis=0)
+    return rows[::2], rows[1::2]
+
+
+def _placed(model: TSNE, others: Float32) -> float:
+    """The seconds to place a row, measured on these, which may be copies of fitted ones or not."""
     # The field of the map is planned once, with the first rows.
-    model.place(queries[:100])
+    model.place(others[:100])
     began = clock()
-    model.place(queries)
-    return (clock() - began) / len(queries)
+    model.place(others)
+    return (clock() - began) / len(others)
 
 
-def _search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> float:
-    """Seconds that a row takes to find its neighbours among n rows like these, its share of the index included."""
+def _search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> tuple[float, float]:
+    """The seconds that n rows like these take to be indexed, for each row; and those to find the neighbours of one."""
     import numpy as np
 
     from tsne_ooc import neighbors
@@ -312,10 +355,14 @@ def _search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> float:
     )
     rng = np.random.default_rng(seed)
     among = min(n, max(_SEARCHED, len(rows)))
-    many = rows
+    many = rows[:among]
     if among > len(rows):
-        many = rows[rng.integers(0, len(rows), among)]
-        many += (0.3 * rows.std(axis=0) * rng.normal(size=many.shape)).astype(np.float32)
+        drawn = rng.integers(0, len(rows), among)
+        many = rows[drawn]
+        # A row that has copies here has more of them among many rows, as most of half a million of KDD Cup 99 have.
+        alone = _alone(rows)[drawn]
+        spread = 0.3 * rows.std(axis=0)
+        many[alone] += (spread * rng.normal(size=(np.count_nonzero(alone), rows.shape[1]))).astype(np.float32)
     began = clock()
     index = neighbors.build(
         search, many, metric=model.metric, metric_params=model.metric_params, rng=rng, threads=Threads(model.n_jobs)
@@ -325,9 +372,18 @@ def _search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> float:
     began = clock()
     index.query(queries, min(k, among))
     took = (clock() - began) / len(queries)
-    # What is searched all through takes the longer the more there are; lists and graphs hardly do.
+    # An exact search takes time in proportion to the rows; one of lists or graphs grows far more slowly.
     further = n / among if isinstance(search, neighbors.Exact) else math.sqrt(n / among)
-    return built + took * further
+    return built, took * further
+
+
+def _alone(rows: Float32) -> Bool:
+    """Which rows do not have a copy among the others."""
+    import numpy as np
+
+    _, which, copies = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    alone: Bool = copies[which.reshape(-1)] == 1
+    return alone
 
 
 def _free(out: Path) -> int | None:
@@ -336,7 +392,7 @@ def _free(out: Path) -> int | None:
 
 
 def in_time(seconds: float) -> str:
-    """A time as one says it, without more digits than it is known to."""
+    """A time in words, with no more digits than are known."""
     if seconds < 1:
         return "under 1 s"
     if seconds < 90:

@@ -14,13 +14,12 @@ GROUP = 1024
 
 
 def centre_blocks(centres: Float32, threads: Threads) -> Blocks:
-    """Centres ready to be searched."""
+    """Centres that are ready to be searched."""
     return Blocks.of(centres, Frame.of(centres, cosine=False, threads=threads), threads)
 
 
 def train(sample: Float32, lists: int, rounds: int, *, rng: np.random.Generator, threads: Threads) -> Float32:
-    """Centres of shape (lists, p) after some rounds of Lloyd's k-means, started from rows drawn from the
-    sample.
+    """Centres of shape (lists, p) after some rounds of Lloyd's k-means, which start from rows of the sample.
 
     A centre without rows is moved to a row of a well-filled list.
 
@@ -48,8 +47,8 @@ def train(sample: Float32, lists: int, rounds: int, *, rng: np.random.Generator,
 
 
 def seriate(centres: Float32) -> NDArray[np.intp]:
-    """An order in which near centres are near: cut in half across the longest direction, and each half
-    again."""
+    """An order in which near centres are near each other: they are cut in half across the longest direction, and each
+    half is cut again."""
     if len(centres) <= 2:
         return np.arange(len(centres))
     centred = centres - centres.mean(axis=0, dtype=np.float64)
