@@ -88,12 +88,12 @@ def test_wrong_numbers_are_told_by_the_option_that_was_typed(capsys, file, tmp_p
     if name == "place":
         TSNE(n_iter=0, early_exaggeration_iter=0, perplexity=5).fit(np.load(file)).save(tmp_path / "model")
         given = [str(tmp_path / "model"), str(file)]
-    elif name in ("plot", "view"):
+    elif name in ("plot", "view", "report"):
         np.save(tmp_path / "map.npy", np.load(file)[:, :2])
         given = [str(tmp_path / "map.npy")]
     else:
         given = [str(file)]
-    ending = {"plot": ".png", "view": ".html"}.get(name, "")
+    ending = {"plot": ".png", "view": ".html", "report": ".html"}.get(name, "")
     assert main([name, *given, "--out", str(tmp_path / f"out{ending}"), f"{option}={value}"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and said.startswith("tsne-ooc: error: ") and option in said, said
