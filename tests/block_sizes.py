@@ -66,7 +66,8 @@ BLOCKS = {
     ("neighbors.bits", "BLOCK"): Block("bits"),
     ("neighbors.bits", "GROUP"): Block("bits"),
     ("neighbors.bits", "PIECE"): Block("bits"),
-    ("metrics.neighborhoods", "_GROUP"): Block("quality"),
+    ("metrics._common", "GROUP"): Block("quality"),
+    ("metrics._space", "TILE"): Block("ranks"),
     ("metrics.neighborhoods", "_VOTES"): Block("quality"),
     ("neighbors.distinct", "COPIES"): Block("few_copies", watched=False),
     ("neighbors.distinct", "GROUP"): Block("copies"),
@@ -196,6 +197,14 @@ _OTHERS = {
         plot.beside._LAID_BY plot.frame._LOOKED_AT plot.density.CELLS plot.density.COARSE plot.density._STEPS
         plot.legend._COLUMN plot.legend._LETTERS plot.text._LETTERS plot.text._PLACES plot.panels._ACROSS
         plot.picture.KEPT plot.animation._ROWS view.page.MOST view.page._CELLS view.page._NAMED view.payload.MOST_KINDS
-        view.payload._LETTERS view.stratified._CELLS view.stratified._ROWS_EACH view.stratified._LEAST""",
+        view.payload._LETTERS view.stratified._CELLS view.stratified._ROWS_EACH view.stratified._LEAST
+        gradients.attraction.ESTIMATED gradients.attraction.RUN fit.history.EVERY fit.history.MOST_NOTES
+        report.again._NAMES report.choices._SOON report.classes.MOST_CLASSES report.estimates.GROUPS
+        report.faithfulness.COMPARED report.faithfulness.FEWEST report.faithfulness.MOST report.faithfulness.OTHERS
+        report.faithfulness.PAIRED report.faithfulness._NUMBERS report.faithfulness.NEAR report.faithfulness.WIDER
+        report.faithfulness.AROUND report.figures._WIDTH report.figures._HEIGHT report.figures._LEFT
+        report.figures._RIGHT report.figures._TOP report.figures._BOTTOM report.figures._BINS report.pictures._DPI
+        report.scores.NAMED report.scores._LOOKED_AT report.several.DRAWN report.several.NAMED report.stays._LABELS
+        report.writing._LETTERS""",
 }
 OTHERS = {_split(name): why for why, names in _OTHERS.items() for name in names.split()}

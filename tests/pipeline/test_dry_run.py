@@ -15,7 +15,7 @@ from tsne_ooc.cli import forecast as module
 from tsne_ooc.cli import main
 from tsne_ooc.cli import report as reports
 from tsne_ooc.cli.forecast import Forecast, forecast, in_time
-from tsne_ooc.cli.report import Report
+from tsne_ooc.cli.progress import Report
 from tsne_ooc.io import as_source
 from tsne_ooc.sampling import Coverage, UniformSample
 
