@@ -75,6 +75,8 @@ BLOCKS = {
     ("neighbors._room", "PIECE"): Block("graph_folders"),
     ("neighbors.folder", "ROWS"): Block("graph_folders"),
     ("neighbors.given_graphs", "PAIRS"): Block("graph_folders"),
+    ("neighbors.gaps", "GROUP"): Block("gaps"),
+    ("neighbors.gaps", "SPARE"): Block("gaps", small=32),
     ("neighbors.hnsw", "PIECE"): Block("graph"),
     ("neighbors.ivf", "EVERYWHERE"): Block("searches"),
     ("neighbors.ivf", "GROUP"): Block("searches"),

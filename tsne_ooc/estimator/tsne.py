@@ -25,9 +25,10 @@ from tsne_ooc.fit import initialization as starts
 from tsne_ooc.fit.optimize import Result, Watch, callbacks_of
 from tsne_ooc.fit.rows import Recipe, fit_rows
 from tsne_ooc.gradients.grid import check_dof
-from tsne_ooc.intake import Intake, check_prepare, take_in
+from tsne_ooc.intake import Intake, check_prepare, take_in, with_gaps_kept
 from tsne_ooc.intake.features import Features
-from tsne_ooc.io.lacking import whole_rows
+from tsne_ooc.io.lacking import rows_with_values
+from tsne_ooc.neighbors.base import GAPS
 from tsne_ooc.placement import Placed, Placement, as_reference
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.refinement import COURSE, DEVIATION, begin_at, late_iterations, placed_at
@@ -266,6 +267,7 @@ class TSNE(PlacingEstimator):
         if self.sample is not None:
             resolve_sample(self.sample)
         check_prepare(self.prepare)
+        with_gaps_kept(self.prepare, self.metric)
         callbacks_of(self.callbacks)
         whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
         searches.resolve(self.neighbors, metric=self.metric, n=2, p=1, sparse=False, metric_params=self.metric_params)
@@ -432,9 +434,10 @@ class TSNE(PlacingEstimator):
         seed = before.seed if "random_state" not in options else None
         seed = seed_of(again.random_state) if seed is None else seed
         rows = as_reference(before.model, features.rows(X, type(self).__name__, self.n_jobs))
-        if features.drops and not (whole := whole_rows(rows)).all():
+        if features.drops and not (kept := rows_with_values(rows)).all():
+            lacks = "has no value" if features.gaps else "lacks a value"
             raise ValueError(
-                f"X lacks a value in row {int(whole.argmin())}, and refine moves all rows; leave such rows out, or let "
+                f"X {lacks} in row {int(kept.argmin())}, and refine moves all rows; leave such rows out, or let "
                 "Missing fill values in"
             )
         affinity = recipe.affinity
@@ -518,6 +521,9 @@ class TSNE(PlacingEstimator):
 
     def _takes_sparse(self) -> bool:
         """Whether rows may be sparse: of a sample, and behind a preparation, they are dense when they are searched."""
+        if isinstance(self.metric, str) and self.metric == GAPS:
+            # It is about what is missing, and nothing is missing from them.
+            return False
         if self.sample is not None or self.prepare is not None:
             return True
         try:
@@ -529,6 +535,7 @@ class TSNE(PlacingEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = self._takes_sparse()
+        tags.input_tags.allow_nan = isinstance(self.metric, str) and self.metric == GAPS
         tags.input_tags.pairwise = tags.input_tags.positive_only = self._pairwise()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

@@ -27,7 +27,7 @@ from tsne_ooc.storage.state import Saved, State
 # Its names for metrics, where they are others than SciPy's.
 NAMES = {"cityblock": "manhattan", "jensenshannon": "jensen_shannon"}
 # Metrics that it lacks, or takes in another form of rows.
-UNKNOWN = {"bit_jaccard", "bit_hamming"}
+UNKNOWN = {"bit_jaccard", "bit_hamming", "nan_euclidean"}
 UNKNOWN_SPARSE = {"yule"}
 
 
