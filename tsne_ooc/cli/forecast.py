@@ -1,42 +1,25 @@
-"""What a run is going to take, from a probe of some seconds: time of each stage, memory, room on the disk.
-
-The stages are tried on some thousand rows from all over the table, at two sizes, and what they take for a row is drawn
-out to the whole of it. The search for neighbours, which grows otherwise, is tried among as many rows as will be fitted.
-"""
+"""What a run is going to take, from a probe of some seconds: time of each stage, memory, room on the disk."""
 
 from __future__ import annotations
 
-import math
-import shutil
-import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tsne_ooc._options import counted
+from tsne_ooc.cli import trials
 
 if TYPE_CHECKING:
-    from tsne_ooc._typing import Array, Float32, Json
+    from tsne_ooc._typing import Json
     from tsne_ooc.estimator import TSNE
     from tsne_ooc.io import Source
+    from tsne_ooc.pipeline.refining import Course
     from tsne_ooc.preprocess import Preparation
     from tsne_ooc.sampling import Sample
 
 #: Runs of fewer rows take little more than the probe.
 WORTH = 200_000
-# Rows that the stages are tried on; of the field of forces, which small maps have no need of, 2,000 are too few.
-_ROWS = 5_000
-# Rows that are asked for their neighbours, and the most that they are searched among: more take seconds to be indexed.
-_QUERIES, _SEARCHED = 1_000, 50_000
-# Rows are read at up to three places, until so many seconds have gone.
-_PLACES, _READING = 3, 1.5
-# Blocks that are alive while rows are placed, each of them once as it is stored and once as float32.
-_BLOCKS = 4
-
-clock = time.perf_counter
 
 
 @dataclass(frozen=True)
@@ -50,8 +33,8 @@ class Forecast:
     columns : list of str or None
     read : dict
         What is left out, and remarks, as `tsne_ooc.io.told.account_of` has them.
-    fitted : int
-        Rows of the sample.
+    would : str
+        What would be done with the rows.
     seconds : dict of str to float
         Of each stage.
     memory, disk : int
@@ -63,7 +46,7 @@ class Forecast:
     shape: tuple[int, int]
     columns: list[str] | None
     read: Json
-    fitted: int
+    would: str
     seconds: dict[str, float]
     memory: int
     memory_free: int | None
@@ -93,7 +76,7 @@ class Forecast:
         if self.columns is not None:
             lines.append(f"columns: {listed(self.columns)}")
         lines += in_words(self.read)
-        lines.append(f"would fit {counted(self.fitted, 'rows')}, and place {counted(n - self.fitted, 'more rows')}")
+        lines.append(f"would {self.would}")
         times = {**self.seconds, "in all": sum(self.seconds.values())}
         width = max(map(len, times))
         lines += [f"  {name:<{width}}  {in_time(seconds)}" for name, seconds in times.items()]
@@ -104,9 +87,12 @@ class Forecast:
 
 
 def forecast(
-    table: Source, out: Path, *, model: TSNE, sample: Sample, prepare: Preparation | None, rounds: int, seed: int
-) -> Forecast:
+    table: Source, out: Path, *, model: TSNE, sample: Sample, prepare: Preparation | None, rounds: int, seed: int,
+    course: Course | None = None,
+) -> Forecast:  # fmt: skip
     """What `tsne_ooc.embed` would take with these options, which are checked; nothing is written.
+
+    Of a refinement, `course` says how all rows move together.
 
     Raises
     ------
@@ -117,6 +103,7 @@ def forecast(
     from sklearn.base import clone
 
     from tsne_ooc._memory import available_bytes, used_bytes
+    from tsne_ooc.intake import with_gaps_kept
     from tsne_ooc.io import names_of
     from tsne_ooc.io.blocks import BLOCK_BYTES
     from tsne_ooc.io.lacking import Lacking
@@ -126,6 +113,7 @@ def forecast(
 
     if model.metric == "precomputed":
         raise ValueError("some rows of a table of distances are not one, so nothing can be tried; leave --dry-run out")
+    prepare = with_gaps_kept(prepare, model.metric)
     n, p = table.shape
     fitted = min(n, int(getattr(sample, "size", n)))
     free = available_bytes()
@@ -135,14 +123,15 @@ def forecast(
         warnings.simplefilter("ignore")
         # Columns of words are read by name, which no gate is asked about.
         lacking = prepare is not None and prepare.takes_missing and np.dtype(table.dtype) != object
-        reading, rows = _read(Lacking(table) if lacking else table)
+        reading, rows = trials.read_some(Lacking(table) if lacking else table)
         seconds = {}
         if prepare is not None:
-            fit, row, passes, rows = _prepared(rows, prepare, seed, model.n_jobs)
+            fit, row, passes, rows = trials.seconds_to_prepare(rows, prepare, seed, model.n_jobs)
             seconds["prepare"] = fit(n) + passes * n * reading
             reading += row
-        seconds["sample"] = _drawn(table, sample, fitted) * reading
-        fit, place, k = _mapped(clone(model), rows, fitted, seed)
+        seconds["sample"] = trials.rows_read(table, sample, fitted) * reading
+        tried = clone(model)
+        fit, place, k = trials.seconds_to_map(tried, rows, fitted, seed)
     seconds["fit"] = fit(fitted)
     if rounds > 1:
         # A look at all rows, and another fit, each.
@@ -150,189 +139,24 @@ def forecast(
     seconds["place"] = n * (reading + place)
     width = rows.shape[1]
     chunk = 0 if table.chunks is None else table.chunks[0] * p * max(4, table.dtype.itemsize)
-    placing = fitted * (8 * width + 100) + _BLOCKS * 2 * max(BLOCK_BYTES, 4 * width) + 2 * chunk
-    memory = max(bytes_of_fit(fitted, width, k) + 2 * chunk, placing)
+    placing = fitted * (8 * width + 100) + trials.BLOCKS * 2 * max(BLOCK_BYTES, 4 * width) + 2 * chunk
     # What a process of ours has before it reads anything is the greater part of what small tables take.
+    memory = max(bytes_of_fit(fitted, width, k) + 2 * chunk, placing) + before
+    disk = room_for(table, model, sample, prepare, rounds)
+    would = f"fit {counted(fitted, 'rows')}, and place {counted(n - fitted, 'more rows')}"
+    if course is not None:
+        from tsne_ooc.cli.forecast_refine import moved
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            more = moved(course, tried, rows, n, table, out)
+        seconds |= {"search": n * reading + more.search, "weigh": more.weigh, "refine": more.refine, "keep": more.keep}
+        memory, disk = max(memory, more.memory), disk + more.disk
+        would += ", and then move all rows together"
     return Forecast(
-        (n, p), names_of(table), account_of(table), fitted, seconds, memory + before,
-        None if free is None else free + before, room_for(table, model, sample, prepare, rounds), _free(out),
+        (n, p), names_of(table), account_of(table), would, seconds, memory,
+        None if free is None else free + before, disk, trials.free_at(out),
     )  # fmt: skip
-
-
-def _read(table: Source) -> tuple[float, Any]:
-    """Seconds that a row takes to be read, and rows from all over the table."""
-    import numpy as np
-
-    from tsne_ooc.io.blocks import block_rows, read_checked
-
-    n = table.shape[0]
-    size = block_rows(table)
-    chunk = table.chunks[0] if table.chunks is not None else 1
-    named = np.dtype(table.dtype) == object
-    took, parts = [], []
-    for place in range(_PLACES):
-        start = int((n - size) * place / (_PLACES - 1)) // chunk * chunk if place else 0
-        stop = min(start + size, n)
-        began = clock()
-        part: Any = table.read_columns(start, stop) if named else read_checked(table, start, stop)  # type: ignore[attr-defined]
-        # A chunk that is larger than a block is read whole for its first rows.
-        took.append((clock() - began) / max(stop - start, min(chunk, n)))
-        parts.append(part)
-        if size == n or (place and sum(took) * size > _READING):
-            break
-    step = max(1, size * len(parts) // _ROWS)
-    if named:
-        return median(took), _Words({name: np.concatenate([part[name][::step] for part in parts]) for name in parts[0]})
-    return median(took), np.concatenate([part[::step] for part in parts])
-
-
-class _Words:
-    """Some rows of columns of which not all hold numbers, as a table."""
-
-    chunks = None
-
-    def __init__(self, columns: dict[str, Array]) -> None:
-        import numpy as np
-
-        self._columns = columns
-        self.column_names = list(columns)
-        self.shape = (len(next(iter(columns.values()))), len(columns))
-        self.dtype = np.dtype(object)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> _Words:
-        return _Words({name: column[rows] for name, column in self._columns.items()})
-
-    def read(self, start: int, stop: int) -> Array:
-        raise TypeError("not all of these columns hold numbers")
-
-    def read_columns(self, start: int, stop: int) -> dict[str, Array]:
-        return {name: column[start:stop] for name, column in self._columns.items()}
-
-    def reopen(self) -> _Words:
-        return self
-
-
-def _half(rows: Any) -> Any:
-    """Of some rows half, of very few all: steps may ask for so many."""
-    return rows[: max(len(rows) // 2, min(len(rows), 200))]
-
-
-def _line(small: float, few: int, large: float, many: int) -> Callable[[float], float]:
-    """Through what few and many rows took; the more rows, the longer."""
-    slope = max(0.0, (large - small) / (many - few)) if many > few else large / many
-    if not slope:
-        slope = large / many
-    return lambda rows: max(large + slope * (rows - many), 0.0)
-
-
-def _prepared(
-    rows: Any, prepare: Preparation, seed: int, n_jobs: int | None
-) -> tuple[Callable[[float], float], float, int, Float32]:
-    """Seconds to fit a preparation by the number of rows, to prepare a row; passes, and the rows prepared."""
-    from tsne_ooc.preprocess import Preparation
-
-    def fitted(few: Any) -> tuple[Preparation, float]:
-        began = clock()
-        found = Preparation(prepare.steps).fit(few, random_state=seed, n_jobs=n_jobs)
-        return found, clock() - began
-
-    half = _half(rows)
-    fitted(half)
-    _, small = fitted(half)
-    found, large = fitted(rows)
-    began = clock()
-    out = found.transform(rows, n_jobs=n_jobs)
-    if found.drops:
-        from tsne_ooc.io.lacking import whole_rows
-
-        out = out[whole_rows(out)]
-    return _line(small, len(half), large, len(rows)), (clock() - began) / len(rows), found.passes, out
-
-
-def _drawn(table: Source, sample: Sample, fitted: int) -> float:
-    """How many rows are read to draw a sample: of the chunks that it touches all, of a file without chunks its own."""
-    from tsne_ooc.sampling import Coverage
-
-    n = table.shape[0]
-    if isinstance(sample, Coverage):
-        return 2.0 * n
-    chunk = 1 if table.chunks is None else table.chunks[0]
-    return n * (1 - math.exp(-fitted * chunk / max(1, n)))
-
-
-def _mapped(model: TSNE, rows: Float32, fitted: int, seed: int) -> tuple[Callable[[float], float], float, int]:
-    """Seconds of a fit by the number of rows, and of a row to be placed; and the neighbours of each row of the fit."""
-    model.set_params(sample=None, prepare=None, verbose=False, callbacks=None)
-    rows = rows[:: max(1, len(rows) // fitted)][:fitted]
-    half = _half(rows)
-    # Imports and compiled kernels.
-    model.fit(rows[:300])
-    model.place(rows[:100])
-    times = []
-    for few in (half, rows):
-        began = clock()
-        model.fit(few)
-        times.append(clock() - began)
-    k = model.n_neighbors_
-    if len(rows) == fitted:
-        times_of_fit = _line(times[0], len(half), times[1], len(rows))
-        return times_of_fit, _placed(model, rows), k
-    own = [_search(model, few, len(few), k, seed) * len(few) for few in (half, rows)]
-    rest = _line(max(times[0] - own[0], 0), len(half), max(times[1] - own[1], 0), len(rows))
-    among = _search(model, rows, fitted, k, seed)
-    k_place = max(1, min(len(rows), model._placement().neighbors(len(rows))))
-    further = _search(model, rows, fitted, k_place, seed) - _search(model, rows, len(rows), k_place, seed)
-    return lambda n: rest(n) + n * among, max(0.0, _placed(model, rows) + further), k
-
-
-def _placed(model: TSNE, rows: Float32) -> float:
-    """Seconds of a row that is not one of the map."""
-    import numpy as np
-
-    queries = rows + np.float32(1e-3) * rows.std(axis=0)
-    # The field of the map is planned once, with the first rows.
-    model.place(queries[:100])
-    began = clock()
-    model.place(queries)
-    return (clock() - began) / len(queries)
-
-
-def _search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> float:
-    """Seconds that a row takes to find its neighbours among n rows like these, its share of the index included."""
-    import numpy as np
-
-    from tsne_ooc import neighbors
-    from tsne_ooc._parallel import Threads
-
-    search = neighbors.resolve(
-        model.neighbors, metric=model.metric, n=n, p=rows.shape[1], metric_params=model.metric_params
-    )
-    rng = np.random.default_rng(seed)
-    among = min(n, max(_SEARCHED, len(rows)))
-    many = rows
-    if among > len(rows):
-        many = rows[rng.integers(0, len(rows), among)]
-        many += (0.3 * rows.std(axis=0) * rng.normal(size=many.shape)).astype(np.float32)
-    began = clock()
-    index = neighbors.build(
-        search, many, metric=model.metric, metric_params=model.metric_params, rng=rng, threads=Threads(model.n_jobs)
-    )
-    built = (clock() - began) / among
-    queries = many[:_QUERIES]
-    began = clock()
-    index.query(queries, min(k, among))
-    took = (clock() - began) / len(queries)
-    # What is searched all through takes the longer the more there are; lists and graphs hardly do.
-    further = n / among if isinstance(search, neighbors.Exact) else math.sqrt(n / among)
-    return built + took * further
-
-
-def _free(out: Path) -> int | None:
-    folder = next((parent for parent in (out, *out.absolute().parents) if parent.is_dir()), None)
-    return None if folder is None else shutil.disk_usage(folder).free
 
 
 def in_time(seconds: float) -> str:
