@@ -16,7 +16,7 @@ import numpy as np
 from clusters import Cluster
 
 from tsne_ooc import TSNE, embed
-from tsne_ooc.workers import asking, on_cluster
+from tsne_ooc.workers import on_cluster
 
 N, P, BLOCK = 3000, 5, 50
 FEW = {"perplexity": 5, "early_exaggeration_iter": 10, "n_iter": 10, "random_state": 0, "n_jobs": 1}
@@ -52,7 +52,6 @@ def killed_at(cluster, table, out, moment):
 
 def main():
     times = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    asking.PATIENCE = 1.0
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         np.save(home / "X.npy", rows())

@@ -56,16 +56,15 @@ def test_the_command_with_a_scheduler_makes_the_same_bytes(cluster, table, tmp_p
 
 
 @pytest.mark.parametrize("draw", range(3))
-def test_a_worker_that_is_killed_at_any_moment_changes_nothing(cluster, table, wanted, tmp_path, monkeypatch, draw):
+def test_a_worker_that_is_killed_at_any_moment_changes_nothing(cluster, table, wanted, tmp_path, draw):
     """The first three of the moments that `tests/killed_workers.py` draws."""
-    monkeypatch.setattr(asking, "PATIENCE", 1.0)
     moment = random.Random(draw).randrange(1, N // BLOCK - 1)
     assert killed_at(cluster, table, tmp_path / "map", moment) == wanted
 
 
 def test_the_scheduler_is_restarted_in_the_middle_of_a_run(cluster, table, wanted, tmp_path, monkeypatch):
     """The run goes on, or ends in one line and goes on when it is told to, with the new scheduler or without any."""
-    monkeypatch.setattr(asking, "PATIENCE", 1.0)
+    monkeypatch.setattr(asking, "PATIENCE", 10.0)
     for name in ("with it", "without Dask"):
         restarted = []
 

@@ -124,6 +124,7 @@ def test_rows_are_equal_where_they_lack_the_same_whatever_their_nan_is(model):
         [0x7FC00000, 0xFFC00000, 0x7FC12345], np.isnan(other).sum()
     )
     np.testing.assert_array_equal(model.transform(other), model.embedding_[:50])
+    assert model.preparation_.transform(other).tobytes() == model.preparation_.transform(X[:50]).tobytes()
     found = TSNE(**QUICK).fit(np.concatenate([other, X[50:]]))
     np.testing.assert_array_equal(found.embedding_, model.embedding_)
 
