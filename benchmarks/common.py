@@ -42,6 +42,7 @@ def options(doc: str | None, *, data: bool = True, repeats: bool = True) -> argp
         parser.add_argument("--repeats", type=int, default=3, help="runs of each program, in turn (default 3)")
     parser.add_argument("--jobs", type=int, default=2, help="threads for all programs that take a number (default 2)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does the script run? Figures mean nothing")
+    parser.add_argument("--record", metavar="NAME", help="keep the table under this name, for docs/benchmarks.md")
     return parser
 
 
@@ -202,7 +203,8 @@ def machine() -> str:
     return f"Machine: {cores} cores, {model}{memory}; Python {platform.python_version()}, {', '.join(found)}"
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as a table has it."""
     if isinstance(value, float):
         if not np.isfinite(value):
             return "-"
@@ -212,17 +214,24 @@ def _cell(value: Any) -> str:
 
 def row(cells: Iterable[Any]) -> str:
     """A row of a Markdown table."""
-    return "| " + " | ".join(map(_cell, cells)) + " |"
+    return "| " + " | ".join(map(cell, cells)) + " |"
+
+
+def table(title: str, header: Sequence[str], rows: Iterable[Iterable[Any]], args: argparse.Namespace) -> str:
+    """A table under the machine that it was measured on, in Markdown."""
+    if args.quick:
+        title += " (--quick: figures mean nothing)"
+    return "\n".join([f"\n**{title}**\n\n{machine()}\n", row(header), f"|{'---|' * len(header)}", *map(row, rows), ""])
 
 
 def report(title: str, header: Sequence[str], rows: Iterable[Iterable[Any]], args: argparse.Namespace) -> None:
-    """Print a table under the machine it was measured on, ready for docs/benchmarks.md."""
-    if args.quick:
-        title += " (--quick: figures mean nothing)"
-    print(f"\n**{title}**\n\n{machine()}\n\n{row(header)}\n|{'---|' * len(header)}")
-    for cells in rows:
-        print(row(cells))
-    print(flush=True)
+    """Print a table under the machine it was measured on; with `--record` it is kept for docs/benchmarks.md."""
+    rows = [list(cells) for cells in rows]
+    print(table(title, header, rows, args), flush=True)
+    if getattr(args, "record", None) is not None:
+        import records
+
+        records.keep(args.record, title, header, rows)
 
 
 def judged(value: float, target: float, *, least: bool = True, unit: str = "") -> str:

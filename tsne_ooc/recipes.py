@@ -1,4 +1,4 @@
-"""Whole runs under a name: what others have found to be good for a kind of data, as options of `embed`."""
+"""Whole runs under a name: options of `embed` that others have found to be good for a kind of data."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tsne_ooc.sampling import resolve_sample
 
 log = logging.getLogger(__name__)
 
-# The sample's perplexity is so many times less than its rows: 333 of 25,000. Published are 500.
+# The sample's perplexity is its number of rows divided by this: 333 for 25,000. The published value is 500.
 ROWS_PER_NEIGHBOR = 75
-# Tables of more columns are brought to so many principal components.
+# Tables of more than 100 columns are brought to 50 principal components.
 WIDE, COMPONENTS = 100, 50
 
 
@@ -45,34 +45,34 @@ def large(
     allow_missing_chunks: bool = False,
     **options: Any,
 ) -> Run:
-    """The published recipe for large data: a sample at a high perplexity, all others placed, then all rows together.
+    """Follow the published recipe for large data: fit a sample at a high perplexity, place all others, move all rows.
 
-    From a hundred thousand rows up. The sample decides the large picture, and the neighbours of all rows the small one
-    (Kobak and Berens, Nature Communications 10, 2019; openTSNE, "Embedding large data sets"). It is a name for options
-    of `embed`, which the manifest and the log tell.
+    It is for tables from a hundred thousand rows up. The sample decides the large picture, and the neighbours of all
+    rows the small one (Kobak and Berens, Nature Communications 10, 2019; openTSNE, "Embedding large data sets"). The
+    recipe is a name for options of `embed`, which the manifest and the log tell.
 
     Parameters
     ----------
     source, out, dataset, columns, allow_missing_chunks
         As for `embed`.
     perplexity : float, default 30
-        Of all rows.
+        The perplexity of all rows.
     exaggeration : float, optional
-        Of both maps; the published recipe ends at 4, which keeps the classes of millions of rows together. By default
-        that of `tsne`, which is 1.
+        The exaggeration of both maps; the published recipe ends at 4, which keeps the classes of millions of rows
+        together. By default it is that of `tsne`, which is 1.
     sample : int or object of `tsne_ooc.sampling`, default 25,000
     sample_perplexity : float, optional
-        Of the sample's fit. By default 1/75 of its rows, or `perplexity` where that is more.
+        The perplexity of the sample's fit. By default 1/75 of its rows, or `perplexity` where that is more.
     reference, memory, scratch
         As for `tsne_ooc.Refinement`.
     graph : tsne_ooc.neighbors.Graph, optional
-        Of all rows, prepared as here; by default they are searched.
+        The neighbours of all rows, prepared as here; by default they are searched.
     prepare : Preparation, None or "auto", default "auto"
         "auto" brings tables of more than 100 columns to 50 principal components, where the metric is "euclidean".
     tsne : TSNE, optional
         All other options of both maps.
     **options
-        Of `embed`.
+        Other options of `embed`.
 
     Returns
     -------

@@ -17,23 +17,23 @@ from tsne_ooc.scratch import scratch_folder
 
 # Standard deviation that the placed map is brought to. See docs/experiments.md, "All rows together".
 DEVIATION = 2.0
-# Of that, what each row is moved at random: rows that are equal, and took one seat, part.
+# Share of it by which each row is moved at random, so that equal rows, which took one seat, part.
 JITTER = 0.01
 
-#: What the map that is refined has decided for good.
+#: Options that the map which is refined has decided for good.
 DECIDED = ("n_components", "metric", "metric_params", "initialization", "sample", "prepare")
-#: What says how another fit went, and nothing of this one.
+#: Options that said how the fit of the sample went; a refinement begins from these values instead.
 COURSE = {
     "schedule": "refine", "early_exaggeration": "auto", "early_exaggeration_iter": "auto", "n_iter": "auto",
     "learning_rate": "auto",
 }  # fmt: skip
 
 
-# From so many rows on, so many more late iterations for each doubling: a map of more rows takes longer to its width.
+# Beyond so many rows, each doubling takes so many more late iterations: a larger map needs longer to reach its width.
 # See docs/experiments.md, "All rows together".
 LATE_ROWS, LATE_MORE = 100_000, 20
 
-# Rows of a refined map that new ones are placed beside, at most, unless another number is asked for.
+# The most rows of a refined map that are kept for new ones to be placed beside, unless another number is asked for.
 REFERENCE = 2_000_000
 # Iterations between two snapshots.
 EVERY = 25
@@ -48,16 +48,15 @@ class Refinement:
     deviation : float or None, default 2
         As for `TSNE.refine`.
     reference : int, optional
-        Rows that the finished map keeps, for new ones to be placed beside: so many, drawn uniformly. By default all of
-        them, up to two million.
+        Number of rows, drawn uniformly, that the finished map keeps for new ones to be placed beside. By default it
+        keeps all of them, up to two million.
     snapshot_every : int, default 25
-        Iterations between two snapshots, from which a run that was killed goes on. What comes out does not depend on
-        it.
+        Iterations between two snapshots, from which a run that was killed goes on. The result does not depend on it.
     memory, scratch
-        As for `TSNE.refine`; by default what does not fit is kept in the folder of the run. What comes out does not
-        depend on them.
+        As for `TSNE.refine`; by default what does not fit is kept in the folder of the run. The result does not depend
+        on them.
     **options
-        Parameters of `TSNE` that are to be others than those of the sample's map, as for `TSNE.refine`.
+        Parameters of `TSNE` in which the map of all rows differs from the sample's map, as for `TSNE.refine`.
 
     Examples
     --------
@@ -96,7 +95,7 @@ class Refinement:
 
 
 def late_iterations(n: int) -> int:
-    """How many iterations a refinement of `n` rows takes, unless it is told."""
+    """How many late iterations a refinement of `n` rows takes, unless it is given a number."""
     return PLANS["refine"].late + round(LATE_MORE * math.log2(max(1.0, n / LATE_ROWS)))
 
 
@@ -110,7 +109,7 @@ def resolve(refine: object) -> Refinement | None:
 
 
 def check_options(options: Named, deviation: object) -> None:
-    """Raise TypeError or ValueError for what a refinement cannot have."""
+    """Raise TypeError or ValueError for options that a refinement cannot have."""
     if deviation is not None:
         number("deviation", deviation, above=0)
     for name in options:
@@ -119,12 +118,12 @@ def check_options(options: Named, deviation: object) -> None:
 
 
 def placed_at(start: Any, n: int, d: int) -> Placed:
-    """What `place` gave, or an array of places, checked and copied: `n` rows on a map of `d` axes.
+    """Check and copy what `place` gave, or an array of places: `n` rows on a map of `d` axes.
 
     Raises
     ------
     ValueError
-        For another shape, and what is not finite, by row and column.
+        For another shape, and for a place that is not finite; the message names its row and column.
     """
     if not isinstance(start, Placed):
         return Placed(given(start, n, d, "start"), np.zeros(n, np.int32))
@@ -133,10 +132,10 @@ def placed_at(start: Any, n: int, d: int) -> Placed:
 
 
 def begin_at(places: Float32, deviation: float | None, rng: np.random.Generator) -> Float32:
-    """Where rows start: the placed map about 0, brought to a standard deviation of `deviation` an axis.
+    """Where rows start: the placed map, centred at 0 and brought to a standard deviation of `deviation` on each axis.
 
-    Rows that were placed between two islands, or on the wrong side of one, do not come past the others in a wide map.
-    In a small one repulsion is weak, and they do; the islands keep their order, unless the map is shrunk to a point.
+    In a wide map, rows that were placed between two islands, or on the wrong side of one, cannot pass the others. In a
+    small map repulsion is weak, and they can; the islands keep their order, unless the map is shrunk to a point.
 
     Parameters
     ----------

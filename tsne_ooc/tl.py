@@ -1,6 +1,6 @@
-"""Maps of AnnData under scanpy's names: ``tsne_ooc.tl.tsne(adata)`` stands where ``sc.tl.tsne(adata)`` stood.
+"""Maps of AnnData under scanpy's names: ``tsne_ooc.tl.tsne(adata)`` takes the place of ``sc.tl.tsne(adata)``.
 
-Neither scanpy nor anndata is imported: what an AnnData object has is asked of it.
+Neither scanpy nor anndata is imported: only attributes of the AnnData object are used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tsne_ooc.neighbors import Graph
 from tsne_ooc.pipeline.models import folder_of
 from tsne_ooc.preprocess import PCA, Preparation
 
-# As scanpy has it: more variables than this are made principal components, this many.
+# As in scanpy: a table of more variables than this is brought to this many principal components.
 N_PCS = 50
 
 
@@ -44,8 +44,8 @@ def tsne(
 ) -> Any:
     """Map the cells of an AnnData object, as ``scanpy.tl.tsne`` does.
 
-    What is backed by a file or lazy (`anndata.experimental.read_lazy`) is streamed. Where there are more than 50
-    variables and no ``obsm["X_pca"]``, principal components are computed on the way, block by block.
+    An object that is backed by a file, or lazy (`anndata.experimental.read_lazy`), is streamed. Where there are more
+    than 50 variables and no ``obsm["X_pca"]``, principal components are computed on the way, block by block.
 
     Parameters
     ----------
@@ -56,19 +56,19 @@ def tsne(
         ``"X"`` or the name of a table in ``obsm``. By default ``X`` where it has at most 50 variables, else
         ``obsm["X_pca"]``, else components of ``X``.
     neighbors_key : str, optional
-        Take the neighbours that ``scanpy.pp.neighbors`` found and kept under this name (its own default is
+        Take the neighbours that ``scanpy.pp.neighbors`` found and kept under this name (by default it uses
         ``"neighbors"``), and its `use_rep`, `n_pcs` and `metric`, instead of a search.
     perplexity : float, optional
         30 by default; with `neighbors_key` a third of the neighbours that each cell has.
     metric : str, optional
         "euclidean" by default.
     sample : int or object of `tsne_ooc.sampling`, optional
-        Fit so many of the cells and place all others beside them; for data larger than memory. By default all are
+        Fit so many of the cells, and place all others beside them, for data larger than memory. By default all are
         fitted.
     key_added : str, optional
         Name of the table in ``obsm`` and of the entry in ``uns``; by default ``"X_tsne"`` and ``"tsne"``.
     random_state, rng : int or generator
-        The same whole number gives the same map, to the bit. `rng` goes before `random_state`.
+        The same whole number gives the same map, to the bit. Where `rng` is given, `random_state` is not looked at.
     n_jobs : int, optional
         Threads; all cores by default. The map does not depend on it.
     save : path, optional
@@ -76,7 +76,7 @@ def tsne(
     copy : bool
         Return a copy with the map, and leave `adata` as it is.
     **options
-        Of `tsne_ooc.TSNE`, such as ``exaggeration=4``.
+        Other options of `tsne_ooc.TSNE`, such as ``exaggeration=4``.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def tsne(
     Raises
     ------
     ValueError, TypeError
-        For what `adata` does not have, naming what it has, and as `TSNE` raises them.
+        For something that `adata` does not have; the message names what it has. Also as `TSNE` raises them.
 
     Examples
     --------
@@ -140,12 +140,12 @@ def place(
     Parameters
     ----------
     adata : AnnData
-        With the variables of the map in any order, where it was made of ``X``.
+        Where the map was made of ``X``, it must have the variables of the map, in any order.
     model : path or TSNE
-        A folder that `tsne` saved, that of a run, or a fitted map.
+        A folder that `tsne` saved, the folder of a run, or a fitted map.
     use_rep : str, optional
-        ``"X"``, the default, or the name of a table in ``obsm`` that has the columns which the map was made of: cells
-        projected on the same components, for one.
+        ``"X"``, the default, or the name of a table in ``obsm`` that has the columns which the map was made of, such as
+        cells that are projected on the same components.
     key_added : str, optional
         Name of the table in ``obsm`` and of the entry in ``uns``; by default ``"X_tsne"`` and ``"tsne"``.
     n_jobs : int, optional
@@ -157,13 +157,13 @@ def place(
     -------
     AnnData or None
         The copy, if one is asked for. ``obsm["X_tsne"]`` holds the places, ``obs["tsne_novelty"]`` how strange each
-        cell is to the map (1 is like the cells of the map), and ``uns["tsne"]["params"]`` from which novelty on a cell
-        is a stranger.
+        cell is to the map (1 is like the cells of the map), and ``uns["tsne"]["params"]`` the novelty from which on a
+        cell is a stranger.
 
     Raises
     ------
     ValueError, TypeError, OSError
-        For a folder that is not a map, and for cells of other variables than those of the map, by name.
+        For a folder that is not a map, and for cells that lack variables of the map; the message names them.
     """
     _check(adata)
     named = str(model) if isinstance(model, str | os.PathLike) else None
@@ -180,7 +180,8 @@ def place(
             f"; {', '.join(map(repr, fitting))} of obsm has as many: pass use_rep, if its columns are those of the map"
         )
         raise ValueError(
-            f"{rep} has {counted(table.shape[1], 'columns')}, the map was made of {width:,}{hint if fitting else ''}"
+            f"{rep} has {counted(table.shape[1], 'columns')}, and the map was made of "
+            f"{width:,}{hint if fitting else ''}"
         )
     placed = fitted.place(table)
     params: Json = {"use_rep": rep, "tsne_ooc": __version__} | ({} if named is None else {"model": named})
@@ -197,7 +198,7 @@ def _check(adata: Any) -> None:
 
 
 def _graph(adata: Any, key: str) -> tuple[Graph, Json]:
-    """The neighbours that scanpy keeps under a name, and what it found them with."""
+    """The neighbours that scanpy keeps under a name, and the parameters that it found them with."""
     if key not in adata.uns or "distances_key" not in adata.uns[key]:
         have = [name for name in adata.uns if "distances_key" in _entries(adata.uns[name])]
         raise ValueError(
@@ -219,13 +220,13 @@ def _entries(entry: Any) -> Any:
 def _representation(adata: Any, use_rep: str | None, n_pcs: int | None) -> tuple[TableLike, str, int]:
     """The table that is mapped, what it is called, and how many components are to be made of it; 0 takes it as it is.
 
-    By the rules of scanpy.
+    The rules are those of scanpy.
     """
     if use_rep is None and n_pcs != 0 and adata.n_vars > N_PCS:
         if "X_pca" not in adata.obsm:
             return _table(adata, "X"), "X", N_PCS if n_pcs is None else n_pcs
         use_rep, n_pcs = "X_pca", N_PCS if n_pcs is None else n_pcs
-        # As many as there are, where nobody asked for more.
+        # The table may have fewer than the default; only a number that somebody asked for is refused below.
         n_pcs = min(n_pcs, adata.obsm["X_pca"].shape[1]) if n_pcs == N_PCS else n_pcs
     rep = use_rep or "X"
     table = _table(adata, rep)
@@ -234,7 +235,7 @@ def _representation(adata: Any, use_rep: str | None, n_pcs: int | None) -> tuple
     if not n_pcs:
         return table, rep, 0
     if n_pcs > table.shape[1]:
-        raise ValueError(f"n_pcs={n_pcs} are more than obsm[{rep!r}] has, {table.shape[1]}; ask for fewer")
+        raise ValueError(f"n_pcs={n_pcs} is more than the {table.shape[1]} of obsm[{rep!r}]; ask for fewer")
     part = adata.obsm[rep]
     part = part.iloc[:, :n_pcs] if hasattr(part, "iloc") else part[:, :n_pcs]
     return part, rep, 0
@@ -243,7 +244,7 @@ def _representation(adata: Any, use_rep: str | None, n_pcs: int | None) -> tuple
 def _table(adata: Any, rep: str) -> TableLike:
     """``X``, or a table of ``obsm``."""
     if rep == "X":
-        # With the names of the variables: cells that are placed later go by them.
+        # The source keeps the names of the variables, by which cells are taken that are placed later.
         return open_source(adata)
     if rep not in adata.obsm:
         raise ValueError(

@@ -12,7 +12,9 @@ from tsne_ooc import TSNE
 from tsne_ooc._parallel import Threads
 from tsne_ooc._validate import RowsError
 from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, PyNNDescent, named_state, restore_index
+from tsne_ooc.neighbors.exact import PairwiseIndex
 from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED, PARAMS, SPARSE
+from tsne_ooc.neighbors.pairwise import Pairwise
 from tsne_ooc.neighbors.pynndescent_index import NAMES, UNKNOWN, takes
 from tsne_ooc.storage.state import Saved
 
@@ -166,6 +168,18 @@ def test_every_metric_on_every_table(metric, name, is_sparse):
         check(Exact().build(X, metric=metric, threads=THREADS), Q, X, metric)
 
 
+@pytest.mark.parametrize("metric", DENSE)
+def test_pairs_are_compared_as_rows_of_bits_are(metric):
+    """Rows of yes and no have a search of their own; models of before it, and answers of others, compare by pairs."""
+    for name in ("few values", "bits"):
+        X = fit_for(TABLES[name], metric)
+        D = twin(X, X, DENSE[metric])
+        found = Pairwise(metric, None, X).block(X[:9], X)
+        np.testing.assert_allclose(found, D[:9], rtol=1e-6, atol=1e-7)
+        answer = PairwiseIndex(X, metric, None, THREADS).query(X[:9], 5)
+        np.testing.assert_allclose(answer[1], reference.nearest(D[:9], 5)[1], rtol=2e-6, atol=3e-7)
+
+
 @pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize("metric", DENSE)
 def test_a_row_is_at_zero_from_itself(metric, is_sparse):
@@ -204,14 +218,14 @@ def test_saved_batched_and_threaded_the_bits_are_the_same(metric, is_sparse):
 @pytest.mark.parametrize("columns", [1, 7, 8, 64, 65, 300])
 def test_bits_are_compared_as_scipy_compares_them(metric, columns):
     """To the bit of the distance, at every width of words, sparse products too."""
-    few = rng.random((400, columns)) < rng.uniform(0, 1, size=(400, 1))
-    few[::40], few[1::40] = False, True
+    few = rng.random((200, columns)) < rng.uniform(0, 1, size=(200, 1))
+    few[::20], few[1::20] = False, True
     X = np.packbits(few, axis=1).astype(np.float32) if metric in PACKED else few.astype(np.float32)
     D = twin(X, X, metric)
     forms = [X] if metric in PACKED else [X, sparse.csr_array(X)]
     for form in forms:
         index = Exact().build(form, metric=metric, threads=THREADS)
-        for k in (1, 20, 399):
+        for k in (1, 20, 199):
             for got, want in zip(index.query_self(k), reference.nearest(D, k, itself=True), strict=True):
                 np.testing.assert_array_equal(got, want)
         for got, want in zip(index.query(form[:50], 30), reference.nearest(D[:50], 30), strict=True):
@@ -311,6 +325,12 @@ def test_rows_that_a_metric_says_nothing_about_are_named():
     ):
         with pytest.raises(ValueError, match=message):
             Exact().build(X, metric=metric, threads=THREADS)
+    # The first one of a sparse table, whose row follows from where its entry stands.
+    few = sparse.csr_array(np.float32([[1, 0, 2], [0, 0, 0], [0, 3, 0], [4, -5, -6], [7, 0, -8]]))
+    for metric in ("hellinger", "jensenshannon"):
+        if metric in SPARSE:
+            with pytest.raises(ValueError, match=r"takes no negative numbers; row 3, column 1 is -5"):
+                Exact().build(few, metric=metric, threads=THREADS)
     with pytest.raises(ValueError, match=r"two columns, latitude and longitude in radians; there are 8"):
         Exact().build(X, metric="haversine", threads=THREADS)
     places = np.float32([[0.9, 0.2], [52.5, 13.4]])

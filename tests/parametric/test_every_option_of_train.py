@@ -110,6 +110,12 @@ def of_sample(trained, islands, folder):
     rows = model.teacher_.sample_rows_
     assert len(rows) == len(set(rows)) == 70 and learnt_from(model, islands)
     assert len(trained(sample=None).teacher_.embedding_) == N
+    # The seed of the encoder draws it, as that of a map does.
+    for seed in (0, 7):
+        model = trained(sample=70, encoder=ParametricTSNE(**{**NETWORK, "n_iter": 2, "random_state": seed}))
+        run = embed(islands, out=folder / f"seed {seed}", sample=70, random_state=seed, tsne=TSNE(**FEW))
+        np.testing.assert_array_equal(model.teacher_.sample_rows_, run.sample_rows)
+        assert (seed == 0) == np.array_equal(model.teacher_.sample_rows_, rows)
 
 
 def of_prepare(trained, islands, folder):

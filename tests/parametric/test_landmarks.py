@@ -83,3 +83,17 @@ def test_islands_that_lie_anywhere_are_learnt_with_fewer_batches():
         learn(encoder, problem, Batches(X, batch_size=256, seed=0), np.zeros(len(X), bool), options)
         left.append(np.linalg.norm(encode(encoder, X, 2, Threads(1)) - targets, axis=1).mean())
     assert left[1] < 0.5 * left[0]
+
+
+@pytest.mark.parametrize("m", [300, 4096, 5000])
+def test_so_many_rows_say_how_far_apart_landmarks_are(m, monkeypatch):
+    """The last ones of the order in which the first ones were those of k-means; the median of all is another one."""
+    monkeypatch.setattr(landmarks, "_SHARPENED", 512)
+    rng = np.random.default_rng(0)
+    Z = (rng.normal(size=(m, 8)) * rng.uniform(0.5, 2, (m, 1))).astype(np.float32)
+    centres, sharpness = landmarks.first_landmarks(Z, 16, np.random.default_rng(1), Threads(1))
+    squares = np.sort(np.square(Z[:, None].astype(np.float64) - centres).sum(axis=2), axis=1)
+    gaps = squares[:, 1] - squares[:, 0]
+    order = np.random.default_rng(1).permutation(m)
+    assert sharpness == pytest.approx(0.5 / np.median(gaps[order[-512:]]), rel=1e-4)
+    assert m == 300 or sharpness != pytest.approx(0.5 / np.median(gaps), rel=1e-4)

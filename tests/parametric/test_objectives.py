@@ -185,17 +185,18 @@ def test_rows_are_moved_along_differences_of_their_neighbours():
     assert Augmentation(p.graph, 0.0, 1, nobody)(7, rows, X) == (X, 0)
 
 
-def test_held_out_rows_judge_by_what_is_minimised():
+@pytest.mark.parametrize("dof", [1.0, 0.4, 3.0])
+def test_held_out_rows_judge_by_what_is_minimised(dof):
     rng = np.random.default_rng(5)
     held, reference_rows = rng.normal(size=(8, 4)).astype(np.float32), rng.normal(size=(80, 4)).astype(np.float32)
     body = torch.nn.Linear(4, 2, bias=False)
     encoder = Encoder(body, np.zeros(4), np.ones(4), np.zeros(2), 3.0)
     look = Validation(
-        held, reference_rows, held[:, :2], 3.0, metric="euclidean", metric_params=None, dof=1.0, threads=Threads(1)
+        held, reference_rows, held[:, :2], 3.0, metric="euclidean", metric_params=None, dof=dof, threads=Threads(1)
     )
     found = look(encoder)
     Y, around = (encoder(torch.from_numpy(rows)).detach().numpy().astype(float) for rows in (held, reference_rows))
-    w = 1 / (1 + ((Y[:, None] - around) ** 2).sum(-1))
+    w = (1 + ((Y[:, None] - around) ** 2).sum(-1) / dof) ** -dof
     p = np.zeros_like(w)
     np.put_along_axis(p, look.near.astype(np.int64), look.p.astype(float), axis=1)
     kept = p > 0
@@ -299,7 +300,9 @@ def test_batch_local_estimates_the_divergence():
 
 def test_words_and_stages():
     assert [type(stage.objective) for stage in resolve("auto", tuned=False)] == [Distillation]
-    assert [type(stage.objective) for stage in resolve("auto", tuned=True)] == [Distillation, FieldTuning]
+    # Half of the steps each, and the second half at 0.3 of the rate.
+    assert resolve("auto", tuned=True) == [Stage(Distillation(), 0.5, 1.0), Stage(FieldTuning(), 0.5, 0.3)]
+    assert resolve("field", tuned=True) == resolve(Stage(FieldTuning()), tuned=True) == [Stage(FieldTuning(), 1.0, 1.0)]
     assert resolve([Stage(InfoNC(), 2.0), "field"], tuned=True)[1].objective == FieldTuning()
     with pytest.raises(ValueError, match="did you mean 'distillation'"):
         resolve("distilation", tuned=True)
@@ -326,6 +329,25 @@ def test_field_tuning_goes_on_with_the_grid_that_it_had(monkeypatch):
     at = np.arange(0, 300, 7)
     found, wanted, without = (each.gradient(at, loss.places.latest[at]) for each in (other, loss, fresh))
     assert (found == wanted).all() and not (without == wanted).all()
+
+
+@pytest.mark.parametrize("objective", [Distillation(), BatchLocal(), NegativeSampling(), InfoNC(), FieldTuning()])
+def test_a_loss_that_is_read_back_goes_on_as_it_would_have(objective):
+    """Also one that was written down before its first batch."""
+    _, p = problem(n=60)
+    Y = np.random.default_rng(2).normal(size=(60, 2)).astype(np.float32)
+    for before in (0, 3):
+        losses = [objective.of(p) for _ in range(2)]
+        losses[0].begin(Table(Y))
+        for step in range(before):
+            losses[0].loss(Table(Y), batch_of(p, np.arange(20) + step, step))
+        losses[1].restore({name: np.array(value) for name, value in losses[0].state().items()})
+        for step in range(before, before + 3):
+            batch = batch_of(p, np.arange(20) + step, step)
+            one, other = (gradient_of(loss, Table(Y), batch) for loss in losses)
+            assert one.tobytes() == other.tobytes() and np.isfinite(one).all()
+            one, other = (loss.state() for loss in losses)
+            assert one.keys() == other.keys() and all(one[key].tobytes() == other[key].tobytes() for key in one)
 
 
 class Seen(torch.nn.Module):

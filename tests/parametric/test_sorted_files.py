@@ -78,6 +78,11 @@ def test_the_share_between_blocks_is_that_of_an_analysis_of_variance():
     assert between(np.arange(600), X, edges) == pytest.approx(1 - inside / whole, rel=1e-6)
     some = np.sort(rng.permutation(600)[:300])
     assert between(some, X[some], edges) == pytest.approx(1 - inside / whole, abs=0.1)
+    # Blocks of which no row was drawn say nothing, and those behind them all the same.
+    gaps = np.setdiff1d(np.arange(600), np.r_[0:50, 200:300, 550:600])
+    inside = np.square(groups[[1, 2, 3, *range(6, 11)]] - groups[[1, 2, 3, *range(6, 11)]].mean(axis=1, keepdims=True))
+    whole = np.square(X[gaps] - X[gaps].mean(axis=0)).sum() / (400 - 1)
+    assert between(gaps, X[gaps], edges) == pytest.approx(1 - inside.sum() / (400 - 8) / whole, rel=1e-6)
     assert between(some[:1], X[some[:1]], edges) == 0.0
     assert between(np.arange(600), np.ones((600, 3)), edges) == 0.0
     assert between(np.arange(600), X, np.array([(0, 600)])) == 0.0

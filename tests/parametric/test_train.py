@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from types import ModuleType
 
 import h5py
 import numpy as np
@@ -240,6 +241,27 @@ def refused(out, message, data, error=ValueError, **change):
         train(data, out=out, **asked)
     assert "\n" not in str(caught.value)
     assert before == {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def test_a_batch_may_be_all_rows(islands, tmp_path):
+    few = {"n_iter": 3, "validation": False, "augmentation": 0}
+    model = train(islands, out=tmp_path / "encoder", encoder=encoder(batch_size=len(islands), **few), tsne=teacher())
+    assert model.history_["batches"]["rows"].tolist() == [len(islands)] * 3
+    with pytest.raises(ValueError, match=r"batch_size=201 is more than the 200 rows of "):
+        train(islands, out=tmp_path / "more", encoder=encoder(batch_size=len(islands) + 1, **few), tsne=teacher())
+    assert not (tmp_path / "more").exists()
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript"])
+def test_what_onnx_needs_is_named(monkeypatch, tmp_path, package):
+    """Both packages, each by its own name, before anything is written."""
+    from tsne_ooc.parametric.onnx import export_onnx
+
+    for name in ("onnx", "onnxscript"):
+        monkeypatch.setitem(sys.modules, name, None if name == package else ModuleType(name))
+    with pytest.raises(ModuleNotFoundError, match=f"^export_onnx needs {package}, which is not installed: pip install"):
+        export_onnx(torch.nn.Linear(3, 2), 3, tmp_path / "encoder.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

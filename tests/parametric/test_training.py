@@ -79,6 +79,45 @@ def test_a_column_far_from_zero_takes_no_scale_from_the_others():
     assert scale[2] == 0 and (scale[[0, 1, 3]] == scale[0]).all()
 
 
+def test_a_column_counts_as_constant_where_its_deviation_is_below_the_rounding():
+    """A millionth of its mean, at any scale."""
+    sides = np.tile(np.float64([-1, 1]), 100)
+    X = np.stack([sides, 1 + 3e-6 * sides, 1 + 3e-7 * sides, 1e8 + 160 * sides, 1e8 + 48 * sides], axis=1)
+    kept = [0, 1, 3]
+    deviations = X.astype(np.float32).std(axis=0, dtype=np.float64)
+    assert np.flatnonzero(deviations > 1e-6 * X.mean(axis=0)).tolist() == kept
+    scale = standardisation(X.astype(np.float32))[1]
+    assert np.flatnonzero(scale).tolist() == kept
+    np.testing.assert_allclose(scale[kept], 1 / np.sqrt(np.square(deviations[kept]).sum() / 5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("width, landmarks", [(16, 0), (256, 32)])
+def test_weights_begin_as_documented(width, landmarks):
+    """Uniform within one over the root of what goes in; the linear map is the axes, the head is zero, and so are all
+    biases."""
+    rng = np.random.default_rng(0)
+    body = ResidualNetwork(64, 2, width, 3, landmarks)
+    axes = rng.normal(size=(2, 64)).astype(np.float32)
+    body.initialise(axes, rng)
+    for name, layer in body.named_modules():
+        if not isinstance(layer, torch.nn.Linear):
+            continue
+        weight = layer.weight.detach().numpy()
+        assert layer.bias is None or not layer.bias.detach().any()
+        if name == "skip":
+            np.testing.assert_array_equal(weight, axes)
+        elif name == "head":
+            assert not weight.any()
+        else:
+            bound = 1 / np.sqrt(weight.shape[1])
+            assert 0.9 * bound < weight.max() <= bound and -bound <= weight.min() < -0.9 * bound, name
+            # The standard deviation of a uniform number.
+            assert weight.std() == pytest.approx(bound / np.sqrt(3), rel=0.1)
+    again = ResidualNetwork(64, 2, width, 3, landmarks)
+    again.initialise(axes, np.random.default_rng(1))
+    assert not torch.equal(again.stem.weight, body.stem.weight)
+
+
 @pytest.mark.parametrize("m, p", [(30, 200), (200, 30), (2, 9), (3, 1)])
 def test_the_first_axes_are_those_of_the_singular_values(m, p):
     rng = np.random.default_rng(1)

@@ -97,7 +97,7 @@ def test_no_command_is_an_error(capsys):
         (["{npy}", "--out", "map", "--dataset", "X"], "holds a single table"),
         (["{file}", "--out", "map", "--dataset", "X", "--rounds", "0"], "--rounds=0 must be at least 1"),
         (["{file}", "--out", "map", "--dataset", "X", "--sample-by", "stratified"], "stratified needs --labels"),
-        (["{file}", "--out", "map", "--dataset", "X", "--labels", "labels"], "uniform looks at no labels"),
+        (["{file}", "--out", "map", "--dataset", "X", "--labels", "labels"], "uniform does not look at labels"),
         (
             ["{file}", "--out", "map", "--dataset", "X", "--plot", "--n-components", "3"],
             "--plot draws maps of one",
@@ -237,7 +237,8 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch):
             for done in (0, 400, 1000):
                 report("place", done, 1000)
     assert "placing rows" in screen.getvalue() and "1.00k/1.00k" in screen.getvalue()
-    assert "rows/s" in screen.getvalue()
+    assert "rows/s" in screen.getvalue() and "GB memory" in screen.getvalue()
     lines = log.getvalue().splitlines()
     assert len(lines) == 3 and "400 of 1,000 (40%)" in lines[1] and "rows/s" in lines[1] and " left, " in lines[1]
+    assert lines[1].endswith(" GB memory")
     assert nothing.getvalue() == ""

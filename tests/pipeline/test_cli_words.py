@@ -60,7 +60,7 @@ def said(capsys, line):
         ("embed x.h5 --out map --sample 1e5", "--sample: '1e5' is not a whole number"),
         ("embed x.h5 --out map --dof many", "--dof: 'many' is not a number"),
         ("embed x.h5 --out map --perplexity 30,300", "--affinity multiscale joins a perplexity and ten times as much"),
-        ("embed x.h5 --out map --labels y", "--sample-by uniform looks at no labels; say --sample-by stratified or"),
+        ("embed x.h5 --out map --labels y", "--sample-by uniform does not look at labels; say --sample-by stratified"),
         (
             "embed x.h5 --out map --sample-by balanced",
             "--sample-by balanced needs --labels, which says where the labels",

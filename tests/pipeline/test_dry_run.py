@@ -148,7 +148,7 @@ def test_the_log_of_a_long_run_begins_with_the_same(flows, tmp_path, capsys, mon
     # A file is told how far a fit is.
     assert any(re.match(r"fitting the sample: iteration \d+ of 240, .* left", line) for line in lines)
     # An estimate that fails stops no run.
-    monkeypatch.setattr(trials, "read_some", lambda table: 1 / 0)
+    monkeypatch.setattr(trials, "read_some", lambda *_: 1 / 0)
     assert main([*words, "--out", str(tmp_path / "third")]) == 0
     assert "estimate" not in capsys.readouterr().err
     monkeypatch.setattr(command, "WORTH", 901)
@@ -240,3 +240,27 @@ def test_iterations_are_told_now_and_then_and_only_in_a_file(monkeypatch):
         report("fit", 0, 1000)
         TSNE(perplexity=5, n_iter=5, early_exaggeration_iter=5).fit(X)
     assert not silent.getvalue()
+
+
+@pytest.mark.parametrize("kinds", [40, 10**9])
+def test_copies_are_foretold_as_copies(kinds):
+    """Rows that lie where a fitted one lies take a hash to be placed, others a search and some steps."""
+    rng = np.random.default_rng(0)
+    each = rng.normal(size=(min(kinds, 4000), 5)).astype(np.float32)
+    table = each[rng.permutation(4000) % len(each)]
+    _, rows, copies = trials.read_some(as_source(table), 500)
+    sample = {row.tobytes() for row in table[np.unique(np.linspace(0, 3999, 500).astype(int))]}
+    share = np.mean([row.tobytes() in sample for row in np.delete(table, np.linspace(0, 3999, 500).astype(int), 0)])
+    assert copies == pytest.approx(share, abs=0.02) and (share > 0.99 if kinds == 40 else share == 0)
+    assert trials._alone(rows).mean() == (0 if kinds == 40 else 1)
+
+
+def test_a_copy_takes_less_than_another_row(monkeypatch):
+    monkeypatch.setattr(trials, "seconds_to_place", lambda model, others: 7.0 if len(others) == 250 else 1.0)
+    rows = np.random.default_rng(0).normal(size=(499, 3)).astype(np.float32)
+    model = TSNE(n_iter=2, early_exaggeration_iter=0, perplexity=5, random_state=0)
+    # 250 rows are fitted and placed again; the 249 between them are new.
+    _, new, _ = trials.seconds_to_map(model, rows, 499, 0.0, 0)
+    _, both, _ = trials.seconds_to_map(model, rows, 499, 0.75, 0)
+    _, old, _ = trials.seconds_to_map(model, rows, 499, 1.0, 0)
+    assert (new, both, old) == (1.0, 0.75 * 7 + 0.25 * 1, 7.0)

@@ -165,7 +165,7 @@ def of_rows(placed, saved, folder):
         np.testing.assert_array_equal(run.embedding, saved["one"][1][ORDER][5:30])
         assert run.manifest["n_samples"] == len(run.novelty) == 25
     assert totals == {25}
-    with pytest.raises(ValueError, match="rows= places some rows alone"):
+    with pytest.raises(ValueError, match="rows= places some rows only"):
         placed(rows=(0, 3), then=FirstColumn())
 
 

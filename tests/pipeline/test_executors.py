@@ -153,12 +153,12 @@ def test_a_worker_that_is_killed_is_replaced(home, wanted, tmp_path):
 
 def test_another_model_or_table_or_version_is_refused_by_name(home, tmp_path):
     model = SavedModel.of(home / "map", opened_model)
-    with pytest.raises(ValueError, match=r"has tsne_ooc .*, and who asks it has 0\.0\.9; install the same"):
+    with pytest.raises(ValueError, match=r"has tsne_ooc .*, and the process that asks it has 0\.0\.9; install"):
         replace(model, version="0.0.9").opened(1)
     with pytest.raises(FileNotFoundError, match="finds no model in /nowhere; put it where all workers see it"):
         replace(model, folder="/nowhere").opened(1)
     TSNE(**FEW).fit(rows(seed=3)[:100]).save(tmp_path / "map")
-    with pytest.raises(ValueError, match=f"the model in {re.escape(str(tmp_path))}/map on the worker .* is another"):
+    with pytest.raises(ValueError, match=f"the model in {re.escape(str(tmp_path))}/map on the worker .* is not the"):
         replace(model, folder=str(tmp_path / "map")).opened(1)
     np.save(tmp_path / "X.npy", rows())
     table = open_source(tmp_path / "X.npy")

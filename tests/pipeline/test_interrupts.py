@@ -25,10 +25,13 @@ HANGING = """
 
     # Not in the child that tries the file first.
     own = os.getpid()
+    hanging = False
 
     def hang(real):
         def read(self, start, stop):
+            global hanging
             if os.getpid() == own and (sys.argv[-1] == "sample" or (stop - start > 1 and start >= 100)):
+                hanging = True
                 print("hangs", flush=True)
                 time.sleep(100)
             return real(self, start, stop)
@@ -37,7 +40,7 @@ HANGING = """
     for kind in (hdf5.Hdf5Source, memory.NpySource):
         kind.read = hang(kind.read)
     # What closing does behind a read that hangs: it waits for the library's lock.
-    hdf5.Hdf5Source.close = lambda self: time.sleep(100) if os.getpid() == own else None
+    hdf5.Hdf5Source.close = lambda self: time.sleep(100) if hanging else None
     sys.exit(cli.main(sys.argv[1:-1]))
 """
 

@@ -178,7 +178,7 @@ def test_by_command(how, stored, tmp_path, capsys):
     options = ["--perplexity", "8", "--sample", "100", "--missing", how, "--standardize", "--jobs", "1"]
     assert main(["embed", str(stored), *options, "--out", str(tmp_path / "map")]) == 0
     lost = int((~WHOLE).sum())
-    assert (f"{lost} rows without a place, for want of a value" in capsys.readouterr().out) == (how == "drop")
+    assert (f"{lost} rows without a place, since a value is missing" in capsys.readouterr().out) == (how == "drop")
     assert main(["embed", str(stored), *options, "--dry-run", "--out", str(tmp_path / "dry")]) == 0
     assert not (tmp_path / "dry").exists()
     np.save(tmp_path / "q.npy", Q)

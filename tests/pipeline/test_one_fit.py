@@ -243,7 +243,7 @@ def test_tags_tell_whether_sparse_rows_are_taken(options, takes):
 
 @pytest.mark.parametrize("name, value", [("sample", 50), ("prepare", Preparation([Standardize()]))])
 def test_distances_are_not_drawn_from_nor_prepared(name, value):
-    with pytest.raises(ValueError, match=f"{name} needs rows, metric='precomputed' has distances"):
+    with pytest.raises(ValueError, match=f"{name} needs rows, and metric='precomputed' has distances"):
         TSNE(metric="precomputed", **{name: value}).fit(np.zeros((90, 90)))
 
 

@@ -139,7 +139,7 @@ def test_compiled_code_that_had_no_memory_to_say_so(capsys, file, tmp_path, monk
     monkeypatch.setattr("tsne_ooc.pipeline.embed", broken)
     assert main(["embed", str(file), "--out", str(tmp_path / "map"), "--quiet"]) == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "memory ends" in said and "--jobs" in said
+    assert said.count("\n") == 1 and "memory runs out" in said and "--jobs" in said
     assert "fault of the program" not in said and "CPUDispatcher" in said
 
 

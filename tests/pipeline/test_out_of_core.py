@@ -146,7 +146,7 @@ def test_scratch_that_cannot_be_is_refused_before_the_work(model, tmp_path, monk
         return real(tmp_path / "mounts", *arguments, **options)
 
     monkeypatch.setattr("io.open", mounts)
-    with pytest.raises(OSError, match=r"is kept in memory \(tmpfs\), which it is to spare; name a folder on a disk"):
+    with pytest.raises(OSError, match=r"is kept in memory \(tmpfs\), and scratch is there to spare it; name a folder"):
         model.refine(X, scratch=tmp_path)
 
 

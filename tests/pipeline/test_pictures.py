@@ -389,7 +389,7 @@ def test_two_maps_side_by_side_and_what_moved():
     figure = beside(Y, moved, KINDS)
     far = displacement(Y, moved) / np.ptp(moved, axis=0).max() > 0.1
     assert 8 <= far.sum() < 30 and f"{far.sum()} rows ({far.mean():.1%}) moved" in notes(figure.axes[0])
-    with pytest.raises(ValueError, match="the first map has 399 rows, the second 400"):
+    with pytest.raises(ValueError, match="the first map has 399 rows, and the second 400"):
         beside(Y[1:], Y)
 
 

@@ -404,7 +404,7 @@ def test_what_cannot_be_is_refused_before_the_work(model, options, says, monkeyp
         raise AssertionError("work has begun")
 
     monkeypatch.setattr("tsne_ooc.estimator.fitted_map.place_rows", work)
-    monkeypatch.setattr("tsne_ooc.estimator.tsne.fit_rows", work)
+    monkeypatch.setattr("tsne_ooc.estimator.fitting.fit_rows", work)
     with pytest.raises((ValueError, TypeError), match=says) as caught:
         model.refine(X, **options)
     assert "\n" not in str(caught.value)
@@ -427,7 +427,7 @@ def test_distances_have_no_rows_to_place():
     from scipy.spatial.distance import cdist
 
     model = TSNE(**QUICK, metric="precomputed").fit(cdist(X[:90], X[:90]))
-    with pytest.raises(ValueError, match="refine needs rows, metric='precomputed' has distances"):
+    with pytest.raises(ValueError, match="refine needs rows, and metric='precomputed' has distances"):
         model.refine(cdist(X, X))
 
 

@@ -380,7 +380,7 @@ class Own:
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"metric": far_apart}, "metric holds a function far_apart, which no file can"),
+        ({"metric": far_apart}, "metric holds a function far_apart, which cannot be saved"),
         ({"placement": Placement(affinity=Own())}, "placement holds a object of type Placement"),
     ],
 )
@@ -456,6 +456,7 @@ def put(value, at=0):
         ("ivf", "index.order", put(200), "not a permutation"),
         ("ivf", "index.order", put(2**32 - 1), "not a permutation"),
         ("ivf", "index.order", lambda a: np.concatenate([a[:1], a[:-1]]), "not a permutation"),
+        ("ivf", "index.order", lambda a: np.where(a == 199, 0, a).astype(a.dtype), "not a permutation"),
         ("ivf", "index.order", lambda a: a[1:], "shape"),
         ("ivf", "index.edges", put(1), "does not cut"),
         ("ivf", "index.edges", put(201, -1), "does not cut"),

@@ -143,7 +143,7 @@ def test_a_reader_of_batches_is_read_once():
 
 def test_a_column_alone_is_not_a_table():
     # The first before pyarrow 16, whose columns give no stream.
-    with pytest.raises(TypeError, match="a ChunkedArray (is not a table|cannot be read as a table of Arrow)"):
+    with pytest.raises(TypeError, match=r"a ChunkedArray (is not a table|cannot be read as a table of Arrow)"):
         open_source(pa.chunked_array([[1, 2], [3]]))
 
 

@@ -59,6 +59,28 @@ def fake(request, monkeypatch):
     return found
 
 
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_transformers_meet_one_thread_of_blas(n_jobs):
+    """A call of 1,000 rows and of one row is then the same product, whatever the machine; with no such step nobody
+    looks for BLAS."""
+    from sklearn.preprocessing import FunctionTransformer
+
+    from tsne_ooc.preprocess import Preparation, PreparedSource, Standardize, Transformer
+
+    def noted(rows):
+        met.append(set(limits().values()))
+        return rows
+
+    met, X = [], np.random.default_rng(0).normal(size=(2000, 4)).astype(np.float32)
+    out = np.empty((2000, 4), np.float32)
+    prepared = Preparation([Standardize(), Transformer(FunctionTransformer(noted))]).fit(X, n_jobs=n_jobs)
+    prepared.transform(X, n_jobs=n_jobs)
+    prepared.apply(X, out, first_row=0, n_jobs=n_jobs)
+    PreparedSource(X, prepared, n_jobs=n_jobs).read(3, 1700)
+    assert len(met) > 4 and all(threads == {1} for threads in met)
+    assert set(limits().values()) == {3}
+
+
 def test_the_libraries_are_found():
     found = limits()
     # A limit of each thread is told for the thread that asks.

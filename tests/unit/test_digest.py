@@ -211,16 +211,17 @@ import sys, functools, numpy as np
 pad = [object() for _ in range(int(sys.argv[1]))]
 from tsne_ooc.storage.asked import plain
 from sklearn.preprocessing import StandardScaler
-LIMIT = {"a", "b", "c"}
+LIMIT = set("abcdefghijklmnop")
 class Half:
-    def transform(self, X): return X / 2 if str(X) in LIMIT else X
+    def transform(self, X): return X / 2 if str(X) in LIMIT or str(X) in {"one", "two", "three", "four", "five"} else X
 def stop(limit, frames):
     return lambda i, error, Y: frames.append(Y) or error < limit
 X = np.random.default_rng(0).normal(size=(9, 3))
 import numba, torch
 torch.manual_seed(0)
 print(plain([Half(), stop(1, []), functools.partial(np.add, 1), StandardScaler().fit(X), np.random.default_rng(0), X,
-             {"x": {"b", "a"}}, numba.njit(lambda a: a + 1), torch.nn.Linear(2, 2), Half().transform, type(Half())]))
+             {"x": {"b", "a"}}, frozenset(LIMIT),
+             numba.njit(lambda a: a + 1), torch.nn.Linear(2, 2), Half().transform, type(Half())]))
 """
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from tsne_ooc import pipeline, storage
 from tsne_ooc.export import content as content_module
-from tsne_ooc.export import export
+from tsne_ooc.export import export, h5ad
 from tsne_ooc.export import target as target_module
 from tsne_ooc.storage import disk
 
@@ -166,6 +166,42 @@ def test_wrong_requests(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".h5", ".parquet", ".h5ad"])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_there_is_room_for_what_is_written(tmp_path, monkeypatch, suffix, axes):
+    """Asked for beforehand: as much as the file takes that has the longest numbers, and no multiple of it."""
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    n, asked = 30_000, []
+    monkeypatch.setattr(content_module, "ROWS", 8192)
+    for module in (target_module, h5ad):
+        monkeypatch.setattr(module, "check_room", lambda path, size: asked.append(size))
+        monkeypatch.setattr(module, "_SLACK", 0)
+    longest = -np.random.default_rng(1).uniform(1.1e-5, 9.9e-5, (n, axes + 1)).astype(np.float32)
+    monkeypatch.setattr(pipeline.Run, "novelty", property(lambda run: longest[:, axes]))
+    write_run(tmp_path / "run", n, axes)
+    np.save(tmp_path / "run" / "embedding.npy", longest[:, :axes])
+    files = {"embedding": "embedding.npy", "sample_rows": "sample_rows.npy"}
+    storage.seal(tmp_path / "run", "map", {"source": "nothing", "n_samples": n}, files)
+    before = 0
+    if suffix == ".h5ad":
+        with h5py.File(tmp_path / f"map{suffix}", "w") as file:
+            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+            for name in ("obs", "var"):
+                group = file.create_group(name)
+                group.attrs.update({"encoding-type": "dataframe", "_index": "_index", "column-order": []})
+                group["_index"] = [str(i) for i in range(n if name == "obs" else 3)]
+            file["X"] = np.zeros((n, 3), np.float32)
+            file.create_group("obsm")
+        before = (tmp_path / f"map{suffix}").stat().st_size
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        size = export(tmp_path / "run", tmp_path / f"map{suffix}").stat().st_size
+    head = 20_000
+    assert size - before > 30_000 * 4 * axes and len(asked) == 1
+    assert size - head <= asked[0] <= 1.5 * size
+
+
 @pytest.mark.parametrize("package, suffix", [("zarr", ".zarr"), ("pyarrow", ".parquet")])
 def test_a_missing_package_is_named(tmp_path, monkeypatch, package, suffix):
     real = builtins.__import__
@@ -300,6 +336,13 @@ class TestH5ad:
         (tmp_path / "text.h5ad").write_text("hello")
         with pytest.raises(OSError, match="cannot be opened as an AnnData file"):
             export(tmp_path / "run", tmp_path / "text.h5ad")
+        with pytest.raises(FileNotFoundError, match=r"^there is no file .*nowhere\.h5ad to copy$"):
+            export(tmp_path / "run", tmp_path / "copy.h5ad", like=tmp_path / "nowhere.h5ad")
+        with pytest.raises(FileNotFoundError, match=r"^there is no file .*copy\.h5ad to add the map to; give like="):
+            export(tmp_path / "run", tmp_path / "copy.h5ad")
+        with pytest.raises(IsADirectoryError, match="is a folder, not an AnnData file"):
+            (tmp_path / "folder.h5ad").mkdir()
+            export(tmp_path / "run", tmp_path / "folder.h5ad")
         write_run(tmp_path / "elsewhere", source="other.h5")
         with pytest.warns(UserWarning, match=r"made from other\.h5; its rows are taken"):
             export(tmp_path / "elsewhere", tmp_path / "copy.h5ad", like=cells)

@@ -43,6 +43,18 @@ def test_without_an_installation(monkeypatch):
         load("nowhere_to_be_found", "neural", "x")
 
 
+def test_a_package_that_lacks_another_one_does_not_lack_itself(monkeypatch, tmp_path):
+    """What is not there is what that package needs: to install the package again would not help."""
+    (tmp_path / "halfway.py").write_text("import nowhere_to_be_found.deep\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'nowhere_to_be_found'$") as caught:
+        load("halfway", "zarr", "x.zarr")
+    assert caught.value.name == "nowhere_to_be_found"
+    with pytest.raises(ModuleNotFoundError, match=r"^x\.zarr needs nowhere_to_be_found, which is not") as caught:
+        load("nowhere_to_be_found.deep", "zarr", "x.zarr")
+    assert caught.value.name == "nowhere_to_be_found"
+
+
 def test_labels_without_the_package(monkeypatch, tmp_path):
     """Labels have a reader of their own, and name the package as a table does, with its versions."""
     (tmp_path / "y.parquet").write_bytes(b"PAR1")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
 import scipy.sparse
 
+from tsne_ooc import TSNE, Phase
 from tsne_ooc._parallel import Threads
 from tsne_ooc.fit import initialization
 
@@ -103,3 +105,18 @@ def test_rows_without_axes_begin_in_noise(monkeypatch, most, X):
         assert found.shape == (len(X), 2)
         assert np.isfinite(found).all()
         assert np.abs(found).max() < 1e-3
+
+
+def test_a_given_map_far_from_zero_is_moved_as_one_about_zero():
+    """It is worked on where single precision has the most digits, and stays where it lies."""
+    X = np.random.default_rng(0).normal(size=(150, 4)).astype(np.float32)
+    options = {"perplexity": 10, "schedule": [Phase(2)], "random_state": 0}
+    far = (np.random.default_rng(1).normal(0, 5, (150, 2)) + 3e5).astype(np.float32)
+    centre = far.mean(axis=0, dtype=np.float64)
+    near = (far - centre).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        found, wanted = (TSNE(initialization=start, **options).fit(X).embedding_ for start in (far, near))
+    assert np.abs(wanted - near).max() > 0.1
+    # Half of what two numbers of single precision are apart there.
+    assert np.abs(found - centre - wanted).max() < 0.5 * np.spacing(np.float32(3e5)) + 2e-3

@@ -33,6 +33,20 @@ def test_what_is_marked_is_read(path):
     assert os.listdir(path.parent) == ["ledger.json"]
 
 
+def test_the_order_of_entries_does_not_matter(path):
+    """As another program, or another version, may write the same down."""
+
+    def turned(value):
+        return {key: turned(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+    before, content = Ledger.read(path), json.loads(path.read_text())
+    assert list(turned(content)) == list(content)[::-1]
+    path.write_text(json.dumps(turned(content)))
+    assert Ledger.read(path) == before
+    path.write_text(json.dumps(content, sort_keys=True))
+    assert Ledger.read(path) == before
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_mark_that_fails_leaves_the_one_before(path, monkeypatch, call):
     def full(*arguments):

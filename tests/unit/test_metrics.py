@@ -10,6 +10,7 @@ from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 from sklearn.neighbors import KNeighborsClassifier
 
 from tsne_ooc.metrics import (
+    agreement,
     distance_correlation,
     kl_divergence,
     label_accuracy,
@@ -75,6 +76,18 @@ def test_kl_divergence_from_a_sample(blobs, joint):
     errors = [kl_divergence(joint, Y, sample=200, random_state=seed) - exact for seed in range(30)]
     assert 0 < np.abs(errors).max() < 0.1
     assert abs(np.mean(errors)) < 0.02
+
+
+def test_the_normalisation_of_many_rows_is_from_as_many_pairs_as_there_is_time_for(blobs, joint, monkeypatch):
+    """All rows where their pairs are few enough, and else so many rows as have these pairs."""
+    _, Y, _ = blobs
+    few, all_rows = (kl_divergence(joint, Y, sample=sample) for sample in (50, 400))
+    assert few != all_rows
+    for pairs, wanted in ((400 * 400, all_rows), (400 * 400 - 1, None), (400 * 50, few), (1, None)):
+        monkeypatch.setattr(agreement, "_PAIRS", pairs)
+        found = kl_divergence(joint, Y)
+        assert found == (kl_divergence(joint, Y, sample=max(1, pairs // 400)) if wanted is None else wanted)
+    assert found != all_rows
 
 
 def test_kl_divergence_does_not_depend_on_threads(blobs, joint):
@@ -183,6 +196,26 @@ def test_label_accuracy_of_placed_rows(blobs, k):
     slow = KNeighborsClassifier(k).fit(Y[:300], names[:300]).score(Y[300:], names[300:])
     assert 0.3 < slow < 0.95
     assert label_accuracy(Y[:300], names[:300], k, Y[300:], names[300:]) == slow
+
+
+def test_as_many_neighbours_as_there_are_rows(blobs):
+    """Of rows that are asked about all others may vote, of rows of the map all but the row itself."""
+    X, Y, _ = blobs
+    names = np.array([0, 0, 0, 1, 1])
+    assert label_accuracy(Y[:5], names, 5, Y[5:9], np.array([0, 1, 0, 0])) == 0.75
+    with pytest.raises(ValueError, match="6 neighbours need more than 6 rows"):
+        label_accuracy(Y[:5], names, 6, Y[5:9], np.array([0, 1, 0, 0]))
+    # Two votes against two: the first name wins. A row of the second has three against one.
+    assert label_accuracy(Y[:5], names, 4) == 0.6
+    with pytest.raises(ValueError, match="5 neighbours need more than 5 rows"):
+        label_accuracy(Y[:5], names, 5)
+    assert neighbor_recall(X[:5], Y[:5], k=4, within=(4,)) == {4: 1}
+    with pytest.raises(ValueError, match="5 neighbours need more than 5 rows"):
+        neighbor_recall(X[:5], Y[:5], k=5, within=(5,))
+    # Three rows have three distances, of which ranks can be compared; two have one.
+    assert min(abs(distance_correlation(X[:3], Y[:3]) - value) for value in (-1, -0.5, 0.5, 1)) < 1e-9
+    with pytest.raises(ValueError, match="2 neighbours need more than 2 rows"):
+        distance_correlation(X[:2], Y[:2])
 
 
 def test_label_accuracy_leaves_one_out(blobs):

@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from sklearn.neighbors import kneighbors_graph
 
 from tsne_ooc import TSNE
+from tsne_ooc.neighbors.plausible import tell_unlikely
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 5)).astype(np.float32)
@@ -87,6 +88,31 @@ GOOD = {
 def test_what_is_as_it_should_be_is_not_told_anything(metric, made):
     # Warnings are errors.
     TSNE(metric=metric, **QUICK).fit(made())
+
+
+def test_rows_from_all_over_a_table_are_looked_at():
+    """Some thousand of them, however many rows and columns there are."""
+    some = np.zeros((6, 12_000), np.uint8)
+    some[1:] = RNG.integers(0, 256, (5, 12_000))
+    with pytest.warns(UserWarning, match="these look like bytes"):
+        tell_unlikely(some, "jaccard")
+    with pytest.warns(UserWarning, match="use metric='jaccard'"):
+        tell_unlikely(some > 100, "bit_jaccard")
+    # Every tenth row is looked at.
+    many = np.zeros((10_240, 16), np.uint8)
+    many[::10] = RNG.integers(0, 256, (1024, 16))
+    with pytest.warns(UserWarning, match="these look like bytes"):
+        tell_unlikely(many, "jaccard")
+    many[::10], many[1::10] = 0, RNG.integers(0, 256, (1024, 16))
+    tell_unlikely(many, "jaccard")
+
+
+def test_one_distance_is_not_all_distances_alike():
+    tell_unlikely(np.float64([[0, 1], [1, 0]]), "precomputed")
+    tell_unlikely(csr_array(np.float64([[0, 1], [1, 0]])), "precomputed")
+    tell_unlikely(np.zeros((1, 1)), "precomputed")
+    with pytest.warns(UserWarning, match="all precomputed distances are 1"):
+        tell_unlikely(1 - np.eye(3), "precomputed")
 
 
 def test_tiles_are_all_looked_at(monkeypatch):

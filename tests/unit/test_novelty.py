@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tsne_ooc
 from tsne_ooc import TSNE, Placement, load
 from tsne_ooc.novelty import NoveltyHistogram, Reference, novelty, summary
 from tsne_ooc.storage.state import Saved, StateError
@@ -99,6 +100,21 @@ def test_placing_beside_few_does_not_look_at_more(digits):
     assert model.place(X[400:500]).novelty is None
     with pytest.raises(AttributeError, match="saved without what novelty needs"):
         model.score_samples(X)
+
+
+def test_a_folder_without_novelty_places_without_it(digits, tmp_path):
+    """As folders of before have it: who asks for novelty is told, and all others get places."""
+    X, _ = digits
+    model = TSNE(n_iter=5, early_exaggeration_iter=5, random_state=0).fit(X[:300])
+    expected = model.transform(X[300:340])
+    object.__setattr__(model.map_.model, "reference", None)
+    model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="was saved without what novelty needs; fit it again, or leave novelty out"):
+        tsne_ooc.place(tmp_path / "model", X[300:340], out=tmp_path / "places", novelty=True)
+    assert not (tmp_path / "places").exists()
+    run = tsne_ooc.place(tmp_path / "model", X[300:340], out=tmp_path / "places")
+    np.testing.assert_array_equal(run.embedding, expected)
+    assert run.novelty is None and "novelty" not in run.manifest
 
 
 def test_novelty_of_strangers_and_of_kin(digits):

@@ -67,6 +67,25 @@ def test_an_end_that_cannot_be_told_is_found(monkeypatch):
     assert Threads(3).map(lambda i: time.sleep(0.002) or i * i, PIECES) == SQUARES
 
 
+LEAVING = """
+import threading
+from tsne_ooc._parallel import Threads
+from tsne_ooc.io import ahead
+print(Threads(3).map(lambda i: i * i, [(i,) for i in range(5)]), flush=True)
+ahead.PATIENCE = 0.1
+begun = threading.Event()
+blocks = ahead.ahead(lambda i: i if i == 0 else begun.set() or threading.Event().wait(), range(3))
+print(next(blocks), begun.wait(), flush=True)
+blocks.close()
+print(ahead.hanging(), flush=True)
+"""
+
+
+def test_a_process_ends_though_its_threads_wait_for_work_or_hang_in_a_read():
+    done = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split("\n")[:-1] == ["[0, 1, 4, 9, 16]", "0 True", "True"] and not done.stderr
+
+
 def test_a_reader_that_cannot_tell_its_error_is_not_waited_for(monkeypatch):
     from tsne_ooc.io import ahead as module
 

@@ -746,6 +746,16 @@ def test_steps_are_undone(steps):
         assert (preparation.undo(rows[a:b]) == back[a:b]).all()
 
 
+def test_steps_are_undone_in_double_precision():
+    """A number near 0 in a column far from it: in single precision it would come back with two digits."""
+    X = np.random.default_rng(0).normal(1e4, 1e3, (300, 3))
+    X[::7] = np.random.default_rng(1).uniform(0.01, 0.02, (43, 3))
+    preparation = Preparation([Standardize()]).fit(X)
+    back = preparation.undo((X - X.mean(axis=0)) / X.std(axis=0))
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back, X, rtol=1e-6)
+
+
 def test_what_is_lost_is_the_least_there_is():
     from sklearn.decomposition import PCA as Peer
 

@@ -6,6 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
@@ -49,6 +51,21 @@ def test_the_recipe_asks_for_what_the_package_asks_for():
     )
     assert host.items() >= requirements(PYPROJECT["build-system"]["requires"]).items()
     assert PROJECT["scripts"]["tsne-ooc"] in recipe
+
+
+def test_the_entry_of_scverse_says_what_the_package_says():
+    yaml = pytest.importorskip("yaml", reason="Dask brings it")
+    entry = yaml.safe_load((ROOT / "recipe" / "scverse.yaml").read_text(encoding="utf-8"))
+    # What the schema of its list requires.
+    needed = {"name", "description", "project_home", "documentation_home", "install", "license", "tags", "version"}
+    assert needed <= set(entry) and entry["contact"] and entry["category"] == "ecosystem"
+    assert {key: entry[key] for key in ("name", "version", "license")} == {
+        key: PROJECT[key] for key in ("name", "version", "license")
+    }
+    assert entry["install"] == {"pypi": PROJECT["name"]}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(words in readme for words in ('pip install -e ".[test]"', "pytest"))
+    assert entry["test_command"] == 'pip install -e ".[test]" && pytest'
 
 
 def test_the_workflow_keeps_no_password():

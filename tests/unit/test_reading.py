@@ -1,6 +1,8 @@
 """What is read into memory, and what is refused because it would not fit."""
 
 import mmap
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -49,6 +51,26 @@ def test_memory_is_told():
     block = mmap.mmap(-1, 1 << 28)
     np.frombuffer(block, np.uint8)[:] = 1
     assert _memory.used_bytes() - used > 0.9 * len(block)
+
+
+@pytest.mark.parametrize("told", ["MemTotal: 9 kB\nMemFree: 5 kB\nMemAvailable:   70000 kB\n", "x: y\n", ""])
+def test_what_the_system_says_is_free_is_read(monkeypatch, tmp_path, told):
+    """Memory that could be had, which is more than what nothing is in and less than all; all, where it is not told."""
+    (tmp_path / "meminfo").write_text(told)
+    monkeypatch.setattr(_memory, "Path", lambda name: tmp_path / name.rpartition("/")[2])
+    everything = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert _memory.available_bytes() == (70_000 * 1024 if "Available" in told else everything)
+
+
+def test_a_system_that_tells_nothing(monkeypatch, tmp_path):
+    """Then nothing is refused; what is held is the most that was held, where at least that is told."""
+    monkeypatch.setattr(_memory, "Path", lambda name: tmp_path / "nothing")
+    monkeypatch.delattr(os, "sysconf")
+    assert _memory.available_bytes() is None
+    reading.check_memory(as_source(np.zeros((1000, 5), np.float32)))
+    assert _memory.used_bytes() > 10_000_000
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert _memory.used_bytes() is None
 
 
 @pytest.mark.parametrize(

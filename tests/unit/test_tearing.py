@@ -79,3 +79,16 @@ def test_a_clump_is_left_as_wide_as_it_is():
     assert np.linalg.norm(Y[7]) < 10
     rest = np.delete(np.arange(1000), [7, 55])
     np.testing.assert_array_equal(Y[rest], before[rest])
+
+
+def test_all_that_are_moved_are_counted():
+    """Of several groups, one after the other."""
+    n = 200
+    Y = np.stack([np.arange(n), np.zeros(n)], axis=1).astype(np.float32)
+    equal = np.arange(n)
+    equal[30] = equal[80] = 30
+    equal[110] = equal[140] = 110
+    equal[150] = equal[190] = 150
+    Y[30], Y[140], Y[190] = (30, 90), (140, -90), (190, 90)
+    before = Y.copy()
+    assert reunite(Y, chain(n), equal, 1.0) == 3 == (before != Y).any(axis=1).sum()

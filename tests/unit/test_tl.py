@@ -150,10 +150,10 @@ def test_what_is_not_there_is_said():
         tsne_ooc.tl.tsne(adata.X)
     with pytest.raises(ValueError, match="obsm has no table 'X_scvi'; it has 'X_pca', and there is X"):
         tsne_ooc.tl.tsne(adata, use_rep="X_scvi")
-    with pytest.raises(ValueError, match="n_pcs=51 are more than obsm"):
+    with pytest.raises(ValueError, match="n_pcs=51 is more than the 50 of obsm"):
         tsne_ooc.tl.tsne(adata, use_rep="X_pca", n_pcs=51)
     model = TSNE(random_state=0, **QUICK).fit(adata.obsm["X_pca"])
-    with pytest.raises(ValueError, match="X has 60 columns, the map was made of 50; 'X_pca' of obsm has as many"):
+    with pytest.raises(ValueError, match="X has 60 columns, and the map was made of 50; 'X_pca' of obsm has as many"):
         tsne_ooc.tl.place(adata, model)
     tsne_ooc.tl.place(adata, model, use_rep="X_pca")
     with pytest.raises(TypeError, match="neither a folder nor a fitted TSNE"):

@@ -25,6 +25,17 @@ def test_float32_comes_back_as_it_is(writeable):
     assert as_rows(X) is X
 
 
+@pytest.mark.parametrize("dtype, bits, pattern", [("f8", "u8", 0x7FF0000000000001), ("f4", "u4", 0x7F800001)])
+@pytest.mark.parametrize("wanted", ["f4", "f8"])
+def test_a_nan_that_signals_is_told_as_others_are(dtype, bits, pattern, wanted):
+    """Such as a tape of old data may hold: the processor objects where it is cast, and nobody is warned besides."""
+    X = table(dtype=dtype)
+    X.view(bits)[2, 1] = pattern
+    with pytest.raises(ValueError, match=r"NaN.*row 2, column 1"):
+        as_rows(X, dtype=np.dtype(wanted))
+    assert np.isnan(as_rows(X, dtype=np.dtype(wanted), missing=True)[2, 1])
+
+
 def test_memory_map_is_not_copied(tmp_path):
     np.save(tmp_path / "X.npy", table(dtype=np.float32))
     X = np.load(tmp_path / "X.npy", mmap_mode="r")

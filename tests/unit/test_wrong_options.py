@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import tsne_ooc
 from tsne_ooc import TSNE, Phase, Placement, neighbors, sampling
+from tsne_ooc._parallel import Threads
 
 X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
 
@@ -48,6 +50,43 @@ WRONG = {
     "no thread": lambda: {"n_jobs": 0},
     "four axes": lambda: {"n_components": 4},
 }
+
+
+# A wrong value of each option that can be judged without a table, and the words that name it.
+WRONG_ALONE = {
+    "n_components": (4, "n_components=4"), "perplexity": (0, "perplexity=0"), "exaggeration": (0, "exaggeration=0"),
+    "early_exaggeration": (-1, "early_exaggeration=-1"), "n_iter": (-1, "n_iter=-1"),
+    "early_exaggeration_iter": (-1, "early_exaggeration_iter=-1"), "learning_rate": (0, "learning_rate=0"),
+    "dof": (0, "dof=0"), "initialization": ("pcs", "initialization='pcs'"), "metric": ("euklid", "metric='euklid'"),
+    "metric_params": ({"q": 3}, "q='?3|'q'|q="), "neighbors": ("exakt", "neighbors='exakt'"),
+    "affinity": ("perplex", "affinity='perplex'"), "schedule": (5, "schedule=5"), "sample": (0, "sample=0"),
+    "placement": ("median", "placement='median'"), "prepare": ("log1p", "prepare='log1p'"), "n_jobs": (0, "n_jobs=0"),
+    "callbacks": (5, "callbacks=5|callbacks"), "callbacks_every_iters": (0, "callbacks_every_iters=0"),
+}  # fmt: skip
+# A seed is judged where it is drawn from, and anything is true or false.
+NOT_ALONE = {"random_state", "verbose"}
+
+
+def test_every_option_of_a_fit_can_be_judged_alone():
+    assert {*WRONG_ALONE, *NOT_ALONE} == {*inspect.signature(TSNE).parameters}
+    TSNE().check_options()
+
+
+@pytest.mark.parametrize("name", WRONG_ALONE)
+def test_options_are_judged_without_a_table(name):
+    value, words = WRONG_ALONE[name]
+    with pytest.raises((ValueError, TypeError), match=words) as caught:
+        TSNE(**{name: value}).check_options()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_search_among_distances_takes_no_rows():
+    search = neighbors.Precomputed()
+    with pytest.raises(ValueError, match=r"^neighbors=Precomputed\(\) does not go with metric='euclidean'"):
+        TSNE(neighbors=search).fit(X)
+    for metric in ("euclidean", max):
+        with pytest.raises(ValueError, match=r"^neighbors=Precomputed\(\) needs metric='precomputed', not "):
+            search.build(X[:, :1] @ X[:, :1].T, metric=metric, threads=Threads(1))
 
 
 @pytest.mark.parametrize("options", WRONG.values(), ids=WRONG)

@@ -1,4 +1,4 @@
-"""The command line: ``tsne-ooc embed``, ``place``, ``train``, ``export`` and ``demo``."""
+"""The command line, ``tsne-ooc``, whose commands are ``embed``, ``place``, ``plot`` and others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 __all__ = ["main"]
 
-# No import here but those that Python itself has made already: before `main` runs, Ctrl-C is a page of traceback.
+# Only what Python itself has imported already is imported here: before `main` runs, Ctrl-C gives a page of traceback.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from tsne_ooc.cli.command import run
 
         if hasattr(sys.stdout, "reconfigure"):
-            # As stderr has it from the start: a letter that the terminal does not know, such as in the name of a
-            # folder, must not make an error of a finished run.
+            # A letter that the terminal does not know, such as in the name of a folder, must not make a finished run an
+            # error. Python does the same for stderr.
             sys.stdout.reconfigure(errors="backslashreplace")
         return run(arguments)
     except KeyboardInterrupt:

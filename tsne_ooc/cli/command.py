@@ -1,4 +1,4 @@
-"""From arguments to a command, and from errors to one line and an exit code."""
+"""Arguments become a command, and an error becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tsne_ooc.cli import demo, embed, export, info, look, merge, neighbors, plac
 from tsne_ooc.cli.words import OPTIONS, Parser
 
 _ABOUT = """\
-t-SNE maps of data larger than memory: a sample is embedded, every other row is streamed from disk and placed.
+t-SNE maps of data larger than memory: a sample is embedded, and every other row is streamed and placed.
 
   tsne-ooc demo                                              see it work on data that ships with scikit-learn
   tsne-ooc look cells.h5ad                                   what is in a file, and what would be read
@@ -36,13 +36,13 @@ t-SNE maps of data larger than memory: a sample is embedded, every other row is 
   tsne-ooc info map                                          what a folder is, how it was made, what to do next
 """
 
-# These have a place in the line in place of a name.
+# Arguments that are told by their place in the line, and not by a name.
 _PLACES = ("model", "data")
 _EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """What `tsne_ooc.cli.main` runs, and answers for."""
+    """Run the command line, as `tsne_ooc.cli.main` says, and print what goes wrong as one line."""
     options = parser().parse_args(arguments)
     names = vars(options)
     verbose = getattr(options, "verbose", False)
@@ -56,12 +56,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         from tsne_ooc.io.ahead import hanging
 
         if hanging():
-            # At its end Python would wait for that read, to close the file behind it.
+            # At its end Python would wait for the read that hangs, in order to close its file.
             sys.stdout.flush()
             os._exit(130)
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does. Python would complain when it flushes at the end.
+        # The reader of our output, such as `head`, has ended. Python would complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -73,13 +73,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
             if text.startswith("X ") and names.get("data"):
                 text = f"{_given(names['data'])}: {text}"
         elif isinstance(error, SystemError):
-            # Of Numba, and of Python: compiled code came back with nothing, for it could not get any memory to say why.
+            # Numba and Python raise this where compiled code returns nothing, since it had no memory left to say why.
             text = (
-                f"compiled code of a library failed without a reason ({text}), as it does where memory ends; give it "
-                "more memory, or less to do: fewer rows to fit, fewer --jobs"
+                f"compiled code of a library failed without a reason ({text}), as happens where memory runs out; give "
+                "it more memory, or less to do: fewer rows to fit, fewer --jobs"
             )
         else:
-            # No reader, writer or check has words for it.
+            # No reader, writer or check expected this error.
             given = "".join(f" {_given(names[name])}" for name in ("model", "map", "data") if names.get(name))
             text = (
                 f"{type(error).__name__}: {text} stopped tsne-ooc {options.command}{given}, which is a fault of the "
@@ -98,7 +98,7 @@ def _line(message: object) -> str:
 
 
 def _given(paths: object) -> str:
-    """What was typed in a place of the line; of several paths the first."""
+    """What was typed as an argument; of several paths the first, and how many more there are."""
     first, more = (paths[0], len(paths) - 1) if isinstance(paths, list) else (paths, 0)
     return _line(first) + (f" and {more} more" if more else "")
 
@@ -106,7 +106,7 @@ def _given(paths: object) -> str:
 def _typed(text: str, options: dict[str, object]) -> str:
     """The message of an error with parameters as they are typed here: ``n_iter=0`` is ``--iterations=0``."""
 
-    # Messages that speak to Python first say in brackets how it is typed.
+    # Some messages name an argument of Python, and then in brackets how it is typed here.
     text = re.sub(r"(?:\b\w+=|\b[A-Z])\S* \((--[a-z-]+(?: [a-z]+)?)\)", r"\1", text)
 
     def option(found: re.Match[str]) -> str:
@@ -114,19 +114,19 @@ def _typed(text: str, options: dict[str, object]) -> str:
         known = (name in options or found[1] in options) and name not in _PLACES
         return f"--{name.replace('_', '-')}{found[2] or ''}" if known else found[0]
 
-    # No option takes None, True or False. A name that stands alone, as in "give like=, the file", needs no sign.
-    # Within brackets it belongs to an object that is shown.
+    # No option takes None, True or False. A name without a value, as in "give like=, the file", loses its "=".
+    # Within brackets a name belongs to an object that is shown, and stays as it is.
     return re.sub(r"(?<![\w./(-])([a-z]\w*)(?:=(?=[,\s])|(=)(?!None|True|False))", option, text)
 
 
 def _notes(error: BaseException) -> str:
-    """What was added to an error on its way, such as how to go on after it."""
+    """The notes that were added to an error, such as how to go on after it."""
     return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
 
 
 @contextmanager
 def _explained(verbose: bool) -> Iterator[None]:
-    """Show the choices that the library makes, which it tells to its logger."""
+    """Print the choices that the library makes, which it writes to its logger."""
     if not verbose:
         yield
         return

@@ -1,4 +1,4 @@
-"""``tsne-ooc demo``: see it work, offline and in less than a minute."""
+"""``tsne-ooc demo``: a run that shows how it works, offline and in less than a minute."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--out", default="tsne-ooc-demo", metavar="FOLDER", help="folder to write (default: %(default)s)"
     )
-    parser.add_argument("--no-plot", action="store_true", help="draw no picture")
+    parser.add_argument("--no-plot", action="store_true", help="do not draw a picture")
     parser.add_argument("--seed", type=int, default=0, help="seed of sample and fit (default: 0)")
     parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: all cores)")
-    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument("--quiet", action="store_true", help="print only errors")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         with Report(options.quiet) as report:
             found = embed(data, dataset="X", out=out, sample=600, tsne=tsne, random_state=options.seed, progress=report)
     except BaseException:
-        # Half a demonstration would only be in the way of the next try.
+        # The files of a demonstration that failed would be in the way of the next one.
         data.unlink(missing_ok=True)
         shutil.rmtree(folder / "map", ignore_errors=True)
         raise

@@ -1,4 +1,4 @@
-"""Who places the rows: this process, several of this machine, or the workers of a cluster."""
+"""Which processes place the rows: this one, several of this machine, or the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_workers(parser: Group) -> None:
-    """The options that say who places the rows."""
+    """Add the options that say which processes place the rows."""
     who = parser.add_mutually_exclusive_group()
     who.add_argument(
         "--workers", type=int, metavar="N", help="place rows in N processes, which share the threads of --jobs"
@@ -27,7 +27,7 @@ def add_workers(parser: Group) -> None:
 
 
 def workers_of(options: argparse.Namespace) -> AbstractContextManager[Executor | None]:
-    """What was asked for, until the work is done."""
+    """The executor that was asked for, as a context that lasts until the work is done; None for this process."""
     if options.workers is None and options.scheduler is None:
         return nullcontext()
     from tsne_ooc.workers import LocalWorkers, on_cluster

@@ -1,4 +1,4 @@
-"""``tsne-ooc embed``: a table in a file to a folder with its map."""
+"""``tsne-ooc embed``: a table in a file becomes a folder with its map."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _AFTER = """\
 what is written to the folder:
   embedding.npy     float32, one row of coordinates for every row of the table
-  novelty.npy       float32, how strange each row was to the sample; 1 is usual
+  novelty.npy       float32, how strange each row is to the sample; 1 is usual
   sample_rows.npy   int64, numbers of the rows that were fitted
   placed.npy        with --refine: where the rows were placed, before all moved together
   model/            the fitted map; tsne-ooc place puts new rows on it
@@ -52,7 +52,7 @@ def add(commands: Commands) -> None:
     parser = add_command(
         commands,
         "embed",
-        help="map a table in a file",
+        help="make a map of a table in a file",
         description="Fit a sample of the rows with t-SNE, then stream and place all the others.",
         after=_AFTER,
         examples="""
@@ -97,8 +97,8 @@ def _add_sample(group: Group) -> None:
         "--sample-by",
         choices=("uniform", "stratified", "balanced", "coverage"),
         default="uniform",
-        help="uniform: every row equally likely; stratified, balanced: by --labels, in proportion or equally many of "
-        "each; coverage: even over the data's own space, so that rare groups are kept (default: uniform)",
+        help="uniform: each row is equally likely; stratified, balanced: by --labels, in proportion or equally many of "
+        "each; coverage: evenly over the data's own space, so that rare groups are kept (default: uniform)",
     )
     group.add_argument("--labels", metavar="NAME", help="where the labels are: obs/NAME, a dataset or a column")
     group.add_argument(
@@ -114,15 +114,15 @@ def _add_refinement(group: Group) -> None:
     group.add_argument(
         "--refine",
         action="store_true",
-        help="let all rows move together once they are placed: neighbourhoods become those of a fit of all rows; these "
-        "have to fit into memory",
+        help="let all rows move together once they are placed: neighbourhoods become those of a fit of all rows; all "
+        "rows have to fit into memory",
     )
     group.add_argument(
         "--memory",
         type=float,
         metavar="GB",
-        help="what the process may have while all rows move; neighbours and affinities beyond it are kept on disk, and "
-        "the map is the same (default: half of what is free)",
+        help="memory of the process while all rows move; neighbours and affinities beyond it are kept on disk, and the "
+        "map is the same (default: half of what is free)",
     )
     group.add_argument(
         "--scratch", metavar="DIR", help="folder on a disk for what memory does not hold (default: the run's own)"
@@ -176,9 +176,9 @@ def run(options: argparse.Namespace) -> int:
     from tsne_ooc.pipeline import embed
 
     with Report(options.quiet) as report, workers_of(options) as executor:
-        # Where the folder is taken, the run says by what, and whether to go on with it.
+        # Where the folder is taken, the run itself says so, and whether one can go on with it.
         if not (options.quiet or options.resume or is_taken(Path(options.out))):
-            # An estimate that fails does not stop a run, which says itself what is wrong.
+            # An estimate that fails does not stop the run, which itself says what is wrong.
             with suppress(ValueError, TypeError, OSError, ArithmeticError, MemoryError):
                 if (foretold := _forecast(options, least=WORTH)) is not None:
                     print(foretold.brief(), file=sys.stderr, flush=True)
@@ -234,7 +234,7 @@ def _graph(options: argparse.Namespace) -> Any:
 
 
 def _color(options: argparse.Namespace) -> Any:
-    """What the picture is coloured by, read before the work: a name that is not there is told at once."""
+    """What the picture is coloured by; it is read before the work, so that a wrong name is an error at once."""
     if options.color is None or options.color == "novelty" or options.color == "sampled":
         return options.color
     from tsne_ooc.pipeline.table import opened
@@ -243,7 +243,7 @@ def _color(options: argparse.Namespace) -> Any:
     color, data = options.color, data_of(options)
     alone = Path(color).suffix.lower() in ALONE and Path(color).is_file()
     if not alone and str(data).endswith(".npy"):
-        raise ValueError(f"--color {color}: {data} holds rows alone; give a .npy file of their labels")
+        raise ValueError(f"--color {color}: {data} holds only rows; give a .npy file of their labels")
     labels = column_of_file(Path(color)) if alone else column_in(data, color)
     with opened(data, options.dataset, options.columns, options.allow_missing_chunks) as table:
         if len(labels) != table.shape[0]:
@@ -252,7 +252,7 @@ def _color(options: argparse.Namespace) -> Any:
 
 
 def _forecast(options: argparse.Namespace, *, least: int) -> Forecast | None:
-    """What the run would take; None for a table of fewer rows than `least`, where it is hardly more than the probe."""
+    """What the run would take; None for fewer rows than `least`, where a run is hardly longer than the probe."""
     from tsne_ooc.cli.forecast import forecast
     from tsne_ooc.pipeline.embedding import course_of
     from tsne_ooc.pipeline.table import opened
@@ -281,8 +281,8 @@ def _sample(options: argparse.Namespace) -> Any:
         )
     if options.labels is not None and not by_labels:
         raise ValueError(
-            f"--sample-by {options.sample_by} looks at no labels; say --sample-by stratified or balanced, or leave "
-            "--labels out"
+            f"--sample-by {options.sample_by} does not look at labels; say --sample-by stratified or balanced, or "
+            "leave --labels out"
         )
     if by_labels:
         labels = sampling.labels_of(data_of(options), options.labels)

@@ -1,4 +1,4 @@
-"""``tsne-ooc export``: the coordinates in the formats of other tools."""
+"""``tsne-ooc export``: the coordinates are written in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--per-file",
         action="store_true",
-        help="of a map of many files: one file for each of them, called after it",
+        help="for a map of many files: write one file for each of them, named after it",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what is there under this name")
     add_talking(parser)

@@ -1,4 +1,4 @@
-"""What commands that fit a map have in common: options of the preparation and of the fit."""
+"""What the commands that fit a map have in common: options of the preparation and of the fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tsne_ooc.estimator import TSNE
     from tsne_ooc.preprocess import Preparation
 
-# Words as the library knows them: a test compares. Its own tables would have to be imported for every help.
+# The words that the library knows; a test compares them. To show the help, its own tables would have to be imported.
 METRICS = (
     "euclidean", "cosine", "cityblock", "chebyshev", "correlation", "braycurtis", "canberra", "sqeuclidean",
     "seuclidean", "mahalanobis", "minkowski", "jensenshannon", "hellinger", "haversine", "hamming", "jaccard", "dice",
@@ -25,13 +25,13 @@ SCHEDULES = ("auto", "classic")
 
 
 def add_preparation(group: Group) -> None:
-    """The options that say what is done to rows first."""
+    """Add the options that say what is done to rows first."""
     group.add_argument("--onehot", type=split_names, default=[], metavar="A,B", help="columns of categories")
     group.add_argument(
         "--missing",
         choices=("error", "drop", "keep", "mean", "median", "neighbors", "indicator"),
         help="what becomes of missing values: drop leaves out rows that lack one, and their places are NaN; keep is "
-        "for --metric nan_euclidean, which implies it; the others fill in (default: error)",
+        "for --metric nan_euclidean, which implies it; error stops; the others fill them in (default: error)",
     )
     group.add_argument("--normalize", type=float, metavar="TOTAL", help="scale each row to this sum")
     group.add_argument("--log1p", action="store_true", help="log(1 + x)")
@@ -56,7 +56,7 @@ def preparation_of(options: argparse.Namespace) -> Preparation | None:
 
 
 def add_map(group: Group) -> None:
-    """The options of the fit; None where one is not given."""
+    """Add the options of the fit; one that is not given is None."""
     group.add_argument("--perplexity", type=float, help="neighbourhood size (default: 30)")
     group.add_argument(
         "--exaggeration",
@@ -76,12 +76,13 @@ def add_map(group: Group) -> None:
     )
     group.add_argument(
         "--affinity", metavar="WORD",
-        help=f"what joins neighbours: {', '.join(AFFINITIES)}; multiscale and mixture are at --perplexity and ten "
-        "times as much (default: perplexity)",
+        help=f"how neighbours are weighted: {', '.join(AFFINITIES)}; multiscale and mixture are at --perplexity and "
+        "ten times as much (default: perplexity)",
     )  # fmt: skip
     group.add_argument(
         "--schedule", metavar="WORD",
-        help=f"of the optimisation: {', '.join(SCHEDULES)}; classic is 750 iterations, auto 240 (default: auto)",
+        help=f"phases of the optimisation: {', '.join(SCHEDULES)}; classic has 750 iterations, auto 240 "
+        "(default: auto)",
     )  # fmt: skip
 
 
@@ -94,7 +95,7 @@ PREPARATION = ("onehot", "missing", "normalize", "log1p", "standardize", "pca")
 def given(options: argparse.Namespace, names: tuple[str, ...]) -> Json:
     """The options among `names` that were given, with their values."""
     found = {name: getattr(options, name) for name in names}
-    # An option that is 0 was given: the estimator says what is wrong with it.
+    # An option that is 0 counts as given, and the estimator says what is wrong with it.
     return {name: value for name, value in found.items() if not (value is None or value is False or value == [])}
 
 
@@ -106,5 +107,5 @@ def tsne_of(options: argparse.Namespace) -> TSNE:
 
 
 def shows_bars(options: argparse.Namespace) -> bool:
-    """Whether fits draw bars of their own."""
+    """Whether a fit draws a bar of its own."""
     return not options.quiet and sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""What a run is going to take, from a probe of some seconds: time of each stage, memory, room on the disk."""
+"""What a run will take, from a probe of some seconds: the time of each stage, memory, and room on the disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tsne_ooc.preprocess import Preparation
     from tsne_ooc.sampling import Sample
 
-#: Runs of fewer rows take little more than the probe.
+#: Runs of fewer rows take hardly longer than the probe.
 WORTH = 200_000
 
 
@@ -29,18 +29,18 @@ class Forecast:
     Parameters
     ----------
     shape : tuple of int
-        Of the table.
+        The shape of the table.
     columns : list of str or None
     read : dict
         What is left out, and remarks, as `tsne_ooc.io.told.account_of` has them.
     would : str
         What would be done with the rows.
     seconds : dict of str to float
-        Of each stage.
+        The time of each stage.
     memory, disk : int
-        Bytes that are taken at the most.
+        The most bytes that the run takes.
     memory_free, disk_free : int or None
-        Bytes that there are.
+        The bytes that are free.
     """
 
     shape: tuple[int, int]
@@ -55,12 +55,12 @@ class Forecast:
 
     @property
     def lacking(self) -> list[str]:
-        """What there is too little of."""
+        """What the machine has too little of."""
         pairs = (("memory", self.memory, self.memory_free), ("room on the disk", self.disk, self.disk_free))
         return [name for name, needed, free in pairs if free is not None and needed > free]
 
     def brief(self) -> str:
-        """One line for the beginning of a log."""
+        """The forecast as one line, for the beginning of a log."""
         stages = ", ".join(f"{name} {in_time(seconds)}" for name, seconds in self.seconds.items())
         return (
             f"estimate: {in_time(sum(self.seconds.values()))} in all ({stages}), {_bytes(self.memory)} of memory, "
@@ -90,7 +90,7 @@ def forecast(
     table: Source, out: Path, *, model: TSNE, sample: Sample, prepare: Preparation | None, rounds: int, seed: int,
     course: Course | None = None,
 ) -> Forecast:  # fmt: skip
-    """What `tsne_ooc.embed` would take with these options, which are checked; nothing is written.
+    """Find what `tsne_ooc.embed` would take with these options, which are checked already; nothing is written.
 
     Of a refinement, `course` says how all rows move together.
 
@@ -112,18 +112,20 @@ def forecast(
     from tsne_ooc.pipeline.embedding import room_for
 
     if model.metric == "precomputed":
-        raise ValueError("some rows of a table of distances are not one, so nothing can be tried; leave --dry-run out")
+        raise ValueError(
+            "some rows of a table of distances are not such a table, so nothing can be tried; leave --dry-run out"
+        )
     prepare = with_gaps_kept(prepare, model.metric)
     n, p = table.shape
     fitted = min(n, int(getattr(sample, "size", n)))
     free = available_bytes()
     before = used_bytes() or 0
     with warnings.catch_warnings():
-        # Of few rows, which are not those of the run.
+        # Warnings would be about these few rows, and not about those of the run.
         warnings.simplefilter("ignore")
-        # Columns of words are read by name, which no gate is asked about.
+        # Columns of words are read by name, and do not pass the check for missing values.
         lacking = prepare is not None and prepare.takes_missing and np.dtype(table.dtype) != object
-        reading, rows = trials.read_some(Lacking(table) if lacking else table)
+        reading, rows, copies = trials.read_some(Lacking(table) if lacking else table, fitted)
         seconds = {}
         if prepare is not None:
             fit, row, passes, rows = trials.seconds_to_prepare(rows, prepare, seed, model.n_jobs)
@@ -131,16 +133,16 @@ def forecast(
             reading += row
         seconds["sample"] = trials.rows_read(table, sample, fitted) * reading
         tried = clone(model)
-        fit, place, k = trials.seconds_to_map(tried, rows, fitted, seed)
+        fit, place, k = trials.seconds_to_map(tried, rows, fitted, copies, seed)
     seconds["fit"] = fit(fitted)
     if rounds > 1:
-        # A look at all rows, and another fit, each.
+        # Each further round is a look at all rows, and another fit.
         seconds["look"] = (rounds - 1) * (n * (reading + place) + seconds["fit"])
     seconds["place"] = n * (reading + place)
     width = rows.shape[1]
     chunk = 0 if table.chunks is None else table.chunks[0] * p * max(4, table.dtype.itemsize)
     placing = fitted * (8 * width + 100) + trials.BLOCKS * 2 * max(BLOCK_BYTES, 4 * width) + 2 * chunk
-    # What a process of ours has before it reads anything is the greater part of what small tables take.
+    # The memory of the process before it reads anything counts, too: for small tables it is the greater part.
     memory = max(bytes_of_fit(fitted, width, k) + 2 * chunk, placing) + before
     disk = room_for(table, model, sample, prepare, rounds)
     would = f"fit {counted(fitted, 'rows')}, and place {counted(n - fitted, 'more rows')}"
@@ -149,7 +151,7 @@ def forecast(
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            more = moved(course, tried, rows, n, table, out)
+            more = moved(course, tried, n, table, out)
         seconds |= {"search": n * reading + more.search, "weigh": more.weigh, "refine": more.refine, "keep": more.keep}
         memory, disk = max(memory, more.memory), disk + more.disk
         would += ", and then move all rows together"
@@ -160,7 +162,7 @@ def forecast(
 
 
 def in_time(seconds: float) -> str:
-    """A time as one says it, without more digits than it is known to."""
+    """A time in words, with no more digits than are known."""
     if seconds < 1:
         return "under 1 s"
     if seconds < 90:

@@ -42,7 +42,7 @@ def forecast_place(
         warnings.simplefilter("ignore")
         start, stop = (0, table.shape[0]) if rows is None else rows_of(rows, table.shape[0], repr(table))
         placer.check_table(table)
-        reading, some = trials.read_some(placer.table_of(table))
+        reading, some, _ = trials.read_some(placer.table_of(table), len(placer.embedding))
         if placer.drops:
             some = some[rows_with_values(some)]
         # A row of the fit takes its seat, which most rows do not.

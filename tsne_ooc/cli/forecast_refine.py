@@ -40,8 +40,8 @@ class Moved(NamedTuple):
     disk: int
 
 
-def moved(course: Course, model: TSNE, rows: Float32, n: int, table: Source, out: Path) -> Moved:
-    """What it takes to move `n` rows of which `rows` are some, prepared; `model` was fitted to the first of these.
+def moved(course: Course, model: TSNE, n: int, table: Source, out: Path) -> Moved:
+    """What it takes to move `n` rows, of which `model` was fitted to some.
 
     Raises
     ------
@@ -51,22 +51,22 @@ def moved(course: Course, model: TSNE, rows: Float32, n: int, table: Source, out
     from tsne_ooc import neighbors
     from tsne_ooc.pipeline.beginning import room_of
 
+    rows = model.map_.model.index.rows
     recipe, k, width = course.recipe, course.neighbors(n), rows.shape[1]
     known = isinstance(recipe.neighbors, neighbors.Graph)
     if known:
         recipe.neighbors.check_fit(n, k)
         recipe = recipe._replace(neighbors=recipe.neighbors.search)
-    rows = rows[: model.map_.model.n]
     half = trials.half_of(rows)
     tried = [_tried(course, recipe, few, model.embedding_[: len(few)]) for few in (half, rows)]
     weigh, step = (trials.line_through(small, len(half), large, len(rows)) for small, large in zip(*tried, strict=True))
     searcher = course.estimator.set_params(neighbors=recipe.neighbors)
     kept = course.kept(n)
     written = _seconds_a_byte() * 2
-    search = 0.0 if known else n * trials.seconds_to_search(searcher, rows, n, k, course.seed)
+    search = 0.0 if known else n * sum(trials.seconds_to_search(searcher, rows, n, k, course.seed))
     keep = written * kept * (4 * width + 40)
     if kept < n:
-        keep += kept * trials.seconds_to_search(searcher, rows, kept, min(15, kept), course.seed)
+        keep += kept * sum(trials.seconds_to_search(searcher, rows, kept, min(15, kept), course.seed))
     plan = course.space(out).plan(n, course.affinity, recipe.d, columns=width)
     return Moved(
         search + written * n * (8 * k + 4 * width), weigh(n), step(n) * course.schedule(n).iterations, keep,

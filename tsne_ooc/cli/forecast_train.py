@@ -56,29 +56,29 @@ def forecast_train(
         (n, p), seed = table.shape, model.random_state
         seconds = {}
         if mapped is not None:
-            reading, rows = trials.read_some(mapped.table_of(table))
+            reading, rows, _ = trials.read_some(mapped.table_of(table), len(teacher.embedding_))
             tried, place, fitted = _of_prepared(teacher, rows.shape[1]), trials.seconds_to_place(teacher, rows), 0
             memory = before
         else:
             assert sample is not None
             fitted = min(n, sample.size)
             lacking = prepare is not None and prepare.takes_missing and np.dtype(table.dtype) != object
-            reading, rows = trials.read_some(Lacking(table) if lacking else table)
+            reading, rows, copies = trials.read_some(Lacking(table) if lacking else table, fitted)
             if prepare is not None:
                 fit, row, passes, rows = trials.seconds_to_prepare(rows, prepare, seed, model.n_jobs)
                 seconds["prepare"] = fit(n) + passes * n * reading
                 reading += row
             tried = clone(teacher)
-            fit, place, k = trials.seconds_to_map(tried, rows, fitted, seed)
+            fit, place, k = trials.seconds_to_map(tried, rows, fitted, copies, seed)
             seconds |= {"sample": trials.rows_read(table, sample, fitted) * reading, "fit": fit(fitted)}
-            rows = rows[: tried.map_.model.n]
+            rows = tried.map_.model.index.rows
             memory = before + bytes_of_fit(fitted, rows.shape[1], k)
         known = knows_affinities(teacher)
         whole = known and (len(teacher.embedding_) if mapped is not None else fitted) == n
         seconds["teach"] = n * (reading + place)
         if whole:
             # The affinities of all rows are made again, for batches to be drawn from.
-            seconds["teach"] += n * trials.seconds_to_search(tried, rows, n, tried.n_neighbors_, seed)
+            seconds["teach"] += n * sum(trials.seconds_to_search(tried, rows, n, tried.n_neighbors_, seed))
             memory = max(memory, before + bytes_of_fit(n, rows.shape[1], tried.n_neighbors_))
         seconds |= _batches(model, tried, rows, tuned=whole and n >= FEWEST_TUNED)
         would = "train a network on all rows"

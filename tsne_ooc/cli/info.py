@@ -16,16 +16,16 @@ def add(commands: Any) -> None:
         commands,
         "info",
         help="tell what a folder is, how it was made, and what to do next",
-        description="Tell what a folder is: a finished run, a saved model or an encoder, from which table and with "
-        "which options it was made, and which commands go on from there.",
+        description="Say what a folder is, a finished run, a saved model or an encoder; from which table and with "
+        "which options it was made; and which commands go on from there.",
         examples="""
             map
             encoder
         """,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("folder", help="of a run, a saved model or an encoder")
-    parser.add_argument("--verbose", action="store_true", help="tell more of errors")
+    parser.add_argument("folder", help="folder of a run, a saved model or an encoder")
+    parser.add_argument("--verbose", action="store_true", help="say more of errors")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -97,7 +97,7 @@ def _of_graph(folder: Path, content: dict[str, Any], shape: tuple[int, ...]) -> 
 
 
 def _now(source: dict[str, Any]) -> str:
-    """What became of the table since."""
+    """What has become of the table since."""
     if source.get("path") is None:
         return ""
     path = Path(source["path"])
@@ -109,7 +109,7 @@ def _now(source: dict[str, Any]) -> str:
 
 
 def _made(content: dict[str, Any]) -> list[str]:
-    """The options that are not the usual ones."""
+    """The preparation, and the options that are not the default ones."""
     asked = content.get("job", {}).get("request", {})
     lines = []
     if asked.get("prepare"):

@@ -1,4 +1,4 @@
-"""``tsne-ooc look``: what is in a file, what would be read of it, and a guess of what to do first."""
+"""``tsne-ooc look``: what is in a file, what would be read from it, and a guess what to do first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
     )
     parser.set_defaults(run=run)
     add_input(parser, several=False)
-    parser.add_argument("--verbose", action="store_true", help="tell more of errors")
+    parser.add_argument("--verbose", action="store_true", help="say more of errors")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -41,6 +41,6 @@ def run(options: argparse.Namespace) -> int:
     if found.problem is None:
         print(found)
         return 0
-    # What there is, and then what a run of the same words would end with.
+    # What the file holds is printed first, and then the error that a run with the same words would end with.
     print("\n".join(str(found).splitlines()[:-1]), flush=True)
     raise ValueError(found.problem)

@@ -1,4 +1,4 @@
-"""``tsne-ooc merge``: parts of a table, placed by several jobs, to one."""
+"""``tsne-ooc merge``: parts of a table that several jobs placed become one."""
 
 from __future__ import annotations
 

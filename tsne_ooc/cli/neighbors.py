@@ -1,4 +1,4 @@
-"""``tsne-ooc neighbors``: a table in a file to a folder with the nearest neighbours of its rows."""
+"""``tsne-ooc neighbors``: a table in a file becomes a folder with the nearest neighbours of its rows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from tsne_ooc.cli.shared import Commands, add_command, add_input, add_running, d
 _AFTER = """\
 what is written to the folder:
   indices.npy       uint32, the neighbours of each row, nearest first
-  distances.npy     float32, how far they are
-  order.npy         uint32, which row each line of the two is about, and each number in them
+  distances.npy     float32, how far away they are
+  order.npy         uint32, the row of the table that each line of these two, and each number
+                    in indices.npy, stands for
   manifest.json     checksums, sums of the rows, metric, recall; written last, so a folder that
                     has one is whole
 
@@ -52,7 +53,7 @@ def add(commands: Commands) -> None:
     )  # fmt: skip
     group.add_argument(
         "--search", metavar="WORD", default="auto",
-        help=f"{', '.join(NEIGHBORS)} (default: auto, by size and metric)",
+        help=f"neighbour search: {', '.join(NEIGHBORS)} (default: auto, by size and metric)",
     )  # fmt: skip
     group.add_argument("--seed", type=int, default=0, help="seed of the search (default: 0)")
     running = parser.add_argument_group("running")

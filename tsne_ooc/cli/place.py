@@ -1,4 +1,4 @@
-"""``tsne-ooc place``: new rows on a saved map."""
+"""``tsne-ooc place``: new rows are placed on a saved map."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--rows",
         metavar="A:B",
-        help="place rows A up to and without B alone, counted from 0; tsne-ooc merge joins such parts",
+        help="place only rows A to B, counted from 0, without B itself; tsne-ooc merge joins such parts",
     )
     parser.add_argument(
         "--novelty",
         action="store_true",
         default=None,
-        help="with an encoder: also tell how strange rows are, which takes many times as long (maps always do)",
+        help="with an encoder: also write how strange rows are, which takes many times as long (maps always do)",
     )
     add_dry_run(parser)
     add_running(parser)
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
             out=options.out,
             novelty=options.novelty,
             rows=options.rows,
-            # Workers share them.
+            # The workers share these threads.
             n_jobs=None if executor is not None else options.jobs,
             executor=executor,
             block_rows=options.block_rows,

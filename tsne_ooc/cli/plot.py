@@ -15,7 +15,7 @@ def add(commands: Commands) -> None:
     parser = add_command(
         commands,
         "plot",
-        help="draw a map",
+        help="draw a picture of a map",
         description="Draw the map of a finished run, of any number of rows: as points where they can be told apart, "
         "else as how many there are in each place. Columns are found by name: novelty and sampled in the run, others "
         "in the table that the map was made from (also obs and genes), or in --data.",
@@ -54,8 +54,8 @@ def add(commands: Commands) -> None:
         default="equalized",
         help="how density becomes depth of colour (default: %(default)s)",
     )
-    look.add_argument("--no-legend", action="store_true", help="draw no legend")
-    look.add_argument("--no-text", action="store_true", help="write no names on the map")
+    look.add_argument("--no-legend", action="store_true", help="do not draw a legend")
+    look.add_argument("--no-text", action="store_true", help="do not write names on the map")
     look.add_argument("--dpi", type=int, default=200, metavar="N", help="dots per inch (default: %(default)s)")
     parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: all cores)")
     add_talking(parser)
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         n_jobs=options.jobs,
     )
     with warnings.catch_warnings():
-        # Letters that no font has are boxes on the picture, which says enough.
+        # A letter that no font has is a box on the picture, which tells enough.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         save(figure, out, overwrite=options.overwrite)
     say(options, f"wrote {out}")
@@ -95,13 +95,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def beside(source: str, suffix: str) -> Path:
-    """The file beside a map, with its name."""
+    """The file beside a map that has its name, and this suffix."""
     path = Path(source).resolve()
     return path.with_suffix(suffix) if path.suffix == ".npy" else path.with_name(path.name + suffix)
 
 
 def numbers(option: str, text: str) -> list[int]:
-    """Whole numbers between commas."""
+    """The whole numbers of a text, which are between commas."""
     try:
         return [int(word) for word in text.split(",")]
     except ValueError:
@@ -109,7 +109,7 @@ def numbers(option: str, text: str) -> list[int]:
 
 
 def rows_of(text: str) -> Any:
-    """Numbers of rows between commas, or those in a .npy file."""
+    """The numbers of rows, which are between commas or in a .npy file."""
     if Path(text).suffix.lower() != ".npy":
         return numbers("--highlight", text)
     import numpy as np

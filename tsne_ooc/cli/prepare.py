@@ -1,4 +1,4 @@
-"""``tsne-ooc prepare``: files of text as tables that are read by rows."""
+"""``tsne-ooc prepare``: files of text become tables that are read by rows."""
 
 from __future__ import annotations
 
@@ -35,18 +35,20 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--columns", type=split_names, metavar="A,B,...", help="columns of numbers; * stands for anything"
     )
-    parser.add_argument("--onehot", type=split_names, default=[], metavar="A,B", help="words, a column for each")
     parser.add_argument(
-        "--coded", type=split_names, default=[], metavar="A,B", help="words, numbered as they are sorted"
+        "--onehot", type=split_names, default=[], metavar="A,B", help="columns of words: a column of 0 and 1 for each"
     )
     parser.add_argument(
-        "--labels", type=split_names, default=[], metavar="A,B", help="words that are kept beside, to colour by"
+        "--coded", type=split_names, default=[], metavar="A,B", help="columns of words: their numbers when sorted"
+    )
+    parser.add_argument(
+        "--labels", type=split_names, default=[], metavar="A,B", help="columns of words that are kept, to colour by"
     )
     parser.add_argument(
         "--split-by", metavar="COLUMN[:PART]", help="a file for each value, or each year, month, day or hour of it"
     )
-    parser.add_argument("--split-rows", type=int, metavar="N", help="at most so many rows in a file")
-    parser.add_argument("--format", choices=("h5", "zarr"), default="h5", help="(default: h5)")
+    parser.add_argument("--split-rows", type=int, metavar="N", help="the most rows of a file")
+    parser.add_argument("--format", choices=("h5", "zarr"), default="h5", help="format of the tables (default: h5)")
     add_talking(parser)
 
 

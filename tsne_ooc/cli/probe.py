@@ -1,8 +1,8 @@
-"""Whether HDF5 comes to an end with a file, found out by a child that may be lost.
+"""Whether HDF5 can read a file without hanging; that is tried in a child process, which may be lost.
 
-Where the heap that holds texts is damaged, such as by a stretch of zeros that a loss of power leaves, HDF5 2.0 reads an
-attribute for ever: 4 of 25 such AnnData files. It keeps Python's lock meanwhile, so that no thread and no Ctrl-C could
-end it.
+Where the heap that holds texts is damaged, such as by a stretch of zeros that a loss of power leaves, HDF5 2.0 may read
+an attribute for ever, as in 4 of 25 such AnnData files. Meanwhile it keeps Python's lock, so that neither a thread nor
+Ctrl-C could end it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-# Seconds of the processor, which waiting for a slow disk does not use. A file of 20,000 datasets takes 4 of them where
-# none is named.
+# Limit in seconds of processor time, which waiting for a slow disk does not use. A file of 20,000 datasets takes 4
+# where none of them is named.
 _SECONDS = 20
 
 
 def check_readable(options: argparse.Namespace) -> None:
-    """Raise OSError where HDF5 does not come to an end with the table, or the labels, of a command."""
+    """Raise OSError where HDF5 hangs or crashes when it opens the table, or the labels, of a command."""
 
     from tsne_ooc.io.files import files_of
 
@@ -43,7 +43,7 @@ def check_readable(options: argparse.Namespace) -> None:
 
 
 def check_anndata(path: str) -> None:
-    """Raise OSError where HDF5 does not come to an end with the parts of an AnnData file that a map goes into."""
+    """Raise OSError where HDF5 hangs or crashes when it opens the parts of an AnnData file that a map goes into."""
 
     def work() -> None:
         import h5py
@@ -56,17 +56,17 @@ def check_anndata(path: str) -> None:
 
 
 def check_hdf5(path: str, work: Callable[[], None]) -> None:
-    """Do some work with a file in a child, and raise OSError where that does not come to an end by itself.
+    """Do some work with a file in a child process, and raise OSError where it does not end by itself.
 
-    What else is wrong with the file is left to whoever opens it next. Nothing is done for files that are not HDF5, nor
-    on systems without `fork`.
+    All other faults of the file are left to the code that opens it next. Nothing is done for files that are not HDF5,
+    nor on systems without `fork`.
     """
     if not hasattr(os, "fork") or not _is_hdf5(Path(path)):
         return
     import h5py  # noqa: F401
 
     with warnings.catch_warnings():
-        # That a child of a process with threads may wait for ever: it does nothing that needs them.
+        # The warning says that a child of a process with threads may wait for ever; this one does not need any threads.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
@@ -92,11 +92,11 @@ def _is_hdf5(path: Path) -> bool:
 
 
 def _live(work: Callable[[], None]) -> NoReturn:
-    """The child's life."""
+    """All that the child process does."""
     try:
         import resource
 
-        # A crash is told by the parent, in one line.
+        # The parent tells of a crash in one line.
         faulthandler.disable()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, elsewhere a line now and then, nothing where quiet."""
+"""Progress on stderr: a bar on a terminal, a line now and then elsewhere, and nothing where it is to be quiet."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ _NAMES = {
     "teach": "finding what there is to learn",
     "train": "training the encoder",
 }
-# These tell their beginning and their end alone.
+# Phases that tell only their beginning and their end.
 _STEPLESS = ("fit", "teach", "search", "weigh", "keep")
-# On a terminal these have a bar of their own, of iterations.
+# Phases that have a bar of their own on a terminal, which counts iterations.
 _OWN_BAR = ("fit", "teach", "train", "refine")
 _UNITS = {"train": "batches", "refine": "iterations", "convert": "bytes"}
-# A log needs to show that the work goes on, not how smoothly.
+# Seconds between two lines: a log has to show that the work goes on, and not how smoothly.
 EVERY = 15.0
 
 
 class Report:
-    """Tells phase, rows done of rows, rows a second, time left and memory.
+    """Tells the phase, how many rows are done, rows per second, the time that is left, and the memory.
 
     Parameters
     ----------
     quiet : bool
     stream : file, optional
-        By default stderr.
+        Where the progress is written, by default stderr.
 
     Attributes
     ----------
     note : str
-        What lines tell besides, in front.
+        A text that each line begins with.
     """
 
     def __init__(self, quiet: bool, stream: TextIO | None = None) -> None:
@@ -73,7 +73,7 @@ class Report:
         self._done = done
 
     def iterations(self, done: int, total: int) -> None:
-        """Tell how far a fit is, where no bar does."""
+        """Tell how far a fit has come, where there is no bar."""
         now = time.monotonic()
         if done == 1:
             self._began = now
@@ -105,7 +105,7 @@ class Report:
         rate = (done - self._first) / (self._last - self._began)
         left = timedelta(seconds=round((total - done) / rate)) if rate else "?"
         name = _NAMES.get(self._phase, self._phase)
-        # An iteration of millions of rows takes seconds.
+        # The rate may be less than 1, since an iteration of millions of rows takes seconds.
         speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
         told = f"{done:,} of {total:,} ({done / total:.0%}), {speed} {self._unit}/s, {left} left, {_memory()}"
         self._print(f"{name}: {self.note}{told}")

@@ -1,4 +1,4 @@
-"""What several commands have in common: options, sentences, the picture."""
+"""What several commands have in common: options, and the summary of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Group: TypeAlias = argparse._ActionsContainer
 def add_command(
     commands: Commands, name: str, *, help: str, description: str, examples: str, after: str = ""
 ) -> argparse.ArgumentParser:
-    """A command whose help ends with examples, one a line, of the words behind its name."""
+    """Add a command whose help ends with examples: each line of `examples` has the words behind the command's name."""
     lines = textwrap.indent(textwrap.dedent(examples).strip(), f"  tsne-ooc {name} ")
     return commands.add_parser(
         name,
@@ -34,7 +34,7 @@ def add_command(
 
 
 def add_input(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
-    """The options that say what to read."""
+    """Add the options that say what to read."""
     what = "a file of HDF5 (also .h5ad), .npy, Zarr or Parquet, or a folder of the last two"
     if several:
         parser.add_argument("data", nargs="+", help=f"{what}; several, with columns of the same names, are one table")
@@ -58,18 +58,18 @@ def add_input(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
 
 
 def data_of(options: argparse.Namespace) -> str | list[str]:
-    """The table of a command: one path, or several that are one table."""
+    """The table that a command reads: one path, or several that are one table."""
     data: list[str] = options.data
     return data[0] if len(data) == 1 else data
 
 
 def split_names(text: str) -> list[str]:
-    """Names between commas; in double quotes where they have commas of their own."""
+    """Split a text into names at its commas; a name with commas of its own is in double quotes."""
     return next(csv.reader([text]), [])
 
 
 def add_running(parser: Group) -> None:
-    """The options that say how to run."""
+    """Add the options that say how to run."""
     parser.add_argument("--resume", action="store_true", help="go on with a run that did not end")
     parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: all cores)")
     add_talking(parser)
@@ -96,25 +96,25 @@ def is_taken(out: Path) -> bool:
 
 
 def add_blocks(parser: Group) -> None:
-    """The option that says how many rows are placed in one piece."""
+    """Add the option that says how many rows are placed in one piece."""
     parser.add_argument("--block-rows", type=int, metavar="N", help="rows at a time (default: some 32 MB)")
 
 
 def add_talking(parser: Group) -> None:
-    """The options that say what to say."""
+    """Add the options that say how much is printed."""
     talking = parser.add_mutually_exclusive_group()
-    talking.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    talking.add_argument("--quiet", action="store_true", help="print only errors")
     talking.add_argument("--verbose", action="store_true", help="tell the choices that are made, and why")
 
 
 def say(options: argparse.Namespace, text: str) -> None:
-    """Print, unless asked not to."""
+    """Print a text, unless the command is quiet."""
     if not options.quiet:
         print(text, flush=True)
 
 
 def check_plots(otherwise: str = "leave --plot out") -> None:
-    """Raise where no picture can be drawn: at once, not after an hour of fitting."""
+    """Raise where no picture can be drawn, so that this is said at once, and not after an hour of fitting."""
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
@@ -137,7 +137,7 @@ def summary_of(run: Run) -> str:
     lines.append(f"read and placed {counted(n, 'rows')} in {took:.1f} s ({n / took:,.0f} rows/s)")
     if manifest.get("dropped"):
         lacking = counted(manifest["dropped"], "rows")
-        lines.append(f"{lacking} without a place, for want of a value: {run.folder / 'dropped_rows.npy'}")
+        lines.append(f"{lacking} without a place, since a value is missing: {run.folder / 'dropped_rows.npy'}")
     if refined := manifest.get("refined"):
         took = sum(seconds.get(phase, 0.0) for phase in ("search", "weigh", "refine", "keep"))
         iterations, kl = refined["n_iter"], refined["kl_divergence"]
@@ -152,9 +152,10 @@ def summary_of(run: Run) -> str:
 
 
 def strange(novelty: Json, scores: Float32, folder: str, *, looked: bool = False) -> list[str]:
-    """How many rows are unlike most others, how many the sample did not know, and which are the strangest.
+    """Say how many rows are unlike most others, how many the sample did not know, and which are the strangest.
 
-    A row that is unlike the sample may be like others that are not in it, unless all rows were `looked` at for such.
+    A row that is unlike the sample may be like others that are not in it, unless all rows were `looked` at to find
+    such rows.
     """
     from tsne_ooc.novelty import limit_of, strangest
 
@@ -173,6 +174,6 @@ def strange(novelty: Json, scores: Float32, folder: str, *, looked: bool = False
         are = "is" if count == 1 else "are"
         text += f"{counted(count, 'rows')} ({share:.2%}) {are} unlike {whom} (beyond {threshold:.2f})"
     if share > 0.005 and not looked:
-        text += ", rows the sample did not know: try --sample-by coverage, --rounds 2, or a larger --sample"
+        text += ", rows that the sample did not know: try --sample-by coverage, --rounds 2, or a larger --sample"
     first = ", ".join(f"{row} ({scores[row]:.2f})" for row in strangest(scores, 5).tolist())
     return [text, f"strangest rows: {first}; more: tsne-ooc strangest {shlex.quote(folder)}"]

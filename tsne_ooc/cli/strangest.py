@@ -14,9 +14,9 @@ def add(commands: Any) -> None:
         commands,
         "strangest",
         help="list the rows that are least like the others",
-        description="List the rows of the highest novelty of a finished run: their numbers in the table, counted from "
-        "0, how many times as far from the sample they are as its rows from each other, and where they lie on the map. "
-        "With columns also what the table says of them, read from where it was.",
+        description="List the rows of a finished run that have the highest novelty: their numbers in the table, "
+        "counted from 0; how many times as far from the sample they are as its rows are from each other; and "
+        "where they are on the map. With --columns also what the table says of them, read from its file.",
         examples="""
             map
             map --top 100
@@ -25,11 +25,11 @@ def add(commands: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("map", help="folder of a finished run")
-    parser.add_argument("--top", type=int, default=20, metavar="N", help="how many rows (default: %(default)s)")
+    parser.add_argument("--top", type=int, default=20, metavar="N", help="rows that are listed (default: %(default)s)")
     parser.add_argument(
         "--columns", type=split_names, metavar="A,B,...", help="columns of the table to show; * stands for anything"
     )
-    parser.add_argument("--verbose", action="store_true", help="tell more of errors")
+    parser.add_argument("--verbose", action="store_true", help="say more of errors")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _cells(found: Any, columns: list[str], rows: list[int]) -> list[list[str]]:
-    """Names of columns, and then their cells in each row, as the table has them."""
+    """The names of columns, and then their cells in each row, as the table has them."""
     from tsne_ooc.pipeline.table import opened
 
     source = found.manifest["job"]["source"]

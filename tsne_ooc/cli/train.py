@@ -1,4 +1,4 @@
-"""``tsne-ooc train``: a table in a file to a folder with an encoder."""
+"""``tsne-ooc train``: a table in a file becomes a folder with an encoder."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def add(commands: Commands) -> None:
         commands,
         "train",
         help="train a network that maps rows (needs PyTorch)",
-        description="Fit a map with t-SNE, the teacher, and train a network to put rows where it would.",
+        description="Fit a map with t-SNE, the teacher, and train a network to put rows where the teacher would.",
         after=_AFTER,
         examples="""
             cells.h5ad --log1p --pca 50 --out encoder
@@ -75,9 +75,9 @@ def add(commands: Commands) -> None:
 
 
 def _add_teacher(group: Group) -> None:
-    group.add_argument("--map", metavar="FOLDER", help="one there is already: a saved model, or a finished run")
+    group.add_argument("--map", metavar="FOLDER", help="a map that exists: a saved model, or a finished run")
     group.add_argument(
-        "--sample", type=int, metavar="N", help="rows to fit (default: all up to 100,000, and of more 25,000)"
+        "--sample", type=int, metavar="N", help="rows to fit (default: all of up to 100,000, and 25,000 of more)"
     )
     group.add_argument(
         "--graph", metavar="FOLDER",
@@ -92,7 +92,7 @@ def _add_network(group: Group) -> None:
     )
     group.add_argument(
         "--landmarks", type=int, metavar="N",
-        help="rows that it compares each row with, a multiple of 16 (default: 1024, fewer of small or wide tables)",
+        help="rows that it compares each row with, a multiple of 16 (default: 1024, fewer for small or wide tables)",
     )  # fmt: skip
     group.add_argument(
         "--objective", metavar="WORD[:SHARE[:RATE]],...",
@@ -101,7 +101,7 @@ def _add_network(group: Group) -> None:
         "distillation, and then field:1:0.3 for as long where all rows are fitted and at least 8,000)",
     )  # fmt: skip
     group.add_argument(
-        "--learning-rate", type=float, metavar="RATE", help="of AdamW, and a tenth of Muon's (default: 0.006)"
+        "--learning-rate", type=float, metavar="RATE", help="rate of AdamW, and a tenth of Muon's (default: 0.006)"
     )
     group.add_argument(
         "--iterations", "--batches", type=int, metavar="N", dest="n_iter", help="batches to learn from (default: 3000)"
@@ -114,11 +114,11 @@ def _add_network(group: Group) -> None:
     group.add_argument(
         "--shuffle",
         choices=("full", "buffer", "batch"),
-        help="order of rows (default: full up to 100,000 rows; of more buffer, which reads fast)",
+        help="order of rows (default: full up to 100,000 rows, and for more buffer, which reads fast)",
     )
     group.add_argument(
         "--augmentation", type=float, metavar="SHARE",
-        help="share of rows that are moved among their neighbours; 0 for a map of these rows alone (default: 0.5)",
+        help="share of rows that are moved among their neighbours; 0 for a map of only these rows (default: 0.5)",
     )  # fmt: skip
     group.add_argument("--decoder", action="store_true", help="also learn the way back, from places to rows")
     group.add_argument("--device", help="cpu or cuda (default: the graphics card where PyTorch has one)")
@@ -126,7 +126,7 @@ def _add_network(group: Group) -> None:
     group.add_argument("--onnx", metavar="FILE", help="also write the network as ONNX (needs onnx and onnxscript)")
 
 
-# Options that are the encoder's own, by its names for them.
+# Options of the encoder, by its names for them.
 _ENCODER = (
     "landmarks", "learning_rate", "n_iter", "patience", "batch_size", "shuffle", "augmentation", "decoder", "device",
 )  # fmt: skip
@@ -193,7 +193,7 @@ def _network(text: str) -> tuple[int, int]:
 
 
 def _objective(text: str | None) -> Any:
-    """What `ParametricTSNE` takes for it: a word, or stages."""
+    """The objective as `ParametricTSNE` takes it: a word, or stages."""
     if text is None or not set(text) & set(",:"):
         return text
     from tsne_ooc.parametric.objectives import Stage, resolve
@@ -216,7 +216,7 @@ def _objective(text: str | None) -> Any:
 
 
 def _check_onnx(path: Path, resume: bool) -> None:
-    """Raise where the file cannot be written, before the training rather than after it."""
+    """Raise where the file could not be written, before the training and not after it."""
     from tsne_ooc.io import optional
 
     for package in ("onnx", "onnxscript"):

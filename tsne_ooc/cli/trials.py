@@ -1,7 +1,8 @@
 """What stages take on some rows, from which a forecast draws out what they take on all of them.
 
-The stages are tried on some thousand rows from all over the table, at two sizes, and what they take for a row is drawn
-out to the whole of it. The search for neighbours, which grows otherwise, is tried among as many rows as will be fitted.
+The stages are tried on some thousand rows from all over the table, at two sizes, and their time for a row is
+extrapolated to the whole table. The time of the search for neighbours grows in another way, so it is tried among as
+many rows as will be fitted.
 """
 
 from __future__ import annotations
@@ -15,26 +16,26 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tsne_ooc._typing import Array, Float32
+    from tsne_ooc._typing import Array, Bool, Float32, Int64
     from tsne_ooc.estimator import TSNE
     from tsne_ooc.io import Source
     from tsne_ooc.preprocess import Preparation
     from tsne_ooc.sampling import Sample
 
-# Rows that the stages are tried on; of the field of forces, which small maps have no need of, 2,000 are too few.
+# Rows that the stages are tried on; 2,000 are too few, since so small a map does not use the field of forces.
 _ROWS = 5_000
-# Rows that are asked for their neighbours, and the most that they are searched among: more take seconds to be indexed.
-_QUERIES, _SEARCHED = 1_000, 50_000
-# Rows are read at up to three places, until so many seconds have gone.
+# Rows whose neighbours are searched, and the most that they are searched among, since more take seconds to be indexed.
+_QUERIES, _SEARCHED = 5_000, 50_000
+# Rows are read at up to three places, until so many seconds have passed.
 _PLACES, _READING = 3, 1.5
-# Blocks that are alive while rows are placed, each of them once as it is stored and once as float32.
+# Blocks that are in memory while rows are placed, each of them once as it is stored and once as float32.
 BLOCKS = 4
 
 clock = time.perf_counter
 
 
-def read_some(table: Source) -> tuple[float, Any]:
-    """Seconds that a row takes to be read, and rows from all over the table."""
+def read_some(table: Source, fitted: int) -> tuple[float, Any, float]:
+    """The seconds to read a row; rows from all over the table; and the share of rows that have copies in a fit."""
     import numpy as np
 
     from tsne_ooc.io.blocks import block_rows, read_checked
@@ -56,12 +57,36 @@ def read_some(table: Source) -> tuple[float, Any]:
             break
     step = max(1, size * len(parts) // _ROWS)
     if named:
-        return median(took), _Words({name: np.concatenate([part[name][::step] for part in parts]) for name in parts[0]})
-    return median(took), np.concatenate([part[::step] for part in parts])
+        words = {name: np.concatenate([part[name][::step] for part in parts]) for name in parts[0]}
+        return median(took), _Words(words), 0.0
+    return median(took), np.concatenate([part[::step] for part in parts]), _copied(np.concatenate(parts), fitted)
+
+
+def _copied(rows: Array, fitted: int) -> float:
+    """The share of rows that are copies of one of the `fitted` rows of a sample."""
+    import numpy as np
+
+    if len(rows) < 2:
+        return 0.0
+    sample = np.unique(np.linspace(0, len(rows) - 1, min(fitted, len(rows) // 2)).astype(np.int64))
+    others = np.setdiff1d(np.arange(len(rows)), sample)
+    others = others[:: max(1, len(others) // _ROWS)]
+    return float((_among(rows[sample], rows[others]) >= 0).mean())
+
+
+def _among(rows: Array, others: Array) -> Int64:
+    """For each of `others`, the number of a row that it is equal to, or -1."""
+    import numpy as np
+
+    from tsne_ooc._parallel import Threads
+    from tsne_ooc.equal_rows import EqualRows
+
+    threads = Threads(1)
+    return EqualRows.of(rows.astype(np.float32), threads).find(others.astype(np.float32), threads)
 
 
 class _Words:
-    """Some rows of columns of which not all hold numbers, as a table."""
+    """A table of some rows, not all of whose columns hold numbers."""
 
     chunks = None
 
@@ -90,12 +115,12 @@ class _Words:
 
 
 def half_of(rows: Any) -> Any:
-    """Of some rows half, of very few all: steps may ask for so many."""
+    """Half of some rows, but no fewer than 200, since a preparation may need so many."""
     return rows[: max(len(rows) // 2, min(len(rows), 200))]
 
 
 def line_through(small: float, few: int, large: float, many: int) -> Callable[[float], float]:
-    """Through what few and many rows took; the more rows, the longer."""
+    """The seconds by the number of rows, on a line through those of few and of many rows, which always rises."""
     slope = max(0.0, (large - small) / (many - few)) if many > few else large / many
     if not slope:
         slope = large / many
@@ -105,7 +130,7 @@ def line_through(small: float, few: int, large: float, many: int) -> Callable[[f
 def seconds_to_prepare(
     rows: Any, prepare: Preparation, seed: int, n_jobs: int | None
 ) -> tuple[Callable[[float], float], float, int, Float32]:
-    """Seconds to fit a preparation by the number of rows, to prepare a row; passes, and the rows prepared."""
+    """The seconds to fit a preparation, by the number of rows; those to prepare a row; passes; prepared rows."""
     from tsne_ooc.preprocess import Preparation
 
     def fitted(few: Any) -> tuple[Preparation, float]:
@@ -127,7 +152,7 @@ def seconds_to_prepare(
 
 
 def rows_read(table: Source, sample: Sample, fitted: int) -> float:
-    """How many rows are read to draw a sample: of the chunks that it touches all, of a file without chunks its own."""
+    """How many rows are read to draw a sample: all of each chunk that it touches; without chunks only its own."""
     from tsne_ooc.sampling import Coverage
 
     n = table.shape[0]
@@ -137,30 +162,48 @@ def rows_read(table: Source, sample: Sample, fitted: int) -> float:
     return n * (1 - math.exp(-fitted * chunk / max(1, n)))
 
 
-def seconds_to_map(model: TSNE, rows: Float32, fitted: int, seed: int) -> tuple[Callable[[float], float], float, int]:
-    """Seconds of a fit by the number of rows, and of a row to be placed; and the neighbours of each row of the fit."""
+def seconds_to_map(
+    model: TSNE, rows: Float32, fitted: int, copies: float, seed: int
+) -> tuple[Callable[[float], float], float, int]:
+    """The seconds of a fit, by the number of rows; those to place a row; and how many neighbours a fitted row has.
+
+    `copies` is the share of the rows to be placed that are equal to a fitted one.
+    """
     model.set_params(sample=None, prepare=None, verbose=False, callbacks=None)
-    rows = rows[:: max(1, len(rows) // fitted)][:fitted]
-    half = half_of(rows)
-    # Imports and compiled kernels.
+    half, others = _parted(rows)
+    rows, half = (part[:: max(1, len(part) // fitted)][:fitted] for part in (rows, half))
+    # Imports, and the compilation of kernels, are not to be timed.
     _fit(model, rows[:300])
     model.place_prepared(rows[:100])
     times = []
-    for few in (half, rows):
+    for some in (rows, half):
         began = clock()
-        _fit(model, few)
+        _fit(model, some)
         times.append(clock() - began)
+    large, small = times
+    again = seconds_to_place(model, half)
+    new = others[_among(half, others) < 0]
+    place = seconds_to_place(model, new) if len(new) else again
     k = model.n_neighbors_
     if len(rows) == fitted:
-        times_of_fit = line_through(times[0], len(half), times[1], len(rows))
-        return times_of_fit, seconds_to_place(model, rows), k
-    own = [seconds_to_search(model, few, len(few), k, seed) * len(few) for few in (half, rows)]
-    rest = line_through(max(times[0] - own[0], 0), len(half), max(times[1] - own[1], 0), len(rows))
-    among = seconds_to_search(model, rows, fitted, k, seed)
-    k_place = max(1, min(len(rows), model._placement().neighbors(len(rows))))
-    near, far = (seconds_to_search(model, rows, many, k_place, seed) for many in (len(rows), fitted))
-    further = far - near
-    return lambda n: rest(n) + n * among, max(0.0, seconds_to_place(model, rows) + further), k
+        return line_through(small, len(half), large, len(rows)), copies * again + (1 - copies) * place, k
+    own = [sum(seconds_to_search(model, some, len(some), k, seed)) * len(some) for some in (half, rows)]
+    rest = line_through(max(small - own[0], 0), len(half), max(large - own[1], 0), len(rows))
+    among = sum(seconds_to_search(model, rows, fitted, k, seed))
+    k_place = max(1, min(len(half), model._placement().neighbors(len(half))))
+    _, near = seconds_to_search(model, rows, len(half), k_place, seed)
+    _, far = seconds_to_search(model, rows, fitted, k_place, seed)
+    place = max(0.0, place + far - near)
+    return lambda n: rest(n) + n * among, copies * again + (1 - copies) * place, k
+
+
+def _parted(rows: Float32) -> tuple[Float32, Float32]:
+    """Every other row, and those between; of very few rows, since steps may need so many, all and others close by."""
+    import numpy as np
+
+    if len(rows) < 400:
+        return rows, rows + np.float32(1e-3) * np.nanstd(rows, axis=0)
+    return rows[::2], rows[1::2]
 
 
 def _fit(model: TSNE, rows: Float32) -> None:
@@ -170,20 +213,17 @@ def _fit(model: TSNE, rows: Float32) -> None:
     model.fit_taken(Intake(rows, None, None, None, rows.shape[1]))
 
 
-def seconds_to_place(model: TSNE, rows: Float32) -> float:
-    """Seconds of a row that is not one of the map."""
-    import numpy as np
-
-    queries = rows + np.float32(1e-3) * np.nanstd(rows, axis=0)
+def seconds_to_place(model: TSNE, others: Float32) -> float:
+    """The seconds to place a row, measured on these, which may be copies of fitted ones or not."""
     # The field of the map is planned once, with the first rows.
-    model.place_prepared(queries[:100])
+    model.place_prepared(others[:100])
     began = clock()
-    model.place_prepared(queries)
-    return (clock() - began) / len(queries)
+    model.place_prepared(others)
+    return (clock() - began) / len(others)
 
 
-def seconds_to_search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> float:
-    """Seconds that a row takes to find its neighbours among n rows like these, its share of the index included."""
+def seconds_to_search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> tuple[float, float]:
+    """The seconds that n rows like these take to be indexed, for each row; and those to find the neighbours of one."""
     import numpy as np
 
     from tsne_ooc import neighbors
@@ -194,10 +234,14 @@ def seconds_to_search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> 
     )
     rng = np.random.default_rng(seed)
     among = min(n, max(_SEARCHED, len(rows)))
-    many = rows
+    many = rows[:among]
     if among > len(rows):
-        many = rows[rng.integers(0, len(rows), among)]
-        many += (0.3 * np.nanstd(rows, axis=0) * rng.normal(size=many.shape)).astype(np.float32)
+        drawn = rng.integers(0, len(rows), among)
+        many = rows[drawn]
+        # A row that has copies here has more of them among many rows, as most of half a million of KDD Cup 99 have.
+        alone = _alone(rows)[drawn]
+        spread = 0.3 * np.nanstd(rows, axis=0)
+        many[alone] += (spread * rng.normal(size=(np.count_nonzero(alone), rows.shape[1]))).astype(np.float32)
     began = clock()
     index = neighbors.build(
         search, many, metric=model.metric, metric_params=model.metric_params, rng=rng, threads=Threads(model.n_jobs)
@@ -207,9 +251,18 @@ def seconds_to_search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> 
     began = clock()
     index.query(queries, min(k, among))
     took = (clock() - began) / len(queries)
-    # What is searched all through takes the longer the more there are; lists and graphs hardly do.
+    # An exact search takes time in proportion to the rows; one of lists or graphs grows far more slowly.
     further = n / among if isinstance(search, neighbors.Exact) else math.sqrt(n / among)
-    return built + took * further
+    return built, took * further
+
+
+def _alone(rows: Float32) -> Bool:
+    """Which rows do not have a copy among the others."""
+    import numpy as np
+
+    _, which, copies = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    alone: Bool = copies[which.reshape(-1)] == 1
+    return alone
 
 
 def free_at(out: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""``tsne-ooc view``: a finished run as one page of HTML."""
+"""``tsne-ooc view``: a finished run becomes one page of HTML."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def add(commands: Commands) -> None:
         commands,
         "view",
         help="write a map as a page to hand over",
-        description="Write the map of a finished run as one page of HTML, which any browser opens with no network: to "
-        "zoom, to see what a row is, to filter, search and select, and to save the selected rows. Columns are found by "
-        "name, as by tsne-ooc plot.",
+        description="Write the map of a finished run as one page of HTML, which any browser opens without a network: "
+        "to zoom, to see what a row is, to filter, search and select, and to save the selected rows. Columns are found "
+        "by name, as by tsne-ooc plot.",
         examples="""
             map --color cell_type
             map --color cell_type --columns n_genes,CD3D,novelty --out cells.html
@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace a page that is there")
     parser.add_argument("--title", metavar="TEXT", help="title of the page (default: the name of the folder)")
     parser.add_argument(
-        "--most", type=int, default=1_000_000, metavar="N", help="rows shown one by one at most (default: %(default)s)"
+        "--most", type=int, default=1_000_000, metavar="N", help="most rows shown one by one (default: %(default)s)"
     )
     parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: all cores)")
     add_talking(parser)

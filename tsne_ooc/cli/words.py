@@ -1,4 +1,4 @@
-"""What is typed and not known: answered with the word that is meant, here or in other programs."""
+"""Words that are typed and not known: the answer is the word that is meant, here or in another program."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from tsne_ooc._elsewhere import ENCODER, MAP
 
-#: Parameters that have another name here.
+#: Parameters that have another name on the command line.
 OPTIONS = {
     "n_iter": "iterations",
     "random_state": "seed",
@@ -24,10 +24,10 @@ _SEVERAL = "--affinity multiscale joins a perplexity and ten times as much"
 
 
 class Parser(argparse.ArgumentParser):
-    """One line for what cannot be read, where argparse prints its summary of all options first.
+    """Prints one line for arguments that cannot be read, where argparse prints its summary of all options first.
 
-    Words are looked at before it is asked what is missing: a misspelt option is the reason more often. Options are
-    typed in full: what --refi stands for would change with the next option that there is.
+    It looks for unknown words before argparse says what is missing, since a misspelt option is more often the reason.
+    Options are typed in full: what --refi stands for would change with the next option that there is.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"tsne-ooc: error: {message}; see {self.prog} --help\n")
 
     def _meant(self, typed: str) -> str:
-        """What is meant by an option that there is not."""
+        """What may be meant by an option that does not exist."""
         word = typed.lstrip("-").replace("-", "_")
         dests = {one.dest for one in self._actions}
         if "perplexity" not in dests:

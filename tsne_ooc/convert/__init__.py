@@ -1,4 +1,4 @@
-"""Text and other tables that cannot be read by rows, written once as ones that can."""
+"""Text, and other tables that cannot be read by rows, are written once as tables that can."""
 
 from tsne_ooc.convert.converting import convert
 

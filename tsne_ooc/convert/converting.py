@@ -1,4 +1,4 @@
-"""`convert`: files of text in, tables that can be read by rows out, and a manifest that says where each row is from."""
+"""`convert`: files of text in, tables that can be read by rows out, and a manifest that says what was read and lost."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from tsne_ooc.io.parts import natural
 from tsne_ooc.storage.atomic import whole_folder
 from tsne_ooc.storage.disk import check_regular
 
-#: Files that one table may be split into, all of which are open.
+#: The most files that one table may be split into; all of them are open at once.
 MOST_FILES = 500
-# As one-hot columns of a map have it.
+# The limit of one-hot columns of a map, too.
 MOST_CATEGORIES = 1000
-# Characters of a time stamp, ``2020-01-31 12:00``, that name a part of it.
+# How many characters of a time stamp such as ``2020-01-31 12:00`` name it up to each part.
 PARTS = {"year": 4, "month": 7, "day": 10, "hour": 13}
 _WAITING = 3
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d.*)?")
@@ -57,22 +57,22 @@ def convert(
     ----------
     inputs : path or list of paths
         Files ``.csv``, ``.tsv`` (also ``.gz``), ``.jsonl``, ``.parquet``; folders of them; patterns. They are one
-        table, and have the same columns by name.
+        table, and have columns of the same names.
     out : path
-        Folder to write, which must not exist: ``table.h5``, or files called after what they are split by;
-        ``manifest.json``; ``rejected.csv``.
+        Folder to write, which must not exist. It will hold ``table.h5``, or files named after what they are split by,
+        ``manifest.json`` and ``rejected.csv``.
     columns : str or list of str, optional
         Columns of numbers to write; a ``*`` stands for anything. By default all that hold numbers in the first lines.
     onehot, coded : sequence of str
-        Columns of words: as a column of zeros and ones for each, or as one column of numbers, in the order of the
-        sorted words. A pass of its own finds them.
+        Columns of words that become a column of zeros and ones for each word, or one column of numbers, which count the
+        sorted words. A pass of its own finds the words.
     labels : sequence of str, optional
-        Columns that are kept beside the table as words, to colour by and to draw samples by: ``obs/NAME``.
+        Columns that are kept beside the table as words, to colour by and to draw samples by, as ``obs/NAME``.
     split_by : str, optional
-        A file for each value of this column, or with ``COLUMN:year``, ``:month``, ``:day`` and ``:hour`` for each part
-        of its time stamps (``2020-01-31 12:00``).
+        Write a file for each value of this column, or with ``COLUMN:year``, ``:month``, ``:day`` and ``:hour`` for each
+        year, month, day and hour of its time stamps (``2020-01-31 12:00``).
     split_rows : int, optional
-        At most so many rows in a file.
+        The most rows of a file.
     format : {"h5", "zarr"}
     progress : callable, optional
         Called as ``progress("convert", bytes, bytes in all)``.
@@ -85,9 +85,9 @@ def convert(
     Raises
     ------
     OSError
-        Where a file cannot be read, or `out` cannot be written or exists. Nothing half written stays.
+        Where a file cannot be read, or `out` cannot be written or exists. Nothing that is half written stays.
     ValueError, TypeError
-        For files of other columns than the first, naming both, and for options that cannot be.
+        For files whose columns are not those of the first, where the message names both, and for unusable options.
     """
     pick("format", format, {"h5": 0, "zarr": 0})
     onehot, coded, labels = _names("onehot", onehot), _names("coded", coded), _names("labels", labels)
@@ -113,7 +113,7 @@ def convert(
 
 
 class _Plan:
-    """What is read of each file, and the columns that it becomes."""
+    """What is read from each file, and the columns that this becomes."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class _Plan:
                 f"column {wrong[0]!r} of {files[0]} is of type {types[wrong[0]]}, not numbers; name it in onehot "
                 "(--onehot) or coded (--coded), or leave it out"
             )
-        # What is the same throughout a file is its name; labels are what the map is looked at by, not made of.
+        # The column that a table is split by is in the names of the files, and labels are not what the map is made of.
         self.numbers = [one for one in self.numbers if one not in {*used, *labels} and one != self.key]
         self.onehot, self.coded = onehot, coded
         self.words_to_find = [*onehot, *coded]
@@ -165,7 +165,7 @@ class _Plan:
         self._warn(rows_of(first, kind, delimiter_of(files[0]), self.numbers, []))
 
     def _warn(self, rows: Rows) -> None:
-        """Tell of columns whose numbers float32 does not keep apart."""
+        """Warn of columns whose numbers float32 does not keep apart."""
         for j, name in enumerate(self.numbers):
             values = np.unique(rows.numbers[:, j])
             kept = len(np.unique(values.astype(np.float32)))
@@ -178,7 +178,7 @@ class _Plan:
                 )
 
     def find(self, files: list[Path]) -> None:
-        """The words of columns of categories, by a pass over all files."""
+        """Find the words of the columns of categories by a pass over all files."""
         found: dict[str, set[str]] = {name: set() for name in self.words_to_find}
         for _, rows in _read(files, [], self.words_to_find):
             for name, seen in found.items():
@@ -189,20 +189,20 @@ class _Plan:
 
     @property
     def names(self) -> list[str]:
-        """Of the columns that are written."""
+        """The names of the columns that are written."""
         return [
             *self.numbers, *self.coded,
             *(f"{name}={word}" for name in self.onehot for word in self.categories[name]),
         ]  # fmt: skip
 
     def table(self, rows: Rows) -> Array:
-        """The columns that are written."""
+        """The columns that are written, for some rows."""
         out = np.zeros((len(rows.lines), len(self.names)), np.float32)
         out[:, : len(self.numbers)] = rows.numbers
         at = len(self.numbers)
         for name in [*self.coded, *self.onehot]:
             known = {word: number for number, word in enumerate(self.categories[name])}
-            # A word that came up since the first pass, and a missing one, are none of them.
+            # A word that was not there in the first pass is taken as a missing one.
             codes = np.array([known.get(word, -1) for word in rows.words[name].tolist()], np.int64)
             if name in self.coded:
                 out[:, at] = np.where(codes < 0, np.nan, codes)
@@ -214,11 +214,11 @@ class _Plan:
         return out
 
     def labels_of(self, rows: Rows, which: Array) -> list[Array]:
-        """The labels of some rows; a missing one is empty."""
+        """The labels of some rows; a missing label is empty."""
         return [np.array([word or "" for word in rows.words[name][which].tolist()], object) for name in self.labels]
 
     def keys(self, rows: Rows) -> Array:
-        """What each row goes by; rows without are rejected."""
+        """The value that each row is split by; rows without one are rejected."""
         if self.key is None:
             return np.empty(0, object)
         words = rows.words[self.key].tolist()
@@ -329,7 +329,7 @@ def _name(key: str, number: int | None, taken: set[str], format: str) -> str:
 
 
 def _read(files: list[Path], numbers: list[str], words: list[str]) -> Iterator[tuple[Piece, Rows]]:
-    """All files, piece by piece and in order; two threads make numbers of text meanwhile."""
+    """The rows of all files, piece by piece and in order; two threads make numbers of the text meanwhile."""
     waiting: deque[tuple[Piece, Future[Rows]]] = deque()
     with ThreadPoolExecutor(2) as threads:
         try:
@@ -353,7 +353,7 @@ def _read(files: list[Path], numbers: list[str], words: list[str]) -> Iterator[t
 
 
 def _check_columns(path: Path, first: Path, piece: Piece, kind: str, names: list[str]) -> None:
-    """Raise where a file lacks columns; an object of JSON may lack some, which are missing values then."""
+    """Raise where a file lacks columns; an object of JSON may lack some, whose values are then missing."""
     if kind == "json":
         return
     own = set(piece.names if kind == "csv" else piece.data.schema.names)

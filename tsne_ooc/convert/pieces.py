@@ -1,4 +1,4 @@
-"""Pieces of CSV, JSON lines and Parquet as numbers, with the line of each row, and the lines that are none."""
+"""Pieces of CSV, JSON lines and Parquet as numbers, with the line of each row, and the lines that are not rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from tsne_ooc._typing import Array, Float64, Int64
 from tsne_ooc.io.optional import load
 
-# Bytes of text, and rows of Parquet, that are worked on at once. Three pieces are on their way at a time.
+# Bytes of text, and rows of Parquet, that are one piece. Three pieces are worked on at a time.
 BYTES = 1 << 24
 ROWS = 1 << 17
 
@@ -25,17 +25,17 @@ KINDS = {
 
 
 class Piece(NamedTuple):
-    """Lines of text, or rows of Parquet, as they lie in a file.
+    """Lines of text, or rows of Parquet, as they are in a file.
 
     Parameters
     ----------
     file : int
         Number of the file.
     first : int
-        Number of the first line, from 1, or of the first row, from 0.
+        Number of the first line, counted from 1, or of the first row, counted from 0.
     data : bytes or table of Arrow
     names : list of str
-        Columns of the file, of CSV alone.
+        Columns of the file; empty for all formats but CSV.
     """
 
     file: int
@@ -60,9 +60,9 @@ class Rows:
     ----------
     numbers : ndarray of float64, shape (m, columns of numbers)
     words : dict of str to ndarray of object
-        Columns of words; None where one is missing.
+        Columns of words; a missing word is None.
     lines : ndarray of int64, shape (m,)
-        Where each is from.
+        The line, or the row of a file, that each row is from.
     rejected : list of Rejected
     """
 
@@ -72,14 +72,14 @@ class Rows:
     rejected: list[Rejected] = field(default_factory=list)
 
     def reject(self, bad: Array, reason: Callable[[int], str], text: Callable[[int], str]) -> None:
-        """Take rows out of it, given a mask of them; reason and text are asked for by number."""
+        """Move the rows of a mask to `rejected`; `reason` and `text` are called with the number of each."""
         self.rejected += [Rejected(int(self.lines[i]), reason(i), text(i)) for i in np.flatnonzero(bad).tolist()]
         self.numbers, self.lines = self.numbers[~bad], self.lines[~bad]
         self.words = {name: column[~bad] for name, column in self.words.items()}
 
 
 def kind_of(path: Path) -> str | None:
-    """What a file holds, by its name; None for others."""
+    """The kind of a file, by its name; None for a name that says nothing."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
@@ -91,7 +91,7 @@ def delimiter_of(path: Path) -> str:
 
 
 def pieces_of(path: Path, number: int) -> Iterator[Piece]:
-    """A file, piece by piece."""
+    """The pieces of a file, in order."""
     if kind_of(path) == "parquet":
         parquet = load("pyarrow.parquet", "parquet", f"reading {path}")
         at = 0
@@ -129,7 +129,7 @@ def _texts(path: Path, number: int, line: int, data: bytes, names: list[str]) ->
 
 
 def types_of(piece: Piece, kind: str, delimiter: str) -> dict[str, Any]:
-    """Names of columns and their types of Arrow, as a piece tells them."""
+    """The names of the columns of a piece, and their types in Arrow."""
     if kind == "parquet":
         return dict(zip(piece.data.schema.names, piece.data.schema.types, strict=True))
     import pyarrow as pa
@@ -144,7 +144,7 @@ def types_of(piece: Piece, kind: str, delimiter: str) -> dict[str, Any]:
 
 
 def rows_of(piece: Piece, kind: str, delimiter: str, numbers: list[str], words: list[str]) -> Rows:
-    """A piece as numbers and words."""
+    """The rows of a piece as numbers and words."""
     if kind == "parquet":
         lines = np.arange(piece.first, piece.first + piece.data.num_rows)
         return _finite(_of_table(piece.data, numbers, words, lines), numbers, lambda i: "")
@@ -170,7 +170,7 @@ def rows_of(piece: Piece, kind: str, delimiter: str, numbers: list[str], words: 
             reason = f"{row.actual_columns} cells, and {row.expected_columns} columns"
             found.rejected.append(Rejected(int(lines[row.number - 1]), reason, row.text))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        # A cell that cannot be read ends the whole piece: line by line, then.
+        # One cell that cannot be read fails the whole piece, which is then read line by line.
         found = _line_by_line(piece, kind, delimiter, numbers, words)
     given = found.lines
 
@@ -182,10 +182,10 @@ def rows_of(piece: Piece, kind: str, delimiter: str, numbers: list[str], words: 
 
 
 def _lines(piece: Piece) -> Int64:
-    """Numbers of the lines that are not empty."""
+    """The numbers of the lines that are not empty."""
     data = piece.data
     n = data.count(b"\n") + (not data.endswith(b"\n"))
-    # By the two bytes that end an empty line: a look at each line would take as long as reading its numbers.
+    # Bytes that only an empty line has are searched: to look at each line would take as long as reading its numbers.
     if b"\n\n" not in data and b"\n\r\n" not in data and not data.startswith((b"\n", b"\r\n")):
         return np.arange(piece.first, piece.first + n)
     filled = [number for number, text in enumerate(data.split(b"\n")) if text.rstrip(b"\r")]
@@ -204,7 +204,7 @@ def _read_csv(piece: Piece, delimiter: str, kinds: dict[str, Any], names: list[s
 
     table = reader.read_csv(
         pa.BufferReader(piece.data),
-        # Lines have numbers where one thread reads them.
+        # Rows that are skipped have a number only where one thread reads them.
         read_options=reader.ReadOptions(column_names=piece.names, use_threads=False, block_size=2 * BYTES),
         parse_options=reader.ParseOptions(delimiter=delimiter, invalid_row_handler=skip),
         convert_options=reader.ConvertOptions(column_types=kinds, include_columns=names, strings_can_be_null=True),
@@ -265,7 +265,7 @@ def _cells(text: str, kind: str, delimiter: str, names: list[str]) -> dict[str, 
     return dict(zip(names, cells, strict=True))
 
 
-# As pyarrow reads them.
+# What pyarrow reads as a missing value.
 _NULLS = frozenset(
     ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA", "NULL",
      "NaN", "n/a", "nan", "null")
@@ -293,7 +293,7 @@ def _word(cell: Any) -> str | None:
 
 
 def _finite(rows: Rows, numbers: list[str], text: Callable[[int], str]) -> Rows:
-    """Take out rows whose numbers are too large."""
+    """Reject rows whose numbers are too large for float32."""
     with np.errstate(over="ignore"):
         infinite = np.isinf(rows.numbers.astype(np.float32))
     bad = np.asarray(infinite.any(axis=1))

@@ -18,15 +18,15 @@ CHUNK = 1 << 20
 class GrowingTable:
     """A table of float32 in a file of HDF5 or a folder of Zarr.
 
-    ``X`` holds the rows, ``var/_index`` the names of its columns, as AnnData has them, ``rows/file`` and ``rows/line``
-    the number of the file and the line of each row, and ``obs`` the labels of rows, where AnnData has them, too.
+    ``X`` holds the rows, and ``rows/file`` and ``rows/line`` the number of the file and of the line of each row. As in
+    AnnData, ``var/_index`` holds the names of the columns, and ``obs`` the labels of the rows.
 
     Parameters
     ----------
     path : Path
         Its ending, ``.h5`` or ``.zarr``, is the format.
     names : list of str
-        Of the columns.
+        Names of the columns.
     labels : sequence of str
         Names of columns of words that are kept beside them.
     """
@@ -77,7 +77,7 @@ class GrowingTable:
             self._write(self._held // self.rows * self.rows)
 
     def _write(self, count: int) -> None:
-        # Whole chunks: one that is written in two parts is read in between.
+        # Whole chunks are written, since one that is written in two parts has to be read in between.
         blocks = [np.concatenate(parts) for parts in zip(*self._waiting, strict=True)]
         for part, block in zip(self._parts.values(), blocks, strict=True):
             part.resize((self.n + count, *part.shape[1:]))

@@ -1,4 +1,4 @@
-"""What a fitted map answers."""
+"""What every fitted estimator does, and what one does that has a fitted map: place rows, score them, save itself."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from tsne_ooc.workers import SavedModel
 
 
 class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """How rows come to a fitted estimator: by name, prepared, checked, and streamed where they are not in memory."""
+    """How a fitted estimator takes rows: by name, prepared, checked, and streamed where they are not in memory."""
 
     n_jobs: int | None
     placement: Any
-    #: What was loaded, with which placement, and where from.
+    #: What was loaded, its placement, and the folder that it was loaded from.
     _loaded: tuple[object, Any, SavedModel] | None = None
 
     @property
     def _by_path(self) -> SavedModel | None:
-        """Where others find what is fitted here; None where it is not what a folder holds."""
+        """Where workers find what is fitted here; None where no folder holds it as it now is."""
         if self._loaded is None:
             return None
         fitted, placement, where = self._loaded
@@ -48,11 +48,11 @@ class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     @property
     def _what_is_fitted(self) -> object:
-        """What a fit leaves behind, by which it is told from another."""
+        """What a fit leaves behind; another object here means that another fit was done."""
         raise NotImplementedError
 
     def _answered(self, rows: Any, novelty: bool) -> Float32:
-        """Places, or the novelty, of rows that are prepared and checked."""
+        """The places, or the novelty, of rows that are prepared and checked."""
         raise NotImplementedError
 
     def set_params(self, **parameters: Any) -> Self:
@@ -61,7 +61,7 @@ class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Raises
         ------
         ValueError
-            For a name that is not an option, with the one that is meant.
+            For a name that is not an option; the message says which one may be meant.
         """
         names = self._get_param_names()
         for name in parameters:
@@ -73,26 +73,26 @@ class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     @property
     def features_(self) -> Features:
-        """What is known of the columns of the fit; AttributeError before it."""
+        """What is known of the columns of the fit; raises AttributeError before the fit."""
         raise NotImplementedError
 
     def blocks(self, X: TableLike) -> tuple[int, Iterator[tuple[int, int, Any]]]:
-        """The number of rows of X, and prepared and checked blocks of them."""
+        """The number of rows of X, and the rows in blocks, prepared and checked."""
         check_is_fitted(self)
         return self.features_.blocks(X, type(self).__name__, self.n_jobs)
 
     def table_of(self, X: TableLike) -> Source:
-        """The rows of a table as they are embedded: a source of prepared rows, columns in the order of the fit.
+        """The rows of a table as they are embedded: a source of prepared rows, with columns in the order of the fit.
 
         Raises
         ------
         ValueError
-            For columns that are missing or there twice, by name, and for another number of columns.
+            For columns that are missing or there twice, which the message names, and for another number of columns.
         """
         return self.features_.table_of(X, type(self).__name__, self.n_jobs)
 
     def check_table(self, X: TableLike) -> None:
-        """Raise ValueError for a source that has other columns than the fit had, before anything is done."""
+        """Raise ValueError for a source whose columns are not those of the fit, before anything is done."""
         self.features_.check(X)
 
     @property
@@ -121,7 +121,7 @@ class PlacingEstimator(FittedEstimator):
 
     @property
     def map_(self) -> FittedMap:
-        """What the fit left behind; its search has as many threads as are asked for now."""
+        """What the fit left behind; its search has as many threads as `n_jobs` says now."""
         if self._map is None:
             raise AttributeError(f"this {type(self).__name__} is not fitted")
         self._map.threads.resize(self.n_jobs)
@@ -174,8 +174,8 @@ class PlacingEstimator(FittedEstimator):
     def transform(self, X: TableLike) -> Float32:
         """Place rows on the fitted map; the map does not move.
 
-        Each row is placed by itself: the result is the same to the bit for any chunking. A row equal to a row of the
-        fit takes its seat, so the rows of the fit come back as `embedding_`.
+        Each row is placed by itself: the result is the same to the bit for any chunking. A row that is equal to a row
+        of the fit takes its seat, so the rows of the fit come back as `embedding_`.
 
         Parameters
         ----------
@@ -185,12 +185,12 @@ class PlacingEstimator(FittedEstimator):
         Returns
         -------
         ndarray of float32, shape (m, n_components)
-            Of a Dask array or data frame a Dask array, of which nothing is computed yet.
+            For a Dask array or data frame it is a Dask array, of which nothing is computed yet.
 
         Raises
         ------
         ValueError, TypeError
-            For unusable data, naming the row and column; nothing is returned of a broken stream.
+            For unusable data; the message names the row and column. Nothing is returned of a stream that breaks off.
         sklearn.exceptions.NotFittedError
             Before `fit`.
         """
@@ -200,20 +200,21 @@ class PlacingEstimator(FittedEstimator):
         return self.place(X).embedding
 
     def place(self, X: TableLike, *, start: Any = None) -> Placed:
-        """`transform` and `score_samples` at once, for one search of neighbours.
+        """Do as `transform` and `score_samples` do together, with one search of neighbours.
 
         Parameters
         ----------
         X : as for `transform`
         start : array of shape (m, n_components), optional
-            Where each row begins, in place of the middle of its neighbours: what another map or model says of it. It
-            ends in the hollow that it began in. A row equal to one of the fit takes that one's seat in any case.
+            Where each row begins, in place of the middle of its neighbours: what another map or model says of it. The
+            row ends in the hollow that it began in. A row that is equal to one of the fit takes that one's seat in any
+            case.
 
         Returns
         -------
         Placed
             ``embedding``, ``iterations`` (the steps that each row took) and ``novelty``, which is None for a model
-            that was saved without.
+            that was saved without it.
         """
         n, blocks = self.blocks(X)
         if start is not None:
@@ -239,8 +240,9 @@ class PlacingEstimator(FittedEstimator):
     def score_samples(self, X: TableLike) -> Float32:
         """Novelty of rows: **the higher, the stranger**. (In scikit-learn's detectors the higher is the more normal.)
 
-        1 is like the fitted rows, 3 is three times as far from them as they are from each other there, 0 is a copy of
-        them; `novelty_threshold_` is where strangers begin. See `tsne_ooc.novelty.Reference`.
+        A row of novelty 1 is like the fitted rows, one of 3 is three times as far from them as they are from each other
+        there, and one of 0 is a copy of one of them. Strangers begin at `novelty_threshold_`. See
+        `tsne_ooc.novelty.Reference`.
 
         Parameters
         ----------
@@ -249,7 +251,7 @@ class PlacingEstimator(FittedEstimator):
         Returns
         -------
         ndarray of float32, shape (m,)
-            The same to the bit for any chunking; of Dask as `transform`.
+            It is the same to the bit for any chunking; for Dask it is what `transform` says.
 
         Raises
         ------
@@ -278,7 +280,7 @@ class PlacingEstimator(FittedEstimator):
         Returns
         -------
         tsne_ooc.neighbors.Graph
-            Searched once more, for a fit keeps none.
+            It is searched once more, since a fit does not keep it.
         """
         check_is_fitted(self)
         return Graph.of(self.map_.model.index, self.n_neighbors_ if k is None else k)
@@ -301,10 +303,10 @@ class PlacingEstimator(FittedEstimator):
     def transform_to(
         self, X: TableLike, path: str | os.PathLike[str], *, resume: bool = False, progress: Progress | None = None
     ) -> Path:
-        """Write what `transform` gives to a ``.npy`` file, block by block; killed at any moment, it can go on.
+        """Write what `transform` gives to a ``.npy`` file, block by block; after a kill at any moment it can go on.
 
-        Until all rows are placed, they are in a file with ``.part`` behind the name, and what is done is in one with
-        ``.ledger``.
+        Until all rows are placed, their places are in a file with ``.part`` behind its name, and one with ``.ledger``
+        says which are done.
 
         Parameters
         ----------
@@ -319,14 +321,14 @@ class PlacingEstimator(FittedEstimator):
         Returns
         -------
         Path
-            Of the file.
+            The path of the file.
 
         Raises
         ------
         OSError
             Where reading or writing fails, another process writes the same file, or an earlier attempt is in the way.
         ValueError, TypeError
-            For unusable data, and where the earlier attempt was with other rows or another model.
+            For unusable data, and where the earlier attempt had other rows or another model.
         """
         check_is_fitted(self)
         self.check_table(X)
@@ -340,7 +342,7 @@ class PlacingEstimator(FittedEstimator):
         with Lock(path.with_name(path.name + ".lock"), str(path)):
             kept, part = path.with_name(path.name + ".ledger"), path.with_name(path.name + ".part")
             if os.path.lexists(part) and not kept.exists():
-                raise FileExistsError(f"{part} is not of a run that stopped, and would be written over; move it away")
+                raise FileExistsError(f"{part} is not from a run that stopped, and would be overwritten; move it away")
             ledger = begin(kept, job, resume=resume, differ=unlike)
             with Stream({"embedding": (path, shape)}, ledger, "place") as work:
                 work.run(
@@ -356,15 +358,15 @@ class PlacingEstimator(FittedEstimator):
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the fitted map to a folder that `tsne_ooc.load` reads, on any machine.
 
-        It holds the rows of the fit once, their places, the search index and the parameters, and appears whole or not
-        at all (docs/saved-models.md).
+        The folder holds the rows of the fit once, their places, the search index and the parameters, and appears whole
+        or not at all (docs/saved-models.md).
 
         Parameters
         ----------
         path : path
             A folder that does not exist, or is empty.
         overwrite : bool, default False
-            Replace a saved model there.
+            Replace a saved model that is there.
 
         Raises
         ------

@@ -39,11 +39,11 @@ class FittedMap:
     Parameters
     ----------
     model : Model
-        Rows, places and the search among them.
+        The fitted rows, their places, and the search among them.
     features : Features
-        The columns of its table, and their preparation.
+        The columns of their table, and its preparation.
     threads : Threads
-        Those of the search, and of all that is asked of the map. (Their number changes no result.)
+        The threads of the search, and of all that is asked of the map. (Their number does not change any result.)
     kl_divergence : float
     n_iter, n_neighbors : int
     seed : int or None
@@ -55,7 +55,8 @@ class FittedMap:
     pause : Pause or None
         Where the optimiser stopped; None for a map that was loaded.
     placed : Placed or None
-        Of a map that was refined: where its rows were placed on the one before, and how novel they were there.
+        Where the rows of a map that was refined were placed before they moved, and how novel they were there; None for
+        other maps.
     """
 
     model: Model
@@ -76,7 +77,7 @@ class FittedMap:
                 array.setflags(write=False)
 
     def __reduce__(self) -> Any:
-        # By way of what makes arrays read-only, in copies too.
+        # Copies are made by the constructor, too, which makes their arrays read-only.
         return FittedMap, tuple(getattr(self, part.name) for part in fields(self))
 
     @property
@@ -103,11 +104,11 @@ class FittedMap:
 
     @property
     def recall(self) -> float:
-        """Which share of the nearest rows the search finds, measured."""
+        """The share of the nearest rows that the search finds, as it was measured."""
         return float(self.model.index.recall(self.n_neighbors or NEIGHBORS))
 
     def place(self, rows: Matrix, placement: Placement, start: Float32 | None = None) -> Placed:
-        """Places and novelty of rows as the optimiser saw those of the fit: prepared, and checked float32.
+        """Place rows and score them; they are as the optimiser saw those of the fit: prepared, and checked float32.
 
         Rows that are dropped, for they lack a value or every value, have NaN for both.
         """
@@ -131,7 +132,7 @@ class FittedMap:
         return Placed.joined(pieces)
 
     def score(self, rows: Matrix, placement: Placement) -> Float32:
-        """Novelty of such rows; raises AttributeError as `reference` does."""
+        """Novelty of rows as `place` takes them; raises AttributeError as `reference` does."""
         if self.features.drops:
             (found,) = for_kept(rows, lambda rows, _: [self._score(rows, placement)])
             return np.asarray(found)
@@ -146,19 +147,19 @@ class FittedMap:
         return out
 
     def affinities(self) -> csr_array:
-        """The joint probabilities that it was fitted to, once more, in the order of its rows.
+        """Make the joint probabilities that the map was fitted to once more, in the order of its rows.
 
         Raises
         ------
         AttributeError
-            Where its folder does not say how they are made.
+            Where the folder of the map does not say how they are made.
         """
         if self.seed is None or self.affinity is None:
             raise AttributeError("the affinities of this map cannot be made again: its folder does not say how")
         return affinities_of(self.model, self.affinity, seed=self.seed, threads=self.threads)
 
     def went_on(self, schedule: Schedule, watch: Watch) -> tuple[FittedMap, Result]:
-        """The map after more iterations, which go on with the momentum and gains of its `pause`."""
+        """The map after more iterations, which go on with the momentum and gains of `pause`."""
         assert self.pause is not None and self.seed is not None
         fit = continue_rows(
             self.model, self.affinity, schedule, self.pause,
@@ -167,7 +168,7 @@ class FittedMap:
         return self.after(fit, self.n_iter + fit.result.iterations), fit.result
 
     def after(self, fit: Fit, n_iter: int) -> FittedMap:
-        """The same rows where another fit left them."""
+        """A map of the same rows where another fit left them."""
         return replace(
             self, model=fit.model, kl_divergence=fit.result.kl_divergence, n_iter=n_iter, pause=fit.pause
         )  # fmt: skip
@@ -178,7 +179,7 @@ class FittedMap:
         Raises
         ------
         ValueError
-            Where the neighbour search cannot be saved, or the map has no place in a file.
+            Where the neighbour search cannot be saved, or no file can hold the map.
         """
         facts = {
             "kl_divergence": encode(self.kl_divergence),
@@ -199,19 +200,19 @@ class FittedMap:
 
     @classmethod
     def restore(cls, saved: Saved, threads: Threads, affinity: Any) -> FittedMap:
-        """The map of a `state`.
+        """Make the map that a `state` is of.
 
         Parameters
         ----------
         saved : Saved
         threads : Threads
         affinity : object or None
-            What made its affinities, as far as the parameters beside the map say.
+            What made its affinities, as far as the parameters beside the map tell.
 
         Raises
         ------
         StateError, ValueError, TypeError
-            For a state that cannot be.
+            For a state that is not possible.
         """
         model, fitted = Model.restore(saved.part("model"), threads), saved.part("fitted")
         kl_divergence = decode(fitted.content.get("kl_divergence"))
@@ -225,20 +226,20 @@ class FittedMap:
         )  # fmt: skip
 
     def fingerprint(self, placement: Placement | None) -> str:
-        """What tells it from another map: a digest of all that decides where rows are placed.
+        """What tells this map from another one: a digest of all that decides where rows are placed.
 
-        Which rows of their table it was fitted to does not count.
+        The numbers of the fitted rows in their table do not count.
 
         Raises
         ------
         ValueError
-            As `state`.
+            As `state` raises it.
         """
         content, arrays = within("model", self.model.state())
         try:
             more, own = self.features.state()
         except TypeError:
-            # What is made with a transformer can be told from another, though no file holds it.
+            # A preparation with a transformer can be told from another one, though no file can hold it.
             assert self.features.preparation is not None
             more, own = {"preparation": plain(self.features.preparation.contents)}, {}
         deciding = {**content, **more, "placement": encode(placement)}
@@ -267,10 +268,10 @@ def seed_in(fitted: Saved) -> int | None:
     Raises
     ------
     StateError
-        For what is not a seed.
+        For a value that is not a seed.
     """
     seed = fitted.content.get("seed")
-    # A seed may be of any length.
+    # A seed may have any number of digits.
     if seed is not None and (type(seed) is not int or seed < 0):
         raise fitted.fail("has a seed that is not a whole number")
     return seed

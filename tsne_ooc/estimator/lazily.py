@@ -1,4 +1,4 @@
-"""Dask in, Dask out: what a fitted estimator answers of a Dask array or data frame, computed when it is asked for."""
+"""Dask in, Dask out: what a fitted estimator answers for a Dask array or data frame, computed when it is asked for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tsne_ooc.workers import SavedModel
 if TYPE_CHECKING:
     from tsne_ooc.estimator.fitted import FittedEstimator
 
-# What is asked, and whether the answer has a row of numbers for each row, or one.
+# What is asked for: places, which are a row of numbers for each row, or novelty, which is one number.
 PLACES, NOVELTY = "places", "novelty"
 
 
@@ -27,13 +27,13 @@ def is_lazy(X: TableLike) -> bool:
 
 
 def lazily(estimator: FittedEstimator, X: TableLike, what: str) -> Any:
-    """The answer to each row of X as a Dask array, of which nothing is computed.
+    """The answer for each row of X as a Dask array, of which nothing is computed yet.
 
     Parameters
     ----------
     estimator : FittedEstimator
-        One that was loaded is opened by its path, once in each worker; another one travels with the graph, where it is
-        an entry of its own: a worker that is lost takes nothing along.
+        One that was loaded is opened by its path, once in each worker. Another one travels with the graph, as an entry
+        of its own, so that nothing is lost with a worker that is lost.
     X : dask.array.Array or dask.dataframe.DataFrame
         Chunks of any sizes, known or not; blocks may be CSR matrices.
     what : str
@@ -42,21 +42,21 @@ def lazily(estimator: FittedEstimator, X: TableLike, what: str) -> Any:
     Raises
     ------
     ValueError
-        For other columns than the fit had.
+        For columns that are not those of the fit.
     """
-    # Dask is typed in part.
+    # Dask has types for a part of it only.
     delayed: Any = import_module("dask").delayed
     da: Any = import_module("dask.array")
     features, asker = estimator.features_, type(estimator).__name__
     model = estimator._by_path
     if model is None:
-        # Of threads Dask has its own.
+        # Dask has threads of its own.
         own = copy(estimator)
         own.n_jobs = 1
         model = delayed(own, name=f"{asker}-{uuid4().hex}")
     width = () if what == NOVELTY else (estimator._n_features_out,)
     if hasattr(X, "to_delayed") and is_frame(X._meta):
-        # Says at once which columns are missing, and warns here and not on each worker.
+        # This says at once which columns are missing, and warns here and not on each worker.
         features.lined_up(X._meta, asker)
         answered = [delayed(_answers)(part, model, what) for part in X.to_delayed()]
         shape = (np.nan, *width)
@@ -79,7 +79,7 @@ def lazily(estimator: FittedEstimator, X: TableLike, what: str) -> Any:
 
 
 def _answers_counted(block: Any, model: Any, what: str, block_info: Any = None) -> Float32:
-    """`_answers`, where an error names the row by its number in the whole array."""
+    """Do as `_answers` does, where an error names the row by its number in the whole array."""
     first = int(block_info[0]["array-location"][0][0])
     try:
         with counted_from(first):
@@ -91,7 +91,7 @@ def _answers_counted(block: Any, model: Any, what: str, block_info: Any = None) 
 
 
 def _answers(block: Any, model: Any, what: str) -> Float32:
-    """What one block has for an answer, on a worker."""
+    """The answers for the rows of one block; this runs on a worker."""
     fitted = model.opened(1) if isinstance(model, SavedModel) else model
     width = () if what == NOVELTY else (fitted._n_features_out,)
     if not block.shape[0]:
@@ -100,7 +100,7 @@ def _answers(block: Any, model: Any, what: str) -> Float32:
     if is_sparse(block) and not features.sparse:
         block = block.toarray()
     if not is_frame(block):
-        # That there are no names was said when it was asked for.
+        # The user was warned that there are no names when the answer was asked for.
         features = replace(features, names=None)
     out = np.empty((block.shape[0], *width), np.float32)
     _, blocks = features.blocks(_plain(block), type(fitted).__name__, fitted.n_jobs)

@@ -1,4 +1,4 @@
-"""`load`: from the folder of a saved model to an estimator that places rows."""
+"""`load`, which makes the folder of a saved model an estimator that places rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tsne_ooc.storage import MANIFEST, kind_of, read_folder
 from tsne_ooc.storage.state import Saved, StateError
 from tsne_ooc.workers import SavedModel
 
-# What else a folder of this package may be, and who reads it: this module knows nothing of PyTorch.
+# What else a folder of this package may hold, and who reads that: this module knows nothing of PyTorch.
 _OTHERS = {
     "encoder": "an encoder; load it with tsne_ooc.parametric.load",
     "map": "a finished run; its map is in the folder 'model' within, if it was fitted there",
@@ -21,7 +21,7 @@ _OTHERS = {
 
 
 def load(path: StrPath, *, verify: bool = True, n_jobs: Any = "saved") -> TSNE:
-    """The estimator that `TSNE.save` wrote.
+    """Load the estimator that `TSNE.save` wrote.
 
     Its map and rows are memory-mapped: processes that load the same folder share one copy of them.
 
@@ -29,22 +29,22 @@ def load(path: StrPath, *, verify: bool = True, n_jobs: Any = "saved") -> TSNE:
     ----------
     path : path
     verify : bool, default True
-        Compare the SHA-256 sum of each file too, which reads it once. Types, shapes and ranges are always checked.
+        Compare the SHA-256 sum of each file, too, which reads it once. Types, shapes and ranges are always checked.
     n_jobs : int, None or "saved"
-        Threads of the estimator and its search; "saved" is what it was saved with.
+        Threads of the estimator and its search; "saved" is the number that it was saved with.
 
     Returns
     -------
     TSNE
-        Fitted; `transform` gives the bits it gave before.
+        A fitted estimator; its `transform` gives the bits that it gave before.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such folder, or a file of it is missing.
+        Where there is no such folder, or a file in it is missing.
     ValueError
-        Where a file is damaged, or of a later version: one line that names the file. Where the folder holds something
-        else, as that of an encoder does, which `tsne_ooc.parametric.load` reads.
+        Where a file is damaged, or of a later version; the message is one line that names the file. Also where the
+        folder holds something else, such as an encoder, which `tsne_ooc.parametric.load` reads.
 
     Examples
     --------
@@ -67,5 +67,5 @@ def load(path: StrPath, *, verify: bool = True, n_jobs: Any = "saved") -> TSNE:
 
 
 def opened(folder: Path, n_jobs: int | None) -> TSNE:
-    """`load`, as `SavedModel` calls it."""
+    """Do as `load` does, in the way that `SavedModel` calls it."""
     return load(folder, n_jobs=n_jobs)

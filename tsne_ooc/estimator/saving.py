@@ -1,4 +1,4 @@
-"""A fitted estimator as JSON and arrays, and back: its parameters beside its map."""
+"""A fitted estimator as JSON and arrays, and back: its parameters, and beside them its map."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tsne_ooc.preprocess import Preparation, Transformer
 from tsne_ooc.storage.codec import KINDS, decode_all, encode_all
 from tsne_ooc.storage.state import Saved, State, StateError
 
-#: What the folder of a saved model says it is.
+#: What the folder of a saved model says that it holds.
 KIND = "model"
-# What new rows are placed with; all other parameters matter to another fit only.
+# The parameters that new rows are placed with; all others matter for another fit only.
 _ESSENTIAL = ("metric", "placement")
 # A reader refuses parts that it does not know.
 _PARTS = {"parameters", "not_saved", "fitted", "model", "preparation", "sample", "placed"}
@@ -34,32 +34,33 @@ E = TypeVar("E", covariant=True)
 
 
 class OfMap(Protocol[E]):
-    """The class of such estimators."""
+    """The class of estimators that hold a fitted map."""
 
     def of_map(self, map: FittedMap, **parameters: Any) -> E: ...
 
 
 def fingerprint(estimator: Estimator) -> str:
-    """What tells a fitted map from another: a digest of all that decides where it places rows.
+    """What tells a fitted map from another one: a digest of all that decides where it places rows.
 
     Raises
     ------
     ValueError
-        As `estimator_state`.
+        As `estimator_state` raises it.
     """
     _parameters(estimator)
     return estimator.map_.fingerprint(estimator.get_params(deep=False)["placement"])
 
 
 def estimator_state(estimator: Estimator) -> State:
-    """Parameters and map of a fitted estimator.
+    """The parameters and the map of a fitted estimator.
 
     Parameters that no file can hold are replaced by a few words, which another fit refuses; "not_saved" lists them.
 
     Raises
     ------
     ValueError
-        Where one of them decides how rows are placed: a callable metric, a placement or search of the user's own.
+        Where such a parameter decides how rows are placed: a callable metric, or a placement or search of the user's
+        own.
     """
     parameters, not_saved = _parameters(estimator)
     content, arrays = estimator.map_.state()
@@ -71,7 +72,9 @@ def _parameters(estimator: Any) -> tuple[dict[str, Any], dict[str, str]]:
     for name in _ESSENTIAL:
         if name in not_saved:
             what = not_saved[name]
-            raise ValueError(f"{name} holds a {what}, which no file can; use names and options of tsne_ooc, or pickle")
+            raise ValueError(
+                f"{name} holds a {what}, which cannot be saved; use names and options of tsne_ooc, or pickle"
+            )
     return parameters, not_saved
 
 
@@ -81,7 +84,7 @@ def check_saved(estimator: Any, prepare: Preparation | None = None) -> None:
     Raises
     ------
     ValueError
-        As `estimator_state`.
+        As `estimator_state` raises it.
     TypeError
         For a `Transformer` among the steps of the preparation.
     """
@@ -96,12 +99,12 @@ def check_saved(estimator: Any, prepare: Preparation | None = None) -> None:
 
 
 def restore_estimator(kind: OfMap[E], saved: Saved, n_jobs: Any = "saved") -> E:
-    """The estimator of an `estimator_state`, with so many threads.
+    """Make the estimator that an `estimator_state` is of, with so many threads.
 
     Raises
     ------
     StateError, ValueError, TypeError
-        For a state that cannot be.
+        For a state that is not possible.
     """
     if unknown := sorted(set(saved.content) - _PARTS):
         raise StateError(f"has the part {unknown[0][:40]!r}, which this version does not know; upgrade tsne_ooc")
@@ -110,7 +113,7 @@ def restore_estimator(kind: OfMap[E], saved: Saved, n_jobs: Any = "saved") -> E:
         parameters["n_jobs"] = n_jobs
     affinity = _affinity(parameters)
     if affinity is not None:
-        # Of a graph that had fewer neighbours than it asks for.
+        # The map may be of a graph that had fewer neighbours than the affinity asks for.
         affinity = affinities.at_most(affinity, saved.part("fitted").whole("n_neighbors", 0) or 1)
     map = FittedMap.restore(saved, Threads(parameters.get("n_jobs")), affinity)
     return kind.of_map(map, **parameters)

@@ -1,4 +1,4 @@
-"""Nearest neighbours: one contract, `Index`, and several ways to fulfil it.
+"""Nearest neighbours: one contract, `Index`, and several searches that fulfil it.
 
 >>> from tsne_ooc.neighbors import IVF
 >>> IVF(probes=16)

@@ -1,5 +1,4 @@
-"""Euclidean and cosine search among rows kept in lists: blocks of products propose, exact distances
-decide."""
+"""Euclidean and cosine search among rows that are kept in lists: products of blocks propose, exact distances decide."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from tsne_ooc.storage.state import Saved
 
 # Reference rows per product: 256 to 1024 took the same time on MNIST, and the scores stay in the cache.
 WIDTH = 512
-# Rows read by one call.
+# Rows that one call reads.
 PIECE = 1 << 14
 NOBODY = 0xFFFFFFFF
 LARGEST = np.finfo(np.float32).max
@@ -24,11 +23,10 @@ LARGEST = np.finfo(np.float32).max
 
 @dataclass(frozen=True)
 class Frame:
-    """Where and how large the rows are, so that single precision suffices to compare them.
+    """The centre and the scale of the rows, with which single precision suffices to compare them.
 
-    Euclidean rows are centred and scaled by a power of two, so that squares neither overflow nor vanish and
-    rounding stays as it is; cosine rows are brought to unit length. `slack` bounds the error of a score, see
-    `_kernels.knn`.
+    Euclidean rows are centred, and scaled by a power of two, so that squares neither overflow nor vanish, and rounding
+    stays as it is. Cosine rows are brought to unit length. `slack` bounds the error of a score; see `_kernels.knn`.
     """
 
     centre: Float64
@@ -50,16 +48,16 @@ class Frame:
     @classmethod
     def around(cls, X: Float32, centre: Float64, threads: Threads) -> Frame:
         """The euclidean frame of rows around their centre."""
-        # Of what is left of them there: a column of 1e30 would leave nothing of the others.
+        # The largest number counts after centring, or a column around 1e30 would leave nothing of the others.
         reach = max(threads.map(lambda a, b: float(np.abs(X[a:b] - centre).max(initial=0)), ranges(len(X), PIECE)))
         return cls(centre, 2.0 ** -float(np.frexp(reach * max(1, len(centre)) ** 0.5)[1]), False)
 
     @classmethod
     def restore(cls, X: Float32, saved: Saved, threads: Threads) -> Frame:
-        """The frame of rows X whose state holds its "centre"; none is stored for cosine."""
+        """The frame of the rows X, whose state holds the "centre" of euclidean ones."""
         if saved.text("metric") == "cosine":
             return cls(np.zeros(X.shape[1]), 1.0, True)
-        # A copy, for kernels are compiled for arrays that can be written.
+        # This is a copy, since kernels are compiled for arrays that can be written.
         centre = np.array(saved.array("centre", np.float64, (X.shape[1],)))
         # The scale follows from the rows, so no number in a file can make scores overflow.
         largest = largest_of(X)
@@ -68,8 +66,7 @@ class Frame:
         return cls.around(X, centre, threads)
 
     def lift(self, rows: Float32, numbers: Array, *, query: bool = True) -> tuple[Float32, Float64]:
-        """Rows ``rows[numbers]`` in this frame with their last column, of shape (m, p + 1), and squared norms
-        (m,)."""
+        """The rows ``rows[numbers]`` in this frame with a column for scores, (m, p + 1), and squared norms, (m,)."""
         from tsne_ooc._kernels import knn
 
         lifted = np.empty((len(numbers), len(self.centre) + 1), np.float32)
@@ -89,7 +86,7 @@ class Frame:
         return lifted, norms
 
     def points(self, rows: Float32, numbers: Array) -> Float32:
-        """Rows ``rows[numbers]`` in this frame, of shape (m, p)."""
+        """The rows ``rows[numbers]`` in this frame, shape (m, p)."""
         return np.ascontiguousarray(self.lift(rows, numbers)[0][:, :-1])
 
     def blocks(self, X: Float32, threads: Threads, order: Indices | None = None, edges: Any = None) -> Blocks:
@@ -99,8 +96,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Probes:
-    """Which queries of a group look into which lists: ``members[starts[i]:starts[i + 1]]`` into
-    ``lists[i]``."""
+    """Which queries of a group look into which lists: ``members[starts[i]:starts[i + 1]]`` look into ``lists[i]``."""
 
     lists: Int64
     starts: Int64
@@ -114,9 +110,9 @@ class Blocks:
     Attributes
     ----------
     rows : float32 (n, p)
-        As the caller gave them.
+        The rows as the caller gave them.
     lifted : float32 (n, p + 1)
-        In the frame, list by list.
+        The rows in the frame, list by list, with their last column.
     norms : float32 (n,)
         Squared norms of `lifted` without its last column.
     order : uint32 (n,)
@@ -134,7 +130,7 @@ class Blocks:
 
     @classmethod
     def of(cls, X: Float32, frame: Frame, threads: Threads, order: Indices | None = None, edges: Any = None) -> Blocks:
-        """All rows of X in the given order and lists, or in one list."""
+        """Make blocks of all rows of X, in the given order and lists, or in one list."""
         n, p = X.shape
         places = np.arange(n, dtype=np.uint32) if order is None else order
         lifted = empty((n, p + 1), np.float32)
@@ -154,9 +150,9 @@ class Blocks:
         probes: Probes | None = None,
         itself: Indices | None = None,
     ) -> Answer:
-        """The exact k nearest rows to each of ``Q[numbers]`` in the lists it probes (all lists where None).
+        """The k rows that are exactly nearest to each of ``Q[numbers]`` in the lists of `probes`, or in all lists.
 
-        The caller sees to it that those lists hold k rows besides the query's own place `itself`.
+        The caller makes sure that those lists hold k rows besides the query itself, whose row number is in `itself`.
         """
         from tsne_ooc._kernels import knn
 
@@ -167,7 +163,7 @@ class Blocks:
         if itself is None:
             itself = np.full(g, NOBODY, np.uint32)
         lifted, norms = self.frame.lift(Q, numbers)
-        # Room for the k best and as many again, so that sorting out is paid for by what it removes.
+        # There is room for the k best twice, so that each sort removes enough to be worth its time.
         capacity = 2 * k + 128
         keys = np.empty((g, capacity), np.uint64)
         longest = knn.search(
@@ -180,26 +176,25 @@ class Blocks:
 
 
 def pack(distances: Array, numbers: Array) -> Keys:
-    """Whole numbers that sort by distance (bits of a float32 of at least 0 keep their order), then by row
-    number."""
+    """Whole numbers that sort by distance and then by row number: bits of a float32 of at least 0 keep its order."""
     bits = np.ascontiguousarray(np.minimum(distances, LARGEST), np.float32).view(np.uint32).astype(np.uint64)
     return (bits << np.uint64(32)) | numbers.astype(np.uint64)
 
 
 def unpack(keys: Keys) -> Answer:
-    """Row numbers and distances that `pack` put together."""
+    """The row numbers and distances that `pack` put together."""
     return keys.astype(np.uint32), (keys >> np.uint64(32)).astype(np.uint32).view(np.float32)
 
 
 def read_only(array: Array) -> Array:
-    """A read-only view: Numba compiles once instead of once for each writable or read-only argument."""
+    """A read-only view, so that Numba does not compile a function for writable arguments and for read-only ones."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
 def largest_of(X: Float32) -> float:
-    """The largest size of a number in X, of which some may be missing."""
+    """The largest absolute value in X, of which some may be missing."""
     high, low = X.max(initial=0), X.min(initial=0)
     if np.isnan(high):
         high, low = np.fmax.reduce(X, axis=None, initial=0), np.fmin.reduce(X, axis=None, initial=0)

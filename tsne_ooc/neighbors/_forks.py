@@ -1,7 +1,7 @@
-"""What a forked process must not do: the threads of other libraries stay behind in the process that it came from.
+"""What a forked process must not do, since the threads of other libraries do not come with it.
 
-GNU's OpenMP waits for them for ever (faiss), or ends the child at once where Numba is asked to use it (pynndescent).
-Our own threads are kept for each process, and BLAS looks after its own.
+GNU's OpenMP waits for them for ever (faiss), or ends the child at once where Numba is told to use it (pynndescent). Our
+own threads are kept for each process, and BLAS looks after its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _note() -> None:
     except (ValueError, AttributeError):
         # No parallel code has run before the fork, so a layer of the child's own can be started.
         return
-    # TBB and Numba's own layer start anew in the child.
+    # TBB, and the layer that is Numba's own, start anew in the child.
     _numba_lost = _numba_lost or layer == "omp"
 
 

@@ -1,4 +1,4 @@
-"""What other libraries found, brought under the contract: measured again, sorted, completed."""
+"""Neighbours that other libraries found are measured again, sorted and completed, so that they keep the contract."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from tsne_ooc.neighbors.pairwise import Pairwise
 
 GROUP = 4096
 NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
-# Searches that look at so many times as much are as slow as an exact one, and it has not helped.
+# The effort is raised to at most so many times the first: more is as slow as an exact search, and has not helped.
 MOST_EFFORT = 32
 
 
 class Completer:
-    """Turns row numbers found for queries into answers: true distances, in order, exact search where some are
-    missing.
+    """Makes answers of the row numbers that were found for queries: with true distances, in order, and by an exact
+    search where some are missing.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Completer:
         return self._exact
 
     def answer(self, Q: Matrix, found: Array, k: int, itself: Indices | None = None) -> Answer:
-        """The k nearest of the rows `found` (-1: none) for each query, of shape (q, k)."""
+        """The k nearest among the rows `found` for each query, where -1 is not a row; indices and distances (q, k)."""
         keys = np.empty((len(found), k), np.uint64)
         me = nobody(len(found)) if itself is None else itself
 
@@ -97,13 +97,13 @@ class Completer:
 
 
 class FoundIndex(Index):
-    """Neighbours among dense rows that another library finds and a `Completer` brings under the contract.
+    """Neighbours among dense rows that another library finds, and a `Completer` completes.
 
     Parameters
     ----------
     X, metric, threads
     wanted : float or None
-        The share of neighbours for which `first` is raised.
+        The share of neighbours to be found, for which the effort is raised.
     """
 
     def __init__(self, X: Float32, metric: Metric, threads: Threads, wanted: float | None) -> None:
@@ -113,7 +113,7 @@ class FoundIndex(Index):
         self._threads = threads
         self._completer = Completer(X, metric, None, threads)
         self._wanted = wanted
-        # Effort of a search for k neighbours, and what it finds.
+        # By k: the effort of a search for k neighbours, and the share that it finds.
         self._efforts: dict[int, tuple[int, float]] = {}
 
     __reduce__ = by_state
@@ -144,7 +144,7 @@ class FoundIndex(Index):
         if k not in self._efforts:
             numbers = rows_to_measure(self.n)
             rows, more = self._X[numbers], min(k + 1, self.n)
-            # Not kept: it holds the rows a second time.
+            # This index is not kept, since it holds the rows a second time.
             exact = exact_index(self._X, self.metric, None, self._threads)
             true = exact.rows_of(rows, np.arange(len(rows)), more, None)[1]
 
@@ -157,8 +157,8 @@ class FoundIndex(Index):
 
     @abstractmethod
     def _first(self, k: int) -> int:
-        """What the library looks at for k neighbours, before it is raised."""
+        """The effort of the library for k neighbours, before it is raised."""
 
     @abstractmethod
     def _answer(self, Q: Float32, k: int, effort: int, *, itself: bool) -> Answer:
-        """The k nearest rows to each of Q; `itself`: Q are the reference rows, each of which is left out."""
+        """The k rows nearest to each of Q; with `itself` these are the reference rows, and each leaves itself out."""

@@ -1,4 +1,4 @@
-"""How much an approximate search finds, measured on some rows that are searched exactly."""
+"""The share of neighbours that an approximate search finds, measured on some rows that are searched exactly."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tsne_ooc._options import number
 from tsne_ooc._typing import Int64
 from tsne_ooc.neighbors.base import Distances
 
-# An exact search of so many costs 1.7 % of one among 15,000, and nothing among a million. The share of their neighbours
-# is known to some .006; with 100 rows efforts that found .938 were taken for .95.
+# Rows that are searched exactly: that takes 1.7 % of the time of all rows where there are 15,000, and next to nothing
+# of that of a million. It tells the share to some .006; with 100 rows, efforts that found .938 were taken for .95.
 SAMPLE = 256
-# What `recall=` is by default.
+# The default of `recall=`.
 WANTED = 0.95
 
 
@@ -28,12 +28,12 @@ def check_wanted(recall: float | None) -> float | None:
 
 
 def rows_to_measure(n: int) -> Int64:
-    """Row numbers from first to last; no chance, so that a saved index comes to the same effort."""
+    """Row numbers at equal distances; they are not drawn at random, so that a saved index finds the same effort."""
     return np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))
 
 
 def share_found(found: Distances, true: Distances) -> float:
-    """Which share of the k nearest others was found, where both searches were for k + 1 rows: the row itself is one."""
+    """The share of the k nearest others that was found; both searches were for k + 1 rows, with the row itself."""
     k = found.shape[1] - 1
     if k < 1:
         return 1.0
@@ -44,17 +44,17 @@ def share_found(found: Distances, true: Distances) -> float:
 def effort_for(
     wanted: float | None, first: int, most: int, measure: Callable[[int], float], *, growth: float = 1.5
 ) -> tuple[int, float]:
-    """The least effort of a few, from `first` on, that finds the wanted share, or `most`; and the share it finds.
+    """The least effort that finds the wanted share, of some from `first` to `most`, or `most`; and the share it finds.
 
     Parameters
     ----------
     wanted : float or None
-        None: `first`, whatever it finds.
+        None takes `first`, whatever share that finds.
     first, most : int
     measure : callable
-        The share that an effort finds.
+        ``measure(effort)`` gives the share that an effort finds.
     growth : float
-        From one effort to the next.
+        The factor from one effort to the next.
     """
     effort = min(first, most)
     found = measure(effort)

@@ -1,4 +1,4 @@
-"""Where the large arrays of an index lie: in memory, or in files without a name where memory is to be spared."""
+"""Where the large arrays of an index are: in memory, or in files without a name where memory is to be spared."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
 
 @contextmanager
 def on_disk(folder: Path) -> Iterator[None]:
-    """Within it, `empty` and `picked` give arrays over files in this folder, which are gone when nobody holds them."""
+    """Let `empty` and `picked` give arrays over files in a folder, which are gone when nobody holds the arrays."""
     token = _folder.set(folder)
     try:
         yield
@@ -31,12 +31,12 @@ def on_disk(folder: Path) -> Iterator[None]:
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """An array to be filled; of a file its pages go back to the disk where memory is short.
+    """An array to be filled; pages of one over a file go back to the disk where memory is short.
 
     Raises
     ------
     OSError
-        Where the disk has no room for it: to write to a map of a file that cannot grow would end the process.
+        Where the disk does not have the room, since to write to a map of a file that cannot grow would end the process.
     """
     folder = _folder.get()
     size = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
@@ -47,7 +47,7 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
             _allocate(file, size)
         except OSError as error:
             raise type(error)(f"{folder} has no room for {size / 1e9:.2f} GB: {error.strerror or error}") from None
-        # As a plain array over the map: Numba knows no other.
+        # A plain array over the mapped file, since Numba does not know other kinds.
         return np.asarray(np.memmap(file, dtype, "r+", 0, shape))
 
 

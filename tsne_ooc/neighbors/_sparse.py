@@ -1,4 +1,4 @@
-"""Sparse rows: distances pair by pair, and sparse products that tell which pairs are worth it."""
+"""Sparse rows: distances pair by pair, and sparse products that tell which pairs need them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tsne_ooc.neighbors.base import Indices
 
 
 class Factors:
-    """What sparse rows are multiplied by before they are compared: one over their lengths for cosine, over the roots of
-    their sums for hellinger, else 1."""
+    """Factors of sparse rows before they are compared: for cosine one over their lengths, for hellinger one over the
+    roots of their sums, else 1."""
 
     def __init__(self, rows: Sparse, metric: str) -> None:
         self.values = np.ones(rows.shape[0])
@@ -32,14 +32,14 @@ def pair_distances(
     Q, X : CSR matrices without repeated entries
     metric : {"euclidean", "cosine", "cityblock", "chebyshev", "hamming", "hellinger"}
     factors : Factors, optional
-        Those of X, where they are at hand.
+        The factors of X, where they are known already.
     """
     from tsne_ooc._kernels import knn_sparse as kernels
 
     left, right = Factors(Q, metric).values, (factors or Factors(X, metric)).values
     result = np.empty(len(numbers))
     kinds = {"cityblock": kernels.SIZES, "chebyshev": kernels.LARGEST, "hamming": kernels.COUNT}
-    # Square roots in double precision, as of dense rows.
+    # Square roots are in double precision, as for dense rows.
     values = [np.sqrt(rows.data, dtype=np.float64) if metric == "hellinger" else rows.data for rows in (Q, X)]
     kernels.sparse_distances(
         values[0], Q.indices, Q.indptr, left, values[1], X.indices, X.indptr, right, X.shape[1],
@@ -70,9 +70,9 @@ def all_distances(Q: Sparse, X: Sparse, metric: str) -> Float64:
 
 
 class Counts:
-    """Distances of sparse rows of yes and no (what is not 0), from how many columns each two have in common.
+    """Distances of sparse rows of yes (what is not 0) and no, from the number of columns that two rows have in common.
 
-    These are a product of sparse matrices: whole numbers, so the distances are those of the plain loop.
+    These numbers are a product of sparse matrices. They are whole, so the distances are those of the plain loop.
 
     Parameters
     ----------
@@ -104,8 +104,8 @@ class Proposals:
     """Rows that may be among the nearest in euclidean or cosine distance, by ``|q|^2 + |x|^2 - 2 q.x``.
 
     The products come from SciPy's sparse multiplication, in double precision. Their rounding is bounded, so the rows
-    left out are farther for certain, and `pair_distances` of the others decide. 90 neighbours of 500 among 10,000
-    rows of 60 entries in 20,000 columns take 0.25 s, and 2.2 by all pairs.
+    that are left out are certainly farther away, and `pair_distances` of the others decides. To find 90 neighbours of
+    500 rows among 10,000, of 60 entries in 20,000 columns, takes 0.25 s, and 2.2 s by all pairs.
 
     Parameters
     ----------
@@ -123,14 +123,14 @@ class Proposals:
         self._longest = int(np.diff(X.indptr).max(initial=0))
 
     def near(self, Q: Sparse, k: int, itself: Indices | None) -> tuple[Int64, Indices]:
-        """Row numbers for all queries, ascending for each, and where those of each begin: at least the k nearest, and
-        whatever is as near in single precision.
+        """Where the row numbers of each query begin, and these, ascending: at least the k nearest, and all that are as
+        near in single precision.
         """
         factors = Factors(Q, self._metric).values
         rows = Q.astype(np.float64)
         rows.data *= np.repeat(factors, np.diff(Q.indptr))
         squares = _by_row(rows, rows.data**2)
-        # Each of the sums, of the products and of the pairs, is off by at most a unit of rounding for each addition,
+        # The sums of the products and of the pairs are each off by at most a unit of rounding for each addition,
         # relative to |q|^2 + |x|^2; four times as much covers all of them.
         slack = 4 * (self._longest + np.diff(Q.indptr).max(initial=0) + 16) * 2.0**-53
         both = squares[:, None] + self._squares
@@ -144,7 +144,7 @@ class Proposals:
         if itself is not None:
             most[np.arange(len(most)), itself] = np.inf
         limit = np.sqrt(np.maximum(np.partition(most, k - 1, axis=1)[:, k - 1], 0))
-        # Distances are ranked in single precision, where such neighbours may become equal.
+        # Distances are ranked in single precision, in which slightly farther rows may become equally near.
         limit = (limit * (1 + 2.0**-22) + 2.0**-140) ** 2
         most -= 2 * both
         query, numbers = np.nonzero(most <= limit[:, None])
@@ -153,7 +153,7 @@ class Proposals:
 
 
 def _yes(rows: Sparse) -> Any:
-    """Ones where rows are not 0, in double precision."""
+    """Rows with a 1 for each entry that is not 0, in double precision."""
     ones = rows.astype(np.float64)
     ones.eliminate_zeros()
     ones.data[:] = 1
@@ -161,7 +161,7 @@ def _yes(rows: Sparse) -> Any:
 
 
 def _by_row(rows: Sparse, values: Float64) -> Float64:
-    """Sums over each row of values that belong to its entries."""
+    """The sum over each row of `values`, of which each belongs to an entry."""
     numbers = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
     sums: Any = np.bincount(numbers, values, rows.shape[0])
     return np.asarray(sums, np.float64)

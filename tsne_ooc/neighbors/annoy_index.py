@@ -30,17 +30,16 @@ METRICS = {
 class Annoy(Neighbors):
     """Approximate neighbours, euclidean, cosine or manhattan, by a forest of random projection trees.
 
-    Slower than `IVF` in every measurement we made (docs/neighbors.md), and kept for those who compare. Needs
+    It was slower than `IVF` in all our measurements (docs/neighbors.md), and is there for comparisons. It needs
     ``pip install annoy``.
 
     Parameters
     ----------
     trees : int
     search_k : int or None
-        Candidates looked at per query; None: ``trees * max(k, 20)``, doubled up to five times until `recall` is
-        reached.
+        Candidates for each query; None is ``trees * max(k, 20)``, doubled up to five times until `recall` is reached.
     recall : float or None
-        Share of the k nearest rows to be found, measured on 256 of the rows. None leaves it as it is.
+        Share of the k nearest rows to be found, measured on 256 of the rows. None leaves `search_k` as it is.
     """
 
     trees: int = 50
@@ -82,9 +81,9 @@ class Annoy(Neighbors):
 
 
 class AnnoyIndex(FoundIndex, kind="annoy"):
-    """See `Annoy`. The forest grows from rows and a seed; a saved index has these, and grows it on first use.
+    """The index of `Annoy`. The forest grows from rows and a seed; a saved index has these, and grows it on first use.
 
-    Annoy's own file would hold the rows a second time, and is read without any check.
+    Annoy's own file would hold the rows a second time, and would be read without any check.
     """
 
     def __init__(self, X: Float32, options: Annoy, seed: int, metric: Metric, threads: Threads) -> None:
@@ -107,7 +106,7 @@ class AnnoyIndex(FoundIndex, kind="annoy"):
         return cls(saved_rows(saved), options, saved.whole("seed", 0, 2**31 - 1), metric, threads)
 
     def forest(self) -> Any:
-        """Annoy's trees."""
+        """Annoy's trees, which grow when they are first asked for."""
         if self._forest is None:
             try:
                 from annoy import AnnoyIndex as Forest
@@ -117,7 +116,7 @@ class AnnoyIndex(FoundIndex, kind="annoy"):
             forest.set_seed(self._seed)
             for number, row in enumerate(self._X):
                 forest.add_item(number, row)
-            # More threads would share out the seeds differently.
+            # More threads would give the trees other seeds.
             forest.build(self._options.trees, n_jobs=1)
             self._forest = forest
         return self._forest

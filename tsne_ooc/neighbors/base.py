@@ -1,4 +1,4 @@
-"""The contract of neighbour search: a configuration builds an index, an index answers queries."""
+"""The contract of neighbour search: a configuration builds an index, and an index answers queries."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ BLOCKED = {"euclidean": "euclidean", "l2": "euclidean", "cosine": "cosine"}
 # The metric of rows that may lack values; every other one is asked about whole rows alone.
 GAPS = "nan_euclidean"
 
-# Every index that a file may name; a file's words are looked up here and nowhere else.
+# All kinds of index that a file may name; the words of a file are looked up here, and nowhere else.
 KINDS: dict[str, type[Index]] = {}
 
 
 class Index(ABC):
-    """Rows made ready for queries. It keeps the reference rows as they were given and never changes them.
+    """Rows made ready for queries. An index keeps the reference rows as they were given, and never changes them.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Index(ABC):
     sparse : bool
         Whether the reference rows, and so the queries, are sparse.
     unit : float
-        What a distance of 1 of its answers is in the metric: 1 but for rows of an extreme scale, see `scaled`.
+        What a distance of 1 in its answers is in the metric: 1, except for rows of an extreme scale (see `scaled`).
     """
 
     n: int
@@ -50,18 +50,18 @@ class Index(ABC):
 
     @property
     def rows(self) -> Float32:
-        """The reference rows, dense, as they were given; NotImplementedError where an index does not have them so."""
+        """The reference rows, dense, as they were given; raises NotImplementedError where they are not kept so."""
         raise NotImplementedError
 
     def __init_subclass__(cls, *, kind: str | None = None, **rest: Any) -> None:
-        """Subclasses that files may hold say under which name: ``class Tree(Index, kind="tree")``."""
+        """Register a subclass that files may hold under the name of its `kind`: ``class Tree(Index, kind="tree")``."""
         super().__init_subclass__(**rest)
         if kind is not None:
             KINDS[kind] = cls
 
     @abstractmethod
     def query(self, Q: Matrix, k: int) -> Answer:
-        """The k reference rows nearest to each query.
+        """Find the k reference rows that are nearest to each query.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class Index(ABC):
         -------
         indices : uint32 array of shape (q, k)
         distances : float32 array of shape (q, k)
-            True distances in the metric, in units of `unit`, ascending; equal ones stand in the order of their row
+            True distances in the metric, in units of `unit`, ascending; equal ones are in the order of their row
             numbers.
 
         Raises
@@ -83,7 +83,7 @@ class Index(ABC):
 
     @abstractmethod
     def query_self(self, k: int) -> Answer:
-        """Do as `query` does for all reference rows, each row itself left out by its number: its duplicates stay.
+        """Do as `query` does for all reference rows, where each row itself is left out, and its duplicates are not.
 
         Raises
         ------
@@ -92,58 +92,58 @@ class Index(ABC):
         """
 
     def query_part(self, start: int, stop: int, k: int) -> Answer | None:
-        """Do as `query_self` does for the rows ``order[start:stop]`` alone, to the bit.
+        """Do as `query_self` does, to the bit, for the rows ``order[start:stop]`` only.
 
-        None where the index answers for all its rows at once, or has no order.
+        It gives None where the index answers for all its rows at once, or has no order.
         """
         return None
 
     def from_themselves(self) -> Distances | None:
-        """How far each row is from itself, shape (n,), where that is not 0; None where it is for all."""
+        """The distance of each row from itself, shape (n,); None where that is 0 for all rows."""
         return None
 
     def recall(self, k: int) -> float:
-        """Which share of the k nearest others of a row is found, measured on some rows; 1 where the search is exact."""
+        """The share of the k nearest others of a row that is found, measured on some rows; 1 for an exact search."""
         return 1.0
 
     @property
     def order(self) -> Indices | None:
-        """Row numbers in an order in which near rows are near each other, of shape (n,), or None."""
+        """Row numbers, shape (n,), in an order in which near rows are near each other; or None."""
         return None
 
     def state(self) -> State:
         """JSON and arrays from which `restore` makes an index that answers queries to the bit as this one does.
 
-        Rows are in it once, as they are: whatever can be made of them again is left out.
+        It holds the rows once, as they are, and leaves out whatever can be made from them again.
 
         Raises
         ------
         ValueError
-            Where the index holds what no file can, such as a callable metric.
+            Where the index has something that no file can hold, such as a callable metric.
         """
         raise ValueError(f"an index of type {type(self).__name__} cannot be saved: it has no state()")
 
     @classmethod
     def restore(cls, saved: Saved, threads: Threads) -> Index:
-        """The index of a `state`, which is checked: kernels trust what they are given.
+        """Make the index that a `state` is of; the state is checked, since kernels trust what they are given.
 
         Raises
         ------
         StateError
-            For types, shapes and numbers that cannot be.
+            For impossible types, shapes and numbers.
         """
         raise NotImplementedError
 
 
 def of_zero_rows(X: Float32, metric: Metric) -> Distances | None:
-    """`Index.from_themselves` of dense rows in a blocked metric: rows of zeros have no direction."""
+    """`Index.from_themselves` for dense rows in a blocked metric: by cosine, rows of zeros have no direction."""
     if BLOCKED.get(str(metric)) != "cosine":
         return None
     return np.asarray(~X.any(axis=1), np.float32)
 
 
 def by_state(index: Any) -> Any:
-    """A `__reduce__` for indices that hold what pickle cannot take, or would keep twice."""
+    """A `__reduce__` for indices that hold something that pickle cannot take, or would keep twice."""
     return _from_state, (type(index), *index.state(), index._threads)
 
 
@@ -157,7 +157,7 @@ class Neighbors(ABC):
     def check(self, metric: Metric, params: Named | None, *, sparse: bool) -> None:  # noqa: B027
         """Raise ValueError, in one line, where the search does not take such a metric or such rows.
 
-        Asked before the rows are looked at; by default nothing is refused.
+        It is called before the rows are looked at; by default nothing is refused.
         """
 
     @abstractmethod
@@ -175,19 +175,20 @@ class Neighbors(ABC):
         Parameters
         ----------
         X : float32 array of shape (n, p), C-contiguous, or CSR matrix
-            Kept by reference and never changed; it must not be changed while the index is in use.
+            The rows, which are kept by reference and never changed. The caller must not change them either while the
+            index is in use.
         metric : str or callable
         metric_params : mapping or None
             Passed on to the metric.
         rng : numpy.random.Generator
             The only source of randomness: the same state gives the same index.
         threads : Threads
-            Shared pool; the number of threads changes no result.
+            The shared pool; the number of threads does not change any result.
         """
 
 
 def check_k(k: int, n: int, *, itself: bool) -> int:
-    """`k` as an int, or the error that says how many neighbours there are."""
+    """`k` as an int; raises the error that says how many neighbours there are, where there are fewer."""
     most = n - 1 if itself else n
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
         raise TypeError(f"k={k!r} is not a whole number")
@@ -198,7 +199,7 @@ def check_k(k: int, n: int, *, itself: bool) -> int:
 
 
 def check_width(Q: Matrix, p: int) -> None:
-    """An error where the queries have another number of columns than the reference."""
+    """Raise ValueError where the queries and the reference do not have the same number of columns."""
     if Q.ndim != 2 or Q.shape[1] != p:
         raise ValueError(f"queries of shape {Q.shape} do not fit a reference of {p} columns")
 
@@ -206,8 +207,8 @@ def check_width(Q: Matrix, p: int) -> None:
 def blocked_only(
     who: str, metric: Metric, params: Named | None, *, sparse: bool, known: Mapping[str, str] = BLOCKED
 ) -> str:
-    """The metric of a search that knows euclidean and cosine (or the `known` ones) on dense rows only, or the error
-    that says so."""
+    """The metric of a search that knows only euclidean and cosine, or the `known` ones, on dense rows; raises
+    ValueError for others."""
     if not isinstance(metric, str) or metric not in known:
         if callable(metric):
             raise ValueError(f"{who} cannot use a callable metric; use neighbors='exact' or 'pynndescent'")

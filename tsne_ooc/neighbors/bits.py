@@ -1,4 +1,4 @@
-"""Exact search among rows of yes and no: 64 columns at a time."""
+"""Exact search among rows of yes and no, 64 columns at a time."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from tsne_ooc.neighbors.base import Answer, Index, Indices, check_k, check_width
 from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED, check_rows
 from tsne_ooc.storage.state import Saved, State
 
-# Queries that meet a block of rows together, and rows of a block at most: 16 to 64 and 256 to 1024 took the same time.
+# Queries that are compared with a block of rows together, and the most rows of a block: 16 to 64 and 256 to 1024 took
+# the same time.
 GROUP = 64
 BLOCK = 512
-# Rows turned into bits at a time.
+# Rows that are turned into bits at a time.
 PIECE = 1 << 12
 
 Words = UInt64
 
 
 class BitsIndex(Index, kind="bits"):
-    """Neighbours among rows of yes and no, which stand in the order of how many columns they have.
+    """Neighbours among rows of yes and no, which are kept in the order of their counts, the numbers of yes.
 
-    With 2,048 columns a pair takes 5 ns, and 4,200 in SciPy's `cdist` (docs/neighbors.md). How many columns a row has
-    says how near it can be at best (Swamidass and Baldi, J. Chem. Inf. Model. 47, 2007): where counts differ much, most
-    rows are left out.
+    With 2,048 columns a pair takes 5 ns, and 4,200 ns in SciPy's `cdist` (docs/neighbors.md). The count of a row says
+    how near it can be at best (Swamidass and Baldi, J. Chem. Inf. Model. 47, 2007): where counts differ much, most rows
+    are left out.
 
     Parameters
     ----------
     words : uint64 array of shape (n, w)
-        In the order of the rows.
+        The bits of the rows, in their order.
     columns : int
-        Of yes and no; the last word may have more bits than are left of them.
+        Columns of yes and no; the last word may have more bits than are left of these.
     metric : str
-        As it was named.
-    width : int
-        Columns of rows as they are given: eight times fewer where they are packed.
+        The metric as the user named it.
+    threads : Threads
     """
 
     def __init__(self, words: Words, columns: int, metric: str, threads: Threads) -> None:
@@ -78,7 +78,7 @@ class BitsIndex(Index, kind="bits"):
         words = saved.array("words", np.uint64, (None, -(-columns // 64)))
         if not 0 < len(words) <= NOBODY - 1:
             raise saved.fail(f"has the shape {words.shape}", "words")
-        # A copy, for kernels are compiled for arrays that can be written.
+        # This is a copy, since kernels are compiled for arrays that can be written.
         return cls(np.array(words), columns, metric, threads)
 
     def __reduce__(self) -> Any:
@@ -97,7 +97,7 @@ class BitsIndex(Index, kind="bits"):
         return self._search(self._given, k, np.arange(self.n, dtype=np.uint32))
 
     def rows_of(self, Q: Float32, numbers: Any, k: int, itself: Indices | None) -> Answer:
-        """Answers for ``Q[numbers]`` only, each without the row `itself` names."""
+        """Answers for ``Q[numbers]`` only, each without the row that `itself` names."""
         rows = Q[numbers]
         check_rows(self._name, rows)
         me = np.full(len(rows), NOBODY, np.uint32) if itself is None else itself
@@ -125,7 +125,7 @@ class BitsIndex(Index, kind="bits"):
 
 
 def _words(X: Float32, packed: bool, threads: Threads) -> Words:
-    """Rows as words of 64 columns; the last is filled up with zeros."""
+    """Rows as words of 64 columns; the last word is filled up with zeros."""
     size = -(-X.shape[1] // (8 if packed else 64)) * 8
     bytes = np.zeros((len(X), size), np.uint8)
 

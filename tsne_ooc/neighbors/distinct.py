@@ -1,7 +1,7 @@
-"""Data made of copies: search among the distinct rows, and count every copy.
+"""Data with many copies: the distinct rows are searched, and every copy counts.
 
-Hundreds of copies of a row are ties that no bound can part, and every copy has all the others for candidates:
-100,000 rows of KDD Cup 99, of which 38,517 are one row, took 250 s of processor time before and take 1.6 s so.
+Hundreds of copies of a row are ties that no bound can separate, and each copy has all the others as candidates. 100,000
+rows of KDD Cup 99, of which 38,517 are equal, took 250 s of processor time, and take 1.6 s in this way.
 """
 
 from __future__ import annotations
@@ -21,21 +21,20 @@ from tsne_ooc.neighbors.base import Answer, Index, Indices, check_k
 from tsne_ooc.neighbors.saved import named_state, restore_index
 from tsne_ooc.storage.state import Saved, State, within
 
-# Fewer copies than this are settled among the candidates.
+# Up to so many copies are left among the candidates of a usual search.
 COPIES = 32
-# A walk over a graph is caught among copies, whose links lead to each other: of 3,000 rows in 5 columns, every one five
-# times, HNSW found .994 of 15 neighbours of new rows and pynndescent .867, ten times .973 and .793, 32 times .609 and
-# .770; among the distinct ones .998 and more.
+# A walk over a graph gets caught among copies, whose links lead to each other. Of 3,000 rows in 5 columns, where each
+# row is there five times, HNSW found .994 of 15 neighbours of new rows, and pynndescent .867; where each is there ten
+# times, .973 and .793; 32 times, .609 and .770; and among the distinct rows .998 and more.
 GRAPH_COPIES = 4
 GROUP = 4096
 
 
 @dataclass(frozen=True)
 class Copies:
-    """Which rows are equal: distinct row d stands for ``members[starts[d]:starts[d + 1]]``, rows ascending.
+    """Which rows are equal: distinct row d stands for the rows ``members[starts[d]:starts[d + 1]]``, ascending.
 
-    Distinct rows are numbered in the order in which they first appear, so ties among them are ties of row
-    numbers.
+    Distinct rows are numbered in the order in which they first appear, so that ties are in the order of row numbers.
     """
 
     of: Int64
@@ -44,7 +43,7 @@ class Copies:
 
     @classmethod
     def from_numbers(cls, of: Int64) -> Copies:
-        """Make one from the number of each row's distinct row."""
+        """Make copies from the number of each row's distinct row."""
         edges = np.concatenate([[0], np.cumsum(np.bincount(of))])
         return cls(of, edges, np.argsort(of, kind="stable"))
 
@@ -55,7 +54,7 @@ class Copies:
 
 
 def find_copies(X: Matrix, threads: Threads, few: int = COPIES) -> Copies | None:
-    """The equal rows of X, or None where there are no more than `few` of any.
+    """Find the equal rows of X; None where no row is there more than `few` times.
 
     Parameters
     ----------
@@ -69,7 +68,7 @@ def find_copies(X: Matrix, threads: Threads, few: int = COPIES) -> Copies | None
     starts = np.flatnonzero(np.diff(hashes[by_hash], prepend=hashes[by_hash[0]] ^ np.uint64(1)))
     if np.diff(starts, append=n).max() <= few:
         return None
-    # Stable sorting leaves the first appearance at the head of each group; groups in the order of these.
+    # After a stable sort, each group begins with its first appearance; the groups are put in the order of these.
     heads = by_hash[starts]
     rank = np.empty(len(starts), np.int64)
     rank[np.argsort(heads)] = np.arange(len(starts))
@@ -82,18 +81,18 @@ def find_copies(X: Matrix, threads: Threads, few: int = COPIES) -> Copies | None
         return bool((rows == firsts).all() if isinstance(rows, np.ndarray) else (rows - firsts).count_nonzero() == 0)
 
     equal = threads.map(same, ranges(n, PIECE))
-    # Different rows of one hash: once in 10^7 data sets of a million rows. They are searched as they are.
+    # Different rows have one hash in one of 10^7 data sets of a million rows, and are then searched as they are.
     return copies if all(equal) else None
 
 
 class DistinctIndex(Index, kind="distinct"):
-    """An index of the distinct rows made to answer for all rows.
+    """An index of the distinct rows, which answers for all rows.
 
     Parameters
     ----------
     copies : Copies
     inner : Index
-        Of the distinct rows.
+        The index of the distinct rows.
     """
 
     def __init__(self, copies: Copies, inner: Index, threads: Threads) -> None:
@@ -106,7 +105,7 @@ class DistinctIndex(Index, kind="distinct"):
 
     @classmethod
     def build(cls, X: Matrix, copies: Copies, build: Callable[[Any], Index], threads: Threads) -> DistinctIndex:
-        """The index of the rows X; `build` makes that of the distinct ones."""
+        """Make the index of the rows X; `build` makes that of the distinct ones."""
         first = copies.first
         return cls(copies, build(picked(X, first) if isinstance(X, np.ndarray) else X[first]), threads)
 
@@ -127,7 +126,7 @@ class DistinctIndex(Index, kind="distinct"):
         return cls(copies, inner, threads)
 
     def __reduce__(self) -> Any:
-        # The inner index pickles itself by its own rule: it may hold a function, which a state cannot.
+        # The inner index pickles itself in its own way, since it may hold a function, which a state cannot hold.
         return _with_copies, (self._copies.of.astype(np.uint32), self._inner, self._threads)
 
     @property
@@ -161,7 +160,7 @@ class DistinctIndex(Index, kind="distinct"):
         return self._answers(keys, self._copies.of, np.arange(self.n, dtype=np.uint32), k)
 
     def query_part(self, start: int, stop: int, k: int) -> Answer | None:
-        """Copies are neighbours in the order, in that of their distinct rows."""
+        """Do as `Index.query_part` does; in the order, copies follow each other, as their distinct rows do."""
         k, u, inner = check_k(k, self.n, itself=True), self._inner.n, self._inner.order
         if inner is None or u < 2:
             return None
@@ -181,8 +180,8 @@ class DistinctIndex(Index, kind="distinct"):
         return list(zip(starts[distinct].tolist(), starts[distinct.astype(np.int64) + 1].tolist(), strict=True))
 
     def _shared(self, found: Answer, distinct: Int64, k: int) -> UInt64:
-        """Keys of what these distinct rows and their copies have near them: one more than asked, for each leaves
-        itself out of it."""
+        """The keys of the nearest rows of these distinct rows, copies included: one more than k, since each row leaves
+        itself out later."""
         own = np.zeros((len(distinct), 2), np.int64)
         own[:, 0] = distinct
         apart = self._inner.from_themselves()
@@ -191,13 +190,13 @@ class DistinctIndex(Index, kind="distinct"):
         return self._spread(found, own, k + 1)
 
     def _answers(self, keys: UInt64, of: Int64, numbers: Indices, k: int) -> Answer:
-        """Answers of the rows `numbers`, whose distinct rows have the lines `of` of `keys`."""
+        """Answers for the rows `numbers`, where line `of` of `keys` is for the distinct row of each."""
         answer = np.empty((len(numbers), k), np.uint32), np.empty((len(numbers), k), np.float32)
 
         def share(a: int, b: int) -> None:
             mine = keys[of[a:b]]
             keep = mine.astype(np.uint32) != numbers[a:b, None]
-            # Where the row is not among them, the last one goes.
+            # Where the row itself is not among them, the last one is left out.
             keep[keep.all(axis=1), -1] = False
             answer[0][a:b], answer[1][a:b] = unpack(mine[keep].reshape(b - a, k))
 

@@ -1,8 +1,8 @@
-"""A graph of neighbours on the disk: a folder of two ``.npy`` files, read some rows at a time.
+"""A graph of neighbours on the disk: a folder of ``.npy`` files, which are read some rows at a time.
 
-The files are in an order in which near rows are near each other, and so is what a search writes and what affinities
-read: row i of ``indices.npy`` and ``distances.npy`` is about row ``order[i]`` of the table, and a neighbour j is row
-``order[j]``. Without ``order.npy`` they are in the order of the table.
+The files are in an order in which near rows are near each other, in which a search writes and affinities read: line i
+of ``indices.npy`` and ``distances.npy`` is about row ``order[i]`` of the table, and a neighbour j is row ``order[j]``.
+Without ``order.npy`` they are in the order of the table.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tsne_ooc.storage.manifest import MANIFEST
 from tsne_ooc.storage.state import Saved, StateError
 
 KIND = "graph"
-# Rows whose contents are one line of the fingerprint: an error can say where a table is another.
+# Rows that have one entry of the fingerprint together, so that an error can say where a table differs.
 TOLD = 1 << 16
-# Rows that are looked at in one piece.
+# Rows that are checked at a time.
 ROWS = 1 << 15
 
 
 class GraphFacts(NamedTuple):
-    """What a graph knows of its rows, as far as whoever made it could tell.
+    """What a graph knows of its rows, as far as its maker could tell.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ class GraphFacts(NamedTuple):
     unit : float
         What a distance of 1 is in the metric.
     recall : float or None
-        Which share of the nearest rows it has, measured.
+        The share of the nearest rows that it has, as it was measured.
     rows : tuple of str
-        A digest of each `TOLD` rows, as they were searched: `fingerprint_of`.
+        A digest of each `TOLD` rows, as they were searched; `fingerprint_of` makes them.
     source : dict or None
-        The table, as `tsne_ooc.io.identity_of` has it.
+        The table, as `tsne_ooc.io.identity_of` describes it.
     """
 
     metric: str | None = None
@@ -51,7 +51,7 @@ class GraphFacts(NamedTuple):
 
     @classmethod
     def restore(cls, saved: Saved) -> GraphFacts:
-        """Those of a state; raises StateError for what cannot be."""
+        """The facts of a state; raises StateError for what is not possible."""
         content = saved.content
         rows, source = content.get("rows"), content.get("source")
         if not isinstance(rows, list) or not all(isinstance(text, str) for text in rows):
@@ -74,7 +74,7 @@ def fingerprint_of(hashes: UInt64) -> tuple[str, ...]:
 def write_graph(
     path: StrPath, indices: UInt32, distances: Float32, order: UInt32 | None, facts: GraphFacts, *, overwrite: bool
 ) -> None:
-    """Write a graph that is in memory, whole or not at all; errors are those of `tsne_ooc.storage.write_folder`."""
+    """Write a graph that is in memory, whole or not at all; it raises as `tsne_ooc.storage.write_folder` does."""
     arrays: dict[str, Any] = {"indices": indices, "distances": distances}
     if order is not None:
         arrays["order"] = order
@@ -87,7 +87,7 @@ def read_graph(path: StrPath, *, verify: bool = True) -> tuple[UInt32, Float32, 
     Raises
     ------
     FileNotFoundError, ValueError
-        For a folder that is missing, not whole, damaged, or of another kind, naming the file.
+        For a folder that is missing, not whole, damaged, or of another kind; the message names the file.
     """
     folder = read_folder(path, KIND, verify=verify)
     saved = Saved(folder.content, folder.arrays)
@@ -99,7 +99,7 @@ def read_graph(path: StrPath, *, verify: bool = True) -> tuple[UInt32, Float32, 
 
 
 def arrays_of(saved: Saved, name: str = "indices") -> tuple[UInt32, Float32, UInt32 | None]:
-    """The three arrays of a graph, where kernels can trust them; raises StateError where not."""
+    """The three arrays of a graph, checked so that kernels can trust them; raises StateError."""
     distances = saved.array("distances", np.float32, (None, None))
     n, k = distances.shape
     indices = saved.array(name, np.uint32, (n, k))
@@ -120,9 +120,9 @@ def arrays_of(saved: Saved, name: str = "indices") -> tuple[UInt32, Float32, UIn
 
 
 def in_rows_order(values: Array, order: UInt32, *, named: bool = False) -> Array:
-    """What is in `order` as a new array in the order of the rows; `named`: values are places, and become row numbers.
+    """Values in `order` as a new array in the order of the rows; with `named`, places in `order` become row numbers.
 
-    Piece by piece: a graph on the disk need not be in memory twice.
+    It works piece by piece, so that a graph on the disk need not be in memory twice.
     """
     out = np.empty(values.shape, values.dtype)
     for a in range(0, len(values), ROWS):

@@ -1,4 +1,4 @@
-"""Graphs that other programs made, as arrays of neighbours: some rows at a time, for they may be of gigabytes."""
+"""Graphs that other programs made become arrays of neighbours, some rows at a time, since they may take gigabytes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tsne_ooc.io.sparse import sparse_format, sparse_shape
 from tsne_ooc.neighbors.base import Answer
 from tsne_ooc.neighbors.precomputed import distances_of, stored_nearest
 
-# Pairs that are looked at in one piece, some 100 bytes each.
+# Pairs of rows that are read at a time, which take some 100 bytes each.
 PAIRS = 1 << 20
-# Where scanpy puts distances.
+# The name under which scanpy keeps distances.
 _KEY = "distances"
 
 
 def nearest_of(distances: Any) -> Answer:
-    """Neighbours and distances of a graph in a form of `Graph`, of as many as the row with the fewest has.
+    """Neighbours and distances of a graph in one of the forms of `Graph`; as many as the row with the fewest has.
 
     Raises
     ------
     ValueError, TypeError
-        For what is not such a graph, with row and column, and for a row without a neighbour.
+        For what is not such a graph, where the message has row and column, and for a row without a neighbour.
     """
     pair = isinstance(distances, tuple | list) and len(distances) == 2 and all(np.ndim(p) == 2 for p in distances)
     if not pair and not is_sparse(distances):
@@ -37,7 +37,7 @@ def nearest_of(distances: Any) -> Answer:
         )
     parts: tuple[Any, ...] = tuple(map(np.asarray, distances)) if pair else (_by_rows(distances),)
     if pair and (parts[0].shape != parts[1].shape or {part.dtype.kind for part in parts} - set("iuf")):
-        # Says what is wrong with them as a whole.
+        # This says what is wrong with the pair as a whole.
         distances_of(tuple(part[:1] for part in parts) if parts[0].shape == parts[1].shape else parts)
     n = int(parts[0].shape[0])
     if not n or (not pair and parts[0].shape[1] != n):
@@ -64,7 +64,7 @@ def nearest_of(distances: Any) -> Answer:
 
 
 def _by_rows(matrix: Any) -> Any:
-    """A matrix whose rows can be cut; one that is stored otherwise is looked at as a whole first."""
+    """A matrix of which some rows can be taken; one that is not stored by rows is checked as a whole first."""
     if matrix.format == "csr":
         return matrix
     return distances_of(matrix)
@@ -78,7 +78,7 @@ def of_scanpy(data: Any, key: str = _KEY) -> Any:
     OSError
         For a file that is missing or not HDF5.
     ValueError
-        Where there are none, naming the graphs that there are.
+        Where there are none; the message names the graphs that there are.
     """
     if hasattr(data, "obsp"):
         if key not in data.obsp:

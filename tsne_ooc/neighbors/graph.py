@@ -1,4 +1,4 @@
-"""Neighbours that were searched before, for another fit of the same rows."""
+"""`Graph`: neighbours that were searched before, for another fit of the same rows."""
 
 from __future__ import annotations
 
@@ -33,37 +33,36 @@ from tsne_ooc.storage.state import Saved, State, within
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-# Of so many rows the farthest neighbour is measured again, to tell whether the graph is of these rows: programs that
-# search in single precision, or by another formula, are off by some 1e-4.
+# The farthest neighbour of so many rows is measured again, to tell whether the graph is of these rows, and how far off
+# it may be: programs that search in single precision, or by another formula, are off by some 1e-4.
 LOOKED_AT = 64
 CLOSE = 1e-2
-# Metrics whose own numbers, where none are given, come from all rows, so that a few rows tell nothing.
+# Metrics whose parameters come from all rows where none are given, so that a few rows cannot be measured.
 OF_ALL_ROWS = {"seuclidean", "mahalanobis"}
 
 
 class Graph(Neighbors):
-    """The nearest neighbours of each row, as a search found them before: of a fit, or of another program.
+    """The nearest neighbours of each row, as an earlier search found them: that of a fit, or of another program.
 
-    A fit takes what is there, and searches nothing among its rows; new rows are placed by a search of their own.
-    Whether the graph is of the rows that come with it, and of their metric, is told by the rows' fingerprint, where it
-    has one, and by some distances that are measured again.
+    A fit takes these neighbours, and does not search among its rows; new rows are placed by a search of their own. The
+    rows' fingerprint, where the graph has one, and some distances that are measured again, tell whether the graph is of
+    the rows of the fit, and of its metric.
 
     Parameters
     ----------
     distances : sparse matrix of shape (n, n), pair (indices, distances) of shape (n, k), AnnData, or a ``.h5ad`` path
-        As for ``metric="precomputed"``: what is stored are distances, such as those of scanpy's
-        ``adata.obsp["distances"]``, which are taken of an AnnData and of its file. All rows keep as many neighbours as
-        the one that has fewest.
+        Distances, as for ``metric="precomputed"``. From an AnnData, or its file, they are those of scanpy,
+        ``adata.obsp["distances"]``. All rows keep as many neighbours as the one that has the fewest.
     search : str or Neighbors, default "auto"
-        Finds the neighbours of new rows.
+        The search that finds the neighbours of new rows.
 
     Attributes
     ----------
     indices : ndarray of uint32, shape (n, k)
-        Row numbers, nearest first, the row itself not among them; read-only.
+        Row numbers, nearest first, without the row itself; read-only.
     distances : ndarray of float32, shape (n, k)
     order : ndarray of uint32, shape (n,), or None
-        In which `read` has the rows, so that near ones are near each other; None: as they came.
+        The order in which `read` has the rows, so that near ones are near each other; None is the order they came in.
 
     Examples
     --------
@@ -83,7 +82,7 @@ class Graph(Neighbors):
 
     @classmethod
     def of(cls, index: Index, k: int, search: Any = "auto") -> Graph:
-        """The `k` nearest others of the rows of an index."""
+        """Make the graph of the `k` nearest others of the rows of an index."""
         k = whole("k", k, least=1)
         metric = index.metric if isinstance(index.metric, str) else None
         facts = GraphFacts(metric, index.unit, float(index.recall(k)))
@@ -91,7 +90,7 @@ class Graph(Neighbors):
 
     @classmethod
     def open(cls, path: StrPath, search: Any = "auto", *, verify: bool = True) -> Graph:
-        """The graph of a folder that `save` or ``tsne-ooc neighbors`` wrote, memory-mapped.
+        """Open the graph in a folder that `save` or ``tsne-ooc neighbors`` wrote; it is memory-mapped.
 
         Parameters
         ----------
@@ -103,12 +102,12 @@ class Graph(Neighbors):
         Raises
         ------
         FileNotFoundError, ValueError
-            For a folder that is missing, not whole, damaged or of another kind, naming the file.
+            For a folder that is missing, not whole, damaged or of another kind; the message names the file.
         """
         return cls._made(*read_graph(path, verify=verify), search, str(path))
 
     def save(self, path: StrPath, *, overwrite: bool = False) -> None:
-        """Write it to a folder that `open` reads; it appears whole or not at all.
+        """Write the graph to a folder that `open` reads, and that appears whole or not at all.
 
         Raises
         ------
@@ -154,9 +153,9 @@ class Graph(Neighbors):
         return _kept(self._apart) if self.order is None else _kept(in_rows_order(self._apart, self.order))
 
     def read(self, start: int, stop: int) -> Answer:
-        """The neighbours of the rows ``order[start:stop]``, by their places in `order`, and how far they are.
+        """The neighbours of the rows ``order[start:stop]``, as places in `order`, and how far away they are.
 
-        Arrays of the caller's own; of a folder, no more than these rows comes into memory.
+        The arrays are the caller's own; of a graph in a folder, only these rows come into memory.
         """
         return np.array(self._near[start:stop]), np.array(self._apart[start:stop])
 
@@ -164,7 +163,7 @@ class Graph(Neighbors):
         return f"<Graph of {self.n:,} rows, {self.k} neighbours each>"
 
     def __deepcopy__(self, memo: Any) -> Graph:
-        # It never changes, and may be of gigabytes; scikit-learn copies the parameters of what it clones.
+        # A graph never changes, and may take gigabytes; scikit-learn copies the parameters of an estimator it clones.
         return self
 
     def matrix(self) -> csr_array:
@@ -172,7 +171,7 @@ class Graph(Neighbors):
         from scipy.sparse import csr_array
 
         starts = np.arange(self.n + 1, dtype=np.int64) * self.k
-        # Of its own: scipy sorts entries in place.
+        # These are copies, since SciPy sorts entries in place.
         distances, indices = self.distances.flatten(), self.indices.ravel().astype(np.int64)
         return csr_array((distances, indices, starts), shape=(self.n, self.n))
 
@@ -200,13 +199,13 @@ class Graph(Neighbors):
         return GraphIndex(inner, self._near, self._apart, self.order, self._recall(X, inner), threads)
 
     def check_fit(self, n: int, k: int) -> None:
-        """Raise ValueError where it is of another number of rows than `n`, or has fewer than `k` neighbours."""
+        """Raise ValueError where the graph does not have `n` rows, or has fewer than `k` neighbours of each."""
         if n != self.n:
             raise ValueError(f"the graph is of {self.n:,} rows, and there are {n:,}; pass the one of these rows")
         _check_known(k, self.k)
 
     def _recall(self, X: Any, inner: Index) -> float:
-        """Which share of the nearest rows the graph has, as it says, or as far as the search for new rows tells."""
+        """The share of the nearest rows that the graph has: as it says, or as the search for new rows tells."""
         if self.facts.recall is not None:
             return self.facts.recall
         at = rows_to_measure(self.n)
@@ -214,7 +213,7 @@ class Graph(Neighbors):
         return share_found(np.insert(self._apart[self._places(at)], 0, 0, axis=1), true)
 
     def _places(self, rows: Int64) -> Array:
-        """Where rows are in `order`."""
+        """The places of rows in `order`."""
         return rows if self.order is None else np.argsort(self.order, kind="stable")[rows]
 
     def _compare(self, X: Any, metric: Metric, threads: Threads) -> None:
@@ -248,7 +247,7 @@ class Graph(Neighbors):
         last = self._near[places, -1]
         last = last if self.order is None else self.order[last]
         some = np.unique(last)
-        # Not the generator of the search, which is to find what it finds without this.
+        # The search has a generator of its own, so that it finds the same with and without this.
         rng = np.random.default_rng(0)
         exact = Exact().build(X[some], metric=metric, metric_params=params, rng=rng, threads=threads)
         if isinstance(exact, GapIndex):
@@ -270,7 +269,7 @@ class Graph(Neighbors):
 
 
 class GraphIndex(Index, kind="graph"):
-    """A search for new rows, and the neighbours that the rows themselves are known to have."""
+    """A search for new rows, and the known neighbours of the rows themselves."""
 
     def __init__(
         self, inner: Index, near: Indices, apart: Distances, order: Indices | None, recall: float, threads: Threads
@@ -312,7 +311,7 @@ class GraphIndex(Index, kind="graph"):
 
     def query_self(self, k: int) -> Answer:
         k = self._known(k)
-        # Others write to what they are given.
+        # These are copies, since callers may write to them.
         if self._order is None:
             return np.array(self._near[:, :k]), np.array(self._apart[:, :k])
         return in_rows_order(self._near[:, :k], self._order, named=True), in_rows_order(self._apart[:, :k], self._order)
@@ -327,7 +326,7 @@ class GraphIndex(Index, kind="graph"):
         return self._near[rows, :k], self._apart[rows, :k]
 
     def _known(self, k: int) -> int:
-        """`k`, if there are so many."""
+        """`k`, if so many neighbours are known."""
         k = check_k(k, self.n, itself=True)
         _check_known(k, self._near.shape[1])
         return k

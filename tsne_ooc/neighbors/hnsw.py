@@ -25,9 +25,9 @@ from tsne_ooc.storage.codec import stored
 from tsne_ooc.storage.state import Saved, State
 
 PIECE = 1 << 16
-# faiss counts in 32 bits; recall ends to grow at some tens.
+# faiss counts in 32 bits, and recall stops growing at some tens of links.
 MOST_LINKS = 1 << 12
-# A million of them, as a slip in n_jobs or in a file may ask for, end the process.
+# A million threads, which a mistake in n_jobs or in a file may ask for, would end the process.
 MOST_THREADS = 512
 
 
@@ -36,16 +36,15 @@ MOST_THREADS = 512
 class HNSW(Neighbors):
     """Approximate neighbours, euclidean or cosine, by walks over a layered graph (``faiss.IndexHNSWFlat``).
 
-    Queries are as fast as those of `IVF`, and faster for small k; the graph costs far more to build, since it
-    is built by one thread: with more of them it would depend on which came first. Answers do not depend on
-    the batch.
+    Queries are as fast as those of `IVF`, and faster for small k. To build the graph takes far longer, since one thread
+    builds it: with more threads it would depend on which of them came first. Answers do not depend on the batch.
 
     Parameters
     ----------
     links : int
-        Links of each row; memory and recall grow with it.
+        Links of each row; memory and recall grow with them.
     ef_build, ef : int
-        Candidates kept while building and while searching (2 k where that is more).
+        Candidates that are kept while building, and while searching (2 k where that is more).
     recall : float or None
         Share of the k nearest rows to be found: 256 of the rows are searched exactly, and `ef` is doubled, five times
         at most, until it is reached. None leaves `ef` as it is.
@@ -91,7 +90,7 @@ class HNSW(Neighbors):
         faiss: Any = importlib.import_module("faiss")
         frame = Frame.of(X, cosine=metric == "cosine", threads=threads)
         graph = faiss.IndexHNSWFlat(X.shape[1], self.links)
-        # More candidates than rows are the rows; faiss would make room for all that it is told.
+        # There are no more candidates than rows, and faiss would allocate as many as it is told.
         graph.hnsw.efConstruction = min(self.ef_build, len(X))
         graph.hnsw.rng = faiss.RandomGenerator(int(rng.integers(2**31)))
         with _openmp(1):
@@ -101,7 +100,7 @@ class HNSW(Neighbors):
 
 
 class HNSWIndex(FoundIndex, kind="hnsw"):
-    """See `HNSW`."""
+    """The index of `HNSW`."""
 
     def __init__(
         self, X: Float32, frame: Frame, graph: Any, ef: int, metric: str, threads: Threads, wanted: float | None = None
@@ -112,8 +111,8 @@ class HNSWIndex(FoundIndex, kind="hnsw"):
         self._ef = ef
 
     def state(self) -> State:
-        # Not faiss's own serialisation: it holds the rows a second time, and a file that was tampered with brings
-        # the interpreter down. Nor the graph built again: MNIST takes 18 s, and another processor rounds otherwise.
+        # faiss's own file would hold the rows a second time, and one that was tampered with would crash the
+        # interpreter. To build the graph again takes 18 s for MNIST, and another processor rounds in another way.
         faiss: Any = importlib.import_module("faiss")
         hnsw = self._graph.hnsw
         arrays = {
@@ -171,7 +170,7 @@ class HNSWIndex(FoundIndex, kind="hnsw"):
 
 
 def _check_graph(saved: Saved, links: Int32, levels: Int32, edges: Int64, width: int, entry: int) -> None:
-    """An error unless each link ends at a row that is there, on a level that this row has: faiss looks no further."""
+    """Raise unless each link ends at a row that exists, on a level that this row has, since faiss does not check it."""
     n = len(levels)
     if levels.min() < 1 or levels[entry] != levels.max():
         raise saved.fail("has a row on no level, or an entry below the highest", "levels")
@@ -190,7 +189,7 @@ def _cast(found: Any) -> Int64:
 
 @contextmanager
 def _openmp(threads: int) -> Iterator[None]:
-    """Let faiss use so many OpenMP threads for a while; one in a forked process, where others never come."""
+    """Let faiss use so many OpenMP threads for a while; only one in a forked process, where others never come."""
     import faiss
 
     before = faiss.omp_get_max_threads()

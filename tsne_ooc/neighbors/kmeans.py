@@ -17,7 +17,7 @@ GROUP = 1024
 
 
 def centre_blocks(centres: Float32, threads: Threads) -> Blocks:
-    """Centres ready to be searched."""
+    """Centres that are ready to be searched."""
     return Blocks.of(centres, Frame.of(centres, cosine=False, threads=threads), threads)
 
 
@@ -25,8 +25,7 @@ def train(
     sample: Float32, lists: int, rounds: int, *, rng: np.random.Generator, threads: Threads,
     ready: Callable[[Float32, Threads], Any] = centre_blocks,
 ) -> Float32:  # fmt: skip
-    """Centres of shape (lists, p) after some rounds of Lloyd's k-means, started from rows drawn from the
-    sample.
+    """Centres of shape (lists, p) after some rounds of Lloyd's k-means, which start from rows of the sample.
 
     A centre without rows is moved to a row of a well-filled list. What rows of the sample lack counts for no centre,
     and centres lack nothing: 0, the middle of the frame, stands for what no row of theirs has. `ready` makes centres
@@ -62,8 +61,8 @@ def train(
 
 
 def seriate(centres: Float32) -> NDArray[np.intp]:
-    """An order in which near centres are near: cut in half across the longest direction, and each half
-    again."""
+    """An order in which near centres are near each other: they are cut in half across the longest direction, and each
+    half is cut again."""
     if len(centres) <= 2:
         return np.arange(len(centres))
     centred = centres - centres.mean(axis=0, dtype=np.float64)

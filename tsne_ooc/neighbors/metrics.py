@@ -1,4 +1,4 @@
-"""Metrics by name: which there are, what they take, and which rows they can be asked about."""
+"""Metrics by name: which ones there are, which parameters they take, and which rows."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SPARSE = {
         "jaccard", "tanimoto", "dice", "rogerstanimoto", "russellrao", "sokalsneath", "yule",
     )
 }  # fmt: skip
-# What is not 0 counts as yes.
+# Metrics of yes and no, for which a number that is not 0 counts as yes.
 BOOLEAN = {"dice", "rogerstanimoto", "russellrao", "sokalsneath", "yule", "jaccard"}
-# Rows of bytes, each of which holds eight columns of yes and no.
+# Metrics of rows of bytes, of which each holds eight columns of yes and no, and the metrics of these columns.
 PACKED = {"bit_jaccard": "jaccard", "bit_hamming": "hamming"}
 
-# Parameters, and how many axes as long as a row each has.
+# The parameters of metrics, and how many axes of the length of a row each has.
 WEIGHTED = (
     "euclidean", "cosine", "chebyshev", "braycurtis", "canberra", "correlation", "hamming", "sqeuclidean", "cityblock",
     *BOOLEAN,
@@ -50,7 +50,7 @@ PARAMS: dict[str, dict[str, int]] = {
 
 
 def canonical_name(metric: Metric, *, sparse: bool) -> Metric:
-    """The metric under its own name, or the error that names the nearest one; a function as it is."""
+    """The metric under its canonical name, and a function as it is; raises the error that names the nearest metric."""
     if callable(metric):
         if sparse:
             raise ValueError("a callable metric takes no sparse rows; use a named metric or a dense array")
@@ -81,12 +81,12 @@ def check_names(metric: Metric, params: Named | None, *, sparse: bool) -> None:
 
 
 def checked_params(metric: Metric, params: Named | None, X: Matrix) -> dict[str, Any]:
-    """Parameters that SciPy can be trusted with, and what a metric takes from the rows X.
+    """Parameters that are safe for SciPy, and those that a metric takes from the rows X.
 
     Raises
     ------
     ValueError, TypeError
-        Naming the parameter.
+        For a wrong parameter; the message names it.
     """
     sparse = not isinstance(X, np.ndarray)
     check_names(metric, params, sparse=sparse)
@@ -119,15 +119,15 @@ def checked_params(metric: Metric, params: Named | None, X: Matrix) -> dict[str,
 
 
 def check_rows(name: Metric, X: Matrix, what: str = "row {row}") -> None:
-    """Raise `RowsError` for rows that the metric says nothing about.
+    """Raise `RowsError` for rows that the metric does not take.
 
     Parameters
     ----------
     name : str or callable
-        Canonical.
+        The canonical name of the metric.
     X : array or CSR matrix
     what : str
-        What to call a row, with ``{row}`` for its number.
+        What the message calls a row, with ``{row}`` for its number.
     """
     if name in PACKED:
         bad = ~((X >= 0) & (X <= 255) & (np.floor(X) == X))
@@ -173,7 +173,7 @@ def _variances(X: Array) -> Float64:
         raise ValueError("metric 'seuclidean' takes variances from the rows, and one row has none; give "
                          "metric_params={'V': variances}")  # fmt: skip
     V: Float64 = np.var(X, axis=0, ddof=1, dtype=np.float64)
-    # A column that does not vary has no measure of its own, and is left in its unit, as StandardScaler leaves it.
+    # A column that does not vary is left in its unit, as StandardScaler leaves it.
     V[V == 0] = 1.0
     return V
 

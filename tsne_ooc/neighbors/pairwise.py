@@ -1,4 +1,4 @@
-"""Distances in every metric, in arithmetic that treats each pair by itself."""
+"""Distances in all metrics, by arithmetic that treats each pair by itself."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tsne_ooc.neighbors.metrics import (
 )
 from tsne_ooc.storage.state import Saved, State
 
-# Reference rows converted to double precision at a time.
+# Reference rows that are converted to double precision at a time.
 STRIP = 4096
-# 0 / 0 in SciPy: rows without a direction are as far as can be from all others, as in `_cosine`; of two rows of
-# nothing each is where the other is.
+# Where SciPy has 0 / 0: a row without a direction is as far as possible from all others, as in `_cosine`, and two rows
+# of zeros are at the same place.
 UNDEFINED = {"cosine": 1.0, "correlation": 1.0, "braycurtis": 0.0, "dice": 0.0, "sokalsneath": 0.0}
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -57,7 +57,7 @@ class Pairwise:
         check_rows(self.name, X)
 
     def state(self) -> State:
-        """Name and parameters, those taken from the rows too."""
+        """The name and the parameters, those that were taken from the rows included."""
         if not isinstance(self.metric, str):
             raise ValueError(
                 f"metric={self.metric!r} is a function, which no file can hold; use the name of a metric, or pickle"
@@ -66,7 +66,7 @@ class Pairwise:
 
     @classmethod
     def restore(cls, saved: Saved, X: Matrix) -> Pairwise:
-        """The metric of a `state`, for the rows X."""
+        """Make the metric that a `state` is of, for the rows X."""
         metric = saved.text("metric")
         if metric not in (DENSE if isinstance(X, np.ndarray) else SPARSE):
             raise saved.fail(f"has the unknown metric {metric[:40]!r}")
@@ -76,7 +76,7 @@ class Pairwise:
             if not full.startswith("param."):
                 continue
             name = full.removeprefix("param.")
-            # SciPy reads as many numbers as there are columns, whatever it was given.
+            # SciPy reads as many numbers as there are columns, however many it is given.
             shape = (X.shape[1],) * known.get(name, 0)
             if name not in known or value.shape != shape or (shape and value.dtype != np.float64):
                 raise saved.fail(f"has the shape {value.shape} and type {value.dtype}, where {shape} is needed", full)
@@ -93,7 +93,7 @@ class Pairwise:
         ----------
         Q, X : rows
         numbers : array of shape (n,), optional
-            Of the rows X among those of the fit, for messages.
+            The numbers of the rows X in the fit, for messages.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class Pairwise:
         """
         check_rows(self.name, Q)
         result = all_distances(Q, X, str(self.name)) if self.sparse else self._dense(Q, X)
-        # Rounding leaves some -1e-16.
+        # Rounding may leave numbers such as -1e-16.
         np.copyto(result, 0.0, where=(result < 0) & (result > -1e-6))
         good = np.isfinite(result) & (result >= 0)
         if not good.all():
@@ -115,11 +115,11 @@ class Pairwise:
                 "least 0",
                 i,
             )
-        # What is ranked, and comes back, is in single precision.
+        # Distances are ranked, and returned, in single precision.
         return np.minimum(result, LARGEST, out=result)
 
     def from_themselves(self, X: Matrix) -> Distances | None:
-        """`Index.from_themselves` of rows."""
+        """`Index.from_themselves` for the rows X."""
         if not callable(self.name) and self.name not in ("cosine", "correlation", "russellrao"):
             return None
         pairs = (self.block(X[i : i + 1], X[i : i + 1])[0, 0] for i in range(X.shape[0]))
@@ -128,7 +128,7 @@ class Pairwise:
     def _dense(self, Q: Array, X: Array) -> Float64:
         left = self._ready(Q)
         result = np.empty((len(Q), len(X)))
-        # Bad numbers are told by row, with a name.
+        # `block` raises for bad numbers, with the name of the metric and the row.
         with np.errstate(all="ignore"):
             for start in range(0, len(X), STRIP):
                 result[:, start : start + STRIP] = self._pairs(left, self._ready(X[start : start + STRIP]))
@@ -145,13 +145,13 @@ class Pairwise:
         name = self.name
         if not self.params and name in OWN:
             return OWN[str(name)](left, right)
-        # SciPy has no base here, though its documents say so.
+        # SciPy's `cdist` does not take a base, though its documentation says so.
         params = {key: value for key, value in self.params.items() if key != "base"}
         result: Float64 = cdist(left, right, PACKED.get(str(name), name), **params)
         if name in UNDEFINED:
             result[np.isnan(result)] = UNDEFINED[str(name)]
         if name == "jensenshannon":
-            # Rows of nothing share nothing with others, and are where the other is among themselves.
+            # Rows of zeros have nothing in common with others, and are at the same place as each other.
             a, b = left.sum(axis=1, keepdims=True) == 0, right.sum(axis=1) == 0
             np.copyto(result, np.sqrt(np.log(2)), where=a | b)
             np.copyto(result, 0.0, where=a & b)
@@ -160,7 +160,7 @@ class Pairwise:
 
 
 def canonical(X: Matrix) -> Any:
-    """X itself where it is dense or CSR without repeated entries, else such a copy."""
+    """X itself where it is dense, or CSR without repeated entries; else a copy that is."""
     if isinstance(X, np.ndarray) or (X.format == "csr" and X.has_canonical_format):
         return X
     copy = X.tocsr(copy=True)
@@ -169,8 +169,7 @@ def canonical(X: Matrix) -> Any:
 
 
 def _cosine(left: Float64, right: Float64) -> Float64:
-    """Half the squared distance of unit rows, which loses no digits where angles are small; 1 for rows of
-    zeros."""
+    """Half the squared distance of unit rows, which keeps its digits where angles are small; 1 for rows of zeros."""
     from scipy.spatial.distance import cdist
 
     a, b = (np.sqrt(np.square(rows).sum(axis=1, keepdims=True)) for rows in (left, right))
@@ -180,8 +179,8 @@ def _cosine(left: Float64, right: Float64) -> Float64:
 
 
 def _correlation(left: Float64, right: Float64) -> Float64:
-    """The cosine distance of centred rows. SciPy's ``1 - r`` is some 1e-16 for a row and itself, and of constant rows
-    the noise of their mean."""
+    """The cosine distance of centred rows. SciPy's ``1 - r`` is some 1e-16 for a row and itself, and for constant rows
+    it is the rounding of their mean."""
 
     def centred(rows: Float64) -> Float64:
         constant = rows.max(axis=1) == rows.min(axis=1)
@@ -191,7 +190,7 @@ def _correlation(left: Float64, right: Float64) -> Float64:
 
 
 def _hellinger(left: Float64, right: Float64) -> Float64:
-    """The distance of rows as shares of their sums: 1 between a row of zeros and others, 0 between two of them."""
+    """The distance of rows as shares of their sums: 1 between a row of zeros and another, 0 between two of zeros."""
     from scipy.spatial.distance import cdist
 
     a, b = (rows.sum(axis=1, keepdims=True) for rows in (left, right))

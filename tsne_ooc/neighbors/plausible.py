@@ -1,4 +1,4 @@
-"""What rows or distances look like, where it is something else than they are taken for."""
+"""Warnings where rows or distances look like something else than what they are taken for."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from tsne_ooc._typing import Array
 from tsne_ooc.neighbors.base import Metric
 from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED
 
-# Rows that are looked at, from all over the table; more say the same.
+# Rows that are looked at, from all over the table; more rows tell the same.
 _ROWS = 1024
-# Bytes of eight bits each: a quarter of those that are not 0, and one of the largest, have an upper half. Of yes and no
-# none has, and of counts few.
+# Numbers are taken for bytes of eight bits where a quarter of those that are not 0 have an upper half. Of yes and no
+# none has one, and of counts few have.
 _UPPER, _SHARE = 16, 0.25
-# Distances of a pair are the same to rounding; graphs of similarities have a 1 in nearly each row.
+# The two distances of a pair are the same to rounding; graphs of similarities have a 1 in nearly each row.
 _ROUNDING, _NEARLY_ALL = 1e-3, 0.9
 # Rows and columns of distances that are compared at a time.
 _TILE = 1024
 
 
 def tell_unlikely(rows: Any, metric: Metric) -> None:
-    """Warn of rows of a fit that the metric was hardly meant for; what is sure to be wrong is refused elsewhere.
+    """Warn of rows of a fit that the metric was hardly meant for; rows that are surely wrong are refused elsewhere.
 
     Parameters
     ----------
     rows : array or CSR matrix
-        Clean; for "precomputed", distances among the rows of the fit, in any form that the search takes.
+        Rows that are checked; for "precomputed", distances among the rows of the fit, in any form that the search
+        takes.
     metric : str or callable
     """
     doubt = None
@@ -68,7 +69,7 @@ def _of_distances(D: Any) -> str | None:
         return None
     D = np.asarray(D)
     if D.shape[0] != D.shape[1]:
-        # That is refused, by whoever searches them.
+        # The search refuses them.
         return None
     own = D.diagonal()
     if len(D) > 2 and (own > 0).all() and (own >= D.max(axis=1)).all():
@@ -107,7 +108,7 @@ def _of_graph(graph: Any) -> str | None:
             "the largest precomputed distance of nearly every row is exactly 1, as in a graph of similarities such as "
             "adata.obsp['connectivities']; give one of distances, such as adata.obsp['distances']"
         )
-    # A row's neighbour may not have it among its own; where both have the other, they are as far apart.
+    # Of two rows, one may have the other as a neighbour, or both; where both have, the two distances are the same.
     other = graph[column, row]
     back = np.asarray(other).ravel()
     both = back != 0
@@ -117,7 +118,7 @@ def _of_graph(graph: Any) -> str | None:
 
 
 def _differ(there: Array, back: Array) -> int | None:
-    """The place of a first pair of numbers that are not the same to rounding; None where there is none."""
+    """The place of the first pair of numbers that are not the same to rounding; None where there is no such pair."""
     known = np.isfinite(there) & np.isfinite(back)
     with np.errstate(invalid="ignore"):
         far = known & (np.abs(there - back) > _ROUNDING * np.maximum(there, back))

@@ -1,4 +1,4 @@
-"""Neighbours from distances or neighbours that the user has."""
+"""Neighbours from distances, or from neighbours, that the user has."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ INFINITE = np.float32(np.inf)
 @stored
 @dataclass(frozen=True)
 class Precomputed(Neighbors):
-    """Neighbours from one of
+    """Neighbours that are known already. They are one of
 
     - all distances, an array of shape (n, n), infinite where rows are not connected;
-    - a sparse graph of shape (n, n) whose stored entries are distances, zeros included, as scikit-learn's
-      ``kneighbors_graph(mode="distance")`` and scanpy's ``adata.obsp["distances"]`` are: what is not stored is not
-      connected;
-    - a pair ``(indices, distances)`` of arrays of shape (n, m), the row itself among them or not; an index of -1 or an
+    - a sparse graph of shape (n, n) whose stored entries are distances, zeros included, as those of scikit-learn's
+      ``kneighbors_graph(mode="distance")`` and scanpy's ``adata.obsp["distances"]`` are: rows without a stored entry
+      are not connected;
+    - a pair ``(indices, distances)`` of arrays of shape (n, m), with or without the row itself; an index of -1 or an
       infinite distance is not a neighbour.
 
-    Queries take distances to the n rows in the same forms, for q rows. Numbers come back as given, in single
-    precision, sorted with ties by row number.
+    Queries are distances from q rows to the n rows, in the same forms. Distances come back as they were given, in
+    single precision, sorted, with ties by row number.
     """
 
     def build(
@@ -61,7 +61,7 @@ class PrecomputedIndex(Index, kind="precomputed"):
         self._threads = threads
 
     def state(self) -> State:
-        # Queries bring their distances along; those among the rows themselves are needed for a fit only.
+        # Queries bring their distances along; those among the rows themselves are needed only for a fit.
         return {"n": self.n}, {}
 
     @classmethod
@@ -102,22 +102,22 @@ class PrecomputedIndex(Index, kind="precomputed"):
 
 
 def distances_of(X: TableLike, n: int | None = None, first: int = 0) -> Any:
-    """Distances in one of the forms of `Precomputed`, as it takes them: float32, an array or a CSR matrix.
+    """Check distances in one of the forms of `Precomputed`, and give them as float32, an array or a CSR matrix.
 
     Parameters
     ----------
     X : array-like, DataFrame, sparse matrix or pair of arrays
-        Never changed, and not shared.
+        The distances, which are neither changed nor shared.
     n : int or None
-        Rows that the distances lead to; None: they are among the rows themselves.
+        The number of rows that the distances lead to; None for distances among the rows themselves.
     first : int
         The number of the first row of X, for errors of a graph that comes in pieces.
 
     Raises
     ------
     ValueError, TypeError
-        For another shape, NaN, numbers below 0 or beyond float32, and neighbours that are named twice, with the row
-        and column.
+        For another shape, NaN, numbers below 0 or beyond float32, and neighbours that are named twice; the message has
+        the row and column.
     """
     if isinstance(X, tuple | list) and len(X) == 2 and all(np.ndim(part) == 2 for part in X):
         graph = _graph_of(X[0], X[1], n, first)
@@ -148,7 +148,7 @@ def _dense(X: TableLike) -> Any:
     else:
         far = np.asarray(X.isin([np.inf]), bool)
         rows = as_rows(X.mask(far, 0) if far.any() else X, own=True)
-    # Without infinite ones they may be the caller's own, which nobody can write to.
+    # Without infinite distances the array may be the caller's own, which is not written to.
     if far.any():
         rows[far] = INFINITE
     _check_sign(rows, lambda at: divmod(at, rows.shape[1]))
@@ -182,7 +182,7 @@ def _graph_of(indices: Any, distances: Any, n: int | None, first: int = 0) -> An
 
 
 def _graph(X: TableLike, first: int = 0) -> Any:
-    """A sparse matrix as CSR in float32, rows in order, what is infinite left out."""
+    """A sparse matrix as CSR in float32, with rows in order and without infinite entries."""
     from scipy.sparse import csr_array
 
     if X.dtype.kind not in "fiub":
@@ -190,7 +190,7 @@ def _graph(X: TableLike, first: int = 0) -> Any:
     if X.format not in ("csr", "csc", "coo", "bsr"):
         what = f"a sparse {X.format} matrix, which may not keep its zeros"
         raise TypeError(f"precomputed distances are {what}; pass CSR or COO")
-    # Not by way of sums: two distances of one pair are a slip.
+    # SciPy's conversion would add up two distances of one pair, which are a mistake.
     entries = X.tocoo()
     row, column, data = entries.row, entries.col, np.asarray(entries.data)
     order = np.lexsort((column, row))
@@ -234,7 +234,7 @@ def _too_few(row: int, count: int, k: int) -> RowsError:
 
 
 def stored_nearest(graph: Any, k: int, itself: Indices | None) -> Answer:
-    """The k smallest stored entries of each row, without the row `itself` names."""
+    """The k smallest stored entries of each row, without the row that `itself` names."""
     row = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
     keep = np.ones(len(row), bool) if itself is None else graph.indices != itself[row]
     row, keys = row[keep], pack(graph.data[keep], graph.indices[keep])

@@ -24,9 +24,9 @@ from tsne_ooc.neighbors.saved import restore_rows, rows_state
 from tsne_ooc.storage.codec import stored
 from tsne_ooc.storage.state import Saved, State
 
-# Its names for metrics, where they are others than SciPy's.
+# The library's names for metrics, where they are not SciPy's.
 NAMES = {"cityblock": "manhattan", "jensenshannon": "jensen_shannon"}
-# Metrics that it lacks, or takes in another form of rows.
+# Metrics that it lacks, or for which it takes rows in another form.
 UNKNOWN = {"bit_jaccard", "bit_hamming", "nan_euclidean"}
 UNKNOWN_SPARSE = {"yule"}
 
@@ -34,20 +34,20 @@ UNKNOWN_SPARSE = {"yule"}
 @stored
 @dataclass(frozen=True)
 class PyNNDescent(Neighbors):
-    """Approximate neighbours in many metrics, sparse rows and Numba-compiled callables, by nearest neighbour
-    descent.
+    """Approximate neighbours by nearest neighbour descent, in many metrics and those that Numba compiles, also of
+    sparse rows.
 
-    The distances are measured again in double precision, so they are those of `Exact`. **Not held**: answers
-    to queries depend on the batch and the graph may depend on the number of threads, for both are the
-    library's; the same seed, batch and threads give the same answer. Importing it costs half a minute of
-    compilation, which is why nothing else does.
+    The distances are measured again in double precision, so they are those of `Exact`. **Not held**: answers to queries
+    depend on the batch, and the graph may depend on the number of threads, since both are the library's; the same seed,
+    batch and threads give the same answer. To import the library takes half a minute of compilation, so it is imported
+    only where it is used.
 
     Parameters
     ----------
     graph_neighbors : int
-        Neighbours in the graph that answers queries; `query_self` builds one of k + 1 where that is more.
+        Neighbours in the graph that answers queries; `query_self` builds a graph of k + 1 where that is more.
     epsilon : float
-        How much farther than the k-th best a query may wander.
+        How much farther than the k-th best row a query may look, as a share.
 
     References
     ----------
@@ -72,7 +72,7 @@ class PyNNDescent(Neighbors):
 
     def check(self, metric: Metric, params: Named | None, *, sparse: bool) -> None:
         check_names(metric, params, sparse=sparse)
-        # Of functions not all have to be compiled: few rows are searched exactly.
+        # A function need not be compiled where there are few rows, which are searched exactly.
         if not callable(metric) and not takes(metric, params, sparse=sparse):
             with_params = f" with metric_params {sorted(params)}" if params else ""
             raise ValueError(f"PyNNDescent does not know metric {metric!r}{with_params}; use neighbors='exact'")
@@ -86,7 +86,7 @@ class PyNNDescent(Neighbors):
         rng: np.random.Generator,
         threads: Threads,
     ) -> Index:
-        # Names and parameters are settled before the library is imported, so a slip shows at once.
+        # Names and parameters are checked before the library is imported, so that a mistake shows at once.
         self.check(metric, metric_params, sparse=not isinstance(X, np.ndarray))
         X = canonical(X)
         pairwise = Pairwise(metric, metric_params, X)
@@ -102,18 +102,18 @@ class PyNNDescent(Neighbors):
 
 
 def takes(metric: Metric, params: Named | None, *, sparse: bool) -> bool:
-    """Whether the library can search in this metric, which is one that we know."""
+    """Whether the library can search in this metric, which we know."""
     if callable(metric):
         return hasattr(metric, "py_func")
     name = str(canonical_name(metric, sparse=sparse))
-    # It has no weights, and the base of a logarithm changes no order.
+    # The library does not have weights, and the base of a logarithm does not change the order.
     known = {"minkowski": {"p"}, "seuclidean": {"V"}, "mahalanobis": {"V", "VI"}, "jensenshannon": {"base"}}
     unknown = UNKNOWN_SPARSE if sparse else UNKNOWN
     return name not in unknown and set(params or ()) <= known.get(name, set())
 
 
 def _try(metric: Any, params: Named, X: Matrix) -> None:
-    """Compile a metric for two rows as the library will, for its own message is pages long."""
+    """Compile a metric for two rows, as the library will do, since its own error message is pages long."""
     name = getattr(metric, "__name__", repr(metric))
     if not takes(metric, params, sparse=False):
         raise ValueError(
@@ -132,7 +132,7 @@ def _try(metric: Any, params: Named, X: Matrix) -> None:
 
 
 class PyNNDescentIndex(Index, kind="pynndescent"):
-    """See `PyNNDescent`. Graphs are built when first used, each from the same seed."""
+    """The index of `PyNNDescent`. Graphs are built when they are first used, all from the same seed."""
 
     def __init__(
         self, X: Matrix, pairwise: Pairwise, options: PyNNDescent, seed: int, metric: Metric, threads: Threads
@@ -165,7 +165,7 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
         return cls(X, pairwise, options, saved.whole("seed", 0, 2**31 - 1), pairwise.metric, threads)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Graphs are made of the library's compiled objects, and made again from the seed.
+        # Graphs hold compiled objects of the library, so they are left out, and made again from the seed.
         return {**self.__dict__, "_graphs": {}, "_asked": set()}
 
     @property
@@ -182,7 +182,7 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
         k = check_k(k, self.n, itself=False)
         Q = canonical(Q)
         neighbors = self._options.graph_neighbors
-        # A graph that has been asked before the process was forked answers without threads.
+        # A graph that was queried before the process was forked answers without threads.
         if self._small() or not Q.shape[0] or (neighbors not in self._asked and self._lost()):
             return self._completer.exact().query(Q, k)
         check_rows(self._pairwise.name, Q)
@@ -215,7 +215,7 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
         return self._recalls[k]
 
     def _lost(self) -> bool:
-        """Whether a graph cannot be built in this process, which is then said."""
+        """Whether a graph cannot be built in this process; warns if so."""
         lost = numba_lost()
         if lost:
             warnings.warn(
@@ -234,7 +234,7 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
         if neighbors not in self._graphs:
             import numba
 
-            # The library changes sparse rows, and is compiled once more, for a minute, for rows that are read-only.
+            # The library changes sparse rows, and for read-only rows it is compiled once more, which takes a minute.
             changeable = isinstance(self._X, np.ndarray) and self._X.flags.writeable
             rows = self._X if changeable else self._X.copy()
             with openmp_kept():
@@ -250,7 +250,7 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
 
 
 def _library() -> Any:
-    """pynndescent, also where Numba finds no place for its machine code."""
+    """Import pynndescent, also where Numba does not find a place for its machine code."""
     try:
         import pynndescent
     except RuntimeError:

@@ -1,7 +1,7 @@
-"""A few rows that lie a thousand times as far out as the others: searched pair by pair, and kept from the rest.
+"""A few rows that are a thousand times as far out as the others are searched pair by pair, apart from the rest.
 
-A fill value of 1e20 in one row of 15,000 moved the centre of all, and single precision then kept no digit of the
-others: an exact search took 25 s of processor time instead of .6, and HNSW found .001 of the neighbours, not .988.
+A fill value of 1e20 in one row of 15,000 moved the centre of all, so that single precision did not keep any digit of
+the others: an exact search took 25 s of processor time instead of .6, and HNSW found .001 of the neighbours, not .988.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from tsne_ooc.neighbors.base import Answer, Index, Indices, by_state, check_k, c
 from tsne_ooc.neighbors.saved import named_state, restore_index
 from tsne_ooc.storage.state import Saved, State, within
 
-# Rows from which the middle is taken, and how far a typical row is from it.
+# Rows that tell where the middle is, and how far a typical row is from it.
 SAMPLE = 1000
-# So many times as far out as a typical row is out of reach; nearer ones do no harm to what is kept of the others.
+# A row that is so many times as far out as a typical one is out of reach; nearer ones do not harm the others.
 FAR = 1024.0
-# Where more rows than this are, they are not the exception.
+# Where more rows than this share are out of reach, they are not the exception.
 MOST_SHARE = 0.02
 
 
 def split(X: Float32, threads: Threads) -> tuple[Float64, float] | None:
-    """The middle of the rows and the radius of what is within reach, or None where all are, or too many are not."""
+    """The middle of the rows and the radius of reach; None where all rows are within reach, or too many are not."""
     n = len(X)
     some = X[np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))].astype(np.float64)
     middle = np.median(some, axis=0)
@@ -39,13 +39,13 @@ def split(X: Float32, threads: Threads) -> tuple[Float64, float] | None:
 
 
 def _offsets(rows: Float32, middle: Float64) -> Float64:
-    """The largest difference of each row from the middle; no distance from there is less."""
+    """The largest difference of each row from the middle, which the distance from there is never less than."""
     offsets: Float64 = np.abs(rows - middle).max(axis=1, initial=0)
     return offsets
 
 
 def within_reach(X: Float32, build: Callable[[Float32], Index], threads: Threads) -> Index:
-    """The euclidean index that `build` makes of rows, those far out apart from the others where there are some."""
+    """Make the euclidean index of rows by `build`; rows that are far out are kept apart, where there are any."""
     found = split(X, threads)
     if found is None:
         return build(X)
@@ -60,11 +60,11 @@ class ReachIndex(Index, kind="reach"):
     Parameters
     ----------
     inner : Index
-        Of the rows within reach, in their order; it has them as `rows`.
+        The index of the rows within reach, in their order; it has them as `rows`.
     far, numbers : float32 array of shape (f, p), uint32 array of shape (f,)
-        The rows beyond, and which ones they are, ascending.
+        The rows beyond, and their numbers, ascending.
     middle, radius
-        A query with a larger difference from the middle is searched pair by pair.
+        A query whose difference from the middle is more than the radius is searched pair by pair.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class ReachIndex(Index, kind="reach"):
         return answer
 
     def query_part(self, start: int, stop: int, k: int) -> Answer | None:
-        """The rows beyond are the last ones of the order."""
+        """Do as `Index.query_part` does; the rows beyond are the last ones of the order."""
         k, inner = check_k(k, self.n, itself=True), self._inner
         if inner.order is None or inner.n < 2:
             return None
@@ -152,9 +152,9 @@ class ReachIndex(Index, kind="reach"):
         answer[0][at], answer[1][at] = found
 
     def _joined(self, Q: Float32, found: Answer, k: int) -> Answer:
-        """Answers among the rows within reach, and those beyond where they may be as near."""
+        """Answers from the rows within reach, and also from those beyond where these may be as near."""
         keys = pack(found[1], self._near[found[0]])
-        # In single precision a distance may be rounded up.
+        # A distance in single precision may have been rounded up.
         least = self._nearest_far - _offsets(Q, self._middle)
         short = np.arange(len(Q)) if keys.shape[1] < k else np.flatnonzero(least * (1 - 1e-6) <= found[1][:, -1])
         if keys.shape[1] < k:
@@ -188,7 +188,7 @@ class ReachIndex(Index, kind="reach"):
         knn.rerank(
             read_only(np.ascontiguousarray(Q)), read_only(rows), np.ascontiguousarray(found), nobody, False, keys
         )
-        # From places among these rows to the rows' own numbers, which are in the same order.
+        # Places among these rows become the rows' own numbers, which are in the same order.
         keys = (keys & ~np.uint64(0xFFFFFFFF)) | numbers
         if itself is not None:
             keys[numbers[None, :] == itself[:, None]] = np.iinfo(np.uint64).max

@@ -1,4 +1,4 @@
-"""From the word or object a user gives to a configuration."""
+"""The configuration that a user's word or object stands for."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED, SPARSE, check_nam
 from tsne_ooc.neighbors.precomputed import Precomputed
 from tsne_ooc.neighbors.pynndescent_index import PyNNDescent, takes
 
-# Rows from which approximate search takes less time than exact search, build included (docs/neighbors.md).
+# Numbers of rows from which an approximate search takes less time than an exact one, build included
+# (docs/neighbors.md).
 IVF_FROM = 15_000
 OTHERS_FROM = 30_000
-# Of bits a pair takes some 3 ns, and pynndescent some 3 ms a row (1,024 columns, `benchmarks/fingerprints.py --among`).
+# An exact search of bits takes some 3 ns a pair, and pynndescent some 3 ms a row (1,024 columns,
+# `benchmarks/fingerprints.py --among`).
 BITS_FROM = 1_000_000
 
 WORDS: dict[str, Callable[[], Neighbors]] = {
@@ -38,14 +40,14 @@ WORDS: dict[str, Callable[[], Neighbors]] = {
 def resolve(
     neighbors: Any, *, metric: Metric, n: int, p: int, sparse: bool = False, metric_params: Any = None
 ) -> Neighbors:
-    """The configuration for a word or object.
+    """Find the configuration for a word or an object.
 
     Parameters
     ----------
     neighbors : str or Neighbors
-        "auto", "exact", "ivf" (also "faiss"), "hnsw", "pynndescent", "annoy", or a configuration, returned as
-        it is. "auto" is exact search for few rows, then `IVF` for dense euclidean and cosine data and
-        `PyNNDescent` for the rest that it can search; exact search else.
+        "auto", "exact", "ivf" (also "faiss"), "hnsw", "pynndescent", "annoy", or a configuration, which is returned as
+        it is. "auto" is exact search for few rows. For more it is `IVF` for dense euclidean and cosine data,
+        `PyNNDescent` for other data that this can search, and exact search for the rest.
     metric : str or callable
     n, p : int
         Shape of the reference.
@@ -55,15 +57,15 @@ def resolve(
     Raises
     ------
     ValueError
-        For an unknown word or metric, with the nearest valid one, and where they do not go together.
+        For an unknown word or metric, where the message has the nearest valid one, and where they do not go together.
     TypeError
-        For an object that is neither.
+        For an object that is neither a word nor a configuration.
     """
     if not isinstance(metric, str) and not callable(metric):
         raise TypeError(f"metric={metric!r} is neither a word nor a function")
     if metric_params is not None and not isinstance(metric_params, Mapping):
         raise TypeError(f"metric_params={metric_params!r} is not a mapping of names to values")
-    # The metric first: what else is wrong may follow from it.
+    # The metric is checked first, since all else that is wrong may follow from it.
     if metric != "precomputed":
         known = {*(SPARSE if sparse else DENSE), "precomputed"}
         if isinstance(metric, str) and metric not in {*DENSE, "precomputed"}:

@@ -1,4 +1,4 @@
-"""Indices as JSON and arrays, and back, and the checks that several kinds share."""
+"""Indices as JSON and arrays, and back; and the checks that several kinds share."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from tsne_ooc.storage.state import Saved, State
 # Row numbers are 32 bits wide, and the last two stand for no row.
 MOST_ROWS = 2**32 - 2
 
-# Kinds that may be within another index: distinct rows have no copies, and an index in an index in an index would be a
-# trap.
+# The kinds that may be within another index; there are no others, so that a file cannot nest them without end.
 PLAIN = ("blocked", "ivf", "hnsw", "annoy", "pynndescent")
 LACKING = ("gaps", "gaps-ivf")
 WITHIN = {
@@ -42,17 +41,17 @@ def named_state(index: Index) -> State:
 
 
 def restore_index(saved: Saved, threads: Threads, *, within: str | None = None) -> Index:
-    """The index of a `named_state`; `within` names the kind that holds it.
+    """Make the index that a `named_state` is of; `within` names the kind of index that holds it.
 
     Raises
     ------
     StateError
-        For a state that cannot be.
+        For a state that is not possible.
     """
     kind = saved.text("kind")
     allowed = set(KINDS) if within is None else {*WITHIN[within]}
     if within == "scaled":
-        # A search of one's own is asked for rows of an extreme scale as ours are; it holds none of the other kinds.
+        # A user's own search is given rows of an extreme scale as ours are; it does not hold any of the other kinds.
         allowed |= {name for name, cls in KINDS.items() if cls.__module__.partition(".")[0] != "tsne_ooc"}
     if kind not in allowed:
         raise saved.fail(f"is of the unknown kind {kind[:40]!r}")
@@ -68,12 +67,12 @@ def blocked_metric(saved: Saved) -> str:
 
 
 def saved_recall(saved: Saved) -> float | None:
-    """The share that a search is to find; None for models of before that was measured, which go on as they were."""
+    """The share that a search is to find; None for models from before it was measured, which stay as they were."""
     return None if saved.content.get("recall") is None else saved.number("recall", above=0)
 
 
 def saved_rows(saved: Saved, *, finite: bool = True) -> Float32:
-    """Dense rows, at least one of at least one column; `finite` unless they may lack values."""
+    """Dense rows: at least one, with at least one column; `finite` unless they may lack values."""
     X: Float32 = saved.array("rows", np.float32, (None, None), finite=finite)
     if not 0 < X.shape[0] <= MOST_ROWS or not X.shape[1]:
         raise saved.fail(f"has the shape {X.shape}", "rows")

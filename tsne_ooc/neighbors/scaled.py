@@ -1,4 +1,4 @@
-"""Rows of an extreme scale, searched in units in which single precision holds their distances."""
+"""Rows of an extreme scale are searched in units in which single precision can hold their distances."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tsne_ooc.neighbors.base import Answer, Index, Indices, Metric, Neighbors, b
 from tsne_ooc.neighbors.saved import named_state, restore_index
 from tsne_ooc.storage.state import Saved, State, within
 
-# Powers of two between which the largest number of a table may lie. Distances of 1e-40 keep some five digits in single
+# Powers of two between which the largest number of a table may be. Distances of 1e-40 keep some five digits in single
 # precision, those above 3.4e38 none, and the squares that faiss and others take end at half of these exponents.
 LEAST, MOST = -30, 50
-# A number of a row of a scale of 2**k makes a distance of a scale of 2**(power k).
+# Rows of a scale of 2**k have distances of a scale of 2**(power k).
 POWERS = {
     "euclidean": 1, "l2": 1, "manhattan": 1, "l1": 1, "cityblock": 1, "chebyshev": 1, "linf": 1, "minkowski": 1,
     "nan_euclidean": 1, "sqeuclidean": 2,
@@ -34,7 +34,7 @@ def build(
     rng: np.random.Generator,
     threads: Threads,
 ) -> Index:
-    """The index that `search` builds of the rows X, in units of a power of two where their scale asks for one."""
+    """Build the index of the rows X by `search`, in units of a power of two where their scale is extreme."""
     options: Any = {"metric": metric, "metric_params": metric_params, "rng": rng, "threads": threads}
     power = POWERS.get(metric, 0) if isinstance(metric, str) and SCALE_FREE.issuperset(metric_params or {}) else 0
     exponent = exponent_for(X) if power else 0
@@ -44,7 +44,7 @@ def build(
 
 
 def exponent_for(X: Matrix) -> int:
-    """The power of two by which rows are multiplied: 0 for all but extreme ones."""
+    """The exponent of the power of two by which rows are multiplied: 0 for all but extreme ones."""
     largest = largest_of(X if isinstance(X, np.ndarray) else X.data)
     if largest == 0:
         return 0
@@ -53,12 +53,12 @@ def exponent_for(X: Matrix) -> int:
 
 
 def scaled(X: Matrix, exponent: int) -> Any:
-    """A copy of the rows, multiplied by a power of two: exact, but for numbers that are nothing beside the largest."""
+    """A copy of the rows, multiplied by a power of two; that is exact but for numbers far smaller than the largest."""
     if not isinstance(X, np.ndarray):
         copy = X.copy()
         copy.data = scaled(X.data, exponent)
         return copy
-    # A new row of quite another scale is as far away as can be told.
+    # A new row of a much larger scale gets the largest distance that can be told.
     largest, numbers = np.finfo(np.float32).max, empty(X.shape, np.float32)
     for a in range(0, len(X), PIECE):
         with np.errstate(over="ignore", under="ignore"):
@@ -68,14 +68,14 @@ def scaled(X: Matrix, exponent: int) -> Any:
 
 
 class ScaledIndex(Index, kind="scaled"):
-    """An index of rows that were multiplied by a power of two, and of queries that are.
+    """An index of rows that were multiplied by a power of two, which multiplies queries, too.
 
     Parameters
     ----------
     inner : Index
-        Of the multiplied rows.
+        The index of the multiplied rows.
     exponent : int
-        Of the power of two.
+        The exponent of the power of two.
     """
 
     def __init__(self, inner: Index, exponent: int, threads: Threads) -> None:
@@ -118,5 +118,5 @@ class ScaledIndex(Index, kind="scaled"):
 
 
 def as_searched(X: Matrix, index: Index) -> Matrix:
-    """The rows of an index in its own units."""
+    """The rows X in the units of an index."""
     return scaled(X, index._exponent) if isinstance(index, ScaledIndex) else X

@@ -1,4 +1,4 @@
-"""What stands around a search in blocked metrics: copies are counted once, and rows far out are kept apart."""
+"""What is around a search in a blocked metric: copies are searched once, and rows that are far out are kept apart."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tsne_ooc.neighbors.reach import within_reach
 
 
 def searched(X: Float32, metric: str, build: Callable[[Float32], Index], threads: Threads, few: int = COPIES) -> Index:
-    """The index of all rows X; `build` makes that of distinct rows within reach of each other."""
+    """Make the index of all rows X; `build` makes that of distinct rows within reach of each other."""
 
     def apart(rows: Float32) -> Index:
-        # Rows of unit length are all as far out.
+        # Rows of unit length are all equally far out.
         return build(rows) if metric == "cosine" else within_reach(rows, build, threads)
 
     copies = find_copies(X, threads, few)

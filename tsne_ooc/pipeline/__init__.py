@@ -1,4 +1,4 @@
-"""A table in, a folder with its map or with an encoder out; killed at any moment, it goes on where it was."""
+"""Runs: a table in, a folder with its map or with an encoder out; one that was killed goes on from where it was."""
 
 from tsne_ooc.pipeline.embedding import embed
 from tsne_ooc.pipeline.merging import merge

@@ -1,4 +1,4 @@
-"""How a run begins: what is asked for, as another attempt will compare it, and what its stages share."""
+"""How a run begins: the job, which a later attempt compares with its own, and what the stages of the run share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tsne_ooc.streaming import begin
 
 
 def job_of(task: str, table: Source, home: Folder, request: Mapping[str, Any]) -> dict[str, Any]:
-    """All that tells a run from another, and what it makes."""
+    """All that tells a run from another one, and the names of what it makes."""
     origin = identity.identity_of(table, without=home.path)
     return {"task": task, "source": origin, "request": request, "tsne_ooc": __version__, "makes": home.makes}
 
@@ -34,7 +34,7 @@ def begun(
     block_rows: int | None = None,
     executor: Executor | None = None,
 ) -> Work:
-    """What the stages of a job share, with the ledger of an earlier attempt or a new one."""
+    """What the stages of a run share, with the ledger of an earlier attempt, or a new one."""
     ledger = begin(home.path / LEDGER, job, resume=resume, differ=differences)
     warn_untold(job)
     kept = Kept(home, ledger, job["source"])
@@ -42,7 +42,7 @@ def begun(
 
 
 def check_executor(executor: Any) -> None:
-    """Raise TypeError for what is not an executor."""
+    """Raise TypeError for an object that is not an executor."""
     if executor is None or isinstance(executor, Executor):
         return
     known = {"Client": "pass client.get_executor()", "Pool": "pass a concurrent.futures.ProcessPoolExecutor"}
@@ -51,12 +51,12 @@ def check_executor(executor: Any) -> None:
 
 
 def own_stages(then: Any) -> list[RunStage]:
-    """Stages of the user's.
+    """The user's own stages as a list.
 
     Raises
     ------
     TypeError
-        For what is not a stage.
+        For an object that is not a stage.
     """
     stages = list(then) if isinstance(then, list | tuple) else [then]
     for stage in stages:
@@ -66,11 +66,11 @@ def own_stages(then: Any) -> list[RunStage]:
 
 
 def check_made(then: Sequence[RunStage], stages: Sequence[RunStage]) -> None:
-    """Raise ValueError where a stage of the user's would write outside the folder, or over what another makes."""
+    """Raise ValueError where a stage of the user's would write outside the folder, or over what another one makes."""
     for stage in then:
         others = {name: other.name for other in stages if other.name != stage.name for name in other.makes}
         others |= {storage.MANIFEST: "seal", LEDGER: "the driver"}
-        # What a stage makes is removed where a run fails: in the run's folder, and nowhere else.
+        # Where a run fails, what its stages make is removed, so that it has to be in the run's folder.
         if odd := [name for name in stage.makes if name.startswith(".") or Path(name).name != name]:
             raise ValueError(f"stage {stage.name!r} makes {odd[0]!r}, which is not the plain name of a file")
         if taken := [name for name in stage.makes if name in others]:
@@ -80,15 +80,15 @@ def check_made(then: Sequence[RunStage], stages: Sequence[RunStage]) -> None:
 
 
 def told_of(then: Sequence[RunStage]) -> dict[str, Any]:
-    """What they are, for a request."""
+    """What the user's stages are, as an entry of a request."""
     return {"then": [plain(stage) for stage in then]} if then else {}
 
 
 def made_by(stages: Sequence[RunStage]) -> list[str]:
-    """What stages make in the folder of a run."""
+    """The names of what stages make in the folder of a run."""
     return [name for stage in stages for name in stage.makes]
 
 
 def room_of(stages: Sequence[RunStage], table: Source) -> int:
-    """Bytes on the disk that they take."""
+    """Bytes that stages take on the disk."""
     return sum(stage.room(table) for stage in stages)

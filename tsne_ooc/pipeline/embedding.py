@@ -1,4 +1,4 @@
-"""A table of any length in, a folder with its map out."""
+"""`embed`: a table of any length in, a folder with its map out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tsne_ooc.stages import RunStage, Work, drive
 log = logging.getLogger(__name__)
 
 SAMPLE = 25_000
-# Each reads the whole table. The folders of all of them are named beforehand.
+# Each round reads the whole table. The folders of all rounds are named beforehand.
 MOST_ROUNDS = 100
 
 
@@ -65,41 +65,41 @@ def embed(
 ) -> Run:
     """Map a table of any length: fit a sample of its rows, then stream and place all others, or let all move.
 
-    What is done is on the disk and marked as done, block by block. A run that was killed goes on with ``resume=True``
-    and ends with the same bytes as one that was not.
+    Block by block, what is done is written to the disk and marked as done. A run that was killed goes on with
+    ``resume=True``, and ends with the same bytes as one that was not killed.
 
     Parameters
     ----------
     source : path, h5py.Dataset, ndarray, Source, or what else `tsne_ooc.io.open_source` accepts
         Table of shape (n_samples, n_features).
     out : path
-        Folder to write; it must not exist yet, or be empty. Its ``manifest.json`` is written last, so a folder that
-        has one is whole.
+        Folder to write; it must not exist yet, or must be empty. Its ``manifest.json`` is written last, so a folder
+        that has one is whole.
     sample : int or object of `tsne_ooc.sampling`, optional
-        Rows to fit; a number draws so many uniformly. If there are no more, all are fitted. By default 25,000.
+        Rows to fit; a number draws so many uniformly, 25,000 by default. A table that has no more is fitted whole.
     tsne : TSNE, optional
-        How to fit and place; a copy of it is fitted. By default ``TSNE()``. Its `sample` and `prepare` are those of
-        the run where none are given here.
+        How to fit and place; a copy of it is fitted. By default ``TSNE()``. Where `sample` and `prepare` are not given
+        here, its own are those of the run.
     prepare : Preparation, optional
         What is done to the rows first; it is fitted on the whole table, in passes of its own, and saved in the model.
     rounds : int, default 1
-        With 2 all rows are looked at once before they are placed, and those that the sample did not know are added to
-        it; with more, up to 100, again.
+        With 2, all rows are looked at once before they are placed, and some of those that the sample did not know are
+        added to it; with more, up to 100, that is done again.
     refine : bool or Refinement, default False
         Let all rows move together once they are placed, as `TSNE.refine` does: neighbourhoods become those of a fit of
-        all rows, and the sample's large picture stays. All rows have to fit into memory; what is too much beside them
-        is kept on disk. The finished map is one of all rows, beside which new ones are placed; ``placed.npy`` holds
-        where they began.
+        all rows, and the sample's large picture stays. All rows have to fit into memory; what else does not is kept on
+        disk. The finished map is one of all rows, beside which new ones are placed; ``placed.npy`` holds where all rows
+        began.
     dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
     random_state : int
-        Seed of the sample and the preparation; and of the fit, where `tsne` has none of its own.
+        Seed of the sample and the preparation, and of the fit where `tsne` does not have one of its own.
     then : RunStage or sequence of RunStage
         Stages of your own that follow when all rows are placed, such as one that writes another number of each row.
     executor : concurrent.futures.Executor, optional
-        Places blocks on its workers, as `place` does; all else, such as the fit, is done in this process.
+        It places blocks on its workers, as for `place`; all else, such as the fit, is done in this process.
     block_rows : int, optional
-        Rows that are read, placed and marked as done in one piece; what comes out does not depend on it.
+        Rows that are read, placed and marked as done in one piece; the result does not depend on it.
     resume : bool
         Go on with a run in `out` that did not end.
     progress : callable, optional
@@ -118,7 +118,7 @@ def embed(
     ValueError, TypeError
         For bad tables and parameters, and where a run cannot go on because something else is asked for now.
     MemoryError
-        Where all rows are to be refined and would not fit into memory, before the work.
+        Where all rows are to be refined and would not fit into memory; it is raised before the work.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def embed(
     check_known(embed, unknown)
     seed = whole("random_state", random_state, least=0, most=math.inf)
     model = _fresh(tsne, seed)
-    # Before the file is opened: drawing a sample of a large one takes its time.
+    # This comes before the file is opened, since drawing a sample of a large one takes long.
     check_before(model)
     check_prepare(prepare)
     sample, prepare = taken_over(model, "sample", sample), taken_over(model, "prepare", prepare)
@@ -137,7 +137,7 @@ def embed(
     chosen = resolve_sample(SAMPLE if sample is None else sample)
     rounds = whole("rounds", rounds, least=1, most=MOST_ROUNDS)
     if rounds > 1 and not isinstance(model, TSNE):
-        raise TypeError(f"rounds={rounds} needs an estimator that tells novelty, and {type(model).__name__} does not")
+        raise TypeError(f"rounds={rounds} needs an estimator that gives novelty, and {type(model).__name__} does not")
     if block_rows is not None:
         block_rows = whole("block_rows", block_rows, least=1)
     check_executor(executor)
@@ -177,13 +177,13 @@ def embed(
 
 
 def _rounds(model: Any, rounds: int, *, saved: bool, last: str) -> list[RunStage]:
-    """The first fit, and a look at all rows and another fit for each further round; where the last one is kept."""
+    """The stages of the first fit, and of a look at all rows and another fit for each round; `last` keeps the last."""
     fits = [Fit(model, saved=saved, folder=round_folder(r) if r < rounds else last) for r in range(1, rounds + 1)]
     return [fits[0], *(Look(r, fit) for r, fit in enumerate(fits[1:], start=1))]
 
 
 def _told(model: Any, seed: int, work: Work) -> dict[str, Any]:
-    """What the manifest says of a map."""
+    """The entries of the manifest that are about the map."""
     parameters = model.get_params(deep=False)
     refined = Keep.name in work.facts
     if refined:
@@ -203,7 +203,7 @@ def _told(model: Any, seed: int, work: Work) -> dict[str, Any]:
 
 
 def course_of(refinement: Refinement, model: Any, prepare: Preparation | None) -> Course:
-    """What a refinement goes by; raises ValueError or TypeError where nothing of it could be kept."""
+    """What the stages of a refinement share; raises where its map could not be kept."""
     if not isinstance(model, TSNE):
         raise TypeError(f"refine needs a TSNE object, and tsne is a {type(model).__name__}")
     if prepare is not None and prepare.to_drop:
@@ -216,17 +216,17 @@ def course_of(refinement: Refinement, model: Any, prepare: Preparation | None) -
 
 
 def room_for(table: Source, model: Any, sample: Sample, prepare: Preparation | None, rounds: int) -> int:
-    """Bytes that all files of a run take, as far as they are known before it."""
+    """Bytes that all files of a run take, as far as that is known before it."""
     n, p = table.shape
     d = int(getattr(model, "n_components", None) or 2)
     fitted = min(n, int(getattr(sample, "size", 0)))
-    # How wide prepared rows are is known after a pass over the table.
+    # The width of prepared rows is known only after a pass over the table.
     map = bytes_fitted(fitted, p if prepare is None else 0, d)
     return rounds * (n * (4 * d + 4 * isinstance(model, TSNE)) + map + SLACK) + 8 * fitted
 
 
 def _fresh(tsne: Any, seed: int) -> Any:
-    """A copy of the estimator, with a seed: a map that nobody can make again is of no use in a folder."""
+    """A copy of the estimator that has a seed, so that the map in the folder can be made again."""
     from sklearn.frozen import FrozenEstimator
 
     if tsne is None:
@@ -242,13 +242,13 @@ def _fresh(tsne: Any, seed: int) -> Any:
     if "random_state" in parameters and parameters["random_state"] is None:
         model.set_params(random_state=seed)
     elif isinstance(model, TSNE):
-        # A generator draws another number for each round, and no file holds it.
+        # A generator would draw another number for each round, and no file can hold it.
         model.set_params(random_state=seed_of(model.random_state))
     return model
 
 
 def _saved(model: Any, prepare: Preparation | None) -> bool:
-    """Whether the fitted model can be saved; where it is known that it cannot, that is said before the work."""
+    """Whether the fitted model can be saved; warns before the work where it is known that it cannot."""
     try:
         check_savable(model, prepare)
     except (ValueError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""A fitted sample in the folder of a run: saved, and opened again by whoever goes on."""
+"""A fitted sample in the folder of a run: it is saved, and opened again by an attempt that goes on."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Fitted = MapPlacer | StrangerPlacer
 def keep(
     placer: Fitted, rows: Int64, folder: Path, home: Path, *, saved: bool
 ) -> tuple[Fitted, Seats, dict[str, str | None]]:
-    """Save what was fitted, and go on with what was saved, as a run that resumes will; with sums for the ledger.
+    """Save what was fitted, open it again, as a run that resumes will, and give it with the sums for the ledger.
 
-    Where it is not to be `saved`, or cannot be, the run goes on with it as it is. `home` is the folder of the run, and
-    `folder` that of the fit.
+    Where it is not to be `saved`, or cannot be, it is given as it is. `home` is the folder of the run, and `folder`
+    that of the fit.
     """
     path = folder / _ROWS
     write_array(path, rows)
@@ -41,14 +41,14 @@ def keep(
 
 
 def put_model(placer: Fitted, folder: Path) -> str | None:
-    """Save what was fitted as the model of a folder, and give its digest; warns, and gives None, where it cannot be."""
-    # What an attempt left that was killed after this point and before the ledger knew.
+    """Save what was fitted as the model of a folder, and give its digest; warn, and give None, where that fails."""
+    # An attempt that was killed after this point, and before the ledger knew, may have left these.
     for path in (folder / "model", folder / SAVING):
         shutil.rmtree(path, ignore_errors=True)
     work = folder / SAVING
     work.mkdir()
     try:
-        # It writes under a name that nobody knows beforehand, so in a folder that is ours.
+        # A placer writes under names that are not known beforehand, so it does that in a folder that is ours.
         placer.save(work / "model")
         _put(work / "model", folder / "model")
     except ValueError as error:
@@ -60,7 +60,7 @@ def put_model(placer: Fitted, folder: Path) -> str | None:
 
 
 def write_array(path: Path, array: Array) -> None:
-    """Put an array into a file, whole or not at all."""
+    """Write an array to a file, whole or not at all."""
     try:
         with whole_file(path, part=path.with_name(f"{path.name}.part")) as part, part.open("wb") as file:
             np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
@@ -77,7 +77,7 @@ def _put(made: Path, path: Path) -> None:
 
 
 def reopen(folder: Path, sums: Named, home: Path) -> tuple[MapPlacer, Seats]:
-    """What an earlier attempt, or an earlier phase of this one, fitted: checked against what the ledger says of it."""
+    """Open what an earlier attempt, or an earlier phase of this one, fitted, and compare it with the ledger's sums."""
     placer = reopened_model(folder, sums["model"], home)
     path = folder / _ROWS
     check_sum(path, sums["sample_rows"], home)
@@ -85,7 +85,7 @@ def reopen(folder: Path, sums: Named, home: Path) -> tuple[MapPlacer, Seats]:
 
 
 def reopened_model(folder: Path, digest: str | None, home: Path) -> MapPlacer:
-    """The model of a folder, if it is the one with this digest."""
+    """Open the model of a folder, if it is the one with this digest."""
     from tsne_ooc.estimator.loading import load
 
     path = folder / "model"
@@ -104,7 +104,7 @@ def check_sum(path: Path, found: str, home: Path) -> None:
 
 
 def sum_of(path: Path) -> str:
-    """The SHA-256 of a file."""
+    """The SHA-256 sum of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

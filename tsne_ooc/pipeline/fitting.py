@@ -1,4 +1,4 @@
-"""The first stages of a run: the table is prepared, a sample drawn of it, and the sample fitted."""
+"""The first stages of a run: the table is prepared, a sample is drawn from it, and the sample is fitted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Prepare(RunStage):
 
     @property
     def phase(self) -> str:
-        # A look alone is part of the next one, which nobody is told of.
+        # A look at the columns alone is not worth a phase of its own.
         return "sample" if self.prepare is None else "prepare"
 
     def run(self, work: Work) -> None:
@@ -75,9 +75,9 @@ class Fit(RunStage):
     estimator : estimator
         Its own `sample` and `prepare` are not looked at.
     saved : bool
-        Whether it can be saved.
+        Whether the fitted estimator can be saved.
     folder : str
-        Where in the run's it is kept.
+        The folder, within that of the run, in which it is kept.
     """
 
     name = "fit"
@@ -98,7 +98,7 @@ class Fit(RunStage):
         return self.keep(work, found, rows)
 
     def keep(self, work: Work, found: Fitted, rows: NDArray[np.int64]) -> Facts:
-        """Save what was fitted, and go on with what was saved, as a run that resumes will."""
+        """Save what was fitted, and go on with what was saved, as a run that resumes will do."""
         folder = work.folder / self.folder
         folder.mkdir(exist_ok=True)
         placer, seats, sums = keep(found, rows, folder, work.folder, saved=self.saved)
@@ -115,7 +115,7 @@ class Fit(RunStage):
 
 @contextmanager
 def fitting(work: Work, n: int) -> Iterator[None]:
-    """Around a fit of n rows, which ends the run where it is interrupted."""
+    """Tell the progress of a fit of n rows; an interrupt ends the run and not the fit alone."""
     work.progress("fit", 0, n)
     with uninterrupted():
         yield
@@ -123,10 +123,10 @@ def fitting(work: Work, n: int) -> Iterator[None]:
 
 
 def as_asked(placer: Fitted, asked: Any) -> Fitted:
-    """Give it all parameters as they are asked for, in copies that no fit has used.
+    """Give a placer all parameters as they were asked for, in copies that no fit has used.
 
-    A file cannot hold some of them, and a callback may remember the round before, which a run that resumes has not
-    seen.
+    A file cannot hold some of them, and a callback may remember the round before, which a run that resumes does not
+    see.
     """
     from sklearn.base import clone
 

@@ -1,4 +1,4 @@
-"""The folder of a run while it is written: taken by one process, cleared where nothing in it is worth keeping."""
+"""The folder of a run while it is written: one process owns it, and clears it where nothing in it is worth keeping."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tsne_ooc.storage.ledger import Ledger, left_over
 from tsne_ooc.storage.lock import Lock
 
 _LOCK = ".lock"
-#: Folders in which a run keeps what is on its way: a model that is being saved, and a training.
+#: Folders in which a run keeps what is not finished: a model that is being saved, and a training.
 SAVING, TRAINING = "saving.part", "training.part"
 
 
@@ -26,19 +26,19 @@ class Folder:
     Parameters
     ----------
     path : Path
-        Must not exist, be empty, or with `resume` hold what an earlier attempt left.
+        It must not exist, or must be empty, or with `resume` hold what an earlier attempt left.
     resume : bool
     makes : iterable of str
-        Names of all that the run makes in the folder on its way; the ledger keeps them. Nothing of another name is ever
-        removed, nor of these names where no ledger has them.
+        Names of all that the run makes in the folder on its way; the ledger keeps them. Nothing with another name is
+        ever removed, nor with one of these names where no ledger has it.
 
     Attributes
     ----------
     makes : list of str
     finished : bool
-        Whether the folder holds the result of a finished run already.
+        Whether the folder already holds the result of a finished run.
     keep : bool
-        Whether what is in it is worth keeping if the run now fails.
+        Whether what is in the folder is worth keeping if the run now fails.
     resumable : bool
         Whether this run could go on if it now failed; the error then says how.
 
@@ -59,7 +59,7 @@ class Folder:
     def __enter__(self) -> Folder:
         self._created = self._make()
         with ExitStack() as held:
-            # What nobody may write needs no lock, and a finished run asks for nothing more.
+            # A finished run in a folder that cannot be written is only read, and needs no lock.
             if not (self.resume and self._is_finished() and not os.access(self.path, os.W_OK)):
                 held.enter_context(Lock(self.path / _LOCK, str(self.path)))
             self.finished = self._is_finished()
@@ -68,7 +68,7 @@ class Folder:
                 raise FileExistsError(
                     f"{self.path} holds the result of a finished run already; name a new folder, or remove it first"
                 )
-            # Without a ledger nothing in it is ours, whatever its name: a saved model may be called "model", too.
+            # Without a ledger nothing in it is ours, whatever its name: a user's own file may be called "model", too.
             if not self.finished and not begun and not self._is_empty():
                 raise FileExistsError(f"{self.path} holds files already; name a new folder, or remove it first")
             self.keep = self.finished or begun
@@ -76,7 +76,7 @@ class Folder:
         return self
 
     def check_room(self, needed: int) -> None:
-        """Raise OSError where the disk has not the room for `needed` bytes in all, less what lies here already."""
+        """Raise OSError where the disk lacks room for `needed` bytes in all, less what the folder holds already."""
         if self.finished:
             return
         there = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
@@ -86,7 +86,7 @@ class Folder:
         return (self.path / storage.MANIFEST).exists()
 
     def _is_empty(self) -> bool:
-        """Whether there is nothing but what a run left that was killed before it had begun."""
+        """Whether the folder holds nothing but what a run left that was killed before it had begun."""
         names = {entry.name for entry in self.path.iterdir()} - {_LOCK}
         return not names or (names == {LEDGER + ".part"} and left_over(self.path / (LEDGER + ".part")))
 
@@ -109,22 +109,22 @@ class Folder:
         if kind is not None and not self.keep:
             self._clear()
         elif kind is None and self._is_finished():
-            # A finished run may have been killed between its manifest and this.
+            # An attempt may have been killed after its manifest was written, and before it tidied up.
             self.tidy()
         self._held.close()
         if kind is not None and not self.keep and self._created:
-            # It may hold another's files, or another run by now.
+            # By now the folder may hold files of others, or another run.
             with suppress(OSError):
                 self.path.rmdir()
 
     def _clear(self) -> None:
-        # The ledger last: as long as it is there, the rest is known to be ours.
+        # The ledger goes last: as long as it is there, the rest is known to be ours.
         self._remove([*self._unfinished(self.makes), *self.makes, LEDGER + ".part", LEDGER])
 
     def tidy(self) -> None:
-        """Remove what only an unfinished run needs, and what killed attempts left; once the manifest is there.
+        """Once the manifest is there, remove what only an unfinished run needs, and what killed attempts left.
 
-        That is what the ledger says the run made on its way. Without a ledger all is done already.
+        The ledger says what that is. Where there is no ledger, it has been done already.
         """
         ledger = self.path / LEDGER
         if not ledger.exists() or not os.access(self.path, os.W_OK):
@@ -132,7 +132,7 @@ class Folder:
         try:
             made = Ledger.read(ledger).job.get("makes", [])
         except ValueError:
-            # It is damaged, and nobody needs it any more; what is whose, it does not tell.
+            # The ledger is damaged, so that it cannot say what is ours, and nobody needs it any more.
             made = []
         self._remove([*self._unfinished(made), LEDGER + ".part", LEDGER])
 

@@ -1,4 +1,4 @@
-"""Rounds: all rows are looked at, and those that the sample did not know join it before anything is placed."""
+"""Rounds: all rows are looked at, and some that the sample did not know join it before anything is placed."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from tsne_ooc.stages import Facts, Work
 
 log = logging.getLogger(__name__)
 
-# Share of the sample that may join it in a round, and how many times as many are kept to choose them from.
+# The most rows that may join the sample in a round, as a share of it; and how many times as many they are chosen from.
 ADDED, CHOICE = 0.1, 8
 _ROWS = 1 << 17
 
 
 class Look(Place):
-    """Places all rows on the map of a round, and fits that of the next: to its sample and some of the strangest rows.
+    """Places all rows on the map of a round, and fits the next map to its sample and some of the strangest rows.
 
     Parameters
     ----------
     number : int
-        Of the round before, in whose folder places and novelty are written.
+        The number of the round, in whose folder places and novelty are written.
     next : Fit
-        Keeps the map of the next one.
+        The stage that keeps the next map.
     """
 
     def __init__(self, number: int, next: Fit) -> None:
@@ -55,7 +55,7 @@ class Look(Place):
         return self.next.keep(work, again, rows.rows)
 
     def _next(self, work: Work, placer: MapPlacer, seats: Seats) -> tuple[MapPlacer, Seated]:
-        """The map of the next round and the rows that it was fitted to; the same one where there is nothing new."""
+        """The map of the next round and the rows that it was fitted to; the same map where there is nothing new."""
         rows, prepared = seats.rows, placer.table_of(work.table)
         sample = Seated(rows, take(prepared, rows), seats.embedding)
         most = max(1, round(ADDED * len(rows)))
@@ -87,5 +87,5 @@ class Look(Place):
 
 
 def round_folder(number: int) -> str:
-    """Where in the run's folder a round that is not the last is kept."""
+    """The folder, within that of the run, in which a round is kept that is not the last one."""
     return f"round-{number}"

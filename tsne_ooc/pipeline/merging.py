@@ -1,4 +1,4 @@
-"""Parts of a table that were placed by several jobs, joined to what one would have made."""
+"""`merge`, which joins parts of a table that several jobs placed to what one job would have made."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Part(NamedTuple):
 
 
 def merge(parts: Sequence[StrPath], *, out: StrPath) -> Run:
-    """Join what ``place(rows=...)`` wrote, in any order, to the run of the whole table: the same bytes.
+    """Join what ``place(rows=...)`` wrote, in any order, to the run of the whole table, with the same bytes.
 
     Parameters
     ----------
     parts : sequence of paths
-        Folders of finished runs over rows of one table that together are all of them, each once.
+        Folders of finished runs over rows of one table; together they have all of its rows, each of them once.
     out : path
-        Folder to write; it must not exist yet, or be empty.
+        Folder to write; it must not exist yet, or must be empty.
 
     Returns
     -------
@@ -49,7 +49,8 @@ def merge(parts: Sequence[StrPath], *, out: StrPath) -> Run:
     OSError
         Where a part is not finished, or `out` cannot be written or holds something else.
     ValueError
-        Where parts are damaged, of other tables, models or options, overlap, or leave rows out, by their names.
+        Where parts are damaged, are of other tables, models or options, overlap, or leave rows out; the message names
+        them.
     """
     if isinstance(parts, str | os.PathLike):
         raise TypeError(f"parts={parts!r} is one folder; give a list of them")
@@ -59,7 +60,7 @@ def merge(parts: Sequence[StrPath], *, out: StrPath) -> Run:
     n = int(found[0].run.manifest["job"]["source"]["shape"][0])
     _check_alike(found)
     _check_rows(found, n)
-    # Rows without a place are listed by their numbers, and are not a row for each row.
+    # This array lists the numbers of rows without a place; all others have an entry for each row of the table.
     dropped = "dropped_rows" in found[0].run.arrays
     names = sorted(found[0].run.arrays.keys() - {"dropped_rows"})
     makes = [*names, *(["dropped_rows"] if dropped else [])]
@@ -126,7 +127,7 @@ def _pieces(array: Any) -> Iterator[Any]:
 
 
 def _content(parts: list[Part], n: int) -> Json:
-    """What the manifest of the whole says: what one run would have said, and of which parts it was made."""
+    """The manifest of the whole: what that of one run would have said, and which parts it was made of."""
     first = parts[0].run.manifest
     content = {name: value for name, value in first.items() if name != "novelty"}
     content["n_samples"] = n

@@ -1,4 +1,4 @@
-"""A table of any length in, a folder with the nearest neighbours of all its rows out."""
+"""`neighbors`: a table of any length in, a folder with the nearest neighbours of all its rows out."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ from tsne_ooc.streaming import Compute
 
 log = logging.getLogger(__name__)
 
-#: Of a perplexity of 30.
+#: The number of neighbours that a perplexity of 30 takes.
 NEIGHBORS = 90
-#: Rows as they are searched, and what the search takes on the disk beside its answer.
+#: The folder of the rows as they are searched, and of what the search takes on the disk beside its answer.
 SCRATCH = "search.part"
 _ORDER = "order.npy"
 
@@ -68,17 +68,17 @@ def neighbors(
     """Search the nearest neighbours of all rows of a table among each other, and keep them in a folder.
 
     They are, to the bit, what a fit of all rows with the same seed searches for itself. Rows, the index and the answer
-    lie on the disk, so that memory holds a few numbers of each row and the neighbours of one block. Killed at any
-    moment, it goes on with ``resume=True``, and ends with the same bytes.
+    are on the disk, so that memory holds a few numbers of each row and the neighbours of one block. A search that was
+    killed goes on with ``resume=True``, and ends with the same bytes.
 
     Parameters
     ----------
     source : path, h5py.Dataset, ndarray, Source, or what else `tsne_ooc.io.open_source` accepts
         Table of shape (n_samples, n_features).
     out : path
-        Folder to write; it must not exist yet, or be empty. `tsne_ooc.neighbors.Graph.open` reads it.
+        Folder to write; it must not exist yet, or must be empty. `tsne_ooc.neighbors.Graph.open` reads it.
     k : int, default 90
-        Neighbours of each row, itself not among them: three times a perplexity.
+        Neighbours of each row, which does not count itself: three times a perplexity.
     metric, metric_params, search
         As ``metric``, ``metric_params`` and ``neighbors`` of `tsne_ooc.TSNE`. Euclidean and cosine neighbours are
         searched in bounded memory from 15,000 rows on; other searches hold the answer in memory.
@@ -90,7 +90,7 @@ def neighbors(
     n_jobs : int or None
         Threads.
     block_rows : int, optional
-        Rows that are read, or searched, and marked as done in one piece; what comes out does not depend on it.
+        Rows that are read, or searched, and marked as done in one piece; the result does not depend on it.
     resume : bool
         Go on with a search in `out` that did not end.
     progress : callable, optional
@@ -144,7 +144,7 @@ def neighbors(
 
 
 class Asked(NamedTuple):
-    """What the stages go by; see `neighbors`."""
+    """The options of a search, which its stages share; see `neighbors`."""
 
     k: int
     metric: Metric
@@ -156,7 +156,7 @@ class Asked(NamedTuple):
 
 
 class Read(RowStage):
-    """Prepares and checks all rows, and lays them down where the search finds them."""
+    """Prepares and checks all rows, and writes them where the search finds them."""
 
     name = "read"
     makes = (SCRATCH,)
@@ -166,7 +166,7 @@ class Read(RowStage):
         self._columns = 0
 
     def room(self, table: Source) -> int:
-        # The rows, and once more in the order of the search; how wide prepared ones are is known after a pass.
+        # The rows, and once more in the order of the search; the width of prepared ones is known only after a pass.
         return table.shape[0] * (8 * table.shape[1] if self.asked.prepare is None else 0)
 
     def where(self, work: Work) -> Path:
@@ -230,7 +230,7 @@ class Search(RowStage):
 
     def compute(self, work: Work) -> Compute:
         asked = self.asked
-        # As a plain array over the map: Numba knows no other.
+        # A plain array over the mapped file, since Numba does not know other kinds.
         rows = np.asarray(self._rows(work))
         with on_disk(work.folder / SCRATCH):
             index = self._index(rows)
@@ -279,7 +279,7 @@ class Search(RowStage):
 
 
 class Seal(RunStage):
-    """Writes the manifest, which makes the folder a whole one."""
+    """Writes the manifest, which makes the folder whole."""
 
     name = "seal"
 
@@ -298,7 +298,7 @@ class Seal(RunStage):
 
 
 def _finished(home: Folder, job: dict[str, Any]) -> Graph:
-    """The graph that is in the folder already, if it is the one that is asked for."""
+    """The graph that the folder already holds, if it is the one that is asked for."""
     content = read_manifest(home.path)["content"]
     if found := differences(content.get("job", {}), json.loads(json.dumps(job))):
         raise ValueError(f"{home.path} holds the result of another run: {'; '.join(found)}; name a new folder")

@@ -1,4 +1,4 @@
-"""What a run fits and places with, all asked alike: maps of our own, encoders, and estimators of somebody else's."""
+"""What a run fits and places with, under one protocol: our own maps, encoders, and estimators of other libraries."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class Seats(NamedTuple):
-    """Rows of a table that have a place already: those of a fit.
+    """Rows of a table that already have a place, since they were fitted.
 
     Parameters
     ----------
     rows : ndarray of int64, shape (m,)
-        Their numbers, ascending.
+        The numbers of these rows, ascending.
     embedding : ndarray of float32, shape (m, d)
     novelty : ndarray of float32, shape (m,), or None
     """
@@ -41,7 +41,7 @@ class Seats(NamedTuple):
 class Placer(Protocol):
     """A fitted thing that gives rows a place."""
 
-    #: Whether novelty comes with the places, at no cost of its own.
+    #: Whether novelty comes with the places, and costs nothing more.
     novelty_is_free: bool
 
     @property
@@ -50,7 +50,7 @@ class Placer(Protocol):
 
     @property
     def novelty(self) -> Float32 | None:
-        """Theirs, where it is known."""
+        """Novelty of the rows of the fit; None where it is not known."""
 
     @property
     def threshold(self) -> float | None:
@@ -58,30 +58,30 @@ class Placer(Protocol):
 
     @property
     def drops(self) -> bool:
-        """Whether rows that lack a value, or every value, have no place."""
+        """Whether rows that lack a value, or every value, are left without a place."""
 
     @property
     def facts(self) -> Json:
         """What a manifest says of the fit."""
 
     def check_table(self, table: Source) -> None:
-        """Raise ValueError for a table of other columns than the fit had."""
+        """Raise ValueError for a table whose columns are not those of the fit."""
 
     def table_of(self, table: Source) -> Source:
-        """The rows of a table as they are placed: prepared, columns in the order of the fit."""
+        """The rows of a table as they are placed: prepared, and with columns in the order of the fit."""
 
     def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
-        """The columns "embedding" and, where it is asked for, "novelty" of such rows."""
+        """Place rows of `table_of`: the columns "embedding" and, where it is asked for, "novelty"."""
 
     def told(self) -> str | None:
-        """A line on how rows are placed, for those who want to read it."""
+        """A line of the log on how rows are placed, or None."""
 
     def save(self, path: Path) -> None:
-        """Write it to a folder; raises ValueError or TypeError where no folder can hold it."""
+        """Write what was fitted to a folder; raises ValueError or TypeError where no folder can hold it."""
 
 
 class _OurPlacer:
-    """What a fitted `TSNE` and a fitted `ParametricTSNE` answer alike: by the map, which is the teacher's there."""
+    """What a fitted `TSNE` and a fitted `ParametricTSNE` have in common; the map of the latter is its teacher's."""
 
     def __init__(self, estimator: TSNE | ParametricTSNE) -> None:
         self._ours = estimator
@@ -120,16 +120,16 @@ class _OurPlacer:
 
 
 class Mapped(NamedTuple):
-    """What places the rows of a table, and those of them that have a place already.
+    """What places the rows of a table, and the rows that already have a place.
 
     Parameters
     ----------
     placer : Placer
     seats : Seats or None
-        A row of the sample takes the seat of its own, even where it has a twin in the sample, whose seat `transform`
-        would give it.
+        A row of the sample takes its own seat, even where it has a twin in the sample, whose seat `transform` would
+        give it.
     folder : Path or None
-        Where it is saved, for workers; None where it is not.
+        The folder in which the placer is saved, for workers; None where it is not saved.
     """
 
     placer: Placer
@@ -161,12 +161,12 @@ class MapPlacer(_OurPlacer):
         return f"each row has {neighbors} neighbours; the field of the map {model.field}"
 
     def refit(self, sample: Seated) -> MapPlacer:
-        """Fitted to these rows, from where they are."""
+        """The placer of another fit, to the rows of `sample`, from where they are."""
         return MapPlacer(refit(self.estimator, sample))
 
 
 class EncoderPlacer(_OurPlacer):
-    """A fitted `ParametricTSNE`: places are a forward pass each, and novelty a search among its teacher's rows."""
+    """A fitted `ParametricTSNE`: a place is a forward pass, and novelty is a search among its teacher's rows."""
 
     novelty_is_free = False
 
@@ -190,7 +190,7 @@ class EncoderPlacer(_OurPlacer):
 
 
 class StrangerPlacer:
-    """A fitted estimator that is not ours: it has `transform`, and an `embedding_`."""
+    """A fitted estimator that is not ours: it has `transform` and `embedding_`."""
 
     novelty_is_free = False
     novelty: Float32 | None = None
@@ -233,7 +233,7 @@ class StrangerPlacer:
 
 
 def fitted_to(estimator: Any, taken: Intake) -> MapPlacer | StrangerPlacer:
-    """Fit an estimator, ours or somebody else's, to rows of a table."""
+    """Fit an estimator, ours or another library's, to rows of a table."""
     if isinstance(estimator, TSNE):
         return MapPlacer(estimator.fit_taken(taken))
     estimator.fit(taken.rows)
@@ -241,19 +241,19 @@ def fitted_to(estimator: Any, taken: Intake) -> MapPlacer | StrangerPlacer:
 
 
 def check_before(estimator: object) -> None:
-    """Raise for unusable options of an estimator of ours that is not fitted yet; others tell theirs when they fit."""
+    """Raise for unusable options of an estimator of ours before it is fitted; others raise when they are fitted."""
     if isinstance(estimator, TSNE):
         estimator.check_options()
 
 
 def check_savable(estimator: object, prepare: Preparation | None) -> None:
-    """Raise ValueError or TypeError where what such an estimator fits could not be saved."""
+    """Raise ValueError or TypeError where what an estimator fits could not be saved."""
     if not isinstance(estimator, TSNE):
         raise TypeError(f"a {type(estimator).__name__} is not ours to save")
     check_saved(estimator, prepare)
 
 
 def threads_of(estimator: Configurable) -> int | None:
-    """The `n_jobs` of an estimator; None for one that has none."""
+    """The `n_jobs` of an estimator; None for one that does not have this option."""
     found: int | None = estimator.get_params(deep=False).get("n_jobs")
     return found

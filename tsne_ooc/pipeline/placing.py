@@ -1,4 +1,4 @@
-"""A saved map and a table of new rows in, a folder with their places out."""
+"""`place`: a saved map and a table of new rows in, a folder with their places out."""
 
 from __future__ import annotations
 
@@ -62,30 +62,30 @@ def place(
     Parameters
     ----------
     model : path
-        What `TSNE.save` wrote, or the folder of a finished run, whose model is then taken; or an encoder, which places
-        rows by a forward pass each.
+        The folder that `TSNE.save` wrote, or that of a finished run, whose model is then taken, or that of an encoder,
+        which places each row by a forward pass.
     source : path, h5py.Dataset, ndarray, Source, or what else `tsne_ooc.io.open_source` accepts
-        Table of shape (n_samples, n_features), of the kind of rows that the map was made from: what prepared those
-        is in the model, and prepares these.
+        Table of shape (n_samples, n_features), with rows of the kind that the map was made from. The preparation of
+        those is in the model, and is applied to these.
     out : path
-        Folder to write, as `embed` does.
+        Folder to write, as for `embed`.
     dataset, columns, allow_missing_chunks
         What to read of the file, as for `tsne_ooc.io.open_source`.
     rows : str, tuple, range or slice, optional
-        Place these rows alone, one after the other: ``(1000, 2000)`` or ``"1000:2000"`` leaves out row 2,000. Parts of
-        a table that several jobs placed are joined by `merge`.
+        Place only this range of rows: ``(1000, 2000)`` or ``"1000:2000"`` is rows 1,000 to 1,999. `merge` joins parts
+        of a table that several jobs placed.
     novelty : bool, optional
-        Write novelty too. By default a map does, whose search for neighbours tells it, and an encoder does not: for it
-        the search among its teacher's rows comes on top, and takes many times as long as the forward pass.
+        Write novelty, too. By default it is written for a map, whose search for neighbours gives it, and not for an
+        encoder, which needs a search among its teacher's rows for it: many times as long as the forward pass.
     n_jobs : int or None
-        Threads; with an executor those of each of its workers, by default one.
+        Threads; with an executor, threads of each of its workers, by default one.
     then : RunStage or sequence of RunStage
         Stages of your own that follow, such as one that writes another number of each row.
     executor : concurrent.futures.Executor, optional
-        Places blocks on its workers, which open the model, and a table that a path leads to, by their paths; what
-        comes out is the same. By default it is done in this process.
+        It places blocks on its workers, which open the model, and a table that was given as a path, by their paths; the
+        result is the same. By default rows are placed in this process.
     block_rows : int, optional
-        Rows that are read, placed and marked as done in one piece; what comes out does not depend on it.
+        Rows that are read, placed and marked as done in one piece; the result does not depend on it.
     resume : bool
         Go on with a run in `out` that did not end.
     progress : callable, optional
@@ -98,7 +98,7 @@ def place(
     Raises
     ------
     OSError
-        Where `out` is in use or holds something else, or reading or writing fails. What is done is kept then.
+        Where `out` is in use or holds something else, or reading or writing fails. What is done is kept.
     ValueError, TypeError
         For bad tables, damaged models, and where a run cannot go on because something else is asked for now.
     """
@@ -110,7 +110,7 @@ def place(
     folder, placer, knows = placer_of(model, n_jobs, novelty)
     then = own_stages(then)
     if rows is not None and then:
-        raise ValueError("rows= places some rows alone, and stages of your own need all of them; merge the parts first")
+        raise ValueError("rows= places some rows only, and stages of your own need all of them; merge the parts first")
     with opened(source, dataset, columns, allow_missing_chunks, placer.names) as table, ExitStack() as held:
         part = None if rows is None else rows_of(rows, table.shape[0], repr(table))
         stages = [Place(novelty=knows, n_jobs=n_jobs, rows=part), *then]
@@ -151,10 +151,10 @@ class _Known(NamedTuple):
     columns: dict[str, Float32]
 
     def put(self, found: dict[str, Float32]) -> dict[str, Float32]:
-        """These in the place of what was computed for them."""
+        """Put what is known of these rows in the place of what was computed for them."""
         for name, values in self.columns.items():
             if len(self.rows):
-                # What comes from another process may be read-only.
+                # An array that comes from another process may be read-only.
                 found[name] = found[name] if found[name].flags.writeable else found[name].copy()
                 found[name][self.rows] = values
         return found
@@ -166,13 +166,13 @@ class Place(RowStage):
     Parameters
     ----------
     novelty : bool, optional
-        Whether it is written; by default it is where the map knows it.
+        Whether novelty is written; by default it is where the map knows it.
     into : str
-        The file of the places, without ``.npy``.
+        The name of the file of the places, without ``.npy``.
     n_jobs : int or None
         Threads of each worker, where there are any; by default as many as the executor says, or one.
     rows : (int, int), optional
-        The first of the rows that are placed, and the one behind the last; by default all are.
+        The first row that is placed, and the one behind the last; by default all are placed.
     """
 
     name = "place"
@@ -241,7 +241,7 @@ class Place(RowStage):
         return {self.into if name == "embedding" else name: values for name, values in columns.items()}
 
     def _seated(self, work: Work) -> Callable[[int, int], _Known]:
-        """A function of the first of some rows and their number, which gives what is known of them before."""
+        """A function of the first of some rows and of their number, which gives those that have a seat."""
         seats, knows = work.get(Mapped).seats, self.knows(work)
 
         def seated(start: int, size: int) -> _Known:
@@ -272,7 +272,7 @@ class Place(RowStage):
 
 def distribution(path: Path, threshold: float) -> dict[str, Any]:
     """How the novelty in a file is distributed."""
-    # Of the file, not of the stream: a run in two parts has two streams.
+    # The file is read, since a run that was resumed has two streams.
     histogram = NoveltyHistogram(threshold)
     for part in pieces(path):
         histogram.add(part)
@@ -280,14 +280,14 @@ def distribution(path: Path, threshold: float) -> dict[str, Any]:
 
 
 def unplaced(path: Path) -> NDArray[np.int64]:
-    """Numbers of the rows without a place, ascending."""
+    """The numbers of the rows without a place, ascending."""
     places = np.load(path, mmap_mode="r", allow_pickle=False)
     found = [a + np.flatnonzero(np.isnan(places[a : a + _PIECE, 0])) for a in range(0, len(places), _PIECE)]
     return np.concatenate([*found, np.empty(0, np.int64)])
 
 
 def pieces(path: Path) -> Iterator[NDArray[np.float32]]:
-    """The numbers of a file of one column, some at a time, and not mapped: mapped pages count as memory."""
+    """The values in a file of one column, some at a time; it is not mapped, since mapped pages count as memory."""
     (n,) = np.load(path, mmap_mode="r", allow_pickle=False).shape
     with open(path, "rb") as file:
         file.seek(path.stat().st_size - 4 * n)

@@ -1,4 +1,4 @@
-"""All rows together: the stages of a run that search, weigh and move all rows, and keep the map that they end on."""
+"""All rows together: the stages of a run that search, weigh and move all rows, and keep the map that comes of it."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ from tsne_ooc.storage.state import Saved, StateError
 
 log = logging.getLogger(__name__)
 
-#: Where the rows lie before they move, and after.
+#: The arrays of where the rows are before they move, and after.
 PLACED, EMBEDDING = "placed", "embedding"
-#: What is on its way is in this folder of the run's, and goes at the end.
+#: The folder, within that of the run, of what only an unfinished run needs.
 SCRATCH = "refine.part"
-# Of what kind the folders within are.
+# The folders within that one, and their kinds.
 _GRAPH, _SNAPSHOT = "graph", "snapshot"
 # Bytes of a row beside its neighbours and itself: its hash, its twin, its place in the search, and what novelty needs.
 _BESIDE = 40
 
 
 class Course(NamedTuple):
-    """What all of these stages go by.
+    """The options that all of these stages share.
 
     Parameters
     ----------
     refinement : Refinement
     estimator : TSNE
-        Not fitted; its parameters are those of the refined map.
+        An estimator that is not fitted; its parameters are those of the refined map.
     recipe : Recipe
-        Without a start.
+        The recipe of that map, without a start.
     prepared : bool
         Whether rows are prepared, so that their width is not known beforehand.
     """
@@ -73,7 +73,7 @@ class Course(NamedTuple):
 
     @classmethod
     def of(cls, refinement: Refinement, sample: TSNE, *, prepared: bool) -> Course:
-        """That of a run whose sample is fitted as `sample` says.
+        """The course of a run whose sample is fitted as `sample` says.
 
         Raises
         ------
@@ -100,12 +100,12 @@ class Course(NamedTuple):
         return Threads(self.estimator.n_jobs)
 
     def space(self, folder: Path) -> Room:
-        """What it may take of memory, and where the rest goes: by default to the folder of the run."""
+        """What a refinement may take of memory, and where the rest goes: by default to the folder of the run."""
         scratch = folder / SCRATCH if self.refinement.scratch is None else self.refinement.scratch
         return Room(self.refinement.memory, scratch)
 
     def neighbors(self, n: int) -> int:
-        """How many others of each of `n` rows are searched."""
+        """How many neighbours are searched for each of `n` rows."""
         return self.affinity.k(n) if n > 1 else 0
 
     def schedule(self, n: int) -> Schedule:
@@ -113,11 +113,11 @@ class Course(NamedTuple):
         return self.estimator.schedule_of_all(n, **self.refinement.options)
 
     def kept(self, n: int) -> int:
-        """How many of `n` rows new ones will be placed beside."""
+        """How many of `n` rows are kept for new ones to be placed beside."""
         return min(n, self.refinement.reference or REFERENCE)
 
     def width(self, table: Source) -> int:
-        """Columns of the rows that are embedded; 0 where nobody knows them before a pass over the table."""
+        """Columns of the rows that are embedded; 0 where they are not known before a pass over the table."""
         return 0 if self.prepared else table.shape[1]
 
     def stages(self) -> list[RunStage]:
@@ -126,7 +126,7 @@ class Course(NamedTuple):
 
 
 class Search(RunStage):
-    """Searches the nearest others of all rows."""
+    """Searches the nearest neighbours of all rows."""
 
     name = "search"
     makes = (SCRATCH,)
@@ -148,7 +148,7 @@ class Search(RunStage):
 
     def run(self, work: Work) -> Facts:
         scratch, n, course = work.folder / SCRATCH, work.table.shape[0], self.course
-        # What an attempt left that was killed before the ledger knew.
+        # An attempt that was killed before the ledger knew may have left this.
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         work.progress(self.phase, 0, n)
@@ -166,7 +166,7 @@ class Search(RunStage):
             "neighbors": searched.k, "recall": float(searched.index.recall(searched.k)) if searched.k else 1.0,
             "graph": digest_of(scratch / _GRAPH),
         }  # fmt: skip
-        # What follows works with what was kept, as a run that resumes will.
+        # What follows works with what was kept, as a run that resumes will do.
         del rows, searched
         self.reopen(work, facts)
         work.progress(self.phase, n, n)
@@ -182,13 +182,13 @@ class Search(RunStage):
 
 
 class Weighed(NamedTuple):
-    """Affinities of all rows, in memory or on disk."""
+    """The affinities of all rows, in memory or on disk."""
 
     P: JointRows
 
 
 class Weigh(RunStage):
-    """Makes affinities of the neighbours; nothing of them outlasts the process, for they are soon made again."""
+    """Makes affinities of the neighbours; they do not outlast the process, since they are quickly made again."""
 
     name = "weigh"
 
@@ -198,13 +198,13 @@ class Weigh(RunStage):
     def room(self, table: Source) -> int:
         n, course = table.shape[0], self.course
         if course.refinement.scratch is not None:
-            # Another disk, perhaps; it is looked at when it is written to.
+            # That may be another disk, which is checked when it is written to.
             return 0
         with suppress(MemoryError):
             plan = course.space(Path()).plan(n, course.affinity, course.recipe.d, columns=course.width(table))
-            # The neighbours themselves are a file of the search.
+            # The neighbours themselves are a file of the search stage.
             return plan.stages[1].scratch - plan.stages[0].scratch
-        # What does not fit at all is refused by the stage that comes first.
+        # The search stage refuses what does not fit at all.
         return 0
 
     def run(self, work: Work) -> None:
@@ -219,7 +219,7 @@ class Weigh(RunStage):
 
 
 class Move(RunStage):
-    """Moves all rows from where they were placed, and keeps snapshots on the way."""
+    """Moves all rows from where they were placed, and writes snapshots on the way."""
 
     name = "refine"
     makes = (f"{EMBEDDING}.npy",)
@@ -228,12 +228,12 @@ class Move(RunStage):
         self.course = course
 
     def room(self, table: Source) -> int:
-        # Two snapshots, for the next one is written before the last one goes; they go before the map is kept.
+        # There are two snapshots, since one is written before the last one goes; both go before the map is kept.
         places = table.shape[0] * self.course.recipe.d * 4
         return places + max(0, 2 * 3 * places - Keep(self.course).room(table))
 
     def run(self, work: Work) -> Facts:
-        # The search among the rows is needed again at the end only: a fifth of the memory, beside P.
+        # The search is needed again only at the end, and is let go: beside P it is a fifth of the memory.
         course, P, searched = self.course, work.take(Weighed).P, work.take(Searched)
         order, equal = searched.index.order, searched.equal
         del searched
@@ -270,7 +270,7 @@ class Move(RunStage):
 
 
 class Keep(RunStage):
-    """Keeps the refined map as the model of the run: all rows, or some of them, for new ones to be placed beside."""
+    """Keeps the refined map as the model of the run, with all rows or some, for new ones to be placed beside."""
 
     name = "keep"
     makes = ("model", SAVING, ROWS)
@@ -295,7 +295,7 @@ class Keep(RunStage):
         map = FittedMap(
             model, features, self.course.threads, facts["kl_divergence"], facts["n_iter"],
             work.facts[Search.name]["neighbors"],
-            # What made the affinities of all rows makes others of some of them.
+            # The affinities of all rows cannot be made again from some of them, so no seed is kept then.
             seed=None if some else self.course.seed, sample_rows=numbers if some else None,
             affinity=self.course.affinity, placed=placed,
         )  # fmt: skip
@@ -309,7 +309,7 @@ class Keep(RunStage):
         return kept
 
     def _model(self, work: Work, sample: MapPlacer, facts: Facts) -> tuple[Int64, Model, Placed]:
-        """Numbers of the rows that are kept, their map, and where they were placed before."""
+        """The numbers of the rows that are kept, their map, and where they were placed before they moved."""
         if work.find(Searched) is None:
             Search(self.course).reopen(work, work.facts[Search.name])
         searched, course = work.take(Searched), self.course
@@ -320,7 +320,7 @@ class Keep(RunStage):
             drawn = generator(course.seed, "reference").choice(searched.n, m, replace=False, shuffle=False)
             numbers = np.sort(drawn)
             rows = take(sample.table_of(work.table), numbers)
-            # A graph is one of all rows; these few are searched as it has new ones searched.
+            # A graph is of all rows; these few are searched in the way that it has for new rows.
             known = course.recipe.neighbors
             recipe = course.recipe._replace(neighbors=known.search) if isinstance(known, Graph) else course.recipe
             index = index_of(rows, recipe, seed=course.seed, threads=course.threads)
@@ -356,7 +356,7 @@ class Keep(RunStage):
 
 
 def _interrupted(result: Result, schedule: Schedule, path: Path) -> KeyboardInterrupt:
-    """The interrupt to raise where a map was left on its way."""
+    """The interrupt that is raised where the map was left on its way."""
     interrupt = KeyboardInterrupt()
     iterations = f"{result.iterations} of {schedule.iterations} iterations"
     interrupt.add_note(f"after {iterations} of all rows together; {path} is the map as it then was")
@@ -365,7 +365,7 @@ def _interrupted(result: Result, schedule: Schedule, path: Path) -> KeyboardInte
 
 @contextmanager
 def _read(path: Path, kind: str) -> Iterator[Saved]:
-    """What was kept in a folder; a state that cannot be is one line that names it."""
+    """Read what was kept in a folder; an impossible state raises one line that names the file."""
     folder = storage.read_folder(path, kind)
     try:
         yield Saved(folder.content, folder.arrays)
@@ -375,7 +375,7 @@ def _read(path: Path, kind: str) -> Iterator[Saved]:
 
 
 def told(work: Work) -> dict[str, Any]:
-    """What the manifest says of the refinement."""
+    """The entries of the manifest that are about the refinement."""
     search, move, keep = (work.facts[stage.name] for stage in (Search, Move, Keep))
     names = ("kl_divergence", "n_iter", "pairs")
     return {

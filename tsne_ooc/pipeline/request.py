@@ -1,4 +1,4 @@
-"""What makes a run another one than that which began in its folder."""
+"""What is asked of a run, and how that differs from what was asked when the run in its folder began."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ log = logging.getLogger(__name__)
 
 
 def check_known(run: Callable[..., Any], unknown: Mapping[str, Any], *, fits: str = "tsne=TSNE({})") -> None:
-    """Raise TypeError for an option that a run does not have, saying where it belongs.
+    """Raise TypeError for an option that a run does not have; the message says where the option belongs.
 
     Parameters
     ----------
     run : callable
         `embed`, `place` or `train`.
     unknown : mapping
-        What it was given besides its own options.
+        The options that it was given besides its own.
     fits : str
-        How it is given the options of a map.
+        How the options of a map are given to it.
     """
     if not unknown:
         return
@@ -51,7 +51,7 @@ def check_known(run: Callable[..., Any], unknown: Mapping[str, Any], *, fits: st
 def differences(old: Named, new: Named) -> list[str]:
     """What differs between two jobs, in words: the source, the parameters, or this package."""
     if old.get("task") != new["task"]:
-        # All else differs then, too, and says nothing.
+        # Then all else differs, too, and does not say anything more.
         return [f"it was a run of {old.get('task')!r}, and is one of {new['task']!r}"]
     found = [f"the source: {words}" for words in identity.differences(old.get("source", {}), new["source"])]
     found += unequal("", old.get("request", {}), new["request"])
@@ -61,12 +61,12 @@ def differences(old: Named, new: Named) -> list[str]:
 
 
 def copied(estimator: E, name: str) -> E:
-    """A copy of an estimator, not fitted, with copies of its options.
+    """A copy of an estimator that is not fitted, with copies of its options.
 
     Raises
     ------
     TypeError
-        Naming what it is given as, where an option cannot be copied.
+        Where an option cannot be copied; the message begins with `name`.
     """
     from sklearn.base import clone
 
@@ -79,6 +79,6 @@ def copied(estimator: E, name: str) -> E:
 
 
 def warn_untold(job: Named) -> None:
-    """Say at the beginning of a run why it could not go on if it were killed."""
+    """Warn at the beginning of a run that could not go on if it were killed, and say why."""
     for line in untold({"source": job["source"].get("own"), **job["request"]}):
         log.warning("this run cannot be resumed: %s", line)

@@ -1,4 +1,4 @@
-"""Which rows of a table a run is about, where it is not all of them."""
+"""The range of rows of a table that a run places, where it does not place all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tsne_ooc._options import counted
 
 
 def rows_of(rows: Any, n: int, name: str) -> tuple[int, int]:
-    """`rows` as a first row and the one behind the last, of a table of `n` rows.
+    """`rows` as the first row and the one behind the last, of a table of `n` rows.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def rows_of(rows: Any, n: int, name: str) -> tuple[int, int]:
     Raises
     ------
     ValueError, TypeError
-        For what is no such range, is empty, or goes beyond the end of the table.
+        For what is not such a range, is empty, or goes beyond the end of the table.
     """
     if isinstance(rows, str):
         first, colon, last = rows.partition(":")

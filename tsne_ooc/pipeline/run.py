@@ -25,8 +25,8 @@ class Run:
         Holds ``embedding.npy``, ``novelty.npy``, ``sample_rows.npy``, the saved model in ``model`` and
         ``manifest.json``.
     manifest : dict
-        Source, shape, parameters, seconds per phase, the fit's divergence, the distribution of novelty; of a table of
-        many files which rows came from which, under "files".
+        The source, its shape, parameters, seconds per phase, the fit's divergence, and the distribution of novelty;
+        for a table of many files, "files" says which rows came from which.
     arrays : dict of str to ndarray
         The arrays of the folder, memory-mapped.
     """
@@ -75,16 +75,16 @@ def open_run(folder: str | os.PathLike[str], *, verify: bool = False) -> Run:
     OSError
         Where there is no manifest, as after a run that did not end.
     ValueError
-        Where something is damaged or of a later format, naming the file.
+        Where something is damaged or of a later format; the message names the file.
     """
     folder = Path(folder)
     if folder.is_dir() and not (folder / storage.MANIFEST).exists():
         unfinished = (folder / LEDGER).exists()
-        why = "its run is not finished, go on with it with --resume" if unfinished else "it is not the folder of a run"
+        why = "its run is not finished; go on with --resume" if unfinished else "it is not the folder of a run"
         raise FileNotFoundError(f"{folder} holds no {storage.MANIFEST}: {why}")
     found = storage.read_folder(folder, KIND, verify=verify)
     return Run(folder, found.content, found.arrays)
 
 
-#: The file that says how far a run is.
+#: The file that says how far a run has come.
 LEDGER = "ledger.json"

@@ -23,7 +23,7 @@ class Seal(RunStage):
     home : Folder
     job : dict
     told : callable
-        ``told(work)`` gives entries of the manifest beside those that all have.
+        ``told(work)`` gives entries of the manifest beside those that every run has.
     then : sequence of RunStage
         Stages of the user's, whose facts are told under "then".
     """
@@ -55,7 +55,7 @@ class Seal(RunStage):
 
 
 def finished(home: Folder, job: dict[str, Any]) -> Run:
-    """The run that is in the folder already, if it is the one that is asked for."""
+    """The run that the folder already holds, if it is the one that is asked for."""
     run = open_run(home.path)
     found = differences(run.manifest.get("job", {}), json.loads(json.dumps(job)))
     if found:

@@ -1,4 +1,4 @@
-"""The table of a run, closed at its end where it was opened here."""
+"""The table of a run, which is closed at the end of the run where it was opened here."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def opened(
     allow_missing_chunks: bool = False,
     of_the_fit: Sequence[str] | None = None,
 ) -> Iterator[Source]:
-    """`source` as a table; a file that a path leads to is closed afterwards, what came in open stays open.
+    """Open `source` as a table; a file that was given as a path is closed afterwards, and one that was open stays open.
 
-    Where no columns are named, and one `of_the_fit` is only read if it is, such as one of words, those are read.
+    Some columns, such as those of words, are read only if they are named. Where no columns are named, and one of these
+    is among those `of_the_fit`, the columns `of_the_fit` are read.
     """
     named = isinstance(source, str | os.PathLike) or are_files(source)
     table = open_source(source, dataset=dataset, columns=columns, allow_missing_chunks=allow_missing_chunks)
@@ -41,6 +42,6 @@ def opened(
     try:
         yield table
     finally:
-        # Behind a read that hangs, closing would hang too.
+        # While a read hangs, closing would hang, too.
         if named and hasattr(table, "close") and not hanging():
             table.close()

@@ -1,4 +1,4 @@
-"""A table in, a folder with an encoder out: the teacher is fitted and kept, then the encoder learns from it."""
+"""`train`: a table in, a folder with an encoder out; the teacher is fitted and kept, then the encoder learns."""
 
 from __future__ import annotations
 
@@ -51,54 +51,54 @@ def train(
     progress: Progress | None = None,
     **unknown: Never,
 ) -> Any:
-    """Train an encoder on a table of any length: fit its teacher, then learn, and save it.
+    """Train an encoder on a table of any length: fit its teacher, let it learn from that, and save it.
 
     The teacher is saved when it is fitted, and the state of the training every 500 batches. A run that was killed goes
-    on with ``resume=True`` and ends with the weights of one that was not (to the bit with one thread of torch).
+    on with ``resume=True`` and ends with the weights of one that was not killed (to the bit with one thread of torch).
 
     Parameters
     ----------
     source : path, h5py.Dataset, ndarray, Source, or what else `tsne_ooc.io.open_source` accepts
         Table of shape (n_samples, n_features).
     out : path
-        Folder to write; it must not exist yet, or be empty. Its ``manifest.json`` is written last, so a folder that
-        has one is whole: what `ParametricTSNE.save` writes, with the job besides.
+        Folder to write; it must not exist yet, or must be empty. Its ``manifest.json`` is written last, so a folder
+        that has one is whole: it holds what `ParametricTSNE.save` writes, and the job.
     encoder : ParametricTSNE, optional
-        What to train; a copy of it is. Without a teacher and a preparation, which are named here. Its random_state is
-        the seed of everything, 0 where it is None.
+        The encoder, of which a copy is trained. It must not have a teacher or a preparation, which are given here. Its
+        random_state is the seed of everything, 0 where it is None.
     map : path, optional
         The teacher: a saved model, or the folder of a finished run.
     tsne : TSNE, optional
-        Without `map`: how to fit the teacher; a copy of it is fitted. Its `sample` and `prepare` are those of the run
-        where none are given here.
+        Where there is no `map`: how to fit the teacher; a copy of it is fitted. Where `sample` and `prepare` are not
+        given here, its own are those of the run.
     sample : int or object of `tsne_ooc.sampling`, optional
-        Rows that the teacher is fitted on. By default all up to 100,000 rows, and of more 25,000.
+        Rows that the teacher is fitted on. By default all rows of up to 100,000, and 25,000 of more.
     prepare : Preparation, optional
-        What is done to the rows first, as in `embed`; a `map` has its own.
+        What is done to the rows first, as in `embed`; a `map` has a preparation of its own.
     dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
     resume : bool
         Go on with a run in `out` that did not end.
     progress : callable, optional
         Called as ``progress(phase, done, total)``, with the phases "prepare", "sample", "fit" and "teach", in rows,
-        and "train", in batches; where it has an attribute `note`, that is the loss in words then.
+        and "train", in batches. If it has an attribute `note`, that is set to the loss in words.
 
     Returns
     -------
     ParametricTSNE
-        As `tsne_ooc.parametric.load` reads it from `out`.
+        The encoder as `tsne_ooc.parametric.load` reads it from `out`.
 
     Raises
     ------
     ModuleNotFoundError
-        Without PyTorch.
+        Where PyTorch is not installed.
     OSError
         Where `out` is in use or holds something else, or reading or writing fails. Once the teacher is fitted, what
         is done is kept.
     ValueError, TypeError
         For bad tables and parameters, and where a run cannot go on because something else is asked for now.
     FloatingPointError
-        Where a loss is not finite, naming the rows of its batch.
+        Where a loss is not finite; the message names the rows of its batch.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def train(
     from tsne_ooc.parametric import load
 
     model, tsne, sample, prepare, fitted = asked_for(encoder, map, tsne, sample, prepare)
-    # No code of a network of one's own is in the folder.
+    # The folder does not hold the code of a user's own network, which is needed to load it.
     own = None if isinstance(model.network, tuple | list) else model.network
     with (
         opened(source, dataset, columns, allow_missing_chunks, None if fitted is None else fitted.names) as table,
@@ -133,7 +133,7 @@ def train(
             stages = _stages(model, teacher, sample, prepare, job)
             with uninterrupted(), torch_threads(model.n_jobs):
                 drive(stages, work)
-            # Its teacher is mapped from files that go now, which some systems let nobody remove before.
+            # The teacher is mapped from files that are removed now, and some systems refuse to remove mapped files.
             del model, teacher, stages, work
     return load(home.path, network=own)
 
@@ -141,7 +141,7 @@ def train(
 def _stages(
     model: ParametricTSNE, teacher: TSNE, sample: Sample | None, prepare: Preparation | None, job: Json
 ) -> list[RunStage]:
-    """The teacher is fitted to a sample, where there is one; then the encoder learns from it, as `fit` has it."""
+    """The stages: the teacher is fitted to a sample, where there is one; then the encoder learns, as in `fit`."""
     from tsne_ooc.parametric.decoder import resolve as resolve_decoder
     from tsne_ooc.parametric.lesson import lesson_stages
 
@@ -153,7 +153,7 @@ def _stages(
 
 
 class Ready(RunStage):
-    """The lesson: what the encoder is to learn, and from which teacher."""
+    """Makes the lesson: what the encoder is to learn, and from which teacher."""
 
     name = "ready"
     makes = (TRAINING,)
@@ -178,7 +178,7 @@ class Ready(RunStage):
 
 
 class Export(RunStage):
-    """Puts the encoder into the folder of the run, its manifest last."""
+    """Writes the encoder to the folder of the run, its manifest last."""
 
     name = "seal"
 
@@ -189,7 +189,7 @@ class Export(RunStage):
         from tsne_ooc.parametric.fitted_encoder import FittedEncoder
 
         model = self.model.of_fitted(work.take(FittedEncoder), **self.model.get_params(deep=False))
-        # Of the attempts before, too.
+        # The history also has the seconds of earlier attempts.
         seconds = {**work.seconds, "train": round(float(model.history_["batches"]["seconds"].sum()), 3)}
         told = {"job": self.job, "source": repr(work.table), "read": account_of(work.table), "seconds": seconds}
         whole = work.folder / TRAINING / "encoder"
@@ -212,7 +212,7 @@ def _fresh(encoder: Any, kind: Any) -> Any:
 
 
 def _unfitted(tsne: Any, seed: int) -> TSNE:
-    """A copy of the teacher that is to be fitted, with a seed."""
+    """A copy of the teacher that is to be fitted; it has a seed."""
     from tsne_ooc.parametric.teaching import is_fitted
 
     if not isinstance(tsne, TSNE) or is_fitted(tsne):
@@ -225,7 +225,7 @@ def _unfitted(tsne: Any, seed: int) -> TSNE:
 
 
 def _fitted(map: Any, n_jobs: int | None) -> MapPlacer:
-    """The map of a folder."""
+    """The map that is saved in a folder."""
     found = opened_model(folder_of(map), n_jobs)
     if not isinstance(found, MapPlacer):
         raise ValueError(f"{map} holds an encoder; the teacher is a saved model, or the folder of a finished run")
@@ -264,9 +264,9 @@ def teacher_of(
     model: Any,
     table: Source,
 ) -> tuple[Any, Any, Sample | None]:
-    """The teacher, fitted only where it is a `map`; what tells it from another; and its sample, where it has one.
+    """The teacher, fitted only where it is a `map`; what tells it from another one; and its sample, if there is one.
 
-    All that can be known to be wrong before it is fitted is told here.
+    All that can be known to be wrong before the fit is raised here.
     """
     from tsne_ooc.parametric.estimator import FEWEST
     from tsne_ooc.parametric.objectives import resolve
@@ -282,7 +282,7 @@ def teacher_of(
     n = table.shape[0]
     if n < FEWEST:
         raise ValueError(f"{table!r} has {n} rows, and an encoder needs {FEWEST}")
-    # The default stands for all rows of a shorter table.
+    # For a shorter table the default means all rows.
     if model.batch_size > n and model.batch_size != type(model)().batch_size:
         raise ValueError(f"batch_size={model.batch_size} is more than the {n:,} rows of {table!r}")
     if map is not None:
@@ -295,7 +295,7 @@ def teacher_of(
         fitted = min(n, sample.size)
         stages = resolve(model.objective, tuned=fitted == n)
         teacher = tsne or default_teacher(n, stages, model.random_state, model.n_jobs).set_params(sample=None)
-        # It is kept in the folder of the run.
+        # The teacher is kept in the folder of the run.
         check_saved(teacher, prepare)
         known = {**parameters_of(teacher), "sample": fitted if isinstance(sample, UniformSample) else plain(sample)}
     given_teacher(teacher, None, 0)
@@ -307,11 +307,11 @@ def teacher_of(
 def room_for_training(
     table: Source, model: Any, teacher: Any, map: Any, sample: Sample | None, prepare: Preparation | None
 ) -> int:
-    """The most that lies on the disk at one moment, as far as it is known before the run."""
+    """The most bytes on the disk at one moment, as far as that is known before the run."""
     from tsne_ooc.parametric.room import bytes_of_training
 
     n, p = table.shape
-    # How wide prepared rows are is known after a pass over the table.
+    # The width of prepared rows is known only after a pass over the table.
     known = p if prepare is None and getattr(teacher, "preparation_", None) is None else 0
     fitted = 0 if sample is None else min(n, sample.size)
     if sample is None:

@@ -1,4 +1,4 @@
-"""What a worker does: places rows that are sent to it, or that it reads, on a map that it finds by its path."""
+"""What a worker does: it places rows that are sent to it, or that it reads, on a map that it opens by its path."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tsne_ooc.workers import SavedModel, SharedTable
 
 @dataclass(frozen=True)
 class PlacesRows:
-    """Places rows as the optimiser saw those of the fit.
+    """Places rows that are prepared, as the optimiser saw those of the fit.
 
     Parameters
     ----------
     model : SavedModel
     novelty : bool
-        Whether it is told, too.
+        Whether novelty is given, too.
     n_jobs : int
         Threads of this worker.
     """
@@ -33,13 +33,13 @@ class PlacesRows:
         return found
 
     def placer(self) -> Any:
-        """The saved model, opened."""
+        """The saved model, which is opened once in each process."""
         return self.model.opened(self.n_jobs)
 
 
 @dataclass(frozen=True)
 class ReadsAndPlaces:
-    """Reads rows of a table, prepares and places them: only their places travel."""
+    """Reads rows of a table, prepares and places them, so that only their places are sent."""
 
     table: SharedTable
     places: PlacesRows
@@ -51,5 +51,5 @@ class ReadsAndPlaces:
 
 
 def parts_of(placer: Any) -> tuple[type, ...]:
-    """The class of its search, which may be one of the user's own."""
+    """The class of a placer's search, which may be one of the user's own."""
     return (type(placer.estimator.map_.model.index),)

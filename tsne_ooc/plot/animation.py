@@ -1,4 +1,4 @@
-"""A fit as a short film: GIF, and MP4 where ffmpeg is found."""
+"""A fit as a short film, which is a GIF, or an MP4 where ffmpeg is found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tsne_ooc.storage.atomic import whole_file
 
 #: Endings of file names, which choose the format.
 FILMS = (".gif", ".mp4")
-# Rows that a film keeps of each picture, when it is not said otherwise: 160 kB.
+# Rows that a film keeps of each picture unless other rows are named: 160 kB.
 _ROWS = 20_000
 # Seconds that the last picture stays.
 _LAST = 2.0
@@ -40,7 +40,7 @@ class Film:
     ----------
     frames : list of float32 (rows, 2)
     captions : list of str
-        Iteration and divergence of each.
+        The iteration and the divergence of each picture.
     rows : int64
         The rows that were kept, by which labels are chosen.
 
@@ -74,11 +74,11 @@ class Film:
         Parameters
         ----------
         out : path
-            ``.gif`` or ``.mp4``.
+            A file that ends in ``.gif`` or ``.mp4``.
         labels : array_like, optional
-            Of all rows of the fit.
+            Labels of all rows of the fit.
         **options
-            As of `animate`.
+            Other options of `animate`.
         """
         if self.rows is None:
             raise ValueError("the film has no picture yet; fit a TSNE(callbacks=film) first")
@@ -104,20 +104,20 @@ def animate(
 ) -> Path:
     """Write maps of the same rows, one after the other, as a film.
 
-    Each picture is as large as its map: a fit begins with all rows in one place.
+    Each picture is scaled to its own map, since a fit begins with all rows in one place.
 
     Parameters
     ----------
     frames : iterable of array_like of shape (n_samples, 2)
     out : path
-        ``.gif``, or ``.mp4``, for which the program ffmpeg has to be there.
+        A file that ends in ``.gif``, or in ``.mp4``, which needs the program ffmpeg.
     labels : array_like of shape (n_samples,), optional
     captions : sequence of str, optional
         Small words below each picture.
     colors, dark
         As in `scatter`.
     pixels : int
-        Width and height, even.
+        Width and height, an even number.
     fps : float
         Pictures in a second; the last one stays for two seconds.
     overwrite : bool
@@ -126,14 +126,14 @@ def animate(
     Returns
     -------
     Path
-        `out`.
+        The path of the film.
 
     Raises
     ------
     ImportError
         Where matplotlib, or for MP4 ffmpeg, is not installed.
     OSError, ValueError
-        For a file that cannot be written, no frames, and as `scatter`.
+        For a file that cannot be written, where there are no frames, and as `scatter` raises them.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def animate(
     pixels, fps = whole("pixels", pixels, least=32) // 2 * 2, number("fps", fps, above=0, most=50)
     maps = list(frames)
     if not maps:
-        raise ValueError("frames holds no map; a film needs one at least")
+        raise ValueError("frames holds no map; a film needs at least one")
     if captions is not None and len(captions) != len(maps):
         raise ValueError(
             f"captions has {counted(len(captions), 'lines')}, and there are {counted(len(maps), 'frames')}"
@@ -162,7 +162,7 @@ def animate(
 
 
 def _picture(Y: ArrayLike, labels: Any, caption: str | None, colors: Any, pixels: int, dark: bool) -> Array:
-    """Red, green and blue, shape (pixels, pixels, 3)."""
+    """The picture of a map as red, green and blue, shape (pixels, pixels, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     known = matplotlib()
@@ -179,7 +179,7 @@ def _picture(Y: ArrayLike, labels: Any, caption: str | None, colors: Any, pixels
 def _gif(pictures: list[Array], part: Path, fps: float) -> None:
     from PIL import Image
 
-    # One palette, of the last picture: with one for each, colours would flicker, and the file be larger.
+    # All pictures have the palette of the last one: with one for each, colours would flicker, and the file be larger.
     last = Image.fromarray(pictures[-1]).quantize(255, dither=Image.Dither.NONE)
     images = [Image.fromarray(one).quantize(palette=last, dither=Image.Dither.NONE) for one in pictures]
     pause = round(1000 / fps)

@@ -1,4 +1,4 @@
-"""Two maps of the same rows, side by side, and which rows moved."""
+"""Two maps of the same rows, side by side, and how far rows moved from one to the other."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tsne_ooc.plot.legend import add_bar, add_legend, add_note, plain, widen
 from tsne_ooc.plot.rows import MapRows
 from tsne_ooc.plot.scatter import draw_rows, new_figure, paper_of
 
-#: A row has moved that lies farther than this from where it was, in widths of the map.
+#: A row counts as moved where it is farther than this from where it was, in widths of the map.
 MOVED = 0.1
-# Rows by which one map is laid on the other.
+# The most rows by which one map is laid on the other.
 _LAID_BY = 1 << 20
 
 
@@ -40,19 +40,19 @@ def beside(
 ) -> Any:
     """Draw two maps of the same rows side by side, and how far each row moved from one to the other.
 
-    Turned, mirrored and made larger or smaller, a map is the same map: the first is laid on the second as well as that
-    can be done, as by `tsne_ooc.metrics.displacement`. What is left is how far a row moved, in widths of the second
-    map; beyond a tenth it is said to have moved, and a note counts such rows. Islands that lie elsewhere need not mean
-    anything: t-SNE says little of how far islands are from each other.
+    A map that is turned, mirrored, or made larger or smaller is the same map. So the first map is laid on the second as
+    well as possible, as by `tsne_ooc.metrics.displacement`. The distance that is left is how far a row moved, in widths
+    of the second map; where it is more than a tenth the row counts as moved, and a note counts such rows. Islands at
+    another place need not mean anything: t-SNE says little about how far islands are from each other.
 
     Parameters
     ----------
     first, second : array_like of shape (n_samples, 2)
     labels : array_like of shape (n_samples,), optional
         What both maps are coloured by; a third picture then shows the second map, coloured by how far rows moved.
-        Without labels both are coloured by that.
+        Without labels both maps are coloured by that.
     titles : tuple of str
-        Of the two maps.
+        The titles of the two maps.
     colors, legend, shading, dark, caption, dpi, n_jobs
         As in `scatter`.
 
@@ -63,7 +63,7 @@ def beside(
     Raises
     ------
     ImportError, ValueError
-        As `scatter`; also for maps of different lengths.
+        As `scatter` raises them; also for maps of different lengths.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def beside(
     maps = MapRows(first), MapRows(second)
     if maps[0].n != maps[1].n:
         raise ValueError(
-            f"the first map has {counted(maps[0].n, 'rows')}, the second {maps[1].n:,}; they are maps of one table"
+            f"the first map has {counted(maps[0].n, 'rows')}, and the second {maps[1].n:,}; give maps of one table"
         )
     threads, paper, n = Threads(n_jobs), paper_of(dark), maps[0].n
     laid = MapRows(laid_on(*maps))
@@ -84,7 +84,7 @@ def beside(
         with np.errstate(invalid="ignore"):
             distance[start:stop] = np.linalg.norm(block - maps[1].block(start, stop), axis=1) / width
     known = matplotlib()
-    # Without its ends, which are too near to the paper.
+    # The ends of the colour map are left out, since they are too near to the colour of the paper.
     shades = known.colormaps["magma" if dark else "magma_r"](np.linspace(0.18, 0.95, 256))
     cmap = known.colors.ListedColormap(shades).with_extremes(bad=paper.missing)
     moved = Scale(0.0, max(float(np.nanmax(distance)), MOVED), cmap, distance)
@@ -112,7 +112,7 @@ def beside(
 
 
 def laid_on(first: MapRows, second: MapRows) -> Float32:
-    """The first map turned, mirrored, scaled and moved onto the second, by least squares over their rows."""
+    """The first map, turned, mirrored, scaled and moved onto the second by least squares over their rows."""
     one, other = (rows.some(_LAID_BY).astype(np.float64) for rows in (first, second))
     there = np.isfinite(one).all(axis=1) & np.isfinite(other).all(axis=1)
     if not there.any():

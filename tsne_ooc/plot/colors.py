@@ -1,4 +1,4 @@
-"""Colours: of labels, of numbers, of paper and ink."""
+"""Colours of labels, of numbers, and of paper and ink."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tsne_ooc._typing import Array, Float64, Int64
 
 # Paul Tol's "bright" set, which the common forms of colour blindness tell apart, and four to make ten; ordered so that
 # the first few differ most. (His "muted" wine and olive came out too close to the purple and the yellow.) The others
-# were chosen by benchmarks/palette.py: each is as far as can be from all before it, for the kind of eyes that sees
-# worst. The least distance of two of the hundred is 0.026 of OKLab for them, as it is of the first ten.
+# were chosen by benchmarks/palette.py: each is as far as possible from all before it, for the kind of colour blindness
+# that sees them worst. For it the least distance of two of the hundred is 0.026 of OKLab, as it is of the first ten.
 PALETTE = (
     "#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#EE8866", "#44AA99", "#8B5E3C", "#888888",
     "#781E0F", "#2D3CB4", "#C378F0", "#5A2D69", "#785AD2", "#873C4B", "#96E187", "#96A5D2", "#69A500", "#A5C396",
@@ -26,14 +26,14 @@ PALETTE = (
     "#4B5A87", "#A5D296", "#783C96", "#96872D", "#D278E1", "#F087E1", "#7869D2", "#E14B69", "#4B5AB4", "#965A00",
     "#E1964B", "#3C69E1", "#780F78", "#C369A5", "#693CA5", "#5A3C2D", "#2DD278", "#3C4BB4", "#963C87", "#7878D2",
 )  # fmt: skip
-# Of rows without a label; lighter than any grey above.
+# The colour of rows without a label, which is lighter than any grey above.
 MISSING = "#CCCCCC"
-# Colour maps of matplotlib with fewer colours than this are for kinds, with more for scales.
+# Colour maps of matplotlib with fewer colours than this are for kinds, and others are for scales.
 _QUALITATIVE = 100
 
 
 class Paper(NamedTuple):
-    """What is drawn on, and with what where there are no labels."""
+    """The colours of the ground, of words, and of rows without labels."""
 
     ground: str
     ink: str
@@ -48,7 +48,7 @@ DARK = Paper("#16181D", "#E6E6E6", "#9AA0A8", "#66AADD", "#9CCBF0", "#5A5E66")
 
 
 def matplotlib() -> Any:
-    """matplotlib with the parts that are used here; pyplot and its choice of a window stay away."""
+    """Import matplotlib with the parts that are used here; pyplot, which may open a window, is not imported."""
     try:
         import matplotlib as found
         import matplotlib.cm
@@ -63,7 +63,7 @@ def matplotlib() -> Any:
 
 
 def color_map(colors: Any) -> Any:
-    """The colour map of this name; None for colours that are given otherwise."""
+    """The colour map of this name; None for colours that are not a name."""
     if not isinstance(colors, str):
         return None
     known = matplotlib()
@@ -80,7 +80,7 @@ def is_for_scales(cmap: Any) -> bool:
 
 
 def scale_on(paper: Paper) -> Any:
-    """The colour map of numbers: viridis, on dark paper without its darkest quarter."""
+    """The colour map of numbers: viridis, which is without its darkest quarter on dark paper."""
     known = matplotlib()
     viridis = known.colormaps["viridis"]
     if paper.ground == LIGHT.ground:
@@ -89,14 +89,14 @@ def scale_on(paper: Paper) -> Any:
 
 
 def palette(names: Array, there: Int64, colors: Any) -> Float64:
-    """Colours of labels, as an array of shape (n, 3); black where no row has the label and no colour is given.
+    """Colours of labels, shape (n, 3); black where no row has the label and no colour is given.
 
     Parameters
     ----------
     names : ndarray
         All labels, in the order of the legend.
     there : int64
-        Numbers of those that rows have.
+        The numbers of the labels that rows have.
     colors : sequence, mapping or colour map of matplotlib, optional
     """
     n = len(names)
@@ -113,7 +113,7 @@ def palette(names: Array, there: Int64, colors: Any) -> Float64:
         chosen = [colors(at) if qualitative else colors(at / max(1, n - 1)) for at in range(n)]
     elif colors is not None:
         if len(colors) == len(there) < n:
-            # Some categories have no row, and the colours are of the others.
+            # Some categories have no row, and the colours are for the others.
             chosen = ["black"] * n
             for at, color in zip(there.tolist(), colors, strict=True):
                 chosen[at] = color
@@ -124,7 +124,7 @@ def palette(names: Array, there: Int64, colors: Any) -> Float64:
     elif n <= len(PALETTE):
         chosen = list(PALETTE[:n])
     else:
-        # Categories that no row has take none of the hundred.
+        # Categories that no row has do not take any of the hundred colours.
         chosen = ["black"] * n
         for at, label in enumerate(there.tolist()):
             chosen[label] = PALETTE[at]
@@ -133,7 +133,7 @@ def palette(names: Array, there: Int64, colors: Any) -> Float64:
 
 
 def linear(rgb: Float64) -> Float64:
-    """Light of screen values from 0 to 1: what mixes, as points do that are seen from afar."""
+    """The light of screen values from 0 to 1; light can be averaged, as the eye does with points from afar."""
     return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
 
 

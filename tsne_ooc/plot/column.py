@@ -1,4 +1,4 @@
-"""What a map is coloured by, found by its name: in the run, in the table that the map was made from, in a file."""
+"""The column that a map is coloured by, found by its name in the run, in the table of the map, or in a file."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from tsne_ooc.io.files import are_files
 from tsne_ooc.pipeline import Run
 from tsne_ooc.sampling import labels_of
 
-#: What a run itself knows of its rows.
+#: Columns that a run itself has.
 OF_THE_RUN = ("novelty", "sampled")
-# Files of one column, or of some with names in the first line.
+# Files of one column, or of several with names in the first line; and what separates their cells.
 _TEXTS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
-#: Files that need no name: what they hold is the column.
+#: Files that may be a column themselves, so that no name is needed.
 ALONE = (".npy", *_TEXTS)
 
 
 def column_of(name: str, n: int, run: Run | None = None, data: StrPath | None = None) -> Array:
-    """One label or number for each row of a map.
+    """Find one label or number for each row of a map.
 
     Parameters
     ----------
     name : str
-        ``"novelty"`` or ``"sampled"``, which a run has itself; a file of ``.npy``, ``.csv``, ``.tsv`` or ``.txt`` with
-        one column; or a column of `data`: a dataset of HDF5, a column of ``obs``, a gene, a column of Parquet.
+        ``"novelty"`` or ``"sampled"``, which a run has itself; a ``.npy``, ``.csv``, ``.tsv`` or ``.txt`` file with one
+        column; or a column of `data`: a dataset of HDF5, a column of ``obs``, a gene, a column of Parquet.
     n : int
-        Rows of the map.
+        The number of rows of the map.
     run : Run, optional
-        Its table is read where `data` is not given.
+        The run whose table is read where `data` is not given.
     data : path, optional
         Another file, with the same rows.
 
@@ -46,7 +46,7 @@ def column_of(name: str, n: int, run: Run | None = None, data: StrPath | None = 
     OSError
         Where a file does not exist or cannot be read.
     ValueError
-        Where there is no such column (the nearest names are told), or it is of another length.
+        Where there is no such column (the message has the nearest names), or it has another length.
     """
     if run is not None and name in OF_THE_RUN and data is None:
         return _of_the_run(name, run)
@@ -60,26 +60,26 @@ def column_of(name: str, n: int, run: Run | None = None, data: StrPath | None = 
             )
         if not Path(data).exists():
             raise FileNotFoundError(
-                f"the table {data}, which the map was made from, is not there any more, to read {name!r} from; say "
-                "where it is with data= (--data)"
+                f"the table {data}, which the map was made from and which may have {name!r}, is not there any more; "
+                "say where it is with data= (--data)"
             )
     return given_for(name, n, data)
 
 
 def given_for(name: str, n: int, data: StrPath | Sequence[StrPath] | None) -> Array:
-    """As `column_of`, of a file of one column that is its own name, else of the file `data`."""
+    """Do as `column_of` does, where `name` is a file of one column, or else a column of the file `data`."""
     if data is None or (Path(name).suffix.lower() in ALONE and Path(name).is_file()):
         return _as_long(column_of_file(Path(name)), n, name)
     return _as_long(column_in(data, name), n, f"{name!r} of {data}")
 
 
 def column_in(data: StrPath | Sequence[StrPath], name: str) -> Array:
-    """A column of a file: of labels, else of the numbers of a table; of many files labels alone.
+    """A column of a file: of its labels, or else of the numbers of its table; for many files only of labels.
 
     Raises
     ------
     OSError, ValueError
-        As `column_of`.
+        As `column_of` raises them.
     """
     if not isinstance(data, str | os.PathLike) or are_files(data):
         return labels_of(data, name)
@@ -89,7 +89,7 @@ def column_in(data: StrPath | Sequence[StrPath], name: str) -> Array:
     try:
         return labels_of(path, None if path.suffix.lower() == ".npy" else name)
     except ValueError as error:
-        # A gene, or a column of a table, which is no label.
+        # The name may be a gene, or another column of numbers, which is not among the labels.
         found = _of_a_table(path, name, error)
         if found is None:
             raise
@@ -102,7 +102,7 @@ def _of_the_run(name: str, run: Run) -> Array:
             raise ValueError(f"{run.folder} has no novelty; an encoder's rows have it with tsne-ooc place --novelty")
         return run.novelty
     if run.sample_rows is None:
-        raise ValueError(f"{run.folder} fitted no rows: all were placed on a saved map")
+        raise ValueError(f"{run.folder} did not fit any rows: all were placed on a saved map")
     found = np.full(len(run.embedding), "placed", object)
     found[run.sample_rows] = "fitted"
     return found
@@ -143,7 +143,7 @@ def _of_text(path: Path, name: str | None) -> Array:
             raise ValueError(f"{path} has {len(first)} columns; say which with its name, and data= (--data) {path}")
         cells = [line[0] for line in lines]
         numbers = _numbers(cells[1:])
-        # Above numbers, a word is a name; above words it may be one of them.
+        # A word above numbers is a name; a word above words may be one of them.
         return numbers if numbers is not None and _numbers(cells[:1]) is None else _typed(cells)
     if name not in first:
         near = difflib.get_close_matches(name, first, n=1, cutoff=0.5)
@@ -158,7 +158,7 @@ def _of_text(path: Path, name: str | None) -> Array:
 
 
 def _typed(cells: list[str]) -> Array:
-    """Numbers where all are, else words; an empty cell says nothing."""
+    """Cells as numbers where all are numbers, else as words; an empty cell is a missing one."""
     numbers = _numbers(cells)
     if numbers is not None:
         return numbers
@@ -176,7 +176,7 @@ def _numbers(cells: list[str]) -> Array | None:
 
 
 def _of_a_table(path: Path, name: str, error: ValueError) -> Array | None:
-    """A column of numbers of a table with names, such as a gene of ``X``, read block by block; None where none is."""
+    """A column of a table with names, such as a gene of ``X``, read block by block; None where there is none."""
     for dataset in ("X", None):
         try:
             names = _names_of(path, dataset)

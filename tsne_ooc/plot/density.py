@@ -1,4 +1,4 @@
-"""A picture of how many rows lie where: for as many of them as there are, in one pass and little memory."""
+"""A picture of how many rows each place has, for any number of rows, in one pass and with little memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tsne_ooc.plot.rows import MapRows
 
 #: Cells of the picture, across and up.
 CELLS = 800
-#: Coarse cells, in which it is judged where most rows of a label are.
+#: Coarse cells, across and up, which tell where most rows of a label are.
 COARSE = 100
-# Steps of light, and of a scale, that are added up as whole numbers: the threads that share the rows change no bit.
+# Steps of light, and of a scale, which are added up as whole numbers, so that the number of threads does not matter.
 _STEPS = 1 << 20
-# What a cell with one row is drawn with, next to 1 for the fullest.
+# How strongly a cell with one row is drawn, where the fullest one has 1.
 _FAINTEST = 0.22
 
 
@@ -32,13 +32,13 @@ class Counts:
     Attributes
     ----------
     rows : uint64 (CELLS, CELLS)
-        How many rows lie in each cell; the first row of cells is the lowest.
+        How many rows are in each cell; the first row of cells is the lowest.
     light : float64 (CELLS, CELLS, 3), or None
         The mean light of the colours of these rows.
     values : float64 (CELLS, CELLS), or None
-        The mean of their numbers; NaN where none has one.
+        The mean of their numbers; NaN where no row has one.
     kinds : uint32 (labels, COARSE, COARSE)
-        How many rows of each label lie in each coarse cell.
+        How many rows of each label are in each coarse cell.
     """
 
     rows: Array
@@ -58,8 +58,9 @@ def count(
     shown : Kinds, Scale or None
         What the rows are coloured by.
     colors : float64 (labels, 3)
-        Colours of kinds on the screen; a single one without labels.
-    bounds : corners of what is shown
+        Colours of kinds on the screen; only one where there are no labels.
+    bounds : pair of float64 (2,)
+        The corners of what is shown.
     threads : Threads
     """
     low, high = bounds
@@ -67,7 +68,7 @@ def count(
     frame = np.concatenate([low, per_unit])
     values = shown if isinstance(shown, Scale) else None
     light = np.rint(linear(colors) * _STEPS).astype(np.uint64)
-    # One for each thread: sums of whole numbers are the same in any order.
+    # Each thread has its own sums, and sums of whole numbers are the same in any order.
     picture = np.zeros((threads.n, CELLS * CELLS, 4), np.uint64)
     kinds = np.zeros((threads.n, len(light), COARSE, COARSE), np.uint32)
     for start, stop, block in rows.blocks():
@@ -100,7 +101,7 @@ def count(
 
 
 def depth_of(rows: Array, shading: str) -> Float64:
-    """How strongly each cell is drawn, from 0 (no row) to 1 (most of them)."""
+    """How strongly each cell is drawn, from 0 (it has no row) to 1 (it has the most)."""
     depth = np.zeros(rows.shape)
     filled = rows > 0
     if filled.any():
@@ -110,21 +111,21 @@ def depth_of(rows: Array, shading: str) -> Float64:
 
 
 def _equalized(rows: Array) -> Float64:
-    """The share of cells that hold fewer rows: each shade is then used as often as any other."""
+    """The share of cells that have fewer rows, so that each shade is used as often as any other."""
     numbers, place, times = np.unique(rows, return_inverse=True, return_counts=True)
     fewer = np.cumsum(times) - times
     return (fewer / max(1, fewer[-1]))[place] if len(numbers) > 1 else np.ones(len(rows))
 
 
 def _logarithm(rows: Array) -> Float64:
-    """The logarithm, up to that of a cell than which 0.1 % of them hold more."""
+    """The logarithm as a share of the largest, where the fullest 0.1 % of cells are cut off."""
     most = np.log(np.percentile(rows, 99.9))
     return np.clip(np.log(rows.astype(float)) / most, 0, 1) if most > 0 else np.ones(len(rows))
 
 
 def image_of(counts: Counts, shown: Kinds | Scale | None, plain: str, shading: str) -> Float32:
-    """The picture as red, green, blue and opacity, shape (CELLS, CELLS, 4); the first row is the lowest."""
-    # In 32 bits, matplotlib brings it to the size of the axes in half the time.
+    """The picture as red, green, blue and opacity, shape (CELLS, CELLS, 4); its first row is the lowest."""
+    # In 32 bits matplotlib scales it to the size of the axes in half the time.
     image = np.zeros((CELLS, CELLS, 4), np.float32)
     filled = counts.rows > 0
     if counts.values is not None and isinstance(shown, Scale):
@@ -139,7 +140,7 @@ def image_of(counts: Counts, shown: Kinds | Scale | None, plain: str, shading: s
 
 
 def draw_density(ax: Any, image: Float32) -> None:
-    """Put the picture on the axes, which it fills."""
+    """Draw the picture on axes, which it fills."""
     (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
     limits = ax.get_xlim(), ax.get_ylim()
     ax.imshow(image, extent=(left, right, bottom, top), origin="lower", interpolation="antialiased", aspect="equal")

@@ -1,4 +1,4 @@
-"""What part of the plane a picture shows: a square around the map, which a handful of far rows do not blow up."""
+"""The part of the plane that a picture shows: a square around the map, which a few far rows do not make larger."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Float64
 from tsne_ooc.plot.rows import MapRows
 
-# Rows by which it is judged where the map is; quantiles of a million are exact to a thousandth of the width.
+# The most rows that tell where the map is; quantiles of a million are exact to a thousandth of the width.
 _LOOKED_AT = 1 << 20
-# Fewer rows than these have no far ones: which of five would be?
+# Among fewer rows than this none is called far.
 _FEWEST = 20
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The bounds of a map, without its far rows, and what is not within them.
+    """The bounds of a map without its far rows, and how many rows are not within them.
 
     Attributes
     ----------
     low, high : float64 (2,)
     far : int
-        Rows beyond, which are drawn at the rim.
+        The number of rows beyond the bounds, which are drawn at the rim.
     lost : int
-        Rows without a place: their coordinates are NaN or infinite.
+        The number of rows without a place, whose coordinates are NaN or infinite.
     """
 
     low: Float64
@@ -63,19 +63,19 @@ class Frame:
                 high, inner_high = np.maximum(high, bounds[1]), np.maximum(inner_high, bounds[3])
         if lost == rows.n:
             raise ValueError("Y has no row with a place: all coordinates are NaN or infinite")
-        # What is beyond is far only if it is a handful; more are a part of the map.
+        # Rows beyond are far only if they are few; more of them are a part of the map.
         if 0 < beyond <= max(1, rows.n // 500):
             return cls(inner_low, inner_high, beyond, lost)
         return cls(low, high, 0, lost)
 
     def square(self) -> tuple[Float64, Float64]:
-        """Corners of the square around it, with some room."""
+        """The corners of the square around the map, with some room."""
         middle = (self.low + self.high) / 2
         half = max(float((self.high - self.low).max()) * 0.52, 1e-3)
         return middle - half, middle + half
 
     def note(self) -> str:
-        """What a reader of the picture has to know; empty where all rows are where they are."""
+        """What a reader of the picture has to know; empty where each row is drawn at its place."""
         told = []
         if self.far:
             told.append(f"{counted(self.far, 'rows')} far away, drawn at the rim")
@@ -85,7 +85,7 @@ class Frame:
 
 
 def _box(some: Float32, n: int) -> Float64:
-    """Three times as wide as all but the outermost 4 % of the rows."""
+    """The corners of a box that is three times as wide as all rows but the outermost 4 %."""
     everything = np.array([-np.inf, -np.inf, np.inf, np.inf])
     some = some[np.isfinite(some).all(axis=1)]
     if n < _FEWEST or len(some) < _FEWEST:
@@ -96,13 +96,13 @@ def _box(some: Float32, n: int) -> Float64:
     width = high - low
     if not width.any():
         return everything
-    # A line has no width across itself; what leaves it is judged by its length.
+    # A line has no width across itself, so that its length is taken for that, too.
     width = np.where(width > 0, width, width.max())
     return np.concatenate([low - width, high + width])
 
 
 def fit_axes(ax: Any, frame: Frame) -> None:
-    """Let axes show the frame, and what is drawn on them already; aspect 1, and no ticks: the axes have no unit."""
+    """Let axes show the frame, and what is drawn on them already; without ticks, since the axes have no unit."""
     low, high = frame.square()
     if ax.has_data():
         (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
@@ -117,7 +117,7 @@ def fit_axes(ax: Any, frame: Frame) -> None:
 
 
 def at_the_rim(rows: Float32, ax: Any) -> tuple[Float64, Array]:
-    """Places within the axes, a hundredth from the rim where rows are beyond it; and which those are."""
+    """Places within the axes, where rows beyond the rim are put a hundredth within it; and which rows those are."""
     (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
     inset = 0.01 * (right - left)
     low, high = np.array([left, bottom]) + inset, np.array([right, top]) - inset

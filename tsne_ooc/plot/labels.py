@@ -1,4 +1,4 @@
-"""What rows are coloured by: kinds with a colour each, or numbers on a scale; read block by block."""
+"""What rows are coloured by: kinds, which have a colour each, or numbers on a scale; they are read block by block."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tsne_ooc.plot.rows import cuts, give_back
 
 log = logging.getLogger(__name__)
 
-# Whole numbers of more kinds than this are taken for numbers on a scale.
+# Where there are more different whole numbers than this, they are drawn on a scale.
 MOST_LABELS = 40
-# Words of more kinds than this cannot be told apart by any palette.
+# Where there are more different words than this, no palette can tell them apart.
 MOST_WORDS = 100
 # Whole numbers within so wide a range are looked up in a table.
 _NARROW = 1 << 16
@@ -32,11 +32,11 @@ class Kinds:
     Attributes
     ----------
     names : ndarray
-        In the order of the legend, and "missing" at the end where a row has no label.
+        The labels in the order of the legend, with "missing" at the end where a row has no label.
     counts : int64
-        Rows of each.
+        The number of rows of each label.
     palette : float64 (len(names), 3)
-        The colour of each; of "missing" it is NaN, for it depends on the paper.
+        The colour of each label; that of "missing" is NaN, since it depends on the paper.
     """
 
     names: Array
@@ -46,7 +46,7 @@ class Kinds:
     _numbers: Array | None
 
     def codes(self, start: int, stop: int) -> Array:
-        """The number of the label of rows `start` up to `stop`, in int32; the last where it is missing."""
+        """The numbers of the labels of rows `start` up to `stop`, in int32; the last number is for a missing label."""
         part = self._labels[start:stop]
         if self._numbers is None:
             found = part.astype(np.int32)
@@ -57,13 +57,13 @@ class Kinds:
         return found
 
     def of(self, rows: Int64) -> Kinds:
-        """The same labels and colours of some rows."""
+        """The same labels and colours for some rows."""
         codes = _placed(self, rows)
         counts = np.bincount(codes, minlength=len(self.names))
         return replace(self, counts=counts, _labels=codes, _numbers=None)
 
     def colors(self, missing: str) -> Float64:
-        """The palette, on paper where what is missing has this colour."""
+        """The palette, where a missing label has this colour."""
         found = self.palette.copy()
         found[np.isnan(found[:, 0])] = matplotlib().colors.to_rgb(missing)
         return found
@@ -86,7 +86,7 @@ class Scale:
     _numbers: Array
 
     def values(self, start: int, stop: int) -> Float64:
-        """The numbers of rows `start` up to `stop`; NaN where one is missing."""
+        """The numbers of rows `start` up to `stop`; a missing one is NaN."""
         found = self._numbers[start:stop].astype(np.float64)
         give_back(self._numbers)
         return found
@@ -96,19 +96,19 @@ class Scale:
         return replace(self, _numbers=self._numbers[rows])
 
     def mappable(self) -> Any:
-        """What matplotlib draws a colour bar of."""
+        """The object that matplotlib draws a colour bar from."""
         known = matplotlib()
         norm = known.colors.Normalize(self.low, self.high)
         return known.cm.ScalarMappable(norm, self.cmap)
 
 
 def coloring(labels: ArrayLike, n: int, colors: Any, paper: Paper) -> Kinds | Scale:
-    """What labels of `n` rows are drawn as.
+    """Decide what the labels of `n` rows are drawn as.
 
     Raises
     ------
     ValueError
-        For labels of another length, of too many kinds, and for colours that do not fit.
+        For labels of another length or of too many kinds, and for colours that do not fit.
     """
     array = column(labels)
     if array.shape != (n,):
@@ -120,7 +120,7 @@ def coloring(labels: ArrayLike, n: int, colors: Any, paper: Paper) -> Kinds | Sc
     counts = np.bincount(codes + 1, minlength=len(names) + 1)
     there = np.flatnonzero(counts[1:])
     if categories_of(labels) is None and names.dtype.kind in "fiub":
-        # Numbers among objects, such as those with None.
+        # Objects may be numbers, too, such as some with None among them.
         return _of_numbers(np.append(names.astype(float), np.nan)[codes], colors, cmap, paper)
     if len(there) > MOST_WORDS:
         raise ValueError(
@@ -132,18 +132,18 @@ def coloring(labels: ArrayLike, n: int, colors: Any, paper: Paper) -> Kinds | Sc
 
 
 def most_frequent(labels: ArrayLike, most: int) -> Array:
-    """Labels of which only those that most rows have are left; the others are one, with their number in its name.
+    """Keep only the labels that the most rows have; all others become one label, which says how many there are.
 
     Parameters
     ----------
     labels : array_like of shape (n,)
     most : int
-        How many are left, at least one.
+        How many labels are kept, at least one.
 
     Returns
     -------
     ndarray of object, shape (n,)
-        As the labels are where there are no more than that.
+        The labels as they are, where there are no more of them than that.
 
     Examples
     --------
@@ -205,7 +205,7 @@ def _kinds(
 
 
 def _places(numbers: Array, part: Array, missing: int) -> Array:
-    """Which of a few sorted numbers each of the part is."""
+    """The place of each number of the part among a few sorted numbers."""
     if _is_whole(part) and len(numbers) and int(numbers[-1]) - int(numbers[0]) < _NARROW:
         # A table is ten times as fast as a search.
         first = int(numbers[0])
@@ -229,19 +229,19 @@ def _different(part: Array) -> Array:
 
 
 def _is_whole(part: Array) -> bool:
-    """Whether these are whole numbers that int64 holds."""
+    """Whether these are whole numbers that int64 can hold."""
     return part.dtype.kind in "iu" and part.dtype != np.uint64
 
 
 def _placed(kinds: Kinds, rows: Int64) -> Array:
-    """Codes of some rows, in ascending order of their numbers, read block by block."""
+    """The codes of some rows, whose numbers ascend, read block by block."""
     found = [kinds.codes(start, stop)[rows[slice(*np.searchsorted(rows, (start, stop)))] - start]
              for start, stop in cuts(len(kinds._labels))]  # fmt: skip
     return np.concatenate(found)
 
 
 def _few(array: Array) -> Array | None:
-    """The different numbers, sorted, without NaN; None where they are more than kinds may be."""
+    """The different numbers, sorted, without NaN; None where there are more of them than kinds may be."""
     few: Array = np.empty(0, array.dtype)
     for start, stop in cuts(len(array)):
         part = _different(array[start:stop])

@@ -1,4 +1,4 @@
-"""What stands beside and below a map: a legend that stays readable, a caption, a note."""
+"""What is beside and below a map: a legend that stays readable, a colour bar, a caption, a note."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from tsne_ooc.plot.colors import Paper, matplotlib
 
 # Entries in a column of the legend.
 _COLUMN = 20
-# Letters of a name that are shown; long ones would leave no room for the map.
+# The most letters of a name that are shown, since long names would not leave room for the map.
 _LETTERS = 40
 
 
 def shortened(name: Any, letters: int = _LETTERS) -> str:
-    """A name on one line, of so many letters at most."""
+    """A name as a text of one line, with so many letters at most."""
     text = " ".join(str(name).split())
     return text if len(text) <= letters else text[: letters - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def plain(text: Any, words: str) -> None:
-    """Set words as they are: matplotlib leaves out what begins with "_" and sets what has a "$" as a formula."""
+    """Set words as they are, where matplotlib would leave out what begins with "_", and take a "$" for a formula."""
     text.set_parse_math(False)
     text.set_text(words)
 
 
 def add_legend(ax: Any, names: Array, colors: Float64, paper: Paper) -> Any:
-    """A legend right of the axes, in as many columns as it takes."""
+    """Add a legend to the right of the axes, in as many columns as it needs."""
     line = matplotlib().lines.Line2D
     handles = [
         line([], [], linestyle="", marker="o", markersize=6, color=tuple(color), markeredgewidth=0) for color in colors
@@ -50,7 +50,7 @@ def add_legend(ax: Any, names: Array, colors: Float64, paper: Paper) -> Any:
 
 
 def add_bar(ax: Any, mappable: Any, paper: Paper) -> None:
-    """A colour bar right of the axes."""
+    """Add a colour bar to the right of the axes."""
     bar = ax.figure.colorbar(mappable, ax=ax, shrink=0.5, pad=0.02)
     bar.outline.set_visible(False)
     bar.solids.set_alpha(1)
@@ -58,7 +58,7 @@ def add_bar(ax: Any, mappable: Any, paper: Paper) -> None:
 
 
 def add_note(ax: Any, lines: list[str], paper: Paper) -> None:
-    """Small words below the axes, which cover no row."""
+    """Write small words below the axes, where they do not cover any row."""
     lines = [line for line in lines if line]
     if lines:
         note = ax.annotate(

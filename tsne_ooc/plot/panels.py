@@ -1,4 +1,4 @@
-"""Small multiples: the rows of each group on the grey map of all."""
+"""Small multiples: a picture for each group, with its rows on the grey map of all rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tsne_ooc.plot.legend import add_bar, add_legend, add_note, plain, shortened
 from tsne_ooc.plot.rows import MapRows
 from tsne_ooc.plot.scatter import draw_rows, new_figure, paper_of
 
-# Panels in a row.
+# Panels beside each other.
 _ACROSS = 4
 
 
@@ -43,11 +43,12 @@ def panels(
     ----------
     Y : array_like of shape (n_samples, 1) or (n_samples, 2)
     by : array_like of shape (n_samples,)
-        The group of each row: a batch, a day, a patient. Rows without one are in the grey map only.
+        The group of each row: a batch, a day, a patient. Rows without a group are in the grey map only.
     labels : array_like of shape (n_samples,), optional
-        What the rows of a group are coloured by, in all panels alike.
+        What the rows of a group are coloured by, in the same way in all panels.
     most : int
-        Panels at most. The groups with most rows are drawn, in the order of all, and a note says how many are not.
+        The most panels. The groups with the most rows are drawn, in the order of all groups, and a note says how many
+        are not.
     colors, legend, shading, dark, caption, dpi, n_jobs
         As in `scatter`.
 
@@ -58,7 +59,7 @@ def panels(
     Raises
     ------
     ImportError, ValueError
-        As `scatter`; also where no row has a group.
+        As `scatter` raises them; also where no row has a group.
 
     Examples
     --------
@@ -89,7 +90,7 @@ def panels(
         if grey is None:
             counts = count(rows, None, np.zeros((1, 3)), frame.square(), threads)
             grey = image_of(counts, None, paper.missing, shading)
-            # Its shade says little here: that there are rows at all must be seen at a quarter of the size.
+            # Its shade matters little: in a small picture one must see where there are any rows at all.
             grey[:, :, 3] **= 0.4
         draw_density(ax, grey)
         members = np.flatnonzero(codes == group)

@@ -1,4 +1,4 @@
-"""The picture of a finished run, by the names of what is to be seen on it."""
+"""The picture of a finished run, whose colours are columns that are found by their names."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tsne_ooc.plot.scatter import scatter
 
 log = logging.getLogger(__name__)
 
-#: Labels that are kept of a column that has more words than colours can tell apart.
+#: How many labels keep their own colour where a column has more words than colours can tell apart.
 KEPT = 40
 
 
 class MapToDraw(NamedTuple):
-    """Coordinates, where they come from, and what is told of them."""
+    """Coordinates, the run that they are from, their name, and a caption."""
 
     Y: Array
     run: Run | None
@@ -62,17 +62,17 @@ def draw(
     color : str or array_like, optional
         What to colour by: ``"novelty"`` or ``"sampled"``; a column of the table that the map was made from (of ``obs``,
         a dataset, a gene), or of `data`; a file with one column; or the labels themselves. Of more than 100 words the
-        40 most frequent have a colour, and the others are one.
+        40 most frequent have a colour each, and all others have one together.
     by : str or array_like, optional
-        Found in the same way: one small picture for each group of rows.
+        Groups of rows, found in the same way; each gets a small picture of its own.
     other : Run, path or array_like, optional
-        Another map of the same rows, drawn beside the first, with how far rows moved.
+        Another map of the same rows, which is drawn beside the first, with how far rows moved.
     data : path, optional
         The file that has the columns.
     axes : two ints, optional
-        Which two axes of a map of more are drawn, counted from 1.
+        The two axes of a map of three that are drawn, counted from 1.
     highlight : array_like of int or bool, optional
-        Rows that are drawn large, the others grey.
+        Rows that are drawn large, while the others are grey.
     colors, legend, text, shading, dark, title, dpi, n_jobs
         As in `scatter`.
 
@@ -87,7 +87,7 @@ def draw(
     OSError
         Where a folder or a file does not exist or is not what it should be.
     ValueError
-        For columns that do not exist, of another length, and maps that cannot be drawn.
+        For columns that do not exist or have another length, and for maps that cannot be drawn.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def draw(
 
 
 def labels_for(color: str | ArrayLike, n: int, run: Run | None, data: StrPath | None) -> Any:
-    """Labels by name or as they are; of too many words the most frequent."""
+    """Labels that are named or given; of too many words only the most frequent ones are kept."""
     labels: Any = column_of(color, n, run, data) if isinstance(color, str) else color
     words = np.asarray(labels).dtype.kind in "OUS" or categories_of(labels) is not None
     if words:
@@ -130,12 +130,12 @@ def labels_for(color: str | ArrayLike, n: int, run: Run | None, data: StrPath | 
 
 
 def map_of(source: Run | StrPath | ArrayLike, axes: Sequence[int] | None = None) -> MapToDraw:
-    """The coordinates of a run, of its folder, of a file or an array; of those the two `axes`, counted from 1.
+    """The coordinates of a run, its folder, a file or an array: their two `axes`, which are counted from 1.
 
     Raises
     ------
     OSError
-        Where there is no such folder or file, or it is none of a run.
+        Where there is no such folder or file, or it is not that of a run.
     ValueError
         For axes that the map does not have, and a map of more than two where none are named.
     """
@@ -163,7 +163,7 @@ def map_of(source: Run | StrPath | ArrayLike, axes: Sequence[int] | None = None)
 
 
 def caption_of(manifest: Named) -> str:
-    """How a map was made, in a line."""
+    """A line that says how a map was made."""
     told = [counted(int(manifest["n_samples"]), "rows")]
     sample = manifest.get("sample")
     if isinstance(sample, int) and sample < manifest["n_samples"]:

@@ -20,7 +20,8 @@ SHADED = 1 << 21
 class MapRows:
     """A map of one or two dimensions, as blocks of float32 in two columns.
 
-    Rows whose coordinates are NaN or infinite, as of rows that were dropped, stay: they are not drawn, and counted.
+    Rows whose coordinates are NaN or infinite, such as those of rows that were dropped, stay among the others; they are
+    not drawn, and a note counts them.
 
     Parameters
     ----------
@@ -40,9 +41,9 @@ class MapRows:
 
     def block(self, start: int, stop: int) -> Float32:
         """Rows `start` up to `stop`."""
-        # Beyond float32 is no place on any picture.
+        # A place beyond float32 is not on any picture.
         with np.errstate(over="ignore"):
-            # A copy: pages that a view shows come back when it is read, and a look at some rows took all of a file.
+            # This is a copy, since a view would bring the pages of the file back when it is read.
             rows = np.array(self._Y[start:stop], np.float32, order="C")
         if self.dimensions == 1:
             rows = np.hstack([rows, self._across[start:stop]])
@@ -50,7 +51,7 @@ class MapRows:
         return rows
 
     def blocks(self) -> Iterator[tuple[int, int, Float32]]:
-        """All rows, with the numbers at which each block starts and stops."""
+        """All rows in blocks, with the numbers at which each block starts and stops."""
         for start, stop in cuts(self.n):
             yield start, stop, self.block(start, stop)
 
@@ -71,13 +72,13 @@ class MapRows:
         """At most so many rows, from places all over the map."""
         if self.n <= most:
             return self.all()
-        # Runs of 64 rows: each is one read, where the file is on a disk.
+        # Rows are taken in runs of 64, each of which is one read where the file is on a disk.
         firsts = np.linspace(0, self.n - 64, max(1, most // 64)).astype(np.int64)
         return np.concatenate([self.block(at, at + 64) for at in firsts.tolist()])
 
 
 def cuts(n: int) -> list[tuple[int, int]]:
-    """The rows at which blocks start and stop."""
+    """The numbers of the rows at which blocks start and stop."""
     return ranges(n, SHADED)
 
 
@@ -95,11 +96,11 @@ def _checked(Y: ArrayLike) -> Array:
 
 
 def give_back(array: Array) -> None:
-    """Let go of the pages of a file that an array shows: a map of 0.8 GB would stay in memory once it was read."""
+    """Let go of the pages of a file that an array is over; else a map of 0.8 GB would stay in memory once read."""
     base: Any = array
     while isinstance(base, np.ndarray):
         if base.flags.writeable:
-            # Where pages are private copies, what was written to them would be lost.
+            # The pages may be private copies, and what was written to them would be lost.
             return
         base = base.base
     if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

@@ -1,4 +1,4 @@
-"""Pictures as files: whole or absent."""
+"""Pictures are written to files that are whole or absent."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FORMATS = (".png", ".svg", ".pdf")
 
 
 def check_target(out: StrPath, *, overwrite: bool = False, formats: tuple[str, ...] = FORMATS) -> None:
-    """Raise where a picture cannot be written: before it is drawn.
+    """Raise where a picture could not be written; this is called before it is drawn.
 
     Raises
     ------
     ValueError
         For an ending that is not known.
     OSError
-        Where there is no folder for it, or it is there already (without `overwrite`).
+        Where there is no folder for it, or the file exists already (without `overwrite`).
     """
     path = Path(out)
     if path.suffix.lower() not in formats:
@@ -35,17 +35,17 @@ def check_target(out: StrPath, *, overwrite: bool = False, formats: tuple[str, .
 
 
 def save(figure: Any, out: StrPath, *, overwrite: bool = False) -> None:
-    """Write a figure to a file, which is whole or not there; the same picture is the same bytes.
+    """Write a figure to a file, which is whole or absent; the same picture gives the same bytes.
 
     Raises
     ------
     ValueError, OSError
-        As `check_target`.
+        As `check_target` raises them.
     """
     check_target(out, overwrite=overwrite)
     path = Path(out).resolve()
     kind = path.suffix.lower().removeprefix(".")
-    # No date, and no random names within SVG.
+    # Without a date, and without random names in SVG, the bytes are always the same.
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     import matplotlib
 

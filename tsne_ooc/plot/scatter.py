@@ -1,4 +1,4 @@
-"""The picture of a map: points where they can be told apart, else how many there are in each place."""
+"""The picture of a map: points where they can be told apart, else how many rows there are in each place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tsne_ooc.plot.legend import add_bar, add_legend, add_note, widen
 from tsne_ooc.plot.rows import MapRows
 from tsne_ooc.plot.text import add_names
 
-# Above this points hide each other: of a quarter of a million, half lie on others at 7 inches and 200 dpi.
+# More points than this hide each other: of a quarter of a million, half are over others at 7 inches and 200 dpi.
 MOST_POINTS = 250_000
 
 
@@ -44,39 +44,38 @@ def scatter(
 ) -> Any:
     """Draw a map of one or two dimensions, of any number of rows.
 
-    Up to 250,000 rows are points. More are counted in cells, block by block, so a map in a file that is larger than
-    memory takes one pass and little memory: a cell is the stronger the more rows it has, and has the mixed colour of
-    these rows.
+    Up to 250,000 rows are points. More rows are counted in cells, block by block, so that a map in a file that is
+    larger than memory takes one pass and little memory. A cell has the mixed colour of its rows, and the more rows it
+    has, the stronger it is drawn.
 
     Parameters
     ----------
     Y : array_like of shape (n_samples, 1) or (n_samples, 2)
-        The map, such as ``numpy.load("map/embedding.npy", mmap_mode="r")``. One dimension is drawn as points along a
-        line, spread at random across it. Rows with NaN are left out, and a note counts them. A handful of rows far
-        away from all others (a fifth of a percent at most, beyond three times the width of the map) are drawn at the
-        rim as rings, and a note counts them.
+        The map, such as ``numpy.load("map/embedding.npy", mmap_mode="r")``. A map of one dimension is drawn as points
+        along a line, spread at random across it. Rows with NaN are left out, and a note counts them. A few rows that
+        are far away from all others (a fifth of a percent at most, beyond three times the width of the map) are drawn
+        as rings at the rim, and a note counts them.
     labels : array_like of shape (n_samples,), optional
         Labels of any type: words, numbers, dates, bytes. Up to 100 different words get a colour each and a legend, in
         the order of their categories where they have one (pandas, AnnData, Arrow), else sorted, "2" before "10". Whole
         numbers of up to 40 kinds are such labels; others are drawn on a continuous scale. Rows whose label is missing
         (None, NaN) are light grey.
     ax : matplotlib Axes, optional
-        Where to draw, beside what is there; a new figure is made otherwise, which does not touch pyplot or its
-        backend.
+        Where to draw, beside what is there. By default a new figure is made, without pyplot and its backend.
     title : str, optional
         Title of the axes.
     size, alpha : float, optional
         Area of a point in square points, and its opacity; both follow the number of rows by default.
     colors : sequence of colours, mapping, or str, optional
-        One for each label in the order of the legend; with categories one for each of them, also those that no row
-        has, as in ``adata.uns["louvain_colors"]``. Or a mapping from labels to colours; or the name of a colour map of
-        matplotlib: of one for scales, such as "viridis", numbers are then drawn on a scale. By default a palette of a
-        hundred, which the common forms of colour blindness tell apart.
+        One colour for each label, in the order of the legend; with categories one for each of them, also for those that
+        no row has, as in ``adata.uns["louvain_colors"]``. Or a mapping from labels to colours. Or the name of a colour
+        map of matplotlib; with one for scales, such as "viridis", numbers are drawn on a scale. By default a palette of
+        a hundred colours, which people with the common forms of colour blindness can tell apart.
     legend : bool
         Draw a legend outside of the axes.
     density : bool, optional
-        Shade by density instead of drawing points; by default above 250,000 rows. On a scale the colour is that of
-        the mean of the numbers in a cell.
+        Shade by density instead of drawing points, as is done by default above 250,000 rows. On a scale, the colour of
+        a cell is that of the mean of its numbers.
     dpi : int
         Resolution of a new figure, and of the points within a vector graphic.
     text : bool
@@ -85,13 +84,13 @@ def scatter(
     highlight : array_like of int or bool, optional
         Numbers of rows, or a mask of all, that are drawn large on top of the others, which turn grey.
     shading : {"equalized", "log"}
-        How density becomes depth of colour: every shade used equally often, or by the logarithm.
+        How density becomes depth of colour: so that each shade is used equally often, or by the logarithm.
     dark : bool
         A dark background.
     caption : str, optional
         Small words below the map, such as how it was made.
     n_jobs : int, optional
-        Threads that count; all cores by default. No picture depends on it.
+        Threads that count; all cores by default. The picture does not depend on it.
 
     Returns
     -------
@@ -137,7 +136,7 @@ def scatter(
         if legend:
             box = add_legend(ax, shown.names[there], palette[there], paper)
             if own:
-                # Centred in its room, the map would push the legend out of the figure.
+                # A map in the middle of its room would push the legend out of the figure.
                 ax.set_anchor("W")
                 widen(ax.figure, box)
         if text and counts is not None:
@@ -161,16 +160,16 @@ def draw_rows(
     far: int = 0,
     width: float = 7,
 ) -> tuple[Counts | None, Any]:
-    """Draw rows on axes whose limits are set: as points, or as density.
+    """Draw rows on axes whose limits are set, as points or as density.
 
-    Parameters are those of `scatter`; `far` rows are beyond the limits, and the picture is `width` inches wide.
+    The parameters are those of `scatter`; `far` rows are beyond the limits, and the picture is `width` inches wide.
 
     Returns
     -------
     counts : Counts or None
-        Where they were counted: for density, and for `text`.
+        The rows in each cell, where they were counted: for density, and for `text`.
     scale : mappable of matplotlib, or None
-        What a colour bar is drawn of.
+        The object that a colour bar is drawn from.
     """
     to_rgb = matplotlib().colors.to_rgb
     if density is None:
@@ -198,14 +197,14 @@ def draw_rows(
 
 
 def chosen(rows: ArrayLike, n: int, name: str = "highlight") -> Int64:
-    """Numbers of rows in ascending order, each once: of numbers, or of a mask of all.
+    """The numbers of rows, ascending and each once, from such numbers or from a mask of all rows.
 
     Raises
     ------
     ValueError
-        For a mask of another length, and for numbers of no row.
+        For a mask of another length, and for numbers that no row has.
     TypeError
-        For what is neither.
+        For an array that is neither.
     """
     array = np.atleast_1d(np.asarray(rows))
     if array.dtype.kind == "b":
@@ -223,14 +222,14 @@ def chosen(rows: ArrayLike, n: int, name: str = "highlight") -> Int64:
 
 
 def new_figure(width: float, height: float, dpi: int, paper: Paper) -> Any:
-    """A figure of so many inches, which knows nothing of pyplot."""
+    """A figure of so many inches, which does not belong to pyplot."""
     dots = whole("dpi", dpi, least=1)
     figure = matplotlib().figure.Figure
     return figure(figsize=(width, height), dpi=dots, layout="constrained", facecolor=paper.ground)
 
 
 def paper_of(dark: bool) -> Paper:
-    """Light or dark paper."""
+    """The light or the dark paper."""
     return DARK if truth("dark", dark) else LIGHT
 
 
@@ -245,7 +244,7 @@ def _points(
 ) -> Any:  # fmt: skip
     """Draw all rows that have a place."""
     Y = rows.all()
-    # In an order of their own, so that no label lies on top only because its rows came last in the file.
+    # The order is random, so that no label is on top only because its rows came last in the file.
     order = np.random.default_rng(0).permutation(rows.n)
     order = order[np.isfinite(Y[order]).all(axis=1)]
     places, beyond = at_the_rim(Y[order], ax)
@@ -268,7 +267,7 @@ def _points(
 def _highlighted(
     ax: Any, rows: MapRows, shown: Kinds | Scale | None, palette: Float64, marked: Int64, paper: Paper
 ) -> None:
-    """Draw some rows on top of the others, large, with a rim of the paper's ink."""
+    """Draw some rows large on top of the others, with a rim of the paper's ink."""
     Y = rows.of(marked)
     there = np.isfinite(Y).all(axis=1)
     places, _ = at_the_rim(Y[there], ax)
@@ -282,7 +281,7 @@ def _highlighted(
 
 
 def _colors_of(shown: Kinds | Scale | None, palette: Float64, n: int, rows: Int64 | None = None) -> Array | None:
-    """Colours of all rows, or of some; on a scale their numbers; None without labels."""
+    """The colours of all rows, or of some; on a scale they are numbers, and without labels None."""
     if shown is None:
         return None
     if rows is not None:
@@ -295,7 +294,7 @@ def _as_rgb(shown: Kinds | Scale | None, colors: Array) -> Array:
 
 
 def _ring_the_rim(ax: Any, counts: Counts, paper: Paper) -> None:
-    """A ring for each cell at the rim that has rows: they are far ones, since there is room around all others."""
+    """Draw a ring for each cell at the rim that has rows; these are far ones, since there is room around all others."""
     rim = np.ones(counts.rows.shape, bool)
     rim[1:-1, 1:-1] = False
     low, high = _bounds(ax)
@@ -308,7 +307,8 @@ def _ring_the_rim(ax: Any, counts: Counts, paper: Paper) -> None:
 
 
 def _point_size(n: int, width: float) -> float:
-    # Points cover a like share of the picture for any n, within what the eye can see: half a square point is two dots.
+    # For any n the points cover about the same share of the picture, within what the eye can see: half a square point
+    # is two dots.
     return float(np.clip(40_000 / n * (width / 7) ** 2, 0.5, 30))
 
 

@@ -1,4 +1,4 @@
-"""Names of labels on the map, each where most of its rows are, and none over another."""
+"""Names of labels on the map: each is where most of its rows are, and no name is over another."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from tsne_ooc._typing import Array, Float64
 from tsne_ooc.plot.colors import Paper
 from tsne_ooc.plot.legend import plain, shortened
 
-# Letters of a name on the map.
+# The most letters of a name on the map.
 _LETTERS = 24
-# Width of the blur, in coarse cells of a hundred: a cell that is full by chance is not where most rows are, and at 1.2
-# the digits of MNIST stood at the edges of their islands.
+# Width of the blur, in coarse cells, of which there are a hundred across: a cell that is full by chance is not where
+# most rows are. At 1.2 the digits of MNIST were written at the edges of their islands.
 _BLUR = 2.5
-# Places that are tried for a name: densest cells first, and each a little higher and lower.
+# Places that are tried for a name: the densest cells, and for each a place a little higher and lower.
 _PLACES = 12
 
 
 def densest(counts: Array, places: int = 1) -> Array:
-    """Numbers (up, across) of the cells in which most rows are, shape (places or fewer, 2), best first.
+    """The numbers (up, across) of the cells that have the most rows, shape (places or fewer, 2), best first.
 
-    The median of a label's rows lies in the hole of a ring, and between two islands; this does not. Of cells next to
-    each other only the best one is listed.
+    The median of a label's rows may be in the hole of a ring, or between two islands; such a cell is not. Of cells that
+    are next to each other only the best one is listed.
     """
     from scipy.ndimage import gaussian_filter, maximum_filter
 
@@ -36,19 +36,19 @@ def densest(counts: Array, places: int = 1) -> Array:
 
 
 def add_names(ax: Any, names: Array, colors: Float64, kinds: Array, paper: Paper, size: float = 9) -> list[int]:
-    """Write the names on the map; those that find no place are left to the legend.
+    """Write the names on the map; those for which there is no place are left to the legend.
 
     Parameters
     ----------
     ax : matplotlib Axes
-        Their limits are final.
+        Axes whose limits do not change any more.
     names : ndarray
     colors : float64 (len(names), 3)
     kinds : uint32 (len(names), cells, cells)
-        Rows of each label in coarse cells that fill the axes.
+        How many rows of each label are in each of the coarse cells, which fill the axes.
     paper : Paper
     size : float
-        Of the letters, in points.
+        Size of the letters, in points.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def add_names(ax: Any, names: Array, colors: Float64, kinds: Array, paper: Paper
 
     figure = ax.figure
     if figure.get_layout_engine() is not None:
-        # Images take as long as all else, and change no place.
+        # Images take as long as all else, and do not change the layout.
         seen = [image for image in ax.images if image.get_visible()]
         for image in seen:
             image.set_visible(False)
@@ -73,7 +73,7 @@ def add_names(ax: Any, names: Array, colors: Float64, kinds: Array, paper: Paper
     taken: list[Any] = []
     written = []
     inside = ax.get_window_extent(renderer)
-    # The largest first: it has most to say, and most places to go to.
+    # The label with the most rows comes first: it is the most important, and has the most places to choose from.
     for at in np.argsort(-kinds.sum(axis=(1, 2), dtype=np.int64), kind="stable").tolist():
         if not kinds[at].any():
             continue
@@ -99,7 +99,7 @@ def add_names(ax: Any, names: Array, colors: Float64, kinds: Array, paper: Paper
 
 
 def _free(text: Any, x: float, y: float, taken: list[Any], inside: Any, renderer: Any) -> Any:
-    """The box of the text at a place, pushed inside of the axes; None where it lies over another."""
+    """The box of the text at a place, pushed into the axes; None where it is over another text."""
     text.set_position((x, y))
     box = text.get_window_extent(renderer)
     push = np.clip(0, inside.x0 - box.x0, None) + np.clip(inside.x1 - box.x1, None, 0)

@@ -1,4 +1,4 @@
-"""What is kept on disk on the way, because memory does not hold it; nothing of it outlasts the process."""
+"""Data that is kept on disk on the way, because memory does not hold it; nothing of it outlasts the process."""
 
 from tsne_ooc.scratch.files import ScratchFile, scratch_folder
 from tsne_ooc.scratch.joint import JointOnDisk, symmetrize_on_disk

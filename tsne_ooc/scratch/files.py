@@ -14,12 +14,12 @@ import numpy as np
 
 from tsne_ooc._typing import Array, StrPath
 
-# File systems that are memory: what is put there to spare memory spares none.
+# File systems that are kept in memory, so that a file there does not spare any.
 _IN_MEMORY = {"tmpfs", "ramfs"}
 
 
 def scratch_folder(scratch: StrPath | None = None) -> Path:
-    """The folder that scratch files are made in, by default that of the system's temporary files; it is tried.
+    """The folder that scratch files are made in, by default that of the system's temporary files; a file is tried.
 
     Raises
     ------
@@ -37,49 +37,49 @@ def scratch_folder(scratch: StrPath | None = None) -> Path:
         ) from None
     if _kind_of(folder) in _IN_MEMORY:
         raise OSError(
-            f"scratch={str(folder)!r} is kept in memory ({_kind_of(folder)}), which it is to spare; name a folder on a "
-            "disk"
+            f"scratch={str(folder)!r} is kept in memory ({_kind_of(folder)}), and scratch is there to spare it; name a "
+            "folder on a disk"
         )
     return folder
 
 
 def _kind_of(folder: Path) -> str:
-    """The kind of file system that a folder lies on, "" where the system does not tell."""
+    """The kind of file system that a folder is on, "" where the system does not tell."""
     try:
         lines = Path("/proc/self/mounts").read_text().splitlines()
     except OSError:
         return ""
     here = folder.resolve()
     mounts = [line.split()[1:3] for line in lines]
-    # The last one that was mounted covers those before.
+    # Of two file systems at one point, the one that was mounted last hides the other.
     over = [(len(point), kind) for point, kind in mounts if here == Path(point) or Path(point) in here.parents]
     return max(reversed(over), key=lambda found: found[0])[1] if over else ""
 
 
 class ScratchFile:
-    """Numbers of one type on disk, which many threads write and read at any place.
+    """Numbers of one type on disk, which many threads may write and read at any place.
 
     Parameters
     ----------
     folder : Path
     dtype : type
     what : str
-        What errors call it.
+        What error messages call it.
     """
 
     def __init__(self, folder: Path, dtype: Any, what: str) -> None:
         self.folder, self.dtype, self.what = folder, np.dtype(dtype), what
-        # Without a name from the first moment on, where the system can: a killed process leaves nothing behind.
+        # Where the system can, the file never has a name: a killed process leaves nothing behind.
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         self._lock = threading.Lock()
-        # Whoever fails on the way does not have to know of it.
+        # Code that fails on the way need not know of the file to close it.
         weakref.finalize(self, self._file.close)
 
     def close(self) -> None:
         self._file.close()
 
     def write(self, at: int, values: Array) -> None:
-        """Write numbers from number `at` on.
+        """Write numbers, the first of them as number `at` of the file.
 
         Raises
         ------
@@ -101,12 +101,12 @@ class ScratchFile:
             ) from None
 
     def read(self, at: int, out: Array) -> None:
-        """Fill `out`, which is contiguous, with the numbers from number `at` on.
+        """Fill `out`, which is contiguous, with numbers of the file, from number `at` on.
 
         Raises
         ------
         OSError
-            Where they are not there, or the disk refuses.
+            Where the file is too short, or the disk refuses.
         """
         data, place = out.reshape(-1).view(np.uint8).data, at * self.dtype.itemsize
         try:
@@ -122,7 +122,7 @@ class ScratchFile:
             ) from None
 
     def soon(self, at: int, count: int) -> None:
-        """Let the system read what will be asked for."""
+        """Let the system read numbers ahead that will soon be asked for."""
         if hasattr(os, "posix_fadvise"):
             size = self.dtype.itemsize
             os.posix_fadvise(self._file.fileno(), at * size, count * size, os.POSIX_FADV_WILLNEED)

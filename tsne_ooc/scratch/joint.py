@@ -17,27 +17,27 @@ from tsne_ooc.scratch.files import ScratchFile
 from tsne_ooc.scratch.neighbors import NeighborRows
 from tsne_ooc.storage.disk import check_room
 
-# Edges, own and incoming, of the rows that are merged at a time: 36 MB. Pieces are no more than so many, for each of
-# them is sent to each: of more, what is written at a time would be a few kB.
+# Edges, own and incoming, of the rows that are merged at a time: 36 MB. The number of pieces is limited, since each
+# piece writes to each other one: with more pieces a single write would be only a few kB.
 EDGES = 1 << 20
 MOST_PIECES = 512
 # Pieces that are merged at once, on as many threads.
 AT_ONCE = 4
-# Entries that the system is told of before they are asked for: 8 MB.
+# Entries that the system is told to read ahead: 8 MB.
 AHEAD = 1 << 20
 
 
 class JointOnDisk:
     """Joint probabilities of which the first entries are in memory, and all others on disk.
 
-    Made by `symmetrize_on_disk`, with none in memory; `hold` reads as many as there is room for.
+    `symmetrize_on_disk` makes it with no entries in memory; `hold` reads as many as there is room for.
 
     Parameters
     ----------
     indptr : ndarray of uint64, shape (n + 1,)
     indices : ScratchFile of uint32
     values : ScratchFile of float32, or None
-        None: all are equal.
+        None means that all values are equal.
     """
 
     def __init__(self, indptr: UInt64, indices: ScratchFile, values: ScratchFile | None) -> None:
@@ -100,7 +100,7 @@ class JointOnDisk:
 
 
 class _Piece(NamedTuple):
-    """Rows of P that are merged together; `edges` is the number of incoming edges of those before."""
+    """Rows of P that are merged together; `edges` is the number of incoming edges of all rows before them."""
 
     first: int
     last: int
@@ -115,7 +115,7 @@ def symmetrize_on_disk(
     threads: Threads,
     order: UInt32 | None = None,
 ) -> JointOnDisk:
-    """The joint probabilities that `tsne_ooc.affinity.symmetrize` makes, to the bit, from a graph read by blocks.
+    """Make the joint probabilities that `tsne_ooc.affinity.symmetrize` makes, to the bit, from a graph read by blocks.
 
     Edges are written to the piece of rows that they lead to, in the order of the rows that they come from; then each
     piece is merged by itself.
@@ -124,19 +124,19 @@ def symmetrize_on_disk(
     ----------
     graph : NeighborRows
     conditional : callable
-        From distances of some rows to their conditional probabilities, or None where all are equal.
+        ``conditional(distances)`` gives the conditional probabilities of some rows, or None where all are equal.
     counts : ndarray of int64, shape (n,)
-        How many rows have each row for a neighbour.
+        How many rows have each row as a neighbour.
     folder : Path
         Where scratch files are made.
     threads : Threads
     order : ndarray of uint32, shape (n,), optional
-        Row r of P is row number ``order[r]``; by default they are the same.
+        Row r of P is row number ``order[r]``; by default it is row r.
 
     Raises
     ------
     OSError
-        Where the disk has not enough room, before anything is written; or where it is full, or refuses, on the way.
+        Where the disk does not have enough room, before anything is written; or where it is full, or refuses, later.
     """
     from tsne_ooc._kernels import symmetrize as kernels
 
@@ -189,12 +189,12 @@ def symmetrize_on_disk(
 
 
 def scratch_bytes(n: int, k: int, has_values: bool) -> int:
-    """The most that symmetrising takes on disk: neighbours, edges, and P where no two rows name each other."""
+    """The most bytes that symmetrising takes on disk: neighbours, edges, and P where no two rows name each other."""
     return 4 * n + (36 if has_values else 20) * n * k
 
 
 def joint_bytes(n: int, k: int, has_values: bool) -> int:
-    """The most that P takes."""
+    """The most bytes that P takes."""
     return (16 if has_values else 8) * n * k
 
 
@@ -209,7 +209,7 @@ def _cut(incoming: Int64, k: int) -> list[_Piece]:
 
 
 class _Own:
-    """The neighbours of all rows, those of each piece together; within it as they came, beside their places."""
+    """The neighbours of all rows, piece by piece; within one in the order they came, beside the rows' places in P."""
 
     def __init__(self, n: int, k: int, folder: Path) -> None:
         self.k = k
@@ -231,7 +231,7 @@ class _Own:
             self.p.write(at * self.k, p)
 
     def read(self, piece: _Piece, has_values: bool) -> tuple[UInt32, Float32]:
-        """Those of a piece in the order of P."""
+        """The neighbours of a piece, in the order of P."""
         m = piece.last - piece.first
         places, neighbors = np.empty(m, np.uint32), np.empty((m, self.k), np.uint32)
         self.places.read(piece.first, places)
@@ -246,7 +246,7 @@ class _Own:
 
 
 class _Edges:
-    """All edges, those that lead to a piece together, in the order of the rows that they come from."""
+    """All edges, grouped by the piece that they lead to, in the order of the rows that they come from."""
 
     def __init__(self, count: int, folder: Path) -> None:
         self.targets = ScratchFile(folder, np.uint32, "edges")
@@ -261,7 +261,7 @@ class _Edges:
             file.close()
 
     def scatter(self, neighbors: UInt32, p: Float32, first: int, block_of: Array, cursors: Int64) -> None:
-        """Send the edges of rows from `first` on where they lead, behind those that are there; `cursors` go on."""
+        """Write the edges of rows from `first` on to the pieces that they lead to, at `cursors`, and move these on."""
         from tsne_ooc._kernels import symmetrize as kernels
 
         counts = np.zeros(len(cursors), np.int64)
@@ -296,7 +296,7 @@ def _arrange(
     block_of: Array,
     own: _Own,
 ) -> None:
-    """Write the neighbours of each row, as places in P, to its piece."""
+    """Write the neighbours of each row, as places in P, to the piece of the row."""
     n, k = graph.shape
     place_of = np.arange(n, dtype=np.uint32)
     if order is not None:

@@ -13,7 +13,7 @@ from tsne_ooc._typing import Array, Float32, Int64, UInt32
 from tsne_ooc.neighbors import Index
 from tsne_ooc.scratch.files import ScratchFile
 
-# Neighbours that are searched, or looked at, together: 32 MB.
+# Neighbours that are searched, or read, together: 32 MB.
 BLOCK = 1 << 22
 
 
@@ -42,11 +42,11 @@ class NeighborRows(Protocol):
         """How many rows there are, and how many neighbours each has."""
 
     def read(self, start: int, stop: int) -> NeighborBlock:
-        """Those of the rows `start` to `stop` of the order; arrays of the caller's own."""
+        """The neighbours of the rows at `start` to `stop` of the order, in arrays that the caller may change."""
 
 
 class NeighborsInMemory(NamedTuple):
-    """What a search has found, in memory or mapped from a file, in the order of the rows.
+    """Neighbours that a search has found, in memory or mapped from a file, in the order of the rows.
 
     Parameters
     ----------
@@ -71,7 +71,8 @@ class NeighborsInMemory(NamedTuple):
 def forget(*arrays: Array) -> None:
     """Give back the memory of arrays that are mapped from files; they are read again when they are asked for.
 
-    Pages that were touched count as the process's own until others need them: of a graph of 1.3 million rows 0.9 GB.
+    Pages that were touched count as memory of the process until others need them: 0.9 GB for a graph of 1.3 million
+    rows.
     """
     for array in arrays:
         owner: Any = array
@@ -87,10 +88,10 @@ class NeighborsOnDisk:
     Parameters
     ----------
     shape : tuple of int
-        Rows, and neighbours of each.
+        The number of rows, and of the neighbours of each.
     folder : Path
     order : ndarray of uint32, shape (n,), optional
-        The numbers of the rows as they are kept; by default as they are counted.
+        The numbers of the rows in the order that they are kept in; by default they ascend.
     """
 
     def __init__(self, shape: tuple[int, int], folder: Path, order: UInt32 | None = None) -> None:
@@ -99,7 +100,7 @@ class NeighborsOnDisk:
 
     @classmethod
     def among(cls, index: Index, k: int, folder: Path) -> NeighborsOnDisk:
-        """The `k` nearest others of all rows of an index: searched part by part where the index can, else at once."""
+        """Search the `k` nearest others of all rows of an index, part by part where the index can, else at once."""
         n, order = index.n, index.order
         pieces = ranges(n, max(1, BLOCK // k))
         found = None if order is None else index.query_part(*pieces[0], k)
@@ -115,7 +116,7 @@ class NeighborsOnDisk:
         return kept
 
     def put(self, start: int, indices: UInt32, distances: Float32) -> None:
-        """Write those of rows from `start` of the order on."""
+        """Write the neighbours of some rows, the first of them at `start` of the order."""
         for file, values in zip(self._files, (indices, distances), strict=True):
             file.write(start * self.shape[1], values)
 

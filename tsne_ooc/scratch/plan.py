@@ -1,4 +1,4 @@
-"""The plan of memory: what of a refinement is kept where, what each stage takes, and whether it fits."""
+"""The plan of memory: what a refinement keeps in memory and on disk, what each stage takes, and whether it fits."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tsne_ooc.affinity import Affinity, Uniform, check_count
 from tsne_ooc.scratch.files import scratch_folder
 from tsne_ooc.scratch.joint import AT_ONCE, EDGES, MOST_PIECES, scratch_bytes
 
-# Python and the libraries that a fit loads.
+# Bytes of Python and the libraries that a fit loads.
 PROGRAM = 450_000_000
-# Entries of P for each neighbour of each row: 1.55 on MNIST, 1.6 among 1.3 million cells; 2 where nobody names whom he
-# is named by.
+# Entries of P for each neighbour of each row: 1.55 on MNIST, 1.6 among 1.3 million cells, and 2 where no two rows are
+# neighbours of each other.
 MUTUAL = 2
 
 
@@ -28,7 +28,7 @@ class Stage:
     ----------
     name : str
     memory, scratch : int
-        Bytes of the process while it lasts, and of scratch files.
+        Bytes of the process during the stage, and of scratch files.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """What a refinement of n rows keeps where.
+    """What a refinement of n rows keeps in memory, and what on disk.
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ class MemoryPlan:
     on_disk : bool
         Whether neighbours and affinities are kept on disk.
     held : int
-        Entries of P that memory holds all the same.
+        Entries of P that are held in memory, even where P is on disk.
     stages : tuple of Stage
-        Search, affinities, and descent.
+        The search, the affinities, and the descent.
     """
 
     limit: int
@@ -88,17 +88,17 @@ def plan_memory(
     d : int, default 2
         Axes of the map.
     columns : int, default 0
-        Of the rows.
+        The number of columns of the rows.
     values : bool, default True
         Whether affinities differ.
     memory : float, optional
-        GB that the process may have; by default half of what the machine has free, and what the process has already.
+        GB that the process may have; by default what it has already, and half of what the machine has free.
     used : int, optional
-        Bytes that it has already, rows and their search among them; by default those of a new one that has read the
-        rows.
+        Bytes that it has already, rows and their search among them; by default those of a new process that has read
+        the rows.
     at_once : bool, default False
-        Whether the search finds all neighbours at once, and takes the memory of all of them. That of 15,000 rows and
-        more finds them some rows at a time, where the metric is euclidean or cosine.
+        Whether the search finds all neighbours at once, and takes the memory of all of them. From 15,000 rows on, a
+        search finds them some rows at a time, where the metric is euclidean or cosine.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def plan_memory(
     Raises
     ------
     MemoryError
-        Where `memory` is less than the least that it takes, saying how much that is.
+        Where `memory` is less than the least that a refinement takes; the message says how much that is.
 
     Examples
     --------
@@ -121,7 +121,7 @@ affinities: 1.46 GB of memory, 5.15 GB of scratch; descent: 2.00 GB of memory, 1
     graph, entry = 8 * n * k, 8 if values else 4
     joint = MUTUAL * n * k * entry
     descent = own + descent_bytes(n, d)
-    # The search's answer, the affinities of it in the order of P, the edges into the blocks that are at work, and P.
+    # The affinities take the neighbours, these in the order of P, the edges of the blocks that are worked on, and P.
     in_memory = (
         Stage("search", own + graph),
         Stage("affinities", own + graph + graph // 2 + graph // 4 + joint + 16 * n),
@@ -140,7 +140,7 @@ affinities: 1.46 GB of memory, 5.15 GB of scratch; descent: 2.00 GB of memory, 1
         worst = max(on_disk, key=lambda stage: stage.memory)
         raise MemoryError(
             f"{limit / 1e9:.2f} GB of memory are too little for {n:,} rows with {k} neighbours each: {worst.name} "
-            f"takes {worst.memory / 1e9:.2f} GB; allow more by memory=, or ask for fewer neighbours, such as "
+            f"takes {worst.memory / 1e9:.2f} GB; allow more by memory=, or ask for fewer neighbours, as by "
             "affinity=Uniform(15)"
         )
     return plan
@@ -155,32 +155,32 @@ def limit_of(memory: float | None, used: int) -> int:
 
 
 def rows_bytes(n: int, columns: int) -> int:
-    """Of rows in float32, of the search's own copy of them, and of what it makes on the way."""
+    """Bytes of rows in float32, of the search's own copy of them, and of what it makes on the way."""
     return 12 * n * columns
 
 
 def descent_bytes(n: int, d: int) -> int:
-    """Beside P: places, velocity, gains, slopes and copies of them (float32), the field, and 12 bytes a row of P's.
+    """Bytes of a descent beside P: places, velocity, gains, slopes, their copies, the field, 12 of P's a row.
 
-    Measured at 200,000 rows in two axes: 190 bytes a row, of which the grid of a map 500 wide is 80.
+    Measured with 200,000 rows in two axes it takes 190 bytes a row, of which the grid of a map 500 wide takes 80.
     """
     return n * (12 + 44 * d + 100) + 50_000_000
 
 
 def symmetrize_bytes(n: int, k: int) -> int:
-    """Of what is merged at a time, and 46 bytes a row."""
+    """Bytes of the pieces that are merged at a time, and 46 for each row."""
     piece = min(2 * n * k, max(EDGES, 2 * n * k // MOST_PIECES))
     return 46 * n + AT_ONCE * (36 * piece + 4 * n)
 
 
 @dataclass(frozen=True)
 class Room:
-    """What a refinement may take.
+    """What a refinement may take of memory and disk.
 
     Parameters
     ----------
     memory : float, optional
-        GB that the process may have at most; by default half of what the machine has free beside it.
+        GB that the process may have at most; by default what it has already, and half of what the machine has free.
     scratch : path, optional
         The folder of scratch files; by default that of the system's temporary files.
     """
@@ -193,9 +193,9 @@ class Room:
             number("memory", self.memory, above=0)
 
     def plan(self, n: int, affinity: Affinity, d: int, *, columns: int = 0, at_once: bool = False) -> MemoryPlan:
-        """The plan for n rows on a map of `d` axes, from here on; rows that are still to be read have `columns`."""
+        """The plan for n rows on a map of `d` axes, for a process as it is now; rows yet to be read have `columns`."""
         with unsaid("perplexity="):
-            # Whoever asks for the neighbours themselves says what is too large.
+            # The search of the neighbours itself warns of a perplexity that is too large.
             k, values = affinity.k(n) if n > 1 else 0, not isinstance(affinity, Uniform)
         used = (used_bytes() or PROGRAM) + rows_bytes(n, columns)
         return plan_memory(n, k, d, values=values, memory=self.memory, used=used, at_once=at_once)

@@ -1,4 +1,4 @@
-"""Maps as one file to hand over: a page that any browser opens, with no network and nothing installed."""
+"""Maps as one file to hand over: a page that any browser opens, without a network and with nothing installed."""
 
 from tsne_ooc.view.page import view
 

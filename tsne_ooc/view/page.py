@@ -1,4 +1,4 @@
-"""A map as one page of HTML, with all that it needs within."""
+"""A map as one page of HTML, which has within it all that it needs."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from tsne_ooc.storage.atomic import whole_file
 from tsne_ooc.view.payload import column_for, gaps, json_in_html, packed, places, plain, png, short
 from tsne_ooc.view.stratified import stratified
 
-#: Rows that a page shows one by one; what a browser draws and searches without delay.
+#: The most rows that a page shows one by one: a browser draws and searches so many without delay.
 MOST = 1_000_000
-# Names that are written on the map.
+# The most names that are written on the map.
 _NAMED = 40
-# Cells across, in which it is judged where a name goes.
+# Cells across the map, of which the densest decides where a name is written.
 _CELLS = 100
-# viridis of matplotlib (public domain) at nine places, between which colours are mixed.
+# Nine colours of matplotlib's viridis (public domain), between which colours are mixed.
 _SCALE = ("#440154", "#472D7B", "#3B528B", "#2C728E", "#21918C", "#28AE80", "#5EC962", "#ADDC30", "#FDE725")
 _SCRIPTS = ("regl.js", "pub-sub-es.js", "regl-scatterplot.js")
 
@@ -52,30 +52,30 @@ def view(
     overwrite: bool = False,
     n_jobs: int | None = None,
 ) -> Path:
-    """Write a map as one page of HTML, which any browser opens from the disk, with no network.
+    """Write a map as one page of HTML, which any browser opens from the disk, without a network.
 
-    One can zoom and pan, see what a row is under the mouse, filter by labels and numbers, search, select with a lasso,
-    and save the selected rows as CSV. Of more than a million rows the page shows a million one by one, drawn evenly
-    over the map and its labels, on a picture of how many there are in each place, and says so.
+    One can zoom and pan, see what the row under the mouse is, filter by labels and numbers, search, select with a
+    lasso, and save the selected rows as CSV. Of more than a million rows the page shows a million one by one, drawn
+    evenly over the map and its labels, on a picture of how many rows there are in each place, and says so.
 
     Parameters
     ----------
     source : Run, path or array_like
         A run, its folder, a ``.npy`` file of coordinates, or coordinates.
     color : str or array_like, optional
-        What to colour by at first, as in `tsne_ooc.plot.draw`.
+        The column to colour by at first, as in `tsne_ooc.plot.draw`.
     out : path
         The page, ``.html``.
     columns : sequence of str
-        Further columns, found like `color`: shown of the row under the mouse, and to colour by.
+        Further columns, found like `color`, which are shown for the row under the mouse, and can be coloured by.
     data : path, optional
         The file that has the columns; by default the table that the map was made from.
     axes : two ints, optional
-        Which two axes of a map of more are shown, counted from 1.
+        The two axes of a map of three that are shown, counted from 1.
     title : str, optional
-        By default the name of the folder.
+        The title of the page, by default the name of the folder.
     most : int
-        Rows that are shown one by one at most.
+        The most rows that are shown one by one.
     overwrite : bool
         Replace a page that is there.
     n_jobs : int, optional
@@ -84,14 +84,14 @@ def view(
     Returns
     -------
     Path
-        `out`.
+        The path of the page.
 
     Raises
     ------
     OSError
         Where a folder or a file does not exist, is not what it should be, or cannot be written.
     ValueError
-        For columns that do not exist, of another length, and maps that cannot be shown.
+        For columns that do not exist or have another length, and for maps that cannot be shown.
 
     Notes
     -----
@@ -135,7 +135,7 @@ def view(
 
 
 def anchors(Y: Float32, codes: Array, counts: Int64, frame: Frame) -> list[list[int]]:
-    """Where names are written: numbers of labels, and for each that of a shown row where most of its rows are."""
+    """Where names are written: the number of each label, and of a row that is shown where most of its rows are."""
     low, high = frame.square()
     cells = np.clip((Y - low) * (_CELLS / (high - low)), 0, _CELLS - 1).astype(np.int64)
     found = []
@@ -155,7 +155,7 @@ def anchors(Y: Float32, codes: Array, counts: Int64, frame: Frame) -> list[list[
 def _labels(
     color: str | ArrayLike | None, columns: Sequence[str], n: int, run: Run | None, data: StrPath | None
 ) -> dict[str, Any]:
-    """The columns by their names, the first to colour by."""
+    """The columns by their names; the first is the one to colour by."""
     found: dict[str, Any] = {}
     if color is not None:
         if isinstance(color, str):
@@ -172,7 +172,7 @@ def _labels(
 
 
 def _called(name: str) -> str:
-    """A column's name; of one that is a file of its own, the file's."""
+    """The name of a column; a column that is a file of its own has the name of the file."""
     return Path(name).stem if Path(name).suffix.lower() in ALONE else name
 
 
@@ -191,10 +191,10 @@ def _shown(rows: MapRows, frame: Frame, labels: dict[str, Any], most: int) -> In
 
 
 def _density(rows: MapRows, frame: Frame, threads: Threads) -> Array:
-    """How many rows lie where, in one colour that is seen on light and on dark paper."""
+    """A picture of how many rows each place has, in one colour that can be seen on a light and on a dark ground."""
     counts = count(rows, None, np.zeros((1, 3)), frame.square(), threads)
     depth = 0.8 * depth_of(counts.rows, "equalized")
-    # Colours are multiplied by their opacity, as the page's shader adds them up.
+    # Colours are multiplied by their opacity, since the page's shader adds them up.
     return np.stack([0.55 * depth, 0.55 * depth, 0.55 * depth, depth], axis=-1)
 
 
@@ -218,7 +218,7 @@ def _unpacked(text: str) -> bytes:
 
 
 def _write(out: Path, meta: Json, parts: dict[str, str]) -> None:
-    """Put the page together, and on the disk in one step."""
+    """Put the page together, and write it in one step."""
     web = resources.files("tsne_ooc.view") / "web"
     vendor = web / "vendor"
     versions = json.loads((vendor / "versions.json").read_text(encoding="utf-8"))
@@ -237,7 +237,7 @@ def _write(out: Path, meta: Json, parts: dict[str, str]) -> None:
         "PAGE": (web / "page.js").read_text(encoding="utf-8"),
     }
     template = (web / "page.html").read_text(encoding="utf-8")
-    # Cut at its own marks once: what is put in is never looked through for more of them.
+    # The template is cut at its marks only once, so that a mark within the data is never taken for one.
     first, *others = template.split("{{")
     with whole_file(out.resolve()) as part, open(part, "w", encoding="utf-8", newline="\n") as file:
         file.write(first)

@@ -1,4 +1,4 @@
-"""What a page holds of a map: places in 16 bits, labels in bytes, all as text within the page."""
+"""The parts of a page that hold the map: places in 16 bits, labels in bytes, all of them as text within the page."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from tsne_ooc._typing import Array, Float32, Float64, Int64, Json
 from tsne_ooc.plot.frame import Frame
 from tsne_ooc.plot.labels import MOST_LABELS
 
-# Labels of whole numbers are kinds up to this many, as on pictures; of words up to what two bytes can tell.
+# Columns of words with fewer different ones are kinds, since two bytes can number them; others are texts.
 MOST_KINDS = 1 << 16
-# Letters of a name that a page keeps.
+# The most letters of a name that a page keeps.
 _LETTERS = 200
 
 
 def places(Y: Float32, frame: Frame) -> bytes:
-    """All x, then all y, each from 0 to 65,535 across the square that the page shows; little-endian."""
+    """Places as bytes: all x, then all y, each from 0 to 65,535 across the square that is shown, little-endian."""
     low, high = frame.square()
     share = np.clip((Y.astype(np.float64) - low) / (high - low), 0, 1)
     return np.rint(share * 65_535).astype("<u2").T.tobytes()
 
 
 def column_for(name: str, labels: ArrayLike, rows: Int64) -> tuple[Json, bytes]:
-    """A column of the rows that are shown: what it is, and its cells as bytes.
+    """A column for the rows that are shown: what the page is told of it, and its cells as bytes.
 
-    Kinds are numbers from 0 on, and a last one where there is none, in one byte where that is enough, else two. Numbers
-    are float32, NaN where there is none.
+    Kinds are numbered from 0 on, and a missing one has the number behind the last; they take one byte where that is
+    enough, else two. Numbers are float32, and a missing one is NaN.
     """
     array = column(labels, name)
     categories = categories_of(labels)
@@ -63,7 +63,7 @@ def column_for(name: str, labels: ArrayLike, rows: Int64) -> tuple[Json, bytes]:
 
 
 def numbers_of(name: str, part: Array) -> tuple[Json, bytes]:
-    """A column of numbers."""
+    """A column of numbers: what the page is told of it, and its cells as bytes."""
     numbers = part.astype(np.float32)
     finite = numbers[np.isfinite(numbers)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
@@ -71,7 +71,7 @@ def numbers_of(name: str, part: Array) -> tuple[Json, bytes]:
 
 
 def texts_of(name: str, part: Array) -> tuple[Json, bytes]:
-    """A column of words that nearly all differ, such as names of cells: lines of text."""
+    """A column of words that nearly all differ, such as names of cells, as lines of text."""
     words = ["" if is_missing(cell) else short(cell) for cell in part]
     return {"name": name, "kind": "texts"}, "\n".join(words).encode()
 
@@ -82,16 +82,16 @@ def gaps(rows: Int64) -> bytes:
 
 
 def short(name: Any) -> str:
-    """A name on one line."""
+    """A name as a text of one line, shortened where it is long."""
     text = " ".join((name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)).split())
-    # Halves of letters beyond 65,535 are no text, and cannot be written.
+    # Lone surrogates, halves of letters beyond 65,535, are not text, and cannot be written.
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def packed(data: bytes) -> str:
     """Bytes as text, compressed."""
-    # The same bytes at any time of day, and the quickest level: labels of a million rows take 20 ms.
+    # Without a time, the result is always the same. The quickest level takes 20 ms for labels of a million rows.
     return base64.b64encode(gzip.compress(data, 1, mtime=0)).decode("ascii")
 
 
@@ -101,7 +101,7 @@ def plain(data: bytes) -> str:
 
 
 def json_in_html(value: Any) -> str:
-    """JSON that stays within the script element it is put in, whatever its words are."""
+    """JSON that cannot end the script element it is put in, whatever words it holds."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
@@ -109,10 +109,10 @@ def json_in_html(value: Any) -> str:
 
 
 def png(image: Float64) -> bytes:
-    """An image of red, green, blue and opacity, the first row lowest, as a PNG."""
+    """An image of red, green, blue and opacity as a PNG; its first row is the lowest one."""
     pixels = np.rint(np.clip(image[::-1], 0, 1) * 255).astype(np.uint8)
     height, width = pixels.shape[:2]
-    # Each line begins with 0: stored as it is.
+    # Each line begins with a 0, which says that it is stored as it is.
     lines = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], axis=1)
 
     def chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Some rows of a map that stand for all: even over the map, and over its labels."""
+"""Some rows of a map that stand for all of them: they are drawn evenly over the map, and over its labels."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tsne_ooc._typing import Array, Float64, Int64
 from tsne_ooc.plot.frame import Frame
 from tsne_ooc.plot.rows import MapRows
 
-# Cells across the map at most, and rows that are drawn for each of them where all are alike.
+# The most cells across the map, and the rows that are drawn for each of them where all have equally many.
 _CELLS = 64
 _ROWS_EACH = 64
-# Rows that are drawn of a small cell or label: one in 3,000 of those that are somewhat larger keeps none.
+# Rows that are drawn, on average, from a small cell or label: one in 3,000 of those that have somewhat more loses all.
 _LEAST = 8
 
 
 def stratified(rows: MapRows, frame: Frame, codes: Array | None, most: int) -> Int64:
-    """Numbers of at most `most` rows, in ascending order: all by the same chance, and by a larger one where few are.
+    """The numbers, ascending, of at most `most` rows: all have the same chance, and a larger one where there are few.
 
-    A small island and a rare label keep rows where a uniform sample may lose them. Whether a row is drawn follows from
+    So small islands and rare labels keep rows, where a uniform sample may lose them. Whether a row is drawn depends on
     its number, its cell of the map and its label; no more than some blocks are in memory. Rows without a place are not
     drawn.
 
@@ -54,13 +54,13 @@ def stratified(rows: MapRows, frame: Frame, codes: Array | None, most: int) -> I
 
 
 def _least(sizes: Int64, most: int) -> Float64:
-    """The chance that rows have at least, by the size of what they belong to; an eighth of all are drawn for it."""
+    """The least chance of rows, by the size of their cell or label; an eighth of all that are drawn is for it."""
     each = min(float(_LEAST), most / 8 / max(1, int(np.count_nonzero(sizes))))
     return np.minimum(1.0, each / np.maximum(sizes, 1))
 
 
 def _share(tables: tuple[tuple[Int64, Float64], ...], n: int, most: int) -> float:
-    """The chance of all rows, so that no more than `most` are drawn of them and of small cells and labels."""
+    """The chance that all rows have, so that, with those of small cells and labels, at most `most` are drawn."""
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
@@ -70,7 +70,7 @@ def _share(tables: tuple[tuple[Int64, Float64], ...], n: int, most: int) -> floa
 
 
 def _strata(rows: MapRows, frame: Frame, codes: Array | None, across: int) -> Iterator[tuple[int, Array, Int64, Int64]]:
-    """Which rows have a place, and the cell and the label of each, block by block."""
+    """Block by block: its first row, which of its rows have a place, and the cell and the label of each."""
     low, high = frame.square()
     for start, stop, block in rows.blocks():
         there = np.asarray(np.isfinite(block).all(axis=1))
@@ -83,7 +83,7 @@ def _strata(rows: MapRows, frame: Frame, codes: Array | None, across: int) -> It
 
 
 def _tickets(start: int, stop: int) -> Float64:
-    """A number from 0 to 1 for each row, which looks drawn and follows from the row's number (SplitMix64)."""
+    """A number from 0 to 1 for each row, which looks random and depends on the row's number only (SplitMix64)."""
     state = np.arange(start + 1, stop + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

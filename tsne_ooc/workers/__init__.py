@@ -1,4 +1,4 @@
-"""Work that others do: any executor is asked for pieces of a table, and finds tables and models by their paths."""
+"""Work that other processes do: an executor is given pieces, and workers open tables and models by their paths."""
 
 from tsne_ooc.workers.by_path import SavedModel, SharedTable
 from tsne_ooc.workers.pool import LocalWorkers, on_cluster

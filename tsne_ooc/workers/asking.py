@@ -1,4 +1,4 @@
-"""Pieces of work handed to an executor, asked for again where a worker is lost or silent, and taken as they come."""
+"""Pieces of work that an executor is given, and again where a worker is lost or silent; answers come in any order."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Results = Mapping[str, NDArray[Any]]
 
 # How often a piece is asked for at most: a worker that dies, or a disk behind a network, may do better next time.
 TRIES = 3
-# Seconds without any answer after which all that is waited for is asked for once more, which other workers may have
-# time for; not before ten times the longest silence so far. What comes twice is the same to the bit.
+# After so many seconds without any answer, and ten times the longest silence so far, all open pieces are asked for once
+# more, since other workers may have time for them. An answer that comes twice is the same to the bit.
 PATIENCE, LONGER = 60.0, 10.0
-# What asking again may help against. A file that is not there will not be there the next time.
+# Errors that asking again may help against, and among them those that last: a missing file will still be missing.
 _PASSING = (OSError, BrokenExecutor, CancelledError)
 _LASTING = (FileNotFoundError, PermissionError)
 
 
 @dataclass(eq=False)
 class Piece:
-    """Rows ``start`` up to ``stop``, and what is called for them, as another process can be told."""
+    """Rows `start` up to `stop`, and the function that is called for them, all of which can be sent to a process."""
 
     start: int
     stop: int
@@ -45,17 +45,17 @@ def answers(pieces: Iterable[Piece], executor: Executor, in_flight: int) -> Gene
     Parameters
     ----------
     pieces : iterable of Piece
-        Drawn as they are needed.
+        They are drawn as they are needed.
     executor : concurrent.futures.Executor
     in_flight : int
-        How many pieces it has at most.
+        The most pieces that the executor has at one time.
 
     Raises
     ------
     ChildProcessError, ConnectionError, TimeoutError
         Where workers die, take no more work, or do not answer.
     Exception
-        What a piece raises; of the kinds that pass, after it was asked for `TRIES` times.
+        What a piece raises; an error that may pass is raised only after the piece was asked for `TRIES` times.
     """
     asked = _Asked(executor)
     try:
@@ -71,7 +71,7 @@ def answers(pieces: Iterable[Piece], executor: Executor, in_flight: int) -> Gene
 
 
 class _Asked:
-    """What an executor has been asked for, and not all of it answered."""
+    """The pieces that an executor has been asked for, and those of them that it has not answered."""
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
@@ -84,7 +84,7 @@ class _Asked:
     def ask(self, piece: Piece) -> None:
         piece.tries += 1
         try:
-            # With the number of the try: to Dask, the same call of the same is the same answer, the failed one too.
+            # The number of the try makes the calls differ: Dask would answer an equal call with the failed result.
             future = self.executor.submit(_called, piece.tries, piece.function, *piece.arguments)
         except Exception as error:
             kind = ChildProcessError if isinstance(error, BrokenExecutor) else ConnectionError
@@ -93,7 +93,7 @@ class _Asked:
         self.open.add(piece)
 
     def some(self) -> Generator[list[Answer]]:
-        """What is answered next, in one list; then raises what failed for good."""
+        """The next answers, in one list; then raises the error of a piece that failed for good."""
         limit = PATIENCE if self.longest is None else max(PATIENCE, LONGER * self.longest)
         done = wait(self.waiting, timeout=limit, return_when=FIRST_COMPLETED).done
         if not done:
@@ -123,22 +123,22 @@ class _Asked:
             found.append((piece.start, piece.stop - piece.start, results))
         if found:
             yield found
-            # To write them is not to wait for workers.
+            # The time that the caller took for writing them does not count as silence.
             self.heard = time.perf_counter()
         if failed is not None:
             raise failed
 
     def _nothing(self, limit: float) -> None:
-        """Nobody has answered for so many seconds."""
+        """Ask for all open pieces once more, since nobody has answered for `limit` seconds."""
         log.info("no worker has answered for %.0f s; %d blocks are with them", limit, len(self.open))
         if self.longest is None:
-            # A cluster may take its time to begin.
+            # A cluster may need long to begin.
             return
         for piece in sorted(self.open, key=lambda piece: piece.start):
             if piece.tries >= TRIES:
                 raise TimeoutError(
                     f"no worker has answered for {limit:.0f} s, though rows {piece.start} to {piece.stop - 1} were "
-                    f"asked for {TRIES} times; look what the workers wait for, a disk perhaps"
+                    f"asked for {TRIES} times; find out what the workers wait for, perhaps a disk"
                 )
             self.ask(piece)
 
@@ -148,11 +148,11 @@ def _called(_: int, function: Callable[..., Results], *arguments: Any) -> Result
 
 
 def _told(error: BaseException, piece: Piece) -> BaseException:
-    """What failed for good, as an error that says what to make of it."""
+    """The error of a piece that failed for good, in words that say what it means and what to do."""
     which = f"with rows {piece.start} to {piece.stop - 1}"
     if isinstance(error, BrokenExecutor):
         return ChildProcessError(
-            f"a worker ended all of a sudden {which} ({_line(error)}), as it does where memory ends (take fewer "
+            f"a worker ended all of a sudden {which} ({_line(error)}), as happens where memory runs out (take fewer "
             "workers or smaller blocks), and in a script without if __name__ == '__main__'"
         )
     if isinstance(error, CancelledError):

@@ -1,4 +1,4 @@
-"""Models and tables as another process finds them: by their paths, opened once in each, and known again."""
+"""Models and tables that another process finds by their paths, opens once, and compares with what is meant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tsne_ooc.io import Source, identity_of
 from tsne_ooc.io.identity import differences
 from tsne_ooc.storage import digest_of
 
-# Models that a process keeps open. Their arrays are memory-mapped, and a search among 25,000 rows takes some 10 MB.
+# Most models that a process keeps open. Their arrays are memory-mapped; a search among 25,000 rows takes some 10 MB.
 MOST = 4
 
 _lock = threading.Lock()
@@ -34,15 +34,15 @@ class SavedModel:
     Parameters
     ----------
     folder : str
-        Absolute.
+        The absolute path of its folder.
     digest : str
-        Of its manifest, which holds the sums of its files.
+        The digest of its manifest, which holds the sums of its files.
     version : str
-        Of this package.
+        The version of this package.
     opens : callable
-        ``opens(folder, n_jobs)`` gives what is in it; a function of a module.
+        A function of a module; ``opens(folder, n_jobs)`` gives the model in the folder.
     parts : tuple of type
-        Classes that have to be known before it is read, such as that of a search of one's own: they come with it.
+        Classes that must be imported before it is read, such as that of a search of one's own: unpickling them does it.
     """
 
     folder: str
@@ -53,18 +53,18 @@ class SavedModel:
 
     @classmethod
     def of(cls, folder: Path, opens: Callable[[Path, int | None], Any], parts: tuple[type, ...] = ()) -> SavedModel:
-        """What is in a folder now."""
+        """The model that is in a folder now."""
         return cls(str(folder.resolve()), digest_of(folder), __version__, opens, parts)
 
     def opened(self, n_jobs: int | None) -> Any:
-        """What is in the folder, read and compared with its sums by the first call in this process.
+        """The model in the folder, which the first call in this process reads and compares with its sums.
 
         Raises
         ------
         FileNotFoundError
-            Where there is no such folder here.
+            Where there is no such folder on this machine.
         ValueError
-            Where it holds another model, or this process another version of the package.
+            Where it holds another model, or this process has another version of the package.
         """
         key = (self, n_jobs)
         # One thread reads, and others of the same process wait for what it reads.
@@ -79,7 +79,8 @@ class SavedModel:
     def _read(self, n_jobs: int | None) -> Any:
         if self.version != __version__:
             raise ValueError(
-                f"the worker {here()} has tsne_ooc {__version__}, and who asks it has {self.version}; install the same"
+                f"the worker {here()} has tsne_ooc {__version__}, and the process that asks it has {self.version}; "
+                "install the same"
             )
         folder = Path(self.folder)
         try:
@@ -90,19 +91,19 @@ class SavedModel:
             ) from None
         if digest != self.digest:
             raise ValueError(
-                f"the model in {folder} on the worker {here()} is another one than that which rows are to be placed on"
+                f"the model in {folder} on the worker {here()} is not the one that rows are to be placed on"
             )
         return self.opens(folder, n_jobs)
 
 
 @dataclass(frozen=True)
 class SharedTable:
-    """A table that others open by its path.
+    """A table that other processes open by its path.
 
     Parameters
     ----------
     pickled : bytes
-        The source, which is pickled by what it points at.
+        The source, pickled; that holds its path, not its rows.
     identity : dict
         What `tsne_ooc.io.identity_of` says of it.
     without : str or None
@@ -115,23 +116,23 @@ class SharedTable:
 
     @classmethod
     def of(cls, table: Source, identity: Json, without: Path | None) -> SharedTable | None:
-        """A table that was opened here by its path; None for what its owner handed over open, or has in memory.
+        """A table that was opened here by its path; None for one that its owner handed over open, or has in memory.
 
-        What is open elsewhere may be open for writing, and HDF5 then lets nobody else read it.
+        A file that its owner opened may be open for writing, and then HDF5 lets nobody else read it.
         """
         if not getattr(table, "opened_here", False):
             return None
         return cls(pickle.dumps(table), identity, None if without is None else str(without))
 
     def opened(self) -> Source:
-        """The table, opened and compared by the first call in this thread, which closes the one that it had before.
+        """The table, which the first call in this thread opens and compares; it closes the one that was open before.
 
         Raises
         ------
         OSError
             Where it cannot be opened here, or is another one.
         """
-        # A thread of its own each: one handle of a file serves one reader at a time.
+        # Each thread has a handle of its own, since one handle of a file serves one reader at a time.
         found = getattr(_tables, "found", None)
         if found is None or found[0] != self.pickled or found[2] != os.getpid():
             if found is not None and found[2] == os.getpid():
@@ -152,7 +153,7 @@ class SharedTable:
 
 
 def here() -> str:
-    """This process, by the name of its machine."""
+    """The name of this machine and the number of this process."""
     return f"{socket.gethostname()}, process {os.getpid()}"
 
 
@@ -165,7 +166,7 @@ def _on_this_worker() -> Iterator[None]:
 
 
 def _forget() -> None:
-    """After a fork, in the child: a lock that another thread held stays locked."""
+    """Make a new lock in the child of a fork, where one that another thread held would stay locked for ever."""
     global _lock
     _lock = threading.Lock()
 

@@ -19,9 +19,9 @@ from tsne_ooc._options import whole
 from tsne_ooc._parallel import MOST_THREADS, resolve_n_jobs
 from tsne_ooc.io.optional import load
 
-# Seconds that workers have for coming to their end, once nothing is asked of them any more.
+# Seconds that workers have to end by themselves, once nothing is asked of them any more.
 END = 5.0
-# Seconds in which a scheduler that is there answers.
+# Seconds that a scheduler has to answer.
 ANSWER = 10
 
 
@@ -31,14 +31,14 @@ class LocalWorkers(Executor):
     Parameters
     ----------
     n : int
-        How many.
+        How many processes there are.
     n_jobs : int or None
-        Threads of all of them together; None is every core.
+        Threads of all of them together; None is all cores.
 
     Attributes
     ----------
     threads : int
-        Those of each.
+        Threads of each process.
 
     Examples
     --------
@@ -61,14 +61,14 @@ class LocalWorkers(Executor):
             try:
                 return self._pool.submit(fn, *args, **kwargs)
             except BrokenExecutor as error:
-                # What it had been given has failed already, and is asked for again by whoever gave it.
+                # The work that it had has failed already, and whoever gave it asks for it again.
                 broken = error
                 self._pool.shutdown(wait=False)
                 self._pool = None
         raise broken
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes; one that hangs is ended after some seconds, for what it does nobody waits for."""
+        """End the processes; one that hangs is killed after some seconds, since nobody waits for its result."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=cancel_futures)
             self._pool = None
@@ -82,9 +82,9 @@ class LocalWorkers(Executor):
 
 
 class _Spawned(SpawnContext):
-    """Begins processes, and remembers them.
+    """Starts processes, and remembers them.
 
-    Not by fork: a child of a process with threads may wait for ever for a lock that one of them held.
+    It does not fork: a child of a process with threads may wait for ever for a lock that one of them held.
     """
 
     def __init__(self) -> None:
@@ -97,18 +97,18 @@ class _Spawned(SpawnContext):
 
 
 def _begin() -> None:
-    """In a process of the pool, before its work."""
+    """Set up a process of the pool, before its work."""
     # Ctrl-C reaches all processes of a terminal: the one that asks ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # It has said of the table and the model what there is to say.
+    # The process that asks has shown all warnings of the table and the model already.
     warnings.simplefilter("ignore")
-    # Python would take all modules apart, which is a second of a core, and there is nothing to be saved.
+    # At its end Python would tear down all modules, which takes a second of a core, and there is nothing to save.
     atexit.register(os._exit, 0)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def follow() -> None:
-        # Where it was killed nobody else ends this one, which would wait for work for ever.
+        # Where the parent was killed, nobody else ends this process, and it would wait for work for ever.
         parent.join()
         os._exit(1)
 

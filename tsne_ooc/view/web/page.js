@@ -1,5 +1,5 @@
 "use strict";
-// All words of the map's own are set as text, never as HTML: a label may be anything.
+// All words that come from the map are set as text, never as HTML, since a label may be anything.
 (async () => {
   const $ = (id) => document.getElementById(id);
   const meta = JSON.parse($("meta").textContent);
@@ -8,7 +8,7 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const MISSING = () => (dark.matches ? "#5A5E66" : "#C4C8CC");
   const ground = () => getComputedStyle(document.documentElement).getPropertyValue("--ground").trim();
-  // Rows that a search or a share selects at most: more take the browser seconds.
+  // The most rows that a search selects: for more the browser needs seconds.
   const MOST_FOUND = 200000;
   const SHADES = 128;
 
@@ -88,7 +88,7 @@
     const z = new Float32Array(n);
     if (!column || column.kind === "texts") return { colors: [dark.matches ? "#66AADD" : "#4477AA"], z };
     if (column.kind === "kinds") {
-      // Up to a hundred labels differ; of more, those of most rows do.
+      // Up to a hundred labels have different colours; of more labels, those that the most rows have.
       const place = new Uint16Array(column.names.length + 1);
       const order = column.names.map((_, at) => at);
       if (order.length > meta.palette.length) order.sort((a, b) => column.counts[b] - column.counts[a]);
@@ -131,7 +131,7 @@
   const canvas = $("map");
   let plot;
   try {
-    // It would take no more than the screen, which zoomed pages and some viewers are larger than.
+    // By default it is as large as the screen, and zoomed pages and some viewers are larger than that.
     const renderer = createScatterplot.createRenderer();
     const fit = () => renderer.resize(Math.min(window.innerWidth, 4096), Math.min(window.innerHeight, 4096));
     fit();
@@ -142,7 +142,7 @@
       pointColorActive: dark.matches ? "#FFFFFF" : "#000000", pointColorHover: dark.matches ? "#FFFFFF" : "#000000",
       lassoColor: dark.matches ? "#6CB2FF" : "#0B63CE", showReticle: false, lassoOnLongPress: true,
       
-      // The minified file's worker lacks functions that it is made of.
+      // The worker of the minified file lacks functions that it needs.
       spatialIndexUseWorker: false,
       ...(meta.density ? { backgroundImage: "data:image/png;base64," + $("part-density").textContent } : {}),
     });
@@ -228,7 +228,7 @@
     }
     if (current?.kind !== "kinds") return;
     const order = current.names.map((_, at) => at);
-    // A list of thousands begins with those of most rows; the search finds the others.
+    // A list of thousands begins with the labels that the most rows have; the search finds the others.
     if (order.length > meta.palette.length) order.sort((a, b) => current.counts[b] - current.counts[a]);
     if (current.missing) order.push(current.names.length);
     for (const label of order.slice(0, 500)) {
@@ -245,7 +245,6 @@
         row.classList.toggle("off", !box.checked);
         applyFilter();
       });
-      // A name alone shows that label only, and a second time all.
       row.append(box, dot, name, count);
       item.append(row);
       list.append(item);
@@ -329,11 +328,11 @@
   $("clear").addEventListener("click", () => plot.deselect());
   const quoted = (value, words) => {
     let text = String(value);
-    // What begins like a formula would be one to a program of tables.
+    // A spreadsheet would take a cell that begins like a formula for one.
     if (words && /^[=+\-@\t\r]/.test(text)) text = "'" + text;
     return /[",\n\r]/.test(text) || text !== text.trim() ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  // As few digits as tell the number from all others of 32 bits.
+  // The fewest digits that tell the number from all others of 32 bits.
   const shortest = (value) => {
     if (!Number.isFinite(value)) return "";
     for (let digits = 6; digits < 9; digits++) {

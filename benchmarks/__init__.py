@@ -1,0 +1,1 @@
+"""Programs that measure: scripts, each of which says what it does, and commands that run and record them."""
