@@ -14,7 +14,8 @@ from tsne_ooc._typing import Array, Float32, Float64, Int64, Matrix, TableLike, 
 from tsne_ooc._validate import counted_from
 from tsne_ooc.estimator.fitted import PlacingEstimator
 from tsne_ooc.fit.model import Model
-from tsne_ooc.io.lacking import for_whole
+from tsne_ooc.io.lacking import for_kept
+from tsne_ooc.neighbors.base import GAPS
 from tsne_ooc.placement import Placement, affinities, as_reference, ask, descend, hessians, seats_of
 
 # Rows looked at together: their neighbours and those of one moved copy take some 10 MB.
@@ -83,7 +84,8 @@ def scores(
     Returns
     -------
     Scores
-        Without a perturbation for maps of sparse rows or given distances, whose rows cannot be moved.
+        Without a perturbation for maps of sparse rows, of rows that may lack values, or of given distances, whose rows
+        cannot be moved.
 
     Raises
     ------
@@ -100,9 +102,12 @@ def scores(
         raise TypeError(f"placement={placement!r} is not a tsne_ooc.Placement")
     judge = _Judge.of(model, k, length, directions, placement)
     out = Scores(*(np.empty(n_rows, np.float32) for _ in Scores._fields))
+    drops = model.features_.drops
     for first, last, block in blocks:
         with counted_from(first):
-            found = for_whole(block, judge.scores) if model.features_.drops else judge.scores(block)
+            found: Sequence[Any] = (
+                judge.scores(block) if not drops else for_kept(block, lambda rows, _: judge.scores(rows))
+            )
         for column, part in zip(out, found, strict=True):
             column[first:last] = part
     return out
@@ -225,7 +230,8 @@ def _moves(model: Model, length: float | None, directions: int, n_jobs: int | No
     from tsne_ooc.preprocess.pca import PCA, FittedPCA
 
     try:
-        rows = None if model.index.sparse else model.index.rows
+        # Nobody knows in which direction a row that lacks values would be moved.
+        rows = None if model.index.sparse or model.index.metric == GAPS else model.index.rows
     except NotImplementedError:
         rows = None
     if rows is None:
