@@ -66,7 +66,8 @@ BLOCKS = {
     ("neighbors.bits", "BLOCK"): Block("bits"),
     ("neighbors.bits", "GROUP"): Block("bits"),
     ("neighbors.bits", "PIECE"): Block("bits"),
-    ("metrics.neighborhoods", "_GROUP"): Block("quality"),
+    ("metrics._common", "GROUP"): Block("quality"),
+    ("metrics._space", "TILE"): Block("ranks"),
     ("metrics.neighborhoods", "_VOTES"): Block("quality"),
     ("neighbors.distinct", "COPIES"): Block("few_copies", watched=False),
     ("neighbors.distinct", "GROUP"): Block("copies"),
@@ -75,6 +76,8 @@ BLOCKS = {
     ("neighbors._room", "PIECE"): Block("graph_folders"),
     ("neighbors.folder", "ROWS"): Block("graph_folders"),
     ("neighbors.given_graphs", "PAIRS"): Block("graph_folders"),
+    ("neighbors.gaps", "GROUP"): Block("gaps"),
+    ("neighbors.gaps", "SPARE"): Block("gaps", small=32),
     ("neighbors.hnsw", "PIECE"): Block("graph"),
     ("neighbors.ivf", "EVERYWHERE"): Block("searches"),
     ("neighbors.ivf", "GROUP"): Block("searches"),
@@ -192,11 +195,20 @@ _OTHERS = {
         io.identity._PROBES io.told._NAMES parametric.training._NAMED io.overview.COLUMNS io.overview.ROWS
         io.overview._CELLS io.overview._COMPONENTS io.overview._FEW_PLACES io.overview._LARGE io.overview._LINES
         io.overview._LOGARITHMS io.overview._MOST_ROWS io.overview._PLACES io.overview._SPREADS io.overview._WIDE
-        cli.forecast.WORTH cli.forecast._ROWS cli.forecast._QUERIES cli.forecast._SEARCHED cli.forecast._PLACES
-        cli.forecast._BLOCKS
+        cli.forecast.WORTH cli.trials._ROWS cli.trials._QUERIES cli.trials._SEARCHED cli.trials._PLACES
+        cli.trials.BLOCKS cli.forecast_place._FIRST cli.forecast_refine._HASHED cli.forecast_refine._TRIED
+        cli.forecast_train._FEW cli.forecast_train._MANY
         plot.beside._LAID_BY plot.frame._LOOKED_AT plot.density.CELLS plot.density.COARSE plot.density._STEPS
         plot.legend._COLUMN plot.legend._LETTERS plot.text._LETTERS plot.text._PLACES plot.panels._ACROSS
         plot.picture.KEPT plot.animation._ROWS view.page.MOST view.page._CELLS view.page._NAMED view.payload.MOST_KINDS
-        view.payload._LETTERS view.stratified._CELLS view.stratified._ROWS_EACH view.stratified._LEAST""",
+        view.payload._LETTERS view.stratified._CELLS view.stratified._ROWS_EACH view.stratified._LEAST
+        gradients.attraction.ESTIMATED gradients.attraction.RUN fit.history.EVERY fit.history.MOST_NOTES
+        report.again._NAMES report.choices._SOON report.classes.MOST_CLASSES report.estimates.GROUPS
+        report.faithfulness.COMPARED report.faithfulness.FEWEST report.faithfulness.MOST report.faithfulness.OTHERS
+        report.faithfulness.PAIRED report.faithfulness._NUMBERS report.faithfulness.NEAR report.faithfulness.WIDER
+        report.faithfulness.AROUND report.figures._WIDTH report.figures._HEIGHT report.figures._LEFT
+        report.figures._RIGHT report.figures._TOP report.figures._BOTTOM report.figures._BINS report.pictures._DPI
+        report.scores.NAMED report.scores._LOOKED_AT report.several.DRAWN report.several.NAMED report.stays._LABELS
+        report.writing._LETTERS""",
 }
 OTHERS = {_split(name): why for why, names in _OTHERS.items() for name in names.split()}

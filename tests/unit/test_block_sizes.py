@@ -245,6 +245,18 @@ def searches(folder):
     return [*found, *searched(Annoy(), X), *searched(Annoy(trees=1), X, k=90)]
 
 
+def gaps(folder):
+    from tsne_ooc.neighbors import IVF, Exact
+
+    X = rows(300)
+    lacking = np.where(np.random.default_rng(5).random(X.shape) < 0.2, np.float32(np.nan), X)
+    # A row without any value is refused.
+    lacking[:, 0] = X[:, 0]
+    return [
+        array for search in (Exact(), IVF(lists=12, probes=3)) for array in searched(search, lacking, "nan_euclidean")
+    ]
+
+
 def graph_folders(folder):
     from tsne_ooc.neighbors import Exact, Graph
     from tsne_ooc.neighbors.folder import GraphFacts, write_graph
@@ -308,6 +320,14 @@ def quality(folder):
     assert found[0] == pytest.approx((P[P > 0] * np.log(P[P > 0] / Q[P > 0])).sum(), rel=1e-6)
     counted = [trustworthiness(X, Y, 5), label_accuracy(Y, labels, 5), *neighbor_recall(X, Y, 5).values()]
     return [np.array(found + counted)]
+
+
+def ranks(folder):
+    from tsne_ooc.metrics._space import Space
+
+    X, drawn = rows(), np.array([0, 3, 77, 149])
+    space = Space(X, Threads(1))
+    return [*space.nearest(drawn, 5), space.nearer(drawn, np.array([[5, 80, 11], [1, 2, 9], [0, 1, 2], [60, 3, 8]]))]
 
 
 def held_out(folder):

@@ -411,6 +411,7 @@ FILES = {
     "unit/test_overview.py": "look",
     "pipeline/test_pictures.py": "plot.draw plot.panels plot.beside",
     "pipeline/test_view.py": "view.view",
+    "pipeline/test_report.py": "report.report",
     "pipeline/test_animation.py": "plot.Film plot.Film.save plot.animate",
     "contracts/test_neighbor_metrics.py": "neighbors.Exact.build neighbors.IVF.build neighbors.HNSW.build "
     "neighbors.Annoy.build neighbors.PyNNDescent.build neighbors.Neighbors.build neighbors.Precomputed.build",

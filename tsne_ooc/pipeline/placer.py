@@ -10,10 +10,11 @@ import numpy as np
 from tsne_ooc._typing import Array, Configurable, Float32, Int64, Json
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.saving import check_saved
+from tsne_ooc.fit.history import to_json
 from tsne_ooc.intake import Intake
 from tsne_ooc.intake.features import Features
 from tsne_ooc.io import Source
-from tsne_ooc.io.lacking import for_whole
+from tsne_ooc.io.lacking import for_kept
 from tsne_ooc.placement import Placement
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.rounds import Seated, refit
@@ -58,7 +59,7 @@ class Placer(Protocol):
 
     @property
     def drops(self) -> bool:
-        """Whether rows that lack a value are left without a place."""
+        """Whether rows that lack a value, or every value, are left without a place."""
 
     @property
     def facts(self) -> Json:
@@ -148,7 +149,8 @@ class MapPlacer(_OurPlacer):
 
     @property
     def facts(self) -> Json:
-        return {"kl_divergence": self.estimator.kl_divergence_, "n_iter": self.estimator.n_iter_}
+        fitted = self.estimator.map_
+        return {"kl_divergence": fitted.kl_divergence, "n_iter": fitted.n_iter, "history": to_json(fitted.history)}
 
     def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
         placed = self.estimator.place_prepared(rows)
@@ -218,12 +220,12 @@ class StrangerPlacer:
         return self.features.table_of(table, type(self.estimator).__name__, threads_of(self.estimator))
 
     def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
-        def placed(rows: Array) -> list[Array]:
+        def placed(rows: Array, _: None = None) -> list[Array]:
             if not len(rows):
                 return [self.embedding[:0]]
             return [np.array(self.estimator.transform(rows), dtype=np.float32)]
 
-        return {"embedding": (for_whole(rows, placed) if self.drops else placed(rows))[0]}
+        return {"embedding": (for_kept(rows, placed) if self.drops else placed(rows))[0]}
 
     def told(self) -> str | None:
         return None
