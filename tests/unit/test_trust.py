@@ -341,13 +341,16 @@ def test_cracks_of_one_gaussian_have_rows_that_are_hardly_held():
 # -------------------------------------------------------------------------------------------- what cannot be known
 
 
-@pytest.mark.parametrize("kind", ["sparse", "distances"])
+@pytest.mark.parametrize("kind", ["sparse", "distances", "gaps"])
 def test_rows_that_cannot_be_moved_have_no_perturbation(kind):
     from scipy.sparse import csr_array
 
     X = groups(90)
-    rows = csr_array(X) if kind == "sparse" else cdist(X, X).astype(np.float32)
-    model = TSNE(**QUICK, metric="euclidean" if kind == "sparse" else "precomputed").fit(rows)
+    rows = {"sparse": csr_array(X), "distances": cdist(X, X).astype(np.float32), "gaps": X.copy()}[kind]
+    if kind == "gaps":
+        rows[::4, 2] = np.nan
+    metric = {"sparse": "euclidean", "distances": "precomputed", "gaps": "nan_euclidean"}[kind]
+    model = TSNE(**QUICK, metric=metric).fit(rows)
     found = scores(model, rows)
     assert np.isnan(found.perturbation).all() and np.isfinite(found.recall).all() and (found.singularity > 0).all()
 

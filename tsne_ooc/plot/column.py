@@ -128,7 +128,9 @@ def _scored(name: str, n: int, run: Run) -> Array:
         except (ValueError, OSError) as error:
             raise type(error)(f"{error}; the rows of a run have a {name} after tsne-ooc trust {run.folder}") from None
     if name not in found:
-        raise ValueError(f"{run.folder} has no {name}: its rows are sparse or distances, and cannot be moved")
+        raise ValueError(
+            f"{run.folder} has no {name}: its rows are sparse, lack values or are distances, and cannot be moved"
+        )
     if name != "singularity":
         return found[name]
     some = np.asarray(found[name][:: max(1, n >> 19)], np.float64)
