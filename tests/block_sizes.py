@@ -90,7 +90,8 @@ BLOCKS = {
     ("placement", "ROWS"): Block("placing"),
     ("placement", "SUMMED_ROWS"): Block("trust"),
     ("plot.rows", "SHADED"): Block("shading"),
-    ("trust", "BLOCK"): Block("trust"),
+    ("trust.judge", "BLOCK"): Block("trust"),
+    ("trust.moves", "PIECE"): Block("trust"),
     ("preprocess.onehot", "_TEXT"): Block("categories"),
     ("preprocess.rows", "_PIECE"): Block("preparation"),
     ("sampling.take", "_GAP_BYTES"): Block("taking", watched=False),
@@ -159,7 +160,7 @@ _OTHERS = {
         storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
         io.shared_parts._FEW parametric.estimator.FEWEST plot.colors._QUALITATIVE
         neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER novelty._LOOKED_AT
-        fit.optimize.FEWEST_LEAPING convert.converting.MOST_FILES convert.converting.MOST_CATEGORIES
+        fit.optimize.FEWEST_LEAPING trust.judge.SEEN convert.converting.MOST_FILES convert.converting.MOST_CATEGORIES
         convert.converting._WAITING workers.asking.TRIES workers.by_path.MOST streaming.SENT streaming.MOST_READ""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
@@ -172,7 +173,7 @@ _OTHERS = {
         tl.N_PCS fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         refinement.REFERENCE refinement.LATE_ROWS refinement.LATE_MORE
         recipes.WIDE recipes.COMPONENTS recipes.ROWS_PER_NEIGHBOR
-        rounds.DIRECTIONS rounds.ROWS_PER_BOX trust.LENGTH_NEIGHBORS trust.LENGTH_ROWS
+        rounds.DIRECTIONS rounds.ROWS_PER_BOX trust.moves.LENGTH_NEIGHBORS trust.moves.LENGTH_ROWS
         pipeline.looking.CHOICE pipeline.neighbors.NEIGHBORS pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
         neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT

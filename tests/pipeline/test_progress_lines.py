@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from tsne_ooc.cli import report as module
-from tsne_ooc.cli.report import Report
+from tsne_ooc.cli import progress as module
+from tsne_ooc.cli.progress import Report
 
 
 @pytest.fixture

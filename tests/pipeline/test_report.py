@@ -199,7 +199,7 @@ def test_rows_and_their_scores(home, page):
     found = page(home / "map", "kind")
     strangest = int(np.argmax(run.novelty))
     assert found.row("novelty")[0].startswith(f"{strangest} (") and KINDS[strangest] in found.row("novelty")[0]
-    assert "This run has no recall, singularity, perturbation of its rows." in found.words
+    assert "This run has no recall, singularity, perturbation of its rows; tsne-ooc trust tells them." in found.words
     assert f"({run.manifest['novelty']['beyond_share']:.2%}) lie beyond what the sample knows" in found.words
 
 
@@ -208,6 +208,16 @@ def test_other_scores_come_in_by_their_names(tmp_path, page):
     found = page(sealed(tmp_path / "map", columns))
     # Of this one low numbers are those to look at.
     assert found.row("recall")[0].startswith("0 (0); 1 (0.00418)")
+
+
+def test_scores_of_places_are_shown(home, tmp_path, page):
+    shutil.copytree(home / "map", tmp_path / "map")
+    run = tsne_ooc.pipeline.trust(tmp_path / "map")
+    found = page(run.folder)
+    assert "This run has no" not in found.words
+    for name, column in run.trust.items():
+        worst = int(np.argmin(column) if name == "recall" else np.argmax(column))
+        assert found.row(name)[0].startswith(f"{worst} ("), name
 
 
 def sealed(folder, columns, **content):

@@ -439,6 +439,7 @@ FILES = {
     "unit/test_tl.py": "tl.tsne tl.place",
     "unit/test_groups.py": "novelty.groups.Groups",
     "unit/test_trust.py": "trust.scores",
+    "pipeline/test_trust_of_runs.py": "pipeline.trust",
     "unit/test_parallel.py": "extend.Threads",
 }
 # scikit-learn's way: nothing is made of it.

@@ -27,6 +27,7 @@ from tsne_ooc.cli import (
     report,
     strangest,
     train,
+    trust,
     view,
 )
 from tsne_ooc.cli.words import OPTIONS, Parser
@@ -49,6 +50,7 @@ t-SNE maps of data larger than memory: a sample is embedded, and every other row
   tsne-ooc report map --color cell_type                      how it was made, and how far to trust it
   tsne-ooc export map --to cells.h5ad                        the coordinates where other tools look for them
   tsne-ooc strangest map                                     the rows that are least like the others
+  tsne-ooc trust map                                         how far to trust the place of each row
   tsne-ooc info map                                          what a folder is, how it was made, what to do next
 """
 
@@ -165,20 +167,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"tsne-ooc {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for command in (
-        look,
-        prepare,
-        embed,
-        place,
-        merge,
-        train,
-        neighbors,
-        plot,
-        view,
-        report,
-        export,
-        strangest,
-        info,
-        demo,
-    ):
+        look, prepare, embed, place, merge, train, neighbors, plot, view, report, export, strangest, trust, info, demo
+    ):  # fmt: skip
         command.add(commands)
     return top

@@ -26,6 +26,7 @@ _NAMES = {
     "read": "reading rows",
     "teach": "finding what there is to learn",
     "train": "training the encoder",
+    "trust": "scoring rows",
 }
 # Phases that tell only their beginning and their end.
 _STEPLESS = ("fit", "teach", "search", "weigh", "keep")
@@ -96,7 +97,7 @@ class Report:
                 file=self._stream,
             )  # fmt: skip
         else:
-            resumed = phase in ("look", "place", "refine") and 0 < done < total
+            resumed = phase in ("look", "place", "refine", "trust") and 0 < done < total
             before = f", {done:,} of them done before" if resumed else ""
             self._print(f"{name} ({counted(total, self._unit)}{before})")
 

@@ -60,9 +60,10 @@ def draw(
     source : Run, path or array_like
         A run, its folder, a ``.npy`` file of coordinates, or coordinates.
     color : str or array_like, optional
-        What to colour by: ``"novelty"`` or ``"sampled"``; a column of the table that the map was made from (of ``obs``,
-        a dataset, a gene), or of `data`; a file with one column; or the labels themselves. Of more than 100 words the
-        40 most frequent have a colour each, and all others have one together.
+        What to colour by: ``"novelty"`` or ``"sampled"``; ``"recall"``, ``"singularity"`` or ``"perturbation"`` of a
+        run whose rows are scored; a column of the table that the map was made from (of ``obs``, a dataset, a gene), or
+        of `data`; a file with one column; or the labels themselves. Of more than 100 words the 40 most frequent have a
+        colour each, and all others have one together.
     by : str or array_like, optional
         Groups of rows, found in the same way; each gets a small picture of its own.
     other : Run, path or array_like, optional
