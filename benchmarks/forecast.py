@@ -21,6 +21,7 @@ from common import options, parse
 
 from tsne_ooc import TSNE, embed
 from tsne_ooc.cli import forecast as module
+from tsne_ooc.cli import trials
 from tsne_ooc.io import open_source
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
 from tsne_ooc.sampling import UniformSample
@@ -49,7 +50,7 @@ def main() -> None:
     )
     args = parse(parser)
     clock = time.process_time if args.processor else time.perf_counter
-    module.clock = clock
+    trials.clock = clock
     print("| table | rows | stage | foretold, s | taken, s | ratio |\n|---|---|---|---|---|---|")
     for name in args.tables.split(","):
         with tempfile.TemporaryDirectory() as folder:

@@ -87,14 +87,25 @@ def large(
     --------
     >>> run = large("cells.h5", dataset="X", out="map", exaggeration=4)  # doctest: +SKIP
     """
-    perplexity = number("perplexity", perplexity, above=0)
+    where: dict[str, Any] = {"dataset": dataset, "columns": columns, "allow_missing_chunks": allow_missing_chunks}
     model = TSNE() if tsne is None else copied(tsne, "tsne")
     if exaggeration is not None:
         model.set_params(exaggeration=exaggeration)
+    settings = settings_of_large(
+        source, model, perplexity=perplexity, sample=sample, sample_perplexity=sample_perplexity, reference=reference,
+        memory=memory, scratch=scratch, graph=graph, prepare=prepare, where=where,
+    )  # fmt: skip
+    return embed(source, out=out, **settings, **where, **options)
+
+
+def settings_of_large(
+    source: TableLike, model: TSNE, *, perplexity: float, sample: Any, sample_perplexity: float | None,
+    reference: int | None, memory: float | None, scratch: StrPath | None, graph: Graph | None,
+    prepare: Preparation | str | None, where: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """The options of `embed` that `large` stands for, for this table; those of `model` are set."""
+    perplexity = number("perplexity", perplexity, above=0)
     chosen = resolve_sample(sample)
-    where: dict[str, Any] = {
-        "dataset": dataset, "columns": columns, "allow_missing_chunks": allow_missing_chunks,
-    }  # fmt: skip
     if isinstance(prepare, str) or sample_perplexity is None:
         n, p = _shape(source, **where)
         if isinstance(prepare, str):
@@ -112,7 +123,7 @@ def large(
     )
     known: dict[str, Any] = {} if graph is None else {"neighbors": graph}
     refine = Refinement(perplexity=perplexity, reference=reference, memory=memory, scratch=scratch, **known)
-    return embed(source, out=out, sample=chosen, tsne=model, prepare=prepare, refine=refine, **where, **options)
+    return {"sample": chosen, "tsne": model, "prepare": prepare, "refine": refine}
 
 
 def _shape(source: TableLike, **where: Any) -> tuple[int, int]:

@@ -173,7 +173,7 @@ def refit(model: TSNE, sample: Seated, *, schedule: Schedule | None = None) -> T
     again.set_params(
         initialization=sample.embedding, schedule=schedule, sample=None, prepare=None, random_state=seed
     )  # fmt: skip
-    rows = as_rows(sample.X, accept_sparse=True, own=True)
+    rows = as_rows(sample.X, accept_sparse=True, own=True, missing=features.gaps)
     names = None if features.names is None else list(features.names)
     taken = Intake(rows, sample.rows, features.preparation, names, features.width)
     # The start is wide, and meant to be.

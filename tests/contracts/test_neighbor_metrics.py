@@ -54,6 +54,11 @@ def jensenshannon(a, b):
     return np.sqrt(max(0.0, sum(terms) / 2))
 
 
+def nan_euclidean(a, b):
+    both = ~np.isnan(a) & ~np.isnan(b)
+    return np.sqrt(len(a) / both.sum() * np.square(a[both] - b[both]).sum())
+
+
 def or_zero(name):
     def distance(a, b):
         return 0.0 if not a.any() and not b.any() else cdist([a], [b], name)[0, 0]
@@ -63,6 +68,7 @@ def or_zero(name):
 
 SLOW = {
     "haversine": haversine, "hellinger": hellinger, "correlation": correlation, "jensenshannon": jensenshannon,
+    "nan_euclidean": nan_euclidean,
     "braycurtis": or_zero("braycurtis"), "dice": or_zero("dice"), "sokalsneath": or_zero("sokalsneath"),
 }  # fmt: skip
 

@@ -103,7 +103,7 @@ def test_the_teacher_is_of_so_many_rows(monkeypatch, islands, sample, most, want
     monkeypatch.setattr(teaching, "SAMPLE", 40)
     for tsne in (None, teacher()):
         size = None if sample is None else UniformSample(sample)
-        found, known, drawn = training._teacher(None, tsne, size, None, encoder(), as_source(islands[:100]))
+        found, known, drawn = training.teacher_of(None, tsne, size, None, encoder(), as_source(islands[:100]))
         assert known["sample"] == min(drawn.size, 100) == wanted and found.sample is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 import subprocess
@@ -72,9 +73,38 @@ def test_answers(capsys, tmp_path, monkeypatch, line, answer):
     assert answer in said(capsys, line.replace("x.h5", "x.npy"))
 
 
-def test_shortened_options_and_negative_numbers_are_taken_as_before():
-    parsed = command.parser().parse_args(["embed", "x.h5", "--perp", "5", "--jobs", "-1", "--out", "map"])
-    assert (parsed.perplexity, parsed.jobs) == (5, -1)
+@pytest.mark.parametrize(
+    "line, answer",
+    [
+        ("embed x.h5 --out map --refin", "has no option --refin; did you mean --refine?"),
+        ("embed x.h5 --out map --perp 5", "has no option --perp; did you mean --perplexity?"),
+        ("embed x.h5 --out map --perp=5", "has no option --perp; did you mean --perplexity?"),
+        ("embed x.h5 --out map --col a", "has no option --col; did you mean --color or --columns?"),
+        ("embed x.h5 --out map --no 3", "has no option --no; did you mean --normalize?"),
+        ("place map x.h5 --out more --nov", "has no option --nov; did you mean --novelty?"),
+        ("--vers", "has no option --vers; did you mean --version?"),
+    ],
+)
+def test_options_are_typed_in_full(capsys, tmp_path, monkeypatch, line, answer):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.ones((3, 2)))
+    assert answer in said(capsys, line.replace("x.h5", "x.npy"))
+
+
+def test_no_option_of_any_command_is_taken_for_another(capsys):
+    """Every beginning of every option, of all commands."""
+    top = command.parser()
+    (commands,) = (one for one in top._actions if isinstance(one, argparse._SubParsersAction))
+    for parser in (top, *commands.choices.values()):
+        options = [name for name in parser._option_string_actions if name.startswith("--")]
+        for short in {name[:end] for name in options for end in range(3, len(name))} - set(options):
+            with pytest.raises(SystemExit):
+                parser.parse_known_args([short])
+            assert f"has no option {short}; " in capsys.readouterr().err
+
+
+def test_negative_numbers_are_taken():
+    assert command.parser().parse_args(["embed", "x.h5", "--jobs", "-1", "--out", "map"]).jobs == -1
     assert command.parser().parse_args(["look", "--", "--odd name"]).data == "--odd name"
 
 

@@ -1,16 +1,13 @@
 """A real scheduler and real workers on the loopback, killed, stopped and misled: the same bytes, or one clear line."""
 
 import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from clusters import Cluster
 
 from tsne_ooc import TSNE, load, place
 from tsne_ooc.cli import main
@@ -25,46 +22,6 @@ FEW = {"perplexity": 5, "early_exaggeration_iter": 10, "n_iter": 10, "random_sta
 def rows(seed=0):
     rng = np.random.default_rng(seed)
     return (rng.normal(0, 4, (6, P))[rng.integers(0, 6, N)] + rng.normal(size=(N, P))).astype(np.float32)
-
-
-class Cluster:
-    """A scheduler and workers, each a process of its own."""
-
-    def __init__(self, folder):
-        self.folder, self.processes, self.port, self.address = folder, [], 0, ""
-        self.scheduler = self.scheduled()
-        self.workers = []
-
-    def began(self, words, said):
-        """A process, and what it says once it has begun."""
-        log = self.folder / f"log{len(self.processes)}"
-        with open(log, "w") as file:
-            process = subprocess.Popen([sys.executable, "-m", *words], stderr=file, stdout=file, cwd=self.folder)
-        self.processes.append(process)
-        until = time.monotonic() + 120
-        while not (found := re.search(said, log.read_text())):
-            assert process.poll() is None and time.monotonic() < until, log.read_text()
-            time.sleep(0.1)
-        return process, found
-
-    def scheduled(self):
-        words = ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard"]
-        process, found = self.began([*words, "--no-show"], r"Scheduler at:\s+(tcp://127\.0\.0\.1:(\d+))")
-        self.address, self.port = found[1], int(found[2])
-        return process
-
-    def add(self):
-        words = ["distributed.cli.dask_worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
-        process, _ = self.began([*words, "--local-directory", str(self.folder)], r"Registered to:")
-        self.workers.append(process)
-        return process
-
-    def close(self):
-        for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-            process.wait()
 
 
 @pytest.fixture(scope="module")

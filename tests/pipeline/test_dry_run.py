@@ -12,8 +12,8 @@ import pytest
 from tsne_ooc import TSNE
 from tsne_ooc.cli import embed as command
 from tsne_ooc.cli import forecast as module
-from tsne_ooc.cli import main
-from tsne_ooc.cli import report as reports
+from tsne_ooc.cli import main, trials
+from tsne_ooc.cli import progress as reports
 from tsne_ooc.cli.forecast import Forecast, forecast, in_time
 from tsne_ooc.cli.progress import Report
 from tsne_ooc.io import as_source
@@ -57,6 +57,80 @@ def test_what_a_run_refuses_is_refused(flows, tmp_path, capsys, words, answer):
     assert answer in said and said.count("\n") == 1
 
 
+@pytest.fixture(scope="module")
+def finished(flows, tmp_path_factory):
+    out = tmp_path_factory.mktemp("finished") / "map"
+    words = ["--sample", "300", "--perplexity", "5", "--standardize", "--quiet"]
+    assert main(["embed", str(flows), "--out", str(out), *words]) == 0
+    return out
+
+
+def told_of(capsys, words):
+    """Lines of a dry run by their first word, and its stages."""
+    assert main([*words, "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert text.endswith("\nit fits\n")
+    return text, [name for name, _ in re.findall(r"^  (\w[\w ]*?)  +(.+)$", text, re.MULTILINE)]
+
+
+def test_rows_that_lack_values_are_foretold(tmp_path, capsys):
+    X = np.random.default_rng(0).normal(size=(700, 4)).astype(np.float32)
+    X[::3, 1], X[5] = np.nan, np.nan
+    np.save(tmp_path / "x.npy", X)
+    words = ["embed", str(tmp_path / "x.npy"), "--metric", "nan_euclidean", "--sample", "300", "--perplexity", "5"]
+    _, stages = told_of(capsys, [*words, "--out", str(tmp_path / "map")])
+    assert stages == ["prepare", "sample", "fit", "place", "in all"]
+
+
+def test_all_rows_together_are_foretold(flows, tmp_path, capsys):
+    words = ["embed", str(flows), "--out", str(tmp_path / "map"), "--sample", "300", "--perplexity", "5"]
+    more = ["search", "weigh", "refine", "keep"]
+    for options in (["--refine"], ["--refine", "--reference", "400", "--memory", "4"], ["--recipe", "large"]):
+        text, stages = told_of(capsys, [*words, *options])
+        assert stages == ["sample", "fit", "place", *more, "in all"]
+        assert "would fit 300 rows, and place 600 more rows, and then move all rows together" in text
+    assert not list(tmp_path.iterdir())
+    assert main([*words, "--refine", "--memory", "0.01", "--dry-run"]) == 2
+    said = capsys.readouterr().err
+    assert "GB of memory are too little for 900 rows" in said and said.count("\n") == 1
+    assert main([*words, "--refine", "--missing", "drop", "--dry-run"]) == 2
+    assert "refine moves all rows, and --missing='drop' leaves some out" in capsys.readouterr().err
+
+
+def test_what_placing_takes_is_foretold(flows, finished, tmp_path, capsys):
+    words = ["place", str(finished), str(flows), "--out", str(tmp_path / "more")]
+    text, stages = told_of(capsys, words)
+    assert stages == ["place", "in all"] and "would read 900 rows of 4 columns\ncolumns: a, b, c, d\n" in text
+    assert "would place beside 300 rows of the map" in text
+    text, _ = told_of(capsys, [*words, "--rows", "100:300"])
+    assert "would read 200 rows" in text and "would place those numbered 100 to 299, beside 300 rows of the map" in text
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "notes.txt").touch()
+    for more, answer in (
+        ([], "holds files already; name a new folder"), (["--rows", "800:901"], "is not a range of its rows"),
+        (["--columns", "a,b"], "c"),
+    ):  # fmt: skip
+        folder = tmp_path / ("more" if not more else "other")
+        assert main(["place", str(finished), str(flows), "--out", str(folder), *more, "--dry-run"]) == 2
+        said = capsys.readouterr().err
+        assert answer in said and said.count("\n") == 1
+
+
+def test_what_training_takes_is_foretold(flows, finished, tmp_path, capsys):
+    pytest.importorskip("torch")
+    words = ["train", str(flows), "--out", str(tmp_path / "encoder"), "--network", "16x1"]
+    fit = ["--sample", "300", "--perplexity", "5", "--standardize"]
+    text, stages = told_of(capsys, [*words, *fit, "--decoder", "--iterations", "200"])
+    assert stages == ["prepare", "sample", "fit", "teach", "train", "decoder", "in all"]
+    assert "would fit 300 rows, and train a network on all rows" in text
+    text, stages = told_of(capsys, [*words, "--map", str(finished)])
+    assert stages == ["teach", "train", "in all"] and "would train a network on all rows" in text
+    assert not list(tmp_path.iterdir())
+    assert main([*words, *fit, "--missing", "drop", "--dry-run"]) == 2
+    assert "missing='drop' is for maps alone" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_taken_is_told_before_the_probe(flows, tmp_path, capsys, monkeypatch):
     (tmp_path / "notes.txt").touch()
     monkeypatch.setattr(module, "forecast", lambda *_, **__: pytest.fail("probed"))
@@ -74,7 +148,7 @@ def test_the_log_of_a_long_run_begins_with_the_same(flows, tmp_path, capsys, mon
     # A file is told how far a fit is.
     assert any(re.match(r"fitting the sample: iteration \d+ of 240, .* left", line) for line in lines)
     # An estimate that fails stops no run.
-    monkeypatch.setattr(module, "_read", lambda table: 1 / 0)
+    monkeypatch.setattr(trials, "read_some", lambda *_: 1 / 0)
     assert main([*words, "--out", str(tmp_path / "third")]) == 0
     assert "estimate" not in capsys.readouterr().err
     monkeypatch.setattr(command, "WORTH", 901)
@@ -111,14 +185,14 @@ class Slow:
 @pytest.mark.parametrize("sample, touched", [(UniformSample(200), 1.0), (Coverage(200), 2.0)])
 def test_what_reading_costs_is_told_by_the_rows(monkeypatch, tmp_path, sample, touched):
     clock = Clock()
-    monkeypatch.setattr(module, "clock", clock)
+    monkeypatch.setattr(trials, "clock", clock)
     table = as_source(Slow(1200, 100, clock))
     model = TSNE(perplexity=5, n_iter=5, early_exaggeration_iter=5, random_state=0)
     found = forecast(table, tmp_path / "map", model=model, sample=sample, prepare=None, rounds=2, seed=0)
     # Nothing but reading takes time by this clock: each row .01 s, whenever all are read.
     assert found.seconds["sample"] == pytest.approx(touched * 12, rel=1e-3)
     assert found.seconds["place"] == pytest.approx(12) and found.seconds["look"] == pytest.approx(12)
-    assert found.seconds["fit"] == 0 and found.fitted == 200
+    assert found.seconds["fit"] == 0 and found.would == "fit 200 rows, and place 1,000 more rows"
 
 
 def test_few_rows_of_many_chunks_read_few_chunks():
@@ -129,20 +203,20 @@ def test_few_rows_of_many_chunks_read_few_chunks():
 
     rng = np.random.default_rng(0)
     counted = [10 * len(np.unique(rng.choice(100_000, 500, replace=False) // 10)) for _ in range(50)]
-    assert module._drawn(Table(), UniformSample(500), 500) == pytest.approx(np.mean(counted), rel=0.02)
+    assert trials.rows_read(Table(), UniformSample(500), 500) == pytest.approx(np.mean(counted), rel=0.02)
 
 
 def test_a_line_through_two_measurements():
-    line = module._line(3.0, 100, 5.0, 200)
+    line = trials.line_through(3.0, 100, 5.0, 200)
     assert line(1000) == pytest.approx(21) and line(200) == pytest.approx(5)
     # Where more rows took less time, noise did: what many took is shared out.
-    assert module._line(3.0, 100, 2.0, 200)(2000) == pytest.approx(20)
+    assert trials.line_through(3.0, 100, 2.0, 200)(2000) == pytest.approx(20)
 
 
 def test_what_does_not_fit_is_said():
-    few = Forecast((10, 2), None, {}, 5, {"fit": 70.0, "place": 7000.0}, 5 << 30, 1 << 30, 10, 100)
+    few = Forecast((10, 2), None, {}, "fit 5 rows", {"fit": 70.0, "place": 7000.0}, 5 << 30, 1 << 30, 10, 100)
     assert str(few).endswith("it does not fit: there is too little memory") and "in all  2.0 h" in str(few)
-    full = Forecast((10, 2), None, {}, 5, {"fit": 0.2}, 5, None, 200, 100)
+    full = Forecast((10, 2), None, {}, "fit 5 rows", {"fit": 0.2}, 5, None, 200, 100)
     assert full.lacking == ["room on the disk"]
     assert [in_time(seconds) for seconds in (0.3, 4.4, 89, 100, 5000, 9000)] == [
         "under 1 s", "4 s", "89 s", "2 min", "83 min", "2.5 h",
@@ -174,19 +248,19 @@ def test_copies_are_foretold_as_copies(kinds):
     rng = np.random.default_rng(0)
     each = rng.normal(size=(min(kinds, 4000), 5)).astype(np.float32)
     table = each[rng.permutation(4000) % len(each)]
-    _, rows, copies = module._read(as_source(table), 500)
+    _, rows, copies = trials.read_some(as_source(table), 500)
     sample = {row.tobytes() for row in table[np.unique(np.linspace(0, 3999, 500).astype(int))]}
     share = np.mean([row.tobytes() in sample for row in np.delete(table, np.linspace(0, 3999, 500).astype(int), 0)])
     assert copies == pytest.approx(share, abs=0.02) and (share > 0.99 if kinds == 40 else share == 0)
-    assert module._alone(rows).mean() == (0 if kinds == 40 else 1)
+    assert trials._alone(rows).mean() == (0 if kinds == 40 else 1)
 
 
 def test_a_copy_takes_less_than_another_row(monkeypatch):
-    monkeypatch.setattr(module, "_placed", lambda model, others: 7.0 if len(others) == 250 else 1.0)
+    monkeypatch.setattr(trials, "seconds_to_place", lambda model, others: 7.0 if len(others) == 250 else 1.0)
     rows = np.random.default_rng(0).normal(size=(499, 3)).astype(np.float32)
     model = TSNE(n_iter=2, early_exaggeration_iter=0, perplexity=5, random_state=0)
     # 250 rows are fitted and placed again; the 249 between them are new.
-    _, new, _ = module._mapped(model, rows, 499, 0.0, 0)
-    _, both, _ = module._mapped(model, rows, 499, 0.75, 0)
-    _, old, _ = module._mapped(model, rows, 499, 1.0, 0)
+    _, new, _ = trials.seconds_to_map(model, rows, 499, 0.0, 0)
+    _, both, _ = trials.seconds_to_map(model, rows, 499, 0.75, 0)
+    _, old, _ = trials.seconds_to_map(model, rows, 499, 1.0, 0)
     assert (new, both, old) == (1.0, 0.75 * 7 + 0.25 * 1, 7.0)

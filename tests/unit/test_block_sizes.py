@@ -245,6 +245,18 @@ def searches(folder):
     return [*found, *searched(Annoy(), X), *searched(Annoy(trees=1), X, k=90)]
 
 
+def gaps(folder):
+    from tsne_ooc.neighbors import IVF, Exact
+
+    X = rows(300)
+    lacking = np.where(np.random.default_rng(5).random(X.shape) < 0.2, np.float32(np.nan), X)
+    # A row without any value is refused.
+    lacking[:, 0] = X[:, 0]
+    return [
+        array for search in (Exact(), IVF(lists=12, probes=3)) for array in searched(search, lacking, "nan_euclidean")
+    ]
+
+
 def graph_folders(folder):
     from tsne_ooc.neighbors import Exact, Graph
     from tsne_ooc.neighbors.folder import GraphFacts, write_graph

@@ -18,17 +18,19 @@ from tsne_ooc.cli.shared import (
     Group,
     add_blocks,
     add_command,
+    add_dry_run,
     add_input,
     add_running,
+    check_free,
     check_plots,
     data_of,
+    is_taken,
     say,
     summary_of,
 )
 
 if TYPE_CHECKING:
     from tsne_ooc._typing import Json
-    from tsne_ooc.pipeline import Run
 
 _AFTER = """\
 what is written to the folder:
@@ -61,6 +63,7 @@ def add(commands: Commands) -> None:
             cells.h5ad --dataset obsm/X_pca --sample 50000 --out map
             cells.h5ad --dataset obsm/X_pca --sample-by stratified --labels cell_type --out map
             table.parquet --columns 'PC*' --sample-by coverage --rounds 2 --out map
+            cells.h5ad --dataset obsm/X_pca --refine --out map --dry-run
             cells.h5ad --dataset obsm/X_pca --refine --out map
             cells.h5ad --recipe large --exaggeration 4 --out map
         """,
@@ -75,11 +78,7 @@ def add(commands: Commands) -> None:
     _add_refinement(parser.add_argument_group("all rows together"))
     fit.add_argument("--seed", type=int, default=0, help="seed of sample and fit (default: 0)")
     running = parser.add_argument_group("running")
-    running.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="write nothing; say what would be read, and how long it would take, after a probe of some seconds",
-    )
+    add_dry_run(running)
     add_running(running)
     add_blocks(running)
     add_workers(running)
@@ -170,27 +169,26 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError(f"--{name.replace('_', '-')} is for maps of all rows together; add --refine")
     check_readable(options)
     color = _color(options)
-    if options.dry_run and refined:
-        raise ValueError("--dry-run tells nothing of all rows together; leave out what is for these, such as --refine")
     if options.dry_run:
-        if _is_taken(Path(options.out)) and not options.resume:
-            raise FileExistsError(f"{options.out} holds files already; name a new folder, or remove it first")
+        check_free(options)
         print(_forecast(options, least=0))
         return 0
+    from tsne_ooc.pipeline import embed
+
     with Report(options.quiet) as report, workers_of(options) as executor:
         # Where the folder is taken, the run itself says so, and whether one can go on with it.
-        if not (options.quiet or options.resume or refined or _is_taken(Path(options.out))):
+        if not (options.quiet or options.resume or is_taken(Path(options.out))):
             # An estimate that fails does not stop the run, which itself says what is wrong.
             with suppress(ValueError, TypeError, OSError, ArithmeticError, MemoryError):
                 if (foretold := _forecast(options, least=WORTH)) is not None:
                     print(foretold.brief(), file=sys.stderr, flush=True)
         common = {
             "dataset": options.dataset, "columns": options.columns,
-            "allow_missing_chunks": options.allow_missing_chunks, "out": options.out, "sample": _sample(options),
+            "allow_missing_chunks": options.allow_missing_chunks, "out": options.out,
             "rounds": options.rounds, "random_state": options.seed, "block_rows": options.block_rows,
             "resume": options.resume, "progress": report, "executor": executor,
         }  # fmt: skip
-        found = _large(options, common) if options.recipe else _embedded(options, common)
+        found = embed(data_of(options), **_settings(options), **common)
     say(options, summary_of(found))
     if plot:
         from tsne_ooc.plot import draw
@@ -202,11 +200,23 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _embedded(options: argparse.Namespace, common: Json) -> Run:
-    from tsne_ooc.pipeline import embed
+def _settings(options: argparse.Namespace) -> Json:
+    """The options of the fits, as `embed` takes them."""
     from tsne_ooc.refinement import Refinement
 
-    tsne, refine = tsne_of(options), None
+    tsne, sample, prepare, refine = tsne_of(options), _sample(options), preparation_of(options), None
+    if options.recipe:
+        from tsne_ooc.recipes import settings_of_large
+
+        where = {
+            "dataset": options.dataset, "columns": options.columns,
+            "allow_missing_chunks": options.allow_missing_chunks,
+        }  # fmt: skip
+        return settings_of_large(
+            data_of(options), tsne, perplexity=tsne.perplexity, sample=sample,
+            sample_perplexity=options.sample_perplexity, reference=options.reference, memory=options.memory,
+            scratch=options.scratch, graph=_graph(options), prepare=prepare or "auto", where=where,
+        )  # fmt: skip
     if options.refine:
         refine = Refinement(
             perplexity=tsne.perplexity, reference=options.reference, memory=options.memory, scratch=options.scratch,
@@ -214,18 +224,7 @@ def _embedded(options: argparse.Namespace, common: Json) -> Run:
         )  # fmt: skip
         if options.sample_perplexity is not None:
             tsne.set_params(perplexity=options.sample_perplexity)
-    return embed(data_of(options), prepare=preparation_of(options), tsne=tsne, refine=refine or False, **common)
-
-
-def _large(options: argparse.Namespace, common: Json) -> Run:
-    from tsne_ooc.recipes import large
-
-    tsne = tsne_of(options)
-    return large(
-        data_of(options), tsne=tsne, perplexity=tsne.perplexity, sample_perplexity=options.sample_perplexity,
-        reference=options.reference, memory=options.memory, scratch=options.scratch, graph=_graph(options),
-        prepare=preparation_of(options) or "auto", **common,
-    )  # fmt: skip
+    return {"sample": sample, "tsne": tsne, "prepare": prepare, "refine": refine or False}
 
 
 def _graph(options: argparse.Namespace) -> Any:
@@ -252,23 +251,22 @@ def _color(options: argparse.Namespace) -> Any:
     return labels
 
 
-def _is_taken(out: Path) -> bool:
-    return out.is_file() or (out.is_dir() and any(out.iterdir()))
-
-
 def _forecast(options: argparse.Namespace, *, least: int) -> Forecast | None:
     """What the run would take; None for fewer rows than `least`, where a run is hardly longer than the probe."""
     from tsne_ooc.cli.forecast import forecast
+    from tsne_ooc.pipeline.embedding import course_of
     from tsne_ooc.pipeline.table import opened
 
     with opened(data_of(options), options.dataset, options.columns, options.allow_missing_chunks) as table:
         if table.shape[0] < least:
             return None
-        model = tsne_of(options)
+        settings = _settings(options)
+        model, prepare, refine = settings["tsne"], settings["prepare"], settings["refine"]
         model.check_options()
+        course = course_of(refine, model, prepare) if refine else None
         return forecast(
-            table, Path(options.out), model=model, sample=_sample(options), prepare=preparation_of(options),
-            rounds=options.rounds, seed=options.seed,
+            table, Path(options.out), model=model, sample=settings["sample"], prepare=prepare, rounds=options.rounds,
+            seed=options.seed, course=course,
         )  # fmt: skip
 
 

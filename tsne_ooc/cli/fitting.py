@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 METRICS = (
     "euclidean", "cosine", "cityblock", "chebyshev", "correlation", "braycurtis", "canberra", "sqeuclidean",
     "seuclidean", "mahalanobis", "minkowski", "jensenshannon", "hellinger", "haversine", "hamming", "jaccard", "dice",
-    "rogerstanimoto", "russellrao", "sokalsneath", "yule", "bit_jaccard", "bit_hamming",
+    "rogerstanimoto", "russellrao", "sokalsneath", "yule", "bit_jaccard", "bit_hamming", "nan_euclidean",
 )  # fmt: skip
 NEIGHBORS = ("auto", "exact", "ivf", "hnsw", "pynndescent", "annoy")
 AFFINITIES = ("perplexity", "multiscale", "mixture", "uniform")
@@ -29,9 +29,9 @@ def add_preparation(group: Group) -> None:
     group.add_argument("--onehot", type=split_names, default=[], metavar="A,B", help="columns of categories")
     group.add_argument(
         "--missing",
-        choices=("error", "drop", "mean", "median", "neighbors", "indicator"),
-        help="what becomes of missing values: drop leaves out rows that lack one, and their places are NaN; error "
-        "stops; the others fill them in (default: error)",
+        choices=("error", "drop", "keep", "mean", "median", "neighbors", "indicator"),
+        help="what becomes of missing values: drop leaves out rows that lack one, and their places are NaN; keep is "
+        "for --metric nan_euclidean, which implies it; error stops; the others fill them in (default: error)",
     )
     group.add_argument("--normalize", type=float, metavar="TOTAL", help="scale each row to this sum")
     group.add_argument("--log1p", action="store_true", help="log(1 + x)")

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from tsne_ooc.cli.elsewhere import add_workers, workers_of
 from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.progress import Report
-from tsne_ooc.cli.shared import Commands, add_blocks, add_command, add_input, add_running, data_of, say, summary_of
+from tsne_ooc.cli.shared import (
+    Commands,
+    add_blocks,
+    add_command,
+    add_dry_run,
+    add_input,
+    add_running,
+    check_free,
+    data_of,
+    say,
+    summary_of,
+)
 
 
 def add(commands: Commands) -> None:
@@ -20,6 +32,7 @@ def add(commands: Commands) -> None:
         "an encoder puts it.",
         examples="""
             map tomorrow.h5ad --out more
+            map tomorrow.h5ad --out more --dry-run
             map tomorrow.h5ad --out more --resume
             encoder tomorrow.h5ad --novelty --out more
             map tomorrow.h5ad --workers 4 --out more
@@ -41,6 +54,7 @@ def add(commands: Commands) -> None:
         default=None,
         help="with an encoder: also write how strange rows are, which takes many times as long (maps always do)",
     )
+    add_dry_run(parser)
     add_running(parser)
     add_blocks(parser)
     add_workers(parser)
@@ -48,6 +62,17 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     check_readable(options)
+    if options.dry_run:
+        from tsne_ooc.cli.forecast_place import forecast_place
+
+        check_free(options)
+        told = forecast_place(
+            options.model, data_of(options), Path(options.out), rows=options.rows, novelty=options.novelty,
+            n_jobs=options.jobs, dataset=options.dataset, columns=options.columns,
+            allow_missing_chunks=options.allow_missing_chunks,
+        )  # fmt: skip
+        print(told)
+        return 0
     from tsne_ooc.pipeline import place
 
     with Report(options.quiet) as report, workers_of(options) as executor:

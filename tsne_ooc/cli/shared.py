@@ -6,6 +6,7 @@ import argparse
 import csv
 import shlex
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from tsne_ooc._options import counted
@@ -74,6 +75,26 @@ def add_running(parser: Group) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with a run that did not end")
     parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: all cores)")
     add_talking(parser)
+
+
+def add_dry_run(parser: Group) -> None:
+    """The option that asks what a run would take."""
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="write nothing; say what would be read, and how long it would take, after a probe of some seconds",
+    )
+
+
+def check_free(options: argparse.Namespace) -> None:
+    """Raise FileExistsError where a dry run would be told another thing than the run."""
+    if is_taken(Path(options.out)) and not options.resume:
+        raise FileExistsError(f"{options.out} holds files already; name a new folder, or remove it first")
+
+
+def is_taken(out: Path) -> bool:
+    """Whether there is something where a run is to write."""
+    return out.is_file() or (out.is_dir() and any(out.iterdir()))
 
 
 def add_blocks(parser: Group) -> None:

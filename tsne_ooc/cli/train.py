@@ -19,7 +19,17 @@ from tsne_ooc.cli.fitting import (
 )
 from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.progress import Report
-from tsne_ooc.cli.shared import Commands, Group, add_command, add_input, add_running, data_of, say
+from tsne_ooc.cli.shared import (
+    Commands,
+    Group,
+    add_command,
+    add_dry_run,
+    add_input,
+    add_running,
+    check_free,
+    data_of,
+    say,
+)
 
 if TYPE_CHECKING:
     from tsne_ooc.estimator import TSNE
@@ -47,6 +57,7 @@ def add(commands: Commands) -> None:
         after=_AFTER,
         examples="""
             cells.h5ad --log1p --pca 50 --out encoder
+            cells.h5ad --log1p --pca 50 --out encoder --dry-run
             cells.h5ad --log1p --pca 50 --out encoder --resume
             mnist.h5 --dataset X --network 512x4 --decoder --out encoder
             cells.h5ad --map map --onnx encoder.onnx --out encoder
@@ -58,7 +69,9 @@ def add(commands: Commands) -> None:
     add_preparation(parser.add_argument_group("what is done to the rows first, in this order"))
     _add_teacher(parser.add_argument_group("the map it learns from"))
     _add_network(parser.add_argument_group("the network"))
-    add_running(parser.add_argument_group("running"))
+    running = parser.add_argument_group("running")
+    add_dry_run(running)
+    add_running(running)
 
 
 def _add_teacher(group: Group) -> None:
@@ -136,28 +149,26 @@ def run(options: argparse.Namespace) -> int:
 
     if options.onnx is not None:
         _check_onnx(Path(options.onnx), options.resume)
+    asked = {**given(options, _ENCODER), "network": network, "objective": _objective(options.objective)}
+    encoder = ParametricTSNE(
+        **{name: value for name, value in asked.items() if value is not None},
+        n_jobs=options.jobs,
+        random_state=options.seed,
+        verbose=shows_bars(options),
+    )
+    what = {
+        "dataset": options.dataset, "columns": options.columns, "allow_missing_chunks": options.allow_missing_chunks,
+        "encoder": encoder, "map": options.map, "tsne": _teacher(options), "sample": options.sample,
+        "prepare": preparation_of(options),
+    }  # fmt: skip
+    if options.dry_run:
+        from tsne_ooc.cli.forecast_train import forecast_train
+
+        check_free(options)
+        print(forecast_train(data_of(options), Path(options.out), **what))
+        return 0
     with Report(options.quiet) as report:
-        asked = {**given(options, _ENCODER), "network": network, "objective": _objective(options.objective)}
-        encoder = ParametricTSNE(
-            **{name: value for name, value in asked.items() if value is not None},
-            n_jobs=options.jobs,
-            random_state=options.seed,
-            verbose=shows_bars(options),
-        )
-        model = train(
-            data_of(options),
-            dataset=options.dataset,
-            columns=options.columns,
-            allow_missing_chunks=options.allow_missing_chunks,
-            out=options.out,
-            encoder=encoder,
-            map=options.map,
-            tsne=_teacher(options),
-            sample=options.sample,
-            prepare=preparation_of(options),
-            resume=options.resume,
-            progress=report,
-        )
+        model = train(data_of(options), **what, out=options.out, resume=options.resume, progress=report)
     say(options, "\n".join([*_read(options.out), _summary(model, options.out)]))
     if options.onnx is not None:
         say(options, f"wrote {model.export_onnx(options.onnx)}")

@@ -27,7 +27,11 @@ class Parser(argparse.ArgumentParser):
     """Prints one line for arguments that cannot be read, where argparse prints its summary of all options first.
 
     It looks for unknown words before argparse says what is missing, since a misspelt option is more often the reason.
+    Options are typed in full: what --refi stands for would change with the next option that there is.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "allow_abbrev": False})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         words = [str(word) for word in (sys.argv[1:] if args is None else args)]
@@ -41,10 +45,8 @@ class Parser(argparse.ArgumentParser):
             if word == "--":
                 break
             name = word.partition("=")[0]
-            # Options may be shortened, and numbers below 0 look like options.
-            if re.match(r"-{1,2}[A-Za-z]", word) and not any(
-                one.startswith(name) for one in self._option_string_actions
-            ):
+            # Numbers below 0 look like options.
+            if re.match(r"-{1,2}[A-Za-z]", word) and name not in self._option_string_actions:
                 unknown.append(f"option {name}; {self._meant(name)}")
         if unknown:
             self.error(f"{self.prog} has no {', and no '.join(unknown)}")
@@ -88,8 +90,11 @@ def _of_maps() -> set[str]:
 
 def _nearest(word: str, names: Iterable[str]) -> str:
     known = sorted(name for name in names if name != "-h")
+    # One letter behind one dash, as other programs have it, or the beginning of a name.
+    begin = f"-{word}" if len(word) == 2 else word
+    if begun := [name for name in known if name.startswith(begin)]:
+        return f"did you mean {' or '.join(begun)}?"
     if len(word) == 2:
-        short = [name for name in known if name.startswith(f"-{word}")]
-        return f"did you mean {' or '.join(short)}?" if short else f"known: {', '.join(known)}"
+        return f"known: {', '.join(known)}"
     near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"

@@ -17,7 +17,7 @@ from tsne_ooc.fit.model import Model
 from tsne_ooc.fit.optimize import Result, Watch
 from tsne_ooc.fit.rows import Fit, Pause, affinities_of, continue_rows
 from tsne_ooc.intake.features import Features
-from tsne_ooc.io.lacking import for_whole
+from tsne_ooc.io.lacking import for_kept
 from tsne_ooc.novelty import NEIGHBORS, Reference
 from tsne_ooc.placement import Placed, Placement, nearest_rows, place_rows
 from tsne_ooc.schedule import Schedule
@@ -114,22 +114,18 @@ class FittedMap:
     def place(self, rows: Matrix, placement: Placement, start: Float32 | None = None) -> Placed:
         """Place rows and score them; they are as the optimiser saw those of the fit: prepared, and checked float32.
 
-        Where rows that lack a value are dropped, these have NaN for both.
+        Rows that are dropped, for they lack a value or every value, have NaN for both.
         """
         if not self.features.drops:
             return self._place(rows, placement, start)
-        # Rows and their starts are one array, so that both are dropped together.
-        begin = rows[:, :0] if start is None else start
-        both = np.concatenate([rows, begin], axis=1)
 
-        def placed(both: Float32) -> Placed:
-            rows, begin = np.ascontiguousarray(both[:, : self.features.embedded]), both[:, self.features.embedded :]
+        def placed(rows: Float32, begin: Float32 | None) -> Placed:
             if not len(rows):
                 return Placed(np.empty((0, self.n_components), np.float32), np.empty(0, np.int32),
                               None if self.model.reference is None else np.empty(0, np.float32))  # fmt: skip
-            return self._place(rows, placement, None if start is None else np.ascontiguousarray(begin))
+            return self._place(rows, placement, begin)
 
-        return Placed(*for_whole(both, placed))
+        return Placed(*for_kept(rows, placed, start))
 
     def _place(self, rows: Matrix, placement: Placement, start: Float32 | None) -> Placed:
         pieces = []
@@ -142,7 +138,7 @@ class FittedMap:
     def score(self, rows: Matrix, placement: Placement) -> Float32:
         """Novelty of rows as `place` takes them; raises AttributeError as `reference` does."""
         if self.features.drops:
-            (found,) = for_whole(rows, lambda rows: [self._score(rows, placement)])
+            (found,) = for_kept(rows, lambda rows, _: [self._score(rows, placement)])
             return np.asarray(found)
         return self._score(rows, placement)
 

@@ -24,8 +24,9 @@ from tsne_ooc.fit import initialization as starts
 from tsne_ooc.fit.optimize import Result, Watch, callbacks_of
 from tsne_ooc.fit.rows import Recipe, fit_rows
 from tsne_ooc.gradients.grid import check_dof
-from tsne_ooc.intake import Intake, check_prepare, take_in
+from tsne_ooc.intake import Intake, check_prepare, take_in, with_gaps_kept
 from tsne_ooc.intake.features import Features
+from tsne_ooc.neighbors.base import GAPS
 from tsne_ooc.placement import Placed
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import resolve_sample
@@ -121,6 +122,7 @@ class FittingEstimator(PlacingEstimator):
         if self.sample is not None:
             resolve_sample(self.sample)
         check_prepare(self.prepare)
+        with_gaps_kept(self.prepare, self.metric)
         callbacks_of(self.callbacks)
         whole("callbacks_every_iters", self.callbacks_every_iters, least=1)
         searches.resolve(self.neighbors, metric=self.metric, n=2, p=1, sparse=False, metric_params=self.metric_params)
@@ -258,6 +260,9 @@ class FittingEstimator(PlacingEstimator):
 
     def _takes_sparse(self) -> bool:
         """Whether rows may be sparse; those that are sampled or prepared are dense by the time they are searched."""
+        if isinstance(self.metric, str) and self.metric == GAPS:
+            # It is about what is missing, and nothing is missing from sparse rows.
+            return False
         if self.sample is not None or self.prepare is not None:
             return True
         try:
@@ -269,6 +274,7 @@ class FittingEstimator(PlacingEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = self._takes_sparse()
+        tags.input_tags.allow_nan = isinstance(self.metric, str) and self.metric == GAPS
         tags.input_tags.pairwise = tags.input_tags.positive_only = self._pairwise()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

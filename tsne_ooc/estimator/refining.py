@@ -15,7 +15,7 @@ from tsne_ooc._validate import is_sparse
 from tsne_ooc.estimator.fitting import FittingEstimator
 from tsne_ooc.fit.rows import Recipe
 from tsne_ooc.intake import Intake
-from tsne_ooc.io.lacking import whole_rows
+from tsne_ooc.io.lacking import rows_with_values
 from tsne_ooc.placement import as_reference
 from tsne_ooc.refinement import COURSE, DEVIATION, begin_at, late_iterations, placed_at
 from tsne_ooc.refinement import check_options as check_refinement
@@ -91,9 +91,10 @@ class RefiningEstimator(FittingEstimator):
         seed = before.seed if "random_state" not in options else None
         seed = seed_of(again.random_state) if seed is None else seed
         rows = as_reference(before.model, features.rows(X, type(self).__name__, self.n_jobs))
-        if features.drops and not (whole := whole_rows(rows)).all():
+        if features.drops and not (kept := rows_with_values(rows)).all():
+            lacks = "has no value" if features.gaps else "lacks a value"
             raise ValueError(
-                f"X lacks a value in row {int(whole.argmin())}, and refine moves all rows; leave such rows out, or let "
+                f"X {lacks} in row {int(kept.argmin())}, and refine moves all rows; leave such rows out, or let "
                 "Missing fill values in"
             )
         affinity = recipe.affinity

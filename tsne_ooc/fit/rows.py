@@ -21,7 +21,7 @@ from tsne_ooc.fit.copies import spread_copies
 from tsne_ooc.fit.model import Model
 from tsne_ooc.fit.optimize import Motion, Result, Snapshot, Watch, minimise
 from tsne_ooc.fit.out_of_core import joint_on_disk, reference_of
-from tsne_ooc.neighbors.base import Metric
+from tsne_ooc.neighbors.base import GAPS, Metric
 from tsne_ooc.novelty import Reference
 from tsne_ooc.schedule import Schedule
 from tsne_ooc.scratch import JointOnDisk, NeighborsOnDisk, Room
@@ -149,6 +149,8 @@ def fit_rows(
         tell_recall(index, k)
     tell_affinities(recipe.affinity, k, P)
     features = None if recipe.metric == "precomputed" else rows
+    if recipe.metric == GAPS and isinstance(recipe.initialization, str) and recipe.initialization == "pca":
+        features = starts.filled(rows)
     rng = generator(seed, "initialization")
     start = starts.start(recipe.initialization, features, P, recipe.d, rng, threads, order)
     given = not isinstance(recipe.initialization, str)

@@ -55,8 +55,13 @@ class Features:
 
     @property
     def drops(self) -> bool:
-        """Whether rows that lack a value have no place: prepared, they are NaN throughout."""
+        """Whether rows that lack a value, or every value, have no place: prepared, they are NaN throughout."""
         return self.preparation is not None and self.preparation.drops
+
+    @property
+    def gaps(self) -> bool:
+        """Whether embedded rows may lack values."""
+        return self.preparation is not None and self.preparation.leaves_gaps
 
     def lined_up(self, X: TableLike, asker: str, *, stacklevel: int = 5) -> Any:
         """A table with its columns in the order of the fit, where both have names for them; else unchanged.

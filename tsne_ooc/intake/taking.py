@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._random import generator
-from tsne_ooc._typing import Configurable, Int64, Matrix, Progress, TableLike
+from tsne_ooc._typing import Configurable, Float64, Int64, Matrix, Progress, TableLike
 from tsne_ooc._validate import as_array, as_rows, check_shape, is_frame, is_sparse, to_csr, unmasked
 from tsne_ooc.io import Source, as_source, iterate, names_of
-from tsne_ooc.io.lacking import WholeRows
+from tsne_ooc.io.lacking import KeptRows, Lacking
 from tsne_ooc.io.reading import in_memory, streamed
 from tsne_ooc.io.sparse import with_gaps
 from tsne_ooc.neighbors import distances_of
-from tsne_ooc.neighbors.base import Metric
+from tsne_ooc.neighbors.base import GAPS, Metric
 from tsne_ooc.preprocess import Preparation, PreparedSource
 from tsne_ooc.preprocess.shift import Precision, Shift, look_at
 from tsne_ooc.sampling import Sample, resolve_sample
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 SHIFT_FREE = frozenset(
     (
         "euclidean", "l2", "sqeuclidean", "manhattan", "cityblock", "l1", "chebyshev", "linf", "minkowski",
-        "seuclidean", "mahalanobis",
+        "seuclidean", "mahalanobis", "nan_euclidean",
     )
 )  # fmt: skip
 
@@ -64,7 +64,7 @@ class Prepared(NamedTuple):
             return cls(X, None, names, width)
         table: TableLike = PreparedSource(X, preparation, n_jobs=n_jobs)
         if len(preparation.dropped):
-            table = WholeRows(table, preparation.dropped)
+            table = KeptRows(table, preparation.dropped, preparation.leaves_gaps)
         return cls(table, preparation, names, width)
 
 
@@ -121,7 +121,7 @@ def take_in(
     if sample is None:
         rows = in_memory(ready.table, own=True)
         # Without those that lack a value it is a sample, too.
-        numbers = ready.table.numbers(np.arange(len(rows))) if isinstance(ready.table, WholeRows) else None
+        numbers = ready.table.numbers(np.arange(len(rows))) if isinstance(ready.table, KeptRows) else None
         return Intake(rows, numbers, ready.preparation, ready.names, ready.width)
     if not elsewhere:
         _check_all(ready.table)
@@ -144,10 +144,13 @@ def prepared(
     if isinstance(metric, str) and metric == "precomputed":
         check_gaps(X)
     names = names_of(X)
+    prepare = with_gaps_kept(prepare, metric)
     if not streamed(X):
         X = as_table(X, missing=prepare is not None and prepare.takes_missing)
     if prepare is None:
         return Prepared.of(X, shift_of(X, metric, names), names, n_jobs)
+    if prepare.leaves_gaps and len(prepare.steps) == 1 and (offset := offset_of(Lacking(X), metric, names)) is not None:
+        prepare = Preparation([*prepare.steps, Shift(offset)])
     preparation = unchangeable(Preparation(prepare.steps).fit(X, progress, random_state=seed, n_jobs=n_jobs))
     log.info("%r took %d pass(es): %d columns", prepare, preparation.passes, preparation.n_features_out)
     return Prepared.of(X, preparation, names, n_jobs)
@@ -156,13 +159,39 @@ def prepared(
 def drawn(ready: Prepared, sample: Sample, *, seed: int, progress: Progress = silent) -> Intake:
     """Draw a sample of a prepared table."""
     table = ready.table
-    if isinstance(table, WholeRows):
+    if isinstance(table, KeptRows):
         sample = sample.without(table.dropped, table.source.shape[0])
     numbers, rows = sample.draw(table, generator(seed, "sample"), progress=progress)
     found = _ascending(numbers, rows, sample, table.shape[0])
-    if isinstance(table, WholeRows):
+    if isinstance(table, KeptRows):
         found = table.numbers(found)
     return Intake(rows, found, ready.preparation, ready.names, ready.width)
+
+
+def with_gaps_kept(prepare: Preparation | None, metric: Metric) -> Preparation | None:
+    """The preparation of a fit by this metric: values may stay missing for the one that takes such rows, and no other.
+
+    Raises
+    ------
+    ValueError
+        Where they do not go together.
+    """
+    if isinstance(metric, str) and metric == GAPS:
+        return (Preparation([]) if prepare is None else prepare).keeping_gaps()
+    if prepare is not None and prepare.leaves_gaps:
+        raise ValueError(
+            f"missing='keep' is for metric={GAPS!r} alone, and metric={metric!r} needs all values; fill them in by "
+            "Missing('median') (--missing median)"
+        )
+    return prepare
+
+
+def check_no_row_dropped(ready: Prepared, why: str) -> None:
+    """Raise ValueError where a prepared table is without a row of the table, saying `why` each is needed."""
+    if isinstance(ready.table, KeptRows):
+        raise ValueError(
+            f"row {ready.table.dropped[0]} has no value in any column, and {why}; leave such rows out of the table"
+        )
 
 
 def check_prepare(prepare: object) -> None:
@@ -223,10 +252,17 @@ def shift_of(X: TableLike, metric: Metric, names: list[str] | None = None) -> Pr
 
     A warning is given where rows are merged all the same, also because a shift would change the metric.
     """
-    known = isinstance(metric, str)
-    if is_sparse(X) or (known and metric == "precomputed") or (look := look_at(X)) is None:
+    if is_sparse(X) or (isinstance(metric, str) and metric == "precomputed"):
         return None
-    free = known and metric in SHIFT_FREE
+    offset = offset_of(X, metric, names)
+    return None if offset is None else unchangeable(Preparation([Shift(offset)]).fit(X))
+
+
+def offset_of(X: TableLike, metric: Metric, names: list[str] | None) -> Float64 | None:
+    """What such a shift subtracts from each column."""
+    if (look := look_at(X)) is None:
+        return None
+    free = isinstance(metric, str) and metric in SHIFT_FREE
     if len(lost := look.lost(free)):
         _warn_of(look, lost, free, names)
     if not free or not look.helped.any():
@@ -237,7 +273,7 @@ def shift_of(X: TableLike, metric: Metric, names: list[str] | None = None) -> Pr
         "%d columns are so far from 0 that float32 would merge their rows, and are shifted in float64: %s",
         len(at), ", ".join(f"{j if names is None else names[j]!r} by {-offset[j]:g}" for j in at[:10].tolist()),
     )  # fmt: skip
-    return unchangeable(Preparation([Shift(offset)]).fit(X))
+    return offset
 
 
 def _warn_of(look: Precision, lost: NDArray[np.intp], shifted: bool, names: list[str] | None) -> None:
@@ -251,7 +287,7 @@ def _warn_of(look: Precision, lost: NDArray[np.intp], shifted: bool, names: list
         f"float32, which maps are computed in, keeps {kept} of {look.known[first]} values of column {called[0]} apart"
         f"{also}; {remedy}, or use prepare=Preparation([Standardize()]) (--standardize)",
         UserWarning,
-        stacklevel=7,
+        stacklevel=8,
     )
 
 

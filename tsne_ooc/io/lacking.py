@@ -30,13 +30,26 @@ def whole_rows(rows: Array) -> Bool:
     return np.asarray(whole)
 
 
-def for_whole(rows: Array, work: Callable[[Array], Sequence[Array | None]]) -> list[Any]:
-    """What `work` gives of rows, a number or several for each, where some may lack values: NaN for these, or 0."""
-    kept = np.flatnonzero(whole_rows(rows))
+def rows_with_values(rows: Array) -> Bool:
+    """Which rows have a value in any column, shape (m,); of prepared ones, those that are not dropped."""
+    found = whole_rows(rows)
+    at = np.flatnonzero(~found)
+    found[at] = ~np.isnan(rows[at]).all(axis=1)
+    return found
+
+
+def for_kept(
+    rows: Array, work: Callable[[Array, Any], Sequence[Array | None]], beside: Array | None = None
+) -> list[Any]:
+    """What `work` gives of prepared rows, a number or several for each: NaN for those that were dropped, or 0.
+
+    It is called with the rows that have values, and the lines of `beside` that belong to them.
+    """
+    kept = np.flatnonzero(rows_with_values(rows))
     if len(kept) == len(rows):
-        return list(work(rows))
+        return list(work(rows, beside))
     with numbered(kept):
-        found = work(rows[kept])
+        found = work(rows[kept], None if beside is None else beside[kept])
     out: list[Any] = []
     for part in found:
         spread = None
@@ -76,7 +89,7 @@ class Lacking(Closing):
         return repr(self.source)
 
 
-class WholeRows(Closing):
+class KeptRows(Closing):
     """The rows of a table but for some, numbered anew.
 
     Parameters
@@ -84,10 +97,12 @@ class WholeRows(Closing):
     source : Source
     dropped : ndarray of int64
         Numbers of those that are not there, ascending.
+    lacks_values : bool
+        Whether cells of the others may be NaN.
     """
 
-    def __init__(self, source: Source, dropped: Int64) -> None:
-        self.source, self.dropped = source, dropped
+    def __init__(self, source: Source, dropped: Int64, lacks_values: bool) -> None:
+        self.source, self.dropped, self.lacks_values = source, dropped, lacks_values
         # How many rows that are there come before each of them.
         self._before = dropped - np.arange(len(dropped))
         self.shape = (source.shape[0] - len(dropped), source.shape[1])
@@ -115,8 +130,8 @@ class WholeRows(Closing):
             at = end
         return out
 
-    def reopen(self) -> WholeRows:
-        return WholeRows(self.source.reopen(), self.dropped)
+    def reopen(self) -> KeptRows:
+        return KeptRows(self.source.reopen(), self.dropped, self.lacks_values)
 
     def close(self) -> None:
         """Close the table."""

@@ -89,6 +89,10 @@ class Frame:
         """The rows ``rows[numbers]`` in this frame, shape (m, p)."""
         return np.ascontiguousarray(self.lift(rows, numbers)[0][:, :-1])
 
+    def blocks(self, X: Float32, threads: Threads, order: Indices | None = None, edges: Any = None) -> Blocks:
+        """All rows of X in the given order and lists, or in one list, ready to be searched."""
+        return Blocks.of(X, self, threads, order, edges)
+
 
 @dataclass(frozen=True)
 class Probes:
@@ -190,5 +194,8 @@ def read_only(array: Array) -> Array:
 
 
 def largest_of(X: Float32) -> float:
-    """The largest absolute value in X."""
-    return max(float(X.max(initial=0)), -float(X.min(initial=0)))
+    """The largest absolute value in X, of which some may be missing."""
+    high, low = X.max(initial=0), X.min(initial=0)
+    if np.isnan(high):
+        high, low = np.fmax.reduce(X, axis=None, initial=0), np.fmin.reduce(X, axis=None, initial=0)
+    return max(float(high), -float(low))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +22,8 @@ Keys: TypeAlias = UInt64
 
 # Metrics of the blocked search, under all their names.
 BLOCKED = {"euclidean": "euclidean", "l2": "euclidean", "cosine": "cosine"}
+# The metric of rows that may lack values; every other one is asked about whole rows alone.
+GAPS = "nan_euclidean"
 
 # All kinds of index that a file may name; the words of a file are looked up here, and nowhere else.
 KINDS: dict[str, type[Index]] = {}
@@ -202,14 +204,17 @@ def check_width(Q: Matrix, p: int) -> None:
         raise ValueError(f"queries of shape {Q.shape} do not fit a reference of {p} columns")
 
 
-def blocked_only(who: str, metric: Metric, params: Named | None, *, sparse: bool) -> str:
-    """The metric of a search that knows only euclidean and cosine, on dense rows; raises ValueError for others."""
-    if not isinstance(metric, str) or metric not in BLOCKED:
+def blocked_only(
+    who: str, metric: Metric, params: Named | None, *, sparse: bool, known: Mapping[str, str] = BLOCKED
+) -> str:
+    """The metric of a search that knows only euclidean and cosine, or the `known` ones, on dense rows; raises
+    ValueError for others."""
+    if not isinstance(metric, str) or metric not in known:
         if callable(metric):
             raise ValueError(f"{who} cannot use a callable metric; use neighbors='exact' or 'pynndescent'")
-        raise unknown(f"metric of {who}", metric, BLOCKED)
+        raise unknown(f"metric of {who}", metric, known)
     if params:
         raise ValueError(f"{who} takes no metric_params, got {sorted(params)}; use neighbors='exact'")
     if sparse:
         raise ValueError(f"{who} takes no sparse rows; use neighbors='exact' or 'pynndescent', or a dense array")
-    return BLOCKED[metric]
+    return known[metric]

@@ -15,6 +15,7 @@ from tsne_ooc.neighbors._blocks import NOBODY, Blocks, Frame, pack, unpack
 from tsne_ooc.neighbors._sparse import Counts, Proposals, pair_distances
 from tsne_ooc.neighbors.base import (
     BLOCKED,
+    GAPS,
     Answer,
     Distances,
     Index,
@@ -27,6 +28,7 @@ from tsne_ooc.neighbors.base import (
     of_zero_rows,
 )
 from tsne_ooc.neighbors.bits import BitsIndex
+from tsne_ooc.neighbors.gaps import GapIndex
 from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED, check_names
 from tsne_ooc.neighbors.pairwise import Pairwise, canonical
 from tsne_ooc.neighbors.saved import blocked_metric, restore_rows, rows_state, saved_rows
@@ -46,7 +48,8 @@ class Exact(Neighbors):
 
     Euclidean and cosine searches of dense rows score blocks by matrix products, keep what the products'
     rounding errors leave possible, and decide by distances in double precision: the answer is that of the
-    plain loop over pairs. Rows of yes and no (jaccard, dice and their like: what is not 0 counts as yes) are
+    plain loop over pairs. So it is for "nan_euclidean", whose rows may lack values. Rows of yes and no (jaccard,
+    dice and their like: what is not 0 counts as yes) are
     compared as bits, 64 columns at a time. The other metrics are SciPy's (`cdist`), in double precision; a
     callable takes two rows and returns a number. docs/neighbors.md lists metrics, their parameters, and what
     they take rows of zeros for.
@@ -75,6 +78,8 @@ def exact_index(X: Matrix, metric: Metric, params: Named | None, threads: Thread
     if isinstance(X, np.ndarray) and isinstance(metric, str) and not params:
         if metric in BLOCKED:
             return BlockedIndex(X, BLOCKED[metric], threads)
+        if metric == GAPS:
+            return GapIndex(X, threads)
         if DENSE.get(metric) in (*BOOLEAN, *PACKED):
             return BitsIndex.of(X, metric, threads)
     return PairwiseIndex(X, metric, params, threads)
@@ -192,7 +197,7 @@ class PairwiseIndex(Index, kind="pairwise"):
         return unpack(np.array(best).reshape(len(best), k))
 
 
-Exactly: TypeAlias = BlockedIndex | PairwiseIndex | BitsIndex
+Exactly: TypeAlias = BlockedIndex | GapIndex | PairwiseIndex | BitsIndex
 
 
 def nearest(distances: Any, k: int, itself: Indices | None = None) -> Answer:

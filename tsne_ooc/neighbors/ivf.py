@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -11,9 +12,11 @@ from tsne_ooc._options import keep, whole
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Int64, Named
 from tsne_ooc.neighbors import kmeans
-from tsne_ooc.neighbors._blocks import Blocks, Frame, Probes
+from tsne_ooc.neighbors._blocks import NOBODY, Blocks, Frame, Probes
 from tsne_ooc.neighbors._recall import WANTED, check_wanted, effort_for, rows_to_measure, share_found
 from tsne_ooc.neighbors.base import (
+    BLOCKED,
+    GAPS,
     Answer,
     Distances,
     Index,
@@ -26,11 +29,15 @@ from tsne_ooc.neighbors.base import (
     check_width,
     of_zero_rows,
 )
+from tsne_ooc.neighbors.gaps import GapBlocks, GapFrame, all_found, check_values, gap_blocks, rows_with_gaps
 from tsne_ooc.neighbors.saved import blocked_metric, saved_recall, saved_rows
 from tsne_ooc.neighbors.wrapped import searched
 from tsne_ooc.storage.codec import stored
 from tsne_ooc.storage.state import Saved, State
 
+# Metrics that it knows, under all their names.
+KNOWN = {**BLOCKED, GAPS: GAPS}
+AnyBlocks: TypeAlias = Blocks | GapBlocks
 # Queries searched together: many enough that a list meets dozens of them in one product.
 GROUP = 2048
 # Queries whose probes are held at once.
@@ -51,7 +58,7 @@ ROUNDS = 5
 @stored
 @dataclass(frozen=True)
 class IVF(Neighbors):
-    """Approximate neighbours, euclidean or cosine, by the inverted file that faiss made known.
+    """Approximate neighbours, euclidean, cosine or "nan_euclidean", by the inverted file that faiss made known.
 
     A query meets the rows of the `probes` lists whose centres are nearest, and among them the answer is
     exact. Rows, lists and queries meet in matrix products, which took half of the time of
@@ -87,7 +94,7 @@ class IVF(Neighbors):
         keep(self, recall=check_wanted(self.recall))
 
     def check(self, metric: Metric, params: Named | None, *, sparse: bool) -> None:
-        blocked_only("IVF", metric, params, sparse=sparse)
+        blocked_only("IVF", metric, params, sparse=sparse, known=KNOWN)
 
     def build(
         self,
@@ -98,17 +105,26 @@ class IVF(Neighbors):
         rng: np.random.Generator,
         threads: Threads,
     ) -> Index:
-        name = blocked_only("IVF", metric, metric_params, sparse=not isinstance(X, np.ndarray))
+        name = blocked_only("IVF", metric, metric_params, sparse=not isinstance(X, np.ndarray), known=KNOWN)
+        if name == GAPS:
+            check_values(X)
+            return self._build(X, name, rng, threads)
         return searched(X, name, lambda rows: self._build(rows, name, rng, threads), threads)
 
     def _build(self, X: Float32, metric: str, rng: np.random.Generator, threads: Threads) -> IVFIndex:
         n = len(X)
         lists = min(self.lists or round(3 * n**0.5), n)
-        frame = Frame.of(X, cosine=metric == "cosine", threads=threads)
+        kind: type[IVFIndex] = IVFIndex
+        ready: Callable[[Float32, Threads], AnyBlocks] = kmeans.centre_blocks
+        frame: Any
+        if metric == GAPS:
+            kind, ready, frame = GapIVFIndex, gap_blocks, GapFrame.of(X, threads)
+        else:
+            frame = Frame.of(X, cosine=metric == "cosine", threads=threads)
         sample = frame.points(X, np.sort(rng.choice(n, min(n, lists * SAMPLE), replace=False)))
-        centres = kmeans.train(sample, lists, ROUNDS, rng=rng, threads=threads)
+        centres = kmeans.train(sample, lists, ROUNDS, rng=rng, threads=threads, ready=ready)
         centres = np.ascontiguousarray(centres[kmeans.seriate(centres)])
-        coarse = kmeans.centre_blocks(centres, threads)
+        coarse = ready(centres, threads)
         with threads.one_blas_thread():
             labels = threads.map(
                 lambda a, b: _probe(frame, coarse, X, np.arange(a, b), 1)[:, 0], ranges(n, kmeans.GROUP)
@@ -116,8 +132,7 @@ class IVF(Neighbors):
         label = np.concatenate(labels)
         order = np.argsort(label, kind="stable").astype(np.uint32)
         edges = np.concatenate([[0], np.cumsum(np.bincount(label, minlength=lists))])
-        blocks = Blocks.of(X, frame, threads, order, edges)
-        return IVFIndex(blocks, coarse, self.probes, metric, threads, self.recall)
+        return kind(frame.blocks(X, threads, order, edges), coarse, self.probes, metric, threads, self.recall)
 
 
 class IVFIndex(Index, kind="ivf"):
@@ -125,8 +140,8 @@ class IVFIndex(Index, kind="ivf"):
 
     def __init__(
         self,
-        blocks: Blocks,
-        coarse: Blocks,
+        blocks: AnyBlocks,
+        coarse: AnyBlocks,
         probes: int | None,
         metric: Metric,
         threads: Threads,
@@ -151,13 +166,13 @@ class IVFIndex(Index, kind="ivf"):
         blocks = self._blocks
         arrays: dict[str, Any] = {"rows": blocks.rows, "centres": self._coarse.rows}
         arrays.update(order=blocks.order, edges=blocks.edges)
-        if not blocks.frame.cosine:
+        if self.metric != "cosine":
             arrays["centre"] = blocks.frame.centre
         return {"metric": self.metric, "probes": self._probes, "recall": self._wanted}, arrays
 
     @classmethod
     def restore(cls, saved: Saved, threads: Threads) -> IVFIndex:
-        X, metric = saved_rows(saved), blocked_metric(saved)
+        X, metric, frame, ready = cls._read(saved, threads)
         n, p = X.shape
         # Copies, for kernels are compiled for arrays that can be written.
         order = np.array(saved.array("order", np.uint32, (n,)))
@@ -167,11 +182,16 @@ class IVFIndex(Index, kind="ivf"):
         if len(edges) < 2 or edges[0] != 0 or edges[-1] != n or (np.diff(edges) < 0).any():
             raise saved.fail(f"does not cut {n} rows into lists", "edges")
         centres = saved.array("centres", np.float32, (len(edges) - 1, p))
-        frame = Frame.restore(X, saved, threads)
-        blocks = Blocks.of(X, frame, threads, order, edges)
+        blocks = frame.blocks(X, threads, order, edges)
         wanted = saved_recall(saved)
-        coarse = kmeans.centre_blocks(centres, threads)
+        coarse = ready(centres, threads)
         return cls(blocks, coarse, saved.whole_or_none("probes", 1), metric, threads, wanted)
+
+    @classmethod
+    def _read(cls, saved: Saved, threads: Threads) -> tuple[Float32, str, Any, Callable[[Float32, Threads], AnyBlocks]]:
+        """Rows, metric and frame of a state, and what makes centres ready to be searched."""
+        X = saved_rows(saved)
+        return X, blocked_metric(saved), Frame.restore(X, saved, threads), kmeans.centre_blocks
 
     __reduce__ = by_state
 
@@ -249,7 +269,7 @@ class IVFIndex(Index, kind="ivf"):
                 return answer
             for a, b in ranges(len(numbers), SLAB):
                 places, looked = np.arange(a, b), probes
-                while len(places):
+                while len(places) and looked < 2 * len(self._sizes):
                     places = self._fill(Q, numbers, places, k, itself, min(looked, len(self._sizes)), answer)
                     looked *= 2
         return answer
@@ -283,11 +303,32 @@ class IVFIndex(Index, kind="ivf"):
             answer[0][at], answer[1][at] = self._blocks.search(Q, numbers[at], k, met, me)
 
         self._threads.map(search, ranges(len(mine), GROUP))
+        # Where rows lack values, those of the lists may have nothing in common with a query.
+        enough[enough] = answer[0][places[enough], -1] != NOBODY
         short: Int64 = places[~enough]
         return short
 
 
-def _probe(frame: Frame, coarse: Blocks, Q: Float32, numbers: Array, probes: int) -> Indices:
+class GapIVFIndex(IVFIndex, kind="gaps-ivf"):
+    """See `IVF`; of rows that may lack values."""
+
+    @classmethod
+    def _read(cls, saved: Saved, threads: Threads) -> tuple[Float32, str, Any, Callable[[Float32, Threads], AnyBlocks]]:
+        X = rows_with_gaps(saved)
+        return X, GAPS, GapFrame.restore(X, saved, threads), gap_blocks
+
+    def query(self, Q: Float32, k: int) -> Answer:
+        check_values(Q)
+        return all_found(super().query(Q, k), self.n, itself=False)
+
+    def query_self(self, k: int) -> Answer:
+        return all_found(super().query_self(k), self.n, itself=True)
+
+    def query_part(self, start: int, stop: int, k: int) -> Answer:
+        return all_found(super().query_part(start, stop, k), self.n, itself=True, numbers=self.order[start:stop])
+
+
+def _probe(frame: Any, coarse: AnyBlocks, Q: Float32, numbers: Array, probes: int) -> Indices:
     """The lists with the nearest centres, nearest first, of shape (len(numbers), probes)."""
     points = frame.points(Q, numbers)
     return coarse.search(points, np.arange(len(points)), probes)[0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,31 +21,42 @@ def centre_blocks(centres: Float32, threads: Threads) -> Blocks:
     return Blocks.of(centres, Frame.of(centres, cosine=False, threads=threads), threads)
 
 
-def train(sample: Float32, lists: int, rounds: int, *, rng: np.random.Generator, threads: Threads) -> Float32:
+def train(
+    sample: Float32, lists: int, rounds: int, *, rng: np.random.Generator, threads: Threads,
+    ready: Callable[[Float32, Threads], Any] = centre_blocks,
+) -> Float32:  # fmt: skip
     """Centres of shape (lists, p) after some rounds of Lloyd's k-means, which start from rows of the sample.
 
-    A centre without rows is moved to a row of a well-filled list.
+    A centre without rows is moved to a row of a well-filled list. What rows of the sample lack counts for no centre,
+    and centres lack nothing: 0, the middle of the frame, stands for what no row of theirs has. `ready` makes centres
+    ready to be searched.
 
     References
     ----------
     Lloyd, Least squares quantization in PCM, IEEE Transactions on Information Theory 28, 1982.
     """
-    centres = sample[rng.choice(len(sample), lists, replace=False)]
+    there = ~np.isnan(sample)
+    filled_in = sample if there.all() else np.where(there, sample, np.float32(0))
+    centres = filled_in[rng.choice(len(sample), lists, replace=False)]
     for _ in range(rounds):
-        blocks = centre_blocks(centres, threads)
+        blocks = ready(centres, threads)
 
-        def assign(a: int, b: int, blocks: Blocks = blocks) -> Indices:
-            return blocks.search(sample, np.arange(a, b), 1)[0][:, 0]
+        def assign(a: int, b: int, blocks: Any = blocks) -> Indices:
+            return np.asarray(blocks.search(sample, np.arange(a, b), 1)[0][:, 0])
 
         with threads.one_blas_thread():
             label = np.concatenate(threads.map(assign, ranges(len(sample), GROUP)))
         size = np.bincount(label, minlength=lists)
         filled, empty = np.flatnonzero(size), np.flatnonzero(size == 0)
         first = (np.cumsum(size) - size)[filled]
-        sums = np.add.reduceat(sample[np.argsort(label, kind="stable")], first, axis=0, dtype=np.float64)
-        centres[filled] = sums / size[filled, None]
+        by_list = np.argsort(label, kind="stable")
+        sums = np.add.reduceat(filled_in[by_list], first, axis=0, dtype=np.float64)
+        counts = size[filled, None]
+        if filled_in is not sample:
+            counts = np.maximum(1, np.add.reduceat(there[by_list], first, axis=0, dtype=np.int64))
+        centres[filled] = sums / counts
         weight = size[label] / np.sum(size[label])
-        centres[empty] = sample[rng.choice(len(sample), len(empty), p=weight)]
+        centres[empty] = filled_in[rng.choice(len(sample), len(empty), p=weight)]
     return centres
 
 

@@ -18,7 +18,7 @@ DENSE = {
         "euclidean", "cosine", "chebyshev", "minkowski", "braycurtis", "canberra",
         "correlation", "hamming", "jaccard", "sqeuclidean", "seuclidean", "mahalanobis",
         "dice", "rogerstanimoto", "russellrao", "sokalsneath", "yule", "jensenshannon",
-        "haversine", "hellinger", "bit_jaccard", "bit_hamming",
+        "haversine", "hellinger", "bit_jaccard", "bit_hamming", "nan_euclidean",
     )},
     "l2": "euclidean", "manhattan": "cityblock", "l1": "cityblock", "cityblock": "cityblock",
     "linf": "chebyshev", "tanimoto": "jaccard", "bit_tanimoto": "bit_jaccard",

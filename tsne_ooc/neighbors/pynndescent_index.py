@@ -27,7 +27,7 @@ from tsne_ooc.storage.state import Saved, State
 # The library's names for metrics, where they are not SciPy's.
 NAMES = {"cityblock": "manhattan", "jensenshannon": "jensen_shannon"}
 # Metrics that it lacks, or for which it takes rows in another form.
-UNKNOWN = {"bit_jaccard", "bit_hamming"}
+UNKNOWN = {"bit_jaccard", "bit_hamming", "nan_euclidean"}
 UNKNOWN_SPARSE = {"yule"}
 
 

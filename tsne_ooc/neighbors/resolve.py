@@ -8,7 +8,7 @@ from typing import Any
 
 from tsne_ooc._options import pick, unknown
 from tsne_ooc.neighbors.annoy_index import Annoy
-from tsne_ooc.neighbors.base import BLOCKED, Metric, Neighbors
+from tsne_ooc.neighbors.base import BLOCKED, GAPS, Metric, Neighbors
 from tsne_ooc.neighbors.exact import Exact
 from tsne_ooc.neighbors.hnsw import HNSW
 from tsne_ooc.neighbors.ivf import IVF
@@ -88,7 +88,7 @@ def _auto(metric: Metric, n: int, sparse: bool, params: Any) -> Neighbors:
     if metric == "precomputed":
         return Precomputed()
     if not sparse and isinstance(metric, str):
-        if metric in BLOCKED and not params:
+        if metric in (*BLOCKED, GAPS) and not params:
             return Exact() if n < IVF_FROM else IVF()
         if DENSE[metric] in (*BOOLEAN, *PACKED) and not params:
             return Exact() if n < BITS_FROM or not takes(metric, params, sparse=False) else PyNNDescent()

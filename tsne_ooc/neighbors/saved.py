@@ -16,11 +16,12 @@ MOST_ROWS = 2**32 - 2
 
 # The kinds that may be within another index; there are no others, so that a file cannot nest them without end.
 PLAIN = ("blocked", "ivf", "hnsw", "annoy", "pynndescent")
+LACKING = ("gaps", "gaps-ivf")
 WITHIN = {
     "distinct": (*PLAIN, "reach"),
     "reach": ("blocked", "ivf", "hnsw"),
-    "graph": (*PLAIN, "reach", "distinct", "pairwise", "bits"),
-    "scaled": (*PLAIN, "reach", "distinct", "pairwise", "graph"),
+    "graph": (*PLAIN, *LACKING, "reach", "distinct", "pairwise", "bits"),
+    "scaled": (*PLAIN, *LACKING, "reach", "distinct", "pairwise", "graph"),
 }
 
 
@@ -70,9 +71,9 @@ def saved_recall(saved: Saved) -> float | None:
     return None if saved.content.get("recall") is None else saved.number("recall", above=0)
 
 
-def saved_rows(saved: Saved) -> Float32:
-    """Dense rows: at least one, with at least one column."""
-    X: Float32 = saved.array("rows", np.float32, (None, None))
+def saved_rows(saved: Saved, *, finite: bool = True) -> Float32:
+    """Dense rows: at least one, with at least one column; `finite` unless they may lack values."""
+    X: Float32 = saved.array("rows", np.float32, (None, None), finite=finite)
     if not 0 < X.shape[0] <= MOST_ROWS or not X.shape[1]:
         raise saved.fail(f"has the shape {X.shape}", "rows")
     return X

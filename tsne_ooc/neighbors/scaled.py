@@ -20,7 +20,7 @@ LEAST, MOST = -30, 50
 # Rows of a scale of 2**k have distances of a scale of 2**(power k).
 POWERS = {
     "euclidean": 1, "l2": 1, "manhattan": 1, "l1": 1, "cityblock": 1, "chebyshev": 1, "linf": 1, "minkowski": 1,
-    "sqeuclidean": 2,
+    "nan_euclidean": 1, "sqeuclidean": 2,
 }  # fmt: skip
 SCALE_FREE = {"p", "w"}
 

@@ -20,6 +20,7 @@ from tsne_ooc.estimator import TSNE
 from tsne_ooc.intake.taking import Prepared, as_table, prepared
 from tsne_ooc.io import Source, as_source, names_of
 from tsne_ooc.io.reading import streamed
+from tsne_ooc.neighbors.base import GAPS
 from tsne_ooc.parametric.bounds import REACH, Bounds, bounds_of, together
 from tsne_ooc.parametric.checkpoint import check_weights
 from tsne_ooc.parametric.landmarks import count_of, first_landmarks
@@ -53,11 +54,7 @@ def prepared_rows(
     """The table of prepared rows, as a source: behind `prepare`, or behind the preparation of a `fitted` teacher."""
     if is_sparse(X):
         as_rows(X)
-    if (prepare is not None and prepare.to_drop) or (teacher is not None and fitted and teacher.features_.drops):
-        raise ValueError(
-            "an encoder has a place for every row, so missing='drop' is for maps alone; let values be filled in: "
-            "use prepare=Preparation([Missing('median')]) (--missing median)"
-        )
+    check_all_whole(prepare, teacher, fitted)
     if teacher is not None and fitted:
         table = X if streamed(X) else as_table(X)
         found = Prepared.of(table, teacher.preparation_, names_of(X), n_jobs)
@@ -68,6 +65,15 @@ def prepared_rows(
     if teacher is not None and fitted and table.shape[1] != (p := teacher.features_.embedded):
         raise ValueError(f"{table!r} has {counted(table.shape[1], 'columns')}, and the teacher's rows have {p}")
     return found._replace(table=table)
+
+
+def check_all_whole(prepare: Preparation | None, teacher: TSNE | None, fitted: bool) -> None:
+    """Raise ValueError where some rows would be left out, or lack values: an encoder has a place for every row."""
+    remedy = "let values be filled in: use prepare=Preparation([Missing('median')]) (--missing median)"
+    if teacher is not None and isinstance(teacher.metric, str) and teacher.metric == GAPS:
+        raise ValueError(f"an encoder reads every column of a row, so metric={GAPS!r} is for maps alone; {remedy}")
+    if (prepare is not None and prepare.to_drop) or (teacher is not None and fitted and teacher.features_.drops):
+        raise ValueError(f"an encoder has a place for every row, so missing='drop' is for maps alone; {remedy}")
 
 
 def problem_of(taught: Taught, n: int, seed: int, threads: Threads, device: torch.device) -> Problem:

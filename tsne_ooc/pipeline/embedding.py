@@ -16,7 +16,7 @@ from tsne_ooc._random import seed_of
 from tsne_ooc._typing import Progress
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.fitted import FittedEstimator
-from tsne_ooc.intake import check_prepare, taken_over
+from tsne_ooc.intake import check_prepare, taken_over, with_gaps_kept
 from tsne_ooc.io import Source
 from tsne_ooc.pipeline.beginning import begun, check_executor, check_made, job_of, made_by, own_stages, room_of, told_of
 from tsne_ooc.pipeline.fitting import Draw, Fit, Prepare
@@ -133,6 +133,7 @@ def embed(
     check_before(model)
     check_prepare(prepare)
     sample, prepare = taken_over(model, "sample", sample), taken_over(model, "prepare", prepare)
+    with_gaps_kept(prepare, model.get_params(deep=False).get("metric", "euclidean"))
     chosen = resolve_sample(SAMPLE if sample is None else sample)
     rounds = whole("rounds", rounds, least=1, most=MOST_ROUNDS)
     if rounds > 1 and not isinstance(model, TSNE):
@@ -144,9 +145,9 @@ def embed(
     saved = _saved(model, prepare)
     if executor is not None and not saved:
         raise ValueError("executor= needs a map that can be saved, for workers open it by its path; leave it out")
-    course = None if refinement is None else _course(refinement, model, prepare)
+    course = None if refinement is None else course_of(refinement, model, prepare)
     stages = [
-        Prepare(prepare, model), Draw(chosen),
+        Prepare(prepare, model, all_rows=course is not None), Draw(chosen),
         *_rounds(model, rounds, saved=saved, last="." if course is None else round_folder(rounds)),
         *([Place()] if course is None else [Place(into=PLACED), *course.stages()]), *then,
     ]  # fmt: skip
@@ -201,7 +202,7 @@ def _told(model: Any, seed: int, work: Work) -> dict[str, Any]:
     }
 
 
-def _course(refinement: Refinement, model: Any, prepare: Preparation | None) -> Course:
+def course_of(refinement: Refinement, model: Any, prepare: Preparation | None) -> Course:
     """What the stages of a refinement share; raises where its map could not be kept."""
     if not isinstance(model, TSNE):
         raise TypeError(f"refine needs a TSNE object, and tsne is a {type(model).__name__}")

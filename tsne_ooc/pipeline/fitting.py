@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsne_ooc._context import uninterrupted
-from tsne_ooc.intake import Intake, Prepared, drawn, prepared
+from tsne_ooc.intake import Intake, Prepared, check_no_row_dropped, drawn, prepared
 from tsne_ooc.pipeline.fitted import Fitted, keep, reopen
 from tsne_ooc.pipeline.folder import SAVING
 from tsne_ooc.pipeline.placer import Mapped, fitted_to, threads_of
@@ -25,12 +25,20 @@ ROWS = "sample_rows.npy"
 
 
 class Prepare(RunStage):
-    """Fits a copy of a preparation on the whole table, or looks at the columns, which may lie far from 0."""
+    """Fits a copy of a preparation on the whole table, or looks at the columns, which may lie far from 0.
+
+    Parameters
+    ----------
+    prepare : Preparation or None
+    estimator : estimator
+    all_rows : bool
+        Whether none of the rows may be left out, since all are to move.
+    """
 
     name = "prepare"
 
-    def __init__(self, prepare: Preparation | None, estimator: Any) -> None:
-        self.prepare, self.estimator = prepare, estimator
+    def __init__(self, prepare: Preparation | None, estimator: Any, *, all_rows: bool = False) -> None:
+        self.prepare, self.estimator, self.all_rows = prepare, estimator, all_rows
 
     @property
     def phase(self) -> str:
@@ -40,7 +48,10 @@ class Prepare(RunStage):
     def run(self, work: Work) -> None:
         metric = self.estimator.get_params(deep=False).get("metric")
         n_jobs = threads_of(self.estimator)
-        work.put(prepared(work.table, self.prepare, metric, seed=work.seed, n_jobs=n_jobs, progress=work.progress))
+        found = prepared(work.table, self.prepare, metric, seed=work.seed, n_jobs=n_jobs, progress=work.progress)
+        if self.all_rows:
+            check_no_row_dropped(found, "refine moves all rows")
+        work.put(found)
 
 
 class Draw(RunStage):

@@ -20,11 +20,12 @@ from tsne_ooc._random import generator
 from tsne_ooc._typing import Float32, Named, Progress
 from tsne_ooc.equal_rows import hashes_of
 from tsne_ooc.fit.rows import tell_recall
-from tsne_ooc.intake import Prepared, check_prepare, prepared
+from tsne_ooc.intake import Prepared, check_no_row_dropped, check_prepare, prepared, with_gaps_kept
 from tsne_ooc.io import Source, as_source
+from tsne_ooc.io.lacking import Lacking
 from tsne_ooc.neighbors import Graph
 from tsne_ooc.neighbors._room import on_disk
-from tsne_ooc.neighbors.base import Index, Metric, check_k
+from tsne_ooc.neighbors.base import GAPS, Index, Metric, check_k
 from tsne_ooc.neighbors.folder import KIND, GraphFacts, fingerprint_of
 from tsne_ooc.neighbors.scaled import as_searched
 from tsne_ooc.pipeline.beginning import begun, job_of, made_by, room_of
@@ -117,6 +118,7 @@ def neighbors(
         raise ValueError("metric='precomputed' has distances, and neighbours are searched among rows")
     searches.resolve(search, metric=metric, n=2, p=1, metric_params=metric_params)
     check_prepare(prepare)
+    with_gaps_kept(prepare, metric)
     if prepare is not None and prepare.to_drop:
         raise ValueError("each row has neighbours, and missing='drop' leaves some out; let Missing fill values in")
     if block_rows is not None:
@@ -185,6 +187,7 @@ class Read(RowStage):
             work.table, asked.prepare, asked.metric, seed=asked.seed, n_jobs=asked.threads.n_jobs,
             progress=work.progress,
         )  # fmt: skip
+        check_no_row_dropped(ready, "each row has neighbours")
         self._columns = int(as_source(ready.table).shape[1])
         work.put(ready)
         self.where(work).mkdir(exist_ok=True)
@@ -216,14 +219,19 @@ class Search(RowStage):
     def types(self, work: Work) -> dict[str, DTypeLike]:
         return {"indices": np.uint32}
 
-    def table(self, work: Work) -> Float32:
+    def table(self, work: Work) -> Source:
+        rows = self._rows(work)
+        # They were looked at when they were laid down.
+        return Lacking(rows) if self.asked.metric == GAPS else as_source(rows)
+
+    def _rows(self, work: Work) -> Float32:
         rows: Float32 = np.load(work.folder / SCRATCH / "rows.npy", mmap_mode="r", allow_pickle=False)
         return rows
 
     def compute(self, work: Work) -> Compute:
         asked = self.asked
         # A plain array over the mapped file, since Numba does not know other kinds.
-        rows = np.asarray(self.table(work))
+        rows = np.asarray(self._rows(work))
         with on_disk(work.folder / SCRATCH):
             index = self._index(rows)
         self._facts = GraphFacts(

@@ -14,7 +14,7 @@ from tsne_ooc.fit.history import to_json
 from tsne_ooc.intake import Intake
 from tsne_ooc.intake.features import Features
 from tsne_ooc.io import Source
-from tsne_ooc.io.lacking import for_whole
+from tsne_ooc.io.lacking import for_kept
 from tsne_ooc.placement import Placement
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.rounds import Seated, refit
@@ -59,7 +59,7 @@ class Placer(Protocol):
 
     @property
     def drops(self) -> bool:
-        """Whether rows that lack a value are left without a place."""
+        """Whether rows that lack a value, or every value, are left without a place."""
 
     @property
     def facts(self) -> Json:
@@ -220,12 +220,12 @@ class StrangerPlacer:
         return self.features.table_of(table, type(self.estimator).__name__, threads_of(self.estimator))
 
     def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
-        def placed(rows: Array) -> list[Array]:
+        def placed(rows: Array, _: None = None) -> list[Array]:
             if not len(rows):
                 return [self.embedding[:0]]
             return [np.array(self.estimator.transform(rows), dtype=np.float32)]
 
-        return {"embedding": (for_whole(rows, placed) if self.drops else placed(rows))[0]}
+        return {"embedding": (for_kept(rows, placed) if self.drops else placed(rows))[0]}
 
     def told(self) -> str | None:
         return None

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import resolve_n_jobs
-from tsne_ooc._typing import Float32, Progress
+from tsne_ooc._typing import Float32, Progress, StrPath
 from tsne_ooc.io import Source
 from tsne_ooc.novelty import NoveltyHistogram
 from tsne_ooc.pipeline.beginning import begun, check_executor, check_made, job_of, made_by, own_stages, room_of, told_of
 from tsne_ooc.pipeline.fitted import write_array
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.models import digest_of, folder_of, opened_model
-from tsne_ooc.pipeline.placer import Mapped
+from tsne_ooc.pipeline.placer import EncoderPlacer, Mapped, MapPlacer
 from tsne_ooc.pipeline.request import check_known
 from tsne_ooc.pipeline.rows import rows_of
 from tsne_ooc.pipeline.run import Run, open_run
@@ -107,14 +107,7 @@ def place(
     check_executor(executor)
     if block_rows is not None:
         block_rows = whole("block_rows", block_rows, least=1)
-    folder = folder_of(model)
-    placer = opened_model(folder, n_jobs)
-    knows = placer.threshold is not None
-    if novelty and not knows:
-        raise ValueError(
-            f"the map in {folder} was saved without what novelty needs; fit it again, or leave novelty out"
-        )
-    knows = knows and (placer.novelty_is_free if novelty is None else novelty)
+    folder, placer, knows = placer_of(model, n_jobs, novelty)
     then = own_stages(then)
     if rows is not None and then:
         raise ValueError("rows= places some rows only, and stages of your own need all of them; merge the parts first")
@@ -137,6 +130,18 @@ def place(
         work.put(Mapped(placer, None, folder))
         drive([*stages, Seal(home, job, lambda work: {"model": str(folder), **work.facts["place"]}, then)], work)
     return open_run(home.path)
+
+
+def placer_of(model: StrPath, n_jobs: int | None, novelty: bool | None) -> tuple[Path, MapPlacer | EncoderPlacer, bool]:
+    """The folder of a saved model, what places rows by it, and whether novelty is to be told."""
+    folder = folder_of(model)
+    placer = opened_model(folder, n_jobs)
+    knows = placer.threshold is not None
+    if novelty and not knows:
+        raise ValueError(
+            f"the map in {folder} was saved without what novelty needs; fit it again, or leave novelty out"
+        )
+    return folder, placer, knows and (placer.novelty_is_free if novelty is None else novelty)
 
 
 class _Known(NamedTuple):

@@ -106,33 +106,17 @@ def train(
     >>> Y = model.transform(new_rows)  # doctest: +SKIP
     """
     check_known(train, unknown)
-    from tsne_ooc.parametric import ParametricTSNE, load
-    from tsne_ooc.parametric.estimator import FEWEST
-    from tsne_ooc.parametric.outset import check_network_saved
+    from tsne_ooc.parametric import load
 
-    model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
-    model.check_options()
-    check_network_saved(model.network)
-    seed = model.random_state
+    model, tsne, sample, prepare, fitted = asked_for(encoder, map, tsne, sample, prepare)
     # The folder does not hold the code of a user's own network, which is needed to load it.
     own = None if isinstance(model.network, tuple | list) else model.network
-    if map is not None and not (tsne is sample is prepare is None):
-        raise ValueError("map is a teacher that is fitted already; leave out tsne, sample and prepare")
-    check_prepare(prepare)
-    if tsne is not None:
-        tsne = _unfitted(tsne, seed)
-        sample, prepare = taken_over(tsne, "sample", sample), taken_over(tsne, "prepare", prepare)
-    if sample is not None:
-        sample = resolve_sample(sample)
-    fitted = None if map is None else _fitted(map, model.n_jobs)
     with (
         opened(source, dataset, columns, allow_missing_chunks, None if fitted is None else fitted.names) as table,
         Folder(Path(out), resume=resume, makes=[TRAINING]) as home,
     ):
-        if table.shape[0] < FEWEST:
-            raise ValueError(f"{table!r} has {table.shape[0]} rows, and an encoder needs {FEWEST}")
-        teacher, known, sample = _teacher(fitted, tsne, sample, prepare, model, table)
-        home.check_room(_room(table, model, teacher, map, sample, prepare))
+        teacher, known, sample = teacher_of(fitted, tsne, sample, prepare, model, table)
+        home.check_room(room_for_training(table, model, teacher, map, sample, prepare))
         request = {
             "parameters": parameters_of(model, without=("teacher",)),
             "teacher": known,
@@ -147,7 +131,7 @@ def train(
             if map is not None:
                 work.put(Mapped(MapPlacer(teacher), None))
             stages = _stages(model, teacher, sample, prepare, job)
-            with uninterrupted(), _torch_threads(model.n_jobs):
+            with uninterrupted(), torch_threads(model.n_jobs):
                 drive(stages, work)
             # The teacher is mapped from files that are removed now, and some systems refuse to remove mapped files.
             del model, teacher, stages, work
@@ -248,7 +232,31 @@ def _fitted(map: Any, n_jobs: int | None) -> MapPlacer:
     return found
 
 
-def _teacher(
+def asked_for(
+    encoder: Any, map: Any, tsne: Any, sample: Any, prepare: Preparation | None
+) -> tuple[ParametricTSNE, TSNE | None, Sample | None, Preparation | None, MapPlacer | None]:
+    """Copies of what is asked for: the encoder, how its teacher is fitted and to which rows, or the map that it is."""
+    from tsne_ooc.parametric import ParametricTSNE
+    from tsne_ooc.parametric.outset import check_all_whole, check_network_saved
+
+    model = _fresh(ParametricTSNE() if encoder is None else encoder, ParametricTSNE)
+    model.check_options()
+    check_network_saved(model.network)
+    if map is not None and not (tsne is sample is prepare is None):
+        raise ValueError("map is a teacher that is fitted already; leave out tsne, sample and prepare")
+    check_prepare(prepare)
+    if tsne is not None:
+        tsne = _unfitted(tsne, model.random_state)
+        sample, prepare = taken_over(tsne, "sample", sample), taken_over(tsne, "prepare", prepare)
+    if sample is not None:
+        sample = resolve_sample(sample)
+    fitted = None if map is None else _fitted(map, model.n_jobs)
+    # Before the teacher is fitted: what is refused here is refused whatever the table is.
+    check_all_whole(prepare, tsne if fitted is None else fitted.estimator, fitted is not None)
+    return model, tsne, sample, prepare, fitted
+
+
+def teacher_of(
     map: MapPlacer | None,
     tsne: TSNE | None,
     sample: Sample | None,
@@ -260,6 +268,7 @@ def _teacher(
 
     All that can be known to be wrong before the fit is raised here.
     """
+    from tsne_ooc.parametric.estimator import FEWEST
     from tsne_ooc.parametric.objectives import resolve
     from tsne_ooc.parametric.teaching import (
         MOST_FITTED,
@@ -271,6 +280,8 @@ def _teacher(
     )
 
     n = table.shape[0]
+    if n < FEWEST:
+        raise ValueError(f"{table!r} has {n} rows, and an encoder needs {FEWEST}")
     # For a shorter table the default means all rows.
     if model.batch_size > n and model.batch_size != type(model)().batch_size:
         raise ValueError(f"batch_size={model.batch_size} is more than the {n:,} rows of {table!r}")
@@ -293,7 +304,9 @@ def _teacher(
     return teacher, known, sample
 
 
-def _room(table: Source, model: Any, teacher: Any, map: Any, sample: Sample | None, prepare: Preparation | None) -> int:
+def room_for_training(
+    table: Source, model: Any, teacher: Any, map: Any, sample: Sample | None, prepare: Preparation | None
+) -> int:
     """The most bytes on the disk at one moment, as far as that is known before the run."""
     from tsne_ooc.parametric.room import bytes_of_training
 
@@ -311,8 +324,8 @@ def _room(table: Source, model: Any, teacher: Any, map: Any, sample: Sample | No
 
 
 @contextmanager
-def _torch_threads(n_jobs: int | None) -> Iterator[None]:
-    """Let torch have `n_jobs` threads, a number that it keeps for the whole process; None leaves it as it is."""
+def torch_threads(n_jobs: int | None) -> Iterator[None]:
+    """Let torch, which counts for the whole process, have as many threads as were asked for; else as there are."""
     if n_jobs is None:
         yield
         return

@@ -10,7 +10,7 @@ import numpy as np
 from tsne_ooc._options import counted, unknown
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Array, Bool, Float64, Int64, Json
-from tsne_ooc.io.lacking import whole_rows
+from tsne_ooc.io.lacking import rows_with_values, whole_rows
 from tsne_ooc.preprocess.base import checked_array
 from tsne_ooc.preprocess.medians import Medians
 from tsne_ooc.preprocess.statistics import beyond_range
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from tsne_ooc.preprocess.rows import Passes
     from tsne_ooc.preprocess.statistics import Statistics
 
-HOW = ("drop", "mean", "median", "neighbors", "indicator")
+HOW = ("drop", "keep", "mean", "median", "neighbors", "indicator")
+# Which rows these leave, of all that they are asked about.
+DROPPING = {"drop": whole_rows, "keep": rows_with_values}
 # Rows that "neighbors" keeps, and how many of them a value is the mean of, as in scikit-learn's KNNImputer. Of 1,797
 # digits with a fifth of 48 pixels taken away, what is filled in is off by so much (a column's mean by 1.00): 300 rows
 # 0.68, 1,000 rows 0.59, all 0.56. A row that lacks something then takes .15 ms, and the model holds 400 kB.
@@ -37,8 +39,10 @@ class Missing:
 
     Parameters
     ----------
-    how : {"drop", "mean", "median", "neighbors", "indicator"}
+    how : {"drop", "keep", "mean", "median", "neighbors", "indicator"}
         "drop": rows that lack a value are neither fitted nor placed; they keep their numbers, and their places are NaN.
+        "keep": what is missing stays so, for ``metric="nan_euclidean"``, which does this without being told. Rows that
+        lack every value are left out as "drop" has it. Behind it, columns can be scaled and logarithms taken.
         "mean", "median": that of the column's values. The median is exact for tables of up to some 80,000 rows of 50
         columns; for larger ones it is that of a uniform sample of the column's values (`FittedMissing.rank_error`).
         "neighbors": the mean of the column among the 5 nearest of 1,000 rows that are kept, by the columns that both
@@ -72,8 +76,8 @@ class Missing:
         for first, tile in rows.tiles():
             gaps = np.isnan(tile)
             lacking += gaps.sum(axis=0)
-            if self.how == "drop":
-                dropped.append(first + np.flatnonzero(~whole_rows(tile)))
+            if self.how in DROPPING:
+                dropped.append(first + np.flatnonzero(~DROPPING[self.how](tile)))
                 continue
             if numbers is not None:
                 a, b = np.searchsorted(numbers, [first, first + len(tile)])
@@ -82,23 +86,30 @@ class Missing:
                 total.add(tile, gaps)
             else:
                 medians.add(tile, gaps)
-        if self.how == "drop":
+        if self.how in DROPPING:
             without = np.concatenate([*dropped, np.empty(0, np.int64)])
             if len(without) == n:
                 raise ValueError(
                     f"all {counted(n, 'rows')} lack a value, so missing='drop' leaves none; leave out columns that "
                     f"lack many (column {int(lacking.argmax())} lacks {lacking.max():,}), or fill values in"
-                )
+                    if self.how == "drop" else f"none of {counted(n, 'rows')} has a value in any column"
+                )  # fmt: skip
+            if self.how == "keep":
+                _check_columns(lacking, n)
             return FittedMissing(self, values, lacking, without, n_fitted=n)
-        if (lacking == n).any():
-            raise ValueError(
-                f"column {int((lacking == n).argmax())} has no value in any of {counted(n, 'rows')}; leave it out"
-            )
+        _check_columns(lacking, n)
         if medians is None:
             values, error = total.means(), 0.0
         else:
             values, error = medians.finish()
         return FittedMissing(self, values, lacking, donors=donors, rank_error=error, n_fitted=n)
+
+
+def _check_columns(lacking: Int64, n: int) -> None:
+    if (lacking == n).any():
+        raise ValueError(
+            f"column {int((lacking == n).argmax())} has no value in any of {counted(n, 'rows')}; leave it out"
+        )
 
 
 class Totals:
@@ -137,7 +148,7 @@ class FittedMissing:
     lacking : ndarray of int64, shape (p,)
         How many rows of the fit lack each column.
     dropped : ndarray of int64 or None
-        Of "drop": numbers of the rows of the fit that lack a value, ascending. They are not saved.
+        Of "drop" and "keep": numbers of the rows of the fit that are left out, ascending. They are not saved.
     donors : ndarray of float64, shape (m, p)
         Of "neighbors": the rows that are kept, with NaN where they lack a value themselves.
     rank_error : float
@@ -164,8 +175,17 @@ class FittedMissing:
 
     @property
     def drops(self) -> bool:
-        """Whether rows that lack a value are left out."""
-        return self.step.how == "drop"
+        """Whether rows that lack a value, or every value, are left out."""
+        return self.step.how in DROPPING
+
+    @property
+    def leaves_gaps(self) -> bool:
+        """Whether rows that are kept may still lack values."""
+        return self.step.how == "keep"
+
+    def kept(self, rows: Array) -> Bool:
+        """Which rows are not left out, where some are."""
+        return DROPPING[self.step.how](rows)
 
     @property
     def _told(self) -> Int64:
@@ -175,6 +195,10 @@ class FittedMissing:
     def apply(self, rows: Float64, first_row: int) -> Float64:
         # Rows that are dropped do not come here.
         gaps = np.isnan(rows)
+        if self.leaves_gaps:
+            # There are millions of NaN; rows that lack the same are to have the same bits.
+            rows[gaps] = np.nan
+            return rows
         if self.step.how == "indicator":
             rows, given = np.empty((len(rows), self.width_out)), rows
             rows[:, : self.width_in] = given

@@ -36,7 +36,7 @@ def preparation_from_options(
         Number of components.
     onehot : sequence of str
         Names of columns.
-    missing : {None, "error", "drop", "mean", "median", "neighbors", "indicator"}
+    missing : {None, "error", "drop", "keep", "mean", "median", "neighbors", "indicator"}
         What becomes of missing values; None is "error".
 
     Raises

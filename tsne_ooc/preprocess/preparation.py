@@ -93,6 +93,13 @@ class Preparation:
                 raise ValueError("onehot must be the first step: those behind it see columns without names")
             if isinstance(step, Missing) and i > isinstance(self.steps[0], OneHot):
                 raise ValueError("missing must be the first step, or the first behind onehot: others need all values")
+        for step in self.steps if self.leaves_gaps else ():
+            if not isinstance(step, OneHot | Missing | Log1p | Standardize | Shift):
+                raise ValueError(
+                    f"{step!r} needs all values, and what is missing is kept (missing='keep', which "
+                    "metric='nan_euclidean' implies); fill values in by Missing('median') (--missing median), or leave "
+                    "this step out"
+                )
         self.encoding: Encoding | None = None
         self.fitted: tuple[Fitted, ...] = ()
         self.names: list[str] | None = None
@@ -220,13 +227,31 @@ class Preparation:
 
     @property
     def to_drop(self) -> bool:
-        """Whether a step, fitted or not, leaves out rows that lack a value."""
+        """Whether a step, fitted or not, leaves out rows that lack some value."""
         return any(isinstance(step, Missing) and step.how == "drop" for step in self.steps)
 
     @property
     def drops(self) -> bool:
-        """Whether rows that lack a value are left out: prepared, they are NaN throughout."""
-        return dropping(self.fitted)
+        """Whether rows that lack a value, or every value, are left out: prepared, they are NaN throughout."""
+        return dropping(self.fitted) is not None
+
+    @property
+    def leaves_gaps(self) -> bool:
+        """Whether prepared rows may lack values, for a metric that takes such rows."""
+        return any(isinstance(step, Missing) and step.how == "keep" for step in self.steps)
+
+    def keeping_gaps(self) -> Preparation:
+        """A preparation of the same steps that leaves what is missing, unless a step says something else of it.
+
+        Raises
+        ------
+        ValueError
+            For a step that needs all values, naming it.
+        """
+        if self.takes_missing:
+            return Preparation(self.steps)
+        first = int(bool(self.steps) and isinstance(self.steps[0], OneHot))
+        return Preparation([*self.steps[:first], Missing("keep"), *self.steps[first:]])
 
     @property
     def dropped(self) -> Int64:

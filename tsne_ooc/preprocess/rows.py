@@ -12,10 +12,9 @@ from tsne_ooc._random import generator
 from tsne_ooc._typing import Array, DType, Float64, Int64, Progress
 from tsne_ooc._validate import RowsError
 from tsne_ooc.io import Source, iterate
-from tsne_ooc.io.lacking import whole_rows
 from tsne_ooc.preprocess.base import Fitted
 from tsne_ooc.preprocess.missing import FittedMissing
-from tsne_ooc.preprocess.statistics import Moments, Statistics
+from tsne_ooc.preprocess.statistics import Moments, MomentsWithGaps, Statistics
 from tsne_ooc.preprocess.transformer import FittedTransformer, height_of
 from tsne_ooc.sampling import draw
 
@@ -42,9 +41,15 @@ def working_type(dtype: DType) -> DType:
     return np.dtype(np.float32) if wanted == np.float32 else np.dtype(np.float64)
 
 
-def dropping(steps: tuple[Fitted, ...]) -> bool:
-    """Whether rows that lack a value are left out."""
-    return bool(steps) and isinstance(steps[0], FittedMissing) and steps[0].drops
+def dropping(steps: tuple[Fitted, ...]) -> FittedMissing | None:
+    """The step that leaves out rows that lack a value, or every value; None where there is none."""
+    return steps[0] if steps and isinstance(steps[0], FittedMissing) and steps[0].drops else None
+
+
+def _of_kept(steps: tuple[Fitted, ...]) -> tuple[Fitted, ...]:
+    """What is done to rows that are not dropped."""
+    first = dropping(steps)
+    return steps if first is None or first.leaves_gaps else steps[1:]
 
 
 def apply(
@@ -59,8 +64,8 @@ def apply(
 
     Rows that are dropped become NaN throughout.
     """
-    if dropping(steps):
-        steps, kept = steps[1:], np.flatnonzero(whole_rows(rows))
+    if (first := dropping(steps)) is not None:
+        steps, kept = _of_kept(steps), np.flatnonzero(first.kept(rows))
         if len(kept) < len(rows):
             numbers = first_row + kept if numbers is None else numbers[kept]
             found = np.empty((len(kept), out.shape[1]), out.dtype)
@@ -102,9 +107,9 @@ class Passes:
         self.threads = threads
         self._begin = begin
         self.n = source.shape[0]
-        if dropping(steps):
-            assert isinstance(steps[0], FittedMissing) and steps[0].dropped is not None
-            self.n -= len(steps[0].dropped)
+        if (first := dropping(steps)) is not None:
+            assert first.dropped is not None
+            self.n -= len(first.dropped)
         self.width = steps[-1].width_out if steps else source.shape[1]
 
     def then(self, step: Fitted) -> Passes:
@@ -138,7 +143,7 @@ class Passes:
         """The first rows, repeated from the start where there are not so many."""
         found = np.empty((min(count, self.n), self.width))
         at = 0
-        for _, block, numbers in self._blocks(count if not dropping(self.steps) else None):
+        for _, block, numbers in self._blocks(count if dropping(self.steps) is None else None):
             end = min(len(found), at + len(block))
             apply(self._kept, block[: end - at], at if numbers is None else 0, self.threads, found[at:end], numbers)
             at = end
@@ -148,16 +153,15 @@ class Passes:
 
     @property
     def _kept(self) -> tuple[Fitted, ...]:
-        """What is done to rows that are not dropped."""
-        return self.steps[1:] if dropping(self.steps) else self.steps
+        return _of_kept(self.steps)
 
     def _blocks(self, stop: int | None = None) -> Iterator[tuple[int, Array, Int64 | None]]:
         """The row behind each block, its rows that are not dropped, and their numbers where some are."""
         stop = None if stop is None else min(stop, self.source.shape[0])
         for start, end, block in iterate(self.source, stop=stop, dtype=working_type(self.source.dtype)):
             numbers = None
-            if dropping(self.steps):
-                kept = np.flatnonzero(whole_rows(block))
+            if (first := dropping(self.steps)) is not None:
+                kept = np.flatnonzero(first.kept(block))
                 block, numbers = block[kept], start + kept
             yield end, block, numbers
 
@@ -176,7 +180,11 @@ class Passes:
 
     def statistics(self, needs: frozenset[str]) -> Statistics:
         """Statistics of all rows, in one pass."""
-        moments = Moments(self.width, covariance="covariance" in needs, threads=self.threads)
+        moments: Moments | MomentsWithGaps
+        if (drop := dropping(self.steps)) is not None and drop.leaves_gaps:
+            moments = MomentsWithGaps(self.width)
+        else:
+            moments = Moments(self.width, covariance="covariance" in needs, threads=self.threads)
         numbers = self.sample_rows() if "sample" in needs else None
         found = None if numbers is None else np.empty((len(numbers), self.width))
         with self.threads.one_blas_thread():

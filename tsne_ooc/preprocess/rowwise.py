@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 def _refuse_negative(rows: Float64, first_row: int, what: str) -> None:
-    if rows.size and rows.min() < 0:
+    # Missing values are no more negative than any other.
+    if rows.size and not rows.min() >= 0 and (rows < 0).any():
         i, j = (int(x) for x in np.argwhere(rows < 0)[0])
         raise RowsError(
             f"{what} takes counts and other values of at least 0; row {{row}}, column {j} is {rows[i, j]:g}",

@@ -78,17 +78,19 @@ def look_at(source: TableLike) -> Precision | None:
     p = values.shape[1]
     known, kept, centre = np.ones(p, np.intp), np.ones(p, np.intp), np.zeros(p)
     # A value beyond the range of float32 raises its own error later on.
-    at = np.flatnonzero((single != exact).any(axis=0) & np.isfinite(single).all(axis=0))
+    # What is missing, where it may be, is no value: it differs from nothing.
+    gaps = np.isnan(values)
+    at = np.flatnonzero(((single != exact) & ~gaps).any(axis=0) & (np.isfinite(single) | gaps).all(axis=0))
     if not len(at):
         return None
     looked = exact[:, at]
-    whole = (looked == np.rint(looked)).all(axis=0)
-    known[at] = _different(looked, np.where(whole, 0.0, NOISE * np.abs(looked).max(axis=0)))
+    whole = ((looked == np.rint(looked)) | gaps[:, at]).all(axis=0)
+    known[at] = _different(looked, np.where(whole, 0.0, NOISE * np.fmax.reduce(np.abs(looked), axis=0)))
     kept[at] = _different(single[:, at], 0.0)
     saved = kept.copy()
     if len(far := np.flatnonzero(_merges(known, kept))):
         # It is a number that float32 holds, so that tables that differ in a few rows are shifted alike.
-        centre[far] = np.median(values[:, far], axis=0).astype(np.float32)
+        centre[far] = np.nanmedian(values[:, far], axis=0).astype(np.float32)
         saved[far] = _different((values[:, far] - centre[far]).astype(np.float32), 0.0)
     return Precision(known, kept, saved, centre)
 

@@ -51,11 +51,23 @@ class Standardize:
         centre, scale = statistics.mean, np.sqrt(statistics.variance)
         if self.robust:
             assert statistics.sample is not None
-            low, centre, high = np.quantile(statistics.sample, (0.25, 0.5, 0.75), axis=0)
+            low, middle, high = _quartiles(statistics.sample)
+            # A column may have all of its few values beyond the sample.
+            centre = np.where(np.isnan(middle), centre, middle)
             scale = np.where(high > low, (high - low) / _IQR_OF_NORMAL, scale)
         # The square of a variation near the smallest numbers is 0.
         constant = constant | ~(scale > 0)
         return FittedStandardize(self, centre, np.where(constant, 1.0, scale), constant)
+
+
+def _quartiles(sample: Float64) -> Float64:
+    """Three for each column, of the values that it has; NaN where it has none."""
+    if not np.isnan(sample).any():
+        return np.asarray(np.quantile(sample, (0.25, 0.5, 0.75), axis=0))
+    without = np.isnan(sample).all(axis=0)
+    found = np.asarray(np.nanquantile(np.where(without, 0.0, sample), (0.25, 0.5, 0.75), axis=0))
+    found[:, without] = np.nan
+    return found
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,39 @@ class Moments:
         return Statistics(self.n, origin + self.mean, variance, variance == 0, covariance, sample)
 
 
+class MomentsWithGaps:
+    """`Moments` of tables that lack values: each column's are those of the values that it has, without covariances."""
+
+    def __init__(self, width: int) -> None:
+        self.n = 0
+        self.count = np.zeros(width, np.int64)
+        self.origin, self.mean, self.squares = np.full(width, np.nan), np.zeros(width), np.zeros(width)
+
+    def add(self, tile: Float64) -> None:
+        """Count the rows of a tile."""
+        there = ~np.isnan(tile)
+        first = np.isnan(self.origin) & there.any(axis=0)
+        self.origin[first] = tile[there.argmax(axis=0), np.arange(tile.shape[1])][first]
+        m = there.sum(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            away = np.where(there, tile - self.origin, 0.0)
+            mean = away.sum(axis=0) / np.maximum(m, 1)
+            step = np.where(m > 0, mean - self.mean, 0.0)
+            together = np.maximum(self.count + m, 1)
+            away = np.where(there, away - mean, 0.0)
+            self.squares += np.einsum("ij,ij->j", away, away) + self.count * (m / together) * step * step
+        self.n += len(tile)
+        self.count += m
+        self.mean += step * (m / together)
+
+    def finish(self, sample: Float64 | None = None) -> Statistics:
+        """The statistics of all rows, with `sample`."""
+        variance = self.squares / np.maximum(self.count, 1)
+        if not np.isfinite(variance).all():
+            raise beyond_range(int(np.isfinite(variance).argmin()))
+        return Statistics(self.n, np.nan_to_num(self.origin) + self.mean, variance, variance == 0, None, sample)
+
+
 def beyond_range(column: int) -> ValueError:
     """The error for a column whose numbers are too large for their squares."""
     return ValueError(f"column {column} of the table has squares beyond the range of float64; scale it first")

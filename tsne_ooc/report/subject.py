@@ -18,9 +18,9 @@ from tsne_ooc.estimator.loading import load
 from tsne_ooc.estimator.saving import KIND as MODEL
 from tsne_ooc.io import Source
 from tsne_ooc.io.identity import differences, identity_of
-from tsne_ooc.io.lacking import WholeRows
+from tsne_ooc.io.lacking import KeptRows
 from tsne_ooc.metrics._space import Space
-from tsne_ooc.neighbors.base import BLOCKED
+from tsne_ooc.neighbors.base import BLOCKED, GAPS
 from tsne_ooc.neighbors.pairwise import Pairwise
 from tsne_ooc.pipeline import Run
 from tsne_ooc.pipeline.models import folder_of, opened_model
@@ -197,7 +197,7 @@ def _of_table(subject: Subject, found: Source, threads: Threads, told: list[str]
         return Evidence(Space(table, threads, metric, params), subject.Y, None, told)
     rows = np.flatnonzero(there)
     told.append(f"{counted(len(there) - len(rows), 'rows')} without coordinates are left out")
-    whole = WholeRows(table, np.flatnonzero(~there))
+    whole = KeptRows(table, np.flatnonzero(~there), metric == GAPS)
     return Evidence(Space(whole, threads, metric, params), subject.Y[rows], rows, told)
 
 

@@ -27,12 +27,15 @@ class Grid(NamedTuple):
         Side of the smallest box.
     seed : int
         Seed of the numbers drawn for boxes and rows.
+    middle : ndarray of float32, shape (p,)
+        Where a row is in a column that it lacks: it has to be in some box.
     """
 
     axes: Float64
     origin: Float64
     side: float
     seed: int
+    middle: Float32
 
     @classmethod
     def over(cls, X: Float32, directions: int, rng: np.random.Generator) -> Grid:
@@ -42,16 +45,28 @@ class Grid(NamedTuple):
             axes = np.eye(p)
         else:
             axes = rng.normal(size=(p, directions)) / np.sqrt(directions)
-        seen = _project(X, axes)
+        there = ~np.isnan(X)
+        sums = np.where(there, X, 0).sum(axis=0, dtype=np.float64)
+        middle = (sums / np.maximum(there.sum(axis=0), 1)).astype(np.float32)
+        seen = _project(_whole(X, middle), axes)
         low = seen.min(axis=0)
         extent = float((seen.max(axis=0) - low).max()) or max(1.0, float(np.abs(low).max()))
-        return cls(axes, low - extent * rng.uniform(size=len(low)), extent * 2.0**-_FINE, int(rng.integers(2**63)))
+        return cls(
+            axes, low - extent * rng.uniform(size=len(low)), extent * 2.0**-_FINE, int(rng.integers(2**63)), middle
+        )
 
     def coordinates(self, X: Float32) -> Int64:
         """The smallest box that each row is in: whole numbers of shape (m, q)."""
-        steps = np.floor((_project(X, self.axes) - self.origin) / self.side) + _ORIGIN
+        steps = np.floor((_project(_whole(X, self.middle), self.axes) - self.origin) / self.side) + _ORIGIN
         inside: Int64 = np.clip(steps, 0, 2.0**_BITS - 2.0**_FINE).astype(np.int64)
         return inside
+
+
+def _whole(X: Float32, middle: Float32) -> Float32:
+    # A sum of all is NaN where a cell is, and takes a fraction of what directions take.
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = not np.isnan(X.sum())
+    return X if whole else np.where(np.isnan(X), middle, X)
 
 
 def _project(X: Float32, axes: Float64) -> Float64:

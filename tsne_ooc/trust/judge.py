@@ -17,7 +17,7 @@ from tsne_ooc.estimator.fitted import PlacingEstimator
 from tsne_ooc.fit.model import Model
 from tsne_ooc.gradients.crowd import Crowd
 from tsne_ooc.gradients.field import Field
-from tsne_ooc.io.lacking import for_whole
+from tsne_ooc.io.lacking import for_kept
 from tsne_ooc.placement import ROWS, Placement, affinities, as_reference, ask, descend, hessians, seats_of
 from tsne_ooc.trust.moves import Moves
 
@@ -98,18 +98,14 @@ class Judge:
         return self.model.curved_field
 
     def of_rows(self, rows: Matrix, places: Float32 | None = None) -> dict[str, Float32]:
-        """The scores of rows, by name: NaN where a row lacks a value. `places` is where they lie."""
+        """The scores of rows, by name: NaN where a row was dropped. `places` is where they lie."""
         if not self.drops:
             return self._scores(rows, places)
-        # Places go with their rows.
-        both = rows if places is None else np.concatenate([rows, places], axis=1)
-        width = rows.shape[1]
 
-        def found(both: Array) -> list[Array | None]:
-            where = None if places is None else np.ascontiguousarray(both[:, width:])
-            return list(self._scores(np.ascontiguousarray(both[:, :width]), where).values())
+        def found(rows: Array, places: Any) -> list[Array | None]:
+            return list(self._scores(rows, places).values())
 
-        return dict(zip(NAMES, for_whole(both, found), strict=True))
+        return dict(zip(NAMES, for_kept(rows, found, places), strict=True))
 
     def _scores(self, rows: Matrix, places: Float32 | None) -> dict[str, Float32]:
         out = {name: np.empty(rows.shape[0], np.float32) for name in NAMES}

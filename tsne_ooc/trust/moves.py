@@ -12,6 +12,7 @@ import numpy as np
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, Float64, UInt32
 from tsne_ooc.fit.model import Model
+from tsne_ooc.neighbors.base import GAPS
 from tsne_ooc.placement import ROWS, ask
 
 # The default length is taken from so many rows and so many neighbours of each: a median moves little with more.
@@ -46,7 +47,8 @@ class Moves:
         from tsne_ooc.preprocess.pca import PCA, FittedPCA
 
         try:
-            rows = None if model.index.sparse else model.index.rows
+            # Nobody knows in which direction a row that lacks values would be moved.
+            rows = None if model.index.sparse or model.index.metric == GAPS else model.index.rows
         except NotImplementedError:
             rows = None
         if rows is None:

@@ -74,7 +74,8 @@ def scores(
     Returns
     -------
     Scores
-        Without a perturbation for maps of sparse rows or given distances, whose rows cannot be moved.
+        Without a perturbation for maps of sparse rows, of rows that may lack values, or of given distances, whose rows
+        cannot be moved.
 
     Raises
     ------
