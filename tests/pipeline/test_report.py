@@ -338,6 +338,24 @@ def test_a_table_that_moved_or_changed(home, tmp_path, page):
     assert "cannot be opened" in alone.words and "This could not be measured" in alone.words
 
 
+def test_tables_of_other_kinds(tmp_path, page):
+    """Columns of Parquet by their names, and a table in many files, are read as the run read them."""
+    import pandas as pd
+
+    pytest.importorskip("pyarrow")
+    X = rows()
+    pd.DataFrame(X, columns=["a", "b,c", "d", "e", "f"]).assign(word="x").to_parquet(tmp_path / "t.parquet")
+    for at in range(3):
+        np.save(tmp_path / f"part{at}.npy", X[80 * at : 80 * at + 80])
+    tsne = TSNE(**FEW)
+    few = tsne_ooc.embed(tmp_path / "t.parquet", columns=["f", "b,c"], out=tmp_path / "few", sample=150, tsne=tsne)
+    many = tsne_ooc.embed([tmp_path / f"part{at}.npy" for at in range(3)], out=tmp_path / "many", sample=150, tsne=tsne)
+    for run, embedded in ((few, X[:, [4, 1]]), (many, X)):
+        found = page(run.folder)
+        assert "All 240 rows were looked at." in found.words
+        assert float(found.row("Neighbour recall, 10")[0]) == pytest.approx(kept(embedded, run.embedding), abs=1e-3)
+
+
 def test_of_an_array_in_memory(tmp_path, page):
     run = tsne_ooc.embed(rows(), out=tmp_path / "map", sample=150, tsne=TSNE(**FEW))
     found = page(run.folder)
