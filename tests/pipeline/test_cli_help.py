@@ -11,8 +11,7 @@ from tsne_ooc.cli.command import parser
 
 COMMANDS = (
     "look", "prepare", "embed", "place", "merge", "train", "neighbors", "plot", "view", "report", "export", "strangest",
-    "trust",
-    "info", "demo",
+    "trust", "info", "demo",
 )  # fmt: skip
 
 

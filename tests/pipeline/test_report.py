@@ -199,7 +199,7 @@ def test_rows_and_their_scores(home, page):
     found = page(home / "map", "kind")
     strangest = int(np.argmax(run.novelty))
     assert found.row("novelty")[0].startswith(f"{strangest} (") and KINDS[strangest] in found.row("novelty")[0]
-    assert "This run has no recall, singularity, perturbation of its rows." in found.words
+    assert "This run has no recall, singularity, perturbation of its rows; tsne-ooc trust tells them." in found.words
     assert f"({run.manifest['novelty']['beyond_share']:.2%}) lie beyond what the sample knows" in found.words
 
 
@@ -208,6 +208,16 @@ def test_other_scores_come_in_by_their_names(tmp_path, page):
     found = page(sealed(tmp_path / "map", columns))
     # Of this one low numbers are those to look at.
     assert found.row("recall")[0].startswith("0 (0); 1 (0.00418)")
+
+
+def test_scores_of_places_are_shown(home, tmp_path, page):
+    shutil.copytree(home / "map", tmp_path / "map")
+    run = tsne_ooc.pipeline.trust(tmp_path / "map")
+    found = page(run.folder)
+    assert "This run has no" not in found.words
+    for name, column in run.trust.items():
+        worst = int(np.argmin(column) if name == "recall" else np.argmax(column))
+        assert found.row(name)[0].startswith(f"{worst} ("), name
 
 
 def sealed(folder, columns, **content):
@@ -326,6 +336,24 @@ def test_a_table_that_moved_or_changed(home, tmp_path, page):
     shutil.rmtree(folder / "model")
     alone = page(folder)
     assert "cannot be opened" in alone.words and "This could not be measured" in alone.words
+
+
+def test_tables_of_other_kinds(tmp_path, page):
+    """Columns of Parquet by their names, and a table in many files, are read as the run read them."""
+    import pandas as pd
+
+    pytest.importorskip("pyarrow")
+    X = rows()
+    pd.DataFrame(X, columns=["a", "b,c", "d", "e", "f"]).assign(word="x").to_parquet(tmp_path / "t.parquet")
+    for at in range(3):
+        np.save(tmp_path / f"part{at}.npy", X[80 * at : 80 * at + 80])
+    tsne = TSNE(**FEW)
+    few = tsne_ooc.embed(tmp_path / "t.parquet", columns=["f", "b,c"], out=tmp_path / "few", sample=150, tsne=tsne)
+    many = tsne_ooc.embed([tmp_path / f"part{at}.npy" for at in range(3)], out=tmp_path / "many", sample=150, tsne=tsne)
+    for run, embedded in ((few, X[:, [4, 1]]), (many, X)):
+        found = page(run.folder)
+        assert "All 240 rows were looked at." in found.words
+        assert float(found.row("Neighbour recall, 10")[0]) == pytest.approx(kept(embedded, run.embedding), abs=1e-3)
 
 
 def test_of_an_array_in_memory(tmp_path, page):

@@ -38,7 +38,8 @@ def of_rows(scores: Sequence[Score], labels: Any) -> str:
     head = ("score", "row (its score" + (")" if labels is None else ", and its label)"))
     parts.append(table(head, [(text(one.name), _named(one, labels)) for one in scores]))
     if lacking := [name for name in KINDS if name not in {one.name for one in scores}]:
-        parts.append(paragraph(f"This run has no {', '.join(lacking)} of its rows."))
+        more = "" if lacking == ["novelty"] else "; tsne-ooc trust tells them"
+        parts.append(paragraph(f"This run has no {', '.join(lacking)} of its rows{more}."))
     return "".join(parts)
 
 

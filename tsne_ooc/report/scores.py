@@ -63,9 +63,12 @@ class Score(NamedTuple):
 
 def scores_of(run: Run | None) -> list[Score]:
     """The scores that a run has."""
+    if run is None:
+        return []
+    columns = {**run.arrays, **(run.trust or {})}
     found = []
     for name, kind in KINDS.items():
-        column = None if run is None else run.arrays.get(name)
+        column = columns.get(name)
         if column is None or column.ndim != 1:
             continue
         values = np.asarray(column[:: max(1, -(-len(column) // _LOOKED_AT))], np.float64)
