@@ -66,7 +66,8 @@ BLOCKS = {
     ("neighbors.bits", "BLOCK"): Block("bits"),
     ("neighbors.bits", "GROUP"): Block("bits"),
     ("neighbors.bits", "PIECE"): Block("bits"),
-    ("metrics.neighborhoods", "_GROUP"): Block("quality"),
+    ("metrics._common", "GROUP"): Block("quality"),
+    ("metrics._space", "TILE"): Block("ranks"),
     ("metrics.neighborhoods", "_VOTES"): Block("quality"),
     ("neighbors.distinct", "COPIES"): Block("few_copies", watched=False),
     ("neighbors.distinct", "GROUP"): Block("copies"),
@@ -91,7 +92,8 @@ BLOCKS = {
     ("placement", "ROWS"): Block("placing"),
     ("placement", "SUMMED_ROWS"): Block("trust"),
     ("plot.rows", "SHADED"): Block("shading"),
-    ("trust", "BLOCK"): Block("trust"),
+    ("trust.judge", "BLOCK"): Block("trust"),
+    ("trust.moves", "PIECE"): Block("trust"),
     ("preprocess.onehot", "_TEXT"): Block("categories"),
     ("preprocess.rows", "_PIECE"): Block("preparation"),
     ("sampling.take", "_GAP_BYTES"): Block("taking", watched=False),
@@ -160,7 +162,7 @@ _OTHERS = {
         storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
         io.shared_parts._FEW parametric.estimator.FEWEST plot.colors._QUALITATIVE
         neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER novelty._LOOKED_AT
-        fit.optimize.FEWEST_LEAPING convert.converting.MOST_FILES convert.converting.MOST_CATEGORIES
+        fit.optimize.FEWEST_LEAPING trust.judge.SEEN convert.converting.MOST_FILES convert.converting.MOST_CATEGORIES
         convert.converting._WAITING workers.asking.TRIES workers.by_path.MOST streaming.SENT streaming.MOST_READ""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
@@ -173,7 +175,7 @@ _OTHERS = {
         tl.N_PCS fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         refinement.REFERENCE refinement.LATE_ROWS refinement.LATE_MORE
         recipes.WIDE recipes.COMPONENTS recipes.ROWS_PER_NEIGHBOR
-        rounds.DIRECTIONS rounds.ROWS_PER_BOX trust.LENGTH_NEIGHBORS trust.LENGTH_ROWS
+        rounds.DIRECTIONS rounds.ROWS_PER_BOX trust.moves.LENGTH_NEIGHBORS trust.moves.LENGTH_ROWS
         pipeline.looking.CHOICE pipeline.neighbors.NEIGHBORS pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
         neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT
@@ -199,6 +201,14 @@ _OTHERS = {
         plot.beside._LAID_BY plot.frame._LOOKED_AT plot.density.CELLS plot.density.COARSE plot.density._STEPS
         plot.legend._COLUMN plot.legend._LETTERS plot.text._LETTERS plot.text._PLACES plot.panels._ACROSS
         plot.picture.KEPT plot.animation._ROWS view.page.MOST view.page._CELLS view.page._NAMED view.payload.MOST_KINDS
-        view.payload._LETTERS view.stratified._CELLS view.stratified._ROWS_EACH view.stratified._LEAST""",
+        view.payload._LETTERS view.stratified._CELLS view.stratified._ROWS_EACH view.stratified._LEAST
+        gradients.attraction.ESTIMATED gradients.attraction.RUN fit.history.EVERY fit.history.MOST_NOTES
+        report.again._NAMES report.choices._SOON report.classes.MOST_CLASSES report.estimates.GROUPS
+        report.faithfulness.COMPARED report.faithfulness.FEWEST report.faithfulness.MOST report.faithfulness.OTHERS
+        report.faithfulness.PAIRED report.faithfulness._NUMBERS report.faithfulness.NEAR report.faithfulness.WIDER
+        report.faithfulness.AROUND report.figures._WIDTH report.figures._HEIGHT report.figures._LEFT
+        report.figures._RIGHT report.figures._TOP report.figures._BOTTOM report.figures._BINS report.pictures._DPI
+        report.scores.NAMED report.scores._LOOKED_AT report.several.DRAWN report.several.NAMED report.stays._LABELS
+        report.writing._LETTERS""",
 }
 OTHERS = {_split(name): why for why, names in _OTHERS.items() for name in names.split()}

@@ -101,6 +101,11 @@ def placement_energy(y, Y, neighbors, p, exaggeration=1.0, dof=1.0):
     return -exaggeration * (p * np.log(w[neighbors])).sum() + np.log(w.sum())
 
 
+def nearer(distances, reach, itself):
+    """How many of these distances are below a reach, but for that of the row itself."""
+    return sum(1 for at, one in enumerate(distances) if at != itself and one < reach)
+
+
 def relative(found, wanted):
     """Relative RMS error; 1 for an answer of zeros."""
     wanted = np.asarray(wanted, np.float64)

@@ -74,6 +74,7 @@ _MODULES = {
     "preprocess",
     "recipes",
     "refinement",
+    "report",
     "rounds",
     "sampling",
     "schedule",

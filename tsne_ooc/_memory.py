@@ -14,12 +14,28 @@ def used_bytes() -> int | None:
         return pages * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError, AttributeError):
         pass
+    # What it holds now is not told.
+    return _most_held()
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has held since it began; None where the system does not tell."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            # Unlike the number of `getrusage` it is not that of the process which started this one.
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return _most_held()
+
+
+def _most_held() -> int | None:
     try:
         import resource
     except ImportError:
         return None
-    # This is the most that it has held, because what it holds now is not told; in bytes on macOS, elsewhere in
-    # kilobytes.
+    # In bytes on macOS, elsewhere in kilobytes.
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(most) if sys.platform == "darwin" else int(most) * 1024
 

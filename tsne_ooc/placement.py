@@ -14,6 +14,8 @@ from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, Float64, Int32, Int64, Matrix, UInt32
 from tsne_ooc.affinity import Affinity, Perplexity, conditional
 from tsne_ooc.fit.model import Model
+from tsne_ooc.gradients.crowd import Crowd
+from tsne_ooc.gradients.field import Field
 from tsne_ooc.schedule import check_exaggeration
 from tsne_ooc.storage.codec import stored
 from tsne_ooc.storage.state import Saved, State
@@ -266,11 +268,18 @@ def descend(
 
 
 def hessians(
-    model: Model, near: UInt32, p: Float32, placement: Placement, threads: Threads, places: Float32, own: Int64
+    model: Model,
+    near: UInt32,
+    p: Float32,
+    placement: Placement,
+    threads: Threads,
+    places: Float32,
+    own: Int64,
+    field: Field | Crowd,
 ) -> Float64:
-    """The Hessian of each row's energy at its place, shape (m, d, d), at the last exaggeration; `own` as above.
+    """The Hessian of each row's energy at its place, shape (m, d, d), at the last exaggeration.
 
-    It is exact, and takes a sum over all n reference rows for each row: on one core 21 us at n = 25,000.
+    `own` is as above, and `field` that of the map's rows: in their `Crowd` it is exact.
     """
     from tsne_ooc._kernels import placement as kernels
 
@@ -278,11 +287,13 @@ def hessians(
     d = Y.shape[1]
     last = float(placement.exaggerations(model.exaggeration)[-1])
     six = np.empty((len(near), 6))
-    by_axis, kernel = np.ascontiguousarray(Y.T).reshape(-1), kernels.HESSIAN[d]
+    nodes, kernel = field.nodes, kernels.HESSIAN[d, field.summed]
+    # The field is read within its bounds.
+    inside = np.clip(places, field.low, field.high)
 
     def run(first: int, stop: int) -> None:
-        kernel(Y, near, p, last, float(model.dof), by_axis, len(Y), own, places, first, stop, six)
+        kernel(Y, near, p, last, float(model.dof), *nodes, own, inside, first, stop, six)
 
-    threads.map(run, ranges(len(near), SUMMED_ROWS))
+    threads.map(run, ranges(len(near), SUMMED_ROWS if field.summed else ROWS))
     found: Float64 = six[:, [[0, 3, 4], [3, 1, 5], [4, 5, 2]]][:, :d, :d]
     return found

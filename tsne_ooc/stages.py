@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from numpy.typing import DTypeLike
 
+from tsne_ooc._memory import peak_bytes
 from tsne_ooc._typing import Json, Progress, TableLike
 from tsne_ooc.io import Source
 from tsne_ooc.storage.ledger import Entry, Ledger
@@ -69,6 +70,8 @@ class Work:
     ----------
     seconds : dict of str to float
         How long each phase took, over all attempts.
+    memory : dict of str to float
+        The most GB that this process had held when each phase ended, of those that it did itself.
     facts : dict of str to dict
         What each stage that is done says about its work, by its name.
     """
@@ -90,6 +93,7 @@ class Work:
         self.kept = kept
         self.executor = executor
         self.seconds: dict[str, float] = {}
+        self.memory: dict[str, float] = {}
         self.facts: dict[str, Facts] = {}
         self._made: dict[type, Any] = {}
 
@@ -309,6 +313,8 @@ def drive(stages: Sequence[RunStage], work: Work) -> None:
         before, began = _entry(work, stage).seconds, time.perf_counter()
         facts = stage.run(work)
         took = time.perf_counter() - began
+        if (peak := peak_bytes()) is not None:
+            work.memory[stage.phase] = round(peak / 1e9, 3)
         work.seconds[stage.phase] = round(work.seconds.get(stage.phase, 0.0) + took, 3)
         _keep(work, stage, facts, round(before + took, 3))
 

@@ -1,6 +1,8 @@
-"""scikit-learn's own checks of encoders, in settings that take other ways."""
+"""scikit-learn's own checks of encoders, in settings that take other ways, and options that are judged alone."""
 
 from __future__ import annotations
+
+import inspect
 
 import pytest
 
@@ -44,3 +46,30 @@ def test_what_needs_a_decoder_is_there_where_one_is():
     assert not hasattr(ParametricTSNE(), "reconstruction_error")
     assert hasattr(ParametricTSNE(decoder=True), "inverse_transform")
     assert "Rows that would lie" in ParametricTSNE.inverse_transform.__doc__
+
+
+# A wrong value of each option that can be judged without a table, and the words that name it.
+WRONG_ALONE = {
+    "teacher": (3, "teacher"), "objective": ("distilation", "objective='distilation'"), "network": ((20, 2), "width"),
+    "landmarks": (100, "landmarks=100"), "decoder": (3, "decoder"), "n_iter": (0, "n_iter=0"),
+    "batch_size": (1, "batch_size=1"), "learning_rate": (0, "learning_rate=0"), "prepare": ("pca", "prepare='pca'"),
+    "augmentation": (-1, "augmentation=-1"), "shuffle": ("ful", "shuffle='ful'"), "patience": (0, "patience=0"),
+    "validation": ("yes", "validation='yes'"), "callbacks": (5, "callbacks"),
+    "callbacks_every_iters": (0, "callbacks_every_iters=0"), "device": ("gpu", "device='gpu'"),
+    "n_jobs": (0, "n_jobs=0"),
+}  # fmt: skip
+# A seed is judged where it is drawn from, and anything is true or false.
+NOT_ALONE = {"random_state", "verbose"}
+
+
+def test_every_option_of_an_encoder_can_be_judged_alone():
+    assert {*WRONG_ALONE, *NOT_ALONE} == {*inspect.signature(ParametricTSNE).parameters}
+    ParametricTSNE().check_options()
+
+
+@pytest.mark.parametrize("name", WRONG_ALONE)
+def test_options_of_an_encoder_are_judged_without_a_table(name):
+    value, words = WRONG_ALONE[name]
+    with pytest.raises((ValueError, TypeError), match=words) as caught:
+        ParametricTSNE(**{name: value}).check_options()
+    assert "\n" not in str(caught.value)

@@ -11,7 +11,7 @@ import pytest
 
 from tsne_ooc import __version__
 from tsne_ooc.cli import command, main
-from tsne_ooc.cli.report import Report
+from tsne_ooc.cli.progress import Report
 from tsne_ooc.pipeline import open_run
 
 
@@ -230,7 +230,7 @@ class Terminal(io.StringIO):
 
 
 def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch):
-    monkeypatch.setattr("tsne_ooc.cli.report.EVERY", 0)
+    monkeypatch.setattr("tsne_ooc.cli.progress.EVERY", 0)
     screen, log, nothing = Terminal(), io.StringIO(), io.StringIO()
     for stream, quiet in ((screen, False), (log, False), (nothing, True)):
         with Report(quiet, stream) as report:

@@ -10,8 +10,8 @@ import pytest
 from tsne_ooc.cli.command import parser
 
 COMMANDS = (
-    "look", "prepare", "embed", "place", "merge", "train", "neighbors", "plot", "view", "export", "strangest", "info",
-    "demo",
+    "look", "prepare", "embed", "place", "merge", "train", "neighbors", "plot", "view", "report", "export", "strangest",
+    "trust", "info", "demo",
 )  # fmt: skip
 
 

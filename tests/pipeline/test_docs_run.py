@@ -94,7 +94,7 @@ def folder(tmp_path, monkeypatch):
     kinds = pd.DataFrame({"cell_type": pd.Categorical(np.array(["B", "T", "NK"])[np.arange(240) % 3])})
     kinds = kinds.assign(batch=np.arange(240) // 80, n_genes=(counts > 0).sum(axis=1))
     places = rng.random((240, 5), np.float32)
-    for name in ("cells.h5ad", "tomorrow.h5ad", "counts.h5ad"):
+    for name in ("cells.h5ad", "tomorrow.h5ad", "counts.h5ad", "moved.h5ad"):
         cells = anndata.AnnData(counts, obs=kinds.set_index(kinds.index.astype(str)))
         cells.obsm["X_pca"] = counts[:, :5] + places
         cells.obsp["distances"] = kneighbors_graph(cells.obsm["X_pca"], 15, mode="distance")
@@ -168,7 +168,7 @@ def test_blocks_of_python_run(page, folder, monkeypatch):
         anndata = pytest.importorskip("anndata")
         given |= {"adata": anndata.read_h5ad("counts.h5ad"), "query": anndata.AnnData(X[:20])}
     monkeypatch.setitem(sys.modules, "scanpy", scanpy())
-    if page.name in ("exporting.md", "pictures.md"):
+    if page.name in ("exporting.md", "pictures.md", "report.md"):
         assert main(["embed", "cells.h5ad", "--out", "map", "--quiet"]) == 0
     names = dict(given)
     for block in code:

@@ -17,7 +17,7 @@ SMALL, _, LARGE = PAGE.partition("## A larger map: MNIST\n")
 # Seconds, rows a second, and how far it is after some seconds: those of the machine. Where the last digits of a map are
 # others, so may be the number of rows beyond a threshold.
 TIMES = (
-    r"\d[\d.,]* (?=s\b)|\d[\d.,]* (?=rows/s)|^placing rows: .* left.*\n|\d+ (?=rows? \(\d)|, \d+ (?=\()|"
+    r"\d[\d.,]* (?=s\b)|\d[\d.,]* (?=rows/s)|^[a-z ]+: [^\n]* left, [^\n]*\n|\d+ (?=rows? \(\d)|, \d+ (?=\()|"
     r"(?<=^strangest rows: ).*(?=; more)"
 )
 # Fractions may have other last digits on another processor.
@@ -83,6 +83,8 @@ def test_the_comparison_itself():
     assert not differences("read 1,797 rows in 0.1 s (14,492 rows/s)", "read 1,797 rows in 3 s (92 rows/s)")
     slow = "placing rows (9 rows)\nplacing rows: 3 of 9 (29%), 1 rows/s, 0:00:56 left, 0.8 GB memory\nnovelty"
     assert not differences("placing rows (9 rows)\nnovelty", slow)
+    slow = "fitting the sample (9 rows)\nfitting the sample: iteration 2 of 240, 0:01:00 left, 0.8 GB memory\nfitted"
+    assert not differences("fitting the sample (9 rows)\nfitted", slow)
     assert differences("KL 0.506", "KL 0.606")
     assert differences("fitted 600 rows", "fitted 601 rows")
     assert differences("True\n", "False\n") and differences("True\n", "")

@@ -13,9 +13,9 @@ from tsne_ooc import TSNE
 from tsne_ooc.cli import embed as command
 from tsne_ooc.cli import forecast as module
 from tsne_ooc.cli import main, trials
-from tsne_ooc.cli import report as reports
+from tsne_ooc.cli import progress as reports
 from tsne_ooc.cli.forecast import Forecast, forecast, in_time
-from tsne_ooc.cli.report import Report
+from tsne_ooc.cli.progress import Report
 from tsne_ooc.io import as_source
 from tsne_ooc.sampling import Coverage, UniformSample
 

@@ -261,6 +261,7 @@ def test_the_manifest_says_what_was_done(placed, saved):
     written = json.loads((run.folder / "manifest.json").read_text())["content"]
     assert written == run.manifest
     summary, job, seconds = written.pop("novelty"), written.pop("job"), written.pop("seconds")
+    memory = written.pop("memory_gb")
     assert written == {
         "task": "place", "source": f"array of shape ({N}, {P})", "read": {"left_out": {}, "remarks": []},
         "model": str(saved["one"][0]), "n_samples": N, "n_features": P, "n_components": 2,
@@ -275,6 +276,7 @@ def test_the_manifest_says_what_was_done(placed, saved):
     for q, value in quantiles.items():
         assert value == pytest.approx(np.quantile(novelty, float(q), method="inverted_cdf"), rel=0.03, abs=1e-3)
     assert set(seconds) == {"place"} and seconds["place"] >= 0
+    assert set(memory) == {"place"} and 0.02 < memory["place"] < 100
     digest = json.loads((saved["one"][0] / "manifest.json").read_text())["sha256"]
     assert job["request"] == {"model": digest, "novelty": True} and job["task"] == "place"
     assert job["makes"] == ["embedding.npy", "novelty.npy", "dropped_rows.npy"]

@@ -147,7 +147,7 @@ def check_whole(out, expected):
     assert sorted(os.listdir(out)) == sorted(os.listdir(expected))
     if (out / "manifest.json").exists():
         found, wanted = open_run(out, verify=True).manifest, open_run(expected).manifest
-        varies = ("seconds", "source", "job")
+        varies = ("seconds", "memory_gb", "source", "job")
         assert {name: found[name] for name in found if name not in varies} == {
             name: wanted[name] for name in wanted if name not in varies
         }

@@ -148,7 +148,7 @@ WHILE_LOADING = """
 """
 
 
-@pytest.mark.parametrize("module", ["argparse", "tsne_ooc.cli.report", "tsne_ooc.pipeline", "sklearn", "numba"])
+@pytest.mark.parametrize("module", ["argparse", "tsne_ooc.cli.progress", "tsne_ooc.pipeline", "sklearn", "numba"])
 def test_while_the_program_is_loaded(tmp_path, module):
     np.save(tmp_path / "x.npy", np.zeros((50, 2)))
     done = subprocess.run(

@@ -55,6 +55,7 @@ def test_any_cuts_in_any_order(home, tmp_path_factory, cuts, data):
     assert [part["rows"] for part in other.pop("parts")] == [[a, b] for a, b in itertools.pairwise(edges)]
     for manifest in (one, other):
         manifest.pop("seconds")
+        assert set(manifest.pop("memory_gb")) == {"place"}
     assert one == other
     # It counts as that run, too.
     again = place(home / "map", home / "table.h5", out=folder / "out", resume=True)

@@ -13,7 +13,7 @@ import pytest
 
 from tsne_ooc import TSNE, sampling
 from tsne_ooc.cli import command, main
-from tsne_ooc.cli.report import Report
+from tsne_ooc.cli.progress import Report
 from tsne_ooc.export import export
 from tsne_ooc.parametric import ParametricTSNE
 from tsne_ooc.pipeline import embed, open_run, place, train
@@ -68,8 +68,8 @@ def numeric():
     """All options that take a number, and numbers that are wrong for them."""
     for name, parser in parsers().items():
         for action in parser._actions:
-            # Those two write no folder: theirs are in test_cli.py and test_strangest.py.
-            if action.type in (int, float) and name not in ("demo", "strangest"):
+            # Those write no folder that is named: theirs are in test_cli.py, test_strangest.py, test_trust_of_runs.py.
+            if action.type in (int, float) and name not in ("demo", "strangest", "trust"):
                 wrong = ["0", "-1", "-7", *(["nan", "inf", "-inf"] if action.type is float else [])]
                 yield from ((name, action.option_strings[0], value) for value in wrong)
 
@@ -88,12 +88,12 @@ def test_wrong_numbers_are_told_by_the_option_that_was_typed(capsys, file, tmp_p
     if name == "place":
         TSNE(n_iter=0, early_exaggeration_iter=0, perplexity=5).fit(np.load(file)).save(tmp_path / "model")
         given = [str(tmp_path / "model"), str(file)]
-    elif name in ("plot", "view"):
+    elif name in ("plot", "view", "report"):
         np.save(tmp_path / "map.npy", np.load(file)[:, :2])
         given = [str(tmp_path / "map.npy")]
     else:
         given = [str(file)]
-    ending = {"plot": ".png", "view": ".html"}.get(name, "")
+    ending = {"plot": ".png", "view": ".html", "report": ".html"}.get(name, "")
     assert main([name, *given, "--out", str(tmp_path / f"out{ending}"), f"{option}={value}"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and said.startswith("tsne-ooc: error: ") and option in said, said
@@ -195,13 +195,13 @@ def test_columns_whose_names_have_commas(capsys, tmp_path, typed, chosen):
 )  # fmt: skip
 def test_the_time_left_counts_days(monkeypatch, seconds, told):
     now = [0.0]
-    monkeypatch.setattr("tsne_ooc.cli.report.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tsne_ooc.cli.progress.time.monotonic", lambda: now[0])
     stream = io.StringIO()
     report = Report(False, stream)
     report("place", 0, 200)
     # The first half took as long as the other one will.
     now[0] = seconds
-    monkeypatch.setattr("tsne_ooc.cli.report.EVERY", -1)
+    monkeypatch.setattr("tsne_ooc.cli.progress.EVERY", -1)
     report("place", 100, 200)
     assert f", {told} left, " in stream.getvalue().splitlines()[-1]
 

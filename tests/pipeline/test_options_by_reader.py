@@ -22,7 +22,7 @@ READERS = {
     "parquet": "table.parquet", "folder": "parts",
 }  # fmt: skip
 # Commands in an order in which each goes on with what the ones before it made.
-COMMANDS = ("look", "neighbors", "embed", "place", "train")
+COMMANDS = ("look", "neighbors", "embed", "place", "trust", "train")
 # Readers whose columns have names, and one of words.
 NAMED = ("records", "parquet", "folder")
 
@@ -99,6 +99,15 @@ def lines(command, reader):
         if reader in NAMED:
             yield f"one {file} {names} --out named --quiet"
         yield from (f"one {line}".replace(" | ", " --out none | ", 1) for line in (*alone, *unnamed))
+    elif command == "trust":
+        yield "placed --jobs 1 --quiet --block-rows 30"
+        if reader in NAMED:
+            yield f"four {file} {names},word --quiet"
+        if workers:
+            yield f"three --quiet {workers}"
+        yield f"two {file} {dataset} --k 5 --length 0.5 --directions 2 --verbose --allow-missing-chunks"
+        yield f"two {file} {dataset} --k 5 --length 0.5 --directions 2 --resume"
+        yield from (f"two {line}" for line in (*alone, *unnamed))
     elif command == "train":
         short = "--iterations 4"
         yield (
@@ -203,8 +212,8 @@ def test_every_line_of_train_runs_or_is_refused(files, capsys, monkeypatch, read
 
 
 # `--onnx` writes a file of another kind, whatever was read (test_train.py); without words there is nothing to encode. A
-# scheduler has to run: `place` asks one in test_dask_cluster.py, and `embed` takes it by the same two functions.
-ELSEWHERE = {("train", "--onnx"), ("embed", "--scheduler"), ("place", "--scheduler")}
+# scheduler has to run: `place` asks one in test_dask_cluster.py, and `embed` and `trust` take it by the same functions.
+ELSEWHERE = {("train", "--onnx"), ("embed", "--scheduler"), ("place", "--scheduler"), ("trust", "--scheduler")}
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -222,7 +231,8 @@ def test_no_cell_of_the_table_is_empty(command, reader):
 
 
 # `prepare` reads text. `plot` and `view` read a map, and of a table one column at a time, as `embed --color` does here.
-NOT_OF_TABLES = {"prepare", "plot", "view"}
+# `report` reads the table of a run as that run did.
+NOT_OF_TABLES = {"prepare", "plot", "view", "report"}
 
 
 def test_commands_that_read_tables_are_all_here():

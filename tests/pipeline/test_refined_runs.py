@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 import tsne_ooc
 from tsne_ooc import TSNE, Refinement
 from tsne_ooc import cli as command
-from tsne_ooc.cli.report import Report
+from tsne_ooc.cli.progress import Report
 from tsne_ooc.metrics import neighbor_recall
 from tsne_ooc.pipeline import refining
 from tsne_ooc.preprocess import Preparation, Standardize
@@ -79,6 +79,8 @@ def test_what_the_manifest_tells(whole):
     near = np.argsort(D, axis=1)[:, :24]
     pairs = {(min(i, j), max(i, j)) for i in range(N) for j in near[i].tolist()}
     assert told.pop("kl_divergence") == pytest.approx(divergence(X, whole.embedding, 8), rel=2e-3)
+    # A note after 25 of the 30 iterations; see `unit/test_history.py`.
+    assert told.pop("history")["iteration"] == [25]
     assert told == {"neighbors": 24, "recall": 1.0, "n_iter": 30, "pairs": 2 * len(pairs), "reference": N}
     asked = whole.manifest["job"]["request"]["refine"]
     assert asked == {"deviation": 2.0, "reference": None, "n_iter": 30}

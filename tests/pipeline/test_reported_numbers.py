@@ -13,6 +13,7 @@ from scipy.spatial.distance import cdist
 
 import tsne_ooc
 from tsne_ooc import TSNE
+from tsne_ooc._memory import peak_bytes
 from tsne_ooc.neighbors import IVF
 
 N, M = 220, 120
@@ -66,6 +67,12 @@ def test_the_manifest_of_embed(tmp_path, sample):
     seconds = {name: found.pop(name) for name in list(found) if name.startswith("seconds.")}
     assert set(seconds) == {"seconds.sample", "seconds.fit", "seconds.place"}
     assert all(value >= 0 for value in seconds.values()) and 0 < sum(seconds.values()) <= took
+    # The peak of this process, which only grows.
+    memory = [found.pop(f"memory_gb.{phase}") for phase in ("sample", "fit", "place")]
+    assert 0.02 < memory[0] <= memory[1] <= memory[2] <= peak_bytes() / 1e9 + 0.001
+    # Ten iterations are too few for a note; see `unit/test_history.py`.
+    history = {name: found.pop(name) for name in list(found) if name.startswith("history.")}
+    assert history == {f"history.{name}": [] for name in ("iteration", "exaggeration", "kl_divergence", "step")}
     # What the run is known again by.
     assert all(name.startswith("job.") for name in found), sorted(found)
     assert 0 < beyond < 30 or sample is None

@@ -322,6 +322,14 @@ def quality(folder):
     return [np.array(found + counted)]
 
 
+def ranks(folder):
+    from tsne_ooc.metrics._space import Space
+
+    X, drawn = rows(), np.array([0, 3, 77, 149])
+    space = Space(X, Threads(1))
+    return [*space.nearest(drawn, 5), space.nearer(drawn, np.array([[5, 80, 11], [1, 2, 9], [0, 1, 2], [60, 3, 8]]))]
+
+
 def held_out(folder):
     pytest.importorskip("torch", reason="encoders need the extra 'neural'")
     import torch

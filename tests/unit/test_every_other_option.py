@@ -411,6 +411,7 @@ FILES = {
     "unit/test_overview.py": "look",
     "pipeline/test_pictures.py": "plot.draw plot.panels plot.beside",
     "pipeline/test_view.py": "view.view",
+    "pipeline/test_report.py": "report.report",
     "pipeline/test_animation.py": "plot.Film plot.Film.save plot.animate",
     "contracts/test_neighbor_metrics.py": "neighbors.Exact.build neighbors.IVF.build neighbors.HNSW.build "
     "neighbors.Annoy.build neighbors.PyNNDescent.build neighbors.Neighbors.build neighbors.Precomputed.build",
@@ -438,6 +439,7 @@ FILES = {
     "unit/test_tl.py": "tl.tsne tl.place",
     "unit/test_groups.py": "novelty.groups.Groups",
     "unit/test_trust.py": "trust.scores",
+    "pipeline/test_trust_of_runs.py": "pipeline.trust",
     "unit/test_parallel.py": "extend.Threads",
 }
 # scikit-learn's way: nothing is made of it.

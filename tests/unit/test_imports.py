@@ -51,6 +51,7 @@ ORDER = (
     ("metrics",),
     ("plot", "testing", "tl"),
     ("view",),
+    ("report",),
     ("cli",),
     ("__main__",),
 )

@@ -17,8 +17,10 @@ from tsne_ooc.fit.model import Model
 from tsne_ooc.gradients.crowd import Crowd
 from tsne_ooc.io import open_source
 from tsne_ooc.neighbors import HNSW, Graph
-from tsne_ooc.placement import descend, hessians
-from tsne_ooc.trust import Scores, _Judge, scores
+from tsne_ooc.placement import ask, descend, hessians
+from tsne_ooc.trust import Scores, scores
+from tsne_ooc.trust.judge import Judge, _smallest
+from tsne_ooc.trust.moves import Moves
 
 ONE = Threads(1)
 QUICK = {"perplexity": 10, "random_state": 0}
@@ -63,7 +65,7 @@ def test_the_hessian_is_that_of_the_exact_loss_without_the_row(d, dof):
     near = np.argsort(cdist(Y[own], Y), axis=1)[:, 1:16].astype(np.uint32)
     p = rng.dirichlet(np.ones(15), len(own)).astype(np.float32)
     places = Y[own] + rng.normal(0, 0.3, (len(own), d)).astype(np.float32)
-    found = hessians(fitted, near, p, Placement(exaggeration=[4, 1.5]), ONE, places, own)
+    found = hessians(fitted, near, p, Placement(exaggeration=[4, 1.5]), ONE, places, own, Crowd.around(Y, dof, 9.0))
     wanted = [
         curvature(left_out(Y, near[i], p[i].astype(float), own[i], 1.5, dof), places[i].astype(float))
         for i in range(len(own))
@@ -88,6 +90,76 @@ def test_a_row_left_out_goes_where_a_map_without_it_has_it(d):
         number = near[row] - (near[row] > row).astype(np.uint32)
         place, _ = descend(others, number[None], p[row][None], placement, ONE, start=Y[row][None])
         np.testing.assert_allclose(found[row], place[0], atol=1e-4)
+
+
+def clumps(n, d, seed=0):
+    """A map of clumps, as dense as maps are."""
+    rng = np.random.default_rng(seed)
+    width = (n / 1.5) ** (1 / d) * 1.5
+    middle = rng.uniform(-width / 2, width / 2, (30, d))[rng.integers(0, 30, n)]
+    return (middle + rng.normal(0, width / 14, (n, d))).astype(np.float32)
+
+
+@pytest.mark.parametrize("dof", [1.0, 0.7])
+@pytest.mark.parametrize("d", [1, 2])
+def test_hessians_of_many_rows_are_read_from_a_grid_that_is_fine_enough(d, dof):
+    Y = clumps(4000, d)
+    fitted = Model(Y, None, dof, 1.0)
+    assert not fitted.curved_field.summed and fitted.curved_field.shape.spacing < fitted.field.shape.spacing
+    own = np.arange(0, 4000, 4)
+    near = cKDTree(Y).query(Y[own], 31)[1][:, 1:].astype(np.uint32)
+    p = np.full(near.shape, np.float32(1 / 30))
+    places = Y[own] + np.random.default_rng(1).normal(0, 0.2, (len(own), d)).astype(np.float32)
+    read, summed = (
+        hessians(fitted, near, p, Placement(exaggeration=1.0), ONE, places, own, field)
+        for field in (fitted.curved_field, Crowd.around(Y, dof, 20.0))
+    )
+    off, size = (np.abs(one).max(axis=(1, 2)) for one in (read - summed, summed))
+    # As docs/trust.md has it. Where a row is alone its field is nearly nothing, and its Hessian any number.
+    assert np.median(off) < 0.015 * np.median(size) and np.quantile(off, 0.99) < 0.07 * np.median(size)
+    coarse = hessians(fitted, near, p, Placement(exaggeration=1.0), ONE, places, own, fitted.field)
+    assert np.median(np.abs(coarse - summed).max(axis=(1, 2))) > 3 * np.median(off)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_smallest_eigenvalue(d):
+    A = np.random.default_rng(0).normal(size=(50, d, d))
+    A += A.transpose(0, 2, 1)
+    np.testing.assert_allclose(_smallest(A), np.linalg.eigvalsh(A)[:, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e25])
+def test_distances_after_a_move_are_those_of_rows_that_are_moved(scale):
+    X, Q = groups(300) * np.float32(scale), (groups(40, seed=4) * np.float32(scale))
+    fitted = TSNE(**QUICK, n_iter=0, early_exaggeration_iter=0).fit(X)
+    moves = Moves.of(fitted.map_.model, 0.9 * scale, 2, 1)
+    near, far = ask(fitted.map_.model, Q, 60)
+    unit = fitted.map_.model.index.unit
+    axes = directions_of(X / np.float32(scale), 2)
+    for vector, (found, distances) in zip(moves.vectors, moves.around(Q, near, far, 60, 20, unit, ONE), strict=True):
+        assert np.abs(np.abs(axes @ vector.astype(float)).max() / (0.9 * scale) - 1) < 1e-5
+        D = cdist(Q.astype(float) + vector, X.astype(float))
+        for row in range(40):
+            kept = near[row][np.argsort(D[row, near[row]], kind="stable")[:20]]
+            np.testing.assert_allclose(distances[row] * unit, D[row, found[row]], rtol=1e-5)
+            np.testing.assert_allclose(D[row, found[row]], D[row, kept], rtol=1e-5)
+            assert len(set(found[row].tolist())) == 20 and (np.diff(distances[row]) >= 0).all()
+
+
+def test_rows_lie_where_one_says(model):
+    X = groups()
+    np.testing.assert_array_equal(scores(model, X, places=model.embedding_), scores(model, X))
+    # In the wrong group a row has none of its neighbours, and goes far when it is placed anew.
+    far = model.embedding_[np.argmax(np.linalg.norm(model.embedding_ - model.embedding_[0], axis=1))]
+    places = np.array(model.embedding_)
+    places[0] = far
+    moved, before = scores(model, X, places=places), scores(model, X)
+    assert moved.recall[0] == 0 and moved.perturbation[0] > 5 * before.perturbation[0]
+    for part, whole in zip(moved, before, strict=True):
+        np.testing.assert_array_equal(part[1:], whole[1:])
+    for bad, words in ((places[:5], "places has shape"), (places * np.nan, "row 0, column 0 is nan")):
+        with pytest.raises(ValueError, match=words):
+            scores(model, X, places=bad)
 
 
 def by_hand(model, X, rows):
@@ -140,16 +212,47 @@ def test_the_perturbation_of_new_rows_is_how_far_placing_moves_them(model):
     assert (more >= found).all() and (more > found).any()
 
 
+def test_the_perturbation_is_that_of_the_slow_way(model):
+    """With the defaults, by exact energies: the nearest of 45 neighbours, placed from their mean."""
+    X, Y = groups().astype(float), model.embedding_.astype(float)
+    D = cdist(X, X)
+    np.fill_diagonal(D, np.inf)
+    usual = np.median(np.sort(D, axis=1)[:, :15].mean(axis=1))
+    found = scores(model, groups()).perturbation
+    close = []
+    for row in range(0, 600, 25):
+        own = np.argsort(D[row])[:45]
+        p = Perplexity(10).conditional(D[row, own[:30]][None].astype(np.float32), ONE)[0].astype(float)
+        place = minimize(left_out(Y, own[:30], p, row, 1.0), Y[row], method="BFGS", options={"gtol": 1e-6}).x
+        farthest = 0.0
+        for axis in directions_of(groups(), 3):
+            for side in (-0.7 * usual, 0.7 * usual):
+                away = np.linalg.norm(X[row] + side * axis - X[own], axis=1)
+                near = np.argsort(away)[:15]
+                p = Perplexity(5).conditional(away[near][None].astype(np.float32), ONE)[0].astype(float)
+                energy = left_out(Y, own[near], p, row, 1.5)
+                put = minimize(energy, p @ Y[own[near]], method="BFGS", options={"gtol": 1e-6}).x
+                farthest = max(farthest, np.linalg.norm(put - place))
+        close.append(abs(found[row] - farthest) < 0.1 + 0.02 * farthest)
+    # A general minimiser may leap into another hollow.
+    assert np.mean(close) >= 0.85
+
+
 def test_a_fitted_row_that_is_moved_does_not_meet_itself(model):
     X = groups()
-    judge = _Judge.of(model, 10, 0.8, 1, Placement(perplexity=10, k=30, exaggeration=1.5))
+    judge = Judge.of(model, 10, length=0.8, directions=1, placement=Placement(perplexity=10, k=30, exaggeration=1.5))
     own = np.arange(0, 600, 30)
-    moved = (X[own] + judge.moves[0]).astype(np.float32)
-    places = judge._put(moved, own)
-    for place, row, number in zip(places, moved, own, strict=True):
+    moved = (X[own] + judge.moves.vectors[0]).astype(np.float32)
+    near, far = judge._others(*ask(model.map_.model, X[own], 91), own)
+    around, distances = next(judge._around(X[own], near, far, own))
+    held, p = judge._weighed(judge.mover, around, distances)
+    places = descend(model.map_.model, held, p, judge.mover, ONE, own=own)[0]
+    for place, row, number, found, there in zip(places, moved, own, distances, around, strict=True):
         D = cdist(row[None], X)[0]
         D[number] = np.inf
         near = np.argsort(D)[:30]
+        np.testing.assert_array_equal(there, near)
+        np.testing.assert_allclose(found, D[near], rtol=1e-5)
         p = Perplexity(10).conditional(D[near][None].astype(np.float32), ONE)[0].astype(float)
         energy = left_out(model.embedding_.astype(float), near, p, number, 1.5)
         lowest = minimize(energy, place.astype(float), method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-9})
@@ -173,7 +276,7 @@ def test_each_row_is_scored_by_itself(model):
     for part, alone in zip(whole, scores(model, X[some]), strict=True):
         np.testing.assert_array_equal(part[some], alone)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tsne_ooc.trust.BLOCK", 7)
+        patch.setattr("tsne_ooc.trust.judge.BLOCK", 7)
         patch.setattr(model, "n_jobs", 1)
         for part, again in zip(whole, scores(model, X), strict=True):
             np.testing.assert_array_equal(part, again)

@@ -251,21 +251,23 @@ def placement_for(d, summed, apart):
     return place
 
 
-def hessian_for(d):
+def hessian_for(d, summed):
     """The kernel that gives the Hessian of each row's energy at `places`: uu, vv, ww, uv, uw, vw.
 
-    The field is summed, and without the row that `own` names. A grid holds the row itself too coarsely: what is left of
-    its own curvature was .1 in a Hessian of .2, in a map of 600 rows.
+    The field is without the row that `own` names.
     """
 
     @kernel
-    def hessian(Y, neighbors, p, exaggeration, dof, phi, n, own, places, start, stop, out):
+    def hessian(Y, neighbors, p, exaggeration, dof, phi, stride, far_stride, origin, per_cell, offset,
+                own, places, start, stop, out):  # fmt: skip
         for i in range(u64(start), u64(stop)):
             x = float(places[i, 0])
             y = float(places[i, 1]) if d > 1 else 0.0
             z = float(places[i, 2]) if d > 2 else 0.0
-            S, slope, curve = _without(_sum(x, y, z, phi, n, dof, d), x, y, z, Y, own[i], 1.0, dof, d)
-            _, _, h = evaluate(x, y, z, Y, neighbors, p, i, exaggeration, dof, S, slope, curve, 1.0, d)
+            S, slope, curve = _others(
+                x, y, z, Y, own[i], phi, stride, far_stride, origin, per_cell, offset, dof, d, summed, True
+            )
+            _, _, h = evaluate(x, y, z, Y, neighbors, p, i, exaggeration, dof, S, slope, curve, per_cell, d)
             for e in range(6):
                 out[i, e] = h[e]
 
@@ -274,7 +276,7 @@ def hessian_for(d):
 
 _FIELDS = [(d, summed) for d in (1, 2, 3) for summed in (False, True)]
 PLACE = {(*field, apart): placement_for(*field, apart) for field in _FIELDS for apart in (False, True)}
-HESSIAN = {d: hessian_for(d) for d in (1, 2, 3)}
+HESSIAN = {field: hessian_for(*field) for field in _FIELDS}
 
 
 @kernel

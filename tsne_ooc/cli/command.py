@@ -13,7 +13,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tsne_ooc import __version__
-from tsne_ooc.cli import demo, embed, export, info, look, merge, neighbors, place, plot, prepare, strangest, train, view
+from tsne_ooc.cli import (
+    demo,
+    embed,
+    export,
+    info,
+    look,
+    merge,
+    neighbors,
+    place,
+    plot,
+    prepare,
+    report,
+    strangest,
+    train,
+    trust,
+    view,
+)
 from tsne_ooc.cli.words import OPTIONS, Parser
 
 _ABOUT = """\
@@ -31,8 +47,10 @@ t-SNE maps of data larger than memory: a sample is embedded, and every other row
   tsne-ooc neighbors cells.h5ad --out graph                  the neighbours of all rows, for fits of all rows
   tsne-ooc plot map --color cell_type                        a picture of it
   tsne-ooc view map --color cell_type                        a page to hand over, for any browser
+  tsne-ooc report map --color cell_type                      how it was made, and how far to trust it
   tsne-ooc export map --to cells.h5ad                        the coordinates where other tools look for them
   tsne-ooc strangest map                                     the rows that are least like the others
+  tsne-ooc trust map                                         how far to trust the place of each row
   tsne-ooc info map                                          what a folder is, how it was made, what to do next
 """
 
@@ -148,6 +166,8 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog="tsne-ooc", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=f"tsne-ooc {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in (look, prepare, embed, place, merge, train, neighbors, plot, view, export, strangest, info, demo):
+    for command in (
+        look, prepare, embed, place, merge, train, neighbors, plot, view, report, export, strangest, trust, info, demo
+    ):  # fmt: skip
         command.add(commands)
     return top

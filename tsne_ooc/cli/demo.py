@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from tsne_ooc.cli.report import Report
+from tsne_ooc.cli.progress import Report
 from tsne_ooc.cli.shared import Commands, add_command, check_plots, say, summary_of
 
 

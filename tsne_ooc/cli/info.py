@@ -79,7 +79,16 @@ def _of_run(folder: Path, content: dict[str, Any]) -> list[str]:
         )
         found = f"{refined['neighbors']} neighbours of each, KL {refined['kl_divergence']:.3f}"
         lines.append(f"then moved all rows together: {found} after {refined['n_iter']} iterations{kept}")
-    return [*lines, *_made(content), *_seconds(content)]
+    return [*lines, *_made(content), *_seconds(content), *_trusted(folder)]
+
+
+def _trusted(folder: Path) -> list[str]:
+    """What the scores of its rows say, where it has any."""
+    from tsne_ooc.cli.trust import lines_of
+    from tsne_ooc.pipeline import open_run
+
+    found = open_run(folder).trusted
+    return [] if found is None else [f"scored: {', '.join(found.arrays)}", *lines_of(found.content["facts"])]
 
 
 def _of_graph(folder: Path, content: dict[str, Any], shape: tuple[int, ...]) -> list[str]:
@@ -146,10 +155,14 @@ def _seconds(content: dict[str, Any]) -> list[str]:
 
 
 def _next_of_run(folder: Path, name: str, content: dict[str, Any]) -> list[str]:
+    from tsne_ooc.pipeline.run import TRUST
+
     lines = ["next:", f"  tsne-ooc export {name} --to map.parquet"]
     if "novelty" in content:
         lines.append(f"  tsne-ooc strangest {name}")
     if (folder / "model").is_dir():
+        if not (folder / TRUST).exists():
+            lines.append(f"  tsne-ooc trust {name}")
         lines.append(f"  tsne-ooc place {name} FILE --out more")
         source = content["job"]["source"].get("path")
         if source is not None:

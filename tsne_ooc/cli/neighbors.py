@@ -6,7 +6,7 @@ import argparse
 
 from tsne_ooc.cli.fitting import METRICS, NEIGHBORS, add_preparation, preparation_of
 from tsne_ooc.cli.probe import check_readable
-from tsne_ooc.cli.report import Report
+from tsne_ooc.cli.progress import Report
 from tsne_ooc.cli.shared import Commands, add_command, add_input, add_running, data_of, say
 
 _AFTER = """\

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tsne_ooc.cli.elsewhere import add_workers, workers_of
 from tsne_ooc.cli.probe import check_readable
-from tsne_ooc.cli.report import Report
+from tsne_ooc.cli.progress import Report
 from tsne_ooc.cli.shared import (
     Commands,
     add_blocks,

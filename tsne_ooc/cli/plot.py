@@ -17,12 +17,14 @@ def add(commands: Commands) -> None:
         "plot",
         help="draw a picture of a map",
         description="Draw the map of a finished run, of any number of rows: as points where they can be told apart, "
-        "else as how many there are in each place. Columns are found by name: novelty and sampled in the run, others "
-        "in the table that the map was made from (also obs and genes), or in --data.",
+        "else as how many there are in each place. Columns are found by name: novelty, sampled and the scores of "
+        "tsne-ooc trust (recall, singularity, perturbation) in the run, others in the table that the map was made from "
+        "(also obs and genes), or in --data.",
         examples="""
             map --color cell_type
             map --color CD3D --dark --out cd3d.png
             map --color novelty --out novelty.pdf
+            map --color perturbation --dark --out doubt.png
             map --color cell_type --by batch --out batches.png
             map --other another-map --color cell_type --out both.png
             map --color labels.csv --highlight 3,17,250

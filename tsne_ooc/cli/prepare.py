@@ -53,7 +53,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from tsne_ooc.cli.report import Report
+    from tsne_ooc.cli.progress import Report
     from tsne_ooc.convert import convert
 
     with Report(options.quiet) as report:

@@ -33,11 +33,13 @@ def add_command(
     )
 
 
-def add_input(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
+def add_input(parser: argparse.ArgumentParser, *, several: bool = True, needed: bool = True) -> None:
     """Add the options that say what to read."""
     what = "a file of HDF5 (also .h5ad), .npy, Zarr or Parquet, or a folder of the last two"
     if several:
-        parser.add_argument("data", nargs="+", help=f"{what}; several, with columns of the same names, are one table")
+        parser.add_argument(
+            "data", nargs="+" if needed else "*", help=f"{what}; several, with columns of the same names, are one table"
+        )
     else:
         parser.add_argument("data", help=what)
     parser.add_argument(

@@ -18,7 +18,7 @@ from tsne_ooc.cli.fitting import (
     tsne_of,
 )
 from tsne_ooc.cli.probe import check_readable
-from tsne_ooc.cli.report import Report
+from tsne_ooc.cli.progress import Report
 from tsne_ooc.cli.shared import (
     Commands,
     Group,

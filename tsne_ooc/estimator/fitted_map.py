@@ -12,6 +12,7 @@ import numpy as np
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Int64, Matrix
 from tsne_ooc._validate import counted_from
+from tsne_ooc.fit.history import History, from_json, later, to_json
 from tsne_ooc.fit.model import Model
 from tsne_ooc.fit.optimize import Result, Watch
 from tsne_ooc.fit.rows import Fit, Pause, affinities_of, continue_rows
@@ -57,6 +58,8 @@ class FittedMap:
     placed : Placed or None
         Where the rows of a map that was refined were placed before they moved, and how novel they were there; None for
         other maps.
+    history : tuple of Note
+        How the optimisation went; empty for maps that were saved without it.
     """
 
     model: Model
@@ -70,6 +73,7 @@ class FittedMap:
     affinity: Any = None
     pause: Pause | None = None
     placed: Placed | None = None
+    history: History = ()
 
     def __post_init__(self) -> None:
         for array in (self.sample_rows, *(self.placed or ())):
@@ -165,12 +169,14 @@ class FittedMap:
             self.model, self.affinity, schedule, self.pause,
             seed=self.seed, threads=self.threads, watch=watch,
         )  # fmt: skip
-        return self.after(fit, self.n_iter + fit.result.iterations), fit.result
+        return self.after(fit), fit.result
 
-    def after(self, fit: Fit, n_iter: int) -> FittedMap:
-        """A map of the same rows where another fit left them."""
+    def after(self, fit: Fit) -> FittedMap:
+        """A map of the same rows where a fit that went on left them."""
+        result = fit.result
         return replace(
-            self, model=fit.model, kl_divergence=fit.result.kl_divergence, n_iter=n_iter, pause=fit.pause
+            self, model=fit.model, kl_divergence=result.kl_divergence, n_iter=self.n_iter + result.iterations,
+            pause=fit.pause, history=(*self.history, *later(result.history, self.n_iter)),
         )  # fmt: skip
 
     def state(self) -> State:
@@ -186,6 +192,7 @@ class FittedMap:
             "n_iter": int(self.n_iter),
             "n_neighbors": int(self.n_neighbors),
             "seed": self.seed,
+            "history": to_json(self.history),
             **self.features.facts(),
         }
         content, arrays = within("model", self.model.state())
@@ -218,11 +225,15 @@ class FittedMap:
         kl_divergence = decode(fitted.content.get("kl_divergence"))
         if not isinstance(kl_divergence, int | float):
             raise fitted.fail("has a kl_divergence that is not a number")
+        try:
+            history = from_json(fitted.content.get("history"))
+        except ValueError as error:
+            raise fitted.fail(str(error)) from None
         features = Features.restore(saved, fitted, distances=model.index.metric == "precomputed", sparse=True)
         placed = Placed.restore(saved.part("placed"), model.embedding.shape) if "placed" in saved.content else None
         return cls(
             model, features, threads, float(kl_divergence), fitted.whole("n_iter", 0), fitted.whole("n_neighbors", 0),
-            seed_in(fitted), _sample_rows(saved, model.n), affinity, placed=placed,
+            seed_in(fitted), _sample_rows(saved, model.n), affinity, placed=placed, history=history,
         )  # fmt: skip
 
     def fingerprint(self, placement: Placement | None) -> str:

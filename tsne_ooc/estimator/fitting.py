@@ -163,7 +163,7 @@ class FittingEstimator(PlacingEstimator):
         self._map = FittedMap(
             fitted.model, Features.of(taken, distances=self._pairwise(), sparse=True), threads,
             fitted.result.kl_divergence, fitted.result.iterations, fitted.k, seed, taken.sample_rows, recipe.affinity,
-            fitted.pause, placed,
+            fitted.pause, placed, fitted.result.history,
         )  # fmt: skip
         return self
 

@@ -23,15 +23,16 @@ class Content:
     ----------
     embedding : float32 (n, d)
         The map, memory-mapped.
-    novelty : float32 (n,) or None
-        How far each row is from the fitted rows, where the run has it.
+    numbers : dict of str to float32 (n,)
+        What the run has of these: "novelty", how far each row is from the fitted rows, and the scores of its place,
+        "recall", "singularity" and "perturbation".
     sample_rows : int64 (s,)
         Numbers of the rows that were fitted, ascending.
     manifest : dict
     """
 
     embedding: Float32
-    novelty: Float32 | None
+    numbers: dict[str, Float32]
     sample_rows: Int64
     manifest: Json
 
@@ -39,13 +40,14 @@ class Content:
     def of(cls, run: Any) -> Content:
         # Rows that were placed on a saved map were not fitted.
         sampled = np.empty(0, np.int64) if run.sample_rows is None else run.sample_rows
-        return cls(run.embedding, run.novelty, sampled, run.manifest)
+        numbers = {} if run.novelty is None else {"novelty": run.novelty}
+        return cls(run.embedding, numbers | (run.trust or {}), sampled, run.manifest)
 
     def part(self, start: int, stop: int) -> Content:
         """Rows `start` up to `stop` of it, numbered anew."""
         first, last = np.searchsorted(self.sample_rows, [start, stop])
-        novelty = None if self.novelty is None else self.novelty[start:stop]
-        return Content(self.embedding[start:stop], novelty, self.sample_rows[first:last] - start, self.manifest)
+        numbers = {name: values[start:stop] for name, values in self.numbers.items()}
+        return Content(self.embedding[start:stop], numbers, self.sample_rows[first:last] - start, self.manifest)
 
     @property
     def n(self) -> int:
@@ -58,15 +60,14 @@ class Content:
     @property
     def row_bytes(self) -> int:
         """Bytes of a row in a binary format."""
-        return 4 * self.axes + 1 + (0 if self.novelty is None else 4)
+        return 4 * self.axes + 1 + 4 * len(self.numbers)
 
     def blocks(self) -> Iterator[tuple[int, int, dict[str, Array]]]:
-        """Yield rows `start` to `stop` of "embedding", "novelty" (where there is one) and "sampled"."""
+        """Yield rows `start` to `stop` of "embedding", of the numbers that there are, and of "sampled"."""
         for start in range(0, self.n, ROWS):
             stop = min(start + ROWS, self.n)
             block: dict[str, Array] = {"embedding": np.asarray(self.embedding[start:stop])}
-            if self.novelty is not None:
-                block["novelty"] = np.asarray(self.novelty[start:stop])
+            block |= {name: np.asarray(values[start:stop]) for name, values in self.numbers.items()}
             sampled = np.zeros(stop - start, bool)
             first, last = np.searchsorted(self.sample_rows, [start, stop])
             sampled[self.sample_rows[first:last] - start] = True
@@ -74,8 +75,8 @@ class Content:
 
     def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and type of each array that `blocks` gives pieces of."""
-        novelty = {} if self.novelty is None else {"novelty": ((self.n,), np.float32)}
-        return {"embedding": ((self.n, self.axes), np.float32), **novelty, "sampled": ((self.n,), bool)}
+        numbers = dict.fromkeys(self.numbers, ((self.n,), np.float32))
+        return {"embedding": ((self.n, self.axes), np.float32), **numbers, "sampled": ((self.n,), bool)}
 
     @property
     def names(self) -> list[str]:
@@ -83,7 +84,7 @@ class Content:
         return [f"tsne{axis + 1}" for axis in range(self.axes)] + list(self.shapes())[1:]
 
     def columns(self, block: dict[str, Array]) -> dict[str, Array]:
-        """A block as named columns: tsne1, tsne2, ..., novelty, sampled."""
+        """A block as named columns: tsne1, tsne2, ..., the numbers, sampled."""
         axes = [block["embedding"][:, axis] for axis in range(self.axes)]
         others = [values for name, values in block.items() if name != "embedding"]
         return dict(zip(self.names, [*axes, *others], strict=True))

@@ -1,4 +1,4 @@
-"""Put a map into an AnnData file: ``obsm["X_tsne"]`` and ``obs["tsne_novelty"]``; everything else stays as it was."""
+"""Put a map into an AnnData file: ``obsm["X_tsne"]``, ``obs["tsne_novelty"]`` and so on; all else stays as it was."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from tsne_ooc.storage.disk import check_room
 
 # The most bytes that HDF5 itself adds.
 _SLACK = 1 << 20
+# What a column of obs may hold; those that a map lacks are not left there from an older one.
+_NUMBERS = ("novelty", "recall", "singularity", "perturbation")
 _ARRAY = {"encoding-type": "array", "encoding-version": "0.2.0"}
 
 
@@ -33,10 +35,10 @@ def to_h5ad(content: Content, path: Path, base: Path, key: str, *, overwrite: bo
     OSError
         Where it cannot be read or written, changed meanwhile, or the disk has no room for a copy.
     """
-    column = f"{key.removeprefix('X_')}_novelty"
+    columns = {name: f"{key.removeprefix('X_')}_{name}" for name in _NUMBERS}
     before = _stamp(base)
     with opening(base):
-        _check(content, base, key, column, overwrite)
+        _check(content, base, key, list(columns.values()), overwrite)
     if not any(str(base) in text for text in _texts(content.manifest)):
         warnings.warn(
             f"the map was made from {content.manifest.get('source')}; its rows are taken to be those of {base.name}, "
@@ -52,10 +54,10 @@ def to_h5ad(content: Content, path: Path, base: Path, key: str, *, overwrite: bo
 
     with whole_file(path, check=unchanged) as temporary:
         _clone(base, temporary)
-        _write(content, temporary, key, column)
+        _write(content, temporary, key, columns)
 
 
-def _check(content: Content, base: Path, key: str, column: str, overwrite: bool) -> None:
+def _check(content: Content, base: Path, key: str, columns: list[str], overwrite: bool) -> None:
     import h5py
 
     try:
@@ -80,13 +82,12 @@ def _check(content: Content, base: Path, key: str, column: str, overwrite: bool)
                 f"{base} has {counted(n, 'rows')}, the map {content.n}; the map must be of this file's rows"
             )
         taken = [f"obsm[{key!r}]"] if obsm is not None and key in obsm else []
-        if column in obs:
-            taken.append(f"obs[{column!r}]")
+        taken += [f"obs[{column!r}]" for column in columns if column in obs]
         if taken and not overwrite:
             raise FileExistsError(f"{base} has {' and '.join(taken)} already; pass overwrite=True (--overwrite)")
 
 
-def _write(content: Content, path: Path, key: str, column: str) -> None:
+def _write(content: Content, path: Path, key: str, columns: dict[str, str]) -> None:
     import h5py
 
     with h5py.File(path, "r+") as file:
@@ -96,14 +97,15 @@ def _write(content: Content, path: Path, key: str, column: str) -> None:
             obsm.attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
         targets = {"embedding": _fresh(obsm, key, (content.n, content.axes))}
         obs = file["obs"]
-        if content.novelty is not None:
-            targets["novelty"] = _fresh(obs, column, (content.n,))
-            order = [str(name) for name in obs.attrs.get("column-order", ())]
-            if column not in order:
-                obs.attrs["column-order"] = np.array([*order, column], h5py.string_dtype())
-        elif column in obs:
-            # It belongs to an older map, or `_check` would have refused; it would be taken for that of this map.
-            _remove(obs, column)
+        for name, column in columns.items():
+            if name in content.numbers:
+                targets[name] = _fresh(obs, column, (content.n,))
+                order = [str(one) for one in obs.attrs.get("column-order", ())]
+                if column not in order:
+                    obs.attrs["column-order"] = np.array([*order, column], h5py.string_dtype())
+            elif column in obs:
+                # It belongs to an older map, or `_check` would have refused; it would be taken for that of this map.
+                _remove(obs, column)
         for start, stop, block in content.blocks():
             for name, target in targets.items():
                 target[start:stop] = block[name]

@@ -12,7 +12,7 @@ from tsne_ooc.storage.atomic import exchange, whole_file, whole_folder
 
 
 def to_hdf5(content: Content, path: Path) -> None:
-    """Datasets ``embedding``, ``novelty`` and ``sampled``; the manifest is an attribute of the file."""
+    """Datasets ``embedding``, ``sampled`` and those of the numbers; the manifest is an attribute of the file."""
     import h5py
 
     with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
@@ -39,7 +39,7 @@ def to_zarr(content: Content, path: Path) -> None:
 
 
 def to_parquet(content: Content, path: Path) -> None:
-    """Columns tsne1, tsne2, ..., novelty and sampled; the manifest is in the metadata of the schema."""
+    """Columns tsne1, tsne2, ..., the numbers and sampled; the manifest is in the metadata of the schema."""
     arrow = load("pyarrow", "parquet", path.name)
     parquet = load("pyarrow.parquet", "parquet", path.name)
     kinds = {"sampled": arrow.bool_()}

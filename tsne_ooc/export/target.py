@@ -53,16 +53,16 @@ def export(
     to : path
         Its ending chooses the format:
 
-        - ``.h5``, ``.hdf5``: datasets ``embedding`` (n, d), ``sampled`` (n,) and, where the run has it, ``novelty``
-          (n,)
+        - ``.h5``, ``.hdf5``: datasets ``embedding`` (n, d), ``sampled`` (n,) and, where the run has them, ``novelty``
+          and the scores ``recall``, ``singularity`` and ``perturbation`` (n,)
         - ``.zarr``: a group of arrays of these names
-        - ``.parquet``, ``.csv``: columns tsne1, tsne2, ..., novelty, sampled
-        - ``.h5ad``: an existing AnnData file gets ``obsm["X_tsne"]`` and ``obs["tsne_novelty"]``; everything
-          else in it stays. It must have as many rows as the map
+        - ``.parquet``, ``.csv``: columns tsne1, tsne2, ..., novelty, recall, ..., sampled
+        - ``.h5ad``: an existing AnnData file gets ``obsm["X_tsne"]``, ``obs["tsne_novelty"]`` and, where there are
+          scores, ``obs["tsne_recall"]`` and so on; everything else in it stays. It must have as many rows as the map
     like : path, optional
         With ``.h5ad``: the AnnData file of which `to` becomes a copy, with the map.
     dataset : str
-        With ``.h5ad``: name within ``obsm``; the novelty is named after it.
+        With ``.h5ad``: name within ``obsm``; the columns of ``obs`` are named after it.
     overwrite : bool
         Replace `to`, or the map within an ``.h5ad`` file.
 
@@ -161,7 +161,7 @@ def _written(made: Callable[[], Content], to: StrPath, like: StrPath | None, dat
                 raise FileExistsError(f"{to} exists already; pass overwrite=True (--overwrite) to replace it")
             _check_replaceable(to, suffix)
             _check_no_table(target, content.manifest)
-        width = _CSV_NUMBER * (content.axes + 2) if suffix == ".csv" else content.row_bytes
+        width = _CSV_NUMBER * (content.axes + len(content.numbers) + 1) if suffix == ".csv" else content.row_bytes
         check_room(target, content.n * width + _SLACK)
         _TABLES[suffix](content, target)
     return to

@@ -22,6 +22,11 @@ from tsne_ooc.storage.state import Saved, State, within
 
 # Room around the map in which rows may be placed: they are pushed out of it, but not far from their neighbours.
 MARGIN = 20.0
+# Rows of a map of so many axes below which second derivatives are sums over them (2,000 rows take 2 us a row, 25,000
+# take 21), and how many times as fine as usual the grid is from there on. Of 4,000 rows in two axes, with Hessians of
+# .18 (median), it leaves an error of .0015, and of .009 at the quantile of .99; cells of the usual width leave .008 and
+# .041, for they hold the row itself, which is taken away, too coarsely. In three axes no finer grid fits into memory.
+CURVED, FINER = {1: 2_000, 2: 2_000, 3: 30_000}, {1: 4.0, 2: 2.0, 3: 1.0}
 # No map comes near this: those of millions of rows are some hundreds of units wide. The field of a map that is much
 # wider, which only a damaged file can hold, would not fit into memory.
 WIDEST = 1e6
@@ -115,10 +120,18 @@ class Model:
     @cached_property
     def field(self) -> Field | Crowd:
         """The frozen field of the reference rows, planned on first use."""
+        return self._planned(summed_below(self.embedding.shape[1], self.dof))
+
+    @cached_property
+    def curved_field(self) -> Field | Crowd:
+        """The same, planned so that its second derivatives are those of the sum over all rows, or nearly."""
+        d = self.embedding.shape[1]
+        return self._planned(CURVED[d], FINER[d])
+
+    def _planned(self, fewest: int, finer: float = 1.0) -> Field | Crowd:
         extent = float(np.ptp(self.embedding, axis=0).max())
         margin = min(MARGIN, 0.5 * extent + 1.0)
-        if self.n < summed_below(self.embedding.shape[1], self.dof):
+        if self.n < fewest:
             return Crowd.around(self.embedding, self.dof, margin)
         # The plan is the same for any number of threads; one is enough for a grid that is planned once.
-        planner = FieldPlanner(self.dof, Threads(1), margin=margin)
-        return planner.plan(self.embedding)
+        return FieldPlanner(self.dof, Threads(1), margin, finer).plan(self.embedding)

@@ -14,6 +14,7 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Int64
 from tsne_ooc.affinity import JointRows
 from tsne_ooc.fit.copies import reunite
+from tsne_ooc.fit.history import History, Note, from_json, length_of, spacing, to_json
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.grid import Shape
 from tsne_ooc.gradients.repulsion import Repulsion, repulsion_for
@@ -74,6 +75,7 @@ class Snapshot(NamedTuple):
         Looks since then.
     leaping : str
         What is to be warned of at the end; empty for nothing.
+    history : tuple of Note
     """
 
     motion: Motion
@@ -83,13 +85,14 @@ class Snapshot(NamedTuple):
     best: float | None = None
     since: int = 0
     leaping: str = ""
+    history: History = ()
 
     def state(self) -> State:
         """JSON and arrays for `restore`."""
         places, velocity, gains, shift, grid, *_ = self.motion
         content = {
             "phase": self.phase, "iteration": self.iteration, "done": self.done, "since": self.since,
-            "best": encode(self.best), "leaping": self.leaping,
+            "best": encode(self.best), "leaping": self.leaping, "history": to_json(self.history),
             "grid": None if grid is None else [grid.spacing, *grid.lengths],
         }  # fmt: skip
         return content, {"places": places, "velocity": velocity, "gains": gains, "shift": shift}
@@ -112,10 +115,14 @@ class Snapshot(NamedTuple):
             if not (isinstance(grid, list) and len(grid) == 1 + d and all(number > 0 for number in grid)):
                 raise saved.fail("has a grid of another shape")
             shape = Shape(float(grid[0]), tuple(map(int, grid[1:])))
+        try:
+            history = from_json(saved.content.get("history"))
+        except ValueError as error:
+            raise saved.fail(str(error)) from None
         return cls(
             Motion(places, velocity, gains, saved.array("shift", np.float32, (d,)), shape, None, 1.0),
             saved.whole("phase", 0), saved.whole("iteration", 0), saved.whole("done", 0), best, saved.whole("since", 0),
-            saved.text("leaping"),
+            saved.text("leaping"), history,
         )  # fmt: skip
 
 
@@ -132,6 +139,8 @@ class Result(NamedTuple):
     stopped : str
         Why: "finished", "callback", "converged" or "interrupted".
     motion : Motion
+    history : tuple of Note
+        How it went.
     """
 
     embedding: Float32
@@ -139,6 +148,7 @@ class Result(NamedTuple):
     iterations: int
     stopped: str
     motion: Motion
+    history: History = ()
 
 
 class Watch:
@@ -270,7 +280,8 @@ def minimise(
     if motion is not None:
         Y, velocity, gains, shift = (part.copy() for part in motion[:4])
         repulsion.go_on(motion.grid)
-    done, stopped, leaping = last.done, "", last.leaping
+    done, stopped, leaping, history = last.done, "", last.leaping, list(last.history)
+    apart = spacing(schedule.iterations)
     phases = [phase for phase in schedule if phase.iterations]
     at, exaggeration = None, 1.0
     with _Bar(schedule.iterations, watch.verbose, done) as bar:
@@ -287,7 +298,8 @@ def minimise(
                     if watch.keeps(done) and done > last.done:
                         now = Motion(Y, velocity, gains, shift, repulsion.grid, phase, exaggeration)
                         assert watch.keep is not None
-                        watch.keep(Snapshot(now, number, iteration, done, stalled.best, stalled.since, leaping))
+                        looks = stalled.best, stalled.since, leaping, tuple(history)
+                        watch.keep(Snapshot(now, number, iteration, done, *looks))
                     exaggeration = phase.exaggeration_at(iteration)
                     Z = repulsion(Y, slope)
                     mean, norm = attraction.step(
@@ -304,9 +316,11 @@ def minimise(
                         watch.progress(done, schedule.iterations)
                     if iteration == phase.iterations - 1 and not leaping and _leap(velocity):
                         leaping = f"{done} of {schedule.iterations}: {_why(phase, exaggeration)}"
+                    # Z is that of the map before the last step, so its divergence needs no pass over the field.
+                    if done % apart == 0 and np.isfinite(found := attraction.estimate(moved, Z)):
+                        history.append(Note(done, exaggeration, found, length_of(velocity)))
                     if done % watch.every or not watch.needs_error():
                         continue
-                    # Z is that of the map before the last step, so its divergence needs no pass of its own.
                     attracted, repelled = attraction.halves(moved, Z)
                     error = attracted + repelled
                     bar.error(error)
@@ -341,7 +355,8 @@ def minimise(
         reunite(Y, P, equal, dof)
     left = Motion(Y.copy(), velocity, gains, shift, repulsion.grid, at, exaggeration)
     Y -= Y.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return Result(Y, attraction.divergence(Y, repulsion(Y, slope)), done, stopped or "finished", left)
+    divergence = attraction.divergence(Y, repulsion(Y, slope))
+    return Result(Y, divergence, done, stopped or "finished", left, tuple(history))
 
 
 def _leap(velocity: Float32) -> bool:

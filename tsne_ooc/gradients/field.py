@@ -133,12 +133,15 @@ class FieldPlanner:
     threads : Threads
     margin : float
         Map units around the rows in which the field can be read, too.
+    finer : float
+        How many times as fine as usual cells are.
     """
 
-    def __init__(self, dof: float, threads: Threads, margin: float = 0.0) -> None:
+    def __init__(self, dof: float, threads: Threads, margin: float = 0.0, finer: float = 1.0) -> None:
         self.dof = dof
         self.threads = threads
         self.margin = margin
+        self.finer = finer
         self._convolution: Convolution | None = None
 
     @property
@@ -169,7 +172,7 @@ class FieldPlanner:
         if not (width := float((highest.astype(np.float64) - lowest).max())) <= WIDEST:
             raise FloatingPointError(f"the map is {width:g} units wide, and no field reaches farther than {WIDEST:g}")
         low, high = lowest.astype(np.float64) - self.margin, highest.astype(np.float64) + self.margin
-        convolution = self.go_on(shape_for(high - low, self.dof, self.shape))
+        convolution = self.go_on(shape_for(high - low, self.dof, self.shape, self.finer))
         kernel = convolution.kernel
         shape = kernel.shape
         spare = (np.array(shape.nodes) - WINDOW) * shape.spacing - (high - low)

@@ -90,14 +90,14 @@ def spacing_for(d: int, dof: float) -> float:
     return float(SPACING[d] * min(1.0, dof) ** 0.5)
 
 
-def shape_for(extent: Float64, dof: float, last: Shape | None = None) -> Shape:
-    """The shape of a grid for a map of this extent along each axis.
+def shape_for(extent: Float64, dof: float, last: Shape | None = None, finer: float = 1.0) -> Shape:
+    """The shape of a grid for a map of this extent along each axis, in cells that are so many times as fine as usual.
 
     It is `last` again where that still fits: sizes grow in steps of some 3 %, so that the kernel is transformed some
     tens of times in a run, not at every iteration.
     """
     widest = float(extent.max())
-    spacing = spacing_for(len(extent), dof)
+    spacing = spacing_for(len(extent), dof) / finer
     if 0 < widest < spacing * LEAST_CELLS:
         # Spacings fall in steps of sqrt 2: the map is LEAST_CELLS to 1.4 times as many cells wide.
         spacing *= 2.0 ** (np.floor(2 * np.log2(widest / (spacing * LEAST_CELLS))) / 2)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tsne_ooc._kernels.ranks import count_below
 from tsne_ooc._labels import Classes, classes, column
 from tsne_ooc._options import whole
-from tsne_ooc._parallel import fewer, resolve_n_jobs
-from tsne_ooc._typing import Float64, Int64, TableLike
+from tsne_ooc._parallel import Threads, fewer, ranges, resolve_n_jobs
+from tsne_ooc._typing import Array, Bool, Float64, Int64, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import as_source, iterate
 from tsne_ooc.sampling import draw, take
@@ -19,6 +21,8 @@ Seed = int | np.random.Generator | None
 
 # SciPy's names for metrics that have another name in scikit-learn.
 CDIST = {"manhattan": "cityblock", "l1": "cityblock", "l2": "euclidean"}
+# Rows whose distances to a block are held at a time.
+GROUP = 64
 
 
 def seeded(random_state: Seed) -> np.random.Generator:
@@ -55,11 +59,16 @@ def sampled(n: int, sample: int | None, random_state: Seed) -> Int64:
     return draw(n, whole("sample", sample, least=1), seeded(random_state))
 
 
-def without_self(indices: Int64, own: Int64) -> Int64:
-    """Drop a row's own number, or the last number where duplicates have kept the row itself out of the k + 1."""
-    keep = indices != own[:, None]
+def others(indices: Int64, own: Int64) -> Bool:
+    """All but a row's own number, or the last number where duplicates have kept the row itself out of the k + 1."""
+    keep = np.asarray(indices != own[:, None])
     keep[keep.all(axis=1), -1] = False
-    kept: Int64 = indices[keep].reshape(len(indices), -1)
+    return keep
+
+
+def without_self(indices: Int64, own: Int64) -> Int64:
+    """Drop one number of each row, as `others` says."""
+    kept: Int64 = indices[others(indices, own)].reshape(len(indices), -1)
     return kept
 
 
@@ -86,21 +95,76 @@ def nearest_in_data(table: Any, rows: Int64, k: int, metric: str, n_jobs: int | 
     from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors
 
+    def search(block: Array, queries: Array, most: int) -> tuple[Array, Array]:
+        # Metrics that scikit-learn does not reduce on the fly fill this many MB with distances, by default 1024.
+        with config_context(working_memory=64):
+            found = NearestNeighbors(
+                n_neighbors=most, algorithm="brute", metric=metric, n_jobs=resolve_n_jobs(n_jobs)
+            ).fit(block)
+            distances, indices = found.kneighbors(queries)
+            return indices, distances
+
+    return nearest_by(table, rows, k, search)[0]
+
+
+def nearest_by(
+    table: Any, rows: Int64, k: int, search: Callable[[Array, Array, int], tuple[Array, Array]]
+) -> tuple[Int64, Float64]:
+    """Numbers and distances of the k rows nearest to each of `rows`, which are not among them.
+
+    ``search(block, queries, most)`` gives numbers and distances of so many rows of a block.
+    """
     queries = take(table, rows)
     distances = np.full((len(rows), k + 1), np.inf)
     indices = np.full((len(rows), k + 1), -1, dtype=np.int64)
-    # Metrics that scikit-learn does not reduce on the fly fill this many MB with distances, by default 1024.
-    with config_context(working_memory=64):
-        for start, stop, block in iterate(table):
-            search = NearestNeighbors(
-                n_neighbors=min(k + 1, stop - start),
-                algorithm="brute",
-                metric=metric,
-                n_jobs=resolve_n_jobs(n_jobs),
-            )
-            d, i = search.fit(block).kneighbors(queries)
-            both = np.concatenate([distances, d], axis=1)
-            order = np.argsort(both, axis=1, kind="stable")[:, : k + 1]
-            distances = np.take_along_axis(both, order, axis=1)
-            indices = np.take_along_axis(np.concatenate([indices, i + start], axis=1), order, axis=1)
-    return without_self(indices, rows)
+    for start, stop, block in iterate(table):
+        near, apart = search(block, queries, min(k + 1, stop - start))
+        both = np.concatenate([distances, apart], axis=1)
+        order = np.argsort(both, axis=1, kind="stable")[:, : k + 1]
+        distances = np.take_along_axis(both, order, axis=1)
+        numbers = np.concatenate([indices, near.astype(np.int64) + start], axis=1)
+        indices = np.take_along_axis(numbers, order, axis=1)
+    kept = others(indices, rows)
+    return indices[kept].reshape(len(rows), k), distances[kept].reshape(len(rows), k)
+
+
+def nearer_in_data(
+    table: Any, rows: Int64, targets: Int64, measure: Callable[[Array, Array], Array], threads: Threads
+) -> Int64:
+    """How many rows are nearer to each of `rows` than each of its `targets`, of shape (rows, t); streamed.
+
+    ``measure(queries, block)`` gives all distances.
+    """
+    queries = take(table, rows).astype(np.float64)
+    near, where = np.unique(targets, return_inverse=True)
+    neighbours = take(table, near).astype(np.float64)
+    pairs = where.reshape(targets.shape)
+    # They are measured pair by pair, with the same function that measures all rows below: if a matrix product rounded
+    # the distance of a neighbour differently, it would count as nearer than itself.
+    reach = np.stack([measure(queries[[i]], neighbours[pairs[i]])[0] for i in range(len(rows))])
+    nearer = np.zeros(targets.shape, dtype=np.int64)
+    for start, stop, block in iterate(table, rows=8192):
+        _count_nearer(threads, queries, rows, block.astype(np.float64), (start, stop), reach, measure, nearer)
+    return nearer
+
+
+def _count_nearer(
+    threads: Threads,
+    queries: Float64,
+    numbers: Int64,
+    block: Float64,
+    span: tuple[int, int],
+    reach: Float64,
+    measure: Callable[[Array, Array], Array],
+    nearer: Int64,
+) -> None:
+    """Add to ``nearer[i, j]`` the rows of `block` that lie nearer to query i than ``reach[i, j]``."""
+
+    def count(first: int, last: int) -> None:
+        distance = measure(queries[first:last], block)
+        own = numbers[first:last] - span[0]
+        here = np.flatnonzero((own >= 0) & (own < span[1] - span[0]))
+        distance[here, own[here]] = np.inf
+        count_below(distance, reach[first:last], nearer[first:last])
+
+    threads.map(count, ranges(len(queries), GROUP))

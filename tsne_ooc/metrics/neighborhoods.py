@@ -9,13 +9,13 @@ from numpy.typing import ArrayLike
 
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import Threads, ranges
-from tsne_ooc._typing import Float64, Int64, TableLike
-from tsne_ooc.io import iterate
+from tsne_ooc._typing import Int64, TableLike
 from tsne_ooc.metrics._common import (
     CDIST,
     Seed,
     check_enough,
     checked_labels,
+    nearer_in_data,
     nearest_in_data,
     nearest_in_map,
     points_of,
@@ -23,10 +23,8 @@ from tsne_ooc.metrics._common import (
     sampled,
     tree_of,
 )
-from tsne_ooc.sampling import take
 
-# Rows whose distances to a block are held at a time, and rows that are judged by their neighbours at a time.
-_GROUP = 64
+# Rows that are judged by their neighbours at a time.
 _VOTES = 10_000
 
 
@@ -130,45 +128,11 @@ def trustworthiness(
     if k >= n / 2:
         raise ValueError(f"k={k} must be less than half of the {n} rows")
     rows = sampled(n, sample, random_state)
-    queries = take(table, rows).astype(np.float64)
     found = nearest_in_map(tree_of(points), points[rows], k, n_jobs, own=rows)
     name = CDIST.get(metric, metric)
-    near, where = np.unique(found, return_inverse=True)
-    neighbours = take(table, near).astype(np.float64)
-    pairs = where.reshape(found.shape)
-    # They are measured pair by pair, with the same function that measures all rows below: if a matrix product rounded
-    # the distance of a neighbour differently, it would count as nearer than itself.
-    reach = np.stack([cdist(queries[[i]], neighbours[pairs[i]], name)[0] for i in range(len(rows))])
-    nearer = np.zeros(found.shape, dtype=np.int64)
-    threads = Threads(n_jobs)
-    for start, stop, block in iterate(table, rows=8192):
-        _count_nearer(threads, queries, rows, block.astype(np.float64), (start, stop), reach, name, nearer)
+    nearer = nearer_in_data(table, rows, found, lambda some, block: cdist(some, block, name), Threads(n_jobs))
     excess = np.maximum(nearer + 1 - k, 0).sum(dtype=np.float64)
     return float(1 - excess * 2 / (len(rows) * k * (2 * n - 3 * k - 1)))
-
-
-def _count_nearer(
-    threads: Threads,
-    queries: Float64,
-    numbers: Int64,
-    block: Float64,
-    span: tuple[int, int],
-    reach: Float64,
-    metric: str,
-    nearer: Int64,
-) -> None:
-    """Add to ``nearer[i, j]`` the rows of `block` that lie nearer to query i than ``reach[i, j]``."""
-    from scipy.spatial.distance import cdist
-
-    def count(first: int, last: int) -> None:
-        distance = cdist(queries[first:last], block, metric)
-        own = numbers[first:last] - span[0]
-        here = np.flatnonzero((own >= 0) & (own < span[1] - span[0]))
-        distance[here, own[here]] = np.inf
-        for j in range(reach.shape[1]):
-            nearer[first:last, j] += np.count_nonzero(distance < reach[first:last, j, None], axis=1)
-
-    threads.map(count, ranges(len(queries), _GROUP))
 
 
 def label_accuracy(

@@ -7,5 +7,6 @@ from tsne_ooc.pipeline.placer import Mapped
 from tsne_ooc.pipeline.placing import place
 from tsne_ooc.pipeline.run import Run, open_run
 from tsne_ooc.pipeline.training import train
+from tsne_ooc.pipeline.trusting import trust
 
-__all__ = ["Mapped", "Run", "embed", "merge", "neighbors", "open_run", "place", "train"]
+__all__ = ["Mapped", "Run", "embed", "merge", "neighbors", "open_run", "place", "train", "trust"]

@@ -138,13 +138,17 @@ def _content(parts: list[Part], n: int) -> Json:
                 histogram.add(rows)
         content["novelty"] = histogram.summary()
     seconds: dict[str, float] = {}
+    memory: dict[str, float] = {}
     for part in parts:
         for phase, took in part.run.manifest["seconds"].items():
             seconds[phase] = round(seconds.get(phase, 0.0) + took, 3)
+        for phase, held in part.run.manifest.get("memory_gb", {}).items():
+            memory[phase] = max(memory.get(phase, 0.0), held)
     request = {name: value for name, value in first["job"]["request"].items() if name != "rows"}
     return {
         **content,
         "seconds": seconds,
+        "memory_gb": memory,
         "job": {**first["job"], "request": request},
         "parts": [{"folder": str(part.run.folder), "rows": [part.start, part.stop]} for part in parts],
     }

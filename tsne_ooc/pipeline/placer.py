@@ -10,6 +10,7 @@ import numpy as np
 from tsne_ooc._typing import Array, Configurable, Float32, Int64, Json
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.saving import check_saved
+from tsne_ooc.fit.history import to_json
 from tsne_ooc.intake import Intake
 from tsne_ooc.intake.features import Features
 from tsne_ooc.io import Source
@@ -148,7 +149,8 @@ class MapPlacer(_OurPlacer):
 
     @property
     def facts(self) -> Json:
-        return {"kl_divergence": self.estimator.kl_divergence_, "n_iter": self.estimator.n_iter_}
+        fitted = self.estimator.map_
+        return {"kl_divergence": fitted.kl_divergence, "n_iter": fitted.n_iter, "history": to_json(fitted.history)}
 
     def place(self, rows: Float32, *, novelty: bool) -> dict[str, Float32]:
         placed = self.estimator.place_prepared(rows)

@@ -19,6 +19,7 @@ from tsne_ooc.affinity import Affinity, GivenAffinities, JointRows
 from tsne_ooc.equal_rows import EqualRows
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.fitted_map import FittedMap
+from tsne_ooc.fit.history import from_json, to_json
 from tsne_ooc.fit.model import Model
 from tsne_ooc.fit.optimize import Result, Snapshot
 from tsne_ooc.fit.rows import Recipe, descend, index_of, tell_affinities, tell_recall
@@ -263,6 +264,7 @@ class Move(RunStage):
         return {
             "kl_divergence": float(result.kl_divergence), "n_iter": result.iterations,
             "exaggeration": float(result.motion.exaggeration), "pairs": P.entries, "embedding": sum_of(target),
+            "history": to_json(result.history),
         }  # fmt: skip
 
     def reopen(self, work: Work, facts: Facts) -> None:
@@ -297,7 +299,7 @@ class Keep(RunStage):
             work.facts[Search.name]["neighbors"],
             # The affinities of all rows cannot be made again from some of them, so no seed is kept then.
             seed=None if some else self.course.seed, sample_rows=numbers if some else None,
-            affinity=self.course.affinity, placed=placed,
+            affinity=self.course.affinity, placed=placed, history=from_json(facts.get("history")),
         )  # fmt: skip
         made = MapPlacer(TSNE.of_map(map, **self.course.estimator.get_params(deep=False)))
         kept = {
@@ -377,8 +379,9 @@ def _read(path: Path, kind: str) -> Iterator[Saved]:
 def told(work: Work) -> dict[str, Any]:
     """The entries of the manifest that are about the refinement."""
     search, move, keep = (work.facts[stage.name] for stage in (Search, Move, Keep))
-    names = ("kl_divergence", "n_iter", "pairs")
+    names = ("kl_divergence", "n_iter", "pairs", "history")
     return {
-        "neighbors": search["neighbors"], "recall": search["recall"], **{name: move[name] for name in names},
+        "neighbors": search["neighbors"], "recall": search["recall"],
+        **{name: move[name] for name in names if name in move},
         "reference": keep["rows"],
     }  # fmt: skip

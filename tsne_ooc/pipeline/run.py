@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from tsne_ooc import storage
 
 KIND = "map"
+#: Scores of its rows: a folder within that of the run.
+TRUST = "trust"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,32 @@ class Run:
     def placed(self) -> NDArray[np.float32] | None:
         """Where each row was placed before all moved together, memory-mapped; None where they did not."""
         return self.arrays.get("placed")
+
+    @property
+    def trust(self) -> dict[str, NDArray[np.float32]] | None:
+        """How far to trust the place of each row: "recall", "singularity" and "perturbation", memory-mapped.
+
+        None where `tsne_ooc.pipeline.trust` has not scored them.
+        """
+        found = self.trusted
+        return None if found is None else found.arrays
+
+    @property
+    def trusted(self) -> storage.FolderContent | None:
+        """The same with what is told of it.
+
+        Raises
+        ------
+        ValueError
+            Where it is damaged, or of another run.
+        """
+        folder = self.folder / TRUST
+        if not (folder / storage.MANIFEST).exists():
+            return None
+        found = storage.read_folder(folder, TRUST, verify=False)
+        if found.content["job"]["request"]["run"] != storage.digest_of(self.folder):
+            raise ValueError(f"the scores in {folder} are of another run; remove them, and score this one")
+        return found
 
     @property
     def sample_rows(self) -> NDArray[np.int64] | None:

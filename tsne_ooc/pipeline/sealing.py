@@ -45,6 +45,7 @@ class Seal(RunStage):
             **self.told(work),
             **({"then": {stage.name: work.facts.get(stage.name) for stage in self.then}} if self.then else {}),
             "seconds": work.seconds,
+            "memory_gb": work.memory,
             "job": self.job,
         }
         arrays = [name for name in home.makes if name.endswith(".npy") and (home.path / name).exists()]

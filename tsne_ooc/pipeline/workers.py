@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from tsne_ooc._typing import Float32
 from tsne_ooc._validate import counted_from
@@ -37,12 +37,21 @@ class PlacesRows:
         return self.model.opened(self.n_jobs)
 
 
+class OfRows(Protocol):
+    """What is computed of rows by a model."""
+
+    def __call__(self, first: int, rows: Float32) -> dict[str, Float32]: ...
+
+    def placer(self) -> Any:
+        """The saved model, opened."""
+
+
 @dataclass(frozen=True)
 class ReadsAndPlaces:
-    """Reads rows of a table, prepares and places them, so that only their places are sent."""
+    """Reads rows of a table, prepares and places them, so that only places, or what else is computed, are sent."""
 
     table: SharedTable
-    places: PlacesRows
+    places: OfRows
 
     def __call__(self, start: int, stop: int) -> dict[str, Float32]:
         rows = read_checked(self.places.placer().table_of(self.table.opened()), start, stop)

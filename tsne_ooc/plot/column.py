@@ -16,10 +16,13 @@ from tsne_ooc._typing import Array, StrPath
 from tsne_ooc.io import names_of, open_source
 from tsne_ooc.io.files import are_files
 from tsne_ooc.pipeline import Run
+from tsne_ooc.pipeline.trusting import SCORES
 from tsne_ooc.sampling import labels_of
 
 #: Columns that a run itself has.
 OF_THE_RUN = ("novelty", "sampled")
+# Beyond this quantile all have one colour: the largest may be a million times the median, or infinite.
+_UPPER = 0.99
 # Files of one column, or of several with names in the first line; and what separates their cells.
 _TEXTS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 #: Files that may be a column themselves, so that no name is needed.
@@ -32,8 +35,10 @@ def column_of(name: str, n: int, run: Run | None = None, data: StrPath | None = 
     Parameters
     ----------
     name : str
-        ``"novelty"`` or ``"sampled"``, which a run has itself; a ``.npy``, ``.csv``, ``.tsv`` or ``.txt`` file with one
-        column; or a column of `data`: a dataset of HDF5, a column of ``obs``, a gene, a column of Parquet.
+        ``"novelty"`` or ``"sampled"``, which a run has itself; ``"recall"``, ``"singularity"`` (up to its quantile of
+        .99) or ``"perturbation"`` of a run whose rows are scored (`tsne_ooc.pipeline.trust`); a ``.npy``, ``.csv``,
+        ``.tsv`` or ``.txt`` file with one column; or a column of `data`: a dataset of HDF5, a column of ``obs``, a
+        gene, a column of Parquet.
     n : int
         The number of rows of the map.
     run : Run, optional
@@ -50,6 +55,13 @@ def column_of(name: str, n: int, run: Run | None = None, data: StrPath | None = 
     """
     if run is not None and name in OF_THE_RUN and data is None:
         return _of_the_run(name, run)
+    if run is not None and name in SCORES and data is None:
+        return _scored(name, n, run)
+    return _elsewhere(name, n, run, data)
+
+
+def _elsewhere(name: str, n: int, run: Run | None, data: StrPath | None) -> Array:
+    """A column that the run does not have itself."""
     if data is None and Path(name).suffix.lower() not in ALONE:
         if run is None:
             raise ValueError(f"the map has no table to find {name!r} in; say in which file it is with data= (--data)")
@@ -106,6 +118,23 @@ def _of_the_run(name: str, run: Run) -> Array:
     found = np.full(len(run.embedding), "placed", object)
     found[run.sample_rows] = "fitted"
     return found
+
+
+def _scored(name: str, n: int, run: Run) -> Array:
+    """A score; where there are none, a column of the table may have this name."""
+    if (found := run.trust) is None:
+        try:
+            return _elsewhere(name, n, run, None)
+        except (ValueError, OSError) as error:
+            raise type(error)(f"{error}; the rows of a run have a {name} after tsne-ooc trust {run.folder}") from None
+    if name not in found:
+        raise ValueError(f"{run.folder} has no {name}: its rows are sparse or distances, and cannot be moved")
+    if name != "singularity":
+        return found[name]
+    some = np.asarray(found[name][:: max(1, n >> 19)], np.float64)
+    some = some[~np.isnan(some)]
+    upper = np.quantile(some, _UPPER, method="lower") if len(some) else np.inf
+    return np.minimum(found[name], np.float32(upper))
 
 
 def _as_long(column: Array, n: int, what: str) -> Array:

@@ -22,7 +22,8 @@ def shortened(name: Any, letters: int = _LETTERS) -> str:
 def plain(text: Any, words: str) -> None:
     """Set words as they are, where matplotlib would leave out what begins with "_", and take a "$" for a formula."""
     text.set_parse_math(False)
-    text.set_text(words)
+    # No font knows halves of letters beyond 65,535.
+    text.set_text(words.encode("utf-8", "replace").decode())
 
 
 def add_legend(ax: Any, names: Array, colors: Float64, paper: Paper) -> Any:

@@ -60,9 +60,10 @@ def draw(
     source : Run, path or array_like
         A run, its folder, a ``.npy`` file of coordinates, or coordinates.
     color : str or array_like, optional
-        What to colour by: ``"novelty"`` or ``"sampled"``; a column of the table that the map was made from (of ``obs``,
-        a dataset, a gene), or of `data`; a file with one column; or the labels themselves. Of more than 100 words the
-        40 most frequent have a colour each, and all others have one together.
+        What to colour by: ``"novelty"`` or ``"sampled"``; ``"recall"``, ``"singularity"`` or ``"perturbation"`` of a
+        run whose rows are scored; a column of the table that the map was made from (of ``obs``, a dataset, a gene), or
+        of `data`; a file with one column; or the labels themselves. Of more than 100 words the 40 most frequent have a
+        colour each, and all others have one together.
     by : str or array_like, optional
         Groups of rows, found in the same way; each gets a small picture of its own.
     other : Run, path or array_like, optional
@@ -139,14 +140,19 @@ def map_of(source: Run | StrPath | ArrayLike, axes: Sequence[int] | None = None)
     ValueError
         For axes that the map does not have, and a map of more than two where none are named.
     """
+    found, what = coordinates_of(source)
+    return found._replace(Y=_axes(found.Y, axes, what))
+
+
+def coordinates_of(source: Run | StrPath | ArrayLike) -> tuple[MapToDraw, str]:
+    """The same with all its axes, and what messages call it."""
     run: Run | None = None
-    name, caption = "map", ""
     if isinstance(source, Run):
         run = source
     elif isinstance(source, str | Path):
         path = Path(source)
         if path.suffix.lower() == ".npy" and not path.is_dir():
-            return MapToDraw(_axes(_coordinates(path), axes, str(path)), None, path.stem, "")
+            return MapToDraw(_coordinates(path), None, path.stem, ""), str(path)
         if path.is_dir() and (path / "embedding.npy").exists() and not (path / "manifest.json").exists():
             raise FileNotFoundError(
                 f"{path} holds no manifest.json, so its run did not end, or lost it; its coordinates alone can be "
@@ -158,8 +164,8 @@ def map_of(source: Run | StrPath | ArrayLike, axes: Sequence[int] | None = None)
             raise ValueError(f"{path} is neither the folder of a run nor a .npy file of coordinates")
         run = open_run(path)
     else:
-        return MapToDraw(_axes(np.asarray(source), axes, "the map"), None, name, caption)
-    return MapToDraw(_axes(run.embedding, axes, str(run.folder)), run, run.folder.name, caption_of(run.manifest))
+        return MapToDraw(np.asarray(source), None, "map", ""), "the map"
+    return MapToDraw(run.embedding, run, run.folder.name, caption_of(run.manifest)), str(run.folder)
 
 
 def caption_of(manifest: Named) -> str:

@@ -1,0 +1,197 @@
+"""What a report measures of a map: the same as brute force and scikit-learn say, with errors that are what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist, pdist
+from scipy.stats import pearsonr, spearmanr
+from sklearn.decomposition import PCA
+from sklearn.manifold import trustworthiness
+
+from tsne_ooc._labels import Classes
+from tsne_ooc._parallel import Threads
+from tsne_ooc.metrics._space import Space
+from tsne_ooc.report.classes import classes_of
+from tsne_ooc.report.estimates import correlation, jackknife, mean_of
+from tsne_ooc.report.faithfulness import faithfulness
+
+N, P, C = 300, 6, 9
+
+
+def problem(n=N, d=2, seed=0):
+    """Clusters, and a map that keeps some of them."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, C, n)
+    X = (rng.normal(0, 3, (C, P))[codes] + rng.normal(size=(n, P)) * rng.uniform(0.3, 2, (n, 1))).astype(np.float32)
+    Y = (X[:, :d] + 0.5 * rng.normal(size=(n, d))).astype(np.float32)
+    return X, Y, codes
+
+
+def near(A, metric="euclidean"):
+    D = cdist(A.astype(float), A.astype(float), metric)
+    np.fill_diagonal(D, np.inf)
+    return D, D.argsort(axis=1, kind="stable")
+
+
+def recall(true, found, k):
+    return np.mean([len(set(true[i, :k]) & set(found[i, :k])) / k for i in range(len(true))])
+
+
+def measures(X, Y, codes=None, metric="euclidean", **options):
+    classes = None if codes is None else Classes(np.unique(codes), codes.astype(np.int64))
+    found = faithfulness(Space(X, Threads(2), metric), Y, classes, **options)
+    return found, {one.name: one for one in found.measures}
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "cityblock"])
+def test_all_rows_by_brute_force(metric):
+    X, Y, codes = problem()
+    found, told = measures(X, Y, codes, metric)
+    assert (found.rows, found.drawn, found.others, found.notes) == (N, N, N, [])
+    Z = PCA(2).fit_transform(X.astype(float))
+    D, true = near(X, metric)
+    for name, points in (("map", Y), ("components", Z)):
+        E, there = near(points)
+        got = {key: getattr(one, name) for key, one in told.items()}
+        assert all(value.error == 0 for value in got.values())
+        for k, key in ((10, "10"), (50, "50"), (3, "1 % of the rows")):
+            assert got[f"neighbour recall, {key}"].value == pytest.approx(recall(true, there, k), abs=2e-3), (name, k)
+        trust = trustworthiness(X, points, n_neighbors=10, metric=metric)
+        assert got["trustworthiness"].value == pytest.approx(trust, abs=1e-5)
+        continuity = 1 - sum(
+            max(0, int(np.flatnonzero(there[i] == j)[0]) + 1 - 10) for i in range(N) for j in true[i, :10]
+        ) * 2 / (N * 10 * (2 * N - 3 * 10 - 1))
+        assert got["continuity"].value == pytest.approx(continuity, abs=1e-5)
+        if metric == "euclidean":
+            assert continuity == pytest.approx(trustworthiness(points, X, n_neighbors=10), abs=1e-6)
+        rho = spearmanr(pdist(X.astype(float), metric), pdist(points)).statistic
+        assert got["rank correlation of distances"].value == pytest.approx(rho, abs=1e-5)
+        radii = [np.log(np.sort(one, axis=1)[:, :30].mean(axis=1)) for one in (D, E)]
+        assert got["density"].value == pytest.approx(pearsonr(*radii).statistic, abs=1e-5)
+        means = [np.array([A[codes == c].mean(axis=0, dtype=float) for c in range(C)]) for A in (X, points)]
+        kept = recall(near(means[0], metric)[1], near(means[1])[1], 2)
+        assert got["nearest class means, 2 of 8"].value == pytest.approx(kept, abs=1e-9)
+    assert told["nearest class means, 2 of 8"].chance == pytest.approx(2 / 8)
+    assert told["neighbour recall, 10"].map.value > told["neighbour recall, 10"].chance * 3
+
+
+def test_chance_is_what_places_at_random_reach():
+    X, _, codes = problem(900)
+    Y = np.random.default_rng(3).normal(size=(900, 2)).astype(np.float32)
+    for name, one in measures(X, Y, codes)[1].items():
+        assert one.map.value == pytest.approx(one.chance, abs=0.35 if "means" in name else 0.04), name
+
+
+def test_a_map_that_keeps_all_is_perfect():
+    X, *_ = problem()
+    Y = (7 * X[:, [1, 0]] + 3).astype(np.float32)
+    found, told = measures(np.ascontiguousarray(X[:, :2]), Y)
+    for one in told.values():
+        assert one.map.value == pytest.approx(1, abs=0.01) and one.components.value == pytest.approx(1, abs=0.01)
+    assert found.find("density").map.value == pytest.approx(1, abs=1e-5)
+
+
+def test_samples_are_near_the_whole_as_their_errors_say(monkeypatch):
+    n = 3000
+    X, Y, codes = problem(n, seed=1)
+    monkeypatch.setattr("tsne_ooc.report.faithfulness.OTHERS", 1500)
+    whole = measures(X, Y, codes, sample=n)[1]
+    drawn = [measures(X, Y, codes, sample=150, seed=seed)[1] for seed in range(12)]
+    for name in whole:
+        values = np.array([one[name].map.value for one in drawn])
+        errors = np.array([one[name].map.error for one in drawn])
+        if "means" in name:
+            assert (values == values[0]).all() and not errors.any()
+            continue
+        assert (errors > 0).all()
+        # The percent of half of the rows has an error of its own.
+        assert (np.abs(values - whole[name].map.value) < 4.5 * errors + 0.01).all(), name
+        assert 0.4 < values.std(ddof=1) / errors.mean() < 2.2, name
+    again = measures(X, Y, codes, sample=150, seed=3)[1]
+    assert again == drawn[3]
+
+
+def test_the_same_for_any_threads():
+    X, Y, codes = problem()
+    classes = Classes(np.arange(C), codes)
+    found = [faithfulness(Space(X, Threads(jobs)), Y, classes, sample=100) for jobs in (1, 3)]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_maps_of_any_axes_beside_as_many_components(d):
+    X, Y, _ = problem(d=d)
+    Z = PCA(d).fit_transform(X.astype(float))
+    told = measures(X, Y)[1]
+    wanted = recall(near(X)[1], near(Z)[1], 10)
+    assert told["neighbour recall, 10"].components.value == pytest.approx(wanted, abs=2e-3)
+
+
+@pytest.mark.parametrize("n", [1, 4, 5, 7, 12, 25, 60, 130])
+def test_few_rows(n):
+    X, Y, _ = problem(n)
+    found, told = measures(X, Y)
+    if n < 5:
+        assert not told and "hardly any neighbours" in found.notes[0]
+        return
+    assert "trustworthiness" in told and all(0 <= one.chance < 1 for one in told.values())
+    assert all(one.map.value <= 1 + 1e-9 for one in told.values() if one.map.value == one.map.value)
+
+
+def test_rows_in_one_place():
+    X, Y, codes = problem()
+    for A, B in ((X, np.zeros_like(Y)), (np.ones_like(X), Y)):
+        told = measures(A, B, codes)[1]
+        assert np.isnan(told["rank correlation of distances"].map.value) and np.isnan(told["density"].map.value)
+        assert 0 <= told["neighbour recall, 10"].map.value <= 1
+
+
+def test_labels_and_their_classes():
+    classes, told = classes_of(["b", None, "a", "b"], "kind")
+    assert classes.names.tolist() == ["a", "b"] and classes.codes.tolist() == [1, -1, 0, 1] and not told
+    assert classes_of(np.linspace(0, 1, 50), "x") == (None, "x holds numbers on a scale, which have no classes")
+    assert classes_of(np.arange(50) % 7, "x")[0].names.tolist() == list(range(7))
+    assert len(classes_of(np.array([True, False]), "x")[0].names) == 2
+    many, told = classes_of([f"w{i}" for i in range(10_000)] + ["w9999"], "x")
+    assert len(many.names) == 1000 and "of 10,000 labels the 1,000 of most rows" in told
+    assert "w9999" in many.names and (many.codes >= 0).sum() == 1001
+
+
+@pytest.mark.parametrize("codes, words", [(np.zeros(N), "1 label: it takes three"), (np.arange(N) % 2, "2 labels")])
+def test_too_few_classes(codes, words):
+    X, Y, _ = problem()
+    found, told = measures(X, Y, codes)
+    assert words in found.notes[0] and not any("means" in name for name in told)
+
+
+def test_rows_without_a_label_belong_to_no_class():
+    X, Y, codes = problem()
+    some = codes.copy()
+    some[::3] = -1
+    X[::3] += 50
+    Y[::3] -= 70
+    told = measures(X, Y, None)[1]
+    classes = Classes(np.arange(C), some)
+    found = faithfulness(Space(X, Threads(1)), Y, classes).find("nearest class means")
+    means = [np.array([A[some == c].mean(axis=0, dtype=float) for c in range(C)]) for A in (X, Y)]
+    assert found.map.value == pytest.approx(recall(near(means[0])[1], near(means[1])[1], 2))
+    assert "nearest class means, 2 of 8" not in told
+
+
+def test_errors_of_means_and_correlations():
+    rng = np.random.default_rng(0)
+    population = rng.normal(size=2000)
+    draws = [mean_of(rng.choice(population, 400, replace=False), 2000) for _ in range(200)]
+    spread = np.std([one.value for one in draws])
+    assert np.mean([one.error for one in draws]) == pytest.approx(spread, rel=0.15)
+    assert mean_of(population, 2000).error == 0
+    xy = rng.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], 60_000)
+    found = []
+    for at in range(0, 60_000, 300):
+        x, y = xy[at : at + 300].T
+        found.append(jackknife(lambda kept, x=x, y=y: correlation(x[kept], y[kept]), 300, 10**9))
+    spread = np.std([one.value for one in found])
+    assert np.mean([one.error for one in found]) == pytest.approx(spread, rel=0.2)
+    assert np.isnan(correlation(np.ones(9), np.arange(9.0))) and np.isnan(correlation(np.ones(2), np.ones(2)))
+    assert np.isnan(jackknife(lambda kept: 0.5, 12, 100).error)
