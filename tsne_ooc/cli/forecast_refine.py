@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,8 +18,9 @@ if TYPE_CHECKING:
 # Bytes that are hashed to know how fast that is: half of what it takes to put something on the disk, and all of it to
 # look whether it is as it was.
 _HASHED = 1 << 24
-# Iterations that are tried of each phase.
-_TRIED = 40
+# Rows that are moved, and half of them. Few rows are pushed apart pair by pair: from 2,500 rows, an iteration of 30,000
+# was foretold to take three times as long as it did.
+_ROWS = 20_000
 
 
 class Moved(NamedTuple):
@@ -57,9 +57,10 @@ def moved(course: Course, model: TSNE, n: int, table: Source, out: Path) -> Move
     if known:
         recipe.neighbors.check_fit(n, k)
         recipe = recipe._replace(neighbors=recipe.neighbors.search)
-    half = trials.half_of(rows)
-    tried = [_tried(course, recipe, few, model.embedding_[: len(few)]) for few in (half, rows)]
-    weigh, step = (trials.line_through(small, len(half), large, len(rows)) for small, large in zip(*tried, strict=True))
+    many, places = _many(rows, model.embedding_, min(n, _ROWS), course.seed)
+    half = trials.half_of(many)
+    tried = [_tried(course, recipe, few, places[: len(few)]) for few in (half, many)]
+    weigh, step = (trials.line_through(small, len(half), large, len(many)) for small, large in zip(*tried, strict=True))
     searcher = course.estimator.set_params(neighbors=recipe.neighbors)
     kept = course.kept(n)
     written = _seconds_a_byte() * 2
@@ -74,22 +75,33 @@ def moved(course: Course, model: TSNE, n: int, table: Source, out: Path) -> Move
     )  # fmt: skip
 
 
+def _many(rows: Float32, places: Float32, n: int, seed: int) -> tuple[Float32, Float32]:
+    """So many rows like these, and places like theirs, in an order without meaning."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    if n <= len(rows):
+        drawn = rng.permutation(len(rows))[:n]
+        return rows[drawn], places[drawn]
+    drawn = rng.integers(0, len(rows), n)
+    moved = rows[drawn] + 0.3 * np.nanstd(rows, axis=0) * rng.normal(size=(n, rows.shape[1]))
+    return moved.astype(np.float32), places[drawn]
+
+
 def _tried(course: Course, recipe: Recipe, rows: Float32, places: Float32) -> tuple[float, float]:
     """Seconds to make affinities of these rows, and of one iteration."""
     from tsne_ooc._random import generator
     from tsne_ooc.fit.rows import descend
     from tsne_ooc.fit.searched import Searched
     from tsne_ooc.refinement import begin_at
-    from tsne_ooc.schedule import Schedule
     from tsne_ooc.scratch import Room
 
     searched = Searched.among(rows, course.neighbors(len(rows)), recipe, seed=course.seed, threads=course.threads)
     began = trials.clock()
     P = searched.joint(course.affinity, recipe.d, Room(), seed=course.seed, threads=course.threads)
     weighed = trials.clock() - began
-    phases = Schedule(
-        [replace(phase, iterations=min(phase.iterations, _TRIED)) for phase in course.schedule(len(rows))]
-    )
+    # All of them: a map that has grown takes longer than one that begins.
+    phases = course.schedule(len(rows))
     start = begin_at(places, course.refinement.deviation, generator(course.seed, "refine"))
     watch = course.estimator.watch(phases)
     began = trials.clock()
