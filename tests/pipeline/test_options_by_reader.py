@@ -85,6 +85,7 @@ def lines(command, reader):
             )
         together = f"{lacking} --sample 60 --perplexity 5 --sample-perplexity 8 --quiet"
         yield f"{together} --out all --refine --graph filled --memory 16 --scratch . --reference 40"
+        yield f"{together} --out large --recipe large --dry-run"
         yield f"{together} --out large --recipe large"
         yield f"gaps/{file} {dataset} --out none --missing error --quiet | row 0"
         if reader in NAMED:
@@ -93,6 +94,7 @@ def lines(command, reader):
             yield f"{file} {dataset} --out none --onehot word --quiet | needs columns with names"
         yield from (line.replace(" | ", " --out none | ", 1) for line in (*alone, *unnamed))
     elif command == "place":
+        yield f"one {file} {dataset} --out placed --dry-run"
         yield (f"one {file} {dataset} --out placed --novelty --jobs 1 --quiet --block-rows 30 --allow-missing-chunks")
         yield f"one {file} {dataset} --out placed --novelty --verbose --resume"
         yield f"one {file} {dataset} --out part --rows 20:50 --quiet {workers}"
@@ -114,6 +116,7 @@ def lines(command, reader):
             f"{file} {dataset} --out enc --sample 60 {COUNTS} {PREPARED} {MAP} {ENCODER} {short} --jobs 1 --quiet "
             "--allow-missing-chunks"
         )
+        yield f"{file} {dataset} --out enc2 --map one {short} --network 16x1 --landmarks 0 --dry-run"
         yield f"{file} {dataset} --out enc2 --map one {short} --network 16x1 --landmarks 0 --verbose"
         yield f"{file} {dataset} --out enc2 --map one {short} --network 16x1 --landmarks 0 --verbose --resume"
         yield f"{lacking} --out enc4 --graph filled --perplexity 5 {short} --network 16x1 --landmarks 0 --quiet"
