@@ -231,7 +231,10 @@ def report(title: str, header: Sequence[str], rows: Iterable[Iterable[Any]], arg
     if getattr(args, "record", None) is not None:
         import records
 
-        records.keep(args.record, title, header, rows)
+        # The second table of a script is NAME-2.
+        args.recorded = getattr(args, "recorded", 0) + 1
+        name = args.record if args.recorded == 1 else f"{args.record}-{args.recorded}"
+        records.keep(name, title, header, rows)
 
 
 def judged(value: float, target: float, *, least: bool = True, unit: str = "") -> str:
