@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -173,6 +173,30 @@ class Blocks:
             np.empty(g, np.float32), keys,
         )  # fmt: skip
         return unpack(np.sort(keys[:, :longest], axis=1)[:, :k])
+
+
+class Searched(Protocol):
+    """Rows in lists that find the nearest of themselves."""
+
+    def search(
+        self, Q: Float32, numbers: Array, k: int, probes: Probes | None = None, itself: Indices | None = None
+    ) -> Answer: ...
+
+
+def answers(
+    blocks: Searched, Q: Float32, numbers: Array, k: int, itself: Indices | None, threads: Threads, group: int
+) -> Answer:
+    """Answers of all lists for ``Q[numbers]``, `group` of them together, each without the row that `itself` names."""
+    indices = np.empty((len(numbers), k), np.uint32)
+    distances = np.empty((len(numbers), k), np.float32)
+
+    def search(a: int, b: int) -> None:
+        me = None if itself is None else itself[a:b]
+        indices[a:b], distances[a:b] = blocks.search(Q, numbers[a:b], k, None, me)
+
+    with threads.one_blas_thread():
+        threads.map(search, ranges(len(numbers), group))
+    return indices, distances
 
 
 def pack(distances: Array, numbers: Array) -> Keys:

@@ -11,7 +11,7 @@ import numpy as np
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, Matrix, Named
 from tsne_ooc._validate import RowsError
-from tsne_ooc.neighbors._blocks import NOBODY, Blocks, Frame, pack, unpack
+from tsne_ooc.neighbors._blocks import NOBODY, Blocks, Frame, answers, pack, unpack
 from tsne_ooc.neighbors._sparse import Counts, Proposals, pair_distances
 from tsne_ooc.neighbors.base import (
     BLOCKED,
@@ -120,16 +120,7 @@ class BlockedIndex(Index, kind="blocked"):
 
     def rows_of(self, Q: Float32, numbers: Any, k: int, itself: Indices | None) -> Answer:
         """Answers for ``Q[numbers]`` only, each without the row `itself` names."""
-        indices = np.empty((len(numbers), k), np.uint32)
-        distances = np.empty((len(numbers), k), np.float32)
-
-        def search(a: int, b: int) -> None:
-            me = None if itself is None else itself[a:b]
-            indices[a:b], distances[a:b] = self._blocks.search(Q, numbers[a:b], k, None, me)
-
-        with self._threads.one_blas_thread():
-            self._threads.map(search, ranges(len(numbers), GROUP))
-        return indices, distances
+        return answers(self._blocks, Q, numbers, k, itself, self._threads, GROUP)
 
 
 class PairwiseIndex(Index, kind="pairwise"):

@@ -11,7 +11,7 @@ from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Float64, UInt64
 from tsne_ooc._validate import RowsError
 from tsne_ooc.io.lacking import rows_with_values
-from tsne_ooc.neighbors._blocks import NOBODY, PIECE, WIDTH, Probes, largest_of, read_only, unpack
+from tsne_ooc.neighbors._blocks import NOBODY, PIECE, WIDTH, Probes, answers, largest_of, read_only, unpack
 from tsne_ooc.neighbors._room import empty
 from tsne_ooc.neighbors.base import GAPS, Answer, Index, Indices, by_state, check_k, check_width
 from tsne_ooc.neighbors.saved import saved_rows
@@ -184,16 +184,7 @@ class GapIndex(Index, kind="gaps"):
 
     def rows_of(self, Q: Float32, numbers: Any, k: int, itself: Indices | None) -> Answer:
         """Answers for ``Q[numbers]`` only, each without the row `itself` names."""
-        indices = np.empty((len(numbers), k), np.uint32)
-        distances = np.empty((len(numbers), k), np.float32)
-
-        def search(a: int, b: int) -> None:
-            me = None if itself is None else itself[a:b]
-            indices[a:b], distances[a:b] = self._blocks.search(Q, numbers[a:b], k, None, me)
-
-        with self._threads.one_blas_thread():
-            self._threads.map(search, ranges(len(numbers), GROUP))
-        return indices, distances
+        return answers(self._blocks, Q, numbers, k, itself, self._threads, GROUP)
 
 
 def check_values(rows: Float32) -> None:
