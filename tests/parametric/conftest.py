@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
+@pytest.fixture(autouse=True, scope="session")
+def one_thread_from_the_start():
+    """What a fixture of a whole file fits is fitted before `one_thread` of the first test is asked for."""
     torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield torch
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(one_thread_from_the_start):
+    torch = one_thread_from_the_start
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
