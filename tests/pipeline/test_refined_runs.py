@@ -395,8 +395,8 @@ def test_too_large_for_memory_or_disk_is_said_before_the_work(tmp_path, monkeypa
         monkeypatch.setattr("shutil.disk_usage", lambda path: type("", (), {"free": 10**10}))
         embedded(tmp_path / "map", Unread())
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("", (), {"free": 10**13}))
-    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 10**9)
-    with pytest.raises(MemoryError, match=r"^to hold all 100,000,000 rows .*without refine=True \(--refine\)"):
+    monkeypatch.setattr("tsne_ooc.scratch.plan.available_bytes", lambda: 10**9)
+    with pytest.raises(MemoryError, match=r"too little for 100,000,000 rows .*: search takes 9\.\d+ GB; allow more by"):
         embedded(tmp_path / "map", Unread())
     assert not (tmp_path / "map").exists()
 
