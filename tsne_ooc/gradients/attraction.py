@@ -10,7 +10,6 @@ from tsne_ooc._kernels.attraction import KERNELS
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Float64
 from tsne_ooc.affinity import JointRows
-from tsne_ooc.storage.mapped import forget
 
 ENTRIES = 1 << 18
 #: Rows from which a divergence is estimated, in runs of so many. Of 20,000 rows all of them take as long as two
@@ -120,9 +119,7 @@ class Attraction:
         def move(start: int, stop: int) -> tuple[float, float, float, float]:
             # Range by range, while what the first writes is in the cache for the second.
             self._forces(P.indptr, *P.part(start, stop), Y, per_dof, start, stop, out)
-            found = self._advance(Y, *factors, shift, velocity, gains, start, stop, out)
-            forget(*(array[start:stop] for array in (slope, velocity, gains, out)))
-            return found  # type: ignore[no-any-return]
+            return self._advance(Y, *factors, shift, velocity, gains, start, stop, out)  # type: ignore[no-any-return]
 
         # Added range by range: the sum is the same for any number of threads.
         sums = np.sum(self.threads.map(move, self.ranges), axis=0)

@@ -197,7 +197,8 @@ def mapped_descent_bytes(n: int, d: int) -> int:
     """Bytes of a descent whose places, velocity, gains and slopes are in files.
 
     For each row these are 12 of P's, its number and its twin's, and 28 for each axis where it starts and ends, in
-    double precision; that is more than the two of places and the grid of a map 800 wide, which it has in between.
+    double precision. That is more than the pages of all these files and of places in the order of the grid, 24 for each
+    axis, which the system may keep in between; and there is room for the grid of a map 800 wide.
     """
     return n * (24 + 28 * d) + 50_000_000
 
