@@ -198,8 +198,8 @@ _OTHERS = {
         io.overview._CELLS io.overview._COMPONENTS io.overview._FEW_PLACES io.overview._LARGE io.overview._LINES
         io.overview._LOGARITHMS io.overview._MOST_ROWS io.overview._PLACES io.overview._SPREADS io.overview._WIDE
         cli.forecast.WORTH cli.trials._ROWS cli.trials._QUERIES cli.trials._SEARCHED cli.trials._PLACES
-        cli.trials.BLOCKS cli.forecast_place._FIRST cli.forecast_refine._HASHED cli.forecast_refine._ROWS
-        cli.forecast_train._FEW cli.forecast_train._MANY
+        cli.trials._BATCH cli.trials.BLOCKS cli.forecast_place._FIRST cli.forecast_refine._HASHED
+        cli.forecast_refine._ROWS cli.forecast_train._FEW cli.forecast_train._MANY
         plot.beside._LAID_BY plot.frame._LOOKED_AT plot.density.CELLS plot.density.COARSE plot.density._STEPS
         plot.legend._COLUMN plot.legend._LETTERS plot.text._LETTERS plot.text._PLACES plot.panels._ACROSS
         plot.picture.KEPT plot.animation._ROWS view.page.MOST view.page._CELLS view.page._NAMED view.payload.MOST_KINDS

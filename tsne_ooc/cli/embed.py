@@ -130,7 +130,8 @@ def _add_refinement(group: Group) -> None:
         "--sample-perplexity",
         type=float,
         metavar="N",
-        help="neighbourhood size of the sample's fit, which decides the large picture (default: that of all rows)",
+        help="neighbourhood size of the sample's fit, which decides the large picture (default: that of all rows; "
+        "with --recipe large equal affinities to the nearest 1/150 of the sample)",
     )
     group.add_argument(
         "--reference",
