@@ -272,8 +272,8 @@ def minimise(
     n, d = start.shape
     attraction = Attraction(P, d, dof, threads)
     repulsion = repulsion or repulsion_for(n, d, dof, threads)
-    # In files, where P is: a step of 1.3 million rows, 78 million entries, takes .087 s of the processor either way. With
-    # their pages given back range by range it would take .116 s.
+    # In files, where P is. A step of 1.3 million rows, 78 million entries, takes .087 s of the processor either way;
+    # with their pages given back range by range, .116 s.
     with on_disk(P.folder):
         Y, moved, slope, velocity, gains = (empty(start.shape, np.float32) for _ in range(5))
     Y[:], velocity[:], gains[:] = start, 0, 1
