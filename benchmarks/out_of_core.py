@@ -51,12 +51,9 @@ def laid_down(args) -> tuple[Path, str | None]:
 
 def child(args) -> None:
     """The whole run in this process; print bits, and seconds and peak of each stage, as JSON."""
-    from tsne_ooc import TSNE, Refinement, embed
-    from tsne_ooc.recipes import ROWS_PER_NEIGHBOR
+    from tsne_ooc import TSNE
+    from tsne_ooc.recipes import large
 
-    more = {} if args.iterations is None else {"n_iter": args.iterations}
-    refine = Refinement(perplexity=30, memory=args.memory, scratch=args.scratch, **more)
-    tsne = TSNE(perplexity=max(30, round(args.sample / ROWS_PER_NEIGHBOR)), n_jobs=args.jobs)
     held, peaks, now = common.start_peak(), {}, [""]
 
     def progress(phase: str, done: int, total: int) -> None:
@@ -67,9 +64,9 @@ def child(args) -> None:
 
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
         began = time.perf_counter()
-        run = embed(
-            args.child, dataset=args.dataset, out=Path(folder) / "map", sample=args.sample, tsne=tsne, refine=refine,
-            progress=progress,
+        run = large(
+            args.child, dataset=args.dataset, out=Path(folder) / "map", sample=args.sample, tsne=TSNE(n_jobs=args.jobs),
+            memory=args.memory, scratch=args.scratch, progress=progress,
         )  # fmt: skip
         seconds = time.perf_counter() - began
         peaks[now[0]] = max(peaks[now[0]], common.peak_bytes())
@@ -135,7 +132,6 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="a table of yours (.h5, .npy) instead; no passes are timed then")
     parser.add_argument("--dataset", help="its name in the file")
     parser.add_argument("--sample", type=int, default=10_000)
-    parser.add_argument("--iterations", type=int, help="late ones of the refinement (default: as many as usual)")
     parser.add_argument("--budgets", type=float, nargs="+", default=[1.0, 0.65], help="GB")
     parser.add_argument("--scratch", default=None, help="folder of scratch files (default: that of the work folder)")
     parser.add_argument("--memory", type=float, default=1000.0, help="for the script itself")
@@ -144,17 +140,16 @@ def main() -> None:
     if args.child:
         return child(args)
     if args.quick:
-        args.rows, args.sample, args.iterations, args.budgets = 3_000, 500, 20, [0.9]
+        args.rows, args.sample, args.budgets = 3_000, 500, [0.9]
     with tempfile.TemporaryDirectory(dir=args.scratch or args.work) as scratch:
         args.scratch_folder = Path(scratch)
         path, dataset = laid_down(args)
         rows, first = [], None
         named = ["--dataset", dataset] if dataset else []
-        more = [] if args.iterations is None else ["--iterations", args.iterations]
         for memory in [1000.0, *args.budgets]:
             found = common.in_child(
                 __file__, "--child", path, *named, "--memory", memory, "--scratch", scratch, "--jobs", args.jobs,
-                "--sample", args.sample, *more,
+                "--sample", args.sample,
             )  # fmt: skip
             first = first or found
             times, peak = found["seconds"] / first["seconds"], max(found["peaks"].values()) / 1e9
