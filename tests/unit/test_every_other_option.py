@@ -25,6 +25,7 @@ from tsne_ooc.placement import Placed
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
 from tsne_ooc.rounds import NovelRows, Seated, refit
 from tsne_ooc.sampling import Coverage, labels_of, resolve_sample, take
+from tsne_ooc.scratch import Room, plan
 
 HERE = Path(__file__).parents[1]
 N, P = 90, 4
@@ -192,7 +193,15 @@ def of_refit(model, folder):
     still = refit(model, sample, schedule=Schedule([Phase(0)]))
     centred = model.embedding_ - model.embedding_.mean(axis=0)
     np.testing.assert_allclose(still.embedding_ - still.embedding_.mean(axis=0), centred, atol=1e-4)
-    assert refit(model, sample, schedule=Schedule([Phase(7)])).n_iter_ == 7 and refit(model, sample).n_iter_ == 165
+    again = refit(model, sample, schedule=Schedule([Phase(7)]))
+    assert again.n_iter_ == 7 and refit(model, sample).n_iter_ == 165
+    with pytest.MonkeyPatch.context() as patch:
+        # As if no memory held its affinities.
+        patch.setattr(plan, "MUTUAL", 10**6)
+        room = Room(used_bytes() / 1e9 + 0.5, folder)
+        patch.setattr("tsne_ooc.fit.rows.joint_of", None)
+        little = refit(model, sample, schedule=Schedule([Phase(7)]), room=room)
+    np.testing.assert_array_equal(little.embedding_, again.embedding_)
 
 
 def of_beyond(model, folder):
@@ -368,7 +377,8 @@ RULES = {
     "neighbors.Graph.of": (of_graph, {"search"}), "neighbors.Graph.build": (of_graph, {"metric", "metric_params"}),
     "load": (of_load, {"verify", "n_jobs"}), "open_run": (of_open_run, {"verify"}),
     "pipeline.open_run": (of_open_run, {"verify"}),
-    "rounds.refit": (of_refit, {"schedule"}), "rounds.NovelRows": (of_beyond, {"beyond", "rows_per_box"}),
+    "TSNE.fit_taken": (of_refit, {"room"}), "rounds.refit": (of_refit, {"schedule", "room"}),
+    "rounds.NovelRows": (of_beyond, {"beyond", "rows_per_box"}),
     "rounds.NovelRows, boxes": (of_rows_per_box, set()),
     "sampling.resolve_sample": (of_resolve_sample, {"size"}), "sampling.labels_of": (of_labels_of, {"name"}),
     "sampling.take": (of_take, {"name", "progress", "dtype"}),
