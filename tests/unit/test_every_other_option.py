@@ -375,7 +375,8 @@ RULES = {
     "TSNE.refine": (of_refine, {"start", "deviation", "memory", "scratch"}), "io.NpySink.write": (of_at, {"at"}),
     "TSNE.graph": (of_graph, {"k"}), "neighbors.Graph": (of_graph, {"search"}),
     "neighbors.Graph.of": (of_graph, {"search"}), "neighbors.Graph.build": (of_graph, {"metric", "metric_params"}),
-    "load": (of_load, {"verify", "n_jobs"}), "pipeline.open_run": (of_open_run, {"verify"}),
+    "load": (of_load, {"verify", "n_jobs"}), "open_run": (of_open_run, {"verify"}),
+    "pipeline.open_run": (of_open_run, {"verify"}),
     "TSNE.fit_taken": (of_refit, {"room"}), "rounds.refit": (of_refit, {"schedule", "room"}),
     "rounds.NovelRows": (of_beyond, {"beyond", "rows_per_box"}),
     "rounds.NovelRows, boxes": (of_rows_per_box, set()),
@@ -443,11 +444,14 @@ FILES = {
     "unit/test_batches.py": "batches.Batches.epoch",
     "parametric/test_parametric_tsne.py": "parametric.ParametricTSNE.fit parametric.ParametricTSNE.save",
     "parametric/test_decoder.py": "parametric.ParametricTSNE.inverse_transform",
+    "parametric/test_every_encoder_option.py": "parametric.objectives.Distillation "
+    "parametric.objectives.FieldTuning parametric.objectives.BatchLocal parametric.objectives.NegativeSampling "
+    "parametric.objectives.InfoNC",
     "unit/test_convert.py": "convert.convert",
     "unit/test_missing_filled.py": "preprocess.OneHot.fit",
     "unit/test_files.py": "export.export_per_file",
     "unit/test_tl.py": "tl.tsne tl.place",
-    "unit/test_groups.py": "novelty.groups.Groups",
+    "unit/test_groups.py": "groups.Groups",
     "unit/test_trust.py": "trust.scores",
     "pipeline/test_trust_of_runs.py": "pipeline.trust",
     "unit/test_parallel.py": "extend.Threads",
@@ -460,8 +464,7 @@ OWN = {"store", "opened_here", "within", "turn"}
 
 def with_defaults():
     """Names of public calls, and of their arguments that have a default."""
-    for homes, name, _ in ENTRIES:
-        home = next(home for home in homes if found(home, name) is not None)
+    for home, name in ENTRIES:
         thing = found(home, name)
         if get_origin(thing) is not None or not callable(thing) or home.startswith("tsne_ooc.testing"):
             continue
@@ -475,8 +478,7 @@ def with_defaults():
             options = {one.name for one in inspect.signature(call).parameters.values() if one.default is not one.empty}
             options -= IGNORED | OWN
             if options:
-                # A map's own methods are listed with what they tell of novelty, too.
-                yield full.removeprefix("tsne_ooc.").replace("novelty.TSNE", "TSNE"), options
+                yield full.removeprefix("tsne_ooc."), options
 
 
 def test_every_option_is_looked_at_somewhere():
