@@ -75,8 +75,6 @@ def test_a_run(store, tmp_path):
     np.save(tmp_path / "X.npy", rows(300))
     store.put(str(tmp_path / "X.npy"), "bucket/X.npy")
     for where, out in (("s3://bucket/X.npy", "there"), (f"{tmp_path}/X.npy", "here")):
-        line = (
-            f"embed {where} --sample 80 --perplexity 5 --block-rows 50 --seed 1 --quiet --jobs 1 --out {tmp_path}/{out}"
-        )
+        how = "--sample 80 --perplexity 5 --block-rows 50 --seed 1 --quiet --jobs 1"
         assert main(f"embed {where} {how} --out {tmp_path}/{out}".split()) == 0
     assert (tmp_path / "there/embedding.npy").read_bytes() == (tmp_path / "here/embedding.npy").read_bytes()
