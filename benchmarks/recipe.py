@@ -23,6 +23,8 @@ import numpy as np
 import problems
 import refine
 
+from tsne_ooc import metrics
+
 FASTER = 25.0
 
 
@@ -31,9 +33,15 @@ def main() -> None:
     parser.add_argument("--moses", help=f"moses_lingo256.h5 ({data_sets.MOSES_PUBLIC}); without it MNIST is used")
     parser.add_argument("--rows", nargs="+", type=int, default=[200_000])
     parser.add_argument("--exaggerations", nargs="+", type=float, default=[4])
+    parser.add_argument(
+        "--samples", nargs="+", default=["auto"],
+        help="affinities of our sample, such as perplexity:333 or uniform:167, in turn; auto are those of the recipe",
+    )  # fmt: skip
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--peer", action="store_true", help="openTSNE too, which takes the longest")
     parser.add_argument("--child", type=Path, help="for the script itself: the table")
     parser.add_argument("--program", default="tsne_ooc", help="for the script itself")
+    parser.add_argument("--seed", type=int, default=0, help="for the script itself")
     args = common.parse(parser)
     if args.quick:
         args.rows = [3000]
@@ -56,11 +64,13 @@ def compared(n: int, rho: float, args) -> list[tuple]:
         file.create_dataset("X", data=data.X, chunks=(min(len(data.X), 5000), data.X.shape[1]))
     P, order = iteration.affinities(data, args)
     lines, first = [], None
-    for program in ["tsne_ooc", *(["openTSNE"] if args.peer else [])]:
+    runs = [("tsne_ooc", one, seed) for seed in range(args.seeds) for one in args.samples]
+    for program, sample, seed in [*runs, *([("openTSNE", "auto", 0)] if args.peer else [])]:
         more = ["--quick"] if args.quick else []
         answer = common.in_child(
-            __file__, "--child", table, "--program", program, "--exaggerations", rho, "--jobs", args.jobs, *more
-        )
+            __file__, "--child", table, "--program", program, "--exaggerations", rho, "--jobs", args.jobs,
+            "--samples", sample, "--seed", seed, *more,
+        )  # fmt: skip
         Y = np.load(answer["places"])
         quality = problems.quality(data, Y, args)
         first = first or answer["seconds"]
@@ -68,9 +78,11 @@ def compared(n: int, rho: float, args) -> list[tuple]:
         stages = ", ".join(f"{name} {seconds:.0f}" for name, seconds in answer["stages"].items())
         lines.append(
             (
-                data.name, len(data.X), f"{rho:g}", program, answer["seconds"], stages, answer["peak"] / 2**30,
+                data.name, len(data.X), f"{rho:g}", program if sample == "auto" else f"{program}, {sample}",
+                answer["seconds"], stages, answer["peak"] / 2**30,
                 f"{problems.divergence(P, Y[order], args):.4f}", f"{quality['r10']:.4f}", f"{quality['r50']:.4f}",
-                "-" if data.y is None else f"{quality['labels']:.4f}", f"{refine.means_kept(data, Y):.3f}", goal,
+                "-" if data.y is None else f"{quality['labels']:.4f}", f"{refine.means_kept(data, Y):.3f}",
+                f"{metrics.distance_correlation(data.X, Y, sample=3000):.3f}", goal,
             )
         )  # fmt: skip
         common.note(" | ".join(map(str, lines[-1])))
@@ -84,7 +96,7 @@ def sizes(args) -> tuple[int, float, float]:
 
 def ours(args) -> dict:
     """Our recipe, in this process."""
-    from tsne_ooc import TSNE
+    from tsne_ooc import TSNE, Refinement, embed
     from tsne_ooc.recipes import large
 
     sample, _, perplexity = sizes(args)
@@ -93,10 +105,15 @@ def ours(args) -> dict:
         few = {"sample": 300, "perplexity": 5, "tsne": TSNE(n_iter=5, neighbors="ivf", n_jobs=args.jobs)}
         large(np.random.default_rng(0).normal(size=(2000, 50)), out=Path(folder) / "few", **few)
         held, began = common.start_peak(), time.perf_counter()
-        run = large(
-            args.child, out=Path(folder) / "map", sample=sample, perplexity=perplexity,
-            exaggeration=args.exaggerations[0], tsne=TSNE(n_jobs=args.jobs),
-        )  # fmt: skip
+        out, options = Path(folder) / "map", {"n_jobs": args.jobs, "random_state": args.seed}
+        if args.samples == ["auto"]:
+            model = TSNE(exaggeration=args.exaggerations[0], **options)
+            run = large(args.child, out=out, sample=sample, perplexity=perplexity, tsne=model)
+        else:
+            affinity, near = args.samples[0].split(":")
+            model = TSNE(exaggeration=args.exaggerations[0], affinity=affinity, perplexity=float(near), **options)
+            together = Refinement(perplexity=perplexity, affinity="perplexity")
+            run = embed(args.child, out=out, sample=sample, tsne=model, refine=together)
         seconds = time.perf_counter() - began
         return told(args, np.array(run.embedding), seconds, run.manifest["seconds"], held)
 

@@ -47,6 +47,7 @@ BLOCKS = {
     ("export.content", "ROWS"): Block("exports"),
     ("estimator.fitted_map", "BLOCK"): Block("placing"),
     ("fit.rows", "BLOCK"): Block("fit"),
+    ("fit.searched", "BLOCK"): Block("searched_on_disk"),
     ("scratch.neighbors", "BLOCK"): Block("kept_on_disk"),
     ("scratch.joint", "EDGES"): Block("kept_on_disk"),
     ("scratch.joint", "MOST_PIECES"): Block("kept_on_disk"),
@@ -73,7 +74,6 @@ BLOCKS = {
     ("neighbors.distinct", "GROUP"): Block("copies"),
     ("neighbors.exact", "ENTRIES"): Block("pairs"),
     ("neighbors.exact", "GROUP"): Block("searches"),
-    ("neighbors._room", "PIECE"): Block("graph_folders"),
     ("neighbors.folder", "ROWS"): Block("graph_folders"),
     ("neighbors.given_graphs", "PAIRS"): Block("graph_folders"),
     ("neighbors.gaps", "GROUP"): Block("gaps"),
@@ -97,6 +97,8 @@ BLOCKS = {
     ("preprocess.onehot", "_TEXT"): Block("categories"),
     ("preprocess.rows", "_PIECE"): Block("preparation"),
     ("sampling.take", "_GAP_BYTES"): Block("taking", watched=False),
+    ("storage.mapped", "NUMBERS"): Block("searched_on_disk"),
+    ("storage.mapped", "PIECE"): Block("graph_folders"),
     ("storage.writing", "_PIECE"): Block("storing"),
     ("streaming", "MOST_ROWS"): Block("streaming"),
     # Sums.
@@ -167,7 +169,7 @@ _OTHERS = {
         convert.converting._WAITING workers.asking.TRIES workers.by_path.MOST streaming.SENT streaming.MOST_READ""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
-        scratch.plan.PROGRAM scratch.plan.MUTUAL
+        scratch.plan.PROGRAM scratch.plan.MUTUAL scratch.plan.MAPPED
         pipeline.models.SLACK pipeline.refining._BESIDE refinement.EVERY
         io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS
         batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS streaming.RESULT_BYTES
@@ -197,8 +199,8 @@ _OTHERS = {
         io.overview._CELLS io.overview._COMPONENTS io.overview._FEW_PLACES io.overview._LARGE io.overview._LINES
         io.overview._LOGARITHMS io.overview._MOST_ROWS io.overview._PLACES io.overview._SPREADS io.overview._WIDE
         cli.forecast.WORTH cli.trials._ROWS cli.trials._QUERIES cli.trials._SEARCHED cli.trials._PLACES
-        cli.trials.BLOCKS cli.forecast_place._FIRST cli.forecast_refine._HASHED cli.forecast_refine._ROWS
-        cli.forecast_train._FEW cli.forecast_train._MANY
+        cli.trials._BATCH cli.trials.BLOCKS cli.forecast_place._FIRST cli.forecast_refine._HASHED
+        cli.forecast_refine._ROWS cli.forecast_train._FEW cli.forecast_train._MANY
         plot.beside._LAID_BY plot.frame._LOOKED_AT plot.density.CELLS plot.density.COARSE plot.density._STEPS
         plot.legend._COLUMN plot.legend._LETTERS plot.text._LETTERS plot.text._PLACES plot.panels._ACROSS
         plot.picture.KEPT plot.animation._ROWS view.page.MOST view.page._CELLS view.page._NAMED view.payload.MOST_KINDS

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -57,6 +58,10 @@ class JointRows(Protocol):
     def entries(self) -> int:
         """How many entries there are."""
 
+    @property
+    def folder(self) -> Path | None:
+        """Where what goes with them lies, too; None for memory."""
+
     def part(self, start: int, stop: int) -> Part:
         """The entries of rows `start` to `stop`, and perhaps more; good until this thread asks for others."""
 
@@ -76,6 +81,8 @@ class Joint:
     indptr: UInt64
     indices: UInt32
     values: Float32
+
+    folder: ClassVar[None] = None
 
     @property
     def n(self) -> int:

@@ -20,8 +20,12 @@ from tsne_ooc.sampling import resolve_sample
 
 log = logging.getLogger(__name__)
 
-# The sample's perplexity is its number of rows divided by this: 333 for 25,000. The published value is 500.
-ROWS_PER_NEIGHBOR = 75
+# In the fit of the sample each row is drawn to its nearest 1/150 of all, equally: of 25,000 to 167. The published
+# recipe has a perplexity of 500; six times as many affinities as here, of a perplexity of 333, end no better: "The
+# sample of the recipe" in docs/experiments.md.
+ROWS_PER_NEIGHBOR = 150
+# So many nearest rows, drawn to equally, are like a perplexity of one (Böhm, Berens and Kobak, JMLR 23, 2022).
+NEIGHBORS_PER_PERPLEXITY = 1.5
 # Tables of more than 100 columns are brought to 50 principal components.
 WIDE, COMPONENTS = 100, 50
 
@@ -62,7 +66,8 @@ def large(
         together. By default it is that of `tsne`, which is 1.
     sample : int or object of `tsne_ooc.sampling`, default 25,000
     sample_perplexity : float, optional
-        The perplexity of the sample's fit. By default 1/75 of its rows, or `perplexity` where that is more.
+        The perplexity of the sample's fit. By default it has equal affinities to the nearest 1/150 of its rows, or to
+        1.5 x `perplexity` of them where that is more (but a third of them at most), unless `tsne` has another affinity.
     reference, memory, scratch
         As for `tsne_ooc.Refinement`.
     graph : tsne_ooc.neighbors.Graph, optional
@@ -106,24 +111,36 @@ def settings_of_large(
     """The options of `embed` that `large` stands for, for this table; those of `model` are set."""
     perplexity = number("perplexity", perplexity, above=0)
     chosen = resolve_sample(sample)
+    known: dict[str, Any] = {} if graph is None else {"neighbors": graph}
     if isinstance(prepare, str) or sample_perplexity is None:
         n, p = _shape(source, **where)
         if isinstance(prepare, str):
             components = Preparation([PCA(COMPONENTS)]) if p > WIDE and model.metric == "euclidean" else None
             prepare = pick("prepare", prepare, {"auto": components})
         if sample_perplexity is None:
-            sample_perplexity = max(perplexity, round(min(n, int(getattr(chosen, "size", SAMPLE))) / ROWS_PER_NEIGHBOR))
+            rows = min(n, int(getattr(chosen, "size", SAMPLE)))
+            equal = isinstance(model.affinity, str) and model.affinity in ("perplexity", "uniform")
+            if equal:
+                known["affinity"] = model.affinity
+                model.set_params(affinity="uniform")
+            sample_perplexity = perplexity_of_sample(rows, perplexity, equal=equal)
     model.set_params(perplexity=number("sample_perplexity", sample_perplexity, above=0))
     log.info(
-        "recipe large: %r at perplexity %g, then all rows at %g; prepare=%r",
+        "recipe large: %r at perplexity %g (%s), then all rows at %g; prepare=%r",
         chosen,
         model.perplexity,
+        model.affinity,
         perplexity,
         prepare,
     )
-    known: dict[str, Any] = {} if graph is None else {"neighbors": graph}
     refine = Refinement(perplexity=perplexity, reference=reference, memory=memory, scratch=scratch, **known)
     return {"sample": chosen, "tsne": model, "prepare": prepare, "refine": refine}
+
+
+def perplexity_of_sample(rows: int, perplexity: float, *, equal: bool) -> int:
+    """The perplexity of a sample of so many rows, where all rows have this one; of equal affinities, their number."""
+    least = min(NEIGHBORS_PER_PERPLEXITY * perplexity, rows / 3) if equal else perplexity
+    return max(1, round(max(least, rows / ROWS_PER_NEIGHBOR)))
 
 
 def _shape(source: TableLike, **where: Any) -> tuple[int, int]:

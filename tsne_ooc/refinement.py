@@ -53,8 +53,8 @@ class Refinement:
     snapshot_every : int, default 25
         Iterations between two snapshots, from which a run that was killed goes on. The result does not depend on it.
     memory, scratch
-        As for `TSNE.refine`; by default what does not fit is kept in the folder of the run. The result does not depend
-        on them.
+        As for `TSNE.refine`, but that rows are kept on disk, too, and that the fit of the sample keeps to `memory`; by
+        default what does not fit is kept in the folder of the run. The result does not depend on them.
     **options
         Parameters of `TSNE` in which the map of all rows differs from the sample's map, as for `TSNE.refine`.
 

@@ -26,6 +26,7 @@ from tsne_ooc.intake import Intake
 from tsne_ooc.placement import Placed
 from tsne_ooc.sampling.boxes import Boxes, Grid
 from tsne_ooc.schedule import Phase, Schedule
+from tsne_ooc.scratch import Room
 
 DIRECTIONS = 16
 # Perplexity 30 asks for 90 neighbours, of which the nearest thirty weigh most; fewer rows make no island of their own.
@@ -139,7 +140,7 @@ def schedule_of(exaggeration: float) -> Schedule:
     )
 
 
-def refit(model: TSNE, sample: Seated, *, schedule: Schedule | None = None) -> TSNE:
+def refit(model: TSNE, sample: Seated, *, schedule: Schedule | None = None, room: Room | None = None) -> TSNE:
     """Fit a sample from where its rows stand.
 
     Parameters
@@ -151,6 +152,8 @@ def refit(model: TSNE, sample: Seated, *, schedule: Schedule | None = None) -> T
         placed them.
     schedule : Schedule, optional
         By default 165 iterations: what the default does after its early phase.
+    room : Room, optional
+        What the fit may take of memory and disk.
 
     Returns
     -------
@@ -178,6 +181,6 @@ def refit(model: TSNE, sample: Seated, *, schedule: Schedule | None = None) -> T
     taken = Intake(rows, sample.rows, features.preparation, names, features.width)
     # The start is wide, and meant to be.
     with unsaid("the given initialization has a standard deviation"):
-        again.fit_taken(taken)
+        again.fit_taken(taken, room)
     again.set_params(**kept)
     return again

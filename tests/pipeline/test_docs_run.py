@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from documents import FENCE, TUTORIALS
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.neighbors import kneighbors_graph
@@ -22,7 +23,6 @@ from tsne_ooc.cli.command import parser
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Pages whose blocks of Python have a test of their own, which says that it runs all of them.
 OWN_TEST = {
     "tutorial.md": "pipeline/test_docs_tutorial.py",
@@ -194,7 +194,8 @@ def test_pages_that_have_a_test_of_their_own():
 def test_all_blocks_are_of_a_language_that_is_looked_at():
     for page in PAGES:
         for language, code in FENCE.findall(page.read_text(encoding="utf-8")):
-            assert language in (*SHELL, "python", "text", "toml", "yaml", "json"), (page.name, language, code[:40])
+            known = (*SHELL, "python", "text", "toml", "yaml", "json", "{eval-rst}")
+            assert language in known, (page.name, language, code[:40])
 
 
 def test_reasons_are_of_lines_that_there_are():
@@ -215,7 +216,7 @@ def test_benchmarks_take_the_options_that_pages_give_them(page):
             assert not word.startswith("--") or f'"{word}"' in known, f"{page.name}: {line}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *sorted(TUTORIALS.glob("*.md"))], ids=lambda page: page.name)
 def test_commands_within_the_text_are_taken(page):
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     for code in re.findall(r"`(tsne-ooc [^`]+)`", text):

@@ -206,6 +206,22 @@ def test_few_rows_of_many_chunks_read_few_chunks():
     assert trials.rows_read(Table(), UniformSample(500), 500) == pytest.approx(np.mean(counted), rel=0.02)
 
 
+@pytest.mark.parametrize(
+    "rows, of_a_row, tried", [(2500, 1e-6, [2500, 10_000, 40_000]), (2500, 1e-3, [2500]), (0, 1, [0])]
+)
+def test_batches_that_are_timed_are_as_large_as_those_of_a_run(monkeypatch, rows, of_a_row, tried):
+    now, seen = [0.0], []
+    monkeypatch.setattr(trials, "clock", lambda: now[0])
+
+    def work(batch):
+        seen.append(len(batch))
+        now[0] += 0.01 + of_a_row * len(batch)
+
+    X = np.arange(2.0 * rows, dtype=np.float32).reshape(rows, 2)
+    found = trials.seconds_of_a_row(work, X)
+    assert seen == tried and found == pytest.approx((0.01 + of_a_row * tried[-1]) / max(1, tried[-1]))
+
+
 def test_a_line_through_two_measurements():
     line = trials.line_through(3.0, 100, 5.0, 200)
     assert line(1000) == pytest.approx(21) and line(200) == pytest.approx(5)

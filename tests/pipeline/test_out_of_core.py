@@ -183,7 +183,8 @@ def test_a_run_out_of_core_leaves_the_files_of_one_in_memory(elsewhere, in_memor
     scratch = {"scratch": tmp_path} if elsewhere else {}
     embedded(tmp_path / "map", memory=gigabytes(0.3), **scratch)
     assert files_of(tmp_path / "map") == in_memory
-    assert len(out_of_core) == 1
+    # The affinities of the sample, and of all rows.
+    assert len(out_of_core) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["map"]
 
 
@@ -221,7 +222,7 @@ def test_the_command_has_both(in_memory, out_of_core, tmp_path):
     told = ["--refine", "--memory", str(gigabytes(0.3)), "--scratch", str(tmp_path / "scratch")]
     out = tmp_path / "map"
     assert command.main(["embed", str(tmp_path / "X.npy"), "--out", str(out), "--sample", "150", "--quiet", *told]) == 0
-    assert len(out_of_core) == 1
+    assert len(out_of_core) == 2
     assert not list((tmp_path / "scratch").iterdir())
 
 
@@ -273,17 +274,25 @@ def test_the_plan_adds_up():
     n, k = 1_000_000, 90
     whole = plan_memory(n, k, memory=100)
     assert not whole.on_disk and whole.scratch == 0
-    descent = 450e6 + n * (12 + 88 + 100) + 50e6
-    assert whole.stages[-1].memory == descent + 2 * n * k * 8
-    for memory in (1.5, 2.0, 3.0):
-        some = plan_memory(n, k, memory=memory)
+    assert whole.stages[-1].memory == 450e6 + n * (12 + 88 + 100) + 50e6 + 2 * n * k * 8
+    # Rows and their search three times as they are read.
+    assert plan_memory(n, k, columns=50, memory=100).memory == whole.memory + 3 * 4 * n * 50
+    # In files, what moves them is in memory only where it begins and ends, in double precision.
+    descent = 450e6 + n * (24 + 56) + 50e6
+    for memory in (0.7, 2.0, 3.0):
+        some = plan_memory(n, k, memory=memory, columns=50)
         assert some.on_disk and some.memory <= memory * 1e9
         assert some.stages[-1].memory == descent + some.held * 8
         assert some.held == min(2 * n * k, int((memory * 1e9 - descent) // 8))
         assert some.scratch == 8 * n * k + 4 * n + 36 * n * k
-        assert some.stages[0].memory == 450e6
-    with pytest.raises(MemoryError, match=r"search takes 1\.17 GB"):
+        # Rows, and once more with a column and a length; places, steps, gains, slopes and the places that follow.
+        assert some.stages[0] == plan.Stage("search", 450e6 + 85 * n + 1e8, 8 * n * k + 4 * n * (50 + 51 + 1))
+        assert some.stages[-1].scratch == 2 * n * k * 8 + 5 * 8 * n
+    with pytest.raises(MemoryError, match=r"search takes 1\.35 GB; allow more by memory=, or ask for fewer"):
         plan_memory(n, k, memory=1.1, at_once=True)
+    # With ten times as many rows it is the search that takes the most, whatever the number of neighbours.
+    with pytest.raises(MemoryError, match=r"search takes 1\.40 GB; allow more by memory=$"):
+        plan_memory(10 * n, 15, memory=0.6)
     equal = plan_memory(n, 15, memory=1.2, values=False)
     assert equal.stages[-1].memory <= 1.2e9
     assert "on disk" in str(some) and "in memory" in str(whole)
@@ -300,7 +309,7 @@ def test_a_budget_too_small_says_how_much_is_needed_and_that_is_enough(n):
 
 
 def test_more_memory_never_takes_more_scratch():
-    plans = [plan_memory(10**6, 90, memory=memory) for memory in np.arange(1.5, 8, 0.25)]
+    plans = [plan_memory(10**6, 90, memory=memory) for memory in np.arange(0.75, 8, 0.25)]
     assert all(a.scratch >= b.scratch and a.held <= b.held for a, b in itertools.pairwise(plans))
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from functools import partial
 
 import h5py
 import numpy as np
@@ -395,8 +396,8 @@ def test_too_large_for_memory_or_disk_is_said_before_the_work(tmp_path, monkeypa
         monkeypatch.setattr("shutil.disk_usage", lambda path: type("", (), {"free": 10**10}))
         embedded(tmp_path / "map", Unread())
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("", (), {"free": 10**13}))
-    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 10**9)
-    with pytest.raises(MemoryError, match=r"^to hold all 100,000,000 rows .*without refine=True \(--refine\)"):
+    monkeypatch.setattr("tsne_ooc.scratch.plan.available_bytes", lambda: 10**9)
+    with pytest.raises(MemoryError, match=r"too little for 100,000,000 rows .*: search takes 9\.\d+ GB; allow more by"):
         embedded(tmp_path / "map", Unread())
     assert not (tmp_path / "map").exists()
 
@@ -515,17 +516,19 @@ def test_the_recipe_is_a_name_for_options(tmp_path, wide, caplog):
         reference=90,
     )
     asked, parameters = run.manifest["job"]["request"], run.manifest["parameters"]
-    # 300 / 75, 50 components of 120 columns.
+    # 1.5 x 3 rows, of which 300 / 150 are fewer; 50 components of 120 columns.
     assert (parameters["perplexity"], parameters["exaggeration"], parameters["dof"]) == (4, 2, 0.9)
+    assert parameters["affinity"] == "uniform"
     assert asked["prepare"] == [{"class": "PCA", "n": 50}] and asked["sample"] == {
         "class": "UniformSample",
         "size": 300,
     }
-    assert asked["refine"] == {"deviation": 2.0, "reference": 90, "perplexity": 3}
-    assert any("recipe large" in line and "at perplexity 4" in line for line in caplog.messages)
+    assert asked["refine"] == {"deviation": 2.0, "reference": 90, "perplexity": 3, "affinity": "perplexity"}
+    assert any("recipe large" in line and "at perplexity 4 (uniform)" in line for line in caplog.messages)
     by_hand = tsne_ooc.embed(
         wide, out=tmp_path / "hand", sample=300, prepare=Preparation([tsne_ooc.preprocess.PCA(50)]),
-        tsne=TSNE(n_iter=20, dof=0.9, perplexity=4, exaggeration=2), refine=Refinement(perplexity=3, reference=90),
+        tsne=TSNE(n_iter=20, dof=0.9, affinity="uniform", perplexity=4, exaggeration=2),
+        refine=Refinement(affinity="perplexity", perplexity=3, reference=90),
     )  # fmt: skip
     assert bytes_of(by_hand.folder) == bytes_of(run.folder)
 
@@ -535,13 +538,16 @@ def test_each_choice_of_the_recipe_can_be_another(tmp_path, wide):
     run = tsne_ooc.recipes.large(wide, out=tmp_path / "a", perplexity=6, sample_perplexity=9, prepare=None, **few)
     assert run.manifest["parameters"]["perplexity"] == 9 and run.manifest["job"]["request"]["prepare"] is None
     assert run.manifest["refined"]["neighbors"] == 18 and run.manifest["refined"]["reference"] == 700
-    # No less than that of all rows; narrow tables and other metrics are left as they are.
-    for name, table, tsne in (
-        ("b", groups(200), TSNE(n_iter=5)),
-        ("c", groups(200, 120), TSNE(n_iter=5, metric="cosine")),
+    # No less than that of all rows; narrow tables, other metrics and other affinities are left as they are.
+    for name, table, tsne, neighbors in (
+        ("b", groups(200), TSNE(n_iter=5), 4),
+        ("c", groups(200, 120), TSNE(n_iter=5, metric="cosine"), 4),
+        ("e", groups(200), TSNE(n_iter=5, affinity="mixture"), 3),
     ):
-        run = tsne_ooc.recipes.large(table, out=tmp_path / name, perplexity=6, sample=100, tsne=tsne)
-        assert run.manifest["parameters"]["perplexity"] == 6 and run.manifest["job"]["request"]["prepare"] is None
+        run = tsne_ooc.recipes.large(table, out=tmp_path / name, perplexity=3, sample=100, tsne=tsne)
+        assert (
+            run.manifest["parameters"]["perplexity"] == neighbors and run.manifest["job"]["request"]["prepare"] is None
+        )
     for given, words in (
         ({"perplexity": 0}, "^perplexity=0"),
         ({"prepare": "pca"}, "prepare"),
@@ -549,6 +555,13 @@ def test_each_choice_of_the_recipe_can_be_another(tmp_path, wide):
     ):
         with pytest.raises(ValueError, match=words):
             tsne_ooc.recipes.large(wide, out=tmp_path / "d", **given)
+
+
+def test_how_many_neighbours_the_rows_of_the_recipes_sample_have():
+    """Of 25,000 rows a hundred and fiftieth; of few rows what is like all rows' perplexity, and never over a third."""
+    found = partial(tsne_ooc.recipes.perplexity_of_sample, perplexity=30.0)
+    assert [found(rows, equal=True) for rows in (25_000, 3000, 90, 2)] == [167, 45, 30, 1]
+    assert [found(rows, equal=False) for rows in (25_000, 3000, 90)] == [167, 30, 30]
 
 
 def test_the_command(tmp_path, wide, capsys):

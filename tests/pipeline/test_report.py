@@ -162,7 +162,10 @@ def test_it_says_how_the_map_was_made(home, page):
     ["--sample", "150", "--log1p", "--normalize", "100", "--pca", "3", "--metric", "cosine", "--neighbors", "ivf"],
     ["--sample", "150", "--refine", "--perplexity", "5", "--sample-perplexity", "9", "--reference", "200"],
     ["--rounds", "2", "--sample", "100", "--schedule", "classic", "--n-components", "1", "--affinity", "uniform"],
-], ids=["plain", "coverage", "prepared", "refined", "rounds"])  # fmt: skip
+    ["--sample", "150", "--recipe", "large", "--perplexity", "5", "--pca", "4"],
+    ["--sample", "150", "--recipe", "large", "--perplexity", "5", "--affinity", "uniform", "--reference", "90"],
+    ["--sample", "150", "--recipe", "large", "--perplexity", "5", "--sample-perplexity", "11"],
+], ids=["plain", "coverage", "prepared", "refined", "rounds", "recipe", "equal", "recipe, told"])  # fmt: skip
 @pytest.mark.filterwarnings("ignore:the neighbour search finds")
 def test_the_command_makes_the_map_again(home, tmp_path, words, monkeypatch):
     with h5py.File(tmp_path / "data.h5", "w") as file:

@@ -270,7 +270,7 @@ def graph_folders(folder):
     np.testing.assert_array_equal(graph.indices, near)
     # From arrays, and by a search whose index lies on the disk.
     from tsne_ooc.neighbors import IVF
-    from tsne_ooc.neighbors._room import on_disk
+    from tsne_ooc.storage.mapped import on_disk
 
     given = Graph((near, apart))
     X = X.copy()
@@ -520,6 +520,22 @@ def attraction(folder):
         Y, np.zeros_like(Y), 5.0, 4.0, 10.0, np.inf, 0.5, 5.0, np.zeros(2, np.float32), velocity, gains, out
     )
     return [found.forces(Y), np.array(found.halves(Y, 5.0)), mean, np.float64(norm), out, velocity]
+
+
+def searched_on_disk(folder):
+    from tsne_ooc import Perplexity
+    from tsne_ooc.fit.rows import Recipe
+    from tsne_ooc.fit.searched import Searched
+    from tsne_ooc.neighbors import IVF
+    from tsne_ooc.schedule import Schedule
+    from tsne_ooc.storage.mapped import on_disk
+    from tsne_ooc.storage.state import Saved
+
+    recipe = Recipe(2, 1.0, IVF(lists=6, probes=3), "euclidean", None, Perplexity(3), "pca", Schedule([]))
+    with on_disk(folder):
+        found = Searched.among(rows(), 9, recipe, seed=0, threads=TWO)
+        again = Searched.restore(Saved(*found.state()), TWO)
+    return [again.neighbors, again.distances, again.reference.novelty, again.index.order]
 
 
 def kept_on_disk(folder):

@@ -10,12 +10,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from documents import FENCE, pages_of_docs, python_of
 
 import tsne_ooc
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *pages_of_docs()]
 HOMES = ("tsne_ooc", *(f"tsne_ooc.{name}" for name in sorted(tsne_ooc._MODULES)))
 
 
@@ -54,9 +54,7 @@ def public():
 
 def in_code(page):
     """Names of tsne_ooc that the page's blocks of Python import or reach."""
-    for language, code in FENCE.findall(page.read_text(encoding="utf-8")):
-        if language != "python":
-            continue
+    for code in python_of(page):
         for node in ast.walk(ast.parse(code)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tsne_ooc":
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
@@ -73,8 +71,7 @@ def spans(page):
 
 def calls(page):
     """Calls of public names, in blocks of code and in text."""
-    codes = [code for language, code in FENCE.findall(page.read_text(encoding="utf-8")) if language == "python"]
-    for code in [*codes, *(span for span in spans(page) if re.search(r"[A-Za-z]\w*\(", span))]:
+    for code in [*python_of(page), *(span for span in spans(page) if re.search(r"[A-Za-z]\w*\(", span))]:
         try:
             tree = ast.parse(code)
         except SyntaxError:

@@ -25,6 +25,7 @@ from tsne_ooc.placement import Placed
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
 from tsne_ooc.rounds import NovelRows, Seated, refit
 from tsne_ooc.sampling import Coverage, labels_of, resolve_sample, take
+from tsne_ooc.scratch import Room, plan
 
 HERE = Path(__file__).parents[1]
 N, P = 90, 4
@@ -192,7 +193,15 @@ def of_refit(model, folder):
     still = refit(model, sample, schedule=Schedule([Phase(0)]))
     centred = model.embedding_ - model.embedding_.mean(axis=0)
     np.testing.assert_allclose(still.embedding_ - still.embedding_.mean(axis=0), centred, atol=1e-4)
-    assert refit(model, sample, schedule=Schedule([Phase(7)])).n_iter_ == 7 and refit(model, sample).n_iter_ == 165
+    again = refit(model, sample, schedule=Schedule([Phase(7)]))
+    assert again.n_iter_ == 7 and refit(model, sample).n_iter_ == 165
+    with pytest.MonkeyPatch.context() as patch:
+        # As if no memory held its affinities.
+        patch.setattr(plan, "MUTUAL", 10**6)
+        room = Room(used_bytes() / 1e9 + 0.5, folder)
+        patch.setattr("tsne_ooc.fit.rows.joint_of", None)
+        little = refit(model, sample, schedule=Schedule([Phase(7)]), room=room)
+    np.testing.assert_array_equal(little.embedding_, again.embedding_)
 
 
 def of_beyond(model, folder):
@@ -366,8 +375,10 @@ RULES = {
     "TSNE.refine": (of_refine, {"start", "deviation", "memory", "scratch"}), "io.NpySink.write": (of_at, {"at"}),
     "TSNE.graph": (of_graph, {"k"}), "neighbors.Graph": (of_graph, {"search"}),
     "neighbors.Graph.of": (of_graph, {"search"}), "neighbors.Graph.build": (of_graph, {"metric", "metric_params"}),
-    "load": (of_load, {"verify", "n_jobs"}), "pipeline.open_run": (of_open_run, {"verify"}),
-    "rounds.refit": (of_refit, {"schedule"}), "rounds.NovelRows": (of_beyond, {"beyond", "rows_per_box"}),
+    "load": (of_load, {"verify", "n_jobs"}), "open_run": (of_open_run, {"verify"}),
+    "pipeline.open_run": (of_open_run, {"verify"}),
+    "TSNE.fit_taken": (of_refit, {"room"}), "rounds.refit": (of_refit, {"schedule", "room"}),
+    "rounds.NovelRows": (of_beyond, {"beyond", "rows_per_box"}),
     "rounds.NovelRows, boxes": (of_rows_per_box, set()),
     "sampling.resolve_sample": (of_resolve_sample, {"size"}), "sampling.labels_of": (of_labels_of, {"name"}),
     "sampling.take": (of_take, {"name", "progress", "dtype"}),
@@ -433,11 +444,14 @@ FILES = {
     "unit/test_batches.py": "batches.Batches.epoch",
     "parametric/test_parametric_tsne.py": "parametric.ParametricTSNE.fit parametric.ParametricTSNE.save",
     "parametric/test_decoder.py": "parametric.ParametricTSNE.inverse_transform",
+    "parametric/test_every_encoder_option.py": "parametric.objectives.Distillation "
+    "parametric.objectives.FieldTuning parametric.objectives.BatchLocal parametric.objectives.NegativeSampling "
+    "parametric.objectives.InfoNC",
     "unit/test_convert.py": "convert.convert",
     "unit/test_missing_filled.py": "preprocess.OneHot.fit",
     "unit/test_files.py": "export.export_per_file",
     "unit/test_tl.py": "tl.tsne tl.place",
-    "unit/test_groups.py": "novelty.groups.Groups",
+    "unit/test_groups.py": "groups.Groups",
     "unit/test_trust.py": "trust.scores",
     "pipeline/test_trust_of_runs.py": "pipeline.trust",
     "unit/test_parallel.py": "extend.Threads",
@@ -450,8 +464,7 @@ OWN = {"store", "opened_here", "within", "turn"}
 
 def with_defaults():
     """Names of public calls, and of their arguments that have a default."""
-    for homes, name, _ in ENTRIES:
-        home = next(home for home in homes if found(home, name) is not None)
+    for home, name in ENTRIES:
         thing = found(home, name)
         if get_origin(thing) is not None or not callable(thing) or home.startswith("tsne_ooc.testing"):
             continue
@@ -465,8 +478,7 @@ def with_defaults():
             options = {one.name for one in inspect.signature(call).parameters.values() if one.default is not one.empty}
             options -= IGNORED | OWN
             if options:
-                # A map's own methods are listed with what they tell of novelty, too.
-                yield full.removeprefix("tsne_ooc.").replace("novelty.TSNE", "TSNE"), options
+                yield full.removeprefix("tsne_ooc."), options
 
 
 def test_every_option_is_looked_at_somewhere():

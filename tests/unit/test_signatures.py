@@ -54,8 +54,7 @@ def members(name, kind):
 
 
 def public():
-    for homes, name, _ in ENTRIES:
-        home = next(home for home in homes if found(home, name) is not None)
+    for home, name in ENTRIES:
         thing = found(home, name)
         full = f"{home}.{name}"
         if get_origin(thing) is not None:

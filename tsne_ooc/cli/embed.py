@@ -114,15 +114,14 @@ def _add_refinement(group: Group) -> None:
     group.add_argument(
         "--refine",
         action="store_true",
-        help="let all rows move together once they are placed: neighbourhoods become those of a fit of all rows; all "
-        "rows have to fit into memory",
+        help="let all rows move together once they are placed: neighbourhoods become those of a fit of all rows",
     )
     group.add_argument(
         "--memory",
         type=float,
         metavar="GB",
-        help="memory of the process while all rows move; neighbours and affinities beyond it are kept on disk, and the "
-        "map is the same (default: half of what is free)",
+        help="memory of the process; rows, neighbours and affinities beyond it are kept on disk, and the map is the "
+        "same (default: half of what is free)",
     )
     group.add_argument(
         "--scratch", metavar="DIR", help="folder on a disk for what memory does not hold (default: the run's own)"
@@ -131,7 +130,8 @@ def _add_refinement(group: Group) -> None:
         "--sample-perplexity",
         type=float,
         metavar="N",
-        help="neighbourhood size of the sample's fit, which decides the large picture (default: that of all rows)",
+        help="neighbourhood size of the sample's fit, which decides the large picture (default: that of all rows; "
+        "with --recipe large equal affinities to the nearest 1/150 of the sample)",
     )
     group.add_argument(
         "--reference",

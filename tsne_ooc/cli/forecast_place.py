@@ -48,9 +48,7 @@ def forecast_place(
         # A row of the fit takes its seat, which most rows do not.
         some = some + np.float32(1e-3) * np.nanstd(some, axis=0)
         placer.place(some[:_FIRST], novelty=knows)
-        began = trials.clock()
-        placer.place(some, novelty=knows)
-        placing = (trials.clock() - began) / max(1, len(some))
+        placing = trials.seconds_of_a_row(lambda rows: placer.place(rows, novelty=knows), some)
         n, (_, p), fitted = stop - start, table.shape, len(placer.embedding)
         chunk = 0 if table.chunks is None else table.chunks[0] * p * max(4, np.dtype(table.dtype).itemsize)
         # What is mapped of the model counts by now, and each block is there as it is stored, prepared, and placed.

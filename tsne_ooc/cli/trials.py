@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _ROWS = 5_000
 # Rows whose neighbours are searched, and the most that they are searched among, since more take seconds to be indexed.
 _QUERIES, _SEARCHED = 5_000, 50_000
+# Batches that are timed grow until one takes so many seconds, or has so many rows: of few rows, each takes up to five
+# times as long as of half a million, as a run's blocks have them.
+_LONG, _BATCH = 0.25, 40_000
 # Rows are read at up to three places, until so many seconds have passed.
 _PLACES, _READING = 3, 1.5
 # Blocks that are in memory while rows are placed, each of them once as it is stored and once as float32.
@@ -217,9 +220,20 @@ def seconds_to_place(model: TSNE, others: Float32) -> float:
     """The seconds to place a row, measured on these, which may be copies of fitted ones or not."""
     # The field of the map is planned once, with the first rows.
     model.place_prepared(others[:100])
-    began = clock()
-    model.place_prepared(others)
-    return (clock() - began) / len(others)
+    return seconds_of_a_row(model.place_prepared, others)
+
+
+def seconds_of_a_row(work: Callable[[Float32], object], rows: Float32) -> float:
+    """The seconds that each of these rows takes in a batch of them, or of many times these."""
+    import numpy as np
+
+    while True:
+        began = clock()
+        work(rows)
+        took = clock() - began
+        if took >= _LONG or not 0 < len(rows) < _BATCH:
+            return took / max(1, len(rows))
+        rows = rows[np.arange(min(4 * len(rows), _BATCH)) % len(rows)]
 
 
 def seconds_to_search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> tuple[float, float]:
@@ -247,10 +261,7 @@ def seconds_to_search(model: TSNE, rows: Float32, n: int, k: int, seed: int) -> 
         search, many, metric=model.metric, metric_params=model.metric_params, rng=rng, threads=Threads(model.n_jobs)
     )
     built = (clock() - began) / among
-    queries = many[:_QUERIES]
-    began = clock()
-    index.query(queries, min(k, among))
-    took = (clock() - began) / len(queries)
+    took = seconds_of_a_row(lambda queries: index.query(queries, min(k, among)), many[:_QUERIES])
     # An exact search takes time in proportion to the rows; one of lists or graphs grows far more slowly.
     further = n / among if isinstance(search, neighbors.Exact) else math.sqrt(n / among)
     return built, took * further

@@ -145,10 +145,13 @@ class FittingEstimator(PlacingEstimator):
         )  # fmt: skip
         return self._fit_taken(taken, seed)
 
-    def fit_taken(self, taken: Intake) -> Self:
-        """Do as `fit` does, for rows that `tsne_ooc.intake.take_in` gave; `sample` and `prepare` are not looked at."""
+    def fit_taken(self, taken: Intake, room: Room | None = None) -> Self:
+        """Do as `fit` does, for rows that `tsne_ooc.intake.take_in` gave; `sample` and `prepare` are not looked at.
+
+        With `room`, neighbours and affinities are kept on disk where it leaves them no memory; the bits are the same.
+        """
         self.check_options()
-        return self._fit_taken(taken, seed_of(self.random_state))
+        return self._fit_taken(taken, seed_of(self.random_state), room=room)
 
     def _fit_taken(
         self, taken: Intake, seed: int, recipe: Recipe | None = None, placed: Placed | None = None,

@@ -13,13 +13,14 @@ from tsne_ooc._random import generator, seed_of
 from tsne_ooc._typing import StrPath, TableLike
 from tsne_ooc._validate import is_sparse
 from tsne_ooc.estimator.fitting import FittingEstimator
-from tsne_ooc.fit.rows import Recipe
+from tsne_ooc.fit.rows import Recipe, at_once
 from tsne_ooc.intake import Intake
 from tsne_ooc.io.lacking import rows_with_values
 from tsne_ooc.placement import as_reference
 from tsne_ooc.refinement import COURSE, DEVIATION, begin_at, late_iterations, placed_at
 from tsne_ooc.refinement import check_options as check_refinement
 from tsne_ooc.scratch import Room
+from tsne_ooc.scratch.plan import rows_bytes
 
 
 class RefiningEstimator(FittingEstimator):
@@ -100,8 +101,9 @@ class RefiningEstimator(FittingEstimator):
         affinity = recipe.affinity
         affinities.check_matrix(affinity, rows.shape[0])
         if not isinstance(affinity, affinities.GivenAffinities):
-            columns = 0 if is_sparse(rows) else rows.shape[1]
-            room.plan(rows.shape[0], affinity, before.n_components, columns=columns)
+            n, columns = rows.shape[0], 0 if is_sparse(rows) else rows.shape[1]
+            more, whole = rows_bytes(n, columns), is_sparse(rows) or at_once(recipe, n)
+            room.check_scratch(room.plan(n, affinity, before.n_components, more=more, at_once=whole))
         placed = self.place_prepared(rows) if start is None else placed_at(start, rows.shape[0], before.n_components)
         begin = begin_at(placed.embedding, deviation, generator(seed, "refine"))
         names = None if features.names is None else list(features.names)

@@ -20,6 +20,7 @@ from tsne_ooc.gradients.grid import Shape
 from tsne_ooc.gradients.repulsion import Repulsion, repulsion_for
 from tsne_ooc.schedule import Phase, Schedule
 from tsne_ooc.storage.codec import decode, encode
+from tsne_ooc.storage.mapped import empty, on_disk
 from tsne_ooc.storage.state import Saved, State
 
 Callback = Callable[[int, float, Float32], Any]
@@ -271,14 +272,18 @@ def minimise(
     n, d = start.shape
     attraction = Attraction(P, d, dof, threads)
     repulsion = repulsion or repulsion_for(n, d, dof, threads)
-    Y, moved, slope = start.copy(), np.empty_like(start), np.empty_like(start)
-    velocity, gains = np.zeros_like(start), np.ones_like(start)
+    # In files, where P is. A step of 1.3 million rows, 78 million entries, takes .087 s of the processor either way;
+    # with their pages given back range by range, .116 s.
+    with on_disk(P.folder):
+        Y, moved, slope, velocity, gains = (empty(start.shape, np.float32) for _ in range(5))
+    Y[:], velocity[:], gains[:] = start, 0, 1
     shift = np.zeros(d, np.float32)
     last = snapshot or Snapshot(Motion(start, velocity, gains, shift, None, None, 1.0), 0, 0, 0)
     if snapshot is not None:
         motion = snapshot.motion
     if motion is not None:
-        Y, velocity, gains, shift = (part.copy() for part in motion[:4])
+        Y[:], velocity[:], gains[:] = motion[:3]
+        shift = motion.shift.copy()
         repulsion.go_on(motion.grid)
     done, stopped, leaping, history = last.done, "", last.leaping, list(last.history)
     apart = spacing(schedule.iterations)

@@ -11,7 +11,6 @@ import numpy as np
 
 from tsne_ooc import affinity as affinities
 from tsne_ooc import neighbors as searches
-from tsne_ooc._context import unsaid
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Array, Float32, Float64, Int64, Matrix, UInt32
@@ -21,7 +20,7 @@ from tsne_ooc.fit.copies import spread_copies
 from tsne_ooc.fit.model import Model
 from tsne_ooc.fit.optimize import Motion, Result, Snapshot, Watch, minimise
 from tsne_ooc.fit.out_of_core import joint_on_disk, reference_of
-from tsne_ooc.neighbors.base import GAPS, Metric
+from tsne_ooc.neighbors.base import BLOCKED, GAPS, Metric
 from tsne_ooc.novelty import Reference
 from tsne_ooc.schedule import Schedule
 from tsne_ooc.scratch import JointOnDisk, NeighborsOnDisk, Room
@@ -186,6 +185,15 @@ def index_of(rows: Matrix, recipe: Recipe, *, seed: int, threads: Threads) -> se
     )
 
 
+def at_once(recipe: Recipe, n: int) -> bool:
+    """Whether the search among `n` rows finds the neighbours of all of them at once, and not some rows at a time."""
+    known, metric = recipe.neighbors, recipe.metric
+    if not isinstance(metric, str) or metric not in (*BLOCKED, GAPS):
+        return True
+    search = searches.resolve(known, metric=metric, n=n, p=1, metric_params=recipe.metric_params)
+    return not isinstance(search, searches.IVF | searches.Graph)
+
+
 def equal_rows(rows: Matrix, seats: EqualRows, threads: Threads) -> Int64 | None:
     """One number for all rows that are equal, that of the first; None where no two are."""
     return None if len(seats.rows) == rows.shape[0] else seats.find(rows, threads)
@@ -331,9 +339,8 @@ def joint_within(
     """The same, of a map of `d` axes, on disk where memory is to have room for other things."""
     if isinstance(affinity, affinities.GivenAffinities) or n < 2:
         return joint_of(affinity, index, n, seed, threads)
-    with unsaid("perplexity="):
-        at_once = index.query_part(0, 1, affinity.k(n)) is None
-    plan = room.plan(n, affinity, d, at_once=at_once)
+    # Whether the search finds all at once has been judged before the work.
+    plan = room.plan(n, affinity, d, begun=True)
     log.info("%s", plan)
     if not plan.on_disk:
         return joint_of(affinity, index, n, seed, threads)

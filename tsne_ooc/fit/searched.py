@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -16,13 +15,16 @@ from tsne_ooc.fit.model import Model
 from tsne_ooc.fit.out_of_core import joint_on_disk, reference_of
 from tsne_ooc.fit.rows import Recipe, alone, equal_rows, in_order, index_of, probabilities
 from tsne_ooc.neighbors import Index, named_state, restore_index
-from tsne_ooc.neighbors._room import empty, on_disk
 from tsne_ooc.novelty import Reference
-from tsne_ooc.scratch import JointOnDisk, NeighborsInMemory, Room, forget
-from tsne_ooc.scratch.neighbors import BLOCK
+from tsne_ooc.scratch import JointOnDisk, NeighborsInMemory, Room
+from tsne_ooc.storage.mapped import empty, forget, forget_given, in_pieces, spared
 from tsne_ooc.storage.state import Saved, State, within
 
 log = logging.getLogger(__name__)
+
+# Neighbours that are searched together where they are written to files: 8 MB. They go to rows all over these files,
+# whose pages stay in memory until that is done.
+BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,23 +51,25 @@ class Searched:
     equal: Int64 | None
 
     @classmethod
-    def among(
-        cls, rows: Matrix, k: int, recipe: Recipe, *, seed: int, threads: Threads, spare: Path | None = None
-    ) -> Searched:
+    def among(cls, rows: Matrix, k: int, recipe: Recipe, *, seed: int, threads: Threads) -> Searched:
         """The `k` nearest others of all rows, clean float32 of shape (n, p).
 
-        With `spare` they lie in that folder, in files without a name, as far as the search finds some at a time.
+        Within `tsne_ooc.storage.mapped.on_disk`, they and what the search makes of the rows lie on the disk; they as
+        far as the search finds some at a time.
         """
         index = index_of(rows, recipe, seed=seed, threads=threads)
-        if k and spare is not None and index.query_part(0, 1, k) is not None:
-            neighbors, distances = _on_disk(index, k, spare)
+        forget_given()
+        if k and spared() and index.query_part(0, 1, k) is not None:
+            neighbors, distances = _in_parts(index, k)
         elif k:
             neighbors, distances = index.query_self(k)
         else:
             neighbors, distances = np.empty((index.n, 0), np.uint32), np.empty((index.n, 0), np.float32)
         seats = EqualRows.of(rows, threads)
         reference = reference_of(NeighborsInMemory(neighbors, distances)) if k else Reference.of(index)
-        return cls(index, neighbors, distances, reference, seats, equal_rows(rows, seats, threads))
+        equal = equal_rows(rows, seats, threads)
+        forget_given()
+        return cls(index, neighbors, distances, reference, seats, equal)
 
     @property
     def n(self) -> int:
@@ -79,7 +83,7 @@ class Searched:
         """P of the rows in the order of the index, for a map of `d` axes; on disk where `room` asks for it."""
         if not self.k:
             return alone()
-        plan = room.plan(self.n, affinity, d)
+        plan = room.plan(self.n, affinity, d, begun=True)
         log.info("%s", plan)
         if plan.on_disk:
             graph = NeighborsInMemory(self.neighbors, self.distances)
@@ -128,28 +132,28 @@ class Searched:
         n = index.n
         neighbors = saved.array("neighbors", np.uint32, (n, None))
         distances = saved.array("distances", np.float32, neighbors.shape)
-        if neighbors.size and neighbors.max() >= n:
+        if any(some.max() >= n for some in in_pieces(neighbors)):
             raise saved.fail(f"names a row that is not one of {n}", "neighbors")
-        # They have been looked at, and wait for their use on the disk.
-        forget(neighbors)
         equal = saved.array("equal", np.int64, (n,)) if "equal" in saved.arrays else None
         if equal is not None and not 0 <= equal.min() <= equal.max() < n:
             raise saved.fail(f"names a row that is not one of {n}", "equal")
+        # All has been looked at, and waits for its use on the disk.
+        forget(*saved.arrays.values())
+        forget_given()
         return cls(
             index, neighbors, distances, Reference.restore(saved.part("reference"), n),
             EqualRows.restore(saved.part("seats"), n), equal,
         )  # fmt: skip
 
 
-def _on_disk(index: Index, k: int, folder: Path) -> tuple[UInt32, Float32]:
+def _in_parts(index: Index, k: int) -> tuple[UInt32, Float32]:
     """`Index.query_self`, written to mapped files some rows at a time."""
     order = index.order
     assert order is not None
-    with on_disk(folder):
-        neighbors, distances = empty((index.n, k), np.uint32), empty((index.n, k), np.float32)
+    neighbors, distances = empty((index.n, k), np.uint32), empty((index.n, k), np.float32)
     for start, stop in ranges(index.n, max(1, BLOCK // k)):
         found = index.query_part(start, stop, k)
         assert found is not None
         neighbors[order[start:stop]], distances[order[start:stop]] = found
-        forget(neighbors, distances)
+        forget_given()
     return neighbors, distances

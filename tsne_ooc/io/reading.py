@@ -13,6 +13,7 @@ from tsne_ooc._typing import Float32, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io import as_source, iterate
 from tsne_ooc.io.arrow import is_arrow
+from tsne_ooc.storage.mapped import empty, forget, spared
 
 # Neighbours of a row at a perplexity of 30, and bytes that a fit with so many takes for each row beside the row itself:
 # neighbours, affinities, the map and its field. Measured at 1.3 million rows: 2.8 GB.
@@ -50,7 +51,7 @@ def _is_tensor(X: TableLike) -> bool:
 
 
 def in_memory(X: TableLike, *, own: bool = False, neighbors: int = _NEIGHBORS) -> Any:
-    """X as checked float32 rows in memory, sparse where X is.
+    """X as checked float32 rows in memory, sparse where X is; those of a table are on the disk within `on_disk`.
 
     Parameters
     ----------
@@ -70,10 +71,12 @@ def in_memory(X: TableLike, *, own: bool = False, neighbors: int = _NEIGHBORS) -
     if not streamed(X):
         return as_rows(X, accept_sparse=True, own=own)
     table = as_source(X)
-    check_memory(table, neighbors)
-    rows: Float32 = np.empty(table.shape, np.float32)
+    if not spared():
+        check_memory(table, neighbors)
+    rows: Float32 = empty(table.shape, np.float32)
     for start, stop, block in iterate(table):
         rows[start:stop] = block
+        forget(rows[start:stop])
     return rows
 
 

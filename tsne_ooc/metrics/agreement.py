@@ -59,7 +59,7 @@ def kl_divergence(
 
     References
     ----------
-    .. [1] L. van der Maaten, G. Hinton. Visualizing data using t-SNE. JMLR 9, 2008.
+    L. van der Maaten, G. Hinton. Visualizing data using t-SNE. JMLR 9, 2008.
     """
     from scipy.sparse import csr_array
 
@@ -150,7 +150,7 @@ def distance_correlation(
 
     References
     ----------
-    .. [1] D. Kobak, P. Berens. The art of using t-SNE for single-cell transcriptomics. Nature Communications 10, 2019.
+    D. Kobak, P. Berens. The art of using t-SNE for single-cell transcriptomics. Nature Communications 10, 2019.
     """
     from scipy.spatial.distance import pdist
     from scipy.stats import spearmanr

@@ -117,7 +117,7 @@ def trustworthiness(
 
     References
     ----------
-    .. [1] J. Venna, S. Kaski. Neighborhood preservation in nonlinear projection methods. ICANN 2001.
+    J. Venna, S. Kaski. Neighborhood preservation in nonlinear projection methods. ICANN 2001.
     """
     from scipy.spatial.distance import cdist
 

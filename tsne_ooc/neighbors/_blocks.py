@@ -9,8 +9,8 @@ import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Float64, Int64
-from tsne_ooc.neighbors._room import empty
 from tsne_ooc.neighbors.base import Answer, Indices, Keys
+from tsne_ooc.storage.mapped import empty, forget
 from tsne_ooc.storage.state import Saved
 
 # Reference rows per product: 256 to 1024 took the same time on MNIST, and the scores stay in the cache.
@@ -138,6 +138,7 @@ class Blocks:
 
         def fill(a: int, b: int) -> None:
             lifted[a:b], norms[a:b] = frame.lift(X, places[a:b], query=False)
+            forget(lifted[a:b])
 
         threads.map(fill, ranges(n, PIECE))
         return cls(read_only(X), frame, lifted, norms, places, np.array([0, n]) if edges is None else edges)

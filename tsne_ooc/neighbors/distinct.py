@@ -16,9 +16,9 @@ from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, Int64, Matrix, UInt64
 from tsne_ooc.equal_rows import hashes_of
 from tsne_ooc.neighbors._blocks import PIECE, unpack
-from tsne_ooc.neighbors._room import picked
 from tsne_ooc.neighbors.base import Answer, Index, Indices, check_k
 from tsne_ooc.neighbors.saved import named_state, restore_index
+from tsne_ooc.storage.mapped import picked
 from tsne_ooc.storage.state import Saved, State, within
 
 # Up to so many copies are left among the candidates of a usual search.

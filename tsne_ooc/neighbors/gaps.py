@@ -12,9 +12,9 @@ from tsne_ooc._typing import Array, Float32, Float64, UInt64
 from tsne_ooc._validate import RowsError
 from tsne_ooc.io.lacking import rows_with_values
 from tsne_ooc.neighbors._blocks import NOBODY, PIECE, WIDTH, Probes, answers, largest_of, read_only, unpack
-from tsne_ooc.neighbors._room import empty
 from tsne_ooc.neighbors.base import GAPS, Answer, Index, Indices, by_state, check_k, check_width
 from tsne_ooc.neighbors.saved import saved_rows
+from tsne_ooc.storage.mapped import empty
 from tsne_ooc.storage.state import Saved, State
 
 # Queries searched together.

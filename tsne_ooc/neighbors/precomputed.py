@@ -23,7 +23,7 @@ INFINITE = np.float32(np.inf)
 @stored
 @dataclass(frozen=True)
 class Precomputed(Neighbors):
-    """Neighbours that are known already. They are one of
+    """Neighbours that are known already:
 
     - all distances, an array of shape (n, n), infinite where rows are not connected;
     - a sparse graph of shape (n, n) whose stored entries are distances, zeros included, as those of scikit-learn's

@@ -13,9 +13,9 @@ import numpy as np
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Float64, Int64, UInt64
 from tsne_ooc.neighbors._blocks import PIECE, pack, read_only, unpack
-from tsne_ooc.neighbors._room import picked
 from tsne_ooc.neighbors.base import Answer, Index, Indices, by_state, check_k, check_width
 from tsne_ooc.neighbors.saved import named_state, restore_index
+from tsne_ooc.storage.mapped import picked
 from tsne_ooc.storage.state import Saved, State, within
 
 # Rows that tell where the middle is, and how far a typical row is from it.

@@ -9,9 +9,9 @@ import numpy as np
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Matrix, Named
 from tsne_ooc.neighbors._blocks import largest_of
-from tsne_ooc.neighbors._room import PIECE, empty
 from tsne_ooc.neighbors.base import Answer, Index, Indices, Metric, Neighbors, by_state
 from tsne_ooc.neighbors.saved import named_state, restore_index
+from tsne_ooc.storage.mapped import PIECE, empty
 from tsne_ooc.storage.state import Saved, State, within
 
 # Powers of two between which the largest number of a table may be. Distances of 1e-40 keep some five digits in single

@@ -87,9 +87,8 @@ def embed(
         added to it; with more, up to 100, that is done again.
     refine : bool or Refinement, default False
         Let all rows move together once they are placed, as `TSNE.refine` does: neighbourhoods become those of a fit of
-        all rows, and the sample's large picture stays. All rows have to fit into memory; what else does not is kept on
-        disk. The finished map is one of all rows, beside which new ones are placed; ``placed.npy`` holds where all rows
-        began.
+        all rows, and the sample's large picture stays. What memory does not hold is kept on disk, rows included. The
+        finished map is one of all rows, beside which new ones are placed; ``placed.npy`` holds where all rows began.
     dataset, columns, allow_missing_chunks
         What to read of a file, as for `tsne_ooc.io.open_source`.
     random_state : int
@@ -118,7 +117,7 @@ def embed(
     ValueError, TypeError
         For bad tables and parameters, and where a run cannot go on because something else is asked for now.
     MemoryError
-        Where all rows are to be refined and would not fit into memory; it is raised before the work.
+        Where all rows are to be refined and memory is too little even so; it is raised before the work.
 
     Examples
     --------
@@ -148,7 +147,7 @@ def embed(
     course = None if refinement is None else course_of(refinement, model, prepare)
     stages = [
         Prepare(prepare, model, all_rows=course is not None), Draw(chosen),
-        *_rounds(model, rounds, saved=saved, last="." if course is None else round_folder(rounds)),
+        *_rounds(model, rounds, course, saved=saved),
         *([Place()] if course is None else [Place(into=PLACED), *course.stages()]), *then,
     ]  # fmt: skip
     check_made(then, stages)
@@ -176,9 +175,11 @@ def embed(
     return open_run(home.path)
 
 
-def _rounds(model: Any, rounds: int, *, saved: bool, last: str) -> list[RunStage]:
-    """The stages of the first fit, and of a look at all rows and another fit for each round; `last` keeps the last."""
-    fits = [Fit(model, saved=saved, folder=round_folder(r) if r < rounds else last) for r in range(1, rounds + 1)]
+def _rounds(model: Any, rounds: int, course: Course | None, *, saved: bool) -> list[RunStage]:
+    """The stages of the first fit, and of a look at all rows and another fit for each round."""
+    last = "." if course is None else round_folder(rounds)
+    folders = [*(round_folder(r) for r in range(1, rounds)), last]
+    fits = [Fit(model, saved=saved, folder=folder, space=course and course.space) for folder in folders]
     return [fits[0], *(Look(r, fit) for r, fit in enumerate(fits[1:], start=1))]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tsne_ooc.pipeline.folder import SAVING
 from tsne_ooc.pipeline.placer import Mapped, fitted_to, threads_of
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.sampling import Sample
+from tsne_ooc.scratch import Room
 from tsne_ooc.stages import Facts, RunStage, Work
 
 log = logging.getLogger(__name__)
@@ -78,12 +80,16 @@ class Fit(RunStage):
         Whether the fitted estimator can be saved.
     folder : str
         The folder, within that of the run, in which it is kept.
+    space : callable, optional
+        Gives, for the folder of the run, what the fit may take of memory and disk.
     """
 
     name = "fit"
 
-    def __init__(self, estimator: Any, *, saved: bool, folder: str = ".") -> None:
-        self.estimator, self.saved, self.folder = estimator, saved, folder
+    def __init__(
+        self, estimator: Any, *, saved: bool, folder: str = ".", space: Callable[[Path], Room] | None = None
+    ) -> None:
+        self.estimator, self.saved, self.folder, self.space = estimator, saved, folder, space
         self.makes = ("model", SAVING, ROWS) if folder == "." else (folder,)
 
     def run(self, work: Work) -> Facts:
@@ -93,9 +99,13 @@ class Fit(RunStage):
         rows = taken.sample_rows
         assert rows is not None
         with fitting(work, len(rows)):
-            found = fitted_to(clone(self.estimator), taken)
+            found = fitted_to(clone(self.estimator), taken, self.room_in(work.folder))
         del taken
         return self.keep(work, found, rows)
+
+    def room_in(self, folder: Path) -> Room | None:
+        """What a fit may take of memory and disk, in a run of this folder."""
+        return None if self.space is None else self.space(folder)
 
     def keep(self, work: Work, found: Fitted, rows: NDArray[np.int64]) -> Facts:
         """Save what was fitted, and go on with what was saved, as a run that resumes will do."""

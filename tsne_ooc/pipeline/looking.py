@@ -77,7 +77,7 @@ class Look(Place):
         if len(both.rows) == len(rows):
             return placer, sample
         with fitting(work, len(both.rows)):
-            return placer.refit(both), both
+            return placer.refit(both, self.next.room_in(work.folder)), both
 
     def reopen(self, work: Work, facts: Facts) -> None:
         self.next.reopen(work, facts)

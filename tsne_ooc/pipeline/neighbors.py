@@ -24,7 +24,6 @@ from tsne_ooc.intake import Prepared, check_no_row_dropped, check_prepare, prepa
 from tsne_ooc.io import Source, as_source
 from tsne_ooc.io.lacking import Lacking
 from tsne_ooc.neighbors import Graph
-from tsne_ooc.neighbors._room import on_disk
 from tsne_ooc.neighbors.base import GAPS, Index, Metric, check_k
 from tsne_ooc.neighbors.folder import KIND, GraphFacts, fingerprint_of
 from tsne_ooc.neighbors.scaled import as_searched
@@ -36,6 +35,7 @@ from tsne_ooc.pipeline.table import opened
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.stages import Facts, RowStage, RunStage, Work, drive
 from tsne_ooc.storage.manifest import read_manifest
+from tsne_ooc.storage.mapped import on_disk
 from tsne_ooc.streaming import Compute
 
 log = logging.getLogger(__name__)

@@ -18,6 +18,7 @@ from tsne_ooc.io.lacking import for_kept
 from tsne_ooc.placement import Placement
 from tsne_ooc.preprocess import Preparation
 from tsne_ooc.rounds import Seated, refit
+from tsne_ooc.scratch import Room
 
 if TYPE_CHECKING:
     from tsne_ooc.parametric import ParametricTSNE
@@ -162,9 +163,9 @@ class MapPlacer(_OurPlacer):
         neighbors = (self.estimator.placement or Placement()).neighbors(model.n)
         return f"each row has {neighbors} neighbours; the field of the map {model.field}"
 
-    def refit(self, sample: Seated) -> MapPlacer:
+    def refit(self, sample: Seated, room: Room | None = None) -> MapPlacer:
         """The placer of another fit, to the rows of `sample`, from where they are."""
-        return MapPlacer(refit(self.estimator, sample))
+        return MapPlacer(refit(self.estimator, sample, room=room))
 
 
 class EncoderPlacer(_OurPlacer):
@@ -234,10 +235,10 @@ class StrangerPlacer:
         raise TypeError(f"a {type(self.estimator).__name__} is not ours to save")
 
 
-def fitted_to(estimator: Any, taken: Intake) -> MapPlacer | StrangerPlacer:
-    """Fit an estimator, ours or another library's, to rows of a table."""
+def fitted_to(estimator: Any, taken: Intake, room: Room | None = None) -> MapPlacer | StrangerPlacer:
+    """Fit an estimator, ours or another library's, to rows of a table; ours within `room`."""
     if isinstance(estimator, TSNE):
-        return MapPlacer(estimator.fit_taken(taken))
+        return MapPlacer(estimator.fit_taken(taken, room))
     estimator.fit(taken.rows)
     return StrangerPlacer(estimator, Features.of(taken))
 

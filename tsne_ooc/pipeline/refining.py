@@ -22,23 +22,24 @@ from tsne_ooc.estimator.fitted_map import FittedMap
 from tsne_ooc.fit.history import from_json, to_json
 from tsne_ooc.fit.model import Model
 from tsne_ooc.fit.optimize import Result, Snapshot
-from tsne_ooc.fit.rows import Recipe, descend, index_of, tell_affinities, tell_recall
+from tsne_ooc.fit.rows import Recipe, at_once, descend, index_of, tell_affinities, tell_recall
 from tsne_ooc.fit.searched import Searched
 from tsne_ooc.io import Source
-from tsne_ooc.io.reading import check_fits, in_memory
+from tsne_ooc.io.reading import in_memory
 from tsne_ooc.neighbors import Graph
 from tsne_ooc.novelty import Reference
 from tsne_ooc.pipeline.fitted import check_sum, put_model, reopened_model, seats_of, sum_of, write_array
 from tsne_ooc.pipeline.fitting import ROWS, as_asked
 from tsne_ooc.pipeline.folder import SAVING
 from tsne_ooc.pipeline.models import bytes_fitted, digest_of
-from tsne_ooc.pipeline.placer import Mapped, MapPlacer
+from tsne_ooc.pipeline.placer import Mapped, MapPlacer, Seats
 from tsne_ooc.placement import Placed
 from tsne_ooc.refinement import REFERENCE, Refinement, begin_at
 from tsne_ooc.sampling import take
 from tsne_ooc.schedule import Schedule
-from tsne_ooc.scratch import JointOnDisk, Room
+from tsne_ooc.scratch import JointOnDisk, MemoryPlan, Room
 from tsne_ooc.stages import Facts, RunStage, Work
+from tsne_ooc.storage.mapped import on_disk
 from tsne_ooc.storage.state import Saved, StateError
 
 log = logging.getLogger(__name__)
@@ -102,8 +103,21 @@ class Course(NamedTuple):
 
     def space(self, folder: Path) -> Room:
         """What a refinement may take of memory, and where the rest goes: by default to the folder of the run."""
-        scratch = folder / SCRATCH if self.refinement.scratch is None else self.refinement.scratch
-        return Room(self.refinement.memory, scratch)
+        return Room(self.refinement.memory, folder if self.refinement.scratch is None else self.refinement.scratch)
+
+    def plan(self, folder: Path, n: int, columns: int, *, begun: bool = False) -> MemoryPlan:
+        """What a refinement of `n` rows of `columns` keeps in memory, and what on the disk; see `Room.plan`."""
+        return self.space(folder).plan(
+            n, self.affinity, self.recipe.d, columns=columns, at_once=at_once(self.recipe, n), begun=begun
+        )
+
+    @contextmanager
+    def spared(self, work: Work) -> Iterator[None]:
+        """Let rows, and what is made of them, lie on the disk where memory is to have room for other things."""
+        n, columns = work.get(Mapped).placer.table_of(work.table).shape
+        plan = self.plan(work.folder, n, columns, begun=True)
+        with on_disk(self.space(work.folder).folder() if plan.on_disk else None):
+            yield
 
     def neighbors(self, n: int) -> int:
         """How many neighbours are searched for each of `n` rows."""
@@ -143,9 +157,9 @@ class Search(RunStage):
         n, course = work.table.shape[0], self.course
         if isinstance(course.recipe.neighbors, Graph):
             course.recipe.neighbors.check_fit(n, course.neighbors(n))
-        columns = course.width(work.table)
-        check_fits(n, columns, 0, "without refine=True (--refine) rows are placed alone")
-        course.space(work.folder).plan(n, course.affinity, course.recipe.d, columns=columns)
+        plan = course.plan(work.folder, n, course.width(work.table))
+        if course.refinement.scratch is not None:
+            course.space(work.folder).check_scratch(plan)
 
     def run(self, work: Work) -> Facts:
         scratch, n, course = work.folder / SCRATCH, work.table.shape[0], self.course
@@ -153,13 +167,11 @@ class Search(RunStage):
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         work.progress(self.phase, 0, n)
-        rows = in_memory(work.get(Mapped).placer.table_of(work.table), neighbors=0)
-        space = course.space(work.folder)
-        on_disk = space.plan(n, course.affinity, course.recipe.d).on_disk
-        searched = Searched.among(
-            rows, course.neighbors(n), course.recipe, seed=course.seed, threads=course.threads,
-            spare=space.folder() if on_disk else None,
-        )  # fmt: skip
+        with course.spared(work):
+            rows = in_memory(work.get(Mapped).placer.table_of(work.table), neighbors=0)
+            searched = Searched.among(
+                rows, course.neighbors(n), course.recipe, seed=course.seed, threads=course.threads
+            )  # fmt: skip
         if searched.k:
             tell_recall(searched.index, searched.k)
         storage.write_folder(scratch / _GRAPH, _GRAPH, *searched.state())
@@ -175,7 +187,7 @@ class Search(RunStage):
 
     def reopen(self, work: Work, facts: Facts) -> None:
         path = work.folder / SCRATCH / _GRAPH
-        with _read(path, _GRAPH) as saved:
+        with self.course.spared(work), _read(path, _GRAPH) as saved:
             searched = Searched.restore(saved, self.course.threads)
         if digest_of(path) != facts["graph"]:
             raise ValueError(f"{path} is not what this run began with; remove {work.folder} to begin again")
@@ -199,12 +211,12 @@ class Weigh(RunStage):
     def room(self, table: Source) -> int:
         n, course = table.shape[0], self.course
         if course.refinement.scratch is not None:
-            # That may be another disk, which is checked when it is written to.
+            # That may be another disk, which the search stage looks at.
             return 0
         with suppress(MemoryError):
-            plan = course.space(Path()).plan(n, course.affinity, course.recipe.d, columns=course.width(table))
-            # The neighbours themselves are a file of the search stage.
-            return plan.stages[1].scratch - plan.stages[0].scratch
+            plan = course.plan(Path(), n, course.width(table))
+            # By the time of the affinities the neighbours are a file of the search stage.
+            return max(plan.stages[0].scratch, plan.stages[1].scratch - 8 * n * course.neighbors(n) * plan.on_disk)
         # The search stage refuses what does not fit at all.
         return 0
 
@@ -238,8 +250,9 @@ class Move(RunStage):
         course, P, searched = self.course, work.take(Weighed).P, work.take(Searched)
         order, equal = searched.index.order, searched.equal
         del searched
-        placed = np.load(work.folder / f"{PLACED}.npy", allow_pickle=False)
+        placed = np.asarray(np.load(work.folder / f"{PLACED}.npy", mmap_mode="r", allow_pickle=False))
         start = begin_at(placed, course.refinement.deviation, generator(course.seed, "refine"))
+        del placed
         path = work.folder / SCRATCH / _SNAPSHOT
         snapshot = None
         if (path / storage.MANIFEST).exists():
@@ -291,6 +304,10 @@ class Keep(RunStage):
         work.progress(self.phase, 0, n)
         shutil.rmtree(work.folder / SCRATCH / _SNAPSHOT, ignore_errors=True)
         write_array(work.folder / ROWS, seats.rows)
+        with self.course.spared(work):
+            return self._kept(work, sample, seats, n, facts)
+
+    def _kept(self, work: Work, sample: MapPlacer, seats: Seats, n: int, facts: Facts) -> Facts:
         numbers, model, placed = self._model(work, sample, facts)
         some = len(numbers) < n
         features = sample.estimator.features_

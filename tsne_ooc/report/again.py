@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from tsne_ooc._typing import Json, Named
 from tsne_ooc.estimator import TSNE
+from tsne_ooc.recipes import WIDE, perplexity_of_sample
 from tsne_ooc.refinement import DEVIATION
 from tsne_ooc.sampling import Coverage, UniformSample
 from tsne_ooc.storage.asked import plain
@@ -57,7 +58,11 @@ def again(content: Json) -> Again | None:
             words += ["--rows", f"{rows[0]}:{rows[1]}"]
         return Again(_line([*words, "--out", "again"]), "sh", note)
     try:
-        return Again(_line(["tsne-ooc", "embed", *paths, *_dataset(source), *_words(job["request"])]), "sh", note)
+        return Again(
+            _line(["tsne-ooc", "embed", *paths, *_dataset(source), *_words(job["request"], source["shape"])]),
+            "sh",
+            note,
+        )
     except _Unsaid:
         text = _in_python(paths, source, job["request"])
         why = "what stands in quotes with brackets was an object that no file holds" if " [" in text else ""
@@ -76,8 +81,8 @@ def _dataset(source: Named) -> list[str]:
     return found
 
 
-def _words(request: Named) -> list[str]:
-    """The options of ``tsne-ooc embed``; raises `_Unsaid`."""
+def _words(request: Named, shape: list[int]) -> list[str]:
+    """The options of ``tsne-ooc embed`` for a table of this shape; raises `_Unsaid`."""
     parameters, usual = dict(request["parameters"]), _defaults()
     refine = request.get("refine")
     seed = request["random_state"]
@@ -85,9 +90,15 @@ def _words(request: Named) -> list[str]:
         raise _Unsaid
     found = [*_sample(request["sample"]), *_preparation(request.get("prepare"))]
     if refine is not None:
-        if set(refine) - {"deviation", "reference", "perplexity"} or refine.get("deviation") != DEVIATION:
+        if set(refine) - {"deviation", "reference", "perplexity", "affinity"} or refine.get("deviation") != DEVIATION:
             raise _Unsaid
-        found.append("--refine")
+        if "affinity" in refine:
+            if not _by_recipe(request, *shape):
+                raise _Unsaid
+            found += ["--recipe", "large"]
+            parameters |= {"affinity": refine["affinity"], "perplexity": refine["perplexity"]}
+        else:
+            found.append("--refine")
         if refine.get("reference") is not None:
             found += ["--reference", str(refine["reference"])]
         sample = parameters["perplexity"]
@@ -103,6 +114,16 @@ def _words(request: Named) -> list[str]:
     if request.get("rounds", 1) != 1:
         found += ["--rounds", str(request["rounds"])]
     return [*found, "--seed", str(seed), "--out", "again"]
+
+
+def _by_recipe(request: Named, n: int, p: int) -> bool:
+    """Whether `recipes.large` chooses the sample's affinities, and the preparation, of a table of n rows so."""
+    parameters, refine = request["parameters"], request["refine"]
+    alone = request.get("prepare") is None and p > WIDE and parameters["metric"] == "euclidean"
+    if alone or parameters["affinity"] != "uniform" or refine.get("perplexity") is None:
+        return False
+    rows = min(n, int(request["sample"]["size"]))
+    return bool(parameters["perplexity"] == perplexity_of_sample(rows, refine["perplexity"], equal=True))
 
 
 def _decides(name: str, value: Any, usual: Named) -> bool:

@@ -9,6 +9,7 @@ from tsne_ooc._typing import Array, Int64, Progress, TableLike
 from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.blocks import BLOCK_BYTES, read_checked
 from tsne_ooc.io.source import Source, as_source
+from tsne_ooc.storage.mapped import empty, forget
 
 # Where any rows can be read alone, a gap this long is read along with its neighbours: a call to HDF5 takes 40
 # us, in which a warm disk cache delivers some 200 kB.
@@ -28,7 +29,7 @@ def take(
     `progress` is called as ``progress("sample", rows read, rows wanted)``.
     """
     table = as_source(source)
-    result = np.empty((len(rows), table.shape[1]), dtype=dtype)
+    result = empty((len(rows), table.shape[1]), dtype)
     reads = _reads(table, rows)
 
     def load(read: tuple[int, int, int, int]) -> Array:
@@ -38,6 +39,7 @@ def take(
     # A thread reads them, as it reads blocks: Ctrl-C need not wait for a read that hangs.
     for (first, last, _, _), block in zip(reads, ahead(load, reads), strict=True):
         result[first:last] = block
+        forget(result[first:last])
         if progress is not None:
             progress("sample", last, len(rows))
     return result

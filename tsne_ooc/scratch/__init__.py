@@ -2,7 +2,7 @@
 
 from tsne_ooc.scratch.files import ScratchFile, scratch_folder
 from tsne_ooc.scratch.joint import JointOnDisk, symmetrize_on_disk
-from tsne_ooc.scratch.neighbors import NeighborBlock, NeighborRows, NeighborsInMemory, NeighborsOnDisk, forget
+from tsne_ooc.scratch.neighbors import NeighborBlock, NeighborRows, NeighborsInMemory, NeighborsOnDisk
 from tsne_ooc.scratch.plan import MemoryPlan, Room, Stage, plan_memory
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "Room",
     "ScratchFile",
     "Stage",
-    "forget",
     "plan_memory",
     "scratch_folder",
     "symmetrize_on_disk",

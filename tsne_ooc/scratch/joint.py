@@ -56,6 +56,10 @@ class JointOnDisk:
         return int(self.indptr[-1])
 
     @property
+    def folder(self) -> Path:
+        return self._indices.folder
+
+    @property
     def held(self) -> int:
         """How many entries are in memory."""
         return len(self._held.indices)

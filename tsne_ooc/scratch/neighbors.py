@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from tsne_ooc._parallel import ranges
-from tsne_ooc._typing import Array, Float32, Int64, UInt32
+from tsne_ooc._typing import Float32, Int64, UInt32
 from tsne_ooc.neighbors import Index
 from tsne_ooc.scratch.files import ScratchFile
+from tsne_ooc.storage.mapped import forget
 
 # Neighbours that are searched, or read, together: 32 MB.
 BLOCK = 1 << 22
@@ -66,20 +66,6 @@ class NeighborsInMemory(NamedTuple):
         found = self.indices[start:stop].copy(), self.distances[start:stop].copy()
         forget(self.indices, self.distances)
         return NeighborBlock(np.arange(start, stop), *found)
-
-
-def forget(*arrays: Array) -> None:
-    """Give back the memory of arrays that are mapped from files; they are read again when they are asked for.
-
-    Pages that were touched count as memory of the process until others need them: 0.9 GB for a graph of 1.3 million
-    rows.
-    """
-    for array in arrays:
-        owner: Any = array
-        while isinstance(owner, np.ndarray):
-            owner = owner.base
-        if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            owner.madvise(mmap.MADV_DONTNEED)
 
 
 class NeighborsOnDisk:

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from tsne_ooc._options import number
 from tsne_ooc._typing import Array, Json, Named
+from tsne_ooc.storage.mapped import in_pieces
 
 #: Numbers, strings, lists and dicts, and arrays by name. Names have letters, digits, ``_`` and ``.`` alone.
 State = tuple[Json, dict[str, Array]]
@@ -77,8 +78,8 @@ class Saved:
         if not fits or not array.flags.c_contiguous:
             wanted = ", ".join("any" if length is None else str(length) for length in shape)
             raise StateError(f"has the shape {array.shape}, where ({wanted}) is needed", full)
-        numbers = finite and array.dtype.kind == "f" and array.size
-        if numbers and not (np.isfinite(array.min()) and np.isfinite(array.max())):
+        numbers = finite and array.dtype.kind == "f"
+        if numbers and not all(np.isfinite(some.min()) and np.isfinite(some.max()) for some in in_pieces(array)):
             raise StateError("holds NaN or infinity", full)
         return array
 

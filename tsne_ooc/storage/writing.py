@@ -30,6 +30,7 @@ from tsne_ooc.storage.manifest import (
     sum_of,
     versions,
 )
+from tsne_ooc.storage.mapped import forget
 from tsne_ooc.storage.reading import header
 
 _PIECE = 1 << 20
@@ -213,7 +214,8 @@ def _write_array(path: Path, array: Array) -> Json:
         np.lib.format.write_array_header_1_0(summed, described)
         flat = array.reshape(-1).view(np.uint8)
         for start in range(0, len(flat), _PIECE):
-            summed.write(flat[start : start + _PIECE].data)
+            summed.write((some := flat[start : start + _PIECE]).data)
+            forget(some)
         file.flush()
         os.fsync(file.fileno())
     return _entry(path, array.dtype, array.shape, summed.bytes, summed.sum.hexdigest())

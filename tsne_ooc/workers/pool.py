@@ -55,6 +55,7 @@ class LocalWorkers(Executor):
         self._own = _Spawned()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Let a process call a function; where one has died, all are started anew."""
         for _ in range(2):
             if self._pool is None:
                 self._pool = ProcessPoolExecutor(self.n, mp_context=self._own, initializer=_begin)
