@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import socket
@@ -386,6 +387,17 @@ with open_source("{server.url}/X.h5") as source, h5py.File("x", "w", driver="cor
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["npy", "hdf5", "zarr"])
+def test_a_notebook_reads_in_the_midst_of_a_loop_of_its_own(kind, server, tmp_path):
+    path = KINDS[kind](table(), tmp_path)
+
+    async def a_cell():
+        with open_source(server.url_of(path)) as source:
+            return source.read(3, 50).tobytes()
+
+    assert asyncio.run(a_cell()) == table()[3:50].tobytes()
 
 
 def test_a_file_that_is_left_open_does_not_crash_python(server, tmp_path):
