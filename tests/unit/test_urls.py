@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import socket
@@ -364,10 +365,20 @@ def test_cycles_with_objects_of_hdf5_are_collected_while_it_waits(server, tmp_pa
     ADAPTERS["hdf5_chunked"].make(table(2000), tmp_path)
     code = f"""
 import gc, h5py
+from fsspec.implementations.http import HTTPFile, HTTPFileSystem
 from tsne_ooc.io import open_source, urls
+
+def collecting(real):
+    async def asks(*given, **named):
+        gc.collect()
+        return await real(*given, **named)
+    return asks
+
 urls.BLOCK = 700
-gc.set_threshold(1)
+HTTPFile.async_fetch_range = collecting(HTTPFile.async_fetch_range)
+HTTPFileSystem._cat_file = collecting(HTTPFileSystem._cat_file)
 with open_source("{server.url}/X.h5") as source, h5py.File("x", "w", driver="core", backing_store=False) as file:
+    gc.disable()
     for start in range(0, 2000, 50):
         ring = [file.require_group("x")]
         ring.append(ring)
@@ -376,6 +387,17 @@ with open_source("{server.url}/X.h5") as source, h5py.File("x", "w", driver="cor
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["npy", "hdf5", "zarr"])
+def test_a_notebook_reads_in_the_midst_of_a_loop_of_its_own(kind, server, tmp_path):
+    path = KINDS[kind](table(), tmp_path)
+
+    async def a_cell():
+        with open_source(server.url_of(path)) as source:
+            return source.read(3, 50).tobytes()
+
+    assert asyncio.run(a_cell()) == table()[3:50].tobytes()
 
 
 def test_a_file_that_is_left_open_does_not_crash_python(server, tmp_path):
