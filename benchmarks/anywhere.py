@@ -3,7 +3,8 @@
 Two worker processes of a thread each and two threads place the same file in turn. The cost of handing over a block is
 that of blocks which compute nothing. Bytes are those of the pickles that travel. The last table is simulated: workers
 that read and place blocks at the measured rate of a core, some of them slow, and one process that takes in and writes
-one result after the other.
+one result after the other. Before that the same simulation is held against runs of one worker and of two: it knows the
+seconds of a block on one thread, those of its hand-over, and those of a run of a single row.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from tsne_ooc.streaming import MOST_ROWS, Stream, begin, silent
 from tsne_ooc.workers import LocalWorkers, SavedModel, SharedTable
 
 RATE, OVERHEAD, COLUMNS, SAMPLE = 0.9, 0.05, 64, 10_000
+# How far a run may be from the model.
+APART = 1.2
 WORKERS = (1, 2, 4, 16, 64, 256, 1000)
 
 
@@ -67,7 +70,11 @@ def main() -> None:
     parser = common.options(__doc__, data=False)
     parser.add_argument("--rows", type=int, default=2_000_000)
     args = common.parse(parser)
-    with tempfile.TemporaryDirectory(prefix="anywhere-") as name, LocalWorkers(2, n_jobs=2) as executor:
+    with (
+        tempfile.TemporaryDirectory(prefix="anywhere-") as name,
+        LocalWorkers(2, n_jobs=2) as executor,
+        LocalWorkers(1, n_jobs=1) as alone,
+    ):
         folder, rng = Path(name), np.random.default_rng(0)
         centres = rng.normal(0, 4, (50, COLUMNS)).astype(np.float32)
         X = np.lib.format.open_memmap(folder / "X.npy", "w+", np.float32, (args.rows, COLUMNS))
@@ -82,11 +89,13 @@ def main() -> None:
 
         # Workers and kernels are there before the clock runs.
         run(executor=executor)
+        run(executor=alone)
         runs = common.alternate(
             {"2 threads": partial(run, n_jobs=2), "2 processes": partial(run, executor=executor),
-             "1 thread": partial(run, n_jobs=1)}, args.repeats,
+             "1 thread": partial(run, n_jobs=1), "1 process": partial(run, executor=alone),
+             "1 row": partial(run, executor=alone, rows=(0, 1))}, args.repeats,
         )  # fmt: skip
-        rates = {name: args.rows / found.median for name, found in runs.items()}
+        rates = {name: args.rows / found.median for name, found in runs.items() if name != "1 row"}
         ratio = rates["2 processes"] / rates["2 threads"]
         common.report(
             "Placing by processes", ["who", "rows/s"],
@@ -110,15 +119,34 @@ def main() -> None:
              ("bytes to the worker", f"{there:,}"), ("bytes back", f"{back:,}"),
              ("bytes back, a row", f"{back / MOST_ROWS:.2f}")], args,
         )  # fmt: skip
+        # A run opens, compares and seals, which takes the same for any number of rows.
+        beside, few = runs["1 row"].median, args.rows / MOST_ROWS
+        placed = (runs["1 thread"].median - beside) / few
+        lines = []
+        for workers in (1, 2):
+            model = beside + simulated(workers, round(few), placed * few / round(few), handed, 0.0)
+            took = runs[f"{workers} process{'es' if workers > 1 else ''}"].median
+            lines.append((workers, f"{model:.2f}", f"{took:.2f}", f"{took / model:.2f}",
+                          common.judged(max(took / model, model / took), APART, least=False)))  # fmt: skip
+        common.report(
+            "The model against runs",
+            ["workers", "model, s", "run, s", "run / model", "either way"],
+            lines,
+            args,
+        )
         blocks = 10_000
-        alone = blocks * block
+        one = blocks * block
         table_rows = []
         for workers in WORKERS:
-            even, slow = (alone / simulated(workers, blocks, block, handed, part) for part in (0.0, 0.05))
-            table_rows.append((f"{workers:,}", f"{even:,.1f}", f"{slow:,.1f}"))
+            even, slow = (one / simulated(workers, blocks, block, handed, part) for part in (0.0, 0.05))
+            rate = even * MOST_ROWS / block
+            read, given = rate * size / MOST_ROWS / 1e9, rate * back / MOST_ROWS / 1e6
+            cells = (f"{rate / 1e6:,.2f}", f"{read:,.2f}", f"{given:,.1f}")
+            table_rows.append((f"{workers:,}", f"{even:,.1f}", f"{slow:,.1f}", *cells))
         common.report(
             f"Simulated: {blocks:,} blocks ({blocks * MOST_ROWS:,} rows), times as fast as one worker",
-            ["workers", "all alike", "one in twenty five times as slow"], table_rows, args,
+            ["workers", "all alike", "one in twenty five times as slow", "million rows/s", "GB/s read", "MB/s back"],
+            table_rows, args,
         )  # fmt: skip
 
 

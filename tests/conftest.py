@@ -19,11 +19,36 @@ pytest.register_assert_rewrite("tsne_ooc.testing")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Before Numba is loaded: two processes that write one cache number their files alike, and one may then load what the
-# other compiled for other types.
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    caches = Path(os.environ.get("NUMBA_CACHE_DIR", Path(__file__).parents[1] / ".numba_cache"))
-    os.environ["NUMBA_CACHE_DIR"] = str(caches / worker)
+# Before Numba is loaded: all processes share one cache, for each would else compile all kernels, a minute and a half.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".numba_cache"))
+
+# Without bytecode, each of the many processes that tests begin compiles the whole package: a third of a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def entries_of_the_shared_cache_are_numbered_one_at_a_time():
+    """Where two processes save at once, Numba gives one number to two entries. Those of our kernels are known by more
+    than their number; those of other libraries are not.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    from numba.core.caching import IndexDataCacheFile
+
+    save = IndexDataCacheFile.save
+
+    def alone(self, key, data):
+        with open(f"{self._index_path}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            save(self, key, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(IndexDataCacheFile, "save", alone)
+        yield
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -64,7 +64,7 @@ def test_a_worker_that_is_killed_at_any_moment_changes_nothing(cluster, table, w
 
 def test_the_scheduler_is_restarted_in_the_middle_of_a_run(cluster, table, wanted, tmp_path, monkeypatch):
     """The run goes on, or ends in one line and goes on when it is told to, with the new scheduler or without any."""
-    monkeypatch.setattr(asking, "PATIENCE", 10.0)
+    monkeypatch.setattr(asking, "PATIENCE", 4.0)
     for name in ("with it", "without Dask"):
         restarted = []
 

@@ -246,3 +246,22 @@ def test_labels_stay_beside_the_rows(format, suffix, tmp_path, small):
         assert [word for file in files for word in labels_of(file, "obs/word").tolist()] == own
     with pytest.raises(ValueError, match="labels='wrd'"):
         convert(tmp_path / f"t.{suffix}", out=tmp_path / "none", labels=["wrd"])
+
+
+@pytest.mark.parametrize("text, lines", [
+    ("1,2\n3,4\n5,6\n", [2, 3, 4]), ("1,2\n\n3,4\n", [2, 4]), ("1,2\r\n\r\n3,4\r\n5,6", [2, 4, 5]), ("\n1,2\n", [3]),
+    ("\n\n\n1,2\n\n", [5]),
+    # One row more than its line has, and an empty line: as many rows as lines.
+    ("1,2\n\n3,4\r5,6\n7,8\n", [2, 5]),
+    # A quote that does not end.
+    ("1,2\n\"3,4\n5,6\n", [2, 4]),
+])  # fmt: skip
+def test_rows_know_their_lines_whatever_ends_them(text, lines, tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"a,b\n" + text.encode())
+    told = convert(tmp_path / "x.csv", tmp_path / "out")
+    raw = text.split("\n")
+    np.testing.assert_array_equal(read(tmp_path / "out" / "table.h5", "rows/line"), lines)
+    np.testing.assert_array_equal(
+        read(tmp_path / "out" / "table.h5"), [[float(cell) for cell in raw[line - 2].split(",")] for line in lines]
+    )
+    assert sum(told["rejected"].values()) == told["read"] - len(lines)

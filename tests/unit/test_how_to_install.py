@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 
 
-@pytest.mark.parametrize("extra", ["annoy", "plot", "anndata", "zarr", "parquet", "neural"])
+@pytest.mark.parametrize("extra", ["annoy", "plot", "anndata", "zarr", "parquet", "remote", "neural"])
 def test_the_packages_of_an_extra(extra):
     shown = how_to_install(extra)
     assert shown.startswith("pip install ")

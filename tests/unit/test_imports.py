@@ -57,7 +57,20 @@ ORDER = (
 )
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 HEAVY = ("numba", "scipy", "sklearn", "faiss", "h5py", "pynndescent", "matplotlib", "numpy", "tqdm")
-OPTIONAL = ("zarr", "pyarrow", "dask", "distributed", "anndata", "pandas", "annoy", "torch", "safetensors", "onnx")
+OPTIONAL = (
+    "zarr",
+    "pyarrow",
+    "dask",
+    "distributed",
+    "anndata",
+    "pandas",
+    "annoy",
+    "torch",
+    "safetensors",
+    "onnx",
+    "fsspec",
+    "aiohttp",
+)
 
 
 def modules() -> list[Path]:

@@ -17,7 +17,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 TESTED = [
     *PROJECT["dependencies"],
     *EXTRAS["test"],
-    *(need for extra in ("anndata", "zarr", "parquet", "cluster") for need in EXTRAS[extra]),
+    *(need for extra in ("anndata", "zarr", "parquet", "remote", "cluster") for need in EXTRAS[extra]),
 ]
 
 

@@ -68,7 +68,7 @@ def moved(course: Course, model: TSNE, n: int, table: Source, out: Path) -> Move
     keep = written * kept * (4 * width + 40)
     if kept < n:
         keep += kept * sum(trials.seconds_to_search(searcher, rows, kept, min(15, kept), course.seed))
-    plan = course.space(out).plan(n, course.affinity, recipe.d, columns=width)
+    plan = course.plan(out, n, width)
     return Moved(
         search + written * n * (8 * k + 4 * width), weigh(n), step(n) * course.schedule(n).iterations, keep,
         plan.memory, room_of(course.stages(), table),

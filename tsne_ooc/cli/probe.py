@@ -39,7 +39,9 @@ def check_readable(options: argparse.Namespace) -> None:
                 labels_of(path, name)
 
     for path in files_of(options.data):
-        check_hdf5(str(path), partial(work, path))
+        # What is behind a URL comes through Python, which Ctrl-C ends.
+        if isinstance(path, Path):
+            check_hdf5(str(path), partial(work, path))
 
 
 def check_anndata(path: str) -> None:

@@ -35,7 +35,7 @@ def add_command(
 
 def add_input(parser: argparse.ArgumentParser, *, several: bool = True, needed: bool = True) -> None:
     """Add the options that say what to read."""
-    what = "a file of HDF5 (also .h5ad), .npy, Zarr or Parquet, or a folder of the last two"
+    what = "a file of HDF5 (also .h5ad), .npy, Zarr or Parquet, a folder of the last two, or a URL of one"
     if several:
         parser.add_argument(
             "data", nargs="+" if needed else "*", help=f"{what}; several, with columns of the same names, are one table"

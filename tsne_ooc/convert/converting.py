@@ -25,6 +25,7 @@ from tsne_ooc.convert.writing import GrowingTable
 from tsne_ooc.io.columns import choose, listed
 from tsne_ooc.io.files import files_of
 from tsne_ooc.io.parts import natural
+from tsne_ooc.io.urls import Url
 from tsne_ooc.storage.atomic import whole_folder
 from tsne_ooc.storage.disk import check_regular
 
@@ -364,6 +365,8 @@ def _check_columns(path: Path, first: Path, piece: Piece, kind: str, names: list
 def _files(inputs: StrPath | Sequence[StrPath]) -> list[Path]:
     found: list[Path] = []
     for path in files_of(inputs):
+        if isinstance(path, Url):
+            raise OSError(f"{path} is a URL, and text is read from a disk; download it first")
         if path.is_dir():
             inside = sorted((one for one in path.iterdir() if kind_of(one)), key=lambda one: natural(one.name))
             if not inside:

@@ -105,10 +105,12 @@ def pieces_of(path: Path, number: int) -> Iterator[Piece]:
     line, held = 1, b""
     with arrow.input_stream(str(path), compression="detect") as file:
         while more := file.read(BYTES):
-            held += more
-            end = held.rfind(b"\n") + 1
-            if end:
-                data, held = held[:end], held[end:]
+            end = more.rfind(b"\n") + 1
+            if not end:
+                held += more
+            else:
+                # One copy of each byte: with `held + more` and two slices it is four times as slow.
+                data, held = b"".join((held, memoryview(more)[:end])), more[end:]
                 yield from _texts(path, number, line, data, names)
                 line += data.count(b"\n")
         if held:
@@ -160,7 +162,7 @@ def rows_of(piece: Piece, kind: str, delimiter: str, numbers: list[str], words: 
             fields = [(name, pa.float64()) for name in numbers] + [(name, pa.string()) for name in words]
             options = reader.ParseOptions(explicit_schema=pa.schema(fields), unexpected_field_behavior="ignore")
             table, lost = reader.read_json(pa.BufferReader(piece.data), parse_options=options), []
-        lines = _lines(piece)
+        lines = _lines(piece, table.num_rows + len(lost) if kind == "csv" else None)
         if len(lines) != table.num_rows + len(lost):
             raise pa.ArrowInvalid("rows over several lines")
         kept = np.ones(len(lines), bool)
@@ -181,10 +183,13 @@ def rows_of(piece: Piece, kind: str, delimiter: str, numbers: list[str], words: 
     return _finite(found, numbers, text)
 
 
-def _lines(piece: Piece) -> Int64:
-    """The numbers of the lines that are not empty."""
+def _lines(piece: Piece, rows: int | None = None) -> Int64:
+    """The numbers of the lines that are not empty, of a piece of CSV in which so many rows were found."""
     data = piece.data
     n = data.count(b"\n") + (not data.endswith(b"\n"))
+    # A row of CSV ends with its line, where no other sign ends one. A search for empty lines takes .15 s of 100 MB.
+    if n == rows and b"\r" not in data:
+        return np.arange(piece.first, piece.first + n)
     # Bytes that only an empty line has are searched: to look at each line would take as long as reading its numbers.
     if b"\n\n" not in data and b"\n\r\n" not in data and not data.startswith((b"\n", b"\r\n")):
         return np.arange(piece.first, piece.first + n)
@@ -216,7 +221,8 @@ def _of_table(table: Any, numbers: list[str], words: list[str], lines: Int64) ->
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    out = np.empty((table.num_rows, len(numbers)))
+    # Column by column: 100 MB of text take .1 s here and where it is rounded, and .3 where rows lie together.
+    out = np.empty((table.num_rows, len(numbers)), order="F")
     for j, name in enumerate(numbers):
         column = table.column(name)
         column = pc.cast(column, pa.float64(), safe=False) if column.type != pa.float64() else column
@@ -259,7 +265,10 @@ def _cells(text: str, kind: str, delimiter: str, names: list[str]) -> dict[str, 
         if not isinstance(found, dict):
             raise ValueError("not an object of JSON")
         return found
-    cells = next(csv.reader([text], delimiter=delimiter, strict=True))
+    try:
+        cells = next(csv.reader([text], delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"not a line of CSV: {error}") from None
     if len(cells) != len(names):
         raise ValueError(f"{len(cells)} cells, and {len(names)} columns")
     return dict(zip(names, cells, strict=True))

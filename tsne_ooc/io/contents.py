@@ -9,6 +9,7 @@ from typing import Any
 
 from tsne_ooc._typing import Stored
 from tsne_ooc.io.base import check_table, type_of
+from tsne_ooc.io.failures import Unreached
 from tsne_ooc.io.frames import is_stored_frame, values_of
 from tsne_ooc.io.meant import FieldTable, is_loom, turned_because, wide_fields
 from tsne_ooc.io.sparse import sparse_format, sparse_shape
@@ -98,6 +99,8 @@ def locate(root: Stored, dataset: str | None, contents: Callable[[], Contents]) 
         dataset = "X" if _is_anndata(root) else "matrix" if is_loom(root) else contents().only_table()
     try:
         found = root.get(dataset)
+    except Unreached:
+        raise
     except (KeyError, ValueError, OSError):
         found = None
     if found is None:

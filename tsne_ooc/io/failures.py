@@ -13,6 +13,10 @@ from tsne_ooc._typing import StrPath
 _PLAIN = (ValueError, TypeError, MemoryError)
 
 
+class Unreached(OSError):
+    """A server did not give what was asked of it; this says nothing of what is in the file."""
+
+
 @contextmanager
 def opening(path: StrPath) -> Iterator[None]:
     """Let errors through that name the path or a missing package, and make others an OSError that does.
@@ -27,6 +31,8 @@ def opening(path: StrPath) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, (*_PLAIN, OSError)) and os.fspath(path) in str(error):
             raise
+        if isinstance(error, Unreached):
+            raise OSError(f"{path} cannot be read: {error}") from error
         if isinstance(error, MemoryError):
             raise MemoryError(f"{path} asks for more memory than there is: {first_line(error)}") from error
         raise OSError(f"{path} is damaged or not whole, and cannot be read: {first_line(error)}") from error

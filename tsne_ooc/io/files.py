@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,12 @@ import numpy as np
 from tsne_ooc._options import counted
 from tsne_ooc._typing import Array, DType, Json, StrPath, TableLike
 from tsne_ooc.io.base import Closing
+from tsne_ooc.io.collection import datasets_of
 from tsne_ooc.io.columns import listed
 from tsne_ooc.io.masks import stacked
 from tsne_ooc.io.named import LinedUp, names_of, order_of
 from tsne_ooc.io.parts import natural
+from tsne_ooc.io.urls import AnyPath, Url, is_url, path_of
 
 if TYPE_CHECKING:
     from tsne_ooc.io.source import Source
@@ -26,14 +29,23 @@ MOST_OPEN = 16
 
 
 def are_files(data: TableLike) -> bool:
-    """Whether what is given for a table is a list of paths, or one path with a pattern that no file is called by."""
+    """Whether a table is many files: a list of paths, a pattern that no file is called by, a collection of annbatch."""
     if isinstance(data, str | os.PathLike):
-        return glob.has_magic(os.fspath(data)) and not os.path.lexists(data)
+        return _is_pattern(data) or datasets_of(path_of(data)) is not None
     return isinstance(data, list | tuple) and bool(data) and all(isinstance(one, str | os.PathLike) for one in data)
 
 
-def files_of(data: StrPath | Sequence[StrPath]) -> list[Path]:
+def _is_pattern(path: StrPath) -> bool:
+    if is_url(path):
+        # A question mark begins what is asked of a server.
+        return "*" in os.fspath(path)
+    return glob.has_magic(os.fspath(path)) and not os.path.lexists(path)
+
+
+def files_of(data: StrPath | Sequence[StrPath]) -> list[AnyPath]:
     """The files of a list of paths, in its order, or of a pattern, by name; numbers within names count as numbers.
+
+    A collection of annbatch stands for its datasets.
 
     Raises
     ------
@@ -42,16 +54,18 @@ def files_of(data: StrPath | Sequence[StrPath]) -> list[Path]:
     ValueError
         Where a file is named twice.
     """
-    found: list[Path] = []
+    found: list[AnyPath] = []
     for one in [data] if isinstance(data, str | os.PathLike) else data:
-        if not are_files(one):
-            found.append(Path(one))
+        pattern = path_of(one)
+        if not _is_pattern(one):
+            found += datasets_of(pattern) or [pattern]
             continue
-        fitting = sorted(glob.glob(os.fspath(one), recursive=True), key=natural)
+        names = pattern.glob() if isinstance(pattern, Url) else glob.glob(os.fspath(one), recursive=True)
+        fitting = sorted(names, key=natural)
         if not fitting:
             raise FileNotFoundError(f"no file fits the pattern {os.fspath(one)}")
-        found += map(Path, fitting)
-    known: set[Path] = set()
+        found += map(path_of, fitting)
+    known: set[AnyPath] = set()
     for path in found:
         if path.resolve() in known:
             raise ValueError(f"{path} is named twice among the files of one table; name it once")
@@ -100,7 +114,7 @@ class FilesSource(Closing):
         columns: str | Iterable[str] | None = None,
         allow_missing_chunks: bool = False,
     ) -> None:
-        self.files = [Path(file) for file in files]
+        self.files = [path_of(file) for file in files]
         names = columns if columns is None or isinstance(columns, str) else list(columns)
         self._how: Json = {"dataset": dataset, "columns": names, "allow_missing_chunks": allow_missing_chunks}
         self._opener = opener
@@ -132,13 +146,13 @@ class FilesSource(Closing):
         heights = [chunk[0] for chunk in chunks if chunk is not None]
         self.chunks: tuple[int, int] | None = (max(heights), width) if heights else None
         self.stored = [path.resolve() for path in self.files]
-        self.path = Path(os.path.commonpath([path.parent for path in self.stored]))
+        self.path = _home(self.stored)
         self.remarks = [
             f"rows come from {counted(len(self.files), 'files')}, in this order: "
             f"{listed([path.name for path in self.files])}"
         ]
 
-    def _check(self, table: Source, path: Path, width: int) -> None:
+    def _check(self, table: Source, path: AnyPath, width: int) -> None:
         """Raise where a file is another table than the first."""
         first, own = self.files[0].name, names_of(table)
         if (own is None) != (self.column_names is None):
@@ -246,3 +260,13 @@ class FilesSource(Closing):
     def __repr__(self) -> str:
         last = f" to {self.files[-1].name}" if len(self.files) > 1 else ""
         return f"{counted(len(self.files), 'files')} {self.files[0]}{last} of shape {self.shape}"
+
+
+def _home(files: list[AnyPath]) -> AnyPath:
+    """The folder that all files are in or below."""
+    if not any(isinstance(file, Url) for file in files):
+        return Path(os.path.commonpath([file.parent for file in files]))
+    if other := [file for file in files if not isinstance(file, Url)]:
+        raise ValueError(f"{other[0]} is a path, and others of the files are URLs; name all in one way")
+    parts = zip(*(str(file.parent).split("/") for file in files), strict=False)
+    return Url("/".join(names[0] for names in takewhile(lambda names: len(set(names)) == 1, parts)))

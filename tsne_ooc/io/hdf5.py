@@ -19,6 +19,7 @@ from tsne_ooc.io.base import Closing, check_table
 from tsne_ooc.io.columns import Columns
 from tsne_ooc.io.contents import Contents, is_array, is_compound, locate
 from tsne_ooc.io.conventions import decoded
+from tsne_ooc.io.failures import Unreached
 from tsne_ooc.io.frames import StoredFrame, is_stored_frame
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.meant import Turned, turned_because
@@ -26,7 +27,7 @@ from tsne_ooc.io.missing import check_whole, of_hdf5_dataset
 from tsne_ooc.io.named_columns import NamedColumns, Types
 from tsne_ooc.io.pandas_table import PandasTable
 from tsne_ooc.io.sparse import remarks_on, sparse_format, stored_csr
-from tsne_ooc.storage.disk import check_regular
+from tsne_ooc.io.urls import AnyPath, Url, closed_at_exit, handle, is_url, path_of
 
 # Streaming 400,000 x 64 float32 on one core takes 0.02 s where chunks are as wide as the table, 0.05 s with 4
 # side by side, 0.08 with 8, 0.12 with 32, 0.19 with 64; single rows take 5 to 60 times as long.
@@ -93,9 +94,7 @@ def _open_table(
     path: StrPath, dataset: str | None, columns: Columns | None, allow_missing_chunks: bool, turn: bool
 ) -> Hdf5Source | Hdf5Table:
     """Do as `open_hdf5` does; without `turn` the rows of a dataset are its rows, whatever the file means by them."""
-    import h5py
-
-    path = Path(path)
+    path = path_of(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     if path.is_dir():
@@ -108,7 +107,7 @@ def _open_table(
             # Where a block of rows ends within a chunk, the chunks it cuts must still be unpacked next time.
             name = found.name
             file.close()
-            file = h5py.File(path, "r", rdcc_nbytes=min(needed, _LARGEST_CACHE), rdcc_nslots=10007)
+            file = _open(path, rdcc_nbytes=min(needed, _LARGEST_CACHE), rdcc_nslots=10007)
             found = _find(file, name)
         return _source(file, found, columns, allow_missing_chunks, turn)
     except BaseException:
@@ -117,7 +116,7 @@ def _open_table(
 
 
 @contextmanager
-def contents_of(path: Path) -> Iterator[tuple[Stored, Contents]]:
+def contents_of(path: AnyPath) -> Iterator[tuple[Stored, Contents]]:
     """The open file, and what is in it."""
     with _open(path) as file:
         yield file, Contents.of(str(path), _everything(file))
@@ -150,8 +149,13 @@ class _Stored(Closing):
         self._again = again
         self.name = str(item.name)
         name = item.file.filename
-        #: None for a file that is not on the disk, but in memory or behind an object of Python.
-        self.path = None if item.file.driver in ("core", "fileobj") else Path(name).resolve()
+        #: None for a file that is not on the disk, but in memory or behind an object of Python; those behind a URL that
+        #: were opened here have it as their name.
+        self.path: AnyPath | None = None
+        if item.file.driver == "fileobj" and self.opened_here and is_url(name):
+            self.path = Url(name)
+        elif item.file.driver not in ("core", "fileobj"):
+            self.path = Path(name).resolve()
         self._where = str(self.path or name)
 
     def _checked(self) -> None:
@@ -401,17 +405,23 @@ def _default_cache(item: Stored) -> int:
     return int(dataset.id.get_access_plist().get_chunk_cache()[1])
 
 
-def _open(path: Path) -> Any:
+def _open(path: AnyPath, **cache: int) -> Any:
     import h5py
 
-    check_regular(path)
+    given = handle(path)
+    if isinstance(path, Url):
+        signature = given.read(8)
+    else:
+        try:
+            with path.open("rb") as raw:
+                signature = raw.read(8)
+        except PermissionError:
+            raise PermissionError(f"{path} may not be read (permission denied)") from None
     try:
-        with path.open("rb") as raw:
-            signature = raw.read(8)
-    except PermissionError:
-        raise PermissionError(f"{path} may not be read (permission denied)") from None
-    try:
-        return h5py.File(path, "r")
+        file = h5py.File(given, "r", **cache)
+        return closed_at_exit(file) if isinstance(path, Url) else file
+    except Unreached:
+        raise
     except OSError as error:
         text = str(error)
         if "truncated" in text or "eof" in text.lower():

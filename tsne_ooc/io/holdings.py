@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from tsne_ooc._typing import Stored
@@ -12,6 +11,7 @@ from tsne_ooc.io.failures import opening
 from tsne_ooc.io.frames import is_stored_frame
 from tsne_ooc.io.kinds import format_of
 from tsne_ooc.io.sparse import sparse_format
+from tsne_ooc.io.urls import AnyPath
 
 
 class Holding(NamedTuple):
@@ -31,7 +31,7 @@ class Holding(NamedTuple):
     type: str
 
 
-def holdings_of(path: Path) -> list[Holding]:
+def holdings_of(path: AnyPath) -> list[Holding]:
     """All arrays of an HDF5 or Zarr file, all columns of Parquet, the one array of ``.npy``.
 
     Raises
@@ -43,7 +43,7 @@ def holdings_of(path: Path) -> list[Holding]:
         return _holdings(path, format_of(path))
 
 
-def _holdings(path: Path, kind: str) -> list[Holding]:
+def _holdings(path: AnyPath, kind: str) -> list[Holding]:
     if kind == "hdf5":
         from tsne_ooc.io.hdf5 import contents_of
 

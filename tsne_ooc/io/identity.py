@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from tsne_ooc._typing import Array, Json, TableLike
 from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.failures import reading
 from tsne_ooc.io.source import Source, as_source
+from tsne_ooc.io.urls import AnyPath, Url, facts_of
 from tsne_ooc.storage.asked import plain, untold
 
 # The first row, the last, and eight between.
@@ -127,13 +129,15 @@ def changes(source: Source, before: Json, *, without: Path | None = None) -> lis
     if not again:
         return differences(*({**facts, "size": None, "files": None} for facts in (before, now)))
     found = differences(before, now)
-    if not found and now["mtime_ns"] != before["mtime_ns"]:
+    if not found and any(now.get(name) != before.get(name) for name in ("mtime_ns", "version")):
         found = ["its files were written to, though the rows looked at are the same"]
     return found
 
 
-def _file_facts(path: Path | None, stored: list[Path], without: Path | None) -> Json:
+def _file_facts(path: AnyPath | None, stored: list[Any], without: Path | None) -> Json:
     """Size, names and time of what `stored` names, files or folders at or below `path`."""
+    if isinstance(path, Url):
+        return facts_of(path, stored)
     if path is None or not path.exists():
         return {"size": None, "files": None, "mtime_ns": None}
     if not path.is_dir():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
-from tsne_ooc.io.parts import SUFFIXES, parts_of
+from tsne_ooc.io.parts import METADATA, SUFFIXES, parts_of
+from tsne_ooc.io.urls import AnyPath, Url
 from tsne_ooc.storage.disk import check_regular
 
 READ = "HDF5 (also .h5ad), .npy, Zarr and Parquet are read"
@@ -16,8 +18,6 @@ _SUFFIXES = {
     ".zarr": "zarr",
     **dict.fromkeys(SUFFIXES, "parquet"),
 }
-#: Files that say what a folder of Zarr is.
-METADATA = ("zarr.json", ".zarray", ".zgroup")
 # What to do with tables that cannot be read in place.
 _OTHERS = {
     **dict.fromkeys(
@@ -36,7 +36,7 @@ _OTHERS = {
 }
 
 
-def format_of(path: Path) -> str:
+def format_of(path: AnyPath) -> str:
     """One of "hdf5", "npy", "zarr" and "parquet".
 
     Raises
@@ -49,7 +49,8 @@ def format_of(path: Path) -> str:
         raise FileNotFoundError(f"there is no file {path}")
     if path.is_dir():
         return _kind_of_folder(path)
-    check_regular(path)
+    if isinstance(path, Path):
+        check_regular(path)
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -61,8 +62,11 @@ def format_of(path: Path) -> str:
         return "npy"
     if start[:4] == b"PAR1":
         return "parquet"
-    if start[:4] == b"PK\x03\x04" and _zip_of_zarr(path):
-        return "zarr"
+    if start[:4] == b"PK\x03\x04":
+        if isinstance(path, Url):
+            raise OSError(f"{path} is a zip archive, which is read from a disk alone; download it, or unpack it there")
+        if _zip_of_zarr(path):
+            return "zarr"
     suffix = path.suffix.lower()
     if start[:4] == b"PK\x03\x04" and suffix not in _OTHERS:
         raise OSError(f"{path} is a zip archive that holds no Zarr table; {READ}")
@@ -76,8 +80,8 @@ def format_of(path: Path) -> str:
     raise OSError(f"{path} is not a table that can be read; {READ}")
 
 
-def _kind_of_folder(path: Path) -> str:
-    if any((path / name).is_file() for name in METADATA):
+def _kind_of_folder(path: AnyPath) -> str:
+    if any((path / name).exists() if isinstance(path, Url) else (path / name).is_file() for name in METADATA):
         return "zarr"
     if parts_of(path).files:
         return "parquet"
@@ -98,10 +102,10 @@ def _zip_of_zarr(path: Path) -> bool:
         return False
 
 
-def _late_hdf5(path: Path) -> bool:
+def _late_hdf5(path: AnyPath) -> bool:
     """Whether the signature of HDF5 comes behind a user block, at 512, 1024, 2048 bytes and so on."""
-    size = path.stat().st_size
     with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
         at = 512
         while at < size and at <= 1 << 20:
             file.seek(at)

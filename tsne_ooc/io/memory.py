@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -13,7 +14,9 @@ import numpy as np
 from tsne_ooc._typing import Array, DType, TableLike
 from tsne_ooc.io.base import Closing, table_shape
 from tsne_ooc.io.columns import choose
+from tsne_ooc.io.failures import first_line
 from tsne_ooc.io.masks import with_mask
+from tsne_ooc.io.urls import AnyPath, Url
 
 
 class ArraySource(Closing):
@@ -51,7 +54,7 @@ class MemmapSource(Closing):
         while isinstance(base.base, np.memmap):
             base = base.base
         self._offset = int(data.offset) + int(data.ctypes.data - base.ctypes.data)
-        self.path = Path(str(data.filename)).resolve()
+        self.path: AnyPath = Path(str(data.filename)).resolve()
 
     @staticmethod
     def takes(data: TableLike) -> TypeGuard[np.memmap[Any, Any]]:
@@ -64,10 +67,12 @@ class MemmapSource(Closing):
         )
 
     @classmethod
-    def of_npy(cls, path: Path) -> MemmapSource | ArraySource:
+    def of_npy(cls, path: AnyPath) -> MemmapSource | ArraySource:
         """The array of a ``.npy`` file."""
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
+        if isinstance(path, Url):
+            return NpyUrlSource(path)
         try:
             data = np.load(path, mmap_mode="r", allow_pickle=False)
         except ValueError as error:
@@ -78,7 +83,7 @@ class MemmapSource(Closing):
         # Touching bytes that a file no longer has ends the process (SIGBUS). The map is the caller's, so a look at the
         # size has to do; a file that was removed since lives on behind its map.
         with suppress(FileNotFoundError):
-            if self.path.stat().st_size < self._offset + self._data.nbytes:
+            if os.stat(self.path).st_size < self._offset + self._data.nbytes:
                 raise OSError(f"{self.path} was cut short since it was mapped")
         return np.asarray(self._data[start:stop])
 
@@ -108,13 +113,16 @@ class NpySource(MemmapSource):
     def read(self, start: int, stop: int) -> Array:
         n, p = self.shape
         rows = np.empty((stop - start, p), self.dtype, order=self._order)
-        with open(self.path, "rb", buffering=0) as file:
+        with self._opened() as file:
             if self._order == "C":
                 self._fill(file, start * p, rows.reshape(-1))
             else:
                 for j in range(p):
                     self._fill(file, j * n + start, rows[:, j])
         return rows
+
+    def _opened(self) -> AbstractContextManager[Any]:
+        return open(self.path, "rb", buffering=0)
 
     def _fill(self, file: Any, first: int, numbers: Array) -> None:
         """Read numbers, beginning with number `first` of the file."""
@@ -135,7 +143,37 @@ class NpySource(MemmapSource):
         return MemmapSource.of_npy, (self.path,)
 
 
-def _map(path: Path, dtype: Any, offset: int, shape: tuple[int, int], order: Any) -> MemmapSource:
+class NpyUrlSource(NpySource):
+    """Rows of a ``.npy`` file behind a URL, which stays open."""
+
+    #: To a run that goes on it is the same as the file on the disk.
+    kind = "NpySource"
+
+    def __init__(self, path: Url) -> None:
+        self.path, self._file = path, path.open()
+        try:
+            version = np.lib.format.read_magic(self._file)
+            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+            shape, fortran, self.dtype = read(self._file)
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{path} is not a whole .npy file of numbers: {first_line(error)}") from None
+        if self.dtype.hasobject:
+            raise ValueError(f"{path} is not a whole .npy file of numbers: it holds objects of Python")
+        self.shape = table_shape(shape, str(path))
+        self._order, self._offset = "F" if fortran else "C", self._file.tell()
+        whole = self._offset + self.shape[0] * self.shape[1] * self.dtype.itemsize
+        if self._file.seek(0, os.SEEK_END) < whole:
+            raise ValueError(f"{path} is not a whole .npy file of numbers: it ends before byte {whole:,}")
+
+    def _opened(self) -> AbstractContextManager[Any]:
+        return nullcontext(self._file)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _map(path: AnyPath, dtype: Any, offset: int, shape: tuple[int, int], order: Any) -> MemmapSource:
     return MemmapSource(np.memmap(path, dtype, "r", offset, shape, order))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tsne_ooc._typing import DType, Stored, TableLike
 from tsne_ooc.io.base import Closing
-from tsne_ooc.io.failures import opening
+from tsne_ooc.io.failures import Unreached, opening
 from tsne_ooc.io.frames import text_of, values_of
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.meant import Turned
@@ -176,5 +176,7 @@ def _zarr_root(item: Stored) -> Stored:
 
     try:
         return zarr.open_group(item.store, mode="r")
+    except Unreached:
+        raise
     except (OSError, ValueError, KeyError, TypeError):
         return {}

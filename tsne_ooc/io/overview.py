@@ -6,7 +6,6 @@ import os
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from tsne_ooc.io.columns import listed
 from tsne_ooc.io.failures import opening, reading
 from tsne_ooc.io.holdings import Holding, holdings_of
 from tsne_ooc.io.told import account_of, in_words
+from tsne_ooc.io.urls import path_of
 
 # Rows are looked at in so many places, from the first row to the last; in fewer where a place costs much to read.
 _PLACES, _FEW_PLACES, _LARGE = 10, 3, 64 << 20
@@ -159,7 +159,7 @@ def look(
     holds: list[Holding] = []
     if path is not None:
         with opening(path):
-            holds = holdings_of(Path(path))
+            holds = holdings_of(path_of(path))
     try:
         table = open_source(source, dataset=dataset, columns=columns, allow_missing_chunks=allow_missing_chunks)
     except (OSError, ValueError) as error:

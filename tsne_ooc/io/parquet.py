@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,11 @@ from tsne_ooc.io.arrow import ArrowColumn, column_of, masked, no_value, number_t
 from tsne_ooc.io.bands import LastBand
 from tsne_ooc.io.base import Closing
 from tsne_ooc.io.columns import choose, common_type, fill, listed
+from tsne_ooc.io.failures import Unreached
 from tsne_ooc.io.masks import stacked
 from tsne_ooc.io.optional import load
 from tsne_ooc.io.parts import Parts, parts_of
-from tsne_ooc.storage.disk import check_regular
+from tsne_ooc.io.urls import AnyPath, handle, path_of
 
 
 def open_parquet(path: StrPath, columns: str | Iterable[str] | None = None) -> ParquetSource:
@@ -50,10 +50,10 @@ def open_parquet(path: StrPath, columns: str | Iterable[str] | None = None) -> P
     ModuleNotFoundError
         Where pyarrow is not installed.
     """
-    return ParquetSource(Path(path), columns)
+    return ParquetSource(path_of(path), columns)
 
 
-def columns_in(path: Path) -> tuple[int, dict[str, str]]:
+def columns_in(path: AnyPath) -> tuple[int, dict[str, str]]:
     """Rows of a file or folder, and all columns of its first file with their types in words."""
     files, _ = _files(path)
     rows = 0
@@ -81,12 +81,12 @@ class ParquetSource(Closing):
 
     opened_here = True
 
-    def __init__(self, path: Path, columns: str | Iterable[str] | None = None) -> None:
+    def __init__(self, path: AnyPath, columns: str | Iterable[str] | None = None) -> None:
         self.path = path.resolve()
         self._columns = columns if columns is None or isinstance(columns, str) else list(columns)
         self._files, other_files = _files(path)
         self.stored = [part.resolve() for part in self._files]
-        self._file: tuple[Path, Any] | None = None
+        self._file: tuple[AnyPath, Any] | None = None
         with _opened(self._files[0]) as first:
             types, index = _types(first), _index(first)
             names = [field.name for field in first.schema_arrow]
@@ -101,7 +101,7 @@ class ParquetSource(Closing):
         self.left_out = list(out) if columns is None else []
         self.unread = {name: reason for name, reason in out.items() if columns is None or name in index} | other_files
         self.remarks = _order(self._files)
-        self._groups: list[tuple[Path, int]] = []
+        self._groups: list[tuple[AnyPath, int]] = []
         sizes = [0]
         for part in self._files:
             with _opened(part) as file:
@@ -193,7 +193,7 @@ class ParquetSource(Closing):
         return f"{self.path} of shape {self.shape}"
 
 
-def _files(path: Path) -> Parts:
+def _files(path: AnyPath) -> Parts:
     if not path.is_dir():
         return Parts([path], {})
     parts = parts_of(path)
@@ -202,7 +202,7 @@ def _files(path: Path) -> Parts:
     return parts
 
 
-def _order(files: list[Path]) -> list[str]:
+def _order(files: list[AnyPath]) -> list[str]:
     if len(files) == 1:
         return []
     names = listed([part.name for part in files])
@@ -220,13 +220,15 @@ def _index(file: Any) -> set[str]:
     return {name for name in found if isinstance(name, str)} if isinstance(found, list) else set()
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: AnyPath) -> Any:
     parquet = load("pyarrow.parquet", "parquet", f"reading {path}")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
-    check_regular(path)
+    given = handle(path)
     try:
-        return parquet.ParquetFile(path)
+        return parquet.ParquetFile(given)
+    except Unreached:
+        raise
     except (OSError, ValueError) as error:
         raise OSError(f"{path} is not a whole Parquet file: {str(error).splitlines()[0]}") from None
 
@@ -237,9 +239,9 @@ def _types(file: Any) -> dict[str, tuple[DType | None, str]]:
 
 
 def _compare(
-    first: Path,
+    first: AnyPath,
     types: dict[str, tuple[Any, str]],
-    part: Path,
+    part: AnyPath,
     others: dict[str, tuple[Any, str]],
     names: list[str],
     *,

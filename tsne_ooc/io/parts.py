@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from tsne_ooc.io.urls import AnyPath
 
 SUFFIXES = (".parquet", ".pq")
+#: Files that say what a folder of Zarr is.
+METADATA = ("zarr.json", ".zarray", ".zgroup")
 # In these folders a log says which of the files make the table today.
 _LOGS = {"_delta_log": "a Delta", ".hoodie": "a Hudi"}
 _PARTITION = re.compile(r"[^=]+=.*")
@@ -15,11 +19,11 @@ _PARTITION = re.compile(r"[^=]+=.*")
 class Parts(NamedTuple):
     """The files of a table in the order of their rows, and why others are left out, by name."""
 
-    files: list[Path]
+    files: list[AnyPath]
     unread: dict[str, str]
 
 
-def parts_of(folder: Path) -> Parts:
+def parts_of(folder: AnyPath) -> Parts:
     """The Parquet files that lie directly in a folder.
 
     They follow each other by name, and numbers within names count as numbers: ``part.10`` comes after ``part.2``. Files
@@ -31,9 +35,10 @@ def parts_of(folder: Path) -> Parts:
         Where rows lie in folders of partitions (``year=2020``), whose values are in none of the files, or a log says
         which files count.
     """
-    files: list[Path] = []
+    files: list[AnyPath] = []
+    entries: list[AnyPath] = [*folder.iterdir()]
     unread: dict[str, str] = {}
-    for entry in sorted(folder.iterdir(), key=lambda entry: natural(entry.name)):
+    for entry in sorted(entries, key=lambda entry: natural(entry.name)):
         if entry.name in _LOGS:
             raise OSError(
                 f"{folder} is {_LOGS[entry.name]} table, whose log says which of the files count; write the rows as "

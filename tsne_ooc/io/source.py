@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from tsne_ooc._typing import Array, DType, TableLike
 from tsne_ooc.io.arrow import ArrowSource, is_arrow, is_read_once
 from tsne_ooc.io.failures import opening
+from tsne_ooc.io.urls import AnyPath, path_of
 
 
 @runtime_checkable
@@ -74,7 +74,8 @@ def open_source(
     data : path or list of paths, ndarray, memmap, DataFrame, table of Arrow, h5py, Zarr or Dask array, sparse matrix, \
 AnnData, `pyarrow.dataset` of files, Source, or anything with ``.shape`` and row slicing
         A path leads to a file of HDF5 (also ``.h5ad``), ``.npy``, Zarr or Parquet, or to a folder of Zarr or of
-        Parquet files, which is told by what they hold. A list of paths, or one with a pattern such as
+        Parquet files, which is told by what they hold; a URL (``https://...``, ``s3://...``) leads to one that fsspec
+        reads. A list of paths, or one with a pattern such as
         ``"plates/*.h5ad"``, is one table: the rows of all files, one after the other. Other lists are turned into an
         array. Sparse matrices must be in CSR form. A reader of your own needs ``shape`` and ``data[a:b]``. What gives a
         stream of Arrow (``__arrow_c_stream__``: pyarrow, Polars, DuckDB) is read once, and kept in memory.
@@ -120,7 +121,7 @@ AnnData, `pyarrow.dataset` of files, Source, or anything with ``.shape`` and row
             return FilesSource(files_of(files), open_source, dataset, columns, allow_missing_chunks)
     if isinstance(data, str | os.PathLike):
         with opening(data):
-            return _from_path(Path(data), dataset, columns, allow_missing_chunks)
+            return _from_path(path_of(data), dataset, columns, allow_missing_chunks)
     if _is_anndata(data):
         part = dataset or "X"
         found = open_source(_part(data, part), columns=columns, allow_missing_chunks=allow_missing_chunks)
@@ -153,7 +154,7 @@ AnnData, `pyarrow.dataset` of files, Source, or anything with ``.shape`` and row
 
 
 def _from_path(
-    path: Path, dataset: str | None, columns: str | Iterable[str] | None, allow_missing_chunks: bool
+    path: AnyPath, dataset: str | None, columns: str | Iterable[str] | None, allow_missing_chunks: bool
 ) -> Source:
     from tsne_ooc.io.kinds import format_of
 

@@ -17,14 +17,15 @@ from tsne_ooc.io.base import Closing, check_table
 from tsne_ooc.io.columns import Columns
 from tsne_ooc.io.contents import Contents, is_array, locate
 from tsne_ooc.io.conventions import decoded
-from tsne_ooc.io.failures import first_line
+from tsne_ooc.io.failures import Unreached, first_line
 from tsne_ooc.io.frames import StoredFrame, is_stored_frame
-from tsne_ooc.io.kinds import METADATA
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.missing import check_whole, of_zarr_array
 from tsne_ooc.io.named_columns import NamedColumns
 from tsne_ooc.io.optional import load
+from tsne_ooc.io.parts import METADATA
 from tsne_ooc.io.sparse import remarks_on, stored_csr
+from tsne_ooc.io.urls import AnyPath, Url, path_of, store_of
 from tsne_ooc.storage.disk import check_regular
 
 
@@ -63,7 +64,7 @@ def open_zarr(
     ModuleNotFoundError
         Where zarr is not installed.
     """
-    root, store, within = _root(Path(path))
+    root, store, within = _root(path_of(path))
     try:
         found = _find(root, str(path), dataset)
         return _source(found, columns, allow_missing_chunks, store, opened_here=True, within=within)
@@ -74,7 +75,7 @@ def open_zarr(
 
 
 @contextlib.contextmanager
-def root_of(path: Path) -> Iterator[Stored]:
+def root_of(path: AnyPath) -> Iterator[Stored]:
     """The array or group of a folder or zip file."""
     root, store, _ = _root(path)
     try:
@@ -85,25 +86,29 @@ def root_of(path: Path) -> Iterator[Stored]:
 
 
 @contextlib.contextmanager
-def contents_of(path: Path) -> Iterator[tuple[Stored, Contents]]:
+def contents_of(path: AnyPath) -> Iterator[tuple[Stored, Contents]]:
     """The same, and what is in it."""
     with root_of(path) as root:
         yield root, Contents(str(path), {}, [], []) if is_array(root) else _contents(root, str(path))
 
 
-def _root(path: Path) -> tuple[Stored, Stored, str]:
+def _root(path: AnyPath) -> tuple[Stored, Stored, str]:
     """The array or group, the zip file to close, where it is one, and the folder within it that holds the table."""
     zarr = load("zarr", "zarr", f"reading {path}")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     store = None
     try:
+        if isinstance(path, Url):
+            return zarr.open(store_of(path), mode="r"), None, ""
         if path.is_dir():
             _check_metadata(path)
             return zarr.open(path, mode="r"), None, ""
         store = zarr.storage.ZipStore(path, mode="r")
         within = _within(path)
         return zarr.open(store, mode="r", path=within), store, within
+    except Unreached:
+        raise
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         if store is not None:
             with contextlib.suppress(Exception):
@@ -128,7 +133,7 @@ def _check_metadata(path: Path) -> None:
                 check_regular(Path(folder, name))
 
 
-def _unreadable(path: Path, error: Exception) -> OSError:
+def _unreadable(path: AnyPath, error: Exception) -> OSError:
     text = first_line(error)
     if "codec" in text.lower() and ("unknown" in text.lower() or "not available" in text):
         return OSError(
@@ -164,8 +169,12 @@ def _source(
     return ZarrSource(item, store, allow_missing_chunks, opened_here=opened_here, within=within)
 
 
-def _check_chunks(arrays: Iterable[Any], path: Path | None, allowed: bool) -> None:
+def _check_chunks(arrays: Iterable[Any], path: AnyPath | None, allowed: bool) -> None:
     for array in arrays:
+        if isinstance(path, Url):
+            # Few servers list what they have, so a chunk is missed when it is read.
+            array.store.needed += [] if allowed else [array.path]
+            continue
         missing, total = of_zarr_array(array)
         name = f"array {array.path!r} of {path}" if array.path else str(path)
         check_whole(name, missing, total, array.fill_value, allowed=allowed)
@@ -208,7 +217,7 @@ class ZarrSource(_Stored):
         self._item, self._store, self.opened_here = item, store, opened_here
         self.path = _path(item)
         #: The files that it is read from. Other arrays of the same group are not part of it.
-        self.stored = [self.path / item.path] if self.path is not None and self.path.is_dir() else None
+        self.stored = [self.path / item.path] if isinstance(self.path, Path) and self.path.is_dir() else None
         self.name: str | None = str(item.path).removeprefix(within).strip("/") or None
         where = f"array {self.name!r} of {self.path}"
         if is_array(item):
@@ -277,7 +286,7 @@ class ZarrTable(_Stored):
         self._columns = columns if columns is None or isinstance(columns, str) else list(columns)
         self.path = _path(item)
         self.name: str | None = str(item.path).removeprefix(within).strip("/") or None
-        self.stored = [self.path / item.path] if self.path is not None and self.path.is_dir() else None
+        self.stored = [self.path / item.path] if isinstance(self.path, Path) and self.path.is_dir() else None
         where = f"data frame {self.name!r} of {self.path}"
         # A mask that hides nothing, and codes of a single category, are all zeros, which Zarr does not write.
         numbers = (part for name, part in item.members(max_depth=2) if name.partition("/")[2] in ("", "values"))
@@ -312,9 +321,11 @@ def _as_meant(item: Stored) -> Any:
     return decoded(item, netcdf=xarray)
 
 
-def _path(item: Stored) -> Path | None:
+def _path(item: Stored) -> AnyPath | None:
     """Where the folder or zip file of an array lies; None for stores elsewhere."""
     store = item.store
+    if isinstance(found := getattr(store, "url", None), Url):
+        return found
     place = getattr(store, "root", None) or getattr(store, "path", None)
     return Path(place).resolve() if isinstance(place, str | Path) and Path(place).exists() else None
 
@@ -325,8 +336,16 @@ def _find(root: Stored, where: str, dataset: str | None) -> Stored:
     return locate(
         root,
         None if dataset is None else dataset.strip("/"),
-        lambda: _contents(root, where),
+        lambda: _listed(root, where),
     )
+
+
+def _listed(root: Stored, where: str) -> Contents:
+    """What is in a group, where that is asked because a name is missing or is not there."""
+    found = _contents(root, where)
+    if not found.shapes and isinstance(_path(root), Url):
+        raise ValueError(f"the server of {where} does not list what it holds; name a table that it has (--dataset)")
+    return found
 
 
 def _contents(root: Stored, where: str) -> Contents:

@@ -315,7 +315,7 @@ def _job(lesson: Lesson, source: Json, options: Options, encoder: Encoder, taugh
     """What is trained on which data."""
     return {
         # Files are moved and touched without any change to what is learnt.
-        "source": {name: fact for name, fact in source.items() if name not in ("path", "mtime_ns")},
+        "source": {name: fact for name, fact in source.items() if name not in ("path", "mtime_ns", "version")},
         **lesson.told,
         # These tell what other options were resolved to. The decoder is not among them: it is trained when all else is
         # done.

@@ -20,6 +20,7 @@ from tsne_ooc._parallel import resolve_n_jobs
 from tsne_ooc._typing import Float32, Json, Progress
 from tsne_ooc.io import Source, identity_of, names_of
 from tsne_ooc.io.identity import differences as other_table
+from tsne_ooc.io.urls import path_of
 from tsne_ooc.pipeline.beginning import begun, check_executor, job_of
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.models import ENCODER, digest_of, opened_model
@@ -300,7 +301,7 @@ def _table_of(
         path = told.get("path")
         if path is None:
             raise ValueError(f"{run.folder} was not made from a file; name the table that it was made from")
-        if not all(Path(file).exists() for file in files or [path]):
+        if not all(path_of(file).exists() for file in files or [path]):
             raise FileNotFoundError(
                 f"the table {path}, which the map was made from, is not there any more; name the place where it is now"
             )

@@ -15,6 +15,7 @@ from tsne_ooc._options import counted
 from tsne_ooc._typing import Array, StrPath
 from tsne_ooc.io import names_of, open_source
 from tsne_ooc.io.files import are_files
+from tsne_ooc.io.urls import AnyPath, path_of
 from tsne_ooc.pipeline import Run
 from tsne_ooc.pipeline.trusting import SCORES
 from tsne_ooc.sampling import labels_of
@@ -70,7 +71,7 @@ def _elsewhere(name: str, n: int, run: Run | None, data: StrPath | None) -> Arra
             raise ValueError(
                 f"{run.folder} was not made from a file, where {name!r} could be; say in which with data= (--data)"
             )
-        if not Path(data).exists():
+        if not path_of(data).exists():
             raise FileNotFoundError(
                 f"the table {data}, which the map was made from and which may have {name!r}, is not there any more; "
                 "say where it is with data= (--data)"
@@ -95,8 +96,8 @@ def column_in(data: StrPath | Sequence[StrPath], name: str) -> Array:
     """
     if not isinstance(data, str | os.PathLike) or are_files(data):
         return labels_of(data, name)
-    path = Path(data)
-    if path.suffix.lower() in _TEXTS:
+    path = path_of(data)
+    if path.suffix.lower() in _TEXTS and isinstance(path, Path):
         return _of_text(path, name)
     try:
         return labels_of(path, None if path.suffix.lower() == ".npy" else name)
@@ -206,7 +207,7 @@ def _numbers(cells: list[str]) -> Array | None:
     return None if np.isnan(found).all() else found
 
 
-def _of_a_table(path: Path, name: str, error: ValueError) -> Array | None:
+def _of_a_table(path: AnyPath, name: str, error: ValueError) -> Array | None:
     """A column of a table with names, such as a gene of ``X``, read block by block; None where there is none."""
     for dataset in ("X", None):
         try:
@@ -237,7 +238,7 @@ def _of_a_table(path: Path, name: str, error: ValueError) -> Array | None:
     return None
 
 
-def _names_of(path: Path, dataset: str | None) -> list[str] | None:
+def _names_of(path: AnyPath, dataset: str | None) -> list[str] | None:
     table = open_source(path, dataset=dataset)
     try:
         return names_of(table)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,13 @@ from tsne_ooc._labels import Categorical, arrow_categories, categories_of, text
 from tsne_ooc._typing import Array, Stored, StrPath
 from tsne_ooc.io.base import type_of
 from tsne_ooc.io.contents import is_array
-from tsne_ooc.io.failures import opening
+from tsne_ooc.io.failures import Unreached, opening
 from tsne_ooc.io.files import are_files, files_of
 from tsne_ooc.io.frames import values_of
 from tsne_ooc.io.kinds import format_of
 from tsne_ooc.io.optional import load
 from tsne_ooc.io.parts import parts_of
+from tsne_ooc.io.urls import AnyPath, Url, handle, path_of
 from tsne_ooc.io.zarr import root_of
 
 Labels = Array
@@ -58,28 +58,30 @@ def labels_of(path: StrPath | Sequence[StrPath], name: str | None = None) -> Lab
         # In the order of the first file, and then of those that have others.
         order = dict.fromkeys(one for categories in known for one in categories or ())
         return labels if None in known else Categorical.of(labels, list(order))
-    path = Path(path)
+    path = path_of(path)
     readers = {"npy": _from_npy, "hdf5": _from_hdf5, "zarr": _from_zarr, "parquet": _from_parquet}
     with opening(path):
         return readers[format_of(path)](path, name)
 
 
-def _from_npy(path: Path, name: str | None) -> Labels:
-    return _column(np.load(path, allow_pickle=False), str(path))
+def _from_npy(path: AnyPath, name: str | None) -> Labels:
+    return _column(np.load(handle(path), allow_pickle=False), str(path))
 
 
-def _from_hdf5(path: Path, name: str | None) -> Labels:
+def _from_hdf5(path: AnyPath, name: str | None) -> Labels:
     import h5py
 
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(handle(path), "r")
+    except Unreached:
+        raise
     except OSError as error:
         raise OSError(f"{path} cannot be opened as HDF5: {error}") from None
     with file:
         return _within(file, path, name)
 
 
-def _from_zarr(path: Path, name: str | None) -> Labels:
+def _from_zarr(path: AnyPath, name: str | None) -> Labels:
     with root_of(path) as root:
         if not is_array(root):
             return _within(root, path, None if name is None else name.strip("/"))
@@ -88,7 +90,7 @@ def _from_zarr(path: Path, name: str | None) -> Labels:
         return _column(_plain(root), str(path))
 
 
-def _within(root: Stored, path: Path, name: str | None) -> Labels:
+def _within(root: Stored, path: AnyPath, name: str | None) -> Labels:
     """The labels called `name` in an open file of HDF5 or Zarr."""
     for wanted in (name, f"obs/{name}") if name else ():
         labels = _stored(root, wanted)
@@ -159,11 +161,15 @@ def _names(root: Stored) -> list[str]:
     return names
 
 
-def _from_parquet(path: Path, name: str | None) -> Labels:
+def _from_parquet(path: AnyPath, name: str | None) -> Labels:
     dataset = load("pyarrow.dataset", "parquet", f"reading {path}")
     # These are the files that the rows come from, in the same order.
     files = parts_of(path).files if path.is_dir() else [path]
-    table = dataset.dataset([str(file) for file in files], format="parquet")
+    if isinstance(path, Url):
+        places = [file.filesystem() for file in files if isinstance(file, Url)]
+        table = dataset.dataset([place for _, place in places], format="parquet", filesystem=places[0][0])
+    else:
+        table = dataset.dataset([str(file) for file in files], format="parquet")
     if name is None or name not in table.schema.names:
         raise _missing(path, name, table.schema.names)
     column = table.to_table(columns=[name]).column(0)
@@ -181,7 +187,7 @@ def _column(labels: Labels, what: str) -> Labels:
     return labels
 
 
-def _missing(path: Path, name: str | None, names: Iterable[str]) -> ValueError:
+def _missing(path: AnyPath, name: str | None, names: Iterable[str]) -> ValueError:
     names = list(names)
     listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     have = f"it has {listed}" if names else "it has nothing that could be labels"
