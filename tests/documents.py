@@ -19,7 +19,7 @@ def pages_of_docs() -> list[Path]:
 def cells(page: Path) -> list[str]:
     """The cells of a notebook, without their options."""
     found = [code for kind, code in FENCE.findall(page.read_text(encoding="utf-8")) if kind == "{code-cell}"]
-    return [re.sub(r"\A(:\w+:.*\n)+", "", code) for code in found]
+    return [re.sub(r"\A(:\w+:.*\n)+\n?", "", code) for code in found]
 
 
 def python_of(page: Path) -> list[str]:

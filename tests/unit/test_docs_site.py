@@ -55,7 +55,9 @@ def test_a_tutorial_is_a_notebook(page):
     text = page.read_text(encoding="utf-8")
     assert text.startswith("---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n\n# ")
     kinds = [kind for kind, _ in FENCE.findall(text)]
-    # Nothing is pasted: an output is made by a cell.
+    # Nothing is pasted: an output is made by a cell. Pictures say in words what is on them.
+    told = re.findall(r'^:mystnb: \{image: \{alt: ".{20,}"\}\}$', text, re.MULTILINE)
+    assert text.count("plt.subplots(") == len(told)
     assert "text" not in kinds and "![" not in text and len(cells(page)) >= 4
     assert text.rstrip().split("\n\n")[-1].startswith("Next: ")
 
