@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -20,6 +21,7 @@ from sklearn.neighbors import kneighbors_graph
 
 from tsne_ooc.cli import main
 from tsne_ooc.cli.command import parser
+from tsne_ooc.io.collection import ENCODING
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,7 +38,11 @@ QUICK = {
     "25_000": "90", "20_000": "30", "2_500": "5", "1_000_000": "10_000", "range(10)": "range(2)",
     "decoder=True": "decoder=Decoder(n_iter=5)",
 }  # fmt: skip
-SHORTER = {"--network 256x4 --iterations 20000": "--network 16x2 --iterations 6"}
+# No test reaches other machines: fsspec reads its own memory in the place of a server.
+SHORTER = {
+    "--network 256x4 --iterations 20000": "--network 16x2 --iterations 6",
+    "https://example.org/": "memory://example.org/", "s3://bucket/": "memory://bucket/",
+}  # fmt: skip
 SHELL = ("bash", "sh", "console", "")
 # Lines that no test runs: how they begin, and why.
 NOT_RUN = {
@@ -90,7 +96,7 @@ def folder(tmp_path, monkeypatch):
     for name in ("cells.h5", "tomorrow.h5", "more-cells.h5", "narrow.h5"):
         with h5py.File(tmp_path / name, "w") as file:
             file.create_dataset("X", data=counts, chunks=(50, 60))
-    anndata = pytest.importorskip("anndata")
+    anndata, zarr = pytest.importorskip("anndata"), pytest.importorskip("zarr")
     kinds = pd.DataFrame({"cell_type": pd.Categorical(np.array(["B", "T", "NK"])[np.arange(240) % 3])})
     kinds = kinds.assign(batch=np.arange(240) // 80, n_genes=(counts > 0).sum(axis=1))
     places = rng.random((240, 5), np.float32)
@@ -102,6 +108,15 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "plates").mkdir()
     for plate in range(3):
         cells[80 * plate : 80 * plate + 80].write_h5ad(tmp_path / "plates" / f"plate{plate + 1}.h5ad")
+    elsewhere = pytest.importorskip("fsspec").filesystem("memory")
+    elsewhere.put(str(tmp_path / "cells.h5ad"), "/example.org/cells.h5ad")
+    elsewhere.put(str(tmp_path / "plates"), "/bucket/plates", recursive=True)
+    group = zarr.open_group(tmp_path / "collection.zarr", mode="w", zarr_format=3)
+    group.attrs["encoding-type"] = ENCODING
+    for number in range(3):
+        with anndata.settings.override(zarr_write_format=3), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            anndata.io.write_elem(group, f"dataset_{number}", cells[80 * number : 80 * number + 80].copy())
     anndata.AnnData(counts).write_h5ad(tmp_path / "atlas.h5ad")
     flows = pd.DataFrame(counts[:, :4], columns=["bytes", "packets", "seconds", "ports"])
     flows.assign(protocol=np.array(["tcp", "udp"])[np.arange(240) % 2]).to_parquet(tmp_path / "flows.parquet")
