@@ -16,7 +16,7 @@ from containers import ADAPTERS, in_zarr, zarr_csr
 from servers import FileServer
 
 from tsne_ooc.io import differences, identity_of, names_of, open_source, urls
-from tsne_ooc.io.failures import reading
+from tsne_ooc.io.failures import first_line, reading
 from tsne_ooc.io.files import are_files, files_of
 from tsne_ooc.io.overview import look
 from tsne_ooc.sampling import labels_of
@@ -153,6 +153,12 @@ def test_a_url_that_breaks_off_is_one_line_with_the_rows(kind, fault, server, tm
         # The source itself goes on where the server does.
         assert source.read(380, 400).tobytes() == table(400)[380:].tobytes()
         assert source.read(0, 20).tobytes() == before.tobytes()
+
+
+def test_reads_at_once_that_fail_say_what_the_first_of_them_does():
+    """The newest Zarr raises one group for all, which says that there are unhandled errors."""
+    inner = ExceptionGroup("tasks", [OSError("the server answered 503"), ValueError("another")])
+    assert first_line(ExceptionGroup("unhandled errors in a TaskGroup", [inner])) == "the server answered 503"
 
 
 @pytest.mark.parametrize("fault", [503, "closes"])

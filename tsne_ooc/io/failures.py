@@ -50,5 +50,8 @@ def reading(table: Any, start: int, stop: int) -> Iterator[None]:
 
 def first_line(error: BaseException) -> str:
     """What an error says, in one line; its kind, too, where it says nothing or just a key that was looked up."""
+    # Reads that run at once, as the newest Zarr's do, raise their errors as one group, which does not say anything.
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__} {text}".strip() if not text or isinstance(error, LookupError) else text
