@@ -170,6 +170,8 @@ def test_missing_values_are_counted(tmp_path, make):
     assert found.missing == pytest.approx(30 / 1200) and list(found.missing_columns.values()) == [pytest.approx(0.1)]
     assert next(iter(found.missing_columns)) in ("b", "column 1")
     assert "cells without a finite number are refused in" in found.advice[0] and "(10.0%)" in found.advice[0]
+    # The guess is a line that runs.
+    assert found.options[:2] == ["--missing", "neighbors"] and str(found).count("--missing") >= 1
 
 
 def test_infinities_and_zeros_are_counted():

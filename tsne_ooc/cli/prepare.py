@@ -75,7 +75,10 @@ def run(options: argparse.Namespace) -> int:
         reasons = "; ".join(f"{reason}: {count:,}" for reason, count in found["rejected"].items())
         say(options, f"rejected {lost:,}, see {options.out}/rejected.csv ({reasons})")
     if found["left_out"]:
-        say(options, f"left out: {', '.join(found['left_out'])}")
+        say(
+            options,
+            f"left out: {', '.join(found['left_out'])} (--labels keeps a column to colour by, --onehot maps by it)",
+        )
     outputs = [one["file"] for one in found["outputs"]]
     say(options, f"wrote {', '.join(outputs[:10])} to {options.out}")
     table = f"{options.out}/{outputs[0]}" if len(outputs) == 1 else f"'{options.out}/*.{options.format}'"

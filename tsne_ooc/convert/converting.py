@@ -147,7 +147,7 @@ class _Plan:
         if wrong := [one for one in self.numbers if one not in numeric and one not in used]:
             raise ValueError(
                 f"column {wrong[0]!r} of {files[0]} is of type {types[wrong[0]]}, not numbers; name it in onehot "
-                "(--onehot) or coded (--coded), or leave it out"
+                "(--onehot) or coded (--coded), in labels (--labels) to colour by it, or leave it out"
             )
         # The column that a table is split by is in the names of the files, and labels are not what the map is made of.
         self.numbers = [one for one in self.numbers if one not in {*used, *labels} and one != self.key]

@@ -108,11 +108,12 @@ class Overview:
     @property
     def options(self) -> list[str]:
         """`prepare` as options of the command line."""
-        return [
-            word
-            for name, value in self.prepare.items()
-            for word in ([f"--{name}"] if value is True or value == "standard" else [f"--{name}", f"{value:g}"])
-        ]
+        words = []
+        for name, value in self.prepare.items():
+            words.append(f"--{name}")
+            if value is not True and value != "standard":
+                words.append(value if isinstance(value, str) else f"{value:g}")
+        return words
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
@@ -265,7 +266,11 @@ def _guess(
     if facts["missing"] or facts["infinite"]:
         shown = [f"{name} ({_share(share)})" for name, share in facts["missing_columns"].items()]
         where = f" in {listed(shown)}" if shown else ""
-        advice.append(f"cells without a finite number are refused{where}: fill them in, or leave out rows or columns")
+        advice.append(
+            f"cells without a finite number are refused{where}: fill them in (--missing), or leave out rows or columns"
+        )
+    if facts["missing"] and facts["smallest"] is not None:
+        prepare["missing"] = "neighbors"
     words = [name for name, reason in left_out.items() if any(word in reason for word in ("string", "text", "dict"))]
     if words:
         advice.append(
@@ -289,7 +294,8 @@ def _guess(
     ]
     if counting:
         advice.append(
-            f"{listed(counting)} counts the rows: an index rather than a feature? name the others in --columns"
+            f"{listed(counting)} counts the rows: an index rather than a feature? name the others in --columns (of "
+            "tsne-ooc prepare, where that wrote this file)"
         )
     with np.errstate(over="ignore"):
         step = np.spacing(np.minimum(largest, np.finfo(np.float32).max).astype(np.float32)).astype(np.float64)
