@@ -83,6 +83,7 @@ def test_a_map_in_colours(files, drawn, tmp_path, capsys, line):
         ("gaps.parquet --color kind", "column 'a' has no value (null) in row 3; fill in or leave out such rows"),
         ("table.csv --color kind", "write it as a table first: tsne-ooc prepare PATH --out FOLDER"),
         ("vectors.npy --color topics", "--color topics: vectors.npy holds only rows; give a .npy file of"),
+        ("vectors.npy --color vectrs.npy", "--color: there is no file vectrs.npy; did you mean 'vectors.npy'?"),
         ("flows.parquet --color knd", "did you mean 'kind'?"),
         ("cells.h5ad --color louvain", "it has obs/_index, obs/kind"),
     ],

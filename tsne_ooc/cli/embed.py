@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -241,7 +243,12 @@ def _color(options: argparse.Namespace) -> Any:
     from tsne_ooc.plot.column import ALONE, column_in, column_of_file
 
     color, data = options.color, data_of(options)
-    alone = Path(color).suffix.lower() in ALONE and Path(color).is_file()
+    path = Path(color)
+    of_file = path.suffix.lower() in ALONE
+    alone = of_file and path.is_file()
+    if of_file and not alone and str(data).endswith(".npy"):
+        near = difflib.get_close_matches(path.name, os.listdir(path.parent) if path.parent.is_dir() else [], 1)
+        raise FileNotFoundError(f"--color: there is no file {color}" + (f"; did you mean {near[0]!r}?" if near else ""))
     if not alone and str(data).endswith(".npy"):
         raise ValueError(f"--color {color}: {data} holds only rows; give a .npy file of their labels")
     labels = column_of_file(Path(color)) if alone else column_in(data, color)
