@@ -172,7 +172,10 @@ def _of_text(path: Path, name: str | None) -> Array:
     first = lines[0]
     if name is None:
         if len(first) > 1:
-            raise ValueError(f"{path} has {len(first)} columns; say which with its name, and data= (--data) {path}")
+            raise ValueError(
+                f"{path} has {len(first)} columns; say which with its name, and data= (plot, view and report: --data) "
+                f"{path}"
+            )
         cells = [line[0] for line in lines]
         numbers = _numbers(cells[1:])
         # A word above numbers is a name; a word above words may be one of them.
