@@ -167,12 +167,14 @@ def test_the_next_block_is_read_meanwhile_and_no_more():
                 two.set()
             return super().__getitem__(rows)
 
+    before = set(threading.enumerate())
     blocks = iterate(Watched(numbers()), rows=10)
     next(blocks)
     assert two.wait(10)
     blocks.close()
     assert reads == [0, 10]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tsne_ooc_read")]
+    left = set(threading.enumerate()) - before
+    assert not [thread for thread in left if thread.name.startswith("tsne_ooc_read")]
 
 
 def test_memory_does_not_grow_with_the_file():
