@@ -27,9 +27,9 @@ from tsne_ooc.cli.shared import (
     check_plots,
     data_of,
     is_taken,
+    probing,
     say,
     summary_of,
-    tell_probe,
 )
 
 if TYPE_CHECKING:
@@ -269,14 +269,13 @@ def _forecast(options: argparse.Namespace, *, least: int) -> Forecast | None:
     with opened(data_of(options), options.dataset, options.columns, options.allow_missing_chunks) as table:
         if table.shape[0] < least:
             return None
-        tell_probe(options)
         settings = _settings(options)
         model, prepare, refine = settings["tsne"], settings["prepare"], settings["refine"]
         model.check_options()
         course = course_of(refine, model, prepare) if refine else None
         return forecast(
             table, Path(options.out), model=model, sample=settings["sample"], prepare=prepare, rounds=options.rounds,
-            seed=options.seed, course=course,
+            seed=options.seed, course=course, tell=probing(options),
         )  # fmt: skip
 
 
