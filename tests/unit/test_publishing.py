@@ -73,6 +73,21 @@ def test_the_workflow_keeps_no_password():
     assert "id-token: write" in workflow and "secrets." not in workflow and "password" not in workflow.split("jobs:")[1]
 
 
+def test_actions_of_the_workflow_are_commits_and_jobs_have_no_other_rights():
+    """As zizmor asks it: a tag can be moved to other code, which would then publish in our name."""
+    yaml = pytest.importorskip("yaml", reason="Dask brings it")
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    used = re.findall(r"uses: (.+)", text)
+    assert len(used) == 5
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one) for one in used)
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {}
+    rights = {name: job["permissions"] for name, job in workflow["jobs"].items()}
+    assert rights == {"build": {"contents": "read"}, "publish": {"id-token": "write"}}
+    checkout = workflow["jobs"]["build"]["steps"][0]
+    assert checkout["uses"].startswith("actions/checkout@") and checkout["with"] == {"persist-credentials": False}
+
+
 def test_only_what_is_tested_is_claimed():
     systems = [line for line in PROJECT["classifiers"] if line.startswith("Operating System")]
     assert systems == ["Operating System :: POSIX :: Linux"]
