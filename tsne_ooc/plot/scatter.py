@@ -117,7 +117,9 @@ def scatter(
     frame = Frame.around(rows, threads)
     own = ax is None
     if own:
-        ax = new_figure(7, 7, dpi, paper).add_subplot(facecolor=paper.ground)
+        from tsne_ooc.plot.figure import Map
+
+        ax = new_figure(7, 7, dpi, paper).add_subplot(axes_class=Map, facecolor=paper.ground)
     elif dark:
         ax.set_facecolor(paper.ground)
     fit_axes(ax, frame)
@@ -224,8 +226,9 @@ def chosen(rows: ArrayLike, n: int, name: str = "highlight") -> Int64:
 def new_figure(width: float, height: float, dpi: int, paper: Paper) -> Any:
     """A figure of so many inches, which does not belong to pyplot."""
     dots = whole("dpi", dpi, least=1)
-    figure = matplotlib().figure.Figure
-    return figure(figsize=(width, height), dpi=dots, layout="constrained", facecolor=paper.ground)
+    from tsne_ooc.plot.figure import Picture
+
+    return Picture(figsize=(width, height), dpi=dots, layout="constrained", facecolor=paper.ground)
 
 
 def paper_of(dark: bool) -> Paper:
