@@ -517,11 +517,12 @@ def test_dark_paper_is_dark():
 
 
 OF_EACH = {
-    panels: {"most": 2, "labels": np.arange(N) % 4 // 2, "caption": "a caption", "shading": "log"},
+    panels: {"most": 2, "behind": -blobs(), "labels": np.arange(N) % 4 // 2, "caption": "a caption", "shading": "log"},
     beside: {"titles": ("one", "other"), "labels": np.arange(N) % 4 // 2, "legend": False},
     draw: {
         "colors": ["red", "lime", "blue", "black"], "legend": False, "dark": True, "shading": "log", "dpi": 50,
-        "by": KINDS, "other": -blobs(), "axes": (2, 1), "highlight": [3], "title": "a title", "text": False,
+        "by": KINDS, "other": -blobs(), "axes": (2, 1), "highlight": [3], "ring": [3],
+        "behind": -blobs(), "title": "a title", "text": False,
     },
 }  # fmt: skip
 EVERY = [(function, option) for function, options in OF_EACH.items() for option in options]

@@ -125,7 +125,8 @@ def test_a_folder_tells_what_it_is_and_what_to_do_next(run, capsys, tmp_path, mo
     ):  # fmt: skip
         assert words in told, told
     commands = re.findall(r"^  (tsne-ooc .+)$", told, re.MULTILINE)
-    assert {line.split()[1] for line in commands} == {"report", "export", "strangest", "trust", "place", "train"}
+    wanted = {"plot", "report", "export", "strangest", "trust", "place", "train"}
+    assert {line.split()[1] for line in commands} == wanted
     for line in commands:
         assert parser().parse_args(shlex.split(line)[1:]).run
     # The line for numpy is one that it takes.

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from tsne_ooc.cli.shared import add_command
+from tsne_ooc.cli.shared import add_command, picture_of
 
 
 def add(commands: Any) -> None:
@@ -157,7 +157,8 @@ def _seconds(content: dict[str, Any]) -> list[str]:
 def _next_of_run(folder: Path, name: str, content: dict[str, Any]) -> list[str]:
     from tsne_ooc.pipeline.run import TRUST
 
-    lines = ["next:", f"  tsne-ooc report {name}", f"  tsne-ooc export {name} --to map.parquet"]
+    lines = ["next:", f"  {picture_of(folder, content['n_components'])}"]
+    lines += [f"  tsne-ooc report {name}", f"  tsne-ooc export {name} --to map.parquet"]
     if "novelty" in content:
         lines.append(f"  tsne-ooc strangest {name}")
     if (folder / "model").is_dir():
