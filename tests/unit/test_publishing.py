@@ -29,7 +29,7 @@ def test_no_link_of_the_page_leads_to_a_file_beside_it():
     local = [words for words, target in re.findall(links, readme) if "://" not in target]
     assert len(local) > 20 and all("://" in target for _, target in re.findall(links, page()))
     # Their words stay, but for those of the picture.
-    assert all(words in page() for words in local if not words.startswith("Two maps"))
+    assert all(words in page() for words in local if not words.startswith("A map of"))
     assert "docs/images" not in page() and "*MNIST, raw pixels" not in page()
     assert "[openTSNE](https://opentsne.readthedocs.io)" in page()
 
