@@ -126,6 +126,9 @@ def folder(tmp_path, monkeypatch):
         lines = flows.where(flows > 1).assign(protocol=np.where(counts[:, 4] > 2, "tcp", "udp"))
         lines["country"] = np.where(counts[:, 5] > 2, "NP", "PE")
         lines.to_csv(tmp_path / "logs" / f"{day}.csv", index=False)
+    for day, word in (("monday", "udp"), ("tuesday", "tcp")):
+        lines = flows.assign(protocol=np.where(counts[:, 4] > 2, "tcp", word), kind=kinds["cell_type"])
+        lines.assign(country=np.where(counts[:, 5] > 2, "NP", "PE")).to_csv(tmp_path / f"{day}.csv", index=False)
     pickup = pd.date_range("2020-01-01", periods=240, freq="9h")
     for half in (slice(120), slice(120, 240)):
         trips = pd.DataFrame(counts[half, :3], columns=["miles", "minutes", "fare"]).assign(pickup=pickup[half])

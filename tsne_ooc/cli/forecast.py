@@ -105,7 +105,7 @@ def forecast(
     from tsne_ooc._memory import available_bytes, used_bytes
     from tsne_ooc.intake import with_gaps_kept
     from tsne_ooc.io import names_of
-    from tsne_ooc.io.blocks import BLOCK_BYTES
+    from tsne_ooc.io.cuts import BLOCK_BYTES
     from tsne_ooc.io.lacking import Lacking
     from tsne_ooc.io.reading import bytes_of_fit
     from tsne_ooc.io.told import account_of

@@ -28,7 +28,7 @@ def forecast_place(
 
     from tsne_ooc._memory import available_bytes, used_bytes
     from tsne_ooc.io import names_of
-    from tsne_ooc.io.blocks import BLOCK_BYTES
+    from tsne_ooc.io.cuts import BLOCK_BYTES
     from tsne_ooc.io.lacking import rows_with_values
     from tsne_ooc.io.told import account_of
     from tsne_ooc.pipeline.placing import placer_of

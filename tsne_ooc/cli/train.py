@@ -29,6 +29,7 @@ from tsne_ooc.cli.shared import (
     check_free,
     data_of,
     say,
+    tell_probe,
 )
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def run(options: argparse.Namespace) -> int:
         from tsne_ooc.cli.forecast_train import forecast_train
 
         check_free(options)
+        tell_probe(options)
         print(forecast_train(data_of(options), Path(options.out), **what))
         return 0
     with Report(options.quiet) as report:

@@ -188,7 +188,8 @@ def _overview(path: str | None, asked: list[str], holds: list[Holding], table: S
         "dtype": str(np.dtype(table.dtype)),
         "chunks": table.chunks,
         "columns": names,
-        **account,
+        "left_out": account["left_out"],
+        "remarks": account["remarks"],
     }
     try:
         first = _numbers(table, 0, min(ROWS, table.shape[0]))
