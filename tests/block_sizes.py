@@ -203,6 +203,7 @@ _OTHERS = {
         cli.trials._BATCH cli.trials.BLOCKS cli.forecast_place._FIRST cli.forecast_refine._HASHED
         cli.forecast_refine._ROWS cli.forecast_train._FEW cli.forecast_train._MANY
         plot.beside._LAID_BY plot.frame._LOOKED_AT plot.density.CELLS plot.density.COARSE plot.density._STEPS
+        plot.density._NEAR plot.density._CROWD
         plot.legend._COLUMN plot.legend._LETTERS plot.text._LETTERS plot.text._PLACES plot.panels._ACROSS
         plot.rows._RUN
         plot.picture.KEPT plot.animation._ROWS view.page.MOST view.page._CELLS view.page._NAMED view.payload.MOST_KINDS

@@ -23,6 +23,9 @@ COARSE = 100
 _STEPS = 1 << 20
 # How strongly a cell with one row is drawn, where the fullest one has 1.
 _FAINTEST = 0.22
+# Rows are alone where few cells have any, among those so many across and up. With so many others they are not alone: of
+# 8, 16 and 24 others 16 had neither a pale ring around islands nor dots within them (300,000 rows, and 1.3 million).
+_NEAR, _CROWD = 7, 16
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,16 @@ def image_of(counts: Counts, shown: Kinds | Scale | None, plain: str, shading: s
         image[:, :, :3] = matplotlib().colors.to_rgb(plain)
     image[:, :, 3] = depth_of(counts.rows, shading)
     return image
+
+
+def lone(counts: Counts) -> Float64:
+    """How alone the rows of each cell are, from 0 (a dense place, or no row) to 1 (no other cell nearby has any)."""
+    from scipy.ndimage import uniform_filter
+
+    filled = counts.rows > 0
+    # The cell itself is among those that are counted.
+    others = uniform_filter(filled.astype(np.float64), _NEAR, mode="constant") * _NEAR**2 - 1
+    return np.where(filled, np.clip(1 - others / _CROWD, 0, 1), 0.0)
 
 
 def in_grey(counts: Counts, grey: str, shading: str) -> Float32:

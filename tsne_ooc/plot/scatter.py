@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 
 from tsne_ooc._options import counted, number, truth, whole
 from tsne_ooc._parallel import Threads
-from tsne_ooc._typing import Array, Float64, Int64
+from tsne_ooc._typing import Array, Float32, Float64, Int64
 from tsne_ooc.plot.colors import DARK, LIGHT, Paper, matplotlib
-from tsne_ooc.plot.density import Counts, count, draw_density, image_of, in_grey
+from tsne_ooc.plot.density import Counts, count, draw_density, image_of, in_grey, lone
 from tsne_ooc.plot.frame import Frame, at_the_rim, fit_axes
 from tsne_ooc.plot.labels import Kinds, Scale, coloring
 from tsne_ooc.plot.legend import add_bar, add_legend, add_note, widen
@@ -21,6 +21,8 @@ from tsne_ooc.plot.text import add_names
 
 # More points than this hide each other: of a quarter of a million, half are over others at 7 inches and 200 dpi.
 MOST_POINTS = 250_000
+# Of more rows, those that are alone are drawn as all are where there are a quarter of a million.
+_LONE_SIZE, _LONE_OPACITY = 0.5, 0.61
 
 
 def scatter(
@@ -200,6 +202,7 @@ def draw_rows(
         if marked is not None:
             image[:, :, :3] = to_rgb(paper.missing)
         draw_density(ax, image)
+        _specks(ax, counts, image)
         if far:
             _ring_the_rim(ax, counts, paper)
     else:
@@ -354,6 +357,17 @@ def _ring_the_rim(ax: Any, counts: Counts, paper: Paper) -> None:
     ax.scatter(
         *np.clip(places, low + room, high - room).T, s=18, facecolors="none", edgecolors=paper.ink, linewidths=0.9
     )
+
+
+def _specks(ax: Any, counts: Counts, image: Float32) -> None:
+    """Draw rows that are alone as points, since the shade of a cell with one row can hardly be seen without others."""
+    alone = lone(counts)
+    cells = np.argwhere(alone > 0)
+    low, high = _bounds(ax)
+    places = low + (cells[:, ::-1] + 0.5) / len(alone) * (high - low)
+    colors = image[tuple(cells.T)]
+    colors[:, 3] = alone[tuple(cells.T)] * _LONE_OPACITY
+    ax.scatter(*places.T, s=_LONE_SIZE, c=colors, linewidths=0, rasterized=True, label="_lone rows")
 
 
 def _point_size(n: int, width: float) -> float:
