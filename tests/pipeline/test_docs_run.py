@@ -188,6 +188,8 @@ def test_blocks_of_python_run(page, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "scanpy", scanpy())
     if page.name in ("exporting.md", "pictures.md", "report.md"):
         assert main(["embed", "cells.h5ad", "--out", "map", "--quiet"]) == 0
+    if page.name == "pictures.md":
+        assert main(["place", "map", "tomorrow.h5ad", "--out", "more", "--quiet"]) == 0
     names = dict(given)
     for block in code:
         for many, few in QUICK.items():

@@ -173,6 +173,38 @@ def test_depth_follows_the_number_and_every_shade_is_used(shading):
         np.testing.assert_allclose(thirds, 1 / 3, atol=0.03)
 
 
+def darkest(ax, place):
+    """How far the darkest dot within three of a place of the map is from white."""
+    shown = drawn(ax)[..., :3].astype(int)
+    across, up = ax.transData.transform(place)
+    row, column = round(len(shown) - up), round(across)
+    return (765 - shown[row - 3 : row + 4, column - 3 : column + 4].sum(axis=2)).max()
+
+
+@pytest.mark.parametrize("labels", [None, "kinds", "scale"])
+def test_a_row_that_is_alone_is_seen_among_many_as_it_is_as_a_point(labels):
+    """As dark, but for a tenth, as in the picture of as many rows as are still drawn as points."""
+    n = 260_000
+    Y = np.random.default_rng(0).normal(size=(n, 2))
+    Y[0] = 5.0, 5.0
+    given = {None: None, "kinds": np.arange(n) % 3, "scale": np.linspace(0, 1, n)}[labels]
+    cells, points = (scatter(Y, given, density=density, legend=False) for density in (True, False))
+    assert darkest(cells, Y[0]) > 0.9 * darkest(points, Y[0]) > 200
+
+
+def test_rows_are_alone_where_few_cells_nearby_have_any():
+    from tsne_ooc.plot.density import _CROWD, _NEAR, Counts, lone
+
+    rows = (np.random.default_rng(0).random((60, 60)) < np.linspace(0, 0.7, 60)) * 5
+    found = lone(Counts(rows, None, None, np.zeros((1, 1, 1))))
+    reach = _NEAR // 2
+    for (up, across), there in np.ndenumerate(rows):
+        near = rows[max(0, up - reach) : up + reach + 1, max(0, across - reach) : across + reach + 1]
+        others = (near > 0).sum() - 1
+        assert found[up, across] == pytest.approx(max(0, 1 - others / _CROWD) if there else 0, abs=1e-9)
+    assert (found[8:-8, 50:-5] == 0).all() and (found[:, :6][rows[:, :6] > 0] > 0.5).all()
+
+
 def test_threads_and_blocks_change_no_bit(monkeypatch):
     Y, labels = blobs(3000), np.arange(3000) % 5
     for labels in (np.arange(3000) % 5, np.random.default_rng(0).random(3000)):
@@ -517,11 +549,12 @@ def test_dark_paper_is_dark():
 
 
 OF_EACH = {
-    panels: {"most": 2, "labels": np.arange(N) % 4 // 2, "caption": "a caption", "shading": "log"},
+    panels: {"most": 2, "behind": -blobs(), "labels": np.arange(N) % 4 // 2, "caption": "a caption", "shading": "log"},
     beside: {"titles": ("one", "other"), "labels": np.arange(N) % 4 // 2, "legend": False},
     draw: {
         "colors": ["red", "lime", "blue", "black"], "legend": False, "dark": True, "shading": "log", "dpi": 50,
-        "by": KINDS, "other": -blobs(), "axes": (2, 1), "highlight": [3], "title": "a title", "text": False,
+        "by": KINDS, "other": -blobs(), "axes": (2, 1), "highlight": [3], "ring": [3],
+        "behind": -blobs(), "title": "a title", "text": False,
     },
 }  # fmt: skip
 EVERY = [(function, option) for function, options in OF_EACH.items() for option in options]

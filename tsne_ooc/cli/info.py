@@ -159,8 +159,9 @@ def _next_of_run(folder: Path, name: str, content: dict[str, Any]) -> list[str]:
 
     prepared = content.get("read", {}).get("prepared")
     color = f" --color {shlex.quote(prepared['labels'][0])}" if prepared and prepared.get("labels") else ""
-    lines = ["next:", *(f"  tsne-ooc {command} {name}{color}" for command in ("plot", "view", "report"))]
-    lines.append(f"  tsne-ooc export {name} --to map.parquet")
+    axes = " --axes 1,2" if content["n_components"] > 2 else ""
+    lines = ["next:", *(f"  tsne-ooc {command} {name}{color}{axes}" for command in ("plot", "view"))]
+    lines += [f"  tsne-ooc report {name}{color}", f"  tsne-ooc export {name} --to map.parquet"]
     if "novelty" in content:
         lines.append(f"  tsne-ooc strangest {name}")
     if (folder / "model").is_dir():

@@ -163,7 +163,14 @@ def summary_of(run: Run) -> str:
         lines += strange(novelty, run.novelty, str(run.folder), looked=looked)
     lines += in_words(manifest.get("read", {}))
     lines.append(f"wrote {run.folder / 'embedding.npy'}: {n:,} x {manifest['n_components']}, float32")
+    if "model" in manifest:
+        lines.append(f"over the map they are on: {picture_of(run.folder, manifest['n_components'])}")
     return "\n".join(lines)
+
+
+def picture_of(folder: Path, axes: int) -> str:
+    """The command that draws a run."""
+    return f"tsne-ooc plot {shlex.quote(str(folder))}{' --axes 1,2' if axes > 2 else ''}"
 
 
 def filled_in(filled: Json | None) -> list[str]:

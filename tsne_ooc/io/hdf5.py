@@ -28,7 +28,8 @@ from tsne_ooc.io.named import LinedUp, chosen
 from tsne_ooc.io.named_columns import NamedColumns, Types
 from tsne_ooc.io.pandas_table import PandasTable
 from tsne_ooc.io.sparse import CsrTable, remarks_on, sparse_format, stored_csr
-from tsne_ooc.io.urls import AnyPath, Url, closed_at_exit, handle, is_url, path_of
+from tsne_ooc.io.url_files import closed_at_exit
+from tsne_ooc.io.urls import AnyPath, Url, handle, is_url, path_of
 
 # Streaming 400,000 x 64 float32 on one core takes 0.02 s where chunks are as wide as the table, 0.05 s with 4
 # side by side, 0.08 with 8, 0.12 with 32, 0.19 with 64; single rows take 5 to 60 times as long.

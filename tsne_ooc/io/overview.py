@@ -118,6 +118,10 @@ class Overview:
     def __str__(self) -> str:
         return "\n".join(_lines(self))
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the same text in notebooks, as the value of a cell."""
+        printer.text(str(self))
+
 
 def look(
     source: TableLike,

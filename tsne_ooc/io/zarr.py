@@ -26,7 +26,8 @@ from tsne_ooc.io.named_columns import NamedColumns
 from tsne_ooc.io.optional import load
 from tsne_ooc.io.parts import METADATA
 from tsne_ooc.io.sparse import CsrTable, remarks_on, stored_csr
-from tsne_ooc.io.urls import AnyPath, Url, path_of, store_of
+from tsne_ooc.io.url_stores import store_of
+from tsne_ooc.io.urls import AnyPath, Url, path_of
 from tsne_ooc.storage.disk import check_regular
 
 

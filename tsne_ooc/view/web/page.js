@@ -116,14 +116,21 @@
     [canvas.width, canvas.height] = [width, height];
     const context = canvas.getContext("2d"), image = context.createImageData(width, height);
     const inks = colors.map(rgb), side = Math.min(width, height), [left, top] = [(width - side) / 2, (height - side) / 2];
+    // Of a hundred thousand rows one dot each is enough; of few it would not be seen.
+    const wide = n < 2000 ? 5 : n < 100000 ? 3 : 1, half = (wide - 1) / 2;
     for (let i = 0; i < n; i++) {
       const across = Math.floor(left + (x[i] + 1) / 2 * (side - 1)), down = Math.floor(top + (1 - y[i]) / 2 * (side - 1));
-      image.data.set([...inks[z[i]], 255], 4 * (down * width + across));
+      for (let k = 0; k < wide * wide; k++) {
+        const [u, v] = [across + k % wide - half, down + Math.floor(k / wide) - half];
+        if (u >= 0 && u < width && v >= 0 && v < height) image.data.set([...inks[z[i]], 255], 4 * (v * width + u));
+      }
     }
     context.putImageData(image, 0, 0);
     window.tsneMap.firstPicture = performance.now();
   };
   window.tsneMap = { meta, columns };
+  const grey = meta.density ? "data:image/png;base64," + $("part-density").textContent : null;
+  if (grey) $("preview").style.background = `url(${grey}) center / contain no-repeat`;
   preview();
   listKinds();
 
@@ -144,7 +151,7 @@
       
       // The worker of the minified file lacks functions that it needs.
       spatialIndexUseWorker: false,
-      ...(meta.density ? { backgroundImage: "data:image/png;base64," + $("part-density").textContent } : {}),
+      ...(grey ? { backgroundImage: grey } : {}),
     });
     if (!plot.isSupported) throw new Error("textures of floats are missing");
     await plot.draw({ x, y, z }, { zDataType: "categorical", wDataType: "categorical" });
