@@ -121,9 +121,7 @@ def test_lines_of_json_of_several_types(tmp_path):
         np.testing.assert_array_equal(file["rows/line"][:], [1, 4, 5])
         np.testing.assert_array_equal(file["X"][:], [[1.5], [np.nan], [3]])
     (tmp_path / "y.json").write_text('[{"a": 1}, {"a": 2}]')
-    with pytest.raises(
-        ValueError, match=r"y.json cannot be read: the first lines are not objects of JSON, one in"
-    ):
+    with pytest.raises(ValueError, match=r"y.json cannot be read: the first lines are not objects of JSON, one in"):
         convert(tmp_path / "y.json", tmp_path / "more")
 
 
