@@ -81,7 +81,7 @@ def test_a_map_in_colours(files, drawn, tmp_path, capsys, line):
     "line, answer",
     [
         ("gaps.parquet --color kind", "column 'a' has no value (null) in row 3; fill in or leave out such rows"),
-        ("table.csv --color kind", "write it as a table first: tsne-ooc prepare PATH --out FOLDER"),
+        ("table.csv --color kind", "write it as a table first: tsne-ooc prepare table.csv --out table-table"),
         ("vectors.npy --color topics", "--color topics: vectors.npy holds only rows; give a .npy file of"),
         ("vectors.npy --color vectrs.npy", "--color: there is no file vectrs.npy; did you mean 'vectors.npy'?"),
         ("flows.parquet --color knd", "did you mean 'kind'?"),
@@ -104,11 +104,10 @@ def test_the_lines_for_text_make_a_map_in_colours(files, capsys):
     """Each line is the one that the command before told, with the names of the labels."""
     assert main(["look", "table.csv"]) == 2
     told = capsys.readouterr().err.rpartition("tsne-ooc prepare ")[2].split()
-    line = [{"PATH": "table.csv", "FOLDER": "made"}.get(word, word) for word in told]
-    assert main(["prepare", *line, "--labels", "kind"]) == 0
+    assert main(["prepare", *told, "--labels", "kind"]) == 0
     told = capsys.readouterr().out.rpartition("next: tsne-ooc embed ")[2].split()
     assert main(["embed", *told, "--quiet"]) == 0
-    assert told == ["made/table.h5", "--out", "map", "--color", "kind"]
+    assert told == ["table-table/table.h5", "--out", "map", "--color", "kind"]
     assert (Path("map") / "embedding.png").stat().st_size > 1000
 
 
