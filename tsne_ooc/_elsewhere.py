@@ -161,6 +161,29 @@ GOING_ON = {
     **_each("propagate_exception", "", "an interrupt keeps the best places so far; leave it out"),
 }  # fmt: skip
 
+#: Words of others that are values of options, and what to say.
+VALUES = {
+    "metric": {
+        **dict.fromkeys(("dot", "ip", "inner_product"), "an inner product is not a distance, and 'cosine' is one of "
+                        "directions"),
+        **dict.fromkeys(("pearson", "pearsonr"), "it is 'correlation' here"),
+        **dict.fromkeys(("spearman", "spearmanr"), "it is 'correlation' of ranks, which the table has to hold"),
+        "angular": "it is 'euclidean' between rows of length 1, and 'cosine' is nearly that",
+    },
+    "neighbors": {
+        **dict.fromkeys(("brute", "brute_force", "kd_tree", "ball_tree", "vp-tree"), "it is 'exact' here"),
+        **dict.fromkeys(("approx", "approximate", "voyager"), "'auto' is an approximate search where rows are many"),
+    },
+    "initialization": {
+        "laplacian": "it is 'spectral' here",
+        **dict.fromkeys(("normal", "gaussian"), "it is 'random' here"),
+    },
+    "affinity": {
+        **dict.fromkeys(("gaussian", "entropic"), "it is 'perplexity' here"),
+        "knn": "it is 'uniform' here",
+    },
+}  # fmt: skip
+
 #: Methods of others: ours that has to be there, and what to say.
 METHODS = {
     "optimize": ("continue_fit", "it is continue_fit, which takes a number of iterations or phases (a map of openTSNE "

@@ -119,3 +119,17 @@ def test_a_folder_of_tables_is_told_how_to_name_them(files, capsys):
     assert main(["embed", "made", "--out", "map"]) == 2
     assert "name them as 'made/*.h5'" in capsys.readouterr().err
     assert main(["embed", "made/*.h5", "--out", "map", "--quiet"]) == 0
+
+
+def test_the_line_after_text_prepares_what_a_look_would_have_prepared(files, capsys):
+    """Columns far apart are scaled, a column that counts is named, and missing values that a look does not meet count."""
+    n = 20_000
+    rows = np.arange(n)
+    table = pd.DataFrame({"row": rows, "small": np.sin(rows), "large": 1000 * np.cos(rows)})
+    table.loc[n // 3 + 1, "small"] = np.nan
+    table.to_csv("wide.csv", index=False)
+    assert main(["prepare", "wide.csv", "--out", "made"]) == 0
+    told = capsys.readouterr().out
+    assert "row counts the rows" in told and "columns differ" in told and told.count("no value") == 1
+    line = told.rpartition("next: tsne-ooc ")[2].split()
+    assert line == ["embed", "made/table.h5", "--missing", "neighbors", "--standardize", "--out", "map"]

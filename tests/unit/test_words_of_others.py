@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 
+import numpy as np
 import pytest
 
 from tsne_ooc import TSNE, Placement, _elsewhere
@@ -165,6 +167,48 @@ def test_lists_that_are_written_twice_are_the_same():
     going_on = set(inspect.signature(TSNE.continue_fit).parameters)
     for here in _elsewhere.GOING_ON.values():
         assert not here.ours or here.ours.partition("=")[0] in going_on
+
+
+@pytest.mark.parametrize(
+    "option, word, answer",
+    [
+        ("metric", "angular", "it is 'euclidean' between rows of length 1"),
+        ("metric", "dot", "an inner product is not a distance"),
+        ("metric", "Pearson", "it is 'correlation' here"),
+        ("metric", "spearmanr", "'correlation' of ranks"),
+        ("neighbors", "brute", "it is 'exact' here"),
+        ("neighbors", "kd_tree", "it is 'exact' here"),
+        ("neighbors", "approx", "'auto' is an approximate search"),
+        ("neighbors", "nndescent", "did you mean 'pynndescent'?"),
+        ("initialization", "laplacian", "it is 'spectral' here"),
+        ("affinity", "knn", "it is 'uniform' here"),
+        # A word that is like none of ours is not answered with one.
+        ("metric", "levenshtein", "known: "),
+        ("metric", "wasserstein", "known: "),
+    ],
+)
+def test_values_of_others(option, word, answer):
+    with pytest.raises(ValueError) as error:
+        TSNE(**{option: word}).check_options()
+    said = str(error.value)
+    assert answer in said and said.startswith(f"{option}={word!r} is not known; ") and "\n" not in said
+
+
+def test_values_lead_to_words_that_there_are():
+    for option, words in _elsewhere.VALUES.items():
+        for word, says in words.items():
+            for named in re.findall(r"'(\w+)'", says):
+                TSNE(**{option: named}).check_options()
+            with pytest.raises(ValueError, match="is not known"):
+                TSNE(**{option: word}).check_options()
+
+
+def test_angular_distances_are_those_of_rows_of_length_one():
+    """Annoy's angular distance is the square root of 2 (1 - cos)."""
+    a, b = np.array([3.0, 4.0]), np.array([1.0, 7.0])
+    cos = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    unit = a / np.linalg.norm(a) - b / np.linalg.norm(b)
+    assert np.isclose(np.linalg.norm(unit), np.sqrt(2 * (1 - cos)))
 
 
 @pytest.mark.parametrize("command, programs", [("embed", OF_MAPS), ("train", {**OF_MAPS, **OF_ENCODERS})])
