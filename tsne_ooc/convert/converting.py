@@ -19,7 +19,8 @@ import numpy as np
 
 from tsne_ooc import __version__
 from tsne_ooc._options import counted, pick, unknown, whole
-from tsne_ooc._typing import Array, Bool, Json, Progress, StrPath
+from tsne_ooc._typing import Array, Bool, Json, Progress, StrPath, TableLike
+from tsne_ooc.convert.frames import frames_too
 from tsne_ooc.convert.pieces import Piece, Rows, delimiter_of, kind_of, pieces_of, rows_of, types_of
 from tsne_ooc.convert.writing import GrowingTable
 from tsne_ooc.io.columns import choose, listed
@@ -39,8 +40,9 @@ _WAITING = 3
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d.*)?")
 
 
+@frames_too
 def convert(
-    inputs: StrPath | Sequence[StrPath],
+    inputs: StrPath | Sequence[StrPath] | TableLike,
     out: StrPath,
     *,
     columns: str | Iterable[str] | None = None,
@@ -56,9 +58,10 @@ def convert(
 
     Parameters
     ----------
-    inputs : path or list of paths
+    inputs : path or list of paths, dask.dataframe.DataFrame
         Files ``.csv``, ``.tsv`` (also ``.gz``), ``.jsonl``, ``.parquet``; folders of them; patterns. They are one
-        table, and have columns of the same names.
+        table, and have columns of the same names. The partitions of a data frame are written as Parquet meanwhile,
+        in ``OUT.partitions``, and are the files of the manifest.
     out : path
         Folder to write, which must not exist. It will hold ``table.h5``, or files named after what they are split by,
         ``manifest.json`` and ``rejected.csv``.
