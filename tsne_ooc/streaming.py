@@ -19,7 +19,8 @@ from numpy.typing import DTypeLike, NDArray
 from tsne_ooc._options import counted
 from tsne_ooc._typing import Progress, TableLike
 from tsne_ooc._validate import counted_from
-from tsne_ooc.io.blocks import BLOCK_BYTES, Block, block_rows, edges, iterate
+from tsne_ooc.io.blocks import Block, iterate
+from tsne_ooc.io.cuts import BLOCK_BYTES, block_rows, edges
 from tsne_ooc.io.identity import changes, differences
 from tsne_ooc.io.source import Source, as_source
 from tsne_ooc.storage.ledger import Entry, Ledger, Rows

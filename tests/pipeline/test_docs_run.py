@@ -124,6 +124,9 @@ def files(tmp_path_factory):
         lines = flows.where(flows > 1).assign(protocol=np.where(counts[:, 4] > 2, "tcp", "udp"))
         lines["country"] = np.where(counts[:, 5] > 2, "NP", "PE")
         lines.to_csv(tmp_path / "logs" / f"{day}.csv", index=False)
+    for day, word in (("monday", "udp"), ("tuesday", "tcp")):
+        lines = flows.assign(protocol=np.where(counts[:, 4] > 2, "tcp", word), kind=kinds["cell_type"])
+        lines.assign(country=np.where(counts[:, 5] > 2, "NP", "PE")).to_csv(tmp_path / f"{day}.csv", index=False)
     pickup = pd.date_range("2020-01-01", periods=240, freq="9h")
     for half in (slice(120), slice(120, 240)):
         trips = pd.DataFrame(counts[half, :3], columns=["miles", "minutes", "fare"]).assign(pickup=pickup[half])
@@ -193,6 +196,8 @@ def test_blocks_of_python_run(page, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "scanpy", scanpy())
     if page.name in ("exporting.md", "pictures.md", "report.md"):
         assert main(["embed", "cells.h5ad", "--out", "map", "--quiet"]) == 0
+    if page.name == "pictures.md":
+        assert main(["place", "map", "tomorrow.h5ad", "--out", "more", "--quiet"]) == 0
     names = dict(given)
     for block in code:
         for many, few in QUICK.items():

@@ -6,14 +6,14 @@ import os
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from tsne_ooc import __version__
-from tsne_ooc._elsewhere import unknown_option
+from tsne_ooc._elsewhere import answering, renamed_method, unknown_option
 from tsne_ooc._typing import Array, Float32, Int64, Progress, TableLike
 from tsne_ooc._validate import counted_from
 from tsne_ooc.estimator.fitted_map import FittedMap
@@ -38,6 +38,14 @@ class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     placement: Any
     #: What was loaded, its placement, and the folder that it was loaded from.
     _loaded: tuple[object, Any, SavedModel] | None = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if told := renamed_method(type(self), name):
+                raise AttributeError(told)
+            # Without this method Python would do the same: a property that fails says itself what is missing.
+            return super().__getattribute__(name)
 
     @property
     def _by_path(self) -> SavedModel | None:
@@ -68,7 +76,7 @@ class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         for name in parameters:
             word = name.partition("__")[0]
             if word not in names:
-                raise ValueError(unknown_option(type(self).__name__, word, names, getattr(self, "TEACHERS", ())))
+                raise ValueError(unknown_option(type(self), word))
         super().set_params(**parameters)
         return self
 
@@ -172,6 +180,7 @@ class PlacingEstimator(FittedEstimator):
             raise AttributeError("this map was not refined, so its rows were not placed before")
         return self.map_.placed
 
+    @answering
     def transform(self, X: TableLike) -> Float32:
         """Place rows on the fitted map; the map does not move.
 

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from tsne_ooc._elsewhere import answering
 from tsne_ooc._typing import Float32, Json, StrPath, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
@@ -109,6 +110,7 @@ class EncodingEstimator(FittedEstimator):
     def seed_(self) -> int | None:
         return self.fitted_.seed
 
+    @answering
     def transform(self, X: TableLike) -> Float32:
         """Put rows on the map, each by a forward pass.
 
