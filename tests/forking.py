@@ -57,6 +57,8 @@ def _child(program: str, environment: dict[str, str], out: int, err: int) -> Non
             sys.modules["numba"].config.reload_config()
         exec(compile(program, "<string>", "exec"), {"__name__": "__main__"})
         code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
     finally:

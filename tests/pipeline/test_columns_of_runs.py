@@ -61,6 +61,7 @@ def test_some_columns_make_the_map_that_they_make_from_parquet(folder, tmp_path,
     np.testing.assert_array_equal(found.novelty, wanted.novelty)
     source = found.manifest["job"]["source"]
     assert source["columns"] == ["d", "a"] and source["dataset"] == "/X"
+    assert found.manifest["source"].startswith("2 columns of dataset '/X' of ")
     # The same run is finished; one of other columns is another run.
     run(data, out, "--columns d,a --resume")
     for more, told in (

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 import tracemalloc
 import xml.dom.minidom
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -308,8 +311,6 @@ def test_the_most_frequent_are_left():
 
 def test_the_palette_is_told_apart_by_all_eyes():
     """Machado's matrices and OKLab once more, colour by colour."""
-    import sys
-
     sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
     try:
         import palette
@@ -538,6 +539,33 @@ def test_files_are_whole_and_the_same(tmp_path, suffix):
     save(draw(blobs()), tmp_path / f"one{suffix}", overwrite=True)
     assert (tmp_path / f"one{suffix}").read_bytes() != one
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"one{suffix}", f"other{suffix}"]
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("density", [False, True])
+def test_files_hold_what_matplotlib_writes(tmp_path, kind, density):
+    """To the byte, though the layout is found without the images; and the figure can be saved again."""
+    from tsne_ooc.plot.saving import save
+
+    wanted, figure = (scatter(blobs(), KINDS, density=density, text=True, dpi=60).figure for _ in range(2))
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    with matplotlib.rc_context({"svg.hashsalt": "tsne_ooc", "pdf.fonttype": 42}):
+        wanted.savefig(tmp_path / "wanted", format=kind, metadata=metadata)
+    save(figure, tmp_path / f"found.{kind}")
+    assert (tmp_path / f"found.{kind}").read_bytes() == (tmp_path / "wanted").read_bytes()
+    assert type(figure.get_layout_engine()) is type(wanted.get_layout_engine())
+
+
+def test_a_picture_of_an_array_needs_nothing_that_makes_maps():
+    code = """
+import sys, numpy as np
+from tsne_ooc.plot import scatter
+scatter(np.eye(3)[:, :2], dpi=30)
+assert not {"sklearn", "faiss", "h5py", "tsne_ooc.pipeline"} & set(sys.modules), sorted(sys.modules)
+from tsne_ooc.plot import draw
+assert callable(draw)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_dark_paper_is_dark():

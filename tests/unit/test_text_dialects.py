@@ -96,9 +96,48 @@ def test_a_column_of_numbers_with_a_word_is_taken_by_its_name(tmp_path, monkeypa
         convert("x.csv", "none", columns=["c"])
 
 
-def test_commas_stay_commas_where_the_first_line_has_some(tmp_path):
-    (tmp_path / "x.csv").write_text("a,b;c,d\n1,2,3\n")
-    assert convert(tmp_path / "x.csv", tmp_path / "out")["columns"] == ["a", "b;c", "d"]
+@pytest.mark.parametrize(
+    "data, columns",
+    [
+        ("a,b;c,d\n1,2,3\n", ["a", "b;c", "d"]),
+        # As many semicolons as commas in the names alone, or more.
+        ("a,b;c;d\n1,2\n", ["a", "b;c;d"]),
+        ("a,b;c;d\n1,5;2,5;3\n", ["a,b", "c", "d"]),
+        ("a, b,c \n1, 2,3\n", ["a", "b", "c"]),
+        ("a\n1\n", ["a"]),
+    ],
+)
+def test_the_sign_is_one_that_names_and_cells_have_in_common(tmp_path, data, columns):
+    (tmp_path / "x.csv").write_text(data)
+    assert convert(tmp_path / "x.csv", tmp_path / "out")["columns"] == columns
+
+
+def test_lines_of_json_of_several_types(tmp_path):
+    """A word in a column of numbers, and a line that is not JSON, in the first lines of all."""
+    (tmp_path / "x.jsonl").write_text('{"a": 1.5, "w": "x"}\n{"a": "?", "w": "y"}\nno\n{"a": null}\n{"a": 3, "w": 4}\n')
+    found = convert(tmp_path / "x.jsonl", tmp_path / "out", columns=["a"], labels=["w"])
+    assert (found["written"], sum(found["rejected"].values()), found["missing"]) == (3, 2, {"a": 1})
+    with h5py.File(tmp_path / "out" / "table.h5") as file:
+        np.testing.assert_array_equal(file["rows/line"][:], [1, 4, 5])
+        np.testing.assert_array_equal(file["X"][:], [[1.5], [np.nan], [3]])
+    (tmp_path / "y.json").write_text('[{"a": 1}, {"a": 2}]')
+    with pytest.raises(ValueError, match=r"y.json cannot be read: the first lines are not objects of JSON, one in"):
+        convert(tmp_path / "y.json", tmp_path / "more")
+
+
+@pytest.mark.parametrize(
+    "name, told", [("x.xlsx", "save its sheet as CSV"), ("x.csv.zip", "unpack it first"), ("x.npy", "is read as it is")]
+)
+def test_files_of_other_kinds_are_told_what_to_do(tmp_path, name, told):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(OSError, match=rf"{name} is not called .csv, .tsv, .jsonl or .parquet; .*{told}"):
+        convert(tmp_path / name, tmp_path / "out")
+
+
+def test_where_no_line_can_be_read_the_first_reason_is_told(tmp_path):
+    (tmp_path / "x.csv").write_text("a,b\n1,2,3\n4,5,6\n")
+    with pytest.raises(ValueError, match=r"none of 2 rows could be read; line 2 of .*x.csv: 3 cells, and 2 columns"):
+        convert(tmp_path / "x.csv", tmp_path / "out")
 
 
 def test_what_is_found_is_said(tmp_path, monkeypatch, capsys):

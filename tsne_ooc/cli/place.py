@@ -18,9 +18,9 @@ from tsne_ooc.cli.shared import (
     add_running,
     check_free,
     data_of,
+    probing,
     say,
     summary_of,
-    tell_probe,
 )
 
 
@@ -69,11 +69,10 @@ def run(options: argparse.Namespace) -> int:
         from tsne_ooc.cli.forecast_place import forecast_place
 
         check_free(options)
-        tell_probe(options)
         told = forecast_place(
             options.model, data_of(options), Path(options.out), rows=options.rows, novelty=options.novelty,
             n_jobs=options.jobs, dataset=options.dataset, columns=options.columns,
-            allow_missing_chunks=options.allow_missing_chunks,
+            allow_missing_chunks=options.allow_missing_chunks, tell=probing(options),
         )  # fmt: skip
         print(told)
         return 0

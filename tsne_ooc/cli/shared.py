@@ -7,6 +7,7 @@ import csv
 import shlex
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -116,10 +117,14 @@ def say(options: argparse.Namespace, text: str) -> None:
         print(text, flush=True)
 
 
-def tell_probe(options: argparse.Namespace) -> None:
-    """Say that some rows are tried, which takes some seconds before there is anything else to see."""
-    if not options.quiet:
-        print("trying some rows, to say how long it will take", file=sys.stderr, flush=True)
+def probing(options: argparse.Namespace) -> Callable[[], None]:
+    """What says that some rows are tried, since that takes seconds before there is anything else to see."""
+
+    def tell() -> None:
+        if not options.quiet:
+            print("trying some rows, to say how long it will take", file=sys.stderr, flush=True)
+
+    return tell
 
 
 def check_plots(otherwise: str = "leave --plot out") -> None:

@@ -17,7 +17,8 @@ import numpy as np
 
 from tsne_ooc import __version__
 from tsne_ooc._options import counted, pick, whole
-from tsne_ooc._typing import Json, Progress, StrPath
+from tsne_ooc._typing import Json, Progress, StrPath, TableLike
+from tsne_ooc.convert.frames import frames_too
 from tsne_ooc.convert.pieces import Dialect, Piece, Rows, is_tabbed, kind_of, pieces_of, rows_of
 from tsne_ooc.convert.plan import Known, Plan
 from tsne_ooc.convert.recipe import FORMAT, recipe_of
@@ -34,10 +35,17 @@ MOST_FILES = 500
 # The limit of one-hot columns of a map, too.
 MOST_CATEGORIES = 1000
 _WAITING = 3
+# What to do with other files that hold tables.
+_OTHERS = {
+    (".xlsx", ".xls", ".ods"): ": save its sheet as CSV",
+    (".zip", ".tar", ".7z"): ": unpack it first",
+    (".h5", ".h5ad", ".zarr", ".npy"): ": this one is read as it is, such as by tsne-ooc embed",
+}
 
 
+@frames_too
 def convert(
-    inputs: StrPath | Sequence[StrPath],
+    inputs: StrPath | Sequence[StrPath] | TableLike,
     out: StrPath,
     *,
     columns: str | Iterable[str] | None = None,
@@ -55,9 +63,10 @@ def convert(
 
     Parameters
     ----------
-    inputs : path or list of paths
+    inputs : path or list of paths, dask.dataframe.DataFrame
         Files ``.csv``, ``.tsv`` (also ``.gz``), ``.jsonl``, ``.parquet``; folders of them; patterns. They are one
-        table, and have columns of the same names.
+        table, and have columns of the same names. The partitions of a data frame are written as Parquet meanwhile,
+        in ``OUT.partitions``, and are the files of the manifest.
     out : path
         Folder to write, which must not exist. It will hold ``table.h5``, or files named after what they are split by,
         ``manifest.json`` and ``rejected.csv``.
@@ -139,6 +148,7 @@ def _write(
     written = [0] * len(files)
     reasons: Counter[str] = Counter()
     rejected = [0] * len(files)
+    first: str | None = None
     dialects: dict[int, Dialect] = {}
     gaps = np.zeros(len(plan.names), np.int64)
     told = plan.recipe.text()
@@ -167,6 +177,7 @@ def _write(
             written[piece.file] += len(rows.lines)
             rejected[piece.file] += len(rows.rejected)
             for one in sorted(rows.rejected):
+                first = first or f"line {one.line} of {files[piece.file]}: {one.reason}"
                 reasons[re.sub(r"'.*'|\d+", "...", one.reason)] += 1
                 lines.writerow([str(files[piece.file]), one.line, one.reason, one.text])
             for key in [""] if plan.key is None else dict.fromkeys(keys.tolist()):
@@ -196,7 +207,7 @@ def _write(
         if progress is not None:
             progress("convert", sum(sizes), sum(sizes))
     if not outputs:
-        raise ValueError(f"none of {counted(sum(read), 'rows')} could be read: {', '.join(reasons)[:200]}")
+        raise ValueError(f"none of {counted(sum(read), 'rows')} could be read; {first}")
     return {
         "format": FORMAT,
         "tsne_ooc": __version__,
@@ -298,7 +309,8 @@ def _files(inputs: StrPath | Sequence[StrPath]) -> list[Path]:
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
         if kind_of(path) is None:
-            raise OSError(f"{path} is not called .csv, .tsv, .jsonl or .parquet; these are read")
+            hint = next((hint for ends, hint in _OTHERS.items() if path.suffix.lower() in ends), "")
+            raise OSError(f"{path} is not called .csv, .tsv, .jsonl or .parquet; these are read{hint}")
         found.append(path)
     for path in found:
         check_regular(path)

@@ -107,11 +107,17 @@ def is_tabbed(path: Path) -> bool:
     return ".tsv" in [suffix.lower() for suffix in path.suffixes]
 
 
-def delimiter_of(path: Path, head: str) -> str:
-    """The sign between the names of a first line: a comma, unless there is none and another sign makes several."""
+def delimiter_of(path: Path, head: str, row: str = "") -> str:
+    """The sign between the cells of a file, by its first line of names and by the row behind it.
+
+    It is a comma, unless another sign makes as many cells, two or more, of both lines, and a comma does not; where no
+    sign does, one that makes several names.
+    """
     if is_tabbed(path):
         return "\t"
-    return max(_DELIMITERS, key=lambda sign: min(2, len(_cells_of(head, sign))))
+    sizes = {sign: (len(_cells_of(head, sign)), len(_cells_of(row, sign))) for sign in _DELIMITERS}
+    alike = [sign for sign, (names, cells) in sizes.items() if names == cells > 1]
+    return next(iter([*alike, *(sign for sign, (names, _) in sizes.items() if names > 1)]), ",")
 
 
 def _cells_of(text: str, delimiter: str) -> list[str]:
@@ -170,7 +176,7 @@ class _Head:
         if kind_of(self.path) == "csv" and not self.names:
             head, _, data = data.partition(b"\n")
             line += 1
-            self._read(head)
+            self._read(head, data.partition(b"\n")[0])
         if not data:
             return
         if self.dialect is None:
@@ -179,13 +185,13 @@ class _Head:
 
     delimiter = ","
 
-    def _read(self, head: bytes) -> None:
+    def _read(self, head: bytes, row: bytes) -> None:
         try:
             text = head.decode("utf-8-sig").rstrip("\r")
         except UnicodeDecodeError:
             raise ValueError(f"{self.path} is not text in UTF-8; save it as CSV in UTF-8") from None
-        self.delimiter = delimiter_of(self.path, text)
-        self.names = _cells_of(text, self.delimiter)
+        self.delimiter = delimiter_of(self.path, text, row.decode("utf-8", "replace").rstrip("\r"))
+        self.names = [name.strip() for name in _cells_of(text, self.delimiter)]
         if not self.names:
             raise ValueError(f"{self.path} has no line of names; a table begins with one")
         if doubled := [name for name, times in Counter(self.names).items() if times > 1]:
@@ -215,16 +221,40 @@ def types_of(piece: Piece, kind: str) -> dict[str, Any]:
     if kind == "json":
         from pyarrow import json as reader
 
-        table = reader.read_json(pa.BufferReader(piece.data))
+        try:
+            table = reader.read_json(pa.BufferReader(piece.data))
+        except pa.ArrowInvalid:
+            return _types_of_lines(piece)
     else:
         table = _read_csv(piece, {}, piece.names)[0]
     return dict(zip(table.schema.names, table.schema.types, strict=True))
 
 
-def mixed(piece: Piece, texts: list[str]) -> dict[str, str]:
-    """Which columns of text in a piece of CSV hold numbers in most of their first cells; of each, one that is not."""
+def _types_of_lines(piece: Piece) -> dict[str, Any]:
+    """The types of columns that are not of one type, or of lines that are not all JSON."""
+    import pyarrow as pa
+
+    kinds: dict[str, set[bool]] = {}
+    for raw in piece.data.split(b"\n"):
+        try:
+            found = _cells(raw.decode("utf-8"), "json", "", [])
+        except ValueError:
+            continue
+        for name, cell in found.items():
+            if cell is not None:
+                kinds.setdefault(name, set()).add(isinstance(cell, int | float))
+    if not kinds:
+        raise ValueError(
+            "the first lines are not objects of JSON, one in each line; with pandas: "
+            "table.to_json('table.jsonl', orient='records', lines=True)"
+        )
+    return {name: pa.float64() if kind == {True} else pa.string() for name, kind in kinds.items()}
+
+
+def mixed(piece: Piece, kind: str, texts: list[str]) -> dict[str, str]:
+    """Which columns of text in a piece of text hold numbers in most of their first cells; of each, one that is not."""
     found = {}
-    words = rows_of(piece, "csv", [], texts).words if texts else {}
+    words = rows_of(piece, kind, [], texts).words if texts else {}
     for name, column in words.items():
         cells = [cell for cell in column.tolist() if cell is not None]
         others = (cell for cell in cells if not _holds_number(cell, piece.dialect.decimal))

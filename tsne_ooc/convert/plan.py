@@ -47,7 +47,10 @@ class Plan:
         if first is None:
             raise ValueError(f"{files[0]} holds no rows, so that its columns are not known; leave it out")
         kind = str(kind_of(files[0]))
-        types = types_of(first, kind)
+        try:
+            types = types_of(first, kind)
+        except ValueError as error:
+            raise ValueError(f"{files[0]} cannot be read: {str(error).splitlines()[0]}") from None
         self.known, self.unseen = known, Counter[str]()
         self.categories: dict[str, list[str]] = {}
         if known is not None:
@@ -74,7 +77,7 @@ class Plan:
             # The column that a table is split by is in the names of the files, and labels are not what the map is of.
             beside = {*used, *labels, *([name] if name else [])}
             texts = [one for one, type in types.items() if one not in beside and str(type) == "string"]
-            self.mixed = mixed(first, texts) if kind == "csv" else {}
+            self.mixed = mixed(first, kind, texts) if kind != "parquet" else {}
             numbers = _numbers(types, columns, used, self.mixed, files[0])
             self.numbers = [one for one in numbers if one not in beside]
         else:

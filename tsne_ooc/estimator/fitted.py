@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -84,7 +85,7 @@ class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """What is known of the columns of the fit; raises AttributeError before the fit."""
         raise NotImplementedError
 
-    def blocks(self, X: TableLike) -> tuple[int, Iterator[tuple[int, int, Any]]]:
+    def blocks(self, X: TableLike) -> tuple[int, Generator[tuple[int, int, Any]]]:
         """The number of rows of X, and the rows in blocks, prepared and checked."""
         check_is_fitted(self)
         return self.features_.blocks(X, type(self).__name__, self.n_jobs)
@@ -234,12 +235,13 @@ class PlacingEstimator(FittedEstimator):
             np.empty(n, np.int32),
             None if reference is None else np.empty(n, np.float32),
         )
-        for first, last, block in blocks:
-            with counted_from(first):
-                placed = self.place_prepared(block, None if start is None else start[first:last])
-            for whole_column, part in zip(out, placed, strict=True):
-                if whole_column is not None:
-                    whole_column[first:last] = part  # type: ignore[assignment]
+        with closing(blocks):
+            for first, last, block in blocks:
+                with counted_from(first):
+                    placed = self.place_prepared(block, None if start is None else start[first:last])
+                for whole_column, part in zip(out, placed, strict=True):
+                    if whole_column is not None:
+                        whole_column[first:last] = part  # type: ignore[assignment]
         return out
 
     def place_prepared(self, rows: Any, start: Float32 | None = None) -> Placed:
@@ -273,9 +275,10 @@ class PlacingEstimator(FittedEstimator):
         n, blocks = self.blocks(X)
         placed_on, placement = self.map_, self._placement()
         out = np.empty(n, np.float32)
-        for start, stop, block in blocks:
-            with counted_from(start):
-                out[start:stop] = placed_on.score(block, placement)
+        with closing(blocks):
+            for start, stop, block in blocks:
+                with counted_from(start):
+                    out[start:stop] = placed_on.score(block, placement)
         return out
 
     def graph(self, k: int | None = None) -> Graph:

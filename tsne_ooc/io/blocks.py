@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -30,7 +30,7 @@ def iterate(
     columns: int | None = None,
     name: str = "X",
     dtype: DTypeLike = np.float32,
-) -> Iterator[Block]:
+) -> Generator[Block]:
     """Yield a table in blocks of checked float32 rows, in order.
 
     One thread reads and checks the next block while the caller works on this one; it ends with the iteration,

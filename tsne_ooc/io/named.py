@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._options import counted
 from tsne_ooc._typing import DType, Stored, TableLike
 from tsne_ooc.io.base import Closing
 from tsne_ooc.io.columns import Columns, choose
@@ -175,7 +176,8 @@ class LinedUp(Closing):
             self.source.close()
 
     def __repr__(self) -> str:
-        return repr(self.source)
+        some = "" if len(self._order) == self.source.shape[1] else f"{counted(len(self._order), 'columns')} of "
+        return f"{some}{self.source!r}"
 
 
 def _labels(labels: list[Any]) -> list[str] | None:

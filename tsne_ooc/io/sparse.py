@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,10 @@ def sparse_shape(group: Stored) -> tuple[int, ...] | None:
     return None if found is None else tuple(map(int, found))
 
 
-def stored_csr(group: Stored, name: str) -> CsrTable:
+def stored_csr(group: Stored, name: str, opened: Callable[[Stored], Any] = lambda part: part) -> CsrTable:
     """The table of a group that AnnData or Cell Ranger wrote, or one line that says what is wrong with it.
+
+    `opened` is called with each of its three arrays, and gives what is read instead.
 
     The layout is the `on-disk format of AnnData <https://anndata.readthedocs.io/en/latest/fileformat-prose.html>`_;
     files from before its version 0.7 name their attributes ``h5sparse_format`` and ``h5sparse_shape``.
@@ -65,7 +68,7 @@ def stored_csr(group: Stored, name: str) -> CsrTable:
     shape = sparse_shape(group)
     if missing or shape is None:
         raise ValueError(f"{name} is a damaged CSR matrix: it has no {', '.join(missing) or 'shape'}")
-    return CsrTable(group["data"], group["indices"], group["indptr"], shape, name)
+    return CsrTable(opened(group["data"]), opened(group["indices"]), opened(group["indptr"]), shape, name)
 
 
 def remarks_on(group: Stored) -> list[str]:

@@ -30,3 +30,13 @@ class Map(Axes):
     def _repr_png_(self) -> Any:
         figure: Any = self.figure
         return figure._repr_png_()
+
+
+def lay_out(figure: Figure) -> None:
+    """Let the layout of a figure settle, without its images, which take as long as all else and do not change it."""
+    seen = [image for ax in figure.axes for image in ax.images if image.get_visible()]
+    for image in seen:
+        image.set_visible(False)
+    figure.draw_without_rendering()
+    for image in seen:
+        image.set_visible(True)
