@@ -8,6 +8,7 @@ place of dying, a call can fail with an error of the system.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -66,6 +67,20 @@ class Runs:
 def sums(folder):
     """SHA-256 of each array in a folder."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in Path(folder).glob("*.npy")}
+
+
+def fails_from(at, real, number=errno.ENOSPC):
+    """A call of the system that fails the `at`-th time, and from then on."""
+    calls = 0
+
+    def call(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls >= at:
+            raise OSError(number, os.strerror(number))
+        return real(*arguments)
+
+    return call
 
 
 # ------------------------------------------------------------------------------------------- in the process of runs

@@ -185,6 +185,7 @@ SCATTER = {
     "size": Other(3.0), "alpha": Other(0.2), "colors": Other(["red", "lime", "blue"], THREE),
     "legend": Other(False), "density": Other(True, THREE), "dpi": Other(50),
     "text": Other(True, THREE), "highlight": Other([3, 5]),
+    "ring": Other([3, 5]), "behind": Other(rows(60, 2, seed=2)),
     # Cells of several rows, which the two shade otherwise.
     "shading": Other("log", {"Y": rows(60, 2).round(), "labels": THREE["labels"] * 0, "dpi": 40, "density": True}),
     "dark": Other(True), "caption": Other("a caption"), "n_jobs": Same(1, {**THREE, "density": True}),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 
 import numpy as np
 import pytest
+from faults import fails_from
 
 import tsne_ooc
 from tsne_ooc import TSNE, Refinement, _memory
@@ -160,19 +160,6 @@ def test_a_table_that_no_memory_holds_is_refined(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------------------------ faults
 
 
-def fails(real, at, what=errno.ENOSPC):
-    """A call that fails from the `at`-th on."""
-    calls = [0]
-
-    def call(*arguments):
-        calls[0] += 1
-        if calls[0] >= at:
-            raise OSError(what, os.strerror(what))
-        return real(*arguments)
-
-    return call
-
-
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("call", ["posix_fallocate", "pwrite"])
 def test_scratch_that_fills_up_in_the_middle(call, at, tmp_path, monkeypatch):
@@ -184,7 +171,7 @@ def test_scratch_that_fills_up_in_the_middle(call, at, tmp_path, monkeypatch):
     def later(phase, done, total):
         # The fit of the sample has scratch files, too; a run that fails there has nothing to go on with.
         if phase == "search":
-            monkeypatch.setattr(os, call, fails(getattr(os, call), 20 * at if call == "pwrite" else at))
+            monkeypatch.setattr(os, call, fails_from(20 * at if call == "pwrite" else at, getattr(os, call)))
 
     with pytest.raises(OSError, match=r"No space left on device; make room there|disk is full; make room") as caught:
         embedded(tmp_path / "map", progress=later, **options)

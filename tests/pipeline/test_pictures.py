@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 import tracemalloc
 import xml.dom.minidom
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -173,6 +176,38 @@ def test_depth_follows_the_number_and_every_shade_is_used(shading):
         np.testing.assert_allclose(thirds, 1 / 3, atol=0.03)
 
 
+def darkest(ax, place):
+    """How far the darkest dot within three of a place of the map is from white."""
+    shown = drawn(ax)[..., :3].astype(int)
+    across, up = ax.transData.transform(place)
+    row, column = round(len(shown) - up), round(across)
+    return (765 - shown[row - 3 : row + 4, column - 3 : column + 4].sum(axis=2)).max()
+
+
+@pytest.mark.parametrize("labels", [None, "kinds", "scale"])
+def test_a_row_that_is_alone_is_seen_among_many_as_it_is_as_a_point(labels):
+    """As dark, but for a tenth, as in the picture of as many rows as are still drawn as points."""
+    n = 260_000
+    Y = np.random.default_rng(0).normal(size=(n, 2))
+    Y[0] = 5.0, 5.0
+    given = {None: None, "kinds": np.arange(n) % 3, "scale": np.linspace(0, 1, n)}[labels]
+    cells, points = (scatter(Y, given, density=density, legend=False) for density in (True, False))
+    assert darkest(cells, Y[0]) > 0.9 * darkest(points, Y[0]) > 200
+
+
+def test_rows_are_alone_where_few_cells_nearby_have_any():
+    from tsne_ooc.plot.density import _CROWD, _NEAR, Counts, lone
+
+    rows = (np.random.default_rng(0).random((60, 60)) < np.linspace(0, 0.7, 60)) * 5
+    found = lone(Counts(rows, None, None, np.zeros((1, 1, 1))))
+    reach = _NEAR // 2
+    for (up, across), there in np.ndenumerate(rows):
+        near = rows[max(0, up - reach) : up + reach + 1, max(0, across - reach) : across + reach + 1]
+        others = (near > 0).sum() - 1
+        assert found[up, across] == pytest.approx(max(0, 1 - others / _CROWD) if there else 0, abs=1e-9)
+    assert (found[8:-8, 50:-5] == 0).all() and (found[:, :6][rows[:, :6] > 0] > 0.5).all()
+
+
 def test_threads_and_blocks_change_no_bit(monkeypatch):
     Y, labels = blobs(3000), np.arange(3000) % 5
     for labels in (np.arange(3000) % 5, np.random.default_rng(0).random(3000)):
@@ -276,8 +311,6 @@ def test_the_most_frequent_are_left():
 
 def test_the_palette_is_told_apart_by_all_eyes():
     """Machado's matrices and OKLab once more, colour by colour."""
-    import sys
-
     sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
     try:
         import palette
@@ -508,6 +541,33 @@ def test_files_are_whole_and_the_same(tmp_path, suffix):
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"one{suffix}", f"other{suffix}"]
 
 
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("density", [False, True])
+def test_files_hold_what_matplotlib_writes(tmp_path, kind, density):
+    """To the byte, though the layout is found without the images; and the figure can be saved again."""
+    from tsne_ooc.plot.saving import save
+
+    wanted, figure = (scatter(blobs(), KINDS, density=density, text=True, dpi=60).figure for _ in range(2))
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    with matplotlib.rc_context({"svg.hashsalt": "tsne_ooc", "pdf.fonttype": 42}):
+        wanted.savefig(tmp_path / "wanted", format=kind, metadata=metadata)
+    save(figure, tmp_path / f"found.{kind}")
+    assert (tmp_path / f"found.{kind}").read_bytes() == (tmp_path / "wanted").read_bytes()
+    assert type(figure.get_layout_engine()) is type(wanted.get_layout_engine())
+
+
+def test_a_picture_of_an_array_needs_nothing_that_makes_maps():
+    code = """
+import sys, numpy as np
+from tsne_ooc.plot import scatter
+scatter(np.eye(3)[:, :2], dpi=30)
+assert not {"sklearn", "faiss", "h5py", "tsne_ooc.pipeline"} & set(sys.modules), sorted(sys.modules)
+from tsne_ooc.plot import draw
+assert callable(draw)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_dark_paper_is_dark():
     for labels in (None, KINDS, np.linspace(0, 1, N)):
         figure = draw(blobs(), labels, dark=True)
@@ -517,11 +577,12 @@ def test_dark_paper_is_dark():
 
 
 OF_EACH = {
-    panels: {"most": 2, "labels": np.arange(N) % 4 // 2, "caption": "a caption", "shading": "log"},
+    panels: {"most": 2, "behind": -blobs(), "labels": np.arange(N) % 4 // 2, "caption": "a caption", "shading": "log"},
     beside: {"titles": ("one", "other"), "labels": np.arange(N) % 4 // 2, "legend": False},
     draw: {
         "colors": ["red", "lime", "blue", "black"], "legend": False, "dark": True, "shading": "log", "dpi": 50,
-        "by": KINDS, "other": -blobs(), "axes": (2, 1), "highlight": [3], "title": "a title", "text": False,
+        "by": KINDS, "other": -blobs(), "axes": (2, 1), "highlight": [3], "ring": [3],
+        "behind": -blobs(), "title": "a title", "text": False,
     },
 }  # fmt: skip
 EVERY = [(function, option) for function, options in OF_EACH.items() for option in options]

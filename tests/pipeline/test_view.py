@@ -266,3 +266,31 @@ def test_from_the_command_line(tmp_path, capsys, monkeypatch):
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1, error
         assert out.read_bytes() == before
+
+
+def test_rows_on_a_map_are_shown_over_a_picture_of_it(tmp_path):
+    """The picture has the rows of the map behind, all of them and no other; the page's own rows are the new ones."""
+    import io
+
+    from matplotlib.image import imread
+
+    old, new = 3 * places(2000), places(50) + 20
+    old[5], new[7] = np.nan, np.nan
+    page = page_of(tmp_path, new, np.arange(50) % 3, behind=old)
+    meta = page.meta()
+    assert (meta["n"], meta["shown"], meta["density"]) == (50, 49, True)
+    assert meta["note"] == "the grey picture behind them is of the 2,000 rows of map; 2 rows without coordinates"
+    both = np.concatenate([old, new])
+    both = both[np.isfinite(both).all(axis=1)]
+    width, middle = 1.04 * np.ptp(both, axis=0).max(), (both.min(axis=0) + both.max(axis=0)) / 2
+    x, y = page.part("places", "<u2").reshape(2, 49) / 65_535 * width
+    np.testing.assert_allclose(np.c_[x, y] + middle - width / 2, np.delete(new, 7, axis=0), atol=width / 65_535)
+    image = imread(io.BytesIO(page.part("density", np.uint8).tobytes()))[::-1]
+    cells = np.floor((both[:1999].astype(float) - middle + width / 2) / width * 800).astype(int)
+    near = np.zeros((800, 800), bool)
+    for across, up in cells:
+        assert image[up, across, 3] > 0
+        near[max(0, up - 4) : up + 5, max(0, across - 4) : across + 5] = True
+    assert not (image[..., 3] > 0)[~near].any()
+    # A page without a map behind has no picture.
+    assert not page_of(tmp_path, new, np.arange(50) % 3).meta()["density"]

@@ -158,6 +158,50 @@ def test_the_keyboard_moves_the_map(fresh):
     until(fresh, f"Math.abs(tsneMap.plot.get('cameraView')[0] - {before[0]}) < 1e-6")
 
 
+def middles(page, folder):
+    """Where the rows of the two islands at the left and at the right are on the screen, and how many dots they take."""
+    page.screenshot(folder / "page.png")
+    image = imread(folder / "page.png")[..., :3] * 255
+    found = []
+    for color in ((0x44, 0x77, 0xAA), (0xEE, 0x66, 0x77)):
+        there = np.argwhere(np.abs(image[60:, :800] - color).sum(axis=2) < 30)
+        found.append([*there.mean(axis=0), np.sqrt(len(there))])
+    return np.array(found)
+
+
+@pytest.mark.parametrize(
+    "move", ["tsneMap.pan(0.08, -0.05)", "tsneMap.zoom(0.7)", "tsneMap.zoom(0.6); tsneMap.pan(-0.1, 0.1)"]
+)
+def test_where_drawing_is_slow_the_picture_is_moved_and_then_drawn_anew(fresh, tmp_path, move):
+    """The moved picture has the rows where the drawn one has them, for the eye, and exactly by its matrix."""
+    forced = "Object.defineProperty(tsneMap.moves, {!r}, {{ get: () => {}, set: () => {{}}, configurable: true }}), 0"
+    let_go = "Object.defineProperty(tsneMap.moves, {!r}, {{ value: {}, writable: true, configurable: true }}), 0"
+    frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))).then(() => 0)"
+    places = f"Array.from({{length: {N}}}, (_, i) => tsneMap.plot.getScreenPosition(i))"
+    before, first = middles(fresh, tmp_path), np.array(fresh.run(places))
+    try:
+        fresh.run(forced.format("slow", "true"))
+        fresh.run(forced.format("last", "Infinity"))
+        fresh.run(f"{move}, 0")
+        fresh.run(frames)
+        until(fresh, "tsneMap.moves.picture !== null")
+        moved, second = middles(fresh, tmp_path), np.array(fresh.run(places))
+        taken = fresh.run("""(() => { const m = tsneMap.moves, view = Array.from(tsneMap.plot.get('cameraView')),
+            by = m.between(m.view, view); return [by.a, by.b, by.c, by.d, by.e, by.f]; })()""")
+        assert np.abs(moved - before).max() > 15
+        fresh.run(let_go.format("last", "0"))
+        until(fresh, "tsneMap.moves.picture === null")
+        fresh.run(frames)
+        drawn = middles(fresh, tmp_path)
+    finally:
+        fresh.run(let_go.format("last", "0"))
+        fresh.run(let_go.format("slow", "false"))
+    a, b, c, d, e, f = taken
+    np.testing.assert_allclose(first @ [[a, b], [c, d]] + [e, f], second, atol=0.05)
+    # Of rows that are cut into other dots, other dots have the very colour.
+    np.testing.assert_allclose(moved[:, :2], drawn[:, :2], atol=5)
+
+
 def test_everything_is_reached_by_tab_and_has_a_name(page):
     nameless = page.run("""[...document.querySelectorAll('button, input, select')].filter((one) => one.offsetParent
         && !(one.textContent.trim() || one.ariaLabel || one.labels?.[0]?.textContent.trim())).map((one) => one.id)""")

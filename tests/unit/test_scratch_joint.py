@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import reference
+from faults import fails_from
 from scipy.sparse import csr_array
 
 from tsne_ooc._memory import used_bytes
@@ -214,23 +215,10 @@ def test_a_range_of_entries_is_cut_where_64_bits_count_them():
     assert [b for _, b in bounds] == list(range(1, (1 << 12) + 1))
 
 
-def fails_at(call, error):
-    """`os.pwrite` that fails the `call`-th time, and from then on."""
-    real, calls = os.pwrite, [0]
-
-    def write(*arguments):
-        calls[0] += 1
-        if calls[0] >= call:
-            raise OSError(error, os.strerror(error))
-        return real(*arguments)
-
-    return write
-
-
 @pytest.mark.parametrize("call", [1, 2, 5, 40, 200])
 def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(call, small, tmp_path, monkeypatch):
     indices, distances = graph()
-    monkeypatch.setattr(os, "pwrite", fails_at(call, errno.ENOSPC))
+    monkeypatch.setattr(os, "pwrite", fails_from(call, os.pwrite))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(OSError, match=r"cannot be written to .* the disk is full; .* scratch=") as caught:
@@ -247,7 +235,7 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(call, small, tmp_pat
 def test_too_little_room_is_said_before_anything_is_written(tmp_path, monkeypatch):
     indices, distances = graph()
     monkeypatch.setattr("tsne_ooc.storage.disk.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
-    monkeypatch.setattr(os, "pwrite", fails_at(1, errno.EIO))
+    monkeypatch.setattr(os, "pwrite", fails_from(1, os.pwrite, errno.EIO))
     with pytest.raises(OSError, match=r"the scratch of affinities needs 0\.00 GB more"):
         on_disk(indices, distances, Perplexity(4), tmp_path)
 

@@ -27,6 +27,7 @@ from tsne_ooc.cli.shared import (
     check_plots,
     data_of,
     is_taken,
+    probing,
     say,
     summary_of,
 )
@@ -251,10 +252,11 @@ def _color(options: argparse.Namespace) -> Any:
         raise FileNotFoundError(f"--color: there is no file {color}" + (f"; did you mean {near[0]!r}?" if near else ""))
     if not alone and str(data).endswith(".npy"):
         raise ValueError(f"--color {color}: {data} holds only rows; give a .npy file of their labels")
-    labels = column_of_file(Path(color)) if alone else column_in(data, color)
     with opened(data, options.dataset, options.columns, options.allow_missing_chunks) as table:
-        if len(labels) != table.shape[0]:
-            raise ValueError(f"--color {color} has {len(labels):,} labels, and the table has {table.shape[0]:,} rows")
+        n = table.shape[0]
+    labels = column_of_file(Path(color), n) if alone else column_in(data, color)
+    if len(labels) != n:
+        raise ValueError(f"--color {color} has {len(labels):,} labels, and the table has {n:,} rows")
     return labels
 
 
@@ -273,7 +275,7 @@ def _forecast(options: argparse.Namespace, *, least: int) -> Forecast | None:
         course = course_of(refine, model, prepare) if refine else None
         return forecast(
             table, Path(options.out), model=model, sample=settings["sample"], prepare=prepare, rounds=options.rounds,
-            seed=options.seed, course=course,
+            seed=options.seed, course=course, tell=probing(options),
         )  # fmt: skip
 
 

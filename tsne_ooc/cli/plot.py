@@ -19,7 +19,8 @@ def add(commands: Commands) -> None:
         description="Draw the map of a finished run, of any number of rows: as points where they can be told apart, "
         "else as how many there are in each place. Columns are found by name: novelty, sampled and the scores of "
         "tsne-ooc trust (recall, singularity, perturbation) in the run, others in the table that the map was made from "
-        "(also obs and genes), or in --data.",
+        "(also obs and genes), or in --data. Rows that tsne-ooc place put on a map are drawn over that map, which is "
+        "grey.",
         examples="""
             map --color cell_type
             map --color CD3D --dark --out cd3d.png
@@ -28,10 +29,11 @@ def add(commands: Commands) -> None:
             map --color cell_type --by batch --out batches.png
             map --other another-map --color cell_type --out both.png
             map --color labels.csv --highlight 3,17,250
+            more --color cell_type --ring novel
         """,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("map", help="folder of a finished run, or a .npy file of coordinates")
+    parser.add_argument("map", help="folder of a finished run or of a saved model, or a .npy file of coordinates")
     parser.add_argument(
         "--color", metavar="NAME", help="column to colour by, or a .npy, .csv, .tsv or .txt file of one column"
     )
@@ -39,7 +41,15 @@ def add(commands: Commands) -> None:
     parser.add_argument("--by", metavar="NAME", help="one small picture for each group of this column")
     parser.add_argument("--other", metavar="MAP", help="another map of the same rows, drawn beside, and what moved")
     parser.add_argument(
+        "--behind",
+        metavar="MAP",
+        help="map that is drawn in grey behind (default: for rows of tsne-ooc place, the one they were placed on)",
+    )
+    parser.add_argument(
         "--highlight", metavar="ROWS", help="numbers of rows, such as 3,17,250, or a .npy file of them; others are grey"
+    )
+    parser.add_argument(
+        "--ring", metavar="ROWS", help="rows that get a ring, given so; or novel: those beyond the threshold of novelty"
     )
     parser.add_argument("--axes", metavar="A,B", help="the two axes to draw of a map of three, such as 1,3")
     parser.add_argument(
@@ -76,9 +86,11 @@ def run(options: argparse.Namespace) -> int:
         options.color,
         by=options.by,
         other=options.other,
+        behind=options.behind,
         data=options.data,
         axes=None if options.axes is None else numbers("--axes", options.axes),
-        highlight=None if options.highlight is None else rows_of(options.highlight),
+        highlight=None if options.highlight is None else rows_of("--highlight", options.highlight),
+        ring=None if options.ring is None else ring_of(options.ring),
         colors=options.colors,
         title=options.title,
         legend=not options.no_legend,
@@ -110,12 +122,17 @@ def numbers(option: str, text: str) -> list[int]:
         raise ValueError(f"{option} {text!r} is not a list of whole numbers, such as 1,3") from None
 
 
-def rows_of(text: str) -> Any:
+def rows_of(option: str, text: str) -> Any:
     """The numbers of rows, which are between commas or in a .npy file."""
     if Path(text).suffix.lower() != ".npy":
-        return numbers("--highlight", text)
+        return numbers(option, text)
     import numpy as np
 
     if not Path(text).exists():
         raise FileNotFoundError(f"there is no file {text}")
     return np.load(text, allow_pickle=False)
+
+
+def ring_of(text: str) -> Any:
+    """The rows that get a ring, or the word for them."""
+    return text if text.isalpha() else rows_of("--ring", text)

@@ -28,6 +28,7 @@ from tsne_ooc.cli.shared import (
     add_running,
     check_free,
     data_of,
+    probing,
     say,
 )
 
@@ -165,7 +166,7 @@ def run(options: argparse.Namespace) -> int:
         from tsne_ooc.cli.forecast_train import forecast_train
 
         check_free(options)
-        print(forecast_train(data_of(options), Path(options.out), **what))
+        print(forecast_train(data_of(options), Path(options.out), tell=probing(options), **what))
         return 0
     with Report(options.quiet) as report:
         model = train(data_of(options), **what, out=options.out, resume=options.resume, progress=report)

@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
         help="write a map as a page to hand over",
         description="Write the map of a finished run as one page of HTML, which any browser opens without a network: "
         "to zoom, to see what a row is, to filter, search and select, and to save the selected rows. Columns are found "
-        "by name, as by tsne-ooc plot.",
+        "by name, as by tsne-ooc plot. Rows that tsne-ooc place put on a map are shown over a grey picture of it.",
         examples="""
             map --color cell_type
             map --color cell_type --columns n_genes,CD3D,novelty --out cells.html
@@ -25,12 +25,17 @@ def add(commands: Commands) -> None:
         """,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("map", help="folder of a finished run, or a .npy file of coordinates")
+    parser.add_argument("map", help="folder of a finished run or of a saved model, or a .npy file of coordinates")
     parser.add_argument(
         "--color", metavar="NAME", help="column to colour by at first, or a file of one column (.npy, .csv, .tsv, .txt)"
     )
     parser.add_argument(
         "--columns", type=split_names, default=[], metavar="A,B,...", help="further columns to show and to colour by"
+    )
+    parser.add_argument(
+        "--behind",
+        metavar="MAP",
+        help="map of the grey picture (default: for rows of tsne-ooc place, the one they were placed on)",
     )
     parser.add_argument("--data", metavar="FILE", help="file that has the columns (default: the map's own table)")
     parser.add_argument("--axes", metavar="A,B", help="the two axes to show of a map of three, such as 1,3")
@@ -52,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
         options.color,
         out=Path(options.out) if options.out else beside(options.map, ".html"),
         columns=options.columns,
+        behind=options.behind,
         data=options.data,
         axes=None if options.axes is None else numbers("--axes", options.axes),
         title=options.title,

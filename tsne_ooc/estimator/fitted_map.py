@@ -75,6 +75,11 @@ class FittedMap:
     placed: Placed | None = None
     history: History = ()
 
+    def __repr__(self) -> str:
+        # All that it holds is some 250 letters for each row.
+        axes = {1: "a line", 2: "a plane", 3: "space"}.get(self.n_components, f"{self.n_components} axes")
+        return f"<FittedMap of {self.model.n:,} rows on {axes}, KL {self.kl_divergence:.3f}, {self.n_iter} iterations>"
+
     def __post_init__(self) -> None:
         for array in (self.sample_rows, *(self.placed or ())):
             if array is not None:

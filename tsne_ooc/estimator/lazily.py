@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from copy import copy
 from dataclasses import replace
 from importlib import import_module
@@ -106,9 +107,10 @@ def _answers(block: Any, model: Any, what: str, version: str) -> Float32:
         features = replace(features, names=None)
     out = np.empty((block.shape[0], *width), np.float32)
     _, blocks = features.blocks(_plain(block), type(fitted).__name__, fitted.n_jobs)
-    for start, stop, rows in blocks:
-        with counted_from(start):
-            out[start:stop] = fitted._answered(rows, what == NOVELTY)
+    with closing(blocks):
+        for start, stop, rows in blocks:
+            with counted_from(start):
+                out[start:stop] = fitted._answered(rows, what == NOVELTY)
     return out
 
 

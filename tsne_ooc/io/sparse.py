@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._typing import Array, DType, Stored, TableLike
+from tsne_ooc._typing import Array, DType, Int64, Stored, TableLike
 from tsne_ooc.io.base import Closing, table_shape
 
 # What Cell Ranger of 10x Genomics writes: ``features`` from version 3 on, ``genes`` in version 2.
@@ -129,11 +129,19 @@ class CsrTable:
         self._data, self._indices, self._indptr = data, indices, indptr
 
     def __getitem__(self, rows: slice) -> Array:
+        start, stop, _ = rows.indices(self.shape[0])
+        return self._dense(self._block(start, max(start, stop)))
+
+    def some(self, start: int, stop: int, columns: Int64) -> Array:
+        """Some columns of rows `start` up to `stop`, the only ones that become dense."""
+        return self._dense(self._block(start, stop)[:, columns])
+
+    def _block(self, start: int, stop: int) -> Any:
+        """Rows as SciPy has them, checked."""
         from scipy.sparse import csr_array
 
-        start, stop, _ = rows.indices(self.shape[0])
         if stop <= start:
-            return np.empty((0, self.shape[1]), self.dtype)
+            return csr_array((0, self.shape[1]), dtype=self.dtype)
         pointers = np.asarray(self._indptr[start : stop + 1]).astype(np.int64)
         first, last = int(pointers[0]), int(pointers[-1])
         if first < 0 or (pointers[1:] < pointers[:-1]).any():
@@ -151,6 +159,9 @@ class CsrTable:
             block.check_format(full_check=True)
         except ValueError as error:
             raise ValueError(f"the CSR matrix is damaged: {str(error).splitlines()[0]}") from None
+        return block
+
+    def _dense(self, block: Any) -> Array:
         if self.dtype.kind not in "iu" or block.has_canonical_format:
             return np.asarray(block.toarray())
         # Sums of small whole numbers would wrap round; they stay in the wider type where they are too large.
@@ -180,6 +191,10 @@ class CsrSource(Closing):
 
     def read(self, start: int, stop: int) -> Array:
         return self._table[start:stop]
+
+    def read_some(self, start: int, stop: int, columns: Int64) -> Array:
+        """Some columns of rows `start` up to `stop`; no others become dense."""
+        return self._table.some(start, stop, columns)
 
     def reopen(self) -> CsrSource:
         return self

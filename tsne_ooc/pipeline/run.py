@@ -37,6 +37,11 @@ class Run:
     manifest: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
 
+    def __repr__(self) -> str:
+        # A manifest and its arrays would fill the page of a notebook.
+        n, d = self.embedding.shape
+        return f"Run({str(self.folder)!r}: {n:,} x {d}; {', '.join(sorted(self.arrays))})"
+
     @property
     def embedding(self) -> NDArray[np.float32]:
         """The map, shape (n_samples, n_components), memory-mapped."""

@@ -23,7 +23,7 @@ from tsne_ooc.io.identity import differences as other_table
 from tsne_ooc.io.urls import path_of
 from tsne_ooc.pipeline.beginning import begun, check_executor, job_of
 from tsne_ooc.pipeline.folder import Folder
-from tsne_ooc.pipeline.models import ENCODER, digest_of, opened_model
+from tsne_ooc.pipeline.models import ENCODER, digest_of, model_under, opened_model
 from tsne_ooc.pipeline.placer import Mapped, MapPlacer
 from tsne_ooc.pipeline.placing import pieces
 from tsne_ooc.pipeline.request import differences
@@ -269,24 +269,14 @@ def _made(asked: ScoresRows) -> _Scores:
 
 def _model_of(run: Run) -> Path:
     """The folder of the map that the rows of a run lie on."""
-    manifest, asked = run.manifest, run.manifest["job"]["request"]
-    if asked.get("rows") is not None:
+    if run.manifest["job"]["request"].get("rows") is not None:
         raise ValueError(f"{run.folder} is a part of a table; merge all parts first (tsne-ooc merge)")
-    folder, wanted = run.folder / "model", None
-    if manifest["task"] == "place":
-        folder, wanted = Path(manifest["model"]), asked["model"]
-        if not folder.is_dir() and not folder.is_absolute():
-            # As it was typed where the rows were placed: most often beside the run.
-            folder = run.folder.parent / folder
-    if not (folder / storage.MANIFEST).exists():
-        raise FileNotFoundError(f"there is no model in {folder}, on which the rows of {run.folder} lie; put it back")
+    folder = model_under(run)
     if storage.kind_of(folder) == ENCODER:
         raise ValueError(
             f"the rows of {run.folder} are where an encoder puts them, and it has no energy to ask; place them on a "
             "map (tsne-ooc place)"
         )
-    if wanted is not None and digest_of(folder) != wanted:
-        raise ValueError(f"the model in {folder} is not the one that the rows of {run.folder} were placed on")
     return folder
 
 

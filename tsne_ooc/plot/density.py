@@ -13,7 +13,7 @@ from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Float64
 from tsne_ooc.plot.colors import linear, matplotlib, screen
 from tsne_ooc.plot.labels import Kinds, Scale
-from tsne_ooc.plot.rows import MapRows
+from tsne_ooc.plot.rows import MapRows, Together
 
 #: Cells of the picture, across and up.
 CELLS = 800
@@ -23,6 +23,9 @@ COARSE = 100
 _STEPS = 1 << 20
 # How strongly a cell with one row is drawn, where the fullest one has 1.
 _FAINTEST = 0.22
+# Rows are alone where few cells have any, among those so many across and up. With so many others they are not alone: of
+# 8, 16 and 24 others 16 had neither a pale ring around islands nor dots within them (300,000 rows, and 1.3 million).
+_NEAR, _CROWD = 7, 16
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,17 @@ class Counts:
 
 
 def count(
-    rows: MapRows, shown: Kinds | Scale | None, colors: Float64, bounds: tuple[Float64, Float64], threads: Threads
+    rows: MapRows | Together,
+    shown: Kinds | Scale | None,
+    colors: Float64,
+    bounds: tuple[Float64, Float64],
+    threads: Threads,
 ) -> Counts:
     """Count the rows of a map in the cells of a picture.
 
     Parameters
     ----------
-    rows : MapRows
+    rows : MapRows or Together
     shown : Kinds, Scale or None
         What the rows are coloured by.
     colors : float64 (labels, 3)
@@ -139,11 +146,31 @@ def image_of(counts: Counts, shown: Kinds | Scale | None, plain: str, shading: s
     return image
 
 
-def draw_density(ax: Any, image: Float32) -> None:
+def lone(counts: Counts) -> Float64:
+    """How alone the rows of each cell are, from 0 (a dense place, or no row) to 1 (no other cell nearby has any)."""
+    from scipy.ndimage import uniform_filter
+
+    filled = counts.rows > 0
+    # The cell itself is among those that are counted.
+    others = uniform_filter(filled.astype(np.float64), _NEAR, mode="constant") * _NEAR**2 - 1
+    return np.where(filled, np.clip(1 - others / _CROWD, 0, 1), 0.0)
+
+
+def in_grey(counts: Counts, grey: str, shading: str) -> Float32:
+    """The picture of a map that others are drawn over: what matters is where there are any rows at all."""
+    image = image_of(counts, None, grey, shading)
+    image[:, :, 3] **= 0.4
+    return image
+
+
+def draw_density(ax: Any, image: Float32, zorder: float = 0) -> None:
     """Draw the picture on axes, which it fills."""
     (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
     limits = ax.get_xlim(), ax.get_ylim()
-    ax.imshow(image, extent=(left, right, bottom, top), origin="lower", interpolation="antialiased", aspect="equal")
+    ax.imshow(
+        image, extent=(left, right, bottom, top), origin="lower", interpolation="antialiased", aspect="equal",
+        zorder=zorder,
+    )  # fmt: skip
     ax.set_xlim(limits[0])
     ax.set_ylim(limits[1])
     ax.set_aspect("equal", adjustable="box")

@@ -11,7 +11,7 @@ from tsne_ooc._kernels.cells import extent
 from tsne_ooc._options import counted
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Float64
-from tsne_ooc.plot.rows import MapRows
+from tsne_ooc.plot.rows import MapRows, Together
 
 # The most rows that tell where the map is; quantiles of a million are exact to a thousandth of the width.
 _LOOKED_AT = 1 << 20
@@ -38,7 +38,7 @@ class Frame:
     lost: int
 
     @classmethod
-    def around(cls, rows: MapRows, threads: Threads) -> Frame:
+    def around(cls, rows: MapRows | Together, threads: Threads) -> Frame:
         """The frame of a map.
 
         Raises

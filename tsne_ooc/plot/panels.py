@@ -12,12 +12,12 @@ from tsne_ooc._labels import column, ordered
 from tsne_ooc._options import counted, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc.plot.colors import matplotlib
-from tsne_ooc.plot.density import count, draw_density, image_of
+from tsne_ooc.plot.density import count, draw_density, in_grey
 from tsne_ooc.plot.frame import Frame, fit_axes
 from tsne_ooc.plot.labels import Kinds, coloring
 from tsne_ooc.plot.legend import add_bar, add_legend, add_note, plain, shortened
-from tsne_ooc.plot.rows import MapRows
-from tsne_ooc.plot.scatter import draw_rows, new_figure, paper_of
+from tsne_ooc.plot.rows import MapRows, Together
+from tsne_ooc.plot.scatter import below_of, draw_rows, new_figure, paper_of
 
 # Panels beside each other.
 _ACROSS = 4
@@ -29,6 +29,7 @@ def panels(
     labels: ArrayLike | None = None,
     *,
     most: int = 12,
+    behind: ArrayLike | None = None,
     colors: Sequence[Any] | Mapping[Any, Any] | str | None = None,
     legend: bool = True,
     shading: str = "equalized",
@@ -49,6 +50,8 @@ def panels(
     most : int
         The most panels. The groups with the most rows are drawn, in the order of all groups, and a note says how many
         are not.
+    behind : array_like of shape (n_others, 1) or (n_others, 2), optional
+        The map that is grey behind the groups: that which the rows were placed on, instead of the rows themselves.
     colors, legend, shading, dark, caption, dpi, n_jobs
         As in `scatter`.
 
@@ -78,7 +81,8 @@ def panels(
     if not len(kept):
         raise ValueError("by names no group: it is missing in all rows")
     shown = None if labels is None else coloring(labels, rows.n, colors, paper)
-    frame = Frame.around(rows, threads)
+    below = below_of(behind, rows)
+    frame = Frame.around(rows if below is None else Together(below, rows), threads)
     across = min(_ACROSS, len(kept))
     down = -(-len(kept) // across)
     figure = new_figure(3.2 * across, 3.4 * down + 0.3, dpi, paper)
@@ -88,10 +92,8 @@ def panels(
         ax.set_facecolor(paper.ground)
         fit_axes(ax, frame)
         if grey is None:
-            counts = count(rows, None, np.zeros((1, 3)), frame.square(), threads)
-            grey = image_of(counts, None, paper.missing, shading)
-            # Its shade matters little: in a small picture one must see where there are any rows at all.
-            grey[:, :, 3] **= 0.4
+            counts = count(below or rows, None, np.zeros((1, 3)), frame.square(), threads)
+            grey = in_grey(counts, paper.missing, shading)
         draw_density(ax, grey)
         members = np.flatnonzero(codes == group)
         own = None if shown is None else shown.of(members)
@@ -101,8 +103,9 @@ def panels(
     for ax in grid[len(kept) :]:
         ax.set_axis_off()
     left_out = int((sizes > 0).sum()) - len(kept)
-    told = f"{counted(left_out, 'groups')} more are not drawn" if left_out else ""
-    add_note(grid[across * (down - 1)], [caption or "", told, frame.note()], paper)
+    told = [] if below is None else [f"{counted(rows.n, 'rows')} on a map of {counted(below.n, 'rows')} in grey"]
+    told += [f"{counted(left_out, 'groups')} more are not drawn"] if left_out else []
+    add_note(grid[across * (down - 1)], [caption or "", "; ".join(told), frame.note()], paper)
     last = grid[min(across, len(kept)) - 1]
     if legend and isinstance(shown, Kinds):
         there = np.flatnonzero(shown.counts)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tsne_ooc._labels import categories_of
-from tsne_ooc._options import counted, whole
-from tsne_ooc._typing import Array, Float32, Named, StrPath
-from tsne_ooc.pipeline import Run, open_run
+from tsne_ooc._options import counted, pick
+from tsne_ooc._typing import Int64, StrPath
+from tsne_ooc.pipeline import Run
 from tsne_ooc.plot.beside import beside as draw_beside
 from tsne_ooc.plot.column import column_of
+from tsne_ooc.plot.coordinates import MapToDraw, map_behind, map_of
 from tsne_ooc.plot.labels import MOST_WORDS, most_frequent
 from tsne_ooc.plot.panels import panels
 from tsne_ooc.plot.scatter import scatter
@@ -26,24 +26,17 @@ log = logging.getLogger(__name__)
 KEPT = 40
 
 
-class MapToDraw(NamedTuple):
-    """Coordinates, the run that they are from, their name, and a caption."""
-
-    Y: Array
-    run: Run | None
-    name: str
-    caption: str
-
-
 def draw(
     source: Run | StrPath | ArrayLike,
     color: str | ArrayLike | None = None,
     *,
     by: str | ArrayLike | None = None,
     other: Run | StrPath | ArrayLike | None = None,
+    behind: Run | StrPath | ArrayLike | None = None,
     data: StrPath | None = None,
     axes: Sequence[int] | None = None,
     highlight: ArrayLike | None = None,
+    ring: str | ArrayLike | None = None,
     colors: Sequence[Any] | Mapping[Any, Any] | str | None = None,
     title: str | None = None,
     legend: bool = True,
@@ -58,7 +51,9 @@ def draw(
     Parameters
     ----------
     source : Run, path or array_like
-        A run, its folder, a ``.npy`` file of coordinates, or coordinates.
+        A run, its folder, that of a saved model, a ``.npy`` file of coordinates, or coordinates. Rows that were placed
+        on a map (`tsne_ooc.pipeline.place`) are drawn over it, whose own rows are grey; draw their coordinates to see
+        them alone.
     color : str or array_like, optional
         What to colour by: ``"novelty"`` or ``"sampled"``; ``"recall"``, ``"singularity"`` or ``"perturbation"`` of a
         run whose rows are scored; a column of the table that the map was made from (of ``obs``, a dataset, a gene), or
@@ -68,12 +63,17 @@ def draw(
         Groups of rows, found in the same way; each gets a small picture of its own.
     other : Run, path or array_like, optional
         Another map of the same rows, which is drawn beside the first, with how far rows moved.
+    behind : Run, path or array_like, optional
+        The map that is drawn in grey behind the rows, by default the one that the rows of the run were placed on: where
+        it is now, or other rows on the same map.
     data : path, optional
         The file that has the columns.
     axes : two ints, optional
         The two axes of a map of three that are drawn, counted from 1.
     highlight : array_like of int or bool, optional
         Rows that are drawn large, while the others are grey.
+    ring : array_like of int or bool, or "novel", optional
+        Rows that get a ring; "novel" are those of the run that are beyond its threshold of novelty.
     colors, legend, text, shading, dark, title, dpi, n_jobs
         As in `scatter`.
 
@@ -88,11 +88,13 @@ def draw(
     OSError
         Where a folder or a file does not exist or is not what it should be.
     ValueError
-        For columns that do not exist or have another length, and for maps that cannot be drawn.
+        For columns that do not exist or have another length, for maps that cannot be drawn, and for rows that do not
+        lie on the map behind them.
 
     Examples
     --------
     >>> draw("map", "cell_type").savefig("map.png")  # doctest: +SKIP
+    >>> draw("more", "novelty", ring="novel").savefig("more.png")  # doctest: +SKIP
     """
     found = map_of(source, axes)
     n = len(found.Y)
@@ -103,16 +105,33 @@ def draw(
     }  # fmt: skip
     if by is not None and other is not None:
         raise ValueError("by and other are two pictures; ask for one of them")
-    if highlight is not None and (by is not None or other is not None):
-        raise ValueError("highlight is for a picture of one map; leave out by and other")
+    for name, given in (("highlight", highlight), ("ring", ring)):
+        if given is not None and (by is not None or other is not None):
+            raise ValueError(f"{name} is for a picture of one map; leave out by and other")
+    if other is not None:
+        if behind is not None:
+            raise ValueError("other is drawn beside the map, and behind within it; leave out one of them")
+        second = map_of(other, axes)
+        return draw_beside(found.Y, second.Y, labels, titles=(found.name, second.name), **common)
+    below = map_behind(found, behind, axes)
+    if below is not None:
+        common |= {"behind": below.Y, "caption": f"on {below.name}: {below.caption}" if below.caption else ""}
     if by is not None:
         groups = column_of(by, n, found.run, data) if isinstance(by, str) else by
         return panels(found.Y, groups, labels, **common)
-    if other is not None:
-        second = map_of(other, axes)
-        return draw_beside(found.Y, second.Y, labels, titles=(found.name, second.name), **common)
-    ax = scatter(found.Y, labels, title=title, text=text, highlight=highlight, **common)
+    if isinstance(ring, str):
+        ring, beyond = pick("ring", ring, {"novel": novel_rows})(found)
+        common["caption"] = "\n".join(filter(None, [common["caption"], f"rings: novelty beyond {beyond:.2f}"]))
+    ax = scatter(found.Y, labels, title=title, text=text, highlight=highlight, ring=ring, **common)
     return ax.figure
+
+
+def novel_rows(found: MapToDraw) -> tuple[Int64, float]:
+    """The rows of a run that are beyond its threshold of novelty, and the threshold."""
+    if found.run is None or found.run.novelty is None:
+        raise ValueError(f"{found.name} has no novelty, by which rows could get a ring; runs of maps have it")
+    threshold = float(found.run.manifest["novelty"]["threshold"])
+    return np.flatnonzero(np.asarray(found.run.novelty) > threshold), threshold
 
 
 def labels_for(color: str | ArrayLike, n: int, run: Run | None, data: StrPath | None) -> Any:
@@ -128,79 +147,3 @@ def labels_for(color: str | ArrayLike, n: int, run: Run | None, data: StrPath | 
             log.info("more words than colours can tell apart: the %s of most rows keep their own", told)
         labels = few
     return labels
-
-
-def map_of(source: Run | StrPath | ArrayLike, axes: Sequence[int] | None = None) -> MapToDraw:
-    """The coordinates of a run, its folder, a file or an array: their two `axes`, which are counted from 1.
-
-    Raises
-    ------
-    OSError
-        Where there is no such folder or file, or it is not that of a run.
-    ValueError
-        For axes that the map does not have, and a map of more than two where none are named.
-    """
-    found, what = coordinates_of(source)
-    return found._replace(Y=_axes(found.Y, axes, what))
-
-
-def coordinates_of(source: Run | StrPath | ArrayLike) -> tuple[MapToDraw, str]:
-    """The same with all its axes, and what messages call it."""
-    run: Run | None = None
-    if isinstance(source, Run):
-        run = source
-    elif isinstance(source, str | Path):
-        path = Path(source)
-        if path.suffix.lower() == ".npy" and not path.is_dir():
-            return MapToDraw(_coordinates(path), None, path.stem, ""), str(path)
-        if path.is_dir() and (path / "embedding.npy").exists() and not (path / "manifest.json").exists():
-            raise FileNotFoundError(
-                f"{path} holds no manifest.json, so its run did not end, or lost it; its coordinates alone can be "
-                f"drawn: {path / 'embedding.npy'}"
-            )
-        if not path.exists():
-            raise FileNotFoundError(f"there is no folder or file {path}")
-        if path.is_file():
-            raise ValueError(f"{path} is neither the folder of a run nor a .npy file of coordinates")
-        run = open_run(path)
-    else:
-        return MapToDraw(np.asarray(source), None, "map", ""), "the map"
-    return MapToDraw(run.embedding, run, run.folder.name, caption_of(run.manifest)), str(run.folder)
-
-
-def caption_of(manifest: Named) -> str:
-    """A line that says how a map was made."""
-    told = [counted(int(manifest["n_samples"]), "rows")]
-    sample = manifest.get("sample")
-    if isinstance(sample, int) and sample < manifest["n_samples"]:
-        told.append(f"{sample:,} fitted")
-    parameters = manifest.get("parameters") or {}
-    if parameters.get("affinity") in ("perplexity", "multiscale", "mixture") and "perplexity" in parameters:
-        told.append(f"perplexity {parameters['perplexity']}")
-    if "exaggeration" in parameters:
-        exaggeration = parameters["exaggeration"]
-        told.append(f"exaggeration {1 if exaggeration is None else exaggeration}")
-    return " · ".join(told)
-
-
-def _coordinates(path: Path) -> Float32:
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        found: Float32 = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as .npy: {error}") from None
-    return found
-
-
-def _axes(Y: Array, axes: Sequence[int] | None, what: str) -> Array:
-    if Y.ndim != 2:
-        raise ValueError(f"{what} has shape {Y.shape}; a map has a row for each row and a column for each axis")
-    if axes is None:
-        if Y.shape[1] > 2:
-            raise ValueError(f"{what} has {Y.shape[1]} axes; say which two to draw, such as axes=(1, 2) (--axes 1,2)")
-        return Y
-    numbers = [whole("axes", one, least=1, most=Y.shape[1]) for one in axes]
-    if len(numbers) != 2 or numbers[0] == numbers[1]:
-        raise ValueError(f"axes={tuple(axes)} must be two different axes, such as axes=(1, 2) (--axes 1,2)")
-    return Y[:, [numbers[0] - 1, numbers[1] - 1]] if numbers != [1, 2] else Y[:, :2]

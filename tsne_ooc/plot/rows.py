@@ -15,6 +15,8 @@ from tsne_ooc._validate import as_array, as_rows, check_shape, is_frame, is_spar
 
 #: Rows that are counted at a time: 16 MB of coordinates.
 SHADED = 1 << 21
+# Rows from all over a map are taken in runs of so many, each of which is one read where the file is on a disk.
+_RUN = 64
 
 
 class MapRows:
@@ -27,13 +29,15 @@ class MapRows:
     ----------
     Y : array_like of shape (n, 1) or (n, 2)
         An array that is memory-mapped is read block by block, and its pages are given back.
+    name : str
+        What messages call it.
     """
 
-    def __init__(self, Y: ArrayLike) -> None:
-        self._Y = _checked(Y)
+    def __init__(self, Y: ArrayLike, name: str = "Y") -> None:
+        self._Y = _checked(Y, name)
         self.n, self.dimensions = self._Y.shape
         if self.dimensions > 2:
-            raise ValueError(f"Y has {self.dimensions} columns; choose one or two to draw, such as Y[:, :2]")
+            raise ValueError(f"{name} has {self.dimensions} columns; choose one or two to draw, such as {name}[:, :2]")
         if self.dimensions == 1:
             there = self._Y[np.isfinite(self._Y)]
             width = 0.05 * float(np.ptp(there)) if len(there) else 0.0
@@ -72,9 +76,32 @@ class MapRows:
         """At most so many rows, from places all over the map."""
         if self.n <= most:
             return self.all()
-        # Rows are taken in runs of 64, each of which is one read where the file is on a disk.
-        firsts = np.linspace(0, self.n - 64, max(1, most // 64)).astype(np.int64)
-        return np.concatenate([self.block(at, at + 64) for at in firsts.tolist()])
+        firsts = np.linspace(0, self.n - _RUN, max(1, most // _RUN)).astype(np.int64)
+        return np.concatenate([self.block(at, at + _RUN) for at in firsts.tolist()])
+
+
+class Together:
+    """Several maps as one, for what looks at the rows of all of them.
+
+    Parameters
+    ----------
+    *maps : MapRows
+    """
+
+    def __init__(self, *maps: MapRows) -> None:
+        self._maps = maps
+        self.n = sum(rows.n for rows in maps)
+
+    def blocks(self) -> Iterator[tuple[int, int, Float32]]:
+        """All rows in blocks, as those of `MapRows`."""
+        first = 0
+        for rows in self._maps:
+            yield from ((first + start, first + stop, block) for start, stop, block in rows.blocks())
+            first += rows.n
+
+    def some(self, most: int) -> Float32:
+        """At most so many rows (or a few more), from places all over the maps."""
+        return np.concatenate([rows.some(max(_RUN, most * rows.n // self.n)) for rows in self._maps])
 
 
 def cuts(n: int) -> list[tuple[int, int]]:
@@ -82,16 +109,16 @@ def cuts(n: int) -> list[tuple[int, int]]:
     return ranges(n, SHADED)
 
 
-def _checked(Y: ArrayLike) -> Array:
+def _checked(Y: ArrayLike, name: str) -> Array:
     values: Any = Y
     if is_frame(values) and not is_sparse(values):
         values = values.to_numpy()
     if not is_sparse(values) and not isinstance(values, np.ma.MaskedArray):
-        array = as_array(values, "Y")
-        check_shape(array.shape, "Y")
+        array = as_array(values, name)
+        check_shape(array.shape, name)
         if array.dtype.kind == "f":
             return array
-    rows: Float32 = as_rows(Y, name="Y")
+    rows: Float32 = as_rows(Y, name=name)
     return rows
 
 

@@ -10,17 +10,19 @@ from numpy.typing import ArrayLike
 
 from tsne_ooc._options import counted, number, truth, whole
 from tsne_ooc._parallel import Threads
-from tsne_ooc._typing import Array, Float64, Int64
+from tsne_ooc._typing import Array, Float32, Float64, Int64
 from tsne_ooc.plot.colors import DARK, LIGHT, Paper, matplotlib
-from tsne_ooc.plot.density import Counts, count, draw_density, image_of
+from tsne_ooc.plot.density import Counts, count, draw_density, image_of, in_grey, lone
 from tsne_ooc.plot.frame import Frame, at_the_rim, fit_axes
 from tsne_ooc.plot.labels import Kinds, Scale, coloring
 from tsne_ooc.plot.legend import add_bar, add_legend, add_note, widen
-from tsne_ooc.plot.rows import MapRows
+from tsne_ooc.plot.rows import MapRows, Together
 from tsne_ooc.plot.text import add_names
 
 # More points than this hide each other: of a quarter of a million, half are over others at 7 inches and 200 dpi.
 MOST_POINTS = 250_000
+# Of more rows, those that are alone are drawn as all are where there are a quarter of a million.
+_LONE_SIZE, _LONE_OPACITY = 0.5, 0.61
 
 
 def scatter(
@@ -37,6 +39,8 @@ def scatter(
     dpi: int = 200,
     text: bool = False,
     highlight: ArrayLike | None = None,
+    ring: ArrayLike | None = None,
+    behind: ArrayLike | None = None,
     shading: str = "equalized",
     dark: bool = False,
     caption: str | None = None,
@@ -83,6 +87,10 @@ def scatter(
         to the legend.
     highlight : array_like of int or bool, optional
         Numbers of rows, or a mask of all, that are drawn large on top of the others, which turn grey.
+    ring : array_like of int or bool, optional
+        Numbers of rows, or a mask of all, that get a ring.
+    behind : array_like of shape (n_others, 1) or (n_others, 2), optional
+        Other rows on the same map, which are grey and behind these: the map that these were placed on.
     shading : {"equalized", "log"}
         How density becomes depth of colour: so that each shade is used equally often, or by the logarithm.
     dark : bool
@@ -114,21 +122,31 @@ def scatter(
     paper = paper_of(dark)
     shown = None if labels is None else coloring(labels, rows.n, colors, paper)
     marked = None if highlight is None else chosen(highlight, rows.n)
-    frame = Frame.around(rows, threads)
+    ringed = None if ring is None else chosen(ring, rows.n, "ring")
+    below = below_of(behind, rows)
+    frame = Frame.around(rows if below is None else Together(below, rows), threads)
     own = ax is None
     if own:
-        ax = new_figure(7, 7, dpi, paper).add_subplot(facecolor=paper.ground)
+        from tsne_ooc.plot.figure import Map
+
+        ax = new_figure(7, 7, dpi, paper).add_subplot(axes_class=Map, facecolor=paper.ground)
     elif dark:
         ax.set_facecolor(paper.ground)
     fit_axes(ax, frame)
+    if below is not None:
+        _behind(ax, below, paper, threads, shading)
     counts, scale = draw_rows(
         ax, rows, shown, paper, threads, size=size, alpha=alpha, density=density, text=text, shading=shading,
         marked=marked, far=frame.far,
     )  # fmt: skip
     if title is not None:
         ax.set_title(title, loc="left", fontsize=11, color=paper.ink)
-    told = f"{counted(len(marked), 'rows')} highlighted" if marked is not None else ""
-    add_note(ax, [caption or "", told, frame.note()], paper)
+    if ringed is not None:
+        _ringed(ax, rows, ringed, paper)
+    told = [] if below is None else [f"{counted(rows.n, 'rows')} on a map of {counted(below.n, 'rows')} in grey"]
+    for some, what in ((marked, "highlighted"), (ringed, "ringed")):
+        told += [] if some is None else [f"{counted(len(some), 'rows')} {what}"]
+    add_note(ax, [caption or "", "; ".join(told), frame.note()], paper)
     if scale is not None and legend:
         add_bar(ax, scale, paper)
     if isinstance(shown, Kinds):
@@ -184,6 +202,7 @@ def draw_rows(
         if marked is not None:
             image[:, :, :3] = to_rgb(paper.missing)
         draw_density(ax, image)
+        _specks(ax, counts, image)
         if far:
             _ring_the_rim(ax, counts, paper)
     else:
@@ -221,11 +240,22 @@ def chosen(rows: ArrayLike, n: int, name: str = "highlight") -> Int64:
     return np.unique(array.astype(np.int64))
 
 
+def below_of(behind: ArrayLike | None, rows: MapRows) -> MapRows | None:
+    """The rows that are drawn behind others; None where there are none."""
+    if behind is None:
+        return None
+    found = MapRows(behind, "behind")
+    if found.dimensions != rows.dimensions:
+        raise ValueError(f"behind has {counted(found.dimensions, 'columns')}, and Y {rows.dimensions}")
+    return found
+
+
 def new_figure(width: float, height: float, dpi: int, paper: Paper) -> Any:
     """A figure of so many inches, which does not belong to pyplot."""
     dots = whole("dpi", dpi, least=1)
-    figure = matplotlib().figure.Figure
-    return figure(figsize=(width, height), dpi=dots, layout="constrained", facecolor=paper.ground)
+    from tsne_ooc.plot.figure import Picture
+
+    return Picture(figsize=(width, height), dpi=dots, layout="constrained", facecolor=paper.ground)
 
 
 def paper_of(dark: bool) -> Paper:
@@ -262,6 +292,29 @@ def _points(
         edges = paper.ink if grey or colors is None else _as_rgb(shown, colors[order][beyond])
         ax.scatter(*places[beyond].T, s=max(size, 18), facecolors="none", edgecolors=edges, linewidths=0.9, zorder=3)
     return points
+
+
+def _behind(ax: Any, rows: MapRows, paper: Paper, threads: Threads, shading: str) -> None:
+    """Draw rows in grey, below all that is drawn later: in matplotlib images have 0, and points 1."""
+    if rows.n > MOST_POINTS:
+        counts = count(rows, None, np.zeros((1, 3)), _bounds(ax), threads)
+        draw_density(ax, in_grey(counts, paper.missing, shading), zorder=-1)
+        return
+    Y = rows.all()
+    places, _ = at_the_rim(Y[np.isfinite(Y).all(axis=1)], ax)
+    size = _point_size(rows.n, 7)
+    ax.scatter(*places.T, s=size, color=paper.missing, linewidths=0, rasterized=True, zorder=-1)
+
+
+def _ringed(ax: Any, rows: MapRows, ringed: Int64, paper: Paper) -> None:
+    """Draw rings around some rows."""
+    Y = rows.of(ringed)
+    places, _ = at_the_rim(Y[np.isfinite(Y).all(axis=1)], ax)
+    size = float(np.clip(20_000 / max(1, len(ringed)), 12, 60))
+    ax.scatter(
+        *places.T, s=size, facecolors="none", edgecolors=paper.ink, linewidths=0.8, rasterized=len(ringed) > 2000,
+        zorder=4,
+    )  # fmt: skip
 
 
 def _highlighted(
@@ -304,6 +357,17 @@ def _ring_the_rim(ax: Any, counts: Counts, paper: Paper) -> None:
     ax.scatter(
         *np.clip(places, low + room, high - room).T, s=18, facecolors="none", edgecolors=paper.ink, linewidths=0.9
     )
+
+
+def _specks(ax: Any, counts: Counts, image: Float32) -> None:
+    """Draw rows that are alone as points, since the shade of a cell with one row can hardly be seen without others."""
+    alone = lone(counts)
+    cells = np.argwhere(alone > 0)
+    low, high = _bounds(ax)
+    places = low + (cells[:, ::-1] + 0.5) / len(alone) * (high - low)
+    colors = image[tuple(cells.T)]
+    colors[:, 3] = alone[tuple(cells.T)] * _LONE_OPACITY
+    ax.scatter(*places.T, s=_LONE_SIZE, c=colors, linewidths=0, rasterized=True, label="_lone rows")
 
 
 def _point_size(n: int, width: float) -> float:

@@ -58,15 +58,11 @@ def add_names(ax: Any, names: Array, colors: Float64, kinds: Array, paper: Paper
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.patheffects import withStroke
 
+    from tsne_ooc.plot.figure import lay_out
+
     figure = ax.figure
     if figure.get_layout_engine() is not None:
-        # Images take as long as all else, and do not change the layout.
-        seen = [image for image in ax.images if image.get_visible()]
-        for image in seen:
-            image.set_visible(False)
-        figure.draw_without_rendering()
-        for image in seen:
-            image.set_visible(True)
+        lay_out(figure)
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
     cells = kinds.shape[1]

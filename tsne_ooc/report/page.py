@@ -15,7 +15,8 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import StrPath
 from tsne_ooc.pipeline import Run
 from tsne_ooc.plot.column import column_of
-from tsne_ooc.plot.picture import caption_of, labels_for
+from tsne_ooc.plot.coordinates import caption_of
+from tsne_ooc.plot.picture import labels_for
 from tsne_ooc.plot.saving import check_target
 from tsne_ooc.report import pictures
 from tsne_ooc.report.classes import classes_of

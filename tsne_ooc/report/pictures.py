@@ -15,9 +15,9 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Array
 from tsne_ooc.plot import beside, scatter
 from tsne_ooc.plot.colors import matplotlib
+from tsne_ooc.plot.coordinates import map_of
 from tsne_ooc.plot.density import count, depth_of
 from tsne_ooc.plot.frame import Frame
-from tsne_ooc.plot.picture import map_of
 from tsne_ooc.plot.rows import MapRows
 from tsne_ooc.view.payload import png
 

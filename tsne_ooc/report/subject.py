@@ -23,10 +23,10 @@ from tsne_ooc.metrics._space import Space
 from tsne_ooc.neighbors.base import BLOCKED, GAPS
 from tsne_ooc.neighbors.pairwise import Pairwise
 from tsne_ooc.pipeline import Run
-from tsne_ooc.pipeline.models import folder_of, opened_model
+from tsne_ooc.pipeline.models import model_under, opened_model
 from tsne_ooc.pipeline.placer import EncoderPlacer, MapPlacer
 from tsne_ooc.pipeline.table import opened
-from tsne_ooc.plot.picture import coordinates_of
+from tsne_ooc.plot.coordinates import coordinates_of
 from tsne_ooc.storage import MANIFEST, kind_of
 from tsne_ooc.storage.manifest import read_manifest
 
@@ -121,10 +121,8 @@ def _of_model(path: Path, n_jobs: int | None) -> Subject:
 
 
 def _placer_of(run: Run, n_jobs: int | None) -> tuple[MapPlacer | EncoderPlacer | None, list[str]]:
-    inside = run.folder / "model"
-    folder = inside if inside.is_dir() or "model" not in run.manifest else folder_of(run.manifest["model"])
     try:
-        return opened_model(folder, n_jobs), []
+        return opened_model(model_under(run), n_jobs), []
     except _UNREADABLE as error:
         return None, [f"what rows were placed with cannot be opened: {_line(error)}"]
 

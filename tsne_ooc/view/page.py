@@ -18,11 +18,12 @@ from tsne_ooc._typing import Array, Float32, Int64, Json, StrPath
 from tsne_ooc.pipeline import Run
 from tsne_ooc.plot.colors import PALETTE
 from tsne_ooc.plot.column import ALONE, column_of
+from tsne_ooc.plot.coordinates import map_behind, map_of
 from tsne_ooc.plot.density import count, depth_of
 from tsne_ooc.plot.frame import Frame
-from tsne_ooc.plot.picture import map_of
-from tsne_ooc.plot.rows import MapRows
+from tsne_ooc.plot.rows import MapRows, Together
 from tsne_ooc.plot.saving import check_target
+from tsne_ooc.plot.scatter import below_of
 from tsne_ooc.plot.text import densest
 from tsne_ooc.storage.atomic import whole_file
 from tsne_ooc.view.payload import column_for, gaps, json_in_html, packed, places, plain, png, short
@@ -36,6 +37,8 @@ _NAMED = 40
 _CELLS = 100
 # Nine colours of matplotlib's viridis (public domain), between which colours are mixed.
 _SCALE = ("#440154", "#472D7B", "#3B528B", "#2C728E", "#21918C", "#28AE80", "#5EC962", "#ADDC30", "#FDE725")
+# Of a map of up to so many rows behind others, a row is so many cells wide.
+_WIDTHS = ((3_000, 7), (30_000, 5), (300_000, 3))
 _SCRIPTS = ("regl.js", "pub-sub-es.js", "regl-scatterplot.js")
 
 
@@ -45,6 +48,7 @@ def view(
     *,
     out: StrPath,
     columns: Sequence[str] = (),
+    behind: Run | StrPath | ArrayLike | None = None,
     data: StrPath | None = None,
     axes: Sequence[int] | None = None,
     title: str | None = None,
@@ -61,13 +65,16 @@ def view(
     Parameters
     ----------
     source : Run, path or array_like
-        A run, its folder, a ``.npy`` file of coordinates, or coordinates.
+        A run, its folder, that of a saved model, a ``.npy`` file of coordinates, or coordinates. Rows that were placed
+        on a map are shown over a grey picture of it.
     color : str or array_like, optional
         The column to colour by at first, as in `tsne_ooc.plot.draw`.
     out : path
         The page, ``.html``.
     columns : sequence of str
         Further columns, found like `color`, which are shown for the row under the mouse, and can be coloured by.
+    behind : Run, path or array_like, optional
+        The map of the grey picture, as in `tsne_ooc.plot.draw`.
     data : path, optional
         The file that has the columns; by default the table that the map was made from.
     axes : two ints, optional
@@ -107,8 +114,12 @@ def view(
     found = map_of(source, axes)
     rows, threads = MapRows(found.Y), Threads(n_jobs)
     frame = Frame.around(rows, threads)
+    there, below = rows.n - frame.lost, map_behind(found, behind, axes)
+    under = None if below is None else below_of(below.Y, rows)
+    if under is not None:
+        frame = Frame.around(Together(under, rows), threads)
     labels = _labels(color, columns, rows.n, found.run, data)
-    shown = _shown(rows, frame, labels, most)
+    shown = _shown(rows, frame, labels, most if there > most else None)
     told, parts = [], {}
     for at, (name, values) in enumerate(labels.items()):
         what, cells = column_for(name, values, shown)
@@ -122,13 +133,15 @@ def view(
     all_shown = len(shown) == rows.n
     if not all_shown:
         parts["rows"] = packed(gaps(shown))
-    density = len(shown) < rows.n - frame.lost
-    if density:
-        parts["density"] = plain(png(_density(rows, frame, threads)))
+    grey = [one for one in (rows if len(shown) < there else None, under) if one is not None]
+    if grey:
+        wide = 1 if under is None else next((wide for most, wide in _WIDTHS if under.n <= most), 1)
+        parts["density"] = plain(png(_density(Together(*grey), frame, wide, threads)))
+    told_behind = "" if below is None else f"the {len(below.Y):,} rows of {below.name}"
     meta: Json = {
         "title": short(title or found.name), "caption": found.caption, "n": rows.n, "shown": len(shown),
-        "all": all_shown, "density": density, "note": _note(rows.n, len(shown), frame), "columns": told,
-        "palette": PALETTE, "scale": _SCALE,
+        "all": all_shown, "density": bool(grey), "columns": told,
+        "note": _note(rows.n, there, len(shown), frame, told_behind), "palette": PALETTE, "scale": _SCALE,
     }  # fmt: skip
     _write(Path(out), meta, parts)
     return Path(out)
@@ -176,8 +189,9 @@ def _called(name: str) -> str:
     return Path(name).stem if Path(name).suffix.lower() in ALONE else name
 
 
-def _shown(rows: MapRows, frame: Frame, labels: dict[str, Any], most: int) -> Int64:
-    if rows.n - frame.lost <= most:
+def _shown(rows: MapRows, frame: Frame, labels: dict[str, Any], most: int | None) -> Int64:
+    """The numbers of the rows that are shown one by one: all that have a place, or so many."""
+    if most is None:
         return np.concatenate(
             [start + np.flatnonzero(np.isfinite(block).all(axis=1)) for start, _, block in rows.blocks()]
         )
@@ -190,21 +204,30 @@ def _shown(rows: MapRows, frame: Frame, labels: dict[str, Any], most: int) -> In
     return stratified(rows, frame, codes, most)
 
 
-def _density(rows: MapRows, frame: Frame, threads: Threads) -> Array:
-    """A picture of how many rows each place has, in one colour that can be seen on a light and on a dark ground."""
+def _density(rows: Together, frame: Frame, wide: int, threads: Threads) -> Array:
+    """A picture of how many rows each place has, in one colour that can be seen on a light and on a dark ground.
+
+    A cell is about one dot of the page; a row is `wide` cells wide, so that a few thousand can be seen, too.
+    """
     counts = count(rows, None, np.zeros((1, 3)), frame.square(), threads)
     depth = 0.8 * depth_of(counts.rows, "equalized")
+    if wide > 1:
+        from scipy.ndimage import maximum_filter
+
+        # Two rows in a cell are hardly more than one: what matters is where there are any.
+        across = np.arange(wide) - wide // 2
+        depth = 0.6 * maximum_filter(depth**0.4, footprint=np.add.outer(across**2, across**2) <= wide**2 / 4)
     # Colours are multiplied by their opacity, since the page's shader adds them up.
     return np.stack([0.55 * depth, 0.55 * depth, 0.55 * depth, depth], axis=-1)
 
 
-def _note(n: int, shown: int, frame: Frame) -> str:
+def _note(n: int, there: int, shown: int, frame: Frame, behind: str) -> str:
+    """What a reader of the page has to know; `behind` are the rows of another map, in words."""
     told = []
-    if shown < n - frame.lost:
-        told.append(
-            f"{shown:,} of {n:,} rows are shown one by one, drawn evenly over the map and its labels; the grey picture "
-            "behind them is of all rows"
-        )
+    if shown < there:
+        told.append(f"{shown:,} of {n:,} rows are shown one by one, drawn evenly over the map and its labels")
+    if grey := " and ".join((["all rows"] if shown < there else []) + ([behind] if behind else [])):
+        told.append(f"the grey picture behind them is of {grey}")
     if frame.note():
         told.append(frame.note())
     return "; ".join(told)

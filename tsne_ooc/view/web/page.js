@@ -116,35 +116,91 @@
     [canvas.width, canvas.height] = [width, height];
     const context = canvas.getContext("2d"), image = context.createImageData(width, height);
     const inks = colors.map(rgb), side = Math.min(width, height), [left, top] = [(width - side) / 2, (height - side) / 2];
+    // Of a hundred thousand rows one dot each is enough; of few it would not be seen.
+    const wide = n < 2000 ? 5 : n < 100000 ? 3 : 1, half = (wide - 1) / 2;
     for (let i = 0; i < n; i++) {
       const across = Math.floor(left + (x[i] + 1) / 2 * (side - 1)), down = Math.floor(top + (1 - y[i]) / 2 * (side - 1));
-      image.data.set([...inks[z[i]], 255], 4 * (down * width + across));
+      for (let k = 0; k < wide * wide; k++) {
+        const [u, v] = [across + k % wide - half, down + Math.floor(k / wide) - half];
+        if (u >= 0 && u < width && v >= 0 && v < height) image.data.set([...inks[z[i]], 255], 4 * (v * width + u));
+      }
     }
     context.putImageData(image, 0, 0);
     window.tsneMap.firstPicture = performance.now();
   };
   window.tsneMap = { meta, columns };
+  const grey = meta.density ? "data:image/png;base64," + $("part-density").textContent : null;
+  if (grey) $("preview").style.background = `url(${grey}) center / contain no-repeat`;
   preview();
   listKinds();
 
   // ---------------------------------------------------------------------------------------------------------- map
   const canvas = $("map");
   let plot;
+  // Where a frame takes long, as without a graphics card (200,000 rows: 0.4 s), the picture itself is moved while the
+  // view changes, and the rows are drawn anew once it rests.
+  const SLOW = 50, REST = 150;
+  const moves = { slow: false, costs: [], view: null, picture: null, resting: false, still: null, last: 0 };
+  const measure = () => {
+    const start = performance.now();
+    // The frame after the next one has to wait for what is drawn now.
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      if (document.hidden) return;
+      moves.costs = [...moves.costs, (performance.now() - start) / 2].slice(-3);
+      moves.slow = moves.costs.length > 1 && [...moves.costs].sort((a, b) => a - b)[1] > SLOW;
+    }));
+  };
+  // What takes a place of the drawn view to the same place of another one, in dots of the canvas.
+  const between = (before, after) => {
+    const { width, height } = canvas;
+    const screen = new DOMMatrix([width / 2, 0, 0, -height / 2, width / 2, height / 2]).scale(height / width, 1);
+    const flat = (view) => new DOMMatrix([view[0], view[1], view[4], view[5], view[12], view[13]]);
+    return screen.multiply(flat(after)).multiply(flat(before).inverse()).multiply(screen.inverse());
+  };
+  moves.between = between;
+  const moved = (target, view) => {
+    if (!moves.picture) {
+      moves.picture = Object.assign(document.createElement("canvas"), { width: target.width, height: target.height });
+      moves.picture.getContext("2d").drawImage(target, 0, 0);
+    }
+    const context = target.getContext("2d");
+    context.clearRect(0, 0, target.width, target.height);
+    context.setTransform(between(moves.view, view));
+    context.drawImage(moves.picture, 0, 0);
+    context.resetTransform();
+    if (moves.still === null) requestAnimationFrame(settle);
+    Object.assign(moves, { still: 0, last: performance.now() });
+  };
+  // Frames are counted, too: where all of them are slow, time alone would take a pause between two of them for rest.
+  const settle = () => {
+    if (moves.still === null) return;
+    if (++moves.still < 3 || performance.now() - moves.last < REST) { requestAnimationFrame(settle); return; }
+    Object.assign(moves, { still: null, resting: true });
+    plot.redraw();
+  };
+  const drawn = (renderer) => (draw, target) => {
+    const view = plot ? Array.from(plot.get("cameraView")) : null;
+    const same = !moves.view || !view || view.every((one, at) => one === moves.view[at]);
+    if (moves.slow && !same && !moves.resting) { moved(target, view); return; }
+    renderer.render(draw, target);
+    Object.assign(moves, { view, picture: null, resting: false, still: null });
+    measure();
+  };
   try {
     // By default it is as large as the screen, and zoomed pages and some viewers are larger than that.
     const renderer = createScatterplot.createRenderer();
     const fit = () => renderer.resize(Math.min(window.innerWidth, 4096), Math.min(window.innerHeight, 4096));
     fit();
-    window.addEventListener("resize", fit);
+    window.addEventListener("resize", () => { fit(); moves.resting = true; });
     plot = createScatterplot.default({
-      renderer, canvas, width: "auto", height: "auto", backgroundColor: ground(), pointColor: colors, colorBy: "valueA",
+      renderer: Object.create(renderer, { render: { value: drawn(renderer) } }), canvas, width: "auto", height: "auto", backgroundColor: ground(), pointColor: colors, colorBy: "valueA",
       pointSize: n < 2000 ? 7 : n < 20000 ? 4.5 : n < 100000 ? 3 : n < 300000 ? 2 : 1.5, opacityBy: "density",
       pointColorActive: dark.matches ? "#FFFFFF" : "#000000", pointColorHover: dark.matches ? "#FFFFFF" : "#000000",
       lassoColor: dark.matches ? "#6CB2FF" : "#0B63CE", showReticle: false, lassoOnLongPress: true,
       
       // The worker of the minified file lacks functions that it needs.
       spatialIndexUseWorker: false,
-      ...(meta.density ? { backgroundImage: "data:image/png;base64," + $("part-density").textContent } : {}),
+      ...(grey ? { backgroundImage: grey } : {}),
     });
     if (!plot.isSupported) throw new Error("textures of floats are missing");
     await plot.draw({ x, y, z }, { zDataType: "categorical", wDataType: "categorical" });
@@ -416,5 +472,5 @@
   });
 
   names();
-  Object.assign(window.tsneMap, { pan, zoom, applyFilter, ready: performance.now() });
+  Object.assign(window.tsneMap, { pan, zoom, applyFilter, moves, ready: performance.now() });
 })();
