@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tsne_ooc import TSNE
 from tsne_ooc.io import open_source
 from tsne_ooc.neighbors import IVF, Graph
+from tsne_ooc.pipeline import neighbors
 from tsne_ooc.preprocess import PCA, Log1p, Normalize, Preparation, Standardize
 
 N, P = 160, 6
@@ -84,3 +85,22 @@ def test_a_graph_of_neighbours_by_any_number_of_threads(n_jobs):
     assert isinstance(one, Graph)
     for name in ("indices", "distances"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+@QUICK
+@given(
+    chunks=st.tuples(st.integers(1, N), st.integers(1, P)), block_rows=st.integers(1, N),
+    n_jobs=st.sampled_from([1, 2, 3, 7]), search=st.sampled_from(["exact", IVF(lists=8, probes=3)]),
+)  # fmt: skip
+def test_a_graph_of_all_rows_in_any_blocks_of_a_table_in_any_chunks(
+    tmp_path_factory, chunks, block_rows, n_jobs, search
+):
+    folder = tmp_path_factory.mktemp("graph")
+    with h5py.File(folder / "table.h5", "w") as file:
+        file.create_dataset("X", data=rows(), chunks=chunks)
+    wanted = neighbors(rows(), out=folder / "wanted", k=9, search=search, n_jobs=2)
+    found = neighbors(
+        folder / "table.h5", out=folder / "found", k=9, search=search, block_rows=block_rows, n_jobs=n_jobs
+    )
+    for name in ("indices", "distances"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))

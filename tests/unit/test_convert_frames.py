@@ -87,3 +87,10 @@ def test_what_is_wrong_is_said_before_it_is_computed(lazy, tmp_path):
         convert(counted, tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         convert(counted, tmp_path / "none" / "out")
+
+
+def test_first_rows_that_are_all_rejected_do_not_end_it(tmp_path):
+    known = frame()
+    known.loc[:149, "day"] = pd.NaT
+    told = convert(dd.from_pandas(known, npartitions=2), tmp_path / "out", split_by="day:month")
+    assert told["written"] == 150 and sum(told["rejected"].values()) == 150

@@ -72,6 +72,13 @@ def test_the_entry_of_scverse_says_what_the_package_says():
     # What the schema of its list requires.
     needed = {"name", "description", "project_home", "documentation_home", "install", "license", "tags", "version"}
     assert needed <= set(entry) and entry["contact"] and entry["category"] == "ecosystem"
+    assert isinstance(entry["version"], str) and len(set(entry["tags"])) == len(entry["tags"]) > 0
+    # What it asks for besides is where the file says.
+    said = (ROOT / "recipe" / "scverse.yaml").read_text(encoding="utf-8")
+    where = re.findall(r"\((?:LICENSE|docs/|tests|\.)[^)]*\)", said)
+    files = [word.strip("()`") for group in where for word in group.strip("()").split(", ") if word[0] != "`"]
+    assert len(files) == 8 and all((ROOT / file).exists() for file in files), files
+    assert "**Support.**" in (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
     assert {key: entry[key] for key in ("name", "version", "license")} == {
         key: PROJECT[key] for key in ("name", "version", "license")
     }

@@ -68,7 +68,12 @@ def _try(convert: Callable[..., Json], frame: Any, folder: Path, options: Json) 
             # They come again, about all rows.
             warnings.simplefilter("ignore")
             tried = {"inputs": folder / "first.parquet", "out": folder / "tried", "progress": None}
-            convert(**{**options, **tried})
+            try:
+                convert(**{**options, **tried})
+            except ValueError as error:
+                # Rows that are all rejected say nothing of those behind them.
+                if "could be read" not in str(error):
+                    raise
 
 
 def _is_frame(inputs: Any) -> bool:
