@@ -28,6 +28,9 @@ templates_path = ["_templates"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 
+# For `sphinx -b linkcheck`, where there is a network: a host that there is not.
+linkcheck_ignore = [r"https://example\.org"]
+
 # Tutorials are run whenever their page is built. What they write is in a folder that is gone afterwards.
 nb_execution_mode = "force"
 nb_execution_in_temp = True

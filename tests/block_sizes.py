@@ -56,7 +56,7 @@ BLOCKS = {
     ("gradients.crowd", "ROWS"): Block("crowd"),
     ("gradients.repulsion", "ExactRepulsion.ROWS"): Block("repulsion"),
     ("groups", "_BLOCK"): Block("groups"),
-    ("io.blocks", "BLOCK_BYTES"): Block("blocks"),
+    ("io.cuts", "BLOCK_BYTES"): Block("blocks"),
     ("io.columns", "_PIECE"): Block("columns"),
     ("io.hdf5", "_LARGEST_CACHE"): Block("large_chunks"),
     ("storage.sink", "_PIECE"): Block("sink"),
@@ -140,7 +140,7 @@ CROSSED = {
     ("convert.pieces", "ROWS"): "unit/test_convert.py",
     ("convert.writing", "CHUNK"): "unit/test_convert.py",
     ("io.files", "MOST_OPEN"): "unit/test_files.py",
-    ("io.urls", "BLOCK"): "unit/test_urls.py",
+    ("io.url_files", "BLOCK"): "unit/test_urls.py",
     ("preprocess.medians", "_LEAST"): "unit/test_missing_filled.py",
     ("preprocess.medians", "_NUMBERS"): "unit/test_missing_filled.py",
     ("preprocess.rows", "_SAMPLE_ROWS"): "unit/test_preprocess.py",
@@ -166,14 +166,15 @@ _OTHERS = {
         io.shared_parts._FEW parametric.estimator.FEWEST plot.colors._QUALITATIVE
         neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER novelty._LOOKED_AT
         fit.optimize.FEWEST_LEAPING trust.judge.SEEN convert.converting.MOST_FILES convert.converting.MOST_CATEGORIES
-        convert.converting._WAITING workers.asking.TRIES workers.by_path.MOST streaming.SENT streaming.MOST_READ""",
+        convert.converting._WAITING convert.pieces._FIRST workers.asking.TRIES workers.by_path.MOST streaming.SENT
+        streaming.MOST_READ""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
         scratch.plan.PROGRAM scratch.plan.MUTUAL scratch.plan.MAPPED
         pipeline.models.SLACK pipeline.refining._BESIDE refinement.EVERY
         io.reading._FIT_BYTES io.reading._NEIGHBORS batches.batches._MANY_READS
         batches.batches._WORTH_A_WARNING io.hdf5._WORTH_A_WARNING cli.probe._SECONDS streaming.RESULT_BYTES
-        workers.pool.ANSWER io.urls.BLOCKS""",
+        workers.pool.ANSWER io.url_files.BLOCKS""",
     "the method's own: another number is another map, sample or encoder": """
         tl.N_PCS fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
         refinement.REFERENCE refinement.LATE_ROWS refinement.LATE_MORE

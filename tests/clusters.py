@@ -35,8 +35,8 @@ class Cluster:
         self.address, self.port = found[1], int(found[2])
         return process
 
-    def add(self):
-        words = ["distributed.cli.dask_worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    def add(self, *more):
+        words = ["distributed.cli.dask_worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard", *more]
         process, _ = self.began([*words, "--local-directory", str(self.folder)], r"Registered to:")
         self.workers.append(process)
         return process

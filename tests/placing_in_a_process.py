@@ -12,3 +12,8 @@ def model_in(folder):
 
 def places(folder, first, rows):
     return {"embedding": model_in(folder).transform(rows)}
+
+
+def placed(model, rows):
+    """What a worker does with a model that is sent to it."""
+    return model.transform(rows)

@@ -8,13 +8,18 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
+from tsne_ooc._elsewhere import VALUES
+
 T = TypeVar("T")
 
 
 def unknown(what: str, word: object, known: Iterable[str]) -> ValueError:
-    """The error for a word that is not among `known`, naming the nearest one."""
+    """The error for a word that is not among `known`, naming the nearest one, or what another program means by it."""
+    if answer := VALUES.get(what, {}).get(str(word).lower()):
+        return ValueError(f"{what}={word!r} is not known; {answer}")
     names = sorted(known)
-    near = difflib.get_close_matches(str(word).lower(), names, n=1, cutoff=0.5)
+    # At 0.5 pearson is like haversine, and brute like precomputed.
+    near = difflib.get_close_matches(str(word).lower(), names, n=1, cutoff=0.61)
     listed = f"known: {', '.join(names)}"
     if near:
         # A long list would bury the one word that was meant.

@@ -6,6 +6,7 @@ these, and is as far from them as they are from each other.
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,12 +103,13 @@ class Groups:
         self._map.threads.resize(n_jobs)
         n, blocks = self._features.blocks(X, type(self._asker).__name__, n_jobs)
         out = Grouped(np.empty(n, np.float32), np.empty(n, np.float32))
-        for start, stop, block in blocks:
-            for first in range(0, stop - start, _BLOCK):
-                last = min(first + _BLOCK, stop - start)
-                indices, distances = ask(self._map.model, block[first:last], self._k)
-                found = self._compared(indices, _mean(distances, self._k), _mean(distances, BESIDE))
-                out.far[start + first : start + last], out.dense[start + first : start + last] = found
+        with closing(blocks):
+            for start, stop, block in blocks:
+                for first in range(0, stop - start, _BLOCK):
+                    last = min(first + _BLOCK, stop - start)
+                    indices, distances = ask(self._map.model, block[first:last], self._k)
+                    found = self._compared(indices, _mean(distances, self._k), _mean(distances, BESIDE))
+                    out.far[start + first : start + last], out.dense[start + first : start + last] = found
         return out
 
     def _floored(self, distances: Float32, k: int) -> Float32:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack, closing
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +19,8 @@ from numpy.typing import DTypeLike, NDArray
 from tsne_ooc._options import counted
 from tsne_ooc._typing import Progress, TableLike
 from tsne_ooc._validate import counted_from
-from tsne_ooc.io.blocks import BLOCK_BYTES, Block, block_rows, edges, iterate
+from tsne_ooc.io.blocks import Block, iterate
+from tsne_ooc.io.cuts import BLOCK_BYTES, block_rows, edges
 from tsne_ooc.io.identity import changes, differences
 from tsne_ooc.io.source import Source, as_source
 from tsne_ooc.storage.ledger import Entry, Ledger, Rows
@@ -133,13 +133,13 @@ class Stream:
         """
         table = as_source(table)
         rows = self._told(table, rows, phase)
-        blocks = chain.from_iterable(
-            iterate(table, rows=rows, start=start, stop=stop) for start, stop in self._missing()
-        )
-        results = _here(blocks, compute) if executor is None else answers(
-            (Piece(start, stop, _call, (compute, start, block)) for start, stop, block in blocks), executor, in_flight
-        )  # fmt: skip
-        self._write(results, progress, phase, check, finish)
+        # Closed, or an error, which holds all that its frames know, would keep the thread that reads.
+        with closing(self._blocks(table, rows)) as blocks:
+            results = _here(blocks, compute) if executor is None else answers(
+                (Piece(start, stop, _call, (compute, start, block)) for start, stop, block in blocks),
+                executor, in_flight,
+            )  # fmt: skip
+            self._write(results, progress, phase, check, finish)
 
     def gather(
         self,
@@ -186,6 +186,11 @@ class Stream:
     def _n(self) -> int:
         """Rows of the files."""
         return next((sink.shape[0] for sink in self.sinks.values()), 0)
+
+    def _blocks(self, table: Source, rows: int) -> Generator[Block]:
+        """Blocks of the rows that are not done, read ahead."""
+        for start, stop in self._missing():
+            yield from iterate(table, rows=rows, start=start, stop=stop)
 
     def _missing(self) -> list[tuple[int, int]]:
         """Ranges of the table's rows that are not done."""

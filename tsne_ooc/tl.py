@@ -94,7 +94,7 @@ def tsne(
     >>> tsne_ooc.tl.tsne(adata)  # doctest: +SKIP
     >>> sc.pl.tsne(adata, color="cell_type")  # doctest: +SKIP
     """
-    _check(adata)
+    _check(adata, copy)
     graph, known = (None, {}) if neighbors_key is None else _graph(adata, neighbors_key)
     use_rep = known.get("use_rep") if use_rep is None else use_rep
     n_pcs = known.get("n_pcs") if n_pcs is None else whole("n_pcs", n_pcs, least=0)
@@ -165,7 +165,7 @@ def place(
     ValueError, TypeError, OSError
         For a folder that is not a map, and for cells that lack variables of the map; the message names them.
     """
-    _check(adata)
+    _check(adata, copy)
     named = str(model) if isinstance(model, str | os.PathLike) else None
     fitted: Any = load(folder_of(model)) if isinstance(model, str | os.PathLike) else model
     if not isinstance(fitted, TSNE):
@@ -192,9 +192,22 @@ def place(
     return _written(adata, key_added, placed.embedding, params, copy, **obs)
 
 
-def _check(adata: Any) -> None:
+def _check(adata: Any, copy: bool) -> None:
+    """Raise for what cannot be written to, before the work and not behind it."""
     if not (hasattr(adata, "obsm") and hasattr(adata, "uns") and hasattr(adata, "n_vars")):
         raise TypeError(f"a {type(adata).__name__} is not an AnnData object; TSNE takes tables of other kinds")
+    if not getattr(adata, "isbacked", False):
+        return
+    if getattr(adata, "is_view", False):
+        raise ValueError(
+            "adata is a part of an object that is backed by a file, and takes no map; make it an object of its own: "
+            "adata.to_memory(), or adata.copy('part.h5ad')"
+        )
+    if copy:
+        raise ValueError(
+            "copy=True needs another file, since adata is backed by one; leave copy out, which changes nothing in the "
+            "file, or pass adata.to_memory()"
+        )
 
 
 def _graph(adata: Any, key: str) -> tuple[Graph, Json]:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -98,6 +99,57 @@ def test_a_worker_without_the_model_or_the_table(cluster, home, tmp_path, capsys
                  "--scheduler", "tcp://127.0.0.1:9"]) == 2  # fmt: skip
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "no Dask scheduler answers at tcp://127.0.0.1:9" in said
+
+
+def test_a_worker_of_another_version(cluster, home, wanted, tmp_path):
+    """It is refused by its name, whether the model is found by its path or travels; nothing is placed by it."""
+    import dask.array as da
+    from distributed import Client
+
+    (tmp_path / "older.py").write_text("import tsne_ooc\ntsne_ooc.__version__ = '0.0.9'\n")
+    worker = cluster.add("--preload", str(tmp_path / "older.py"), "--name", "older")
+    says = (
+        r"the worker .*, process \d+ has tsne_ooc 0\.0\.9, and the process that asks it has 0\.1\.0; install the same"
+    )
+    try:
+        with on_cluster(cluster.address) as executor, pytest.raises(ValueError, match=says) as raised:
+            place(home / "map", home / "X.npy", out=tmp_path / "o", executor=executor, block_rows=50)
+        assert f"process {worker.pid} has" in str(raised.value)
+        assert "go on with resume=True" in "".join(raised.value.__notes__)
+        X = da.from_array(rows(), chunks=(30, P))
+        with Client(cluster.address, set_as_default=False) as client:
+            for fitted in (load(home / "map"), TSNE(**FEW).fit(rows()[:300])):
+                with pytest.raises(ValueError, match=says):
+                    client.compute(fitted.transform(X)).result()
+    finally:
+        cluster.workers.remove(worker)
+        worker.kill()
+        worker.wait()
+    run = place(home / "map", home / "X.npy", out=tmp_path / "o", resume=True)
+    assert bytes_of(run) == wanted
+
+
+def test_a_slow_worker(cluster, home, wanted, tmp_path, monkeypatch):
+    """It is stopped most of the time, and what others do for it meanwhile it does, too, in the end."""
+    monkeypatch.setattr(asking, "PATIENCE", 0.5)
+    monkeypatch.setattr(asking, "LONGER", 2.0)
+    slow, ended = cluster.workers[0], threading.Event()
+
+    def halting():
+        while not ended.wait(0.05):
+            os.kill(slow.pid, signal.SIGSTOP)
+            ended.wait(0.4)
+            os.kill(slow.pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=halting)
+    thread.start()
+    try:
+        with on_cluster(cluster.address) as executor:
+            run = place(home / "map", home / "X.npy", out=tmp_path / "o", executor=executor, block_rows=50)
+    finally:
+        ended.set()
+        thread.join()
+    assert bytes_of(run) == wanted
 
 
 def test_a_worker_that_is_killed_and_one_that_hangs(cluster, home, wanted, tmp_path, monkeypatch):

@@ -88,9 +88,10 @@ def scanpy():
     return module
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with the files that the pages name, each of some hundred rows."""
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The files that the pages name, each of some hundred rows."""
+    tmp_path = tmp_path_factory.mktemp("files")
     rng = np.random.default_rng(0)
     counts = rng.poisson(rng.gamma(2.0, 2.0, (4, 60))[rng.integers(0, 4, 240)]).astype(np.float32)
     for name in ("cells.h5", "tomorrow.h5", "more-cells.h5", "narrow.h5"):
@@ -108,9 +109,6 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "plates").mkdir()
     for plate in range(3):
         cells[80 * plate : 80 * plate + 80].write_h5ad(tmp_path / "plates" / f"plate{plate + 1}.h5ad")
-    elsewhere = pytest.importorskip("fsspec").filesystem("memory")
-    elsewhere.put(str(tmp_path / "cells.h5ad"), "/example.org/cells.h5ad")
-    elsewhere.put(str(tmp_path / "plates"), "/bucket/plates", recursive=True)
     group = zarr.open_group(tmp_path / "collection.zarr", mode="w", zarr_format=3)
     group.attrs["encoding-type"] = ENCODING
     for number in range(3):
@@ -126,10 +124,23 @@ def folder(tmp_path, monkeypatch):
         lines = flows.where(flows > 1).assign(protocol=np.where(counts[:, 4] > 2, "tcp", "udp"))
         lines["country"] = np.where(counts[:, 5] > 2, "NP", "PE")
         lines.to_csv(tmp_path / "logs" / f"{day}.csv", index=False)
+    for day, word in (("monday", "udp"), ("tuesday", "tcp")):
+        lines = flows.assign(protocol=np.where(counts[:, 4] > 2, "tcp", word), kind=kinds["cell_type"])
+        lines.assign(country=np.where(counts[:, 5] > 2, "NP", "PE")).to_csv(tmp_path / f"{day}.csv", index=False)
     pickup = pd.date_range("2020-01-01", periods=240, freq="9h")
     for half in (slice(120), slice(120, 240)):
         trips = pd.DataFrame(counts[half, :3], columns=["miles", "minutes", "fare"]).assign(pickup=pickup[half])
         trips.to_csv(tmp_path / f"taxi-{half.stop}.csv.gz", index=False)
+    return tmp_path
+
+
+@pytest.fixture
+def folder(files, tmp_path, monkeypatch):
+    """A folder of one's own with these files, and some of them elsewhere."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    elsewhere = pytest.importorskip("fsspec").filesystem("memory")
+    elsewhere.put(str(tmp_path / "cells.h5ad"), "/example.org/cells.h5ad")
+    elsewhere.put(str(tmp_path / "plates"), "/bucket/plates", recursive=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

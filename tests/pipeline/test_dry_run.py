@@ -91,7 +91,7 @@ def test_all_rows_together_are_foretold(flows, tmp_path, capsys):
         assert "would fit 300 rows, and place 600 more rows, and then move all rows together" in text
     assert not list(tmp_path.iterdir())
     assert main([*words, "--refine", "--memory", "0.01", "--dry-run"]) == 2
-    said = capsys.readouterr().err
+    said = capsys.readouterr().err.removeprefix("trying some rows, to say how long it will take\n")
     assert "GB of memory are too little for 900 rows" in said and said.count("\n") == 1
     assert main([*words, "--refine", "--missing", "drop", "--dry-run"]) == 2
     assert "refine moves all rows, and --missing='drop' leaves some out" in capsys.readouterr().err
@@ -143,7 +143,9 @@ def test_the_log_of_a_long_run_begins_with_the_same(flows, tmp_path, capsys, mon
     monkeypatch.setattr(reports, "EVERY", 0.0)
     words = ["embed", str(flows), "--sample", "300", "--perplexity", "5"]
     assert main([*words, "--out", str(tmp_path / "map")]) == 0
-    first, *lines = capsys.readouterr().err.splitlines()
+    said, first, *lines = capsys.readouterr().err.splitlines()
+    # The estimate takes seconds, and is announced.
+    assert said == "trying some rows, to say how long it will take"
     assert re.match(r"estimate: .* in all \(sample .*, fit .*, place .*\), .* of memory, .* on the disk$", first)
     # A file is told how far a fit is.
     assert any(re.match(r"fitting the sample: iteration \d+ of 240, .* left", line) for line in lines)
@@ -154,6 +156,25 @@ def test_the_log_of_a_long_run_begins_with_the_same(flows, tmp_path, capsys, mon
     monkeypatch.setattr(command, "WORTH", 901)
     assert main([*words, "--out", str(tmp_path / "other")]) == 0
     assert "estimate" not in capsys.readouterr().err
+
+
+def test_trials_are_announced_before_they_begin(flows, tmp_path, capsys, monkeypatch):
+    """But not where nothing is to be said; and an error that comes before them stays alone."""
+    words = ["--sample", "300", "--perplexity", "5"]
+    assert main(["embed", str(flows), *words, "--out", str(tmp_path / "map"), "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    told = []
+    for name in ("seconds_to_map", "seconds_of_a_row"):
+        real = getattr(trials, name)
+        monkeypatch.setattr(
+            trials, name, lambda *given, real=real: told.append(capsys.readouterr().err) or real(*given)
+        )
+    for line in (["embed", str(flows), *words], ["place", str(tmp_path / "map"), str(flows)]):
+        for quiet in ([], ["--quiet"]):
+            told.clear()
+            assert main([*line, "--dry-run", "--out", str(tmp_path / "none"), *quiet]) == 0
+            assert told[0] == ("" if quiet else "trying some rows, to say how long it will take\n")
+            capsys.readouterr()
 
 
 class Clock:

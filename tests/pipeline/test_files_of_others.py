@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from forking import Forking
 
 from tsne_ooc import TSNE, load
 from tsne_ooc.cli import main
@@ -158,10 +159,18 @@ def test_a_lock_is_not_taken_from_a_pipe_or_a_text(tmp_path):
 # ---------------------------------------------------------------------------------------------- pipes and devices
 
 
+@pytest.fixture(scope="module")
+def processes():
+    """Each with the package loaded, which takes two seconds."""
+    found = Forking("import tsne_ooc.cli, tsne_ooc.pipeline; from tsne_ooc import TSNE")
+    yield found
+    found.close()
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
 @pytest.mark.parametrize("name", ["x.npy", "x.h5", "x.parquet", "x", "x.zip", "x.zarr/zarr.json", "x.zarr/.zgroup",
                                   "x.zarr/X/zarr.json", "x.zarr/X/c/1/0"])  # fmt: skip
-def test_a_pipe_in_place_of_a_file(tmp_path, name):
+def test_a_pipe_in_place_of_a_file(processes, tmp_path, name):
     """Nobody writes into it: to open it would wait for ever."""
     path = tmp_path / name
     table = tmp_path / name.split("/")[0]
@@ -174,7 +183,7 @@ def test_a_pipe_in_place_of_a_file(tmp_path, name):
     program = (
         f"from tsne_ooc.cli import main; raise SystemExit(main(['embed', {str(table)!r}, '--out', '{tmp_path}/o']))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = processes.run(f"import signal; signal.alarm(60); {program}", dict(os.environ))
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert f"{path} is a pipe, not a file" in done.stderr and not (tmp_path / "o").exists()
 

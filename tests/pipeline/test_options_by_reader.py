@@ -19,12 +19,13 @@ from tsne_ooc.cli.command import parser
 
 READERS = {
     "npy": "table.npy", "hdf5": "table.h5", "records": "records.h5", "h5ad": "table.h5ad", "zarr": "table.zarr",
-    "parquet": "table.parquet", "folder": "parts",
+    "parquet": "table.parquet", "folder": "parts", "url": "memory://table.h5",
 }  # fmt: skip
 # Commands in an order in which each goes on with what the ones before it made.
 COMMANDS = ("look", "neighbors", "embed", "place", "trust", "train")
-# Readers whose columns have names, and one of words.
-NAMED = ("records", "parquet", "folder")
+# Readers whose columns have names, and those that have one of words among them.
+NAMED = ("records", "parquet", "folder", "h5ad")
+WORDS = ("records", "parquet", "folder")
 
 PREPARED = "--standardize robust --pca 3"
 COUNTS = "--normalize 100 --log1p"
@@ -43,13 +44,17 @@ BY_WORKERS = "hdf5"
 def lines(command, reader):
     """Lines of a command on a kind of file, one after the other, and behind a bar what an error has to say."""
     file = READERS[reader]
-    word = {"h5ad": "X", "hdf5": "X", "records": "X", "zarr": "X"}.get(reader)
+    # Behind a URL is what the column "hdf5" has on the disk.
+    gaps = f"memory://gaps/{file.removeprefix('memory://')}" if reader == "url" else f"gaps/{file}"
+    word = {"h5ad": "X", "hdf5": "X", "records": "X", "zarr": "X", "url": "X"}.get(reader)
     dataset = f"--dataset {word}" if word else ""
     names = "--columns a,b,c,d"
     alone = [f"{file} --dataset Y | single table"] if word is None else []
     unnamed = [] if reader in NAMED else [f"{file} {dataset} {names} | column"]
+    unknown = "is not known" if reader in NAMED else "needs columns with names"
     workers = "--workers 1" if reader == BY_WORKERS else ""
-    lacking = f"gaps/{file} {dataset} --missing mean"
+    some = f"{names},word --onehot word" if reader in WORDS else f"{dataset} --columns d,a"
+    lacking = f"{gaps} {dataset} --missing mean"
     if command == "look":
         yield f"{file} {dataset} --allow-missing-chunks --verbose"
         if reader in NAMED:
@@ -61,12 +66,14 @@ def lines(command, reader):
         yield f"{filled} --verbose --resume"
         yield f"{file} {dataset} --out prepared --k 15 {COUNTS} {PREPARED} --metric cosine --search exact --quiet"
         if reader in NAMED:
-            yield f"{file} {names},word --onehot word --out coded --k 15 --quiet"
-        else:
-            yield f"{file} {dataset} --out none --k 15 --onehot word --quiet | needs columns with names"
+            yield f"{file} {some} --out coded --k 15 --quiet"
+        if reader not in WORDS:
+            yield f"{file} {dataset} --out none --k 15 --onehot word --quiet | {unknown}"
         yield from (line.replace(" | ", " --out none --k 15 | ", 1) for line in (*alone, *unnamed))
     elif command == "embed":
-        labels = {"h5ad": "obs/kind", "hdf5": "kind", "records": "kind", "zarr": "kind", "npy": ""}.get(reader, "word")
+        labels = {"h5ad": "obs/kind", "hdf5": "kind", "records": "kind", "zarr": "kind", "npy": "", "url": "kind"}.get(
+            reader, "word"
+        )
         yield (
             f"{file} {dataset} --out one --sample 60 {PREPARED} {MAP} --seed 3 --jobs 1 --block-rows 40 --quiet "
             "--allow-missing-chunks --rounds 2"
@@ -87,11 +94,11 @@ def lines(command, reader):
         yield f"{together} --out all --refine --graph filled --memory 16 --scratch . --reference 40"
         yield f"{together} --out large --recipe large --dry-run"
         yield f"{together} --out large --recipe large"
-        yield f"gaps/{file} {dataset} --out none --missing error --quiet | row 0"
+        yield f"{gaps} {dataset} --out none --missing error --quiet | row 0"
         if reader in NAMED:
-            yield f"{file} {dataset} --out four {names},word --onehot word --perplexity 5 --quiet"
-        else:
-            yield f"{file} {dataset} --out none --onehot word --quiet | needs columns with names"
+            yield f"{file} {dataset} --out four {some} --perplexity 5 --quiet"
+        if reader not in WORDS:
+            yield f"{file} {dataset} --out none --onehot word --quiet | {unknown}"
         yield from (line.replace(" | ", " --out none | ", 1) for line in (*alone, *unnamed))
     elif command == "place":
         yield f"one {file} {dataset} --out placed --dry-run"
@@ -104,7 +111,7 @@ def lines(command, reader):
     elif command == "trust":
         yield "placed --jobs 1 --quiet --block-rows 30"
         if reader in NAMED:
-            yield f"four {file} {names},word --quiet"
+            yield f"four {file} {some.partition(' --onehot')[0]} --quiet"
         if workers:
             yield f"three --quiet {workers}"
         yield f"two {file} {dataset} --k 5 --length 0.5 --directions 2 --verbose --allow-missing-chunks"
@@ -122,10 +129,18 @@ def lines(command, reader):
         yield f"{file} {dataset} --out enc2 --map one {short} --network 16x1 --landmarks 0 --verbose --resume"
         yield f"{lacking} --out enc4 --graph filled --perplexity 5 {short} --network 16x1 --landmarks 0 --quiet"
         if reader in NAMED:
-            yield f"{file} {names},word --onehot word --out enc3 --perplexity 5 {short} --quiet"
-        else:
-            yield f"{file} {dataset} --out none --onehot word --quiet | needs columns with names"
+            yield f"{file} {some} --out enc3 --perplexity 5 {short} --quiet"
+        if reader not in WORDS:
+            yield f"{file} {dataset} --out none --onehot word --quiet | {unknown}"
         yield from (line.replace(" | ", " --out none | ", 1) for line in (*alone, *unnamed))
+
+
+def behind_urls(folder):
+    """Put the tables of a folder into the store in memory, which fsspec keeps for this process."""
+    store = pytest.importorskip("fsspec").filesystem("memory")
+    for name in ("table.h5", "gaps/table.h5"):
+        store.pipe(f"/{name}", (folder / name).read_bytes())
+    return store
 
 
 def options_of(command):
@@ -148,7 +163,8 @@ def write(X, kind, words):
     records["word"] = words.astype("S1")
     with h5py.File("records.h5", "w") as file:
         file["X"], file["kind"] = records, kind
-    cells = anndata.AnnData(X, obs=pd.DataFrame({"kind": pd.Categorical(words)}, index=[str(i) for i in range(90)]))
+    kinds = pd.DataFrame({"kind": pd.Categorical(words)}, index=[str(i) for i in range(90)])
+    cells = anndata.AnnData(X, obs=kinds, var=pd.DataFrame(index=list("abcd")))
     cells.write_h5ad("table.h5ad")
     group = zarr.open_group("table.zarr", mode="w")
     group.create_array("X", data=X, chunks=(30, 4))
@@ -175,7 +191,9 @@ def files(tmp_path, monkeypatch):
     with monkeypatch.context() as there:
         there.chdir("gaps")
         write(X, kind, words)
-    return tmp_path
+    store = behind_urls(tmp_path)
+    yield tmp_path
+    store.rm("/", recursive=True)
 
 
 def run(line, capsys):

@@ -9,7 +9,7 @@ from servers import FileServer
 
 from tsne_ooc import embed, open_run, place
 from tsne_ooc.cli import main
-from tsne_ooc.io import urls
+from tsne_ooc.io import url_files
 from tsne_ooc.workers import LocalWorkers
 
 pytest.importorskip("fsspec")
@@ -52,7 +52,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def server(home, monkeypatch):
-    monkeypatch.setattr(urls, "BLOCK", 600)
+    monkeypatch.setattr(url_files, "BLOCK", 600)
     with FileServer(home) as found:
         yield found
 
@@ -93,7 +93,7 @@ def test_a_url_gives_the_bytes_of_the_file(kind, server, wanted, tmp_path, capsy
 @pytest.mark.parametrize("fault", ["closes", "silent", 404, 503])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_goes_on_once_the_server_is_back(kind, fault, server, wanted, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(urls, "SILENCE", 1.0)
+    monkeypatch.setattr(url_files, "SILENCE", 1.0)
     url, out = f"{server.url}/table.{kind}", tmp_path / "map"
     line = f"embed {url}{dataset(kind)} --out {out} {FEW}".split()
     # The server is gone once so many blocks are placed.

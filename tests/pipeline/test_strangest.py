@@ -125,15 +125,19 @@ def test_a_folder_tells_what_it_is_and_what_to_do_next(run, capsys, tmp_path, mo
     ):  # fmt: skip
         assert words in told, told
     commands = re.findall(r"^  (tsne-ooc .+)$", told, re.MULTILINE)
-    wanted = {"plot", "report", "export", "strangest", "trust", "place", "train"}
-    assert {line.split()[1] for line in commands} == wanted
+    named = ["plot", "view", "report", "export", "strangest", "trust", "place", "train"]
+    assert [line.split()[1] for line in commands] == named
     for line in commands:
         assert parser().parse_args(shlex.split(line)[1:]).run
     # The line for numpy is one that it takes.
     (load,) = re.findall(r"^  (numpy\.load.+)$", told, re.MULTILINE)
     assert eval(load, {"numpy": np}).shape == (900, 2)
     assert main(["info", str(folder / "model")]) == 0
-    assert "a fitted map" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "a fitted map" in told
+    commands = [shlex.split(line) for line in re.findall(r"^  (tsne-ooc .+)$", told, re.MULTILINE)]
+    assert [words[1] for words in commands] == ["report", "place"]
+    assert main([*commands[0][1:], "--out", str(tmp_path / "page.html"), "--quiet"]) == 0
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / "manifest.json").unlink()
     (tmp_path / "copy" / "ledger.json").write_text("{}")

@@ -18,7 +18,7 @@ from tsne_ooc.batches.plans import BlockPlan
 from tsne_ooc.batches.sizes import reads_of_a_chunk
 from tsne_ooc.io import as_source
 from tsne_ooc.io.bands import LastBand
-from tsne_ooc.io.blocks import edges
+from tsne_ooc.io.cuts import edges
 from tsne_ooc.preprocess import PreparedSource, Standardize
 from tsne_ooc.preprocess.preparation import Preparation
 

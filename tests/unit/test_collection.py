@@ -28,9 +28,38 @@ def tables():
     return [rng.poisson(0.7, (n, P)).astype(np.float32) for n in SIZES]
 
 
-def collection(folder, *, sparse=True, consolidated=True):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Groups of datasets, dense and sparse: to write one takes two seconds."""
+    kept = {}
+
+    def of(sparse):
+        if sparse not in kept:
+            kept[sparse] = write(tmp_path_factory.mktemp("written") / "datasets.zarr", sparse=sparse)
+        return kept[sparse]
+
+    return of
+
+
+@pytest.fixture
+def collection(written):
     """The layout of annbatch 0.3: AnnData in Zarr 3, sharded, and a mark on the group around them."""
-    path = folder / "collection.zarr"
+
+    def made(folder, *, sparse=True, consolidated=True):
+        path = folder / "collection.zarr"
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(written(sparse), path)
+        if consolidated:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                zarr.consolidate_metadata(zarr.open_group(path).store)
+        zarr.open_group(path).update_attributes({"encoding-type": ENCODING, "encoding-version": "0.1.0"})
+        return path
+
+    return made
+
+
+def write(path, *, sparse):
     group = zarr.open_group(path, mode="w", zarr_format=3)
     words = np.array(["x", "y", "z"])
     for number, X in enumerate(tables()):
@@ -56,17 +85,12 @@ def collection(folder, *, sparse=True, consolidated=True):
         ):
             warnings.simplefilter("ignore")
             ad.experimental.write_dispatched(group, f"dataset_{number}", made, callback=sharded)
-    if consolidated:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            zarr.consolidate_metadata(group.store)
-    zarr.open_group(path).update_attributes({"encoding-type": ENCODING, "encoding-version": "0.1.0"})
     return path
 
 
 @pytest.mark.parametrize("consolidated", [True, False])
 @pytest.mark.parametrize("sparse", [True, False])
-def test_rows_follow_each_other_by_the_numbers_of_the_datasets(sparse, consolidated, tmp_path):
+def test_rows_follow_each_other_by_the_numbers_of_the_datasets(collection, sparse, consolidated, tmp_path):
     path = collection(tmp_path, sparse=sparse, consolidated=consolidated)
     X = np.concatenate(tables())
     with open_source(path) as source:
@@ -83,7 +107,7 @@ def test_rows_follow_each_other_by_the_numbers_of_the_datasets(sparse, consolida
     )
 
 
-def test_a_run_tells_its_datasets_and_is_coloured(tmp_path):
+def test_a_run_tells_its_datasets_and_is_coloured(collection, tmp_path):
     path = collection(tmp_path)
     line = f"embed {path} --log1p --sample 60 --perplexity 5 --seed 1 --out {tmp_path}/map --quiet --plot --color kind"
     assert main(line.split()) == 0
@@ -95,7 +119,7 @@ def test_a_run_tells_its_datasets_and_is_coloured(tmp_path):
     np.testing.assert_array_equal(open_run(tmp_path / "same").embedding, run.embedding)
 
 
-def test_a_dataset_that_is_missing_is_an_error(tmp_path):
+def test_a_dataset_that_is_missing_is_an_error(collection, tmp_path):
     path = collection(tmp_path, consolidated=False)
     shutil.rmtree(path / "dataset_3")
     with pytest.raises(OSError, match=r"lacks some of its datasets; it has dataset_0, .*copy it again"):

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from tsne_ooc import TSNE
 from tsne_ooc.io import iterate, open_source
-from tsne_ooc.io.blocks import BLOCK_BYTES
+from tsne_ooc.io.cuts import BLOCK_BYTES
 from tsne_ooc.io.sparse import CsrTable
 from tsne_ooc.sampling import uniform
 

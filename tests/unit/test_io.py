@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsne_ooc.io import Hdf5Table, NpySink, Source, as_source, iterate, open_hdf5, open_source
-from tsne_ooc.io.blocks import block_rows, edges
 from tsne_ooc.io.columns import choose
+from tsne_ooc.io.cuts import block_rows, edges
 from tsne_ooc.io.memory import FrameSource, MemmapSource, SlicedSource
 
 

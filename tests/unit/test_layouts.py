@@ -329,7 +329,8 @@ def test_a_stored_frame_is_a_table_with_names(stored):
         assert columns["flag"].tolist() == [True, None, True, None]
     with pytest.raises(ValueError, match="no such column: columns='z' is not known"):
         open_source(stored, dataset="obsm/frame", columns="z")
-    with pytest.raises(ValueError, match="has no names for its columns"):
+    # The columns of `X` have names of their own, and those of an array in `obsm` have none.
+    with pytest.raises(ValueError, match="no such column: columns='u' is not known"):
         open_source(stored, columns="u")
 
 

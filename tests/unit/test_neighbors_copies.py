@@ -108,7 +108,7 @@ def test_copies_of_sparse_rows_are_found():
 
 
 @pytest.mark.slow  # half a minute: the library compiles its sparse half
-def test_sparse_copies_hide_no_other_rows():
+def test_sparse_copies_hide_no_other_rows_from_pynndescent():
     rng = np.random.default_rng(0)
     X = sparse.random_array((150, 60), density=0.15, rng=rng, dtype=np.float32, format="csr")
     X = sparse.csr_array(sparse.vstack([X[rng.integers(150, size=1200)], sparse.csr_array((300, 60), dtype="f4")]))

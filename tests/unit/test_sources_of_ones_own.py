@@ -9,7 +9,7 @@ import pytest
 
 from tsne_ooc import TSNE, embed
 from tsne_ooc.io import as_source, identity_of, iterate, open_source
-from tsne_ooc.io.blocks import block_rows
+from tsne_ooc.io.cuts import block_rows
 from tsne_ooc.io.reading import check_memory
 from tsne_ooc.preprocess import PCA, Preparation, PreparedSource
 from tsne_ooc.sampling import draw, take, uniform

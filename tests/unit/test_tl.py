@@ -124,6 +124,47 @@ def test_what_is_on_disk_is_streamed(kind, how, tmp_path):
         stored.file.close()
 
 
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("how", ["backed", "lazy"])
+def test_cells_on_disk_are_placed(kind, how, tmp_path):
+    """What is written is in the object, and its file stays as it was."""
+    adata, query = cells(), cells(50, seed=1)
+    tsne_ooc.tl.tsne(adata, use_rep="X", save=tmp_path / "map", **QUICK)
+    wanted = tsne_ooc.load(tmp_path / "map").place(tsne_ooc.io.open_source(query))
+    query.X = csr_matrix(query.X) if kind == "sparse" else query.X
+    query.write_h5ad(tmp_path / "query.h5ad")
+    before = (tmp_path / "query.h5ad").read_bytes()
+    if how == "lazy":
+        pytest.importorskip("xarray")
+        stored = anndata.experimental.read_lazy(tmp_path / "query.h5ad")
+        there = tsne_ooc.tl.place(stored, tmp_path / "map", copy=True)
+        np.testing.assert_array_equal(np.asarray(there.obsm["X_tsne"]), wanted.embedding)
+        assert "X_tsne" not in stored.obsm
+    else:
+        stored = anndata.read_h5ad(tmp_path / "query.h5ad", backed="r")
+    tsne_ooc.tl.place(stored, tmp_path / "map")
+    np.testing.assert_array_equal(np.asarray(stored.obsm["X_tsne"]), wanted.embedding)
+    np.testing.assert_array_equal(np.asarray(stored.obs["tsne_novelty"]), wanted.novelty)
+    if how == "backed":
+        stored.file.close()
+    assert (tmp_path / "query.h5ad").read_bytes() == before
+
+
+def test_what_cannot_be_written_to_is_said_before_the_work(tmp_path, monkeypatch):
+    """AnnData refuses a copy of an object on disk, and a map in a part of one, which was behind the fit."""
+    cells().write_h5ad(tmp_path / "cells.h5ad")
+    TSNE(random_state=0, **QUICK).fit(cells().X).save(tmp_path / "map")
+    monkeypatch.setattr(TSNE, "fit_transform", None)
+    monkeypatch.setattr(TSNE, "place", None)
+    stored = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    for call in (tsne_ooc.tl.tsne, lambda adata, **how: tsne_ooc.tl.place(adata, tmp_path / "map", **how)):
+        with pytest.raises(ValueError, match="copy=True needs another file, since adata is backed by one"):
+            call(stored, copy=True)
+        with pytest.raises(ValueError, match="adata is a part of an object that is backed by a file"):
+            call(stored[20:120])
+    stored.file.close()
+
+
 def test_cells_of_another_day(tmp_path):
     adata, query = cells(), cells(50, seed=1)
     tsne_ooc.tl.tsne(adata, save=tmp_path / "map", **QUICK)

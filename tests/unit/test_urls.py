@@ -15,7 +15,7 @@ import pytest
 from containers import ADAPTERS, in_zarr, zarr_csr
 from servers import FileServer
 
-from tsne_ooc.io import differences, identity_of, names_of, open_source, urls
+from tsne_ooc.io import differences, identity_of, names_of, open_source, url_files
 from tsne_ooc.io.failures import first_line, reading
 from tsne_ooc.io.files import are_files, files_of
 from tsne_ooc.io.overview import look
@@ -36,7 +36,7 @@ LISTED = ("npy", "hdf5_chunked", "zarr_group", "parquet_folder")
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Files of a test are larger than what is read of them at a time."""
-    monkeypatch.setattr(urls, "BLOCK", 700)
+    monkeypatch.setattr(url_files, "BLOCK", 700)
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ FAULTS = {
 def test_a_url_that_breaks_off_is_one_line_with_the_rows(kind, fault, server, tmp_path, monkeypatch):
     if fault == "short" and kind in ("zarr", "sparse", "sharded"):
         pytest.skip("a file that is read whole has the length that the server says")
-    monkeypatch.setattr(urls, "SILENCE", 1.0)
+    monkeypatch.setattr(url_files, "SILENCE", 1.0)
     path = KINDS[kind](table(400), tmp_path)
     with open_source(server.url_of(path)) as source:
         before = source.read(0, 20)
@@ -373,7 +373,7 @@ def test_cycles_with_objects_of_hdf5_are_collected_while_it_waits(server, tmp_pa
     code = f"""
 import gc, h5py
 from fsspec.implementations.http import HTTPFile, HTTPFileSystem
-from tsne_ooc.io import open_source, urls
+from tsne_ooc.io import open_source, url_files
 
 def collecting(real):
     async def asks(*given, **named):
@@ -381,7 +381,7 @@ def collecting(real):
         return await real(*given, **named)
     return asks
 
-urls.BLOCK = 700
+url_files.BLOCK = 700
 HTTPFile.async_fetch_range = collecting(HTTPFile.async_fetch_range)
 HTTPFileSystem._cat_file = collecting(HTTPFileSystem._cat_file)
 with open_source("{server.url}/X.h5") as source, h5py.File("x", "w", driver="core", backing_store=False) as file:

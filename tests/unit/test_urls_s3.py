@@ -9,7 +9,7 @@ import pytest
 from containers import ADAPTERS
 
 from tsne_ooc.cli import main
-from tsne_ooc.io import differences, identity_of, names_of, open_source, urls
+from tsne_ooc.io import differences, identity_of, names_of, open_source, url_files
 from tsne_ooc.io.files import files_of
 
 pytest.importorskip("s3fs", reason="stores of S3 need s3fs")
@@ -49,7 +49,7 @@ def rows(n=103):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_table_in_a_bucket_is_the_one_on_the_disk(kind, store, tmp_path, monkeypatch):
-    monkeypatch.setattr(urls, "BLOCK", 700)
+    monkeypatch.setattr(url_files, "BLOCK", 700)
     found = ADAPTERS[kind]
     path = found.make(rows().astype(found.dtype), tmp_path)
     store.put(str(path), f"bucket/{kind}/{path.name}", recursive=True)

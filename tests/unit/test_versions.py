@@ -52,7 +52,9 @@ def test_what_is_said_of_python(version):
     assert version in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_ruff_is_the_same_before_a_commit_and_in_ci():
+@pytest.mark.parametrize("tool", ["ruff", "codespell"])
+def test_tools_are_the_same_before_a_commit_and_in_ci(tool):
     text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
-    (wanted,) = [need for need in EXTRAS["lint"] if need.startswith("ruff")]
-    assert set(re.findall(r"ruff==[\d.]+", text)) == {wanted}
+    (wanted,) = [need for need in EXTRAS["lint"] if need.startswith(tool)]
+    assert set(re.findall(rf"{tool}==[\d.]+", text)) == {wanted}
+    assert f".venv/bin/{tool}" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from tsne_ooc.batches.plans import Batch, BlockPlan, Listed, Piece, Plan
 from tsne_ooc.batches.sizes import block_rows_for, buffer_rows_for, reads_of_a_chunk
 from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.base import Closing
-from tsne_ooc.io.blocks import edges
+from tsne_ooc.io.cuts import edges
 from tsne_ooc.io.files import are_files
 from tsne_ooc.io.source import as_source
 

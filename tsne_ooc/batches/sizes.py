@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tsne_ooc._options import whole
 from tsne_ooc.io.bands import LARGEST
-from tsne_ooc.io.blocks import block_rows
+from tsne_ooc.io.cuts import block_rows
 from tsne_ooc.io.source import Source
 
 #: Size of a buffer in memory, in float32. An epoch of 2 million rows of 50 columns took 0.3 s of processor time with 32

@@ -38,6 +38,7 @@ t-SNE maps of data larger than memory: a sample is embedded, and every other row
   tsne-ooc demo                                              see it work on data that ships with scikit-learn
   tsne-ooc look cells.h5ad                                   what is in a file, and what would be read
   tsne-ooc prepare flows.csv --out flows                     text as a table that can be read by rows
+  tsne-ooc prepare later.csv --like map --out later          later text as rows that a map takes
   tsne-ooc embed cells.h5ad --out map                        map a table in a file
   tsne-ooc embed cells.h5ad --out map --resume               go on after an accident
   tsne-ooc place map new.h5ad --out more                     tomorrow's rows on today's map

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,13 +87,18 @@ class Forecast:
         return "\n".join(lines)
 
 
+def silent() -> None:
+    """Tell nothing."""
+
+
 def forecast(
     table: Source, out: Path, *, model: TSNE, sample: Sample, prepare: Preparation | None, rounds: int, seed: int,
-    course: Course | None = None,
+    course: Course | None = None, tell: Callable[[], None] = silent,
 ) -> Forecast:  # fmt: skip
     """Find what `tsne_ooc.embed` would take with these options, which are checked already; nothing is written.
 
-    Of a refinement, `course` says how all rows move together.
+    Of a refinement, `course` says how all rows move together. `tell` is called once rows are read and the trials
+    begin, which take some seconds.
 
     Raises
     ------
@@ -105,7 +111,7 @@ def forecast(
     from tsne_ooc._memory import available_bytes, used_bytes
     from tsne_ooc.intake import with_gaps_kept
     from tsne_ooc.io import names_of
-    from tsne_ooc.io.blocks import BLOCK_BYTES
+    from tsne_ooc.io.cuts import BLOCK_BYTES
     from tsne_ooc.io.lacking import Lacking
     from tsne_ooc.io.reading import bytes_of_fit
     from tsne_ooc.io.told import account_of
@@ -126,6 +132,7 @@ def forecast(
         # Columns of words are read by name, and do not pass the check for missing values.
         lacking = prepare is not None and prepare.takes_missing and np.dtype(table.dtype) != object
         reading, rows, copies = trials.read_some(Lacking(table) if lacking else table, fitted)
+        tell()
         seconds = {}
         if prepare is not None:
             fit, row, passes, rows = trials.seconds_to_prepare(rows, prepare, seed, model.n_jobs)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tsne_ooc._options import counted
 from tsne_ooc.cli import trials
-from tsne_ooc.cli.forecast import Forecast
+from tsne_ooc.cli.forecast import Forecast, silent
 
 # Rows that are placed first, when kernels are compiled and the field of the map is planned.
 _FIRST = 100
 
 
 def forecast_place(
-    model: Any, source: Any, out: Path, *, rows: str | None, novelty: bool | None, n_jobs: int | None, **where: Any
-) -> Forecast:
-    """What `tsne_ooc.place` would take with these options; nothing is written.
+    model: Any, source: Any, out: Path, *, rows: str | None, novelty: bool | None, n_jobs: int | None,
+    tell: Callable[[], None] = silent, **where: Any,
+) -> Forecast:  # fmt: skip
+    """What `tsne_ooc.place` would take with these options; nothing is written. `tell` is as for `forecast`.
 
     Raises
     ------
@@ -28,7 +30,7 @@ def forecast_place(
 
     from tsne_ooc._memory import available_bytes, used_bytes
     from tsne_ooc.io import names_of
-    from tsne_ooc.io.blocks import BLOCK_BYTES
+    from tsne_ooc.io.cuts import BLOCK_BYTES
     from tsne_ooc.io.lacking import rows_with_values
     from tsne_ooc.io.told import account_of
     from tsne_ooc.pipeline.placing import placer_of
@@ -43,6 +45,7 @@ def forecast_place(
         start, stop = (0, table.shape[0]) if rows is None else rows_of(rows, table.shape[0], repr(table))
         placer.check_table(table)
         reading, some, _ = trials.read_some(placer.table_of(table), len(placer.embedding))
+        tell()
         if placer.drops:
             some = some[rows_with_values(some)]
         # A row of the fit takes its seat, which most rows do not.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsne_ooc._options import counted
 from tsne_ooc.cli import trials
-from tsne_ooc.cli.forecast import Forecast
+from tsne_ooc.cli.forecast import Forecast, silent
 
 if TYPE_CHECKING:
     from tsne_ooc._typing import Float32
@@ -22,9 +23,9 @@ _FEW, _MANY = 10, 50
 
 def forecast_train(
     source: Any, out: Path, *, encoder: ParametricTSNE, map: str | None, tsne: TSNE | None, sample: Any, prepare: Any,
-    **where: Any,
+    tell: Callable[[], None] = silent, **where: Any,
 ) -> Forecast:  # fmt: skip
-    """What `tsne_ooc.pipeline.train` would take with these options; nothing is written.
+    """What `tsne_ooc.pipeline.train` would take with these options; nothing is written. `tell` is as for `forecast`.
 
     Raises
     ------
@@ -57,6 +58,7 @@ def forecast_train(
         seconds = {}
         if mapped is not None:
             reading, rows, _ = trials.read_some(mapped.table_of(table), len(teacher.embedding_))
+            tell()
             tried, place, fitted = _of_prepared(teacher, rows.shape[1]), trials.seconds_to_place(teacher, rows), 0
             memory = before
         else:
@@ -64,6 +66,7 @@ def forecast_train(
             fitted = min(n, sample.size)
             lacking = prepare is not None and prepare.takes_missing and np.dtype(table.dtype) != object
             reading, rows, copies = trials.read_some(Lacking(table) if lacking else table, fitted)
+            tell()
             if prepare is not None:
                 fit, row, passes, rows = trials.seconds_to_prepare(rows, prepare, seed, model.n_jobs)
                 seconds["prepare"] = fit(n) + passes * n * reading

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from tsne_ooc.cli.shared import add_command, picture_of
+from tsne_ooc.cli.shared import add_command
 
 
 def add(commands: Any) -> None:
@@ -54,9 +54,9 @@ def _lines(folder: Path) -> list[str]:
         return [*_of_run(folder, found.content), *_next_of_run(folder, name, found.content)]
     if kind == ENCODER:
         what = f"{folder}: an encoder, a network that places rows"
-        return [what, *_made(found.content), "next:", f"  tsne-ooc place {name} FILE --out more"]
+        return [what, *_made(found.content), "next:", *_placing(name, found.content)]
     what = f"{folder}: a fitted map, without the places of other rows"
-    return [what, *_made(found.content), "next:", f"  tsne-ooc place {name} FILE --out more"]
+    return [what, *_made(found.content), "next:", f"  tsne-ooc report {name}", *_placing(name, found.content)]
 
 
 def _of_run(folder: Path, content: dict[str, Any]) -> list[str]:
@@ -157,17 +157,36 @@ def _seconds(content: dict[str, Any]) -> list[str]:
 def _next_of_run(folder: Path, name: str, content: dict[str, Any]) -> list[str]:
     from tsne_ooc.pipeline.run import TRUST
 
-    lines = ["next:", f"  {picture_of(folder, content['n_components'])}"]
-    lines += [f"  tsne-ooc report {name}", f"  tsne-ooc export {name} --to map.parquet"]
+    color = "".join(f" --color {shlex.quote(label)}" for label in _labels(content)[:1])
+    axes = " --axes 1,2" if content["n_components"] > 2 else ""
+    lines = ["next:", *(f"  tsne-ooc {command} {name}{color}{axes}" for command in ("plot", "view"))]
+    lines += [f"  tsne-ooc report {name}{color}", f"  tsne-ooc export {name} --to map.parquet"]
     if "novelty" in content:
         lines.append(f"  tsne-ooc strangest {name}")
     if (folder / "model").is_dir():
         if not (folder / TRUST).exists():
             lines.append(f"  tsne-ooc trust {name}")
-        lines.append(f"  tsne-ooc place {name} FILE --out more")
+        lines += _placing(name, content)
         source = content["job"]["source"].get("path")
         if source is not None:
             dataset = content["job"]["source"].get("dataset")
             named = "" if dataset is None else f" --dataset {shlex.quote(dataset.strip('/'))}"
             lines.append(f"  tsne-ooc train {shlex.quote(source)}{named} --map {name} --out encoder")
     return [*lines, f"  numpy.load({str(folder / 'embedding.npy')!r}, mmap_mode='r')"]
+
+
+def _labels(content: dict[str, Any]) -> tuple[str, ...]:
+    """The labels that were kept beside a table of text; a file may say anything of them."""
+    from tsne_ooc.convert.recipe import Recipe
+
+    try:
+        return Recipe.of(content.get("read", {}).get("prepared"), "the table").labels
+    except ValueError:
+        return ()
+
+
+def _placing(name: str, content: dict[str, Any]) -> list[str]:
+    """The commands that place new rows, which were text where the rows of the map were text."""
+    if content.get("read", {}).get("prepared") is None:
+        return [f"  tsne-ooc place {name} FILE --out more"]
+    return [f"  tsne-ooc prepare FILE --like {name} --out new", f"  tsne-ooc place {name} new/table.h5 --out more"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from tsne_ooc.cli.elsewhere import add_workers, workers_of
@@ -17,6 +18,7 @@ from tsne_ooc.cli.shared import (
     add_running,
     check_free,
     data_of,
+    probing,
     say,
     summary_of,
 )
@@ -61,6 +63,7 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    _check_text(options)
     check_readable(options)
     if options.dry_run:
         from tsne_ooc.cli.forecast_place import forecast_place
@@ -69,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         told = forecast_place(
             options.model, data_of(options), Path(options.out), rows=options.rows, novelty=options.novelty,
             n_jobs=options.jobs, dataset=options.dataset, columns=options.columns,
-            allow_missing_chunks=options.allow_missing_chunks,
+            allow_missing_chunks=options.allow_missing_chunks, tell=probing(options),
         )  # fmt: skip
         print(told)
         return 0
@@ -94,3 +97,38 @@ def run(options: argparse.Namespace) -> int:
         )
     say(options, summary_of(found))
     return 0
+
+
+def _check_text(options: argparse.Namespace) -> None:
+    """Raise for a file of text, with the lines that make a table of it which the map takes."""
+    from tsne_ooc.convert.recipe import recipe_of
+
+    text = next(filter(_is_text, map(Path, options.data)), None)
+    if text is None:
+        return
+    like = f" --like {shlex.quote(options.model)}"
+    try:
+        recipe_of(options.model)
+    except (OSError, ValueError):
+        # The map was made of a table that does not know any text.
+        like = ""
+    new = f"{text.name.partition('.')[0]}-table"
+    raise ValueError(
+        f"{text} is text, of which a table with the columns of the map is placed: "
+        f"tsne-ooc prepare {shlex.join(options.data)}{like} --out {shlex.quote(new)}, and then "
+        f"tsne-ooc place {shlex.quote(options.model)} {shlex.quote(new + '/table.h5')} --out {shlex.quote(options.out)}"
+    )
+
+
+def _is_text(path: Path) -> bool:
+    from tsne_ooc.convert.pieces import kind_of
+    from tsne_ooc.io.kinds import format_of
+
+    if kind_of(path) not in ("csv", "json") or not path.is_file():
+        return False
+    try:
+        format_of(path)
+    except OSError:
+        return True
+    # It is a table, whatever it is called.
+    return False

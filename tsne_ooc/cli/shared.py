@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import csv
 import shlex
+import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -115,6 +117,16 @@ def say(options: argparse.Namespace, text: str) -> None:
         print(text, flush=True)
 
 
+def probing(options: argparse.Namespace) -> Callable[[], None]:
+    """What says that some rows are tried, since that takes seconds before there is anything else to see."""
+
+    def tell() -> None:
+        if not options.quiet:
+            print("trying some rows, to say how long it will take", file=sys.stderr, flush=True)
+
+    return tell
+
+
 def check_plots(otherwise: str = "leave --plot out") -> None:
     """Raise where no picture can be drawn, so that this is said at once, and not after an hour of fitting."""
     from importlib.util import find_spec
@@ -140,6 +152,7 @@ def summary_of(run: Run) -> str:
     if manifest.get("dropped"):
         lacking = counted(manifest["dropped"], "rows")
         lines.append(f"{lacking} without a place, since a value is missing: {run.folder / 'dropped_rows.npy'}")
+    lines += filled_in(manifest.get("filled"))
     if refined := manifest.get("refined"):
         took = sum(seconds.get(phase, 0.0) for phase in ("search", "weigh", "refine", "keep"))
         iterations, kl = refined["n_iter"], refined["kl_divergence"]
@@ -158,6 +171,14 @@ def summary_of(run: Run) -> str:
 def picture_of(folder: Path, axes: int) -> str:
     """The command that draws a run."""
     return f"tsne-ooc plot {shlex.quote(str(folder))}{' --axes 1,2' if axes > 2 else ''}"
+
+
+def filled_in(filled: Json | None) -> list[str]:
+    """Say how many cells were filled in, where any were."""
+    if not filled or not filled["cells"]:
+        return []
+    cells, columns = counted(filled["cells"], "cells"), counted(filled["columns"], "columns")
+    return [f"filled in {cells} of {columns} that had no value (--missing {filled['how']})"]
 
 
 def strange(novelty: Json, scores: Float32, folder: str, *, looked: bool = False) -> list[str]:

@@ -41,7 +41,8 @@ def read_some(table: Source, fitted: int) -> tuple[float, Any, float]:
     """The seconds to read a row; rows from all over the table; and the share of rows that have copies in a fit."""
     import numpy as np
 
-    from tsne_ooc.io.blocks import block_rows, read_checked
+    from tsne_ooc.io.blocks import read_checked
+    from tsne_ooc.io.cuts import block_rows
 
     n = table.shape[0]
     size = block_rows(table)

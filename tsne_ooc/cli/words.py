@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from tsne_ooc._elsewhere import ENCODER, MAP
+from tsne_ooc._elsewhere import ENCODER, ENCODERS_OWN, MAP
 
 #: Parameters that have another name on the command line.
 OPTIONS = {
@@ -66,18 +66,25 @@ class Parser(argparse.ArgumentParser):
         dests = {one.dest for one in self._actions}
         if "perplexity" not in dests:
             return _nearest(typed, self._option_string_actions)
-        tables = (ENCODER, MAP) if "objective" in dests else (MAP, ENCODER)
-        here = next((table[word] for table in tables if word in table), None)
+        encoding = "objective" in dests
+        tables = (ENCODER, MAP) if encoding else (MAP, ENCODER)
+        table = next((one for one in tables if word in one), None)
+        here = None if table is None else table[word]
         if here is not None and not here.ours:
             return here.unit
-        name = word if here is None else here.ours.partition("=")[0]
+        ours = word if here is None else here.ours
+        name, _, part = ours.partition("=")
+        unit = "" if here is None else f", {here.unit}"
         for one in self._actions:
-            if one.dest in (name, OPTIONS.get(name)) and one.option_strings:
-                return f"it is {one.option_strings[0]} here" + (f", {here.unit}" if here else "")
+            # What is a part of an option in Python cannot be typed.
+            if not part and one.dest in (name, OPTIONS.get(name)) and one.option_strings:
+                return f"it is {one.option_strings[0]} here{unit}"
+        example = ours if part else f"{ours}=..."
+        if table is ENCODER or name in ENCODERS_OWN:
+            if encoding:
+                return f"that is for Python only: tsne_ooc.pipeline.train(..., encoder=ParametricTSNE({example})){unit}"
+            return f"that is an option of encoders, which tsne-ooc train makes{unit}"
         if here is not None or name in _of_maps():
-            ours = name if here is None else here.ours
-            example = ours if "=" in ours else f"{ours}=..."
-            unit = "" if here is None else f", {here.unit}"
             return f"that is for Python only: tsne_ooc.embed(..., tsne=TSNE({example})){unit}"
         return _nearest(typed, self._option_string_actions)
 

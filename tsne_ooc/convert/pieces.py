@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +19,22 @@ from tsne_ooc.io.optional import load
 # Bytes of text, and rows of Parquet, that are one piece. Three pieces are worked on at a time.
 BYTES = 1 << 24
 ROWS = 1 << 17
+# Signs between cells; a comma comes before all that make as many of a line.
+_DELIMITERS = ",;\t|"
+# Cells of a column that tell whether it is one of numbers, with some words.
+_FIRST = 1000
 
 KINDS = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json",
     ".parquet": "parquet", ".pq": "parquet",
 }  # fmt: skip
+
+
+class Dialect(NamedTuple):
+    """How a file of CSV is written: the sign between cells, and the sign before decimals."""
+
+    delimiter: str = ","
+    decimal: str = "."
 
 
 class Piece(NamedTuple):
@@ -36,12 +49,15 @@ class Piece(NamedTuple):
     data : bytes or table of Arrow
     names : list of str
         Columns of the file; empty for all formats but CSV.
+    dialect : Dialect
+        Of CSV.
     """
 
     file: int
     first: int
     data: Any
     names: list[str]
+    dialect: Dialect = Dialect()
 
 
 class Rejected(NamedTuple):
@@ -86,8 +102,36 @@ def kind_of(path: Path) -> str | None:
     return KINDS.get(suffixes[-1]) if suffixes else None
 
 
-def delimiter_of(path: Path) -> str:
-    return "\t" if ".tsv" in [suffix.lower() for suffix in path.suffixes] else ","
+def is_tabbed(path: Path) -> bool:
+    """Whether a file says by its name that its cells are between tabs."""
+    return ".tsv" in [suffix.lower() for suffix in path.suffixes]
+
+
+def delimiter_of(path: Path, head: str, row: str = "") -> str:
+    """The sign between the cells of a file, by its first line of names and by the row behind it.
+
+    It is a comma, unless another sign makes as many cells, two or more, of both lines, and a comma does not; where no
+    sign does, one that makes several names.
+    """
+    if is_tabbed(path):
+        return "\t"
+    sizes = {sign: (len(_cells_of(head, sign)), len(_cells_of(row, sign))) for sign in _DELIMITERS}
+    alike = [sign for sign, (names, cells) in sizes.items() if names == cells > 1]
+    return next(iter([*alike, *(sign for sign, (names, _) in sizes.items() if names > 1)]), ",")
+
+
+def _cells_of(text: str, delimiter: str) -> list[str]:
+    return next(csv.reader([text], delimiter=delimiter), [])
+
+
+def _decimal(data: bytes, delimiter: str) -> str:
+    """The sign before decimals: a point, unless cells have commas where numbers have points, and no points."""
+    if delimiter == ",":
+        return "."
+    cells = rb"(?:^|[%b])\"?[-+]?\d*[%b]\d+(?:[eE][-+]?\d+)?\"?(?=[%b\r\n]|$)"
+    sign = re.escape(delimiter.encode())
+    found = [re.search(cells % (sign, point, sign), data, re.MULTILINE) is not None for point in (rb"\.", b",")]
+    return "," if found == [False, True] else "."
 
 
 def pieces_of(path: Path, number: int) -> Iterator[Piece]:
@@ -101,7 +145,7 @@ def pieces_of(path: Path, number: int) -> Iterator[Piece]:
                 at += batch.num_rows
         return
     arrow = load("pyarrow", "parquet", f"reading {path}")
-    names: list[str] = []
+    head = _Head(path, number)
     line, held = 1, b""
     with arrow.input_stream(str(path), compression="detect") as file:
         while more := file.read(BYTES):
@@ -111,26 +155,64 @@ def pieces_of(path: Path, number: int) -> Iterator[Piece]:
             else:
                 # One copy of each byte: with `held + more` and two slices it is four times as slow.
                 data, held = b"".join((held, memoryview(more)[:end])), more[end:]
-                yield from _texts(path, number, line, data, names)
+                yield from head.pieces(line, data)
                 line += data.count(b"\n")
         if held:
-            yield from _texts(path, number, line, held, names)
-    if kind_of(path) == "csv" and not names:
+            yield from head.pieces(line, held)
+    if kind_of(path) == "csv" and not head.names:
         raise ValueError(f"{path} is empty; a table begins with a line of names")
 
 
-def _texts(path: Path, number: int, line: int, data: bytes, names: list[str]) -> Iterator[Piece]:
-    if kind_of(path) == "csv" and not names:
-        head, _, data = data.partition(b"\n")
-        line += 1
-        names += next(csv.reader([head.decode("utf-8-sig").rstrip("\r")], delimiter=delimiter_of(path)), [])
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"{path} has no line of names, or a name twice: {', '.join(names)[:80]}")
-    if data:
-        yield Piece(number, line, data, list(names))
+class _Head:
+    """The names in the first line of a file of CSV, and how the file is written; of other text it knows nothing."""
+
+    def __init__(self, path: Path, number: int) -> None:
+        self.path, self.number = path, number
+        self.names: list[str] = []
+        self.dialect: Dialect | None = None
+
+    def pieces(self, line: int, data: bytes) -> Iterator[Piece]:
+        """The piece of these bytes, which begin with this line; none where they are the line of names alone."""
+        if kind_of(self.path) == "csv" and not self.names:
+            head, _, data = data.partition(b"\n")
+            line += 1
+            self._read(head, data.partition(b"\n")[0])
+        if not data:
+            return
+        if self.dialect is None:
+            self.dialect = Dialect(self.delimiter, _decimal(data, self.delimiter))
+        yield Piece(self.number, line, data, list(self.names), self.dialect)
+
+    delimiter = ","
+
+    def _read(self, head: bytes, row: bytes) -> None:
+        try:
+            text = head.decode("utf-8-sig").rstrip("\r")
+        except UnicodeDecodeError:
+            raise ValueError(f"{self.path} is not text in UTF-8; save it as CSV in UTF-8") from None
+        self.delimiter = delimiter_of(self.path, text, row.decode("utf-8", "replace").rstrip("\r"))
+        self.names = [name.strip() for name in _cells_of(text, self.delimiter)]
+        if not self.names:
+            raise ValueError(f"{self.path} has no line of names; a table begins with one")
+        if doubled := [name for name, times in Counter(self.names).items() if times > 1]:
+            called = f"several columns {doubled[0]!r}" if doubled[0] else "several columns without a name"
+            raise ValueError(f"{self.path} has {called}; give each a name of its own in the first line")
+        if all(map(_is_float, self.names)) and not all(name.strip().isdecimal() for name in self.names):
+            # Whole numbers may be names: those of pandas count the columns.
+            raise ValueError(
+                f"{self.path} begins with a line of numbers, and a table with a line of names; put one there"
+            )
 
 
-def types_of(piece: Piece, kind: str, delimiter: str) -> dict[str, Any]:
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def types_of(piece: Piece, kind: str) -> dict[str, Any]:
     """The names of the columns of a piece, and their types in Arrow."""
     if kind == "parquet":
         return dict(zip(piece.data.schema.names, piece.data.schema.types, strict=True))
@@ -139,13 +221,57 @@ def types_of(piece: Piece, kind: str, delimiter: str) -> dict[str, Any]:
     if kind == "json":
         from pyarrow import json as reader
 
-        table = reader.read_json(pa.BufferReader(piece.data))
+        try:
+            table = reader.read_json(pa.BufferReader(piece.data))
+        except pa.ArrowInvalid:
+            return _types_of_lines(piece)
     else:
-        table = _read_csv(piece, delimiter, {}, piece.names)[0]
+        table = _read_csv(piece, {}, piece.names)[0]
     return dict(zip(table.schema.names, table.schema.types, strict=True))
 
 
-def rows_of(piece: Piece, kind: str, delimiter: str, numbers: list[str], words: list[str]) -> Rows:
+def _types_of_lines(piece: Piece) -> dict[str, Any]:
+    """The types of columns that are not of one type, or of lines that are not all JSON."""
+    import pyarrow as pa
+
+    kinds: dict[str, set[bool]] = {}
+    for raw in piece.data.split(b"\n"):
+        try:
+            found = _cells(raw.decode("utf-8"), "json", "", [])
+        except ValueError:
+            continue
+        for name, cell in found.items():
+            if cell is not None:
+                kinds.setdefault(name, set()).add(isinstance(cell, int | float))
+    if not kinds:
+        raise ValueError(
+            "the first lines are not objects of JSON, one in each line; with pandas: "
+            "table.to_json('table.jsonl', orient='records', lines=True)"
+        )
+    return {name: pa.float64() if kind == {True} else pa.string() for name, kind in kinds.items()}
+
+
+def mixed(piece: Piece, kind: str, texts: list[str]) -> dict[str, str]:
+    """Which columns of text in a piece of text hold numbers in most of their first cells; of each, one that is not."""
+    found = {}
+    words = rows_of(piece, kind, [], texts).words if texts else {}
+    for name, column in words.items():
+        cells = [cell for cell in column.tolist() if cell is not None]
+        others = (cell for cell in cells if not _holds_number(cell, piece.dialect.decimal))
+        if sum(_holds_number(cell, piece.dialect.decimal) for cell in cells[:_FIRST]) * 2 > len(cells[:_FIRST]):
+            found[name] = str(next(others, ""))
+    return found
+
+
+def _holds_number(cell: str, decimal: str) -> bool:
+    try:
+        _number(cell, "", decimal)
+    except ValueError:
+        return False
+    return True
+
+
+def rows_of(piece: Piece, kind: str, numbers: list[str], words: list[str]) -> Rows:
     """The rows of a piece as numbers and words."""
     if kind == "parquet":
         lines = np.arange(piece.first, piece.first + piece.data.num_rows)
@@ -155,7 +281,7 @@ def rows_of(piece: Piece, kind: str, delimiter: str, numbers: list[str], words: 
     try:
         if kind == "csv":
             kinds = {name: pa.float64() for name in numbers} | {name: pa.string() for name in words}
-            table, lost = _read_csv(piece, delimiter, kinds, [*numbers, *words])
+            table, lost = _read_csv(piece, kinds, [*numbers, *words])
         else:
             from pyarrow import json as reader
 
@@ -173,7 +299,7 @@ def rows_of(piece: Piece, kind: str, delimiter: str, numbers: list[str], words: 
             found.rejected.append(Rejected(int(lines[row.number - 1]), reason, row.text))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         # One cell that cannot be read fails the whole piece, which is then read line by line.
-        found = _line_by_line(piece, kind, delimiter, numbers, words)
+        found = _line_by_line(piece, kind, numbers, words)
     given = found.lines
 
     def text(i: int) -> str:
@@ -197,7 +323,7 @@ def _lines(piece: Piece, rows: int | None = None) -> Int64:
     return piece.first + np.array(filled, np.int64)
 
 
-def _read_csv(piece: Piece, delimiter: str, kinds: dict[str, Any], names: list[str]) -> tuple[Any, list[Any]]:
+def _read_csv(piece: Piece, kinds: dict[str, Any], names: list[str]) -> tuple[Any, list[Any]]:
     import pyarrow as pa
     from pyarrow import csv as reader
 
@@ -211,8 +337,10 @@ def _read_csv(piece: Piece, delimiter: str, kinds: dict[str, Any], names: list[s
         pa.BufferReader(piece.data),
         # Rows that are skipped have a number only where one thread reads them.
         read_options=reader.ReadOptions(column_names=piece.names, use_threads=False, block_size=2 * BYTES),
-        parse_options=reader.ParseOptions(delimiter=delimiter, invalid_row_handler=skip),
-        convert_options=reader.ConvertOptions(column_types=kinds, include_columns=names, strings_can_be_null=True),
+        parse_options=reader.ParseOptions(delimiter=piece.dialect.delimiter, invalid_row_handler=skip),
+        convert_options=reader.ConvertOptions(
+            column_types=kinds, include_columns=names, strings_can_be_null=True, decimal_point=piece.dialect.decimal
+        ),
     )
     return table, lost
 
@@ -234,7 +362,7 @@ def _of_table(table: Any, numbers: list[str], words: list[str], lines: Int64) ->
     return Rows(out, texts, lines)
 
 
-def _line_by_line(piece: Piece, kind: str, delimiter: str, numbers: list[str], words: list[str]) -> Rows:
+def _line_by_line(piece: Piece, kind: str, numbers: list[str], words: list[str]) -> Rows:
     """Do as `rows_of` does, a thousand times slower, and say what is wrong with each line that is not a row."""
     rows: list[list[float]] = []
     texts: list[list[str | None]] = []
@@ -244,8 +372,8 @@ def _line_by_line(piece: Piece, kind: str, delimiter: str, numbers: list[str], w
         if not raw.rstrip(b"\r"):
             continue
         try:
-            cells = _cells(raw.decode("utf-8").rstrip("\r"), kind, delimiter, piece.names)
-            rows.append([_number(cells.get(name), name) for name in numbers])
+            cells = _cells(raw.decode("utf-8").rstrip("\r"), kind, piece.dialect.delimiter, piece.names)
+            rows.append([_number(cells.get(name), name, piece.dialect.decimal) for name in numbers])
             texts.append([_word(cells.get(name)) for name in words])
             lines.append(line)
         except ValueError as error:
@@ -282,11 +410,13 @@ _NULLS = frozenset(
 _TRUTHS = {"true": 1.0, "false": 0.0}
 
 
-def _number(cell: Any, name: str) -> float:
+def _number(cell: Any, name: str, decimal: str) -> float:
     if cell is None or (isinstance(cell, str) and cell in _NULLS):
         return float("nan")
     try:
-        if isinstance(cell, str):
+        if isinstance(cell, str) and decimal != "." and "." not in cell:
+            return _TRUTHS[cell.lower()] if cell.lower() in _TRUTHS else float(cell.replace(decimal, "."))
+        if isinstance(cell, str) and decimal == ".":
             return _TRUTHS[cell.lower()] if cell.lower() in _TRUTHS else float(cell)
         if isinstance(cell, int | float):
             return float(cell)

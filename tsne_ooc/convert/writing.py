@@ -10,6 +10,7 @@ import numpy as np
 
 from tsne_ooc._typing import Array, Int64
 from tsne_ooc.io.optional import load
+from tsne_ooc.io.prepared import NAME
 
 # Bytes of a chunk, of whole rows.
 CHUNK = 1 << 20
@@ -19,7 +20,8 @@ class GrowingTable:
     """A table of float32 in a file of HDF5 or a folder of Zarr.
 
     ``X`` holds the rows, and ``rows/file`` and ``rows/line`` the number of the file and of the line of each row. As in
-    AnnData, ``var/_index`` holds the names of the columns, and ``obs`` the labels of the rows.
+    AnnData, ``var/_index`` holds the names of the columns, and ``obs`` the labels of the rows. ``prepared`` is what the
+    table says about how it was made.
 
     Parameters
     ----------
@@ -29,9 +31,11 @@ class GrowingTable:
         Names of the columns.
     labels : sequence of str
         Names of columns of words that are kept beside them.
+    prepared : str
+        How the columns were made, as JSON.
     """
 
-    def __init__(self, path: Path, names: list[str], labels: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, names: list[str], labels: Sequence[str] = (), prepared: str = "{}") -> None:
         self.path, self.n = path, 0
         p = len(names)
         self.rows = max(1, CHUNK // (4 * p))
@@ -54,8 +58,10 @@ class GrowingTable:
         var.attrs["_index"] = "_index"
         if path.suffix == ".h5":
             var.create_dataset("_index", data=values, dtype=text)
+            self._root.create_dataset(NAME, data=prepared, dtype=text)
         else:
             var.create_array("_index", data=values)
+            self._root.attrs[NAME] = prepared
         for group in ("rows", "obs") if labels else ("rows",):
             self._root.create_group(group)
         self._parts = {

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from tsne_ooc import __version__
-from tsne_ooc._elsewhere import unknown_option
+from tsne_ooc._elsewhere import answering, renamed_method, unknown_option
 from tsne_ooc._typing import Array, Float32, Int64, Progress, TableLike
 from tsne_ooc._validate import counted_from
 from tsne_ooc.estimator.fitted_map import FittedMap
@@ -37,6 +38,14 @@ class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     placement: Any
     #: What was loaded, its placement, and the folder that it was loaded from.
     _loaded: tuple[object, Any, SavedModel] | None = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if told := renamed_method(type(self), name):
+                raise AttributeError(told)
+            # Without this method Python would do the same: a property that fails says itself what is missing.
+            return super().__getattribute__(name)
 
     @property
     def _by_path(self) -> SavedModel | None:
@@ -67,7 +76,7 @@ class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         for name in parameters:
             word = name.partition("__")[0]
             if word not in names:
-                raise ValueError(unknown_option(type(self).__name__, word, names, getattr(self, "TEACHERS", ())))
+                raise ValueError(unknown_option(type(self), word))
         super().set_params(**parameters)
         return self
 
@@ -76,7 +85,7 @@ class FittedEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """What is known of the columns of the fit; raises AttributeError before the fit."""
         raise NotImplementedError
 
-    def blocks(self, X: TableLike) -> tuple[int, Iterator[tuple[int, int, Any]]]:
+    def blocks(self, X: TableLike) -> tuple[int, Generator[tuple[int, int, Any]]]:
         """The number of rows of X, and the rows in blocks, prepared and checked."""
         check_is_fitted(self)
         return self.features_.blocks(X, type(self).__name__, self.n_jobs)
@@ -171,6 +180,7 @@ class PlacingEstimator(FittedEstimator):
             raise AttributeError("this map was not refined, so its rows were not placed before")
         return self.map_.placed
 
+    @answering
     def transform(self, X: TableLike) -> Float32:
         """Place rows on the fitted map; the map does not move.
 
@@ -225,12 +235,13 @@ class PlacingEstimator(FittedEstimator):
             np.empty(n, np.int32),
             None if reference is None else np.empty(n, np.float32),
         )
-        for first, last, block in blocks:
-            with counted_from(first):
-                placed = self.place_prepared(block, None if start is None else start[first:last])
-            for whole_column, part in zip(out, placed, strict=True):
-                if whole_column is not None:
-                    whole_column[first:last] = part  # type: ignore[assignment]
+        with closing(blocks):
+            for first, last, block in blocks:
+                with counted_from(first):
+                    placed = self.place_prepared(block, None if start is None else start[first:last])
+                for whole_column, part in zip(out, placed, strict=True):
+                    if whole_column is not None:
+                        whole_column[first:last] = part  # type: ignore[assignment]
         return out
 
     def place_prepared(self, rows: Any, start: Float32 | None = None) -> Placed:
@@ -264,9 +275,10 @@ class PlacingEstimator(FittedEstimator):
         n, blocks = self.blocks(X)
         placed_on, placement = self.map_, self._placement()
         out = np.empty(n, np.float32)
-        for start, stop, block in blocks:
-            with counted_from(start):
-                out[start:stop] = placed_on.score(block, placement)
+        with closing(blocks):
+            for start, stop, block in blocks:
+                with counted_from(start):
+                    out[start:stop] = placed_on.score(block, placement)
         return out
 
     def graph(self, k: int | None = None) -> Graph:

@@ -13,6 +13,7 @@ from tsne_ooc import affinity as affinities
 from tsne_ooc import neighbors as searches
 from tsne_ooc import schedule as schedules
 from tsne_ooc._context import interrupted
+from tsne_ooc._elsewhere import answering
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import seed_of
@@ -60,6 +61,7 @@ class FittingEstimator(PlacingEstimator):
     callbacks_every_iters: int
     verbose: bool
 
+    @answering
     def fit(self, X: TableLike, y: object = None) -> Self:
         """Embed the rows of X.
 
@@ -84,6 +86,7 @@ class FittingEstimator(PlacingEstimator):
         self._fit(X)
         return self
 
+    @answering
     def fit_transform(self, X: TableLike, y: object = None) -> Float32:
         """Do as `fit` does, and give the places of all rows of X.
 
@@ -177,6 +180,7 @@ class FittingEstimator(PlacingEstimator):
         made._map = map
         return made
 
+    @answering
     def continue_fit(self, schedule: Any) -> Self:
         """Go on from where the last fit, or the last call of this method, ended: with its places, momentum and gains.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from copy import copy
 from dataclasses import replace
 from importlib import import_module
@@ -10,9 +11,10 @@ from uuid import uuid4
 
 import numpy as np
 
+from tsne_ooc import __version__
 from tsne_ooc._typing import Array, Float32, TableLike
 from tsne_ooc._validate import RowsError, counted_from, is_frame, is_sparse
-from tsne_ooc.workers import SavedModel
+from tsne_ooc.workers import SavedModel, check_version
 
 if TYPE_CHECKING:
     from tsne_ooc.estimator.fitted import FittedEstimator
@@ -58,7 +60,7 @@ def lazily(estimator: FittedEstimator, X: TableLike, what: str) -> Any:
     if hasattr(X, "to_delayed") and is_frame(X._meta):
         # This says at once which columns are missing, and warns here and not on each worker.
         features.lined_up(X._meta, asker)
-        answered = [delayed(_answers)(part, model, what) for part in X.to_delayed()]
+        answered = [delayed(_answers)(part, model, what, __version__) for part in X.to_delayed()]
         shape = (np.nan, *width)
         parts = [da.from_delayed(part, shape, meta=np.empty((0, *width), np.float32)) for part in answered]
         return da.concatenate(parts, allow_unknown_chunksizes=True)
@@ -72,26 +74,27 @@ def lazily(estimator: FittedEstimator, X: TableLike, what: str) -> Any:
         X = X.rechunk({1: -1})
     known = not any(np.isnan(size) for size in X.chunks[0])
     return X.map_blocks(
-        _answers_counted if known else _answers, model, what,
+        _answers_counted if known else _answers, model, what, __version__,
         chunks=(X.chunks[0], *((size,) for size in width)), drop_axis=[] if width else [1],
         dtype=np.float32, meta=np.empty((0, *width), np.float32), name=None,
     )  # fmt: skip
 
 
-def _answers_counted(block: Any, model: Any, what: str, block_info: Any = None) -> Float32:
+def _answers_counted(block: Any, model: Any, what: str, version: str, block_info: Any = None) -> Float32:
     """Do as `_answers` does, where an error names the row by its number in the whole array."""
     first = int(block_info[0]["array-location"][0][0])
     try:
         with counted_from(first):
-            return _answers(block, model, what)
+            return _answers(block, model, what, version)
     except ValueError as error:
         if isinstance(error, RowsError) or not first:
             raise
         raise ValueError(f"{error} (counted from row {first} of the Dask array)") from None
 
 
-def _answers(block: Any, model: Any, what: str) -> Float32:
-    """The answers for the rows of one block; this runs on a worker."""
+def _answers(block: Any, model: Any, what: str, version: str) -> Float32:
+    """The answers for the rows of one block; this runs on a worker, which must have the version of who asks."""
+    check_version(version)
     fitted = model.opened(1) if isinstance(model, SavedModel) else model
     width = () if what == NOVELTY else (fitted._n_features_out,)
     if not block.shape[0]:
@@ -104,9 +107,10 @@ def _answers(block: Any, model: Any, what: str) -> Float32:
         features = replace(features, names=None)
     out = np.empty((block.shape[0], *width), np.float32)
     _, blocks = features.blocks(_plain(block), type(fitted).__name__, fitted.n_jobs)
-    for start, stop, rows in blocks:
-        with counted_from(start):
-            out[start:stop] = fitted._answered(rows, what == NOVELTY)
+    with closing(blocks):
+        for start, stop, rows in blocks:
+            with counted_from(start):
+                out[start:stop] = fitted._answered(rows, what == NOVELTY)
     return out
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tsne_ooc._elsewhere import METHODS, answering
+from tsne_ooc._elsewhere import answering
 from tsne_ooc.estimator.refining import RefiningEstimator
 from tsne_ooc.placement import Placement
 from tsne_ooc.preprocess import Preparation
@@ -175,11 +175,3 @@ class TSNE(RefiningEstimator):
         self.callbacks = callbacks
         self.callbacks_every_iters = callbacks_every_iters
         self.verbose = verbose
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            if name in METHODS:
-                raise AttributeError(f"{type(self).__name__} has no {name!r}; it is {METHODS[name]}")
-            # Without this method Python would do the same: a property that fails says itself what is missing.
-            return super().__getattribute__(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,8 +115,11 @@ class Features:
                 f"{table!r} has {counted(table.shape[1], 'columns')}, and the map was made of {self.width}"
             )
 
-    def blocks(self, X: TableLike, asker: str, n_jobs: int | None) -> tuple[int, Iterator[tuple[int, int, Any]]]:
-        """The number of rows of X, and prepared and checked blocks of them, each with its first row and its end."""
+    def blocks(self, X: TableLike, asker: str, n_jobs: int | None) -> tuple[int, Generator[tuple[int, int, Any]]]:
+        """The number of rows of X, and prepared and checked blocks of them, each with its first row and its end.
+
+        Who reads them closes them: `ahead` says why.
+        """
         if self.distances and not streamed(X):
             return _one_block(distances_of(self.lined_up(X, asker), self.width))
         if streamed(X) or (is_sparse(X) and self.preparation is not None):
@@ -178,5 +181,5 @@ class Features:
         return {"n_features_in": self.width, "feature_names_in": None if self.names is None else list(self.names)}
 
 
-def _one_block(rows: Any) -> tuple[int, Iterator[tuple[int, int, Any]]]:
-    return rows.shape[0], iter([(0, rows.shape[0], rows)])
+def _one_block(rows: Any) -> tuple[int, Generator[tuple[int, int, Any]]]:
+    return rows.shape[0], (block for block in [(0, rows.shape[0], rows)])

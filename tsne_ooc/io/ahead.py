@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -18,11 +18,14 @@ PATIENCE = 2.0
 _left: list[threading.Thread] = []
 
 
-def ahead(load: Callable[[T], Answer], items: Iterable[T], depth: int = 1) -> Iterator[Answer]:
+def ahead(load: Callable[[T], Answer], items: Iterable[T], depth: int = 1) -> Generator[Answer]:
     """Yield ``load(item)`` for each item, in order, from one thread that is at most `depth` results ahead.
 
     The thread ends with the iteration, also where the caller leaves it early; an error comes out where its result
     would have. Where no thread can be started, the caller loads.
+
+    Who keeps the iteration under a name closes it: an error keeps alive what its frames know, and with it the thread. A
+    loop straight over it needs nothing.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -101,3 +101,23 @@ class BandedRows:
     def _kept(self, start: int, stop: int) -> Iterator[Array]:
         for number, first, last in self._bands.pieces(start, stop):
             yield self._bands[number][first:last]
+
+
+class BandedVector:
+    """An array of one axis on the disk, of which the chunk that a read ends in is kept for the next read.
+
+    Parameters
+    ----------
+    stored : h5py.Dataset or zarr.Array
+        One that has chunks.
+    """
+
+    def __init__(self, stored: Any) -> None:
+        self.shape, self.dtype = stored.shape, stored.dtype
+        n, chunk, size = int(stored.shape[0]), int(stored.chunks[0]), int(np.dtype(stored.dtype).itemsize)
+        edges = np.append(np.arange(0, n, chunk, dtype=np.int64), n)
+        self._entries = BandedRows(edges, lambda start, stop: np.asarray(stored[start:stop]), size, chunk * size)
+
+    def __getitem__(self, entries: slice) -> Array:
+        start, stop, _ = entries.indices(self.shape[0])
+        return self._entries.read(start, max(start, stop))

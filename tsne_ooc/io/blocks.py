@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -11,46 +11,13 @@ from tsne_ooc._options import whole
 from tsne_ooc._typing import Float32, Int64, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.io.ahead import ahead
+from tsne_ooc.io.cuts import BLOCK_BYTES, block_rows, edges
 from tsne_ooc.io.failures import reading
 from tsne_ooc.io.lacking import lacks
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.source import Source, as_source
 
-#: Size of a block in memory. Three are alive at the worst (in use, read, being turned into float32).
-BLOCK_BYTES = 32 << 20
-
 Block = tuple[int, int, Float32]
-
-
-def block_rows(source: Source, bytes: int = BLOCK_BYTES) -> int:
-    """Rows of a block of at most `bytes`: a multiple of the rows of a storage chunk, where one fits.
-
-    Where a row of chunks is larger than `bytes`, it is cut into equal pieces, so that blocks still begin
-    where chunks do; where a single row is larger, blocks have one row.
-    """
-    n_samples, n_features = source.shape
-    row = max(1, n_features * max(4, source.dtype.itemsize))
-    most = max(1, bytes // row)
-    if source.chunks is not None and source.chunks[0] <= n_samples:
-        chunk = source.chunks[0]
-        most = most // chunk * chunk if chunk <= most else -(-chunk // -(-chunk // most))
-    return max(1, min(most, n_samples))
-
-
-def edges(source: Source, rows: int, start: int, stop: int) -> list[tuple[int, int]]:
-    """Ranges of at most `rows` rows between `start` and `stop`, cut where chunks of storage begin."""
-    chunk = source.chunks[0] if source.chunks is not None else 1
-    # Blocks smaller than a chunk start anew with every chunk; larger ones are cut at multiples of their own
-    # size.
-    period = chunk if rows < chunk else rows
-    found = []
-    at = start
-    while at < stop:
-        within = at % period
-        end = at - within + min((within // rows + 1) * rows, period)
-        found.append((at, min(end, stop)))
-        at = end
-    return found
 
 
 def iterate(
@@ -63,7 +30,7 @@ def iterate(
     columns: int | None = None,
     name: str = "X",
     dtype: DTypeLike = np.float32,
-) -> Iterator[Block]:
+) -> Generator[Block]:
     """Yield a table in blocks of checked float32 rows, in order.
 
     One thread reads and checks the next block while the caller works on this one; it ends with the iteration,

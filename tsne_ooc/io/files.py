@@ -233,6 +233,10 @@ class FilesSource(Closing):
         parts = parts or [self._table(0).read_columns(0, 0)]  # type: ignore[attr-defined]
         return {name: stacked([part[name] for part in parts]) for name in self.column_names or ()}
 
+    def first_file(self) -> Source:
+        """The first file, open."""
+        return self._table(0)
+
     def rows_of_files(self) -> list[Json]:
         """Which rows came from which file: its path, the number of its first row, and that behind its last."""
         return [

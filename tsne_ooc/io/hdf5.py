@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tsne_ooc._typing import Array, DType, Stored, StrPath
+from tsne_ooc._typing import Array, DType, Int64, Stored, StrPath
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.base import Closing, check_table
 from tsne_ooc.io.columns import Columns
@@ -24,10 +24,12 @@ from tsne_ooc.io.frames import StoredFrame, is_stored_frame
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.meant import Turned, turned_because
 from tsne_ooc.io.missing import check_whole, of_hdf5_dataset
+from tsne_ooc.io.named import LinedUp, chosen
 from tsne_ooc.io.named_columns import NamedColumns, Types
 from tsne_ooc.io.pandas_table import PandasTable
-from tsne_ooc.io.sparse import remarks_on, sparse_format, stored_csr
-from tsne_ooc.io.urls import AnyPath, Url, closed_at_exit, handle, is_url, path_of
+from tsne_ooc.io.sparse import CsrTable, remarks_on, sparse_format, stored_csr
+from tsne_ooc.io.url_files import closed_at_exit
+from tsne_ooc.io.urls import AnyPath, Url, handle, is_url, path_of
 
 # Streaming 400,000 x 64 float32 on one core takes 0.02 s where chunks are as wide as the table, 0.05 s with 4
 # side by side, 0.08 with 8, 0.12 with 32, 0.19 with 64; single rows take 5 to 60 times as long.
@@ -43,7 +45,7 @@ def open_hdf5(
     dataset: str | None = None,
     columns: Columns | None = None,
     allow_missing_chunks: bool = False,
-) -> Hdf5Source | Hdf5Table:
+) -> Hdf5Source | Hdf5Table | LinedUp:
     """Open a table in an HDF5 file for reading.
 
     Parameters
@@ -56,7 +58,8 @@ def open_hdf5(
         exactly one table, or have the layout of AnnData (``.h5ad``) or Loom: then it is ``X`` or ``matrix``. Arrays of
         Loom and of MATLAB 7.3 are stored transposed: the columns of the dataset are the rows of the table.
     columns : str or list of str, optional
-        Fields of a compound dataset or columns of a data frame, as in `tsne_ooc.io.open_source`.
+        Fields of a compound dataset, columns of a data frame, or those of an array whose names the file holds, as in
+        `tsne_ooc.io.open_source`.
     allow_missing_chunks : bool, default False
         Read chunks, or sources of a virtual dataset, that are missing as their fill value, instead of refusing the
         table.
@@ -64,8 +67,9 @@ def open_hdf5(
     Returns
     -------
     Hdf5Source or Hdf5Table
-        The latter where columns have names. Use it in a ``with`` statement, or call its ``close``. It pickles by path
-        and reopens after a fork.
+        The latter where columns have names and types of their own. Where columns of an array were chosen, it is a
+        source of these. Use it in a ``with`` statement, or call its ``close``. It pickles by path and reopens after a
+        fork.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def open_hdf5(
 
 def _open_table(
     path: StrPath, dataset: str | None, columns: Columns | None, allow_missing_chunks: bool, turn: bool
-) -> Hdf5Source | Hdf5Table:
+) -> Hdf5Source | Hdf5Table | LinedUp:
     """Do as `open_hdf5` does; without `turn` the rows of a dataset are its rows, whatever the file means by them."""
     path = path_of(path)
     if not path.exists():
@@ -124,7 +128,7 @@ def contents_of(path: AnyPath) -> Iterator[tuple[Stored, Contents]]:
 
 def of_hdf5(
     item: Stored, dataset: str | None = None, columns: Columns | None = None, allow_missing_chunks: bool = False
-) -> Hdf5Source | Hdf5Table:
+) -> Hdf5Source | Hdf5Table | LinedUp:
     """The source of an open ``h5py.Dataset``, or of one in an open group or file, which stays with its owner.
 
     The rows of a dataset are its rows, as its owner sees them.
@@ -217,6 +221,13 @@ class Hdf5Source(_Stored):
 
     def _read(self, start: int, stop: int) -> Array:
         return with_mask(self._table[start:stop])
+
+    def read_some(self, start: int, stop: int, columns: Int64) -> Array:
+        """Some columns of rows `start` up to `stop`; of sparse rows no others become dense."""
+        if not isinstance(self._table, CsrTable):
+            return self.read(start, stop)[:, columns]
+        self._checked()
+        return self._table.some(start, stop, columns)
 
     def _warn_if_narrow(self) -> None:
         rows, columns = self.shape
@@ -326,7 +337,7 @@ def _text(column: Array) -> Array:
 
 def _source(
     file: Stored, item: Stored, columns: Columns | None, allow_missing_chunks: bool, turn: bool
-) -> Hdf5Source | Hdf5Table:
+) -> Hdf5Source | Hdf5Table | LinedUp:
     _check_filters(item)
     for part in [found for found in item.values() if is_array(found)] if hasattr(item, "keys") else [item]:
         # A `FieldTable`, one field of records, is a view of ours and cannot be asked.
@@ -336,12 +347,10 @@ def _source(
             check_whole(name, missing, total, part.fillvalue, what=what, allowed=allow_missing_chunks)
     if is_stored_frame(item) or (is_array(item) and is_compound(item)):
         return Hdf5Table(file, item, columns, allow_missing_chunks)
-    if columns is not None:
-        raise ValueError(
-            f"dataset {item.name!r} of {item.file.filename} has no names for its columns, so columns={columns!r} "
-            "cannot choose some"
-        )
-    return Hdf5Source(file, item, allow_missing_chunks, turn)
+    found = Hdf5Source(file, item, allow_missing_chunks, turn)
+    if columns is None:
+        return found
+    return chosen(found, _names(columns), f"dataset {item.name!r} of {item.file.filename}")
 
 
 def _check_filters(item: Stored) -> None:

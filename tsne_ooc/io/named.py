@@ -1,20 +1,24 @@
-"""Names of columns: which tables have them, and a source with its columns in the order of others."""
+"""Names of columns: which tables have them, and a source of some of its columns, in an order of their own."""
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._options import counted
 from tsne_ooc._typing import DType, Stored, TableLike
 from tsne_ooc.io.base import Closing
+from tsne_ooc.io.columns import Columns, choose
+from tsne_ooc.io.cuts import block_rows, edges
 from tsne_ooc.io.failures import Unreached, opening
 from tsne_ooc.io.frames import text_of, values_of
-from tsne_ooc.io.masks import with_mask
+from tsne_ooc.io.masks import stacked, with_mask
 from tsne_ooc.io.meant import Turned
 from tsne_ooc.io.memory import FrameSource
 from tsne_ooc.io.sparse import is_tenx
@@ -77,6 +81,36 @@ def order_of(own: Sequence[str], names: Sequence[str], what: str) -> NDArray[np.
     return np.array([at[name] for name in names], np.intp)
 
 
+def chosen(source: Source, columns: Columns, where: str) -> LinedUp:
+    """Some columns of a source by name, in the order in which they are asked for.
+
+    Parameters
+    ----------
+    source : Source
+    columns : str or iterable of str
+        As `tsne_ooc.io.open_source` takes them.
+    where : str
+        What error messages call the source.
+
+    Raises
+    ------
+    ValueError
+        Where its columns have no names, or not these.
+    """
+    names = names_of(source)
+    if names is None:
+        raise ValueError(f"{where} has no names for its columns, so columns={columns!r} cannot choose some")
+    picked = choose(names, columns, where)
+    return LinedUp(source, order_of(names, picked, where), picked)
+
+
+def by_name(source: Source) -> Source:
+    """A source that gives its columns by name, with `read_columns`; unchanged where they have no names."""
+    if hasattr(source, "read_columns") or (names := names_of(source)) is None:
+        return source
+    return LinedUp(source, np.arange(len(names)), names)
+
+
 class LinedUp(Closing):
     """A source whose columns are some of another's, in an order of their own."""
 
@@ -86,28 +120,52 @@ class LinedUp(Closing):
         self.dtype: DType = np.dtype(source.dtype)
         self.chunks = None if source.chunks is None else (source.chunks[0], len(order))
         self.kind = str(getattr(source, "kind", type(source).__name__))
+        #: Bytes that are read for a row, of which those of some columns come out.
+        self.row_bytes = int(getattr(source, "row_bytes", source.shape[1] * self.dtype.itemsize))
 
     def read(self, start: int, stop: int) -> Any:
-        return self._chosen(self.source.read(start, stop))
+        # Where a source takes some columns by itself, it need not make an array of all others.
+        some = getattr(self.source, "read_some", None)
+        if some is not None:
+            return self._pieces(lambda a, b: some(a, b, self._order), start, stop)
+        return self._pieces(lambda a, b: self._picked(self.source.read(a, b)), start, stop)
 
-    def _chosen(self, rows: Any) -> Any:
+    def _pieces(self, read: Callable[[int, int], Any], start: int, stop: int) -> Any:
+        """Rows by a block of the source after the other: whoever asks for them does not know how wide its rows are."""
+        cuts = edges(self.source, block_rows(self.source), start, stop) or [(start, stop)]
+        parts = [read(a, b) for a, b in cuts]
+        if len(parts) == 1:
+            return parts[0]
+        # Data frames are there only where pandas is.
+        return import_module("pandas").concat(parts) if hasattr(parts[0], "iloc") else stacked(parts)
+
+    def _picked(self, rows: Any) -> Any:
         return rows.iloc[:, self._order] if hasattr(rows, "iloc") else with_mask(rows)[:, self._order]
 
     def __getattr__(self, attribute: str) -> Any:
         # Not every source has these: its file, its identity, columns that are not numbers.
         if attribute.startswith("__") or attribute == "source":
             raise AttributeError(attribute)
+        if attribute == "read_columns" and not hasattr(self.source, "read_columns"):
+            return self._numbers_by_name
         found = getattr(self.source, attribute)
+        if attribute == "read_some":
+            # Of these columns, not of those of the source.
+            return lambda start, stop, some: self._pieces(lambda a, b: found(a, b, self._order[some]), start, stop)
         if attribute == "read_with_gaps":
-            return lambda start, stop: self._chosen(found(start, stop))
+            return lambda start, stop: self._pieces(lambda a, b: self._picked(found(a, b)), start, stop)
         if attribute != "read_columns":
             return found
 
-        def chosen(start: int, stop: int) -> dict[str, Any]:
+        def picked(start: int, stop: int) -> dict[str, Any]:
             columns = found(start, stop)
             return {name: columns[name] for name in self.column_names}
 
-        return chosen
+        return picked
+
+    def _numbers_by_name(self, start: int, stop: int) -> dict[str, Any]:
+        rows = self.read(start, stop)
+        return {name: rows[:, j] for j, name in enumerate(self.column_names)}
 
     def reopen(self) -> LinedUp:
         return LinedUp(self.source.reopen(), self._order, self.column_names)
@@ -118,7 +176,8 @@ class LinedUp(Closing):
             self.source.close()
 
     def __repr__(self) -> str:
-        return repr(self.source)
+        some = "" if len(self._order) == self.source.shape[1] else f"{counted(len(self._order), 'columns')} of "
+        return f"{some}{self.source!r}"
 
 
 def _labels(labels: list[Any]) -> list[str] | None:

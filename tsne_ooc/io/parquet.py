@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -92,7 +93,8 @@ class ParquetSource(Closing):
             names = [field.name for field in first.schema_arrow]
         numeric = [name for name, (kind, _) in types.items() if kind is not None and name not in index]
         if columns is None and not numeric:
-            raise ValueError(f"{path} has no column of numbers; it has {listed(list(types))}")
+            hint = next(filter(None, (_to_numbers(path, name, words) for name, (_, words) in types.items())), "")
+            raise ValueError(f"{path} has no column of numbers; it has {listed(list(types))}{hint}")
         wanted = numeric if self._columns is None else self._columns
         self.column_names = choose(names, wanted, str(path), hidden=index)
         why = {name: "an index of pandas" if name in index else f"of type {kind}" for name, (_, kind) in types.items()}
@@ -113,6 +115,7 @@ class ParquetSource(Closing):
             self._groups += [(part, i) for i, size in enumerate(rows) if size]
             sizes += [size for size in rows if size]
         self._other = [name for name in self.column_names if types[name][0] is None]
+        self._hint = _to_numbers(path, self._other[0], types[self._other[0]][1]) if self._other else ""
         self.shape = (sum(sizes), len(self.column_names))
         self.dtype = common_type(types[name][0] for name in self.column_names)
         self.chunks: tuple[int, int] | None = (max(sizes), self.shape[1]) if len(sizes) > 1 else None
@@ -143,10 +146,8 @@ class ParquetSource(Closing):
 
     def _check_numbers(self) -> None:
         if self._other:
-            raise TypeError(
-                f"column {self._other[0]!r} does not hold numbers; make columns of its words with "
-                "OneHot (--onehot), or choose others"
-            )
+            hint = self._hint or "; make columns of its words with OneHot (--onehot), or choose others"
+            raise TypeError(f"column {self._other[0]!r} does not hold numbers{hint}")
 
     def read_columns(self, start: int, stop: int) -> dict[str, Array]:
         """Rows `start` up to `stop` of each column.
@@ -191,6 +192,18 @@ class ParquetSource(Closing):
 
     def __repr__(self) -> str:
         return f"{self.path} of shape {self.shape}"
+
+
+def _to_numbers(path: AnyPath, name: str, words: str) -> str:
+    """What to do with columns of numbers that are not plain ones: lists, as vectors of texts are kept, and decimals."""
+    if "list<" in words:
+        return (
+            f"; where the lists of {name!r} are rows of numbers, write them as an array first: numpy.save('rows.npy', "
+            f"numpy.stack(pyarrow.parquet.read_table({str(path)!r})[{name!r}].to_numpy()))"
+        )
+    if words.startswith("decimal"):
+        return f"; tsne-ooc prepare {shlex.quote(str(path))} --out FOLDER makes numbers of the decimals in {name!r}"
+    return ""
 
 
 def _files(path: AnyPath) -> Parts:

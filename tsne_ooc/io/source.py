@@ -83,9 +83,9 @@ AnnData, `pyarrow.dataset` of files, Source, or anything with ``.shape`` and row
         Where there are several tables (HDF5, Zarr, AnnData), the one to read: ``"X"``, ``"layers/counts"``,
         ``"obsm/X_pca"``.
     columns : str or list of str, optional
-        Where columns have names (Parquet, compound datasets of HDF5, DataFrames, tables of Arrow), those to read, in
-        this order; a ``*`` in a name stands for any characters. Without it, all columns that hold numbers; of a table
-        in memory, all.
+        Where columns have names (Parquet, compound datasets of HDF5, DataFrames, tables of Arrow; arrays of HDF5, Zarr
+        and AnnData whose names are beside them, as `names_of` finds them), those to read, in this order; a ``*`` in a
+        name stands for any characters. Without it, all columns that hold numbers; of a table in memory, all.
     allow_missing_chunks : bool, default False
         Read chunks that are missing (Zarr, HDF5; or sources of a virtual dataset) as their fill value, as these formats
         do. By default they are refused: half of a copy looks like this, too.
@@ -123,12 +123,7 @@ AnnData, `pyarrow.dataset` of files, Source, or anything with ``.shape`` and row
         with opening(data):
             return _from_path(path_of(data), dataset, columns, allow_missing_chunks)
     if _is_anndata(data):
-        part = dataset or "X"
-        found = open_source(_part(data, part), columns=columns, allow_missing_chunks=allow_missing_chunks)
-        if part.strip("/").partition("/")[0] in ("X", "layers") and not hasattr(found, "path"):
-            # Files know the names of their columns; see `names_of`.
-            found.column_names = [str(name) for name in data.var_names]  # type: ignore[attr-defined]
-        return found
+        return _of_anndata(data, dataset or "X", columns, allow_missing_chunks)
     if hasattr(data, "group") and _made_by(data, "anndata"):
         # This is a sparse matrix on disk, as AnnData shows it; it stands for the group that it reads.
         return open_source(data.group, columns=columns, allow_missing_chunks=allow_missing_chunks)
@@ -148,9 +143,30 @@ AnnData, `pyarrow.dataset` of files, Source, or anything with ``.shape`` and row
         from tsne_ooc.io.memory import FrameSource
 
         return FrameSource(data, columns)
-    if columns is not None:
+    source = _from_object(data)
+    if columns is None:
+        return source
+    from tsne_ooc.io.named import chosen, names_of
+
+    if names_of(source) is None:
         raise TypeError(f"columns={columns!r} chooses by name, and the columns of a {type(data).__name__} have none")
-    return _from_object(data)
+    return chosen(source, columns, f"the {type(data).__name__}")
+
+
+def _of_anndata(data: TableLike, part: str, columns: str | Iterable[str] | None, allow_missing_chunks: bool) -> Source:
+    table, place = _part(data, part), part.strip("/").partition("/")[0]
+    if place not in ("X", "layers", "raw"):
+        return open_source(table, columns=columns, allow_missing_chunks=allow_missing_chunks)
+    found = open_source(table, allow_missing_chunks=allow_missing_chunks)
+    if not hasattr(found, "path"):
+        # Files know the names of their columns; see `names_of`.
+        names = data.raw.var_names if place == "raw" else data.var_names
+        found.column_names = [str(name) for name in names]  # type: ignore[attr-defined]
+    if columns is None:
+        return found
+    from tsne_ooc.io.named import chosen
+
+    return chosen(found, columns, f"{part} of this AnnData")
 
 
 def _from_path(

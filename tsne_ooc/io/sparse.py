@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tsne_ooc._typing import Array, DType, Stored, TableLike
+from tsne_ooc._typing import Array, DType, Int64, Stored, TableLike
 from tsne_ooc.io.base import Closing, table_shape
 
 # What Cell Ranger of 10x Genomics writes: ``features`` from version 3 on, ``genes`` in version 2.
@@ -50,8 +51,10 @@ def sparse_shape(group: Stored) -> tuple[int, ...] | None:
     return None if found is None else tuple(map(int, found))
 
 
-def stored_csr(group: Stored, name: str) -> CsrTable:
+def stored_csr(group: Stored, name: str, opened: Callable[[Stored], Any] = lambda part: part) -> CsrTable:
     """The table of a group that AnnData or Cell Ranger wrote, or one line that says what is wrong with it.
+
+    `opened` is called with each of its three arrays, and gives what is read instead.
 
     The layout is the `on-disk format of AnnData <https://anndata.readthedocs.io/en/latest/fileformat-prose.html>`_;
     files from before its version 0.7 name their attributes ``h5sparse_format`` and ``h5sparse_shape``.
@@ -65,7 +68,7 @@ def stored_csr(group: Stored, name: str) -> CsrTable:
     shape = sparse_shape(group)
     if missing or shape is None:
         raise ValueError(f"{name} is a damaged CSR matrix: it has no {', '.join(missing) or 'shape'}")
-    return CsrTable(group["data"], group["indices"], group["indptr"], shape, name)
+    return CsrTable(opened(group["data"]), opened(group["indices"]), opened(group["indptr"]), shape, name)
 
 
 def remarks_on(group: Stored) -> list[str]:
@@ -126,11 +129,19 @@ class CsrTable:
         self._data, self._indices, self._indptr = data, indices, indptr
 
     def __getitem__(self, rows: slice) -> Array:
+        start, stop, _ = rows.indices(self.shape[0])
+        return self._dense(self._block(start, max(start, stop)))
+
+    def some(self, start: int, stop: int, columns: Int64) -> Array:
+        """Some columns of rows `start` up to `stop`, the only ones that become dense."""
+        return self._dense(self._block(start, stop)[:, columns])
+
+    def _block(self, start: int, stop: int) -> Any:
+        """Rows as SciPy has them, checked."""
         from scipy.sparse import csr_array
 
-        start, stop, _ = rows.indices(self.shape[0])
         if stop <= start:
-            return np.empty((0, self.shape[1]), self.dtype)
+            return csr_array((0, self.shape[1]), dtype=self.dtype)
         pointers = np.asarray(self._indptr[start : stop + 1]).astype(np.int64)
         first, last = int(pointers[0]), int(pointers[-1])
         if first < 0 or (pointers[1:] < pointers[:-1]).any():
@@ -148,6 +159,9 @@ class CsrTable:
             block.check_format(full_check=True)
         except ValueError as error:
             raise ValueError(f"the CSR matrix is damaged: {str(error).splitlines()[0]}") from None
+        return block
+
+    def _dense(self, block: Any) -> Array:
         if self.dtype.kind not in "iu" or block.has_canonical_format:
             return np.asarray(block.toarray())
         # Sums of small whole numbers would wrap round; they stay in the wider type where they are too large.
@@ -177,6 +191,10 @@ class CsrSource(Closing):
 
     def read(self, start: int, stop: int) -> Array:
         return self._table[start:stop]
+
+    def read_some(self, start: int, stop: int, columns: Int64) -> Array:
+        """Some columns of rows `start` up to `stop`; no others become dense."""
+        return self._table.some(start, stop, columns)
 
     def reopen(self) -> CsrSource:
         return self

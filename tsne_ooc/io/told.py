@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tsne_ooc._typing import Json, Named, TableLike
+from tsne_ooc.io.prepared import how_prepared
 
 # The most names that are told for one reason; the manifest has all.
 _NAMES = 10
@@ -19,11 +20,14 @@ def account_of(source: TableLike) -> Json:
     -------
     dict
         ``left_out``: columns and files that are not read, by name, with the reason; ``remarks``: how the rest is read,
-        where there is a choice. Both are empty where there is nothing to say, as for an array.
+        where there is a choice. Both are empty where there is nothing to say, as for an array. ``prepared``: how
+        `tsne-ooc prepare` made the table, where it did.
     """
+    prepared = how_prepared(source)
     return {
         "left_out": dict(getattr(source, "unread", None) or {}),
         "remarks": list(getattr(source, "remarks", None) or []),
+        **({} if prepared is None else {"prepared": prepared}),
     }
 
 

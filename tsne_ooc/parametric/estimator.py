@@ -188,6 +188,7 @@ class ParametricTSNE(EncodingEstimator):
         self._options()
         given_teacher(self.teacher, self.prepare, 0)
 
+    @answering
     def fit(self, X: TableLike, y: object = None, *, checkpoint: StrPath | None = None) -> ParametricTSNE:
         """Learn the map of the rows of X.
 
@@ -264,6 +265,7 @@ class ParametricTSNE(EncodingEstimator):
         made._fitted = fitted
         return made
 
+    @answering
     def fit_transform(self, X: TableLike, y: object = None) -> Float32:
         """`fit`, then where the encoder puts the rows."""
         return self.fit(X).transform(X)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from tsne_ooc._elsewhere import answering
 from tsne_ooc._typing import Float32, Json, StrPath, TableLike
 from tsne_ooc._validate import as_rows
 from tsne_ooc.estimator import TSNE
@@ -108,6 +110,7 @@ class EncodingEstimator(FittedEstimator):
     def seed_(self) -> int | None:
         return self.fitted_.seed
 
+    @answering
     def transform(self, X: TableLike) -> Float32:
         """Put rows on the map, each by a forward pass.
 
@@ -132,8 +135,9 @@ class EncodingEstimator(FittedEstimator):
             return lazily(self, X, PLACES)  # type: ignore[no-any-return]
         n, blocks = self.blocks(X)
         out = np.empty((n, self._n_features_out), np.float32)
-        for start, stop, block in blocks:
-            out[start:stop] = self.fitted_.encode(block, self.n_jobs)
+        with closing(blocks):
+            for start, stop, block in blocks:
+                out[start:stop] = self.fitted_.encode(block, self.n_jobs)
         return out
 
     def score_samples(self, X: TableLike) -> Float32:
@@ -146,8 +150,9 @@ class EncodingEstimator(FittedEstimator):
             return lazily(self, X, NOVELTY)  # type: ignore[no-any-return]
         n, blocks = self.blocks(X)
         out = np.empty(n, np.float32)
-        for start, stop, block in blocks:
-            out[start:stop] = self.fitted_.novelty(block, self.n_jobs)
+        with closing(blocks):
+            for start, stop, block in blocks:
+                out[start:stop] = self.fitted_.novelty(block, self.n_jobs)
         return out
 
     @_WithDecoder
@@ -214,8 +219,9 @@ class EncodingEstimator(FittedEstimator):
         """
         n, blocks = self.blocks(X)
         out = np.empty(n, np.float32)
-        for start, stop, block in blocks:
-            out[start:stop] = self.fitted_.lost(block, self.n_jobs)
+        with closing(blocks):
+            for start, stop, block in blocks:
+                out[start:stop] = self.fitted_.lost(block, self.n_jobs)
         return out
 
     def place_prepared(self, rows: TableLike) -> Placed:

@@ -187,14 +187,16 @@ def _told(model: Any, seed: int, work: Work) -> dict[str, Any]:
     """The entries of the manifest that are about the map."""
     parameters = model.get_params(deep=False)
     refined = Keep.name in work.facts
+    placer, seats, _ = work.get(Mapped)
+    filled = None if placer.preparation is None else placer.preparation.filled
     if refined:
         sample = dict(work.facts[Keep.name]["sample"])
     else:
-        placer, seats, _ = work.get(Mapped)
         assert seats is not None
         sample = {"rows": len(seats.rows), **placer.facts}
     return {
         **work.facts["place"],
+        **({} if filled is None else {"filled": filled}),
         "sample": sample.pop("rows"),
         "random_state": seed,
         "parameters": {name: plain(value) for name, value in sorted(parameters.items())},

@@ -63,6 +63,10 @@ class Placer(Protocol):
         """Whether rows that lack a value, or every value, are left without a place."""
 
     @property
+    def preparation(self) -> Preparation | None:
+        """The fitted preparation of the rows."""
+
+    @property
     def facts(self) -> Json:
         """What a manifest says of the fit."""
 
@@ -105,6 +109,10 @@ class _OurPlacer:
     @property
     def drops(self) -> bool:
         return self._ours.features_.drops
+
+    @property
+    def preparation(self) -> Preparation | None:
+        return self._ours.features_.preparation
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -205,6 +213,10 @@ class StrangerPlacer:
     @property
     def drops(self) -> bool:
         return self.features.drops
+
+    @property
+    def preparation(self) -> Preparation | None:
+        return self.features.preparation
 
     @property
     def embedding(self) -> Float32:

@@ -7,11 +7,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from tsne_ooc._elsewhere import refuse_options
+from tsne_ooc._elsewhere import BEFORE, STEPS, refuse_options
 from tsne_ooc._typing import Named
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.io import identity
-from tsne_ooc.preprocess import preparation_from_options
 from tsne_ooc.storage.asked import parameters_of, plain, unequal, untold
 
 __all__ = ["check_known", "copied", "differences", "parameters_of", "plain", "warn_untold"]
@@ -35,11 +34,7 @@ def check_known(run: Callable[..., Any], unknown: Mapping[str, Any], *, fits: st
     """
     if not unknown:
         return
-    steps = "a step before the map: prepare=tsne_ooc.preprocess.preparation_from_options({})"
-    others = {
-        f"an option of the map: {fits}": TSNE._get_param_names(),
-        steps: inspect.signature(preparation_from_options).parameters,
-    }
+    others = {f"an option of the map: {fits}": TSNE._get_param_names(), BEFORE: STEPS}
     if run.__name__ == "train":
         from tsne_ooc.parametric import ParametricTSNE
 

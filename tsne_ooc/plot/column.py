@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from tsne_ooc._options import counted
 from tsne_ooc._typing import Array, StrPath
+from tsne_ooc.convert.pieces import delimiter_of
 from tsne_ooc.io import names_of, open_source
 from tsne_ooc.io.files import are_files
 from tsne_ooc.io.urls import AnyPath, path_of
@@ -82,7 +84,7 @@ def _elsewhere(name: str, n: int, run: Run | None, data: StrPath | None) -> Arra
 def given_for(name: str, n: int, data: StrPath | Sequence[StrPath] | None) -> Array:
     """Do as `column_of` does, where `name` is a file of one column, or else a column of the file `data`."""
     if data is None or (Path(name).suffix.lower() in ALONE and Path(name).is_file()):
-        return _as_long(column_of_file(Path(name)), n, name)
+        return _as_long(column_of_file(Path(name), n), n, name)
     return _as_long(column_in(data, name), n, f"{name!r} of {data}")
 
 
@@ -146,10 +148,10 @@ def _as_long(column: Array, n: int, what: str) -> Array:
     return column
 
 
-def column_of_file(path: Path) -> Array:
-    """The only column of a file."""
+def column_of_file(path: Path, n: int | None = None) -> Array:
+    """The only column of a file, for `n` rows: in text the first line may be its name."""
     if path.suffix.lower() != ".npy":
-        return _of_text(path, None)
+        return _alone(path, n)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     try:
@@ -161,25 +163,55 @@ def column_of_file(path: Path) -> Array:
     return found
 
 
-def _of_text(path: Path, name: str | None) -> Array:
-    """A column of a file of text: by its name in the first line, or the only one, whose first line may be a name."""
+def _lines_of(path: Path, *, several: bool) -> list[list[str]]:
+    """The cells of a file of text, of one column or `several`, line by line, without empty lines."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    delimiter = _TEXTS[path.suffix.lower()]
     with open(path, encoding="utf-8-sig", newline="", errors="replace") as file:
-        lines = [line for line in csv.reader(file, delimiter=_TEXTS[path.suffix.lower()]) if line]
+        if several and delimiter == ",":
+            delimiter = delimiter_of(path, file.readline())
+            file.seek(0)
+        lines = [line for line in csv.reader(file, delimiter=delimiter) if line]
     if not lines:
         raise ValueError(f"{path} is empty")
-    first = lines[0]
-    if name is None:
-        if len(first) > 1:
-            raise ValueError(
-                f"{path} has {len(first)} columns; say which with its name, and data= (plot, view and report: --data) "
-                f"{path}"
-            )
-        cells = [line[0] for line in lines]
-        numbers = _numbers(cells[1:])
+    return lines
+
+
+def _alone(path: Path, n: int | None) -> Array:
+    """The only column of a file of text, whose first line may be a name."""
+    lines = _lines_of(path, several=False)
+    if len(lines[0]) > 1:
+        raise ValueError(
+            f"{path} has {len(lines[0])} columns; say which with its name, and data= (plot, view and report: --data) "
+            f"{path}"
+        )
+    cells = [line[0] for line in lines]
+    first, others = cells[0], cells[1:]
+    numbers = _numbers(others)
+    if numbers is not None and _numbers([first]) is None:
         # A word above numbers is a name; a word above words may be one of them.
-        return numbers if numbers is not None and _numbers(cells[:1]) is None else _typed(cells)
+        return numbers
+    if n is None or len(others) != n:
+        return _typed(cells)
+    if numbers is None and first not in others:
+        warnings.warn(
+            f"the first line of {path}, {first!r}, is taken for the name of the column: the others are a label for "
+            f"each of {counted(n, 'rows')}",
+            UserWarning,
+            stacklevel=2,
+        )
+        return _typed(others)
+    raise ValueError(
+        f"{path} has {counted(len(cells), 'lines')}, one more than there are rows; if the first, {first!r}, is a name, "
+        "remove it"
+    )
+
+
+def _of_text(path: Path, name: str) -> Array:
+    """A column of a file of text, by its name in the first line."""
+    lines = _lines_of(path, several=True)
+    first = lines[0]
     if name not in first:
         near = difflib.get_close_matches(name, first, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""

@@ -15,10 +15,11 @@ from tsne_ooc._options import unknown
 from tsne_ooc._typing import Array, DType, Float64, Json, Progress, TableLike
 from tsne_ooc._validate import is_frame
 from tsne_ooc.io.arrow import is_arrow
-from tsne_ooc.io.blocks import BLOCK_BYTES, block_rows, edges
+from tsne_ooc.io.cuts import BLOCK_BYTES, block_rows, edges
 from tsne_ooc.io.failures import reading
 from tsne_ooc.io.masks import with_mask
-from tsne_ooc.io.source import as_source
+from tsne_ooc.io.named import by_name
+from tsne_ooc.io.source import Source, as_source
 from tsne_ooc.preprocess.categories import Category, as_column, coded, in_order, numbers_of
 
 #: A column with more categories holds names or numbers, and would become wider than all others.
@@ -78,7 +79,7 @@ class OneHot:
             Where a column is missing, has more than 1,000 categories or cells that are not categories, or where another
             column does not hold numbers.
         """
-        check_named(source)
+        source = checked_by_name(source)
         names = tuple(str(name) for name in source.column_names)
         for name in self.columns:
             if name not in names:
@@ -238,14 +239,17 @@ class EncodedSource:
         return repr(self._source)
 
 
-def check_named(source: TableLike) -> None:
-    """Raise TypeError where the columns of a source have no names."""
-    if not hasattr(source, "read_columns"):
+def checked_by_name(source: TableLike) -> Any:
+    """A source that gives its columns by name; raises TypeError where they have no names."""
+    table = by_name(source)
+    if not hasattr(table, "read_columns"):
         raise TypeError(f"onehot needs columns with names, as Parquet and compound HDF5 have; {source!r} has none")
+    return table
 
 
 def columns_of(block: Any) -> ByName:
     """The columns of a table with names or of a mapping; raises TypeError for anything else."""
+    block = by_name(block) if isinstance(block, Source) else block
     if hasattr(block, "read_columns") or is_arrow(block) or (is_frame(block) and hasattr(block, "iloc")):
         return as_source(block).read_columns(0, block.shape[0])  # type: ignore[attr-defined, no-any-return]
     if not isinstance(block, Mapping) and not is_frame(block):

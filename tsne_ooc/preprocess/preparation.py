@@ -21,7 +21,7 @@ from tsne_ooc.io.arrow import is_arrow
 from tsne_ooc.io.lacking import Lacking
 from tsne_ooc.preprocess.base import Fitted, Step
 from tsne_ooc.preprocess.missing import FittedMissing, Missing
-from tsne_ooc.preprocess.onehot import EncodedSource, Encoding, OneHot, check_named, columns_of
+from tsne_ooc.preprocess.onehot import EncodedSource, Encoding, OneHot, checked_by_name, columns_of
 from tsne_ooc.preprocess.pca import PCA, FittedPCA
 from tsne_ooc.preprocess.rows import Passes, apply, dropping, working_type
 from tsne_ooc.preprocess.rowwise import FittedLog1p, FittedNormalize, Log1p, Normalize
@@ -151,6 +151,7 @@ class Preparation:
         names: list[str] | None
         table = as_source(source)
         if steps and isinstance(steps[0], OneHot):
+            table = checked_by_name(table)
             encoding = steps.pop(0).fit(table, begin(), self.takes_missing)
             names = list(encoding.names)
             table = EncodedSource(table, encoding, self._count_unseen, lacks_values=self.takes_missing)
@@ -261,6 +262,18 @@ class Preparation:
         return np.empty(0, np.int64) if known is None else known
 
     @property
+    def filled(self) -> Json | None:
+        """What was filled in for missing values in the table of the fit: how, and how many cells of how many columns.
+
+        None where no step fills them in.
+        """
+        first = self.fitted[0] if self.fitted else None
+        if not isinstance(first, FittedMissing) or first.drops:
+            return None
+        columns = int(np.count_nonzero(first.lacking))
+        return {"how": first.step.how, "cells": int(first.lacking.sum()), "columns": columns}
+
+    @property
     def contents(self) -> tuple[Any, ...]:
         """All that decides how a row is prepared, for a digest."""
         self._check_fitted()
@@ -308,8 +321,8 @@ class Preparation:
         self._check_fitted()
         table = as_source(source)
         if self.encoding is not None:
-            check_named(table)
-            return EncodedSource(table, self.encoding, self._count_unseen, lacks_values=self.takes_missing)
+            named = checked_by_name(table)
+            return EncodedSource(named, self.encoding, self._count_unseen, lacks_values=self.takes_missing)
         lined_up: Source = line_up(table, self.names, repr(table))
         self._check_columns(lined_up.shape[1], repr(table))
         return Lacking(lined_up) if self.takes_missing else lined_up

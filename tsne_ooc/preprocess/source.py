@@ -57,8 +57,8 @@ class PreparedSource:
         """Rows `start` up to `stop`, prepared, of shape (stop - start, n_features_out)."""
         out = np.empty((stop - start, self.shape[1]), np.float32)
         # This reads block by block, because whoever reads prepared rows does not know how wide they are in the file.
-        blocks = iterate(self._numbers, start=start, stop=stop, dtype=working_type(self._numbers.dtype))
-        for first, last, block in blocks:
+        kind = working_type(self._numbers.dtype)
+        for first, last, block in iterate(self._numbers, start=start, stop=stop, dtype=kind):
             self.preparation.apply(block, out[first - start : last - start], first_row=first, n_jobs=self._n_jobs)
         return out
 

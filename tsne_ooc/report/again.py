@@ -76,7 +76,7 @@ def _line(words: list[str]) -> str:
 def _dataset(source: Named) -> list[str]:
     found = ["--dataset", str(source["dataset"]).strip("/")] if source.get("dataset") else []
     names = source.get("columns")
-    if names and not source.get("dataset") and len(names) <= _NAMES and not any('"' in name for name in names):
+    if names and len(names) <= _NAMES and not any('"' in name for name in names):
         found += ["--columns", ",".join(f'"{name}"' if "," in name else name for name in names)]
     return found
 
@@ -191,6 +191,8 @@ def _in_python(paths: list[str], source: Named, request: Named) -> str:
     lines = [f"tsne_ooc.embed({path}, out='again',"]
     if source.get("dataset"):
         lines.append(f"    dataset={str(source['dataset']).strip('/')!r},")
+    if source.get("columns") and len(source["columns"]) <= _NAMES:
+        lines.append(f"    columns={source['columns']!r},")
     lines.append(f"    sample={_shown(request['sample'])}, random_state={seed!r},")
     if given:
         lines.append(f"    tsne=TSNE({', '.join(f'{name}={_shown(value)}' for name, value in given.items())}),")

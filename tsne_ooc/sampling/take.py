@@ -7,7 +7,8 @@ from numpy.typing import DTypeLike
 
 from tsne_ooc._typing import Array, Int64, Progress, TableLike
 from tsne_ooc.io.ahead import ahead
-from tsne_ooc.io.blocks import BLOCK_BYTES, read_checked
+from tsne_ooc.io.blocks import read_checked
+from tsne_ooc.io.cuts import BLOCK_BYTES
 from tsne_ooc.io.source import Source, as_source
 from tsne_ooc.storage.mapped import empty, forget
 

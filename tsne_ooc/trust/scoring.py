@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,9 +92,10 @@ def scores(
         places = given(places, n_rows, model.embedding_.shape[1], "places")
     judge = Judge.of(model, k, length=length, directions=directions, placement=placement)
     out = Scores(*(np.empty(n_rows, np.float32) for _ in Scores._fields))
-    for first, last, block in blocks:
-        with counted_from(first):
-            found = judge.of_rows(block, None if places is None else places[first:last])
-        for name, column in out._asdict().items():
-            column[first:last] = found[name]
+    with closing(blocks):
+        for first, last, block in blocks:
+            with counted_from(first):
+                found = judge.of_rows(block, None if places is None else places[first:last])
+            for name, column in out._asdict().items():
+                column[first:last] = found[name]
     return out

@@ -77,11 +77,7 @@ class SavedModel:
             return _models[key]
 
     def _read(self, n_jobs: int | None) -> Any:
-        if self.version != __version__:
-            raise ValueError(
-                f"the worker {here()} has tsne_ooc {__version__}, and the process that asks it has {self.version}; "
-                "install the same"
-            )
+        check_version(self.version)
         folder = Path(self.folder)
         try:
             digest = digest_of(folder)
@@ -150,6 +146,15 @@ class SharedTable:
             table.close()
             raise FileNotFoundError(f"the worker {here()} finds another table in {table!r}: {'; '.join(found)}")
         return table
+
+
+def check_version(asked: str) -> None:
+    """Raise where the process that asks has another version of the package than this one."""
+    if asked != __version__:
+        raise ValueError(
+            f"the worker {here()} has tsne_ooc {__version__}, and the process that asks it has {asked}; "
+            "install the same"
+        )
 
 
 def here() -> str:

@@ -1,0 +1,308 @@
+"""Columns of an array are chosen by the names beside it, from every file and object that has such names."""
+
+from __future__ import annotations
+
+import pickle
+import tracemalloc
+
+import h5py
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from tsne_ooc.convert import convert
+from tsne_ooc.io import differences, identity_of, line_up, names_of, open_hdf5, open_source, open_zarr
+from tsne_ooc.io.blocks import iterate
+from tsne_ooc.preprocess import OneHot, Preparation
+from tsne_ooc.sampling import take
+
+N = 60
+NAMES = ["Actb", "Cd3e", "Cd8a", "Gapdh", "Ms4a1"]
+# As Parquet takes them: in this order, a star for any characters, each once.
+CHOICES = {
+    "order": (["Gapdh", "Actb"], [3, 0]),
+    "star": (["Ms4a1", "Cd*"], [4, 1, 2]),
+    "one": ("Cd8a", [2]),
+    "again": (["Cd8a", "*"], [2, 0, 1, 3, 4]),
+}
+
+
+def cells():
+    """Counts, half of them 0."""
+    return np.random.default_rng(0).poisson(0.7, (N, len(NAMES))).astype(np.float32)
+
+
+def write(root, X, place="X", *, sparse=False):
+    """AnnData's layout in a group of HDF5 or Zarr."""
+    home = f"{place.rpartition('/')[0]}/" if place.startswith("raw") else ""
+    make = root.create_array if hasattr(root, "create_array") else root.create_dataset
+    root.attrs["encoding-type"] = "anndata"
+    root.create_group("obs")
+    var = root.create_group(f"{home}var")
+    var.attrs["_index"] = "gene"
+    kind = {"dtype": h5py.string_dtype()} if make.__name__ == "create_dataset" else {}
+    make(f"{home}var/gene", data=NAMES if kind else np.array(NAMES), **kind)
+    if not sparse:
+        make(place, data=X, chunks=(16, 2))
+        return
+    group, rows = root.create_group(place), sp.csr_array(X)
+    group.attrs.update({"encoding-type": "csr_matrix", "shape": list(X.shape)})
+    for name in ("data", "indices", "indptr"):
+        make(f"{place}/{name}", data=getattr(rows, name), chunks=(20,))
+
+
+def h5ad(**options):
+    def made(X, folder):
+        with h5py.File(folder / "cells.h5ad", "w") as file:
+            write(file, X, **options)
+        return folder / "cells.h5ad", options.get("place")
+
+    return made
+
+
+def in_zarr(**options):
+    def made(X, folder):
+        zarr = pytest.importorskip("zarr")
+        write(zarr.open_group(folder / "cells.zarr", mode="w", zarr_format=2), X, **options)
+        return folder / "cells.zarr", options.get("place")
+
+    return made
+
+
+def records(X, folder):
+    """AnnData's first layout: the names are a field of records."""
+    with h5py.File(folder / "cells.h5ad", "w") as file:
+        file.create_group("obs")
+        file["var"] = np.array([(name.encode(),) for name in NAMES], [("index", "S8")])
+        file["X"] = X
+    return folder / "cells.h5ad", None
+
+
+def loom(X, folder):
+    with h5py.File(folder / "cells.loom", "w") as file:
+        file.attrs["LOOM_SPEC_VERSION"] = "2.0.1"
+        file.create_dataset("matrix", data=X.T, chunks=(2, 16))
+        file["row_attrs/Gene"] = [name.encode() for name in NAMES]
+        file.create_group("col_attrs")
+        file.create_group("layers")
+    return folder / "cells.loom", None
+
+
+def tenx(X, folder):
+    by_columns = sp.csc_array(X.T)
+    with h5py.File(folder / "filtered.h5", "w") as file:
+        group = file.create_group("matrix")
+        for name in ("data", "indices", "indptr"):
+            group[name] = getattr(by_columns, name)
+        group["shape"], group["barcodes"] = np.array(X.T.shape), [b"cell"] * N
+        group["features/id"] = [name.encode() for name in NAMES]
+        group["features/feature_type"] = [b"Gene Expression"] * len(NAMES)
+    return folder / "filtered.h5", None
+
+
+def prepared(format):
+    def made(X, folder):
+        pytest.importorskip("pyarrow")
+        pytest.importorskip(format.replace("h5", "h5py"))
+        np.savetxt(folder / "x.csv", X, delimiter=",", header=",".join(NAMES), comments="")
+        convert(folder / "x.csv", folder / "out", format=format)
+        return folder / "out" / f"table.{format}", None
+
+    return made
+
+
+def several(X, folder):
+    for number, rows in enumerate(np.split(X, 3)):
+        with h5py.File(folder / f"{number}.h5ad", "w") as file:
+            write(file, rows)
+    return f"{folder}/*.h5ad", None
+
+
+def anndata(*, sparse=False, part=None, backed=False):
+    def made(X, folder):
+        found = pytest.importorskip("anndata").AnnData(sp.csr_matrix(X) if sparse else X.copy())
+        found.var_names = NAMES
+        if part == "raw/X":
+            found.raw = found.copy()
+            found.X = found.X * 0
+        elif part:
+            found.layers["counts"] = found.X.copy()
+            found.X = found.X * 0
+        if backed:
+            found.write_h5ad(folder / "cells.h5ad")
+            found = pytest.importorskip("anndata").read_h5ad(folder / "cells.h5ad", backed="r")
+        return found, part
+
+    return made
+
+
+class Own:
+    """A source of one's own that knows the names of its columns."""
+
+    chunks, dtype, column_names = None, np.dtype("f4"), NAMES
+
+    def __init__(self, X):
+        self.X, self.shape = X, X.shape
+
+    def read(self, start, stop):
+        return self.X[start:stop]
+
+    def reopen(self):
+        return self
+
+
+KINDS = {
+    "h5ad": h5ad(),
+    "h5ad sparse": h5ad(sparse=True),
+    "h5ad layer": h5ad(sparse=True, place="layers/counts"),
+    "h5ad raw": h5ad(sparse=True, place="raw/X"),
+    "h5ad records": records,
+    "loom": loom,
+    "10x": tenx,
+    "zarr": in_zarr(),
+    "zarr sparse": in_zarr(sparse=True),
+    "prepared h5": prepared("h5"),
+    "prepared zarr": prepared("zarr"),
+    "files": several,
+    "AnnData": anndata(),
+    "AnnData sparse": anndata(sparse=True),
+    "AnnData layer": anndata(sparse=True, part="layers/counts"),
+    "AnnData raw": anndata(part="raw/X"),
+    "AnnData backed": anndata(backed=True),
+    "AnnData backed sparse": anndata(sparse=True, backed=True),
+    "own": lambda X, folder: (Own(X), None),
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore::FutureWarning:anndata")
+def test_columns_are_those_that_are_named(tmp_path, kind, choice):
+    X = cells()
+    data, dataset = KINDS[kind](X, tmp_path)
+    wanted, at = CHOICES[choice]
+    with (
+        open_source(data, dataset=dataset)
+        if hasattr(data, "suffix")
+        else _same(open_source(data, dataset=dataset)) as all
+    ):
+        assert names_of(all) == NAMES
+        before = identity_of(all)
+    source = open_source(data, dataset=dataset, columns=iter([wanted]) if isinstance(wanted, str) else wanted)
+    assert source.shape == (N, len(at)) and names_of(source) == [NAMES[j] for j in at]
+    np.testing.assert_array_equal(source.read(0, N), X[:, at])
+    np.testing.assert_array_equal(source.read(7, 7), X[7:7, at])
+    np.testing.assert_array_equal(np.concatenate([block for *_, block in iterate(source, rows=11)]), X[:, at])
+    np.testing.assert_array_equal(take(source, np.array([1, 5, 41])), X[[1, 5, 41]][:, at])
+    np.testing.assert_array_equal(source.reopen().read(3, 9), X[3:9, at])
+    # Lined up with a fit that had them the other way round.
+    turned = line_up(source, [NAMES[j] for j in reversed(at)])
+    np.testing.assert_array_equal(turned.read(2, 50), X[2:50, at[::-1]])
+    by_name = source.read_columns(4, 9)
+    assert list(by_name) == [NAMES[j] for j in at]
+    np.testing.assert_array_equal(np.stack(list(by_name.values()), axis=1), X[4:9, at])
+    now = identity_of(source)
+    assert now["columns"] == names_of(source)
+    assert any(line.startswith("columns was") for line in differences(before, now)) == (
+        before["columns"] != now["columns"]
+    )
+    if getattr(source, "opened_here", False):
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(source)).read(0, N), X[:, at])
+    for wrong, told in ((["Cd8b"], "did you mean 'Cd8a'"), (["B*"], "has no column that fits")):
+        with pytest.raises(ValueError, match=told):
+            open_source(data, dataset=dataset, columns=wrong)
+
+
+def _same(source):
+    from contextlib import nullcontext
+
+    return nullcontext(source)
+
+
+@pytest.mark.parametrize("opener, made", [(open_hdf5, h5ad()), (open_zarr, in_zarr())], ids=["hdf5", "zarr"])
+def test_the_openers_of_one_format_take_names_too(tmp_path, opener, made):
+    X = cells()
+    with opener(made(X, tmp_path)[0], columns=["Gapdh", "A*"]) as source:
+        np.testing.assert_array_equal(source.read(0, N), X[:, [3, 0]])
+
+
+def test_without_names_it_is_said(tmp_path):
+    with h5py.File(tmp_path / "X.h5", "w") as file:
+        file["X"] = cells()
+    np.save(tmp_path / "X.npy", cells())
+    for data, told in (
+        (tmp_path / "X.h5", "dataset '/X' of .*X.h5 has no names for its columns, so columns=.'a'. cannot choose some"),
+        (tmp_path / "X.npy", "X.npy has no names for its columns"),
+        (cells(), "the columns of a ndarray have none"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=told):
+            open_source(data, columns=["a"])
+    with h5py.File(tmp_path / "X.h5") as file, pytest.raises(ValueError, match="cannot choose some"):
+        open_source(file["X"], columns=["a"])
+
+
+def test_names_that_are_there_twice_are_refused_by_name(tmp_path):
+    data = pytest.importorskip("anndata").AnnData(cells())
+    data.var_names = ["a", "b", "a", "c", "d"]
+    with pytest.raises(ValueError, match="has several columns 'a'"):
+        open_source(data, columns=["c", "a"])
+    np.testing.assert_array_equal(open_source(data, columns=["c", "b"]).read(0, N), cells()[:, [3, 1]])
+
+
+class Counting(Own):
+    """A table in chunks, which counts the rows that are read of it."""
+
+    chunks, rows = (16, 5), 0
+
+    def read(self, start, stop):
+        assert start % 16 == 0, "a chunk is read in two parts"
+        type(self).rows += stop - start
+        return self.X[start:stop]
+
+
+def test_nothing_is_read_twice():
+    source = open_source(Counting(cells()), columns=["Cd*"])
+    Counting.rows = 0
+    for *_, block in iterate(source):
+        assert block.shape[1] == 2
+    assert Counting.rows == N
+
+
+@pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
+def test_memory_is_that_of_the_chosen_columns_and_a_block(tmp_path, sparse):
+    """A block of two columns has as many rows as thousands of whole ones take hundreds of megabytes for."""
+    n, p = 4000, 20_000
+    X = sp.random_array((n, p), density=2e-4, rng=np.random.default_rng(0), dtype=np.float32, format="csr")
+    with h5py.File(tmp_path / "wide.h5ad", "w") as file:
+        var = file.create_group("var")
+        file.create_group("obs")
+        var.attrs["_index"] = "gene"
+        var["gene"] = [f"g{j}".encode() for j in range(p)]
+        if sparse:
+            group = file.create_group("X")
+            group.attrs.update({"encoding-type": "csr_matrix", "shape": [n, p]})
+            for name in ("data", "indices", "indptr"):
+                group[name] = getattr(X, name)
+        else:
+            # Never written, so that it takes no room on the disk; all are zeros.
+            file.create_dataset("X", (n, p), np.float32)
+    with open_source(tmp_path / "wide.h5ad", columns=["g7", "g19999"], allow_missing_chunks=True) as source:
+        tracemalloc.start()
+        try:
+            rows = source.read(0, n)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    np.testing.assert_array_equal(rows, X[:, [7, 19_999]].toarray() if sparse else np.zeros((n, 2)))
+    # All of it is 320 MB, and a block some 32.
+    assert peak < 100e6
+
+
+def test_categories_are_made_of_numbers_by_name(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "x.csv").write_text("a,k\n1.5,2\n2.5,0\n3.5,2\n")
+    convert(tmp_path / "x.csv", tmp_path / "out")
+    with open_source(tmp_path / "out" / "table.h5") as source:
+        made = Preparation([OneHot(["k"])]).fit(source)
+        assert [made.encoding.names, made.encoding.categories["k"].tolist()] == [("a", "k"), [0, 2]]
+        np.testing.assert_array_equal(made.transform(source), [[1.5, 0, 1], [2.5, 1, 0], [3.5, 0, 1]])
