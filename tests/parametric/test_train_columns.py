@@ -32,3 +32,22 @@ def test_words_among_the_columns(tmp_path):
     rows = table[columns]
     np.testing.assert_array_equal(found.transform(rows), said.transform(rows))
     assert np.ptp(found.transform(rows), axis=0).all()
+
+
+def test_cells_that_are_filled_in_are_counted(tmp_path, capsys, monkeypatch):
+    """And text that an encoder was trained on leads to its columns, as that of a map does."""
+    from tsne_ooc.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(120, 3)), columns=list("abc"))
+    table.loc[[4, 9], "a"] = None
+    table.assign(proto=np.array(["tcp", "udp"])[np.arange(120) % 2]).to_csv("x.csv", index=False)
+    table[["c", "b", "a"]].assign(proto="udp").to_csv("new.csv", index=False)
+    assert main(["prepare", "x.csv", "--onehot", "proto", "--out", "x", "--quiet"]) == 0
+    few = "--missing median --iterations 5 --network 16x1 --landmarks 0 --perplexity 5"
+    assert main(f"train x/table.h5 --out encoder {few}".split()) == 0
+    assert "filled in 2 cells of 1 column that had no value (--missing median)" in capsys.readouterr().out
+    assert main(["prepare", "new.csv", "--like", "encoder", "--out", "new"]) == 0
+    line = capsys.readouterr().out.rpartition("next: tsne-ooc ")[2].split()
+    assert line == ["place", "encoder", "new/table.h5", "--out", "placed"]
+    assert main([*line, "--quiet"]) == 0

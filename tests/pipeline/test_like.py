@@ -206,6 +206,24 @@ def test_a_recipe_may_hold_anything(made, damage, capsys):
     assert "flows is damaged" in said and said.count("\n") == 1 and not (made / "new").exists()
 
 
+@pytest.mark.parametrize(
+    "held",
+    [np.zeros(3), "no JSON", "[1]", "[" * 100_000, b"\xff\xfe", '{"labels": 7}', 5.0, '{"numbers": ["a"]}'],
+    ids=["numbers", "words", "list", "deep", "bytes", "labels", "number", "part"],
+)
+def test_an_array_of_the_same_name_may_be_anything(tmp_path, monkeypatch, capsys, held):
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("x.h5", "w") as file:
+        file["X"], file["prepared"] = np.random.default_rng(0).normal(size=(60, 3)).astype("f4"), held
+    assert main(["embed", "x.h5", "--dataset", "X", "--perplexity", "5", "--out", "map", "--quiet"]) == 0
+    assert main(["info", "map"]) == 0
+    assert "tsne-ooc plot map\n" in capsys.readouterr().out
+    flows(5).to_csv("new.csv", index=False)
+    assert main(["prepare", "new.csv", "--like", "x.h5", "--out", "new"]) == 2
+    said = capsys.readouterr().err
+    assert ("x.h5 is damaged" in said or "x.h5 does not say how text" in said) and said.count("\n") == 1
+
+
 def test_a_table_that_was_moved_still_knows(made):
     (made / "flows" / "table.h5").rename(made / "alone.h5")
     flows(M, 5).to_csv("new.csv", index=False)

@@ -81,7 +81,7 @@ def test_a_map_in_colours(files, drawn, tmp_path, capsys, line):
     "line, answer",
     [
         ("gaps.parquet --color kind", "column 'a' has no value (null) in row 3; fill in or leave out such rows"),
-        ("table.csv --color kind", "write it as a table first: tsne-ooc prepare PATH --out FOLDER"),
+        ("table.csv --color kind", "write it as a table first: tsne-ooc prepare table.csv --out table-table"),
         ("vectors.npy --color topics", "--color topics: vectors.npy holds only rows; give a .npy file of"),
         ("vectors.npy --color vectrs.npy", "--color: there is no file vectrs.npy; did you mean 'vectors.npy'?"),
         ("flows.parquet --color knd", "did you mean 'kind'?"),
@@ -104,11 +104,10 @@ def test_the_lines_for_text_make_a_map_in_colours(files, capsys):
     """Each line is the one that the command before told, with the names of the labels."""
     assert main(["look", "table.csv"]) == 2
     told = capsys.readouterr().err.rpartition("tsne-ooc prepare ")[2].split()
-    line = [{"PATH": "table.csv", "FOLDER": "made"}.get(word, word) for word in told]
-    assert main(["prepare", *line, "--labels", "kind"]) == 0
+    assert main(["prepare", *told, "--labels", "kind"]) == 0
     told = capsys.readouterr().out.rpartition("next: tsne-ooc embed ")[2].split()
     assert main(["embed", *told, "--quiet"]) == 0
-    assert told == ["made/table.h5", "--out", "map", "--color", "kind"]
+    assert told == ["table-table/table.h5", "--out", "map", "--color", "kind"]
     assert (Path("map") / "embedding.png").stat().st_size > 1000
 
 
@@ -119,3 +118,17 @@ def test_a_folder_of_tables_is_told_how_to_name_them(files, capsys):
     assert main(["embed", "made", "--out", "map"]) == 2
     assert "name them as 'made/*.h5'" in capsys.readouterr().err
     assert main(["embed", "made/*.h5", "--out", "map", "--quiet"]) == 0
+
+
+def test_the_line_after_text_prepares_what_a_look_would_have_prepared(files, capsys):
+    """Columns far apart are scaled, one that counts is named, and values missing where a look does not meet them count."""
+    n = 20_000
+    rows = np.arange(n)
+    table = pd.DataFrame({"row": rows, "small": np.sin(rows), "large": 1000 * np.cos(rows)})
+    table.loc[n // 3 + 1, "small"] = np.nan
+    table.to_csv("wide.csv", index=False)
+    assert main(["prepare", "wide.csv", "--out", "made"]) == 0
+    told = capsys.readouterr().out
+    assert "row counts the rows" in told and "columns differ" in told and told.count("no value") == 1
+    line = told.rpartition("next: tsne-ooc ")[2].split()
+    assert line == ["embed", "made/table.h5", "--missing", "neighbors", "--standardize", "--out", "map"]

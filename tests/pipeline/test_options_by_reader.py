@@ -19,7 +19,7 @@ from tsne_ooc.cli.command import parser
 
 READERS = {
     "npy": "table.npy", "hdf5": "table.h5", "records": "records.h5", "h5ad": "table.h5ad", "zarr": "table.zarr",
-    "parquet": "table.parquet", "folder": "parts",
+    "parquet": "table.parquet", "folder": "parts", "url": "memory://table.h5",
 }  # fmt: skip
 # Commands in an order in which each goes on with what the ones before it made.
 COMMANDS = ("look", "neighbors", "embed", "place", "trust", "train")
@@ -44,7 +44,9 @@ BY_WORKERS = "hdf5"
 def lines(command, reader):
     """Lines of a command on a kind of file, one after the other, and behind a bar what an error has to say."""
     file = READERS[reader]
-    word = {"h5ad": "X", "hdf5": "X", "records": "X", "zarr": "X"}.get(reader)
+    # Behind a URL is what the column "hdf5" has on the disk.
+    gaps = f"memory://gaps/{file.removeprefix('memory://')}" if reader == "url" else f"gaps/{file}"
+    word = {"h5ad": "X", "hdf5": "X", "records": "X", "zarr": "X", "url": "X"}.get(reader)
     dataset = f"--dataset {word}" if word else ""
     names = "--columns a,b,c,d"
     alone = [f"{file} --dataset Y | single table"] if word is None else []
@@ -52,7 +54,7 @@ def lines(command, reader):
     unknown = "is not known" if reader in NAMED else "needs columns with names"
     workers = "--workers 1" if reader == BY_WORKERS else ""
     some = f"{names},word --onehot word" if reader in WORDS else f"{dataset} --columns d,a"
-    lacking = f"gaps/{file} {dataset} --missing mean"
+    lacking = f"{gaps} {dataset} --missing mean"
     if command == "look":
         yield f"{file} {dataset} --allow-missing-chunks --verbose"
         if reader in NAMED:
@@ -69,7 +71,9 @@ def lines(command, reader):
             yield f"{file} {dataset} --out none --k 15 --onehot word --quiet | {unknown}"
         yield from (line.replace(" | ", " --out none --k 15 | ", 1) for line in (*alone, *unnamed))
     elif command == "embed":
-        labels = {"h5ad": "obs/kind", "hdf5": "kind", "records": "kind", "zarr": "kind", "npy": ""}.get(reader, "word")
+        labels = {"h5ad": "obs/kind", "hdf5": "kind", "records": "kind", "zarr": "kind", "npy": "", "url": "kind"}.get(
+            reader, "word"
+        )
         yield (
             f"{file} {dataset} --out one --sample 60 {PREPARED} {MAP} --seed 3 --jobs 1 --block-rows 40 --quiet "
             "--allow-missing-chunks --rounds 2"
@@ -90,7 +94,7 @@ def lines(command, reader):
         yield f"{together} --out all --refine --graph filled --memory 16 --scratch . --reference 40"
         yield f"{together} --out large --recipe large --dry-run"
         yield f"{together} --out large --recipe large"
-        yield f"gaps/{file} {dataset} --out none --missing error --quiet | row 0"
+        yield f"{gaps} {dataset} --out none --missing error --quiet | row 0"
         if reader in NAMED:
             yield f"{file} {dataset} --out four {some} --perplexity 5 --quiet"
         if reader not in WORDS:
@@ -129,6 +133,14 @@ def lines(command, reader):
         if reader not in WORDS:
             yield f"{file} {dataset} --out none --onehot word --quiet | {unknown}"
         yield from (line.replace(" | ", " --out none | ", 1) for line in (*alone, *unnamed))
+
+
+def behind_urls(folder):
+    """Put the tables of a folder into the store in memory, which fsspec keeps for this process."""
+    store = pytest.importorskip("fsspec").filesystem("memory")
+    for name in ("table.h5", "gaps/table.h5"):
+        store.pipe(f"/{name}", (folder / name).read_bytes())
+    return store
 
 
 def options_of(command):
@@ -179,7 +191,9 @@ def files(tmp_path, monkeypatch):
     with monkeypatch.context() as there:
         there.chdir("gaps")
         write(X, kind, words)
-    return tmp_path
+    store = behind_urls(tmp_path)
+    yield tmp_path
+    store.rm("/", recursive=True)
 
 
 def run(line, capsys):

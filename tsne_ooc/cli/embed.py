@@ -6,13 +6,14 @@ import argparse
 import difflib
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsne_ooc.cli.elsewhere import add_workers, workers_of
 from tsne_ooc.cli.fitting import add_map, add_preparation, preparation_of, tsne_of
-from tsne_ooc.cli.forecast import WORTH, Forecast
+from tsne_ooc.cli.forecast import WORTH, Forecast, silent
 from tsne_ooc.cli.probe import check_readable
 from tsne_ooc.cli.progress import Report
 from tsne_ooc.cli.shared import (
@@ -34,6 +35,7 @@ from tsne_ooc.cli.shared import (
 
 if TYPE_CHECKING:
     from tsne_ooc._typing import Json
+    from tsne_ooc.io import Source
 
 _AFTER = """\
 what is written to the folder:
@@ -176,8 +178,6 @@ def run(options: argparse.Namespace) -> int:
         check_free(options)
         print(_forecast(options, least=0))
         return 0
-    from tsne_ooc.pipeline import embed
-
     with Report(options.quiet) as report, workers_of(options) as executor:
         # Where the folder is taken, the run itself says so, and whether one can go on with it.
         if not (options.quiet or options.resume or is_taken(Path(options.out))):
@@ -185,6 +185,8 @@ def run(options: argparse.Namespace) -> int:
             with suppress(ValueError, TypeError, OSError, ArithmeticError, MemoryError):
                 if (foretold := _forecast(options, least=WORTH)) is not None:
                     print(foretold.brief(), file=sys.stderr, flush=True)
+        from tsne_ooc.pipeline import embed
+
         common = {
             "dataset": options.dataset, "columns": options.columns,
             "allow_missing_chunks": options.allow_missing_chunks, "out": options.out,
@@ -262,21 +264,37 @@ def _color(options: argparse.Namespace) -> Any:
 
 def _forecast(options: argparse.Namespace, *, least: int) -> Forecast | None:
     """What the run would take; None for fewer rows than `least`, where a run is hardly longer than the probe."""
-    from tsne_ooc.cli.forecast import forecast
-    from tsne_ooc.pipeline.embedding import course_of
-    from tsne_ooc.pipeline.table import opened
+    from tsne_ooc.io import open_source
+    from tsne_ooc.io.ahead import hanging
 
-    with opened(data_of(options), options.dataset, options.columns, options.allow_missing_chunks) as table:
+    where = {"dataset": options.dataset, "columns": options.columns}
+    table: Any = open_source(data_of(options), **where, allow_missing_chunks=options.allow_missing_chunks)
+    try:
         if table.shape[0] < least:
             return None
-        settings = _settings(options)
-        model, prepare, refine = settings["tsne"], settings["prepare"], settings["refine"]
-        model.check_options()
-        course = course_of(refine, model, prepare) if refine else None
-        return forecast(
-            table, Path(options.out), model=model, sample=settings["sample"], prepare=prepare, rounds=options.rounds,
-            seed=options.seed, course=course, tell=probing(options),
-        )  # fmt: skip
+        tell = probing(options)
+        if least:
+            # What is imported from here on takes a second or two, and what is wrong is told by the run itself.
+            tell()
+            tell = silent
+        return _tried(options, table, tell)
+    finally:
+        if not hanging():
+            table.close()
+
+
+def _tried(options: argparse.Namespace, table: Source, tell: Callable[[], None]) -> Forecast:
+    from tsne_ooc.cli.forecast import forecast
+    from tsne_ooc.pipeline.embedding import course_of
+
+    settings = _settings(options)
+    model, prepare, refine = settings["tsne"], settings["prepare"], settings["refine"]
+    model.check_options()
+    course = course_of(refine, model, prepare) if refine else None
+    return forecast(
+        table, Path(options.out), model=model, sample=settings["sample"], prepare=prepare, rounds=options.rounds,
+        seed=options.seed, course=course, tell=tell,
+    )  # fmt: skip
 
 
 def _sample(options: argparse.Namespace) -> Any:

@@ -157,8 +157,7 @@ def _seconds(content: dict[str, Any]) -> list[str]:
 def _next_of_run(folder: Path, name: str, content: dict[str, Any]) -> list[str]:
     from tsne_ooc.pipeline.run import TRUST
 
-    prepared = content.get("read", {}).get("prepared")
-    color = f" --color {shlex.quote(prepared['labels'][0])}" if prepared and prepared.get("labels") else ""
+    color = "".join(f" --color {shlex.quote(label)}" for label in _labels(content)[:1])
     axes = " --axes 1,2" if content["n_components"] > 2 else ""
     lines = ["next:", *(f"  tsne-ooc {command} {name}{color}{axes}" for command in ("plot", "view"))]
     lines += [f"  tsne-ooc report {name}{color}", f"  tsne-ooc export {name} --to map.parquet"]
@@ -174,6 +173,16 @@ def _next_of_run(folder: Path, name: str, content: dict[str, Any]) -> list[str]:
             named = "" if dataset is None else f" --dataset {shlex.quote(dataset.strip('/'))}"
             lines.append(f"  tsne-ooc train {shlex.quote(source)}{named} --map {name} --out encoder")
     return [*lines, f"  numpy.load({str(folder / 'embedding.npy')!r}, mmap_mode='r')"]
+
+
+def _labels(content: dict[str, Any]) -> tuple[str, ...]:
+    """The labels that were kept beside a table of text; a file may say anything of them."""
+    from tsne_ooc.convert.recipe import Recipe
+
+    try:
+        return Recipe.of(content.get("read", {}).get("prepared"), "the table").labels
+    except ValueError:
+        return ()
 
 
 def _placing(name: str, content: dict[str, Any]) -> list[str]:

@@ -112,7 +112,11 @@ def run(options: argparse.Namespace) -> int:
         say(options, line)
     outputs = [one["file"] for one in found["outputs"]]
     say(options, f"wrote {', '.join(outputs[:10])} to {options.out}")
-    say(options, f"next: {_next(options, found, outputs)}")
+    if options.like is None:
+        for line in _embedded(options, found, outputs):
+            say(options, line)
+    else:
+        say(options, f"next: {_placed(options, outputs)}")
     return 0
 
 
@@ -130,19 +134,33 @@ def _gaps(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _next(options: argparse.Namespace, found: dict[str, Any], outputs: list[str]) -> str:
-    """The command that goes on from here."""
+def _embedded(options: argparse.Namespace, found: dict[str, Any], outputs: list[str]) -> list[str]:
+    """What the table needs, of which a look at it tells, and the command that makes a map of it."""
+    from tsne_ooc.io.overview import look
+
+    seen = look(f"{options.out}/{outputs[0]}")
+    words = seen.options
+    if found["missing"] and "--missing" not in words:
+        # The rows that were looked at lack no value; others do.
+        words = ["--missing", "neighbors", *words]
+    color = ["--color", options.labels[0]] if options.labels else []
+    # How many values are missing was said before.
+    lines = [line for line in seen.advice if not line.startswith("cells without")]
+    return [*lines, f"next: tsne-ooc embed {_table(options, outputs)} {shlex.join([*words, '--out', 'map', *color])}"]
+
+
+def _placed(options: argparse.Namespace, outputs: list[str]) -> str:
+    """The command that places the rows on the map."""
     from tsne_ooc.storage import kind_of
 
-    table = f"{options.out}/{outputs[0]}" if len(outputs) == 1 else f"{options.out}/*.{options.format}"
-    table = shlex.quote(table)
-    if options.like is not None:
-        try:
-            kind_of(options.like)
-        except (OSError, ValueError):
-            # It is a table, and which map is meant is not known.
-            return f"tsne-ooc place MAP {table} --out placed"
-        return f"tsne-ooc place {shlex.quote(options.like)} {table} --out placed"
-    filled = " --missing neighbors" if found["missing"] else ""
-    color = f" --color {shlex.quote(options.labels[0])}" if options.labels else ""
-    return f"tsne-ooc embed {table}{filled} --out map{color}"
+    try:
+        kind_of(options.like)
+    except (OSError, ValueError):
+        # It is a table, and which map is meant is not known.
+        return f"tsne-ooc place MAP {_table(options, outputs)} --out placed"
+    return f"tsne-ooc place {shlex.quote(options.like)} {_table(options, outputs)} --out placed"
+
+
+def _table(options: argparse.Namespace, outputs: list[str]) -> str:
+    """The path of the table, or a pattern of its files."""
+    return shlex.quote(f"{options.out}/{outputs[0]}" if len(outputs) == 1 else f"{options.out}/*.{options.format}")

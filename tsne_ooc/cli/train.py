@@ -28,6 +28,7 @@ from tsne_ooc.cli.shared import (
     add_running,
     check_free,
     data_of,
+    filled_in,
     probing,
     say,
 )
@@ -170,7 +171,9 @@ def run(options: argparse.Namespace) -> int:
         return 0
     with Report(options.quiet) as report:
         model = train(data_of(options), **what, out=options.out, resume=options.resume, progress=report)
-    say(options, "\n".join([*_read(options.out), _summary(model, options.out)]))
+    prepared = None if options.map is not None else model.preparation_
+    filled = filled_in(None if prepared is None else prepared.filled)
+    say(options, "\n".join([*_read(options.out), *filled, _summary(model, options.out)]))
     if options.onnx is not None:
         say(options, f"wrote {model.export_onnx(options.onnx)}")
     return 0

@@ -17,7 +17,8 @@ import numpy as np
 
 from tsne_ooc import __version__
 from tsne_ooc._options import counted, pick, whole
-from tsne_ooc._typing import Json, Progress, StrPath
+from tsne_ooc._typing import Json, Progress, StrPath, TableLike
+from tsne_ooc.convert.frames import frames_too
 from tsne_ooc.convert.pieces import Dialect, Piece, Rows, is_tabbed, kind_of, pieces_of, rows_of
 from tsne_ooc.convert.plan import Known, Plan
 from tsne_ooc.convert.recipe import FORMAT, recipe_of
@@ -42,8 +43,9 @@ _OTHERS = {
 }
 
 
+@frames_too
 def convert(
-    inputs: StrPath | Sequence[StrPath],
+    inputs: StrPath | Sequence[StrPath] | TableLike,
     out: StrPath,
     *,
     columns: str | Iterable[str] | None = None,
@@ -61,9 +63,10 @@ def convert(
 
     Parameters
     ----------
-    inputs : path or list of paths
+    inputs : path or list of paths, dask.dataframe.DataFrame
         Files ``.csv``, ``.tsv`` (also ``.gz``), ``.jsonl``, ``.parquet``; folders of them; patterns. They are one
-        table, and have columns of the same names.
+        table, and have columns of the same names. The partitions of a data frame are written as Parquet meanwhile,
+        in ``OUT.partitions``, and are the files of the manifest.
     out : path
         Folder to write, which must not exist. It will hold ``table.h5``, or files named after what they are split by,
         ``manifest.json`` and ``rejected.csv``.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -76,7 +78,9 @@ def format_of(path: AnyPath) -> str:
     if _late_hdf5(path):
         return "hdf5"
     if suffix in _OTHERS:
-        raise OSError(f"{path} is not a table that can be read by rows: {_OTHERS[suffix]}")
+        names = {"PATH": str(path), "FOLDER": f"{path.name.partition('.')[0]}-table"}
+        told = re.sub("PATH|FOLDER", lambda word: shlex.quote(names[word[0]]), _OTHERS[suffix])
+        raise OSError(f"{path} is not a table that can be read by rows: {told}")
     raise OSError(f"{path} is not a table that can be read; {READ}")
 
 

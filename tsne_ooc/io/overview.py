@@ -299,8 +299,7 @@ def _guess(
     ]
     if counting:
         advice.append(
-            f"{listed(counting)} counts the rows: an index rather than a feature? name the others in --columns (of "
-            "tsne-ooc prepare, where that wrote this file)"
+            f"{listed(counting)} counts the rows: an index rather than a feature? name the others in --columns"
         )
     with np.errstate(over="ignore"):
         step = np.spacing(np.minimum(largest, np.finfo(np.float32).max).astype(np.float32)).astype(np.float64)

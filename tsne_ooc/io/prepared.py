@@ -19,7 +19,7 @@ def how_prepared(source: TableLike) -> Json | None:
     item: Any = getattr(source, "_item", None)
     package = type(item).__module__.partition(".")[0]
     try:
-        if package == "h5py" and NAME in item.file:
+        if package == "h5py" and getattr(item.file.get(NAME), "shape", None) == ():
             text = item.file[NAME][()]
         elif package == "zarr":
             import zarr
@@ -28,7 +28,7 @@ def how_prepared(source: TableLike) -> Json | None:
         else:
             return None
         found = json.loads(text)
-    except (OSError, ValueError, KeyError, TypeError):
-        # An array of this name may be anything.
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        # What has this name may be anything.
         return None
     return found if isinstance(found, dict) else None
