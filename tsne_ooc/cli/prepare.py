@@ -49,6 +49,11 @@ def add(commands: Commands) -> None:
         "--labels", type=split_names, default=[], metavar="A,B", help="columns of words that are kept, to colour by"
     )
     parser.add_argument(
+        "--standardize",
+        action="store_true",
+        help="bring columns of numbers to mean 0 and variance 1, for other programs",
+    )
+    parser.add_argument(
         "--like",
         metavar="FOLDER",
         help="a map, or a table that this command wrote: make the same columns of these files, so that their rows can "
@@ -81,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
             onehot=options.onehot,
             coded=options.coded,
             labels=options.labels,
+            standardize=options.standardize,
             like=options.like,
             unseen=options.unseen,
             split_by=options.split_by,

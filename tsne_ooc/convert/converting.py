@@ -27,6 +27,7 @@ from tsne_ooc.io.columns import listed
 from tsne_ooc.io.files import files_of
 from tsne_ooc.io.parts import natural
 from tsne_ooc.io.urls import Url
+from tsne_ooc.preprocess.statistics import MomentsWithGaps, Statistics
 from tsne_ooc.storage.atomic import whole_folder
 from tsne_ooc.storage.disk import check_regular
 
@@ -52,6 +53,7 @@ def convert(
     onehot: Sequence[str] = (),
     coded: Sequence[str] = (),
     labels: Sequence[str] = (),
+    standardize: bool = False,
     like: StrPath | None = None,
     unseen: str = "missing",
     split_by: str | None = None,
@@ -77,11 +79,15 @@ def convert(
         sorted words. A pass of its own finds the words.
     labels : sequence of str, optional
         Columns that are kept beside the table as words, to colour by and to draw samples by, as ``obs/NAME``.
+    standardize : bool
+        Subtract the mean of each column of numbers, and divide by its standard deviation, in float64; a column that
+        does not vary is divided by 1, and columns of words stay as they are. A pass of its own finds both. To embed the
+        table there is ``embed --standardize``, which the map keeps: this is for programs that take tables as they are.
     like : path, optional
         What an earlier call wrote, its folder or its table, or a map that was made from it (a run, an encoder): these
-        files become the same columns in the same order, with the same words; the labels that they have are kept, too.
-        Columns that they lack are an error, and others are left out. It takes the place of `columns`, `onehot` and
-        `coded`.
+        files become the same columns in the same order, with the same words and the same scaling; the labels that they
+        have are kept, too. Columns that they lack are an error, and others are left out. It takes the place of
+        `columns`, `onehot`, `coded` and `standardize`.
     unseen : {"missing", "reject"}
         With `like`, what becomes of a row with a word that its column did not have there: "missing", zeros in columns
         of zeros and ones, and a missing value in one of numbers; "reject", it goes to ``rejected.csv``. Both are
@@ -111,8 +117,12 @@ def convert(
     pick("format", format, {"h5": 0, "zarr": 0})
     pick("unseen", unseen, {"missing": 0, "reject": 0})
     onehot, coded, labels = _names("onehot", onehot), _names("coded", coded), _names("labels", labels)
-    if like is not None and (columns is not None or onehot or coded):
-        raise ValueError(f"like={like!s} says what becomes of each column; leave columns, onehot and coded out")
+    if not isinstance(standardize, bool):
+        raise TypeError(f"standardize={standardize!r} is neither True nor False")
+    if like is not None and (columns is not None or onehot or coded or standardize):
+        raise ValueError(
+            f"like={like!s} says what becomes of each column; leave columns, onehot, coded and standardize out"
+        )
     if like is None and unseen != "missing":
         raise ValueError(f"unseen={unseen!r} is about words that a table does not have; say which with like=")
     if both := sorted({*onehot} & {*coded}):
@@ -126,10 +136,12 @@ def convert(
         raise FileNotFoundError(f"there is no folder {out.absolute().parent} to write {out.name} in")
     files = _files(inputs)
     known = None if like is None else Known(os.fspath(like), recipe_of(like), reject=unseen == "reject")
-    plan = Plan(files, columns, onehot, coded, labels, split_by, known)
+    plan = Plan(files, columns, onehot, coded, labels, split_by, known, standardize)
     began = time.perf_counter()
-    if known is None and plan.words_to_find:
-        plan.categories = _found(files, plan.words_to_find)
+    if known is None and (plan.words_to_find or standardize):
+        plan.categories, moments = _found(files, plan.numbers if standardize else [], plan.words_to_find)
+        if standardize:
+            plan.scaling = moments.mean, np.where(moments.constant, 1.0, np.sqrt(moments.variance))
     with whole_folder(out) as folder:
         manifest = _write(files, plan, folder, split_rows, format, progress)
         manifest["seconds"] = round(time.perf_counter() - began, 3)
@@ -235,15 +247,17 @@ def _write(
     }
 
 
-def _found(files: list[Path], names: list[str]) -> dict[str, list[str]]:
-    """The words of columns of categories, sorted, by a pass over all files."""
-    found: dict[str, set[str]] = {name: set() for name in names}
-    for _, rows in _read(files, [], names):
+def _found(files: list[Path], numbers: list[str], words: list[str]) -> tuple[dict[str, list[str]], Statistics]:
+    """What a pass over all files finds: the sorted words of some columns, and the moments of others."""
+    found: dict[str, set[str]] = {name: set() for name in words}
+    moments = MomentsWithGaps(len(numbers))
+    for _, rows in _read(files, numbers, words):
+        moments.add(rows.numbers)
         for name, seen in found.items():
             seen.update(word for word in rows.words[name].tolist() if word is not None)
             if len(seen) > MOST_CATEGORIES:
                 raise ValueError(f"column {name!r} has more than {MOST_CATEGORIES} different words; leave it out")
-    return {name: sorted(seen) for name, seen in found.items()}
+    return {name: sorted(seen) for name, seen in found.items()}, moments.finish()
 
 
 def _told(path: Path, dialect: Dialect | None) -> Json:

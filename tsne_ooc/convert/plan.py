@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tsne_ooc._options import pick, unknown
-from tsne_ooc._typing import Array, Bool, Json
+from tsne_ooc._typing import Array, Bool, Float64, Json
 from tsne_ooc.convert.pieces import Rows, kind_of, mixed, pieces_of, rows_of, types_of
 from tsne_ooc.convert.recipe import Recipe
 from tsne_ooc.io.columns import choose, listed
@@ -42,6 +42,7 @@ class Plan:
         labels: list[str],
         split_by: str | None,
         known: Known | None,
+        standardize: bool,
     ) -> None:
         first = next(pieces_of(files[0], 0), None)
         if first is None:
@@ -53,9 +54,13 @@ class Plan:
             raise ValueError(f"{files[0]} cannot be read: {str(error).splitlines()[0]}") from None
         self.known, self.unseen = known, Counter[str]()
         self.categories: dict[str, list[str]] = {}
+        #: What is subtracted from the columns of numbers, and what they are divided by; None where they stay.
+        self.scaling: tuple[Float64, Float64] | None = None
         if known is not None:
             onehot, coded, self.categories = [*known.recipe.onehot], [*known.recipe.coded], _lists(known.recipe)
             labels = labels or [one for one in known.recipe.labels if one in types]
+            if known.recipe.centre is not None:
+                self.scaling = np.array(known.recipe.centre), np.array(known.recipe.scale)
             if lacking := [one for one in known.recipe.used if one not in types]:
                 raise ValueError(
                     f"{files[0]} lacks columns that {known.where} was made of: {listed(lacking)}; it has "
@@ -98,7 +103,8 @@ class Plan:
         }
         if self.key is not None and self.key not in {*self.numbers, *self.words_to_find, *labels}:
             self.left_out[self.key] = "what the files are split by"
-        self._warn(rows_of(first, kind, self.numbers, []))
+        if not standardize and self.scaling is None:
+            self._warn(rows_of(first, kind, self.numbers, []))
 
     def _warn(self, rows: Rows) -> None:
         """Warn of columns whose numbers float32 does not keep apart."""
@@ -124,7 +130,11 @@ class Plan:
     def table(self, rows: Rows) -> Array:
         """The columns that are written, for some rows."""
         out = np.zeros((len(rows.lines), len(self.names)), np.float32)
-        out[:, : len(self.numbers)] = rows.numbers
+        numbers = rows.numbers
+        if self.scaling is not None:
+            centre, scale = self.scaling
+            numbers = (numbers - centre) / scale
+        out[:, : len(self.numbers)] = numbers
         at = len(self.numbers)
         for name in [*self.coded, *self.onehot]:
             known = {word: number for number, word in enumerate(self.categories[name])}
@@ -142,7 +152,11 @@ class Plan:
     @property
     def recipe(self) -> Recipe:
         """What becomes of each column, for rows that are to be like these."""
-        return Recipe(tuple(self.numbers), tuple(self.coded), tuple(self.onehot), tuple(self.labels), self.categories)
+        centre, scale = (None, None) if self.scaling is None else (tuple(part.tolist()) for part in self.scaling)
+        return Recipe(
+            tuple(self.numbers), tuple(self.coded), tuple(self.onehot), tuple(self.labels), self.categories,
+            centre, scale,
+        )  # fmt: skip
 
     def check_words(self, rows: Rows) -> None:
         """Count the words that a table did not have which the rows are to be like, or reject the rows that have one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ class Recipe:
         Columns of numbers; those of words that become a number, or a column for each word; those that are kept beside.
     categories : dict of str to list of str
         The sorted words of the columns that are `coded` or `onehot`.
+    centre, scale : tuple of float, optional
+        What is subtracted from each column of numbers, and what it is divided by after that.
     """
 
     numbers: tuple[str, ...]
@@ -33,6 +36,8 @@ class Recipe:
     onehot: tuple[str, ...]
     labels: tuple[str, ...]
     categories: Mapping[str, Sequence[str]]
+    centre: tuple[float, ...] | None = None
+    scale: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, told: Any, where: str) -> Recipe:
@@ -43,7 +48,12 @@ class Recipe:
         if not (parts and all(map(_names, parts)) and isinstance(words, dict) and all(map(_names, words.values()))):
             raise ValueError(f"{where} is damaged: what it says of its columns is not what tsne-ooc prepare writes")
         numbers, coded, onehot, labels = (tuple(part) for part in parts)
-        found = cls(numbers, coded, onehot, labels, words)
+        scaling = [told.get(name) for name in ("centre", "scale")]
+        if scaling != [None, None]:
+            if not all(_finite(part, len(numbers)) for part in scaling) or 0 in scaling[1]:
+                raise ValueError(f"{where} is damaged: it has no finite number to scale a column by")
+            scaling = [tuple(map(float, part)) for part in scaling]
+        found = cls(numbers, coded, onehot, labels, words, *scaling)
         if set(words) != {*found.coded, *found.onehot}:
             raise ValueError(f"{where} is damaged: it has no words for a column, or words for another one")
         return found
@@ -98,3 +108,8 @@ def _in_table(path: Path) -> Any:
 
 def _names(found: Any) -> bool:
     return isinstance(found, list) and all(isinstance(name, str) for name in found) and len(set(found)) == len(found)
+
+
+def _finite(found: Any, count: int) -> bool:
+    numbers = isinstance(found, list) and all(type(one) in (int, float) for one in found)
+    return numbers and len(found) == count and all(map(math.isfinite, found))
