@@ -264,6 +264,18 @@ def test_what_onnx_needs_is_named(monkeypatch, tmp_path, package):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_pytorch_that_cannot_write_onnx_is_named(monkeypatch, tmp_path):
+    """PyTorch 2.2, which encoders may have, writes no ONNX for any number of rows."""
+    from tsne_ooc.parametric.onnx import export_onnx
+
+    for name in ("onnx", "onnxscript"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setattr(torch.onnx, "export", lambda model, args, f, input_names: None)
+    with pytest.raises(ModuleNotFoundError, match=r"^export_onnx needs a newer PyTorch than .*: pip install .*torch>="):
+        export_onnx(torch.nn.Linear(3, 2), 3, tmp_path / "encoder.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

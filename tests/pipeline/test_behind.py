@@ -96,6 +96,8 @@ def test_others_are_grey_and_behind():
     for (low, high), places in zip((ax.get_xlim(), ax.get_ylim()), both.T, strict=True):
         assert low < places.min() and places.max() < high
     assert f"{NEW} rows on a map of {N} rows in grey" in notes(ax.figure)
+    sizes = [one.get_sizes().tolist() for one in scatter(new, behind=old, size=3).collections]
+    assert sizes == [[3], [3]]
 
 
 def test_a_row_lies_over_the_rows_behind_it():

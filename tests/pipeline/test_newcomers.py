@@ -121,7 +121,7 @@ def test_a_folder_of_tables_is_told_how_to_name_them(files, capsys):
 
 
 def test_the_line_after_text_prepares_what_a_look_would_have_prepared(files, capsys):
-    """Columns far apart are scaled, one that counts is named, and values that a look happens not to miss are filled."""
+    """Columns far apart are scaled, one that counts is named; values missing where no look meets them count, too."""
     n = 20_000
     rows = np.arange(n)
     table = pd.DataFrame({"row": rows, "small": np.sin(rows), "large": 1000 * np.cos(rows)})

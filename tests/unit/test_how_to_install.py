@@ -27,9 +27,17 @@ def test_the_packages_of_an_extra(extra):
     )
 
 
-def test_an_extra_that_is_made_of_others():
+def test_an_extra_that_is_made_of_others(monkeypatch):
     shown = how_to_install("onnx")
     assert all(name in shown for name in ("onnx", "onnxscript", "torch", "safetensors")) and "tsne_ooc" not in shown
+    needs = ["b>=2; extra == 'both'", "tsne_ooc[one]; extra == 'both'", "a>=1; extra == 'one'", "numpy"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: needs)
+    assert how_to_install("both") == "pip install 'b>=2' 'a>=1'"
+
+
+def test_what_writes_onnx_is_all_that_encoders_need():
+    names = {extra: {re.match(r"[\w-]+", need)[0] for need in EXTRAS[extra]} for extra in ("neural", "onnx")}
+    assert names["neural"] < names["onnx"]
 
 
 def test_without_an_installation(monkeypatch):

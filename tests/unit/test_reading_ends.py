@@ -83,6 +83,18 @@ def test_an_encoder_that_is_asked(small_blocks, monkeypatch, method, asked):
     assert not left_by(lambda: getattr(model, method)(Table()))
 
 
+def test_a_training_that_is_stopped():
+    pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+    from tsne_ooc.parametric import ParametricTSNE
+
+    def gone(*step):
+        raise ConnectionError
+
+    options = {"network": (16, 1), "n_iter": 5, "batch_size": 10, "landmarks": 0, "callbacks": gone}
+    model = ParametricTSNE(TSNE(**QUICK), **options, callbacks_every_iters=1)
+    assert not left_by(lambda: model.fit(Table()))
+
+
 def test_prepared_rows(small_blocks, monkeypatch):
     source = PreparedSource(Table(), Preparation([Log1p()]).fit(X))
     monkeypatch.setattr(Preparation, "apply", stop)

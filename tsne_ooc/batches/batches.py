@@ -6,6 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -199,8 +200,8 @@ class Batches(Closing):
 
     def _batches(self, epoch: int, start: int) -> Generator[Batch, None, None]:
         plan = self._plan(generator(self.seed, f"batches, epoch {epoch}"))
-        pieces = ahead(plan.read, plan.pieces(start, self._stop), self.prefetch)
-        yield from cut(pieces, self.batch_size, plan.done)
+        with closing(ahead(plan.read, plan.pieces(start, self._stop), self.prefetch)) as pieces:
+            yield from cut(pieces, self.batch_size, plan.done)
 
     def _plan(self, rng: np.random.Generator) -> Plan:
         if self.block_rows is None:

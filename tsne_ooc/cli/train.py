@@ -221,10 +221,9 @@ def _objective(text: str | None) -> Any:
 
 def _check_onnx(path: Path, resume: bool) -> None:
     """Raise where the file could not be written, before the training and not after it."""
-    from tsne_ooc.io import optional
+    from tsne_ooc.parametric.onnx import check_packages
 
-    for package in ("onnx", "onnxscript"):
-        optional.load(package, "onnx", "--onnx")
+    check_packages("--onnx")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} in")
     if path.exists() and not resume:

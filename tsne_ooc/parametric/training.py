@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, NamedTuple
 
@@ -90,7 +90,7 @@ def spans(stages: list[Stage], steps: int) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in itertools.pairwise(edges)]
 
 
-def endless(batches: Batches, step: int) -> Iterator[tuple[int, Int64, Float32]]:
+def endless(batches: Batches, step: int) -> Generator[tuple[int, Int64, Float32]]:
     """Epoch, row numbers and rows of every batch from `step` on, without end."""
     epoch, start = divmod(step, len(batches))
     while True:
@@ -176,6 +176,7 @@ def learn(
         stopped = "interrupted"
     finally:
         bar.close()
+        feed.close()
     kept = state.end()
     encoder.eval()
     return Trained(state.history, state.step, kept, stopped)

@@ -69,7 +69,8 @@ def scatter(
     title : str, optional
         Title of the axes.
     size, alpha : float, optional
-        Area of a point in square points, and its opacity; both follow the number of rows by default.
+        Area of a point in square points, also of those behind, and its opacity; both follow the number of rows by
+        default.
     colors : sequence of colours, mapping, or str, optional
         One colour for each label, in the order of the legend; with categories one for each of them, also for those that
         no row has, as in ``adata.uns["louvain_colors"]``. Or a mapping from labels to colours. Or the name of a colour
@@ -134,7 +135,7 @@ def scatter(
         ax.set_facecolor(paper.ground)
     fit_axes(ax, frame)
     if below is not None:
-        _behind(ax, below, paper, threads, shading)
+        _behind(ax, below, paper, threads, size, shading)
     counts, scale = draw_rows(
         ax, rows, shown, paper, threads, size=size, alpha=alpha, density=density, text=text, shading=shading,
         marked=marked, far=frame.far,
@@ -294,7 +295,7 @@ def _points(
     return points
 
 
-def _behind(ax: Any, rows: MapRows, paper: Paper, threads: Threads, shading: str) -> None:
+def _behind(ax: Any, rows: MapRows, paper: Paper, threads: Threads, size: float | None, shading: str) -> None:
     """Draw rows in grey, below all that is drawn later: in matplotlib images have 0, and points 1."""
     if rows.n > MOST_POINTS:
         counts = count(rows, None, np.zeros((1, 3)), _bounds(ax), threads)
@@ -302,7 +303,7 @@ def _behind(ax: Any, rows: MapRows, paper: Paper, threads: Threads, shading: str
         return
     Y = rows.all()
     places, _ = at_the_rim(Y[np.isfinite(Y).all(axis=1)], ax)
-    size = _point_size(rows.n, 7)
+    size = _point_size(rows.n, 7) if size is None else number("size", size, least=0)
     ax.scatter(*places.T, s=size, color=paper.missing, linewidths=0, rasterized=True, zorder=-1)
 
 
