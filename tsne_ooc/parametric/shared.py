@@ -50,9 +50,33 @@ def threads_kept() -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+# Whether torch has worked with several threads here, and whether it had before this process was forked.
+_threaded = _lost = False
+
+
+def begin_threads() -> None:
+    """Note that torch works now, with as many threads as it has.
+
+    Raises
+    ------
+    RuntimeError
+        In the child of a fork, where GNU's OpenMP would wait for the threads of the parent for ever.
+    """
+    global _threaded
+    if torch.get_num_threads() < 2:
+        return
+    if _lost:
+        raise RuntimeError(
+            "PyTorch worked with several threads before this process was forked, and would wait for them for ever; "
+            "begin the process anew (spawn), or call torch.set_num_threads(1) in it first"
+        )
+    _threaded = True
+
+
 def _forget() -> None:
     """Start anew in the child of a fork: other threads are not there to give back what they hold."""
-    global _drawing, _counting, _holders
+    global _drawing, _counting, _holders, _lost
+    _lost = _lost or _threaded
     _drawing, _counting, _holders = threading.RLock(), threading.Lock(), getattr(_here, "depth", 0)
 
 

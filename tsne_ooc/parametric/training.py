@@ -22,7 +22,7 @@ from tsne_ooc.parametric.network import ResidualNetwork
 from tsne_ooc.parametric.objectives import Loss, Stage
 from tsne_ooc.parametric.optimizer import rate_at
 from tsne_ooc.parametric.problem import Batch, Problem
-from tsne_ooc.parametric.shared import borrowed_generator
+from tsne_ooc.parametric.shared import begin_threads, borrowed_generator
 from tsne_ooc.parametric.state import Training
 from tsne_ooc.parametric.validation import Look
 
@@ -133,6 +133,7 @@ def learn(
     FloatingPointError
         Where a loss is not finite, naming the rows of its batch.
     """
+    begin_threads()
     look = LOOK if validation is None else ("step", *validation.measures._fields)
     state, own = Training(encoder, options.learning_rate, look), None
     if checkpoint is not None and checkpoint.exists:
