@@ -18,8 +18,9 @@ def unknown(what: str, word: object, known: Iterable[str]) -> ValueError:
     if answer := VALUES.get(what, {}).get(str(word).lower()):
         return ValueError(f"{what}={word!r} is not known; {answer}")
     names = sorted(known)
+    lower = {name.lower(): name for name in names}
     # At 0.5 pearson is like haversine, and brute like precomputed.
-    near = difflib.get_close_matches(str(word).lower(), names, n=1, cutoff=0.61)
+    near = [lower[one] for one in difflib.get_close_matches(str(word).lower(), lower, n=1, cutoff=0.61)]
     listed = f"known: {', '.join(names)}"
     if near:
         # A long list would bury the one word that was meant.

@@ -71,12 +71,15 @@ def test_covariances_of_pieces_are_not_all_held(monkeypatch):
     X = groups(4000, 150)
     starts = []
     for n_jobs in (1, 2, 3):
-        tracemalloc.start()
-        starts.append(initialization.pca(X, 2, np.random.default_rng(0), Threads(n_jobs)))
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
+        peaks = []
+        # What other threads of the process take meanwhile is counted, too, and not each time.
+        for _ in range(3):
+            tracemalloc.start()
+            starts.append(initialization.pca(X, 2, np.random.default_rng(0), Threads(n_jobs)))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
         # Of 250 pieces all together 45 MB.
-        assert peak < 15e6
+        assert min(peaks) < 15e6
     np.testing.assert_array_equal(starts[0], starts[1])
     np.testing.assert_array_equal(starts[0], starts[2])
 
