@@ -270,7 +270,7 @@ def test_every_parameter_has_its_effect_and_its_errors(metric, key):
 @pytest.mark.parametrize(
     "metric, params, message",
     [
-        ("mahalanobis", {"v": 1}, "metric_params of 'mahalanobis': the name='v' is not known; known: V, VI"),
+        ("mahalanobis", {"v": 1}, "metric_params of 'mahalanobis': the name='v' is not known; did you mean 'V'"),
         ("euclidean", {"p": 3}, "the name='p' is not known; known: w"),
         ("haversine", {"p": 3}, "'haversine' takes no metric_params"),
         ("mahalanobis", {"V": np.eye(P), "VI": np.eye(P)}, "both 'V' and 'VI'"),

@@ -10,7 +10,7 @@ def test_the_error_names_the_extra():
     code = "import sys; sys.modules['torch'] = None; import tsne_ooc; import tsne_ooc.parametric"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode and "needs torch" in last and "pip install safetensors 'torch>=2.2'" in last
+    assert done.returncode and "needs torch" in last and "pip install 'safetensors>=0.4' 'torch>=2.2'" in last
 
 
 @pytest.mark.parametrize("command", ["train", "place"])
@@ -34,4 +34,4 @@ def test_commands_say_it_in_one_line(command, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
     assert done.stderr.startswith("tsne-ooc: error: ") and "needs torch" in done.stderr
-    assert "pip install safetensors 'torch>=2.2'" in done.stderr
+    assert "pip install 'safetensors>=0.4' 'torch>=2.2'" in done.stderr

@@ -449,6 +449,7 @@ FILES = {
     "parametric.objectives.InfoNC",
     "unit/test_convert.py": "convert.convert",
     "pipeline/test_like.py": "convert.convert",
+    "unit/test_convert_scaled.py": "convert.convert",
     "unit/test_missing_filled.py": "preprocess.OneHot.fit",
     "unit/test_files.py": "export.export_per_file",
     "unit/test_tl.py": "tl.tsne tl.place",
