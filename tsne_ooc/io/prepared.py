@@ -21,7 +21,8 @@ def how_prepared(source: TableLike) -> Json | None:
     try:
         if package == "h5py" and getattr(item.file.get(NAME), "shape", None) == ():
             text = item.file[NAME][()]
-        elif package == "zarr":
+        elif package == "zarr" and item.path:
+            # An array that is the whole store is none that was prepared, and older Zarr fails on it.
             import zarr
 
             text = zarr.open_group(item.store, mode="r").attrs.get(NAME)
