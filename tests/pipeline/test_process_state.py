@@ -6,6 +6,7 @@ thread, an array or an open file that is refused once in its midst is missed onc
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import warnings
 
@@ -30,6 +31,9 @@ pytestmark = [
 @pytest.fixture(scope="module", autouse=True)
 def loaded():
     public_calls.load_everything(neural)
+    # Each look for what a call has left collects garbage, and would go through all that is loaded here.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
