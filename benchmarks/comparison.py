@@ -130,8 +130,13 @@ def about() -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
         "commit": commit.stdout.strip(),
         "machine": common.machine(),
-        "command": shlex.join(sys.argv),
+        "command": shlex.join(["python", *map(_anywhere, sys.argv)]),
     }
+
+
+def _anywhere(word: str) -> str:
+    """A word of a command without the folders of this machine."""
+    return Path(word).name if Path(word).is_absolute() else word
 
 
 def median(values: Sequence[float]) -> str:

@@ -21,7 +21,9 @@ def unknown(what: str, word: object, known: Iterable[str]) -> ValueError:
     lower = {name.lower(): name for name in names}
     # At 0.5 pearson is like haversine, and brute like precomputed.
     near = [lower[one] for one in difflib.get_close_matches(str(word).lower(), lower, n=1, cutoff=0.61)]
-    listed = f"known: {', '.join(names)}"
+    # Of thirty metrics the first say what kind of word is meant; --help and the documents have all.
+    more = f" and {len(names) - 12} more" if len(names) > 20 else ""
+    listed = f"known: {', '.join(names[:12] if more else names)}{more}"
     if near:
         # A long list would bury the one word that was meant.
         listed = f"did you mean {near[0]!r}?" + (f" {listed}" if len(names) <= 8 else "")
