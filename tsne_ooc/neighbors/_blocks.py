@@ -166,14 +166,13 @@ class Blocks:
         lifted, norms = self.frame.lift(Q, numbers)
         # There is room for the k best twice, so that each sort removes enough to be worth its time.
         capacity = 2 * k + 128
-        keys = np.empty((g, capacity), np.uint64)
-        longest = knn.search(
+        keys = knn.search(
             lifted, Q[numbers], norms, itself, probes.lists, probes.starts, probes.members, edges,
             self.lifted, self.norms, self.rows, self.order, k, WIDTH, self.frame.slack, self.frame.cosine,
             np.empty((g, capacity), np.float32), np.empty((g, capacity), np.uint32), np.empty(g, np.uint32),
-            np.empty(g, np.float32), keys,
+            np.empty(g, np.float32),
         )  # fmt: skip
-        return unpack(np.sort(keys[:, :longest], axis=1)[:, :k])
+        return unpack(np.sort(keys, axis=1)[:, :k])
 
 
 class Searched(Protocol):

@@ -12,7 +12,7 @@ from tsne_ooc._options import keep, whole
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Int64, Named
 from tsne_ooc.neighbors import kmeans
-from tsne_ooc.neighbors._blocks import NOBODY, Blocks, Frame, Probes
+from tsne_ooc.neighbors._blocks import NOBODY, PIECE, Blocks, Frame
 from tsne_ooc.neighbors._recall import WANTED, check_wanted, effort_for, rows_to_measure, share_found
 from tsne_ooc.neighbors.base import (
     BLOCKED,
@@ -29,6 +29,8 @@ from tsne_ooc.neighbors.base import (
     check_width,
     of_zero_rows,
 )
+from tsne_ooc.neighbors.centres import GroupedCentres, by_list, saved_edges
+from tsne_ooc.neighbors.centres import train as train_groups
 from tsne_ooc.neighbors.gaps import GapBlocks, GapFrame, all_found, check_values, gap_blocks, rows_with_gaps
 from tsne_ooc.neighbors.saved import blocked_metric, saved_recall, saved_rows
 from tsne_ooc.neighbors.wrapped import searched
@@ -38,10 +40,11 @@ from tsne_ooc.storage.state import Saved, State
 # Metrics that it knows, under all their names.
 KNOWN = {**BLOCKED, GAPS: GAPS}
 AnyBlocks: TypeAlias = Blocks | GapBlocks
+Centres: TypeAlias = AnyBlocks | GroupedCentres
 # Queries searched together: many enough that a list meets dozens of them in one product.
 GROUP = 2048
-# Queries whose probes are held at once.
-SLAB = 1 << 17
+# Queries whose probes are held at once, and probes.
+SLAB, PROBES = 1 << 17, 1 << 23
 # Queries that meet all rows together, as in the exact search.
 EVERYWHERE = 512
 # Share of the lists from which on their bookkeeping costs more than it saves: of 16,000 and 60,000 normal rows an exact
@@ -50,8 +53,14 @@ WORTH_IT = 0.3
 # From one effort to the next that is measured: by half, 1.3 million rows of MOSES were searched in 50 lists (.965 of 90
 # neighbours, 60 s), where 40 find .953 in 54 s. Each measurement takes .1 s there.
 GROWTH = 1.2
-# k-means: rows per list in the sample, and rounds. Twice as much of either gains less than 0.003 of recall.
-SAMPLE = 32
+# From 90,000 rows on a list has so many rows, which makes more lists than 3 sqrt(n), up to MOST. 1.3 million rows of
+# MOSES, .95 of the 90 nearest: 44 of 3,420 lists, 19,100 pairs a row; or 84 of 13,000, 9,400 pairs.
+ROWS, MOST = 100, 1 << 16
+# Of so many centres each row meets some groups of them instead of all.
+GROUPED = 1000
+# k-means: rows per list in the sample, rows at most, and rounds. Twice as much of the first or the last gains less than
+# 0.003 of recall.
+SAMPLE, LARGEST = 32, 1 << 19
 ROUNDS = 5
 
 
@@ -69,7 +78,8 @@ class IVF(Neighbors):
     Parameters
     ----------
     lists : int or None
-        Number of lists, cut to n; None: ``3 sqrt(n)``.
+        Number of lists, cut to n; None: ``3 sqrt(n)``, or n / 100 where that is more, up to 65,536. More than a
+        thousand are grouped: a query compares itself with the centres of the groups, and of the nearest groups' lists.
     probes : int or None
         Lists a query looks into, cut to `lists` (and then the search is exact). Recall and time grow with it.
         None: ``lists ** 0.43``, or more where that is fewer than 12 k rows on average, or finds too little.
@@ -113,7 +123,9 @@ class IVF(Neighbors):
 
     def _build(self, X: Float32, metric: str, rng: np.random.Generator, threads: Threads) -> IVFIndex:
         n = len(X)
-        lists = min(self.lists or round(3 * n**0.5), n)
+        # Centres that lack values are not grouped, and all of them are met.
+        many = 0 if metric == GAPS else min(n // ROWS, MOST)
+        lists = min(self.lists or max(round(3 * n**0.5), many), n)
         kind: type[IVFIndex] = IVFIndex
         ready: Callable[[Float32, Threads], AnyBlocks] = kmeans.centre_blocks
         frame: Any
@@ -121,10 +133,20 @@ class IVF(Neighbors):
             kind, ready, frame = GapIVFIndex, gap_blocks, GapFrame.of(X, threads)
         else:
             frame = Frame.of(X, cosine=metric == "cosine", threads=threads)
-        sample = frame.points(X, np.sort(rng.choice(n, min(n, lists * SAMPLE), replace=False)))
-        centres = kmeans.train(sample, lists, ROUNDS, rng=rng, threads=threads, ready=ready)
-        centres = np.ascontiguousarray(centres[kmeans.seriate(centres)])
-        coarse = ready(centres, threads)
+        drawn = np.sort(rng.choice(n, min(n, lists * SAMPLE, LARGEST), replace=False))
+        sample = np.empty((len(drawn), X.shape[1]), np.float32)
+
+        def draw(a: int, b: int) -> None:
+            sample[a:b] = frame.points(X, drawn[a:b])
+
+        threads.map(draw, ranges(len(drawn), PIECE))
+        coarse: Centres
+        if lists > GROUPED and metric != GAPS:
+            coarse = GroupedCentres.of(*train_groups(sample, lists, ROUNDS, rng=rng, threads=threads), threads)
+            lists = len(coarse.rows)
+        else:
+            centres = kmeans.train(sample, lists, ROUNDS, rng=rng, threads=threads, ready=ready)
+            coarse = ready(np.ascontiguousarray(centres[kmeans.seriate(centres)]), threads)
         with threads.one_blas_thread():
             labels = threads.map(
                 lambda a, b: _probe(frame, coarse, X, np.arange(a, b), 1)[:, 0], ranges(n, kmeans.GROUP)
@@ -141,7 +163,7 @@ class IVFIndex(Index, kind="ivf"):
     def __init__(
         self,
         blocks: AnyBlocks,
-        coarse: AnyBlocks,
+        coarse: Centres,
         probes: int | None,
         metric: Metric,
         threads: Threads,
@@ -166,6 +188,8 @@ class IVFIndex(Index, kind="ivf"):
         blocks = self._blocks
         arrays: dict[str, Any] = {"rows": blocks.rows, "centres": self._coarse.rows}
         arrays.update(order=blocks.order, edges=blocks.edges)
+        if isinstance(self._coarse, GroupedCentres):
+            arrays.update(self._coarse.arrays)
         if self.metric != "cosine":
             arrays["centre"] = blocks.frame.centre
         return {"metric": self.metric, "probes": self._probes, "recall": self._wanted}, arrays
@@ -174,17 +198,16 @@ class IVFIndex(Index, kind="ivf"):
     def restore(cls, saved: Saved, threads: Threads) -> IVFIndex:
         X, metric, frame, ready = cls._read(saved, threads)
         n, p = X.shape
-        # Copies, for kernels are compiled for arrays that can be written.
+        # A copy, for kernels are compiled for arrays that can be written.
         order = np.array(saved.array("order", np.uint32, (n,)))
-        edges = np.array(saved.array("edges", np.int64, (None,)))
         if not np.bincount(np.minimum(order, n), minlength=n)[:n].all():
             raise saved.fail(f"is not a permutation of {n} rows", "order")
-        if len(edges) < 2 or edges[0] != 0 or edges[-1] != n or (np.diff(edges) < 0).any():
-            raise saved.fail(f"does not cut {n} rows into lists", "edges")
+        edges = saved_edges(saved, "edges", n)
         centres = saved.array("centres", np.float32, (len(edges) - 1, p))
         blocks = frame.blocks(X, threads, order, edges)
         wanted = saved_recall(saved)
-        coarse = ready(centres, threads)
+        grouped = "tops" in saved.own_arrays()
+        coarse = GroupedCentres.restore(saved, centres, threads) if grouped else ready(centres, threads)
         return cls(blocks, coarse, saved.whole_or_none("probes", 1), metric, threads, wanted)
 
     @classmethod
@@ -267,7 +290,7 @@ class IVFIndex(Index, kind="ivf"):
             if probes >= len(self._sizes):
                 self._threads.map(everywhere, ranges(len(numbers), EVERYWHERE))
                 return answer
-            for a, b in ranges(len(numbers), SLAB):
+            for a, b in ranges(len(numbers), max(GROUP, min(SLAB, PROBES // probes))):
                 places, looked = np.arange(a, b), probes
                 while len(places) and looked < 2 * len(self._sizes):
                     places = self._fill(Q, numbers, places, k, itself, min(looked, len(self._sizes)), answer)
@@ -299,7 +322,7 @@ class IVFIndex(Index, kind="ivf"):
             group = mine[a:b]
             at = places[group]
             me = None if itself is None else (itself + at).astype(np.uint32)
-            met = _by_list(probed[group], len(self._sizes))
+            met = by_list(probed[group], len(self._sizes))
             answer[0][at], answer[1][at] = self._blocks.search(Q, numbers[at], k, met, me)
 
         self._threads.map(search, ranges(len(mine), GROUP))
@@ -328,20 +351,7 @@ class GapIVFIndex(IVFIndex, kind="gaps-ivf"):
         return all_found(super().query_part(start, stop, k), self.n, itself=True, numbers=self.order[start:stop])
 
 
-def _probe(frame: Any, coarse: AnyBlocks, Q: Float32, numbers: Array, probes: int) -> Indices:
+def _probe(frame: Any, coarse: Centres, Q: Float32, numbers: Array, probes: int) -> Indices:
     """The lists with the nearest centres, nearest first, of shape (len(numbers), probes)."""
     points = frame.points(Q, numbers)
     return coarse.search(points, np.arange(len(points)), probes)[0]
-
-
-def _by_list(probed: Indices, lists: int) -> Probes:
-    """Queries by the lists they probe, nearest lists of any query first: they set high bars for the rest."""
-    later = np.full(lists, lists)
-    later[probed[:, 0]] = 0
-    flat = probed.ravel().astype(np.int64)
-    key = flat + later[flat]
-    # Of 16 bits NumPy sorts by counting, which takes a third of the time.
-    by_key = np.argsort(key.astype(np.uint16) if 2 * lists <= 1 << 16 else key, kind="stable")
-    key = key[by_key]
-    starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1], [True]]))
-    return Probes(key[starts[:-1]] % lists, starts, by_key // probed.shape[1])
