@@ -1,8 +1,8 @@
 """Four sums of squared differences side by side, as one vector of four numbers.
 
-The order of additions is that of four scalar sums, so the bits are those of a plain loop. LLVM would make vectors of
-such sums by itself only where it may reorder them, or by a pass that Numba leaves out: written as a loop, 91 pairs of
-50 columns, in rows all over a table of 1.3 million, took 11.5 us; so they take 6.
+The order of additions is that of four scalar sums, so the bits are those of a plain loop. LLVM makes vectors of such
+sums by itself only where it may reorder them, or by a pass that Numba leaves out: as a loop, 91 pairs of 50 columns, in
+rows all over a table of 1.3 million, took 11.5 us, and this way they take 6.
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ LONG = ir.IntType(64)
 def four_sums(typing: Any, x: Any, y: Any, start: Any) -> Any:
     """The sums of ``(x[i] - y[start + i]) ** 2`` over i = 0, 4, ..., over i = 1, 5, ..., and so on, in whole fours.
 
-    x and y are vectors of float32 or float64 without gaps, and `start` is an uint64; sums are of double precision.
+    x and y are vectors of float32 or float64 without gaps, y is as long as ``start + len(x)`` at least, and `start` is
+    a uint64. The sums are in double precision.
     """
-    if not all(kind.layout == "C" and kind.ndim == 1 for kind in (x, y)):
-        raise errors.TypingError(f"four_sums takes vectors without gaps, not {x} and {y}")
+    if not all(_fits(kind) for kind in (x, y)):
+        raise errors.TypingError(f"four_sums takes vectors of float32 or float64 without gaps, not {x} and {y}")
     return types.UniTuple(types.float64, 4)(x, y, types.uint64), _build
+
+
+def _fits(kind: Any) -> bool:
+    plain = isinstance(kind, types.Array) and kind.layout == "C" and kind.ndim == 1
+    return plain and kind.dtype in (types.float32, types.float64)
 
 
 def _build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
