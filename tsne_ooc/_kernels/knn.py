@@ -122,15 +122,32 @@ def lift(rows, numbers, centre, scale, cosine, slack, is_query, lifted, norms):
 
 
 @kernel
-def tighten(row, k, spare, slack, query_norm, scores, places, counts, bars, largest):
+def largest_norm(low, query_norm, slack):
+    """At least |x|^2 of every reference row whose computed score for a query is `low` or more.
+
+    But for rounding, such a row is within the root of ``|q|^2 - 2 low`` of the query, so |x| is at most that and |q|
+    together. The rounding is bounded by |x|^2 itself, which is at most 1; the bound that follows bounds it again.
+
+    The norms of the candidates lie anywhere in memory, and the largest of all rows is no match: where one row is a
+    thousand times as far out as the others, its norm would keep all of these as candidates.
+    """
+    largest = 1.0
+    for _ in range(2):
+        squared = query_norm * (1.0 + slack) - 2.0 * np.float64(low) + 4.0 * slack * largest
+        reach = np.sqrt(query_norm) + np.sqrt(max(squared, 0.0))
+        largest = min(largest, reach * reach * (1.0 + 1e-6))
+    return largest
+
+
+@kernel
+def tighten(row, k, spare, slack, query_norm, scores, places, counts, bars):
     """Raise the bar of a row to what its best candidates prove, and drop the candidates below it.
 
     A candidate's true score is at least its computed one less ``2 slack |x|^2 + slack |q|^2 / 2``; the least
     of these over k candidates bounds the k-th best true score from below, and a computed score ``slack |q|^2
     / 2`` below that bound cannot belong to one of the k nearest. The k candidates (up to `spare` more) are
     those above a value found by bisection: its counts are vector compares, and 5x faster than Hoare's
-    selection on 300 candidates. `largest` is at least |x|^2 of each of them: that of all rows they were among
-    does as well as their own, which lie anywhere in memory.
+    selection on 300 candidates.
     """
     count = np.uint64(counts[row])
     if count < np.uint64(k):
@@ -156,7 +173,7 @@ def tighten(row, k, spare, slack, query_norm, scores, places, counts, bars, larg
                 break
         else:
             high = middle
-    proved = np.float64(low) - slack * (2.0 * np.float64(largest[row]) + query_norm)
+    proved = np.float64(low) - slack * (2.0 * largest_norm(low, query_norm, slack) + query_norm)
     # The bar itself is kept in single precision, and products below its range are lost.
     bar = np.float32(proved - abs(proved) * 2e-7 - 1e-36)
     bar = max(bar, bars[row])
@@ -194,7 +211,7 @@ def exact_keys(query, rows, order, cosine, labels, count, keys):
     bits = distances.view(np.uint32)
     # Once, and not for each pair: as double precision it has the same values.
     wide = query.astype(np.float64)
-    # Of a vector: a view of each row would count its users, which takes a fifth of the time of all.
+    # Of one long vector: a view of each row would count its users, which takes a fifth of the time of all this.
     flat, columns = rows.reshape(-1), np.uint64(rows.shape[1])
     for i in range(np.uint64(count)):
         number = np.uint64(order[labels[i]])
@@ -231,17 +248,15 @@ def collect(
     query_norms,
     rows,
     order,
-    norm,
     itself,
     cosine,
     scores,
     places,
     counts,
     bars,
-    largest,
 ):
     """Take the scores of one block (members x consecutive reference rows from `first`) that pass their row's
-    bar; `norm` is the largest of their squared norms."""
+    bar."""
     width = np.uint64(block.shape[1])
     capacity = np.uint64(scores.shape[1])
     # So many are left that a buffer of them would be full again at once.
@@ -250,7 +265,6 @@ def collect(
         # No views of rows here: each would count its users, which takes as long as 50 scores.
         row = np.uint64(members[a])
         bar = bars[row]
-        largest[row] = max(largest[row], norm)
         # Where it is among these rows, which it mostly is not.
         me = np.uint64(itself[row]) - first
         count = np.uint64(counts[row])
@@ -265,7 +279,7 @@ def collect(
             if hits > np.uint32(0):
                 if count + np.uint64(CHUNK) > capacity:
                     counts[row] = count
-                    tighten(row, k, k >> 3, slack, query_norms[row], scores, places, counts, bars, largest)
+                    tighten(row, k, k >> 3, slack, query_norms[row], scores, places, counts, bars)
                     if np.uint64(counts[row]) > most:
                         settle(row, k, queries[row], rows, order, cosine, scores, places, counts)
                     bar = bars[row]
@@ -285,7 +299,7 @@ def collect(
 
 @kernel
 def search(
-    lifted, queries, query_norms, itself, lists, starts, members, edges, reference, norms, rows, order, k,
+    lifted, queries, query_norms, itself, lists, starts, members, edges, reference, rows, order, k,
     width, slack, cosine, scores, places, counts, bars,
 ):  # fmt: skip
     """Candidates of a group of queries among the lists each of them probes, as sort keys.
@@ -301,8 +315,8 @@ def search(
         Queries ``members[starts[i]:starts[i + 1]]`` probe list ``lists[i]``.
     edges : int64
         List i holds the places ``edges[i]`` to ``edges[i + 1]``.
-    reference, norms : float32 (n, p + 1), float32 (n,)
-        Centred rows list by list with the last column of the module's head; their squared norms.
+    reference : float32 (n, p + 1)
+        Centred rows list by list with the last column of the module's head; none is farther than 1 from the centre.
     rows, order : float32 (n, p), uint32 (n,)
         The rows as given, and the number of the row at each place.
     scores, places, counts, bars
@@ -311,7 +325,7 @@ def search(
     Returns
     -------
     keys : uint64 (g, most candidates of a query)
-        The largest key where there is no more candidate.
+        The largest key where a query has no more candidates.
     """
     group = np.int64(lifted.shape[0])
     columns = np.int64(lifted.shape[1])
@@ -319,7 +333,6 @@ def search(
     buffer = np.empty(group * width, np.float32)
     counts[:group] = 0
     bars[:group] = -np.inf
-    largest = np.zeros(group, np.float32)
     for i in range(len(lists)):
         chosen = members[starts[i] : starts[i + 1]]
         m = len(chosen)
@@ -336,16 +349,13 @@ def search(
             size = min(width, end - first)
             block = buffer[: m * size].reshape(m, size)
             np.dot(batch, reference[first : first + size].T, block)
-            norm = np.float32(0.0)
-            for x in range(first, first + size):
-                norm = max(norm, norms[x])
             collect(
-                block, chosen, np.uint64(first), k, slack, queries, query_norms, rows, order, norm, itself,
-                cosine, scores, places, counts, bars, largest,
+                block, chosen, np.uint64(first), k, slack, queries, query_norms, rows, order, itself, cosine, scores,
+                places, counts, bars,
             )  # fmt: skip
     longest = np.int64(0)
     for row in range(group):
-        tighten(row, k, k >> 5, slack, query_norms[row], scores, places, counts, bars, largest)
+        tighten(row, k, k >> 5, slack, query_norms[row], scores, places, counts, bars)
         longest = max(longest, np.int64(counts[row]))
     keys = np.full((group, longest), np.uint64(NO_KEY))
     for row in range(group):
