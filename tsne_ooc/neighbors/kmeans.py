@@ -22,7 +22,7 @@ def centre_blocks(centres: Float32, threads: Threads) -> Blocks:
 
 
 def nearest(centres: Any, sample: Float32, threads: Threads) -> Indices:
-    """The number of the nearest of some `centre_blocks` to each row of the sample."""
+    """The number of the centre nearest to each row of the sample; `centres` are ready to be searched."""
 
     def assign(a: int, b: int) -> Indices:
         return np.asarray(centres.search(sample, np.arange(a, b), 1)[0][:, 0])
