@@ -81,7 +81,9 @@ BLOCKS = {
     ("neighbors.hnsw", "PIECE"): Block("graph"),
     ("neighbors.ivf", "EVERYWHERE"): Block("searches"),
     ("neighbors.ivf", "GROUP"): Block("searches"),
+    ("neighbors.ivf", "PROBES"): Block("searches"),
     ("neighbors.ivf", "SLAB"): Block("searches"),
+    ("neighbors.ivf", "TOGETHER"): Block("searches"),
     ("neighbors.kmeans", "GROUP"): Block("searches"),
     ("neighbors.pairwise", "STRIP"): Block("pairs"),
     ("parametric.validation", "_GROUP"): Block("held_out"),
@@ -129,6 +131,9 @@ CROSSED = {
     ("gradients.repulsion", "SUMMED"): "unit/test_placement_summed.py",
     ("gradients.repulsion", "SUMMED_STEEP"): "unit/test_placement_summed.py",
     ("io.bands", "LARGEST"): "unit/test_large_pieces.py",
+    ("neighbors.ivf", "GROUPED"): "unit/test_grouped_centres.py",
+    ("neighbors.ivf", "MOST_SAMPLED"): "unit/test_grouped_centres.py",
+    ("neighbors.ivf", "ROWS"): "unit/test_grouped_centres.py",
     ("neighbors.resolve", "BITS_FROM"): "unit/test_neighbors_resolve.py",
     ("neighbors.resolve", "IVF_FROM"): "unit/test_neighbors_resolve.py",
     ("neighbors.resolve", "OTHERS_FROM"): "unit/test_neighbors_resolve.py",
@@ -157,7 +162,8 @@ _OTHERS = {
         _kernels.knn.CHUNK""",
     "the most of something that is taken, counted or believed": """
         affinity.MOST_ROWS _options.MOST _parallel.MOST_MULTIPLYING _parallel.MOST_THREADS metrics.agreement._PAIRS
-        neighbors._found.MOST_EFFORT neighbors.hnsw.MOST_LINKS neighbors.hnsw.MOST_THREADS neighbors.saved.MOST_ROWS
+        neighbors._found.MOST_EFFORT neighbors.hnsw.MOST_LINKS neighbors.hnsw.MOST_THREADS
+        neighbors.ivf.MOST_LISTS neighbors.saved.MOST_ROWS
         neighbors.scaled.MOST neighbors.distinct.GRAPH_COPIES gradients.grid.MOST_NODES
         parametric.objectives.negative.MOST_NEGATIVES parametric.outset.MOST_DEPTH parametric.outset.MOST_WIDTH
         pipeline.embedding.MOST_ROUNDS plot.labels.MOST_LABELS plot.labels.MOST_WORDS plot.scatter.MOST_POINTS
@@ -182,6 +188,7 @@ _OTHERS = {
         rounds.DIRECTIONS rounds.ROWS_PER_BOX trust.moves.LENGTH_NEIGHBORS trust.moves.LENGTH_ROWS
         pipeline.looking.CHOICE pipeline.neighbors.NEIGHBORS pipeline.embedding.SAMPLE sampling.resolve.SIZE
         sampling.coverage._LOOK neighbors._recall.SAMPLE neighbors.ivf.ROUNDS neighbors.ivf.SAMPLE
+        neighbors.centres.LEAST neighbors.centres.MET neighbors.centres.SAMPLE
         neighbors.reach.SAMPLE neighbors.graph.LOOKED_AT preprocess.rows._SAMPLE preprocess.shift.LOOKED_AT
         preprocess.medians._MOST preprocess.missing.DONORS preprocess.missing.NEIGHBORS preprocess.sketch.PASSES
         batches.sizes.BUFFER_BYTES

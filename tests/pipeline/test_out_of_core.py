@@ -285,11 +285,16 @@ def test_the_plan_adds_up():
         assert some.stages[-1].memory == descent + some.held * 8
         assert some.held == min(2 * n * k, int((memory * 1e9 - descent) // 8))
         assert some.scratch == 8 * n * k + 4 * n + 36 * n * k
-        # Rows, and once more with a column and a length; places, steps, gains, slopes and the places that follow.
-        assert some.stages[0] == plan.Stage("search", 450e6 + 85 * n + 1e8, 8 * n * k + 4 * n * (50 + 51 + 1))
+        # k-means takes 32 rows of 50 columns for each of 10,000 lists. Rows, and once more with a column and a length;
+        # places, steps, gains, slopes and the places that follow.
+        search = 450e6 + 30 * n + 4 * 50 * (320_000 + 2 * 10_000) + 1e8
+        assert some.stages[0] == plan.Stage("search", search, 8 * n * k + 4 * n * (50 + 51 + 1))
         assert some.stages[-1].scratch == 2 * n * k * 8 + 5 * 8 * n
     with pytest.raises(MemoryError, match=r"search takes 1\.35 GB; allow more by memory=, or ask for fewer"):
         plan_memory(n, k, memory=1.1, at_once=True)
+    # The more columns, the more the sample takes, which has 2^19 rows at most; with few it is the hashes of all rows.
+    assert plan.search_bytes(n, 20) == plan.search_bytes(n, 0) == 85 * n + 1e8
+    assert plan.search_bytes(10 * n, 2000) == 300 * n + 8000 * (2**19 + 2 * 2**16) + 1e8
     # With ten times as many rows it is the search that takes the most, whatever the number of neighbours.
     with pytest.raises(MemoryError, match=r"search takes 1\.40 GB; allow more by memory=$"):
         plan_memory(10 * n, 15, memory=0.6)

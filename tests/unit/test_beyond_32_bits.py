@@ -165,7 +165,6 @@ def test_a_search_among_numbers_far_out(cosine, tmp_path):
     at = n - m
     far = Blocks(
         sparse(tmp_path, (n, p), np.float32, at, few), frame, sparse(tmp_path, (n, p + 1), np.float32, at, near.lifted),
-        sparse(tmp_path, (n,), np.float32, at, near.norms),
         sparse(tmp_path, (n,), np.uint32, at, np.arange(at, n, dtype=np.uint32)), np.array([0, at, n]),
     )  # fmt: skip
     found = far.search(far.rows, np.arange(at, n), k, Probes(np.array([1]), np.array([0, m]), np.arange(m)))

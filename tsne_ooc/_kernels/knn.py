@@ -20,6 +20,7 @@ import scipy.linalg.cython_blas  # noqa: F401
 
 # Sums are not reordered here, unlike in the other kernels: a distance must not depend on where its code was inlined.
 from tsne_ooc._kernels._jit import ordered as kernel
+from tsne_ooc._kernels.chains import four_sums
 
 # Scores looked at together, four AVX2 registers; 8 and 16 took the same time, and so did 64 and 128.
 CHUNK = 32
@@ -29,29 +30,24 @@ OUTERMOST = 2.0**40
 
 
 @kernel
-def euclidean_pair(x, y):
-    """Distance of two rows in double precision, in an order of additions that depends on their length
-    alone."""
+def euclidean_from(x, y, start):
+    """Distance of x from as many numbers of the vector y from `start` on, in double precision and in an order of
+    additions that depends on their number alone."""
     n = np.uint64(x.shape[0])
-    s0 = s1 = s2 = s3 = 0.0
     # Four sums are four chains of additions in flight: 3x the speed of one.
-    whole = n - n % np.uint64(4)
-    i = np.uint64(0)
-    while i < whole:
-        a = np.float64(x[i]) - np.float64(y[i])
-        b = np.float64(x[i + np.uint64(1)]) - np.float64(y[i + np.uint64(1)])
-        c = np.float64(x[i + np.uint64(2)]) - np.float64(y[i + np.uint64(2)])
-        d = np.float64(x[i + np.uint64(3)]) - np.float64(y[i + np.uint64(3)])
-        s0 += a * a
-        s1 += b * b
-        s2 += c * c
-        s3 += d * d
-        i += np.uint64(4)
+    s0, s1, s2, s3 = four_sums(x, y, start)
+    i = n - n % np.uint64(4)
     while i < n:
-        a = np.float64(x[i]) - np.float64(y[i])
+        a = np.float64(x[i]) - np.float64(y[start + i])
         s0 += a * a
         i += np.uint64(1)
     return np.sqrt((s0 + s1) + (s2 + s3))
+
+
+@kernel
+def euclidean_pair(x, y):
+    """Distance of two rows, as `euclidean_from` has it."""
+    return euclidean_from(x, y, np.uint64(0))
 
 
 @kernel
@@ -126,7 +122,25 @@ def lift(rows, numbers, centre, scale, cosine, slack, is_query, lifted, norms):
 
 
 @kernel
-def tighten(row, k, spare, slack, query_norm, scores, places, counts, bars, norms):
+def largest_norm(low, query_norm, slack):
+    """At least |x|^2 of every reference row whose computed score for a query is `low` or more.
+
+    But for rounding, such a row is within the root of ``|q|^2 - 2 low`` of the query, so |x| is at most that and |q|
+    together. The rounding is bounded by |x|^2 itself, which is at most 1; the bound that follows bounds it again.
+
+    The norms of the candidates lie anywhere in memory, and the largest of all rows is no match: where one row is a
+    thousand times as far out as the others, its norm would keep all of these as candidates.
+    """
+    largest = 1.0
+    for _ in range(2):
+        squared = query_norm * (1.0 + slack) - 2.0 * np.float64(low) + 4.0 * slack * largest
+        reach = np.sqrt(query_norm) + np.sqrt(max(squared, 0.0))
+        largest = min(largest, reach * reach * (1.0 + 1e-6))
+    return largest
+
+
+@kernel
+def tighten(row, k, spare, slack, query_norm, scores, places, counts, bars):
     """Raise the bar of a row to what its best candidates prove, and drop the candidates below it.
 
     A candidate's true score is at least its computed one less ``2 slack |x|^2 + slack |q|^2 / 2``; the least
@@ -159,11 +173,7 @@ def tighten(row, k, spare, slack, query_norm, scores, places, counts, bars, norm
                 break
         else:
             high = middle
-    largest = np.float32(0.0)
-    for i in range(count):
-        norm = norms[labels[i]]
-        largest = max(largest, norm if values[i] >= low else np.float32(0.0))
-    proved = np.float64(low) - slack * (2.0 * np.float64(largest) + query_norm)
+    proved = np.float64(low) - slack * (2.0 * largest_norm(low, query_norm, slack) + query_norm)
     # The bar itself is kept in single precision, and products below its range are lost.
     bar = np.float32(proved - abs(proved) * 2e-7 - 1e-36)
     bar = max(bar, bars[row])
@@ -201,10 +211,16 @@ def exact_keys(query, rows, order, cosine, labels, count, keys):
     bits = distances.view(np.uint32)
     # Once, and not for each pair: as double precision it has the same values.
     wide = query.astype(np.float64)
+    # Of one long vector: a view of each row would count its users, which takes a fifth of the time of all this.
+    flat, columns = rows.reshape(-1), np.uint64(rows.shape[1])
     for i in range(np.uint64(count)):
-        number = order[labels[i]]
-        distances[0] = min(pair(wide, rows[number], cosine), LARGEST)
-        keys[i] = (np.uint64(bits[0]) << np.uint64(32)) | np.uint64(number)
+        number = np.uint64(order[labels[i]])
+        if cosine:
+            distance = cosine_pair(wide, rows[number])
+        else:
+            distance = euclidean_from(wide, flat, number * columns)
+        distances[0] = min(distance, LARGEST)
+        keys[i] = (np.uint64(bits[0]) << np.uint64(32)) | number
 
 
 @kernel
@@ -232,7 +248,6 @@ def collect(
     query_norms,
     rows,
     order,
-    norms,
     itself,
     cosine,
     scores,
@@ -247,11 +262,9 @@ def collect(
     # So many are left that a buffer of them would be full again at once.
     most = np.uint64((scores.shape[1] + k) >> 1)
     for a in range(np.uint64(block.shape[0])):
-        row = np.int64(members[a])
-        line = block[a]
+        # No views of rows here: each would count its users, which takes as long as 50 scores.
+        row = np.uint64(members[a])
         bar = bars[row]
-        values = scores[row]
-        labels = places[row]
         # Where it is among these rows, which it mostly is not.
         me = np.uint64(itself[row]) - first
         count = np.uint64(counts[row])
@@ -262,11 +275,11 @@ def collect(
             stop = min(start + np.uint64(CHUNK), width)
             hits = np.uint32(0)
             for j in range(start, stop):
-                hits += np.uint32(line[j] >= bar)
+                hits += np.uint32(block[a, j] >= bar)
             if hits > np.uint32(0):
                 if count + np.uint64(CHUNK) > capacity:
                     counts[row] = count
-                    tighten(row, k, k >> 3, slack, query_norms[row], scores, places, counts, bars, norms)
+                    tighten(row, k, k >> 3, slack, query_norms[row], scores, places, counts, bars)
                     if np.uint64(counts[row]) > most:
                         settle(row, k, queries[row], rows, order, cosine, scores, places, counts)
                     bar = bars[row]
@@ -274,20 +287,20 @@ def collect(
                 # Without a branch: which of them pass, no processor can guess, and each wrong guess costs as much as
                 # ten scores.
                 for j in range(start, stop):
-                    value = line[j]
-                    values[count] = value
-                    labels[count] = np.uint32(first + j)
+                    value = block[a, j]
+                    scores[row, count] = value
+                    places[row, count] = np.uint32(first + j)
                     count += np.uint64(value >= bar)
-                if me - start < stop - start and line[me] >= bar:
-                    count = without(np.uint32(first + me), values, labels, count)
+                if me - start < stop - start and block[a, me] >= bar:
+                    count = without(np.uint32(first + me), scores[row], places[row], count)
             start = stop
         counts[row] = count
 
 
 @kernel
 def search(
-    lifted, queries, query_norms, itself, lists, starts, members, edges, reference, norms, rows, order, k,
-    width, slack, cosine, scores, places, counts, bars, keys,
+    lifted, queries, query_norms, itself, lists, starts, members, edges, reference, rows, order, k,
+    width, slack, cosine, scores, places, counts, bars,
 ):  # fmt: skip
     """Candidates of a group of queries among the lists each of them probes, as sort keys.
 
@@ -302,12 +315,17 @@ def search(
         Queries ``members[starts[i]:starts[i + 1]]`` probe list ``lists[i]``.
     edges : int64
         List i holds the places ``edges[i]`` to ``edges[i + 1]``.
-    reference, norms : float32 (n, p + 1), float32 (n,)
-        Centred rows list by list with the last column of the module's head; their squared norms.
+    reference : float32 (n, p + 1)
+        Centred rows list by list with the last column of the module's head; none is farther than 1 from the centre.
     rows, order : float32 (n, p), uint32 (n,)
         The rows as given, and the number of the row at each place.
-    scores, places, counts, bars, keys
-        Scratch (g, capacity); `keys` (uint64) receives the candidates, the largest key where there is none.
+    scores, places, counts, bars
+        Scratch (g, capacity) and (g,).
+
+    Returns
+    -------
+    keys : uint64 (g, most candidates of a query)
+        The largest key where a query has no more candidates.
     """
     group = np.int64(lifted.shape[0])
     columns = np.int64(lifted.shape[1])
@@ -321,8 +339,10 @@ def search(
         if m == group:
             batch = lifted
         else:
-            for a in range(m):
-                gathered[a] = lifted[chosen[a]]
+            for a in range(np.uint64(m)):
+                row = np.uint64(chosen[a])
+                for j in range(np.uint64(columns)):
+                    gathered[a, j] = lifted[row, j]
             batch = gathered[:m]
         begin, end = edges[lists[i]], edges[lists[i] + 1]
         for first in range(begin, end, width):
@@ -330,17 +350,17 @@ def search(
             block = buffer[: m * size].reshape(m, size)
             np.dot(batch, reference[first : first + size].T, block)
             collect(
-                block, chosen, np.uint64(first), k, slack, queries, query_norms, rows, order, norms, itself,
-                cosine, scores, places, counts, bars,
+                block, chosen, np.uint64(first), k, slack, queries, query_norms, rows, order, itself, cosine, scores,
+                places, counts, bars,
             )  # fmt: skip
     longest = np.int64(0)
     for row in range(group):
-        tighten(row, k, k >> 5, slack, query_norms[row], scores, places, counts, bars, norms)
-        count = np.int64(counts[row])
-        exact_keys(queries[row], rows, order, cosine, places[row], count, keys[row])
-        keys[row, count:] = np.uint64(NO_KEY)
-        longest = max(longest, count)
-    return longest
+        tighten(row, k, k >> 5, slack, query_norms[row], scores, places, counts, bars)
+        longest = max(longest, np.int64(counts[row]))
+    keys = np.full((group, longest), np.uint64(NO_KEY))
+    for row in range(group):
+        exact_keys(queries[row], rows, order, cosine, places[row], np.int64(counts[row]), keys[row])
+    return keys
 
 
 @kernel

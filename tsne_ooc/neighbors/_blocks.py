@@ -113,8 +113,6 @@ class Blocks:
         The rows as the caller gave them.
     lifted : float32 (n, p + 1)
         The rows in the frame, list by list, with their last column.
-    norms : float32 (n,)
-        Squared norms of `lifted` without its last column.
     order : uint32 (n,)
         The row number at each place.
     edges : int64 (lists + 1,)
@@ -124,7 +122,6 @@ class Blocks:
     rows: Float32
     frame: Frame
     lifted: Float32
-    norms: Float32
     order: Indices
     edges: Int64
 
@@ -134,14 +131,13 @@ class Blocks:
         n, p = X.shape
         places = np.arange(n, dtype=np.uint32) if order is None else order
         lifted = empty((n, p + 1), np.float32)
-        norms = empty((n,), np.float32)
 
         def fill(a: int, b: int) -> None:
-            lifted[a:b], norms[a:b] = frame.lift(X, places[a:b], query=False)
+            lifted[a:b] = frame.lift(X, places[a:b], query=False)[0]
             forget(lifted[a:b])
 
         threads.map(fill, ranges(n, PIECE))
-        return cls(read_only(X), frame, lifted, norms, places, np.array([0, n]) if edges is None else edges)
+        return cls(read_only(X), frame, lifted, places, np.array([0, n]) if edges is None else edges)
 
     def search(
         self,
@@ -166,14 +162,13 @@ class Blocks:
         lifted, norms = self.frame.lift(Q, numbers)
         # There is room for the k best twice, so that each sort removes enough to be worth its time.
         capacity = 2 * k + 128
-        keys = np.empty((g, capacity), np.uint64)
-        longest = knn.search(
+        keys = knn.search(
             lifted, Q[numbers], norms, itself, probes.lists, probes.starts, probes.members, edges,
-            self.lifted, self.norms, self.rows, self.order, k, WIDTH, self.frame.slack, self.frame.cosine,
+            self.lifted, self.rows, self.order, k, WIDTH, self.frame.slack, self.frame.cosine,
             np.empty((g, capacity), np.float32), np.empty((g, capacity), np.uint32), np.empty(g, np.uint32),
-            np.empty(g, np.float32), keys,
+            np.empty(g, np.float32),
         )  # fmt: skip
-        return unpack(np.sort(keys[:, :longest], axis=1)[:, :k])
+        return unpack(np.sort(keys, axis=1)[:, :k])
 
 
 class Searched(Protocol):

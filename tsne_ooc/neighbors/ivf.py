@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +13,7 @@ from tsne_ooc._options import keep, whole
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Int64, Named
 from tsne_ooc.neighbors import kmeans
-from tsne_ooc.neighbors._blocks import NOBODY, Blocks, Frame, Probes
+from tsne_ooc.neighbors._blocks import NOBODY, PIECE, Blocks, Frame
 from tsne_ooc.neighbors._recall import WANTED, check_wanted, effort_for, rows_to_measure, share_found
 from tsne_ooc.neighbors.base import (
     BLOCKED,
@@ -29,6 +30,7 @@ from tsne_ooc.neighbors.base import (
     check_width,
     of_zero_rows,
 )
+from tsne_ooc.neighbors.centres import GroupedCentres, by_list, restored_centres, saved_edges, train_groups
 from tsne_ooc.neighbors.gaps import GapBlocks, GapFrame, all_found, check_values, gap_blocks, rows_with_gaps
 from tsne_ooc.neighbors.saved import blocked_metric, saved_recall, saved_rows
 from tsne_ooc.neighbors.wrapped import searched
@@ -38,21 +40,40 @@ from tsne_ooc.storage.state import Saved, State
 # Metrics that it knows, under all their names.
 KNOWN = {**BLOCKED, GAPS: GAPS}
 AnyBlocks: TypeAlias = Blocks | GapBlocks
+Centres: TypeAlias = AnyBlocks | GroupedCentres
 # Queries searched together: many enough that a list meets dozens of them in one product.
 GROUP = 2048
-# Queries whose probes are held at once.
-SLAB = 1 << 17
+# Queries whose lists are held at once, the lists held of them, and the lists that are sorted together: where queries
+# look into very many lists, fewer queries take the same memory.
+SLAB, PROBES, TOGETHER = 1 << 17, 1 << 23, 1 << 19
 # Queries that meet all rows together, as in the exact search.
 EVERYWHERE = 512
 # Share of the lists from which on their bookkeeping costs more than it saves: of 16,000 and 60,000 normal rows an exact
 # search took as long as one of a quarter of the lists, and half as long as one of half of them.
 WORTH_IT = 0.3
-# From one effort to the next that is measured: by half, 1.3 million rows of MOSES were searched in 50 lists (.965 of 90
-# neighbours, 60 s), where 40 find .953 in 54 s. Each measurement takes .1 s there.
+# From one effort to the next that is measured: by half, 1.3 million rows of MOSES in 3,420 lists were searched in 50 of
+# them (.965 of 90 neighbours, 60 s), where 40 find .953 in 54 s. Each measurement takes .1 s there.
 GROWTH = 1.2
-# k-means: rows per list in the sample, and rounds. Twice as much of either gains less than 0.003 of recall.
-SAMPLE = 32
+# A list has so many rows from 90,000 rows on, which makes more lists than 3 sqrt(n), up to MOST_LISTS. To find .95 of
+# the 90 nearest of 1.3 million rows of MOSES takes 44 of 3,420 lists, 19,100 pairs a row; or 84 of 13,000, 9,400 pairs.
+ROWS, MOST_LISTS = 100, 1 << 16
+# More centres than these are in groups, and each row meets the centres of some groups instead of all.
+GROUPED = 1000
+# k-means: rows per list in the sample, rows at most unless there are more lists, and rounds. Twice as much of the first
+# or the last gains less than 0.003 of recall.
+SAMPLE, MOST_SAMPLED = 32, 1 << 19
 ROUNDS = 5
+
+
+def lists_of(n: int) -> int:
+    """Lists of n rows where nobody says how many."""
+    lists: int = max(round(3 * n**0.5), min(n // ROWS, MOST_LISTS))
+    return min(n, lists)
+
+
+def sampled_of(n: int, lists: int) -> int:
+    """Rows of n that k-means is given to make so many lists."""
+    return min(n, max(lists, min(lists * SAMPLE, MOST_SAMPLED)))
 
 
 @stored
@@ -69,7 +90,9 @@ class IVF(Neighbors):
     Parameters
     ----------
     lists : int or None
-        Number of lists, cut to n; None: ``3 sqrt(n)``.
+        Number of lists, cut to n. None: ``3 sqrt(n)``, or n / 100 where that is more, but not more than 65,536. More
+        than 1,000 are in groups: a query meets the centres of the groups, and then those of the lists of the nearest
+        groups. Where rows may lack values there are ``3 sqrt(n)``, and no groups.
     probes : int or None
         Lists a query looks into, cut to `lists` (and then the search is exact). Recall and time grow with it.
         None: ``lists ** 0.43``, or more where that is fewer than 12 k rows on average, or finds too little.
@@ -113,26 +136,37 @@ class IVF(Neighbors):
 
     def _build(self, X: Float32, metric: str, rng: np.random.Generator, threads: Threads) -> IVFIndex:
         n = len(X)
-        lists = min(self.lists or round(3 * n**0.5), n)
-        kind: type[IVFIndex] = IVFIndex
-        ready: Callable[[Float32, Threads], AnyBlocks] = kmeans.centre_blocks
-        frame: Any
-        if metric == GAPS:
-            kind, ready, frame = GapIVFIndex, gap_blocks, GapFrame.of(X, threads)
-        else:
-            frame = Frame.of(X, cosine=metric == "cosine", threads=threads)
-        sample = frame.points(X, np.sort(rng.choice(n, min(n, lists * SAMPLE), replace=False)))
-        centres = kmeans.train(sample, lists, ROUNDS, rng=rng, threads=threads, ready=ready)
-        centres = np.ascontiguousarray(centres[kmeans.seriate(centres)])
-        coarse = ready(centres, threads)
+        kind: type[IVFIndex] = GapIVFIndex if metric == GAPS else IVFIndex
+        frame: Any = (
+            GapFrame.of(X, threads) if metric == GAPS else Frame.of(X, cosine=metric == "cosine", threads=threads)
+        )
+        coarse = self._centres(X, frame, rng, threads)
         with threads.one_blas_thread():
             labels = threads.map(
                 lambda a, b: _probe(frame, coarse, X, np.arange(a, b), 1)[:, 0], ranges(n, kmeans.GROUP)
             )
         label = np.concatenate(labels)
         order = np.argsort(label, kind="stable").astype(np.uint32)
-        edges = np.concatenate([[0], np.cumsum(np.bincount(label, minlength=lists))])
+        edges = np.concatenate([[0], np.cumsum(np.bincount(label, minlength=len(coarse.rows)))])
         return kind(frame.blocks(X, threads, order, edges), coarse, self.probes, metric, threads, self.recall)
+
+    def _centres(self, X: Float32, frame: Any, rng: np.random.Generator, threads: Threads) -> Centres:
+        """The centres of the lists, by k-means of some rows; neighbouring lists are near each other."""
+        n, gaps = len(X), isinstance(frame, GapFrame)
+        # Centres of rows that lack values are not grouped: a row meets all of them, which is slow with very many.
+        lists = min(n, self.lists or (round(3 * n**0.5) if gaps else lists_of(n)))
+        drawn = np.sort(rng.choice(n, sampled_of(n, lists), replace=False))
+        sample = np.empty((len(drawn), X.shape[1]), np.float32)
+
+        def draw(a: int, b: int) -> None:
+            sample[a:b] = frame.points(X, drawn[a:b])
+
+        threads.map(draw, ranges(len(drawn), PIECE))
+        if lists > GROUPED and not gaps:
+            return GroupedCentres.of(*train_groups(sample, lists, ROUNDS, rng=rng, threads=threads), threads)
+        ready: Callable[[Float32, Threads], AnyBlocks] = gap_blocks if gaps else kmeans.centre_blocks
+        centres = kmeans.train(sample, lists, ROUNDS, rng=rng, threads=threads, ready=ready)
+        return ready(np.ascontiguousarray(centres[kmeans.seriate(centres)]), threads)
 
 
 class IVFIndex(Index, kind="ivf"):
@@ -141,7 +175,7 @@ class IVFIndex(Index, kind="ivf"):
     def __init__(
         self,
         blocks: AnyBlocks,
-        coarse: AnyBlocks,
+        coarse: Centres,
         probes: int | None,
         metric: Metric,
         threads: Threads,
@@ -166,6 +200,8 @@ class IVFIndex(Index, kind="ivf"):
         blocks = self._blocks
         arrays: dict[str, Any] = {"rows": blocks.rows, "centres": self._coarse.rows}
         arrays.update(order=blocks.order, edges=blocks.edges)
+        if isinstance(self._coarse, GroupedCentres):
+            arrays.update(self._coarse.arrays)
         if self.metric != "cosine":
             arrays["centre"] = blocks.frame.centre
         return {"metric": self.metric, "probes": self._probes, "recall": self._wanted}, arrays
@@ -174,24 +210,21 @@ class IVFIndex(Index, kind="ivf"):
     def restore(cls, saved: Saved, threads: Threads) -> IVFIndex:
         X, metric, frame, ready = cls._read(saved, threads)
         n, p = X.shape
-        # Copies, for kernels are compiled for arrays that can be written.
+        # A copy, for kernels are compiled for arrays that can be written.
         order = np.array(saved.array("order", np.uint32, (n,)))
-        edges = np.array(saved.array("edges", np.int64, (None,)))
         if not np.bincount(np.minimum(order, n), minlength=n)[:n].all():
             raise saved.fail(f"is not a permutation of {n} rows", "order")
-        if len(edges) < 2 or edges[0] != 0 or edges[-1] != n or (np.diff(edges) < 0).any():
-            raise saved.fail(f"does not cut {n} rows into lists", "edges")
+        edges = saved_edges(saved, "edges", n, "rows into lists")
         centres = saved.array("centres", np.float32, (len(edges) - 1, p))
         blocks = frame.blocks(X, threads, order, edges)
         wanted = saved_recall(saved)
-        coarse = ready(centres, threads)
-        return cls(blocks, coarse, saved.whole_or_none("probes", 1), metric, threads, wanted)
+        return cls(blocks, ready(centres, threads), saved.whole_or_none("probes", 1), metric, threads, wanted)
 
     @classmethod
-    def _read(cls, saved: Saved, threads: Threads) -> tuple[Float32, str, Any, Callable[[Float32, Threads], AnyBlocks]]:
+    def _read(cls, saved: Saved, threads: Threads) -> tuple[Float32, str, Any, Callable[[Float32, Threads], Centres]]:
         """Rows, metric and frame of a state, and what makes centres ready to be searched."""
         X = saved_rows(saved)
-        return X, blocked_metric(saved), Frame.restore(X, saved, threads), kmeans.centre_blocks
+        return X, blocked_metric(saved), Frame.restore(X, saved, threads), partial(restored_centres, saved)
 
     __reduce__ = by_state
 
@@ -258,20 +291,19 @@ class IVFIndex(Index, kind="ivf"):
     def _answer(self, Q: Float32, numbers: Indices, k: int, probes: int, itself: int | None = None) -> Answer:
         """Answers for ``Q[numbers]``; query i is the row at the place ``itself + i``, unless that is None."""
         answer = np.empty((len(numbers), k), np.uint32), np.empty((len(numbers), k), np.float32)
-
-        def everywhere(a: int, b: int) -> None:
-            me = None if itself is None else np.arange(itself + a, itself + b, dtype=np.uint32)
-            answer[0][a:b], answer[1][a:b] = self._blocks.search(Q, numbers[a:b], k, None, me)
-
+        left, lists = np.arange(len(numbers)), len(self._sizes)
         with self._threads.one_blas_thread():
-            if probes >= len(self._sizes):
-                self._threads.map(everywhere, ranges(len(numbers), EVERYWHERE))
-                return answer
-            for a, b in ranges(len(numbers), SLAB):
-                places, looked = np.arange(a, b), probes
-                while len(places) and looked < 2 * len(self._sizes):
-                    places = self._fill(Q, numbers, places, k, itself, min(looked, len(self._sizes)), answer)
-                    looked *= 2
+            while len(left) and probes < lists:
+                slabs = ranges(len(left), max(1, min(SLAB, PROBES // probes)))
+                left = np.concatenate([self._fill(Q, numbers, left[a:b], k, itself, probes, answer) for a, b in slabs])
+                probes *= 2
+
+            def everywhere(a: int, b: int) -> None:
+                at = left[a:b]
+                me = None if itself is None else (itself + at).astype(np.uint32)
+                answer[0][at], answer[1][at] = self._blocks.search(Q, numbers[at], k, None, me)
+
+            self._threads.map(everywhere, ranges(len(left), EVERYWHERE))
         return answer
 
     def _fill(
@@ -285,9 +317,10 @@ class IVFIndex(Index, kind="ivf"):
         answer: tuple[Indices, Distances],
     ) -> Int64:
         """Answer those queries whose lists hold enough rows; the others are returned."""
+        few = max(1, TOGETHER // probes)
         pieces = self._threads.map(
             lambda a, b: _probe(self._blocks.frame, self._coarse, Q, numbers[places[a:b]], probes),
-            ranges(len(places), kmeans.GROUP),
+            ranges(len(places), min(kmeans.GROUP, few)),
         )
         probed = np.concatenate(pieces)
         enough = self._sizes[probed].sum(axis=1) >= k + (itself is not None)
@@ -299,10 +332,10 @@ class IVFIndex(Index, kind="ivf"):
             group = mine[a:b]
             at = places[group]
             me = None if itself is None else (itself + at).astype(np.uint32)
-            met = _by_list(probed[group], len(self._sizes))
+            met = by_list(probed[group], len(self._sizes))
             answer[0][at], answer[1][at] = self._blocks.search(Q, numbers[at], k, met, me)
 
-        self._threads.map(search, ranges(len(mine), GROUP))
+        self._threads.map(search, ranges(len(mine), min(GROUP, few)))
         # Where rows lack values, those of the lists may have nothing in common with a query.
         enough[enough] = answer[0][places[enough], -1] != NOBODY
         short: Int64 = places[~enough]
@@ -313,7 +346,7 @@ class GapIVFIndex(IVFIndex, kind="gaps-ivf"):
     """See `IVF`; of rows that may lack values."""
 
     @classmethod
-    def _read(cls, saved: Saved, threads: Threads) -> tuple[Float32, str, Any, Callable[[Float32, Threads], AnyBlocks]]:
+    def _read(cls, saved: Saved, threads: Threads) -> tuple[Float32, str, Any, Callable[[Float32, Threads], Centres]]:
         X = rows_with_gaps(saved)
         return X, GAPS, GapFrame.restore(X, saved, threads), gap_blocks
 
@@ -328,20 +361,7 @@ class GapIVFIndex(IVFIndex, kind="gaps-ivf"):
         return all_found(super().query_part(start, stop, k), self.n, itself=True, numbers=self.order[start:stop])
 
 
-def _probe(frame: Any, coarse: AnyBlocks, Q: Float32, numbers: Array, probes: int) -> Indices:
+def _probe(frame: Any, coarse: Centres, Q: Float32, numbers: Array, probes: int) -> Indices:
     """The lists with the nearest centres, nearest first, of shape (len(numbers), probes)."""
     points = frame.points(Q, numbers)
     return coarse.search(points, np.arange(len(points)), probes)[0]
-
-
-def _by_list(probed: Indices, lists: int) -> Probes:
-    """Queries by the lists they probe, nearest lists of any query first: they set high bars for the rest."""
-    later = np.full(lists, lists)
-    later[probed[:, 0]] = 0
-    flat = probed.ravel().astype(np.int64)
-    key = flat + later[flat]
-    # Of 16 bits NumPy sorts by counting, which takes a third of the time.
-    by_key = np.argsort(key.astype(np.uint16) if 2 * lists <= 1 << 16 else key, kind="stable")
-    key = key[by_key]
-    starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1], [True]]))
-    return Probes(key[starts[:-1]] % lists, starts, by_key // probed.shape[1])

@@ -21,6 +21,16 @@ def centre_blocks(centres: Float32, threads: Threads) -> Blocks:
     return Blocks.of(centres, Frame.of(centres, cosine=False, threads=threads), threads)
 
 
+def nearest(centres: Any, sample: Float32, threads: Threads) -> Indices:
+    """The number of the centre nearest to each row of the sample; `centres` are ready to be searched."""
+
+    def assign(a: int, b: int) -> Indices:
+        return np.asarray(centres.search(sample, np.arange(a, b), 1)[0][:, 0])
+
+    with threads.one_blas_thread():
+        return np.concatenate(threads.map(assign, ranges(len(sample), GROUP)))
+
+
 def train(
     sample: Float32, lists: int, rounds: int, *, rng: np.random.Generator, threads: Threads,
     ready: Callable[[Float32, Threads], Any] = centre_blocks,
@@ -39,13 +49,7 @@ def train(
     filled_in = sample if there.all() else np.where(there, sample, np.float32(0))
     centres = filled_in[rng.choice(len(sample), lists, replace=False)]
     for _ in range(rounds):
-        blocks = ready(centres, threads)
-
-        def assign(a: int, b: int, blocks: Any = blocks) -> Indices:
-            return np.asarray(blocks.search(sample, np.arange(a, b), 1)[0][:, 0])
-
-        with threads.one_blas_thread():
-            label = np.concatenate(threads.map(assign, ranges(len(sample), GROUP)))
+        label = nearest(ready(centres, threads), sample, threads)
         size = np.bincount(label, minlength=lists)
         filled, empty = np.flatnonzero(size), np.flatnonzero(size == 0)
         first = (np.cumsum(size) - size)[filled]

@@ -10,6 +10,7 @@ from tsne_ooc._memory import available_bytes, used_bytes
 from tsne_ooc._options import number
 from tsne_ooc._typing import StrPath
 from tsne_ooc.affinity import Affinity, Uniform, check_count
+from tsne_ooc.neighbors.ivf import lists_of, sampled_of
 from tsne_ooc.scratch.files import scratch_folder
 from tsne_ooc.scratch.joint import AT_ONCE, EDGES, MOST_PIECES, scratch_bytes
 from tsne_ooc.storage.disk import check_room
@@ -116,7 +117,7 @@ def plan_memory(
     Examples
     --------
     >>> print(plan_memory(1_300_000, 90, columns=50, memory=2))
-    neighbours and affinities on disk, 2.00 GB at most; search: 0.66 GB of memory, 1.47 GB of scratch; \
+    neighbours and affinities on disk, 2.00 GB at most; search: 0.68 GB of memory, 1.47 GB of scratch; \
 affinities: 0.68 GB of memory, 5.15 GB of scratch; descent: 2.00 GB of memory, 1.92 GB of scratch
     """
     own = PROGRAM if used is None else used
@@ -152,7 +153,7 @@ def _planned(
     descent = own + mapped_descent_bytes(n, d)
     held = max(0, min(MUTUAL * n * k, (limit - descent) // entry))
     on_disk = (
-        Stage("search", own + search_bytes(n) + graph * at_once, graph + mapped_rows_bytes(n, columns)),
+        Stage("search", own + search_bytes(n, columns) + graph * at_once, graph + mapped_rows_bytes(n, columns)),
         Stage("affinities", own + symmetrize_bytes(n, k), graph + scratch_bytes(n, k, values)),
         Stage("descent", descent + held * entry, joint + MAPPED * 4 * n * d),
     )
@@ -173,16 +174,22 @@ def rows_bytes(n: int, columns: int) -> int:
 
 
 def mapped_rows_bytes(n: int, columns: int) -> int:
-    """Bytes of the files of rows and of the search's own copy of them, which has a column and a length more."""
+    """Bytes of the files of rows and of the search's own copy of them.
+
+    That has a column more, and the length of each row where rows may lack values.
+    """
     return n * (8 * columns + 8) if columns else 0
 
 
-def search_bytes(n: int) -> int:
-    """Bytes of a search whose rows are in files: 85 for each row while equal ones are looked for, and its work space.
+def search_bytes(n: int, columns: int) -> int:
+    """Bytes of a search whose rows are in files, and its work space; the more of what it takes at first and later.
 
-    Those are hashes, twice, and their order; the order of the lists; and distances and novelty of the rows.
+    At first 85 for each row: hashes, twice, and their order; the order of the lists; and distances and novelty of the
+    rows. Later the sample of k-means and twice the centres of the lists, and 30 for each row: which are equal, and
+    which are in the sample.
     """
-    return 85 * n + 100_000_000
+    lists = lists_of(n)
+    return max(85 * n, 30 * n + 4 * columns * (sampled_of(n, lists) + 2 * lists)) + 100_000_000
 
 
 def descent_bytes(n: int, d: int) -> int:
