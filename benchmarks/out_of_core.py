@@ -6,10 +6,11 @@ or one of yours: a sample of it is fitted, all rows are placed, and then they mo
 own, whose peak in each stage is its whole resident set. The last table is of one pass over P, as an iteration does: in
 memory, from the pages that the system keeps, and from the disk itself.
 
-With 200,000 rows it takes some six minutes on two cores. Ten million rows from a file, with equal affinities of 15
-neighbours and never without a budget:
+With 200,000 rows it takes some six minutes on two cores. Rows from files, with equal affinities of 15 neighbours and
+never without a budget; `--made` draws the tables that are not there from the tree of Gaussians of `growth.py`, and of
+several tables the exponent of the growth of each stage is told:
 
-    python benchmarks/out_of_core.py --table ten_million.npy --equal 15 --bounded --budgets 12 --sample 25000
+    python benchmarks/out_of_core.py --made 100000 1000000 10000000 --equal 15 --bounded --budgets 12 --sample 25000
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ import time
 from pathlib import Path
 
 import common
+import growth
 import numpy as np
 
 COLUMNS = 50
 MOST_TIMES = 3.0
+STEEPEST = 1.15
 # GB beyond the budget that the peak may reach.
 MORE = 0.5
 
@@ -42,14 +45,16 @@ def table(n: int) -> np.ndarray:
     return X.astype(np.float32)
 
 
-def laid_down(args) -> tuple[Path, str | None]:
-    """The file of the table, and its name there."""
+def laid_down(args) -> list[Path]:
+    """The files of the tables."""
     if args.table:
-        return args.table, args.dataset
-    path = args.work / f"out-of-core-{args.rows}.npy"
-    if not path.exists():
-        np.save(path, table(args.rows))
-    return path, None
+        return [args.table]
+    name, draw = ("growth", growth.rows_of) if args.made else ("out-of-core", table)
+    paths = [args.work / f"{name}-{n}.npy" for n in args.made or [args.rows]]
+    for n, path in zip(args.made or [args.rows], paths, strict=True):
+        if not path.exists():
+            np.save(path, draw(n))
+    return paths
 
 
 def child(args) -> None:
@@ -136,6 +141,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--table", type=Path, help="a table of yours (.h5, .npy) instead; no passes are timed then")
     parser.add_argument("--dataset", help="its name in the file")
+    parser.add_argument("--made", type=int, nargs="+", help="tables of so many rows instead, kept in the work folder")
     parser.add_argument("--sample", type=int, default=10_000)
     parser.add_argument("--budgets", type=float, nargs="+", default=[1.0, 0.65], help="GB")
     parser.add_argument("--equal", type=int, help="equal affinities of so many neighbours, instead of a perplexity")
@@ -150,39 +156,61 @@ def main() -> None:
         args.rows, args.sample, args.budgets = 3_000, 500, [0.9]
     with tempfile.TemporaryDirectory(dir=args.scratch or args.work) as scratch:
         args.scratch_folder = Path(scratch)
-        path, dataset = laid_down(args)
-        rows, first = [], None
-        named = ["--dataset", dataset] if dataset else []
-        named += ["--equal", args.equal] if args.equal else []
-        for memory in args.budgets if args.bounded else [1000.0, *args.budgets]:
-            found = common.in_child(
-                __file__, "--child", path, *named, "--memory", memory, "--scratch", scratch, "--jobs", args.jobs,
-                "--sample", args.sample,
-            )  # fmt: skip
-            first = first or found
-            times, peak = found["seconds"] / first["seconds"], max(found["peaks"].values()) / 1e9
-            goals = ["", ""] if memory == 1000 else [
-                common.judged(times, MOST_TIMES, least=False), common.judged(peak, memory + MORE, least=False),
-            ]  # fmt: skip
-            told = ", ".join(
-                f"{name} {found['stages'].get(name, 0):.0f} ({bytes_ / 1e9:.2f})"
-                for name, bytes_ in found["peaks"].items()
-            )
-            rows.append(
-                ["-" if memory == 1000 else memory, found["seconds"], found["processor"], times, told,
-                 found["held"] / 1e9, peak, found["bits"] == first["bits"], *goals]
-            )  # fmt: skip
-            common.note(" | ".join(map(str, [*rows[-1], found["kl"], found["width"]])))
-        header = [
-            "memory, GB", "s", "of the processor, s", "times", "of each stage: s (peak, GB)", "held before, GB",
-            "peak, GB", "same bits", "reach: times", "reach: peak",
-        ]  # fmt: skip
-        name = path.name if args.table else f"{args.rows:,} rows"
-        common.report(f"{name}: a sample, all placed, all moved, by memory", header, rows, args)
-        if args.table:
-            return None
+        paths = laid_down(args)
+        firsts = [compared(path, scratch, args) for path in paths]
+        if len(paths) > 1:
+            sizes = [int(path.stem.rpartition("-")[2]) for path in paths]
+            rows = grown(sizes, [first["stages"] for first in firsts])
+            header = ["stage", *(f"{n:,} rows, s" for n in sizes), "exponent", "target"]
+            common.report("growth of each stage", header, rows, args)
+        if args.table or args.made:
+            return
         header = ["", "in memory, s", "pages kept, s", "from the disk, s", "same bits"]
-        common.report(f"{args.rows:,} rows, one pass over P", header, passes(args, path), args)
+        common.report(f"{args.rows:,} rows, one pass over P", header, passes(args, paths[0]), args)
+
+
+def grown(sizes: list[int], stages: list[dict[str, float]]) -> list[list]:
+    """Seconds of each stage at each size, and the exponent; of a stage of less than a second it is noise."""
+    names = [*stages[0], "all"]
+    found = {name: [stage.get(name, sum(stage.values())) for stage in stages] for name in names}
+    rows = []
+    for name, seconds in found.items():
+        slope = growth.exponent(sizes, seconds)
+        judged = seconds[-1] >= 1 and name != "sample"
+        rows.append([name, *seconds, slope, common.judged(slope, STEEPEST, least=False) if judged else ""])
+    return rows
+
+
+def compared(path: Path, scratch: str, args) -> dict:
+    """Run a table with each budget, and report; the first run is returned."""
+    rows, first = [], None
+    named = ["--dataset", args.dataset] if args.dataset else []
+    named += ["--equal", args.equal] if args.equal else []
+    for memory in args.budgets if args.bounded else [1000.0, *args.budgets]:
+        found = common.in_child(
+            __file__, "--child", path, *named, "--memory", memory, "--scratch", scratch, "--jobs", args.jobs,
+            "--sample", args.sample,
+        )  # fmt: skip
+        first = first or found
+        times, peak = found["seconds"] / first["seconds"], max(found["peaks"].values()) / 1e9
+        goals = ["", ""] if memory == 1000 else [
+            common.judged(times, MOST_TIMES, least=False), common.judged(peak, memory + MORE, least=False),
+        ]  # fmt: skip
+        told = ", ".join(
+            f"{name} {found['stages'].get(name, 0):.0f} ({bytes_ / 1e9:.2f})" for name, bytes_ in found["peaks"].items()
+        )
+        rows.append(
+            ["-" if memory == 1000 else memory, found["seconds"], found["processor"], times, told,
+             found["held"] / 1e9, peak, found["bits"] == first["bits"], *goals]
+        )  # fmt: skip
+        common.note(" | ".join(map(str, [*rows[-1], found["kl"], found["width"]])))
+    header = [
+        "memory, GB", "s", "of the processor, s", "times", "of each stage: s (peak, GB)", "held before, GB", "peak, GB",
+        "same bits", "reach: times", "reach: peak",
+    ]  # fmt: skip
+    common.report(f"{path.stem}: a sample, all placed, all moved, by memory", header, rows, args)
+    assert first is not None
+    return first
 
 
 if __name__ == "__main__":
