@@ -128,8 +128,8 @@ def largest_norm(low, query_norm, slack):
     But for rounding, such a row is within the root of ``|q|^2 - 2 low`` of the query, so |x| is at most that and |q|
     together. The rounding is bounded by |x|^2 itself, which is at most 1; the bound that follows bounds it again.
 
-    The norms of the candidates lie anywhere in memory, and the largest of all rows is no match: where one row is a
-    thousand times as far out as the others, its norm would keep all of these as candidates.
+    The norms of the candidates themselves lie anywhere in memory. By the largest norm of all rows, one row a thousand
+    times as far out as the others would keep all of these as candidates.
     """
     largest = 1.0
     for _ in range(2):

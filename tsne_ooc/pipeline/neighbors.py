@@ -68,8 +68,9 @@ def neighbors(
     """Search the nearest neighbours of all rows of a table among each other, and keep them in a folder.
 
     They are, to the bit, what a fit of all rows with the same seed searches for itself. Rows, the index and the answer
-    are on the disk, so that memory holds a few numbers of each row and the neighbours of one block. A search that was
-    killed goes on with ``resume=True``, and ends with the same bytes.
+    are on the disk, so that memory holds a few numbers of each row and the neighbours of one block, and at first the
+    rows of which the lists are made, 524,288 at most. A search that was killed goes on with ``resume=True``, and ends
+    with the same bytes.
 
     Parameters
     ----------
