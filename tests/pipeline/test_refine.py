@@ -63,15 +63,21 @@ def test_it_is_as_good_as_a_fit_of_all_rows_in_fewer_iterations(maps, digits):
     assert neighbor_recall(table, refined.placed_.embedding, sample=None)[10] < recalls[1][10] - 0.05
 
 
-def test_the_large_picture_is_that_of_the_sample(maps, digits):
-    """Islands stay where chance put them in the sample, which is not where principal components do."""
+def test_the_large_picture_is_that_of_the_sample(digits):
+    """Islands stay where chance put them in the sample; three seeds put them in three ways."""
     table, labels = digits
-    refined = TSNE(random_state=1, sample=600, initialization="random").fit(table).refine(table)
-    placed, found, other = (
-        np.array([Y[labels == label].mean(axis=0) for label in range(10)])
-        for Y in (refined.placed_.embedding, refined.embedding_, maps[0].embedding_)
+    maps = [TSNE(random_state=seed, sample=600, initialization="random").fit(table).refine(table) for seed in (1, 2, 5)]
+
+    def middles(Y):
+        return np.array([Y[labels == label].mean(axis=0) for label in range(10)])
+
+    placed, found = (
+        [middles(Y) for Y in some] for some in zip(*((m.placed_.embedding, m.embedding_) for m in maps), strict=True)
     )
-    assert displacement(placed, found).mean() < 0.5 * displacement(other, found).mean()
+    apart = np.array([[displacement(a, b).mean() for a in placed] for b in found])
+    own = np.eye(3, dtype=bool)
+    assert (apart.argmin(axis=1) == np.arange(3)).all()
+    assert apart[own].mean() < 0.5 * apart[~own].mean()
 
 
 def test_it_descends_as_the_slow_way_does(model):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numba.core.errors import TypingError
 
-from tsne_ooc._kernels import knn
+from tsne_ooc._kernels import chains, knn
 from tsne_ooc._kernels.chains import four_sums
 
 
@@ -79,3 +79,9 @@ def test_what_is_not_a_vector_without_gaps_is_refused(other):
     for x, y in ((PLAIN, other), (other, PLAIN)):
         with pytest.raises(TypingError, match=r"takes vectors of float32 or float64 without gaps"):
             summed(x, y, np.uint64(0))
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 29, 32])
+def test_as_plain_python(n):
+    x, y = vectors(n, 5, ("f4", "f4"), n)
+    assert list(chains._in_python(x, y, np.uint64(5))) == by_hand(x, y, 5, n - n % 4)

@@ -128,7 +128,7 @@ class Blocks:
     @classmethod
     def of(cls, X: Float32, frame: Frame, threads: Threads, order: Indices | None = None, edges: Any = None) -> Blocks:
         """Make blocks of all rows of X, in the given order and lists, or in one list."""
-        n, p = X.shape
+        X, (n, p) = np.ascontiguousarray(X), X.shape
         places = np.arange(n, dtype=np.uint32) if order is None else order
         lifted = empty((n, p + 1), np.float32)
 
@@ -163,7 +163,7 @@ class Blocks:
         # There is room for the k best twice, so that each sort removes enough to be worth its time.
         capacity = 2 * k + 128
         keys = knn.search(
-            lifted, Q[numbers], norms, itself, probes.lists, probes.starts, probes.members, edges,
+            lifted, np.ascontiguousarray(Q[numbers]), norms, itself, probes.lists, probes.starts, probes.members, edges,
             self.lifted, self.rows, self.order, k, WIDTH, self.frame.slack, self.frame.cosine,
             np.empty((g, capacity), np.float32), np.empty((g, capacity), np.uint32), np.empty(g, np.uint32),
             np.empty(g, np.float32),

@@ -44,7 +44,9 @@ class Completer:
     """
 
     def __init__(self, X: Matrix, metric: Any, params: Any, threads: Threads) -> None:
-        self._X, self._metric, self._params, self._threads = X, metric, params, threads
+        # Kernels read rows without gaps.
+        self._X = np.ascontiguousarray(X) if isinstance(X, np.ndarray) else X
+        self._metric, self._params, self._threads = metric, params, threads
         self._blocked = isinstance(X, np.ndarray) and metric in BLOCKED and not params
         self._exact: Exactly | None = None
         self._pairwise: Pairwise | None = None
@@ -83,7 +85,7 @@ class Completer:
             keys = np.empty(found.shape, np.uint64)
             cosine = BLOCKED[self._metric] == "cosine"
             found = np.ascontiguousarray(found, np.int64)
-            knn.rerank(read_only(Q), read_only(self._X), found, read_only(itself), cosine, keys)
+            knn.rerank(read_only(np.ascontiguousarray(Q)), read_only(self._X), found, read_only(itself), cosine, keys)
             return keys
         if self._pairwise is None:
             self._pairwise = Pairwise(self._metric, self._params, self._X)

@@ -186,7 +186,12 @@ class ReachIndex(Index, kind="reach"):
         found = np.broadcast_to(np.arange(len(rows)), keys.shape)
         nobody = np.full(len(Q), 0xFFFFFFFF, np.uint32)
         knn.rerank(
-            read_only(np.ascontiguousarray(Q)), read_only(rows), np.ascontiguousarray(found), nobody, False, keys
+            read_only(np.ascontiguousarray(Q)),
+            read_only(np.ascontiguousarray(rows)),
+            np.ascontiguousarray(found),
+            nobody,
+            False,
+            keys,
         )
         # Places among these rows become the rows' own numbers, which are in the same order.
         keys = (keys & ~np.uint64(0xFFFFFFFF)) | numbers
