@@ -9,8 +9,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 
 from tsne_ooc import TSNE  # noqa: E402
-from tsne_ooc.parametric import Decoder, ParametricTSNE, load  # noqa: E402
+from tsne_ooc.parametric import Decoder, ParametricTSNE, load, shared  # noqa: E402
 from tsne_ooc.parametric.shared import borrowed_generator, threads_kept  # noqa: E402
+from tsne_ooc.pipeline import train  # noqa: E402
 
 
 def encoder(**options):
@@ -89,6 +90,62 @@ def test_threads_of_torch_after_calls_that_overlapped(islands, wanted):
     for Y in found:
         if not isinstance(Y, int):
             np.testing.assert_array_equal(Y, alone)
+
+
+class _Ending:
+    """A lock of the count of overlapping calls: at its first use in this thread, the call of another one ends."""
+
+    def __init__(self, end: threading.Event, ended: threading.Event) -> None:
+        self.lock, self.end, self.ended = threading.Lock(), end, ended
+
+    def __enter__(self) -> None:
+        if threading.current_thread().name == "later":
+            self.end.set()
+            assert self.ended.wait(20)
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+@pytest.mark.parametrize("what", ["fit", "transform", "inverse_transform", "save", "load", "export_onnx", "train"])
+def test_a_thread_that_begins_within_a_call_that_ends_then(islands, wanted, what, tmp_path, monkeypatch):
+    """Its first tensor would take the one thread of that call for what was there before."""
+    if what == "export_onnx":
+        pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
+    Y = wanted.transform(islands)
+    wanted.save(tmp_path / "encoder")
+    ask = {
+        "fit": lambda: encoder().fit(islands),
+        "transform": lambda: wanted.transform(islands),
+        "inverse_transform": lambda: wanted.inverse_transform(Y),
+        "save": lambda: wanted.save(tmp_path / "again"),
+        "load": lambda: load(tmp_path / "encoder"),
+        "export_onnx": lambda: wanted.export_onnx(tmp_path / "encoder.onnx"),
+        "train": lambda: train(islands, out=tmp_path / "run", encoder=encoder().set_params(teacher=None)),
+    }[what]
+    torch.set_num_threads(3)
+    held, end, ended, seen = threading.Event(), threading.Event(), threading.Event(), []
+
+    def hold():
+        with threads_kept():
+            torch.set_num_threads(1)
+            held.set()
+            end.wait(20)
+        ended.set()
+
+    def later():
+        ask()
+        seen.append(torch.get_num_threads())
+
+    monkeypatch.setattr(shared, "_counting", _Ending(end, ended))
+    calls = [threading.Thread(target=hold), threading.Thread(target=later, name="later")]
+    calls[0].start()
+    assert held.wait(20)
+    calls[1].start()
+    for thread in calls:
+        thread.join()
+    assert seen == [3] and torch.get_num_threads() == 3
 
 
 def test_the_first_of_two_to_end_gives_back_what_was_there_before():

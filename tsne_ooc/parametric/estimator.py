@@ -24,7 +24,7 @@ from tsne_ooc.parametric.lesson import Lesson, lesson_stages, of_decoder
 from tsne_ooc.parametric.objectives import resolve
 from tsne_ooc.parametric.optimizer import MOST_RATE
 from tsne_ooc.parametric.outset import check_landmarks, check_network, check_network_saved, device_of, prepared_rows
-from tsne_ooc.parametric.shared import begin_threads
+from tsne_ooc.parametric.shared import begin_threads, threads_kept
 from tsne_ooc.parametric.teaching import given_teacher, is_fitted, unfrozen
 from tsne_ooc.parametric.training import Options
 from tsne_ooc.preprocess import Preparation
@@ -215,13 +215,14 @@ class ParametricTSNE(EncodingEstimator):
         FloatingPointError
             Where a loss is not finite, naming the rows of its batch.
         """
-        begin_threads()
-        kept = None if checkpoint is None else Path(checkpoint)
-        lesson, ready = self.lesson(X, kept, without=kept)
-        work = Work(ready.table, seed=lesson.seed)
-        work.put(lesson)
-        work.put(ready)
-        drive(lesson_stages(decoding=lesson.decoder is not None), work)
+        with threads_kept():
+            begin_threads()
+            kept = None if checkpoint is None else Path(checkpoint)
+            lesson, ready = self.lesson(X, kept, without=kept)
+            work = Work(ready.table, seed=lesson.seed)
+            work.put(lesson)
+            work.put(ready)
+            drive(lesson_stages(decoding=lesson.decoder is not None), work)
         # This is set at once, and last: a fit that fails leaves the one before as it was.
         self._fitted = work.get(FittedEncoder)
         return self

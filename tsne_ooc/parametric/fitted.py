@@ -24,6 +24,7 @@ from tsne_ooc.parametric import saving
 from tsne_ooc.parametric.decoder import DecoderNetwork
 from tsne_ooc.parametric.fitted_encoder import FittedEncoder
 from tsne_ooc.parametric.network import Encoder
+from tsne_ooc.parametric.shared import threads_kept
 from tsne_ooc.placement import Placed, Placement
 
 
@@ -237,6 +238,7 @@ class EncodingEstimator(FittedEstimator):
         check_is_fitted(self)
         return self.fitted_.encode(np.ascontiguousarray(rows, np.float32), self.n_jobs)
 
+    @threads_kept()
     def save(self, path: StrPath, *, overwrite: bool = False) -> None:
         """Write encoder, decoder, teacher and preparation to a folder that `tsne_ooc.parametric.load` reads.
 
@@ -257,6 +259,7 @@ class EncodingEstimator(FittedEstimator):
         check_is_fitted(self)
         saving.save(self, Path(path), overwrite=overwrite)
 
+    @threads_kept()
     def export_onnx(self, path: StrPath) -> Path:
         """Write the encoder as an ONNX file, for any number of rows; input "rows", output "places", both float32.
 

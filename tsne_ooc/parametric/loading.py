@@ -25,6 +25,7 @@ from tsne_ooc.parametric.network import STEP as UNITS
 from tsne_ooc.parametric.network import Encoder, ResidualNetwork, own_copy, padded
 from tsne_ooc.parametric.reconstruction import Reconstructed
 from tsne_ooc.parametric.saving import DECODER, KIND, KINDS
+from tsne_ooc.parametric.shared import threads_kept
 from tsne_ooc.parametric.tiles import encode, tile_for
 from tsne_ooc.parametric.weights import Weights, WeightsError
 from tsne_ooc.storage.codec import decode_all
@@ -32,6 +33,7 @@ from tsne_ooc.storage.state import Saved, StateError
 from tsne_ooc.workers import SavedModel
 
 
+@threads_kept()
 def load(
     path: StrPath, *, network: Network | None = None, verify: bool = True, n_jobs: Any = "saved"
 ) -> ParametricTSNE:

@@ -31,15 +31,20 @@ def borrowed_generator(seed: int | None = None, device: torch.device | None = No
 
 @contextmanager
 def threads_kept() -> Iterator[None]:
-    """Give torch back as many threads as it had before the first of all overlapping calls."""
+    """Give torch back as many threads as it had before the first of all overlapping calls.
+
+    Enter it before anything else of torch: a thread's first tensor takes the number that was set last, which may be
+    another call's, and that call may have ended when this thread looks.
+    """
     global _holders, _usual
     depth = getattr(_here, "depth", 0)
     with _counting:
-        # A thread that has not used torch yet begins with the number that was set last, which may be another call's.
         before = _usual if _holders and not depth else torch.get_num_threads()
         if not _holders:
             _usual = before
         _holders += 1
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
     _here.depth = depth + 1
     try:
         yield

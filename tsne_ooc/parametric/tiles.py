@@ -15,6 +15,7 @@ from tsne_ooc.parametric.shared import threads_kept
 TILE = 1024
 
 
+@threads_kept()
 def tile_for(encoder: Network, p: int) -> int:
     """Rows of a tile for this encoder: `TILE`, or 1 where the result of a row depends on its place in the tile.
 
@@ -32,6 +33,7 @@ def tile_for(encoder: Network, p: int) -> int:
     return TILE if (alike == first).all() and (among[:1] == first).all() else 1
 
 
+@threads_kept()
 def encode(encoder: Network, rows: Float32, d: int | None, threads: Threads, size: int = TILE) -> Float32:
     """Where an encoder puts rows, shape (m, d), each by itself, whatever the others are.
 
@@ -72,11 +74,10 @@ def encode(encoder: Network, rows: Float32, d: int | None, threads: Threads, siz
             found = encoder(block.to(device))
         out[start:stop] = found[: stop - start].cpu().numpy()
 
-    with threads_kept():
-        try:
-            threads.map(tile, [(a, min(a + size, len(rows))) for a in range(0, len(rows), size)])
-        finally:
-            encoder.train(training)
+    try:
+        threads.map(tile, [(a, min(a + size, len(rows))) for a in range(0, len(rows), size)])
+    finally:
+        encoder.train(training)
     return out
 
 

@@ -326,15 +326,13 @@ def room_for_training(
 @contextmanager
 def torch_threads(n_jobs: int | None) -> Iterator[None]:
     """Let torch, which counts for the whole process, have as many threads as were asked for; else as there are."""
-    if n_jobs is None:
-        yield
-        return
     import torch
 
     from tsne_ooc.parametric.shared import threads_kept
 
     with threads_kept():
-        torch.set_num_threads(resolve_n_jobs(n_jobs))
+        if n_jobs is not None:
+            torch.set_num_threads(resolve_n_jobs(n_jobs))
         yield
 
 
