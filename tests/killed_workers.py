@@ -40,13 +40,17 @@ def killed_at(cluster, table, out, moment):
             killed.append(cluster.workers.pop(0))
             killed[0].kill()
 
-    with on_cluster(cluster.address) as executor:
-        run = embed(
-            table, out=out, sample=300, tsne=TSNE(**FEW), block_rows=BLOCK, executor=executor, progress=hit
-        )  # fmt: skip
+    try:
+        with on_cluster(cluster.address) as executor:
+            run = embed(
+                table, out=out, sample=300, tsne=TSNE(**FEW), block_rows=BLOCK, executor=executor, progress=hit
+            )  # fmt: skip
+    finally:
+        # Else the next moment finds a worker less, and a cluster without any is waited for.
+        for process in killed:
+            process.wait()
+            cluster.add()
     assert killed
-    killed[0].wait()
-    cluster.add()
     return bytes_of(run.folder)
 
 

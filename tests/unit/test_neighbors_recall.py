@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from tsne_ooc import TSNE, load
 from tsne_ooc._parallel import Threads
 from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, named_state, restore_index
-from tsne_ooc.neighbors._recall import effort_for, rows_to_measure
+from tsne_ooc.neighbors._recall import NEAREST, Share, Wanted, effort_for, rows_to_measure, shares_found
 from tsne_ooc.storage.state import Saved
 
 pytestmark = pytest.mark.filterwarnings("ignore:builtin type .* has no __module__ attribute:DeprecationWarning")
@@ -105,6 +105,7 @@ def test_models_saved_before_go_on_as_they_were():
     X = TABLES["normal, 20 columns"]
     content, arrays = named_state(build(IVF(), X))
     content.pop("recall")
+    content.pop("nearest")
     assert restore_index(Saved(content, arrays), Threads(2)).probes(15) == build(IVF(recall=None), X).probes(15)
 
 
@@ -113,12 +114,60 @@ def test_an_effort_is_raised_to_what_it_needs_or_the_most():
 
     def measure(effort):
         asked.append(effort)
-        return effort / 100
+        return Share(effort / 100, effort / 200)
 
-    assert effort_for(0.5, 10, 100, measure) == (53, 0.53) and asked == [10, 15, 23, 35, 53]
-    assert effort_for(0.95, 10, 60, measure) == (60, 0.6)
-    assert effort_for(None, 10, 60, measure) == (10, 0.1)
-    assert effort_for(0.1, 90, 60, measure) == (60, 0.6)
+    assert effort_for(Wanted(0.5), 10, 100, measure) == (53, (0.53, 0.265)) and asked == [10, 15, 23, 35, 53]
+    assert effort_for(Wanted(0.95), 10, 60, measure) == (60, (0.6, 0.3))
+    assert effort_for(None, 10, 60, measure) == (10, (0.1, 0.05))
+    assert effort_for(Wanted(0.1), 90, 60, measure) == (60, (0.6, 0.3))
+
+
+@pytest.mark.parametrize(
+    "nearest, all_, enough", [(0.95, 0.9, True), (0.94, 1.0, False), (1.0, 0.89, False), (0.95, 0.95, True)]
+)
+def test_of_all_twice_as_many_may_be_missed_as_of_the_nearest(nearest, all_, enough):
+    assert Wanted(0.95).reached(Share(nearest, all_)) is enough
+
+
+@pytest.mark.parametrize("k", [1, 14, 15, 16, 40])
+def test_shares_are_counted_of_the_nearest_and_of_all(k):
+    """By the numbers of rows, where those that are found are counted by their distances."""
+    rng = np.random.default_rng(k)
+    true = np.sort(rng.random((20, 60)), axis=1)
+    true[:, 0] = 0
+    kept = rng.random((20, 60)) < 0.8
+    kept[:, 0] = True
+    found = np.array([row[mask][: k + 1] for row, mask in zip(true, kept, strict=True)])
+    for wanted, nearest in ((Wanted(0.9), min(k, 15)), (Wanted(0.9, None), k), (None, k)):
+        at = np.array([[mask[1 : m + 1].mean() for m in (nearest, k)] for mask in kept]).mean(axis=0)
+        assert shares_found(found, true[:, : k + 1], wanted) == pytest.approx(tuple(at))
+
+
+@pytest.mark.parametrize("search", [IVF(), HNSW(links=4), Annoy(trees=5)], ids=["ivf", "hnsw", "annoy"])
+def test_far_neighbours_may_be_missed_twice_as_often(search):
+    if isinstance(search, Annoy):
+        pytest.importorskip("annoy")
+    X, k = np.random.default_rng(3).normal(size=(N, 12)).astype(np.float32), 40
+    index = build(search, X)
+    true = build(Exact(), X).query_self(k)[1]
+    found = index.query_self(k)[1]
+    near, far = (float((found <= true[:, m - 1 : m] * (1 + 1e-6)).sum(axis=1).clip(max=m).mean() / m) for m in (15, k))
+    assert near > 0.93 and far > 0.88 and abs(index.recall(k) - far) < 0.03
+    # To find as many of all takes more.
+    content, arrays = named_state(index)
+    assert content["nearest"] == NEAREST
+    del content["nearest"]
+    whole = restore_index(Saved(content, arrays), Threads(2))
+    assert whole.recall(k) >= index.recall(k)
+    if isinstance(search, IVF):
+        assert whole.recall(k) >= 0.95 > index.recall(k) and whole.probes(k) > index.probes(k)
+
+
+def test_few_lists_are_enough_of_very_many():
+    """From 90,000 rows on, there are more lists than 3 sqrt(n); here as many as are asked for."""
+    X = TABLES["clumps"]
+    few, more = build(IVF(lists=500), X), build(IVF(lists=500, recall=None), X)
+    assert few.probes(5) < more.probes(5) == round(500**0.43) and few.recall(5) >= 0.95
 
 
 def test_rows_to_measure_are_within():

@@ -11,7 +11,7 @@ from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Matrix, UInt64
 from tsne_ooc._validate import counted_from
 from tsne_ooc.neighbors._blocks import pack, read_only, unpack
-from tsne_ooc.neighbors._recall import effort_for, rows_to_measure, share_found
+from tsne_ooc.neighbors._recall import Share, Wanted, effort_for, rows_to_measure, shares_found
 from tsne_ooc.neighbors.base import (
     BLOCKED,
     Answer,
@@ -104,11 +104,11 @@ class FoundIndex(Index):
     Parameters
     ----------
     X, metric, threads
-    wanted : float or None
+    wanted : Wanted or None
         The share of neighbours to be found, for which the effort is raised.
     """
 
-    def __init__(self, X: Float32, metric: Metric, threads: Threads, wanted: float | None) -> None:
+    def __init__(self, X: Float32, metric: Metric, threads: Threads, wanted: Wanted | None) -> None:
         self.n = len(X)
         self.metric = metric
         self._X = X
@@ -116,7 +116,7 @@ class FoundIndex(Index):
         self._completer = Completer(X, metric, None, threads)
         self._wanted = wanted
         # By k: the effort of a search for k neighbours, and the share that it finds.
-        self._efforts: dict[int, tuple[int, float]] = {}
+        self._efforts: dict[int, tuple[int, Share]] = {}
 
     __reduce__ = by_state
 
@@ -128,7 +128,7 @@ class FoundIndex(Index):
         return of_zero_rows(self._X, self.metric)
 
     def recall(self, k: int) -> float:
-        return self._effort(min(k, self.n - 1))[1] if self.n > 1 else 1.0
+        return self._effort(min(k, self.n - 1))[1].all if self.n > 1 else 1.0
 
     def query(self, Q: Float32, k: int) -> Answer:
         check_width(Q, self._X.shape[1])
@@ -142,7 +142,7 @@ class FoundIndex(Index):
     def _raised(self, k: int) -> int:
         return self._first(k) if self._wanted is None else self._effort(k)[0]
 
-    def _effort(self, k: int) -> tuple[int, float]:
+    def _effort(self, k: int) -> tuple[int, Share]:
         if k not in self._efforts:
             numbers = rows_to_measure(self.n)
             rows, more = self._X[numbers], min(k + 1, self.n)
@@ -150,8 +150,8 @@ class FoundIndex(Index):
             exact = exact_index(self._X, self.metric, None, self._threads)
             true = exact.rows_of(rows, np.arange(len(rows)), more, None)[1]
 
-            def measure(effort: int) -> float:
-                return share_found(self._answer(rows, more, effort, itself=False)[1], true)
+            def measure(effort: int) -> Share:
+                return shares_found(self._answer(rows, more, effort, itself=False)[1], true, self._wanted)
 
             first = self._first(k)
             self._efforts[k] = effort_for(self._wanted, first, first * MOST_EFFORT, measure, growth=2)

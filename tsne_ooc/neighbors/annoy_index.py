@@ -11,10 +11,10 @@ from tsne_ooc._options import keep, pick, whole
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, Named
 from tsne_ooc.neighbors._found import FoundIndex
-from tsne_ooc.neighbors._recall import WANTED, check_wanted
+from tsne_ooc.neighbors._recall import WANTED, Wanted, check_wanted
 from tsne_ooc.neighbors.base import Answer, Index, Metric, Neighbors
 from tsne_ooc.neighbors.distinct import DistinctIndex, find_copies
-from tsne_ooc.neighbors.saved import saved_recall, saved_rows
+from tsne_ooc.neighbors.saved import recall_state, saved_recall, saved_rows
 from tsne_ooc.storage.codec import stored
 from tsne_ooc.storage.state import Saved, State
 
@@ -39,7 +39,8 @@ class Annoy(Neighbors):
     search_k : int or None
         Candidates for each query; None is ``trees * max(k, 20)``, doubled up to five times until `recall` is reached.
     recall : float or None
-        Share of the k nearest rows to be found, measured on 256 of the rows. None leaves `search_k` as it is.
+        Share of the k nearest rows to be found, and of more than 15 as for `IVF`, measured on 256 of the rows. None
+        leaves `search_k` as it is.
     """
 
     trees: int = 50
@@ -72,7 +73,7 @@ class Annoy(Neighbors):
         seed = int(rng.integers(2**31 - 1))
 
         def planted(rows: Float32) -> AnnoyIndex:
-            index = AnnoyIndex(rows, self, seed, metric, threads)
+            index = AnnoyIndex(rows, self, seed, metric, threads, Wanted.of(self.recall))
             index.forest()
             return index
 
@@ -86,15 +87,17 @@ class AnnoyIndex(FoundIndex, kind="annoy"):
     Annoy's own file would hold the rows a second time, and would be read without any check.
     """
 
-    def __init__(self, X: Float32, options: Annoy, seed: int, metric: Metric, threads: Threads) -> None:
-        super().__init__(X, metric, threads, None if options.search_k else options.recall)
-        self._options = options
+    def __init__(
+        self, X: Float32, options: Annoy, seed: int, metric: Metric, threads: Threads, wanted: Wanted | None
+    ) -> None:
+        super().__init__(X, metric, threads, None if options.search_k else wanted)
+        self._options, self._asked = options, wanted
         self._seed = seed
         self._forest: Any = None
 
     def state(self) -> State:
         own = self._options
-        options = {"trees": own.trees, "search_k": own.search_k, "recall": own.recall}
+        options = {"trees": own.trees, "search_k": own.search_k, **recall_state(self._asked)}
         return {"metric": self.metric, "seed": self._seed, **options}, {"rows": self._X}
 
     @classmethod
@@ -102,8 +105,10 @@ class AnnoyIndex(FoundIndex, kind="annoy"):
         metric = saved.text("metric")
         if metric not in METRICS:
             raise saved.fail(f"has the unknown metric {metric[:40]!r}")
-        options = Annoy(saved.whole("trees", 1, 2**31 - 1), saved.whole_or_none("search_k", 1), saved_recall(saved))
-        return cls(saved_rows(saved), options, saved.whole("seed", 0, 2**31 - 1), metric, threads)
+        wanted = saved_recall(saved)
+        share = None if wanted is None else wanted.share
+        options = Annoy(saved.whole("trees", 1, 2**31 - 1), saved.whole_or_none("search_k", 1), share)
+        return cls(saved_rows(saved), options, saved.whole("seed", 0, 2**31 - 1), metric, threads, wanted)
 
     def forest(self) -> Any:
         """Annoy's trees, which grow when they are first asked for."""

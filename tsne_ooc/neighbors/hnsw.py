@@ -16,10 +16,10 @@ from tsne_ooc._typing import Float32, Int32, Int64, Named
 from tsne_ooc.neighbors._blocks import Frame
 from tsne_ooc.neighbors._forks import forked
 from tsne_ooc.neighbors._found import FoundIndex
-from tsne_ooc.neighbors._recall import WANTED, check_wanted
+from tsne_ooc.neighbors._recall import WANTED, Wanted, check_wanted
 from tsne_ooc.neighbors.base import Answer, Index, Indices, Metric, Neighbors, blocked_only
 from tsne_ooc.neighbors.distinct import GRAPH_COPIES
-from tsne_ooc.neighbors.saved import blocked_metric, saved_recall, saved_rows
+from tsne_ooc.neighbors.saved import blocked_metric, recall_state, saved_recall, saved_rows
 from tsne_ooc.neighbors.wrapped import searched
 from tsne_ooc.storage.codec import stored
 from tsne_ooc.storage.state import Saved, State
@@ -46,8 +46,8 @@ class HNSW(Neighbors):
     ef_build, ef : int
         Candidates that are kept while building, and while searching (2 k where that is more).
     recall : float or None
-        Share of the k nearest rows to be found: 256 of the rows are searched exactly, and `ef` is doubled, five times
-        at most, until it is reached. None leaves `ef` as it is.
+        Share of the k nearest rows to be found, and of more than 15 as for `IVF`: 256 of the rows are searched exactly,
+        and `ef` is doubled, five times at most, until it is reached. None leaves `ef` as it is.
 
     References
     ----------
@@ -96,14 +96,14 @@ class HNSW(Neighbors):
         with _openmp(1):
             for a, b in ranges(len(X), PIECE):
                 graph.add(frame.points(X, np.arange(a, b)))
-        return HNSWIndex(X, frame, graph, self.ef, metric, threads, self.recall)
+        return HNSWIndex(X, frame, graph, self.ef, metric, threads, Wanted.of(self.recall))
 
 
 class HNSWIndex(FoundIndex, kind="hnsw"):
     """The index of `HNSW`."""
 
     def __init__(
-        self, X: Float32, frame: Frame, graph: Any, ef: int, metric: str, threads: Threads, wanted: float | None = None
+        self, X: Float32, frame: Frame, graph: Any, ef: int, metric: str, threads: Threads, wanted: Wanted | None = None
     ) -> None:
         super().__init__(X, metric, threads, wanted)
         self._frame = frame
@@ -123,8 +123,7 @@ class HNSWIndex(FoundIndex, kind="hnsw"):
         if not self._frame.cosine:
             arrays["centre"] = self._frame.centre
         content = {"metric": self.metric, "links": hnsw.nb_neighbors(1), "ef": self._ef, "entry": hnsw.entry_point}
-        content["recall"] = self._wanted
-        return content, arrays
+        return {**content, **recall_state(self._wanted)}, arrays
 
     @classmethod
     def restore(cls, saved: Saved, threads: Threads) -> HNSWIndex:

@@ -14,7 +14,16 @@ from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Int64, Named
 from tsne_ooc.neighbors import kmeans
 from tsne_ooc.neighbors._blocks import NOBODY, PIECE, Blocks, Frame
-from tsne_ooc.neighbors._recall import WANTED, check_wanted, effort_for, rows_to_measure, share_found
+from tsne_ooc.neighbors._recall import (
+    EVERYTHING,
+    WANTED,
+    Share,
+    Wanted,
+    check_wanted,
+    effort_for,
+    rows_to_measure,
+    shares_found,
+)
 from tsne_ooc.neighbors.base import (
     BLOCKED,
     GAPS,
@@ -32,7 +41,7 @@ from tsne_ooc.neighbors.base import (
 )
 from tsne_ooc.neighbors.centres import GroupedCentres, by_list, restored_centres, saved_edges, train_groups
 from tsne_ooc.neighbors.gaps import GapBlocks, GapFrame, all_found, check_values, gap_blocks, rows_with_gaps
-from tsne_ooc.neighbors.saved import blocked_metric, saved_recall, saved_rows
+from tsne_ooc.neighbors.saved import blocked_metric, recall_state, saved_recall, saved_rows
 from tsne_ooc.neighbors.wrapped import searched
 from tsne_ooc.storage.codec import stored
 from tsne_ooc.storage.state import Saved, State
@@ -54,6 +63,9 @@ WORTH_IT = 0.3
 # From one effort to the next that is measured: by half, 1.3 million rows of MOSES in 3,420 lists were searched in 50 of
 # them (.965 of 90 neighbours, 60 s), where 40 find .953 in 54 s. Each measurement takes .1 s there.
 GROWTH = 1.2
+# Lists that are probed first are this power of their number; fewer where they have so few rows that there are more
+# than 3 sqrt(n) of them: of 13,000, the first power is 59, and 40 find enough of 1.3 million rows of MOSES.
+FIRST, FEWER = 0.43, 0.35
 # A list has so many rows from 90,000 rows on, which makes more lists than 3 sqrt(n), up to MOST_LISTS. To find .95 of
 # the 90 nearest of 1.3 million rows of MOSES takes 44 of 3,420 lists, 19,100 pairs a row; or 84 of 13,000, 9,400 pairs.
 ROWS, MOST_LISTS = 100, 1 << 16
@@ -98,8 +110,9 @@ class IVF(Neighbors):
         None: ``lists ** 0.43``, or more where that is fewer than 12 k rows on average, or finds too little.
     recall : float or None
         Share of the k nearest rows to be found where `probes` is None: 256 of the rows are searched exactly, and
-        more lists are probed until it is reached. Digits need no more; of normal numbers in 20 columns the lists
-        that are probed without hold a half (docs/neighbors.md). None leaves it at that.
+        more lists are probed until it is reached. Of more than 15, this is the share of the 15 nearest, and of all
+        twice as many may be missed: .95 of 15 and .90 of 90. Digits need no more; of normal numbers in 20 columns
+        the lists that are probed without hold a half (docs/neighbors.md). None leaves it at that.
 
     References
     ----------
@@ -148,7 +161,8 @@ class IVF(Neighbors):
         label = np.concatenate(labels)
         order = np.argsort(label, kind="stable").astype(np.uint32)
         edges = np.concatenate([[0], np.cumsum(np.bincount(label, minlength=len(coarse.rows)))])
-        return kind(frame.blocks(X, threads, order, edges), coarse, self.probes, metric, threads, self.recall)
+        wanted = Wanted.of(self.recall)
+        return kind(frame.blocks(X, threads, order, edges), coarse, self.probes, metric, threads, wanted)
 
     def _centres(self, X: Float32, frame: Any, rng: np.random.Generator, threads: Threads) -> Centres:
         """The centres of the lists, by k-means of some rows; neighbouring lists are near each other."""
@@ -179,7 +193,7 @@ class IVFIndex(Index, kind="ivf"):
         probes: int | None,
         metric: Metric,
         threads: Threads,
-        wanted: float | None = None,
+        wanted: Wanted | None = None,
     ) -> None:
         self.n = len(blocks.rows)
         self.metric = metric
@@ -190,7 +204,7 @@ class IVFIndex(Index, kind="ivf"):
         self._sizes = np.diff(blocks.edges)
         self._wanted = wanted
         # Lists to probe for k neighbours, and what that finds.
-        self._efforts: dict[int, tuple[int, float]] = {}
+        self._efforts: dict[int, tuple[int, Share]] = {}
 
     @property
     def order(self) -> Indices:
@@ -204,7 +218,7 @@ class IVFIndex(Index, kind="ivf"):
             arrays.update(self._coarse.arrays)
         if self.metric != "cosine":
             arrays["centre"] = blocks.frame.centre
-        return {"metric": self.metric, "probes": self._probes, "recall": self._wanted}, arrays
+        return {"metric": self.metric, "probes": self._probes, **recall_state(self._wanted)}, arrays
 
     @classmethod
     def restore(cls, saved: Saved, threads: Threads) -> IVFIndex:
@@ -261,30 +275,33 @@ class IVFIndex(Index, kind="ivf"):
         return self._effort(k)[0]
 
     def recall(self, k: int) -> float:
-        return self._effort(min(k, self.n - 1))[1] if self.n > 1 else 1.0
+        return self._effort(min(k, self.n - 1))[1].all if self.n > 1 else 1.0
 
     def _first(self, k: int) -> int:
         lists = len(self._sizes)
-        probes: int = min(lists, max(round(lists**0.43), -(-12 * k * lists // self.n)))
+        # Models that are read back, and who asks for no share, have the first power at any size.
+        measured = self._wanted is not None and self._wanted.nearest is not None
+        power = FEWER if measured and lists > round(3 * self.n**0.5) else FIRST
+        probes: int = min(lists, max(round(lists**power), -(-12 * k * lists // self.n)))
         return probes
 
-    def _effort(self, k: int) -> tuple[int, float]:
+    def _effort(self, k: int) -> tuple[int, Share]:
         if k not in self._efforts:
             numbers = rows_to_measure(self.n)
             rows, more = self._blocks.rows[numbers], min(k + 1, self.n)
             with self._threads.one_blas_thread():
                 true = self._blocks.search(rows, np.arange(len(rows)), more)[1]
 
-            def measure(probes: int) -> float:
+            def measure(probes: int) -> Share:
                 if probes >= len(self._sizes):
-                    return 1.0
+                    return EVERYTHING
                 found = self._answer(rows, np.arange(len(rows), dtype=np.uint32), more, probes)
-                return share_found(found[1], true)
+                return shares_found(found[1], true, self._wanted)
 
             wanted, first = (None, self._probes) if self._probes is not None else (self._wanted, self._first(k))
             probes, found = effort_for(wanted, first, len(self._sizes), measure, growth=GROWTH)
             if wanted is not None and probes > first and probes > WORTH_IT * len(self._sizes):
-                probes, found = len(self._sizes), 1.0
+                probes, found = len(self._sizes), EVERYTHING
             self._efforts[k] = probes, found
         return self._efforts[k]
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Json, Matrix
+from tsne_ooc.neighbors._recall import Wanted
 from tsne_ooc.neighbors.base import BLOCKED, KINDS, Index
 from tsne_ooc.storage.state import Saved, State
 
@@ -66,9 +67,21 @@ def blocked_metric(saved: Saved) -> str:
     return BLOCKED[metric]
 
 
-def saved_recall(saved: Saved) -> float | None:
-    """The share that a search is to find; None for models from before it was measured, which stay as they were."""
-    return None if saved.content.get("recall") is None else saved.number("recall", above=0)
+def recall_state(wanted: Wanted | None) -> Json:
+    """What a search is to find, as a state tells it."""
+    return {"recall": None} if wanted is None else {"recall": wanted.share, "nearest": wanted.nearest}
+
+
+def saved_recall(saved: Saved) -> Wanted | None:
+    """What a search is to find.
+
+    Models from before it was measured do not have it, nor those from before farther rows might be missed the rank up to
+    which that share is wanted; both answer as they did.
+    """
+    if saved.content.get("recall") is None:
+        return None
+    nearest = None if "nearest" not in saved.content else saved.whole_or_none("nearest", 1)
+    return Wanted(saved.number("recall", above=0), nearest)
 
 
 def saved_rows(saved: Saved, *, finite: bool = True) -> Float32:

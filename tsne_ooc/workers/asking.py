@@ -11,6 +11,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from tsne_ooc.workers.dask import ending
+
 log = logging.getLogger(__name__)
 
 Results = Mapping[str, NDArray[Any]]
@@ -57,7 +59,7 @@ def answers(pieces: Iterable[Piece], executor: Executor, in_flight: int) -> Gene
     Exception
         What a piece raises; an error that may pass is raised only after the piece was asked for `TRIES` times.
     """
-    asked = _Asked(executor)
+    asked = _Asked(ending(executor))
     try:
         for piece in pieces:
             asked.ask(piece)

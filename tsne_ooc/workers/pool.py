@@ -18,6 +18,7 @@ from typing import Any
 from tsne_ooc._options import whole
 from tsne_ooc._parallel import MOST_THREADS, resolve_n_jobs
 from tsne_ooc.io.optional import load
+from tsne_ooc.workers.dask import DaskExecutor
 
 # Seconds that workers have to end by themselves, once nothing is asked of them any more.
 END = 5.0
@@ -134,4 +135,4 @@ def on_cluster(address: str) -> Iterator[Executor]:
         why = " ".join(str(error).split()) or type(error).__name__
         raise ConnectionError(f"no Dask scheduler answers at {address}: {why}") from None
     with client:
-        yield client.get_executor(pure=False)
+        yield DaskExecutor(client, pure=False)
