@@ -245,6 +245,8 @@ def test_without_webgl_there_is_a_still_picture(tmp_path):
         assert "no WebGL" in browser.run("document.getElementById('note').textContent")
         assert near(colours(browser, tmp_path), (0x44, 0x77, 0xAA))
         assert browser.run("document.querySelectorAll('#list li').length") == len(set(KINDS))
+        # Nothing can be chosen there, and the list of columns is empty.
+        assert browser.run("document.getElementById('by-row').hidden")
 
 
 def test_more_rows_than_are_shown_one_by_one(tmp_path):

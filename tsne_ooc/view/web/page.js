@@ -207,7 +207,7 @@
   } catch (error) {
     window.tsneMap.withoutWebGL = String(error);
     $("note").textContent = `${meta.note ? meta.note + "; " : ""}this browser has no WebGL, so this picture stands still`;
-    canvas.hidden = $("tools").hidden = true;
+    canvas.hidden = $("tools").hidden = $("by-row").hidden = true;
     window.addEventListener("resize", preview);
     for (const box of document.querySelectorAll("aside input, aside button, aside select")) box.disabled = true;
     return;
