@@ -219,6 +219,9 @@ def row(cells: Iterable[Any]) -> str:
 
 def table(title: str, header: Sequence[str], rows: Iterable[Iterable[Any]], args: argparse.Namespace) -> str:
     """A table under the machine that it was measured on, in Markdown."""
+    rows = [list(cells) for cells in rows]
+    if odd := [cells for cells in rows if len(cells) != len(header)]:
+        raise ValueError(f"{title}: a row has {len(odd[0])} cells under {len(header)} headings: {odd[0]}")
     if args.quick:
         title += " (--quick: figures mean nothing)"
     return "\n".join([f"\n**{title}**\n\n{machine()}\n", row(header), f"|{'---|' * len(header)}", *map(row, rows), ""])

@@ -41,6 +41,7 @@ QUALITIES = {
     "labels": "label accuracy",
     "distances": "distances",
 }
+TITLE = "Programs in turn"
 HEADER = ("data", "program", "fit, s", "x ours", "placed, rows/s", "peak, GiB", "KL", *QUALITIES.values())
 
 
@@ -130,8 +131,14 @@ def about() -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
         "commit": commit.stdout.strip(),
         "machine": common.machine(),
-        "command": shlex.join(["python", *map(_anywhere, sys.argv)]),
+        "command": _command(sys.argv),
     }
+
+
+def _command(argv: Sequence[str]) -> str:
+    """What was typed: of a command of this package, the first word is all up to its options."""
+    typed = argv[0].split() if argv[0].startswith("python ") else ["python", argv[0]]
+    return shlex.join(map(_anywhere, [*typed, *argv[1:]]))
 
 
 def _anywhere(word: str) -> str:
@@ -225,10 +232,10 @@ def main() -> None:
     (args.out / "results.json").write_text(
         json.dumps({**about(), "quick": args.quick, "tables": tables}, indent=1), encoding="utf-8"
     )
-    text = common.table("Programs in turn", HEADER, [line for found in tables for line in lines(found)], args)
-    (args.out / "results.md").write_text(text, encoding="utf-8")
+    rows = [line for found in tables for line in lines(found)]
+    (args.out / "results.md").write_text(common.table(TITLE, HEADER, rows, args), encoding="utf-8")
     picture(tables, args.out / "results.png")
-    print(text)
+    common.report(TITLE, HEADER, rows, args)
 
 
 if __name__ == "__main__":

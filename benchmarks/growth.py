@@ -20,6 +20,7 @@ import comparison
 import numpy as np
 import programs
 
+TITLE = "Growth"
 COLUMNS = 50
 BLOCK = 100_000
 # A fifth of the rows are close to another one.
@@ -99,13 +100,13 @@ def main() -> None:
         rows.append((name, "exponent", "", "", exponent(list(by_size), seconds), exponent(list(by_size), memory)))
     rows += [(name, "not installed", "", "", "", "") for name in args.peers if name not in here]
     header = ("program", "rows", "s", "peak, GiB", "exponent of s", "exponent of memory")
-    text = common.table("Growth", header, rows, args)
+    text = common.table(TITLE, header, rows, args)
     (args.out / "scaling.json").write_text(
         json.dumps({**comparison.about(), "quick": args.quick, "found": found}, indent=1), encoding="utf-8"
     )
     (args.out / "scaling.md").write_text(text, encoding="utf-8")
     picture({name: by_size for name, by_size in found.items() if by_size}, args.out / "scaling.png")
-    print(text)
+    common.report(TITLE, header, rows, args)
 
 
 if __name__ == "__main__":

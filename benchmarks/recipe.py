@@ -51,7 +51,7 @@ def main() -> None:
     lines = [line for n in args.rows for rho in args.exaggerations for line in compared(n, rho, args)]
     header = (
         "data", "rows", "exaggeration", "program", "s", "stages", "peak GiB", "KL", "r10", "r50", "label accuracy",
-        "class means", "target",
+        "class means", "distances", "target",
     )  # fmt: skip
     common.report("The recipe for large data, from HDF5 to coordinates", header, lines, args)
 

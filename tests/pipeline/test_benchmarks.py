@@ -109,6 +109,31 @@ def test_the_page_says_what_its_records_say(modules):
     assert records.written(page) == page
     named = {match[1] for match in records.MARK.finditer(page)}
     assert named == {file.stem for file in records.FOLDER.glob("*.json")}
+    for name in named:
+        record = records.read(name)
+        assert {len(cells) for cells in record["rows"]} == {len(record["header"])}, name
+
+
+def test_a_record_says_what_was_typed(modules):
+    import comparison
+
+    words = ["--data", "mnist", "--out", "/here/results"]
+    assert comparison._command(["python -m benchmarks run", *words]) == (
+        "python -m benchmarks run --data mnist --out results"
+    )
+    assert comparison._command(["benchmarks/trust.py", "--quick"]) == "python benchmarks/trust.py --quick"
+
+
+def test_a_table_has_a_heading_for_each_cell(modules):
+    """Two tables lacked one, and a page of Markdown does not show what is too much."""
+    import argparse
+
+    import common
+
+    args = argparse.Namespace(quick=False)
+    assert "| 1 | 2 |" in common.table("Two", ("a", "b"), [(1, 2)], args)
+    with pytest.raises(ValueError, match="3 cells under 2 headings"):
+        common.table("Two", ("a", "b"), [(1, 2), (1, 2, 3)], args)
 
 
 @pytest.mark.parametrize("power", [1, 2])

@@ -64,7 +64,7 @@ WORTH_IT = 0.3
 # them (.965 of 90 neighbours, 60 s), where 40 find .953 in 54 s. Each measurement takes .1 s there.
 GROWTH = 1.2
 # Lists that are probed first are this power of their number; fewer where they have so few rows that there are more
-# than 3 sqrt(n) of them: of 13,000, the first power is 59, and 40 find enough of 1.3 million rows of MOSES.
+# than 3 sqrt(n) of them: of 13,000, the first power is 59, and 50 find enough of 1.3 million rows of MOSES.
 FIRST, FEWER = 0.43, 0.35
 # A list has so many rows from 90,000 rows on, which makes more lists than 3 sqrt(n), up to MOST_LISTS. To find .95 of
 # the 90 nearest of 1.3 million rows of MOSES takes 44 of 3,420 lists, 19,100 pairs a row; or 84 of 13,000, 9,400 pairs.
