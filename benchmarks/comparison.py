@@ -6,7 +6,8 @@
 `openml:NAME` where there is a network, and files of any kind that `tsne_ooc` reads. All are brought to 50 principal
 components. A tenth of the rows, at most 10,000, are held back and placed by the programs that can. In the folder are
 written `results.json` (every run), `results.md` (medians, and from least to most) and `results.png` (quality against
-time). Divergences are from the same affinities for all programs that are t-SNE, up to 200,000 rows.
+time: with `--shares 0.25 0.5 1` each program is a curve, through fits of so much of the iterations that it takes by
+default). Divergences are from the same affinities for all programs that are t-SNE, up to 200,000 rows.
 """
 
 from __future__ import annotations
@@ -81,14 +82,19 @@ def parted(data: Data, quick: bool) -> tuple[Data, np.ndarray]:
 
 
 def in_turns(
-    names: Sequence[str], X: np.ndarray, new: np.ndarray | None, repeats: int, args: argparse.Namespace
+    names: Sequence[str],
+    X: np.ndarray,
+    new: np.ndarray | None,
+    repeats: int,
+    args: argparse.Namespace,
+    share: float = 1.0,
 ) -> tuple[dict[str, list[Any]], dict[str, np.ndarray]]:
     """What the runs of each program told, A B A B, and the map of each one's last run."""
     runs: dict[str, list[Any]] = {name: [] for name in names}
     maps = {}
     with tempfile.TemporaryDirectory(dir=args.work) as folder:
         np.save(f"{folder}/rows.npy", X)
-        words: list[Any] = ["--rows", f"{folder}/rows.npy", "--out", folder, "--jobs", args.jobs]
+        words: list[Any] = ["--rows", f"{folder}/rows.npy", "--out", folder, "--jobs", args.jobs, "--share", share]
         if args.quick:
             words += ["--warm", 0]
         if new is not None:
@@ -171,8 +177,15 @@ def lines(found: dict[str, Any]) -> list[tuple[Any, ...]]:
     return out + [(found["data"], name, "not installed", *blank) for name in found["absent"]]
 
 
+def curve(found: dict[str, Any], name: str, key: str) -> list[tuple[list[float], float]]:
+    """Seconds of the fits of a program, and their quality, from the fewest iterations to the most."""
+    shares = {1.0: found, **{float(share): more for share, more in found["shares"].items()}}
+    fits = [(share, [run["seconds"]["fit"] for run in more["runs"][name]], more) for share, more in shares.items()]
+    return [(seconds, more["quality"][name][key]) for _, seconds, more in sorted(fits, key=lambda fit: fit[0])]
+
+
 def picture(tables: Sequence[dict[str, Any]], path: Path) -> None:
-    """Quality against time: each program a mark, from its fastest run to its slowest."""
+    """Quality against time: each program a curve, with a mark from its fastest run to its slowest for each share."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -185,11 +198,14 @@ def picture(tables: Sequence[dict[str, Any]], path: Path) -> None:
     )
     for found, places in zip(tables, axes, strict=True):
         for (key, title), at in zip(kinds, places, strict=True):
-            for name, runs in found["runs"].items():
-                fits = [run["seconds"]["fit"] for run in runs]
-                middle = float(np.median(fits))
-                spread = [[middle - min(fits)], [max(fits) - middle]]
-                at.errorbar(middle, found["quality"][name][key], xerr=spread, fmt="o", capsize=3, label=name)
+            for name in found["runs"]:
+                points = curve(found, name, key)
+                middle = [float(np.median(fits)) for fits, _ in points]
+                spread = [
+                    [median - min(fits) for median, (fits, _) in zip(middle, points, strict=True)],
+                    [max(fits) - median for median, (fits, _) in zip(middle, points, strict=True)],
+                ]
+                at.errorbar(middle, [good for _, good in points], xerr=spread, fmt="o-", capsize=3, label=name)
             at.set(
                 xscale="log",
                 xlabel="seconds of a fit",
@@ -212,6 +228,9 @@ def main() -> None:
         choices=[name for name in programs.PROGRAMS if name != "tsne_ooc"],
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--shares", type=float, nargs="*", default=[], help="of the iterations by default, for a curve of each program"
+    )
     folder = Path(os.environ.get("TSNE_OOC_DATA", common.DATA))
     parser.add_argument(
         "--folder", type=Path, default=folder, help="where the named data lie (default: $TSNE_OOC_DATA)"
@@ -226,9 +245,14 @@ def main() -> None:
         data, new = parted(table_named(name, args), args.quick)
         runs, maps = in_turns(here, data.X, new, args.repeats, args)
         n, p = data.X.shape
-        tables.append(
-            {"data": data.name, "n": n, "p": p, "runs": runs, "quality": judged(data, maps, args), "absent": absent}
-        )
+        shares = {}
+        for share in sorted(set(args.shares) - {1.0}):
+            fewer, others = in_turns(here, data.X, None, args.repeats, args, share)
+            shares[str(share)] = {"runs": fewer, "quality": judged(data, others, args)}
+        tables.append({
+            "data": data.name, "n": n, "p": p, "runs": runs, "quality": judged(data, maps, args), "absent": absent,
+            "shares": shares,
+        })  # fmt: skip
     (args.out / "results.json").write_text(
         json.dumps({**about(), "quick": args.quick, "tables": tables}, indent=1), encoding="utf-8"
     )

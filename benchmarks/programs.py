@@ -2,9 +2,9 @@
 
     python benchmarks/programs.py umap --rows X.npy --new Q.npy --out FOLDER
 
-The last line printed is JSON. Programs run at their defaults, with `--jobs` threads where they take a number, and once
-on 5,000 of the rows before they are timed: compiling is no part of a fit (UMAP takes another path, of other kernels,
-below 4,096 rows).
+The last line printed is JSON. Programs run at their defaults, with `--jobs` threads where they take a number and for
+`--share` of their iterations (scikit-learn takes 250 at least), and once on 5,000 of the rows before they are timed:
+compiling is no part of a fit (UMAP takes another path, of other kernels, below 4,096 rows).
 """
 
 from __future__ import annotations
@@ -37,54 +37,69 @@ class Peer(NamedTuple):
 
     module: str
     package: str
-    fit: Callable[[np.ndarray, int], Fit]
+    fit: Callable[[np.ndarray, int, float], Fit]
 
 
-def ours(X: np.ndarray, jobs: int) -> Fit:
+def iterations(name: str, share: float, n: int) -> tuple[int, ...]:
+    """A share of the iterations that a program takes of n rows by default, of each of its phases."""
+    by_default = {
+        "tsne_ooc": (75, 165), "opentsne": (250, 500), "umap": (500 if n <= 10_000 else 200,),
+        "pacmap": (100, 100, 250), "sklearn": (1000,),
+    }[name]  # fmt: skip
+    return tuple(round(share * count) for count in by_default)
+
+
+def ours(X: np.ndarray, jobs: int, share: float) -> Fit:
     from tsne_ooc import TSNE
 
-    model = TSNE(random_state=0, n_jobs=jobs).fit(X)
+    early, late = iterations("tsne_ooc", share, len(X))
+    model = TSNE(early_exaggeration_iter=early, n_iter=late, random_state=0, n_jobs=jobs).fit(X)
     return Fit(model.embedding_, model.transform)
 
 
-def sampled(X: np.ndarray, jobs: int) -> Fit:
+def sampled(X: np.ndarray, jobs: int, share: float) -> Fit:
     """A sample fitted, all other rows placed: what `tsne_ooc.embed` does with a large table."""
     import tempfile
 
     from tsne_ooc import TSNE, embed
 
+    early, late = iterations("tsne_ooc", share, len(X))
     with tempfile.TemporaryDirectory() as folder:
-        run = embed(X, out=Path(folder) / "map", tsne=TSNE(random_state=0, n_jobs=jobs))
+        tsne = TSNE(early_exaggeration_iter=early, n_iter=late, random_state=0, n_jobs=jobs)
+        run = embed(X, out=Path(folder) / "map", tsne=tsne)
         return Fit(np.array(run.embedding))
 
 
-def opentsne(X: np.ndarray, jobs: int) -> Fit:
+def opentsne(X: np.ndarray, jobs: int, share: float) -> Fit:
     import openTSNE
 
-    found = openTSNE.TSNE(n_jobs=jobs, random_state=0).fit(X)
+    early, late = iterations("opentsne", share, len(X))
+    found = openTSNE.TSNE(early_exaggeration_iter=early, n_iter=late, n_jobs=jobs, random_state=0).fit(X)
     return Fit(np.asarray(found), found.transform)
 
 
-def umap(X: np.ndarray, jobs: int) -> Fit:
+def umap(X: np.ndarray, jobs: int, share: float) -> Fit:
     # Without a seed: with one, UMAP runs on one thread.
     from umap import UMAP
 
     common.limit_numba(jobs)
-    model = UMAP(n_jobs=jobs)
+    (epochs,) = iterations("umap", share, len(X))
+    model = UMAP(n_epochs=epochs, n_jobs=jobs)
     return Fit(np.asarray(model.fit_transform(X)), model.transform)
 
 
-def pacmap(X: np.ndarray, jobs: int) -> Fit:
+def pacmap(X: np.ndarray, jobs: int, share: float) -> Fit:
     from pacmap import PaCMAP
 
     common.limit_numba(jobs)
-    return Fit(np.asarray(PaCMAP().fit_transform(X)))
+    return Fit(np.asarray(PaCMAP(num_iters=iterations("pacmap", share, len(X))).fit_transform(X)))
 
 
-def sklearn(X: np.ndarray, jobs: int) -> Fit:
+def sklearn(X: np.ndarray, jobs: int, share: float) -> Fit:
     from sklearn.manifold import TSNE
 
-    return Fit(TSNE(n_jobs=jobs, random_state=0).fit_transform(X))
+    (most,) = iterations("sklearn", share, len(X))
+    return Fit(TSNE(max_iter=max(250, most), n_jobs=jobs, random_state=0).fit_transform(X))
 
 
 PROGRAMS = {
@@ -104,16 +119,18 @@ def present(name: str) -> bool:
     return find_spec(PROGRAMS[name].module) is not None
 
 
-def measure(name: str, X: np.ndarray, Q: np.ndarray | None, jobs: int, warm: int) -> tuple[dict[str, Any], np.ndarray]:
+def measure(
+    name: str, X: np.ndarray, Q: np.ndarray | None, jobs: int, warm: int, share: float
+) -> tuple[dict[str, Any], np.ndarray]:
     """What a fit and placing took, and the map."""
     peer = PROGRAMS[name]
     if warm and warm < len(X):
-        first = peer.fit(np.ascontiguousarray(X[:: len(X) // warm][:warm]), jobs)
+        first = peer.fit(np.ascontiguousarray(X[:: len(X) // warm][:warm]), jobs, share)
         if first.place is not None and Q is not None:
             first.place(Q[:200])
     before = common.start_peak()
     began = time.perf_counter()
-    found = peer.fit(X, jobs)
+    found = peer.fit(X, jobs, share)
     seconds = {"fit": time.perf_counter() - began}
     embedding = np.array(found.embedding, np.float32)
     if found.place is not None and Q is not None and len(Q):
@@ -138,10 +155,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where map.npy goes")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--warm", type=int, default=WARM, help="rows of a fit before (default 5,000); 0: none")
+    parser.add_argument("--share", type=float, default=1.0, help="of the iterations that it takes by default")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", module="umap|pacmap|sklearn|openTSNE")
     new = None if args.new is None else np.load(args.new)
-    told, embedding = measure(args.program, np.load(args.rows), new, args.jobs, args.warm)
+    told, embedding = measure(args.program, np.load(args.rows), new, args.jobs, args.warm, args.share)
     np.save(args.out / "map.npy", embedding)
     print(json.dumps(told))
 

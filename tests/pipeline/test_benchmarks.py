@@ -35,6 +35,8 @@ def test_programs_in_turn(tmp_path):
         "--quick",
         "--repeats",
         "1",
+        "--shares",
+        "0.5",
     ]
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True, check=True,
@@ -46,6 +48,7 @@ def test_programs_in_turn(tmp_path):
     assert (table["n"], table["p"], len(runs), runs[0]["placed"]) == (135, 4, 1, 15)
     assert set(table["runs"]) | set(table["absent"]) == {"tsne_ooc", "umap"} and runs[0]["seconds"]["fit"] > 0
     assert 0.5 < table["quality"]["tsne_ooc"]["labels"] <= 1
+    assert table["shares"]["0.5"]["runs"]["tsne_ooc"][0]["seconds"]["fit"] > 0
     assert (tmp_path / "out" / "results.md").read_text() in done.stdout + "\n"
     assert (tmp_path / "out" / "results.png").read_bytes().startswith(b"\x89PNG")
     if table["absent"]:
@@ -112,6 +115,19 @@ def test_the_page_says_what_its_records_say(modules):
     for name in named:
         record = records.read(name)
         assert {len(cells) for cells in record["rows"]} == {len(record["header"])}, name
+
+
+def test_a_curve_goes_from_the_fewest_iterations_to_the_most(modules):
+    import comparison
+    import programs
+
+    def fits(seconds, good):
+        return {"runs": {"umap": [{"seconds": {"fit": s}} for s in seconds]}, "quality": {"umap": {"labels": good}}}
+
+    found = {**fits([4.0, 5.0], 0.8), "shares": {"2.0": fits([9.0], 0.9), "0.5": fits([2.0], 0.7)}}
+    assert comparison.curve(found, "umap", "labels") == [([2.0], 0.7), ([4.0, 5.0], 0.8), ([9.0], 0.9)]
+    assert programs.iterations("umap", 0.5, 10_000) == (250,) and programs.iterations("umap", 0.5, 10_001) == (100,)
+    assert programs.iterations("pacmap", 0.5, 9) == (50, 50, 125)
 
 
 def test_a_record_says_what_was_typed(modules):
