@@ -183,6 +183,7 @@ _OTHERS = {
         workers.pool.ANSWER io.url_files.BLOCKS""",
     "the method's own: another number is another map, sample or encoder": """
         tl.N_PCS fit.copies.CANDIDATES gradients.grid.LEAST_CELLS gradients.grid.WINDOW groups.BESIDE novelty.NEIGHBORS
+        neighbors._recall.NEAREST
         refinement.REFERENCE refinement.LATE_ROWS refinement.LATE_MORE
         recipes.WIDE recipes.COMPONENTS recipes.ROWS_PER_NEIGHBOR
         rounds.DIRECTIONS rounds.ROWS_PER_BOX trust.moves.LENGTH_NEIGHBORS trust.moves.LENGTH_ROWS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import shutil
@@ -25,6 +26,11 @@ from tsne_ooc.io.collection import ENCODING
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = ast.literal_eval(
+    re.search(
+        r"^COMMANDS = (\{.*\})$", (ROOT / "benchmarks" / "__main__.py").read_text(encoding="utf-8"), re.MULTILINE
+    )[1]
+)
 # Pages whose blocks of Python have a test of their own, which says that it runs all of them.
 OWN_TEST = {
     "tutorial.md": "pipeline/test_docs_tutorial.py",
@@ -53,6 +59,7 @@ NOT_RUN = {
     ".ci/run": "runs the whole suite, this test too",
     "python benchmarks/": "minutes to hours, on data that is not here; its options are looked at below",
     "OMP_NUM_THREADS=1 python benchmarks/": "the same",
+    "python -m benchmarks": "the same",
     "OMP_WAIT_POLICY=PASSIVE python benchmarks/": "beside a library that is not here, and on a busy machine",
 }
 
@@ -235,10 +242,13 @@ def test_reasons_are_of_lines_that_there_are():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_benchmarks_take_the_options_that_pages_give_them(page):
     for line in shell_lines(page):
-        if "python benchmarks/" not in line:
+        if "python benchmarks/" not in line and "python -m benchmarks" not in line:
             continue
         words = shlex.split(line)
         script = ROOT / words[words.index("python") + 1]
+        if words[1:3] == ["-m", "benchmarks"]:
+            script = ROOT / "benchmarks" / f"{COMMANDS[words[3]]}.py"
+            del words[1:4]
         known = script.read_text(encoding="utf-8") + (ROOT / "benchmarks" / "common.py").read_text(encoding="utf-8")
         for word in words:
             assert not word.startswith("--") or f'"{word}"' in known, f"{page.name}: {line}"
