@@ -15,8 +15,9 @@ from tsne_ooc.storage.atomic import whole_file
 from tsne_ooc.storage.disk import check_regular
 
 #: Version of the ledger's layout, and of what is compared in it. Version 2 knew one stage, and its first rows; what is
-#: left to do of version 3 would have other lists of neighbours and other last bits than what is done.
-LEDGER_VERSION = 4
+#: left to do of version 3 would have other lists of neighbours and other last bits than what is done, and of version 4
+#: neighbours that are searched less far.
+LEDGER_VERSION = 5
 # How every ledger that `write` wrote begins.
 _START = b'{\n "version": '
 
