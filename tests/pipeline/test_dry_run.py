@@ -131,6 +131,21 @@ def test_what_training_takes_is_foretold(flows, finished, tmp_path, capsys):
     assert "missing='drop' is for maps alone" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["embed", "place", "train"])
+def test_a_run_may_have_what_is_free_and_what_the_dry_run_itself_holds(
+    flows, finished, tmp_path, capsys, monkeypatch, kind
+):
+    monkeypatch.setattr("tsne_ooc._memory.available_bytes", lambda: 5 * 10**9)
+    monkeypatch.setattr("tsne_ooc._memory.used_bytes", lambda: 2 * 10**9)
+    fit, words = ["--sample", "300", "--perplexity", "5"], [str(flows), "--out", str(tmp_path / "map")]
+    if kind == "train":
+        pytest.importorskip("torch")
+        words += ["--network", "16x1"]
+    words = ["place", str(finished), *words] if kind == "place" else [kind, *words, *fit]
+    text, _ = told_of(capsys, words)
+    assert re.search(r"^memory: 2\.\d+ GB of 7\.0+ GB", text, re.MULTILINE), text
+
+
 def test_a_folder_that_is_taken_is_told_before_the_probe(flows, tmp_path, capsys, monkeypatch):
     (tmp_path / "notes.txt").touch()
     monkeypatch.setattr(module, "forecast", lambda *_, **__: pytest.fail("probed"))
@@ -241,6 +256,20 @@ def test_batches_that_are_timed_are_as_large_as_those_of_a_run(monkeypatch, rows
     X = np.arange(2.0 * rows, dtype=np.float32).reshape(rows, 2)
     found = trials.seconds_of_a_row(work, X)
     assert seen == tried and found == pytest.approx((0.01 + of_a_row * tried[-1]) / max(1, tried[-1]))
+
+
+@pytest.mark.parametrize("search, growth", [("exact", 1.0), ("ivf", 0.5)])
+def test_a_search_among_more_rows_is_forecast_to_grow(monkeypatch, search, growth):
+    """A query takes time in proportion to the rows where all are met, and to their root where lists or graphs are."""
+    now = [0.0]
+    monkeypatch.setattr(trials, "clock", lambda: now[0])
+    monkeypatch.setattr(trials, "seconds_of_a_row", lambda work, some: 0.25)
+    X = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+    model = TSNE(neighbors=search, random_state=0)
+    found = [trials.seconds_to_search(model, X, n, 15, 0)[1] for n in (300, 30_000, 480_000)]
+    among = trials._SEARCHED
+    expected = [0.25 * max(1, n / among) ** growth for n in (300, 30_000, 480_000)]
+    np.testing.assert_allclose(found, expected)
 
 
 def test_a_line_through_two_measurements():

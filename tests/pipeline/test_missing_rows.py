@@ -107,6 +107,14 @@ def test_a_run_is_that_of_the_whole_rows(name, rounds, stored, tmp_path):
     assert run.manifest["dropped"] == (~WHOLE).sum() and run.manifest["novelty"]["rows"] == WHOLE.sum()
 
 
+@pytest.mark.parametrize("axes", [1, 3])
+def test_rows_without_a_place_are_found_on_any_number_of_axes(axes, stored, tmp_path):
+    tsne = TSNE(**QUICK, n_components=axes)
+    run = embed(stored, out=tmp_path / "map", sample=100, prepare=dropping(), tsne=tsne)
+    assert run.embedding.shape == (len(X), axes)
+    np.testing.assert_array_equal(run.dropped_rows, np.flatnonzero(~WHOLE))
+
+
 def test_nulls_of_parquet(tmp_path):
     """From the first row on, which a run looks at; placed with the columns in another order."""
     import pandas as pd

@@ -213,6 +213,19 @@ def test_a_row_in_memory_that_no_sample_takes_is_looked_at(sample):
         TSNE(sample=sample, **QUICK).fit(X)
 
 
+def test_tags_tell_where_values_may_be_missing():
+    X = rows()
+    X[3, 1] = np.nan
+    for metric, may in (("nan_euclidean", True), ("euclidean", False)):
+        model = TSNE(**QUICK, metric=metric)
+        assert model.__sklearn_tags__().input_tags.allow_nan == may
+        if may:
+            model.fit(X)
+        else:
+            with pytest.raises(ValueError, match="row 3, column 1"):
+                model.fit(X)
+
+
 @pytest.mark.parametrize(
     "options, takes",
     [

@@ -413,6 +413,16 @@ def test_small_multiples_show_each_group_in_one_frame():
         panels(Y, [1, 2, 3])
 
 
+def test_as_many_points_cover_the_same_share_of_a_small_picture_as_of_a_large_one():
+    Y = np.random.default_rng(0).normal(size=(6000, 2)).astype(np.float32)
+    alone = scatter(Y[:2000], legend=False)
+    beside_others = panels(Y, np.repeat(["a", "b", "c"], 2000)).axes[0]
+    share = []
+    for ax, across in ((alone, 1), (beside_others, 3)):
+        share.append(ax.collections[0].get_sizes()[0] / (ax.figure.get_figwidth() / across) ** 2)
+    assert share[0] == pytest.approx(share[1])
+
+
 def test_two_maps_side_by_side_and_what_moved():
     Y = blobs()
     turned = (1.7 * Y[:, ::-1] * (1, -1) + 5).astype(np.float32)

@@ -237,6 +237,20 @@ def test_a_matrix_that_is_given_stays_as_it_is(form, dtype):
     np.testing.assert_allclose(found.tocsr().toarray(), wanted / wanted.sum(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_how_symmetric_a_matrix_must_be_does_not_depend_on_its_scale(scale):
+    neighbors, p = some_graph(50, 5)
+    dense = reference.joint(neighbors, p)
+    row, column = np.unravel_index(dense.argmax(), dense.shape)
+    wanted = dense / dense.sum()
+    # As rounding leaves it, and as nobody meant it: of each entry, and of one that is small.
+    rounded = scale * dense * (1 + 1e-8 * np.random.default_rng(0).random(dense.shape))
+    np.testing.assert_allclose(Joint.from_matrix(rounded).tocsr().toarray(), wanted, rtol=1e-6)
+    dense[row, column] *= 1 + 1e-4
+    with pytest.raises(ValueError, match="not symmetric at row"):
+        Joint.from_matrix(scale * dense)
+
+
 @pytest.mark.parametrize(
     ("matrix", "message"),
     [

@@ -86,6 +86,10 @@ def test_columns_go_by_name(suffix, tmp_path):
     write(files[2], X[EDGES[2] : EDGES[3]], ["a", "b", "c", "x"])
     with pytest.raises(ValueError, match=r"part-10.* has columns that part-8.* has not: x, and lacks d; name those"):
         open_source(files)
+    wider = np.column_stack([X[EDGES[2] : EDGES[3]], np.zeros(EDGES[3] - EDGES[2])])
+    write(files[2], wider, [*NAMES, "x"])
+    with pytest.raises(ValueError, match=r"part-10.* has columns that part-8.* has not: x; name those"):
+        open_source(files)
     write(files[2], X[EDGES[2] : EDGES[3], :3], ["a", "b", "c"])
     with pytest.raises(ValueError, match=r"part-10.* lacks columns that part-8.* has: d; name those"):
         open_source(files)

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numba
 import pytest
 from forking import Forking
 
@@ -93,6 +94,20 @@ def test_with_no_other_place_code_is_kept_among_temporary_files(package):
     assert package.ask(**home) == (["2", "3", "2"], "")
     (folder,) = package.temporary.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_where_nothing_can_be_lent_to_a_library_it_is_told(tmp_path, monkeypatch):
+    """A folder that others can write is lent to nobody, and the setting is left as it was."""
+    own = numba.config.CACHE_DIR
+    monkeypatch.setattr(_kept, "_temporary", lambda: tmp_path / "file")
+    (tmp_path / "file").touch()
+    with pytest.raises(RuntimeError, match=r"can keep compiled code nowhere \(.*\); set NUMBA_CACHE_DIR"), _kept.lent():
+        pass
+    assert numba.config.CACHE_DIR == own
+    monkeypatch.setattr(_kept, "_temporary", lambda: tmp_path / "folder")
+    with _kept.lent():
+        assert numba.config.CACHE_DIR == str(tmp_path / "folder")
+    assert numba.config.CACHE_DIR == own
 
 
 @pytest.mark.parametrize("taken", ["a file", "open to all"])

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tsne_ooc._labels import classes
 from tsne_ooc.metrics import label_accuracy
 from tsne_ooc.plot import scatter
 from tsne_ooc.sampling import labels_of
@@ -131,6 +132,28 @@ def test_numbers_with_gaps_have_a_scale():
     ax.collections[0].update_scalarmappable()
     colors = ax.collections[0].get_facecolors()[:, :3]
     assert len(colors) == 100 and np.isclose(colors, 0.8).all(axis=1).sum() == 1
+
+
+@pytest.mark.parametrize(
+    "labels, names",
+    [
+        ([2, "b", 10, "a", None], [2, 10, "a", "b"]),
+        (["b", "a", "b"], ["a", "b"]),
+        ([2.5, 1, True, None], [1, 2.5]),
+        ([None, None], []),
+    ],
+)
+def test_labels_of_any_kind_keep_what_they_are(labels, names):
+    """Numbers that come with words are not made words of."""
+    given = np.empty(len(labels), object)
+    given[:] = labels
+    found = classes(given)
+    assert found.names.tolist() == names
+    assert [type(name) for name in found.names.tolist() if isinstance(name, str)] == [
+        str for name in names if isinstance(name, str)
+    ]
+    for label, code in zip(labels, found.codes.tolist(), strict=True):
+        assert code == -1 if label is None else found.names[code] == label
 
 
 def test_legends_say_what_labels_say():

@@ -54,6 +54,17 @@ def test_hdf5(tmp_path, monkeypatch, small, chunks, once):
         assert (read == whole) is once
 
 
+def test_tables_without_rows(tmp_path, small):
+    zarr = pytest.importorskip("zarr")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("X", shape=(0, P), maxshape=(None, P), chunks=(100, P), dtype="f4")
+    zarr.create_array(tmp_path / "x.zarr", shape=(0, P), chunks=(100, P), dtype="f4")
+    for name in ("x.h5", "x.zarr"):
+        with open_source(tmp_path / name) as source:
+            assert source.shape == (0, P) and source.read(0, 0).shape == (0, P)
+            assert [block.shape for _, _, block in iterate(source, rows=30) if len(block)] == []
+
+
 @pytest.mark.parametrize("chunks, once", [((100, P), True), ((100, 1), False)])
 def test_zarr(tmp_path, monkeypatch, small, chunks, once):
     zarr = pytest.importorskip("zarr")

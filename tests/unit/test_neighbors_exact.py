@@ -5,6 +5,7 @@ import pytest
 import reference_neighbors as reference
 from scipy import sparse
 
+from tsne_ooc._kernels import knn
 from tsne_ooc._parallel import Threads
 from tsne_ooc.neighbors import IVF, Exact
 
@@ -166,3 +167,20 @@ def test_hundreds_of_copies_in_real_data(data_folder):
     D = reference.distances(X[rows], X)
     D[np.arange(len(rows)), rows] = np.inf
     np.testing.assert_array_equal(exact[0][rows], reference.nearest(D, 90)[0])
+
+
+@pytest.mark.parametrize("level", [-1e3, -1.0, -1e-3, 1e-3, 0.3])
+@pytest.mark.parametrize("count", [7, 40, 300])
+def test_a_bar_is_never_above_what_as_many_candidates_prove(level, count):
+    """Of equal scores none is dropped, and of others the best stay, also where the scores of far rows are negative."""
+    k, rng = 7, np.random.default_rng(count)
+    for spread in (0.0, 1e-6, 0.1):
+        scores = (level * (1 + spread * rng.random((1, count)))).astype(np.float32)
+        before, places = scores[0].copy(), np.arange(count, dtype=np.uint32)[None]
+        counts, bars = np.array([count], np.uint32), np.full(1, -np.inf, np.float32)
+        knn.tighten(0, k, 0, 0.0, 1.0, scores, places, counts, bars)
+        best = np.sort(before)[::-1][k - 1]
+        assert bars[0] <= best
+        kept = places[0, : counts[0]]
+        assert set(np.flatnonzero(before >= best)) <= set(kept.tolist())
+        np.testing.assert_array_equal(scores[0, : counts[0]], before[kept])

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 import tsne_ooc
 from tsne_ooc import TSNE, Placement, load
+from tsne_ooc._parallel import Threads
+from tsne_ooc.neighbors import Exact
 from tsne_ooc.novelty import NoveltyHistogram, Reference, novelty, summary
 from tsne_ooc.storage.state import Saved, StateError
 
@@ -26,6 +28,21 @@ def slow_novelty(X, Q, k=15):
 
 def quick(**options):
     return TSNE(**{"n_iter": 0, "early_exaggeration_iter": 0, "random_state": 0, "neighbors": "exact"} | options)
+
+
+@pytest.mark.parametrize("n", [2, 3, 20])
+def test_the_fewest_rows_have_distances_of_their_own(n):
+    """Two rows have a neighbour each: that 1 stands for what nobody knows is for a single one."""
+    rng = np.random.default_rng(0)
+    X, Q = rng.normal(size=(n, 4)).astype(np.float32), rng.normal(size=(9, 4)).astype(np.float32)
+    k = min(15, n - 1)
+    own, of_sample, of_new = slow_novelty(X, Q, k)
+    index = Exact().build(X, rng=rng, threads=Threads(1))
+    reference = Reference.of(index)
+    assert reference.k == k
+    np.testing.assert_allclose(reference.own, own, rtol=1e-5)
+    np.testing.assert_allclose(reference.novelty, of_sample, rtol=1e-5)
+    np.testing.assert_allclose(reference.score(*index.query(Q, k)), of_new, rtol=1e-5)
 
 
 @pytest.mark.parametrize("perplexity", [2, 30])

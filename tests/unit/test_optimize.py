@@ -298,6 +298,14 @@ def test_classic_is_the_classic():
     assert (late.iterations, late.exaggeration, late.momentum) == (500, 1.0, 0.8)
 
 
+def test_the_default_and_that_of_a_refinement_are_those_of_the_documentation():
+    """docs/decisions.md: 75 iterations at exaggeration 12, 30 down from 4, 110 at 1, 25 to settle; 175 in all."""
+    told = [(75, 12), (30, (4, 1)), (110, 1), (25, 1)]
+    assert [(phase.iterations, phase.exaggeration) for phase in schedule.resolve("auto")] == told
+    late = [phase for phase in schedule.resolve("refine") if phase.iterations]
+    assert sum(phase.iterations for phase in late) == 175 and late[-1].iterations == 25
+
+
 def test_options_shape_the_schedule():
     plan = schedule.resolve(
         exaggeration=4, early_exaggeration=20, early_exaggeration_iter=7, n_iter=9, learning_rate=3.0

@@ -371,6 +371,15 @@ def test_rows_that_lack_a_value_have_no_scores():
         np.testing.assert_array_equal(np.delete(part, [4, 9]), np.delete(whole, [4, 9]))
 
 
+def test_rows_have_no_more_neighbours_than_there_are_others():
+    X = groups(12)
+    model = TSNE(**{**QUICK, "perplexity": 3}).fit(X)
+    others = scores(model, X, k=2, placement=Placement(k=11))
+    for k in (12, 13, 500):
+        for part, whole in zip(scores(model, X, k=2, placement=Placement(k=k)), others, strict=True):
+            np.testing.assert_array_equal(part, whole)
+
+
 def test_copies_are_each_others_neighbours():
     X = np.repeat(groups(60), 3, axis=0)
     found = scores(TSNE(**QUICK).fit(X), X, k=2)

@@ -318,7 +318,7 @@ def joint_of(
     k = affinity.k(n)
     neighbors, distances = index.query_self(k)
     reference = Reference.of_neighbors(neighbors, distances)
-    p = probabilities(affinity, neighbors, distances, getattr(index, "unit", 1.0), seed, threads)
+    p = probabilities(affinity, neighbors, distances, index.unit, seed, threads)
     del distances
     order = index.order
     if order is not None:
