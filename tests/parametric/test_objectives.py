@@ -273,6 +273,26 @@ def test_distillation_is_hubers_loss():
         assert loss == pytest.approx(wanted, abs=1e-6)
 
 
+def test_the_negatives_of_a_row_are_all_other_rows_alike():
+    """Not one other row for each, nor the row itself; here a distance tells which pair it is of."""
+    _, p = problem()
+    Y = Table(2.0 ** np.arange(p.n)[:, None])
+    negatives, counts = 40, np.zeros((p.n, p.n), int)
+    apart = 1 / (1 + (2.0 ** np.arange(p.n)[:, None] - 2.0 ** np.arange(p.n)) ** 2)
+    for step in range(20):
+        batch = batch_of(p, np.arange(p.n), step)
+        first = Pairs(p)(Y, batch)[0].detach().numpy()[:, 0]
+        far = pairs_and_negatives(Pairs(p), 1.0, batch, Y, negatives)[1].detach().numpy()
+        rows = np.rint(np.log2(first)).astype(int)
+        for row, found in zip(rows, far, strict=True):
+            others = np.abs(apart[row] - found[:, None]).argmin(axis=1)
+            np.add.at(counts[row], others, 1)
+            assert len(np.unique(others)) > 8
+    assert not np.diagonal(counts).any()
+    held = counts.sum(axis=1) > 0
+    assert held.sum() > 20 and ((counts[held] > 0).sum(axis=1) > 20).all()
+
+
 def test_contrastive_losses_are_those_of_the_paper():
     _, p = problem()
     Y = Table(np.random.default_rng(1).normal(size=(p.n, 2)))

@@ -225,8 +225,12 @@ def test_a_map_that_is_gone_is_said_and_named_anew(home):
     with pytest.warns(UserWarning, match="^the map behind the rows of own is not drawn: there is no model in"):
         figure = draw(home / "own")
     assert grey_rows(figure) == [] and f"{NEW} rows" in notes(figure)
-    for behind in (home / "moved", home / "moved" / "embedding.npy", of(home / "moved"), open_run(home / "moved")):
-        assert len(grey_rows(draw(home / "own", behind=behind))) == N
+    moved = home / "moved"
+    for behind, told in ((moved, True), (moved / "embedding.npy", False), (of(moved), False), (open_run(moved), True)):
+        figure = draw(home / "own", behind=behind)
+        assert len(grey_rows(figure)) == N
+        # Places alone have nothing to tell about themselves.
+        assert notes(figure).startswith(f"on moved: {N} rows" if told else f"{NEW} rows on a map of {N} rows in grey")
     # Its model alone: what was fitted.
     assert len(grey_rows(draw(home / "own", behind=home / "moved" / "model"))) == 250
     # Another map in its place.

@@ -47,6 +47,20 @@ def home(tmp_path_factory):
     return folder
 
 
+def told_late(path):
+    time.sleep(0.5)
+    path.write_text("done")
+
+
+def test_what_a_worker_has_begun_ends_before_its_process_does(tmp_path):
+    """Only one that hangs is killed."""
+    with LocalWorkers(1, n_jobs=1) as pool:
+        pool.submit(os.getpid).result()
+        pool.submit(told_late, tmp_path / "late")
+        time.sleep(0.1)
+    assert (tmp_path / "late").read_text() == "done"
+
+
 @pytest.fixture(scope="module")
 def workers():
     with LocalWorkers(2, n_jobs=2) as pool:

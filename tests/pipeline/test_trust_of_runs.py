@@ -106,8 +106,8 @@ def wanted(home, tmp_path_factory):
     return bytes_of(trust(copied(home, "embedded", tmp_path_factory.mktemp("wanted"))))
 
 
-@pytest.mark.parametrize("kind", ["blocks", "processes", "threads", "array", "dataset", "jobs"])
-def test_the_same_bytes(home, wanted, tmp_path, kind):
+@pytest.mark.parametrize("kind", ["blocks", "processes", "processes elsewhere", "threads", "array", "dataset", "jobs"])
+def test_the_same_bytes(home, wanted, tmp_path, monkeypatch, kind):
     run, source, options = copied(home, "embedded", tmp_path), None, {"block_rows": 70}
     if kind == "array":
         source = rows()
@@ -120,6 +120,11 @@ def test_the_same_bytes(home, wanted, tmp_path, kind):
     if kind == "processes":
         with LocalWorkers(2, n_jobs=2) as workers:
             found = trust(run, executor=workers, **options)
+    elif kind == "processes elsewhere":
+        with LocalWorkers(1, n_jobs=1) as workers:
+            assert workers.submit(os.getcwd).result() != str(tmp_path)
+            monkeypatch.chdir(tmp_path)
+            found = trust("embedded", executor=workers, **options)
     elif kind == "threads":
         with ThreadPoolExecutor(3) as workers:
             found = trust(run, executor=workers, **options)

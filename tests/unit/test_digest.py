@@ -191,6 +191,24 @@ def test_the_same_written_otherwise(pair):
     assert unequal("x", plain([one]), plain([other])) == []
 
 
+def test_a_module_of_the_users_is_what_its_file_holds(tmp_path, monkeypatch):
+    """A function that calls what another file holds is another one when that file is."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = []
+    for content in ("K = 1\n", "K = 2\n", "K = 1\n"):
+        (tmp_path / "a_module_of_mine.py").write_text(content)
+        sys.modules.pop("a_module_of_mine", None)
+        module = types.ModuleType("a_module_of_mine")
+        module.__file__ = str(tmp_path / "a_module_of_mine.py")
+        found.append([digest(module), digest([lambda module=module: module.K])])
+    assert found[0] == found[2] and all(one != other for one, other in zip(*found[:2], strict=True))
+    # That of a library is known by its name, and one without a file has nothing else.
+    assert digest(np.linalg) != digest(np.fft) and digest(types.ModuleType("x")) != digest(types.ModuleType("y"))
+    (tmp_path / "a_module_of_mine.py").unlink()
+    with pytest.raises(Untold, match="a_module_of_mine, whose file cannot be read"):
+        digest(module)
+
+
 def test_what_cannot_be_told_apart_is_named():
     lock = threading.Lock()
     for value in (lock, [lock], lambda i: lock, functools.partial(power, k=lock), (i for i in range(3))):

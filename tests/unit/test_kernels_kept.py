@@ -103,11 +103,11 @@ def test_where_nothing_can_be_lent_to_a_library_it_is_told(tmp_path, monkeypatch
     (tmp_path / "file").touch()
     with pytest.raises(RuntimeError, match=r"can keep compiled code nowhere \(.*\); set NUMBA_CACHE_DIR"), _kept.lent():
         pass
-    assert numba.config.CACHE_DIR == own
+    assert own == numba.config.CACHE_DIR
     monkeypatch.setattr(_kept, "_temporary", lambda: tmp_path / "folder")
     with _kept.lent():
-        assert numba.config.CACHE_DIR == str(tmp_path / "folder")
-    assert numba.config.CACHE_DIR == own
+        assert str(tmp_path / "folder") == numba.config.CACHE_DIR
+    assert own == numba.config.CACHE_DIR
 
 
 @pytest.mark.parametrize("taken", ["a file", "open to all"])

@@ -110,7 +110,7 @@ def test_a_file_of_hdf5_whose_writer_stopped(tmp_path, kind):
 
 
 @pytest.mark.parametrize("lost", ["file", "dataset", None])
-@pytest.mark.parametrize("how", ["relative", "absolute", "moved", "prefix"])
+@pytest.mark.parametrize("how", ["relative", "absolute", "moved", "prefix", "link"])
 def test_a_virtual_dataset_whose_sources_are_gone(tmp_path, monkeypatch, lost, how):
     home = tmp_path / "home"
     home.mkdir()
@@ -118,7 +118,7 @@ def test_a_virtual_dataset_whose_sources_are_gone(tmp_path, monkeypatch, lost, h
     for i in range(4):
         with h5py.File(home / f"part{i}.h5", "w") as file:
             file["X"] = X[25 * i : 25 * i + 25]
-        name = f"part{i}.h5" if how in ("relative", "prefix") else str(home / f"part{i}.h5")
+        name = f"part{i}.h5" if how in ("relative", "prefix", "link") else str(home / f"part{i}.h5")
         layout[25 * i : 25 * i + 25] = h5py.VirtualSource(name, "X", (25, 6))
     with h5py.File(home / "all.h5", "w") as file:
         file.create_virtual_dataset("V", layout, fillvalue=-1)
@@ -128,7 +128,11 @@ def test_a_virtual_dataset_whose_sources_are_gone(tmp_path, monkeypatch, lost, h
         (tmp_path / "else").mkdir()
         (home / "all.h5").rename(tmp_path / "else" / "all.h5")
         monkeypatch.setenv("HDF5_VDS_PREFIX", str(home))
-    table = tmp_path / "else" / "all.h5" if how == "prefix" else home / "all.h5"
+    if how == "link":
+        # HDF5 looks beside the file that a link leads to.
+        (tmp_path / "else").mkdir()
+        (tmp_path / "else" / "all.h5").symlink_to(home / "all.h5")
+    table = tmp_path / "else" / "all.h5" if how in ("prefix", "link") else home / "all.h5"
     if lost == "file":
         (home / "part2.h5").unlink()
     elif lost == "dataset":

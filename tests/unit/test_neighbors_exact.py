@@ -169,6 +169,24 @@ def test_hundreds_of_copies_in_real_data(data_folder):
     np.testing.assert_array_equal(exact[0][rows], reference.nearest(D, 90)[0])
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan", "jaccard", "dice", "hamming", "yule"])
+def test_zeros_that_a_sparse_table_stores_are_zeros(metric):
+    rng = np.random.default_rng(0)
+    X, Q = (rng.random((m, 12)).astype(np.float32) * (rng.random((m, 12)) < 0.5) for m in (60, 20))
+    # Each second zero is stored.
+    stored = []
+    for table in (X, Q):
+        kept = (table != 0) | (rng.random(table.shape) < 0.5)
+        rows, columns = np.nonzero(kept)
+        stored.append(sparse.csr_array((table[rows, columns], (rows, columns)), shape=table.shape))
+        assert (stored[-1].data == 0).any()
+    told, wanted = build(Exact(), stored[0], metric), build(Exact(), sparse.csr_array(X), metric)
+    for found, right in zip(told.query(stored[1], 9), wanted.query(sparse.csr_array(Q), 9), strict=True):
+        np.testing.assert_array_equal(found, right)
+    for found, right in zip(told.query_self(9), wanted.query_self(9), strict=True):
+        np.testing.assert_array_equal(found, right)
+
+
 @pytest.mark.parametrize("level", [-1e3, -1.0, -1e-3, 1e-3, 0.3])
 @pytest.mark.parametrize("count", [7, 40, 300])
 def test_a_bar_is_never_above_what_as_many_candidates_prove(level, count):

@@ -43,6 +43,22 @@ def test_the_first_error_is_raised_and_work_goes_on_afterwards(n_jobs):
     assert Threads(n_jobs).map(lambda i: i, [(i,) for i in range(5)]) == list(range(5))
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2, 8])
+def test_nothing_is_begun_after_an_error(n_jobs):
+    """What has begun by then ends; of what is left, nothing begins."""
+    begun, meeting = [], threading.Barrier(n_jobs, timeout=10)
+
+    def work(i):
+        begun.append(i)
+        if i < n_jobs:
+            meeting.wait()
+            raise ValueError(i)
+
+    with pytest.raises(ValueError, match="0"):
+        Threads(n_jobs).map(work, [(i,) for i in range(1000)])
+    assert len(begun) <= 2 * n_jobs
+
+
 def test_maps_within_maps():
     threads = Threads(2)
     inner = [(i,) for i in range(4)]
