@@ -369,3 +369,11 @@ def test_what_is_said_with_verbose(capsys, caplog):
     assert capsys.readouterr().err == ""
     TSNE(**FEW, verbose=True).fit(rows())
     assert "10/10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("search, why", [("auto", ", chosen for 60 rows and the euclidean metric"), ("ivf", "")])
+def test_which_search_it_is_is_logged(caplog, search, why):
+    with caplog.at_level(logging.INFO, "tsne_ooc"):
+        model = TSNE(**{**FEW, "neighbors": search}).fit(rows()[:60])
+    said = f"neighbours of 60 rows of {model.n_features_in_} columns by "
+    assert [line for line in caplog.messages if line.startswith(said) and line.endswith(why) and "(" in line]

@@ -22,6 +22,7 @@ from tsne_ooc.affinity import (
     Perplexity,
     Uniform,
     gaussian,
+    resolve,
     symmetrize,
 )
 
@@ -203,6 +204,13 @@ def test_fixed_sigma():
     wanted = np.exp(-(distances.astype(float) ** 2) / 8)
     np.testing.assert_allclose(found, wanted / wanted.sum(1, keepdims=True), rtol=1e-4, atol=1e-7)
     assert FixedSigma(2.0, neighbors=50).k(20) == 19
+
+
+@pytest.mark.parametrize("given", ["perplexity", "uniform", Uniform(9), FixedSigma(1.0), np.ones((3, 3))], ids=str)
+@pytest.mark.parametrize("wrong", [-3, 0, np.nan, "many"])
+def test_a_wrong_perplexity_is_refused_though_it_is_not_used(given, wrong):
+    with pytest.raises((ValueError, TypeError), match="perplexity="):
+        resolve(given, wrong)
 
 
 def test_perplexity_is_capped_at_a_third_of_the_others():

@@ -46,6 +46,18 @@ def test_rows_of_loom_are_cells(tmp_path, attributes):
         open_source(path, dataset="spliced")
 
 
+@pytest.mark.parametrize("lost", ["row_attrs", "col_attrs", "matrix"])
+def test_half_a_loom_file_is_not_turned_round(tmp_path, lost):
+    """A matrix beside a group of one of its names is anybody's."""
+    X = numbers()
+    path = loom(tmp_path / "a.h5", X)
+    with h5py.File(path, "a") as file:
+        del file[lost]
+    with open_source(path, dataset="layers/spliced") as source:
+        assert source.shape == (P, N)
+        np.testing.assert_array_equal(source.read(0, P), (X + 1).T)
+
+
 def test_an_open_dataset_is_as_its_owner_sees_it(tmp_path):
     X = numbers()
     path = loom(tmp_path / "a.loom", X)

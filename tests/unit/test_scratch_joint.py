@@ -232,6 +232,19 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(call, small, tmp_pat
     P.close()
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="Linux")
+@pytest.mark.parametrize("affinity", [Perplexity(4), Uniform(12)], ids=lambda affinity: type(affinity).__name__)
+def test_what_is_closed_keeps_no_file_open(affinity, tmp_path):
+    def ours():
+        links = (os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd"))
+        return [link for link in links if os.path.lexists(link) and str(tmp_path) in os.readlink(link)]
+
+    P = on_disk(*graph(), affinity, tmp_path)
+    assert ours()
+    P.close()
+    assert not ours()
+
+
 def test_too_little_room_is_said_before_anything_is_written(tmp_path, monkeypatch):
     indices, distances = graph()
     monkeypatch.setattr("tsne_ooc.storage.disk.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
