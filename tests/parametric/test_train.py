@@ -492,6 +492,24 @@ def test_room_of_a_training_whose_last_stage_is_tuning():
     assert both == alone >= plain + 8 * d * n
 
 
+@pytest.mark.parametrize("network", [(256, 3), (384, 1)])
+def test_a_state_takes_the_room_that_is_asked_for(data, islands, tmp_path, network):
+    """Matrices between hidden layers have one moment, others two; of large networks nothing else counts."""
+    from tsne_ooc.parametric.room import bytes_of_training
+
+    out, one = tmp_path / "encoder", encoder(network=network, n_iter=20, landmarks=0)
+    with pytest.raises(Stop):
+        train(
+            data, out=out, encoder=encoder(network=network, n_iter=20, landmarks=0, callbacks_every_iters=1),
+            tsne=teacher(), progress=stop_at("train", 15),
+        )  # fmt: skip
+    n, p = islands.shape
+    asked = bytes_of_training(one, 0, n, p, 2, all_mapped=False)
+    # One beside the other while it is written.
+    written = 2 * sum(file.stat().st_size for file in (out / "training.part" / "checkpoint").iterdir())
+    assert 0.85 * asked <= written <= 1.02 * asked
+
+
 def test_a_table_that_changed_takes_what_was_learnt_with_it():
     from tsne_ooc.parametric.lesson import _check_one_table
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from tsne_ooc.batches import Batches
+from tsne_ooc.batches import Batches, draws
 from tsne_ooc.batches.plans import BlockPlan
 from tsne_ooc.batches.sizes import reads_of_a_chunk
 from tsne_ooc.io import as_source
@@ -246,6 +246,16 @@ def test_classes_are_equally_often(labels, kind, size, epoch):
         often = np.bincount(codes[rows], minlength=classes)
         assert np.ptp(often) <= (0 if size % classes == 0 and len(rows) == size else 2)
         np.testing.assert_array_equal(X, expected(rows))
+
+
+def test_rows_of_a_class_are_shuffled_from_the_order_of_the_table(monkeypatch):
+    """Equal labels in the order of some processor's sort would be other batches on another machine."""
+    seen, passes = [], draws._passes
+    monkeypatch.setattr(draws, "_passes", lambda items, *rest: seen.append(items) or passes(items, *rest))
+    labels = np.random.default_rng(0).integers(0, 4, 2000)
+    draws.balanced(2000, labels)(np.random.default_rng(1))
+    wanted = [np.flatnonzero(labels == label).tolist() for label in range(4)]
+    assert sorted(items.tolist() for items in seen[1:]) == sorted(wanted)
 
 
 def test_classes_come_in_no_fixed_order():

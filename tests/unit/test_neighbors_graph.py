@@ -69,6 +69,18 @@ def test_the_map_is_that_of_the_search(search):
     assert abs(few.affinities_ - more.affinities_).max() < (1e-9 if search == Exact() else 1)
 
 
+@pytest.mark.parametrize("perplexity, held", [(30, 15), (15, 15), (7, 7)])
+def test_equal_affinities_are_of_the_neighbours_that_there_are(perplexity, held):
+    """The default perplexity asks for 30, and a graph of scanpy's has 15; who names a number gets it or an error."""
+    graph = Graph(TSNE(**QUICK).fit(X).graph().matrix())
+    found = TSNE(**QUICK | {"perplexity": perplexity}, neighbors=graph, affinity="uniform").fit(X)
+    assert found.n_neighbors_ == held
+    wanted = TSNE(**QUICK, neighbors=graph, affinity=Uniform(held)).fit(X)
+    np.testing.assert_array_equal(found.embedding_, wanted.embedding_)
+    with pytest.raises(ValueError, match="30"):
+        TSNE(**QUICK, neighbors=graph, affinity=Uniform(30)).fit(X)
+
+
 def test_graphs_of_other_programs():
     """scikit-learn's and scanpy's matrices, with the row itself and without, and pairs of arrays."""
     near, distances = nearest(15)
