@@ -239,3 +239,31 @@ def test_units_of_the_table_are_in_words_that_can_be_typed():
 def test_python_runs_it_by_its_name(module):
     done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"tsne-ooc {tsne_ooc.__version__}\n"
+
+
+# What the help shows in an option's place, and what becomes of its words.
+KINDS_OF_WORDS = {
+    "N": ("7", 7, "7.5"), "D": ("3", 3, "x"), "GB": ("0.5", 0.5, "much"), "FACTOR": ("4", 4.0, "x"),
+    "X": ("2", 2.0, "x"), "SHARE": (".1", 0.1, "x"), "RATE": ("1e-3", 1e-3, "x"), "TOTAL": ("1e4", 1e4, "x"),
+    "A,B": ("kind,site of it", ["kind", "site of it"], None), "A,B,...": ("PC*,n", ["PC*", "n"], None),
+}  # fmt: skip
+
+
+def test_options_take_what_their_help_shows():
+    (commands,) = (one for one in command.parser()._actions if isinstance(one, argparse._SubParsersAction))
+    seen = set()
+    for name, parser in commands.choices.items():
+        for action in parser._actions:
+            if action.metavar not in KINDS_OF_WORDS or action.dest == "axes" or action.nargs == 0:
+                continue
+            text, value, wrong = KINDS_OF_WORDS[action.metavar]
+            if action.dest == "sample_perplexity":
+                value = float(value)
+                wrong = "x"
+            found = parser._get_value(action, text)
+            assert found == value and type(found) is type(value), (name, action.option_strings)
+            if wrong is not None:
+                with pytest.raises(argparse.ArgumentError):
+                    parser._get_value(action, wrong)
+            seen.add(action.metavar)
+    assert seen == set(KINDS_OF_WORDS)
