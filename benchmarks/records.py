@@ -13,7 +13,7 @@ import common
 FOLDER = Path(__file__).with_name("records")
 PAGE = common.ROOT / "docs" / "benchmarks.md"
 # The table of this name follows.
-MARK = re.compile(r"<!-- table: ([\w-]+) -->\n+((?:\|.*\n)*)")
+MARK = re.compile(r"<!-- table: ([\w-]+) -->\n+((?:\|.*\n)*)\n*")
 
 
 def keep(name: str, title: str, header: Sequence[str], rows: Iterable[Sequence[Any]], **more: Any) -> None:
@@ -41,5 +41,9 @@ def shown(record: dict[str, Any]) -> str:
 
 
 def written(page: str) -> str:
-    """A page with the table behind each mark written anew from its record."""
-    return MARK.sub(lambda found: f"<!-- table: {found[1]} -->\n\n{shown(read(found[1]))}", page)
+    """A page with the table behind each mark written anew from its record.
+
+    An empty line ends a table: a paragraph right behind it would be shown as one more of its rows.
+    """
+    whole = MARK.sub(lambda found: f"<!-- table: {found[1]} -->\n\n{shown(read(found[1]))}\n", page)
+    return whole.rstrip("\n") + "\n"

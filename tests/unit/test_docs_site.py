@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import itertools
 import re
 from collections import Counter
 from importlib.util import find_spec
@@ -39,6 +40,14 @@ def test_pages_of_all_kinds_can_be_reached_from_the_first():
         reached |= new
         new = {target for page in new for target in contents(page)} - reached
     assert reached == set(pages_of_docs())
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
+def test_an_empty_line_ends_each_table(page):
+    """A paragraph or a picture right behind a table is shown as one more row of it."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    for line, after in itertools.pairwise(lines):
+        assert not line.startswith("|") or not after or after.startswith("|"), after
 
 
 def test_directives_outside_of_notebooks_are_between_colons():
