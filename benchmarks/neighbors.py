@@ -2,14 +2,19 @@
 
 Two searches: the 90 nearest others of all rows, as a fit asks for them (build included), and the 15 nearest of new
 rows among 25,000, as placing does (build apart). Recall is against the exact search, at a sample of the rows.
+
+`--grow` has our own search among more and more of the rows instead, and among as many of the tree of Gaussians of
+`growth.py`, whose groups fill all of 50 columns: seconds of the processor, and with which power of the rows they grow.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import common
 import data_sets
+import growth
 import numpy as np
 import problems
 
@@ -24,6 +29,7 @@ BACKENDS: dict[str, Callable[[], Neighbors]] = {
     "annoy": Annoy,
 }
 RECALL = 0.95
+STEEPEST = 1.15
 REFERENCE, PLACED, K_PLACED = 25_000, 20_000, 15
 
 
@@ -42,8 +48,29 @@ def nearest_others(X: np.ndarray, sample: np.ndarray, k: int, threads: Threads) 
     return found[~own].reshape(len(sample), k)
 
 
+def grown(name: str, rows_of: Callable[[int], np.ndarray], args) -> list[list]:
+    """Seconds of the processor to find the nearest of all rows, for each number of them, and the exponent."""
+    threads, rows = Threads(args.jobs), []
+    # Compilation.
+    IVF().build(rows_of(2000), rng=np.random.default_rng(0), threads=threads).query_self(15)
+    for k in (15, problems.NEIGHBORS):
+        seconds, recalls = [], []
+        for n in args.grow:
+            X = rows_of(n)
+            began = time.process_time()
+            index = IVF().build(X, rng=np.random.default_rng(0), threads=threads)
+            index.query_self(min(k, n - 1))
+            seconds.append(time.process_time() - began)
+            recalls.append(index.recall(k))
+        slope = growth.exponent(args.grow, seconds)
+        told = [f"{share:.3f}" for share in recalls]
+        rows.append([name, k, *seconds, ", ".join(told), slope, common.judged(slope, STEEPEST, least=False)])
+    return rows
+
+
 def main() -> None:
     parser = common.options(__doc__)
+    parser.add_argument("--grow", type=int, nargs="+", help="our search among so many rows instead")
     parser.add_argument("--dataset", choices=list(data_sets.SOURCES), default="mnist")
     parser.add_argument("--moses", help=f"moses_lingo256.h5 ({data_sets.MOSES_PUBLIC}): searched instead of --dataset")
     parser.add_argument("--rows", type=int, help="search so many rows only")
@@ -52,10 +79,19 @@ def main() -> None:
     if args.quick:
         # Importing pynndescent takes longer than a smoke test may.
         args.backends = [name for name in args.backends if name != "pynndescent"]
+    if args.grow:
+        args.rows = max(args.grow)
     if args.moses:
         data = data_sets.load_moses(args.moses, 2000 if args.quick else args.rows or 100_000, args)
     else:
         data = data_sets.load(args.dataset, args, rows=args.rows)
+    if args.grow:
+        order = np.random.default_rng(0).permutation(len(data.X))
+        lines = grown(data.name, lambda n: np.ascontiguousarray(data.X[np.sort(order[:n])]), args)
+        lines += grown("tree of Gaussians", growth.rows_of, args)
+        header = ("data", "neighbours", *(f"{n:,} rows, s" for n in args.grow), "recall", "exponent", "target")
+        common.report("Growth of the search", header, lines, args)
+        return
     threads, X = Threads(args.jobs), data.X
     k = min(problems.NEIGHBORS, len(X) - 1)
     rng = np.random.default_rng(4)
