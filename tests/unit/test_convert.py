@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 
 import h5py
 import numpy as np
@@ -170,6 +171,21 @@ def test_what_cannot_be_is_said_and_nothing_stays(tmp_path):
         ([path], {"onehot": "word", "coded": "word"}, "named in onehot and in coded"),
         ([path], {"split_rows": 0}, "split_rows"),
         ([path], {"format": "h6"}, "format='h6' is not known"),
+        ([path], {"split_by": "dya"}, "no such column: split_by='dya' is not known; did you mean 'day'"),
+        ([path], {"split_by": ":day"}, "no such column: split_by=':day' is not known"),
+        ([path], {"onehot": ["word", "k", "word"]}, "^onehot names a column twice: word, k, word$"),
+        ([path], {"coded": ["word", "word"]}, "^coded names a column twice: word, word$"),
+        ([path], {"labels": ["day", "day"]}, "^labels names a column twice: day, day$"),
+        (
+            ["https://example.org/x.csv"],
+            {},
+            "^https://example.org/x.csv is a URL, and text is read from a disk; download it first$",
+        ),
+        (
+            [write(tmp_path / "w.csv", frame()[["word", "day"]])],
+            {},
+            "w.csv has no column of numbers; it has word, day$",
+        ),
         ([tmp_path / "none.csv"], {}, "there is no file"),
         ([write(tmp_path / "e.csv", frame()[:0])], {}, "holds no rows"),
     ):
@@ -179,6 +195,56 @@ def test_what_cannot_be_is_said_and_nothing_stays(tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(FileExistsError, match="exists already"):
         convert(path, tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match=f"^there is no folder {tmp_path / 'none'} to write new in$"):
+        convert(path, tmp_path / "none" / "new")
+    (tmp_path / "out" / "notes.md").write_text("not a table")
+    with pytest.raises(FileNotFoundError, match=f"^{tmp_path / 'out'} holds no files of CSV, JSON lines or Parquet$"):
+        convert(tmp_path / "out", tmp_path / "new")
+    assert not os.path.lexists(tmp_path / "none") and not os.path.lexists(tmp_path / "new")
+
+
+@pytest.mark.parametrize("options, limit, words, enough", [
+    ({"onehot": ["word"]}, "MOST_CATEGORIES", "column 'word' has more than {} different words; leave it out", 3),
+    ({"coded": ["k"]}, "MOST_CATEGORIES", "column 'k' has more than {} different words; leave it out", 7),
+    ({"split_by": "k"}, "MOST_FILES", "column 'k' has more than {} values to split by; take a coarser one", 7),
+])  # fmt: skip
+def test_limits_of_words_and_of_files(options, limit, words, enough, tmp_path, small, monkeypatch):
+    """As many as the limit are taken; of one more nothing stays, and no file that was begun stays open."""
+    path = write(tmp_path / "x.csv", frame())
+    monkeypatch.setattr(f"tsne_ooc.convert.converting.{limit}", enough)
+    assert convert(path, tmp_path / "enough", **options)["written"] == N
+    monkeypatch.setattr(f"tsne_ooc.convert.converting.{limit}", enough - 1)
+    before = h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE)
+    with pytest.raises(ValueError) as caught:
+        convert(path, tmp_path / "out", **options)
+    # While the error is held, so is all that it went through.
+    assert str(caught.value) == words.format(enough - 1)
+    assert h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE) == before
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["enough", "x.csv"]
+
+
+def test_values_that_would_be_files_of_one_name(tmp_path, small):
+    """What a name of a file cannot hold becomes "_", by which two values may fall together: each has its own file."""
+    keys = np.array(["a b", "a/b", "a?b", "a_b"])[np.arange(40) % 4]
+    table = pd.DataFrame({"a": np.arange(40.0), "key": keys})
+    told = convert(write(tmp_path / "x.csv", table), tmp_path / "out", split_by="key")
+    assert {one["key"]: one["file"] for one in told["outputs"]} == {
+        "a b": "a_b.h5", "a/b": "a_b~2.h5", "a?b": "a_b~3.h5", "a_b": "a_b~4.h5",
+    }  # fmt: skip
+    for one in told["outputs"]:
+        np.testing.assert_array_equal(read(tmp_path / "out" / one["file"])[:, 0], table["a"][keys == one["key"]])
+
+
+def test_a_line_that_is_too_short_beside_one_that_holds_no_number(tmp_path, small):
+    """Both stand in one piece of the file, which is then read line by line: each is told by its own reason."""
+    good = ["1,2,3"] * 400
+    (tmp_path / "x.csv").write_text("\n".join(["a,b,c", *good, "1,2", "1,oops,3", "1,2,3,4", "4,5,6"]))
+    convert(tmp_path / "x.csv", tmp_path / "out")
+    with open(tmp_path / "out" / "rejected.csv", newline="") as file:
+        found = {int(row["line"]): row["reason"] for row in csv.DictReader(file)}
+    assert set(found) == {402, 403, 404} and "'oops', which is not a number" in found[403]
+    assert found[402] == "2 cells, and 3 columns" and found[404] == "4 cells, and 3 columns"
+    np.testing.assert_array_equal(read(tmp_path / "out" / "table.h5")[398:], [[1, 2, 3], [1, 2, 3], [4, 5, 6]])
 
 
 def test_far_columns_are_told(tmp_path):
