@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,6 +15,8 @@ import pytest
 import zarr
 
 from tsne_ooc.io import open_source
+from tsne_ooc.io.failures import opening
+from tsne_ooc.io.frames import StoredFrame
 
 anndata = pytest.importorskip("anndata")
 
@@ -137,3 +141,138 @@ def test_a_part_that_is_a_link_to_itself(tmp_path):
     (tmp_path / "part-1.parquet").symlink_to("part-1.parquet")
     with pytest.raises(OSError, match=r"part-1\.parquet"):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../X", "a/../X", "nothing/..", "a//b", "..", "X/more"])
+@pytest.mark.parametrize("kind", ["zarr", "h5"])
+def test_a_name_that_nothing_can_have_is_not_in_the_file(tmp_path, kind, name):
+    """Some of them make Zarr raise an error of its own: the file is not damaged for all that."""
+    path = tmp_path / f"x.{kind}"
+    if kind == "zarr":
+        zarr.open_group(path, mode="w").create_array("a/X", data=X)
+    else:
+        with h5py.File(path, "w") as file:
+            file["a/X"] = X
+    with pytest.raises(ValueError, match=rf"x\.{kind} has no dataset '{name}'.* it has a/X \(40, 4\)$"):
+        open_source(path, dataset=name)
+
+
+@pytest.mark.parametrize("kind", ["zarr", "h5", "h5 of whole numbers"])
+def test_pairs_of_a_real_and_an_imaginary_part_are_complex_numbers(tmp_path, kind):
+    """HDF5 and Zarr have records for them; such records are no compound table with columns r and i."""
+    pairs = np.zeros((40, 4), [(part, "i4" if "whole" in kind else "f4") for part in "ri"])
+    path = tmp_path / f"x.{kind[:4].strip()}"
+    with warnings.catch_warnings():
+        # That there is no standard of Zarr for records yet.
+        warnings.simplefilter("ignore")
+        if kind == "zarr":
+            zarr.create_array(path, data=pairs)
+        else:
+            with h5py.File(path, "w") as file:
+                file["w"] = pairs
+        with pytest.raises(ValueError, match=rf"^Complex data not supported: .*x\.{path.suffix[1:]} has type"):
+            open_source(path, dataset=None if kind == "zarr" else "w")
+
+
+@pytest.mark.parametrize("mark", ["not base64!", "abc", [[1], [1, 2]], ["a", "b"], {"a": 1}, None, []], ids=repr)
+@pytest.mark.parametrize("name", ["_FillValue", "missing_value"])
+def test_what_cannot_mark_a_missing_cell_marks_none(tmp_path, name, mark):
+    made = zarr.create_array(tmp_path / "x.zarr", data=X, chunks=(20, 4))
+    made.attrs[name] = mark
+    with open_source(tmp_path / "x.zarr") as table:
+        assert table.remarks == []
+    np.testing.assert_array_equal(read(tmp_path / "x.zarr"), X)
+
+
+def a_column(frame, name, **parts):
+    made = frame.create_group(name)
+    for part, values in parts.items():
+        made[part] = values
+    return made
+
+
+@pytest.fixture
+def words(tmp_path):
+    """A data frame with words of which some are missing, and a column of a kind that nobody knows yet."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        frame = file.create_group("frame")
+        frame.attrs.update({"encoding-type": "dataframe", "_index": "_index", "column-order": ["a", "word", "odd"]})
+        frame["a"], frame["_index"] = X[:, 0], np.arange(40)
+        words = np.array(["", "one", "two", "three"], object)[np.arange(40) % 4]
+        a_column(frame, "word", values=words.astype("S"), mask=np.arange(40) % 4 == 0)
+        odd = a_column(frame, "odd", starts=np.arange(40), values=np.arange(40))
+        odd.attrs["encoding-type"] = "runs-of-lengths"
+    return tmp_path / "x.h5"
+
+
+def test_words_that_are_missing_are_none(words):
+    with open_source(words, dataset="frame", columns=["a"]) as table:
+        assert table.read(0, 40).tobytes() == X[:, :1].tobytes()
+    with h5py.File(words) as file:
+        found = StoredFrame(file["frame"], "here").fetch(["word"], 3, 9)["word"]
+    assert found.tolist() == ["three", None, "one", "two", "three", None]
+
+
+def test_a_column_of_a_kind_that_is_not_known_is_named(words):
+    """It is left out of the table; where it is asked for by its name, the name and the kind are told."""
+    with open_source(words, dataset="frame") as table:
+        assert table.left_out == ["word", "odd"] and table.column_names == ["a"]
+    with (
+        h5py.File(words) as file,
+        pytest.raises(ValueError, match=r"^column '/frame/odd' is of a kind that is not known: 'runs-of-lengths'$"),
+    ):
+        StoredFrame(file["frame"], "here").fetch(["odd"], 3, 9)
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_a_package_of_filters_is_loaded_where_it_is_installed(tmp_path, monkeypatch, helps):
+    """To import it registers its filters; a filter that it lacks is named as before."""
+    packed(tmp_path / "b.h5", 31999)
+    (tmp_path / "hdf5plugin.py").write_text(f"import h5py\nh5py.h5z.filter_avail = lambda code: {helps}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "hdf5plugin", raising=False)
+    # What the package changes is put back at the end.
+    monkeypatch.setattr(h5py.h5z, "filter_avail", lambda code: False)
+    if helps:
+        with open_source(tmp_path / "b.h5") as table:
+            assert table.shape == X.shape
+    else:
+        with pytest.raises(OSError, match=r"packed by filter 31999, .* pip install hdf5plugin"):
+            open_source(tmp_path / "b.h5")
+    assert "hdf5plugin" in sys.modules
+    monkeypatch.delitem(sys.modules, "hdf5plugin")
+
+
+@pytest.mark.parametrize("name, when", [
+    ("x.npy", "first"), ("x.h5", "first"), ("x.parquet", "first"), ("x.zip", "first"), ("x.csv", "first"),
+    ("x.h5", "later"),
+])  # fmt: skip
+def test_a_file_that_may_not_be_read_is_named(name, when, tmp_path, monkeypatch):
+    """The first look at a file tells its kind; rights may also be taken away between that and the reading."""
+    np.save(tmp_path / "x.npy", X)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["X"] = X
+    pd.DataFrame(X, columns=list("abcd")).to_parquet(tmp_path / "x.parquet")
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a", "b")
+    real, looks = Path.open, []
+
+    def refused(self, *arguments, **more):
+        if self.name == name:
+            looks.append(self)
+            if when == "first" or len(looks) > 1:
+                raise PermissionError(13, "Permission denied", str(self))
+        return real(self, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(PermissionError) as caught:
+        open_source(tmp_path / name)
+    assert str(caught.value) == f"{tmp_path / name} may not be read (permission denied)"
+
+
+def test_a_file_that_asks_for_more_memory_than_there_is():
+    """Damaged sizes do: the file is named, and the error stays one of memory."""
+    with pytest.raises(MemoryError) as caught, opening(Path("x.h5")):
+        raise MemoryError("Unable to allocate 3.00 EiB\nfor an array")
+    assert str(caught.value) == "x.h5 asks for more memory than there is: Unable to allocate 3.00 EiB"

@@ -97,12 +97,7 @@ def locate(root: Stored, dataset: str | None, contents: Callable[[], Contents]) 
         if is_array(root) or sparse_format(root) is not None or is_stored_frame(root):
             return root
         dataset = "X" if _is_anndata(root) else "matrix" if is_loom(root) else contents().only_table()
-    try:
-        found = root.get(dataset)
-    except Unreached:
-        raise
-    except (KeyError, ValueError, OSError):
-        found = None
+    found = _within(root, dataset)
     if found is None:
         found = _field(root, dataset)
     if found is None:
@@ -112,9 +107,19 @@ def locate(root: Stored, dataset: str | None, contents: Callable[[], Contents]) 
     return found
 
 
+def _within(root: Stored, name: str) -> Any:
+    """What a group holds under a name; None for names that it cannot have, such as ``../X``, too."""
+    try:
+        return root.get(name)
+    except Unreached:
+        raise
+    except (KeyError, ValueError, OSError):
+        return None
+
+
 def _field(root: Stored, dataset: str) -> FieldTable | None:
     parent, _, field = dataset.rpartition("/")
-    item = root.get(parent) if parent else None
+    item = _within(root, parent) if parent else None
     if item is None or not is_array(item) or not is_compound(item) or field not in wide_fields(item):
         return None
     return FieldTable(item, field)
