@@ -1,5 +1,6 @@
 """Parts of a stored table that are not there are counted, and never read as zeros without a word."""
 
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -186,3 +187,51 @@ def test_a_zip_file_of_the_folder_itself(tmp_path, what):
             for again in (table, table.reopen(), pickle.loads(pickle.dumps(table))):
                 np.testing.assert_array_equal(again.read(0, 100), X)
                 again.close()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_virtual_dataset_of_parts_in_its_own_file(tmp_path, lost):
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        layout = h5py.VirtualLayout((100, 6), "f4")
+        for i, rows in enumerate((slice(0, 40), slice(40, 100))):
+            file[f"parts/{i}"] = X[rows]
+            layout[rows] = h5py.VirtualSource(file[f"parts/{i}"])
+        file.create_virtual_dataset("V", layout, fillvalue=-1)
+        if lost:
+            del file["parts/1"]
+    if lost:
+        with refused(
+            tmp_path / "all.h5", "1 of 2 sources of dataset '/V' of .*all.h5 are missing", dataset="V"
+        ) as source:
+            assert (source.read(40, 100) == -1).all() and (source.read(0, 40) == X[:40]).all()
+    else:
+        with open_source(tmp_path / "all.h5", dataset="V") as source:
+            np.testing.assert_array_equal(source.read(0, 100), X)
+
+
+def test_a_virtual_dataset_of_as_many_files_as_there_are(tmp_path):
+    """Nothing says how many there should be, so that none is missing."""
+    for i in range(3):
+        with h5py.File(tmp_path / f"part{i}.h5", "w") as file:
+            file["X"] = X[25 * i : 25 * i + 25]
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        space = h5py.h5s.create_simple((100, 6), (h5py.h5s.UNLIMITED, 6))
+        space.select_hyperslab((0, 0), (h5py.h5s.UNLIMITED, 1), (25, 6), (25, 6))
+        options = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        options.set_virtual(space, b"part%b.h5", b"X", h5py.h5s.create_simple((25, 6)))
+        space = h5py.h5s.create_simple((100, 6), (h5py.h5s.UNLIMITED, 6))
+        h5py.h5d.create(file.id, b"V", h5py.h5t.IEEE_F32LE, space, dcpl=options)
+    with open_source(tmp_path / "all.h5", dataset="V") as source:
+        np.testing.assert_array_equal(source.read(0, 75), X[:75])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have names on Unix")
+def test_a_pipe_in_the_place_of_a_chunk_is_refused_before_anybody_waits_for_it(tmp_path):
+    zarr_of(tmp_path / "x.zarr")
+    chunk = files_of(tmp_path / "x.zarr")[4]
+    chunk.unlink()
+    os.mkfifo(chunk)
+    for options in ({}, {"allow_missing_chunks": True}):
+        with pytest.raises(OSError) as caught:
+            open_source(tmp_path / "x.zarr", **options)
+        assert str(caught.value) == f"{chunk} is a pipe, not a file; write what comes out of it to a file first"

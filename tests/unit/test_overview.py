@@ -75,6 +75,33 @@ def test_several_tables_and_none(tmp_path):
     assert "it has no datasets at all" in look(tmp_path / "none.h5").problem
 
 
+@pytest.mark.parametrize("count", [29, 30, 31, 1234])
+def test_a_file_of_many_tables_shows_some_and_says_how_many_more_there_are(tmp_path, count):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for number in range(count):
+            file.create_dataset(f"x{number}", (2, 2), "f4")
+    lines = str(look(tmp_path / "x.h5")).splitlines()
+    assert len(look(tmp_path / "x.h5").holds) == count
+    assert sum(line.endswith("  2 x 2, float32") for line in lines) == min(30, count)
+    assert [line for line in lines if line.startswith("  and ")] == {
+        31: ["  and 1 more"],
+        1234: ["  and 1,204 more"],
+    }.get(count, [])
+
+
+def test_frames_and_tables_within_records(tmp_path):
+    """What is no plain array is called by what it is."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        frame = file.create_group("frame")
+        frame.attrs.update({"encoding-type": "dataframe", "_index": "i", "column-order": ["a"]})
+        frame["i"], frame["a"] = np.arange(5), np.ones(5)
+        file["records"] = np.zeros(5, [("wide", "f4", (3,)), ("narrow", "f8")])
+    held = {found.name: (found.shape, found.type) for found in look(tmp_path / "x.h5").holds}
+    assert held["frame"] == ((5, 1), "data frame")
+    assert held["records"] == ((5,), "records of wide, narrow")
+    assert held["records/wide"] == ((5, 3), "field")
+
+
 def test_chunks_that_are_missing(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("X", (40, 3), "f4", chunks=(10, 3))[:20] = 1
@@ -187,6 +214,15 @@ def test_infinities_and_zeros_are_counted():
 def test_a_table_of_nothing_finite(value):
     found = look(np.full((50, 3), value))
     assert found.smallest is None and found.prepare == {} and "cells without a finite number" in str(found)
+
+
+def test_columns_of_one_number_each_say_nothing_of_their_scale():
+    """Of a single number there is no spread; what is missing is still told."""
+    X = np.full((3, 3), np.nan)
+    np.fill_diagonal(X, [1e9, 1, 1e-9])
+    found = look(X)
+    assert found.prepare == {"missing": "neighbors"} and "cells without a finite number" in str(found)
+    assert "standardize" not in str(found)
 
 
 def test_words_that_were_asked_for(tmp_path):

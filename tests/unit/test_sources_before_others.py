@@ -43,6 +43,12 @@ class Mine:
         return type(self)(self.number + 1)
 
 
+class Plain(Mine):
+    """One that needs no other before it."""
+
+    shape = (N, 3)
+
+
 class Closed(Mine):
     """One that can be closed, and says when."""
 
@@ -98,8 +104,10 @@ def test_it_closes_what_is_behind_it(kind):
     with make(mine) as source:
         assert mine.times == 0
     assert mine.times == 1 and behind(source) is mine
-    # What cannot be closed needs not be.
-    make(Mine()).close()
+    # What cannot be closed need not be.
+    for mine in (Mine(), Plain()):
+        if (source := make(mine)) is not mine:
+            source.close()
 
 
 def test_words_stay_beside_numbers_where_columns_are_in_another_order():
@@ -111,6 +119,12 @@ def test_words_stay_beside_numbers_where_columns_are_in_another_order():
 
 def test_rows_that_keep_no_value_are_still_told_where_the_table_is_opened_again():
     assert [KeptRows(Mine(), DROPPED, lacks).reopen().lacks_values for lacks in (True, False)] == [True, False]
+
+
+def test_rows_that_end_before_they_begin_are_none_as_in_a_slice():
+    for start, stop in ((5, 5), (7, 3)):
+        rows = KeptRows(Mine(), DROPPED, False).read(start, stop)
+        assert rows.shape == X[start:stop].shape == (0, 3) and rows.dtype == X.dtype
 
 
 def test_a_reader_that_refuses_a_row_says_so_to_whoever_asks_which_table_it_is():
