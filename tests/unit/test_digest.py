@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import types
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -95,6 +96,51 @@ def matrix(values=NUMBERS):
     return sp.csr_array(np.where(np.abs(values) > 0.5, values, 0))
 
 
+def with_method(number, kind):
+    """Classes of one name, of which a method is of this kind."""
+
+    class Holder:
+        @kind
+        def method(self):
+            return number
+
+    return Holder
+
+
+def with_slots(*names):
+    return type("Holder", (), {"__slots__": names, "__module__": __name__})
+
+
+def recursive(number, *, cut=False):
+    """A function that knows itself; where it is cut, by a name that stands for nothing yet."""
+
+    def inner():
+        return number, inner
+
+    found = inner
+    if cut:
+        del inner
+    return found
+
+
+def twice(values):
+    """A matrix whose one entry is the sum of two, each at the same place."""
+    return sp.csr_array((np.array(values, float), np.array([1, 1]), np.array([0, 2, 2])), shape=(2, 3))
+
+
+class Theirs:
+    """An array of another library, with nothing but what all arrays have."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+    def __reduce__(self):
+        raise TypeError("is told by its numbers")
+
+
 def generator(seed, steps=0):
     rng = np.random.default_rng(seed)
     rng.random(steps)
@@ -145,6 +191,19 @@ DIFFERENT = {
     "cycles": (cyclic(1), cyclic(2)),
     "networks": (layers(0), layers(1e-3)),
     "affinities": (Perplexity(5), Perplexity(6)),
+    "static methods": (with_method(1, staticmethod), with_method(2, staticmethod)),
+    "methods of classes": (with_method(1, classmethod), with_method(2, classmethod)),
+    "static methods and those of classes": (with_method(1, staticmethod), with_method(1, classmethod)),
+    "properties": (with_method(1, property), with_method(2, property)),
+    "properties that are set": (property(power, None), property(None, power)),
+    "properties that are deleted": (property(None, None, power), property(power)),
+    "properties that are kept": (with_method(1, functools.cached_property), with_method(2, functools.cached_property)),
+    "slots": (with_slots("a", "b"), with_slots("a", "c")),
+    "methods of types": (str.upper, str.lower),
+    "cells that are empty": (recursive(1, cut=True), recursive(1)),
+    "matrices that name a place twice": (twice([1, 2]), twice([1, 3])),
+    "arrays of others": (Theirs(NUMBERS), Theirs(NEARLY)),
+    "types of arrays of others": (Theirs(NUMBERS), Theirs(NUMBERS.astype(np.float32))),
 }
 SAME = {
     "numbers of NumPy": (5, np.int64(5)),
@@ -173,6 +232,14 @@ SAME = {
     "sets": ({"a", "b", "c"}, {"c", "b", "a"}),
     "cycles": (cyclic(1), cyclic(1)),
     "networks": (layers(0), copy.deepcopy(layers(0))),
+    "static methods": (with_method(1, staticmethod), with_method(1, staticmethod)),
+    "methods of classes": (with_method(1, classmethod), with_method(1, classmethod)),
+    "properties": (with_method(1, property), with_method(1, property)),
+    "properties that are kept": (with_method(1, functools.cached_property), with_method(1, functools.cached_property)),
+    "slots": (with_slots("a", "b"), with_slots("a", "b")),
+    "cells that are empty": (recursive(1, cut=True), recursive(1, cut=True)),
+    "matrices that name a place twice": (twice([1, 2]), sp.csr_array(twice([1, 2]).toarray())),
+    "arrays of others": (Theirs(NUMBERS), Theirs(NUMBERS.copy())),
     "shared and apart": ([NUMBERS, NUMBERS], [NUMBERS, NUMBERS.copy()]),
 }  # fmt: skip
 
@@ -222,6 +289,34 @@ def test_what_cannot_be_told_apart_is_named():
         deep = [deep]
     with pytest.raises(Untold, match="nested too deeply"):
         digest(deep)
+
+
+class Unready:
+    """It raises when it is looked at, as parameters of networks do that have no shape yet."""
+
+    @property
+    def nnz(self):
+        raise RuntimeError("not initialised")
+
+    tocsr = nnz
+
+
+def test_what_raises_when_it_is_looked_at_is_named():
+    with pytest.raises(Untold, match=r"^an object of type test_digest\.Unready$"):
+        digest([Unready()])
+    told = plain({"callbacks": Unready()})
+    assert untold(told) and "test_digest.Unready" in untold(told)[0]
+
+
+def test_a_path_is_its_name_and_an_array_of_others_its_numbers():
+    assert plain(Path("a/b")) == plain("a/b") == "a/b" and plain([Path("a")]) != plain([Path("b")])
+    assert digest(Theirs(NUMBERS)) == digest(NUMBERS)
+
+
+def test_a_matrix_stays_as_it_was():
+    matrix = twice([1, 2])
+    digest(matrix)
+    assert matrix.nnz == 2 and matrix.data.tolist() == [1, 2]
 
 
 SCRIPT = """

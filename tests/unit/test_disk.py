@@ -97,3 +97,23 @@ def test_rights_without_a_moment_of_another_mask(tmp_path, monkeypatch, mask):
         assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
     finally:
         os.umask(before)
+
+
+@pytest.mark.parametrize("refusal", [OSError(errno.EACCES, "Permission denied"), KeyboardInterrupt()])
+def test_a_folder_that_cannot_take_the_place_of_another_leaves_it_there(tmp_path, monkeypatch, refusal):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "old.txt").write_text("old")
+    real, asked = os.rename, []
+
+    def rename(source, target):
+        asked.append(target)
+        # The first sets the old one aside, the second is to put the new one in its place.
+        if len(asked) == 2:
+            raise refusal
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(type(refusal)), whole_folder(tmp_path / "there", exchange) as temporary:
+        (temporary / "new.txt").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["old.txt"]

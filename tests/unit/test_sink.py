@@ -191,6 +191,38 @@ def test_a_disk_that_refuses_is_named_with_its_reason(tmp_path, monkeypatch, cal
     assert not (tmp_path / "Y.npy").exists() and (tmp_path / "Y.npy.part").exists()
 
 
+def test_a_file_in_place_that_cannot_be_taken_back_stays(tmp_path, monkeypatch):
+    Y = rows_of((50, 2))
+    with NpySink(tmp_path / "Y.npy", Y.shape) as sink:
+        sink.write(Y)
+    before = (tmp_path / "Y.npy").read_bytes()
+
+    def refuse(*arguments):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(OSError) as caught:
+        NpySink(tmp_path / "Y.npy", Y.shape, done=sink.done)
+    assert str(caught.value) == f"{tmp_path / 'Y.npy'} could not be written: Read-only file system"
+    assert (tmp_path / "Y.npy").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("end", ["close", "leave", "discard"])
+def test_after_its_end_a_file_takes_no_rows_and_ends_again_without_harm(tmp_path, end):
+    Y = rows_of((50, 2))
+    sink = NpySink(tmp_path / "Y.npy", Y.shape)
+    sink.write(Y)
+    getattr(sink, end)()
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(left) == {"close": {"Y.npy"}, "leave": {"Y.npy.part"}, "discard": set()}[end]
+    with pytest.raises(ValueError) as caught:
+        sink.write(Y[:0], at=0)
+    assert str(caught.value) == f"{tmp_path / 'Y.npy'} is closed"
+    for again in ("close", "leave", "discard"):
+        getattr(sink, again)()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == left
+
+
 @pytest.mark.parametrize("number, matters", [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.ENOSPC, True)])
 def test_folders_that_cannot_be_synchronised(tmp_path, monkeypatch, number, matters):
     """Some file systems have no such thing; other errors are errors."""

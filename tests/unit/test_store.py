@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from tsne_ooc.storage import read_folder, seal, write_folder
+from tsne_ooc.storage import codec, read_folder, seal, write_folder
 from tsne_ooc.storage.manifest import ENTRY, TOP
 from tsne_ooc.storage.manifest import sum_of as manifest_sum
 from tsne_ooc.storage.state import Saved, StateError, within
@@ -97,6 +97,16 @@ def test_a_folder_that_a_run_filled_is_sealed(tmp_path):
     seal(tmp_path, "run", {"sample": 3}, {"embedding": "embedding.npy"})
     found = read_folder(tmp_path, "run")
     assert found.content == {"sample": 3} and found.arrays["embedding"].tobytes() == np.ones((5, 2), "f4").tobytes()
+
+
+@pytest.mark.parametrize("name", ["em bedding.npy", "embedding.npz", ".npy", "embedding"])
+def test_a_folder_with_a_file_of_another_name_is_not_sealed(tmp_path, name):
+    np.save(tmp_path / "x.npy", np.ones(3))
+    (tmp_path / "x.npy").rename(tmp_path / name)
+    with pytest.raises(ValueError) as caught:
+        seal(tmp_path, "run", {}, {"embedding": name})
+    assert str(caught.value) == f"{tmp_path / name} is not a plain name of a .npy file"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize(
@@ -414,6 +424,17 @@ def test_a_manifest_of_other_types(folder, key, value):
     says_one_line(error, folder / "manifest.json")
 
 
+@pytest.mark.parametrize("where, place", [("", "manifest.json"), ("rows", "array 'rows'")])
+def test_a_manifest_with_a_key_that_nobody_knows(folder, where, place):
+    def edit(manifest):
+        (manifest["arrays"][where] if where else manifest)["surprise"] = 1
+
+    change(folder, edit, sum_too=True)
+    with pytest.raises(ValueError, match=rf"{place} is damaged: it has the unknown key 'surprise'$") as error:
+        read_folder(folder, "thing")
+    says_one_line(error, folder / "manifest.json")
+
+
 @pytest.mark.parametrize("key", list(ENTRY))
 @pytest.mark.parametrize("value", [None, 1.5, "x", [], {"x": 1}, True, -1, "missing"])
 def test_an_entry_of_other_types(folder, key, value):
@@ -516,7 +537,7 @@ def test_states_within_states():
         (lambda saved: saved.whole("whole", 6), "whole=5 is not a whole number from 6"),
         (lambda saved: saved.whole("whole", 0, 4), "from 0 to 4"),
         (lambda saved: saved.whole("huge", 0), "is not a whole number"),
-        (lambda saved: saved.number("huge", above=0), "huge"),
+        (lambda saved: saved.number("huge", above=0), "^huge=1000000.* must be a finite number greater than 0$"),
         (lambda saved: saved.number("flag", above=0), "flag=True is not a number"),
         (lambda saved: saved.number("whole", above=5), "greater than 5"),
         (lambda saved: saved.array("rows", np.float32, (3, 2)), "shape"),
@@ -530,6 +551,16 @@ def test_states_are_not_believed(read, says):
     arrays = {"rows": np.zeros((2, 3), np.float32), "bad": np.array([1, np.nan], np.float32)}
     with pytest.raises(StateError, match=says):
         read(Saved({"list": [], "whole": 5, "flag": True, "huge": 10**400}, arrays))
+
+
+def test_a_name_of_a_file_means_one_class(monkeypatch):
+    """What a file holds under a name must not depend on which class came last."""
+    monkeypatch.setattr(codec, "KINDS", {})
+    one, other = type("Same", (), {}), type("Same", (), {})
+    assert codec.stored(one) is one is codec.stored(one)
+    with pytest.raises(TypeError, match=r"^two kinds of options are called Same$"):
+        codec.stored(other)
+    assert list(codec.KINDS.values()) == [one]
 
 
 def test_writing_loads_nothing_heavy():

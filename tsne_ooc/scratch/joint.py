@@ -197,11 +197,6 @@ def scratch_bytes(n: int, k: int, has_values: bool) -> int:
     return 4 * n + (36 if has_values else 20) * n * k
 
 
-def joint_bytes(n: int, k: int, has_values: bool) -> int:
-    """The most bytes that P takes."""
-    return (16 if has_values else 8) * n * k
-
-
 def _cut(incoming: Int64, k: int) -> list[_Piece]:
     """Pieces of rows with about as many edges each."""
     sums = np.concatenate([[0], np.cumsum(incoming)])

@@ -93,9 +93,11 @@ def _plain(value: Any) -> Any:
 
 def _by_digest(value: Any) -> Any:
     try:
-        return f"{_in_words(value)} [{digest(value)}]"
+        # Before a word of it: what cannot be looked at raises errors of its own there.
+        found = digest(value)
     except Untold as error:
         return {_UNTOLD: str(error), "at": f"{_PROCESS}.{id(value)}"}
+    return f"{_in_words(value)} [{found}]"
 
 
 def unequal(name: str, old: Any, new: Any) -> list[str]:

@@ -104,8 +104,6 @@ class Saved:
         value = self._get(name, (int, float), "a number")
         try:
             return number(self._key(name), value, above=above)
-        except OverflowError:
-            raise StateError(f"{self._key(name)!r} is too large") from None
         except (ValueError, TypeError) as error:
             raise StateError(str(error)) from None
 
