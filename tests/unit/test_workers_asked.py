@@ -1,0 +1,236 @@
+"""What is asked of workers that die, hang, are cancelled or refuse: each becomes one line that says what to do."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import warnings
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+
+import numpy as np
+import pytest
+
+from tsne_ooc._parallel import MOST_THREADS
+from tsne_ooc.storage import write_folder
+from tsne_ooc.workers import asking, by_path, pool
+from tsne_ooc.workers.asking import TRIES, Piece, answers
+from tsne_ooc.workers.by_path import SavedModel
+from tsne_ooc.workers.pool import LocalWorkers
+
+
+def numbers(start):
+    return {"Y": np.arange(start, start + 10)}
+
+
+class Answering(Executor):
+    """Answers at once: the error of each try in turn, and then the results."""
+
+    def __init__(self, *errors, refuses=None):
+        self.errors, self.refuses, self.asked = list(errors), refuses, 0
+
+    def submit(self, fn, /, *arguments, **named):
+        self.asked += 1
+        if self.refuses is not None and self.asked > 1:
+            raise self.refuses
+        future = Future()
+        if self.errors:
+            future.set_exception(self.errors.pop(0))
+        else:
+            future.set_result(fn(*arguments, **named))
+        return future
+
+
+def pieces(*starts):
+    return [Piece(start, start + 10, numbers, (start,)) for start in starts]
+
+
+def asked(executor, *starts):
+    return [answer for some in answers(pieces(*starts), executor, 1) for answer in some]
+
+
+class KilledWorker(Exception):
+    """As Dask has one, for work that took several workers with it."""
+
+
+KilledWorker.__module__ = "distributed.scheduler"
+
+FAILURES = {
+    "ended": (
+        BrokenExecutor("a process\nterminated abruptly"), ChildProcessError,
+        "a worker ended all of a sudden with rows 20 to 29 (a process terminated abruptly), as happens where memory "
+        "runs out (take fewer workers or smaller blocks), and in a script without if __name__ == '__main__'",
+    ),
+    "cancelled": (
+        CancelledError(), ConnectionError,
+        "the workers were lost with rows 20 to 29: their scheduler has ended, or cancelled the work",
+    ),
+    "given up": (
+        KilledWorker("tried\n4 workers"), ChildProcessError,
+        "Dask gave up with rows 20 to 29: KilledWorker: tried 4 workers",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_piece_that_failed_for_good_says_what_that_means(kind):
+    error, wanted, words = FAILURES[kind]
+    executor = Answering(*[error] * TRIES)
+    with pytest.raises(wanted) as caught:
+        asked(executor, 20)
+    assert str(caught.value) == words
+    # What Dask gives up was tried by many workers already.
+    assert executor.asked == (1 if kind == "given up" else TRIES)
+
+
+@pytest.mark.parametrize("kind", ["ended", "cancelled"])
+def test_what_went_well_in_the_end_says_nothing(kind):
+    executor = Answering(*[FAILURES[kind][0]] * (TRIES - 1))
+    found = sorted(asked(executor, 20, 30), key=lambda answer: answer[0])
+    assert [(start, count) for start, count, _ in found] == [(20, 10), (30, 10)] and executor.asked == TRIES + 1
+    assert [results["Y"].tolist() for _, _, results in found] == [list(range(20, 30)), list(range(30, 40))]
+
+
+@pytest.mark.parametrize("refusal, kind", [
+    (BrokenExecutor("no process is left"), ChildProcessError), (RuntimeError("it is shut down"), ConnectionError),
+])  # fmt: skip
+def test_workers_that_take_no_more_work_are_told_where_a_piece_is_asked_for_again(refusal, kind):
+    executor = Answering(OSError("the disk is busy"), refuses=refusal)
+    with pytest.raises(kind) as caught:
+        asked(executor, 20)
+    assert str(caught.value) == f"the workers take no more work ({type(refusal).__name__}: {refusal})"
+    assert executor.asked == 2
+
+
+def test_the_first_of_several_errors_is_told():
+    """Answers that came with them are given first."""
+
+    class Late(Executor):
+        def __init__(self):
+            self.futures = []
+
+        def submit(self, fn, /, *arguments):
+            self.futures.append((Future(), fn, arguments))
+            if len(self.futures) == 3:
+                self.futures[0][0].set_exception(ValueError("row 3 is wrong"))
+                self.futures[1][0].set_result(fn(*arguments))
+                self.futures[2][0].set_exception(ValueError("row 3 is wrong"))
+            return self.futures[-1][0]
+
+    work = answers(pieces(0, 10, 20), Late(), 3)
+    assert [start for start, _, _ in next(work)] == [10]
+    with pytest.raises(ValueError, match=r"^row 3 is wrong$"):
+        next(work)
+
+
+def test_workers_that_have_not_answered_yet_are_waited_for(monkeypatch):
+    """A cluster may need long to begin: before the first answer nothing is asked for again."""
+    monkeypatch.setattr(asking, "PATIENCE", 0.02)
+
+    class Slow(Answering):
+        def submit(self, fn, /, *arguments):
+            self.asked += 1
+            future = Future()
+            threading.Timer(0.3, lambda: future.set_result(fn(*arguments))).start()
+            return future
+
+    executor = Slow()
+    assert [start for start, _, _ in asked(executor, 20)] == [20] and executor.asked == 1
+
+
+# Processes of this machine
+
+
+@pytest.mark.parametrize("n", [MOST_THREADS + 1, 10**6])
+def test_more_processes_than_there_can_be_are_refused(n):
+    with pytest.raises(ValueError, match=rf"^workers={n} is more than {MOST_THREADS}$"):
+        LocalWorkers(n)
+    assert LocalWorkers(MOST_THREADS).n == MOST_THREADS
+
+
+def test_processes_that_die_again_and_again_are_an_error(monkeypatch):
+    """A second pool is made where the first is broken, and not a third."""
+    made = []
+
+    class Broken:
+        def __init__(self, *arguments, **named):
+            made.append(self)
+            self.ended = False
+
+        def submit(self, *arguments):
+            raise BrokenExecutor(f"pool {len(made)}")
+
+        def shutdown(self, **how):
+            self.ended = True
+
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", Broken)
+    with LocalWorkers(1) as executor, pytest.raises(BrokenExecutor, match=r"^pool 2$"):
+        executor.submit(numbers, 3)
+    assert len(made) == 2 and all(one.ended for one in made)
+
+
+def test_a_process_leaves_signals_and_warnings_to_whoever_began_it(monkeypatch):
+    """Ctrl-C is the other process's to answer, warnings were shown there, and with it this one ends."""
+    ended, left, parent = threading.Event(), [], threading.Event()
+
+    class Parent:
+        def join(self):
+            parent.wait(10)
+
+    def end(code):
+        left.append(code)
+        ended.set()
+
+    at_exit = []
+    monkeypatch.setattr(pool.os, "_exit", end)
+    monkeypatch.setattr(pool.atexit, "register", lambda *call: at_exit.append(call))
+    monkeypatch.setattr(pool.multiprocessing, "parent_process", Parent)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            pool._begin()
+            warnings.warn("shown already", UserWarning, stacklevel=1)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        # Nothing is torn down at the end of all work, and that is no failure.
+        assert at_exit == [(end, 0)]
+        time.sleep(0.05)
+        assert not left, "while the other process lives"
+    finally:
+        signal.signal(signal.SIGINT, before)
+        parent.set()
+        # The thread must find the end of this test, and not the real one.
+        assert ended.wait(10) and left == [1]
+
+
+# Models by their paths
+
+
+def opens(folder, n_jobs):
+    return [folder.name, n_jobs]
+
+
+def test_few_models_stay_open_and_the_oldest_goes_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(by_path, "_models", type(by_path._models)())
+    models = []
+    for number in range(by_path.MOST + 1):
+        write_folder(tmp_path / f"{number}", "model", {"number": number}, {})
+        models.append(SavedModel.of(tmp_path / f"{number}", opens))
+    first = [model.opened(1) for model in models[:-1]]
+    # Asked for once more, the first is no longer the oldest.
+    assert models[0].opened(1) is first[0]
+    last = models[-1].opened(1)
+    assert last == [f"{by_path.MOST}", 1] and len(by_path._models) == by_path.MOST
+    assert models[0].opened(1) is first[0] and models[-1].opened(1) is last
+    assert all(model.opened(1) is one for model, one in zip(models[2:-1], first[2:], strict=True))
+    again = models[1].opened(1)
+    assert again == first[1] and again is not first[1]
+
+
+def test_a_child_of_a_fork_has_a_lock_of_its_own(monkeypatch):
+    """One that another thread of the parent held would stay locked for ever."""
+    held = threading.Lock()
+    held.acquire()
+    monkeypatch.setattr(by_path, "_lock", held)
+    by_path._forget()
+    assert by_path._lock is not held and by_path._lock.acquire(blocking=False)
