@@ -19,6 +19,8 @@ from tsne_ooc.io import differences, identity_of, names_of, open_source, url_fil
 from tsne_ooc.io.failures import first_line, reading
 from tsne_ooc.io.files import are_files, files_of
 from tsne_ooc.io.overview import look
+from tsne_ooc.io.url_stores import store_of
+from tsne_ooc.io.urls import Url, facts_of
 from tsne_ooc.sampling import labels_of
 from tsne_ooc.testing import SourceContract
 
@@ -359,6 +361,108 @@ def test_packages_that_are_not_there_are_named(package, url, says, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ModuleNotFoundError, match=says):
         open_source(url)
+
+
+def test_a_url_is_shown_as_itself_and_equals_its_like():
+    url = Url("http://x/X.npy")
+    assert repr(url) == "Url('http://x/X.npy')" and str(url) == os.fspath(url) == "http://x/X.npy"
+    assert url == Url("http://x/X.npy") and url != Url("http://x/Y.npy") and url != "http://x/X.npy"
+
+
+def test_an_open_file_behind_a_url_is_read_as_one_on_the_disk(server, tmp_path):
+    data = bytes(range(256)) * 20
+    (tmp_path / "x.bin").write_bytes(data)
+    with Url(f"{server.url}/x.bin").open() as there, open(tmp_path / "x.bin", "rb", buffering=0) as here:
+        assert there.readable() and there.seekable() and not there.writable()
+        for offset, whence, count in ((3000, 0, 9), (-5, 1, 20), (-7, 2, 100), (0, 2, 3), (0, 0, 5120)):
+            assert there.seek(offset, whence) == here.seek(offset, whence)
+            assert there.read(count) == here.read(count) and there.tell() == here.tell()
+    assert there.closed
+
+
+def test_what_cannot_be_opened_behind_a_url(server):
+    with pytest.raises(FileNotFoundError, match=rf"^there is no file {server.url}/none\.npy$"):
+        Url(f"{server.url}/none.npy").open()
+    # A server may say nothing of the size, or that it gives no parts.
+    for said in ({"size": None}, {"size": 9, "partial": False}):
+        url = Url(f"{server.url}/X.npy")
+        url._known = said
+        with pytest.raises(OSError) as caught:
+            url.open()
+        assert str(caught.value) == f"{url} cannot be read: {url_files.NO_PARTS}"
+    assert not server.asked
+
+
+@pytest.mark.parametrize("error, words", [
+    (FileNotFoundError("http://x/X.npy"), "the server does not have it any more (404)"),
+    (ValueError("odd\nand more of it"), "odd"),
+    (url_files.Unreached("as it was told"), "as it was told"),
+    (ValueError("The HTTP server doesn't appear to support range requests."), url_files.NO_PARTS),
+])  # fmt: skip
+def test_what_became_of_an_answer_in_words(error, words):
+    assert url_files.words_of(error) == words
+
+
+def test_the_users_own_settings_of_requests_are_kept(monkeypatch):
+    """Without any, a server that is silent is given up, and packed answers are not asked for."""
+    url = Url("http://x/X.npy")
+    how = url._options(fsspec, "reading it")["client_kwargs"]
+    assert how["headers"] == {"Accept-Encoding": "identity"} and how["timeout"].sock_read == url_files.SILENCE
+    # What another kind of store stands before is not asked by HTTP.
+    assert Url("http::memory://x/X.npy")._options(fsspec, "reading it") == {}
+    monkeypatch.setitem(fsspec.config.conf, "http", {"client_kwargs": {"trust_env": True}})
+    assert url._options(fsspec, "reading it") == {}
+    assert Url("memory://x/X.npy")._options(fsspec, "reading it") == {}
+
+
+def test_folders_among_files_leave_nothing_to_tell_them_by(server, tmp_path):
+    np.save(tmp_path / "a.npy", table())
+    in_zarr()(table(), tmp_path)
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    home, file = Url(server.url), Url(f"{server.url}/a.npy")
+    assert facts_of(home, [file, Url(server.url_of(folder))]) == {"mtime_ns": None, "version": None}
+    assert facts_of(home, [file, file])["size"] == facts_of(file, [file])["size"] > 0
+
+
+def test_objects_of_python_behind_a_url_are_refused(server, tmp_path):
+    """To read them would run what the file says."""
+    np.save(tmp_path / "X.npy", np.array([[1, "a"]], object), allow_pickle=True)
+    with pytest.raises(ValueError) as caught:
+        open_source(f"{server.url}/X.npy")
+    assert str(caught.value) == (f"{server.url}/X.npy is not a whole .npy file of numbers: it holds objects of Python")
+
+
+@pytest.mark.parametrize("kind, asked", [("a range", 40), ("the end", 40)])
+def test_a_store_that_gives_less_than_a_part_is_told(kind, asked, server, tmp_path, monkeypatch):
+    zarr = pytest.importorskip("zarr")
+    from zarr.abc.store import RangeByteRequest, SuffixByteRequest
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    path = KINDS["zarr"](table(), tmp_path)
+    store, real = store_of(Url(server.url_of(path))), zarr.storage.FsspecStore.get
+    (name, *_) = (file.name for file in path.iterdir() if file.is_file())
+    part = RangeByteRequest(10, 10 + asked) if kind == "a range" else SuffixByteRequest(asked)
+
+    def get(part):
+        return sync(store.get(name, default_buffer_prototype(), part))
+
+    async def short(self, *arguments):
+        found = await real(self, *arguments)
+        return found[: len(found) // 2]
+
+    data = (path / name).read_bytes()
+    assert get(part).to_bytes() == (data[10 : 10 + asked] if kind == "a range" else data[-asked:])
+    monkeypatch.setattr(zarr.storage.FsspecStore, "get", short)
+    with pytest.raises(url_files.Unreached, match=rf"^the server gave {asked // 2} of {asked} bytes of {name}$"):
+        get(part)
+
+
+def test_labels_of_a_server_that_fails_are_not_called_damaged(server, tmp_path):
+    path, name = labelled("hdf5", tmp_path)
+    server.fault = lambda asked: 503
+    with pytest.raises(OSError, match=f"^{server.url_of(path)} cannot be read: the server answered 503"):
+        labels_of(server.url_of(path), name)
 
 
 def test_a_kind_of_url_that_nobody_knows():
