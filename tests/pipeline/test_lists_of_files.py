@@ -11,6 +11,7 @@ import pytest
 from tsne_ooc import TSNE, embed, merge, open_run, place
 from tsne_ooc.cli import main
 from tsne_ooc.convert import convert
+from tsne_ooc.export import export_per_file
 from tsne_ooc.workers import LocalWorkers
 
 FEW = {"perplexity": 5, "early_exaggeration_iter": 5, "n_iter": 5, "random_state": 0, "n_jobs": 1}
@@ -128,3 +129,13 @@ def test_a_row_of_a_map_is_traced_to_its_line(tmp_path):
                     np.float32([float(cell) for cell in cells[:4]]), file["X"][row - table["start"]]
                 )
     assert len(seen) == len(X) == len(run.embedding)
+
+
+def test_a_part_of_a_table_is_not_exported_by_its_files(home):
+    """Its rows begin and end within them."""
+    place(home / "map", home / "part*.npy", out=home / "a", rows="0:90", n_jobs=1)
+    before = sorted(home.iterdir())
+    with pytest.raises(ValueError) as raised:
+        export_per_file(home / "a", home / "places.csv")
+    assert str(raised.value) == f"{home / 'a'} is a part of a table; merge all parts first (tsne-ooc merge)"
+    assert sorted(home.iterdir()) == before

@@ -503,3 +503,13 @@ def test_wrong_epochs_and_starts():
 def test_a_table_without_columns_is_refused():
     with pytest.raises(ValueError, match=r"array of shape \(5, 0\) has no columns"):
         Batches(np.zeros((5, 0), np.float32))
+
+
+@pytest.mark.parametrize(
+    "n, size, drop_last, count", [(10, 4, False, 3), (10, 4, True, 2), (8, 4, True, 2), (1, 4, False, 1)]
+)
+@pytest.mark.parametrize("shuffle", [None, "full"])
+def test_it_is_shown_by_what_it_gives(n, size, drop_last, count, shuffle):
+    batches = Batches(np.zeros((n, 2), np.float32), batch_size=size, shuffle=shuffle, drop_last=drop_last, seed=0)
+    assert sum(1 for _ in batches.epoch(0)) == count
+    assert repr(batches) == f"{count} batches of {size} rows, shuffle={shuffle!r}, of {batches.source!r}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tracemalloc
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 import scipy.sparse as sp
 
 from tsne_ooc.convert import convert
-from tsne_ooc.io import differences, identity_of, line_up, names_of, open_hdf5, open_source, open_zarr
+from tsne_ooc.io import differences, identity_of, line_up, named, names_of, open_hdf5, open_source, open_zarr
 from tsne_ooc.io.blocks import iterate
+from tsne_ooc.io.failures import Unreached
 from tsne_ooc.preprocess import OneHot, Preparation
 from tsne_ooc.sampling import take
 
@@ -306,3 +308,42 @@ def test_categories_are_made_of_numbers_by_name(tmp_path):
         made = Preparation([OneHot(["k"])]).fit(source)
         assert [made.encoding.names, made.encoding.categories["k"].tolist()] == [("a", "k"), [0, 2]]
         np.testing.assert_array_equal(made.transform(source), [[1.5, 0, 1], [2.5, 1, 0], [3.5, 0, 1]])
+
+
+@pytest.mark.parametrize("kind", ["h5", "zarr"])
+@pytest.mark.parametrize("index", ["a group", "nothing", "no text"])
+def test_variables_without_names_leave_the_columns_without(kind, index, tmp_path):
+    """Some programs write something else where AnnData has the names: the table is there all the same."""
+    if kind == "zarr":
+        file = pytest.importorskip("zarr").open_group(str(tmp_path / "x.zarr"), mode="w")
+    else:
+        file = h5py.File(tmp_path / "x.h5", "w")
+    make = file.create_array if kind == "zarr" else file.create_dataset
+    make("X", data=cells())
+    file.attrs["encoding-type"] = "anndata"
+    file.create_group("obs")
+    file.create_group("var").attrs["_index"] = {"a group": "inner", "nothing": "none", "no text": 3}[index]
+    file.create_group("var/inner")
+    if kind == "h5":
+        file.close()
+    with open_source(tmp_path / f"x.{kind}") as source:
+        assert names_of(source) is None
+        np.testing.assert_array_equal(source.read(0, N), cells())
+    with pytest.raises(ValueError, match="has no names for its columns"):
+        open_source(tmp_path / f"x.{kind}", columns=["Cd8a"])
+
+
+def test_a_server_that_does_not_give_the_names_is_not_one_without(monkeypatch):
+    zarr = pytest.importorskip("zarr")
+    for error, wanted in ((KeyError("x"), {}), (OSError("x"), {}), (Unreached("the server answered 503"), None)):
+
+        def opened(*arguments, error=error, **more):
+            raise error
+
+        monkeypatch.setattr(zarr, "open_group", opened)
+        item = SimpleNamespace(store=None)
+        if wanted is None:
+            with pytest.raises(Unreached, match="503"):
+                named._zarr_root(item)
+        else:
+            assert named._zarr_root(item) == wanted

@@ -333,6 +333,15 @@ class TestH5ad:
             file["X"] = np.zeros((N, 2))
         with pytest.raises(ValueError, match="not an AnnData file"):
             export(tmp_path / "run", tmp_path / "other.h5ad")
+        with h5py.File(tmp_path / "unnamed.h5ad", "w") as file:
+            file["obs/depth"] = np.zeros(N)
+        for attribute in ({}, {"_index": "cells"}):
+            with h5py.File(tmp_path / "unnamed.h5ad", "a") as file:
+                file["obs"].attrs.update(attribute)
+            unnamed = (tmp_path / "unnamed.h5ad").read_bytes()
+            with pytest.raises(ValueError, match=r"unnamed\.h5ad is not an AnnData file: its obs has no index$"):
+                export(tmp_path / "run", tmp_path / "unnamed.h5ad")
+            assert (tmp_path / "unnamed.h5ad").read_bytes() == unnamed
         (tmp_path / "text.h5ad").write_text("hello")
         with pytest.raises(OSError, match="cannot be opened as an AnnData file"):
             export(tmp_path / "run", tmp_path / "text.h5ad")

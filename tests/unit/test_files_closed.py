@@ -99,3 +99,18 @@ def test_of_a_zip_file_that_holds_something_else(tmp_path):
         with pytest.raises((ValueError, OSError)):
             open_source(tmp_path / "x.zarr.zip")
         assert held(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "metadata", ["{}", "no JSON", '{"zarr_format": 3, "node_type": "array"}', '{"zarr_format": 9}']
+)
+@pytest.mark.parametrize("name", ["zarr.json", ".zarray", ".zgroup"])
+def test_of_a_zip_file_whose_metadata_is_damaged(name, metadata, tmp_path):
+    pytest.importorskip("zarr")
+    with zipfile.ZipFile(tmp_path / "x.zarr.zip", "w") as file:
+        file.writestr(name, metadata)
+    with no_collection():
+        with pytest.raises((ValueError, OSError)) as caught:
+            open_source(tmp_path / "x.zarr.zip")
+        # What the error holds is not let go by itself.
+        assert caught.value and held(tmp_path) == []

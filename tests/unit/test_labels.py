@@ -189,3 +189,20 @@ def test_labels_in_hdf5_are_text_whatever_their_bytes(tmp_path):
         assert labels_of(tmp_path / "l.h5", name).tolist() == ["Zürich", "Bern"]
     with pytest.raises(ValueError, match="no labels 'qqq'; it has latin, obs/city, utf8, when, words"):
         labels_of(tmp_path / "l.h5", "qqq")
+
+
+@pytest.mark.parametrize("name", ["group", "obs", "obs/frame", "frame"])
+def test_a_group_that_is_no_column_is_no_label(tmp_path, name):
+    """Those that are there are listed, by which a group of something else is not one."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["obs/kind"] = np.array(["a", "b"], "S")
+        file["obs/frame/x"], file["group/x"] = np.arange(2), np.arange(2)
+    with pytest.raises(ValueError, match=rf"{name}.*obs/kind|obs/kind.*{name}"):
+        labels_of(tmp_path / "x.h5", name)
+    assert labels_of(tmp_path / "x.h5", "kind").tolist() == ["a", "b"]
+
+
+def test_a_damaged_file_has_no_labels(tmp_path):
+    (tmp_path / "x.h5").write_bytes(b"\x89HDF\r\n\x1a\nno more")
+    with pytest.raises(OSError, match=rf"^{tmp_path / 'x.h5'} cannot be opened as HDF5: "):
+        labels_of(tmp_path / "x.h5", "kind")

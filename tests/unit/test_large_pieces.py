@@ -1,5 +1,6 @@
 """Pieces of storage that are larger than blocks are unpacked once where rows are read in order."""
 
+import gc
 import threading
 import time
 import warnings
@@ -191,3 +192,26 @@ def test_parts_too_many_to_be_kept_are_told(kind, monkeypatch):
     assert all("compute those first, or write" in str(warning.message) for warning in told)
     assert bool(told) <= many and (kind != "summed up" or told)
     np.testing.assert_allclose(source.read(5, 25), X[5:25].compute(), rtol=1e-5, atol=1e-6)
+
+
+def test_arrays_of_older_versions_of_dask_share_parts_by_their_name():
+    """They have no weak references; nothing is kept longer than a source lives."""
+
+    class Old:
+        __slots__ = ("name",)
+        ndim, numblocks = 1, ()
+
+        def __init__(self, name):
+            self.name = name
+
+        def __dask_graph__(self):
+            return {}
+
+    one, same, other = Old("a"), Old("a"), Old("b")
+    before = dict(shared_parts._of_arrays)
+    parts = shared_parts.shared_parts(one)
+    assert shared_parts.shared_parts(same) is parts is shared_parts.shared_parts(one)
+    assert shared_parts.shared_parts(other) is not parts and shared_parts._of_arrays == before
+    del parts
+    gc.collect()
+    assert not {"a", "b"} & set(shared_parts._of_names)

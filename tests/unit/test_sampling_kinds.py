@@ -116,6 +116,7 @@ def test_strata_are_the_combinations_of_labels(labels, expected):
     "sample, message",
     [
         (lambda: Stratified(5, [1, 2]), "there are 2 labels, but the table has 6 rows"),
+        (lambda: Stratified(5, [1, 2]).without(np.array([0]), 6), "there are 2 labels, but the table has 6 rows"),
         (lambda: Stratified(5, ([1, 2], [1, 2, 3])), "different lengths: 2, 3"),
         (lambda: Stratified(2, [1, 2, 3, 4, 5, 5]), "2 rows cannot hold one of each of the 5 strata"),
         (lambda: Stratified(0, [1]), "size=0 must be at least 1"),
@@ -139,6 +140,13 @@ def test_strata_are_the_combinations_of_labels(labels, expected):
 def test_errors_name_what_is_wrong(sample, message):
     with pytest.raises((ValueError, TypeError), match=message):
         sample().draw(table(6), np.random.default_rng(0))
+
+
+def test_labels_of_rows_that_are_dropped_go_with_them():
+    labels = np.array(list("aabbbc"))
+    found = Stratified(3, labels, "balanced").without(np.array([0, 5]), 6)
+    assert (found.size, found.balance) == (3, "balanced")
+    assert strata(found.labels).tolist() == strata(labels[1:5]).tolist()
 
 
 def test_given_rows_come_sorted_or_by_mask():
