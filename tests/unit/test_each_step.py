@@ -185,6 +185,28 @@ def test_an_object_that_cannot_be_copied_is_used_itself():
     assert step.transformer is not own and step.transformer.change is np.abs
 
 
+class Scaled:
+    """A class of one's own, which inherits nothing, and is fitted as those of scikit-learn are."""
+
+    def fit(self, X):
+        self.scale_ = np.abs(X).max(axis=0)
+        return self
+
+    def transform(self, X):
+        return X / self.scale_
+
+
+def test_a_fitted_object_need_not_inherit_from_scikit_learn():
+    X = counts()
+    given = Scaled().fit(X)
+    found = Preparation([Transformer(given)]).fit(X[:50])
+    np.testing.assert_allclose(found.transform(X), X / X.max(axis=0), rtol=1e-6)
+    assert found.fitted[0].how == "as it was given"
+    # One that is not fitted would have to be cloned, which asks for its parameters.
+    with pytest.raises(TypeError, match="get_params"):
+        Preparation([Transformer(Scaled())]).fit(X)
+
+
 def test_an_object_without_parameters_needs_no_seed():
     """It says itself how it is copied, and has nothing that could be seeded."""
 

@@ -159,6 +159,9 @@ def _is_fitted(transformer: Any) -> bool:
         check_is_fitted(transformer)
     except NotFittedError:
         return False
+    except AttributeError:
+        # Newer versions of scikit-learn ask only what inherits from its classes; this is what others meant by fitted.
+        return any(name.endswith("_") and not name.startswith("__") for name in vars(transformer))
     return True
 
 
