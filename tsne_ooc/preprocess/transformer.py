@@ -161,7 +161,7 @@ def _is_fitted(transformer: Any) -> bool:
         return False
     except AttributeError:
         # Newer versions of scikit-learn ask only what inherits from its classes; this is what others meant by fitted.
-        return any(name.endswith("_") and not name.startswith("__") for name in vars(transformer))
+        return any(name.endswith("_") and not name.startswith("__") for name in getattr(transformer, "__dict__", ()))
     return True
 
 
