@@ -22,8 +22,9 @@ from sklearn.exceptions import NotFittedError
 
 import tsne_ooc
 from tsne_ooc import TSNE, FixedSigma, Multiscale, Perplexity, Phase, Placement, Schedule, Uniform, storage
+from tsne_ooc._parallel import Threads
 from tsne_ooc.estimator.saving import estimator_state
-from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, Neighbors, PyNNDescent
+from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, Graph, Neighbors, PyNNDescent
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
 from tsne_ooc.storage import codec
 from tsne_ooc.storage.state import Saved, within
@@ -549,6 +550,125 @@ def test_content_that_cannot_be(fitted, tmp_path, edit, says):
     with pytest.raises(ValueError, match=says) as error:
         tsne_ooc.load(tmp_path / "model")
     assert str(error.value).startswith(f"{tmp_path / 'model' / 'manifest.json'}") and "\n" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def searches():
+    """Models of searches that journeys above do not make, each by a word."""
+    X = rows()
+    gaps = X.copy()
+    gaps[::7, 1] = np.nan
+    indices, distances = Exact().build(X, threads=Threads(1)).query_self(24)
+    made = {
+        "bits": (X > 0, {"metric": "jaccard"}),
+        "gaps": (gaps, {"metric": "nan_euclidean", "neighbors": IVF(lists=5)}),
+        "graph": (X, {"neighbors": Graph((indices, distances))}),
+        # For so many neighbours 200 rows are too few, and the library itself is not asked.
+        "pynndescent": (X, {"metric": "manhattan", "neighbors": PyNNDescent(graph_neighbors=60)}),
+        "scaled": (np.ldexp(X, -126), {"metric": "manhattan"}),
+    }
+    fitted = {}
+
+    def get(name):
+        if name not in fitted:
+            table, options = made[name]
+            fitted[name] = TSNE(**{**QUICK, **options}).fit(table)
+        return fitted[name]
+
+    return get
+
+
+@pytest.mark.parametrize(
+    "name, which, change, says",
+    [
+        ("bits", "index.words", lambda a: a[:0], "has the shape (0, 1)"),
+        ("gaps", "index.centre", put(1e30), "lies outside the rows"),
+        ("graph", "index.distances", lambda a: a[:, :0], "has the shape (200, 0), which is not a graph"),
+        ("graph", "index.distances", lambda a: a[:0], "has the shape (0, 24), which is not a graph"),
+    ],
+)
+def test_arrays_of_other_searches(searches, tmp_path, name, which, change, says):
+    searches(name).save(tmp_path / "model")
+    forge(tmp_path / "model", f"model.{which}", change)
+    if name == "graph":
+        forge(tmp_path / "model", "model.index.neighbors", change)
+    with pytest.raises(ValueError) as error:
+        tsne_ooc.load(tmp_path / "model")
+    version = 3 if name == "graph" else 2
+    assert str(error.value) == f"{tmp_path / 'model' / f'model.{which}.{version}.npy'}: {says}"
+
+
+def test_a_graph_of_fewer_rows_than_its_search(searches, tmp_path):
+    """The rows that are named are all there, and the graph as such can be."""
+    folder = tmp_path / "model"
+    searches("graph").save(folder)
+    for name in ("neighbors", "distances"):
+        forge(folder, f"model.index.{name}", lambda array: np.minimum(array[:150], 149).astype(array.dtype))
+    if "model.index.order" in storage.read_folder(folder, "model").arrays:
+        forge(folder, "model.index.order", lambda array: np.arange(150, dtype=array.dtype))
+    with pytest.raises(ValueError, match=r"neighbors\.\d\.npy: has 150 rows, the search 200$"):
+        tsne_ooc.load(folder)
+
+
+@pytest.mark.parametrize(
+    "name, path, value, says",
+    [
+        ("bits", ["metric"], "euclidean", "model.index has the unknown metric 'euclidean'"),
+        ("bits", ["metric"], "x" * 90, f"model.index has the unknown metric {'x' * 40!r}"),
+        ("annoy", ["metric"], "haversine", "model.index has the unknown metric 'haversine'"),
+        ("annoy", ["metric"], "x" * 90, f"model.index has the unknown metric {'x' * 40!r}"),
+        ("manhattan", ["metric"], "os.system", "model.index has the unknown metric 'os.system'"),
+        ("manhattan", ["metric"], "x" * 90, f"model.index has the unknown metric {'x' * 40!r}"),
+        # What dense rows have and sparse ones do not is unknown too.
+        ("sparse", ["metric"], "canberra", "model.index has the unknown metric 'canberra'"),
+        # A metric of ours that the library lacks.
+        ("pynndescent", ["metric"], "nan_euclidean",
+         "model.index has the metric 'nan_euclidean', which pynndescent does not know"),
+        ("scaled", ["inner", "metric"], "canberra",
+         "model.index has the metric 'canberra', whose distances have no scale"),
+    ],
+)  # fmt: skip
+def test_metrics_that_a_search_cannot_have(fitted, searches, tmp_path, name, path, value, says):
+    folder = tmp_path / "model"
+    (fitted(name)[0] if name in FITS and name != "scaled" else searches(name)).save(folder)
+    forge(folder, edit=give(value, "model", "index", *path))
+    with pytest.raises(ValueError) as error:
+        tsne_ooc.load(folder)
+    assert str(error.value) == f"{folder / 'manifest.json'}: {says}"
+
+
+@pytest.mark.parametrize(
+    "name, parameter, value",
+    [("minkowski", "p", -1.0), ("minkowski", "w", np.full(5, -1.0)), ("seuclidean", "V", np.zeros(5))],
+)
+def test_parameters_of_a_metric_are_refused_in_a_file_as_in_a_call(fitted, tmp_path, name, parameter, value):
+    folder = tmp_path / "model"
+    given = {"p": 3, "w": np.arange(5)} if name == "minkowski" else {}
+    with pytest.raises(ValueError) as asked:
+        TSNE(**QUICK, metric=name, metric_params={**given, parameter: value}).fit(rows())
+    fitted(name)[0].save(folder)
+    forge(folder, f"model.index.param.{parameter}", np.array(value))
+    with pytest.raises(ValueError) as error:
+        tsne_ooc.load(folder)
+    assert str(error.value) == f"{folder / 'manifest.json'}: model.index {asked.value}"
+
+
+@pytest.mark.parametrize("seed", [-1, True, 2.0, "7", [7]])
+def test_seeds_that_are_none(fitted, tmp_path, seed):
+    folder = tmp_path / "model"
+    fitted("exact")[0].save(folder)
+    forge(folder, edit=give(seed, "fitted", "seed"))
+    with pytest.raises(ValueError) as error:
+        tsne_ooc.load(folder)
+    assert str(error.value) == f"{folder / 'manifest.json'}: fitted has a seed that is not a whole number"
+
+
+@pytest.mark.parametrize("seed", [None, 0, 10**40])
+def test_seeds_of_any_length(fitted, tmp_path, seed):
+    folder = tmp_path / "model"
+    fitted("exact")[0].save(folder)
+    forge(folder, edit=give(seed, "fitted", "seed"))
+    assert tsne_ooc.load(folder).map_.seed == seed
 
 
 def test_a_model_of_another_kind_of_folder(tmp_path):
