@@ -130,3 +130,46 @@ def test_files_without_one(tmp_path, write, says):
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="this AnnData holds no graph"):
         Graph(SimpleNamespace(obsp={}))
+
+
+NEAR, APART = np.argsort(cdist(X, X), axis=1)[:, 1:6], np.sort(cdist(X, X), axis=1)[:, 1:6]
+
+
+@pytest.mark.parametrize(
+    "given, error, says",
+    [
+        ((NEAR, APART[:, :4]), ValueError, "indices of shape (200, 5) and distances of shape (200, 4) are not a pair"),
+        ((NEAR[:9], APART), ValueError, "indices of shape (9, 5) and distances of shape (200, 5) are not a pair"),
+        (
+            (NEAR.astype(str), APART),
+            TypeError,
+            "precomputed neighbours are a pair (indices, distances) of whole numbers and numbers, not of <U21 and "
+            "float64",
+        ),
+        (
+            (NEAR, APART.astype(complex)),
+            TypeError,
+            "precomputed neighbours are a pair (indices, distances) of whole numbers and numbers, not of int64 and "
+            "complex128",
+        ),
+        (
+            scanpys()[:, :90],
+            ValueError,
+            "precomputed distances of shape (200, 90) are not square; there is one for each two rows, infinite where "
+            "they are not connected",
+        ),
+        (
+            scanpys().astype(complex),
+            ValueError,
+            "precomputed distances have type complex128, which does not hold plain numbers",
+        ),
+        # The first words are scikit-learn's, of a table without rows.
+        (csr_array((0, 0)), ValueError, "Found array with 0 sample(s) (shape=(0, 0)) while a minimum of 1 is required."),
+        ((NEAR[:0], APART[:0]), ValueError,
+         "Found array with 0 sample(s) (shape=(0, 5)) while a minimum of 1 is required."),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_graph_as_a_whole(given, error, says):
+    with pytest.raises(error) as caught:
+        Graph(given)
+    assert str(caught.value) == says

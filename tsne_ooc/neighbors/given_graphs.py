@@ -8,7 +8,7 @@ import numpy as np
 
 from tsne_ooc._options import unknown
 from tsne_ooc._typing import StrPath
-from tsne_ooc._validate import is_sparse
+from tsne_ooc._validate import check_shape, is_sparse
 from tsne_ooc.io.failures import opening
 from tsne_ooc.io.sparse import sparse_format, sparse_shape
 from tsne_ooc.neighbors.base import Answer
@@ -40,8 +40,10 @@ def nearest_of(distances: Any) -> Answer:
         # This says what is wrong with the pair as a whole.
         distances_of(tuple(part[:1] for part in parts) if parts[0].shape == parts[1].shape else parts)
     n = int(parts[0].shape[0])
-    if not n or (not pair and parts[0].shape[1] != n):
-        distances_of(parts if pair else parts[0])
+    if not n:
+        check_shape(parts[0].shape)
+    if not pair and parts[0].shape[1] != n:
+        distances_of(parts[0])
     height = max(1, PAIRS // max(1, parts[0].shape[1] if pair else -(-parts[0].nnz // max(1, n))))
     edges = [(a, min(a + height, n)) for a in range(0, n, height)]
 
