@@ -141,3 +141,15 @@ def weighted(a, b):
 
 def weighted_distances(Q, X):
     return (np.abs(Q[:, None].astype(np.float64) - X) * np.arange(1, X.shape[1] + 1)).sum(axis=2)
+
+
+@pytest.mark.parametrize("k", [True, 2.5, "3", None])
+@pytest.mark.parametrize("search", [Exact(), IVF(lists=4)], ids=["exact", "ivf"])
+def test_a_number_of_neighbours_is_a_whole_number(search, k):
+    index = build(search, data(40))
+    for ask in (lambda: index.query(data(3), k), lambda: index.query_self(k)):
+        with pytest.raises(TypeError) as caught:
+            ask()
+        assert str(caught.value) == f"k={k!r} is not a whole number"
+    # Those of NumPy are.
+    assert index.query(data(3), np.int64(3))[0].shape == (3, 3)

@@ -298,3 +298,10 @@ def test_words():
     assert Mixture((5, 30)) != Multiscale((5, 30))
     assert affinity.resolve("uniform", 20) == Uniform(20)
     assert affinity.resolve(Uniform(7), 20) == Uniform(7)
+
+
+@pytest.mark.parametrize("matrix", [[["a", "b"], ["c", "d"]], {"a": 1}, object()], ids=["words", "mapping", "object"])
+def test_matrices_of_other_things_than_numbers_are_told_by_their_type(matrix):
+    matrix = np.array(matrix) if isinstance(matrix, list) else matrix
+    with pytest.raises(TypeError, match=f"^affinity matrix: {type(matrix).__name__} is not a numeric matrix [(].+[)]$"):
+        Joint.from_matrix(matrix)

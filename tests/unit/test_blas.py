@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 
@@ -213,3 +214,32 @@ def test_a_spectral_start_from_a_second_thread():
         return TSNE(random_state=0, n_jobs=1, perplexity=7.5, initialization="spectral", n_iter=50).fit(X).embedding_
 
     np.testing.assert_array_equal(in_thread(fit), fit())
+
+
+class Unknown:
+    """A library of OpenBLAS whose functions have names that nobody has heard of."""
+
+    internal_api, threading_layer, filepath, dynlib = "openblas", "pthreads", "/lib/other.so", object()
+    threads = 3
+
+    def get_num_threads(self):
+        return self.threads
+
+    def set_num_threads(self, threads):
+        self.threads = threads
+
+
+def test_a_build_of_unknown_names_is_limited_as_threadpoolctl_does():
+    controller = Unknown()
+    library = _blas._library(controller)
+    assert library.get() == 3
+    library.set(1)
+    assert controller.threads == 1
+    assert _blas._names(controller.dynlib) == ("", "")
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MAP_PRIVATE"), reason="elsewhere nothing is mapped beforehand")
+def test_whether_there_is_room_is_what_the_system_says():
+    """No process has so many bytes of addresses as the second asks for."""
+    assert _blas._fits(1 << 16) is True
+    assert _blas._fits(1 << 60) is False

@@ -263,3 +263,11 @@ def test_grids_grow_in_steps_and_are_kept():
     grown = shape_for(np.array([130.0, 80.0]), 1.0, first)
     assert grown.lengths[0] > first.lengths[0]
     assert all(n * first.spacing >= extent for n, extent in zip(first.nodes, (100, 80), strict=True))
+
+
+def test_a_grid_that_does_not_reach_the_map_is_an_error_and_not_a_crash(monkeypatch):
+    """Kernels check no bounds; should shapes ever be too small, rows lie beyond the last node."""
+    monkeypatch.setattr("tsne_ooc.gradients.field.shape_for", lambda *arguments: Shape(1.0, (32, 32)))
+    Y = np.array([[0, 0], [3, 40]], np.float32)
+    with pytest.raises(FloatingPointError, match=r"^the map from \[0. 0.\] to \[ 3. 40.\] has no grid$"):
+        FieldPlanner(1.0, Threads(1)).plan(Y)

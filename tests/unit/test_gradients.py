@@ -133,3 +133,16 @@ def test_threads_change_nothing():
         results.append((P.values.tobytes(), out.tobytes(), mean.tobytes(), norm, divergence))
         assert len(attraction.ranges) > 2
     assert results[0] == results[1] == results[2]
+
+
+def test_a_map_without_repulsion_has_no_divergence(monkeypatch):
+    """All rows so far from each other that no similarity is left: neither of all rows, nor as runs of them tell it."""
+    monkeypatch.setattr("tsne_ooc.gradients.attraction.ESTIMATED", 20)
+    monkeypatch.setattr("tsne_ooc.gradients.attraction.RUN", 10)
+    P = random_p(60)
+    Y = np.random.default_rng(1).normal(size=(60, 2)).astype(np.float32)
+    attraction = Attraction(Joint.from_matrix(P), 2, 1.0, ONE)
+    for Z in (0.0, float("nan")):
+        assert attraction.estimate(Y, Z) == attraction.divergence(Y, Z) == 0.0
+        assert attraction.halves(Y, Z) == (0.0, 0.0)
+    assert attraction.estimate(Y, 5.0) != 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,3 +124,15 @@ def test_a_given_map_far_from_zero_is_moved_as_one_about_zero():
     assert np.abs(wanted - near).max() > 0.1
     # Half of what two numbers of single precision are apart there.
     assert np.abs(found - centre - wanted).max() < 0.5 * np.spacing(np.float32(3e5)) + 2e-3
+
+
+@pytest.mark.parametrize(
+    ("word", "rows"), [("spectral", np.ones((5, 2), np.float32)), ("spectral", None), ("pca", None)]
+)
+def test_a_spectral_start_of_affinities_on_the_disk_is_refused(word, rows):
+    """Without rows, as of distances, the start by principal components is the spectral one."""
+    on_disk = SimpleNamespace(n=5)
+    with pytest.raises(
+        ValueError, match=r"^a spectral start needs all affinities in memory; allow more by memory=, or give a start$"
+    ):
+        initialization.start(word, rows, on_disk, 2, np.random.default_rng(0), Threads(1))

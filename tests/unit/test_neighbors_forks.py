@@ -1,15 +1,19 @@
 """Searches in forked processes: never a hang, never an end without a word."""
 
+import builtins
 import os
 import subprocess
 import sys
 import warnings
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tsne_ooc._kernels import _kept
 from tsne_ooc._parallel import Threads
-from tsne_ooc.neighbors import Exact, PyNNDescent, pynndescent_index
+from tsne_ooc.neighbors import Exact, PyNNDescent, _forks, pynndescent_index
 
 # An alarm ends a child that hangs, even within a lock; the parent prints what its children came to.
 SCRIPT = """
@@ -91,3 +95,60 @@ def test_pynndescent_is_exact_and_says_so_where_it_cannot_build(monkeypatch):
         found = [*index.query(X[:50], 9), *index.query_self(9)]
     for one, two in zip(found, [*exact.query(X[:50], 9), *exact.query_self(9)], strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    "layer, before, lost",
+    [
+        ("omp", False, True),
+        ("tbb", False, False),
+        ("workqueue", False, False),
+        (ValueError, False, False),
+        (AttributeError, False, False),
+        (None, False, False),
+        # In a child of the child it stays lost, whatever has run there since.
+        ("workqueue", True, True),
+        (ValueError, True, True),
+        (None, True, True),
+    ],
+)
+def test_what_a_fork_loses_is_numbas_openmp(monkeypatch, layer, before, lost):
+    def threading_layer():
+        if isinstance(layer, str):
+            return layer
+        raise layer("no parallel code has run")
+
+    monkeypatch.setattr(_forks, "_forked", False)
+    monkeypatch.setattr(_forks, "_numba_lost", before)
+    if layer is None:
+        monkeypatch.delitem(sys.modules, "numba", raising=False)
+    else:
+        monkeypatch.setitem(sys.modules, "numba", SimpleNamespace(threading_layer=threading_layer))
+    _forks._note()
+    assert _forks.forked() is True and _forks.numba_lost() is lost
+
+
+def test_the_library_is_loaded_where_numba_has_no_place_for_its_code(monkeypatch):
+    """The first import says so; the second one is made with a place that is lent, and gives the module."""
+    real, tried, held = builtins.__import__, [], []
+    library = ModuleType("pynndescent")
+
+    @contextmanager
+    def lent():
+        held.append(True)
+        yield
+        held.pop()
+
+    def imported(name, *arguments, **more):
+        if name != "pynndescent":
+            return real(name, *arguments, **more)
+        tried.append(bool(held))
+        if not held:
+            raise RuntimeError("cannot cache function 'rdist': no locator available")
+        return library
+
+    monkeypatch.setattr(_kept, "lent", lent)
+    monkeypatch.setattr(builtins, "__import__", imported)
+    assert pynndescent_index._library() is library
+    monkeypatch.undo()
+    assert tried == [False, True] and not held

@@ -239,3 +239,64 @@ def test_thousands_of_threads_leave_room_for_a_fork():
         pytest.skip("this system does not tell how much address space a process has")
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(ended.stdout) < 12
+
+
+def interrupted(times, met):
+    """A queue whose reader is interrupted so often while it waits."""
+
+    class Interrupted(_parallel.SimpleQueue):
+        def get(self, block=True, timeout=None):
+            if timeout is not None and len(met) < times:
+                met.append(len(met) + 1)
+                raise KeyboardInterrupt(f"number {len(met)}")
+            return super().get(block, timeout)
+
+    return Interrupted
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_waits_for_the_threads_and_a_second_one_does_not(monkeypatch, times):
+    """The caller has nothing left to do, and another thread is still at its piece."""
+    main, begun, end, met, done = threading.get_ident(), threading.Event(), threading.Event(), [], []
+
+    def piece(i):
+        if threading.get_ident() == main:
+            begun.wait(10)
+            return
+        begun.set()
+        # One interrupt is waited out; where there are two, the piece ends only after the call.
+        while not (end.is_set() or (times == 1 and met)):
+            time.sleep(0.005)
+        done.append(i)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_parallel, "SimpleQueue", interrupted(times, met))
+        with pytest.raises(KeyboardInterrupt, match=f"number {times}"):
+            Threads(2).map(piece, [(0,), (1,)])
+    assert len(done) == (times == 1)
+    end.set()
+    assert Threads(2).map(square, PIECES) == SQUARES
+
+
+def test_a_number_that_a_thread_took_and_lost_is_an_error_of_one_line(monkeypatch):
+    """Its piece has neither a result nor an error, and the caller did all the others."""
+    main, lost = threading.get_ident(), threading.Event()
+
+    class Losing:
+        def __init__(self):
+            self.next, self.lock = 0, threading.Lock()
+
+        def __next__(self):
+            with self.lock:
+                self.next += 1
+                number = self.next - 1
+            if threading.get_ident() != main:
+                lost.set()
+                raise MemoryError("of the thread")
+            return number
+
+    monkeypatch.setattr(_parallel.itertools, "count", Losing)
+    with pytest.raises(MemoryError, match="^a thread had no memory left for its work$"):
+        Threads(2).map(lambda i: lost.wait(10) and i * i, PIECES)
+    monkeypatch.undo()
+    assert Threads(2).map(square, PIECES) == SQUARES

@@ -157,3 +157,25 @@ def test_what_cannot_be_is_refused(problem, name, value, field):
         Snapshot.restore(saved, N + 1, 2)
     with pytest.raises(StateError):
         Snapshot.restore(Saved(saved.content, {**saved.arrays, "gains": saved.arrays["gains"] * np.nan}), N, 2)
+
+
+@pytest.mark.parametrize(
+    ("history", "says"),
+    [
+        ([], "has a history of other columns"),
+        ({"iteration": [1]}, "has a history of other columns"),
+        ("shorter", "has a history whose columns differ in length"),
+        ("words", "has a history that holds other things than numbers"),
+    ],
+)
+def test_a_history_that_cannot_be_is_refused(problem, history, says):
+    found = []
+    run(problem, COURSES["one"], "exact", keep=lambda snapshot: found.append(kept(snapshot)))
+    content = dict(found[-1].content)
+    columns = content["history"]
+    if isinstance(history, str):
+        first, *others = columns
+        history = {first: [1], **{name: [] if history == "shorter" else ["x"] for name in others}}
+    with pytest.raises(StateError, match=f"{says}$"):
+        Snapshot.restore(Saved({**content, "history": history}, found[-1].arrays), N, 2)
+    assert Snapshot.restore(Saved({**content, "history": None}, found[-1].arrays), N, 2).history == ()

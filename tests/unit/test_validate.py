@@ -1,14 +1,17 @@
 """Every bad table ends in one line that says what is wrong, and a good one is neither changed nor copied."""
 
+import pickle
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from tsne_ooc._validate import as_rows
+from tsne_ooc._validate import RowsError, as_rows, counted_from, numbered
+from tsne_ooc.io.lacking import for_kept
 
 
 def table(value=None, at=(2, 1), dtype=np.float64):
@@ -206,3 +209,53 @@ def test_import_is_light():
     code = "import sys, tsne_ooc._validate; print({'sklearn', 'scipy', 'pandas'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+def test_an_error_of_pandas_about_no_column_stays_as_it_is():
+    """Each column holds numbers; what the whole frame has no room for is not blamed on one of them."""
+
+    class Frame(pd.DataFrame):
+        def to_numpy(self, *arguments, **options):
+            raise ValueError("no room for all of them")
+
+    with pytest.raises(ValueError, match="^no room for all of them$"):
+        as_rows(Frame({"a": [1.0, 2.0], "b": [3.0, 4.0]}))
+
+
+def test_errors_about_rows_count_from_where_the_rows_are():
+    error = RowsError("row {row} is odd, and {row} it stays", 3)
+    assert str(error) == "row 3 is odd, and 3 it stays"
+    # As it comes from another process: what is known of the row is still there.
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is RowsError and (str(again), again.row) == (str(error), 3)
+    with pytest.raises(RowsError, match="^row 103 is odd, and 103 it stays$") as caught, counted_from(100):
+        raise again
+    assert caught.value.row == 103
+    with (
+        pytest.raises(RowsError, match="^row 40 is odd, and 40 it stays$") as caught,
+        numbered(np.array([7, 8, 9, 40])),
+    ):
+        raise again
+    # A number of Python, which JSON and other processes take.
+    assert type(caught.value.row) is int
+
+
+def test_rows_that_were_dropped_do_not_move_the_numbers_of_the_others():
+    rows = np.full((5, 2), np.nan, np.float32)
+    rows[[1, 4]] = 1
+
+    def work(some, beside):
+        raise RowsError("row {row}", len(some) - 1)
+
+    with pytest.raises(RowsError, match="^row 4$"):
+        for_kept(rows, work)
+
+
+def test_quantised_tensors_are_the_numbers_that_they_stand_for():
+    torch = pytest.importorskip("torch")
+    numbers = torch.tensor([[0.5, 1.0], [-1.5, 2.0]])
+    with warnings.catch_warnings():
+        # That they move to another package.
+        warnings.simplefilter("ignore")
+        stored = torch.quantize_per_tensor(numbers, scale=0.5, zero_point=0, dtype=torch.qint8)
+    np.testing.assert_array_equal(as_rows(stored), numbers.numpy())
