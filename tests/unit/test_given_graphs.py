@@ -164,7 +164,8 @@ NEAR, APART = np.argsort(cdist(X, X), axis=1)[:, 1:6], np.sort(cdist(X, X), axis
             "precomputed distances have type complex128, which does not hold plain numbers",
         ),
         # The first words are scikit-learn's, of a table without rows.
-        (csr_array((0, 0)), ValueError, "Found array with 0 sample(s) (shape=(0, 0)) while a minimum of 1 is required."),
+        (csr_array((0, 0)), ValueError,
+         "Found array with 0 sample(s) (shape=(0, 0)) while a minimum of 1 is required."),
         ((NEAR[:0], APART[:0]), ValueError,
          "Found array with 0 sample(s) (shape=(0, 5)) while a minimum of 1 is required."),
     ],

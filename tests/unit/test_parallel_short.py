@@ -296,7 +296,7 @@ def test_a_number_that_a_thread_took_and_lost_is_an_error_of_one_line(monkeypatc
             return number
 
     monkeypatch.setattr(_parallel.itertools, "count", Losing)
-    with pytest.raises(MemoryError, match="^a thread had no memory left for its work$"):
+    with pytest.raises(MemoryError, match=r"^a thread had no memory left for its work$"):
         Threads(2).map(lambda i: lost.wait(10) and i * i, PIECES)
     monkeypatch.undo()
     assert Threads(2).map(square, PIECES) == SQUARES

@@ -218,7 +218,7 @@ def test_an_error_of_pandas_about_no_column_stays_as_it_is():
         def to_numpy(self, *arguments, **options):
             raise ValueError("no room for all of them")
 
-    with pytest.raises(ValueError, match="^no room for all of them$"):
+    with pytest.raises(ValueError, match=r"^no room for all of them$"):
         as_rows(Frame({"a": [1.0, 2.0], "b": [3.0, 4.0]}))
 
 
@@ -228,11 +228,11 @@ def test_errors_about_rows_count_from_where_the_rows_are():
     # As it comes from another process: what is known of the row is still there.
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is RowsError and (str(again), again.row) == (str(error), 3)
-    with pytest.raises(RowsError, match="^row 103 is odd, and 103 it stays$") as caught, counted_from(100):
+    with pytest.raises(RowsError, match=r"^row 103 is odd, and 103 it stays$") as caught, counted_from(100):
         raise again
     assert caught.value.row == 103
     with (
-        pytest.raises(RowsError, match="^row 40 is odd, and 40 it stays$") as caught,
+        pytest.raises(RowsError, match=r"^row 40 is odd, and 40 it stays$") as caught,
         numbered(np.array([7, 8, 9, 40])),
     ):
         raise again
@@ -247,7 +247,7 @@ def test_rows_that_were_dropped_do_not_move_the_numbers_of_the_others():
     def work(some, beside):
         raise RowsError("row {row}", len(some) - 1)
 
-    with pytest.raises(RowsError, match="^row 4$"):
+    with pytest.raises(RowsError, match=r"^row 4$"):
         for_kept(rows, work)
 
 
