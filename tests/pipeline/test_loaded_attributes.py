@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.preprocessing import RobustScaler
 
 import tsne_ooc
 from tsne_ooc import TSNE
 from tsne_ooc.estimator.saving import fingerprint
 from tsne_ooc.neighbors import IVF
-from tsne_ooc.preprocess import Preparation, Standardize
+from tsne_ooc.preprocess import Preparation, Standardize, Transformer
 
 QUICK = {"early_exaggeration_iter": 10, "n_iter": 20, "perplexity": 8, "random_state": 0}
 X = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
@@ -70,3 +72,16 @@ def test_row_numbers_that_cannot_be_are_refused(wrong):
     arrays["sample.rows"] = np.array(wrong, np.int64)
     with pytest.raises(StateError, match=r"row numbers that do not ascend|names 3 rows of 120|names 2 rows of 120"):
         restore_estimator(TSNE, Saved(content, arrays))
+
+
+def test_what_a_transformer_does_tells_maps_apart():
+    """No file holds such a map, and still it is known again: by its rows, and by what the transformer is told to do."""
+
+    def fitted(**options):
+        return TSNE(**QUICK, prepare=Preparation([Transformer(RobustScaler(**options))])).fit(X)
+
+    found = fitted()
+    assert fingerprint(found) == fingerprint(fitted())
+    # With the very same rows and places: only what is done to new ones differs.
+    features = fitted(unit_variance=True).map_.features
+    assert replace(found.map_, features=features).fingerprint(None) != found.map_.fingerprint(None)

@@ -460,3 +460,14 @@ def test_too_little_memory_is_refused_before_the_work(model, monkeypatch):
 def test_not_before_a_fit():
     with pytest.raises(ValueError, match="not fitted"):
         TSNE().refine(X)
+
+
+def test_no_more_iterations_change_nothing_that_follows():
+    """Momentum, gains, phase and exaggeration are those of before."""
+    plain, paused = (TSNE(**QUICK, exaggeration=3).fit(X[:120]) for _ in range(2))
+    places = paused.embedding_.copy()
+    paused.continue_fit(0)
+    assert paused.n_iter_ == plain.n_iter_ and paused.map_.model.exaggeration == plain.map_.model.exaggeration == 3
+    np.testing.assert_array_equal(paused.embedding_, places)
+    np.testing.assert_array_equal(paused.continue_fit(7).embedding_, plain.continue_fit(7).embedding_)
+    assert paused.map_.model.exaggeration == 3

@@ -160,3 +160,11 @@ def test_a_table_that_is_gone_or_has_changed_is_told(run, capsys):
         assert "which is not there any more" in capsys.readouterr().out
     finally:
         source.write_bytes(kept)
+
+
+def test_rows_that_were_all_dropped_have_no_limit():
+    assert limit_of(np.full(7, np.nan, np.float32)) == np.inf
+    assert limit_of(np.empty(0, np.float32)) == np.inf
+    # Those that were dropped do not count beside others.
+    some = np.random.default_rng(0).lognormal(size=99).astype(np.float32)
+    assert limit_of(np.concatenate([some, np.full(50, np.nan, np.float32)])) == limit_of(some)

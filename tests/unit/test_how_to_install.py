@@ -8,9 +8,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tsne_ooc
+from tsne_ooc import TSNE
 from tsne_ooc.io.optional import how_to_install, load
 from tsne_ooc.sampling import labels_of
 
@@ -77,3 +79,10 @@ def test_no_message_and_no_page_names_what_no_index_has():
     pages = [*Path(tsne_ooc.__file__).parent.rglob("*.py"), ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     for path in pages:
         assert not re.search(r"pip install ['\"]?tsne_ooc", path.read_text(encoding="utf-8")), path
+
+
+def test_a_search_by_annoy_without_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "annoy", None)
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    with pytest.raises(ImportError, match=r"^neighbors='annoy' needs Annoy: pip install annoy$"):
+        TSNE(neighbors="annoy", perplexity=5).fit(X)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,8 @@ from scipy.sparse import csr_matrix
 from sklearn.neighbors import kneighbors_graph
 
 import tsne_ooc
-from tsne_ooc import TSNE
+from tsne_ooc import TSNE, tl
+from tsne_ooc.neighbors import Graph
 from tsne_ooc.preprocess import PCA, Preparation
 
 anndata = pytest.importorskip("anndata")
@@ -44,6 +47,8 @@ CHOSEN = {
     "X by name": (lambda: with_pca(cells()), {"use_rep": "X"}, lambda a: (a.X, {})),
     "a table by name": (lambda: with_pca(cells()), {"use_rep": "X_pca", "n_pcs": 5},
                         lambda a: (a.obsm["X_pca"][:, :5], {})),
+    "a table by name, all of it": (lambda: with_pca(cells(), 55), {"use_rep": "X_pca"},
+                                   lambda a: (a.obsm["X_pca"], {})),
     "options": (lambda: cells(p=40), {"perplexity": 9, "metric": "cosine", "sample": 120, "exaggeration": 2,
                                       "random_state": 4},
                 lambda a: (a.X, {"perplexity": 9, "metric": "cosine", "sample": 120, "exaggeration": 2,
@@ -219,3 +224,27 @@ def test_pictures_of_scanpy():
     matplotlib.use("agg")
     sc.pl.tsne(adata, color="kind", show=False)
     sc.pl.embedding(adata, "X_tsne", color="gene 3", show=False)
+
+
+def test_components_and_a_preparation_exclude_each_other():
+    adata = cells()
+    with pytest.raises(ValueError) as caught:
+        tsne_ooc.tl.tsne(adata, prepare=Preparation([PCA(3)]), **QUICK)
+    assert str(caught.value) == ("prepare says what is done to X, and n_pcs too; pass n_pcs=0, or leave prepare out")
+    assert not adata.obsm.keys() and "tsne" not in adata.uns
+    # As it says.
+    tsne_ooc.tl.tsne(adata, prepare=Preparation([PCA(3)]), n_pcs=0, **QUICK)
+    np.testing.assert_array_equal(adata.obsm["X_tsne"], fitted(adata.X, prepare=Preparation([PCA(3)])))
+
+
+def test_a_graph_that_is_not_computed_yet():
+    adata = with_neighbors(with_pca(cells()))
+    stored = adata.obsp["neighbors_distances"]
+
+    class Lazy:
+        def compute(self):
+            return stored
+
+    graph, known = tl._graph(SimpleNamespace(uns=adata.uns, obsp={"neighbors_distances": Lazy()}), "neighbors")
+    np.testing.assert_array_equal(graph.matrix().toarray(), Graph(stored).matrix().toarray())
+    assert known == {"metric": "euclidean"}
