@@ -269,12 +269,14 @@ def test_an_interrupt_waits_for_the_threads_and_a_second_one_does_not(monkeypatc
             time.sleep(0.005)
         done.append(i)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(_parallel, "SimpleQueue", interrupted(times, met))
-        with pytest.raises(KeyboardInterrupt, match=f"number {times}"):
-            Threads(2).map(piece, [(0,), (1,)])
-    assert len(done) == (times == 1)
-    end.set()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(_parallel, "SimpleQueue", interrupted(times, met))
+            with pytest.raises(KeyboardInterrupt, match=f"number {times}"):
+                Threads(2).map(piece, [(0,), (1,)])
+        assert len(done) == (times == 1)
+    finally:
+        end.set()
     assert Threads(2).map(square, PIECES) == SQUARES
 
 
