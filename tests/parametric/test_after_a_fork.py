@@ -57,3 +57,42 @@ def test_children_place_and_are_refused_or_train_with_one_thread():
     """A second training in the child waited for the threads of the parent for ever."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", SCRIPT], capture_output=True, text=True, timeout=250)
     assert done.stdout.split() == ["0", "0", "0"], done.stdout + done.stderr
+
+
+LOST = (
+    "PyTorch worked with several threads before this process was forked, and would wait for them for ever; "
+    "begin the process anew (spawn), or call torch.set_num_threads(1) in it first"
+)
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_a_child_knows_of_the_threads_of_its_parent(monkeypatch, threaded, lost):
+    """What happens in a child right after the fork, here by hand."""
+    from tsne_ooc.parametric import shared
+
+    monkeypatch.setattr(shared, "_threaded", threaded)
+    monkeypatch.setattr(shared, "_lost", lost)
+    for name in ("_drawing", "_counting", "_holders"):
+        monkeypatch.setattr(shared, name, getattr(shared, name))
+    # Another thread of the parent is at work at that moment, and this one is not.
+    shared._counting.acquire()
+    held = shared._counting
+    monkeypatch.setattr(shared, "_holders", 3)
+    try:
+        shared._forget()
+    finally:
+        held.release()
+    assert shared._holders == 0 and shared._counting.acquire(timeout=1)
+    shared._counting.release()
+    monkeypatch.setattr(shared.torch, "get_num_threads", lambda: 2)
+    if threaded or lost:
+        with pytest.raises(RuntimeError) as caught:
+            shared.begin_threads()
+        assert str(caught.value) == LOST
+    else:
+        shared.begin_threads()
+        assert shared._threaded
+    # A single thread waits for nobody.
+    monkeypatch.setattr(shared.torch, "get_num_threads", lambda: 1)
+    shared.begin_threads()

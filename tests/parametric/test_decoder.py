@@ -339,3 +339,37 @@ def test_wrong_options_are_told_at_once(options, error, says):
 def test_a_wrong_decoder_is_told_before_anything_is_fitted(islands):
     with pytest.raises(TypeError, match="decoder='yes' is neither"):
         estimator(decoder="yes").fit(islands)
+
+
+def interrupting(real, at):
+    def loss(self, encoder, batch):
+        if batch.step == at:
+            raise KeyboardInterrupt
+        return real(self, encoder, batch)
+
+    return loss
+
+
+def test_an_interrupt_of_the_decoder_leaves_the_best_one_so_far(fitted, islands, monkeypatch):
+    monkeypatch.setattr(reconstruction._Reconstructed, "loss", interrupting(reconstruction._Reconstructed.loss, 25))
+    with pytest.warns(RuntimeWarning) as told:
+        model = estimator().fit(islands)
+    assert [str(warning.message) for warning in told] == [
+        "interrupted after 25 batches of the decoder; it is the best one until then"
+    ]
+    assert same(model.encoder_, fitted.encoder_) and not same(model.decoder_, fitted.decoder_)
+    assert np.isfinite(model.inverse_transform(model.transform(islands))).all()
+
+
+def test_an_encoder_that_was_interrupted_has_no_decoder(islands, monkeypatch):
+    def interrupt(step, *rest):
+        if step == 15:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("tsne_ooc.parametric.lesson.train_decoder", None)
+    with pytest.warns(RuntimeWarning) as told:
+        model = estimator(callbacks=interrupt, callbacks_every_iters=1).fit(islands)
+    assert [str(warning.message) for warning in told] == [
+        "interrupted after 15 of 40 batches; the encoder is the best one until then, and there is no decoder"
+    ]
+    assert model.fitted_.decoder is None and np.isfinite(model.transform(islands)).all()

@@ -21,6 +21,7 @@ from safetensors.numpy import save as write  # noqa: E402
 import tsne_ooc  # noqa: E402
 from tsne_ooc import TSNE  # noqa: E402
 from tsne_ooc.parametric import Decoder, ParametricTSNE, fitted_encoder, load  # noqa: E402
+from tsne_ooc.parametric.loading import opened  # noqa: E402
 from tsne_ooc.preprocess import PCA, Preparation, Standardize  # noqa: E402
 from tsne_ooc.storage.manifest import sum_of  # noqa: E402
 
@@ -203,3 +204,64 @@ def test_hundreds_of_damaged_encoders(saved):
     outcomes = Counter(line.split(maxsplit=2)[2] for line in lines)
     assert sum(outcomes.values()) == 400
     assert outcomes["refused"] > 200 and outcomes["taken"] > 10, outcomes
+
+
+@pytest.mark.parametrize("name", ["../{}", "/tmp/{}", "weights.bin", "."])
+def test_weights_are_read_from_the_folder_only(forged, name):
+    """Also where a file of that name is there, and its sum is right."""
+    name = name.format(forged.weights.name)
+    (forged.folder.parent / forged.weights.name).write_bytes(forged.weights.read_bytes())
+    (forged.folder / "weights.bin").write_bytes(forged.weights.read_bytes())
+    forged.edit(lambda content: content["weights"].update(file=name))
+    with pytest.raises(ValueError) as caught:
+        load(forged.folder)
+    assert str(caught.value) == f"{forged.manifest}: weights are not in the folder"
+
+
+@pytest.mark.parametrize("columns", [4, 6])
+def test_a_number_of_columns_that_rows_do_not_have(forged, columns):
+    forged.edit(lambda content: content["fitted"].update(columns=columns))
+    with pytest.raises(ValueError) as caught:
+        load(forged.folder)
+    assert str(caught.value) == f"{forged.manifest}: fitted says {columns} columns, where rows have 5"
+
+
+def test_workers_open_an_encoder_with_the_threads_that_they_have(saved, islands):
+    found = opened(saved / "plain", 1)
+    assert type(found) is ParametricTSNE and found.n_jobs == 1
+    np.testing.assert_array_equal(found.transform(islands), load(saved / "plain").transform(islands))
+
+
+class Cut(torch.nn.Linear):
+    """The very weights of the network that was trained, of which an axis is left out; the other one would be both."""
+
+    def forward(self, x):
+        return super().forward(x)[:, :1]
+
+
+class More(torch.nn.Linear):
+    def forward(self, x):
+        return super().forward(x)[:, [0, 1, 0]]
+
+
+class Broken(torch.nn.Linear):
+    def forward(self, x):
+        raise RuntimeError("no\n   rows   at all " + 300 * "x")
+
+
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        (Cut(5, 2), "it gives 1 axes, the map has 2"),
+        (More(5, 2), "it gives 3 axes, the map has 2"),
+        (Broken(5, 2), "no rows at all " + "x" * 145),
+    ],
+    ids=["an axis", "three axes", "no rows"],
+)
+def test_a_network_of_ones_own_that_does_other_things_now(islands, tmp_path, network, says):
+    fitted(islands, network=torch.nn.Linear(5, 2), landmarks=0).save(tmp_path / "own")
+    with pytest.raises(ValueError) as caught:
+        load(tmp_path / "own", network=network)
+    whole = f"the network takes no rows of 5 columns to this map: {says}"
+    # One line, however much a library has to say.
+    assert str(caught.value) == f"{tmp_path / 'own' / 'manifest.json'}: {whole[:200]}"

@@ -22,8 +22,9 @@ from tsne_ooc.parametric.objectives import (  # noqa: E402
     Stage,
     resolve,
 )
-from tsne_ooc.parametric.objectives.base import Pairs  # noqa: E402
+from tsne_ooc.parametric.objectives.base import Loss, Pairs  # noqa: E402
 from tsne_ooc.parametric.objectives.negative import pairs_and_negatives  # noqa: E402
+from tsne_ooc.parametric.objectives.places import Places  # noqa: E402
 from tsne_ooc.parametric.problem import Batch, Graph, Problem  # noqa: E402
 from tsne_ooc.parametric.validation import Validation  # noqa: E402
 
@@ -423,3 +424,90 @@ def test_a_stage_of_auto_is_one_stage():
     (stage,) = resolve([Stage("auto", 0.5)], tuned=True)
     assert isinstance(stage.objective, Distillation) and stage.share == 0.5
     assert len(resolve("auto", tuned=True)) == 2
+
+
+def test_held_out_rows_of_places_that_are_not_finite_are_as_bad_as_can_be():
+    rng = np.random.default_rng(5)
+    held, rows = rng.normal(size=(8, 4)).astype(np.float32), rng.normal(size=(80, 4)).astype(np.float32)
+    look = Validation(held, rows, held[:, :2], 3.0, metric="euclidean", metric_params=None, dof=1.0, threads=Threads(1))
+    body = torch.nn.Linear(4, 2, bias=False)
+    encoder = Encoder(body, np.zeros(4), np.ones(4), np.zeros(2), 3.0)
+    good = look(encoder)
+    with torch.no_grad():
+        body.weight[0, 0] = np.nan
+    for needs in ("graph", "targets"):
+        for exaggeration in (1.0, 12.0):
+            assert look(encoder).judged(needs, exaggeration) == math.inf > good.judged(needs, exaggeration)
+    assert look(encoder).recall == 0
+
+
+def test_a_map_that_fell_apart_is_as_bad_as_can_be():
+    """Places are finite, and so far from each other that no similarity is left."""
+    X = np.random.default_rng(3).normal(size=(60, 4)).astype(np.float32)
+    _, p = problem(n=60, X=X)
+    body = torch.nn.Linear(4, 2, bias=False)
+    encoder = Encoder(body, np.zeros(4), np.ones(4), np.zeros(2), 3.0)
+    loss = FieldTuning().of(p)
+    loss.begin(encoder)
+    with torch.no_grad():
+        body.weight.mul_(1e30)
+    assert np.isfinite(encoder(torch.from_numpy(X)).detach().numpy()).all()
+    assert loss.judge(encoder) == math.inf
+
+
+def test_a_batch_of_places_that_are_not_finite_leaves_the_table_as_it_was():
+    _, p = problem()
+    Y = np.random.default_rng(1).normal(size=(p.n, 2)).astype(np.float32)
+    loss = FieldTuning().of(p)
+    loss.put(Y[p.graph.rows])
+    latest = loss.places.latest.copy()
+    lost = Y.copy()
+    lost[3, 1] = np.nan
+    table = Table(lost)
+    found = loss.loss(table, batch_of(p, np.arange(8), step=1))
+    assert not bool(torch.isfinite(found)) and found.requires_grad
+    np.testing.assert_array_equal(loss.places.latest, latest)
+
+
+def test_rows_beyond_the_field_are_taken_into_it():
+    """Two rows of a batch went farther than the field of the last plan reaches."""
+    rng = np.random.default_rng(1)
+    places = Places(700, 1.0, Threads(1))
+    places.put((8 * rng.normal(size=(700, 2))).astype(np.float32))
+    width = places.extent
+    at = np.array([3, 77, 10])
+    Y = places.latest[at] + np.array([[3 * width, 0], [0, -2 * width], [0.5, 0.5]], np.float32)
+    found = places.slope(at, Y)
+    # Where the rows are is told by the loss, and not here.
+    assert not (places.latest[at[:2]] == Y[:2]).all(axis=1).any() and places.extent > 3 * width
+    # As if they had been there when the field was planned; the row that stayed within is where it was.
+    others = places.latest.copy()
+    others[at[:2]] = Y[:2]
+    anew = Places(700, 1.0, Threads(1))
+    anew.put(others)
+    np.testing.assert_array_equal(places.planned, others)
+    np.testing.assert_array_equal(found, anew.slope(at, Y))
+    # And by the formula, as far as cells of so wide a map tell it.
+    apart = Y[2].astype(float) - np.delete(others.astype(float), at[2], axis=0)
+    wanted = (-2 * apart / (1 + (apart**2).sum(axis=1, keepdims=True)) ** 2).sum(axis=0)
+    assert reference.relative(found[2], wanted) < 0.1
+
+
+def test_what_an_objective_cannot_do_without():
+    _, p = problem()
+    with pytest.raises(ValueError, match=r"^this objective needs a map to imitate, and the teacher has none$"):
+        Distillation().of(replace(p, targets=None))
+    with pytest.raises(NotImplementedError):
+        Loss().loss(Table(np.zeros((3, 2))), None)
+    # What a loss of one's own may leave out.
+    own = Loss()
+    own.begin(None)
+    own.restore(own.state())
+    assert (own.burst, own.exaggeration, own.judge(None), own.state()) == (False, 1.0, None, {})
+
+
+@pytest.mark.parametrize("memory", [1, 1.5])
+def test_the_memory_of_a_moving_average_is_less_than_all(memory):
+    with pytest.raises(ValueError, match=rf"^memory={float(memory)!r} must be less than 1$"):
+        BatchLocal(memory=memory)
+    assert (BatchLocal(memory=0).memory, BatchLocal(memory=0.999).memory) == (0, 0.999)

@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import logging
 import os
 import re
+import threading
 
 import h5py
 import numpy as np
@@ -16,8 +18,10 @@ from sklearn.base import clone  # noqa: E402
 from tsne_ooc import TSNE  # noqa: E402
 from tsne_ooc.batches import Batches  # noqa: E402
 from tsne_ooc.parametric import Decoder, ParametricTSNE, load  # noqa: E402
+from tsne_ooc.parametric.checkpoint import Checkpoint  # noqa: E402
 from tsne_ooc.parametric.objectives import Distillation, FieldTuning, Stage  # noqa: E402
 from tsne_ooc.preprocess import PCA, Preparation, Standardize  # noqa: E402
+from tsne_ooc.storage.asked import plain, untold  # noqa: E402
 from tsne_ooc.storage.manifest import sum_of  # noqa: E402
 
 
@@ -634,3 +638,58 @@ def test_a_loaded_encoder_has_every_attribute_that_is_documented(fitted, tmp_pat
             assert (before is None) == (after is None), name
         else:
             np.testing.assert_equal(after, before, err_msg=name)
+
+
+def test_a_fitted_teacher_and_a_preparation_exclude_each_other(islands, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.parametric.lesson.learn", None)
+    with pytest.raises(ValueError) as caught:
+        encoder(teacher=teacher().fit(islands), prepare=Preparation([Standardize()])).fit(islands)
+    assert str(caught.value) == "prepare and a fitted teacher, which has its own: pass one of them"
+
+
+def test_a_training_that_cannot_be_told_from_others_is_warned_of_and_does_not_go_on(tmp_path, caplog):
+    """A lock has no digest: the next process could not know that it is the one of before."""
+    job = {"rate": 0.1, "network": plain([1, threading.Lock()]), "own": plain(threading.Lock())}
+    lines = untold(job)
+    assert len(lines) == 2
+    with caplog.at_level(logging.WARNING, "tsne_ooc"):
+        kept = Checkpoint(tmp_path / "training", job)
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"this training cannot go on from {tmp_path / 'training'}: {line}" for line in lines]
+    kept.write({}, {})
+    with pytest.raises(ValueError) as caught:
+        kept.read()
+    assert str(caught.value) == (
+        f"{tmp_path / 'training'} does not allow to go on: {'; '.join(lines)}; name a new folder"
+    )
+    caplog.clear()
+    plainly = Checkpoint(tmp_path / "plain", {"rate": 0.1})
+    plainly.write({"step": 3}, {})
+    assert plainly.read()[0]["step"] == 3 and not caplog.records
+
+
+def test_what_tells_a_teacher_from_others(islands):
+    """None where there is none; its options before a fit; its map after it, as far as a file could hold it."""
+    assert ParametricTSNE()._asked()["teacher"] is None
+    one, other = (ParametricTSNE(teacher=teacher(perplexity=p))._asked()["teacher"] for p in (10, 11))
+    assert one != other and one == encoder()._asked()["teacher"]
+    fits = [encoder(teacher=teacher(random_state=seed).fit(islands))._asked()["teacher"] for seed in (0, 0, 1)]
+    assert fits[0] == fits[1] != fits[2] != one
+
+
+@pytest.mark.parametrize(
+    "name, error, says",
+    [
+        ("folder", IsADirectoryError, "{path} is a folder; name a file in it, such as {path}/encoder.onnx"),
+        ("missing/encoder.onnx", FileNotFoundError, "there is no folder {path.parent} to write encoder.onnx in"),
+    ],
+)
+def test_where_no_file_of_onnx_can_be(fitted, tmp_path, monkeypatch, name, error, says):
+    """Whether or not the packages are there, which is asked first."""
+    monkeypatch.setattr("tsne_ooc.parametric.onnx.check_packages", lambda what: None)
+    monkeypatch.setattr(torch.onnx, "export", None)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(error) as caught:
+        fitted.export_onnx(tmp_path / name)
+    assert str(caught.value) == says.format(path=tmp_path / name)
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]

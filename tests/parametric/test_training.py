@@ -227,3 +227,16 @@ def test_a_network_whose_rows_depend_on_their_place_goes_row_by_row():
             return x[:, :2] + self.w * 1e-3 * torch.arange(len(x))[:, None]
 
     assert tile_for(Placed(), 3) == 1
+
+
+def test_muon_leaves_alone_what_has_no_gradient():
+    """A layer that the loss of this stage does not meet; it is taken along once it does."""
+    met, other = (torch.nn.Parameter(torch.ones(8, 8)) for _ in range(2))
+    optimizer = Muon([other, met], lr=0.1)
+    met.sum().backward()
+    optimizer.step()
+    assert bool((other == 1).all()) and other not in optimizer.state
+    assert not bool((met == 1).any())
+    other.sum().backward()
+    optimizer.step()
+    assert not bool((other == 1).any())

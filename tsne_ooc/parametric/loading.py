@@ -156,9 +156,11 @@ def _tensors(encoder: Encoder, decoder: DecoderNetwork | None) -> Json:
 def _tile(encoder: Encoder, columns: int, d: int) -> int:
     """The tile of an encoder, which is tried: a user's own network may be made for other rows or another map."""
     try:
-        axes = encode(encoder, np.zeros((1, columns), np.float32), None, Threads(1)).shape[1]
-        if axes != d:
-            raise ValueError(f"it gives {axes} axes, the map has {d}")
+        if not isinstance(encoder.body, ResidualNetwork):
+            # Of the network itself: a single axis would be spread over all those of the map.
+            axes = encode(encoder.body, np.zeros((1, columns), np.float32), None, Threads(1)).shape[1]
+            if axes != d:
+                raise ValueError(f"it gives {axes} axes, the map has {d}")
         return tile_for(encoder, columns)
     except (RuntimeError, ValueError, IndexError) as error:
         text = " ".join(str(error).split())[:160]
