@@ -7,6 +7,7 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -397,3 +398,24 @@ def test_what_is_not_a_stage_is_told_as_it_was_given(tmp_path, then):
     given = then[0] if isinstance(then, list) else then
     with pytest.raises(TypeError, match=rf"then={re.escape(repr(given))} is not a tsne_ooc\.stages\.RunStage object"):
         embed(X, out=tmp_path / "map", then=then)
+
+
+def test_what_a_stage_of_ones_own_must_say_and_what_it_may_leave_out():
+    class Nothing(RunStage):
+        name = "nothing"
+
+    class Files(RowStage):
+        name = "files"
+
+    for stage in (Nothing(), Files()):
+        assert (stage.phase, stage.makes, stage.room(None), stage.worth_keeping({})) == (stage.name, (), 0, True)
+        assert stage.check(None) is None
+    assert Nothing().reopen(None, {}) is None
+    for call in (Nothing().run, Files().shapes, Files().compute):
+        with pytest.raises(NotImplementedError):
+            call(None)
+    work = SimpleNamespace(table="the table", folder="the folder")
+    files = Files()
+    # Without more, all is done here: no worker is asked.
+    assert files.remote(work) is None and files.types(work) == {} and files.summary(work) == {}
+    assert (files.table(work), files.where(work), files.first(work)) == ("the table", "the folder", 0)

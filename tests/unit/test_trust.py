@@ -436,3 +436,17 @@ def test_bad_input_is_one_line(model):
         scores(model, bad)
     with pytest.raises(ValueError, match=r"copies of each other.*give length"):
         scores(TSNE(perplexity=3, n_iter=5, random_state=0).fit(np.ones((40, 3), np.float32)), groups(5, 3))
+
+
+@pytest.mark.parametrize("placement", [None, Placement(k=7, exaggeration=3.0)])
+def test_the_energy_that_holds_a_row_is_that_of_the_fit_or_else_of_placing(placement):
+    """Affinities that are given are not made of distances, and say nothing about a row by itself."""
+    X = groups(120)
+    few = {**QUICK, "n_iter": 5, "early_exaggeration_iter": 5, "exaggeration": 2, "placement": placement}
+    made = TSNE(**few).fit(X)
+    held = Judge.of(made).placement
+    assert (held.k, held.affinity, held.exaggeration) == (made.n_neighbors_, Perplexity(10), 2)
+    given = TSNE(**few, affinity=made.affinities_).fit(X)
+    assert Judge.of(given).placement == (placement or Placement())
+    # What is asked for holds for every map.
+    assert Judge.of(given, placement=Placement(k=3)).placement == Judge.of(made, placement=Placement(k=3)).placement
