@@ -76,15 +76,11 @@ def test_what_a_child_knows_of_the_threads_of_its_parent(monkeypatch, threaded, 
     for name in ("_drawing", "_counting", "_holders"):
         monkeypatch.setattr(shared, name, getattr(shared, name))
     # Another thread of the parent is at work at that moment, and this one is not.
-    shared._counting.acquire()
-    held = shared._counting
     monkeypatch.setattr(shared, "_holders", 3)
-    try:
+    with shared._counting:
         shared._forget()
-    finally:
-        held.release()
-    assert shared._holders == 0 and shared._counting.acquire(timeout=1)
-    shared._counting.release()
+        assert shared._holders == 0 and shared._counting.acquire(timeout=1)
+        shared._counting.release()
     monkeypatch.setattr(shared.torch, "get_num_threads", lambda: 2)
     if threaded or lost:
         with pytest.raises(RuntimeError) as caught:

@@ -61,6 +61,13 @@ class Ordered(Kept):
         return np.arange(self.n, dtype=np.uint32)[::-1].copy()
 
 
+class Single(Ordered):
+    """One row in an order, which has no neighbours that anybody could ask for."""
+
+    def query_part(self, start, stop, k):
+        raise AssertionError("it was asked")
+
+
 class Unnamed(Least):
     """One with a state, whose class files cannot name."""
 
@@ -181,12 +188,15 @@ AROUND = [of_a_graph, with_copies, with_rows_far_out]
         # It has one, and answers for all at once. A graph knows its answers without asking.
         *((around, lambda: Ordered(X)) for around in AROUND[1:]),
         # A single row has no neighbours of its own.
-        *((around, lambda: Ordered(X[:1])) for around in AROUND[1:]),
+        *((around, lambda: Single(X[:1])) for around in AROUND[1:]),
     ],
 )
 def test_where_the_inner_index_gives_no_parts_all_is_answered_at_once(around, inner):
     index, rows = around(inner())
     assert index.query_part(0, 1, 2) is None
+    if index.order is None:
+        # Not even of rows that the inner one does not have.
+        assert index.query_part(index.n - 1, index.n, 2) is None
     found = index.query_self(2)
     D = cdist(rows.astype(float), rows.astype(float))
     np.fill_diagonal(D, np.inf)
