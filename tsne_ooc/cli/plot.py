@@ -130,7 +130,10 @@ def rows_of(option: str, text: str) -> Any:
 
     if not Path(text).exists():
         raise FileNotFoundError(f"there is no file {text}")
-    return np.load(text, allow_pickle=False)
+    try:
+        return np.load(text, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{text} cannot be read as .npy: {error}") from None
 
 
 def ring_of(text: str) -> Any:

@@ -156,7 +156,7 @@ def column_of_file(path: Path, n: int | None = None) -> Array:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         found: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as .npy: {error}") from None
     if found.ndim != 1:
         raise ValueError(f"{path} has shape {found.shape}; labels are one for each row")

@@ -156,7 +156,7 @@ def _coordinates(path: Path) -> Float32:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         found: Float32 = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as .npy: {error}") from None
     return found
 

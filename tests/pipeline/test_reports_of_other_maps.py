@@ -1,0 +1,148 @@
+"""Reports of maps whose rows are not to be had, or can be compared in part only: the page says what it is, and why."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from test_report import FEW, KINDS, N, P, Page, kept, rows, sealed
+
+import tsne_ooc
+from tsne_ooc import TSNE
+from tsne_ooc.preprocess import PCA, Preparation, Standardize
+from tsne_ooc.report import faithfulness, report
+
+
+@pytest.fixture
+def page(tmp_path):
+    def of(*given, **options):
+        return Page(report(*given, out=tmp_path / "report.html", overwrite=True, **options))
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A table and one of fewer columns; maps of rows, of prepared rows and of some rows that were placed."""
+    folder = tmp_path_factory.mktemp("home")
+    np.save(folder / "X.npy", rows())
+    np.save(folder / "narrow.npy", rows()[:, :2])
+    np.save(folder / "other.npy", rows(seed=5))
+    TSNE(**FEW).fit(rows()[:150]).save(folder / "model")
+    tsne_ooc.embed(folder / "X.npy", out=folder / "map", sample=150, tsne=TSNE(**FEW))
+    tsne_ooc.place(folder / "model", folder / "X.npy", out=folder / "part", rows=(20, 100))
+    steps = Preparation([Standardize(), PCA(3)])
+    tsne_ooc.embed(folder / "X.npy", out=folder / "prepared", sample=150, tsne=TSNE(**FEW), prepare=steps)
+    return folder
+
+
+def test_a_part_of_the_rows(home, page):
+    found = page(home / "part")
+    assert (
+        "the map has 80 rows and the table 240, so the map is of a part of it; merge the parts first (tsne-ooc merge)"
+    ) in found.words
+    assert "This could not be measured" in found.words and "Neighbour recall, 10" not in found.rows
+
+
+def test_rows_that_were_prepared_by_a_model_that_is_gone(home, tmp_path, page):
+    """As their table holds them they are other rows than those that were embedded."""
+    shutil.copytree(home / "prepared", tmp_path / "map", ignore=shutil.ignore_patterns("model"))
+    found = page(tmp_path / "map")
+    assert "its rows were prepared by what went with the model, so they cannot be compared" in found.words
+    assert "Neighbour recall, 10" not in found.rows
+    whole = page(home / "prepared")
+    assert "its rows were prepared by" not in whole.words and "Neighbour recall, 10" in whole.rows
+    # Rows that nobody prepared are compared without the model, too.
+    shutil.copytree(home / "map", tmp_path / "plain", ignore=shutil.ignore_patterns("model"))
+    share = float(page(tmp_path / "plain").row("Neighbour recall, 10")[0])
+    assert share == pytest.approx(kept(rows(), tsne_ooc.open_run(home / "map").embedding), abs=1e-3)
+
+
+def test_a_map_of_distances(tmp_path, page):
+    from scipy.spatial.distance import cdist
+
+    D = cdist(rows(), rows()).astype(np.float32)
+    np.save(tmp_path / "D.npy", D)
+    run = tsne_ooc.embed(tmp_path / "D.npy", out=tmp_path / "map", sample=150, tsne=TSNE(**FEW, metric="precomputed"))
+    found = page(run.folder)
+    assert "the map was made of distances, and not of rows" in found.words
+    assert "the model holds no rows that could be compared" in found.words
+    assert "This could not be measured" in found.words
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan"])
+def test_sparse_rows_that_are_gone(tmp_path, page, metric):
+    """The model keeps them, but not as a table of numbers; while the table is there, it is compared."""
+    from scipy.sparse import csr_array
+
+    X = np.where(rows() > 1, rows(), 0)
+    tsne = TSNE(**FEW, metric=metric, neighbors="exact")
+    run = tsne_ooc.embed(csr_array(X), out=tmp_path / "map", sample=150, tsne=tsne)
+    found = page(run.folder)
+    assert "made from an array in memory" in found.words
+    assert "the model holds no rows that could be compared" in found.words
+    np.save(tmp_path / "X.npy", X)
+    found = page(run.folder, table=tmp_path / "X.npy")
+    assert "the model holds no rows" not in found.words
+
+
+def test_what_a_metric_took_from_the_fitted_rows_is_that_of_the_report(tmp_path, page):
+    """The spread of columns is that of the rows that were fitted, and not of all."""
+    X = rows()
+    X[150:, 0] *= 50
+    np.save(tmp_path / "X.npy", X)
+    tsne = TSNE(**FEW, metric="seuclidean")
+    run = tsne_ooc.embed(tmp_path / "X.npy", out=tmp_path / "map", sample=np.arange(150), tsne=tsne)
+    shares = [kept(X / X[:n].std(axis=0), run.embedding) for n in (150, N)]
+    assert abs(shares[0] - shares[1]) > 0.01
+    assert float(page(run.folder).row("Neighbour recall, 10")[0]) == pytest.approx(shares[0], abs=1e-3)
+    bits = X > 0
+    np.save(tmp_path / "bits.npy", bits)
+    run = tsne_ooc.embed(tmp_path / "bits.npy", out=tmp_path / "of bits", sample=150, tsne=TSNE(**FEW, metric="jaccard"))
+    found = page(run.folder)
+    assert "columns compared by jaccard have no principal components" in found.words
+    assert found.row("Neighbour recall, 10")[1] == "\N{EN DASH}"
+
+
+def test_two_runs_of_other_tables_and_options(home, tmp_path, page):
+    other = tsne_ooc.embed(home / "other.npy", out=tmp_path / "other", sample=150, tsne=TSNE(**FEW))
+    found = page(home / "map", others=[other.folder])
+    assert "they are of other tables" in found.words
+    same = tsne_ooc.embed(home / "X.npy", out=tmp_path / "same", sample=120, tsne=TSNE(**FEW))
+    assert "they are of other tables" not in page(home / "map", others=[same.folder]).words
+
+
+def test_scores_without_a_number_are_not_shown(tmp_path, page):
+    scored = {"novelty": np.linspace(0, 1, N).astype(np.float32)}
+    with_scores = page(sealed(tmp_path / "scored", {"embedding": rows()[:, :2], **scored}))
+    none = {"novelty": np.full(N, np.nan, np.float32)}
+    without = page(sealed(tmp_path / "none", {"embedding": rows()[:, :2], **none}))
+    assert len(without.alts) < len(with_scores.alts)
+
+
+def test_what_cannot_be_compared_of_few_columns_and_many_labels(tmp_path, page, monkeypatch):
+    np.save(tmp_path / "Y.npy", rows()[:, :2])
+    np.save(tmp_path / "one.npy", rows()[:, :1])
+    found = page(tmp_path / "Y.npy", table=tmp_path / "one.npy")
+    assert "a table of 1 column has no 2 principal components" in found.words
+    assert found.row("Neighbour recall, 10")[1] == "\N{EN DASH}"
+    np.save(tmp_path / "X.npy", rows())
+    assert "principal components" in page(tmp_path / "Y.npy", table=tmp_path / "X.npy").words
+    monkeypatch.setattr(faithfulness, "_NUMBERS", 6 * P - 1)
+    found = page(tmp_path / "Y.npy", KINDS, table=tmp_path / "X.npy")
+    assert f"means of 6 labels of {P} columns were too much to hold" in found.words
+    assert not any(name.startswith("Nearest class means") for name in found.rows)
+    monkeypatch.setattr(faithfulness, "_NUMBERS", 6 * P)
+    found = page(tmp_path / "Y.npy", KINDS, table=tmp_path / "X.npy")
+    assert "too much to hold" not in found.words
+    assert any(name.startswith("Nearest class means") for name in found.rows)
+
+
+def test_some_rows_stand_for_all_where_a_percent_of_them_is_asked_for(tmp_path, page, monkeypatch):
+    np.save(tmp_path / "Y.npy", rows()[:, :2])
+    np.save(tmp_path / "X.npy", rows())
+    words = "For 1 % of the rows, 120 rows that were drawn stand for all."
+    assert words not in page(tmp_path / "Y.npy", table=tmp_path / "X.npy").words
+    monkeypatch.setattr(faithfulness, "OTHERS", 120)
+    assert words in page(tmp_path / "Y.npy", table=tmp_path / "X.npy").words

@@ -1,0 +1,117 @@
+"""The charts of a report: where lines, marks and bars are, and what there is to see where nothing is drawn."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from tsne_ooc.report.estimates import Estimate
+from tsne_ooc.report.figures import Line, bars, histogram, lines
+from tsne_ooc.report.measured import estimated
+
+# The paper of a chart, and the room around its axes: left, right, top, bottom.
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 210, 58, 12, 14, 38
+
+
+def drawing(page):
+    (svg,) = re.findall("<svg.*</svg>", page)
+    return ElementTree.fromstring(svg)
+
+
+def texts(svg):
+    """Words, and where they stand: across, up, and which end of them is there."""
+    return {one.text: (float(one.get("x")), float(one.get("y")), one.get("text-anchor")) for one in svg.iter("text")}
+
+
+def dashed(svg):
+    """How far across the lines of marks are."""
+    found = [one for one in svg.iter("line") if one.get("stroke-dasharray")]
+    assert all((one.get("y1"), one.get("y2")) == (str(TOP), str(HEIGHT - BOTTOM)) for one in found)
+    assert all(one.get("x1") == one.get("x2") for one in found)
+    return [float(one.get("x1")) for one in found]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: lines("t", "w", [], x="x", y="y"),
+        lambda: lines("t", "w", [Line("a", [], [])], x="x", y="y", marks=[(1, "end")]),
+        # A logarithm of nothing but zeros has no place on paper.
+        lambda: lines("t", "w", [Line("a", [0, 1], [0, -1])], x="x", y="y", logarithmic=True),
+        lambda: histogram("t", "w", np.empty(0), x="x"),
+        lambda: histogram("t", "w", np.array([np.nan, np.inf]), x="x", marks=[(1, "limit")]),
+        lambda: bars("t", "w", []),
+        lambda: bars("t", "w", [("none", 0.0, "0 s"), ("neither", 0.0, "0 s")]),
+    ],
+)
+def test_where_there_is_nothing_to_see_there_is_no_chart(made):
+    assert made() == ""
+
+
+def test_several_lines_are_named_in_their_colours_one_below_the_other():
+    shown = [Line("map", [0, 4], [0, 1], "#ff0000"), Line("empty", [], []), Line("chance", [0, 4], [1, 0], "#0000ff")]
+    svg = drawing(lines("t", "w", shown, x="x", y="y"))
+    named = {one.text: one for one in svg.iter("text") if one.text in ("map", "empty", "chance")}
+    # A line without points is neither drawn nor named.
+    assert set(named) == {"map", "chance"} and len(list(svg.iter("polyline"))) == 2
+    assert [named[name].get("fill") for name in ("map", "chance")] == ["#ff0000", "#0000ff"]
+    (one, low, anchor), (other, lower, _) = (texts(svg)[name] for name in ("map", "chance"))
+    assert one == other == WIDTH - RIGHT and anchor == "end"
+    assert TOP < low < lower < low + 20
+    # A line alone is what the title says.
+    assert "map" not in texts(drawing(lines("t", "w", shown[:1], x="x", y="y")))
+
+
+@pytest.mark.parametrize(
+    "values, low, high",
+    [
+        ([1.0, 2.0, 4.0], 0.0, 10.5),
+        ([-2.0, 4.0], -2.0, 10.5),
+    ],
+)
+def test_marks_of_a_histogram_stand_where_their_numbers_are(values, low, high):
+    """The axis goes from nought, or the least number, to a twentieth beyond the last mark."""
+    svg = drawing(histogram("t", "w", np.array(values), x="x", marks=[(1.0, "near"), (10.0, "far")]))
+    wide = WIDTH - LEFT - RIGHT
+    wanted = [LEFT + (at - low) / (high - low) * wide for at in (1.0, 10.0)]
+    assert dashed(svg) == pytest.approx(wanted, abs=0.06)
+    found = texts(svg)
+    # Words of marks at the right stand to the left of them, where there is paper.
+    assert found["near"] == (pytest.approx(wanted[0] + 4, abs=0.06), TOP + 9, "start")
+    assert found["far"] == (pytest.approx(wanted[1] - 4, abs=0.06), TOP + 9, "end")
+    # All rows are in bars, which are as high as their numbers.
+    rects = list(svg.iter("rect"))
+    assert len(rects) == len(values) and all(float(one.get("height")) == HEIGHT - TOP - BOTTOM for one in rects)
+
+
+@pytest.mark.parametrize("same", [0.0, -3.0])
+def test_equal_numbers_make_one_bar_at_the_left(same):
+    """Nought, or less than it, is the least and the largest number of the axis, which is one wide then."""
+    svg = drawing(histogram("t", "w", np.full(50, same), x="x"))
+    (bar,) = svg.iter("rect")
+    wide = (WIDTH - LEFT - RIGHT) / 60
+    least = same if same < 0 else 0.0
+    at = LEFT + (same - least) * 60 * wide
+    assert float(bar.get("x")) == pytest.approx(at, abs=0.06)
+    assert float(bar.get("width")) == pytest.approx(wide - 0.6, abs=0.11)
+    assert {f"{least:g}", f"{least + 1:g}"} <= set(texts(svg))
+
+
+def test_a_line_that_is_level_has_one_tick_in_the_middle():
+    svg = drawing(lines("t", "w", [Line("a", [0, 1, 2], [7, 7, 7])], x="x", y="y"))
+    (line,) = svg.iter("polyline")
+    middle = (TOP + HEIGHT - BOTTOM) / 2
+    assert {float(point.split(",")[1]) for point in line.get("points").split()} == {middle}
+    ticks = [word for word, (x, _, anchor) in texts(svg).items() if anchor == "end" and x == LEFT - 6]
+    assert ticks == ["7"]
+
+
+def test_what_was_not_measured_is_a_dash():
+    assert [estimated(one) for one in (None, Estimate(0.25, 0.0), Estimate(0.25, 0.02))] == [
+        "–",
+        "0.250",
+        "0.250 ± 0.020",
+    ]
