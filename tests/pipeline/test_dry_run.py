@@ -15,6 +15,7 @@ from tsne_ooc.cli import forecast as module
 from tsne_ooc.cli import main, trials
 from tsne_ooc.cli import progress as reports
 from tsne_ooc.cli.forecast import Forecast, forecast, in_time
+from tsne_ooc.cli.forecast_refine import _many as many
 from tsne_ooc.cli.progress import Report
 from tsne_ooc.io import as_source
 from tsne_ooc.sampling import Coverage, UniformSample
@@ -330,3 +331,63 @@ def test_a_copy_takes_less_than_another_row(monkeypatch):
     _, both, _ = trials.seconds_to_map(model, rows, 499, 0.75, 0)
     _, old, _ = trials.seconds_to_map(model, rows, 499, 1.0, 0)
     assert (new, both, old) == (1.0, 0.75 * 7 + 0.25 * 1, 7.0)
+
+
+def test_a_fit_of_more_rows_than_are_tried_searches_among_all_of_them(monkeypatch):
+    """All else of a fit grows with its rows, and a query with those that it meets: the forecast follows both."""
+    now = [0.0]
+    monkeypatch.setattr(trials, "clock", lambda: now[0])
+    rest, build, query, placing = 3e-3, 1e-3, 1e-6, 7e-3
+
+    def fit(model, rows):
+        now[0] += len(rows) * (rest + build + query * len(rows))
+        TSNE.fit(model, rows)
+
+    def search(model, rows, among, k, seed):
+        assert k in (model.n_neighbors_, model._placement().neighbors(250)) and seed == 5
+        return build, query * among
+
+    monkeypatch.setattr(trials, "_fit", fit)
+    monkeypatch.setattr(trials, "seconds_to_search", search)
+    monkeypatch.setattr(trials, "seconds_to_place", lambda model, some: placing + query * 250)
+    rows = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
+    model = TSNE(n_iter=2, early_exaggeration_iter=0, perplexity=5, random_state=0)
+    seconds, place, k = trials.seconds_to_map(model, rows, 100_000, 0.0, 5)
+    assert seconds(100_000) == pytest.approx(100_000 * (rest + build + query * 100_000))
+    assert place == pytest.approx(placing + query * 100_000) and k == model.n_neighbors_
+    # Never less than nothing, however the clock went.
+    monkeypatch.setattr(trials, "seconds_to_place", lambda model, some: 0.0)
+    monkeypatch.setattr(trials, "seconds_to_search", lambda model, rows, among, k, seed: (0.0, 1 / among))
+    seconds, place, _ = trials.seconds_to_map(model, rows, 100_000, 0.0, 5)
+    assert place == 0.0 and seconds(100_000) >= 0
+
+
+def test_a_row_alone_has_no_copy():
+    assert trials._copied(np.zeros((1, 3), np.float32), 10) == trials._copied(np.zeros((0, 3), np.float32), 10) == 0.0
+    assert trials._copied(np.zeros((2, 3), np.float32), 10) == 1.0
+
+
+def test_words_that_were_read_are_a_table_of_their_own():
+    """Some rows of words and numbers are prepared as a table is; as numbers alone they cannot be read."""
+    table = trials._Words({"a": np.arange(5.0), "kind": np.array(list("vwxyz"), object)})
+    assert table.shape == (5, 2) and table[1:3].read_columns(0, 2)["kind"].tolist() == ["w", "x"]
+    assert table.reopen() is table
+    with pytest.raises(TypeError, match="^not all of these columns hold numbers$"):
+        table.read(0, 2)
+
+
+@pytest.mark.parametrize("n", [20, 60, 61])
+def test_rows_that_are_moved_on_trial_are_like_those_of_the_model(n):
+    """No more are drawn than there are: each is one of them, in any order, at its own place; others are like them."""
+    rng = np.random.default_rng(0)
+    rows, places = rng.normal(size=(60, 3)).astype(np.float32), np.arange(120, dtype=np.float32).reshape(60, 2)
+    found, at = many(rows, places, n, 0)
+    assert found.shape == (n, 3) and at.shape == (n, 2) and found.dtype == np.float32
+    assert {tuple(one) for one in at.tolist()} <= {tuple(one) for one in places.tolist()}
+    near = rows[(at[:, 0] / 2).astype(int)]
+    if n <= 60:
+        np.testing.assert_array_equal(found, near)
+        assert len({tuple(one) for one in at.tolist()}) == n
+        assert not np.array_equal(at, places[:n])
+    else:
+        assert not np.array_equal(found, near) and np.abs(found - near).max() < 2
