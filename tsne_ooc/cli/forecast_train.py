@@ -40,6 +40,7 @@ def forecast_train(
     from tsne_ooc.io.lacking import Lacking
     from tsne_ooc.io.reading import bytes_of_fit
     from tsne_ooc.io.told import account_of
+    from tsne_ooc.neighbors import Graph
     from tsne_ooc.parametric.objectives import FEWEST_TUNED
     from tsne_ooc.parametric.teaching import knows_affinities
     from tsne_ooc.pipeline.table import opened
@@ -72,6 +73,10 @@ def forecast_train(
                 seconds["prepare"] = fit(n) + passes * n * reading
                 reading += row
             tried = clone(teacher)
+            if isinstance(tried.neighbors, Graph):
+                # It is of all rows, and no part of them can be fitted with it.
+                tried.neighbors.check_fit(fitted, 1)
+                tried.set_params(neighbors=tried.neighbors.search)
             fit, place, k = trials.seconds_to_map(tried, rows, fitted, copies, seed)
             seconds |= {"sample": trials.rows_read(table, sample, fitted) * reading, "fit": fit(fitted)}
             rows = tried.map_.model.index.rows
