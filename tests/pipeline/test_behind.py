@@ -233,6 +233,9 @@ def test_a_map_that_is_gone_is_said_and_named_anew(home):
         assert notes(figure).startswith(f"on moved: {N} rows" if told else f"{NEW} rows on a map of {N} rows in grey")
     # Its model alone: what was fitted.
     assert len(grey_rows(draw(home / "own", behind=home / "moved" / "model"))) == 250
+    # Rows of another map lie on another one, also where theirs is gone.
+    with pytest.raises(ValueError, match=r"^the rows of own do not lie on another, but on another map$"):
+        draw(home / "own", behind=home / "another")
     # Another map in its place.
     (home / "another").rename(home / "map")
     with pytest.warns(UserWarning, match="is not the one that the rows of"):

@@ -32,7 +32,7 @@ def home(tmp_path_factory):
     """A table and one of fewer columns; maps of rows, of prepared rows and of some rows that were placed."""
     folder = tmp_path_factory.mktemp("home")
     np.save(folder / "X.npy", rows())
-    np.save(folder / "narrow.npy", rows()[:, :2])
+    np.save(folder / "narrow.npy", rows()[:150, :2])
     np.save(folder / "other.npy", rows(seed=5))
     TSNE(**FEW).fit(rows()[:150]).save(folder / "model")
     tsne_ooc.embed(folder / "X.npy", out=folder / "map", sample=150, tsne=TSNE(**FEW))
@@ -52,7 +52,8 @@ def test_a_part_of_the_rows(home, page):
 
 def test_a_table_of_other_columns(home, page):
     found = page(home / "model", table=home / "narrow.npy")
-    assert "the table does not fit the map: " in found.words and "2 columns" in found.words
+    assert "the table does not fit the map: " in found.words
+    assert "2 columns, and the map was made of 5" in found.words
     # What the model holds of its own rows is there to compare.
     assert measured(found) and "All 150 rows were looked at." in found.words
 

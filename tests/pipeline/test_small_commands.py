@@ -140,7 +140,7 @@ def test_what_prepare_left_out_and_what_is_missing_is_told(tmp_path, monkeypatch
     (line,) = re.findall(r"^next: (tsne-ooc embed .*)$", told, re.MULTILINE)
     words = shlex.split(line)
     assert words.count("--missing") == 1 and words[words.index("--missing") + 1] == "neighbors"
-    assert main([*words[1:], "--sample", "50", "--perplexity", "5", "--quiet"]) == 0
+    assert parser().parse_args(words[1:]).missing == "neighbors"
 
 
 def test_the_program_ends_as_its_command_does(home):

@@ -290,14 +290,35 @@ def test_rows_without_a_place_have_no_scores(tmp_path):
     assert run.dropped_rows.tolist() == [3, 77, 400]
 
 
-def test_sparse_rows_cannot_be_moved(tmp_path):
+@pytest.mark.parametrize("metric", ["precomputed", "nan_euclidean"])
+def test_rows_that_cannot_be_moved_have_two_scores(tmp_path, capsys, metric):
+    """Distances have no columns to add a little to, nor have rows that lack values."""
+    X = rows(150)
+    if metric == "precomputed":
+        X = cdist(X, X).astype(np.float32)
+    else:
+        X[::7, 2] = np.nan
+    np.save(tmp_path / "X.npy", X)
+    embed(tmp_path / "X.npy", out=tmp_path / "map", sample=150, tsne=TSNE(**FEW, metric=metric))
+    found = trust(tmp_path / "map")
+    assert set(found.trust) == {"recall", "singularity"}
+    assert sorted(path.name for path in (tmp_path / "map" / "trust").glob("*.npy")) == ["recall.npy", "singularity.npy"]
+    facts = found.trusted.content["facts"]
+    assert set(facts) == {"k", "scored", "kept"} and facts["scored"] == sum(facts["kept"]) == 150
+    message = (
+        f"{tmp_path / 'map'} has no perturbation: its rows are sparse, lack values or are distances, and cannot be"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)} moved$"):
+        column_of("perturbation", 150, found)
+    assert column_of("recall", 150, found).shape == (150,)
+    assert main(["plot", str(tmp_path / "map"), "--color", "perturbation"]) == 2
+    assert "cannot be moved" in capsys.readouterr().err and not (tmp_path / "map.png").exists()
+
+
+def test_sparse_rows(tmp_path):
     X = csr_array(np.maximum(rows(), 0))
     embed(X, out=tmp_path / "map", sample=150, tsne=TSNE(**FEW))
-    found = trust(tmp_path / "map", X)
-    if tsne_ooc.load(tmp_path / "map" / "model").map_.model.index.sparse:
-        assert set(found.trust) == {"recall", "singularity"}
-        with pytest.raises(ValueError, match="cannot be moved"):
-            column_of("perturbation", N, found)
+    assert set(trust(tmp_path / "map", X).trust) == set(NAMES)
 
 
 # With `--jobs -7` it is all cores but six.

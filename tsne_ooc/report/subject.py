@@ -176,6 +176,7 @@ def _of_table(subject: Subject, found: Source, threads: Threads, told: list[str]
     table, metric, params = found, "euclidean", None
     if subject.placer is not None:
         try:
+            subject.placer.check_table(found)
             table = subject.placer.table_of(found)
         except _UNREADABLE as error:
             told.append(f"the table does not fit the map: {_line(error)}")
