@@ -1,6 +1,7 @@
 """From a file to the folder of an encoder: whole or absent, and on after any accident to the same weights."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -241,6 +242,47 @@ def refused(out, message, data, error=ValueError, **change):
         train(data, out=out, **asked)
     assert "\n" not in str(caught.value)
     assert before == {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "asked, error, message",
+    [
+        (
+            lambda home: {"encoder": teacher()},
+            TypeError, r"^encoder=TSNE\(.*\) is not a ParametricTSNE$",
+        ),
+        (
+            lambda home: {"encoder": encoder(teacher=teacher())},
+            ValueError, r"^encoder has a teacher or a preparation of its own; pass these as map, tsne and prepare$",
+        ),
+        (
+            lambda home: {"encoder": encoder(prepare=prepare())},
+            ValueError, r"^encoder has a teacher or a preparation of its own; pass these as map, tsne and prepare$",
+        ),
+        (
+            lambda home: {"tsne": encoder()},
+            TypeError, r"^tsne=ParametricTSNE\(.*\) is not a TSNE to be fitted; pass the folder of a fitted one as",
+        ),
+        (
+            lambda home: {"tsne": tsne_ooc.load(home)},
+            TypeError, r"^tsne=TSNE\(.*\) is not a TSNE to be fitted; pass the folder of a fitted one as",
+        ),
+        *(
+            (
+                lambda home, more=more: {"map": home, **more},
+                ValueError, r"^map is a teacher that is fitted already; leave out tsne, sample and prepare$",
+            )
+            for more in ({"tsne": teacher()}, {"sample": 50}, {"prepare": prepare()})
+        ),
+    ],
+)  # fmt: skip
+def test_teachers_that_cannot_be(islands, tmp_path, asked, error, message):
+    """Before a row is read, and before there is a folder."""
+    TSNE(n_iter=0, early_exaggeration_iter=0, perplexity=5, random_state=0).fit(islands).save(tmp_path / "model")
+    with pytest.raises(error) as caught:
+        train(islands, out=tmp_path / "encoder", **asked(tmp_path / "model"))
+    assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+    assert not (tmp_path / "encoder").exists()
 
 
 def test_a_batch_may_be_all_rows(islands, tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -83,6 +85,55 @@ def test_what_cannot_be_filmed(tmp_path, monkeypatch):
     with pytest.raises(FileExistsError):
         animate([Y], tmp_path / "a.gif")
     animate([Y, Y + 1], tmp_path / "a.gif", pixels=64, overwrite=True)
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A program by the name of ffmpeg, which keeps what it is given, and fails where a file says with which words."""
+    home = tmp_path / "programs"
+    home.mkdir()
+    program = home / "ffmpeg"
+    program.write_text(
+        f"""#!{sys.executable}
+import pathlib, sys
+home = pathlib.Path({str(home)!r})
+(home / "given").write_bytes(sys.stdin.buffer.read())
+(home / "words").write_text("\\n".join(sys.argv[1:]))
+pathlib.Path(sys.argv[-1]).write_bytes(b"film")
+if (home / "fault").exists():
+    sys.exit((home / "fault").read_text())
+"""
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{home}{os.pathsep}{os.environ['PATH']}")
+    return home
+
+
+def test_what_ffmpeg_is_given(tmp_path, stand_in):
+    """All pictures one after the other as they are, and the last for two seconds more."""
+    maps = [rows()[:, :2] * at for at in (1, 2, 3)]
+    out = animate(maps, tmp_path / "a.mp4", KINDS, pixels=101, fps=2.5)
+    assert out.read_bytes() == b"film"
+    given = np.frombuffer((stand_in / "given").read_bytes(), np.uint8).reshape(-1, 100, 100, 3)
+    assert len(given) == 3 + round(2 * 2.5)
+    one = animate(maps[-1:], tmp_path / "b.mp4", KINDS, pixels=100, fps=1)
+    last = np.frombuffer((stand_in / "given").read_bytes(), np.uint8).reshape(-1, 100, 100, 3)[0]
+    assert one.exists() and all(np.array_equal(picture, last) for picture in given[2:])
+    assert (last < 200).any()
+    words = (stand_in / "words").read_text().split("\n")
+    assert "100x100" in words and words[words.index("-r") + 1] == "1" and words.index("-r") < words.index("-i")
+    assert words[words.index("-pix_fmt") + 1] == "rgb24" and words[words.index("-i") + 1] == "-"
+    # Beside the film, until it is whole.
+    assert words[-1] not in (str(one), str(out)) and not (tmp_path / words[-1]).exists()
+
+
+def test_an_ffmpeg_that_fails_leaves_no_film(tmp_path, stand_in):
+    (stand_in / "fault").write_text("Unknown encoder\n 'libx264' " + "x" * 400)
+    with pytest.raises(OSError, match=r"^ffmpeg could not write the film: ") as error:
+        animate([rows()[:, :2]], tmp_path / "a.mp4", pixels=64)
+    assert str(error.value).startswith("ffmpeg could not write the film: Unknown encoder 'libx264' xxx")
+    assert len(str(error.value)) == len("ffmpeg could not write the film: ") + 200
+    assert [path.name for path in tmp_path.iterdir()] == ["programs"]
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")

@@ -17,6 +17,7 @@ from tsne_ooc import TSNE, Refinement, embed, merge, open_run, place, storage
 from tsne_ooc.neighbors import Exact
 from tsne_ooc.pipeline import fitted, merging, neighbors, trust
 from tsne_ooc.pipeline.models import digest_of
+from tsne_ooc.pipeline.placer import MapPlacer
 from tsne_ooc.pipeline.trusting import ScoresRows, _made
 from tsne_ooc.preprocess import Missing, Preparation
 
@@ -136,6 +137,23 @@ def test_a_run_whose_model_no_file_holds(home, tmp_path, caplog):
     )
     with pytest.raises(ValueError, match=r"has no saved model to go on with; remove the folder to begin again$"):
         fitted.reopened_model(run.folder, None, run.folder)
+
+
+def test_a_model_that_turns_out_not_to_be_saved(home, tmp_path, monkeypatch, caplog):
+    """What is found only when it is written does not cost the map."""
+
+    def refuse(self, path):
+        path.mkdir()
+        raise ValueError("its index has no state")
+
+    monkeypatch.setattr(MapPlacer, "save", refuse)
+    with caplog.at_level(logging.WARNING):
+        run = CALLS["embed"](home, tmp_path / "out")
+    assert [one.getMessage() for one in caplog.records] == [
+        "this run cannot be resumed, since its model cannot be saved: its index has no state"
+    ]
+    np.testing.assert_array_equal(run.embedding, open_run(home / "map").embedding)
+    assert not any(path.is_dir() for path in run.folder.iterdir())
 
 
 def test_parts_that_are_no_list_or_of_another_version(home, tmp_path):

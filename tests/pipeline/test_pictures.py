@@ -94,6 +94,26 @@ def test_a_handful_of_far_rows_does_not_blow_up_the_picture():
     assert ax.get_xlim()[0] < ring[0, 0] < ax.get_xlim()[1] and ax.get_ylim()[0] < ring[0, 1] < ax.get_ylim()[1]
 
 
+def test_far_rows_of_a_density_get_rings_at_the_rim():
+    """A cell of so large a picture would not be seen there."""
+    n = 2000
+    Y = blobs(n)
+    Y[7], Y[9] = (1e6, -1e6), (-1e6, 20.0)
+    alone = [len(scatter(some, density=True).collections) for some in (blobs(n), Y)]
+    assert alone[1] == alone[0] + 1
+    ax = scatter(Y, density=True)
+    rings = ax.collections[-1]
+    assert len(rings.get_facecolors()) == 0 and (rings.get_sizes() > 10).all()
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    # Both are as far out as there is room for a ring: in the corner at the lower right, and at the left.
+    room = 0.01 * (right - left)
+    found = sorted(np.asarray(rings.get_offsets()).tolist())
+    cell = (right - left) / CELLS
+    assert found[0] == pytest.approx([left + room, 20.0], abs=cell)
+    assert found[1] == pytest.approx([right - room, bottom + room], abs=cell) and len(found) == 2
+    assert top > 20
+
+
 def test_more_than_a_handful_are_a_part_of_the_map():
     Y = blobs()
     Y[:20] += 300
@@ -359,6 +379,32 @@ def test_names_lie_over_no_other(apart):
         assert box.x0 >= ax.bbox.x0 - 1 and box.x1 <= ax.bbox.x1 + 1
 
 
+def test_a_name_at_the_edge_is_pushed_into_the_picture():
+    """By as much as it would be outside, and no more, to either side; one that is wider than the map stays."""
+    Y = np.r_[np.full((200, 2), [0.0, 0.0]), np.full((200, 2), [100.0, 50.0])] + blobs(apart=0.0)
+    words = np.repeat(["a name of an island", "the name of another"], 200)
+    ax = scatter(Y, words, text=True, legend=False)
+    renderer = FigureCanvasAgg(ax.figure).get_renderer()
+    ax.figure.draw_without_rendering()
+    boxes = {text.get_text(): text.get_window_extent(renderer) for text in ax.texts if text.get_text() in words}
+    assert boxes["a name of an island"].x0 == pytest.approx(ax.bbox.x0, abs=1)
+    assert boxes["the name of another"].x1 == pytest.approx(ax.bbox.x1, abs=1)
+    middle = [text.get_position()[1] for text in ax.texts if text.get_text() in words]
+    assert sorted(middle) == pytest.approx([0, 50], abs=2)
+
+
+def test_labels_that_no_row_has_take_no_place_and_no_colour():
+    """Of 120 categories rows have two: these get the first of the hundred colours, and only these a name."""
+    names = [f"kind {at:03}" for at in range(120)]
+    kinds = pd.Categorical.from_codes(np.where(np.arange(N) % 2, 110, 7), names)
+    ax = scatter(blobs(), kinds, text=True)
+    assert sorted(text.get_text() for text in ax.texts if text.get_text() in names) == ["kind 007", "kind 110"]
+    handles = ax.get_legend().legend_handles
+    assert [to_rgb(handle.get_color()) for handle in handles] == [to_rgb(color) for color in PALETTE[:2]]
+    colors = {tuple(color[:3]) for color in ax.collections[0].get_facecolors()}
+    assert colors == {to_rgb(color) for color in PALETTE[:2]}
+
+
 def test_names_are_set_as_they_are():
     words = np.array(["$5 $6", "_hidden", "a\nb\tc", "<b>\u202eabc"])[np.arange(N) % 4]
     ax = scatter(blobs(), words, text=True)
@@ -411,6 +457,36 @@ def test_small_multiples_show_each_group_in_one_frame():
         panels(Y, np.full(N, None))
     with pytest.raises(ValueError, match=r"by has shape \(3,\), and Y has 400 rows"):
         panels(Y, [1, 2, 3])
+
+
+def test_small_multiples_by_numbers_have_one_bar_and_no_empty_frames():
+    Y, numbers = blobs(), np.linspace(0, 1, N)
+    figure = panels(Y, np.arange(N) % 5, numbers)
+    shown = [ax for ax in figure.axes if ax.get_title(loc="left")]
+    others = [ax for ax in figure.axes if ax not in shown]
+    bars = [ax for ax in others if ax.axison]
+    # Five groups are in two rows of four or three; the frames that are left over are not drawn.
+    assert len(shown) == 5 and len(bars) == 1 and len(others) > 1
+    assert bars[0].get_ylim() == pytest.approx((0, 1))
+    assert len(panels(Y, np.arange(N) % 5, numbers, legend=False).axes) == len(figure.axes) - 1
+
+
+def test_a_frame_is_a_map():
+    Y = blobs()
+    table = pd.DataFrame(Y, columns=["x", "y"], index=np.arange(N)[::-1])
+    np.testing.assert_array_equal(drawn(scatter(table, KINDS, dpi=40)), drawn(scatter(Y, KINDS, dpi=40)))
+
+
+def test_a_folder_is_no_picture(tmp_path, capsys):
+    from tsne_ooc.cli import main
+
+    np.save(tmp_path / "Y.npy", blobs())
+    out = tmp_path / "map.png"
+    out.mkdir()
+    for more in ([], ["--overwrite"]):
+        assert main(["plot", str(tmp_path / "Y.npy"), "--out", str(out), *more]) == 2
+        assert capsys.readouterr().err == f"tsne-ooc: error: {out} is a folder; name a file\n"
+    assert not list(out.iterdir()) and len(list(tmp_path.iterdir())) == 2
 
 
 def test_as_many_points_cover_the_same_share_of_a_small_picture_as_of_a_large_one():
