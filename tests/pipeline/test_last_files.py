@@ -104,9 +104,12 @@ def test_a_model_that_cannot_be_put_in_its_place(home, tmp_path, monkeypatch):
     np.testing.assert_array_equal(CALLS["embed"](home, out, resume=True).embedding, open_run(home / "map").embedding)
 
 
-@pytest.mark.parametrize("task, name", [("neighbors", "order"), ("refined", "sample_rows")])
-def test_numbers_of_rows_that_were_changed(home, tmp_path, monkeypatch, task, name):
-    """Neighbours and places by numbers that mean other rows would be wrong without a sign of it."""
+@pytest.mark.parametrize("task, name", [
+    ("neighbors", "order"), ("neighbors", "indices"), ("neighbors", "distances"), ("refined", "sample_rows"),
+    ("embed", "sample_rows"), ("embed", "embedding"), ("place", "novelty"),
+])  # fmt: skip
+def test_columns_that_were_changed(home, tmp_path, monkeypatch, task, name):
+    """Neighbours and places of other rows, or by numbers that mean others, would be wrong without a sign of it."""
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(storage, "seal", full)
@@ -196,8 +199,9 @@ def test_scores_of_another_run_are_not_made(home):
         _made(asked)
 
 
-def test_a_graph_of_all_rows_that_was_changed_is_not_gone_on_with(home, tmp_path):
-    """What is kept of a refinement is known by its digest; without that the map would be another one."""
+@pytest.mark.parametrize("change", ["other", "impossible"])
+def test_a_graph_of_all_rows_that_was_changed_is_not_gone_on_with(home, tmp_path, change):
+    """What is kept of a refinement is known by its digest; one that no search makes is told by the file."""
 
     class Stop(Exception):
         pass
@@ -206,22 +210,24 @@ def test_a_graph_of_all_rows_that_was_changed_is_not_gone_on_with(home, tmp_path
         if phase == "refine" and done:
             raise Stop
 
-    def refined(out, **more):
-        asked = {"sample": 100, "tsne": TSNE(**FEW), "refine": Refinement(n_iter=30)}
-        return embed(home / "X.npy", out=tmp_path / out, **asked, **more)
-
+    out = tmp_path / "out"
+    asked = {"out": out, "sample": 100, "tsne": TSNE(**FEW), "refine": Refinement(n_iter=30)}
     with pytest.raises(Stop):
-        refined("changed", progress=stop)
-    (graph,) = {path.parent for path in (tmp_path / "changed").rglob("manifest.json") if "model" not in path.parts}
+        embed(home / "X.npy", progress=stop, **asked)
+    (graph,) = {path.parent for path in out.rglob("manifest.json") if "model" not in path.parts}
     kind = storage.kind_of(graph)
     found = storage.read_folder(graph, kind)
     arrays = {name: np.array(values) for name, values in found.arrays.items()}
+    distances = next(name for name, values in arrays.items() if values.dtype.kind == "f" and "distances" in name)
+    arrays[distances] = arrays[distances] * 2 if change == "other" else arrays[distances][:-1]
     shutil.rmtree(graph)
-    storage.write_folder(graph, kind, found.content, {**arrays, **doubled(arrays)})
-    with pytest.raises(ValueError, match=r"is not what this run began with; remove .* to begin again"):
-        refined("changed", resume=True)
-
-
-def doubled(arrays):
-    name = next(name for name, values in arrays.items() if values.dtype.kind == "f" and "distances" in name)
-    return {name: arrays[name] * 2}
+    storage.write_folder(graph, kind, found.content, arrays)
+    with pytest.raises(ValueError, match="to begin again") as caught:
+        embed(home / "X.npy", resume=True, **asked)
+    if change == "other":
+        assert str(caught.value) == f"{graph} is not what this run began with; remove {out} to begin again"
+    else:
+        file = storage.read_folder(graph, kind).files[distances]
+        assert str(caught.value).startswith(f"{file}: ")
+        assert str(caught.value).endswith(f"; remove {out} to begin again") and "\n" not in str(caught.value)
+    assert not (out / "manifest.json").exists()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import faulthandler
 import os
 import signal
+import time
 
 import h5py
 import numpy as np
@@ -70,6 +74,39 @@ def test_other_troubles_and_other_files_are_left_alone(capfd, file, tmp_path):
     for name in ("notes.txt", "rows.npy", "nowhere.h5"):
         probe.check_hdf5(str(tmp_path / name), lambda: os.kill(os.getpid(), signal.SIGSEGV))
     assert capfd.readouterr().err == ""
+
+
+def test_the_child_is_silent_and_leaves_no_core(file):
+    """What a crash would print or write is of no use to whoever gave the file; a hang ends by the time it takes."""
+    resource = pytest.importorskip("resource")
+    began = time.process_time()
+
+    def work():
+        cores, (soon, late) = resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_CPU)
+        # A child has used no time of its own yet, but for a fraction of a second.
+        least = time.process_time() + probe._SECONDS
+        limited = least - 2 <= soon <= least and late == soon + 5
+        silent = os.path.samestat(os.fstat(2), os.stat(os.devnull)) and not faulthandler.is_enabled()
+        if cores != (0, 0) or not limited or not silent:
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+    probe.check_hdf5(str(file), work)
+    assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize("asked, looked", [
+    ({}, []), ({"labels": "kind"}, ["kind"]), ({"color": "day"}, ["day"]), ({"labels": "a", "color": "b"}, ["a", "b"]),
+    ({"labels": None, "color": None}, []),
+])  # fmt: skip
+def test_the_table_and_all_columns_that_are_asked_for_are_looked_at(file, tmp_path, monkeypatch, asked, looked):
+    np.save(tmp_path / "other.npy", np.zeros((3, 2)))
+    opened, read = [], []
+    monkeypatch.setattr(probe, "check_hdf5", lambda path, work: work())
+    monkeypatch.setattr("tsne_ooc.io.hdf5.open_hdf5", lambda *words: opened.append(words) or contextlib.nullcontext())
+    monkeypatch.setattr("tsne_ooc.sampling.labels_of", lambda *words: read.append(words))
+    options = argparse.Namespace(data=[str(file)], dataset="X", **asked)
+    probe.check_readable(options)
+    assert opened == [(file, "X")] and read == [(file, name) for name in looked]
 
 
 def test_a_whole_file_is_embedded(file, tmp_path):

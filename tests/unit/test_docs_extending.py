@@ -11,6 +11,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 import tsne_ooc
+from tsne_ooc.report import report
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -38,6 +39,16 @@ def test_a_model_with_a_search_of_ones_own_is_saved(monkeypatch, tmp_path):
     # Without ties the nearest rows are the same, and the map with them.
     np.testing.assert_array_equal(names["model"].embedding_, exact.embedding_)
     assert names["again"].neighbors == "object of type Tree (not saved)"
+
+
+def test_the_report_of_a_model_names_a_search_of_ones_own(monkeypatch, tmp_path):
+    """The model does not hold the search itself: the page has the words for that, and is always the same."""
+    run(FIT, monkeypatch, tmp_path)
+    pages = [report(tmp_path / "model", out=tmp_path / f"{at}.html").read_text("utf-8") for at in range(2)]
+    (row,) = re.findall(r"<tr><t[hd][^>]*>neighbour search</t[hd]>(.*?)</tr>", pages[0])
+    words = re.sub("<[^>]+>", "|", row)
+    assert "object of type Tree (not saved)" in words and "asked for" in words
+    assert pages[0] == pages[1] and "object at 0x" not in pages[0]
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e20])

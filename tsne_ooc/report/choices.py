@@ -71,17 +71,18 @@ def _of_the_map(placer: MapPlacer, parameters: Named, content: Json) -> Iterator
     n, p = fitted.model.n, fitted.features.embedded
     word = parameters.get("neighbors", "auto")
     try:
-        search = searches.resolve(
+        search = repr(searches.resolve(
             estimator.neighbors, metric=fitted.model.index.metric, n=n, p=p, sparse=fitted.model.index.sparse,
             metric_params=estimator.metric_params,
-        )  # fmt: skip
+        ))  # fmt: skip
     except (ValueError, TypeError):
-        search = fitted.model.index
+        # The words for a search that the model does not hold.
+        search = str(estimator.neighbors)
     auto = (
         f"auto, for {n:,} rows and the metric {fitted.model.index.metric}: exact search is quicker below {IVF_FROM:,} "
         f"rows, in other metrics than euclidean and cosine below {OTHERS_FROM:,}"
     )
-    yield Choice("neighbour search", repr(search), auto if word == "auto" else "asked for")
+    yield Choice("neighbour search", search, auto if word == "auto" else "asked for")
     if n <= _SOON and fitted.n_neighbors and not content.get("refined"):
         yield Choice("what it finds", f"{fitted.recall:.3f} of the {fitted.n_neighbors} nearest rows", "measured")
     if fitted.affinity is not None:
