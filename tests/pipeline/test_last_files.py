@@ -121,6 +121,24 @@ def test_columns_that_were_changed(home, tmp_path, monkeypatch, task, name):
     assert not (out / "manifest.json").exists()
 
 
+@pytest.mark.parametrize("task", ["embed", "refined"])
+def test_a_model_that_is_another_one(home, tmp_path, monkeypatch, task):
+    """A map of other rows places new ones elsewhere, and the manifest would not say so."""
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "seal", full)
+        with pytest.raises(OSError, match="could not be written"):
+            CALLS[task](home, out)
+    shutil.rmtree(out / "model")
+    shutil.copytree(home / "model", out / "model")
+    with pytest.raises(ValueError, match="began with") as caught:
+        CALLS[task](home, out, resume=True)
+    assert str(caught.value) == (
+        f"the model in {out / 'model'} is not the one that this run began with; remove {out} to begin again"
+    )
+    assert not (out / "manifest.json").exists()
+
+
 class Mine(Exact):
     """A search that no file can hold."""
 

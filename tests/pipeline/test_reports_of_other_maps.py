@@ -12,6 +12,7 @@ import tsne_ooc
 from tsne_ooc import TSNE
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
 from tsne_ooc.report import faithfulness, report
+from tsne_ooc.report.choices import _phases, _step
 from tsne_ooc.schedule import Phase
 
 
@@ -170,3 +171,12 @@ def test_some_rows_stand_for_all_where_a_percent_of_them_is_asked_for(tmp_path, 
     assert words not in page(tmp_path / "Y.npy", table=tmp_path / "X.npy").words
     monkeypatch.setattr(faithfulness, "OTHERS", 120)
     assert words in page(tmp_path / "Y.npy", table=tmp_path / "X.npy").words
+
+
+def test_what_another_version_wrote_is_told_as_it_stands():
+    """A schedule or a step that this version does not know is neither an error nor explained."""
+    assert _phases({"schedule": "of another version"}) is None and _phases({"n_iter": -1}) is None
+    assert _phases({"schedule": "object of type Mine [1234]"}) is None
+    assert _phases({"n_iter": 5, "early_exaggeration_iter": 5}).startswith("5 iterations at exaggeration 12")
+    assert _step("a step of another version") == "a step of another version"
+    assert _step({"class": "PCA", "n": 5}) == "PCA(n=5)"

@@ -16,10 +16,12 @@ import pandas as pd
 import pytest
 
 from tsne_ooc import storage
+from tsne_ooc._parallel import Threads
 from tsne_ooc.cli import main
 from tsne_ooc.plot.frame import Frame
 from tsne_ooc.plot.rows import MapRows
 from tsne_ooc.view import view
+from tsne_ooc.view.page import anchors
 from tsne_ooc.view.payload import png
 from tsne_ooc.view.stratified import stratified
 
@@ -92,6 +94,15 @@ def test_places_and_labels_are_those_of_the_map(tmp_path):
     assert column["counts"] == [named.count(name) for name in "zba"]
     for label, row in column["anchors"]:
         assert codes[row] == label
+
+
+def test_a_label_none_of_whose_rows_is_shown_has_no_name(tmp_path):
+    """Names stand where most of the rows that are shown are; a label has rows among all, and perhaps none of these."""
+    Y = places(40)
+    codes = np.where(np.arange(40) % 2, 2, 0)
+    found = anchors(Y, codes, np.array([3, 50, 20]), Frame.around(MapRows(Y), Threads(1)))
+    assert [label for label, _ in found] == [2, 0]
+    assert all(codes[row] == label for label, row in found)
 
 
 def test_numbers_texts_and_many_kinds(tmp_path):
