@@ -144,13 +144,16 @@ def test_what_prepare_left_out_and_what_is_missing_is_told(tmp_path, monkeypatch
 
 
 def test_the_program_ends_as_its_command_does(home):
-    """`python -m tsne_ooc.cli`, with the number of a refusal, and with none where whoever reads it has read enough."""
-    run = [sys.executable, "-m", "tsne_ooc.cli"]
-    ended = subprocess.run([*run, "info", str(home / "nowhere")], capture_output=True, text=True)
+    run = [sys.executable, "-m", "tsne_ooc.cli", "info", str(home / "nowhere")]
+    ended = subprocess.run(run, capture_output=True, text=True)
     assert ended.returncode == 2 and ended.stderr.startswith("tsne-ooc: error: there is no folder")
-    words = shlex.join([*run, "strangest", str(home / "map"), "--top", "60"])
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_whoever_has_read_enough_is_no_fault(home, unbuffered):
+    """The reader has ended before there is a line, which is found when it is written, or when all are at the end."""
+    words = shlex.join([sys.executable, "-m", "tsne_ooc.cli", "info", str(home / "map")])
     shell = f"{words} 2>errors | true; echo ${{PIPESTATUS[0]}}"
-    ended = subprocess.run(
-        ["bash", "-c", shell], capture_output=True, text=True, cwd=home, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-    )
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    ended = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=home, env=env)
     assert ended.stdout == "0\n" and (home / "errors").read_text() == ""

@@ -69,6 +69,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings(), _explained(verbose):
             warnings.showwarning = lambda message, *where, **more: _tell(f"warning: {_typed(_line(message), names)}")
             code: int = options.run(options)
+            # What is still to be written is written here, where it can be said that it was not.
+            if sys.stdout is not None:
+                sys.stdout.flush()
         return code
     except KeyboardInterrupt as interrupt:
         _tell(f"interrupted{_notes(interrupt)}")
