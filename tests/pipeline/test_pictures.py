@@ -16,7 +16,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
-from tsne_ooc import plot, storage
+from tsne_ooc import TSNE, Refinement, embed, plot, storage
 from tsne_ooc._parallel import Threads
 from tsne_ooc.metrics import displacement
 from tsne_ooc.plot import beside, draw, most_frequent, panels, scatter
@@ -521,6 +521,15 @@ def test_a_run_is_drawn_by_a_column_of_its_table(folder):
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["eel", "dog", "cat", "bird"]
     assert {"bird", "cat", "dog", "eel"} <= {text.get_text() for text in ax.texts}
     assert "400 rows · 134 fitted · perplexity 30 · exaggeration 1" in notes(ax)
+
+
+def test_a_run_whose_rows_all_moved_says_so(tmp_path):
+    """They are not as they were placed, which "134 fitted" by itself would mean."""
+    tsne = TSNE(perplexity=5, n_iter=6, early_exaggeration_iter=6, random_state=0)
+    embed(blobs(), out=tmp_path / "map", sample=134, tsne=tsne, refine=Refinement(n_iter=6))
+    assert "400 rows · 134 fitted · all refined · perplexity 5 · exaggeration 1" in notes(
+        draw(tmp_path / "map").axes[0]
+    )
 
 
 @pytest.mark.parametrize("name", ["score", "CD3D", "novelty"])

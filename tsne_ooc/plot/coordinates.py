@@ -111,6 +111,8 @@ def caption_of(manifest: Named) -> str:
     sample = manifest.get("sample")
     if isinstance(sample, int) and sample < manifest["n_samples"]:
         told.append(f"{sample:,} fitted")
+    if manifest.get("refined"):
+        told.append("all refined")
     parameters = manifest.get("parameters") or {}
     if parameters.get("affinity") in ("perplexity", "multiscale", "mixture") and "perplexity" in parameters:
         told.append(f"perplexity {parameters['perplexity']}")
