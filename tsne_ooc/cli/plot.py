@@ -128,12 +128,10 @@ def rows_of(option: str, text: str) -> Any:
         return numbers(option, text)
     import numpy as np
 
-    if not Path(text).exists():
-        raise FileNotFoundError(f"there is no file {text}")
-    try:
+    from tsne_ooc.plot.npy import reading_npy
+
+    with reading_npy(Path(text)):
         return np.load(text, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{text} cannot be read as .npy: {error}") from None
 
 
 def ring_of(text: str) -> Any:

@@ -20,6 +20,7 @@ from tsne_ooc.io.files import are_files
 from tsne_ooc.io.urls import AnyPath, path_of
 from tsne_ooc.pipeline import Run
 from tsne_ooc.pipeline.trusting import SCORES
+from tsne_ooc.plot.npy import reading_npy
 from tsne_ooc.sampling import labels_of
 
 #: Columns that a run itself has.
@@ -152,12 +153,8 @@ def column_of_file(path: Path, n: int | None = None) -> Array:
     """The only column of a file, for `n` rows: in text the first line may be its name."""
     if path.suffix.lower() != ".npy":
         return _alone(path, n)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
+    with reading_npy(path):
         found: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as .npy: {error}") from None
     if found.ndim != 1:
         raise ValueError(f"{path} has shape {found.shape}; labels are one for each row")
     return found

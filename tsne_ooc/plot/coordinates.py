@@ -23,6 +23,7 @@ from tsne_ooc.pipeline.models import (
     model_under,
     saved_places,
 )
+from tsne_ooc.plot.npy import reading_npy
 
 
 class MapToDraw(NamedTuple):
@@ -154,12 +155,8 @@ def _digest(source: Run | StrPath | ArrayLike) -> str | None:
 
 
 def _coordinates(path: Path) -> Float32:
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
+    with reading_npy(path):
         found: Float32 = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as .npy: {error}") from None
     return found
 
 
