@@ -86,11 +86,19 @@ def ordered(labels: Any, name: str = "labels") -> Classes:
         rank = np.argsort(order).tolist()
     else:
         return found
+    return Classes(_listed(names), np.array([*rank, -1], np.int64)[found.codes])
+
+
+def _listed(names: list[Any]) -> Array:
+    """Labels as an array: of numbers, where all are numbers and keep their digits, or of objects."""
+    if names and all(isinstance(label, Real) for label in names):
+        numbers = np.asarray(names)
+        # NumPy makes floats of whole numbers of which some are beyond int64.
+        if numbers.tolist() == names:
+            return numbers
     listed = np.empty(len(names), object)
     listed[:] = names
-    if names and all(isinstance(label, Real) for label in names):
-        listed = np.asarray(names)
-    return Classes(listed, np.array([*rank, -1], np.int64)[found.codes])
+    return listed
 
 
 def _natural(label: Any) -> tuple[int, float, list[tuple[str, int]], str]:
@@ -118,7 +126,9 @@ def column(labels: Any, name: str = "labels") -> Array:
         return words
     array = np.asarray(labels)
     # NumPy would turn the None, or the numbers, of a list into words: "None" is a label, None is not.
-    if array.dtype.kind in "USO" and not isinstance(labels, np.ndarray):
+    # Of whole numbers of which some are beyond int64 it makes floats, and one label of several.
+    whole = array.dtype.kind == "f" and isinstance(labels, list | tuple) and all(isinstance(one, int) for one in labels)
+    if (whole or array.dtype.kind in "USO") and not isinstance(labels, np.ndarray):
         array = np.asarray(labels, dtype=object)
     return array
 
@@ -181,11 +191,7 @@ def _of_objects(labels: Array, name: str) -> Classes:
         order = sorted(range(len(found)), key=lambda at: _sort_key(found[at]))
     rank = np.empty(len(found) + 1, np.int64)
     rank[order], rank[-1] = np.arange(len(found)), -1
-    names = np.empty(len(found), object)
-    names[:] = [found[at] for at in order]
-    if found and all(isinstance(label, Real) for label in found):
-        names = np.asarray(names.tolist())
-    return Classes(names, rank[codes])
+    return Classes(_listed([found[at] for at in order]), rank[codes])
 
 
 def _sort_key(label: Any) -> tuple[int, float, str]:

@@ -10,7 +10,7 @@ import pytest
 import reference_neighbors as reference
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc.neighbors import IVF, Exact, centres, ivf, named_state, restore_index
+from tsne_ooc.neighbors import IVF, Exact, centres, ivf, kmeans, named_state, restore_index
 from tsne_ooc.neighbors.centres import GroupedCentres, by_list, train_groups
 from tsne_ooc.neighbors.ivf import lists_of, sampled_of
 from tsne_ooc.neighbors.kmeans import centre_blocks
@@ -136,6 +136,18 @@ def test_there_are_as_many_lists_as_were_asked_for(name, lists):
     assert rows.shape == (lists, TABLES[name].shape[1]) and rows.dtype == tops.dtype == np.float32
     assert edges[0] == 0 and edges[-1] == lists and (np.diff(edges) > 0).all() and len(tops) == len(edges) - 1
     assert np.isfinite(rows).all() and len(tops) <= round(lists**0.5)
+
+
+def test_the_groups_of_a_small_sample_are_made_of_all_its_rows(monkeypatch):
+    X, trained, plain = TABLES["normal, 10 columns"][:400], [], kmeans.train
+    monkeypatch.setattr(
+        kmeans, "train", lambda rows, *args, **kwargs: trained.append(rows) or plain(rows, *args, **kwargs)
+    )
+    train_groups(X, 400, 3, rng=np.random.default_rng(5), threads=TWO)
+    np.testing.assert_array_equal(trained[0], X)
+    # Each row is in one group.
+    assert sum(map(len, trained[1:])) == 400
+    np.testing.assert_array_equal(np.sort(np.concatenate(trained[1:]), axis=0), np.sort(X, axis=0))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -190,6 +190,18 @@ def test_cells_of_another_day(tmp_path):
     np.testing.assert_array_equal(adata.obsm["again"], adata.obsm["X_tsne"])
 
 
+def test_threads_of_a_place_are_those_asked_for(monkeypatch):
+    """By what the fitted map that places has been told; the one that is handed over keeps its own."""
+    model = TSNE(random_state=0, n_jobs=2, **QUICK).fit(tsne_ooc.io.open_source(cells()))
+    used, plain = [], TSNE.place
+    monkeypatch.setattr(
+        TSNE, "place", lambda self, *args, **kwargs: used.append(self.n_jobs) or plain(self, *args, **kwargs)
+    )
+    for asked in (None, 1, 3):
+        tsne_ooc.tl.place(cells(20, seed=1), model, n_jobs=asked)
+    assert used == [2, 1, 3] and model.n_jobs == 2
+
+
 def test_what_is_not_there_is_said():
     adata = with_pca(cells())
     with pytest.raises(TypeError, match="a ndarray is not an AnnData object"):
