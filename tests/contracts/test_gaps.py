@@ -170,6 +170,15 @@ def test_rows_with_nothing_in_common_are_not_neighbours(search):
         build(search, X)
 
 
+def test_a_row_has_all_the_others_at_most():
+    index = build(Exact(), table(30))
+    assert index.query_self(29)[0].shape == (30, 29) and index.query(table(4), 30)[0].shape == (4, 30)
+    with pytest.raises(ValueError, match="29"):
+        index.query_self(30)
+    with pytest.raises(ValueError, match="30"):
+        index.query(table(4), 31)
+
+
 @pytest.mark.parametrize("scale", [1e-38, 1e-20, 1.0, 1e20, 1e37])
 def test_any_scale(scale):
     X = (table(200, 5, 0.2, whole=True) * np.float32(scale)).astype(np.float32)

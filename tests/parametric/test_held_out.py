@@ -39,3 +39,15 @@ def test_a_tenth_and_some_that_they_are_compared_with(monkeypatch, n, count, oth
         where = [np.flatnonzero((row == X).all(axis=1)) for row in look.reference]
         assert all(len(at) == 1 and not held[at[0]] for at in where) and len({int(at[0]) for at in where}) == others
     assert (found[0] == found[1]).all() and (n < 90 or (found[0] != found[2]).any())
+
+
+@pytest.mark.parametrize("p", [1, 50, 335, 336, 3000, 33_000, 40_000, 10**6])
+@pytest.mark.parametrize("n", [1, 999, 1001, 99_999, 10**7])
+def test_rows_of_wide_tables_that_are_looked_at_fit_into_memory(n, p):
+    """All rows, 100,000 or those that fit into 128 MiB, whichever are the fewest; but a thousand, if there are."""
+    looked = outset.rows_looked_at(n, p)
+    most = min(n, 100_000)
+    fits = looked * p * 4 <= 2**27
+    assert looked <= most and (fits or looked == min(n, 1000))
+    # Not a row less than could be.
+    assert looked == most or looked == 1000 or (looked + 1) * p * 4 > 2**27

@@ -125,6 +125,11 @@ def test_a_run_draws_itself_by_a_column(capsys, table):
     out = table.parent / "run"
     assert says(capsys, "embed", table, *words, "--plot", "--color", "kind", "--out", out) == (0, "", "")
     assert colours(out / "embedding.png") > 100
+    # The same call again, which finds all done, draws again what is no longer there, or is another picture.
+    for left in (b"another picture", None):
+        (out / "embedding.png").write_bytes(left) if left else (out / "embedding.png").unlink()
+        assert says(capsys, "embed", table, *words, "--plot", "--color", "kind", "--out", out, "--resume")[0] == 0
+        assert colours(out / "embedding.png") > 100
     for color, message in (("kinds", "did you mean 'kind'?"), ("short", "has 199 labels, and the table has 200 rows")):
         code, _, error = says(capsys, "embed", table, *words, "--plot", "--color", color, "--out", table.parent / "no")
         assert code == 2 and message in error and not (table.parent / "no").exists()

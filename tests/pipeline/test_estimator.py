@@ -352,6 +352,9 @@ def test_names_of_columns():
     frame = pd.DataFrame(blobs(120), columns=list("abcdefgh"))
     model = TSNE(**QUICK).fit(frame)
     assert model.feature_names_in_.tolist() == list("abcdefgh")
+    # What is written into a copy would be lost without a word.
+    with pytest.raises(ValueError, match="read-only"):
+        model.feature_names_in_[0] = "z"
     assert model.get_feature_names_out().tolist() == ["tsne0", "tsne1"]
     with pytest.raises(ValueError, match="feature names"):
         model.transform(frame.rename(columns={"a": "z"}))

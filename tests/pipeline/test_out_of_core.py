@@ -275,6 +275,9 @@ def test_the_plan_adds_up():
     whole = plan_memory(n, k, memory=100)
     assert not whole.on_disk and whole.scratch == 0
     assert whole.stages[-1].memory == 450e6 + n * (12 + 88 + 100) + 50e6 + 2 * n * k * 8
+    # The search has the neighbours alone; affinities have them, their order, the edges of blocks, and what is made.
+    assert whole.stages[0] == plan.Stage("search", 450e6 + 8 * n * k)
+    assert whole.stages[1] == plan.Stage("affinities", 450e6 + (8 + 4 + 2) * n * k + 2 * n * k * 8 + 16 * n)
     # Rows and their search three times as they are read.
     assert plan_memory(n, k, columns=50, memory=100).memory == whole.memory + 3 * 4 * n * 50
     # In files, what moves them is in memory only where it begins and ends, in double precision.

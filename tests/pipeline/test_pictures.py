@@ -196,6 +196,16 @@ def test_depth_follows_the_number_and_every_shade_is_used(shading):
         np.testing.assert_allclose(thirds, 1 / 3, atol=0.03)
 
 
+@pytest.mark.parametrize("most", [1, 2, 1000])
+def test_depths_of_logarithms_are_shares_of_the_largest(most):
+    counts = np.zeros((CELLS, CELLS), int)
+    counts[0, :4], counts[1] = np.minimum([1, 2, 2, 1], most), most
+    depth = depth_of(counts, "log")
+    faintest = depth[counts == 1].min() if most > 1 else 0
+    shares = np.log(counts[counts > 0]) / np.log(most) if most > 1 else np.ones(CELLS + 4)
+    np.testing.assert_allclose(depth[counts > 0], np.minimum(1, faintest + (1 - faintest) * shares))
+
+
 def darkest(ax, place):
     """How far the darkest dot within three of a place of the map is from white."""
     shown = drawn(ax)[..., :3].astype(int)

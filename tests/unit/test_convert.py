@@ -275,6 +275,16 @@ def test_by_command(tmp_path, capsys):
     assert len(np.load(tmp_path / "map" / "embedding.npy")) == N
 
 
+@pytest.mark.parametrize("format", ["h5", "zarr"])
+def test_the_format_of_a_command(format, tmp_path):
+    if format == "zarr":
+        pytest.importorskip("zarr")
+    write(tmp_path / "x.csv", frame())
+    words = ["prepare", str(tmp_path / "x.csv"), "--out", str(tmp_path / "out"), "--columns", "a,b", "--format", format]
+    assert main(words) == 0
+    assert [path.name for path in (tmp_path / "out").glob("table*")] == [f"table.{format}"]
+
+
 def test_progress_is_in_bytes_of_the_files(tmp_path, small):
     (tmp_path / "tables").mkdir()
     for i in range(3):
