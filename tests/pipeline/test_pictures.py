@@ -22,7 +22,7 @@ from tsne_ooc.metrics import displacement
 from tsne_ooc.plot import beside, draw, most_frequent, panels, scatter
 from tsne_ooc.plot.colors import PALETTE, linear, screen
 from tsne_ooc.plot.density import CELLS, depth_of
-from tsne_ooc.plot.frame import Frame
+from tsne_ooc.plot.frame import _FEWEST, Frame, _box
 from tsne_ooc.plot.labels import Kinds, Scale, coloring
 from tsne_ooc.plot.rows import MapRows
 from tsne_ooc.plot.text import densest
@@ -194,6 +194,15 @@ def test_depth_follows_the_number_and_every_shade_is_used(shading):
         filled = depth[counts > 0]
         thirds = np.histogram(filled, np.linspace(filled.min(), 1, 4))[0] / filled.size
         np.testing.assert_allclose(thirds, 1 / 3, atol=0.03)
+
+
+def test_what_is_far_is_so_on_either_side():
+    """The box of a mirrored map is the mirrored box."""
+    Y = np.random.default_rng(0).exponential(size=(_FEWEST + 37, 2)).astype(np.float32)
+    box, mirrored = _box(Y, len(Y)), _box(-Y, len(Y))
+    np.testing.assert_array_equal(mirrored, -box[[2, 3, 0, 1]])
+    inner = np.sort(Y.astype(float), axis=0)[[len(Y) // 50, -1 - len(Y) // 50]]
+    np.testing.assert_allclose(box.reshape(2, 2), inner + np.array([[-1], [1]]) * np.diff(inner, axis=0))
 
 
 @pytest.mark.parametrize("most", [1, 2, 1000])

@@ -15,8 +15,9 @@ from test_view import HOSTILE
 
 import tsne_ooc
 from tsne_ooc import TSNE, storage
+from tsne_ooc._parallel import Threads
 from tsne_ooc.cli import main
-from tsne_ooc.report import report
+from tsne_ooc.report import pictures, report
 from tsne_ooc.report.again import again
 
 N, P = 240, 5
@@ -465,6 +466,15 @@ def test_odd_labels(tmp_path, page, labels, words):
     np.save(tmp_path / "Y.npy", rows()[:, :2])
     np.save(tmp_path / "X.npy", rows())
     assert words in page(tmp_path / "Y.npy", labels, table=tmp_path / "X.npy").words
+
+
+def test_kinds_are_named_on_the_map(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "_as_png", lambda figure: drawn.append(figure) or b"")
+    Y = np.random.default_rng(0).normal(size=(90, 2)) + 20 * (np.arange(90) % 3)[:, None]
+    pictures.of_map(Y, np.array(["ape", "bee", "cow"])[np.arange(90) % 3], "", (1, 2), Threads(1))
+    told = [text.get_text() for text in drawn[0].axes[0].texts]
+    assert {"ape", "bee", "cow"} <= set(told), told
 
 
 def test_ten_thousand_labels(tmp_path, page):

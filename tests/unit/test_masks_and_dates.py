@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tsne_ooc import TSNE, embed
-from tsne_ooc._validate import as_rows
+from tsne_ooc._validate import as_rows, unmasked
 from tsne_ooc.io import as_source, iterate, open_source
 from tsne_ooc.preprocess import OneHot, Preparation, PreparedSource, Standardize
 from tsne_ooc.sampling import take, uniform
@@ -169,6 +169,17 @@ def test_dates_beside_categories_are_not_numbers(tmp_path):
 
 
 # Columns by name
+
+
+@pytest.mark.parametrize("kind", ["?", "i1", "u1", "i4", "u8", "f2", "f4", "f8"])
+def test_masked_cells_become_nan_in_a_type_that_has_it(kind):
+    numbers = np.array([[1, 0], [0, 1], [1, 1]]).astype(kind)
+    X = np.ma.MaskedArray(numbers, mask=[[0, 0], [0, 1], [0, 0]])
+    found = unmasked(X)
+    assert found.dtype == (kind if kind[0] == "f" else "f8") and type(found) is np.ndarray
+    np.testing.assert_array_equal(found, [[1, 0], [0, np.nan], [1, 1]])
+    np.testing.assert_array_equal(X.data, numbers)
+    assert unmasked(numbers) is numbers
 
 
 def test_masked_columns_beside_categories():

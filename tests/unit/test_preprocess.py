@@ -223,6 +223,16 @@ def test_columns_without_variation_are_divided_by_one(small_tiles, value):
         assert (preparation.transform(X)[:, 1] == 0).all()
 
 
+def test_a_variation_whose_square_is_nothing_is_none():
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    X[:, 1] = 1e-200 * (np.arange(100) % 2)
+    with np.errstate(all="raise", under="ignore"):
+        for robust in (False, True):
+            preparation = Preparation([Standardize(robust=robust)]).fit(X)
+            assert np.isfinite(preparation.transform(X)).all()
+        assert Preparation([Standardize()]).fit(X).fitted[0].constant.tolist() == [False, True, False]
+
+
 def test_robust_columns_of_mostly_zeros_keep_a_scale():
     X = np.zeros((1000, 2))
     X[::10] = 1e6

@@ -12,8 +12,9 @@ import re
 import numpy as np
 import pytest
 
+import tsne_ooc
 from tsne_ooc import TSNE, Placement, _elsewhere
-from tsne_ooc._elsewhere import unknown_option
+from tsne_ooc._elsewhere import ENCODER, MAP, unknown_option
 from tsne_ooc.cli.command import parser
 from tsne_ooc.parametric import ParametricTSNE
 from tsne_ooc.preprocess import preparation_from_options
@@ -150,6 +151,16 @@ def test_options_of_methods(call):
 )
 def test_methods_say_where_an_option_belongs(method, word, answer):
     assert answer in unknown_option(TSNE, word, method, {"X", "schedule"})
+
+
+@pytest.mark.parametrize("word", ["n_epochs", "max_iter", "lr", "optimizer"])
+def test_runs_speak_of_what_they_fit(word):
+    """Words that mean one thing for maps and another one for encoders."""
+    assert ENCODER[word].unit != MAP[word].unit
+    for run, table, other in ((tsne_ooc.embed, MAP, ENCODER), (tsne_ooc.pipeline.train, ENCODER, MAP)):
+        with pytest.raises(TypeError) as told:
+            run(np.zeros((9, 2)), out="nowhere", **{word: 3})
+        assert table[word].unit in str(told.value) and other[word].unit not in str(told.value)
 
 
 def test_steps_before_a_map():
