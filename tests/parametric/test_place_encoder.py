@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 
@@ -105,3 +106,20 @@ def test_a_map_tells_novelty_unless_it_is_not_wanted(home, islands, tmp_path):
 def test_the_folder_of_an_encoder_says_who_reads_it(home):
     with pytest.raises(ValueError, match=r"holds an encoder; load it with tsne_ooc\.parametric\.load"):
         tsne_ooc.load(home / "encoder")
+
+
+def test_saved_and_loaded_it_refuses_the_tables_that_it_refused(home, islands, tmp_path):
+    """Sparse tables, and values that are missing, whichever call they are handed to."""
+    few = TSNE(n_iter=9, early_exaggeration_iter=9, neighbors="exact", random_state=0, perplexity=10)
+    model = ParametricTSNE(few, network=(16, 1), n_iter=3, batch_size=64, random_state=0).fit(islands[:200])
+    model.save(tmp_path / "encoder")
+    lacking = islands[:9].copy()
+    lacking[4, 2] = np.nan
+    for asked in (model, load(tmp_path / "encoder")):
+        for call in (asked.transform, asked.score_samples):
+            with pytest.raises(TypeError, match="X is a sparse csr_matrix, which is not supported here"):
+                call(csr_matrix(islands[:9]))
+            with pytest.raises(ValueError, match=r"NaN .*row 4, column 2"):
+                call(lacking)
+    with pytest.raises(ValueError, match=r"NaN .*row 4, column 2"):
+        ParametricTSNE(few, network=(16, 1), n_iter=3).fit(np.concatenate([lacking, islands[:200]]))

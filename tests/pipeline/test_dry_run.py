@@ -12,7 +12,7 @@ import pytest
 from tsne_ooc import TSNE
 from tsne_ooc.cli import embed as command
 from tsne_ooc.cli import forecast as module
-from tsne_ooc.cli import main, trials
+from tsne_ooc.cli import forecast_refine, main, trials
 from tsne_ooc.cli import progress as reports
 from tsne_ooc.cli.forecast import Forecast, forecast, in_time
 from tsne_ooc.cli.forecast_refine import _many as many
@@ -365,6 +365,26 @@ def test_a_fit_of_more_rows_than_are_tried_searches_among_all_of_them(monkeypatc
 def test_a_row_alone_has_no_copy():
     assert trials._copied(np.zeros((1, 3), np.float32), 10) == trials._copied(np.zeros((0, 3), np.float32), 10) == 0.0
     assert trials._copied(np.zeros((2, 3), np.float32), 10) == 1.0
+
+
+@pytest.mark.parametrize("words, searched", [([], [900]), (["--reference", "900"], [900]),
+                                             (["--reference", "400"], [900, 400])])  # fmt: skip
+def test_an_index_of_all_rows_is_not_built_twice(flows, tmp_path, capsys, monkeypatch, words, searched):
+    asked, moved = [], forecast_refine.moved
+
+    def counted(model, rows, among, k, seed):
+        asked.append(among)
+        return 0.0, 0.0
+
+    def alone(*args):
+        # Trials of fits and of placing search, too.
+        monkeypatch.setattr(trials, "seconds_to_search", counted)
+        return moved(*args)
+
+    monkeypatch.setattr(forecast_refine, "moved", alone)
+    words = ["embed", str(flows), "--out", str(tmp_path / "map"), "--sample", "300", "--perplexity", "5", *words]
+    assert main([*words, "--refine", "--dry-run"]) == 0
+    assert asked == searched
 
 
 def test_words_that_were_read_are_a_table_of_their_own():

@@ -156,3 +156,15 @@ def test_whoever_has_read_enough_is_no_fault(home, unbuffered):
     env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     ended = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=home, env=env)
     assert ended.stdout == "0\n" and (home / "errors").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    "words, wanted", [([], None), (["--jobs", "1"], 1), (["--jobs", "3"], 3), (["--jobs", "-1"], -1)]
+)
+def test_rows_are_placed_with_as_many_threads_as_were_asked_for(home, tmp_path, monkeypatch, words, wanted):
+    asked = []
+    monkeypatch.setattr(
+        "tsne_ooc.pipeline.place", lambda *args, n_jobs, **kwargs: asked.append(n_jobs) or place(*args, **kwargs)
+    )
+    assert main(["place", str(home / "map"), str(home / "X.parquet"), "--out", str(tmp_path / "placed"), *words]) == 0
+    assert asked == [wanted]

@@ -22,7 +22,7 @@ from tsne_ooc.plot.frame import Frame
 from tsne_ooc.plot.rows import MapRows
 from tsne_ooc.view import view
 from tsne_ooc.view.page import anchors
-from tsne_ooc.view.payload import png
+from tsne_ooc.view.payload import packed, png
 from tsne_ooc.view.stratified import stratified
 
 N = 300
@@ -162,6 +162,14 @@ def test_what_it_is_built_on_is_whole_and_named(tmp_path):
 def test_the_same_map_is_the_same_page(tmp_path):
     one = view(places(), np.arange(N) % 3, out=tmp_path / "one.html", n_jobs=1).read_bytes()
     assert one == view(places(), np.arange(N) % 3, out=tmp_path / "other.html", n_jobs=2, title="map").read_bytes()
+
+
+def test_a_page_does_not_know_the_hour(monkeypatch):
+    found = set()
+    for hour in (1e9, 1.7e9):
+        monkeypatch.setattr("time.time", lambda hour=hour: hour)
+        found.add(packed(b"a map" * 100))
+    assert len(found) == 1
 
 
 def test_of_more_rows_some_are_shown_over_the_density_of_all(tmp_path):

@@ -275,6 +275,22 @@ def test_by_command(tmp_path, capsys):
     assert len(np.load(tmp_path / "map" / "embedding.npy")) == N
 
 
+def test_lines_that_are_no_json_hide_no_columns_of_the_others(tmp_path):
+    """Where types are mixed, each line is looked at alone, and so are those behind one that cannot be read."""
+    lines = [
+        '{"a": 1, "b": "x"}',
+        "no line of JSON",
+        '{"a": "2", "b": 3}',
+        '{"c": 4.5, "a": 7}',
+        "",
+        '{"c": 5, "a": 1}',
+    ]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines) + "\n")
+    told = convert(tmp_path / "x.jsonl", tmp_path / "out", columns=["c"])
+    assert told["columns"] == ["c"] and told["read"] == 5 and told["written"] == 4
+    np.testing.assert_array_equal(read(tmp_path / "out" / "table.h5"), [[np.nan], [np.nan], [4.5], [5]])
+
+
 @pytest.mark.parametrize("format", ["h5", "zarr"])
 def test_the_format_of_a_command(format, tmp_path):
     if format == "zarr":

@@ -126,6 +126,28 @@ def tenx(path, A, **more):
     return path
 
 
+@pytest.mark.parametrize("fill", [None, -99], ids=["whole", "missing"])
+@pytest.mark.parametrize("scale, offset", [(1.0, 0.0), (0.01, 0.0), (1.0, 300.0), (0.5, -7.0)])
+def test_what_is_done_to_packed_numbers_is_told(tmp_path, fill, scale, offset):
+    stored = np.random.default_rng(0).integers(-90, 90, (N, P)).astype("i2")
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        file.attrs["_NCProperties"] = "version=2,netcdf=4.9"
+        file["X"] = stored
+        if fill is not None:
+            file["X"][3, 1] = fill
+            file["X"].attrs["_FillValue"] = np.int16(fill)
+        file["X"].attrs["scale_factor"], file["X"].attrs["add_offset"] = scale, offset
+    packed = (scale, offset) != (1.0, 0.0)
+    told = [f"cells of {fill} are missing"] * (fill is not None)
+    told += [f"numbers are unpacked: {scale:g} times what is stored, plus {offset:g}"] * packed
+    with open_source(tmp_path / "a.nc", dataset="X") as source:
+        assert source.remarks == told
+        np.testing.assert_allclose(source.read(4, N), stored[4:] * scale + offset, rtol=1e-6)
+        if fill is not None:
+            with pytest.raises(ValueError, match="row 3, column 1"):
+                list(iterate(source))
+
+
 def test_rows_of_10x_are_cells(tmp_path):
     A = sp.random(N, P, 0.4, format="csr", random_state=0)
     kinds = [b"Gene Expression"] * 4 + [b"Antibody Capture"] * 2

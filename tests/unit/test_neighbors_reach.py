@@ -126,6 +126,15 @@ def test_saved_pickled_batched_and_threaded_the_bits_are_the_same(search):
         np.testing.assert_array_equal(np.sort(index.order), np.arange(N))
 
 
+@pytest.mark.parametrize("search", SEARCHES)
+def test_queries_of_another_width_are_refused(search):
+    index, X = build(SEARCHES[search], table(a_percent, 1e20)), rows(9, 1).astype(np.float32)
+    for Q in (X[:, 1:], np.concatenate([X, X], axis=1)):
+        with pytest.raises(ValueError, match=rf"{Q.shape[1]}\) do not fit .* {X.shape[1]} columns"):
+            index.query(Q, K)
+    assert index.query(X, K)[0].shape == (9, K)
+
+
 def test_more_neighbours_than_there_are_rows_within_reach():
     X = table(a_percent, 1e20)
     D = reference.distances(X, X)

@@ -327,6 +327,9 @@ def test_categories_of_a_file_are_words_or_numbers():
     for values in ("ab", [["a"]], [None], [b"a"], {"a": 1}):
         with pytest.raises(ValueError, match="categories of column 'c' that are not words or numbers"):
             onehot_module._read(values, "c")
+    for values in ([1.0, float("nan")], [float("inf")], ["a", -float("inf")]):
+        with pytest.raises(ValueError, match="NaN or infinity among the categories of column 'c'"):
+            onehot_module._read(values, "c")
     assert onehot_module._read(["a", "b"], "c") == ["a", "b"]
 
 
