@@ -161,7 +161,8 @@ _OTHERS = {
     "compiled in: widths that are and are not multiples of it are in tests/unit/test_neighbors_exact.py": """
         _kernels.knn.CHUNK""",
     "the most of something that is taken, counted or believed": """
-        affinity.MOST_ROWS _options.MOST _parallel.MOST_MULTIPLYING _parallel.MOST_THREADS metrics.agreement._PAIRS
+        affinity.MOST_ROWS _cells._SHORT _options.MOST _parallel.MOST_MULTIPLYING _parallel.MOST_THREADS
+        metrics.agreement._PAIRS
         neighbors._found.MOST_EFFORT neighbors.hnsw.MOST_LINKS neighbors.hnsw.MOST_THREADS
         neighbors.ivf.MOST_LISTS neighbors.saved.MOST_ROWS
         neighbors.scaled.MOST neighbors.distinct.GRAPH_COPIES gradients.grid.MOST_NODES

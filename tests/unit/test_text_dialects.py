@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import gzip
 import shlex
+import subprocess
 from decimal import Decimal
 
 import h5py
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from tsne_ooc.cli import main
+from tsne_ooc.cli.shared import split_names
 from tsne_ooc.convert import convert
 from tsne_ooc.io import open_source
 from tsne_ooc.plot.column import column_in
@@ -224,3 +227,62 @@ def test_lists_are_told_to_be_written_as_an_array(odd):
         scope = {}
         exec(f"import numpy, pyarrow.parquet\n{line}", scope)
         np.testing.assert_array_equal(np.load("rows.npy"), [[1, 2], [3, 4], [5, 6]])
+
+
+@pytest.mark.parametrize("quote", ["", '"'], ids=["plain", "quoted"])
+@pytest.mark.parametrize("bad", [False, True], ids=["numbers", "a cell that is none"])
+@pytest.mark.parametrize("length", [1 << 16, 131_072, 131_073, 400_000])
+def test_texts_of_any_length_stand_beside_numbers(tmp_path, length, bad, quote):
+    """Documents beside their embeddings: the standard library reads no cells of more than 131,072 letters by itself."""
+    long = quote + "é" * length + quote
+    rows = ["1.5,2," + long, "2.5,3,short", f"{'oh' if bad else 4},5,{long}", f"6,7,{long}"]
+    (tmp_path / "x.csv").write_text("a,b,text\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    before = csv.field_size_limit()
+    found = convert(tmp_path / "x.csv", tmp_path / "out", columns=["a", "b"])
+    assert csv.field_size_limit() == before
+    assert found["left_out"] == {"text": "of type string"} and found["written"] == 4 - bad
+    with open_source(tmp_path / "out" / "table.h5") as table:
+        kept = [[1.5, 2], [2.5, 3], [4, 5], [6, 7]]
+        np.testing.assert_array_equal(table.read(0, table.shape[0]), kept[:2] + kept[2 + bad :])
+    kinds = column_in(tmp_path / "x.csv", "b")
+    np.testing.assert_array_equal(kinds, [2, 3, 5, 7])
+
+
+def test_a_name_may_be_long(tmp_path):
+    name = "n" * 150_000
+    (tmp_path / "x.csv").write_text(f"{name};b\n1;2\n3;4\n")
+    assert convert(tmp_path / "x.csv", tmp_path / "out")["columns"] == [name, "b"]
+
+
+@pytest.mark.parametrize("end", ["", "\r", "\r\n"])
+def test_lines_that_end_in_carriage_returns_alone_are_told(tmp_path, capsys, monkeypatch, end):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.csv").write_bytes(("a,b\r1,2\r3,4" + end).encode())
+    assert main(["prepare", "x.csv", "--out", "out"]) == 2
+    told = capsys.readouterr().err
+    assert "x.csv has carriage returns in its line of names" in told and told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    # What is advised helps.
+    ran = told[told.index("tr ") :].strip()
+    assert ran == r"tr '\r' '\n' < x.csv > x-lines.csv"
+    subprocess.run(ran, shell=True, check=True)
+    assert main(["prepare", "x-lines.csv", "--out", "out"]) == 0
+    with open_source(tmp_path / "out" / "table.h5") as table:
+        np.testing.assert_array_equal(table.read(0, 2), [[1, 2], [3, 4]])
+
+
+def test_a_carriage_return_in_the_first_row_ends_no_line(tmp_path):
+    (tmp_path / "x.csv").write_text("a,b\n1,2\r3,4\n5,6\n7,8\n", newline="")
+    found = convert(tmp_path / "x.csv", tmp_path / "out")
+    assert found["written"] == 2 and sum(found["rejected"].values()) == 1
+    with open_source(tmp_path / "out" / "table.h5") as table:
+        np.testing.assert_array_equal(table.read(0, 2), [[5, 6], [7, 8]])
+
+
+@pytest.mark.parametrize("names, wanted", [
+    ("a,b", ["a", "b"]), ("a\nb\n", ["a", "b"]), ("a\r\nb", ["a", "b"]), ('"a,b",c', ["a,b", "c"]), ("", []),
+    ("a\n\nb,c", ["a", "b", "c"]), ('"of two\nlines",c', ["of two\nlines", "c"]),
+])  # fmt: skip
+def test_names_of_columns_are_parted_by_commas_or_lines(names, wanted):
+    """A list in a file comes in as it is: --columns "$(cat names.txt)"."""
+    assert split_names(names) == wanted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import csv
+import io
 import shlex
 import sys
 import textwrap
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from tsne_ooc._cells import cells_of_lines
 from tsne_ooc._options import counted
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ def data_of(options: argparse.Namespace) -> str | list[str]:
 
 
 def split_names(text: str) -> list[str]:
-    """Split a text into names at its commas; a name with commas of its own is in double quotes."""
-    return next(csv.reader([text]), [])
+    """Split a text into names at its commas and ends of lines; a name with commas of its own is in double quotes."""
+    return [name for line in cells_of_lines(io.StringIO(text, newline="")) for name in line]
 
 
 def add_running(parser: Group) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tsne_ooc._cells import cells_of
 from tsne_ooc._typing import Array, Float64, Int64
 from tsne_ooc.io.optional import load
 
@@ -121,7 +121,10 @@ def delimiter_of(path: Path, head: str, row: str = "") -> str:
 
 
 def _cells_of(text: str, delimiter: str) -> list[str]:
-    return next(csv.reader([text], delimiter=delimiter), [])
+    try:
+        return cells_of(text, delimiter)
+    except ValueError:
+        return []
 
 
 def _decimal(data: bytes, delimiter: str) -> str:
@@ -190,6 +193,11 @@ class _Head:
             text = head.decode("utf-8-sig").rstrip("\r")
         except UnicodeDecodeError:
             raise ValueError(f"{self.path} is not text in UTF-8; save it as CSV in UTF-8") from None
+        if "\r" in text:
+            raise ValueError(
+                f"{self.path} has carriage returns in its line of names; lines end with a newline, so save it with "
+                f"these, or: tr '\\r' '\\n' < {self.path.name} > {self.path.stem}-lines{self.path.suffix}"
+            )
         self.delimiter = delimiter_of(self.path, text, row.decode("utf-8", "replace").rstrip("\r"))
         self.names = [name.strip() for name in _cells_of(text, self.delimiter)]
         if not self.names:
@@ -393,10 +401,7 @@ def _cells(text: str, kind: str, delimiter: str, names: list[str]) -> dict[str, 
         if not isinstance(found, dict):
             raise ValueError("not an object of JSON")
         return found
-    try:
-        cells = next(csv.reader([text], delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise ValueError(f"not a line of CSV: {error}") from None
+    cells = cells_of(text, delimiter, strict=True)
     if len(cells) != len(names):
         raise ValueError(f"{len(cells)} cells, and {len(names)} columns")
     return dict(zip(names, cells, strict=True))

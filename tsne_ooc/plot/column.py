@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import os
 import warnings
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tsne_ooc._cells import cells_of_lines
 from tsne_ooc._options import counted
 from tsne_ooc._typing import Array, StrPath
 from tsne_ooc.convert.pieces import delimiter_of
@@ -169,7 +169,7 @@ def _lines_of(path: Path, *, several: bool) -> list[list[str]]:
         if several and delimiter == ",":
             delimiter = delimiter_of(path, file.readline())
             file.seek(0)
-        lines = [line for line in csv.reader(file, delimiter=delimiter) if line]
+        lines = cells_of_lines(file, delimiter)
     if not lines:
         raise ValueError(f"{path} is empty")
     return lines
