@@ -286,3 +286,23 @@ def test_a_carriage_return_in_the_first_row_ends_no_line(tmp_path):
 def test_names_of_columns_are_parted_by_commas_or_lines(names, wanted):
     """A list in a file comes in as it is: --columns "$(cat names.txt)"."""
     assert split_names(names) == wanted
+
+
+def test_rows_that_are_no_text_are_told_and_nothing_else_is_said(tmp_path, capfd):
+    """A row that has a cell too many, and letters of another encoding."""
+    (tmp_path / "x.csv").write_bytes("a,b\n1,2\ncaf\xe9,3,4\n5,6\n\xfcber,7\n".encode("latin-1"))
+    found = convert(tmp_path / "x.csv", tmp_path / "out", columns=["a", "b"])
+    assert found["read"] == 4 and found["written"] == 2
+    told = (tmp_path / "out" / "rejected.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in told[1:]] == ["3", "5"]
+    assert "not text in UTF-8; save the file in it" in told[1]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_of_long_names_messages_have_the_beginning(tmp_path):
+    (tmp_path / "x.csv").write_text("n" * 500 + ",b\n1,2\n")
+    with pytest.raises(ValueError, match=r"has no column 'z'; it has n{57}\.\.\., b$"):
+        column_in(tmp_path / "x.csv", "z")
+    (tmp_path / "y.csv").write_text("b,c\n1,2\n")
+    with pytest.raises(ValueError, match=r"y\.csv lacks columns that x\.csv has: n{57}\.\.\.;"):
+        convert([tmp_path / "x.csv", tmp_path / "y.csv"], tmp_path / "out")

@@ -234,7 +234,14 @@ def types_of(piece: Piece, kind: str) -> dict[str, Any]:
         except pa.ArrowInvalid:
             return _types_of_lines(piece)
     else:
-        table = _read_csv(piece, {}, piece.names)[0]
+        try:
+            table = _read_csv(piece, {}, piece.names)[0]
+        except pa.ArrowInvalid:
+            # Rows of another number of cells are passed over only in text.
+            plain = piece.data.decode("utf-8", "replace").encode()
+            if plain == piece.data:
+                raise
+            table = _read_csv(piece._replace(data=plain), {}, piece.names)[0]
     return dict(zip(table.schema.names, table.schema.types, strict=True))
 
 
@@ -245,7 +252,7 @@ def _types_of_lines(piece: Piece) -> dict[str, Any]:
     kinds: dict[str, set[bool]] = {}
     for raw in piece.data.split(b"\n"):
         try:
-            found = _cells(raw.decode("utf-8"), "json", "", [])
+            found = _cells(_text_of(raw), "json", "", [])
         except ValueError:
             continue
         for name, cell in found.items():
@@ -345,12 +352,26 @@ def _read_csv(piece: Piece, kinds: dict[str, Any], names: list[str]) -> tuple[An
         pa.BufferReader(piece.data),
         # Rows that are skipped have a number only where one thread reads them.
         read_options=reader.ReadOptions(column_names=piece.names, use_threads=False, block_size=2 * BYTES),
-        parse_options=reader.ParseOptions(delimiter=piece.dialect.delimiter, invalid_row_handler=skip),
+        parse_options=reader.ParseOptions(
+            # It is handed text: for a row that is none, pyarrow writes a traceback, and ends all the same.
+            delimiter=piece.dialect.delimiter,
+            invalid_row_handler=skip if _is_text(piece.data) else None,
+        ),
         convert_options=reader.ConvertOptions(
             column_types=kinds, include_columns=names, strings_can_be_null=True, decimal_point=piece.dialect.decimal
         ),
     )
     return table, lost
+
+
+def _is_text(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _of_table(table: Any, numbers: list[str], words: list[str], lines: Int64) -> Rows:
@@ -380,7 +401,7 @@ def _line_by_line(piece: Piece, kind: str, numbers: list[str], words: list[str])
         if not raw.rstrip(b"\r"):
             continue
         try:
-            cells = _cells(raw.decode("utf-8").rstrip("\r"), kind, piece.dialect.delimiter, piece.names)
+            cells = _cells(_text_of(raw).rstrip("\r"), kind, piece.dialect.delimiter, piece.names)
             rows.append([_number(cells.get(name), name, piece.dialect.decimal) for name in numbers])
             texts.append([_word(cells.get(name)) for name in words])
             lines.append(line)
@@ -393,6 +414,13 @@ def _line_by_line(piece: Piece, kind: str, numbers: list[str], words: list[str])
         np.array(lines, np.int64),
         rejected,
     )
+
+
+def _text_of(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("not text in UTF-8; save the file in it, such as by: iconv -f latin1 -t utf-8") from None
 
 
 def _cells(text: str, kind: str, delimiter: str, names: list[str]) -> dict[str, Any]:

@@ -74,8 +74,9 @@ def _joined(words: list[str], names: Collection[str]) -> list[str]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first of the names, for a message."""
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    """The first of the names, for a message; of a long name its beginning."""
+    told = [name if len(name) <= 60 else f"{name[:57]}..." for name in names[:10]]
+    return ", ".join(told) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def common_type(types: Iterable[DType | None]) -> DType:

@@ -16,6 +16,7 @@ from tsne_ooc._options import counted
 from tsne_ooc._typing import Array, StrPath
 from tsne_ooc.convert.pieces import delimiter_of
 from tsne_ooc.io import names_of, open_source
+from tsne_ooc.io.columns import listed
 from tsne_ooc.io.files import are_files
 from tsne_ooc.io.urls import AnyPath, path_of
 from tsne_ooc.pipeline import Run
@@ -212,7 +213,7 @@ def _of_text(path: Path, name: str) -> Array:
     if name not in first:
         near = difflib.get_close_matches(name, first, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{path} has no column {name!r}; {hint}it has {', '.join(first[:10])}")
+        raise ValueError(f"{path} has no column {name!r}; {hint}it has {listed(first)}")
     at = first.index(name)
     for row, line in enumerate(lines[1:]):
         if len(line) <= at:
