@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tsne_ooc import TSNE, embed
 from tsne_ooc.cli import main
 from tsne_ooc.convert import convert
 from tsne_ooc.io import names_of, open_source
@@ -289,6 +290,24 @@ def test_lines_that_are_no_json_hide_no_columns_of_the_others(tmp_path):
     told = convert(tmp_path / "x.jsonl", tmp_path / "out", columns=["c"])
     assert told["columns"] == ["c"] and told["read"] == 5 and told["written"] == 4
     np.testing.assert_array_equal(read(tmp_path / "out" / "table.h5"), [[np.nan], [np.nan], [4.5], [5]])
+
+
+def test_what_is_written_here_is_not_read_as_text(tmp_path):
+    """A folder of tables, a run and a model have manifests of JSON; those of other programs are as good as any."""
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    write(tmp_path / "x.csv", pd.DataFrame(rows, columns=list("abc")))
+    convert(tmp_path / "x.csv", tmp_path / "tables")
+    tsne = TSNE(perplexity=4, n_iter=3, early_exaggeration_iter=3, random_state=0)
+    embed(tmp_path / "tables" / "table.h5", out=tmp_path / "map", tsne=tsne)
+    for folder in ("tables", "map", "map/model"):
+        with pytest.raises(
+            OSError, match=rf"{folder} was written by tsne-ooc and holds no text; tables in it are read"
+        ):
+            convert(tmp_path / folder, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "manifest.json").write_text('{"format": 3, "a": 1}\n')
+    assert convert(tmp_path / "other", tmp_path / "out")["columns"] == ["format", "a"]
 
 
 @pytest.mark.parametrize("format", ["h5", "zarr"])

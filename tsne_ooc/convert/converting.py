@@ -30,6 +30,7 @@ from tsne_ooc.io.urls import Url
 from tsne_ooc.preprocess.statistics import MomentsWithGaps, Statistics
 from tsne_ooc.storage.atomic import whole_folder
 from tsne_ooc.storage.disk import check_regular
+from tsne_ooc.storage.manifest import MANIFEST
 
 #: The most files that one table may be split into; all of them are open at once.
 MOST_FILES = 500
@@ -145,7 +146,7 @@ def convert(
     with whole_folder(out) as folder:
         manifest = _write(files, plan, folder, split_rows, format, progress)
         manifest["seconds"] = round(time.perf_counter() - began, 3)
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
     return manifest
 
 
@@ -315,6 +316,7 @@ def _files(inputs: StrPath | Sequence[StrPath]) -> list[Path]:
         if isinstance(path, Url):
             raise OSError(f"{path} is a URL, and text is read from a disk; download it first")
         if path.is_dir():
+            _check_not_ours(path)
             inside = sorted((one for one in path.iterdir() if kind_of(one)), key=lambda one: natural(one.name))
             if not inside:
                 raise FileNotFoundError(f"{path} holds no files of CSV, JSON lines or Parquet")
@@ -329,6 +331,20 @@ def _files(inputs: StrPath | Sequence[StrPath]) -> list[Path]:
     for path in found:
         check_regular(path)
     return found
+
+
+def _check_not_ours(folder: Path) -> None:
+    """Raise for a folder of tables, of a run or of a model, whose manifest would be read as text."""
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        ours = str(found["format"]).startswith("tsne_ooc")
+    except (OSError, ValueError, TypeError, KeyError):
+        return
+    if ours:
+        raise OSError(
+            f"{folder} was written by tsne-ooc and holds no text; tables in it are read as they are, such as by "
+            f"tsne-ooc embed {folder}/table.h5"
+        )
 
 
 def _names(option: str, names: Sequence[str]) -> list[str]:
