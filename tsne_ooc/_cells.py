@@ -25,11 +25,10 @@ def cells_of(line: str, delimiter: str = ",", *, strict: bool = False) -> list[s
         try:
             return next(csv.reader([line], delimiter=delimiter, strict=strict), [])
         except csv.Error as error:
-            if strict and str(error) == "unexpected end of data":
-                error = csv.Error(
-                    "quotes do not end in it, and line breaks within quotes are not read; Parquet has them"
-                )
-            raise ValueError(f"not a line of CSV: {error}") from None
+            told = str(error)
+            if told == "unexpected end of data":
+                told = "quotes do not end in it, and line breaks within quotes are not read; Parquet has them"
+            raise ValueError(f"not a line of CSV: {told}") from None
 
 
 def cells_of_lines(lines: Iterable[str], delimiter: str = ",") -> list[list[str]]:
