@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import h5py
 import numpy as np
@@ -210,6 +211,16 @@ def test_infinities_and_zeros_are_counted():
     assert (found.smallest, found.largest, found.whole) == (0, 1, True)
 
 
+def test_where_the_gaps_are_is_said_of_gaps_alone():
+    """An infinite cell is no gap, so no column is named for it."""
+    X = np.ones((10, 2))
+    X[3, 1] = np.inf
+    refused = "fill them in (--missing), or leave out rows or columns"
+    assert look(X).advice == [f"cells without a finite number are refused: {refused}"] and look(X).prepare == {}
+    X[4, 0] = np.nan
+    assert look(X).advice == [f"cells without a finite number are refused in column 0 (10.0%): {refused}"]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_table_of_nothing_finite(value):
     found = look(np.full((50, 3), value))
@@ -325,3 +336,296 @@ def test_what_is_looked_at_is_what_is_read(tmp_path):
         assert (found.shape, found.remarks) == (source.shape, source.remarks)
         np.testing.assert_array_equal(found.first, source.read(0, 4))
     assert found.remarks[0] in str(found)
+
+
+# Each bound of the guesses, from both sides
+
+
+def with_spreads(*spreads, n=40):
+    """Columns of two values each, so that their deviation is known to the last digit."""
+    signs = np.where(np.arange(n) % 2, 1.0, -1.0)
+    return signs[:, None] * np.array(spreads)
+
+
+def mostly_zero(zeros, p=10, n=40, value=2.0):
+    """A table of one value, and of 0 in this many of its cells."""
+    X = np.full(n * p, value)
+    X[:zeros] = 0
+    return np.random.default_rng(0).permutation(X).reshape(n, p)
+
+
+@pytest.mark.parametrize(
+    "X, word, told",
+    [
+        # Spreads that differ ten times, and a little less: nineteen columns of twenty decide, not the widest alone.
+        (with_spreads(*[1.0] * 20, *[9.7] * 20), "fold in spread", False),
+        (with_spreads(*[1.0] * 20, *[10.3] * 20), "10-fold in spread", True),
+        (with_spreads(*[1.0] * 20, *[1234.0] * 20), "1,234-fold in spread", True),
+        (with_spreads(*[1.0] * 40, 500.0), "fold in spread", False),
+        (with_spreads(500.0, 1.0), "fold in spread", True),
+        (with_spreads(0.5, 500.0, 0.5), "fold in spread", True),
+        # Columns that are all the same have no spread to be compared.
+        (with_spreads(500.0, 0.0), "fold in spread", False),
+        (with_spreads(500.0, 400.0, 0.0, 0.0), "fold in spread", False),
+        (with_spreads(500.0), "fold in spread", False),
+        # At 2^23 the numbers of float32 are 1 apart.
+        (2.0**23 + 60 + with_spreads(60.0), "float32 keeps few digits of column 0", True),
+        (2.0**23 + 150 + with_spreads(150.0), "float32 keeps few digits", False),
+        (2.0**33 + with_spreads(0.5, 1e8), "float32 keeps few digits of column 0:", True),
+        (2.0**33 + with_spreads(0.0, 1e9), "float32 keeps few digits", False),
+        (-(2.0**33) + with_spreads(0.5), "float32 keeps few digits", True),
+        # Beyond float32, nothing is left of them, and nobody is warned of it in other words.
+        (np.array([[1e100, 1.0], [-1e100, 2.0], [0.0, 4.0]]), "float32 keeps few digits of column 0:", True),
+        # More than half of the cells, and of whole numbers a count above 1; fewer than eight columns are no genes.
+        (mostly_zero(200), "counts", False),
+        (mostly_zero(201), "counts", True),
+        (mostly_zero(201, value=1.0), "counts", False),
+        (mostly_zero(201, value=-2.0), "counts", False),
+        (mostly_zero(201, value=2.5), "counts", False),
+        (mostly_zero(250, p=8), "counts", True),
+        (mostly_zero(250, p=7), "counts", False),
+        (mostly_zero(201, value=1.0), "logarithms already", True),
+        (mostly_zero(201, value=0.5), "logarithms already", True),
+        (mostly_zero(200, value=0.5), "logarithms already", False),
+        (mostly_zero(201, value=-0.5), "logarithms already", False),
+        (mostly_zero(201, value=19.5), "logarithms already", True),
+        (mostly_zero(201, value=20.5), "logarithms already", False),
+        (mostly_zero(250, p=7, value=0.5), "logarithms already", False),
+        (mostly_zero(201).astype("u1"), "such as pixels", True),
+        (mostly_zero(201).astype("u1"), "counts", False),
+        (mostly_zero(201).astype("u2"), "such as pixels", False),
+        (np.random.default_rng(0).normal(size=(30, 100)), "principal components", False),
+        (np.random.default_rng(0).normal(size=(30, 101)), "101 columns: principal components", True),
+        # Two rows in a row are no count yet; three are, wherever they begin, and gaps or steps of 2 are none.
+        (np.array([[5.0], [6.0]]), "counts the rows", False),
+        (np.array([[5.0], [6.0], [7.0]]), "column 0 counts the rows", True),
+        (np.array([[5.0], [7.0], [9.0]]), "counts the rows", False),
+        (np.array([[7.0], [6.0], [5.0]]), "counts the rows", False),
+        (np.array([[1.0, 0], [2.5, 1], [1.0, 2]]), "column 1 counts the rows", True),
+        (np.stack([np.ones(5000), np.arange(5000)], axis=1), "column 1 counts the rows", True),
+    ],
+)
+def test_each_bound_of_the_guesses(X, word, told):
+    said = look(X).advice
+    assert any(word in line for line in said) == told, said
+
+
+@pytest.mark.parametrize("n, standardize", [(0, False), (1, False), (2, True), (3, True)])
+def test_a_guess_takes_two_rows(n, standardize):
+    """Of a single row nothing is known about the spread of columns."""
+    found = look(with_spreads(1.0, 500.0, n=n))
+    assert found.prepare == ({"standardize": "standard"} if standardize else {})
+    assert found.rows_looked_at == n and bool(found.advice) == standardize
+
+
+@pytest.mark.parametrize("finite, told", [(1, False), (2, True)])
+def test_a_column_takes_two_finite_numbers_to_have_a_spread(finite, told):
+    X = with_spreads(1.0, 500.0, 1.0, n=30)
+    X[finite:, 1] = np.nan
+    assert any("fold in spread" in line for line in look(X).advice) == told
+
+
+def test_columns_are_named_by_their_place_though_others_are_left_out_of_the_guess():
+    """A column of gaps before the one that is told of does not shift its name."""
+    made = pd.DataFrame({"gaps": np.full(40, np.nan), "time": 2.0**33 + with_spreads(0.5)[:, 0], "n": np.arange(40)})
+    said = " ".join(look(made).advice)
+    assert "few digits of time:" in said and "n counts the rows" in said and "gaps (100.0%)" in said
+
+
+def test_words_are_texts_of_all_kinds_and_nothing_else(tmp_path):
+    pytest.importorskip("pyarrow")
+    made = normal(text="w", kind=pd.Categorical(["u"] * 300), when=pd.Timestamp("2020"))
+    found = look(saved(tmp_path, made))
+    assert set(found.left_out) == {"text", "kind", "when"}
+    assert "columns of words are left out: text, kind; where" in found.advice[0]
+
+
+# The rows that are looked at
+
+
+@pytest.mark.parametrize("chunk_rows", [None, 1, 100, 200_000])
+@pytest.mark.parametrize("p", [0, 1, 39, 4000, 4001, 400_000, 5_000_000])
+@pytest.mark.parametrize("n", [0, 1, 9, 10, 11, 999, 1000, 1001, 1009, 10_000_019])
+def test_places_reach_from_the_first_row_to_the_last(n, p, chunk_rows):
+    from tsne_ooc.io.overview import _places
+
+    class Table:
+        shape, dtype, chunks = (n, p), np.dtype("f4"), chunk_rows and (chunk_rows, p)
+
+    places = _places(Table)
+    if not n or not p:
+        assert places == []
+        return
+    assert places[0][0] == 0 and places[-1][1] == n
+    assert all(type(at) is int for place in places for at in place)
+    assert all(start < stop for start, stop in places)
+    assert all(before[1] <= after[0] for before, after in pairwise(places))
+    assert len({stop - start for start, stop in places}) == 1
+    # A place where a chunk of more than 64 MB must be read costs much.
+    few = chunk_rows is not None and chunk_rows * p * 4 > 64 << 20
+    assert len(places) in (1, 3 if few else 10)
+    seen = sum(stop - start for start, stop in places)
+    rows = places[0][1]
+    # A place more or less of rows would be too many or too few: a hundred rows, or four million cells in all.
+    assert len(places) == 1 or rows == 1 or (rows <= 100 and seen * p <= 4_000_000)
+    assert len(places) == 1 or rows == 100 or (seen + len(places)) * p > 4_000_000
+    assert len(places) > 1 or seen <= max(1000, 10)
+
+
+# What is counted
+
+
+@pytest.mark.parametrize("names", [None, ["u", "v", "w"]])
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_counted_is_what_is_there(seed, names):
+    rng = np.random.default_rng(seed)
+    values = [0.0, np.nan, np.inf, -np.inf, 1.0, -2.0, *([0.5] if seed % 2 else [])]
+    X = rng.choice(values, size=(rng.integers(1, 9), 3))
+    found = look(X if names is None else pd.DataFrame(X, columns=names))
+    cells = [cell for row in X.tolist() for cell in row]
+    finite = [cell for cell in cells if np.isfinite(cell)]
+    assert found.zeros == pytest.approx(sum(cell == 0 for cell in cells) / len(cells))
+    assert found.missing == pytest.approx(sum(cell != cell for cell in cells) / len(cells))
+    assert found.infinite == pytest.approx(sum(abs(cell) == np.inf for cell in cells) / len(cells))
+    assert (found.smallest, found.largest) == ((min(finite), max(finite)) if finite else (None, None))
+    assert found.whole is (bool(finite) and all(cell == int(cell) for cell in finite))
+    gaps = {name: float(np.isnan(X[:, j]).mean()) for j, name in enumerate(names or [f"column {j}" for j in range(3)])}
+    assert found.missing_columns == {name: share for name, share in gaps.items() if share}
+    np.testing.assert_array_equal(found.first, X[:5])
+
+
+# The text
+
+
+def held_text(tmp_path, **datasets):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for name, value in datasets.items():
+            file[name] = value
+    return str(look(tmp_path / "x.h5")).splitlines()
+
+
+def test_names_stand_in_a_column_and_a_single_number_is_one(tmp_path):
+    lines = held_text(tmp_path, a=np.float32(1), longer_name=np.zeros((1234, 2), "i2"))
+    assert lines[1:3] == ["  a            one, float32", "  longer_name  1,234 x 2, int16"]
+
+
+def test_the_width_of_names_is_that_of_those_shown(tmp_path):
+    """The thirty-first name is not shown, however long it is."""
+    lines = held_text(tmp_path, **{f"x{at:02}": np.zeros(3) for at in range(30)}, zzzzzzzzzzzz=np.zeros(3))
+    assert lines[1] == "  x00  3, float64" and lines[31] == "  and 1 more"
+
+
+def test_a_file_of_nothing_is_a_heading_and_a_problem(tmp_path):
+    lines = held_text(tmp_path)
+    assert lines[0] == f"{tmp_path / 'x.h5'} holds" and len(lines) == 2
+    assert lines[1].startswith("cannot be read as it was asked for: ")
+
+
+def test_an_array_without_a_name_says_so(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((4, 2)))
+    assert str(look(tmp_path / "x.npy")).splitlines()[1:3] == [
+        "  (no name)  4 x 2, float64",
+        "would be read: 4 rows of 2 columns, float64",
+    ]
+
+
+@pytest.mark.parametrize("p", [7, 8, 9])
+def test_eight_columns_are_shown_and_dots_where_there_are_more(p):
+    X = np.arange(6.0 * p).reshape(6, p)
+    lines = str(look(X)).splitlines()
+    at = lines.index("first rows:")
+    rows = [line.split() for line in lines[at + 1 : at + 6]]
+    assert rows == [[f"{cell:g}" for cell in row[:8]] + (["..."] if p > 8 else []) for row in X[:5]]
+    assert lines[at + 6].startswith("of 6 rows looked at")
+    assert len({len(line) for line in lines[at + 1 : at + 6]}) == 1
+
+
+def test_long_names_are_cut_and_gaps_are_words():
+    names = ["a" * 12, "b" * 13, "c", *"defgh", "not shown"]
+    X = np.arange(27.0).reshape(3, 9)
+    X[1, 2] = np.nan
+    lines = str(look(pd.DataFrame(X, columns=names))).splitlines()
+    at = lines.index("first rows:")
+    assert lines[at + 1].split() == ["a" * 12, "b" * 9 + "...", *"cdefgh", "..."]
+    assert lines[at + 3].split()[:4] == ["9", "10", "missing", "12"]
+    assert f"columns: {', '.join(names)}" in lines
+
+
+@pytest.mark.parametrize(
+    "missing, words", [(0, "none"), (1, "fewer than 0.1%"), (2, "0.1%"), (3, "0.1%"), (1000, "50.0%"), (2000, "100.0%")]
+)
+def test_shares_are_told_in_words(missing, words):
+    X = np.ones(2000)
+    X[:missing] = np.nan
+    lines = str(look(X.reshape(1000, 2))).splitlines()
+    assert f"of 1,000 rows looked at: zeros none, missing {words}, infinite none" in lines
+    assert ("whole numbers from 1 to 1" in lines) == (missing < 2000)
+
+
+def test_the_numbers_are_told_with_six_digits():
+    assert "numbers from -1.23457 to 1.5" in str(look(np.array([[-1.2345678], [1.5]])))
+    assert "whole numbers from 1e+06 to 1.5e+07" in str(look(np.array([[1e6], [1.5e7]])))
+    # A table without rows has no numbers, and no first rows.
+    assert str(look(np.empty((0, 2)))) == "would be read: 0 rows of 2 columns, float64"
+
+
+def test_options_are_those_of_the_command():
+    from tsne_ooc.io.overview import Overview
+
+    given = {"missing": "neighbors", "standardize": "standard", "normalize": 10_000, "log1p": True, "pca": 50}
+    found = Overview("x y.npy", ["--dataset", "X"], [], shape=(1, 2), dtype="f4", prepare=given)
+    assert " ".join(found.options) == "--missing neighbors --standardize --normalize 10000 --log1p --pca 50"
+    assert str(found).splitlines()[-1] == (
+        f"a guess: tsne-ooc embed 'x y.npy' --dataset X {' '.join(found.options)} --out map"
+    )
+    assert "a guess" not in str(look(np.ones((3, 2))))
+
+
+def test_a_notebook_shows_the_same_text():
+    shown = []
+
+    class Printer:
+        text = staticmethod(shown.append)
+
+    found = look(np.ones((3, 2)))
+    found._repr_pretty_(Printer(), False)
+    assert shown == [str(found)]
+
+
+def test_a_look_that_finds_no_table_has_counted_nothing(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["a"], file["b"] = np.ones((5, 2)), np.ones((7, 3))
+    found = look(str(tmp_path / "x.h5"))
+    assert found.path == str(tmp_path / "x.h5") and found.asked == []
+    assert found.first.shape == (0, 0) and not found.whole and found.rows_looked_at == 0
+    assert (found.zeros, found.missing, found.infinite, found.smallest) == (0, 0, 0, None)
+    assert (found.left_out, found.remarks, found.missing_columns, found.prepare, found.advice) == ({}, [], {}, {}, [])
+    assert found.dataset is found.dtype is found.chunks is found.columns is None and "\n" not in found.problem
+
+
+def test_what_was_opened_here_is_closed_and_what_was_given_is_not(tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["X"] = np.ones((50, 3))
+    closed = []
+    from tsne_ooc.io.hdf5 import Hdf5Source
+
+    plain = Hdf5Source.close
+    monkeypatch.setattr(Hdf5Source, "close", lambda self: (closed.append(self), plain(self)))
+    look(tmp_path / "x.h5")
+    assert len(closed) == 1
+    with open_source(tmp_path / "x.h5") as given:
+        closed.clear()
+        assert look(given).shape == (50, 3) and look(given).path is None and not closed
+    # So it is where the rows cannot be read.
+    closed.clear()
+    monkeypatch.setattr(Hdf5Source, "read", lambda *_: 1 / 0)
+    with pytest.raises(OSError, match="division by zero"):
+        look(tmp_path / "x.h5")
+    assert len(closed) == 1
+
+
+def test_columns_may_come_one_by_one():
+    made = normal()
+    found = look(made, columns=(name for name in "ca"))
+    assert found.columns == ["c", "a"] and found.asked == ["--columns", "c,a"]
+    np.testing.assert_array_equal(found.first, made[["c", "a"]][:5])
