@@ -3,6 +3,7 @@ the same script in two processes."""
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import types
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +149,48 @@ def generator(seed, steps=0):
     return rng
 
 
+def with_function(**attributes):
+    """A function that carries attributes."""
+
+    def metric(a, b):
+        return 0.0
+
+    metric.__dict__.update(attributes)
+    return metric
+
+
+def tensor(kind, *, requires_grad=False, more=0.0):
+    torch = pytest.importorskip("torch")
+    return torch.tensor([1.0, 2.0 + more], dtype=getattr(torch, kind), requires_grad=requires_grad)
+
+
 DIFFERENT = {
+    "keyword defaults": (lambda *, k=1: k, lambda *, k=2: k),
+    "attributes of functions": (with_function(k=1), with_function(k=2)),
+    "names that a function takes": (lambda a: a.real, lambda a: a.imag),
+    "empty arrays of another shape": (np.empty((0, 3)), np.empty((3, 0))),
+    "empty arrays of another type": (np.empty(0), np.empty(0, np.int64)),
+    "names of records": (
+        np.array([(1, 2.0)], [("a", "i4"), ("b", "f8")]),
+        np.array([(1, 2.0)], [("a", "i4"), ("c", "f8")]),
+    ),
+    "lengths of records": (np.zeros(2, "i4,f8"), np.zeros(3, "i4,f8")),
+    "shapes of arrays of objects": (np.array([["a", "b"]], object), np.array([["a"], ["b"]], object)),
+    "numbers under a mask": (np.ma.array([1, 2], mask=[False, True]), np.ma.array([1, 3], mask=[False, True])),
+    "complex numbers": (1j, 2j),
+    "queues": (collections.deque([1, 2]), collections.deque([2, 1])),
+    "counters": (collections.Counter("ab"), collections.Counter("abb")),
+    "shapes of matrices": (sp.csr_array((2, 3)), sp.csr_array((2, 4))),
+    "matrices of one axis": (sp.coo_array(np.array([1.0, 0, 2])), sp.coo_array(np.array([1.0, 2, 0]))),
+    "labels of the rows of frames": (pd.DataFrame(NUMBERS), pd.DataFrame(NUMBERS, index=np.arange(1, 61))),
+    "labels of the rows of series": (pd.Series(NUMBERS[:, 0]), pd.Series(NUMBERS[:, 0], index=np.arange(1, 61))),
+    "types of series": (pd.Series([1, 2], dtype="Int64"), pd.Series([1, 2], dtype="int64")),
+    "gradients of tensors": (tensor("float32"), tensor("float32", requires_grad=True)),
+    "types of tensors": (tensor("float32"), tensor("bfloat16")),
+    "tensors of two bytes": (tensor("bfloat16"), tensor("bfloat16", more=0.5)),
+    "classes above": (type("Above", (int,), {}), type("Above", (float,), {})),
+    "names of classes": (type("One", (), {}), type("Other", (), {})),
+    "modules": (np.linalg, np.fft),
     "numbers": (1, 2),
     "text and number": ("1", 1),
     "true and text": (True, "True"),
@@ -206,6 +249,12 @@ DIFFERENT = {
     "types of arrays of others": (Theirs(NUMBERS), Theirs(NUMBERS.astype(np.float32))),
 }
 SAME = {
+    "classes and what is written above them": (type("One", (), {"__doc__": "a"}), type("One", (), {"__doc__": "b"})),
+    "records in another layout": (np.zeros((4, 2), "i4,f8")[::2], np.zeros((2, 2), "i4,f8")),
+    "objects in another layout": (np.full((4, 2), None)[::2], np.full((2, 2), None)),
+    "matrices of one axis": (sp.coo_array(np.array([1.0, 0, 2])), sp.csr_array(np.array([1.0, 0, 2]))),
+    "queues": (collections.deque([1, 2]), collections.deque([1, 2])),
+    "tensors": (tensor("bfloat16"), tensor("bfloat16")),
     "numbers of NumPy": (5, np.int64(5)),
     "numbers without axes": (0.5, np.array(0.5)),
     "lists and tuples": ([1, (2, 3)], (1, [2, 3])),
@@ -256,6 +305,34 @@ def test_the_same_written_otherwise(pair):
     one, other = pair
     assert digest(one) == digest(other)
     assert unequal("x", plain([one]), plain([other])) == []
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_what_holds_itself_is_told_by_how_far_up_it_is(depth):
+    """A list whose innermost list holds the outermost is another one than one that holds the one right above it."""
+
+    def made(up):
+        lists = [[] for _ in range(depth + 1)]
+        for outer, inner in pairwise(lists):
+            outer.append(inner)
+        lists[-1].append(lists[-1 - up])
+        return lists[0]
+
+    told = [digest(made(up)) for up in range(depth + 1)]
+    assert len(set(told)) == depth + 1 and told == [digest(made(up)) for up in range(depth + 1)]
+
+
+def test_what_an_object_is_made_of_and_not_who_made_it(monkeypatch):
+    """Transformers say the version of their library, which another process may have in another version."""
+    scaler = StandardScaler().fit(NUMBERS)
+    before = digest(scaler)
+    monkeypatch.setattr("sklearn.base.__version__", "0.1")
+    assert digest(scaler) == before
+    assert digest({1, 2}) == digest(frozenset({2, 1})) and digest({"a": 1}) == digest(types.MappingProxyType({"a": 1}))
+
+
+def test_a_digest_is_sixteen_digits():
+    assert all(len(digest(value)) == 16 and int(digest(value), 16) >= 0 for value in (None, 1.5, NUMBERS, "a", PCA(2)))
 
 
 def test_a_module_of_the_users_is_what_its_file_holds(tmp_path, monkeypatch):
