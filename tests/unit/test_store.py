@@ -553,6 +553,49 @@ def test_states_are_not_believed(read, says):
         read(Saved({"list": [], "whole": 5, "flag": True, "huge": 10**400}, arrays))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("size, at", [(1, 0), (9, 8), ((1 << 20) + 5, (1 << 20) - 1), ((1 << 20) + 5, 1 << 20)])
+def test_a_number_that_is_not_finite_is_found_wherever_it_is(size, at, bad):
+    numbers = np.zeros(size, np.float32)
+    numbers[at] = bad
+    saved = Saved({}, {"x": numbers})
+    with pytest.raises(StateError, match=r"^holds NaN or infinity$") as caught:
+        saved.array("x", np.float32, (None,))
+    assert caught.value.array == "x"
+    assert saved.array("x", np.float32, (size,), finite=False) is numbers
+
+
+def test_arrays_of_a_state_lie_in_rows():
+    saved = Saved({}, {"x": np.zeros((3, 2)).T, "empty": np.zeros((0, 2)), "n": np.array(3)})
+    with pytest.raises(StateError, match=r"^has the shape \(2, 3\), where \(any, 3\) is needed$"):
+        saved.array("x", float, (None, 3))
+    assert saved.array("empty", float, (None, 2)).shape == (0, 2) and saved.array("n", int, ()) == 3
+    for shape in ((None,), (None, 3), (1, 2), (None, 2, None)):
+        with pytest.raises(StateError, match=r"^has the shape \(0, 2\), where \("):
+            saved.array("empty", float, shape)
+
+
+def test_bounds_of_whole_numbers_are_within():
+    saved = Saved({"a": 5, "none": None}, {}, ("of", "this"))
+    assert saved.whole("a", 5, 5) == 5 == saved.whole_or_none("a", 5) and saved.whole_or_none("none", 1) is None
+    for least, most in ((6, 9), (1, 4)):
+        with pytest.raises(StateError) as caught:
+            saved.whole("a", least, most)
+        assert str(caught.value) == f"of.this.a=5 is not a whole number from {least} to {most}"
+    for missing in (lambda: saved.whole_or_none("b", 1), lambda: saved.text("b")):
+        with pytest.raises(StateError, match=r"^'of\.this\.b' is missing$"):
+            missing()
+    assert str(saved.fail("is odd")) == "of.this is odd" and saved.fail("is odd").array is None
+    assert saved.fail("is odd", "x").array == "of.this.x" and str(saved.fail("is odd", "x")) == "is odd"
+
+
+def test_arrays_of_a_part_are_those_under_its_whole_name():
+    """A part whose name begins with that of another is not within it."""
+    saved = Saved({"a": {"b": {}}, "ab": {}}, {"a.x": 1, "ab.x": 2, "a.b.y": 3, "x": 4, "ba.x": 5})
+    assert saved.part("a").own_arrays() == {"x": 1, "b.y": 3} and saved.part("ab").own_arrays() == {"x": 2}
+    assert saved.part("a").part("b").own_arrays() == {"y": 3} and len(saved.own_arrays()) == 5
+
+
 def test_a_name_of_a_file_means_one_class(monkeypatch):
     """What a file holds under a name must not depend on which class came last."""
     monkeypatch.setattr(codec, "KINDS", {})
