@@ -347,3 +347,45 @@ def test_a_server_that_does_not_give_the_names_is_not_one_without(monkeypatch):
                 named._zarr_root(item)
         else:
             assert named._zarr_root(item) == wanted
+
+
+class Wide:
+    """A table whose rows are wider than half a block: cell (i, j) is i * 10 + j % 10, made where it is asked for."""
+
+    shape, dtype, chunks, column_names = (7, 5_000_000), np.dtype("f4"), None, [*NAMES]
+
+    def __init__(self):
+        self.asked = []
+
+    def read_some(self, start, stop, columns):
+        self.asked.append((start, stop))
+        return np.add.outer(np.arange(start, stop) * 10, columns % 10).astype(np.float32)
+
+    def read(self, start, stop):
+        raise AssertionError("all columns of wide rows are never read")
+
+    read_with_gaps = read_some_with_names = read
+
+    def reopen(self):
+        return self
+
+
+@pytest.mark.parametrize("start", range(4))
+@pytest.mark.parametrize("stop", range(8))
+def test_some_columns_of_wide_rows_come_block_by_block(start, stop):
+    """However many rows are asked for, those of a block at most are worked on together; none is lost."""
+    order = np.array([4_999_999, 3, 3_000_007])
+    table = named.LinedUp(Wide(), order, list("xyz"))
+    stop = max(start, stop)
+    found = table.read(start, stop)
+    np.testing.assert_array_equal(found, np.add.outer(np.arange(start, stop) * 10.0, [9.0, 3.0, 7.0]))
+    assert found.shape == (stop - start, 3) and table.shape == (7, 3) and table.row_bytes == 20_000_000
+    assert [row for a, b in table.source.asked for row in range(a, b)] == list(range(start, stop))
+    assert all(b - a <= 1 for a, b in table.source.asked)
+    # Of these columns, some once more.
+    picked = table.read_some(start, stop, np.array([2, 0]))
+    np.testing.assert_array_equal(picked, found[:, [2, 0]])
+    columns = table.read_columns(start, stop)
+    assert list(columns) == list("xyz")
+    np.testing.assert_array_equal(columns["y"], found[:, 1])
+    assert repr(table).startswith("3 columns of <") and table.reopen().column_names == list("xyz")

@@ -376,3 +376,32 @@ def test_rows_know_their_lines_whatever_ends_them(text, lines, tmp_path):
         read(tmp_path / "out" / "table.h5"), [[float(cell) for cell in raw[line - 2].split(",")] for line in lines]
     )
     assert sum(told["rejected"].values()) == told["read"] - len(lines)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("size", [30, 31, 64, 10_000])
+def test_lines_longer_than_a_piece_are_whole(suffix, size, tmp_path, monkeypatch):
+    """However little is read at a time, a line is never cut; the last one may lack its end."""
+    monkeypatch.setattr("tsne_ooc.convert.pieces.BYTES", size)
+    table = frame(12)
+    path = write(tmp_path / f"x.{suffix}", table)
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    told = convert(path, tmp_path / "out", coded=["word"])
+    assert (told["read"], told["written"], told["rejected"]) == (12, 12, {})
+    found = read(tmp_path / "out" / "table.h5")
+    np.testing.assert_array_equal(found[:, :4], table[["a", "b", "c", "k"]].to_numpy(np.float32))
+    words = sorted(set(table["word"]))
+    np.testing.assert_array_equal(found[:, 4], [words.index(word) for word in table["word"]])
+
+
+def test_files_of_so_many_rows_are_numbered(tmp_path):
+    table = frame(50).assign(word=["x"] * 30 + ["y"] * 20)
+    path = write(tmp_path / "x.csv", table)
+    told = convert(path, tmp_path / "out", split_rows=20)
+    assert [one["file"] for one in told["outputs"]] == ["table-00000.h5", "table-00001.h5", "table-00002.h5"]
+    told = convert(path, tmp_path / "by", split_by="word", split_rows=20)
+    assert [(one["file"], one["key"], one["rows"]) for one in told["outputs"]] == [
+        ("x-00000.h5", "x", 20), ("x-00001.h5", "x", 10), ("y-00000.h5", "y", 20),
+    ]  # fmt: skip
+    told = convert(path, tmp_path / "all", split_by="word")
+    assert [one["file"] for one in told["outputs"]] == ["x.h5", "y.h5"]

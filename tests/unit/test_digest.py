@@ -6,6 +6,7 @@ from __future__ import annotations
 import collections
 import copy
 import functools
+import json
 import os
 import pickle
 import subprocess
@@ -425,3 +426,13 @@ def test_another_process_tells_the_same():
         for pad in ("7", "70001")
     }  # fmt: skip
     assert len(told) == 1 and "0x" not in told.pop()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [*DIFFERENT.values(), {1: 0, "a": 1}, {"a": {2: 0, "b": (1,)}}, {(1, 2): 3}, [float("nan"), float("inf"), -0.0]],
+)
+def test_a_plain_value_is_the_same_after_it_was_written(value):
+    """JSON has no other keys than texts, and no NaN: a run that goes on compares with what it reads back."""
+    told = plain(value)
+    assert json.loads(json.dumps(told, allow_nan=False)) == told and unequal("x", told, plain(value)) == []

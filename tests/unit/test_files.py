@@ -233,3 +233,54 @@ def test_a_dataset_of_pyarrow(tmp_path):
     pd.DataFrame(X, columns=NAMES).assign(year=2020).to_parquet(tmp_path / "cut", partition_cols=["year"])
     with pytest.raises(ValueError, match=r"a column that is none of its files' \(year\)"):
         open_source(dataset.dataset(tmp_path / "cut", partitioning="hive"))
+
+
+def test_a_source_of_files_names_the_first_and_the_last(tmp_path):
+    paths = parts(tmp_path, "npy")
+    for some, words in ((paths[:1], f"1 file {paths[0]}"), (paths, f"4 files {paths[0]} to {paths[-1].name}")):
+        with open_source(some) as source:
+            assert repr(source) == f"{words} of shape {(sum(SIZES[: len(some)]), 4)}"
+            assert source.rows_of_files() == [
+                {"path": str(path.resolve()), "start": a, "stop": b} for path, (a, b) in zip(some, RANGES, strict=False)
+            ]
+            assert source.remarks == [
+                f"rows come from {words.split(' /')[0]}, in this order: {', '.join(path.name for path in some)}"
+            ]
+
+
+def test_a_list_is_of_files_where_all_of_it_are_paths(tmp_path):
+    path = parts(tmp_path, "npy")[0]
+    for given in ([path, 1.0], [1.0, str(path)], [str(path), None]):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            open_source(given)
+        assert not isinstance(caught.value, OSError) and "there is no file" not in str(caught.value)
+    np.testing.assert_array_equal(open_source([[1.0, 2.0]]).read(0, 1), [[1, 2]])
+
+
+@pytest.mark.parametrize("suffix", ["h5", "parquet"])
+def test_files_without_rows_are_part_of_the_table(suffix, tmp_path):
+    """They may be the first, the last, and between two."""
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+    sizes = [0, 3, 0, 0, 2, 0]
+    edges = np.concatenate([[0], np.cumsum(sizes)])
+    paths = []
+    for at, (a, b) in enumerate(pairwise(edges.tolist())):
+        path = tmp_path / f"x{at}.{suffix}"
+        if suffix == "h5":
+            with h5py.File(path, "w") as file:
+                file["X"] = X[a:b]
+        else:
+            pd.DataFrame(X[a:b], columns=NAMES).to_parquet(path)
+        paths.append(path)
+    with open_source(paths) as source:
+        assert source.shape == (5, 4) and source.dtype == np.float32
+        for start in range(6):
+            for stop in range(start, 6):
+                np.testing.assert_array_equal(source.read(start, stop), X[start:stop])
+                if suffix == "parquet":
+                    columns = source.read_columns(start, stop)
+                    assert list(columns) == NAMES
+                    np.testing.assert_array_equal(columns["b"], X[start:stop, 1])
+        empty = source.read(2, 2)
+        assert empty.shape == (0, 4) and empty.dtype == np.float32

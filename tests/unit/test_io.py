@@ -592,3 +592,57 @@ def test_sink_needs_a_folder_and_room(tmp_path):
         NpySink(tmp_path / "nowhere" / "Y.npy", (10, 2))
     with pytest.raises(OSError, match=r"Y\.npy needs 8000000000\.00 GB more, and .* GB left"):
         NpySink(tmp_path / "Y.npy", (10**18, 2))
+
+
+KINDS = {
+    "hdf5": lambda path, X: h5py.File(path, "w").create_dataset("X", data=X).file.close(),
+    "npy": lambda path, X: np.save(path.with_suffix(".npy"), X),
+    "parquet": lambda path, X: pytest.importorskip("pandas").DataFrame(X, columns=["a", "b"]).to_parquet(path),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["x", "x.bin", "x.csv", "x.npz", "x.h5", "x.npy", "x.parquet", "x.zarr"])
+def test_a_name_that_says_something_else_is_not_in_the_way(tmp_path, kind, name):
+    X = np.arange(6.0).reshape(3, 2)
+    (tmp_path / "made").mkdir()
+    KINDS[kind](tmp_path / "made" / "x", X)
+    next((tmp_path / "made").iterdir()).rename(tmp_path / name)
+    with open_source(tmp_path / name) as source:
+        np.testing.assert_array_equal(source.read(0, 3), X)
+
+
+@pytest.mark.parametrize("count", [2, 9, 10, 11, 30])
+def test_ten_tables_are_listed_and_how_many_more_there_are(tmp_path, count):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for number in range(count):
+            file.create_dataset(f"x{number:04}", (number + 1, 2), "f4")
+    shown = ", ".join(f"x{number:04} ({number + 1}, 2)" for number in range(min(10, count)))
+    more = f" and {count - 10} more" if count > 10 else ""
+    with pytest.raises(ValueError) as caught:
+        open_source(tmp_path / "x.h5")
+    assert str(caught.value) == f"{tmp_path / 'x.h5'} has {count} tables, name the one to read: {shown}{more}"
+    with pytest.raises(ValueError) as caught:
+        open_source(tmp_path / "x.h5", dataset="q")
+    assert str(caught.value) == f"{tmp_path / 'x.h5'} has no dataset 'q'; it has {shown}{more}"
+
+
+@pytest.mark.parametrize(
+    "columns, kind",
+    [
+        ({}, "f8"),
+        ({"a": np.float32}, "f4"),
+        ({"a": np.int16}, "i2"),
+        ({"a": np.int16, "b": np.float32}, "f4"),
+        ({"a": "Int16"}, "f8"),
+        ({"a": np.float32, "b": "Float32"}, "f8"),
+        ({"a": "datetime64[ns]"}, "f8"),
+        ({"a": np.float32, "b": "datetime64[ns]"}, "f8"),
+    ],
+)
+def test_the_type_of_a_frame_holds_all_its_columns(columns, kind):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({name: pd.Series([], dtype=one) for name, one in columns.items()})
+    source = open_source(frame)
+    assert source.dtype == np.dtype(kind) and source.column_names == list(columns)
+    assert repr(source) == f"DataFrame of shape (0, {len(columns)})" and source.reopen() is source

@@ -459,3 +459,15 @@ def test_fill_values_of_zarr_as_xarray_writes_them(tmp_path, mark):
         with pytest.raises(ValueError, match=r"masked cells .*, the first at row 31, column 4"):
             list(iterate(source, rows=rows))
     np.testing.assert_array_equal(source.read(0, 31), numbers()[:31].astype("f4"))
+
+
+def test_a_field_of_several_axes_is_no_column(tmp_path):
+    """pandas writes none; another program may, into a file of pandas'."""
+    rows = np.zeros(5, [("index", "i8"), ("a", "f4"), ("image", "f4", (2, 3))])
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        group = file.create_group("df")
+        group.attrs["pandas_type"] = np.bytes_(b"frame_table")
+        group.create_dataset("table", data=rows)
+    with open_source(tmp_path / "x.h5") as source:
+        assert source.column_names == ["a"] and source.read(0, 5).shape == (5, 1)
+        assert source.left_out == ["index", "image"]

@@ -112,3 +112,15 @@ def test_more_entries_than_32_bits_count(tmp_path):
     rows[:] = 5
     forget(rows)
     assert int(array[-1, 3]) == 5 and int(array[-4, 3]) == 0
+
+
+def test_arrays_in_memory_do_not_keep_others_from_being_forgotten(tmp_path):
+    """Of several arrays each is looked at, wherever it comes among them."""
+    with on_disk(tmp_path):
+        array = empty((MANY,), np.uint8)
+    for others in ((np.ones(3),), (np.arange(9.0)[::2], np.empty((0, 3)))):
+        array[:] = 1
+        before = used_bytes()
+        forget(*others, array)
+        assert before - used_bytes() > 0.8 * array.nbytes
+    assert (array == 1).all()

@@ -282,3 +282,19 @@ def test_more_rows_than_have_numbers_are_refused(tmp_path):
     rows = np.broadcast_to(np.zeros(15, np.uint32), (2**32, 15))
     with pytest.raises(ValueError, match="can be numbered"):
         symmetrize(rows, None, ONE)
+
+
+@pytest.mark.parametrize("kind", [NeighborsInMemory, NeighborsOnDisk])
+def test_who_reads_neighbours_may_change_them(kind, tmp_path):
+    """What is read is the reader's own, and the next one reads what was found."""
+    indices, distances = np.arange(12, dtype=np.uint32).reshape(4, 3), np.arange(12, dtype=np.float32).reshape(4, 3)
+    kept = kind(indices, distances) if kind is NeighborsInMemory else kind((4, 3), tmp_path)
+    if kind is NeighborsOnDisk:
+        kept.put(0, indices, distances)
+    assert kept.shape == (4, 3)
+    for _ in range(2):
+        rows, found, far = kept.read(1, 3)
+        assert rows.tolist() == [1, 2]
+        np.testing.assert_array_equal(found, np.arange(3, 9).reshape(2, 3))
+        np.testing.assert_array_equal(far, np.arange(3, 9).reshape(2, 3))
+        found[:], far[:] = 0, -1

@@ -609,3 +609,23 @@ def test_a_name_of_a_file_means_one_class(monkeypatch):
 def test_writing_loads_nothing_heavy():
     program = "import sys, tsne_ooc.storage; assert not {'scipy', 'numba', 'sklearn'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
+
+
+def test_a_save_that_comes_between_the_look_and_the_lock_is_seen(folder, monkeypatch):
+    """It is written over, too, and none of its files stays."""
+    from tsne_ooc.storage import writing
+
+    class Late(writing.Lock):
+        def __enter__(self):
+            monkeypatch.undo()
+            for value in (5, 6):
+                write_folder(folder, "thing", {"value": value}, {"rows": np.full(3, value)}, overwrite=True)
+            return super().__enter__()
+
+    monkeypatch.setattr(writing, "Lock", Late)
+    write_folder(folder, "thing", {"value": 7}, {"rows": np.full(3, 7)}, overwrite=True)
+    found = read_folder(folder, "thing")
+    assert found.content == {"value": 7} and found.arrays["rows"].tolist() == [7, 7, 7]
+    assert {path.name for path in folder.iterdir()} == {"manifest.json", found.files["rows"].name}
+    # The fourth of its saves.
+    assert json.loads((folder / "manifest.json").read_text())["generation"] == 4

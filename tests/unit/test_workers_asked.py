@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -234,3 +235,24 @@ def test_a_child_of_a_fork_has_a_lock_of_its_own(monkeypatch):
     monkeypatch.setattr(by_path, "_lock", held)
     by_path._forget()
     assert by_path._lock is not held and by_path._lock.acquire(blocking=False)
+
+
+def test_a_model_is_found_from_any_folder(tmp_path, monkeypatch):
+    """Workers begin in folders of their own."""
+    write_folder(tmp_path / "model", "thing", {}, {})
+    monkeypatch.chdir(tmp_path)
+    saved = SavedModel.of(Path("model"), lambda folder, n_jobs: (folder, n_jobs))
+    assert saved.folder == str((tmp_path / "model").resolve())
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert saved.opened(3) == (tmp_path.resolve() / "model", 3)
+
+
+def test_a_worker_of_another_version_says_so():
+    by_path.check_version(by_path.__version__)
+    with pytest.raises(ValueError) as caught:
+        by_path.check_version("0.0.0")
+    assert str(caught.value) == (
+        f"the worker {by_path.here()} has tsne_ooc {by_path.__version__}, and the process that asks it has 0.0.0; "
+        "install the same"
+    )
