@@ -389,3 +389,34 @@ def test_some_columns_of_wide_rows_come_block_by_block(start, stop):
     assert list(columns) == list("xyz")
     np.testing.assert_array_equal(columns["y"], found[:, 1])
     assert repr(table).startswith("3 columns of <") and table.reopen().column_names == list("xyz")
+
+
+@pytest.mark.parametrize("missing", [1, 10, 11, 30])
+def test_names_that_are_missing_are_told_with_the_nearest(missing):
+    """The nearest is one that the fit did not have; where there is none like it, the names that there are are told."""
+    names = [f"gene{at:02}" for at in range(40)]
+    lost = [*(f"zzz{at}" for at in range(missing)), *names[missing:]]
+    shown = ", ".join(map(repr, names[: min(missing, 10)])) + (f" and {missing - 10} more" if missing > 10 else "")
+    with pytest.raises(ValueError) as caught:
+        named.order_of(lost, names, "this table")
+    have = ", ".join(map(repr, lost[:10])) + " and 30 more"
+    assert str(caught.value) == (
+        f"this table lacks {missing} of the 40 feature names of the fit: {shown}; it has {have}"
+    )
+    with pytest.raises(ValueError, match=r"; is 'gene00' now 'gene_00'\?$"):
+        named.order_of(["gene_00", *names[1:]], names, "this table")
+    # A name of the fit that is there is no new name of another.
+    with pytest.raises(ValueError, match=r"; it has 'gene01', "):
+        named.order_of(names[1:], names, "this table")
+
+
+def test_order_is_that_of_the_names_asked_for():
+    own = ["d", "b", "a", "c"]
+    assert named.order_of(own, own, "x").tolist() == [0, 1, 2, 3]
+    assert named.order_of(own, ["a", "b"], "x").tolist() == [2, 1]
+    assert named.order_of([], [], "x").tolist() == []
+    # Where all are in the same order, it does not matter that some are there twice.
+    assert named.order_of(["a", "a"], ["a", "a"], "x").tolist() == [0, 1]
+    for have, wanted, words in ((["a", "b", "a"], ["b", "a"], "x has"), (["a", "b"], ["b", "a", "a"], "the fit has")):
+        with pytest.raises(ValueError, match=rf"^{words} several columns of one name \('a'\), so columns in another"):
+            named.order_of(have, wanted, "x")

@@ -378,8 +378,9 @@ def test_rows_know_their_lines_whatever_ends_them(text, lines, tmp_path):
     assert sum(told["rejected"].values()) == told["read"] - len(lines)
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-@pytest.mark.parametrize("size", [30, 31, 64, 10_000])
+@pytest.mark.parametrize(
+    "suffix, size", [*(("csv", size) for size in (30, 31, 64, 10_000)), *(("jsonl", size) for size in (1, 7, 30, 300))]
+)
 def test_lines_longer_than_a_piece_are_whole(suffix, size, tmp_path, monkeypatch):
     """However little is read at a time, a line is never cut; the last one may lack its end."""
     monkeypatch.setattr("tsne_ooc.convert.pieces.BYTES", size)
@@ -405,3 +406,19 @@ def test_files_of_so_many_rows_are_numbered(tmp_path):
     ]  # fmt: skip
     told = convert(path, tmp_path / "all", split_by="word")
     assert [one["file"] for one in told["outputs"]] == ["x.h5", "y.h5"]
+
+
+def test_a_column_that_does_not_vary_is_divided_by_one(tmp_path):
+    """So new rows keep their distance from it."""
+    table = frame(40).assign(same=7.0)
+    convert(write(tmp_path / "x.csv", table), tmp_path / "out", columns=["same", "a"], standardize=True)
+    assert not read(tmp_path / "out" / "table.h5")[:, 0].any()
+    convert(write(tmp_path / "y.csv", table.assign(same=10.0)), tmp_path / "new", like=tmp_path / "out")
+    assert (read(tmp_path / "new" / "table.h5")[:, 0] == 3).all()
+
+
+def test_whole_numbers_beyond_those_of_float64_are_rounded(tmp_path):
+    table = pd.DataFrame({"a": np.array([2**60 + 1, -(2**62) + 3, 5]), "b": [1.0, 2.0, 3.0]})
+    told = convert(write(tmp_path / "x.parquet", table), tmp_path / "out")
+    assert told["rejected"] == {}
+    np.testing.assert_array_equal(read(tmp_path / "out" / "table.h5"), table.to_numpy(np.float64).astype(np.float32))

@@ -284,3 +284,49 @@ def test_files_without_rows_are_part_of_the_table(suffix, tmp_path):
                     np.testing.assert_array_equal(columns["b"], X[start:stop, 1])
         empty = source.read(2, 2)
         assert empty.shape == (0, 4) and empty.dtype == np.float32
+
+
+def test_a_file_is_named_once_however_it_is_written(tmp_path, monkeypatch):
+    paths = parts(tmp_path, "npy")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.npy").symlink_to(paths[0])
+    for again in ("part-8.npy", tmp_path / ".." / tmp_path.name / "part-8.npy", "link.npy", "part-*.npy"):
+        with pytest.raises(ValueError, match=r"is named twice among the files of one table; name it once$"):
+            open_source([paths[0], paths[1], again])
+    assert open_source([*paths[1:], "link.npy"]).shape == (EDGES[-1], 4)
+
+
+def test_missing_chunks_of_a_file_are_refused_unless_they_are_allowed(tmp_path):
+    paths = parts(tmp_path, "h5")
+    with h5py.File(paths[2], "w") as file:
+        file.create_dataset("X", (70, 4), "f4", chunks=(7, 4))
+    with pytest.raises(OSError, match=r"10 of 10 chunks of dataset '/X' of .*part-10.h5"):
+        FilesSource(paths, open_source)
+    with FilesSource(paths, open_source, allow_missing_chunks=True) as source:
+        for one in (source, source.reopen(), pickle.loads(pickle.dumps(source))):
+            assert not one.read(51, 121).any() and one.read(121, 122).any()
+            one.close()
+
+
+def test_a_file_that_is_replaced_by_one_of_other_columns_is_noticed(tmp_path):
+    """It has the same shape, and is looked at again when its rows are asked for."""
+    paths = parts(tmp_path, "parquet")
+    with open_source(paths) as source:
+        write(paths[2], X[51:121], ["a", "b", "c", "other"])
+        np.testing.assert_array_equal(source.read(0, 51), X[:51])
+        with pytest.raises(
+            ValueError, match=r"part-10.parquet has columns that part-8.parquet has not: other, and lacks d"
+        ):
+            source.read(50, 60)
+
+
+def test_chunks_of_many_files_are_as_high_as_the_highest(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("X", data=X, chunks=(9, 4))
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_dataset("X", data=X, chunks=(20, 2))
+    np.save(tmp_path / "c.npy", X.astype("f8"))
+    for names, chunks, kind in (("abc", (20, 4), "f8"), ("ac", (9, 4), "f8"), ("ab", (20, 4), "f4"), ("c", None, "f8")):
+        with open_source([next(tmp_path.glob(f"{name}.*")) for name in names]) as source:
+            assert source.chunks == chunks and source.dtype == np.dtype(kind)
+            assert source.shape == (len(names) * EDGES[-1], 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import warnings
 import zipfile
@@ -276,3 +277,31 @@ def test_a_file_that_asks_for_more_memory_than_there_is():
     with pytest.raises(MemoryError) as caught, opening(Path("x.h5")):
         raise MemoryError("Unable to allocate 3.00 EiB\nfor an array")
     assert str(caught.value) == "x.h5 asks for more memory than there is: Unable to allocate 3.00 EiB"
+
+
+def test_columns_of_a_frame_that_are_no_numbers_are_told_by_their_types(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        frame = file.create_group("frame")
+        order = ["a", "pair", "complex", "bytes", "text"]
+        frame.attrs.update({"encoding-type": "dataframe", "_index": "i", "column-order": order})
+        frame["a"], frame["i"], frame["pair"] = np.ones(5, ">f4"), np.arange(5), np.ones((5, 2))
+        frame["complex"], frame["bytes"] = np.ones(5, "c8"), np.full(5, b"w")
+        frame["text"] = np.full(5, "w", h5py.string_dtype())
+    with open_source(tmp_path / "x.h5", dataset="frame") as table:
+        assert table.column_names == ["a"] and table.dtype == np.float32
+        assert table.read(0, 5).dtype == np.float32 and (table.read(0, 5) == 1).all()
+        assert table.unread == {
+            "pair": "of type float64", "complex": "of type complex64", "bytes": "of type text", "text": "of type text",
+        }  # fmt: skip
+
+
+def test_a_zip_of_several_arrays_side_by_side_is_none(tmp_path):
+    """Which of them is the table nobody has said, and no group holds them."""
+    for name in ("a", "b"):
+        zarr.create_array(tmp_path / "all" / name, data=X, chunks=(20, 4))
+    shutil.make_archive(str(tmp_path / "x"), "zip", tmp_path / "all")
+    with pytest.raises(OSError, match=r"x\.zip is not a whole Zarr table"):
+        open_source(tmp_path / "x.zip")
+    shutil.rmtree(tmp_path / "all" / "b")
+    shutil.make_archive(str(tmp_path / "y"), "zip", tmp_path / "all")
+    np.testing.assert_array_equal(read(tmp_path / "y.zip"), X)

@@ -629,3 +629,17 @@ def test_columns_may_come_one_by_one():
     found = look(made, columns=(name for name in "ca"))
     assert found.columns == ["c", "a"] and found.asked == ["--columns", "c,a"]
     np.testing.assert_array_equal(found.first, made[["c", "a"]][:5])
+
+
+@pytest.mark.parametrize("labels", [None, "i", "gone"])
+def test_a_damaged_frame_is_listed_all_the_same(tmp_path, labels):
+    """A look is there to show what is in the file, be it whole or not."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        frame = file.create_group("frame")
+        frame.attrs.update(
+            {"encoding-type": "dataframe", "column-order": ["a", "b"], **({"_index": labels} if labels else {})}
+        )
+        frame["a"], frame["b"], frame["i"] = np.ones(5), np.ones(5), np.arange(5)
+        file["X"] = np.zeros((3, 2))
+    held = {name: (shape, kind) for name, shape, kind in look(tmp_path / "x.h5").holds}
+    assert held["frame"] == ((5 if labels == "i" else 0, 2), "data frame") and held["X"] == ((3, 2), "float64")

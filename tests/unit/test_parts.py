@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsne_ooc.io import open_source
-from tsne_ooc.io.columns import choose
+from tsne_ooc.io.columns import choose, common_type
 from tsne_ooc.io.parts import natural
 from tsne_ooc.sampling import labels_of
 
@@ -184,3 +184,15 @@ def test_what_is_named_like_a_part_and_is_none_is_told(tmp_path, kind):
     else:
         with pytest.raises(OSError, match=r"x\.parquet|Symlink loop"):
             open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "types, common",
+    [
+        (["f4"], "f4"), (["i2", "f4"], "f4"), (["i8", "f4"], "f8"), (["u1", "i1"], "i2"), ([], "O"), ([None], "O"),
+        (["f4", None], "O"), ([None, "f4"], "O"), (["?", "i1"], "i1"),
+    ],
+)  # fmt: skip
+def test_the_type_of_all_columns(types, common):
+    """Objects, where one of them does not hold numbers."""
+    assert common_type(kind and np.dtype(kind) for kind in types) == np.dtype(common)

@@ -18,7 +18,16 @@ from tsne_ooc.affinity import FixedSigma, Mixture, Multiscale, Perplexity, Unifo
 from tsne_ooc.gradients import attraction
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.neighbors import IVF, Exact
-from tsne_ooc.scratch import JointOnDisk, NeighborsInMemory, NeighborsOnDisk, ScratchFile, joint, symmetrize_on_disk
+from tsne_ooc.scratch import (
+    JointOnDisk,
+    NeighborsInMemory,
+    NeighborsOnDisk,
+    Room,
+    ScratchFile,
+    joint,
+    plan_memory,
+    symmetrize_on_disk,
+)
 
 ONE, TWO = Threads(1), Threads(2)
 
@@ -298,3 +307,58 @@ def test_who_reads_neighbours_may_change_them(kind, tmp_path):
         np.testing.assert_array_equal(found, np.arange(3, 9).reshape(2, 3))
         np.testing.assert_array_equal(far, np.arange(3, 9).reshape(2, 3))
         found[:], far[:] = 0, -1
+
+
+@pytest.mark.parametrize("memory", [0.001, 0.5, 1, 100])
+def test_any_memory_above_none_may_be_asked_for(memory):
+    assert Room(memory).memory == memory
+    for wrong in (0, -memory, float("nan")):
+        with pytest.raises(ValueError, match="memory"):
+            Room(wrong)
+
+
+@pytest.mark.parametrize("memory", [None, 100])
+def test_a_plan_counts_the_rows_that_are_yet_to_be_read(memory):
+    """Columns, what the process will take besides, and a search that finds all neighbours at once."""
+    plain, wide = (Room(memory).plan(20_000, Uniform(15), 2, columns=columns) for columns in (0, 50))
+    assert wide.stages[0].memory == plain.stages[0].memory + 12 * 20_000 * 50
+    assert wide.stages[2].memory > plain.stages[2].memory
+    more = Room(memory).plan(20_000, Uniform(15), 2, columns=50, more=10**8)
+    assert all(a.memory == b.memory + 10**8 for a, b in zip(more.stages, wide.stages, strict=True))
+    values = Room(memory).plan(20_000, Perplexity(5), 2, columns=50)
+    assert values.stages[2].memory > wide.stages[2].memory
+    assert Room(memory).plan(20_000, Uniform(15), 3, columns=50).stages[2].memory > wide.stages[2].memory
+
+
+@pytest.mark.parametrize("memory", [0.8, 1.0, 1.5])
+def test_a_plan_on_disk_holds_what_there_is_room_for(memory):
+    for values, size in ((True, 8), (False, 4)):
+        plan = plan_memory(2_000_000, 90, memory=memory, values=values, used=0)
+        assert plan.on_disk and plan.memory <= plan.limit == memory * 1e9
+        # An entry more would be one too many: a number of four bytes, and another one where affinities differ.
+        assert plan.limit - size < plan.stages[2].memory <= plan.limit
+        assert plan.scratch == max(stage.scratch for stage in plan.stages) > 0
+        assert not plan_memory(2_000_000, 90, memory=100, values=values, used=0).scratch
+
+
+@pytest.mark.parametrize(
+    "at_once, k, columns, stage, fewer",
+    [
+        (False, 90, 0, "affinities", True),
+        # Fewer neighbours are no help where rows are too wide, or where there are few already.
+        (False, 90, 9000, "search", False),
+        (False, 15, 9000, "search", False),
+        (True, 90, 9000, "search", True),
+        (True, 15, 0, "search", False),
+    ],
+)
+def test_the_stage_that_takes_most_is_named(at_once, k, columns, stage, fewer):
+    with pytest.raises(MemoryError) as caught:
+        plan_memory(1_000_000, k, memory=0.1, columns=columns, at_once=at_once, used=10**7)
+    told = str(caught.value)
+    assert told.startswith(
+        f"0.10 GB of memory are too little for 1,000,000 rows with {k} neighbours each: {stage} takes"
+    )
+    assert told.endswith(
+        "allow more by memory=" + (", or ask for fewer neighbours, as by affinity=Uniform(15)" if fewer else "")
+    )

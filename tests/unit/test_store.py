@@ -629,3 +629,13 @@ def test_a_save_that_comes_between_the_look_and_the_lock_is_seen(folder, monkeyp
     assert {path.name for path in folder.iterdir()} == {"manifest.json", found.files["rows"].name}
     # The fourth of its saves.
     assert json.loads((folder / "manifest.json").read_text())["generation"] == 4
+
+
+def test_a_folder_says_which_versions_wrote_it(folder):
+    """Of Python and the libraries that results depend on, as far as they are installed."""
+    from importlib.metadata import version
+
+    told = json.loads((folder / "manifest.json").read_text())["versions"]
+    assert told["numpy"] == np.__version__ and told["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert {"tsne_ooc", "python", "numpy", "scipy", "numba", "scikit-learn"} <= set(told)
+    assert all(told[name] == version(name) for name in set(told) - {"tsne_ooc", "python"})
