@@ -641,5 +641,7 @@ def test_a_damaged_frame_is_listed_all_the_same(tmp_path, labels):
         )
         frame["a"], frame["b"], frame["i"] = np.ones(5), np.ones(5), np.arange(5)
         file["X"] = np.zeros((3, 2))
-    held = {name: (shape, kind) for name, shape, kind in look(tmp_path / "x.h5").holds}
+    found = look(tmp_path / "x.h5")
+    assert found.problem is None and found.shape == (3, 2)
+    held = {name: (shape, kind) for name, shape, kind in found.holds}
     assert held["frame"] == ((5 if labels == "i" else 0, 2), "data frame") and held["X"] == ((3, 2), "float64")

@@ -10,7 +10,7 @@ from typing import Any
 from tsne_ooc._typing import Stored
 from tsne_ooc.io.base import check_table, type_of
 from tsne_ooc.io.failures import Unreached
-from tsne_ooc.io.frames import is_stored_frame, values_of
+from tsne_ooc.io.frames import is_stored_frame, text_of, values_of
 from tsne_ooc.io.meant import FieldTable, is_loom, turned_because, wide_fields
 from tsne_ooc.io.sparse import sparse_format, sparse_shape
 
@@ -45,7 +45,8 @@ class Contents:
                     shapes |= {f"{name}/{field}": shape for field, shape in wide_fields(item).items()}
             elif is_stored_frame(item) and name not in ("obs", "var"):
                 # These are taken only when they are named, too.
-                index = item.attrs.get("_index")
+                # A damaged one may lack the name of its index; that must not keep anybody from what else there is.
+                index = text_of(item.attrs.get("_index"))
                 rows = getattr(values_of(item.get(index)), "shape", None) or (0,)
                 shapes[name] = (rows[0], len(item.attrs.get("column-order", ())))
             elif sparse_format(item) is not None:
