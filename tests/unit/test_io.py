@@ -646,3 +646,38 @@ def test_the_type_of_a_frame_holds_all_its_columns(columns, kind):
     source = open_source(frame)
     assert source.dtype == np.dtype(kind) and source.column_names == list(columns)
     assert repr(source) == f"DataFrame of shape (0, {len(columns)})" and source.reopen() is source
+
+
+@pytest.mark.parametrize(
+    "wanted, chosen",
+    [
+        (["a", "b", "c"], ["a,b", "c"]),
+        (["a", "b", "d", "e", "c"], ["a,b", "d,e,c"]),
+        (["c", "a", "b"], ["c", "a,b"]),
+        (["d", "e", "c", "a", "b"], ["d,e,c", "a,b"]),
+        (["d*", "c"], ["d,e,c", "c"]),
+    ],
+)
+def test_names_that_a_list_cut_at_their_commas_are_put_together(wanted, chosen):
+    assert choose(["a,b", "c", "d,e,c"], wanted, "X") == chosen
+    with pytest.raises(ValueError, match=r"^X has no such column: .*'b'"):
+        choose(["a,b", "c", "d,e,c"], ["c", "b"], "X")
+
+
+def test_parts_of_an_anndata_called_x(tmp_path):
+    """A layer may have the name of the table itself, and so may a part of obsm; `raw` has one of its own."""
+    X = np.arange(12.0, dtype="f4").reshape(4, 3)
+    data = pytest.importorskip("anndata").AnnData(X)
+    data.raw = data.copy()
+    data.X = X + 1
+    data.layers["X"], data.obsm["X"] = X + 2, X[:, :2] + 3
+    for dataset, wanted in {"X": X + 1, "raw/X": X, "layers/X": X + 2, "obsm/X": X[:, :2] + 3, "/X/": X + 1}.items():
+        np.testing.assert_array_equal(open_source(data, dataset=dataset).read(0, 4), wanted)
+    np.testing.assert_array_equal(open_source(data, dataset="raw").read(0, 4), X)
+    for dataset in ("layers", "obsm", "raw/Y", "X/Y", "layers/Y", "obsm/Y", "var", "obs/X"):
+        with pytest.raises(ValueError) as caught:
+            open_source(data, dataset=dataset)
+        assert str(caught.value) == f"this AnnData has no table {dataset!r}; it has X, layers/X, obsm/X"
+    # What is kept as raw has neither layers nor obsm.
+    with pytest.raises(ValueError, match=r"^this AnnData has no table 'layers/X'; it has X$"):
+        open_source(data.raw, dataset="layers/X")

@@ -265,14 +265,17 @@ def _is_anndata(data: TableLike) -> bool:
 def _part(data: TableLike, dataset: str) -> Any:
     """``X``, ``layers/NAME`` or ``obsm/NAME`` of an AnnData object."""
     place, _, key = dataset.strip("/").partition("/")
-    found = getattr(data, place, None) if place in ("X", "layers", "obsm", "raw") else None
+    found: Any = None
     if place == "raw" and key == "X":
-        found, key = getattr(found, "X", None), ""
-    if key and found is not None:
-        found = found.get(key)
-    if found is None or (not key and place in ("layers", "obsm")):
+        found = getattr(getattr(data, "raw", None), "X", None)
+    elif place in ("layers", "obsm") and key:
+        found = getattr(data, place, {}).get(key)
+    elif place in ("X", "raw") and not key:
+        found = getattr(data, place, None)
+    if found is None:
         # The layer without a name is X, from anndata 0.13 on.
-        names = [f"{part}/{name}" for part in ("layers", "obsm") for name in getattr(data, part) if name is not None]
+        parts = {part: getattr(data, part, ()) for part in ("layers", "obsm")}
+        names = [f"{part}/{name}" for part, those in parts.items() for name in those if name is not None]
         names = ["X", *names] if getattr(data, "X", None) is not None else names
         raise ValueError(f"this AnnData has no table {dataset!r}; it has {', '.join(names) or 'none at all'}")
     return found
