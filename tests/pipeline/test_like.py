@@ -14,6 +14,7 @@ import pytest
 from tsne_ooc import open_run
 from tsne_ooc.cli import main
 from tsne_ooc.convert import convert
+from tsne_ooc.convert.recipe import Recipe
 from tsne_ooc.io import names_of, open_source
 
 pytest.importorskip("pyarrow")
@@ -248,3 +249,13 @@ def test_gaps_are_counted_and_the_next_line_fills_them(made, capsys):
     assert main([*line[:-2], "--perplexity", "5"]) == 0
     assert "filled in 4 cells of 2 columns that had no value (--missing neighbors)" in capsys.readouterr().out
     assert open_run("map").manifest["filled"] == {"how": "neighbors", "cells": 4, "columns": 2}
+
+
+@pytest.mark.parametrize("bad", [["b", "b"], [1], "b", None])
+def test_each_list_of_words_of_a_recipe_is_looked_at(bad):
+    """One that is as it should be does not speak for the others."""
+    told = {"numbers": ["x"], "coded": ["k"], "onehot": ["m"], "labels": [], "categories": {"k": ["a"], "m": ["c"]}}
+    assert Recipe.of(told, "here").used == ["x", "k", "m"]
+    for name in ("k", "m"):
+        with pytest.raises(ValueError, match=r"^here is damaged: what it says of its columns is not what tsne-ooc"):
+            Recipe.of({**told, "categories": {**told["categories"], name: bad}}, "here")

@@ -422,3 +422,33 @@ def test_whole_numbers_beyond_those_of_float64_are_rounded(tmp_path):
     told = convert(write(tmp_path / "x.parquet", table), tmp_path / "out")
     assert told["rejected"] == {}
     np.testing.assert_array_equal(read(tmp_path / "out" / "table.h5"), table.to_numpy(np.float64).astype(np.float32))
+
+
+def test_files_are_told_in_the_order_of_their_names(tmp_path):
+    """Numbers in names count as numbers, whatever came first."""
+    table = frame(40).assign(word=np.repeat(["b10", "b9", "a", "B"], 10))
+    told = convert(write(tmp_path / "x.csv", table), tmp_path / "out", split_by="word")
+    names = [one["file"] for one in told["outputs"]]
+    assert set(names) == {"b10.h5", "b9.h5", "a.h5", "B.h5"} and names.index("b9.h5") < names.index("b10.h5")
+    assert names.index("a.h5") < names.index("b9.h5")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_what_float32_cannot_hold_is_rejected_by_its_line(suffix, tmp_path):
+    """The largest number of float32 can be held, and the next one of float64 that rounds to infinity cannot."""
+    most = float(np.finfo(np.float32).max)
+    values = [1.0, most, -most, 1e39, -1e300, 3.4028236e38, 2.0]
+    table = pd.DataFrame({"a": values, "b": np.arange(7.0)})
+    paths = [write(tmp_path / f"x.{suffix}", table), write(tmp_path / f"y.{suffix}", table[:3])]
+    told = convert(paths, tmp_path / "out")
+    np.testing.assert_array_equal(
+        read(tmp_path / "out" / "table.h5")[:, 0], np.array([1, most, -most, 2, *values[:3]], "f4")
+    )
+    assert [(one["read"], one["written"], one["rejected"]) for one in told["inputs"]] == [(7, 4, 3), (3, 3, 0)]
+    assert (told["read"], told["written"]) == (10, 7) and sum(told["rejected"].values()) == 3
+    lines = list(csv.DictReader((tmp_path / "out" / "rejected.csv").read_text(encoding="utf-8").splitlines()))
+    first = {"csv": 2, "jsonl": 1, "parquet": 0}[suffix]
+    assert [int(line["line"]) - first for line in lines] == [3, 4, 5]
+    assert [line["reason"] for line in lines] == [
+        f"column 'a' holds {value:g}, beyond the range of float32" for value in values[3:6]
+    ]

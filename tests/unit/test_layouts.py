@@ -471,3 +471,38 @@ def test_a_field_of_several_axes_is_no_column(tmp_path):
     with open_source(tmp_path / "x.h5") as source:
         assert source.column_names == ["a"] and source.read(0, 5).shape == (5, 1)
         assert source.left_out == ["index", "image"]
+
+
+@pytest.mark.parametrize("kind", ["i2", "u1", "f4", "f8"])
+def test_numbers_that_are_only_marked_stay_what_they_are(tmp_path, kind):
+    """Nothing is packed, so nothing is multiplied: the type is that of the file, with and without a missing cell."""
+    X = np.arange(12).reshape(4, 3).astype(kind)
+    with h5py.File(tmp_path / "x.nc", "w") as file:
+        file.attrs["_NCProperties"] = "version=2"
+        file["X"] = X
+        file["X"].attrs["missing_value"] = np.array([7, 200.0])
+    with open_source(tmp_path / "x.nc") as source:
+        assert source.dtype == np.dtype(kind)
+        whole, gap = source.read(0, 2), source.read(2, 3)
+    assert type(whole) is np.ndarray and whole.dtype == np.dtype(kind) and whole.tolist() == X[:2].tolist()
+    assert gap.dtype == np.dtype(kind) and gap.mask.tolist() == [[False, True, False]]
+
+
+@pytest.mark.parametrize("scale, offset", [(0.5, None), (None, 10.0), (2.0, -1.0)])
+def test_packed_numbers_are_told_in_words(tmp_path, scale, offset):
+    with h5py.File(tmp_path / "x.nc", "w") as file:
+        file.attrs["_NCProperties"] = "version=2"
+        file["X"] = np.arange(12, dtype="i2").reshape(4, 3)
+        for name, value in (("scale_factor", scale), ("add_offset", offset)):
+            if value is not None:
+                file["X"].attrs[name] = value
+        file["X"].attrs["_FillValue"] = np.int16(5)
+    scale, offset = scale or 1.0, offset or 0.0
+    with open_source(tmp_path / "x.nc") as source:
+        assert source.dtype == np.float64
+        assert source.remarks == [
+            "cells of 5 are missing", f"numbers are unpacked: {scale:g} times what is stored, plus {offset:g}",
+        ]  # fmt: skip
+        np.testing.assert_array_equal(source.read(0, 1), [[offset, scale + offset, 2 * scale + offset]])
+        # It is what is stored that marks a gap, not what it stands for.
+        assert np.ma.getmaskarray(source.read(0, 4)).ravel().tolist() == [at == 5 for at in range(12)]

@@ -305,3 +305,23 @@ def test_a_zip_of_several_arrays_side_by_side_is_none(tmp_path):
     shutil.rmtree(tmp_path / "all" / "b")
     shutil.make_archive(str(tmp_path / "y"), "zip", tmp_path / "all")
     np.testing.assert_array_equal(read(tmp_path / "y.zip"), X)
+
+
+@pytest.mark.parametrize("part", ["data", "indices", "indptr"])
+def test_a_filter_that_an_array_of_a_sparse_matrix_lacks_is_named(tmp_path, part):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        group = file.create_group("X")
+        group.attrs.update({"encoding-type": "csr_matrix", "shape": (2, 2)})
+        values = {"data": np.ones(3, "f4"), "indices": np.array([0, 1, 1]), "indptr": np.array([0, 2, 3])}
+        for name, array in values.items():
+            if name != part:
+                group[name] = array
+                continue
+            options = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            options.set_chunk(array.shape)
+            options.set_filter(31999, h5py.h5z.FLAG_OPTIONAL, ())
+            kind = h5py.h5t.py_create(array.dtype)
+            made = h5py.h5d.create(group.id, name.encode(), kind, h5py.h5s.create_simple(array.shape), dcpl=options)
+            made.write_direct_chunk((0,), array.tobytes(), 0)
+    with pytest.raises(OSError, match=rf"'/X/{part}' of .*x\.h5 is packed by filter 31999, .* pip install hdf5plugin"):
+        open_source(tmp_path / "x.h5")

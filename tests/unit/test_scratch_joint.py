@@ -362,3 +362,30 @@ def test_the_stage_that_takes_most_is_named(at_once, k, columns, stage, fewer):
     assert told.endswith(
         "allow more by memory=" + (", or ask for fewer neighbours, as by affinity=Uniform(15)" if fewer else "")
     )
+
+
+def test_a_folder_that_refuses_is_named_before_anything_is_searched(tmp_path, monkeypatch):
+    def refuses(**_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuses)
+    with pytest.raises(OSError) as caught:
+        Room(scratch=tmp_path).folder()
+    assert str(caught.value) == (
+        f"scratch={str(tmp_path)!r} cannot be written (Read-only file system); name another folder"
+    )
+    with pytest.raises(FileNotFoundError, match=r"is not a folder; make it, or name another one$"):
+        Room(scratch=tmp_path / "none").folder()
+
+
+@pytest.mark.parametrize("memory", [1.0, 100])
+def test_a_plan_takes_nothing_for_granted(memory):
+    """Without a word, no columns are read, nothing else is taken, and each axis counts."""
+    plain = Room(memory).plan(2_000_000, Uniform(15), 2)
+    assert plain == Room(memory).plan(2_000_000, Uniform(15), 2, columns=0, more=0, at_once=False)
+    wide = Room(memory).plan(2_000_000, Uniform(15), 3)
+    assert plain.on_disk == wide.on_disk == (memory == 1)
+    if plain.on_disk:
+        # The arrays that move the rows lie in files: so many numbers of four bytes for each row more.
+        more = wide.stages[2].scratch - plain.stages[2].scratch
+        assert more > 0 and more % (4 * 2_000_000) == 0

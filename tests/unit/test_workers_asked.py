@@ -256,3 +256,22 @@ def test_a_worker_of_another_version_says_so():
         f"the worker {by_path.here()} has tsne_ooc {by_path.__version__}, and the process that asks it has 0.0.0; "
         "install the same"
     )
+
+
+def test_a_worker_that_finds_another_model_says_so(tmp_path):
+    """It may be another one, or none, by the time that a worker opens it."""
+    write_folder(tmp_path / "model", "thing", {"a": 1}, {})
+    saved = SavedModel.of(tmp_path / "model", opens)
+    write_folder(tmp_path / "model", "thing", {"a": 2}, {}, overwrite=True)
+    with pytest.raises(ValueError) as caught:
+        saved.opened(1)
+    assert str(caught.value) == (
+        f"the model in {tmp_path / 'model'} on the worker {by_path.here()} is not the one that rows are to be placed on"
+    )
+    (tmp_path / "model").rename(tmp_path / "moved")
+    with pytest.raises(FileNotFoundError) as caught:
+        saved.opened(1)
+    assert str(caught.value) == (
+        f"the worker {by_path.here()} finds no model in {tmp_path / 'model'}; put it where all workers see it, under "
+        "this name"
+    )
