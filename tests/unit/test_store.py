@@ -20,6 +20,7 @@ from tsne_ooc.storage import codec, read_folder, seal, write_folder
 from tsne_ooc.storage.manifest import ENTRY, TOP
 from tsne_ooc.storage.manifest import sum_of as manifest_sum
 from tsne_ooc.storage.state import Saved, StateError, within
+from tsne_ooc.storage.writing import named_by_content
 
 TYPES = ["bool", "int8", "uint8", "int16", "uint32", "int32", "int64", "uint64", "float32", "float64", ">f4", ">i8"]
 JSON = st.recursive(
@@ -639,3 +640,56 @@ def test_a_folder_says_which_versions_wrote_it(folder):
     assert told["numpy"] == np.__version__ and told["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"tsne_ooc", "python", "numpy", "scipy", "numba", "scikit-learn"} <= set(told)
     assert all(told[name] == version(name) for name in set(told) - {"tsne_ooc", "python"})
+
+
+def test_further_files_are_written_over_and_older_ones_go(tmp_path):
+    """The content names them; what nobody names any more goes, and what others put there stays."""
+    folder = tmp_path / "x"
+    old, new = b"old program", b"new program"
+    (first, _), (second, _) = named_by_content("net.onnx", old), named_by_content("net.onnx", new)
+    other, _ = named_by_content("notes.txt", b"text")
+    arrays = {"a": np.zeros(3), "b.c": np.ones(2)}
+    write_folder(folder, "x", {"net": first}, arrays, files={first: old, other: b"text"})
+    for name in ("mine.onnx", "net.onnx", "d.npy", "net.0123456789abcdef.txt", "a.x.npy"):
+        (folder / name).write_bytes(b"mine")
+    for name in (
+        "net.0123456789abcdef.onnx",
+        f"{first}.part",
+        "a.9.npy",
+        "b.c.12.npy",
+        "notes.00112233445566ff.txt.part",
+    ):
+        (folder / name).write_bytes(b"left by a save that was killed")
+    for _ in range(2):
+        write_folder(folder, "x", {"net": second}, arrays, files={second: new, other: b"text"}, overwrite=True)
+        found = read_folder(folder, "x")
+        assert (folder / second).read_bytes() == new and (folder / other).read_bytes() == b"text"
+        assert {path.name for path in folder.iterdir()} == {
+            "manifest.json", second, other, *(path.name for path in found.files.values()),
+            "mine.onnx", "net.onnx", "d.npy", "net.0123456789abcdef.txt", "a.x.npy",
+        }  # fmt: skip
+    # A file of the same name has the same content, and is written anew all the same: it may be damaged.
+    (folder / second).write_bytes(b"damaged")
+    write_folder(folder, "x", {"net": second}, arrays, files={second: new, other: b"text"}, overwrite=True)
+    assert (folder / second).read_bytes() == new
+
+
+def test_the_name_of_a_further_file_tells_its_content():
+    import hashlib
+
+    name, digest = named_by_content("net.onnx", b"abc")
+    assert digest == hashlib.sha256(b"abc").hexdigest() and name == f"net.{digest[:16]}.onnx"
+    assert named_by_content("net.onnx", b"abd")[0] != name
+
+
+@pytest.mark.parametrize("axes", [0, 1, 4, 5, 6])
+def test_an_array_has_four_axes_at_most(tmp_path, axes):
+    """What cannot be read is not written."""
+    array = np.arange(2.0**axes).reshape((2,) * axes)
+    if axes <= 4:
+        write_folder(tmp_path / "x", "x", {}, {"a": array})
+        np.testing.assert_array_equal(read_folder(tmp_path / "x", "x").arrays["a"], array)
+        return
+    with pytest.raises(ValueError, match=rf"^array 'a' has {axes} axes; 4 are the most$"):
+        write_folder(tmp_path / "x", "x", {}, {"a": array})
+    assert not list(tmp_path.iterdir())

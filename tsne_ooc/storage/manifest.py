@@ -22,6 +22,7 @@ MANIFEST = "manifest.json"
 
 # A manifest of a model has some 3 KB. A file thousands of times as long is not one, and is not taken into memory.
 MOST_BYTES = 1 << 24
+MOST_AXES = 4
 NAME = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
 FILE = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*\.npy")
 TYPES = {"|b1", "|i1", "|u1", *(f"<{kind}" for kind in ("i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"))}
@@ -93,7 +94,10 @@ def checked_manifest(folder: Path) -> Json:
             raise ValueError(f"{where} is in {shown(entry['file'])}; a path in a manifest cannot point elsewhere")
         if entry["dtype"] not in TYPES:
             raise ValueError(f"{where} has the unknown type {shown(entry['dtype'])}")
-        if not all(type(length) is int and 0 <= length < 2**48 for length in entry["shape"]) or len(entry["shape"]) > 4:
+        if (
+            not all(type(length) is int and 0 <= length < 2**48 for length in entry["shape"])
+            or len(entry["shape"]) > MOST_AXES
+        ):
             raise ValueError(f"{where} has no shape")
     found: Json = manifest
     return found

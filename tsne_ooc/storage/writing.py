@@ -22,6 +22,7 @@ from tsne_ooc.storage.manifest import (
     FORMAT,
     FORMAT_VERSION,
     MANIFEST,
+    MOST_AXES,
     MOST_BYTES,
     NAME,
     TYPES,
@@ -111,6 +112,8 @@ def _plain(name: str, array: Array) -> Array:
     if not NAME.fullmatch(name):
         raise ValueError(f"array name {name!r} has other characters than letters, digits, '_', '-' and '.'")
     array = np.asarray(array)
+    if array.ndim > MOST_AXES:
+        raise ValueError(f"array {name!r} has {array.ndim} axes; {MOST_AXES} are the most")
     plain = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
     if plain.dtype.str not in TYPES:
         raise TypeError(
