@@ -452,3 +452,28 @@ def test_what_float32_cannot_hold_is_rejected_by_its_line(suffix, tmp_path):
     assert [line["reason"] for line in lines] == [
         f"column 'a' holds {value:g}, beyond the range of float32" for value in values[3:6]
     ]
+
+
+def test_truths_are_one_and_zero_whatever_else_is_in_the_file(tmp_path):
+    """A line that is none makes the others be read one by one, and they are read alike."""
+    lines = ["a,b", "true,1", "false,2", "True,3", "FALSE,4", ",5", "true,6"]
+    wanted = [[1, 1], [0, 2], [1, 3], [0, 4], [np.nan, 5], [1, 6]]
+    for name, more in (("x", []), ("y", ["false,oops", "7"])):
+        (tmp_path / f"{name}.csv").write_text("\n".join([*lines, *more]) + "\n")
+        told = convert(tmp_path / f"{name}.csv", tmp_path / name, columns=["a", "b"])
+        np.testing.assert_array_equal(read(tmp_path / name / "table.h5"), np.array(wanted, "f4"))
+        assert sum(told["rejected"].values()) == len(more) and told["missing"] == {"a": 1}
+
+
+def test_files_and_folders_may_be_named_together(tmp_path):
+    """All of them, in the order in which they are named; within a folder, by name."""
+    table = frame(60)
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "first.csv", table[:10])
+    for name, (a, b) in {"x10.csv": (20, 30), "x9.csv": (10, 20)}.items():
+        write(tmp_path / "in" / name, table[a:b])
+    (tmp_path / "in" / "notes.md").write_text("mine")
+    write(tmp_path / "last.csv", table[30:])
+    told = convert([tmp_path / "first.csv", tmp_path / "in", tmp_path / "last.csv"], tmp_path / "out")
+    assert [one["path"].rpartition("/")[2] for one in told["inputs"]] == ["first.csv", "x9.csv", "x10.csv", "last.csv"]
+    np.testing.assert_array_equal(read(tmp_path / "out" / "table.h5"), table[["a", "b", "c", "k"]].to_numpy(np.float32))

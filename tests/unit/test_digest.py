@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from tsne_ooc.affinity import Perplexity
 from tsne_ooc.storage.asked import plain, unequal, untold
@@ -436,3 +436,36 @@ def test_a_plain_value_is_the_same_after_it_was_written(value):
     """JSON has no other keys than texts, and no NaN: a run that goes on compares with what it reads back."""
     told = plain(value)
     assert json.loads(json.dumps(told, allow_nan=False)) == told and unequal("x", told, plain(value)) == []
+
+
+class Told:
+    """An object that says in a few words what it is, or in many."""
+
+    def __init__(self, words):
+        self.words = words
+
+    def __repr__(self):
+        return self.words
+
+
+def test_values_are_told_by_a_few_words_and_a_digest():
+    """Of an estimator by what it was made with, where that is short; of all else by its kind."""
+    words = {
+        "float64 array 60x4": NUMBERS, "float64 matrix 60x4": matrix(), "power": power, "PCA(n_components=2)": PCA(2),
+        "PCA": PCA, "deque": collections.deque([1]), "Told": Told("Told('x')"),
+        "partial": functools.partial(power, k=1),
+        "DataFrame": pd.DataFrame(NUMBERS), "set": {1}, "bool array 2": np.array([True, False]),
+    }  # fmt: skip
+    for told, value in words.items():
+        assert plain(value) == f"{told} [{digest(value)}]"
+    short, long = StandardScaler(), FunctionTransformer(power, kw_args={"k": 1000, "another_name_of_a_keyword": 1000})
+    assert plain(short).startswith("StandardScaler() [") and plain(long).startswith("FunctionTransformer [")
+
+
+@pytest.mark.parametrize("length, shown", [(79, True), (80, True), (81, False)])
+def test_an_estimator_of_more_than_eighty_letters_is_told_by_its_kind(length, shown):
+    class Own(StandardScaler):
+        def __repr__(self):
+            return "x" * length
+
+    assert plain(Own()).startswith("x" * length + " [" if shown else "Own [")

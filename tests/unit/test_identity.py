@@ -2,8 +2,11 @@
 
 import h5py
 import numpy as np
+import pandas as pd
+import pytest
 
 from tsne_ooc.io import differences, identity_of, open_source
+from tsne_ooc.io.identity import changes
 
 
 def test_the_example_of_the_documentation():
@@ -86,3 +89,73 @@ def test_facts_that_only_one_has_are_not_compared():
     told = identity_of(np.zeros((5, 2)))
     assert differences({"shape": [5, 2]}, told) == []
     assert differences(told, {"shape": [5, 2]}) == []
+
+
+@pytest.mark.parametrize("row", [0, 55, 99])
+def test_a_row_that_cannot_be_looked_at_is_named(row):
+    class Table:
+        shape, dtype, chunks = (100, 3), np.dtype("f4"), None
+
+        def read(self, start, stop):
+            if start <= row < stop:
+                raise OSError("the disk is gone")
+            return np.zeros((stop - start, 3), "f4")
+
+        def reopen(self):
+            return self
+
+        def __repr__(self):
+            return "this table"
+
+    with pytest.raises(OSError, match=rf"^rows {row} to {row} of this table could not be read: the disk is gone$"):
+        identity_of(Table())
+
+
+def test_what_lies_beside_a_run_is_none_of_the_table_s(tmp_path):
+    """A run may be written into the folder of its table: its ledger, its lock and its parts are left out, too."""
+    pytest.importorskip("pyarrow")
+    folder = tmp_path / "table"
+    folder.mkdir()
+    pd.DataFrame(np.ones((5, 2)), columns=["a", "b"]).to_parquet(folder / "x.parquet")
+    zarr = pytest.importorskip("zarr")
+    zarr.create_array(tmp_path / "x.zarr", data=np.ones((5, 2)))
+    for path in (folder, tmp_path / "x.zarr"):
+        run = path / "run"
+        with open_source(path) as table:
+            before = identity_of(table, without=run)
+            for name in ("run", ".run.abc.part", "run.lock", "run.partitions"):
+                (path / name).mkdir()
+                (path / name / "file").write_bytes(b"anything")
+            (path / "run.json").write_bytes(b"{}")
+            assert identity_of(table, without=run) == {
+                **before,
+                "mtime_ns": identity_of(table, without=run)["mtime_ns"],
+            }
+            assert changes(table, before, without=run) == [] or path == folder
+            if path != folder:
+                # All of the folder is the table: what else comes to lie there is seen.
+                (path / "runner").write_bytes(b"another")
+                assert identity_of(table, without=run)["files"] != before["files"]
+                assert identity_of(table)["files"] != before["files"]
+
+
+def test_a_table_that_is_gone_is_told_in_one_line(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((5, 2)))
+    with open_source(tmp_path / "x.npy") as table:
+        before = identity_of(table)
+        assert changes(table, before) == []
+        (tmp_path / "x.npy").unlink()
+        assert changes(table, before) == [
+            f"it cannot be read any more (there is no file {tmp_path.resolve() / 'x.npy'})"
+        ]
+
+    class Silent:
+        shape, dtype, chunks, opened_here = (5, 2), np.dtype("f8"), None, True
+
+        def read(self, start, stop):
+            return np.ones((stop - start, 2))
+
+        def reopen(self):
+            raise KeyError
+
+    assert changes(Silent(), before) == ["it cannot be read any more (KeyError)"]

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsne_ooc.io import Hdf5Table, NpySink, Source, as_source, iterate, open_hdf5, open_source
+from tsne_ooc.io import Hdf5Table, NpySink, Source, as_source, iterate, names_of, open_hdf5, open_source, open_zarr
 from tsne_ooc.io.columns import choose
 from tsne_ooc.io.cuts import block_rows, edges
+from tsne_ooc.io.kinds import format_of
 from tsne_ooc.io.memory import FrameSource, MemmapSource, SlicedSource
+from tsne_ooc.io.parquet import open_parquet
 
 
 def numbers(n=103, p=7, dtype=np.float32):
@@ -681,3 +683,133 @@ def test_parts_of_an_anndata_called_x(tmp_path):
     # What is kept as raw has neither layers nor obsm.
     with pytest.raises(ValueError, match=r"^this AnnData has no table 'layers/X'; it has X$"):
         open_source(data.raw, dataset="layers/X")
+
+
+def test_columns_of_a_frame_come_as_they_are():
+    """Whole numbers stay whole beside a gap, words that are missing are None, and each column keeps its own type."""
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(
+        {
+            "int": pd.array([1, None, 2**62 + 1], "Int64"),
+            "whole": pd.array([1, 2, 3], "Int8"),
+            "float": pd.array([0.5, None, 2.0], "Float32"),
+            "bool": pd.array([True, None, False], "boolean"),
+            "word": pd.Categorical(["b", None, "a"], ["a", "b", "c"]),
+            "none": pd.Categorical([None, None, None], ["a"]),
+            "text": ["x", None, "z"],
+            "plain": np.array([1, 2, 3], "u1"),
+            "when": pd.to_datetime(["2020-01-01", None, "2021-01-01"]),
+        }
+    )
+    source = open_source(frame)
+    found = source.read_columns(0, 3)
+    assert list(found) == list(frame.columns)
+    for name, kind, values in (
+        ("int", "i8", [1, None, 2**62 + 1]), ("whole", "i1", [1, 2, 3]), ("float", "f4", [0.5, None, 2.0]),
+        ("bool", "?", [True, None, False]), ("plain", "u1", [1, 2, 3]),
+    ):  # fmt: skip
+        assert found[name].dtype == np.dtype(kind) and found[name].tolist() == values
+        assert isinstance(found[name], np.ma.MaskedArray) == (None in values)
+    assert found["word"].tolist() == ["b", None, "a"] and found["none"].tolist() == [None] * 3
+    assert found["word"].dtype == object and found["when"].dtype.kind == "M" and np.isnat(found["when"][1])
+    # Some rows of it: a column has a mask where a cell of these rows has none.
+    some = source.read_columns(2, 3)
+    assert {name: column.shape for name, column in some.items()} == dict.fromkeys(frame.columns, (1,))
+    assert not isinstance(some["int"], np.ma.MaskedArray) and some["word"].tolist() == ["a"]
+    with pytest.raises(ValueError, match=r"^the DataFrame has several columns 'a'; rename them$"):
+        open_source(pd.DataFrame(np.ones((2, 3)), columns=["a", "b", "a"])).read_columns(0, 1)
+
+
+class Lists:
+    """A reader whose rows are not arrays of NumPy."""
+
+    shape, dtype = (4, 2), np.dtype("f8")
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __getitem__(self, rows):
+        return self.answer(np.arange(8.0).reshape(4, 2)[rows])
+
+
+@pytest.mark.parametrize("answer", [np.ndarray.tolist, np.ma.asarray, np.asarray], ids=["lists", "masked", "arrays"])
+def test_what_a_reader_gives_becomes_an_array(answer):
+    """Also where nothing is under a mask."""
+    found = open_source(Lists(answer)).read(1, 3)
+    assert type(found) is np.ndarray and found.tolist() == [[2, 3], [4, 5]]
+
+
+def test_a_gap_of_a_reader_stays_one():
+    found = open_source(Lists(lambda rows: np.ma.masked_equal(rows, 3))).read(1, 3)
+    assert found.tolist() == [[2, None], [4, 5]]
+
+
+@pytest.mark.parametrize(
+    "chunks, told",
+    [
+        (None, None), ((2, 2), (2, 2)), (((3, 1), (1, 1)), (3, 1)), (((1, 3), (2,)), (3, 2)), ((0, 2), None),
+        ((2, 0), None), ((1, 1), (1, 1)), ("no", None), ((2,), None), ((1, 2, 3), None), ((), None), (5, None),
+        (((), (2,)), None), ((np.int64(2), 2), (2, 2)), ((None, 2), None),
+    ],
+)  # fmt: skip
+def test_chunks_of_a_reader_are_the_largest_where_they_are_known(chunks, told):
+    reader = Lists(np.asarray)
+    reader.chunks = chunks
+    found = open_source(reader).chunks
+    assert found == told and (told is None or all(type(size) is int for size in found))
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04", b"PK\x03\x04" + bytes(100)])
+@pytest.mark.parametrize("name", ["x.zip", "x", "x.zarr", "x.h5"])
+def test_a_zip_archive_of_something_else_is_told(tmp_path, content, name):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(OSError) as caught:
+        open_source(tmp_path / name)
+    assert str(caught.value) == (
+        f"{tmp_path / name} is a zip archive that holds no Zarr table; HDF5 (also .h5ad), .npy, Zarr and Parquet are "
+        "read"
+    )
+
+
+@pytest.mark.parametrize("opener", [open_hdf5, open_zarr, open_parquet, MemmapSource.of_npy, open_source, format_of])
+def test_a_file_that_is_not_there_is_named(tmp_path, opener):
+    with pytest.raises(FileNotFoundError) as caught:
+        opener(tmp_path / "none.h5")
+    assert str(caught.value) == f"there is no file {tmp_path / 'none.h5'}"
+
+
+@pytest.mark.parametrize("kind", ["u1", "i2", "f4", "f8", "c16"])
+@pytest.mark.parametrize("p", [1, 3, 1000])
+@pytest.mark.parametrize("chunk", [None, 1, 7, 90, 100, 101])
+def test_a_block_is_within_the_bound_as_it_is_stored_and_as_float32(kind, p, chunk):
+    """Whichever is wider; it holds whole chunks, or equal parts of one, and as many as there is room for."""
+
+    class Table:
+        shape, dtype, chunks = (100, p), np.dtype(kind), chunk and (chunk, p)
+
+    row = p * max(4, Table.dtype.itemsize)
+    for bound in (1, row - 1, row, row + 1, 6 * row, 13 * row, 50 * row, 1000 * row):
+        rows = block_rows(Table, bound)
+        most = max(1, bound // row)
+        assert 1 <= rows <= 100 and rows <= most
+        if chunk is None or chunk > 100:
+            assert rows == min(most, 100)
+        elif chunk <= most:
+            assert rows == min(most // chunk * chunk, 100)
+        else:
+            # As few parts as can be, and no row more in one than they need.
+            parts = -(-chunk // most)
+            assert rows == -(-chunk // parts)
+
+
+def test_names_of_a_frame_are_texts_or_none():
+    pd = pytest.importorskip("pandas")
+    for labels, names in ((["a", "b"], ["a", "b"]), ([0, 1], None), ([], None), ([("a", 1), ("a", 2)], None)):
+        assert names_of(pd.DataFrame(np.ones((2, len(labels))), columns=pd.Index(labels, tupleize_cols=False))) == names
+    for labels, first, other in ((["a", 1], "a", 1), ([None, "b", 2.5], "b", None)):
+        with pytest.raises(TypeError) as caught:
+            names_of(pd.DataFrame(np.ones((2, len(labels))), columns=pd.Index(labels, dtype=object)))
+        assert str(caught.value) == (
+            f"X has columns whose names are strings and others ({first!r}, {other!r}); make all of them strings: "
+            "X.columns = X.columns.astype(str)"
+        )

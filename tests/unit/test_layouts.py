@@ -506,3 +506,34 @@ def test_packed_numbers_are_told_in_words(tmp_path, scale, offset):
         np.testing.assert_array_equal(source.read(0, 1), [[offset, scale + offset, 2 * scale + offset]])
         # It is what is stored that marks a gap, not what it stands for.
         assert np.ma.getmaskarray(source.read(0, 4)).ravel().tolist() == [at == 5 for at in range(12)]
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "zarr"])
+def test_a_stored_frame_without_columns(tmp_path, kind):
+    """It says so, whether its list of columns is empty or is not there."""
+    zarr = pytest.importorskip("zarr")
+    for at, order in enumerate(([], None)):
+        path = tmp_path / f"{at}.{'h5' if kind == 'hdf5' else 'zarr'}"
+        root = h5py.File(path, "w") if kind == "hdf5" else zarr.create_group(path)
+        frame = root.create_group("frame")
+        frame.attrs.update({"encoding-type": "dataframe", "_index": "i"})
+        if order is not None:
+            frame.attrs["column-order"] = order
+        (frame.create_dataset if kind == "hdf5" else frame.create_array)("i", data=np.arange(5))
+        if kind == "hdf5":
+            root.close()
+        with pytest.raises(ValueError, match="no column"):
+            open_source(path, dataset="frame")
+
+
+def test_fields_of_a_pandas_table_that_are_no_numbers_are_told_by_their_types(tmp_path):
+    rows = np.zeros(5, [("index", "i8"), ("a", "f4"), ("z", "c8"), ("s", "S3"), ("v", "V2")])
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        group = file.create_group("df")
+        group.attrs["pandas_type"] = np.bytes_(b"frame_table")
+        group.create_dataset("table", data=rows)
+    with open_source(tmp_path / "x.h5") as source:
+        assert source.column_names == ["a"]
+        assert source.unread == {
+            "index": "an index", "z": "of type complex64", "s": "of type text", "v": "of type |V2",
+        }  # fmt: skip

@@ -124,3 +124,16 @@ def test_arrays_in_memory_do_not_keep_others_from_being_forgotten(tmp_path):
         forget(*others, array)
         assert before - used_bytes() > 0.8 * array.nbytes
     assert (array == 1).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, (1 << 15) - 1, 1 << 15, (1 << 15) + 1, 100_000])
+def test_any_number_of_rows_is_picked(n, tmp_path):
+    X = np.arange(2 * 100_000, dtype=np.int32).reshape(-1, 2)
+    which = np.random.default_rng(n).permutation(100_000)[:n]
+    mask = np.zeros(100_000, bool)
+    mask[which] = True
+    for folder in (None, tmp_path):
+        with on_disk(folder):
+            np.testing.assert_array_equal(picked(X, which), X[which])
+            np.testing.assert_array_equal(picked(X, mask), X[mask])
+            np.testing.assert_array_equal(picked(X[:, 0], which), X[which, 0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import sys
 import warnings
@@ -13,6 +14,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import zarr
 
 from tsne_ooc.io import open_source
@@ -325,3 +327,49 @@ def test_a_filter_that_an_array_of_a_sparse_matrix_lacks_is_named(tmp_path, part
             made.write_direct_chunk((0,), array.tobytes(), 0)
     with pytest.raises(OSError, match=rf"'/X/{part}' of .*x\.h5 is packed by filter 31999, .* pip install hdf5plugin"):
         open_source(tmp_path / "x.h5")
+
+
+def zarr_csr(path, group="X"):
+    """A sparse matrix and its names, as AnnData writes them."""
+    rng = np.random.default_rng(0)
+    dense = np.where(rng.random((50, 6)) < 0.3, rng.integers(1, 9, (50, 6)), 0).astype(np.float32)
+    root = zarr.create_group(path, zarr_format=2)
+    root.attrs["encoding-type"] = "anndata"
+    root.create_group("obs")
+    var = root.create_group("var")
+    var.attrs["_index"] = "gene"
+    var.create_array("gene", data=np.array(list("abcdef")))
+    rows, made = sp.csr_array(dense), root.create_group(group)
+    made.attrs.update({"encoding-type": "csr_matrix", "shape": list(dense.shape)})
+    for name in ("data", "indices", "indptr"):
+        made.create_array(name, data=getattr(rows, name), chunks=(7,))
+    return dense
+
+
+def test_a_sparse_matrix_in_zarr(tmp_path):
+    """It is read by rows, some columns of it too, from its path and from an open group, and by another process."""
+    dense = zarr_csr(tmp_path / "x.zarr")
+    with open_source(tmp_path / "x.zarr") as source:
+        assert source.shape == (50, 6) and source.chunks is None and source.dtype == np.float32
+        assert source.opened_here and source.name == "X" and source.remarks == []
+        assert source.stored == [(tmp_path / "x.zarr" / "X").resolve()]
+        for one in (source, source.reopen(), pickle.loads(pickle.dumps(source))):
+            np.testing.assert_array_equal(one.read(0, 50), dense)
+            np.testing.assert_array_equal(one.read(13, 29), dense[13:29])
+            np.testing.assert_array_equal(one.read_some(13, 29, np.array([4, 1])), dense[13:29, [4, 1]])
+            assert one.read(5, 5).shape == (0, 6) and one.opened_here
+        assert repr(source) == f"Zarr array 'X' of {(tmp_path / 'x.zarr').resolve()}, shape (50, 6)"
+    given = open_source(zarr.open(tmp_path / "x.zarr")["X"])
+    assert not given.opened_here and given.path == (tmp_path / "x.zarr").resolve()
+    np.testing.assert_array_equal(given.read(3, 9), dense[3:9])
+    with open_source(tmp_path / "x.zarr", columns=["e", "b"]) as source:
+        np.testing.assert_array_equal(source.read(13, 29), dense[13:29, [4, 1]])
+
+
+def test_a_zarr_array_in_memory_has_no_path():
+    array = zarr.create_array(zarr.storage.MemoryStore(), data=X, chunks=(20, 4))
+    source = open_source(array)
+    assert source.path is None and source.stored is None and not source.opened_here and source.name is None
+    assert repr(source) == f"Zarr array '/' of memory, shape {X.shape}"
+    np.testing.assert_array_equal(source.reopen().read(0, 40), X)
+    assert source.chunks == (20, 4)

@@ -155,3 +155,17 @@ def test_each_row_group_is_read_once_and_none_before_it_is_needed(path, monkeypa
     assert read == [0, 1, 2, 3, 4]
     source.read(13, 14)
     assert read[5:] == [1]
+
+
+@pytest.mark.parametrize("rows, size, chunk", [(5, 100, 5), (5, 5, 5), (5, 4, 4), (1, 1, 1), (0, 5, None)])
+def test_row_groups_are_the_pieces_that_are_read_whole(tmp_path, rows, size, chunk):
+    table = pa.table({"a": np.arange(rows, dtype="f4"), "b": np.arange(rows, dtype="i2")})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=size)
+    with open_parquet(tmp_path / "x.parquet") as source:
+        assert source.chunks == (None if chunk is None else (chunk, 2)) and source.shape == (rows, 2)
+        found = source.read(0, rows)
+        assert found.tolist() == [[row, row] for row in range(rows)] and found.dtype == np.float32
+        columns = source.read_columns(0, rows)
+        assert {name: column.tolist() for name, column in columns.items()} == {name: [*range(rows)] for name in "ab"}
+        assert source.read_with_gaps(0, rows).shape == (rows, 2) and source.read(rows, rows).shape == (0, 2)
+        assert columns["b"].dtype == (np.int16 if rows else columns["b"].dtype)

@@ -28,6 +28,7 @@ from tsne_ooc.scratch import (
     plan_memory,
     symmetrize_on_disk,
 )
+from tsne_ooc.scratch.plan import limit_of
 
 ONE, TWO = Threads(1), Threads(2)
 
@@ -389,3 +390,10 @@ def test_a_plan_takes_nothing_for_granted(memory):
         # The arrays that move the rows lie in files: so many numbers of four bytes for each row more.
         more = wide.stages[2].scratch - plain.stages[2].scratch
         assert more > 0 and more % (4 * 2_000_000) == 0
+
+
+@pytest.mark.parametrize("free, used, limit", [(1000, 7, 507), (1001, 7, 507), (0, 7, 7), (None, 7, 2**62)])
+def test_without_a_word_half_of_what_is_free_may_be_taken(free, used, limit, monkeypatch):
+    """Beside what the process has already."""
+    monkeypatch.setattr("tsne_ooc.scratch.plan.available_bytes", lambda: free)
+    assert limit_of(None, used) == limit and limit_of(0.5, used) == 500_000_000

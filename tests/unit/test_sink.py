@@ -255,3 +255,12 @@ def test_other_numbers_than_float32(tmp_path, dtype):
     found = np.load(tmp_path / "rows.npy")
     assert found.dtype == dtype
     np.testing.assert_array_equal(found, rows)
+
+
+def test_an_error_comes_out_though_the_file_is_gone_already(tmp_path):
+    """Whoever removed what was written has done what is to be done."""
+    with pytest.raises(KeyError, match="why it ended"), NpySink(tmp_path / "x.npy", (4, 2)) as sink:
+        sink.write(np.ones((2, 2), "f4"))
+        sink.part.unlink()
+        raise KeyError("why it ended")
+    assert not list(tmp_path.iterdir())

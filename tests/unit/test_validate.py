@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 from tsne_ooc._validate import RowsError, as_rows, counted_from, numbered
-from tsne_ooc.io.lacking import for_kept
+from tsne_ooc.io.lacking import for_kept, rows_with_values, whole_rows
 
 
 def table(value=None, at=(2, 1), dtype=np.float64):
@@ -259,3 +259,35 @@ def test_quantised_tensors_are_the_numbers_that_they_stand_for():
         warnings.simplefilter("ignore")
         stored = torch.quantize_per_tensor(numbers, scale=0.5, zero_point=0, dtype=torch.qint8)
     np.testing.assert_array_equal(as_rows(stored), numbers.numpy())
+
+
+def test_rows_that_lack_something_are_those_with_nan():
+    """Huge numbers of both signs, whose sum is not a number, are values."""
+    most = np.finfo(np.float32).max
+    rows = np.array(
+        [[1, 2, 3], [np.nan, 2, 3], [np.nan] * 3, [most, most, -most], [-most, -most, most], [np.inf, -np.inf, 0],
+         [most, most, np.nan], [np.inf, -np.inf, np.nan], [0, 0, 0]], np.float32,
+    )  # fmt: skip
+    for some in (rows, rows[:1], rows[1:2], rows[3:4], rows[:0], rows.astype(np.float64)):
+        before = some.copy()
+        np.testing.assert_array_equal(whole_rows(some), ~np.isnan(some).any(axis=1))
+        np.testing.assert_array_equal(rows_with_values(some), ~np.isnan(some).all(axis=1))
+        np.testing.assert_array_equal(some, before)
+
+
+def test_what_is_found_of_the_rows_that_are_kept():
+    """A number or several for each, of any kind, or nothing at all; those that were dropped have none."""
+    rows = np.array([[1, 2], [np.nan, np.nan], [np.nan, 3], [4, 5]], np.float32)
+    beside = np.array([10, 11, 12, 13])
+
+    def work(some, lines):
+        assert lines is None or lines.tolist() == [10, 12, 13][: len(some)] or len(some) == 1
+        return some[:, 1], None, np.arange(len(some), dtype=np.uint32), np.ones((len(some), 2))
+
+    numbers, none, codes, places = for_kept(rows, work, beside)
+    np.testing.assert_array_equal(numbers, np.array([2, np.nan, 3, 5], np.float32))
+    assert none is None and codes.tolist() == [0, 0, 1, 2] and codes.dtype == np.uint32
+    np.testing.assert_array_equal(places, [[1, 1], [np.nan] * 2, [1, 1], [1, 1]])
+    assert [part is None for part in for_kept(rows, work)] == [False, True, False, False]
+    whole = for_kept(rows[3:], work, beside[3:])
+    assert whole[0].tolist() == [5] and whole[1] is None

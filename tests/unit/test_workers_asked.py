@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from tsne_ooc._parallel import MOST_THREADS
+from tsne_ooc.io import identity_of, open_source
 from tsne_ooc.storage import write_folder
 from tsne_ooc.workers import asking, by_path, pool
 from tsne_ooc.workers.asking import TRIES, Piece, answers
-from tsne_ooc.workers.by_path import SavedModel
+from tsne_ooc.workers.by_path import SavedModel, SharedTable
 from tsne_ooc.workers.pool import LocalWorkers
 
 
@@ -274,4 +275,23 @@ def test_a_worker_that_finds_another_model_says_so(tmp_path):
     assert str(caught.value) == (
         f"the worker {by_path.here()} finds no model in {tmp_path / 'model'}; put it where all workers see it, under "
         "this name"
+    )
+
+
+def test_a_table_that_its_owner_has_open_is_not_shared(tmp_path):
+    """A worker opens what was opened here by its path, and finds out where it is another table there."""
+    np.save(tmp_path / "x.npy", np.arange(6.0).reshape(3, 2))
+    for owned in (np.ones((3, 2)), np.load(tmp_path / "x.npy", mmap_mode="r")):
+        table = open_source(owned)
+        assert SharedTable.of(table, identity_of(table), None) is None
+    with open_source(tmp_path / "x.npy") as table:
+        shared = SharedTable.of(table, identity_of(table), tmp_path / "run")
+        assert shared.without == str(tmp_path / "run") and SharedTable.of(table, {}, None).without is None
+        opened = shared.opened()
+        assert opened is shared.opened() and opened.read(1, 2).tolist() == [[2, 3]]
+    other = SharedTable(shared.pickled + b" ", shared.identity | {"shape": [4, 2]}, None)
+    with pytest.raises(FileNotFoundError) as caught:
+        other.opened()
+    assert str(caught.value) == (
+        f"the worker {by_path.here()} finds another table in {opened!r}: shape was [4, 2], is [3, 2]"
     )
