@@ -1,0 +1,324 @@
+"""What a fit takes from a table: options that are given twice, samples of one's own, names, and columns far from 0."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from tsne_ooc.intake import (
+    Features,
+    Prepared,
+    check_no_row_dropped,
+    check_prepare,
+    drawn,
+    prepared,
+    taken_over,
+    with_gaps_kept,
+)
+from tsne_ooc.intake.taking import as_table, check_gaps, offset_of, shift_of, unchangeable
+from tsne_ooc.io import open_source
+from tsne_ooc.preprocess import Log1p, Missing, Preparation, Standardize
+from tsne_ooc.sampling import UniformSample
+from tsne_ooc.sampling.base import Sample
+from tsne_ooc.storage.state import Saved, StateError
+
+FAR = 1.7e9
+
+
+class Model:
+    """An estimator of these parameters."""
+
+    def __init__(self, **parameters):
+        self.parameters = parameters
+
+    def get_params(self, deep=True):
+        return dict(self.parameters)
+
+    def set_params(self, **parameters):
+        self.parameters.update(parameters)
+
+
+@pytest.mark.parametrize(
+    "name, one, same, other",
+    [
+        ("sample", 100, UniformSample(100), 101),
+        ("sample", UniformSample(100), 100, UniformSample(99)),
+        ("prepare", Preparation([Log1p()]), Preparation([Log1p()]), Preparation([Standardize()])),
+    ],
+)
+def test_an_option_is_given_in_one_place_or_alike_in_both(name, one, same, other):
+    """The estimator has none of it afterwards, so that it is not done twice."""
+    for own, given, wanted in (
+        (None, None, None),
+        (None, one, one),
+        (one, None, one),
+        (one, one, one),
+        (one, same, one),
+    ):
+        model = Model(**{name: own, "k": 1})
+        assert taken_over(model, name, given) is wanted
+        assert model.parameters == {name: None, "k": 1}
+    assert taken_over(Model(), name, one) is one
+    for whose in ("tsne", "teacher"):
+        with pytest.raises(ValueError) as caught:
+            taken_over(Model(**{name: one}), name, other, *([whose] if whose != "tsne" else []))
+        assert str(caught.value) == (f"{name}={other!r} is given here, and {name}={one!r} to {whose}; pass one of them")
+
+
+def test_a_preparation_is_one():
+    check_prepare(None)
+    check_prepare(Preparation([]))
+    for wrong in ([Log1p()], Log1p(), "log1p", 0, False):
+        with pytest.raises(TypeError) as caught:
+            check_prepare(wrong)
+        assert str(caught.value) == f"prepare={wrong!r} is not a tsne_ooc.preprocess.Preparation"
+
+
+# Samples of one's own
+
+
+@dataclass(frozen=True)
+class Own(Sample):
+    numbers: object
+
+    def draw(self, source, rng, *, progress=None):
+        return self.numbers, np.zeros((3, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    "numbers, words",
+    [
+        ([0, 4, 9], None),
+        (np.array([0, 1, 2], np.uint8), None),
+        ((7, 8, 9), None),
+        ([0, 4], "drew 3 rows, and numbers of shape (2,), int64"),
+        ([[0, 4, 9]], "drew 3 rows, and numbers of shape (1, 3), int64"),
+        ([0.0, 4.0, 9.0], "drew 3 rows, and numbers of shape (3,), float64"),
+        ([True, False, True], "drew 3 rows, and numbers of shape (3,), bool"),
+        ([0, 4, 4], "drew row 4 after row 4; the rows of a sample ascend, each once"),
+        ([0, 9, 4], "drew row 4 after row 9; the rows of a sample ascend, each once"),
+        ([9, 0, 4], "drew row 0 after row 9; the rows of a sample ascend, each once"),
+        ([0, 4, 10], "drew rows 0 to 10 of a table of 10"),
+        ([-1, 4, 9], "drew rows -1 to 9 of a table of 10"),
+    ],
+)
+def test_the_rows_of_a_sample_ascend_and_are_rows_of_the_table(numbers, words):
+    ready, sample = Prepared(np.zeros((10, 2)), None, None, 2), Own(numbers)
+    if words is None:
+        found = drawn(ready, sample, seed=0).sample_rows
+        assert found.tolist() == list(numbers) and found.dtype == np.int64
+        return
+    with pytest.raises(ValueError) as caught:
+        drawn(ready, sample, seed=0)
+    assert str(caught.value) == f"{sample!r} {words}"
+
+
+def test_a_sample_is_the_same_for_the_same_seed():
+    ready = Prepared(np.arange(200.0).reshape(100, 2), None, ["a", "b"], 2)
+    first, again, other = (drawn(ready, UniformSample(10), seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.sample_rows, again.sample_rows)
+    assert first.sample_rows.tolist() != other.sample_rows.tolist()
+    np.testing.assert_array_equal(first.rows, ready.table[first.sample_rows])
+    assert (first.names, first.width, first.preparation) == (["a", "b"], 2, None)
+
+
+# Values that may be missing
+
+
+def test_values_stay_missing_for_one_metric_alone():
+    keeping = Preparation([Missing("keep")])
+    for metric in ("nan_euclidean", "euclidean", abs):
+        if metric == "nan_euclidean":
+            assert with_gaps_kept(None, metric).leaves_gaps and with_gaps_kept(keeping, metric).leaves_gaps
+            assert with_gaps_kept(Preparation([Standardize()]), metric).leaves_gaps
+            continue
+        plain = Preparation([Missing("median")])
+        assert with_gaps_kept(None, metric) is None and with_gaps_kept(plain, metric) is plain
+        with pytest.raises(ValueError) as caught:
+            with_gaps_kept(keeping, metric)
+        assert str(caught.value) == (
+            f"missing='keep' is for metric='nan_euclidean' alone, and metric={metric!r} needs all values; fill them in "
+            "by Missing('median') (--missing median)"
+        )
+
+
+def test_a_row_without_any_value_is_named():
+    X = np.array([[1.0, 2], [np.nan, 3], [np.nan, np.nan], [4, 5], [np.nan, np.nan]])
+    ready = prepared(X, Preparation([Missing("keep")]), "nan_euclidean", seed=0, n_jobs=1)
+    assert ready.table.shape == (3, 2) and ready.width == 2
+    with pytest.raises(ValueError) as caught:
+        check_no_row_dropped(ready, "rows are counted")
+    assert str(caught.value) == (
+        "row 2 has no value in any column, and rows are counted; leave such rows out of the table"
+    )
+    check_no_row_dropped(prepared(X[:2], None, "nan_euclidean", seed=0, n_jobs=1), "rows are counted")
+    # A sample of what is left has the numbers of the whole table.
+    found = drawn(ready, UniformSample(3), seed=0)
+    assert found.sample_rows.tolist() == [0, 1, 3]
+    np.testing.assert_array_equal(found.rows, X[[0, 1, 3]].astype(np.float32))
+
+
+def test_a_sparse_graph_of_distances_is_not_streamed(tmp_path):
+    """What it does not store would be read as 0."""
+    graph = sp.csr_array(np.eye(4))
+    check_gaps(graph)
+    check_gaps(np.eye(4))
+    with pytest.raises(ValueError, match=r"^a sparse graph of distances cannot be streamed, .* pass the CSR matrix to"):
+        check_gaps(open_source(graph))
+    with pytest.raises(ValueError, match="a sparse graph of distances cannot be streamed"):
+        prepared(open_source(graph), None, "precomputed", seed=0, n_jobs=1)
+
+
+# Tables in memory
+
+
+def test_tables_in_memory_can_be_sliced():
+    frame = pd.DataFrame({"a": [1.0, 2.0]})
+    assert as_table(frame) is frame and sp.issparse(as_table(sp.coo_array(np.eye(3))))
+    assert as_table(sp.csc_array(np.eye(3))).format == "csr"
+    found = as_table([[1, 2], [3, 4]])
+    assert type(found) is np.ndarray and found.tolist() == [[1, 2], [3, 4]]
+    gaps = np.ma.masked_equal(np.array([[1.0, 2], [3, 4]]), 3)
+    assert np.isnan(as_table(gaps, missing=True)).tolist() == [[False, False], [True, False]]
+    for wrong in ([1.0, 2.0], np.zeros((2, 2, 2)), pd.DataFrame(index=[0, 1])):
+        with pytest.raises(ValueError):
+            as_table(wrong)
+
+
+# Columns far from 0
+
+
+def far(columns, n=60):
+    """A column around 0, and others of sixty times a quarter of a second apart, long after 1970."""
+    rng = np.random.default_rng(0)
+    times = [FAR + rng.permutation(n) / 4 for _ in range(columns)]
+    return np.column_stack([rng.normal(size=n), *times])
+
+
+@pytest.mark.parametrize("columns, also", [
+    (1, ""), (2, " (and too few of {2})"), (10, " (and too few of {2-10})"), (11, " (and too few of {2-10}, ...)"),
+])  # fmt: skip
+@pytest.mark.parametrize("names", [False, True])
+def test_columns_that_float32_merges_are_named(columns, also, names):
+    """Ten of them at most, where the metric does not allow a shift."""
+    X = far(columns)
+    called = [f"x{j}" for j in range(columns + 1)] if names else None
+    words = [repr(called[j]) if names else str(j) for j in range(columns + 1)]
+    also = also.replace("{2}", ", ".join(words[2:3])).replace("{2-10}", ", ".join(words[2:11]))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert offset_of(X, "cosine", called) is None
+    (one,) = told
+    values = len(np.unique(X[:, 1]))
+    kept = len(np.unique(X[:, 1].astype(np.float32)))
+    assert one.category is UserWarning and str(one.message) == (
+        f"float32, which maps are computed in, keeps {kept} of {values} values of column {words[1]} apart{also}; "
+        "subtract what its values have in common, such as their median, or use prepare=Preparation([Standardize()]) "
+        "(--standardize)"
+    )
+
+
+def test_a_shift_moves_the_columns_that_it_helps_and_no_others(caplog):
+    X = far(2)
+    before = X.copy()
+    with caplog.at_level(logging.INFO, logger="tsne_ooc.intake.taking"):
+        offset = offset_of(X, "euclidean", None)
+    assert offset[0] == 0 and (np.abs(offset[1:] - FAR) < 10).all()
+    assert f"1 by {-offset[1]:g}, 2 by {-offset[2]:g}" in caplog.text and "2 columns are so far" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="tsne_ooc.intake.taking"):
+        shift = shift_of(pd.DataFrame(X, columns=["a", "b", "c"]), "euclidean", ["a", "b", "c"])
+    assert f"'b' by {-offset[1]:g}, 'c' by {-offset[2]:g}" in caplog.text
+    np.testing.assert_array_equal(X, before)
+    found = shift.transform(X)
+    np.testing.assert_allclose(found, X - offset, rtol=1e-6, atol=1e-6)
+    # Nobody can change it from outside.
+    (step,) = shift.fitted
+    for part in vars(step).values():
+        assert not isinstance(part, np.ndarray) or not part.flags.writeable
+    assert unchangeable(shift) is shift
+    for table, metric in ((sp.csr_array(np.eye(4)), "euclidean"), (X, "precomputed"), (X[:, :1], "euclidean")):
+        assert shift_of(table, metric) is None
+
+
+# What a map knows about the columns of its table
+
+
+def test_names_and_width_are_read_as_they_were_written():
+    for names in (None, ("a", "b", "c")):
+        features = Features(3, names)
+        again = Features.restore(Saved({}, {}), Saved(features.facts(), {}, ("fitted",)), sparse=True)
+        assert again == Features(3, names, None, False, True) and again.embedded == 3
+        assert not again.drops and not again.gaps and features.state() == ({}, {})
+    for facts, words in (
+        ({"n_features_in": 3, "feature_names_in": ["a", "b"]}, "fitted names other columns than there are"),
+        ({"n_features_in": 1, "feature_names_in": "a"}, "fitted names other columns than there are"),
+        ({"n_features_in": 2, "feature_names_in": ["a", 1]}, "fitted has a column whose name is not a string"),
+        ({"n_features_in": 0, "feature_names_in": None}, "fitted.n_features_in=0 is not a whole number from 1"),
+    ):
+        with pytest.raises(StateError) as caught:
+            Features.restore(Saved({}, {}), Saved(facts, {}, ("fitted",)))
+        assert str(caught.value).startswith(words)
+
+
+def test_a_preparation_comes_back_with_the_columns():
+    X = np.random.default_rng(0).normal(5, 3, (40, 3))
+    frame = pd.DataFrame(X, columns=list("abc"))
+    taken = prepared(frame, Preparation([Standardize()]), "euclidean", seed=0, n_jobs=1)
+    features = Features.of(taken, sparse=True)
+    assert (features.width, features.names, features.sparse, features.distances) == (3, ("a", "b", "c"), True, False)
+    content, arrays = features.state()
+    again = Features.restore(Saved(content, arrays), Saved(features.facts(), {}))
+    np.testing.assert_array_equal(again.rows(frame, "TSNE", 1), features.rows(frame, "TSNE", 1))
+
+
+@pytest.mark.parametrize(
+    "fitted, given, words",
+    [
+        (None, None, None), (("a", "b"), ["a", "b"], None),
+        (("a", "b"), None, "X does not have valid feature names, but TSNE was fitted with feature names"),
+        (None, ["a", "b"], "X has feature names, but TSNE was fitted without feature names"),
+    ],
+)  # fmt: skip
+def test_one_that_has_names_and_one_that_has_none_are_told(fitted, given, words):
+    X = np.arange(6.0).reshape(3, 2)
+    table = X if given is None else pd.DataFrame(X, columns=given)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = Features(2, fitted).lined_up(table, "TSNE")
+    np.testing.assert_array_equal(found, X)
+    assert [str(one.message) for one in told] == ([] if words is None else [words])
+
+
+def test_columns_go_by_name_and_others_are_refused():
+    X = np.arange(6.0).reshape(2, 3)
+    features = Features(2, ("b", "a"))
+    frame = pd.DataFrame(X[:, :2], columns=["a", "b"])
+    np.testing.assert_array_equal(features.rows(frame, "TSNE", 1), X[:, [1, 0]].astype(np.float32))
+    features.check(frame)
+    n, blocks = features.blocks(frame, "TSNE", 1)
+    ((start, stop, block),) = list(blocks)
+    assert (n, start, stop) == (2, 0, 2)
+    np.testing.assert_array_equal(block, X[:, [1, 0]])
+    with pytest.raises(ValueError, match=r" lacks 1 of the 2 feature names of the fit: 'a'; is 'a' now 'aa'\?$"):
+        features.check(pd.DataFrame(X[:, :2], columns=["aa", "b"]))
+    for wide in (X, open_source(X)):
+        with pytest.raises(ValueError) as caught:
+            features.check(wide)
+        assert str(caught.value) == f"{open_source(X)!r} has 3 columns, and the map was made of 2"
+
+
+def test_rows_of_a_map_are_memory_of_its_own():
+    X = np.arange(6, dtype=np.float32).reshape(3, 2)
+    rows = Features(2).rows(X, "TSNE", 1)
+    assert not np.shares_memory(rows, X) and rows.tolist() == X.tolist()
+    matrix = sp.csr_array(X)
+    assert sp.issparse(Features(2, sparse=True).rows(matrix, "TSNE", 1))
+    with pytest.raises((TypeError, ValueError)):
+        Features(2).rows(matrix, "TSNE", 1)
