@@ -330,3 +330,13 @@ def test_chunks_of_many_files_are_as_high_as_the_highest(tmp_path):
         with open_source([next(tmp_path.glob(f"{name}.*")) for name in names]) as source:
             assert source.chunks == chunks and source.dtype == np.dtype(kind)
             assert source.shape == (len(names) * EDGES[-1], 4)
+
+
+def test_the_first_file_is_that_of_the_first_rows(tmp_path):
+    paths = parts(tmp_path, "parquet")
+    with open_source(paths[1:]) as source:
+        first = source.first_file()
+        assert first.path == paths[1].resolve() and first.shape == (1, 4)
+        np.testing.assert_array_equal(first.read(0, 1), X[50:51])
+        # It is one of those that are open, and goes with them.
+        assert source.first_file() is first

@@ -537,3 +537,21 @@ def test_fields_of_a_pandas_table_that_are_no_numbers_are_told_by_their_types(tm
         assert source.unread == {
             "index": "an index", "z": "of type complex64", "s": "of type text", "v": "of type |V2",
         }  # fmt: skip
+
+
+@pytest.mark.parametrize("chunk", [None, 7])
+def test_a_wide_field_of_records_is_a_table(tmp_path, chunk):
+    """As AnnData stored obsm before its version 0.7; a piece of storage holds rows of all fields."""
+    rows = np.zeros(20, [("index", "S3"), ("X_pca", "f4", (5,)), ("one", "f8")])
+    rows["X_pca"] = np.arange(100).reshape(20, 5)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("obsm", data=rows, chunks=None if chunk is None else (chunk,))
+    with open_source(tmp_path / "x.h5", dataset="obsm/X_pca") as source:
+        assert source.shape == (20, 5) and source.dtype == np.float32 and source.name == "/obsm/X_pca"
+        assert source.chunks == (None if chunk is None else (7, 5))
+        np.testing.assert_array_equal(source.read(3, 9), rows["X_pca"][3:9])
+        with source.reopen() as again:
+            np.testing.assert_array_equal(again.read(0, 20), rows["X_pca"])
+    for name in ("obsm/one", "obsm/index", "obsm/none"):
+        with pytest.raises(ValueError, match=f"has no dataset '{name}'"):
+            open_source(tmp_path / "x.h5", dataset=name)
