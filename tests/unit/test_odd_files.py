@@ -373,3 +373,21 @@ def test_a_zarr_array_in_memory_has_no_path():
     assert repr(source) == f"Zarr array '/' of memory, shape {X.shape}"
     np.testing.assert_array_equal(source.reopen().read(0, 40), X)
     assert source.chunks == (20, 4)
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_a_table_in_a_zip_file_has_the_name_that_it_has_in_the_folder(tmp_path, around):
+    root = zarr.create_group(tmp_path / "all" / "x.zarr")
+    root.create_array("deep/X", data=X, chunks=(20, 4))
+    root.create_array("Y", data=X[:5], chunks=(5, 4))
+    zarr.create_array(tmp_path / "one" / "y.zarr", data=X, chunks=(20, 4))
+    for folder, name, dataset in (("all/x.zarr", "deep/X", "deep/X"), ("one/y.zarr", None, None)):
+        home = tmp_path / folder
+        path = shutil.make_archive(str(tmp_path / home.stem), "zip", home.parent if around else home)
+        with open_source(path, dataset=dataset) as source:
+            assert source.name == name and source.path == Path(path).resolve() and source.stored is None
+            assert source.opened_here and repr(source) == f"Zarr array {name or '/'!r} of {source.path}, shape (40, 4)"
+            for one in (source, source.reopen(), pickle.loads(pickle.dumps(source))):
+                np.testing.assert_array_equal(one.read(0, 40), X)
+                assert one.name == name
+                one.close()

@@ -295,3 +295,81 @@ def test_a_table_that_its_owner_has_open_is_not_shared(tmp_path):
     assert str(caught.value) == (
         f"the worker {by_path.here()} finds another table in {opened!r}: shape was [4, 2], is [3, 2]"
     )
+
+
+class Silent(Executor):
+    """Answers the first call, and of each piece the tries from some number on; keeps all other futures open."""
+
+    def __init__(self, answers_from):
+        self.answers_from, self.asked, self.left = answers_from, [], []
+
+    def submit(self, fn, /, tried, function, start):
+        self.asked.append((start, tried))
+        future = Future()
+        if start == 0 or tried >= self.answers_from:
+            future.set_result(fn(tried, function, start))
+        else:
+            self.left.append((future, fn, (tried, function, start)))
+        return future
+
+
+def test_workers_that_fall_silent_are_asked_again_and_then_given_up(monkeypatch, caplog):
+    monkeypatch.setattr(asking, "PATIENCE", 0.02)
+    executor = Silent(answers_from=99)
+    with caplog.at_level("INFO", logger=asking.__name__), pytest.raises(TimeoutError) as caught:
+        for _ in answers(pieces(0, 30, 20, 10), executor, 4):
+            pass
+    # All that are open, in the order of the rows.
+    assert executor.asked[:4] == [(0, 1), (30, 1), (20, 1), (10, 1)]
+    assert executor.asked[4:] == [(start, tried) for tried in range(2, TRIES + 1) for start in (10, 20, 30)]
+    assert str(caught.value) == (
+        f"no worker has answered for 0 s, though rows 10 to 19 were asked for {TRIES} times; find out what the workers "
+        "wait for, perhaps a disk"
+    )
+    assert "no worker has answered for 0 s; 3 blocks are with them" in caplog.text
+    # Nobody waits any more for what was asked.
+    assert all(future.cancelled() for future, _, _ in executor.left)
+
+
+def test_an_answer_that_comes_twice_counts_once(monkeypatch):
+    """The first try may answer, after all, when the second has."""
+    monkeypatch.setattr(asking, "PATIENCE", 0.02)
+    executor, found = Silent(answers_from=2), []
+    for some in answers(pieces(0, 10, 20, 30, 40), executor, 3):
+        found += [(start, count, results["Y"].tolist()) for start, count, results in some]
+        for future, fn, arguments in executor.left:
+            if arguments[2] in [start for start, _, _ in found] and not future.done():
+                future.set_result(fn(*arguments))
+    assert sorted(found) == [(start, 10, list(range(start, start + 10))) for start in (0, 10, 20, 30, 40)]
+
+
+def test_what_is_asked_for_again_is_told(caplog):
+    executor = Answering(OSError("the disk\nis busy"))
+    with caplog.at_level("INFO", logger=asking.__name__):
+        assert len(asked(executor, 20)) == 1
+    assert "rows 20 to 29 are asked for again: the disk is busy" in caplog.text
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("no disk"), PermissionError("not yours"), ValueError("row 3")])
+def test_an_error_that_will_not_pass_is_not_asked_for_again(error):
+    executor = Answering(*[error] * TRIES)
+    with pytest.raises(type(error), match=str(error)):
+        asked(executor, 20)
+    assert executor.asked == 1
+
+
+@pytest.mark.parametrize("in_flight", [1, 2, 3, 10])
+def test_no_more_pieces_are_asked_for_than_may_be(in_flight):
+    """And none is made before it is needed."""
+    made = []
+
+    def some():
+        for start in range(0, 60, 10):
+            made.append(start)
+            yield Piece(start, start + 10, numbers, (start,))
+
+    work = answers(some(), Answering(), in_flight)
+    first = next(work)
+    assert len(made) == min(in_flight, 6)
+    found = [answer for part in (first, *work) for answer in part]
+    assert sorted(start for start, _, _ in found) == list(range(0, 60, 10))
