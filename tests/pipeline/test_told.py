@@ -80,3 +80,11 @@ def test_of_an_array_there_is_nothing_to_tell(tmp_path):
 def test_many_names_are_told_by_their_first():
     account = {"left_out": dict.fromkeys(map(str, range(1234)), "of type string"), "remarks": ["so"]}
     assert in_words(account) == ["left out: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 1,224 more (of type string)", "so"]
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 11, 1010])
+def test_ten_names_are_told_for_each_reason(count):
+    names = [f"c{at}" for at in range(count)]
+    more = f" and {count - 10:,} more" if count > 10 else ""
+    account = {"left_out": dict.fromkeys(names, "of type string") | {"i": "an index"}, "remarks": []}
+    assert in_words(account) == [f"left out: {', '.join(names[:10])}{more} (of type string); i (an index)"]

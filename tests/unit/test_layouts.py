@@ -555,3 +555,12 @@ def test_a_wide_field_of_records_is_a_table(tmp_path, chunk):
     for name in ("obsm/one", "obsm/index", "obsm/none"):
         with pytest.raises(ValueError, match=f"has no dataset '{name}'"):
             open_source(tmp_path / "x.h5", dataset=name)
+
+
+@pytest.mark.parametrize("kinds", [None, [b"Gene Expression"] * P])
+def test_genes_of_one_kind_need_no_remark(tmp_path, kinds):
+    A = sp.random(N, P, 0.4, format="csr", random_state=0)
+    more = {} if kinds is None else {"feature_type": kinds}
+    with open_source(tenx(tmp_path / "a.h5", A, id=[b"g"] * P, **more)) as source:
+        assert source.remarks == ["rows are the cells (barcodes) and columns the genes of a 10x matrix"]
+        assert source.shape == (N, P) and source.dtype == np.float64
