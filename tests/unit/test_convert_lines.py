@@ -270,3 +270,19 @@ def test_rows_are_written_in_whole_chunks_and_none_is_lost(tmp_path, monkeypatch
         assert [one.decode() for one in file["obs/w"][:]] == [f"w{at % 3}" for at in wanted]
         assert file["X"].chunks == (max(1, chunk // 8), 2)
     assert [(one["read"], one["written"]) for one in told["inputs"]] == [(23, 23), (9, 9)]
+
+
+def test_how_a_file_is_written_is_told_where_it_is_unusual(tmp_path):
+    """Commas, tabs in a file that is called so, and other formats go without a word."""
+    texts = {"a.csv": "a,b\n1,2\n", "b.tsv": "a\tb\n1\t2\n", "c.jsonl": '{"a": 1, "b": 2}\n', "d.csv": "a;b\n1,5;2\n",
+             "e.csv": "a\tb\n1\t2\n", "f.csv": "a;b\n1;2\n"}  # fmt: skip
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    told = convert([tmp_path / name for name in texts], tmp_path / "out")
+    own = {"path", "size", "read", "written", "rejected"}
+    found = [{name: value for name, value in one.items() if name not in own} for one in told["inputs"]]
+    assert found == [
+        {}, {}, {}, {"delimiter": ";", "decimal": ","}, {"delimiter": "\t", "decimal": "."},
+        {"delimiter": ";", "decimal": "."},
+    ]  # fmt: skip
+    assert [one["size"] for one in told["inputs"]] == [len(text) for text in texts.values()]

@@ -237,3 +237,42 @@ def test_no_room_on_the_disk(home, monkeypatch, writer):
         with pytest.raises(OSError, match="GB left"):
             check_room(home / name_of(writer), 11)
         writer(home)
+
+
+def test_a_file_is_made_beside_its_place(tmp_path):
+    """On the same disk, so that it takes its place in one step, and hidden meanwhile."""
+    path = tmp_path / "deep" / "x.bin"
+    path.parent.mkdir()
+    for _ in range(2):
+        with whole_file(path) as temporary:
+            assert temporary.parent == path.parent and temporary.name.startswith(".x.bin.")
+            assert temporary.suffix == ".part"
+            temporary.write_bytes(b"all")
+        assert [one.name for one in path.parent.iterdir()] == ["x.bin"] and path.read_bytes() == b"all"
+    with whole_folder(tmp_path / "deep" / "y") as temporary:
+        assert temporary.parent == path.parent and temporary.name.startswith(".y.") and temporary.suffix == ".part"
+        (temporary / "within").mkdir()
+        (temporary / "within" / "z").write_bytes(b"z")
+    assert (tmp_path / "deep" / "y" / "within" / "z").read_bytes() == b"z"
+    with pytest.raises(KeyError), whole_folder(tmp_path / "deep" / "z") as temporary:
+        (temporary / "file").write_bytes(b"half")
+        raise KeyError
+    assert sorted(one.name for one in path.parent.iterdir()) == ["x.bin", "y"]
+
+
+def test_what_is_checked_last_keeps_the_old_file(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+
+    def refuses():
+        assert [one.suffix for one in tmp_path.iterdir() if one != path] == [".part"]
+        raise OSError("it was changed meanwhile")
+
+    with pytest.raises(OSError, match="changed meanwhile"), whole_file(path, check=refuses) as temporary:
+        temporary.write_bytes(b"new")
+    assert path.read_bytes() == b"old" and [one.name for one in tmp_path.iterdir()] == ["x"]
+    with whole_file(path) as temporary:
+        temporary.write_bytes(b"new")
+    # Its rights are those of the file in whose place it comes.
+    assert path.read_bytes() == b"new" and path.stat().st_mode & 0o777 == 0o640

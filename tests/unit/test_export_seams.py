@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from tsne_ooc import TSNE, storage
 from tsne_ooc.export import export, h5ad
+from tsne_ooc.export.content import Content
 from tsne_ooc.pipeline import embed
 from tsne_ooc.storage.atomic import exchange, whole_file, whole_folder
 
@@ -200,3 +202,57 @@ def test_a_name_is_given_when_all_of_it_is_on_the_disk(tmp_path, monkeypatch, wr
 def test_all_texts_of_a_manifest_are_looked_at():
     told = {"a": "one", "b": [{"path": "two"}, "three", 4], "c": {"d": {"e": "five"}}, "f": None}
     assert list(h5ad._texts(told)) == ["one", "two", "three", "five"]
+
+
+@pytest.mark.parametrize("names", [[], ["novelty"], ["novelty", "recall", "singularity"]])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_the_room_of_a_row_is_that_of_its_numbers(names, axes):
+    content = Content(np.zeros((5, axes), "f4"), {name: np.zeros(5, "f4") for name in names}, np.array([1, 3]), {})
+    assert content.row_bytes == sum(
+        int(np.prod(shape[1:], dtype=int)) * np.dtype(kind).itemsize for shape, kind in content.shapes().values()
+    )
+    assert content.names == [*(f"tsne{axis + 1}" for axis in range(axes)), *names, "sampled"]
+
+
+def test_a_part_of_a_map_is_numbered_anew():
+    rng = np.random.default_rng(0)
+    Y, novelty = rng.normal(size=(20, 2)).astype("f4"), rng.random(20).astype("f4")
+    sampled = np.array([0, 3, 7, 8, 19])
+    whole = Content(Y, {"novelty": novelty}, sampled, {"a": 1})
+    for start in range(0, 21, 3):
+        for stop in range(start, 21, 4):
+            part = whole.part(start, stop)
+            assert part.n == stop - start and part.manifest == {"a": 1}
+            blocks = list(part.blocks())
+            assert [(a, b) for a, b, _ in blocks] == ([(0, part.n)] if part.n else [])
+            for _, _, block in blocks:
+                np.testing.assert_array_equal(block["embedding"], Y[start:stop])
+                np.testing.assert_array_equal(block["novelty"], novelty[start:stop])
+                np.testing.assert_array_equal(block["sampled"], np.isin(np.arange(start, stop), sampled))
+                assert list(part.columns(block)) == ["tsne1", "tsne2", "novelty", "sampled"]
+
+
+def test_the_file_that_a_map_goes_into(tmp_path, monkeypatch):
+    """`like` may be the same file, however it is written; any other must not be replaced without a word."""
+    from tsne_ooc.export.target import _base
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.h5ad", "b.h5ad"):
+        (tmp_path / name).write_bytes(b"")
+    a, b = tmp_path / "a.h5ad", tmp_path / "b.h5ad"
+    (tmp_path / "link.h5ad").symlink_to(a)
+    for like in (a, Path("a.h5ad"), Path("link.h5ad"), None):
+        assert _base(a, like, "X_tsne", False) == a.resolve() == _base(Path("a.h5ad"), like, "X_tsne", False)
+    with pytest.raises(FileExistsError, match="exists already; leave out like, or pass overwrite=True"):
+        _base(a, b, "X_tsne", False)
+    assert _base(a, b, "X_tsne", True) == b.resolve() == _base(tmp_path / "new.h5ad", b, "X_tsne", False)
+    for wrong in ("", "a/b", "/"):
+        with pytest.raises(ValueError, match="is not a name within obsm, such as 'X_tsne'"):
+            _base(a, None, wrong, True)
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.h5ad to copy"):
+        _base(a, tmp_path / "none.h5ad", "X_tsne", True)
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.h5ad to add the map to; give like="):
+        _base(tmp_path / "none.h5ad", None, "X_tsne", True)
+    (tmp_path / "folder.h5ad").mkdir()
+    with pytest.raises(IsADirectoryError, match="is a folder, not an AnnData file"):
+        _base(tmp_path / "folder.h5ad", None, "X_tsne", True)

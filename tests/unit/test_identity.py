@@ -159,3 +159,46 @@ def test_a_table_that_is_gone_is_told_in_one_line(tmp_path):
             raise KeyError
 
     assert changes(Silent(), before) == ["it cannot be read any more (KeyError)"]
+
+
+class Versioned:
+    """A source of one's own that tells its version."""
+
+    shape, dtype, chunks, opened_here = (5, 2), np.dtype("f8"), None, True
+
+    def __init__(self, version):
+        self.version = version
+
+    def read(self, start, stop):
+        return np.ones((stop - start, 2))
+
+    def reopen(self):
+        return self
+
+    def identity(self):
+        return self.version
+
+
+@pytest.mark.parametrize("before, now, told", [
+    ({"v": 1}, {"v": 1}, []), ({"v": 1}, {"v": 2}, ["identity it gives itself was {'v': 1}, is {'v': 2}"]),
+    (None, None, []), ("a", "b", ["identity it gives itself was a, is b"]),
+])  # fmt: skip
+def test_what_a_source_says_about_itself_is_compared(before, now, told):
+    source = Versioned(before)
+    facts = identity_of(source)
+    assert changes(source, facts) == []
+    source.version = now
+    assert changes(source, facts) == told == differences(facts, identity_of(source))
+
+
+def test_what_cannot_be_told_from_another_is_the_same_in_one_process():
+    """In the next process nobody can say."""
+    import threading
+
+    source = Versioned({"lock": threading.Lock()})
+    facts = identity_of(source)
+    assert changes(source, facts) == []
+    (line,) = differences(facts, identity_of(source))
+    assert line.startswith("identity it gives itself.lock holds ") and line.endswith("cannot be told from another")
+    source.version = {"lock": threading.Lock()}
+    assert changes(source, facts) == [line]

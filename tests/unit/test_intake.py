@@ -322,3 +322,8 @@ def test_rows_of_a_map_are_memory_of_its_own():
     assert sp.issparse(Features(2, sparse=True).rows(matrix, "TSNE", 1))
     with pytest.raises((TypeError, ValueError)):
         Features(2).rows(matrix, "TSNE", 1)
+
+
+def test_a_table_holds_rows_unless_it_is_said():
+    features = Features.of(Prepared(np.zeros((3, 2)), None, ["a", "b"], np.int64(2)))
+    assert features == Features(2, ("a", "b"), None, False, False) and type(features.width) is int

@@ -564,3 +564,16 @@ def test_genes_of_one_kind_need_no_remark(tmp_path, kinds):
     with open_source(tenx(tmp_path / "a.h5", A, id=[b"g"] * P, **more)) as source:
         assert source.remarks == ["rows are the cells (barcodes) and columns the genes of a 10x matrix"]
         assert source.shape == (N, P) and source.dtype == np.float64
+
+
+@pytest.mark.parametrize("scale, offset", [(0.5, 3.0), (1.0, 3.0), (0.5, 0.0)])
+def test_packed_numbers_of_which_none_is_missing(tmp_path, scale, offset):
+    with h5py.File(tmp_path / "x.nc", "w") as file:
+        file.attrs["_NCProperties"] = "version=2"
+        file["X"] = np.arange(12, dtype="i2").reshape(4, 3)
+        file["X"].attrs.update({"scale_factor": scale, "add_offset": offset})
+    with open_source(tmp_path / "x.nc") as source:
+        found = source.read(0, 4)
+        assert source.remarks == [f"numbers are unpacked: {scale:g} times what is stored, plus {offset:g}"]
+    assert type(found) is np.ndarray and found.dtype == np.float64
+    np.testing.assert_array_equal(found, np.arange(12.0).reshape(4, 3) * scale + offset)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from tsne_ooc.io import NpySink, bands, open_source
 from tsne_ooc.io.bands import BandedRows, BandedVector, LastBand
+from tsne_ooc.io.cuts import edges
 from tsne_ooc.io.lacking import KeptRows, Lacking
 from tsne_ooc.io.sparse import CsrTable, with_gaps
 
@@ -253,3 +256,22 @@ def test_rows_in_any_order_make_the_file_that_numpy_writes(tmp_path, kind, shape
     np.save(tmp_path / "y.npy", X.astype(np.dtype(kind).newbyteorder("<")))
     assert (tmp_path / "x.npy").read_bytes() == (tmp_path / "y.npy").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npy", "y.npy"]
+
+
+# Where a table is cut
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 3, 4, 7, 12, 30])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 12, 40])
+def test_blocks_are_cut_where_chunks_begin(chunk, rows):
+    """Smaller ones anew in every chunk, larger ones at multiples of their own size; in any part of the table."""
+
+    class Table:
+        shape, dtype, chunks = (25, 2), np.dtype("f4"), chunk and (chunk, 2)
+
+    period = chunk if chunk is not None and rows < chunk else rows
+    begins = [at for at in range(25) if at % period % rows == 0]
+    for start in range(26):
+        for stop in range(start, 26):
+            cuts = sorted({start, stop} | {at for at in begins if start < at < stop}) if start < stop else []
+            assert edges(Table, rows, start, stop) == list(pairwise(cuts))

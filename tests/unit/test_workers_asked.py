@@ -373,3 +373,8 @@ def test_no_more_pieces_are_asked_for_than_may_be(in_flight):
     assert len(made) == min(in_flight, 6)
     found = [answer for part in (first, *work) for answer in part]
     assert sorted(start for start, _, _ in found) == list(range(0, 60, 10))
+
+
+@pytest.mark.parametrize("n, n_jobs, threads", [(1, 8, 8), (2, 8, 4), (3, 8, 2), (8, 8, 1), (8, 2, 1)])
+def test_processes_share_the_threads_there_are(n, n_jobs, threads):
+    assert LocalWorkers(n, n_jobs=n_jobs).threads == threads

@@ -9,6 +9,7 @@ import pytest
 from tsne_ooc import TSNE
 from tsne_ooc.io import iterate, open_source
 from tsne_ooc.io.bands import BandedRows, LastBand
+from tsne_ooc.io.prepared import NAME, how_prepared
 
 
 def numbers(n=60, p=5):
@@ -196,3 +197,30 @@ def test_small_pickles_of_what_lies_in_files(tmp_path):
     zarr = pytest.importorskip("zarr")
     with open_source(zarr.create_array(tmp_path / "X.zarr", data=numbers())) as source:
         assert len(pickle.dumps(source)) < 300
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_chunks_of_unknown_size_are_refused_by_what_to_do(axis):
+    """On either axis."""
+    da = pytest.importorskip("dask.array")
+    table = da.from_array(np.arange(12.0).reshape(4, 3), chunks=(2, 3))
+    unknown = table[table[:, 0] > 1] if axis == 0 else table[:, table[0] > 1]
+    with pytest.raises(ValueError, match=r"^the sizes of this Dask array's chunks are not known; call X.compute_chunk"):
+        open_source(unknown)
+    np.testing.assert_array_equal(open_source(unknown.compute_chunk_sizes()).read(0, 1), unknown.compute()[:1])
+
+
+@pytest.mark.parametrize("told", ['{"a": 1}', "[1]", "null", "1", "no JSON", '"text"'])
+def test_how_a_table_was_made_is_an_object_or_nothing(tmp_path, told):
+    import h5py
+
+    zarr = pytest.importorskip("zarr")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["X"], file[NAME] = np.ones((3, 2)), told
+    group = zarr.create_group(tmp_path / "x.zarr")
+    group.create_array("X", data=np.ones((3, 2)))
+    group.attrs[NAME] = told
+    for path in (tmp_path / "x.h5", tmp_path / "x.zarr"):
+        for given in (path, [path]):
+            with open_source(given, dataset="X") as source:
+                assert how_prepared(source) == ({"a": 1} if told == '{"a": 1}' else None)
