@@ -318,8 +318,15 @@ def test_any_memory_above_none_may_be_asked_for(memory):
             Room(wrong)
 
 
+@pytest.fixture
+def machine(monkeypatch):
+    """One whose memory is not that of the tests that ran before."""
+    monkeypatch.setattr("tsne_ooc.scratch.plan.used_bytes", lambda: 10**8)
+    monkeypatch.setattr("tsne_ooc.scratch.plan.available_bytes", lambda: 10**11)
+
+
 @pytest.mark.parametrize("memory", [None, 100])
-def test_a_plan_counts_the_rows_that_are_yet_to_be_read(memory):
+def test_a_plan_counts_the_rows_that_are_yet_to_be_read(memory, machine):
     """Columns, what the process will take besides, and a search that finds all neighbours at once."""
     plain, wide = (Room(memory).plan(20_000, Uniform(15), 2, columns=columns) for columns in (0, 50))
     assert wide.stages[0].memory == plain.stages[0].memory + 12 * 20_000 * 50
@@ -380,7 +387,7 @@ def test_a_folder_that_refuses_is_named_before_anything_is_searched(tmp_path, mo
 
 
 @pytest.mark.parametrize("memory", [1.0, 100])
-def test_a_plan_takes_nothing_for_granted(memory):
+def test_a_plan_takes_nothing_for_granted(memory, machine):
     """Without a word, no columns are read, nothing else is taken, and each axis counts."""
     plain = Room(memory).plan(2_000_000, Uniform(15), 2)
     assert plain == Room(memory).plan(2_000_000, Uniform(15), 2, columns=0, more=0, at_once=False)
