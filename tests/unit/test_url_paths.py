@@ -1,0 +1,175 @@
+"""URLs as paths: their parts, what is behind them, and bytes of their files, against paths and files of the disk."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from tsne_ooc.io import open_source
+from tsne_ooc.io.failures import Unreached
+from tsne_ooc.io.url_files import UrlFile
+from tsne_ooc.io.urls import Url, facts_of, handle, is_url, path_of
+
+fsspec = pytest.importorskip("fsspec")
+
+
+@pytest.fixture
+def memory():
+    """A store of files that is in memory, and empty again afterwards."""
+    store = fsspec.filesystem("memory")
+    store.store.clear()
+    yield store
+    store.store.clear()
+    store.pseudo_dirs[:] = [""]
+
+
+@pytest.mark.parametrize(
+    "given, url",
+    [
+        ("https://x.org/a.h5", True), ("s3://b/k", True), ("S3://b/k", True), ("simplecache::https://x/y", True),
+        ("a+b.c-d://x", True), ("memory://x", True), ("a/b", False), ("/a", False), ("C:\\x", False), ("C:/x", False),
+        ("://x", False), ("1s://x", False), ("x:/y", False), ("a b://c", False), (b"s3://x", False), (None, False),
+        ("./https://x", False), ("::https://x", False),
+    ],
+)  # fmt: skip
+def test_what_is_a_url(given, url):
+    assert is_url(given) == url
+    if isinstance(given, str):
+        assert isinstance(path_of(given), Url) == url and str(path_of(given)) == (given if url else str(path_of(given)))
+    assert is_url(Url("s3://x")) and path_of(Url("s3://x")) == Url("s3://x")
+
+
+@pytest.mark.parametrize(
+    "url, name, suffix, parent, protocol",
+    [
+        ("https://x.org/d/a.tar.gz", "a.tar.gz", ".gz", "https://x.org/d", "https"),
+        ("https://x.org/d/a.h5?key=1/2.npy", "a.h5", ".h5", "https://x.org/d/a.h5?key=1", "https"),
+        ("http://x.org/d/a.h5#part", "a.h5", ".h5", "http://x.org/d", "http"),
+        ("s3://bucket/d/a?b.npy", "a?b.npy", ".npy", "s3://bucket/d", "s3"),
+        ("s3://bucket/d.zarr/", "d.zarr", ".zarr", "s3://bucket", "s3"),
+        ("simplecache::S3://bucket/a", "a", "", "simplecache::S3://bucket", "s3"),
+        ("memory://x", "x", "", "memory:/", "memory"),
+    ],
+)
+def test_the_parts_of_a_url(url, name, suffix, parent, protocol):
+    found = Url(url)
+    assert (found.name, found.suffix, str(found.parent), found.protocol) == (name, suffix, parent, protocol)
+    assert str(found) == os.fspath(found) == url and repr(found) == f"Url({url!r})" and found.resolve() is found
+    assert str(found / "a") == url.rstrip("/") + "/a" and str(found / "") == url
+    again = pickle.loads(pickle.dumps(found))
+    assert again == found and hash(again) == hash(found) and found != Url(url + "x") and found != url
+
+
+def test_what_is_behind_a_url(memory):
+    memory.pipe({"/d/a.npy": b"123", "/d/deep/b.npy": b"12345", "/d/x.zarr/zarr.json": b"{}", "/d/a10.npy": b""})
+    folder = Url("memory://d")
+    assert folder.exists() and folder.is_dir() and not folder.is_file()
+    file = folder / "a.npy"
+    assert file.exists() and file.is_file() and not file.is_dir()
+    nothing = folder / "none.npy"
+    assert not nothing.exists() and not nothing.is_file() and not nothing.is_dir()
+    found = {one.name: one for one in folder.iterdir()}
+    assert set(found) == {"a.npy", "a10.npy", "deep", "x.zarr"}
+    assert {name: one.is_dir() for name, one in found.items()} == {
+        "a.npy": False, "a10.npy": False, "deep": True, "x.zarr": True,
+    }  # fmt: skip
+    assert sorted(Url("memory://d/*.npy").glob()) == ["memory:///d/a.npy", "memory:///d/a10.npy"]
+    with pytest.raises(FileNotFoundError, match=r"^there is no file memory://d/none\.npy$"):
+        nothing.open()
+    assert handle(file).read() == b"123"
+
+
+def test_facts_of_files_are_asked_anew(memory):
+    """Of one file its own, of several their sizes in all and their names, of a folder none."""
+    memory.pipe({"/d/a": b"123", "/d/b": b"12345"})
+    home, a, b = Url("memory://d"), Url("memory://d/a"), Url("memory://d/b")
+    first = a.facts()
+    assert first["size"] == 3 and first["files"] is None and first["mtime_ns"] is None and first["version"]
+    memory.pipe({"/d/a": b"1234"})
+    assert a.facts()["size"] == 4 and a.facts()["version"] != first["version"]
+    assert facts_of(a, [a]) == a.facts()
+    both = facts_of(home, [a, b])
+    assert both["size"] == 9 and both == facts_of(home, [b, a]) | {"version": both["version"]}
+    assert both["files"] != facts_of(home, [a])["files"]
+    memory.pipe({"/d/b": b"54321"})
+    again = facts_of(home, [a, b])
+    assert (again["size"], again["files"]) == (9, both["files"]) and again["version"] != both["version"]
+    # Names count within their folder.
+    memory.pipe({"/e/a": b"1234", "/e/b": b"12345"})
+    moved = facts_of(Url("memory://e/"), [Url("memory://e/a"), Url("memory://e/b")])
+    assert (moved["size"], moved["files"]) == (9, both["files"])
+    nothing = {"mtime_ns": None, "version": None}
+    assert home.facts() == nothing == facts_of(home, [a, home]) == Url("memory://none").facts()
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1000])
+def test_bytes_of_a_url_are_those_of_its_file(memory, monkeypatch, block):
+    """Whatever is asked for, in whichever order, and beyond the end too."""
+    monkeypatch.setattr("tsne_ooc.io.url_files.BLOCK", block)
+    data = np.random.default_rng(0).bytes(300)
+    memory.pipe({"/x": data})
+    file, twin = Url("memory://x").open(), io.BytesIO(data)
+    assert isinstance(file, UrlFile) and file.readable() and file.seekable() and repr(file) == "memory://x"
+    rng = np.random.default_rng(block)
+    for _ in range(60):
+        whence = int(rng.integers(0, 3))
+        offset = int(
+            rng.integers(0, 320) if whence == 0 else rng.integers(-20, 21) if whence == 1 else rng.integers(-300, 20)
+        )
+        if whence == 1 and twin.tell() + offset < 0:
+            continue
+        assert file.seek(offset, whence) == twin.seek(offset, whence) and file.tell() == twin.tell()
+        size = int(rng.integers(0, 90))
+        assert file.read(size) == twin.read(size) and file.tell() == twin.tell()
+    assert file.seek(290) == 290 and file.read() == data[290:]
+    numbers = np.zeros(10, "u2")
+    file.seek(3)
+    assert file.readinto(numbers) == 20 and numbers.tobytes() == data[3:23]
+    file.close()
+    file.close()
+    assert file.closed
+
+
+def test_a_file_that_became_shorter_is_not_read_as_if_it_were_not(memory):
+    memory.pipe({"/x": bytes(100)})
+    file = Url("memory://x").open()
+    memory.pipe({"/x": bytes(60)})
+    with pytest.raises(Unreached, match=r"^the server gave 60 of 100 bytes, at byte 0 of 100$"):
+        file.read(10)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", ["f4", ">f8", "u1"])
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (13, 4)])
+def test_an_array_behind_a_url(memory, tmp_path, order, kind, shape):
+    """In either order of its numbers, cut short by a byte, and with some behind its end."""
+    X = np.asarray(np.arange(np.prod(shape)).reshape(shape), kind, order=order)
+    np.save(tmp_path / "x.npy", X)
+    data = (tmp_path / "x.npy").read_bytes()
+    memory.pipe({"/x.npy": data, "/more.npy": data + b"more", "/less.npy": data[:-1]})
+    for name in ("x", "more"):
+        with open_source(f"memory://{name}.npy") as source, open_source(tmp_path / "x.npy") as disk:
+            assert source.shape == shape == disk.shape and source.dtype == disk.dtype == X.dtype
+            for one in (source, source.reopen(), pickle.loads(pickle.dumps(source))):
+                for start in range(shape[0] + 1):
+                    np.testing.assert_array_equal(one.read(start, shape[0]), X[start:])
+                assert one.kind == "NpySource" and one.opened_here
+                one.close()
+    if X.size:
+        with pytest.raises(ValueError) as caught:
+            open_source("memory://less.npy")
+        assert str(caught.value) == (
+            f"memory://less.npy is not a whole .npy file of numbers: it ends before byte {len(data):,}"
+        )
+
+
+@pytest.mark.parametrize("how", ["columns", "dataset"])
+def test_a_single_array_has_nothing_to_choose(memory, how):
+    np.save(file := io.BytesIO(), np.ones((3, 2)))
+    memory.pipe({"/x.npy": file.getvalue()})
+    with pytest.raises(ValueError, match="cannot choose"):
+        open_source("memory://x.npy", **{how: "a"})
