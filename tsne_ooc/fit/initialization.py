@@ -91,9 +91,12 @@ def pca(X: TableLike, d: int, rng: np.random.Generator, threads: Threads) -> Flo
                 # The eigenvectors of the rows' products are the scores themselves, but for their lengths.
                 scores = centred @ (centred.T @ _axes(centred @ centred.T, d))
                 lengths = np.linalg.norm(scores, axis=0)
-                scores = centred @ (centred.T @ (scores / np.where(lengths > 0, lengths, 1)))
+                # Beyond the rank there is rounding alone, most of it along the first axis: drawn out to a length, it
+                # would be that axis again. What is a millionth as long, and these are squares, is less than the noise.
+                there = lengths > 1e-12 * lengths.max()
+                scores = centred @ (centred.T @ (scores / np.where(there, lengths, 1)))
                 norms = np.linalg.norm(scores, axis=0)
-                scores = scores / np.sqrt(np.where(norms > 0, norms, 1))
+                scores = scores / np.sqrt(np.where(there, norms, 1)) * there
     scores = np.pad(scores, ((0, 0), (0, d - scores.shape[1])))
     return rescale(scores, rng)
 
