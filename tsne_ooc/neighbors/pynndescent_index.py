@@ -158,7 +158,10 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
     @classmethod
     def restore(cls, saved: Saved, threads: Threads) -> PyNNDescentIndex:
         X = restore_rows(saved)
-        options = PyNNDescent(saved.whole("graph_neighbors", 2, 2**31 - 1), saved.number("epsilon", above=-1))
+        epsilon = saved.number("epsilon", above=-1)
+        if epsilon < 0:
+            raise saved.fail(f"has an epsilon below 0: {epsilon:g}")
+        options = PyNNDescent(saved.whole("graph_neighbors", 2, 2**31 - 1), epsilon)
         pairwise = Pairwise.restore(saved, X)
         if not takes(pairwise.metric, pairwise.params, sparse=pairwise.sparse):
             raise saved.fail(f"has the metric {pairwise.metric!r}, which pynndescent does not know")

@@ -81,7 +81,10 @@ def saved_recall(saved: Saved) -> Wanted | None:
     if saved.content.get("recall") is None:
         return None
     nearest = None if "nearest" not in saved.content else saved.whole_or_none("nearest", 1)
-    return Wanted(saved.number("recall", above=0), nearest)
+    share = saved.number("recall", above=0)
+    if share > 1:
+        raise saved.fail(f"is to find {share:g} of the nearest rows, which is more than all")
+    return Wanted(share, nearest)
 
 
 def saved_rows(saved: Saved, *, finite: bool = True) -> Float32:
