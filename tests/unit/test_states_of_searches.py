@@ -17,7 +17,7 @@ from tsne_ooc.neighbors.scaled import build
 from tsne_ooc.storage.state import Saved, StateError
 
 ONE = Threads(1)
-N, P = 60, 5
+N, P = 120, 5
 
 
 def rows(kind):
@@ -26,7 +26,7 @@ def rows(kind):
     if kind == "gaps":
         X[::7, 1] = np.nan
     if kind == "copies":
-        X[:40] = X[0]
+        X[:100] = X[0]
     if kind == "far":
         X[[7, 30]] = 1e9
     if kind == "tiny":
@@ -65,7 +65,7 @@ SEARCHES = {
     "distinct": (IVF(lists=6), "euclidean", None, "copies"),
     "reach": (IVF(lists=6), "euclidean", None, "far"),
     "scaled": (Exact(), "euclidean", None, "tiny"),
-    "pynndescent": (PyNNDescent(), "euclidean", None, "plain"),
+    "pynndescent": (PyNNDescent(graph_neighbors=40), "euclidean", None, "plain"),
     "graph": (graph, "euclidean", None, "plain"),
 }
 if find_spec("annoy") is None:
@@ -167,9 +167,11 @@ TAKEN = {
     # Their kind tells the metric.
     *((name, "metric", value) for name in ("gaps", "gaps-ivf") for value in ("missing", *map(repr, VALUES))),
     ("graph", "order", "missing"),
-    *((name, part, value) for name in ("ivf", "grouped", "annoy", "gaps-ivf", "hnsw", "reach")
+    *((name, part, value) for name in ("ivf", "grouped", "annoy", "gaps-ivf", "hnsw")
       for part in ("recall", "nearest") for value in ("missing", "None")),
-    *(("distinct", part, value) for part in ("inner.recall", "inner.nearest") for value in ("missing", "None")),
+    *((name, part, value) for name in ("distinct", "reach") for part in ("inner.recall", "inner.nearest")
+      for value in ("missing", "None")),
+    ("reach", "radius", repr(2**70)),
     ("ivf, cosine", "recall", "missing"),
     *((name, "probes", "None") for name in ("ivf, cosine", "gaps-ivf", "grouped")),
     ("annoy", "seed", "0"),
@@ -226,3 +228,160 @@ def keys(content, path=()):
         yield (*path, key)
         if isinstance(value, dict):
             yield from keys(value, (*path, key))
+
+
+def put(value, at=-1):
+    def change(array):
+        array.reshape(-1)[at] = value
+        return array
+
+    return change
+
+
+#: Numbers at a limit, which may be, and those one beyond, which may not: the kind of search, the part, the number, and
+#: what is said of it.
+EDGES = [
+    ("blocked", "metric", "l2", None),
+    ("blocked", "metric", "hamming", "has the unknown metric 'hamming'"),
+    ("sparse", "indptr", put(1, 0), "does not cut {entries} entries into rows"),
+    ("sparse", "indptr", lambda array: put(array[-1] + 1)(array), "does not cut {entries} entries into rows"),
+    ("sparse", "indptr", lambda array: put(array[4] + 1, 3)(array), "does not cut {entries} entries into rows"),
+    ("sparse", "indptr", lambda array: put(array[4], 3)(array), None),
+    ("sparse", "indices", put(P), f"names a column that is not one of {P}"),
+    ("sparse", "indices", put(-1, 0), f"names a column that is not one of {P}"),
+    ("sparse", "indices", lambda array: put(array[0], 1)(array), "does not ascend within a row"),
+    ("sparse", "columns", lambda array: np.array(0), "is not a number of columns: 0"),
+    ("sparse", "columns", lambda array: np.array(2**31), f"is not a number of columns: {2**31}"),
+    ("sparse", "columns", lambda array: np.array(P + 1000), None),
+    ("sparse", "columns", lambda array: np.array(P - 1), f"names a column that is not one of {P - 1}"),
+    ("ivf", "probes", 1, None),
+    ("ivf", "probes", 0, f"probes=0 is not a whole number from 1 to {2**62}"),
+    ("ivf", "recall", 1, None),
+    ("ivf", "recall", 1.0001, " is to find 1.0001 of the nearest rows, which is more than all"),
+    ("ivf", "recall", 1e-9, None),
+    ("ivf", "nearest", 1, None),
+    ("ivf", "nearest", 0, f"nearest=0 is not a whole number from 1 to {2**62}"),
+    ("ivf", "order", put(N), f"is not a permutation of {N} rows"),
+    ("ivf", "order", lambda array: put(array[0])(array), f"is not a permutation of {N} rows"),
+    ("ivf", "order", lambda array: array[::-1].copy(), None),
+    ("ivf", "edges", put(1, 0), f"does not cut {N} rows into lists"),
+    ("ivf", "edges", put(N - 1), f"does not cut {N} rows into lists"),
+    ("ivf", "edges", put(-1, 1), f"does not cut {N} rows into lists"),
+    # A list may be empty.
+    ("ivf", "edges", put(0, 1), None),
+    ("ivf", "centre", lambda array: array + 1e3, "lies outside the rows"),
+    ("ivf", "centre", lambda array: array - 1e3, "lies outside the rows"),
+    ("grouped", "groups", put(1, 0), "does not cut 25 centres into groups"),
+    ("hnsw", "ef", 1, None),
+    ("hnsw", "ef", 2**26, None),
+    ("hnsw", "ef", 2**26 + 1, f"ef={2**26 + 1} is not a whole number from 1 to {2**26}"),
+    ("hnsw", "links", 1, "links=1 is not a whole number from 2 to 4096"),
+    ("hnsw", "links", 4097, "links=4097 is not a whole number from 2 to 4096"),
+    ("hnsw", "links", 5, "do not fit the links in number"),
+    ("hnsw", "entry", N, f"entry={N} is not a whole number from 0 to {N - 1}"),
+    ("hnsw", "links.array", put(-2), f"names a row that is not one of {N}"),
+    ("hnsw", "links.array", put(N), f"names a row that is not one of {N}"),
+    ("hnsw", "links.array", put(-1), None),
+    ("hnsw", "links.array", put(N - 1, 0), None),
+    ("annoy", "trees", 1, None),
+    ("annoy", "trees", 0, f"trees=0 is not a whole number from 1 to {2**31 - 1}"),
+    ("annoy", "trees", 2**31, f"trees={2**31} is not a whole number from 1 to {2**31 - 1}"),
+    ("annoy", "search_k", 1, None),
+    ("annoy", "search_k", 0, f"search_k=0 is not a whole number from 1 to {2**62}"),
+    ("annoy", "seed", 2**31 - 1, None),
+    ("annoy", "seed", 2**31, f"seed={2**31} is not a whole number from 0 to {2**31 - 1}"),
+    ("annoy", "recall", 2, " is to find 2 of the nearest rows, which is more than all"),
+    ("annoy", "metric", "jaccard", " has the unknown metric 'jaccard'"),
+    ("pynndescent", "graph_neighbors", 2, None),
+    ("pynndescent", "graph_neighbors", 1, f"graph_neighbors=1 is not a whole number from 2 to {2**31 - 1}"),
+    ("pynndescent", "seed", 2**31 - 1, None),
+    ("pynndescent", "seed", 2**31, f"seed={2**31} is not a whole number from 0 to {2**31 - 1}"),
+    ("pynndescent", "epsilon", -1e-9, " has an epsilon below 0: -1e-09"),
+    ("pynndescent", "metric", "bit_hamming", "metric 'bit_hamming' takes bytes, whole numbers from 0 to 255"),
+    ("pynndescent", "metric", "nan_euclidean", " has the metric 'nan_euclidean', which pynndescent does not know"),
+    ("scaled", "exponent", 200, None),
+    ("scaled", "exponent", -200, None),
+    ("scaled", "exponent", 201, "exponent=201 is not a whole number from -200 to 200"),
+    ("scaled", "exponent", -201, "exponent=-201 is not a whole number from -200 to 200"),
+    ("scaled", "inner.metric", "cosine", " has the metric 'cosine', whose distances have no scale"),
+    ("bits", "columns", 1, None),
+    ("bits", "columns", 64, None),
+    ("bits", "columns", 65, "has the shape (120, 1), where (any, 2) is needed"),
+    ("bits", "columns", 0, f"columns=0 is not a whole number from 1 to {2**40}"),
+    ("bits", "metric", "euclidean", " has the unknown metric 'euclidean'"),
+    ("bits", "metric", "yule", None),
+    ("reach", "radius", 1e-300, None),
+    ("reach", "radius", 0, "radius=0 must be a finite number greater than 0"),
+    ("reach", "numbers", put(N), "does not name rows in their order"),
+    ("reach", "numbers", put(N - 1), None),
+    ("reach", "numbers", lambda array: array[::-1].copy(), "does not name rows in their order"),
+    ("reach", "numbers", lambda array: put(array[0], 1)(array), "does not name rows in their order"),
+    ("reach", "inner.kind", "distinct", "inner is of the unknown kind 'distinct'"),
+    ("distinct", "of", put(21), "does not name each of 21 distinct rows"),
+    ("distinct", "of", put(0), "does not name each of 21 distinct rows"),
+    ("distinct", "of", put(20, 0), "numbers distinct rows in another order than that of their first appearance"),
+    ("graph", "neighbors", put(N), f"names a row that is not one of {N}"),
+    ("graph", "neighbors", put(N - 1), None),
+    ("graph", "distances", put(-1e-6, 0), "does not ascend from 0 within a row"),
+    ("graph", "distances", put(0, 0), None),
+    ("graph", "distances", put(0), "does not ascend from 0 within a row"),
+    ("graph", "order", put(N), f"is not a permutation of {N} rows"),
+    ("graph", "order", lambda array: put(array[0])(array), f"is not a permutation of {N} rows"),
+    (
+        "pairwise",
+        "param.p",
+        lambda array: np.array(0.0),
+        "metric_params['p']=0.0 must be a finite number greater than 0",
+    ),
+    ("pairwise", "metric", "canberra", "has the shape () and type float64, where () is needed"),
+    ("mahalanobis", "param.VI", lambda array: -array, "is not a covariance or its inverse"),
+    ("seuclidean", "param.V", put(0.0), "holds variances, which must be greater than 0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "change", "says"), EDGES, ids=[f"{name}-{part}-{at}" for at, (name, part, *_) in enumerate(EDGES)]
+)
+def test_numbers_at_a_limit_and_beyond(made, name, part, change, says):
+    if name not in SEARCHES:
+        pytest.skip("Annoy is not installed")
+    content, arrays = state_of(made[name][0])
+    if callable(change):
+        arrays[part.removesuffix(".array")] = change(arrays[part.removesuffix(".array")])
+    else:
+        within = content
+        for key in part.split(".")[:-1]:
+            within = within[key]
+        within[part.split(".")[-1]] = change
+    if says is None:
+        assert restore_index(Saved(content, arrays), ONE).n == N
+        return
+    with pytest.raises(StateError) as caught:
+        restore_index(Saved(content, arrays), ONE)
+    assert says.format(entries=len(arrays.get("data", ()))) in str(caught.value)
+    assert caught.value.array is None or caught.value.array in arrays
+
+
+def test_which_kinds_may_be_within_which(made):
+    """A file cannot nest them without end; of a kind that may not be within another, its name is said."""
+    plain = {"blocked", "ivf", "hnsw", "annoy", "pynndescent"}
+    within = {
+        "reach": {"blocked", "ivf", "hnsw"},
+        "distinct": {*plain, "reach"},
+        "graph": {*plain, "gaps", "gaps-ivf", "reach", "distinct", "pairwise", "bits"},
+        "scaled": {*plain, "gaps", "gaps-ivf", "reach", "distinct", "pairwise", "graph"},
+    }
+    states = {state_of(index)[0]["kind"]: state_of(index) for index, _ in made.values()}
+    assert len(states) == len({type(index) for index, _ in made.values()}) > 10
+    for outer, allowed in within.items():
+        for kind, (content, arrays) in states.items():
+            mine, own = state_of(made[outer][0])
+            mine["inner"] = content
+            own = {name: array for name, array in own.items() if not name.startswith("inner.")}
+            own |= {f"inner.{name}": array for name, array in arrays.items()}
+            said = ""
+            try:
+                restore_index(Saved(mine, own), ONE)
+            except StateError as error:
+                said = str(error)
+            assert (f"inner is of the unknown kind {kind!r}" in said) == (kind not in allowed), (outer, kind, said)
