@@ -385,3 +385,90 @@ def test_which_kinds_may_be_within_which(made):
             except StateError as error:
                 said = str(error)
             assert (f"inner is of the unknown kind {kind!r}" in said) == (kind not in allowed), (outer, kind, said)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("name", SEARCHES)
+def test_few_rows_are_a_state_too(made, name, n):
+    """One row finds itself alone, and nobody else."""
+    search, metric, params, kind = SEARCHES[name]
+    if metric in ("seuclidean", "mahalanobis") and n == 1:
+        pytest.skip("one row has no variance")
+    X = rows(kind)[[0, 1, 2][:n]]
+    if kind == "far":
+        X[0] = 1e9
+    if kind == "copies":
+        X = np.repeat(X[:1], n, axis=0)
+    if name == "graph":
+        if n == 1:
+            pytest.skip("one row has no neighbours")
+        search = Graph.of(Exact().build(X, threads=ONE), n - 1)
+    options = {"metric": metric, "metric_params": params, "rng": np.random.default_rng(0), "threads": ONE}
+    index = build(search, X, **options)
+    again = restore_index(Saved(*state_of(index)), ONE)
+    assert index.n == again.n == n
+    for one, other in ((index.query(X, n), again.query(X, n)), *([] if n == 1 else [
+        (index.query_self(n - 1), again.query_self(n - 1))
+    ])):  # fmt: skip
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+    assert sorted(index.query(X, n)[0][0].tolist()) == list(range(n))
+    if n > 1:
+        assert sorted(index.query_self(n - 1)[0][0].tolist()) == list(range(1, n))
+    assert index.recall(1) == again.recall(1) == 1.0
+    for k, call in ((n + 1, index.query), (0, index.query)):
+        with pytest.raises(
+            ValueError, match=rf"^k={k} neighbours cannot be found among {n} rows; use k from 1 to {n}$"
+        ):
+            call(X, k)
+    with pytest.raises(
+        ValueError, match=rf"^k={n} neighbours cannot be found among {n - 1} other rows; use k from 1 to"
+    ):
+        index.query_self(n)
+
+
+def test_a_graph_of_walks_comes_back_as_it_was(made):
+    """On all its levels, with the same links and the same way in."""
+    index = made["hnsw"][0]
+    content, arrays = state_of(index)
+    levels, links, width = arrays["levels"].astype(int), arrays["links"], content["links"]
+    assert levels.max() > 2
+    graph = restore_index(Saved(content, arrays), ONE)._graph.hnsw
+    mine = index._graph.hnsw
+    assert (
+        (graph.max_level, graph.entry_point)
+        == (mine.max_level, mine.entry_point)
+        == (levels.max() - 1, content["entry"])
+    )
+
+    def refused(levels, links, says, array):
+        with pytest.raises(StateError) as caught:
+            restore_index(Saved(content, {**arrays, "levels": levels.astype(np.uint8), "links": links}), ONE)
+        assert (str(caught.value), caught.value.array) == (says, array)
+
+    # A row on no level, with as many links less.
+    last = int(np.flatnonzero(levels == 1)[-1])
+    end = int((width * (levels[: last + 1] + 1)).sum())
+    lower = np.where(np.arange(N) == last, 0, levels)
+    refused(
+        lower,
+        np.delete(links, np.arange(end - width, end)),
+        "has a row on no level, or an entry below the highest",
+        "levels",
+    )
+    # The way in must be on the highest level.
+    higher = np.where(np.arange(N) == last, levels.max() + 1, levels)
+    more = np.insert(links, end, np.full(width * int(levels.max()), -1, np.int32))
+    refused(higher, more, "has a row on no level, or an entry below the highest", "levels")
+    # Of so many links there are so many levels, and no more.
+    most = mine.cum_nneighbor_per_level.size() - 1
+    entry = content["entry"]
+    end = int((width * (levels[: entry + 1] + 1)).sum())
+    for level, taken in ((most, True), (most + 1, False)):
+        highest = np.where(np.arange(N) == entry, level, levels)
+        more = np.insert(links, end, np.full(width * (level - int(levels[entry])), -1, np.int32))
+        if taken:
+            again = restore_index(Saved(content, {**arrays, "levels": highest.astype(np.uint8), "links": more}), ONE)
+            assert again._graph.hnsw.max_level == level - 1
+        else:
+            refused(highest, more, "names a level that graphs of so many links do not have", "levels")
