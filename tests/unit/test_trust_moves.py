@@ -56,6 +56,14 @@ def test_the_usual_length_is_that_of_the_nearest_fifteen(n, metric, copies):
         assert length == pytest.approx(0.7 * np.median(means[means > 0]), rel=1e-4)
 
 
+def test_a_row_that_is_not_among_its_own_neighbours_has_no_more_of_them():
+    """By their directions all twenty are at the same place, and the first sixteen are found."""
+    X = np.outer(np.arange(1, 21), [1, 2, 2]).astype(np.float32)
+    others = [[at for at in range(16) if at != row][:15] for row in range(20)]
+    means = [np.abs(3.0 * (np.array(some) - row)).mean() for row, some in enumerate(others)]
+    assert Moves.of(on_a_map(X, "cosine"), None, 1, 1).length == pytest.approx(0.7 * np.median(means), rel=1e-5)
+
+
 def test_of_many_rows_a_thousand_from_all_over_tell_the_usual_length():
     X = rows(2500, 2)
     X[1250:] *= 5

@@ -1,0 +1,475 @@
+"""Neighbours at each limit: what looks like something else, rows far out, copies, scales, and what is shared."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import coo_array, csc_array, csr_array
+from scipy.spatial.distance import cdist
+
+from tsne_ooc._parallel import Threads
+from tsne_ooc._validate import RowsError
+from tsne_ooc.neighbors import HNSW, IVF, Exact, Graph, kmeans
+from tsne_ooc.neighbors.distinct import DistinctIndex, find_copies
+from tsne_ooc.neighbors.folder import GraphFacts, fingerprint_of
+from tsne_ooc.neighbors.plausible import tell_unlikely
+from tsne_ooc.neighbors.precomputed import distances_of
+from tsne_ooc.neighbors.reach import ReachIndex, split, within_reach
+from tsne_ooc.neighbors.scaled import exponent_for, scaled
+from tsne_ooc.storage.state import Saved, StateError
+
+ONE = Threads(1)
+
+
+def told(rows, metric):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        tell_unlikely(rows, metric)
+    assert len(said) <= 1
+    return str(said[0].message) if said else None
+
+
+# ------------------------------------------------------------------------------------- what looks like something else
+
+
+def numbers(*counts):
+    """Rows of 25 columns with so many of each value, zeros for the rest."""
+    values = np.concatenate([np.full(count, value) for value, count in counts])
+    return np.pad(values, (0, -len(values) % 25)).reshape(-1, 25).astype(np.float32)
+
+
+BYTES = "asks of each number only whether it is 0, and these look like bytes of eight bits each, such as "
+
+
+@pytest.mark.parametrize(
+    ("rows", "doubted"),
+    [
+        # A quarter of what is not 0 has an upper half, and one of them the highest bit.
+        (numbers((200, 25), (1, 75)), True),
+        (numbers((200, 24), (1, 76)), False),
+        (numbers((128, 1), (16, 24), (1, 75)), True),
+        (numbers((127, 1), (16, 24), (1, 75)), False),
+        (numbers((128, 1), (15, 24), (1, 75)), False),
+        (numbers((255, 25), (1, 75)), True),
+        (numbers((256, 25), (1, 75)), False),
+        (numbers((200.5, 1), (200, 24), (1, 75)), False),
+        (numbers((-1, 1), (200, 24), (1, 75)), False),
+        (numbers((0, 100)), False),
+    ],
+)
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_when_numbers_look_like_bytes(rows, doubted, form):
+    for metric, instead in (("jaccard", "there is bit_jaccard,"), ("dice", "there is bit_hamming or bit_jaccard,")):
+        said = told(form(rows), metric)
+        assert (said is not None) == doubted
+        if doubted:
+            assert f"metric={metric!r} {BYTES}" in said and instead in said
+
+
+@pytest.mark.parametrize(
+    ("rows", "doubted"),
+    [
+        (np.eye(9), True), (np.eye(9)[:, :8], False), (np.eye(9) * 2, False), (np.zeros((9, 9)), False),
+        (np.eye(9) + np.eye(9)[::-1], False),
+    ],
+)  # fmt: skip
+def test_when_bytes_look_like_yes_and_no(rows, doubted):
+    for metric, instead in (("bit_jaccard", "jaccard"), ("bit_tanimoto", "jaccard"), ("bit_hamming", "hamming")):
+        said = told(rows.astype(np.float32), metric)
+        wanted = f"all rows hold 0 and 1, and metric={metric!r} takes eight of them in a byte; use metric={instead!r}"
+        assert said == (wanted if doubted else None)
+
+
+def pairs(n, apart=1.0, own=0.0):
+    D = np.full((n, n), float(apart))
+    np.fill_diagonal(D, own)
+    return D
+
+
+def changed(D, *changes):
+    for i, j, value in changes:
+        D[i, j] = value
+    return D
+
+
+UNEVEN = cdist(np.arange(4.0)[:, None], np.arange(4.0)[:, None])
+
+
+@pytest.mark.parametrize(
+    ("distances", "says"),
+    [
+        (pairs(3, 0.2, 0.9), "each row's largest precomputed distance is that to itself, 0.9: these look like"),
+        (pairs(3, 0.9, 0.9), "each row's largest precomputed distance is that to itself, 0.9"),
+        (pairs(2, 0.2, 0.9), None),
+        (changed(pairs(3, 0.5, 0.9), (1, 1, 0.4)), None),
+        (changed(pairs(3, 0.5, 0.9), (1, 2, 0.95), (2, 1, 0.95)), None),
+        (pairs(3, 1.0), "all precomputed distances are 1: nothing is nearer than anything else"),
+        (pairs(2, 1.0), None),
+        (pairs(3, 0.0), None),
+        (changed(pairs(3, 1.0), (0, 0, 1e-9)), None),
+        (changed(pairs(4, 1.0), (2, 3, 2.0), (3, 2, 2.0)), None),
+        # To a thousandth of the larger one the two distances of a pair are the same.
+        (changed(UNEVEN.copy(), (1, 3, 2.0019)), None),
+        (
+            changed(UNEVEN.copy(), (1, 3, 2.0021)),
+            "not symmetric: from row 1 to row 3 it is 2.002, and back 2; each row's",
+        ),
+        (changed(UNEVEN.copy(), (3, 1, 1.9979)), "not symmetric: from row 1 to row 3 it is 2, and back 1.998;"),
+        (changed(UNEVEN.copy(), (3, 1, np.inf)), None),
+        (UNEVEN[:3], None),
+        ((np.zeros((4, 1), int), np.zeros((4, 1))), None),
+        ([[0, 1, 1], [1, 0, 1], [1, 1, 0]], None),
+    ],
+)
+def test_when_distances_look_like_something_else(distances, says):
+    said = told(distances, "precomputed")
+    assert (said is None) == (says is None)
+    assert said is None or says in said
+
+
+def chained(n, largest, rest=0.5, empty=0):
+    """A graph in which so many rows have a 1, and the others less; some have no neighbour at all."""
+    dense = np.zeros((n + empty, n + empty))
+    for row in range(n):
+        dense[row, (row + 1) % n] = dense[(row + 1) % n, row] = rest
+    for row in range(largest):
+        dense[row, (row + 2) % n] = dense[(row + 2) % n, row] = 1
+    return csr_array(dense)
+
+
+@pytest.mark.parametrize(
+    ("graph", "says"),
+    [
+        (csr_array(pairs(3, 2.5)), "all precomputed distances are 2.5, as in a graph of which rows are neighbours"),
+        (csr_array(changed(np.zeros((3, 3)), (0, 1, 1), (1, 0, 1))), None),
+        (
+            csr_array(changed(np.zeros((3, 3)), (0, 1, 1), (1, 2, 1), (2, 0, 1), (1, 1, 9))),
+            "all precomputed distances are 1,",
+        ),
+        # Nine rows of ten: the largest of their distances is exactly 1, and none is more.
+        (chained(10, 7), "the largest precomputed distance of nearly every row is exactly 1"),
+        (chained(10, 6), None),
+        (chained(10, 7, empty=5), "the largest precomputed distance of nearly every row is exactly 1"),
+        (chained(10, 7, rest=1.5), None),
+        (
+            csr_array(changed(UNEVEN.copy(), (3, 1, 1.9979))),
+            "not symmetric: from row 1 to row 3 it is 2, and back 1.998",
+        ),
+        (csr_array(changed(UNEVEN.copy(), (3, 1, 1.9985))), None),
+        # Not each row has the other as a neighbour.
+        (csr_array(changed(UNEVEN.copy(), (3, 1, 0))), None),
+    ],
+)
+def test_when_a_graph_looks_like_something_else(graph, says):
+    said = told(graph, "precomputed")
+    assert (said is None) == (says is None)
+    assert said is None or says in said
+
+
+def test_other_metrics_are_not_doubted():
+    for metric in ("euclidean", "hamming", "nan_euclidean", np.dot):
+        assert told(numbers((200, 50), (1, 50)), metric) is None
+
+
+def test_latitudes_of_both_halves_of_the_earth_have_a_limit():
+    for latitude in (np.pi / 2, -np.pi / 2):
+        Exact().build(np.float32([[latitude, 9], [0, -300]]), metric="haversine", threads=ONE)
+        with pytest.raises(RowsError, match=r"numpy.radians turns degrees into them\); row 1, column 0 is -?1\.5718"):
+            Exact().build(np.float32([[0, 9], [latitude * 1.00064, 0]]), metric="haversine", threads=ONE)
+
+
+# --------------------------------------------------------------------------------------------------- what is shared
+
+
+D = np.round(cdist(np.random.default_rng(0).normal(size=(9, 3)), np.random.default_rng(0).normal(size=(9, 3))), 3)
+FAR = np.where(D > 2.5, np.inf, D)
+NEAR = np.argsort(D, axis=1)[:, 1:5]
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda kind: D.astype(kind), lambda kind: FAR.astype(kind), lambda kind: np.asfortranarray(D.astype(kind)),
+        lambda kind: pd.DataFrame(D.astype(kind)), lambda kind: pd.DataFrame(FAR.astype(kind)),
+        lambda kind: csr_array(D.astype(kind)), lambda kind: csc_array(D.astype(kind)),
+        lambda kind: coo_array(D.astype(kind)),
+        lambda kind: (NEAR, np.take_along_axis(D, NEAR, 1).astype(kind)),
+    ],
+)  # fmt: skip
+def test_distances_are_neither_changed_nor_shared(form, kind):
+    def parts(one):
+        if isinstance(one, tuple):
+            return [*one]
+        if hasattr(one, "tocoo"):
+            return [one.tocoo().data, one.data]
+        return [np.asarray(one)]
+
+    given = form(kind)
+    before = [part.copy() for part in parts(given)]
+    made = distances_of(given)
+    assert made.dtype == np.float32 and made.shape == (9, 9)
+    dense = made if isinstance(made, np.ndarray) else made.toarray()
+    if isinstance(given, tuple):
+        wanted = np.zeros((9, 9))
+        np.put_along_axis(wanted, NEAR, np.take_along_axis(D, NEAR, 1), 1)
+    else:
+        wanted = FAR if np.isinf(before[0]).any() else D
+    np.testing.assert_allclose(dense, wanted, rtol=1e-6)
+    values = made if isinstance(made, np.ndarray) else made.data
+    values[...] = -7
+    for part, old in zip(parts(given), before, strict=True):
+        np.testing.assert_array_equal(part, old)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_what_a_graph_gives_is_the_callers_own(ordered):
+    X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    index = (IVF(lists=4, probes=4) if ordered else Exact()).build(X, rng=np.random.default_rng(0), threads=ONE)
+    near, apart = index.query_self(5)
+    order = index.order if ordered else np.arange(40, dtype=np.uint32)
+    place = np.argsort(order).astype(np.uint32)
+    graph = Graph._made(place[near[order]], apart[order], index.order, GraphFacts(), Exact())
+    made = graph.build(X, rng=np.random.default_rng(0), threads=ONE)
+
+    def answers():
+        matrix = graph.matrix()
+        parts = [*graph.read(3, 9), *made.query_self(4), matrix.data, matrix.indices]
+        return [*parts, *(made.query_part(2, 7, 3) if ordered else ())]
+
+    before = [part.copy() for part in answers()]
+    np.testing.assert_array_equal(before[2], near[:, :4])
+    np.testing.assert_array_equal(before[3], apart[:, :4])
+    if ordered:
+        np.testing.assert_array_equal(before[6], near[order[2:7], :3])
+        np.testing.assert_array_equal(before[7], apart[order[2:7], :3])
+    for part in answers():
+        part[...] = 0
+    for part, old in zip(answers(), before, strict=True):
+        np.testing.assert_array_equal(part, old)
+    for part in (graph.indices, graph.distances):
+        with pytest.raises(ValueError, match="read-only"):
+            part[0] = 0
+    np.testing.assert_array_equal(graph.indices, near)
+    dense = np.zeros((40, 40), np.float32)
+    np.put_along_axis(dense, near.astype(int), apart, 1)
+    np.testing.assert_array_equal(graph.matrix().toarray(), dense)
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ({}, None),
+        ({"rows": []}, None),
+        ({"rows": "ab"}, "facts has rows that are not a list of sums"),
+        ({"rows": ["ab", 3]}, "facts has rows that are not a list of sums"),
+        ({"rows": None}, "facts has rows that are not a list of sums"),
+        ({"source": {"path": "x"}}, None),
+        ({"source": []}, "facts has a source that is not an object"),
+        ({"source": "x"}, "facts has a source that is not an object"),
+        ({"metric": "cosine"}, None),
+        ({"metric": 3}, "'facts.metric' is not a string"),
+        ({"recall": 0.5}, None),
+        ({"recall": 1.7}, None),
+        ({"recall": "x"}, "'facts.recall' is not a number"),
+        ({"unit": 0}, "facts.unit=0 must be a finite number greater than 0"),
+        ({"unit": None}, "'facts.unit' is not a number"),
+    ],
+)
+def test_what_a_graph_knows_of_its_rows_comes_back_or_is_refused(facts, says):
+    plain = GraphFacts("euclidean", 2.0, None, ("ab", "cd"), None)
+    saved = Saved({"facts": {**plain.json(), **facts}}, {}).part("facts")
+    if says is None:
+        wanted = plain._replace(**{key: tuple(value) if key == "rows" else value for key, value in facts.items()})
+        assert GraphFacts.restore(saved) == wanted._replace(recall=wanted.recall and min(1.0, wanted.recall))
+        return
+    with pytest.raises(StateError) as caught:
+        GraphFacts.restore(saved)
+    assert str(caught.value) == says
+
+
+def test_a_fingerprint_has_an_entry_for_each_run_of_rows(monkeypatch):
+    monkeypatch.setattr("tsne_ooc.neighbors.folder.TOLD", 4)
+    hashes = np.arange(9, dtype=np.uint64)
+    found = fingerprint_of(hashes)
+    assert len(found) == 3 and all(len(one) == 16 for one in found)
+    for row in range(9):
+        other = hashes.copy()
+        other[row] += 1
+        assert [a == b for a, b in zip(fingerprint_of(other), found, strict=True)] == [
+            at != row // 4 for at in range(3)
+        ]
+    assert fingerprint_of(hashes[:8]) == found[:2] and fingerprint_of(hashes[:0]) == ()
+    assert fingerprint_of(hashes[::-1][::-1]) == found
+
+
+# ---------------------------------------------------------------------------------------- rows far out, copies, scales
+
+
+def around(n, far, times):
+    """Rows whose largest difference from the middle is 1, or so many times that."""
+    X = np.zeros((n, 3), np.float32)
+    X[::2, 0], X[1::2, 0] = 1, -1
+    if far:
+        X[:far, 1] = times
+    return X
+
+
+@pytest.mark.parametrize(
+    ("n", "far", "times", "apart"),
+    [
+        (100, 1, 1025, True), (100, 1, 1024, False), (100, 1, 1023, False), (100, 2, 1025, True), (100, 3, 1025, False),
+        (148, 2, 1025, True), (150, 3, 1025, True), (10, 1, 1025, True), (10, 2, 1025, False), (100, 0, 0, False),
+        (100, 1, -1025, True),
+    ],
+)  # fmt: skip
+def test_which_rows_are_out_of_reach(n, far, times, apart):
+    """Those a thousand times as far out as a typical one, where they are at most one in fifty, or a single one."""
+    X = around(n, far, times)
+    before = X.copy()
+    index = within_reach(X, lambda rows: Exact().build(rows, threads=ONE), ONE)
+    assert isinstance(index, ReachIndex) == apart == (split(X, ONE) is not None)
+    np.testing.assert_array_equal(X, before)
+    np.testing.assert_array_equal(index.rows, X)
+    if apart:
+        assert index._numbers.tolist() == list(range(far)) and index._inner.n == n - far
+        middle, radius = split(X, ONE)
+        np.testing.assert_array_equal(middle, np.median(X, axis=0))
+        assert radius == 1024
+    D = cdist(X.astype(float), X.astype(float))
+    np.testing.assert_allclose(index.query(X, 3)[1], np.sort(D, axis=1)[:, :3], rtol=1e-6)
+
+
+def test_rows_that_are_all_in_the_middle_have_no_reach():
+    X = np.ones((50, 2), np.float32)
+    X[0] = 1e9
+    assert split(X, ONE) is None
+
+
+@pytest.mark.parametrize(
+    ("search", "copies", "distinct"),
+    [
+        (Exact(), 32, False),
+        (Exact(), 33, True),
+        (IVF(), 32, False),
+        (IVF(), 33, True),
+        (HNSW(), 4, False),
+        (HNSW(), 5, True),
+    ],
+)
+def test_from_how_many_copies_on_the_distinct_rows_are_searched(search, copies, distinct):
+    X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    X[10 : 10 + copies] = X[10]
+    index = search.build(X, rng=np.random.default_rng(0), threads=ONE)
+    assert isinstance(index, DistinctIndex) == distinct
+    if distinct:
+        assert index._inner.n == 61 - copies
+    D = cdist(X, X)
+    np.testing.assert_allclose(index.query(X, 5)[1], np.sort(D, axis=1)[:, :5], atol=1e-5)
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+@pytest.mark.parametrize("few", [1, 2, 3, 7])
+def test_copies_are_numbered_as_they_first_appear(form, few):
+    rng = np.random.default_rng(few)
+    kinds = rng.integers(0, 12, 40)
+    X = np.round(rng.normal(size=(12, 4)), 1).astype(np.float32)[kinds]
+    most = np.bincount(kinds).max()
+    found = find_copies(form(X), ONE, few)
+    assert (found is None) == (most <= few)
+    if found is not None:
+        seen = {}
+        wanted = [seen.setdefault(tuple(row), len(seen)) for row in X.tolist()]
+        assert found.of.tolist() == wanted
+        for number in range(len(seen)):
+            mine = found.members[found.starts[number] : found.starts[number + 1]]
+            assert mine.tolist() == [row for row in range(40) if wanted[row] == number]
+        assert found.first.tolist() == [wanted.index(number) for number in range(len(seen))]
+    assert find_copies(form(X), ONE, int(most)) is None and find_copies(form(X), ONE, int(most) - 1) is not None
+
+
+@pytest.mark.parametrize(
+    ("largest", "exponent"),
+    [
+        (0.0, 0), (1.0, 0), (2.0**-31, 0), (np.nextafter(np.float32(2.0**-31), np.float32(0)), 1), (2.0**-32, 1),
+        (2.0**-100, 69), (np.nextafter(np.float32(2.0**50), np.float32(0)), 0), (2.0**50, -1), (2.0**127, -78),
+    ],
+)  # fmt: skip
+def test_which_scales_are_extreme(largest, exponent):
+    """Those of numbers below 2^-31, and from 2^50 up; they are brought just within these."""
+    for sign in (1, -1):
+        X = np.float32([[0, 0], [0, sign * largest], [0, 0]])
+        for rows in (X, csr_array(X)):
+            assert exponent_for(rows) == exponent
+            before = rows.copy()
+            made = scaled(rows, exponent)
+            assert abs(made - before * np.float64(2.0) ** exponent).max() == 0
+            assert abs(rows - before).max() == 0
+            if exponent == 0:
+                values = made if isinstance(made, np.ndarray) else made.data
+                values[...] = 9
+                assert abs(rows - before).max() == 0
+
+
+def test_what_grows_too_large_is_the_largest_number():
+    most = np.finfo(np.float32).max
+    made = scaled(np.float32([[1e38, -1e38, 3, np.inf]]), 10)
+    np.testing.assert_array_equal(made, np.float32([[most, -most, 3 * 1024, most]]))
+
+
+# ------------------------------------------------------------------------------------------------------------- k-means
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_each_round_moves_centres_to_the_mean_of_their_rows(gaps):
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(90, 3)) + 9 * rng.normal(size=(5, 3))[rng.integers(0, 5, 90)]).astype(np.float32)
+    if gaps:
+        X[::9, 1] = np.nan
+    from tsne_ooc.neighbors.gaps import gap_blocks
+
+    ready = gap_blocks if gaps else kmeans.centre_blocks
+    made = [kmeans.train(X, 6, rounds, rng=np.random.default_rng(3), threads=ONE, ready=ready) for rounds in range(4)]
+    filled = np.nan_to_num(X)
+    # They start from rows, no row twice.
+    assert len({tuple(row) for row in made[0].tolist()}) == 6
+    assert all((filled == row).all(axis=1).any() for row in made[0])
+    for before, after in pairwise(made):
+        there = ~np.isnan(X)[:, None]
+        squares = np.where(there, (X[:, None] - before) ** 2, 0).sum(2) / there.sum(2)
+        label = squares.argmin(1)
+        for number in range(6):
+            mine = X[label == number]
+            assert len(mine)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                np.testing.assert_allclose(after[number], np.nan_to_num(np.nanmean(mine, axis=0)), rtol=1e-5, atol=1e-5)
+
+
+def test_a_centre_without_rows_is_moved_to_a_row():
+    """Of ten places most centres start on the same one: all but one of these have no rows."""
+    X = np.repeat(np.random.default_rng(0).normal(size=(10, 2)), 30, axis=0).astype(np.float32)
+    places = {tuple(row) for row in X.tolist()}
+    for rounds in (1, 3):
+        centres = kmeans.train(X, 40, rounds, rng=np.random.default_rng(1), threads=ONE)
+        near = cdist(centres, np.array(list(places))).min(1)
+        assert near.max() < 1e-6
+    assert len(np.unique(np.round(centres, 5), axis=0)) >= 8
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 16, 33])
+def test_centres_in_a_row_are_in_the_order_of_a_line(n):
+    along = np.random.default_rng(n).permutation(n).astype(np.float32)
+    centres = along[:, None] * np.float32([[3, 1]]) + 100
+    order = kmeans.seriate(centres)
+    assert sorted(order.tolist()) == list(range(n))
+    found = along[order]
+    if n > 2:
+        # Each half is on one side of the middle, and so is each half of a half.
+        first, second = found[: n // 2], found[n // 2 :]
+        assert max(first) < min(second) or min(first) > max(second)
+    assert kmeans.seriate(np.ones((n, 2), np.float32)).tolist() == list(range(n))
