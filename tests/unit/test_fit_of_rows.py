@@ -166,6 +166,23 @@ def test_affinities_are_those_of_the_rows_in_whatever_order_a_search_has_them(se
     np.testing.assert_allclose(found.toarray(), wanted, atol=2e-6)
 
 
+@pytest.mark.parametrize("affinity", [Perplexity(3), Uniform(5)])
+def test_copies_name_other_copies_than_a_search_does(affinity):
+    """A search names the first few of them; as neighbours of all copies these would be hubs. The seed draws others."""
+    X = some()
+    X[30:80] = X[30]
+    fit = fitted(X, affinity=affinity)
+    k = affinity.k(90)
+    searched = fit.model.index.query_self(k)[0]
+    assert np.bincount(searched[30:80].ravel(), minlength=90).max() > 40
+    found = [affinities_of(fit.model, affinity, seed=seed, threads=ONE).toarray() for seed in (0, 0, 1)]
+    for dense in found:
+        # Each copy has k others, and k others have it.
+        assert ((dense[30:80, 30:80] > 0).sum(axis=0) <= 2 * k).all()
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any()
+
+
 def test_a_row_alone_has_no_affinities():
     index = Exact().build(np.ones((1, 3), np.float32), threads=ONE)
     P, order, k, reference_ = joint_of(Perplexity(3), index, 1, 0, ONE)
@@ -187,6 +204,8 @@ def test_which_searches_find_all_neighbours_at_once():
     ]  # fmt: skip
     for neighbors, metric, n, all_of_them in table:
         assert at_once(recipe(neighbors=neighbors, metric=metric), n) is all_of_them, (neighbors, metric, n)
+    weighted = {"w": np.ones(4)}
+    assert at_once(recipe(neighbors="auto", metric="euclidean", metric_params=weighted), 15_000) is True
 
 
 # ----------------------------------------------------------------------------------------------------------- the model
