@@ -248,6 +248,13 @@ def test_which_fields_are_sums(d, n, dof, summed, curved):
         assert model.curved_field.shape.spacing * {1: 4, 2: 2}[d] == pytest.approx(model.field.shape.spacing)
 
 
+def lone(value):
+    """A map with one row far out."""
+    Y = np.zeros((90, 2), np.float32)
+    Y[7, 1] = value
+    return Y
+
+
 @pytest.fixture(scope="module")
 def saved():
     content, arrays = fitted(some()).model.state()
@@ -277,10 +284,10 @@ def test_a_model_comes_back(saved):
         ({"embedding": np.zeros((90, 4), "f4")}, "has the shape (90, 4), which is not a map"),
         ({"embedding": np.zeros((90, 3), "f4")}, None),
         ({"embedding": np.zeros((90, 1), "f4")}, None),
-        ({"embedding": np.full((90, 2), 1e6, "f4")}, None),
-        ({"embedding": np.full((90, 2), -1e6, "f4")}, None),
-        ({"embedding": np.full((90, 2), 1.001e6, "f4")}, "is wider than 1e+06 units"),
-        ({"embedding": np.full((90, 2), -1.001e6, "f4")}, "is wider than 1e+06 units"),
+        ({"embedding": lone(1e6)}, None),
+        ({"embedding": lone(-1e6)}, None),
+        ({"embedding": lone(1.001e6)}, "is wider than 1e+06 units"),
+        ({"embedding": lone(-1.001e6)}, "is wider than 1e+06 units"),
         ({"embedding": np.zeros((89, 2), "f4")}, "holds 89 places, the index 90 rows"),
         ({"dof": 0.01}, None),
         ({"dof": 10_000}, None),

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 import reference
 
 from tsne_ooc import schedule
+from tsne_ooc._context import listening
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Perplexity, symmetrize
+from tsne_ooc.fit.history import Note
 from tsne_ooc.fit.initialization import start
-from tsne_ooc.fit.optimize import Watch, callbacks_of, minimise
+from tsne_ooc.fit.optimize import Motion, Snapshot, Watch, _leap, callbacks_of, minimise
+from tsne_ooc.gradients.grid import Shape
 from tsne_ooc.gradients.repulsion import ExactRepulsion
 from tsne_ooc.neighbors import Exact
 from tsne_ooc.schedule import Phase, Schedule
+from tsne_ooc.storage.state import Saved, StateError
 
 ONE = Threads(1)
 
@@ -346,3 +351,135 @@ def test_types_refused():
         Phase(2.5)
     with pytest.raises(TypeError, match="cannot be called"):
         callbacks_of([print, 3])
+
+
+def test_all_are_told_also_after_one_that_wants_to_stop(problem):
+    told = []
+    watch = Watch([lambda *at: told.append("first") or True, lambda *at: told.append("second")], every=4)
+    result = run(problem, Phase(9, 12.0), Phase(9), watch=watch)
+    assert told == ["first", "second"] and (result.iterations, result.stopped) == (4, "callback")
+
+
+def test_whoever_is_shown_another_view_of_the_map_is_all_else_as_before():
+    keep, progress, seen = print, len, []
+    watch = Watch(
+        [lambda *at: seen.append(at), lambda i, error, Y: error > 1],
+        7,
+        3,
+        True,
+        keep=keep,
+        keep_every=4,
+        progress=progress,
+    )
+    other = watch.through(lambda Y: 2 * Y)
+    assert (other.every, other.patience, other.verbose) == (7, 3, True)
+    assert (other.keep, other.keep_every, other.progress) == (keep, 4, progress)
+    assert [callback(5, 1.5, 21) for callback in other.callbacks] == [None, True]
+    assert seen == [(5, 1.5, 42)]
+    plain = Watch()
+    assert (plain.callbacks, plain.every, plain.patience, plain.verbose) == ([], 50, None, False)
+    assert (plain.keep, plain.keep_every, plain.progress) == (None, 25, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        ({}, False), ({"callbacks": [print]}, True), ({"patience": 1}, True), ({"patience": 0}, True),
+        ({"verbose": True}, True), ({"keep": print, "progress": print}, False),
+    ],
+)  # fmt: skip
+def test_who_needs_to_know_the_divergence(options, needed):
+    assert Watch(**options).needs_error() is needed
+
+
+def test_when_a_snapshot_is_due():
+    assert [done for done in range(12) if Watch(keep=print, keep_every=4).keeps(done)] == [4, 8]
+    assert not any(Watch(keep_every=4).keeps(done) for done in range(12))
+
+
+@pytest.mark.parametrize(
+    ("n", "fast", "leaps"), [(49, 49, False), (50, 25, False), (50, 26, True), (51, 26, True), (200, 100, False)]
+)
+def test_a_map_leaps_where_more_than_half_of_its_rows_do(n, fast, leaps):
+    """Of fifty rows and more; those leap whose step was cut to the longest one, which is five units."""
+    for slow, quick in ((4.94, 4.96), (0.0, 5.0)):
+        velocity = np.full((n, 2), slow / np.sqrt(2), np.float32)
+        velocity[:fast] = np.float32([0.6, -0.8]) * np.float32(quick)
+        assert _leap(velocity) is leaps
+
+
+def test_who_listens_is_told_of_each_iteration(problem):
+    told = []
+    with listening(lambda *at: told.append(at)):
+        run(problem, Phase(3, 12.0), Phase(2))
+    assert told == [(i, 5) for i in range(1, 6)]
+    run(problem, Phase(3, 12.0))
+    assert len(told) == 5
+
+
+@pytest.mark.parametrize("callbacks", [None, print, [print, len], (), (print,)])
+def test_one_callback_several_or_none(callbacks):
+    wanted = [] if callbacks is None else [callbacks] if callable(callbacks) else list(callbacks)
+    assert callbacks_of(callbacks) == wanted
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "says"),
+    [(5, "callbacks=5 is neither a function nor several"), ([print, "x"], "callbacks: 'x' cannot be called")],
+)
+def test_what_is_no_callback(callbacks, says):
+    with pytest.raises(TypeError) as caught:
+        callbacks_of(callbacks)
+    assert str(caught.value) == says
+
+
+def snapshot(d=2, **changes):
+    """A state of ten rows, as another process reads it."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=(10, d)).astype(np.float32) for _ in range(3)]
+    motion = Motion(*arrays, np.ones(d, np.float32), Shape(0.35, (60, 80, 40)[:d]), Phase(7), 1.0)
+    content, arrays = Snapshot(motion, 1, 4, 30, 2.5, 3, "", (Note(25, 1.0, 2.0, 0.5),)).state()
+    content = json.loads(json.dumps(content))
+    return Saved({**content, **changes}, arrays)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_a_snapshot_comes_back(d):
+    found = Snapshot.restore(snapshot(d), 10, d)
+    assert (found.phase, found.iteration, found.done, found.best, found.since, found.leaping) == (1, 4, 30, 2.5, 3, "")
+    assert found.motion.grid == Shape(0.35, (60, 80, 40)[:d]) and found.history == (Note(25, 1.0, 2.0, 0.5),)
+    # The phase is that of the schedule, which whoever goes on has.
+    assert (found.motion.phase, found.motion.exaggeration) == (None, 1.0)
+    for name, array in found.state()[1].items():
+        np.testing.assert_array_equal(array, snapshot(d).arrays[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"best": None}, None),
+        ({"grid": None}, None),
+        ({"history": None}, None),
+        ({"phase": 0, "iteration": 0, "done": 0, "since": 0}, None),
+        ({"best": 3}, " has a divergence that is not a number"),
+        ({"best": [2.5]}, " has a divergence that is not a number"),
+        ({"grid": [0.35, 60]}, " has a grid of another shape"),
+        ({"grid": [0.35, 60, 80, 40]}, " has a grid of another shape"),
+        ({"grid": [0.35, 60, 0]}, " has a grid of another shape"),
+        ({"grid": [0, 60, 80]}, " has a grid of another shape"),
+        ({"grid": "ab"}, " has a grid of another shape"),
+        ({"phase": -1}, f"phase=-1 is not a whole number from 0 to {2**62}"),
+        ({"iteration": -1}, f"iteration=-1 is not a whole number from 0 to {2**62}"),
+        ({"done": -1}, f"done=-1 is not a whole number from 0 to {2**62}"),
+        ({"since": -1}, f"since=-1 is not a whole number from 0 to {2**62}"),
+        ({"leaping": 0}, "'leaping' is not a string"),
+        ({"history": {}}, " has a history of other columns"),
+    ],
+)
+def test_a_snapshot_that_cannot_be_is_refused(change, says):
+    if says is None:
+        assert Snapshot.restore(snapshot(**change), 10, 2).motion.places.shape == (10, 2)
+        return
+    with pytest.raises(StateError) as caught:
+        Snapshot.restore(snapshot(**change), 10, 2)
+    assert str(caught.value) == says
