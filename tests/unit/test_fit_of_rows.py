@@ -215,7 +215,9 @@ def test_which_searches_find_all_neighbours_at_once():
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_new_rows_may_lie_half_a_map_beside_it_and_no_more_than_twenty_units(extent, margin, d):
     Y = np.random.default_rng(0).random((60, d))
-    Y = ((Y - Y.min(0)) / np.ptp(Y, axis=0) * extent * np.array([0.1, 0.3, 1])[-d:] + 5).astype(np.float32)
+    Y = (
+        (Y - Y.min(0)) / np.ptp(Y, axis=0) * extent * np.array([0.1, 0.3, 1])[-d:] + np.array([5, -40, 300])[-d:]
+    ).astype(np.float32)
     low, high = Y.min(0) - margin, Y.max(0) + margin
     field = Model(Y, None, 1.0, 1.0).curved_field
     assert field.summed
