@@ -1,4 +1,4 @@
-"""What files hold of each search: it comes back with the same answers, and damaged in any way it is refused."""
+"""Each kind of search: its answers in whole and in parts, and what files hold of it, which is refused if damaged."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import scipy.sparse
+from sklearn.metrics.pairwise import nan_euclidean_distances
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, Graph, PyNNDescent
@@ -456,6 +457,15 @@ def test_a_graph_of_walks_comes_back_as_it_was(made):
         "has a row on no level, or an entry below the highest",
         "levels",
     )
+    # A link leads to a row of its own level.
+    edges = np.concatenate([[0], np.cumsum(width * (levels + 1))])
+    for level in range(1, levels.max()):
+        high, low = int(np.argmax(levels > level)), int(np.argmax(levels == level))
+        place = int(edges[high]) + width * (level + 1)
+        for at in (place, place + width - 1):
+            refused(levels, put(low, at)(links.copy()), f"leads to a row that is not on level {level}", "links")
+            other = Saved(content, {**arrays, "links": put(high, at)(links.copy())})
+            assert restore_index(other, ONE).n == N
     # The way in must be on the highest level.
     higher = np.where(np.arange(N) == last, levels.max() + 1, levels)
     more = np.insert(links, end, np.full(width * int(levels.max()), -1, np.int32))
@@ -472,3 +482,87 @@ def test_a_graph_of_walks_comes_back_as_it_was(made):
             assert again._graph.hnsw.max_level == level - 1
         else:
             refused(highest, more, "names a level that graphs of so many links do not have", "levels")
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_any_part_of_all_rows_is_answered_as_the_whole(made, name):
+    """In the order of the index, from any row to any other, for as many neighbours as there are and fewer."""
+    index = made[name][0]
+    order = index.order
+    if order is None or index.query_part(0, 1, 1) is None:
+        assert name in {
+            "blocked", "cosine", "pairwise", "seuclidean", "mahalanobis", "sparse", "bits", "gaps", "hnsw", "annoy",
+            "scaled", "pynndescent",
+        }  # fmt: skip
+        return
+    assert sorted(order.tolist()) == list(range(N)) and order.dtype == np.uint32
+    if name == "reach":
+        assert order[-2:].tolist() == [7, 30]
+    if name == "distinct":
+        # Copies follow each other.
+        places = np.argsort(order)[:100]
+        assert np.ptp(places) == 99
+    most = 6 if name == "graph" else N - 1
+    for k in (1, 2, 6, 25, most):
+        if k > most:
+            continue
+        whole = index.query_self(k)
+        for start, stop in ((0, N), (0, 1), (N - 1, N), (N - 3, N - 1), (17, 60), (5, N - 1), (40, 41), (99, 101)):
+            found = index.query_part(start, stop, k)
+            for one, other in zip(found, whole, strict=True):
+                np.testing.assert_array_equal(one, other[order[start:stop]])
+                assert one.dtype == other.dtype
+    with pytest.raises(
+        ValueError, match=f"^k={N} neighbours cannot be found among {N - 1} other rows; use k from 1 to {N - 1}$"
+    ):
+        index.query_part(0, 1, N)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_all_are_nearest_by_all_distances(made, name):
+    """Searches that look everywhere answer as all distances do; others find no nearer rows than there are."""
+    index, X = made[name]
+    metric, params = SEARCHES[name][1:3]
+    dense = X if isinstance(X, np.ndarray) else X.toarray()
+    with np.errstate(over="ignore", under="ignore"):
+        D = (
+            nan_euclidean_distances(dense.astype(float))
+            if metric == "nan_euclidean"
+            else by_scipy(dense, metric, params)
+        )
+    D = D / index.unit
+    for k in (1, 7, N):
+        indices, distances = index.query(X, k)
+        assert indices.dtype == np.uint32 and distances.dtype == np.float32
+        assert (np.diff(distances, axis=1) >= 0).all()
+        assert all(len(set(row)) == k for row in indices.tolist())
+        np.testing.assert_allclose(distances, np.take_along_axis(D, indices.astype(int), axis=1), rtol=2e-5, atol=1e-5)
+        if k == N or name in (
+            "blocked",
+            "cosine",
+            "pairwise",
+            "seuclidean",
+            "mahalanobis",
+            "sparse",
+            "bits",
+            "gaps",
+            "scaled",
+        ):
+            np.testing.assert_allclose(distances, np.sort(D, axis=1)[:, :k], rtol=2e-5, atol=1e-5)
+        # Of equal distances the smaller row number comes first.
+        same = distances[:, 1:] == distances[:, :-1]
+        assert (indices[:, 1:].astype(int) > indices[:, :-1])[same].all()
+
+
+def by_scipy(X, metric, params):
+    from scipy.spatial.distance import cdist
+
+    X = X.astype(float)
+    if metric == "seuclidean":
+        params = {"V": X.var(axis=0, ddof=1)}
+    if metric == "mahalanobis":
+        params = {"VI": np.linalg.inv(np.cov(X, rowvar=False))}
+    D = cdist(X > 0 if metric == "jaccard" else X, X > 0 if metric == "jaccard" else X, metric, **(params or {}))
+    if metric == "cosine":
+        D[np.isnan(D)] = 1
+    return D

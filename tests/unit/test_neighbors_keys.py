@@ -1,0 +1,294 @@
+"""Distances and row numbers as keys that sort, and rows in the frame in which single precision tells them apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from tsne_ooc._parallel import Threads
+from tsne_ooc._validate import RowsError
+from tsne_ooc.neighbors._blocks import Frame, largest_of, pack, read_only, unpack
+from tsne_ooc.neighbors._found import Completer
+from tsne_ooc.neighbors._recall import (
+    Share,
+    Wanted,
+    check_wanted,
+    effort_for,
+    rows_to_measure,
+    share_found,
+    shares_found,
+)
+from tsne_ooc.neighbors.base import blocked_only, check_k, check_width, of_zero_rows
+from tsne_ooc.neighbors.exact import nearest, nobody, stack
+from tsne_ooc.neighbors.gaps import GapFrame, all_found, check_values
+from tsne_ooc.neighbors.pairwise import canonical
+
+ONE = Threads(1)
+LARGEST = np.finfo(np.float32).max
+
+
+def test_keys_sort_by_distance_and_then_by_number():
+    rng = np.random.default_rng(0)
+    distances = np.concatenate([[0, 0, LARGEST, LARGEST, 1e-45, 1e-38], rng.random(200).round(1)]).astype(np.float32)
+    numbers = rng.permutation(2**32 - 1 - np.arange(206)).astype(np.uint32)
+    keys = pack(distances, numbers)
+    assert keys.dtype == np.uint64
+    order = np.lexsort((numbers, distances))
+    np.testing.assert_array_equal(np.argsort(keys), order)
+    found = unpack(np.sort(keys))
+    assert (found[0].dtype, found[1].dtype) == (np.uint32, np.float32)
+    np.testing.assert_array_equal(found[0], numbers[order])
+    np.testing.assert_array_equal(found[1], distances[order])
+    # In single precision there are no larger ones; infinity is the largest.
+    np.testing.assert_array_equal(
+        unpack(pack(np.array([1e39, np.inf, 3e38]), np.arange(3)))[1], np.float32([LARGEST, LARGEST, 3e38])
+    )
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 8])
+@pytest.mark.parametrize("itself", [False, True])
+def test_the_nearest_of_a_block_of_distances(k, itself):
+    D = np.random.default_rng(0).integers(0, 4, (5, 9)).astype(float)
+    before, me = D.copy(), np.array([8, 0, 3, 3, 7], np.uint32)
+    indices, distances = nearest(D, k, me if itself else None)
+    for row in range(5):
+        others = [at for at in range(9) if not itself or at != me[row]]
+        wanted = sorted(others, key=lambda at, row=row: (D[row, at], at))[:k]
+        assert indices[row].tolist() == wanted and distances[row].tolist() == D[row, wanted].tolist()
+    np.testing.assert_array_equal(D, before)
+    if not itself:
+        assert (np.sort(nearest(D, 9)[0], axis=1) == np.arange(9)).all()
+    together = stack([nearest(D[:2], k), nearest(D[2:2], k), nearest(D[2:], k)], k)
+    for one, other in zip(together, nearest(D, k), strict=True):
+        np.testing.assert_array_equal(one, other)
+    nothing = stack([], k)
+    assert [part.shape for part in nothing] == [(0, k)] * 2 and [part.dtype for part in nothing] == [
+        np.uint32,
+        np.float32,
+    ]
+    assert nobody(3).tolist() == [2**32 - 1] * 3 and nobody(3).dtype == np.uint32
+
+
+@pytest.mark.parametrize(
+    ("X", "largest"),
+    [([[1, -3], [2, 0]], 3), ([[1, 3], [2, 0]], 3), ([[-1, -3]], 3), ([[0.0]], 0), ([[np.nan, -3], [2, np.nan]], 3),
+     ([[np.nan, np.nan]], 0), ([[5, np.nan], [np.nan, 4]], 5), ([[1, np.inf]], np.inf),
+     ([[1, -np.inf], [np.nan, 2]], np.inf)],
+)  # fmt: skip
+def test_the_largest_number_in_a_table(X, largest):
+    assert largest_of(np.array(X, np.float32)) == largest and type(largest_of(np.array(X, np.float32))) is float
+    assert largest_of(np.empty((0, 2), np.float32)) == 0
+
+
+def test_a_view_that_is_read_only_leaves_the_array_as_it_is():
+    array = np.zeros(3)
+    view = read_only(array)
+    assert not view.flags.writeable and array.flags.writeable and np.shares_memory(view, array)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("scale", "offset"), [(1, 0), (3.7, 1e4), (1e-20, 0), (1e15, 0), (0.5, -3)])
+@pytest.mark.parametrize("kind", [Frame, GapFrame])
+def test_a_frame_has_all_rows_within_one_of_its_middle(kind, scale, offset, threads, monkeypatch):
+    """By a power of two, so that nothing is rounded, and no smaller than by half."""
+    monkeypatch.setattr("tsne_ooc.neighbors._blocks.PIECE", 7)
+    monkeypatch.setattr("tsne_ooc.neighbors.gaps.PIECE", 7)
+    X = (np.random.default_rng(0).normal(size=(60, 5)) * scale + offset).astype(np.float32)
+    if kind is GapFrame:
+        X[::4, 1] = np.nan
+    frame = kind.of(X, cosine=False, threads=Threads(threads)) if kind is Frame else kind.of(X, Threads(threads))
+    np.testing.assert_allclose(frame.centre, np.nanmean(X.astype(float), axis=0), rtol=1e-12)
+    assert np.log2(frame.scale) % 1 == 0
+    points = frame.points(X, np.arange(60))
+    np.testing.assert_allclose(points, (X.astype(float) - frame.centre) * frame.scale, rtol=1e-6, atol=1e-12)
+    reach = np.nanmax(np.abs(points)) * 5**0.5
+    assert 0.5 <= reach < 1 + 1e-6
+    assert points.dtype == np.float32 and points.shape == (60, 5) and points.flags.c_contiguous
+
+
+def test_a_frame_for_directions_has_rows_of_length_one():
+    X = np.random.default_rng(0).normal(3, 1, (20, 4)).astype(np.float32)
+    X[7] = 0
+    frame = Frame.of(X, cosine=True, threads=ONE)
+    assert frame.cosine and frame.scale == 1 and not frame.centre.any() and len(frame.centre) == 4
+    points = frame.points(X, np.arange(20)[::-1])[::-1]
+    lengths = np.linalg.norm(X.astype(float), axis=1, keepdims=True)
+    np.testing.assert_allclose(points, X / np.where(lengths > 0, lengths, 1), rtol=1e-6)
+
+
+# ----------------------------------------------------------------------------------------------- what may be asked for
+
+
+@pytest.mark.parametrize(("k", "n", "itself", "says"), [
+    (1, 1, False, None), (5, 5, False, None), (np.int32(5), 5, False, None), (4, 5, True, None),
+    (0, 5, False, "k=0 neighbours cannot be found among 5 rows; use k from 1 to 5"),
+    (6, 5, False, "k=6 neighbours cannot be found among 5 rows; use k from 1 to 5"),
+    (5, 5, True, "k=5 neighbours cannot be found among 4 other rows; use k from 1 to 4"),
+    (True, 5, False, "k=True is not a whole number"), (2.0, 5, False, "k=2.0 is not a whole number"),
+])  # fmt: skip
+def test_how_many_neighbours_there_may_be(k, n, itself, says):
+    if says is None:
+        assert check_k(k, n, itself=itself) == k and type(check_k(k, n, itself=itself)) is int
+        return
+    with pytest.raises(TypeError if "whole" in says else ValueError) as caught:
+        check_k(k, n, itself=itself)
+    assert str(caught.value) == says
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 3), (2, 4, 1), ()])
+def test_queries_have_the_columns_of_the_rows(shape):
+    check_width(np.zeros((0, 4)), 4)
+    with pytest.raises(ValueError) as caught:
+        check_width(np.zeros(shape), 4)
+    assert str(caught.value) == f"queries of shape {shape} do not fit a reference of 4 columns"
+
+
+def test_what_a_search_by_products_takes():
+    assert (
+        blocked_only("IVF", "l2", None, sparse=False)
+        == blocked_only("IVF", "euclidean", {}, sparse=False)
+        == "euclidean"
+    )
+    for metric, params, sparse, says in (
+        ("jaccard", None, False, "metric of IVF='jaccard'"),
+        (np.dot, None, False, "IVF cannot use a callable metric; use neighbors='exact' or 'pynndescent'"),
+        ("cosine", {"w": 1, "a": 2}, False, "IVF takes no metric_params, got ['a', 'w']; use neighbors='exact'"),
+        ("cosine", None, True, "IVF takes no sparse rows; use neighbors='exact' or 'pynndescent', or a dense array"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            blocked_only("IVF", metric, params, sparse=sparse)
+        assert str(caught.value).startswith(says)
+
+
+def test_rows_of_zeros_have_no_direction():
+    X = np.float32([[0, 0], [0, 1], [-0.0, 0], [1e-45, 0]])
+    found = of_zero_rows(X, "cosine")
+    assert found.tolist() == [1, 0, 1, 0] and found.dtype == np.float32
+    for metric in ("euclidean", "l2", "jaccard", np.dot):
+        assert of_zero_rows(X, metric) is None
+
+
+@pytest.mark.parametrize(("recall", "says"), [
+    (None, None), (1, None), (0.5, None), (np.float32(0.25), None),
+    (0, "recall=0 must be a finite number greater than 0"), (1.0001, "recall=1.0001 must be at most 1, or None"),
+    (-1, "recall=-1 must be a finite number greater than 0"),
+])  # fmt: skip
+def test_which_share_a_search_may_have_to_find(recall, says):
+    if says is None:
+        assert check_wanted(recall) == recall
+        assert Wanted.of(recall) == (None if recall is None else Wanted(recall, 15))
+        return
+    with pytest.raises(ValueError) as caught:
+        check_wanted(recall)
+    assert str(caught.value).startswith(says)
+
+
+@pytest.mark.parametrize(("share", "found", "enough"), [
+    (0.9, (0.9, 0.8), True), (0.9, (0.8999, 0.99), False), (0.9, (1.0, 0.7999), False), (0.4, (0.4, 0.0), True),
+    (1.0, (1.0, 1.0), True), (1.0, (1.0, 0.999), False),
+])  # fmt: skip
+def test_when_enough_is_found(share, found, enough):
+    """The share of the nearest; of all twice as many may be missed."""
+    assert Wanted(share).reached(Share(*found)) is enough
+
+
+def test_what_is_found_is_counted_by_distances():
+    true = np.float32([[0, 1, 2, 3], [0, 1, 1, 1], [5, 6, 7, 8]])
+    assert share_found(true, true) == 1
+    # Of three others, one, none and two; more than there are count as all, and less than none as none.
+    found = np.float32([[0, 1, 4, 4], [0, 2, 2, 2], [5, 6, 7, 9]])
+    assert share_found(found, true) == pytest.approx((1 + 0 + 2) / 9)
+    assert share_found(np.zeros((3, 9), np.float32), true) == 1 and share_found(true + 10, true) == 0
+    # To a millionth.
+    assert share_found(true * np.float32(1 + 5e-7), true) == 1 and share_found(true * np.float32(1 + 3e-6), true) < 0.5
+    assert share_found(true[:, :1], true[:, :1]) == 1
+    wanted = Wanted(0.9, 1)
+    assert shares_found(found, true, wanted) == Share(pytest.approx(2 / 3), pytest.approx(1 / 3))
+    for every in (None, Wanted(0.9, None), Wanted(0.9, 3), Wanted(0.9, 15)):
+        assert shares_found(found, true, every) == Share(pytest.approx(1 / 3), pytest.approx(1 / 3))
+
+
+@pytest.mark.parametrize("n", [1, 2, 255, 256, 257, 10_000])
+def test_rows_that_are_measured_are_from_all_over(n):
+    rows = rows_to_measure(n)
+    assert len(rows) == min(n, 256) and rows[0] == 0 and rows[-1] == n - 1
+    assert np.ptp(np.diff(rows)) <= 1 if n > 2 else True
+
+
+def test_no_more_effort_than_the_most():
+    asked = []
+
+    def measure(effort):
+        asked.append(effort)
+        return Share(0.1, 0.1)
+
+    assert effort_for(Wanted(0.9), 3, 20, measure, growth=2)[0] == 20 and asked == [3, 6, 12, 20]
+    asked.clear()
+    assert effort_for(Wanted(0.9), 20, 20, measure)[0] == 20 and asked == [20]
+    asked.clear()
+    assert effort_for(Wanted(0.9), 1, 3, measure, growth=1.2)[0] == 3 and asked == [1, 2, 3]
+
+
+# --------------------------------------------------------------------------------------------------- what others found
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "cityblock"])
+@pytest.mark.parametrize("itself", [False, True])
+def test_what_others_found_is_measured_sorted_and_completed(metric, itself, monkeypatch):
+    """Of twelve queries four at a time; row 0 is a row, -1 is none, and neither is the query itself."""
+    from scipy.spatial.distance import cdist
+
+    monkeypatch.setattr("tsne_ooc.neighbors._found.GROUP", 4)
+    X = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
+    D = cdist(X.astype(float), X.astype(float), metric)
+    if itself:
+        np.fill_diagonal(D, np.inf)
+    # All rows in any order for even queries; for the others too few, and then all are looked at.
+    found = np.array([np.random.default_rng(i).permutation(12) for i in range(12)])
+    found[1::2, 2:] = -1
+    found[4, :6] = [0, 1, 2, 3, 4, 5]
+    found[4, 6:] = -1
+    me = np.arange(12, dtype=np.uint32) if itself else None
+    before = found.copy()
+    indices, distances = Completer(X, metric, None, ONE).answer(X, found, 5, me)
+    np.testing.assert_array_equal(found, before)
+    for row in range(12):
+        among = [at for at in range(12 if row != 4 else 6) if not itself or at != row]
+        wanted = sorted(among, key=lambda at, row=row: D[row, at])[:5]
+        assert indices[row].tolist() == wanted
+        np.testing.assert_allclose(distances[row], D[row, wanted], rtol=1e-5, atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------ rows with gaps
+
+
+def test_rows_without_any_value_are_named():
+    X = np.float32([[1, np.nan], [np.nan, np.nan], [2, 3]])
+    check_values(X[[0, 2]])
+    with pytest.raises(RowsError) as caught:
+        check_values(X)
+    assert str(caught.value) == "row 1 has no value in any column, and no distance to any other row"
+
+
+def test_rows_that_share_columns_with_too_few_are_named():
+    none = 2**32 - 1
+    answer = np.array([[1, 2, 3], [4, none, none], [5, 6, none]], np.uint32), np.zeros((3, 3), np.float32)
+    full = answer[0][:1], answer[1][:1]
+    assert all_found(full, 9, itself=False) is full
+    for itself, numbers, row, others in ((False, None, 1, "rows"), (True, np.array([7, 8, 2]), 8, "other rows")):
+        with pytest.raises(RowsError) as caught:
+            all_found(answer, 9, itself=itself, numbers=numbers)
+        assert str(caught.value).startswith(
+            f"row {row} has a column in common with 1 of 9 {others}, and 3 neighbours are wanted: by metric='nan_euc"
+        )
+
+
+def test_sparse_rows_are_put_into_their_plain_form_and_left_as_they_were():
+    X = csr_array((np.float32([1, 2, 3]), [2, 0, 2], [0, 3]), shape=(1, 4))
+    made = canonical(X)
+    assert made.toarray().tolist() == [[2, 0, 4, 0]] and made.has_canonical_format
+    assert X.data.tolist() == [1, 2, 3] and X.indices.tolist() == [2, 0, 2]
+    assert canonical(made) is made and canonical(X.tocoo()).format == "csr"
+    dense = np.zeros((2, 2), np.float32)
+    assert canonical(dense) is dense
