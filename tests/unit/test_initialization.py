@@ -384,3 +384,22 @@ def test_a_start_that_is_too_wide_is_warned_of(start, phases, says):
     assert len(told) == (says is not None)
     if says is not None:
         assert says in str(told[0].message) and told[0].category is UserWarning
+
+
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+@pytest.mark.parametrize("most", [4096, 0])
+@pytest.mark.parametrize("shape", [(90, 12), (30, 50)])
+def test_a_start_is_that_of_its_seed(monkeypatch, shape, most, form):
+    """To the bit, for any number of threads and pieces; that of another seed differs by its noise alone."""
+    monkeypatch.setattr(initialization, "MOST_MOMENTS", most)
+    X = groups(*shape)
+    rows = X if form == "dense" else scipy.sparse.csr_array(X)
+    starts = [
+        initialization.start("pca", rows, None, 2, np.random.default_rng(seed), Threads(jobs))
+        for seed, jobs in ((0, 1), (0, 1), (0, 3), (5, 1))
+    ]
+    assert len({start.tobytes() for start in starts[:3]}) == 1
+    assert 0 < np.abs(starts[3] - starts[0]).max() < 1e-5
+    monkeypatch.setattr(initialization, "ROWS", 7)
+    pieces = initialization.start("pca", rows, None, 2, np.random.default_rng(0), Threads(2))
+    np.testing.assert_allclose(pieces, starts[0], atol=1e-9)

@@ -12,8 +12,8 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc.neighbors import IVF, Exact
 
 ONE = Threads(1)
-COLUMNS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 17, 31, 33, 63, 64, 65, 66, 127, 128, 129]
-ROWS = [1, 2, 3, 31, 32, 33, 34, 63, 65, 97]
+COLUMNS = [1, 2, 3, 4, 5, 7, 8, 9, 33, 63, 64, 65, 129]
+ROWS = [1, 2, 31, 32, 33, 65]
 
 
 def distances(Q, X, metric):
@@ -62,22 +62,22 @@ METRICS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("p", COLUMNS)
 @pytest.mark.parametrize("metric", METRICS)
-def test_rows_of_any_width(metric, p):
-    X, Q = table(40, p, metric, p), table(7, p, metric, p + 1)
-    index = Exact().build(X, metric=metric, threads=ONE)
-    for k in (1, 9, 40):
-        check(index, Q, X, metric, k)
+def test_rows_of_any_width(metric):
+    for p in COLUMNS:
+        X, Q = table(40, p, metric, p), table(7, p, metric, p + 1)
+        index = Exact().build(X, metric=metric, threads=ONE)
+        for k in (1, 9, 40):
+            check(index, Q, X, metric, k)
 
 
-@pytest.mark.parametrize("n", ROWS)
 @pytest.mark.parametrize("metric", METRICS)
-def test_any_number_of_rows(metric, n):
-    X, Q = table(n, 5, metric, n), table(3, 5, metric, n + 1)
-    index = Exact().build(X, metric=metric, threads=ONE)
-    for k in {1, min(n, 4), max(1, n - 1), n}:
-        check(index, Q, X, metric, k)
+def test_any_number_of_rows(metric):
+    for n in ROWS:
+        X, Q = table(n, 5, metric, n), table(3, 5, metric, n + 1)
+        index = Exact().build(X, metric=metric, threads=ONE)
+        for k in {1, min(n, 4), max(1, n - 1), n}:
+            check(index, Q, X, metric, k)
 
 
 @pytest.mark.parametrize("n", [33, 65, 600])
