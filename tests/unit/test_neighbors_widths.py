@@ -80,7 +80,7 @@ def test_any_number_of_rows(metric):
             check(index, Q, X, metric, k)
 
 
-@pytest.mark.parametrize("n", [33, 65, 600])
+@pytest.mark.parametrize("n", [33, 65, 130])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "nan_euclidean"])
 def test_lists_of_any_length(metric, n):
     """Where all lists are looked into the answer is that of all rows; some lists have one row, and some many."""
