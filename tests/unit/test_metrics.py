@@ -267,3 +267,77 @@ def test_rows_with_more_copies_than_neighbours():
     found = neighbor_recall(X, Y, k=3, within=(29,))
     assert 0.5 < found[29] <= 1
     assert trustworthiness(X, Y, k=3) > 0.9
+
+
+@pytest.mark.parametrize(("name", "same"), [("manhattan", "cityblock"), ("l1", "cityblock"), ("l2", "euclidean")])
+def test_a_metric_has_one_meaning_under_all_its_names(blobs, name, same):
+    X, Y, _ = blobs
+    for measure in (neighbor_recall, trustworthiness, distance_correlation):
+        found = [measure(X, Y, metric=metric, sample=60) for metric in (name, same, "chebyshev")]
+        assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda X, Y, labels: neighbor_recall(X, Y, 0), "k=0 must be at least 1"),
+        (lambda X, Y, labels: neighbor_recall(X, Y, 5, (5, 0)), "within=0 must be at least 1"),
+        (lambda X, Y, labels: neighbor_recall(X, Y, 5, (5, 400)), "400 neighbours need more than 400 rows"),
+        (lambda X, Y, labels: neighbor_recall(X, Y, 400, (5,)), "400 neighbours need more than 400 rows"),
+        (lambda X, Y, labels: trustworthiness(X, Y, 0), "k=0 must be at least 1"),
+        (lambda X, Y, labels: trustworthiness(X, Y, 200), "k=200 must be less than half of the 400 rows"),
+        (lambda X, Y, labels: label_accuracy(Y, labels, 0), "k=0 must be at least 1"),
+        (lambda X, Y, labels: label_accuracy(Y, labels, sample=0), "sample=0 must be at least 1"),
+        (lambda X, Y, labels: neighbor_recall(X, Y, sample=0), "sample=0 must be at least 1"),
+        (lambda X, Y, labels: distance_correlation(X, Y, sample=0), "sample=0 must be at least 1"),
+        (
+            lambda X, Y, labels: label_accuracy(Y, [None] * 400),
+            "labels has no label at all, so there is nothing to judge by",
+        ),
+        (
+            lambda X, Y, labels: label_accuracy(Y, labels, 3, Y[:2], [None, np.nan]),
+            "labels_query has no label at all, so",
+        ),
+        (
+            lambda X, Y, labels: label_accuracy(Y, labels, 3, labels_query=labels),
+            "Y_query and labels_query go together",
+        ),
+        (
+            lambda X, Y, labels: label_accuracy(Y, labels, 3, Y[:2], labels[:3]),
+            "labels_query has shape (3,), and there are 2",
+        ),
+    ],
+)
+def test_what_is_asked_for_in_vain(blobs, call, says):
+    with pytest.raises(ValueError) as caught:
+        call(*blobs)
+    assert str(caught.value).startswith(says)
+
+
+def test_as_few_as_half_of_the_rows_but_one(blobs):
+    X, Y, _ = blobs
+    assert 0 < trustworthiness(X, Y, 199, sample=5) < 1
+    assert neighbor_recall(X, Y, 399, (399,), sample=3) == {399: 1.0}
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize("asked", [False, True])
+def test_votes_by_hand(k, asked, monkeypatch):
+    """Rows without a label neither vote nor are judged, a new label is never found, and the first of a draw wins."""
+    monkeypatch.setattr("tsne_ooc.metrics.neighborhoods._VOTES", 7)
+    rng = np.random.default_rng(k)
+    Y, Q = rng.normal(size=(60, 2)), rng.normal(size=(25, 2))
+    labels = rng.choice(np.array(["b", "a", "d", None], object), 60)
+    wanted = rng.choice(np.array(["a", "d", None, "z"], object), 25)
+    there = np.flatnonzero([label is not None for label in labels])
+    right = []
+    for at in range(25) if asked else there:
+        own, place = (wanted[at], Q[at]) if asked else (labels[at], Y[at])
+        if own is None:
+            continue
+        voters = [row for row in there if asked or row != at]
+        near = sorted(voters, key=lambda row, place=place: ((Y[row] - place) ** 2).sum())[:k]
+        votes = [labels[row] for row in near]
+        right.append(own == min(set(votes), key=lambda label, votes=votes: (-votes.count(label), label)))
+    found = label_accuracy(Y, labels, k, *((Q, wanted) if asked else ()), sample=None)
+    assert found == pytest.approx(np.mean(right)) and 0 < found < 1
