@@ -13,7 +13,9 @@ from sklearn.base import clone
 
 import tsne_ooc
 from tsne_ooc import TSNE, Uniform
+from tsne_ooc._parallel import Threads
 from tsne_ooc.neighbors import IVF, Exact, Graph
+from tsne_ooc.neighbors.folder import GraphFacts
 from tsne_ooc.preprocess import Preparation, Standardize
 from tsne_ooc.testing import IndexContract
 
@@ -200,3 +202,112 @@ def test_what_does_not_fit_is_refused_in_one_line(fit, says):
     with pytest.raises((ValueError, TypeError), match=says) as caught:
         fit(graph)
     assert "\n" not in str(caught.value)
+
+
+def built(graph, X, metric="euclidean", params=None):
+    return graph.build(X, metric=metric, metric_params=params, rng=np.random.default_rng(0), threads=Threads(1))
+
+
+@pytest.mark.parametrize("n", [9, 64, 65, 300])
+@pytest.mark.parametrize(
+    ("factor", "fits"), [(1.0, True), (1.0095, True), (0.9905, True), (1.0125, False), (0.9875, False)]
+)
+def test_a_graph_is_of_rows_that_are_as_far_as_it_says(n, factor, fits):
+    """To a hundredth, which is more than single precision and other formulas are off by."""
+    Z = X[:n]
+    near, apart = nearest(8, Z)
+    graph = Graph((near, apart * factor))
+    if fits:
+        np.testing.assert_array_equal(built(graph, Z).query_self(8)[0], near)
+        return
+    with pytest.raises(ValueError) as caught:
+        built(graph, Z)
+    # The first of the rows that are looked at, which is that of number 0, and its last neighbour.
+    assert str(caught.value) == (
+        "the graph is not of these rows, or of another metric or preparation: row "
+        f"{near[0, -1]} is at {apart[0, -1]:.4g} from row 0, and the graph has {np.float32(apart[0, -1] * factor):.4g}"
+    )
+
+
+@pytest.mark.parametrize("n", [64, 65, 128, 300])
+def test_sixty_four_rows_from_all_over_are_looked_at(n):
+    near, apart = nearest(8, X[:n])
+    looked = set(np.unique(np.linspace(0, n - 1, min(n, 64)).astype(int)).tolist())
+    seen = 0
+    for row in range(0, n, 7):
+        wrong = apart.copy()
+        wrong[row, -1] *= 3
+        if row in looked:
+            with pytest.raises(ValueError, match=rf"is at .* from row {row}, and the graph has"):
+                built(Graph((near, wrong)), X[:n])
+        else:
+            built(Graph((near, wrong)), X[:n])
+        seen += row in looked
+    assert seen
+
+
+def test_metrics_that_take_something_from_all_rows_are_not_looked_at():
+    """A few rows have other variances; with given ones they are looked at."""
+    near, apart = nearest(8)
+    with pytest.raises(ValueError, match="the graph is not of these rows"):
+        built(Graph((near, apart)), X, "seuclidean", {"V": np.full(X.shape[1], 9.0)})
+    assert built(Graph((near, 2 * apart)), X, "seuclidean").n == len(X)
+    assert built(Graph((near, apart / 3)), X, "seuclidean", {"V": np.full(X.shape[1], 9.0)}).n == len(X)
+
+
+@pytest.mark.parametrize(("known", "metric", "fits"), [
+    ("l2", "euclidean", True), ("euclidean", "l2", True), ("euclidean", "euclidean", True), (None, "cosine", True),
+    ("cosine", "cosine", True), ("euclidean", "cosine", False), ("manhattan", "euclidean", False),
+])  # fmt: skip
+def test_a_graph_of_another_metric_says_so(known, metric, fits):
+    near, apart = nearest(8, metric={"l2": "euclidean"}.get(metric, metric))
+    graph = Graph._made(near.astype(np.uint32), apart.astype(np.float32), None, GraphFacts(known), "auto")
+    if fits:
+        assert built(graph, X, metric).metric == {"l2": "euclidean"}.get(metric, metric)
+        return
+    for path in ("", "here/graph"):
+        graph._path = path
+        with pytest.raises(ValueError) as caught:
+            built(graph, X, metric)
+        named = "the graph here/graph" if path else "the graph"
+        assert (
+            str(caught.value)
+            == f"{named} is one of metric={known!r}, and the fit has metric={metric!r}; search another"
+        )
+
+
+@pytest.mark.parametrize("missed", [0, 1, 3, 8])
+def test_what_a_graph_of_another_program_found_is_measured(missed):
+    near, apart = nearest(16)
+    kept = [*range(8 - missed), *range(8, 8 + missed)]
+    index = built(Graph((near[:, kept], apart[:, kept])), X)
+    assert index.recall(5) == index.recall(8) == pytest.approx((8 - missed) / 8, abs=2e-3)
+    parts = near[:, :8].astype(np.uint32), apart[:, :8].astype(np.float32), None
+    assert built(Graph._made(*parts, GraphFacts(recall=0.25), "auto"), X).recall(8) == 0.25
+
+
+def test_a_graph_of_an_index_knows_what_it_is_of():
+    graph = Graph.of(Exact().build(X, metric="l2", threads=Threads(1)), 7)
+    assert (graph.shape, graph.facts.metric, graph.facts.unit, graph.facts.recall) == (
+        (len(X), 7),
+        "euclidean",
+        1.0,
+        1.0,
+    )
+    own = Graph.of(Exact().build(X, metric=lambda x, y: abs(x - y).sum(), threads=Threads(1)), 7)
+    assert own.facts.metric is None
+    for k in (0, -1):
+        with pytest.raises(ValueError, match=f"^k={k} must be at least 1"):
+            Graph.of(Exact().build(X, threads=Threads(1)), k)
+    index = built(graph, X)
+    for k in (7, 8):
+        for ask in (index.query_self, lambda k: index.query_part(0, 3, k)):
+            if k == 7:
+                ask(k)
+                continue
+            with pytest.raises(ValueError) as caught:
+                ask(k)
+            assert str(caught.value) == (
+                "the graph has 7 neighbours of each row, and 8 are needed; use affinity=Uniform(7), or a perplexity of "
+                "2.33 at most, or a larger graph"
+            )
