@@ -22,7 +22,7 @@ from tsne_ooc.neighbors._recall import (
 from tsne_ooc.neighbors.base import blocked_only, check_k, check_width, of_zero_rows
 from tsne_ooc.neighbors.exact import nearest, nobody, stack
 from tsne_ooc.neighbors.gaps import GapFrame, all_found, check_values
-from tsne_ooc.neighbors.pairwise import canonical
+from tsne_ooc.neighbors.pairwise import Pairwise, canonical
 
 ONE = Threads(1)
 LARGEST = np.finfo(np.float32).max
@@ -292,3 +292,59 @@ def test_sparse_rows_are_put_into_their_plain_form_and_left_as_they_were():
     assert canonical(made) is made and canonical(X.tocoo()).format == "csr"
     dense = np.zeros((2, 2), np.float32)
     assert canonical(dense) is dense
+
+
+# ---------------------------------------------------------------------------------------------- distances of functions
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [(0.25, 0.25), (0.0, 0.0), (-0.9e-6, 0.0), (1e39, LARGEST), (-1.1e-6, "-1.1e-06"), (-3.0, "-3"), (np.nan, "NaN"),
+     (np.inf, "inf"), (-np.inf, "-inf")],
+)  # fmt: skip
+def test_what_a_function_may_say_is_a_distance(value, found):
+    """Rounding may leave a little less than nothing; what single precision cannot hold is its largest number."""
+
+    def mine(x, y):
+        return value if x[0] == 2 and y[0] == 3 else abs(x - y).sum()
+
+    X = np.arange(5, dtype=np.float32)[:, None]
+    pairs = Pairwise(mine, None, X)
+    if not isinstance(found, str):
+        wanted = np.abs(X - X.T)
+        wanted[2, 3] = found
+        np.testing.assert_allclose(pairs.block(X, X), wanted)
+        return
+    for numbers, number in ((None, 3), (np.array([9, 8, 7, 6, 5]), 6)):
+        with pytest.raises(RowsError) as caught:
+            pairs.block(X, X, numbers)
+        assert str(caught.value) == (
+            f"metric 'mine' gives {found} for row 2 and row {number} of the fit; it must be finite and at least 0"
+        )
+
+
+@pytest.mark.parametrize("strip", [1, 4, 4096])
+@pytest.mark.parametrize(
+    ("metric", "params", "kept"),
+    [
+        ("cityblock", {}, False), ("cosine", {}, True), ("correlation", {}, True), ("russellrao", {}, True),
+        ("minkowski", {"p": 3.0}, False), (lambda x, y: abs(x - y).sum() + 1.0, {}, True),
+    ],
+)  # fmt: skip
+def test_how_far_rows_are_from_themselves(metric, params, kept, strip, monkeypatch):
+    """None where that is nothing for all; rows are taken in strips, and are not changed."""
+    monkeypatch.setattr("tsne_ooc.neighbors.pairwise.STRIP", strip)
+    X = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+    X[3] = 0
+    X[5] = 2
+    before = X.copy()
+    pairs = Pairwise(metric, params, X)
+    D, found = pairs.block(X, X), pairs.from_themselves(X)
+    assert (found is not None) == kept
+    if kept:
+        np.testing.assert_allclose(found, D.diagonal(), atol=1e-7)
+        assert found.dtype == np.float32
+    else:
+        assert not D.diagonal().any()
+    np.testing.assert_array_equal(pairs.block(X[:4], X), D[:4])
+    np.testing.assert_array_equal(X, before)

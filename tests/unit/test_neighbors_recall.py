@@ -197,3 +197,41 @@ def test_an_estimator_tells_it(tmp_path, caplog):
     assert load(tmp_path / "model").recall_ == model.recall_
     with pytest.warns(UserWarning, match=r"finds 0\.\d+ of the 15 nearest rows.*neighbors='exact'"):
         TSNE(neighbors=IVF(probes=1), **QUICK).fit(X)
+
+
+@pytest.mark.parametrize("lists", [1, 2, 5, 40, 42, 43, 60, 200])
+def test_how_many_lists_are_looked_into_first(lists):
+    """A power of their number, or as many as have twelve times k rows; a smaller power where lists are short and there
+    are more of them than three roots of the rows, and somebody looks at what that finds."""
+    X = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    for k in (1, 2, 5, 50, 199):
+        enough = -(-12 * k * lists // 200)
+        plain = build(IVF(lists=lists, recall=None), X)
+        assert plain.probes(k) == min(lists, max(round(lists**0.43), enough))
+        # So small a share is found at once.
+        looked = build(IVF(lists=lists, recall=1e-9), X)
+        power = 0.35 if lists > 42 else 0.43
+        assert looked.probes(k) == min(lists, max(round(lists**power), enough))
+        # What is given is kept, but for there being no more.
+        for probes in (1, 3, 500):
+            assert build(IVF(lists=lists, probes=probes), X).probes(k) == min(lists, probes)
+
+
+@pytest.mark.parametrize("recall", [0.6, 0.9, 1.0])
+def test_more_lists_are_looked_into_until_enough_is_found_or_all_are(recall):
+    """From three tenths of the lists on all rows are searched, which takes less time; unless so many come first."""
+    X = np.random.default_rng(0).normal(size=(900, 9)).astype(np.float32)
+    for lists in (30, 90, 300):
+        index = build(IVF(lists=lists, recall=recall), X)
+        for k in (1, 5, 40):
+            first, probes, found = index._first(k), index.probes(k), index.recall(k)
+            assert probes in (first, lists) or first < probes <= 0.3 * lists
+            rows = rows_to_measure(900)
+            true = build(Exact(), X).query(X[rows], k + 1)[1]
+            there = build(IVF(lists=lists, probes=probes), X)
+            share = shares_found(there.query(X[rows], k + 1)[1], true, Wanted(recall))
+            assert found == pytest.approx(share.all) and (probes == lists or Wanted(recall).reached(share))
+            if first < probes < lists:
+                # With a sixth less it is not enough.
+                fewer = build(IVF(lists=lists, probes=max(first, int(probes / 1.2) - 1)), X).query(X[rows], k + 1)[1]
+                assert not Wanted(recall).reached(shares_found(fewer, true, Wanted(recall)))
