@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import warnings
 
 import numpy as np
@@ -18,7 +19,17 @@ from tsne_ooc.affinity import GivenAffinities
 from tsne_ooc.fit import rows as fits
 from tsne_ooc.fit.model import Model
 from tsne_ooc.fit.optimize import Watch
-from tsne_ooc.fit.rows import Recipe, _Frame, affinities_of, at_once, fit_rows, in_order, joint_of, tell_recall
+from tsne_ooc.fit.rows import (
+    Recipe,
+    _Frame,
+    affinities_of,
+    at_once,
+    continue_rows,
+    fit_rows,
+    in_order,
+    joint_of,
+    tell_recall,
+)
 from tsne_ooc.gradients.crowd import Crowd
 from tsne_ooc.gradients.field import FieldPlanner
 from tsne_ooc.neighbors import HNSW, IVF, Exact, Graph
@@ -326,3 +337,76 @@ def test_a_map_without_a_place_in_a_file_is_not_saved(far):
     Y = model.embedding.copy()
     Y[7, 1] = -1e6
     assert "embedding" in Model(Y, model.index, 1.0, 1.0).state()[1]
+
+
+# ------------------------------------------------------------------------------------------------------------- going on
+
+
+START = np.random.default_rng(5).normal(300, 4, (90, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["principal", "given"])
+@pytest.mark.parametrize("search", [Exact(), IVF(lists=9, probes=9)], ids=["exact", "lists"])
+def test_a_fit_that_goes_on_is_one_that_did_not_stop(search, given):
+    """Of one phase in two parts the bits are those of the whole; the first map stays as it was."""
+    options = {"neighbors": search, "initialization": START if given else "pca", "dof": 0.8}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        whole = fitted(some(), **options, schedule=Schedule([Phase(10, 1.0)]))
+        first = fitted(some(), **options, schedule=Schedule([Phase(6, 1.0)]))
+    before = first.model.embedding.copy()
+    rest = continue_rows(
+        first.model, Perplexity(4), Schedule([Phase(4, 1.0)]), first.pause, seed=0, threads=ONE, watch=Watch()
+    )
+    np.testing.assert_array_equal(rest.model.embedding, whole.model.embedding)
+    np.testing.assert_array_equal(rest.result.embedding, whole.result.embedding)
+    assert rest.result.kl_divergence == whole.result.kl_divergence and rest.k == whole.k == 12
+    np.testing.assert_array_equal(first.model.embedding, before)
+    assert rest.model.index is first.model.index and rest.model.dof == 0.8
+    for one, other in zip(rest.pause.motion[:4], whole.pause.motion[:4], strict=True):
+        np.testing.assert_array_equal(one, other)
+    if given:
+        # A map that is given stays where it lies.
+        assert np.abs(rest.model.embedding.mean(axis=0) - START.mean(axis=0)).max() < 5
+    else:
+        assert rest.pause.centre is None and np.abs(rest.model.embedding.mean(axis=0)).max() < 1e-3
+    rest.result.embedding[:] = 0
+    assert rest.model.embedding.any()
+
+
+def test_where_there_is_no_iteration_nothing_changes():
+    fit = fitted(some(), schedule=Schedule([Phase(6, 3.0)]))
+    again = continue_rows(fit.model, Perplexity(4), Schedule([]), fit.pause, seed=0, threads=ONE, watch=Watch())
+    np.testing.assert_array_equal(again.model.embedding, fit.model.embedding)
+    assert again.model.exaggeration == fit.model.exaggeration == 3.0
+    assert (again.pause.motion.phase, again.pause.motion.exaggeration) == (Phase(6, 3.0), 3.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        given = fitted(some(), initialization=START, schedule=Schedule([]))
+    np.testing.assert_array_equal(given.model.embedding, START)
+    assert given.model.exaggeration == 1.0
+
+
+def test_who_watches_is_shown_the_map_in_the_order_of_the_rows():
+    """Where it lies, and as the fit ends with it."""
+    seen = []
+    watch = Watch([lambda iteration, error, Y: seen.append(Y.copy())], every=6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        options = recipe(neighbors=IVF(lists=9, probes=9), initialization=START)
+        fit = fit_rows(some(), options, seed=0, threads=ONE, watch=watch)
+    assert len(seen) == 1
+    np.testing.assert_allclose(seen[0] - seen[0].mean(0), fit.model.embedding - fit.model.embedding.mean(0), atol=1e-3)
+    assert np.abs(seen[0] - START.mean(0)).max() < 100
+
+
+def test_a_model_is_pickled_with_all_but_its_field():
+    model = fitted(some()).model
+    assert model.field is model.field
+    again = pickle.loads(pickle.dumps(model))
+    assert "field" in model.__dict__ and "field" not in again.__dict__
+    for one, other in zip(model.state()[1].items(), again.state()[1].items(), strict=True):
+        assert one[0] == other[0]
+        np.testing.assert_array_equal(one[1], other[1])
+    assert again.state()[0] == model.state()[0] and not again.embedding.flags.writeable
+    np.testing.assert_array_equal(again.field.potential, model.field.potential)
