@@ -210,7 +210,7 @@ def test_the_frame_does_not_depend_on_pieces(blocks):
 @pytest.mark.parametrize("jobs", [1, 2, 3])
 def test_a_map_without_any_place_has_no_frame(blocks, jobs):
     Y = np.full((50, 2), np.nan, np.float32)
-    with pytest.raises(ValueError, match="^Y has no row with a place: all coordinates are NaN or infinite$"):
+    with pytest.raises(ValueError, match=r"^Y has no row with a place: all coordinates are NaN or infinite$"):
         Frame.around(MapRows(Y), Threads(jobs))
     Y[49] = 3, 4
     found = Frame.around(MapRows(Y), Threads(jobs))
@@ -465,8 +465,8 @@ def test_codes_of_any_number_of_categories_are_right(kinds):
 
 @pytest.mark.parametrize(
     "labels",
-    [np.arange(60) % 7, np.array(["a", "b", "c"])[np.arange(60) % 3], np.where(np.arange(60) % 4, np.arange(60) % 3, np.nan),
-     [None if at % 5 == 0 else "xy"[at % 2] for at in range(60)], np.arange(60) % 2 == 0],
+    [np.arange(60) % 7, np.array(["a", "b", "c"])[np.arange(60) % 3],
+     np.where(np.arange(60) % 4, np.arange(60) % 3, np.nan), [None if at % 5 == 0 else "xy"[at % 2] for at in range(60)], np.arange(60) % 2 == 0],
     ids=["whole", "words", "nan", "none", "bool"],
 )  # fmt: skip
 def test_labels_of_some_rows_keep_their_names_and_colours(blocks, labels):
@@ -506,7 +506,8 @@ def test_a_scale_goes_from_the_least_to_the_largest_number(blocks, numbers, low,
 @pytest.mark.parametrize(
     "labels, is_scale",
     [([0.0, 1.0, np.nan], False), ([0.0, 0.5], True), ([-1.0, -2.0], False), ([1.5, 2.5, 3.5], True),
-     ([np.inf, 1.0], False), ([True, False], False), ([None, 1, 2], False), ([None, 1.5, 2], True), (["1", "2"], False)],
+     ([np.inf, 1.0], False), ([True, False], False), ([None, 1, 2], False), ([None, 1.5, 2], True),
+     (["1", "2"], False)],
 )  # fmt: skip
 def test_fractions_are_a_scale_and_whole_numbers_kinds(labels, is_scale):
     assert isinstance(coloring(labels * 3, 3 * len(labels), None, LIGHT), Scale if is_scale else Kinds)
@@ -596,12 +597,12 @@ def test_colours_that_do_not_fit_are_counted(there, colors, message):
 
 
 def test_colour_maps_are_for_kinds_or_for_scales():
-    """One for kinds has a colour for each, and one for scales is gone through evenly from its first colour to its last."""
+    """One for kinds has a colour for each, and one for scales is gone through evenly from its first to its last."""
     tab10, viridis = color_map("tab10"), color_map("viridis")
     assert not is_for_scales(tab10) and is_for_scales(viridis) and not is_for_scales(None)
     names = np.array([f"{at:02}" for at in range(11)])
     np.testing.assert_allclose(palette(names[:10], np.arange(10), tab10), [tab10(at)[:3] for at in range(10)])
-    with pytest.raises(ValueError, match="^colors='tab10' has 10 colours, and there are 11 labels$"):
+    with pytest.raises(ValueError, match=r"^colors='tab10' has 10 colours, and there are 11 labels$"):
         palette(names, np.arange(11), tab10)
     for n in (1, 2, 5):
         wanted = [viridis(at)[:3] for at in np.linspace(0, 1, n)]
@@ -618,7 +619,7 @@ def test_numbers_are_lighter_on_dark_paper():
     assert on_light(1.0) == on_dark(1.0) == viridis(1.0) and on_dark(0.5) == viridis(0.625)
 
 
-# ------------------------------------------------------------------------------------------------- words, rows, two maps
+# ------------------------------------------------------------------------------------------------ words, rows, two maps
 
 
 @pytest.mark.parametrize("letters", [1, 2, 5, 24])
@@ -704,5 +705,5 @@ def test_a_map_in_one_place_is_laid_on_the_middle_of_the_other():
 def test_maps_without_a_common_row_are_not_compared():
     one, other = MAP.copy(), MAP.copy()
     one[:150], other[150:, 0] = np.nan, np.inf
-    with pytest.raises(ValueError, match="^no row has a place on both maps$"):
+    with pytest.raises(ValueError, match=r"^no row has a place on both maps$"):
         laid_on(MapRows(one), MapRows(other))
