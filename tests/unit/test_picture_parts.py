@@ -466,7 +466,8 @@ def test_codes_of_any_number_of_categories_are_right(kinds):
 @pytest.mark.parametrize(
     "labels",
     [np.arange(60) % 7, np.array(["a", "b", "c"])[np.arange(60) % 3],
-     np.where(np.arange(60) % 4, np.arange(60) % 3, np.nan), [None if at % 5 == 0 else "xy"[at % 2] for at in range(60)],
+     np.where(np.arange(60) % 4, np.arange(60) % 3, np.nan),
+     [None if at % 5 == 0 else "xy"[at % 2] for at in range(60)],
      np.arange(60) % 2 == 0],
     ids=["whole", "words", "nan", "none", "bool"],
 )  # fmt: skip
