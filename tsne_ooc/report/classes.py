@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tsne_ooc._labels import Classes, categories_of, column, ordered
+from tsne_ooc._labels import Classes, categories_of, ordered
 from tsne_ooc._options import counted
 from tsne_ooc.plot.labels import MOST_LABELS
 
@@ -16,9 +16,9 @@ MOST_CLASSES = 1000
 
 def classes_of(labels: Any, name: str) -> tuple[Classes | None, str]:
     """Those of most rows, without others; None where they are numbers on a scale. And what is to be told of it."""
-    array = column(labels, name)
     found = ordered(labels, name)
-    if categories_of(labels) is None and array.dtype.kind in "fiu":
+    # Objects may be numbers, too, such as some with None among them, or what a mask leaves.
+    if categories_of(labels) is None and found.names.dtype.kind in "fiu":
         whole = len(found.names) and (found.names == np.floor(found.names)).all()
         if not whole or len(found.names) > MOST_LABELS:
             return None, f"{name} holds numbers on a scale, which have no classes"

@@ -38,6 +38,11 @@ def column_for(name: str, labels: ArrayLike, rows: Int64) -> tuple[Json, bytes]:
     """
     array = column(labels, name)
     categories = categories_of(labels)
+    if array.dtype.kind == "O" and categories is None:
+        # Objects may be numbers, too, such as some with None among them, or what a mask leaves.
+        known = ordered(array, name)
+        if known.names.dtype.kind in "fiu":
+            array = np.append(known.names.astype(float), np.nan)[known.codes]
     if array.dtype.kind in "fiub" and categories is None:
         part = array[rows]
         there = np.unique(part[part == part])

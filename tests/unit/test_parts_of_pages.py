@@ -1,0 +1,356 @@
+"""What the page of a map holds, part by part: cells of columns, places, names, and the rows that stand for all."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+from tsne_ooc._parallel import Threads
+from tsne_ooc.plot.frame import Frame
+from tsne_ooc.plot.rows import MapRows, Together
+from tsne_ooc.report.classes import classes_of
+from tsne_ooc.view import page as pages
+from tsne_ooc.view import view
+from tsne_ooc.view.payload import (
+    column_for,
+    gaps,
+    json_in_html,
+    numbers_of,
+    packed,
+    places,
+    plain,
+    png,
+    short,
+    texts_of,
+)
+from tsne_ooc.view.stratified import stratified
+
+ALL = np.arange(60)
+FRAME = Frame(np.array([-1.0, 2.0]), np.array([3.0, 3.0]), 0, 0)
+
+
+def square(frame=FRAME):
+    low, high = frame.square()
+    return low, (high - low)[0]
+
+
+# -------------------------------------------------------------------------------------------------------------- columns
+
+
+def read(told, cells):
+    """The cells of a column as the page reads them."""
+    if told["kind"] == "texts":
+        return cells.decode().split("\n")
+    if told["kind"] == "numbers":
+        return np.frombuffer(cells, "<f4").tolist()
+    codes = np.frombuffer(cells, np.uint8 if told["bytes"] == 1 else "<u2").tolist()
+    names = [*told["names"], None]
+    return [names[code] for code in codes]
+
+
+@pytest.mark.parametrize("kinds", [1, 2, 40, 41, 59])
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float64, np.float32])
+def test_whole_numbers_of_forty_kinds_are_numbered_and_more_are_numbers(kinds, dtype):
+    given = ((ALL * 7) % kinds).astype(dtype)
+    told, cells = column_for("x", given, ALL)
+    assert told["name"] == "x" and told["kind"] == ("kinds" if kinds <= 40 else "numbers")
+    if kinds <= 40:
+        assert [float(one) for one in read(told, cells)] == given.tolist() and told["bytes"] == 1
+        assert told["counts"] == np.bincount(given.astype(int)).tolist() and told["missing"] == 0
+        assert [float(name) for name in told["names"]] == list(range(kinds))
+    else:
+        assert read(told, cells) == given.tolist() and (told["low"], told["high"]) == (0, kinds - 1)
+
+
+@pytest.mark.parametrize("given, kind", [
+    ([0.5, 1.5, np.nan], "numbers"), ([1.0, 2.0, np.nan], "kinds"), ([True, False, True], "kinds"),
+    ([-2, -1, 0], "kinds"), ([np.nan] * 3, "kinds"), (["1", "2", None], "kinds"), ([True, None, False], "kinds"),
+])  # fmt: skip
+def test_what_is_a_kind_and_what_a_number(given, kind):
+    array = np.array(given, object if None in given else None)
+    told, cells = column_for("x", array, np.arange(3))
+    assert told["kind"] == kind
+    found = read(told, cells)
+    for one, wanted in zip(found, array.tolist(), strict=True):
+        missing = wanted is None or wanted != wanted
+        assert (one is None or one != one) if missing else str(wanted) == str(one)
+
+
+@pytest.mark.parametrize("made", [
+    lambda numbers, there: [one if known else None for one, known in zip(numbers.tolist(), there, strict=True)],
+    lambda numbers, there: np.where(there, numbers.astype(object), None),
+    lambda numbers, there: np.ma.masked_array(numbers, ~there),
+], ids=["list", "objects", "mask"])  # fmt: skip
+@pytest.mark.parametrize("numbers", [np.linspace(-1, 1, 60), ALL, ALL % 7], ids=["fractions", "many", "few"])
+def test_numbers_of_which_some_are_missing_are_numbers(made, numbers):
+    """As they are where a picture is drawn, however they were kept."""
+    there = ALL % 4 > 0
+    plain = np.where(there, numbers, np.nan)
+    told, cells = column_for("x", made(numbers, there), ALL)
+    assert (told, cells) == column_for("x", plain, ALL)
+    assert told["kind"] == ("kinds" if numbers.max() == 6 else "numbers")
+    one, other = (classes_of(labels, "x") for labels in (made(numbers, there), plain))
+    assert one[1] == other[1] and (one[0] is None) == (other[0] is None) == (numbers.max() != 6)
+    if one[0] is not None:
+        assert one[0].names.tolist() == other[0].names.tolist() and one[0].codes.tolist() == other[0].codes.tolist()
+
+
+@pytest.mark.parametrize("kinds", [253, 254, 255, 256, 257, 300])
+def test_cells_take_two_bytes_where_one_cannot_number_them(kinds):
+    """The number behind the last label is for a missing one."""
+    words = np.array([f"w{at:03}" for at in range(kinds)] + [None] * 2, object)
+    rows = np.arange(len(words))[::-1]
+    told, cells = column_for("x", words, rows)
+    assert told["bytes"] == (1 if kinds < 255 else 2) and len(cells) == told["bytes"] * len(words)
+    assert read(told, cells) == words[::-1].tolist()
+    assert (told["counts"], told["missing"]) == ([1] * kinds, 2)
+
+
+@pytest.mark.parametrize("kinds, kind", [(98, "kinds"), (99, "kinds"), (100, "texts"), (101, "texts")])
+def test_words_that_two_bytes_cannot_number_are_texts(kinds, kind, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.view.payload.MOST_KINDS", 100)
+    words = np.array([f"w {at}" for at in range(kinds)] + [None, "a\nb\tc"[: 0 if kinds < 100 else 5] or None], object)
+    told, cells = column_for("x", words, np.arange(len(words)))
+    assert told["kind"] == kind
+    if kind == "texts":
+        assert read(told, cells) == [*words[:kinds], "", "a b c"] and set(told) == {"name", "kind"}
+
+
+def test_columns_are_of_the_rows_that_are_shown_and_keep_the_order_of_categories():
+    pandas = pytest.importorskip("pandas")
+    rows = np.array([1, 3, 4, 59])
+    labels = pandas.Categorical.from_codes(np.where(ALL % 5, ALL % 3, -1), ["z", "a", "m"])
+    told, cells = column_for("x", labels, rows)
+    assert told["names"] == ["z", "a", "m"] and read(told, cells) == ["a", "z", "a", "m"]
+    assert told["counts"] == [1, 2, 1] and told["missing"] == 0
+    assert column_for("x", labels, np.array([0, 5]))[0]["missing"] == 2
+    # Categories that are numbers are kinds whatever they are.
+    numbers = pandas.Categorical(np.array([0.5, 30, 4])[ALL % 3], categories=[30, 4, 0.5])
+    told, cells = column_for("x", numbers, rows)
+    assert told["kind"] == "kinds" and [float(one) for one in read(told, cells)] == [30, 0.5, 30, 4]
+    assert read(*column_for("x", np.linspace(0, 1, 60), rows)) == np.linspace(0, 1, 60)[rows].astype("f4").tolist()
+
+
+@pytest.mark.parametrize("given, low, high", [
+    ([1.5, -2.5, np.nan, np.inf, -np.inf], -2.5, 1.5), ([np.nan, np.inf], 0.0, 1.0), ([], 0.0, 1.0), ([7], 7.0, 7.0),
+])  # fmt: skip
+def test_numbers_have_the_ends_of_their_scale(given, low, high):
+    told, cells = numbers_of("x", np.array(given))
+    assert told == {"name": "x", "kind": "numbers", "low": low, "high": high}
+    np.testing.assert_array_equal(np.frombuffer(cells, "<f4"), np.array(given, np.float32))
+    json.dumps(told, allow_nan=False)
+
+
+def test_texts_are_lines():
+    words = ["a\nb", None, b"caf\xc3\xa9", float("nan"), "\ud800", "x" * 300, 7]
+    told, cells = texts_of("x", np.array(words, object))
+    assert told == {"name": "x", "kind": "texts"}
+    assert cells.decode().split("\n") == ["a b", "", "café", "", "?", "x" * 199 + "…", "7"]
+
+
+@pytest.mark.parametrize("n", [0, 1, 199, 200, 201, 500])
+def test_names_on_a_page_have_two_hundred_letters_at_most(n):
+    assert short("x" * n) == ("x" * n if n <= 200 else "x" * 199 + "…")
+    assert short(b"y" * n) == short("y" * n) and len(short("x" * n)) <= 200
+
+
+@pytest.mark.parametrize("rows", [[0], [5], [0, 1, 2], [7, 9, 100, 2**31, 2**32 - 1], []])
+def test_row_numbers_are_the_sums_of_their_steps(rows):
+    data = gaps(np.array(rows, np.int64))
+    assert np.cumsum(np.frombuffer(data, "<u4"), dtype=np.int64).tolist() == rows and len(data) == 4 * len(rows)
+
+
+def test_bytes_are_text_and_the_same_each_time():
+    data = bytes(range(256)) * 50
+    assert base64.b64decode(plain(data)) == data and gzip.decompress(base64.b64decode(packed(data))) == data
+    # No time of day is in it.
+    assert base64.b64decode(packed(data))[4:8] == bytes(4) and len(packed(data)) < len(plain(data)) / 10
+
+
+def test_json_within_a_page_ends_no_element():
+    value = {"a</script>": ["<!--", "&amp;", "\u2028\u2029", "é\U0001f9ec", 1.5, None, True]}
+    text = json_in_html(value)
+    assert json.loads(text) == value and not set(text) & set("<>&\u2028\u2029")
+    assert "é\U0001f9ec" in text and ": " not in text and ", " not in text
+    with pytest.raises(ValueError):
+        json_in_html({"x": math.nan})
+
+
+def test_places_are_shares_of_the_square():
+    rng = np.random.default_rng(0)
+    low, width = square()
+    Y = (low + width * rng.uniform(0, 1, (50, 2))).astype(np.float32)
+    Y[:4] = [low - 1, low + width + 1, low, low + width]
+    x, y = np.frombuffer(places(Y, FRAME), "<u2").reshape(2, 50).tolist()
+    wanted = [[min(max((at - a) / width, 0), 1) * 65_535 for at, a in zip(row, low, strict=True)] for row in Y.tolist()]
+    assert np.abs(np.c_[x, y] - wanted).max() <= 0.51
+    assert (x[0], y[0], x[1], y[1]) == (0, 0, 65_535, 65_535)
+
+
+def test_images_are_cut_at_black_and_white():
+    matplotlib = pytest.importorskip("matplotlib.image")
+    image = np.zeros((2, 3, 4))
+    image[0, 0], image[1, 2] = [-5, 0.5, 9, 1], [1, 0, 0.25, 0.5]
+    found = matplotlib.imread(io.BytesIO(png(image)))
+    assert found.shape == (2, 3, 4)
+    np.testing.assert_allclose(found[::-1], np.clip(image, 0, 1), atol=0.5 / 255 + 1e-6)
+
+
+# ------------------------------------------------------------------------------------------- rows that stand for others
+
+
+def tickets(n):
+    """SplitMix64 in plain whole numbers."""
+    found = []
+    for at in range(1, n + 1):
+        state = at * 0x9E3779B97F4A7C15 % 2**64
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        state = (state ^ state >> 27) * 0x94D049BB133111EB % 2**64
+        found.append((state ^ state >> 31 >> 0) >> 11)
+    return [one / 2**53 for one in found]
+
+
+def drawn(Y, frame, codes, most):
+    """The rows that are drawn, row by row."""
+    low, width = square(frame)
+    across = int(min(max(math.sqrt(most / 64), 1), 64))
+    kinds = [0] * len(Y) if codes is None else codes.tolist()
+    strata = {}
+    for row, (place, kind) in enumerate(zip(Y.astype(float).tolist(), kinds, strict=True)):
+        if all(map(math.isfinite, place)):
+            cell = tuple(
+                int(min(max((at - a) / width * across, 0), across - 1)) for at, a in zip(place, low, strict=True)
+            )
+            strata[row] = (("cell", *cell), ("kind", kind))
+    sizes = {}
+    for row in strata:
+        for one in strata[row]:
+            sizes[one] = sizes.get(one, 0) + 1
+    least = {}
+    for what in ("cell", "kind"):
+        some = [one for one in sizes if one[0] == what]
+        each = min(8, most / 8 / max(1, len(some)))
+        least |= {one: min(1.0, each / sizes[one]) for one in some}
+    more = lambda share: sum(max(least[one] - share, 0) * sizes[one] for one in sizes)  # noqa: E731
+    excess = lambda share: share * len(strata) + more(share) - most  # noqa: E731
+    share = 1.0 if excess(1.0) <= 0 else brentq(excess, 0, 1, xtol=1e-14) if excess(0.0) < 0 else 0.0
+    ticket = tickets(len(Y))
+    chance = {row: max(share, *(least[one] for one in strata[row])) for row in strata}
+    taken = [row for row in strata if ticket[row] < chance[row]]
+    return sorted(sorted(taken, key=lambda row: ticket[row] / chance[row])[:most])
+
+
+@pytest.mark.parametrize("most", [1, 7, 64, 200, 256, 900, 999, 1000, 5000])
+@pytest.mark.parametrize("labels", ["none", "few", "rare", "many"])
+def test_the_rows_that_stand_for_all_are_drawn_by_their_numbers(most, labels, monkeypatch):
+    rng = np.random.default_rng(0)
+    Y = rng.normal(size=(1001, 2)).astype(np.float32)
+    Y[:5] += 6
+    Y[17] = np.nan
+    Y[30, 1] = np.inf
+    there = Y[np.isfinite(Y).all(axis=1)]
+    frame = Frame(there.min(axis=0).astype(float), there.max(axis=0).astype(float), 0, 2)
+    codes = {"none": None, "few": ALL[np.arange(1001) % 60] % 4, "rare": (np.arange(1001) % 250 == 3).astype(int),
+             "many": rng.integers(0, 300, 1001)}[labels]  # fmt: skip
+    wanted = drawn(Y, frame, codes, most)
+    for block in (1 << 21, 97):
+        monkeypatch.setattr("tsne_ooc.plot.rows.SHADED", block)
+        found = stratified(MapRows(Y), frame, None if codes is None else codes.astype(np.uint16), most)
+        assert found.tolist() == wanted and len(found) <= most
+    if most >= 1000:
+        assert len(wanted) == 999
+
+
+# -------------------------------------------------------------------------------------------------------- page itself
+
+
+def test_names_are_written_where_most_rows_of_a_label_are():
+    """On a row of the label, in its fullest part; labels of most rows come first, and forty have a name at most."""
+    rng = np.random.default_rng(0)
+    low, width = square()
+    Y = (low + width * rng.uniform(0.05, 0.95, (600, 2))).astype(np.float32)
+    codes = np.arange(600) % 50
+    for label in range(50):
+        own = np.flatnonzero(codes == label)[:8]
+        Y[own] = Y[own[0]] + 0.002 * rng.normal(size=(8, 2))
+    # What lies at the rim, or beyond it, is in the last cells.
+    Y[codes == 3] = low + width * 1.2
+    Y[codes == 4] = low - width
+    counts = np.arange(50)[::-1] + 10
+    counts[[7, 8]] = 500
+    found = pages.anchors(Y, codes, counts, FRAME)
+    order = sorted(range(50), key=lambda label: -counts[label])[:40]
+    assert [label for label, _ in found] == order
+    for label, row in found:
+        assert codes[row] == label
+        if label not in (3, 4):
+            assert np.linalg.norm(Y[row] - Y[np.flatnonzero(codes == label)[:8]].mean(axis=0)) < 0.02 * width
+
+
+@pytest.mark.parametrize("shown, behind, frame, note", [
+    (9, "", FRAME, ""),
+    (5, "", FRAME, "5 of 10 rows are shown one by one, drawn evenly over the map and its labels; the grey picture "
+     "behind them is of all rows"),
+    (9, "the map", FRAME, "the grey picture behind them is of the map"),
+    (5, "the map", Frame(FRAME.low, FRAME.high, 0, 1), "5 of 10 rows are shown one by one, drawn evenly over the map "
+     "and its labels; the grey picture behind them is of all rows and the map; 1 row without coordinates"),
+])  # fmt: skip
+def test_what_a_reader_of_the_page_has_to_know(shown, behind, frame, note):
+    assert pages._note(10, 9, shown, frame, behind) == note
+
+
+@pytest.mark.parametrize("wide", [1, 3, 5, 7])
+def test_a_row_of_a_small_map_behind_is_a_disc(wide):
+    low, width = square()
+    Y = np.array([[0.25, 0.25], [0.75, 0.5], [0.75, 0.5]]) * width + low + 1e-3
+    found = pages._density(Together(MapRows(Y)), FRAME, wide, Threads(1))
+    cells = found[..., 3] > 0
+    across = range(-(wide // 2), wide // 2 + 1)
+    disc = {(a, b) for a in across for b in across if a * a + b * b <= wide * wide / 4}
+    assert cells.sum() == 2 * len(disc)
+    (up, left), (_, right) = np.argwhere(cells).min(axis=0), np.argwhere(cells).max(axis=0)
+    middle = 200 + int(1e-3 / width * 800), 600
+    assert {(a - 200, b - 200) for a, b in np.argwhere(cells[:300, :300]).tolist()} == disc and left == 200 - wide // 2
+    assert right == middle[1] + wide // 2 and up == 200 - wide // 2
+    # Colours are multiplied by their opacity, and what is fuller is not fainter.
+    np.testing.assert_allclose(found[..., :3], 0.55 * found[..., 3:].repeat(3, axis=2))
+    assert found[400, 600, 3] >= found[200, 200, 3] > 0.1 and found.max() <= 0.8
+
+
+@pytest.mark.parametrize("n, wide", [(3, 7), (4, 5), (6, 5), (7, 3), (9, 3), (10, 1)])
+def test_rows_of_a_map_behind_are_the_wider_the_fewer_they_are(n, wide, monkeypatch, tmp_path):
+    monkeypatch.setattr(pages, "_WIDTHS", ((3, 7), (6, 5), (9, 3)))
+    seen = []
+    density = pages._density
+    monkeypatch.setattr(pages, "_density", lambda rows, frame, wide, threads: (
+        seen.append((rows.n, wide)), density(rows, frame, wide, threads))[1])  # fmt: skip
+    Y = np.random.default_rng(0).normal(size=(30, 2))
+    view(Y[:2], behind=Y[:n], out=tmp_path / "map.html")
+    # Where not all rows are shown, the picture has these, too.
+    view(Y, most=5, out=tmp_path / "more.html")
+    view(Y, most=5, behind=Y[:n], out=tmp_path / "both.html")
+    view(Y, most=30, out=tmp_path / "none.html")
+    assert seen == [(n, wide), (30, 1), (30 + n, wide)]
+
+
+def test_columns_are_called_by_their_names_or_their_files(tmp_path):
+    for name in ("a.csv", "b.NPY", "c.txt"):
+        if name.endswith("NPY"):
+            with open(tmp_path / name, "wb") as file:
+                np.save(file, np.arange(3))
+        else:
+            (tmp_path / name).write_text("1\n2\n4\n")
+    files = [str(tmp_path / name) for name in ("a.csv", "b.NPY", "c.txt")]
+    found = pages._labels(files[0], [*files, files[1]], 3, None, None)
+    assert list(found) == ["a", "b", "c"] and [list(one) for one in found.values()] == [[1, 2, 4], [0, 1, 2], [1, 2, 4]]
+    assert list(pages._labels([7, 8, 9], files[:1], 3, None, None)) == ["label", "a"]
+    assert pages._labels(None, [], 3, None, None) == {}
+    with pytest.raises(ValueError, match=r"^color has 2 rows, and the map 1,000$"):
+        pages._labels([1, 2], [], 1000, None, None)
