@@ -95,7 +95,7 @@ def test_the_error_of_a_mean_of_rows_that_were_drawn(q, n):
         assert found.error == pytest.approx(math.sqrt(variance / q * (1 - q / n)))
 
 
-@pytest.mark.parametrize("q, n", [(19, 100), (20, 100), (20, 20), (37, 100), (37, 37), (40, 10**9)])
+@pytest.mark.parametrize("q, n", [(5, 5), (19, 100), (20, 100), (20, 20), (37, 100), (37, 37), (40, 10**9)])
 def test_the_error_of_what_leaves_out_a_tenth_of_the_rows_at_a_time(q, n):
     values = np.random.default_rng(1).normal(size=q)
     found = jackknife(lambda kept: float(values[kept].mean()), q, n)
@@ -215,6 +215,8 @@ def test_bars_are_as_long_as_their_numbers():
     assert all(a + float(bar.get("height")) < b for bar, (a, b) in zip(found, itertools.pairwise(tops), strict=False))
     words = [(one.text, float(one.get("x")), float(one.get("y"))) for one in svg.iter("text")]
     assert [word for word, _, _ in words] == ["one", "2 s", "two", "8 s", "none", "0 s"]
+    # Each is written from its bar away.
+    assert [one.get("text-anchor") for one in svg.iter("text")] == ["end", "start"] * 3
     for at, bar in enumerate(found):
         left, end = float(bar.get("x")), float(bar.get("x")) + long[at]
         (_, before, y), (_, after, same) = words[2 * at : 2 * at + 2]
@@ -403,6 +405,8 @@ def test_the_table_of_what_was_measured(drawn, others):
         ["Densitytells of density", "-0.005", "–", "0.000"],
     ]
     assert 'aria-label="neighbour recall, 10: 0.500 ± 0.020 on the map"' in page
+    # All but the names are numbers, below each other.
+    assert page.count(' class="n"') == 9 and page.count("<td>") == 0
 
 
 # ------------------------------------------------------------------------------------------------ rows, classes, scores
