@@ -222,7 +222,8 @@ def test_bars_are_as_long_as_their_numbers():
         (_, before, y), (_, after, same) = words[2 * at : 2 * at + 2]
         assert before < left and end < after < end + 20 and y == same
         assert tops[at] < y < tops[at] + float(bar.get("height"))
-    assert svg.get("viewBox").split()[3] > str(tops[-1])
+    # All of them are within the drawing.
+    assert tops[0] >= 0 and tops[-1] + float(found[-1].get("height")) <= float(svg.get("viewBox").split()[3])
 
 
 @pytest.mark.parametrize("value, place", [(0.0, 2), (0.25, 38.5), (1.0, 148), (-0.5, 2), (1.5, 148)])
@@ -420,10 +421,11 @@ def test_scores_are_those_that_a_run_has_and_that_have_numbers():
     rng = np.random.default_rng(0)
     column = rng.normal(size=101).astype(np.float32)
     column[[3, 50]] = np.nan
-    run = run_with(embedding=np.zeros((101, 2)), novelty=column, recall=column.copy(), other=column,
-                   singularity=np.full(101, np.nan), perturbation=np.zeros((101, 2)))  # fmt: skip
+    # A score is left out that is not one number of each row, or has none; those behind it are not.
+    run = run_with(novelty=np.zeros((101, 2)), recall=column, other=column, singularity=np.full(101, np.nan),
+                   perturbation=column.copy())  # fmt: skip
     found = {one.name: one for one in scores_of(run)}
-    assert list(found) == ["novelty", "recall"] and scores_of(None) == []
+    assert list(found) == ["recall", "perturbation"] and scores_of(None) == []
     known = np.sort(column[~np.isnan(column)].astype(float))
     order = [at for at in np.argsort(column, kind="stable") if not np.isnan(column[at])]
     for name, one in found.items():
@@ -461,10 +463,10 @@ def test_whole_numbers_of_forty_kinds_are_classes(kinds):
 
 def test_classes_of_most_rows_are_compared(monkeypatch):
     monkeypatch.setattr("tsne_ooc.report.classes.MOST_CLASSES", 3)
-    labels = np.array(["a", "b", None, "c", "b", "d", "d", "e", "e"], object)
+    labels = np.array(["a", "b", None, "c", "b", "d", "d", "e", "e", "e"], object)
     found, told = classes_of(labels, "x")
     assert told == "of 5 labels the 3 of most rows are compared by their means"
-    assert found.names.tolist() == ["b", "d", "e"] and found.codes.tolist() == [-1, 0, -1, -1, 0, 1, 1, 2, 2]
+    assert found.names.tolist() == ["b", "d", "e"] and found.codes.tolist() == [-1, 0, -1, -1, 0, 1, 1, 2, 2, 2]
     three, told = classes_of(labels[1:7], "x")
     assert told == "" and three.names.tolist() == ["b", "c", "d"] and three.codes.tolist() == [0, -1, 1, 0, 2, 2]
 
@@ -577,6 +579,11 @@ def test_labels_that_keep_the_fewest_neighbours_come_first(monkeypatch):
         ["b", "0.250", "1"], ["d", "0.312", "2"], ["a", "0.625", "2"],
     ]  # fmt: skip
     assert "Of 7 rows the 4 nearest on each map are compared." in page
+    # Columns of numbers are set below each other: two of each table, in each row and above them.
+    assert page.count('class="n"') == 2 * len(cells(page)) and all(
+        found.count('class="n"') == 2 and '<th scope="col" class="n">neighbours kept</th>' in page
+        for found in re.findall("<tr>.*?</tr>", page)
+    )
     plain = stays(compared, [one._replace(name="same") for one in maps_of(*np.zeros((3, 8, 2)))], None, Threads(1))
     assert cells(plain)[1][0] == "same (1) and same (2)" and cells(plain)[5] == ["row", "neighbours kept", "moved"]
     assert cells(plain)[6] == ["2", "0.00", "0.020"] and "label" not in "".join(map("".join, cells(plain)))
