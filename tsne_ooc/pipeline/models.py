@@ -74,7 +74,7 @@ def saved_places(folder: Path) -> tuple[Float32, Json]:
 
 
 def bytes_fitted(rows: int, columns: int, axes: int) -> int:
-    """Bytes of the folder of a fitted map without its manifest: rows, their numbers, places, 28 to recognise each row."""
+    """Bytes of the folder of a fitted map without its manifest: rows, numbers, places, and 28 to recognise each row."""
     return rows * (4 * columns + 8 + 4 * axes + 28)
 
 
