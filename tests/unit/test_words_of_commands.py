@@ -1,0 +1,454 @@
+"""What commands say, from what they are told: sums, shares, one and many, the next command, and what is foretold."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tsne_ooc.cli import forecast as forecasts
+from tsne_ooc.cli import info, trials
+from tsne_ooc.cli import progress as reports
+from tsne_ooc.cli.command import parser
+from tsne_ooc.cli.forecast import Forecast, in_time
+from tsne_ooc.cli.progress import Report
+from tsne_ooc.cli.shared import (
+    check_free,
+    data_of,
+    filled_in,
+    is_taken,
+    picture_of,
+    probing,
+    split_names,
+    strange,
+    summary_of,
+)
+from tsne_ooc.cli.strangest import _shown
+from tsne_ooc.cli.trust import lines_of, next_of
+from tsne_ooc.novelty import limit_of
+
+# --------------------------------------------------------------------------------------------------- the end of a run
+
+
+def run_of(folder, novelty=None, **content):
+    """A finished run, as far as its summary looks at it."""
+    told = {"n_samples": 1200, "n_components": 2, "seconds": {"place": 0.5}, "job": {"request": {}}}
+    return SimpleNamespace(folder=Path(folder), novelty=novelty, manifest={**told, **content})
+
+
+def test_a_run_ends_with_what_it_did():
+    fit = {"fit": 3.26, "place": 0.5}
+    refined = {"n_iter": 500, "kl_divergence": 1.23456}
+    lines = summary_of(run_of(
+        "a map", seconds={**fit, "search": 1.0, "weigh": 2.0, "refine": 4.0, "keep": 8.0}, sample=100, dropped=1,
+        kl_divergence=2.5, filled={"cells": 1, "columns": 2, "how": "mean"}, refined=refined,
+    )).split("\n")  # fmt: skip
+    assert lines == [
+        "fitted 100 rows in 3.3 s, KL 2.500",
+        "read and placed 1,200 rows in 0.5 s (2,400 rows/s)",
+        "1 row without a place, since a value is missing: a map/dropped_rows.npy",
+        "filled in 1 cell of 2 columns that had no value (--missing mean)",
+        "moved all rows together in 15.0 s (500 iterations), KL 1.235",
+        "wrote a map/embedding.npy: 1,200 x 2, float32",
+    ]
+    assert summary_of(run_of("map", seconds=fit, sample=1, kl_divergence=None)).split("\n")[0] == (
+        "fitted 1 row in 3.3 s"
+    )
+    # What is too quick for the clock has a rate all the same.
+    placed = summary_of(run_of("b", seconds={"place": 0.0}, model="the map", n_components=3)).split("\n")
+    assert placed == [
+        "read and placed 1,200 rows in 0.0 s (1,200,000 rows/s)", "wrote b/embedding.npy: 1,200 x 3, float32",
+        "over the map they are on: tsne-ooc plot b --axes 1,2",
+    ]  # fmt: skip
+    assert picture_of(Path("a map"), 2) == picture_of(Path("a map"), 1) == "tsne-ooc plot 'a map'"
+
+
+@pytest.mark.parametrize("filled", [None, {}, {"cells": 0, "columns": 0, "how": "mean"}])
+def test_nothing_is_said_of_what_was_not_filled(filled):
+    assert filled_in(filled) == []
+
+
+def scores(*beyond):
+    """Novelty of 400 rows, whose limit is well below 3, and some more."""
+    return np.r_[np.linspace(0.9, 1.1, 400), beyond].astype(np.float32)
+
+
+def told_of(novelty, threshold):
+    beyond = int((novelty > threshold).sum())
+    return {"beyond": beyond, "beyond_share": beyond / len(novelty), "threshold": threshold, "quantiles": {"0.5": 1.0}}
+
+
+@pytest.mark.parametrize("looked", [False, True])
+@pytest.mark.parametrize("beyond", [(), (9.0,), (9.0, 5.0), (9.0, 5.0, 4.0)])
+def test_strange_rows_are_counted_against_both_limits(beyond, looked):
+    novelty = scores(*beyond)
+    limit = limit_of(novelty)
+    assert limit < 2
+    n, unlike = len(novelty), len(beyond)
+    more = ", rows that the sample did not know: try --sample-by coverage, --rounds 2, or a larger --sample"
+    for threshold in (4.5, 1.0):
+        text, rows = strange(told_of(novelty, threshold), novelty, "a map", looked=looked)
+        count = int((novelty > threshold).sum())
+        are = "is" if (unlike if limit < threshold else count) == 1 else "are"
+        rows_ = lambda number: f"{number} row{'' if number == 1 else 's'}"  # noqa: E731
+        whom = "everything" if looked else "all of the sample" if limit < threshold else "the sample"
+        wanted = "novelty: median 1.00; " + (
+            f"{rows_(unlike)} ({unlike / n:.2%}) {are} unlike most (beyond {limit:.2f}), {count} ({count / n:.2%}) "
+            f"unlike {whom} (beyond 4.50)"
+            if limit < threshold
+            else f"{rows_(count)} ({count / n:.2%}) {are} unlike {whom} (beyond 1.00)"
+        )
+        assert text == wanted + (more if count / n > 0.005 and not looked else "")
+        first = [*[(400 + at, value) for at, value in enumerate(beyond)], *[(399 - at, None) for at in range(5)]][:5]
+        assert rows.startswith("strangest rows: " + ", ".join(
+            f"{row} ({novelty[row]:.2f})" for row, _ in first
+        )) and rows.endswith("; more: tsne-ooc strangest 'a map'")  # fmt: skip
+
+
+def test_half_a_percent_of_strangers_is_not_worth_another_run():
+    novelty = scores(9.0, 9.0)[2:]
+    told = told_of(novelty, 4.5)
+    assert told["beyond_share"] == 0.005 and "try" not in strange(told, novelty, "map")[0]
+    assert "try" in strange({**told, "beyond_share": 0.00501}, novelty, "map")[0]
+
+
+# ------------------------------------------------------------------------------------------------------ scores of rows
+
+
+def median_recall(kept):
+    """The number in the middle, of all rows one by one; the lower one of two."""
+    numbers = [number for number, times in enumerate(kept) for _ in range(times)]
+    return numbers[(len(numbers) - 1) // 2]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [[0, 0, 5], [5, 0, 5], [5, 0, 6], [6, 0, 5], [1, 1, 1], [0, 4, 0], [2, 1, 1], [1, 0, 0], [0, 0, 1], [3, 2, 2],
+     [1, 2, 4, 8], [8, 4, 2, 1]],
+    ids=str,
+)  # fmt: skip
+def test_half_of_the_rows_have_so_many_neighbours(kept):
+    (line,) = lines_of({"k": len(kept) - 1, "kept": kept, "scored": sum(kept)})
+    k, none = len(kept) - 1, kept[0]
+    wanted = (
+        f"recall: half of the rows have at least {median_recall(kept)} of their {k} nearest rows near them on the map"
+    )
+    assert line == wanted + (f", {none} ({none / sum(kept):.1%}) have none" if none else "")
+
+
+@pytest.mark.parametrize("doubtful, are", [(0, "are"), (1, "is"), (2, "are")])
+def test_rows_in_doubt_are_counted(doubtful, are):
+    facts = {"k": 1, "kept": [0, 200], "scored": 200, "doubtful": doubtful, "length": 0.12345, "far": 1234.5}
+    assert lines_of(facts)[1] == (
+        f"perturbation: {doubtful} ({doubtful / 200:.1%}) {are} in doubt: moved by 0.123 in the data, they land more "
+        "than 1.23e+03 away on the map, in another part of it"
+    )
+    assert len(lines_of({"k": 1, "kept": [0, 0], "scored": 0})) == 1
+    assert next_of("a map", ["recall", "perturbation"]) == "tsne-ooc plot 'a map' --color perturbation"
+    assert next_of("map", ["recall"]) == "tsne-ooc plot map --color recall"
+
+
+@pytest.mark.parametrize("cell, shown", [
+    (b"tcp", "tcp"), ("udp", "udp"), (np.float32(0.1), "0.1"), (np.float64(1234567.8), "1.23457e+06"),
+    (np.int64(7), "7"), (None, "None"), (1.5, "1.5"), (np.True_, "True"),
+])  # fmt: skip
+def test_cells_of_a_table_are_shown_with_the_digits_that_matter(cell, shown):
+    assert _shown(cell) == shown
+
+
+# -------------------------------------------------------------------------------------------------- what a folder tells
+
+
+def folder_of(tmp_path, *, model=True, trust=False):
+    folder = tmp_path / "a map"
+    (folder / "model").mkdir(parents=True) if model else folder.mkdir()
+    if trust:
+        (folder / "trust").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("model, trust, novelty, dataset, source, axes", [
+    (True, False, True, "/X", "x.h5", 2), (True, True, False, None, "x y.npy", 3),
+    (False, False, True, None, "x.npy", 1), (True, False, True, None, None, 2),
+])  # fmt: skip
+def test_the_commands_that_go_on_from_a_run(tmp_path, model, trust, novelty, dataset, source, axes):
+    folder = folder_of(tmp_path, model=model, trust=trust)
+    content = {"n_components": axes, "job": {"source": {"path": source, "dataset": dataset}}, "read": {},
+               **({"novelty": {}} if novelty else {})}  # fmt: skip
+    name = shlex.quote(str(folder))
+    two = " --axes 1,2" if axes == 3 else ""
+    wanted = [f"plot {name}{two}", f"view {name}{two}", f"report {name}", f"export {name} --to map.parquet"]
+    wanted += [f"strangest {name}"] if novelty else []
+    if model:
+        wanted += [] if trust else [f"trust {name}"]
+        wanted.append(f"place {name} FILE --out more")
+        if source is not None:
+            named = " --dataset X" if dataset else ""
+            wanted.append(f"train {shlex.quote(source)}{named} --map {name} --out encoder")
+    lines = info._next_of_run(folder, name, content)
+    assert lines == ["next:", *(f"  tsne-ooc {one}" for one in wanted), (
+        f"  numpy.load({str(folder / 'embedding.npy')!r}, mmap_mode='r')"
+    )]  # fmt: skip
+    for line in lines[1:-1]:
+        assert parser().parse_args(shlex.split(line)[1:]).run
+
+
+def test_what_became_of_a_table(tmp_path):
+    file = tmp_path / "x.npy"
+    assert info._now({"path": str(file), "size": 3}) == ", which is not there any more"
+    file.write_bytes(b"abc")
+    assert info._now({"path": str(file), "size": 3}) == info._now({"path": str(file)}) == info._now({}) == ""
+    assert info._now({"path": str(file), "size": 4}) == ", which has changed since"
+    # The size of a folder says nothing.
+    assert info._now({"path": str(tmp_path), "size": 4}) == ""
+
+
+def test_options_that_are_not_the_usual_ones_are_told():
+    content = {
+        "parameters": {"perplexity": 30, "exaggeration": 4, "dof": 0.5, "random_state": 7, "unheard of": 1},
+        "job": {"request": {"prepare": [{"class": "PCA", "n": 5}, {"name": 1}, {"class": "Log1p"}],
+                            "refine": {"reference": None, "n_iter": 7}}},
+    }  # fmt: skip
+    assert info._made(content) == [
+        "prepared by PCA(n=5), a step(name=1), Log1p()", "options: dof=0.5, exaggeration=4, refine={'n_iter': 7}",
+    ]  # fmt: skip
+    assert info._made({}) == info._made({"parameters": None, "job": {"request": {"prepare": []}}}) == []
+    assert info._made({"parameters": {"perplexity": 31}}) == ["options: perplexity=31"]
+    assert info._seconds({"seconds": {"fit": 1.26, "place": 100}}) == ["took: fit 1.3 s, place 100.0 s"]
+    assert info._seconds({}) == info._seconds({"seconds": {}}) == []
+
+
+# ------------------------------------------------------------------------------------------------------- before a run
+
+
+@pytest.mark.parametrize("text, names", [
+    ("a,b", ["a", "b"]), ("a", ["a"]), ('"a,b",c', ["a,b", "c"]), ("a, b", ["a", " b"]), ("a,", ["a", ""]), ("", []),
+    ('"say ""x""",b', ['say "x"', "b"]),
+])  # fmt: skip
+def test_names_are_split_at_their_commas(text, names):
+    assert split_names(text) == names
+
+
+def test_one_path_is_a_table_and_several_are_one(tmp_path):
+    assert data_of(argparse.Namespace(data=["x"])) == "x" and data_of(argparse.Namespace(data=["x", "y"])) == ["x", "y"]
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    taken = {name: is_taken(tmp_path / name) for name in ("none", "empty", "full", "full/x")}
+    assert taken == {"none": False, "empty": False, "full": True, "full/x": True}
+    for name in taken:
+        out = str(tmp_path / name)
+        check_free(argparse.Namespace(out=out, resume=True))
+        if taken[name]:
+            with pytest.raises(FileExistsError) as error:
+                check_free(argparse.Namespace(out=out, resume=False))
+            assert str(error.value) == f"{out} holds files already; name a new folder, or remove it first"
+        else:
+            check_free(argparse.Namespace(out=out, resume=False))
+
+
+def test_that_rows_are_tried_is_said_unless_it_is_to_be_quiet(capsys):
+    probing(argparse.Namespace(quiet=True))()
+    assert capsys.readouterr() == ("", "")
+    probing(argparse.Namespace(quiet=False))()
+    assert capsys.readouterr() == ("", "trying some rows, to say how long it will take\n")
+
+
+@pytest.mark.parametrize("seconds, words", [
+    (0, "under 1 s"), (0.999, "under 1 s"), (1, "1 s"), (1.4, "1 s"), (89.4, "89 s"), (90, "2 min"), (149, "2 min"),
+    (151, "3 min"), (5399, "90 min"), (5400, "1.5 h"), (360_000, "100.0 h"),
+])  # fmt: skip
+def test_times_have_no_more_digits_than_are_known(seconds, words):
+    assert in_time(seconds) == words
+
+
+@pytest.mark.parametrize("size, words", [
+    (0, "0 MB"), (1_499_999, "1 MB"), (94_999_999, "95 MB"), (95_000_000, "0.1 GB"), (1_949_000_000, "1.9 GB"),
+])  # fmt: skip
+def test_bytes_have_no_more_digits_than_are_known(size, words):
+    assert forecasts._bytes(size) == words
+    assert forecasts._of(None) == "" and forecasts._of(size) == f" of {words}"
+
+
+def foretold(memory, free, disk, room, columns=None):
+    return Forecast((1200, 3), columns, {}, "fit 5 rows", {"fit": 40.0, "place": 100.0}, memory, free, disk, room)
+
+
+def test_a_forecast_in_lines_and_in_one():
+    assert str(foretold(10**9, 4 * 10**9, 10**6, None, ["a", "b"])).split("\n") == [
+        "would read 1,200 rows of 3 columns", "columns: a, b", "would fit 5 rows", "  fit     40 s", "  place   2 min",
+        "  in all  2 min", "memory: 1.0 GB of 4.0 GB", "disk: 1 MB", "it fits",
+    ]  # fmt: skip
+    assert foretold(10**9, None, 10**6, None).brief() == (
+        "estimate: 2 min in all (fit 40 s, place 2 min), 1.0 GB of memory, 1 MB on the disk"
+    )
+
+
+@pytest.mark.parametrize("memory, free, disk, room, lacking", [
+    (5, 5, 7, 7, []), (6, 5, 7, 7, ["memory"]), (5, 5, 8, 7, ["room on the disk"]), (9, None, 9, None, []),
+    (6, 5, 8, 7, ["memory", "room on the disk"]),
+])  # fmt: skip
+def test_what_a_machine_has_too_little_of(memory, free, disk, room, lacking):
+    found = foretold(memory, free, disk, room)
+    assert found.lacking == lacking
+    end = str(found).split("\n")[-1]
+    assert end == (f"it does not fit: there is too little {lacking[0]}" if lacking else "it fits")
+
+
+# ------------------------------------------------------------------------------------------------------------- trials
+
+
+@pytest.mark.parametrize("n, half", [(0, 0), (1, 1), (199, 199), (200, 200), (399, 200), (400, 200), (402, 201)])
+def test_half_of_some_rows_is_not_too_few(n, half):
+    assert len(trials.half_of(range(n))) == half
+
+
+@pytest.mark.parametrize("small, few, large, many, rows, seconds", [
+    (1.0, 10, 3.0, 20, 40, 7.0), (1.0, 10, 3.0, 20, 20, 3.0), (1.0, 10, 3.0, 20, 0, 0.0), (1.0, 10, 3.0, 20, 4, 0.0),
+    (3.0, 10, 2.0, 20, 40, 4.0), (2.0, 10, 2.0, 20, 40, 4.0), (5.0, 20, 2.0, 20, 60, 6.0), (5.0, 30, 2.0, 20, 60, 6.0),
+])  # fmt: skip
+def test_a_line_always_rises_and_is_never_below_nothing(small, few, large, many, rows, seconds):
+    assert trials.line_through(small, few, large, many)(rows) == pytest.approx(seconds)
+
+
+def test_rows_that_have_a_copy_are_found():
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 3, (40, 2)).astype(np.float32)
+    listed = [tuple(row) for row in rows.tolist()]
+    assert trials._alone(rows).tolist() == [listed.count(row) == 1 for row in listed]
+    others = np.r_[rows[[7, 3]], [[9, 9]]].astype(np.float32)
+    found = trials._among(rows, others).tolist()
+    assert [listed[at] if at >= 0 else None for at in found] == [listed[7], listed[3], None]
+
+
+def test_half_of_few_rows_lies_between_the_others():
+    rows = np.arange(1600, dtype=np.float32).reshape(800, 2)
+    half, others = trials._parted(rows)
+    np.testing.assert_array_equal(half, rows[::2])
+    np.testing.assert_array_equal(others, rows[1::2])
+    # Of very few, all are taken, and others close by.
+    for n in (398, 399):
+        half, others = trials._parted(rows[:n])
+        np.testing.assert_array_equal(half, rows[:n])
+        far = np.abs(others - rows[:n]) / rows[:n].std(axis=0)
+        assert others.dtype == np.float32 and (far > 5e-4).all() and (far < 2e-3).all()
+    assert len(trials._parted(rows[:400])[0]) == 200
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 10, 100])
+@pytest.mark.parametrize("n, fitted", [(1000, 0), (1000, 30), (1000, 1000), (1, 1)])
+def test_rows_that_are_read_for_a_sample(n, fitted, chunk):
+    """All of each chunk that holds one of them, as chances have it."""
+    from tsne_ooc.sampling import Coverage, UniformSample
+
+    table = SimpleNamespace(shape=(n, 3), chunks=None if chunk is None else (chunk, 3))
+    wanted = n * (1 - np.exp(-fitted * (chunk or 1) / n))
+    assert trials.rows_read(table, UniformSample(5), fitted) == pytest.approx(wanted)
+    assert trials.rows_read(table, Coverage(5), fitted) == 2 * n
+
+
+def test_free_room_is_that_of_the_nearest_folder_there_is(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(trials.shutil, "disk_usage", lambda path: seen.append(path) or SimpleNamespace(free=7))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for out in (tmp_path, tmp_path / "a" / "b", tmp_path / "file" / "x", Path("c") / "d"):
+        assert trials.free_at(out) == 7
+    assert seen == [tmp_path] * 4
+
+
+# ----------------------------------------------------------------------------------------------------------- progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(reports.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(reports, "_memory", lambda: "1.0 GB memory")
+    return now
+
+
+@pytest.mark.parametrize("phase, done, total, line", [
+    ("place", 0, 1, "placing rows (1 row)"), ("place", 1, 2, "placing rows (2 rows, 1 of them done before)"),
+    ("place", 2, 2, "placing rows (2 rows)"), ("fit", 1, 2, "fitting the sample (2 rows)"),
+    ("look", 1000, 2000, "looking for what the sample missed (2,000 rows, 1,000 of them done before)"),
+    ("refine", 5, 50, "moving all rows together (50 iterations, 5 of them done before)"),
+    ("trust", 5, 50, "scoring rows (50 rows, 5 of them done before)"),
+    ("train", 5, 50, "training the encoder (50 batches)"), ("convert", 0, 9000, "reading text (9,000 bytes)"),
+    ("my own", 3, 9, "my own (9 rows)"),
+    ("keep", 0, 1, "keeping the map (1 row)"),
+])  # fmt: skip
+def test_a_phase_begins_with_a_line(clock, phase, done, total, line):
+    log = io.StringIO()
+    Report(False, log)(phase, done, total)
+    assert log.getvalue() == line + "\n"
+
+
+@pytest.mark.parametrize("rate, told", [
+    (0.012, "0.012"), (0.999, "1"), (9.94, "9.9"), (10, "10"), (12.6, "13"), (12_345.6, "12,346"),
+])  # fmt: skip
+def test_rates_have_two_digits_or_more(clock, rate, told):
+    log = io.StringIO()
+    report = Report(False, log)
+    report.note = "loss 1.5, "
+    report("train", 0, 10**9)
+    clock[0] += 1000
+    done = round(rate * 1000)
+    report("train", done, 10**9)
+    line = log.getvalue().split("\n")[1]
+    assert line.startswith(f"training the encoder: loss 1.5, {done:,} of 1,000,000,000 (")
+    assert f", {told} batches/s, " in line and line.endswith(" left, 1.0 GB memory")
+
+
+def test_a_line_is_told_after_fifteen_seconds_and_not_before(clock):
+    """Whatever phase it is, but for those that have no steps."""
+    for phase in reports._NAMES:
+        log = io.StringIO()
+        report = Report(False, log)
+        report(phase, 0, 100)
+        for seconds, done in ((15, 1), (0.1, 2), (15, 3), (0.1, 4)):
+            clock[0] += seconds
+            report(phase, done, 100)
+        lines = log.getvalue().count("\n") - 1
+        assert lines == (0 if phase in ("fit", "teach", "search", "weigh", "keep") else 2), phase
+        # Where nothing goes on, nobody knows what is left.
+        clock[0] += 20
+        report(phase, 4, 100)
+    late = Report(False, log := io.StringIO())
+    late("place", 0, 100)
+    clock[0] += 20
+    late("place", 0, 100)
+    assert "0 of 100 (0%), 0 rows/s, ? left" in log.getvalue()
+
+
+def test_on_a_terminal_rows_have_a_bar_and_others_a_line(clock):
+    for phase in reports._NAMES:
+        screen = Terminal()
+        with Report(False, screen) as report:
+            report(phase, 2, 10)
+            clock[0] += 100
+            report(phase, 7, 10)
+            bar = report._bar
+            if bar is not None:
+                assert (bar.n, bar.total, bar.initial, bar.postfix) == (7, 10, 2, "1.0 GB memory"), phase
+        assert (bar is None) == (phase in ("fit", "teach", "train", "refine"))
+        assert report._bar is None and (bar is None or bar.disable)
+        assert ("\r" in screen.getvalue()) == (bar is not None)
+
+
+def test_what_a_manifest_says_is_json():
+    """What the summaries are made of may have been read from a file."""
+    novelty = scores(9.0)
+    told = json.loads(json.dumps(told_of(novelty, 4.5)))
+    assert strange(told, novelty, "map") == strange(told_of(novelty, 4.5), novelty, "map")
