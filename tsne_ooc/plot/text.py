@@ -15,8 +15,9 @@ _LETTERS = 24
 # Width of the blur, in coarse cells, of which there are a hundred across: a cell that is full by chance is not where
 # most rows are. At 1.2 the digits of MNIST were written at the edges of their islands.
 _BLUR = 2.5
-# Places that are tried for a name: the densest cells, and for each a place a little higher and lower.
-_PLACES = 12
+# Places that are tried for a name: the densest cells, and for each a place a little higher and lower, by so many times
+# the height of the name: names whose boxes touch are over each other.
+_PLACES, _HIGHER = 12, 1.05
 
 
 def densest(counts: Array, places: int = 1) -> Array:
@@ -83,8 +84,8 @@ def add_names(ax: Any, names: Array, colors: Float64, kinds: Array, paper: Paper
         for up, across in densest(kinds[at], _PLACES).tolist():
             x = left + (across + 0.5) / cells * (right - left)
             y = bottom + (up + 0.5) / cells * (top - bottom)
-            box = next((box for shift in (0, 1, -1) if (box := _free(text, x, y + shift * height, taken, inside,
-                        renderer)) is not None), None)  # fmt: skip
+            box = next((box for shift in (0, _HIGHER, -_HIGHER) if (box := _free(text, x, y + shift * height, taken,
+                        inside, renderer)) is not None), None)  # fmt: skip
             if box is not None:
                 taken.append(box)
                 written.append(at)
