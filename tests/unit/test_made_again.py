@@ -10,6 +10,8 @@ from tsne_ooc.cli.command import parser
 from tsne_ooc.recipes import WIDE, perplexity_of_sample
 from tsne_ooc.refinement import DEVIATION
 from tsne_ooc.report.again import again
+from tsne_ooc.sampling import Coverage
+from tsne_ooc.storage.asked import plain
 
 UNIFORM = {"class": "UniformSample", "size": 1000}
 COARSE = {"reference": None, "perplexity": 30, "deviation": DEVIATION}
@@ -83,3 +85,124 @@ def test_a_part_of_the_rows_that_were_placed():
     found = again(content).text
     assert found == "tsne-ooc place map new.h5 --dataset X --rows 20:300 --out again"
     assert parser().parse_args(shlex.split(found)[1:]).rows == "20:300"
+
+
+def at(path="table.npy", shape=(5000, 20), **source):
+    """A table, as a manifest tells of it."""
+    return {"path": path, "shape": list(shape), **source}
+
+
+def told(content, source=None, files=None):
+    """The manifest of a run of another table."""
+    content = {**content, "job": {**content["job"], "source": at() if source is None else source}}
+    return content if files is None else {**content, "files": files}
+
+
+IN_MEMORY = "FILE stands for the array in memory that the map was made from"
+USUAL = "tsne-ooc embed table.npy --sample 1000 --seed 3 --out again"
+
+
+@pytest.mark.parametrize(
+    "content, text",
+    [
+        (run(), USUAL),
+        # What is as by default, or has no effect on the map, is not said.
+        (run(parameters={"perplexity": 30, "n_jobs": 7, "verbose": True, "callbacks": []}), USUAL),
+        (run(parameters={"sample": 9, "prepare": 9, "callbacks": None, "callbacks_every_iters": 3}), USUAL),
+        (run(parameters={"random_state": 3}), USUAL), (run(rounds=1, then=None, refine=None), USUAL),
+        *[
+            (run(parameters={"perplexity": 30, name: value}), USUAL.replace("--seed", f"{words} --seed"))
+            for name, value, words in (
+                ("exaggeration", 4, "--exaggeration 4"), ("exaggeration", 4.0, "--exaggeration 4"),
+                ("n_components", 3, "--n-components 3"), ("dof", 0.1 + 0.2, "--dof 0.30000000000000004"),
+                ("metric", "cosine", "--metric cosine"), ("neighbors", "ivf", "--neighbors ivf"),
+                ("affinity", "mixture", "--affinity mixture"), ("schedule", "classic", "--schedule classic"),
+                ("perplexity", 1e6, "--perplexity 1e+06"), ("perplexity", 7.5, "--perplexity 7.5"),
+            )
+        ],
+        (run(sample=plain(Coverage(50))), USUAL.replace("1000", "50 --sample-by coverage")),
+        *[
+            (run(prepare=[step]), USUAL.replace("--seed", f"{words} --seed"))
+            for step, words in (
+                ({"class": "Missing", "how": "mean"}, "--missing mean"), ({"class": "Log1p"}, "--log1p"),
+                ({"class": "Normalize", "total": 100.0}, "--normalize 100"), ({"class": "PCA", "n": 7}, "--pca 7"),
+                ({"class": "Standardize", "robust": True}, "--standardize robust"),
+                ({"class": "Standardize", "robust": False}, "--standardize standard"),
+            )
+        ],
+        (run(rounds=2), USUAL.replace("--seed", "--rounds 2 --seed")),
+        (run(refine=COARSE), USUAL.replace("--seed", "--refine --seed")),
+        (run(refine={"deviation": DEVIATION}), USUAL.replace("--seed", "--refine --seed")),
+        (run(refine={**COARSE, "reference": 60}), USUAL.replace("--seed", "--refine --reference 60 --seed")),
+        (
+            run(parameters={"perplexity": 9}, refine={**COARSE, "perplexity": 12}),
+            USUAL.replace("--seed", "--refine --sample-perplexity 9 --perplexity 12 --seed"),
+        ),
+        (told(run(), at("a b.h5", dataset="/g/X/")), USUAL.replace("table.npy", "'a b.h5' --dataset g/X")),
+        (
+            told(run(), at(columns=["a", "b,c", "d e"])),
+            USUAL.replace("table.npy", "table.npy --columns 'a,\"b,c\",d e'"),
+        ),
+        (told(run(), at(columns=[f"c{j}" for j in range(30)])),
+         USUAL.replace("table.npy", "table.npy --columns " + ",".join(f"c{j}" for j in range(30)))),
+        # So many names would hide the rest, and others could not be typed.
+        (told(run(), at(columns=[f"c{j}" for j in range(31)])), USUAL),
+        (told(run(), at(columns=['a"b'])), USUAL), (told(run(), at(columns=None, dataset=None)), USUAL),
+        (told(run(), at("a.npy"), [{"path": "a.npy"}, {"path": "b.npy"}]), USUAL.replace("table.npy", "a.npy b.npy")),
+    ],
+)  # fmt: skip
+def test_each_option_is_typed_as_the_command_line_has_it(content, text):
+    found = again(content)
+    assert (found.text, found.language, found.note) == (text, "sh", "")
+    assert parser().parse_args(shlex.split(text)[1:]).run
+
+
+@pytest.mark.parametrize(
+    "content, text, note",
+    [
+        (told(run(), at(None)), USUAL.replace("table.npy", "FILE"), IN_MEMORY),
+        (
+            run(parameters={"perplexity": 7, "n_iter": 9}),
+            "tsne_ooc.embed('table.npy', out='again',\n    sample=UniformSample(size=1000), random_state=3,\n"
+            "    tsne=TSNE(perplexity=7, n_iter=9),\n)", "",
+        ),
+        (
+            told(run(parameters={"init": "<array> [3 x 2]"}, prepare=[{"class": "Log1p"}, {"class": "Log1p"}], rounds=3,
+                     refine={"deviation": None, "n_iter": 7}),
+                 at("a.h5", dataset="/X", columns=["a", "b"]), [{"path": "a.h5"}, {"path": "b.h5"}]),
+            "tsne_ooc.embed(['a.h5', 'b.h5'], out='again',\n    dataset='X',\n    columns=['a', 'b'],\n"
+            "    sample=UniformSample(size=1000), random_state=3,\n    tsne=TSNE(init='<array> [3 x 2]'),\n"
+            "    prepare=Preparation([Log1p(), Log1p()]),\n    refine=Refinement(n_iter=7),\n    rounds=3,\n)",
+            "what stands in quotes with brackets was an object that no file holds",
+        ),
+        (
+            told(run(parameters={"perplexity": [5, 50]}), at(None, columns=[f"c{j}" for j in range(31)])),
+            "tsne_ooc.embed('FILE', out='again',\n    sample=UniformSample(size=1000), random_state=3,\n"
+            "    tsne=TSNE(perplexity=[5, 50]),\n)",
+            IN_MEMORY,
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_not_said_is_noted(content, text, note):
+    found = again(content)
+    assert found.text == text and found.note == note
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"task": "embed"}, {"task": "embed", "job": {}}, {**run(), "task": "fit"}, {**run(), "task": None},
+     {"task": "embed", "job": {"request": {"sample": 5}, "source": at()}}],
+)  # fmt: skip
+def test_where_a_manifest_does_not_tell_there_is_no_command(content):
+    assert again(content) is None
+
+
+@pytest.mark.parametrize("perplexity", [5, 30, 200])
+@pytest.mark.parametrize("columns, prepare", [(WIDE, None), (WIDE + 1, [{"class": "PCA", "n": 5}])])
+def test_the_recipe_is_named_where_it_chooses_so(perplexity, columns, prepare):
+    found = again(large(columns, prepare, perplexity=perplexity))
+    words = found.text.split()
+    assert found.language == "sh" and words[words.index("--recipe") + 1] == "large" and "--refine" not in words
+    assert "--affinity" in words and words[words.index("--affinity") + 1] == "uniform"
+    if perplexity != 30:
+        assert words[words.index("--perplexity") + 1] == str(perplexity)
