@@ -296,6 +296,12 @@ def test_the_largest_groups_are_drawn_in_the_order_of_all():
     by = np.array(["d"] * 9 + ["b"] * 12 + ["a"] * 3 + ["c"] * 12 + [None] * 4, object)
     figure = panels(Y, by, most=3, dpi=30)
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["b (12)", "c (12)", "d (9)"]
+    assert notes(figure.axes[0]) == "1 group more are not drawn"
+    # Groups that no row has are not among those that are left out.
+    pandas = pytest.importorskip("pandas")
+    figure = panels(Y, pandas.Categorical(by, categories=["z", "d", "c", "b", "a", "y"]), most=2, dpi=30)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["c (12)", "b (12)"]
+    assert notes(figure.axes[0]) == "2 groups more are not drawn"
 
 
 def test_how_far_rows_moved_is_told_in_widths_of_the_second_map():

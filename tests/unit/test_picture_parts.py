@@ -546,6 +546,12 @@ def test_the_labels_of_most_rows_are_kept(most, missing):
     assert list(found.categories) == there + ([f"{4 - most} others"] if most < 4 else [])
 
 
+def test_of_labels_that_equally_many_rows_have_the_first_are_kept():
+    names = [f"{at:03}" for at in range(200)]
+    found = most_frequent(names * 2, 90)
+    assert found.tolist() == [*names[:90], *["110 others"] * 110] * 2
+
+
 # -------------------------------------------------------------------------------------------------------------- colours
 
 

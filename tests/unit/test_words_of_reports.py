@@ -467,6 +467,8 @@ def test_classes_of_most_rows_are_compared(monkeypatch):
     found, told = classes_of(labels, "x")
     assert told == "of 5 labels the 3 of most rows are compared by their means"
     assert found.names.tolist() == ["b", "d", "e"] and found.codes.tolist() == [-1, 0, -1, -1, 0, 1, 1, 2, 2, 2]
+    many = classes_of([f"{at:03}" for at in range(200)], "x")[0]
+    assert many.names.tolist() == ["000", "001", "002"]
     three, told = classes_of(labels[1:7], "x")
     assert told == "" and three.names.tolist() == ["b", "c", "d"] and three.codes.tolist() == [0, -1, 1, 0, 2, 2]
 
