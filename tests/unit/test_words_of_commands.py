@@ -301,6 +301,83 @@ def test_what_a_machine_has_too_little_of(memory, free, disk, room, lacking):
     assert end == (f"it does not fit: there is too little {lacking[0]}" if lacking else "it fits")
 
 
+class Told:
+    """A table of a thousand rows in chunks of ten, of which nobody reads any."""
+
+    chunks, dtype, column_names = (10, 3), np.dtype(np.float64), None
+
+    def __init__(self, n=1000):
+        self.shape = (n, 3)
+
+
+@pytest.fixture
+def trial(monkeypatch):
+    """Trials that end at once, with numbers that tell each other apart."""
+    from tsne_ooc.io import reading
+
+    rows = np.zeros((60, 5), np.float32)
+    monkeypatch.setattr(trials, "read_some", lambda table, fitted: (2.0, rows, 0.25))
+    monkeypatch.setattr(trials, "seconds_to_prepare", lambda *given: (lambda n: 3.0 * n, 5.0, 4, rows))
+    monkeypatch.setattr(trials, "rows_read", lambda table, sample, fitted: 7.0 * fitted)
+    monkeypatch.setattr(trials, "seconds_to_map", lambda *given: (lambda n: 11.0 * n, 13.0, 17))
+    monkeypatch.setattr(trials, "free_at", lambda out: 10**12)
+    monkeypatch.setattr("tsne_ooc._memory.available_bytes", lambda: 10**11)
+    monkeypatch.setattr("tsne_ooc._memory.used_bytes", lambda: 10**6)
+    monkeypatch.setattr("tsne_ooc.pipeline.embedding.room_for", lambda *given: 10**9)
+    monkeypatch.setattr(reading, "bytes_of_fit", lambda rows, columns, k: 10**15 * rows + 10**13 * columns + k)
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.parametrize("rounds", [1, 2, 4])
+@pytest.mark.parametrize("fitted", [100, 1000, 5000])
+def test_a_forecast_is_made_up_of_what_was_tried(trial, prepared, rounds, fitted):
+    """Each row is read, and prepared, in each look; a round is a look and another fit."""
+    from tsne_ooc import TSNE
+    from tsne_ooc.preprocess import PCA, Preparation
+    from tsne_ooc.sampling import UniformSample
+
+    told = []
+    found = forecasts.forecast(
+        Told(), Path("map"), model=TSNE(), sample=UniformSample(fitted), rounds=rounds, seed=0,
+        prepare=Preparation([PCA(2)]) if prepared else None, tell=lambda: told.append(1),
+    )  # fmt: skip
+    m, row = min(fitted, 1000), 7 if prepared else 2
+    seconds = {"prepare": 3 * 1000 + 4 * 1000 * 2} if prepared else {}
+    seconds |= {"sample": 7 * m * row, "fit": 11 * m}
+    if rounds > 1:
+        seconds["look"] = (rounds - 1) * (1000 * (row + 13) + 11 * m)
+    assert found.seconds == {**seconds, "place": 1000 * (row + 13)} and list(found.seconds) == [*seconds, "place"]
+    assert found.would == f"fit {m:,} rows, and place {1000 - m:,} more rows" and told == [1]
+    # Two chunks of doubles beside what the fit takes, and what the process holds already, which is free for it, too.
+    assert found.memory == 10**15 * m + 5 * 10**13 + 17 + 2 * 10 * 3 * 8 + 10**6
+    assert (found.memory_free, found.disk, found.disk_free) == (10**11 + 10**6, 10**9, 10**12)
+    assert (found.shape, found.columns) == ((1000, 3), None)
+
+
+def test_all_rows_together_are_added_to_a_forecast(trial, monkeypatch):
+    from tsne_ooc import TSNE
+    from tsne_ooc.cli import forecast_refine
+    from tsne_ooc.sampling import UniformSample
+
+    for memory, disk in ((10**18, 5), (1, 0)):
+        more = forecast_refine.Moved(0.25, 19.0, 23.0, 29.0, memory, disk)
+        monkeypatch.setattr(forecast_refine, "moved", lambda *given, more=more: more)
+        found = forecasts.forecast(Told(), Path("map"), model=TSNE(), sample=UniformSample(100), rounds=1, seed=0,
+                                   prepare=None, course=object())  # fmt: skip
+        assert list(found.seconds.items())[-4:] == [("search", 2000.25), ("weigh", 19), ("refine", 23), ("keep", 29)]
+        assert found.disk == 10**9 + disk and found.memory == max(memory, 10**17 + 5 * 10**13 + 17 + 480 + 10**6)
+        assert found.would == "fit 100 rows, and place 900 more rows, and then move all rows together"
+
+
+def test_a_table_of_distances_cannot_be_tried(trial):
+    from tsne_ooc import TSNE
+    from tsne_ooc.sampling import UniformSample
+
+    with pytest.raises(ValueError, match=r"^some rows of a table of distances are not such a table, so nothing can be"):
+        forecasts.forecast(Told(), Path("map"), model=TSNE(metric="precomputed"), sample=UniformSample(9), prepare=None,
+                           rounds=1, seed=0)  # fmt: skip
+
+
 # ------------------------------------------------------------------------------------------------------------- trials
 
 
