@@ -212,6 +212,8 @@ def test_the_densest_places_come_first_and_neighbours_are_one():
     corner = np.zeros((30, 30), np.uint32)
     corner[0, 0], corner[29, 29] = 5, 9
     assert densest(corner, 5).tolist() == [[29, 29], [0, 0]]
+    corner[0, 0], corner[29, 29], corner[12, 12] = 8, 0, 9
+    assert densest(corner, 5).tolist() == [[12, 12], [0, 0]]
 
 
 def named(kinds, names, dark=False, size=9):
@@ -252,6 +254,9 @@ def test_a_name_makes_room_for_that_of_more_rows():
     middle, higher, lower = (text.get_position()[1] for text in ax.texts)
     assert (middle, higher - middle) == pytest.approx((0.5, middle - lower)) and higher > middle
     assert [text.get_position()[0] for text in ax.texts] == [15.5] * 3
+    # Just above and below it.
+    high = boxes[0].height
+    assert 0 < boxes[1].y0 - boxes[0].y1 < 0.2 * high and 0 < boxes[0].y0 - boxes[2].y1 < 0.2 * high
     kinds = np.zeros((4, 10, 10))
     kinds[:, 5, 5] = [9, 5, 3, 1]
     ax, written, _ = named(kinds, ["first name", "second name", "third name", "fourth name"])

@@ -13,12 +13,16 @@ import numpy as np
 import pytest
 
 from tsne_ooc._parallel import Threads
+from tsne_ooc.refinement import LATE_ROWS, late_iterations
 from tsne_ooc.report import figures
+from tsne_ooc.report.choices import _course, _phases, choices, parameters_of
 from tsne_ooc.report.classes import classes_of
 from tsne_ooc.report.estimates import Estimate, correlation, jackknife, mean_of, rank_correlation
 from tsne_ooc.report.faithfulness import Faithfulness, Measure
 from tsne_ooc.report.figures import COMPONENTS, INK, MAP, Line, bars, histogram, lines, share
+from tsne_ooc.report.made import made
 from tsne_ooc.report.measured import measured, summary
+from tsne_ooc.report.rows import of_rows
 from tsne_ooc.report.scores import KINDS, QUANTILES, Score, scores_of
 from tsne_ooc.report.several import Agreement, Pair, agreement
 from tsne_ooc.report.stays import stays
@@ -50,7 +54,7 @@ def cells(page):
     ]
 
 
-# ------------------------------------------------------------------------------------------------------------- numbers
+# ------------------------------------------------------------------------------------------------------------ numbers
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,7 @@ def test_correlations():
     assert correlation(1e-3 * x, 1e-3 * y) == pytest.approx(np.corrcoef(x, y)[0, 1])
 
 
-# --------------------------------------------------------------------------------------------------------------- charts
+# -------------------------------------------------------------------------------------------------------------- charts
 
 
 def multiples(low, high):
@@ -246,7 +250,7 @@ def test_a_share_has_only_what_is_known():
     assert share(math.nan, 0.1, 0.5, 0.1, "w") == ""
 
 
-# ---------------------------------------------------------------------------------------------------------------- words
+# --------------------------------------------------------------------------------------------------------------- words
 
 
 def test_words_are_words_on_one_line_and_not_without_end():
@@ -282,7 +286,7 @@ def test_a_page_is_written_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
-# ------------------------------------------------------------------------------------------------------------- measured
+# ------------------------------------------------------------------------------------------------------------ measured
 
 
 def measure(name, value, other=0.25, chance=0.04, error=0.0):
@@ -473,7 +477,7 @@ def test_classes_of_most_rows_are_compared(monkeypatch):
     assert told == "" and three.names.tolist() == ["b", "c", "d"] and three.codes.tolist() == [0, -1, 1, 0, 2, 2]
 
 
-# --------------------------------------------------------------------------------------------------------- several maps
+# -------------------------------------------------------------------------------------------------------- several maps
 
 
 def maps_of(*places):
@@ -589,3 +593,154 @@ def test_labels_that_keep_the_fewest_neighbours_come_first(monkeypatch):
     plain = stays(compared, [one._replace(name="same") for one in maps_of(*np.zeros((3, 8, 2)))], None, Threads(1))
     assert cells(plain)[1][0] == "same (1) and same (2)" and cells(plain)[5] == ["row", "neighbours kept", "moved"]
     assert cells(plain)[6] == ["2", "0.00", "0.020"] and "label" not in "".join(map("".join, cells(plain)))
+
+
+# ------------------------------------------------------------------------------------------------------ how it was made
+
+
+def told_of(**content):
+    return [(one.what, one.chosen, one.why) for one in choices(subject(**content))]
+
+
+@pytest.mark.parametrize("asked, how", [
+    ({"class": "UniformSample", "size": 9}, "drawn uniformly"),
+    ({"class": "Coverage", "size": 9}, "drawn evenly over the space of the data"),
+    ({"class": "Mine", "size": 9, "by": "x"}, "drawn by Mine(size=9, by='x')"), (None, "given"), ("<array>", "given"),
+])  # fmt: skip
+@pytest.mark.parametrize("fitted", [1199, 1200, 1201])
+def test_which_rows_were_fitted_and_why(asked, how, fitted):
+    found = told_of(n_samples=1200, sample=fitted, job={"request": {"sample": asked}})
+    assert found == (
+        [("fitted rows", f"1,199 of 1,200, {how}", "the others are placed on their map")]
+        if fitted < 1200
+        else [("fitted rows", "all 1,200", "the table has no more than the sample was to have")]
+    )
+    assert told_of(sample=3) == told_of(n_samples=3) == []
+
+
+def test_choices_in_the_order_of_the_work():
+    refined = {"neighbors": 90, "n_iter": 500, "pairs": 12345, "recall": 0.98765}
+    prepare = [{"class": "PCA", "n": 5}, {"name": 1}, "by hand"]
+    found = told_of(n_samples=5, sample=5, job={"request": {"prepare": prepare}}, refined=refined)
+    assert found[0] == ("rows", "PCA(n=5), then a step(name=1), then by hand", "asked for")
+    assert found[2][:2] == ("all rows together", "90 neighbours of each, 500 iterations, 12,345 pairs")
+    assert f"has {late_iterations(0)} iterations, and more beyond {LATE_ROWS:,} rows" in found[2][2]
+    assert found[3] == ("neighbours of all rows", "0.988 of the nearest are found", "measured")
+    assert [one[0] for one in found] == ["rows", "fitted rows", "all rows together", "neighbours of all rows"]
+    assert told_of() == told_of(job={"request": {"prepare": None}}) == []
+
+
+@pytest.mark.parametrize("parameters, words", [
+    ({"schedule": "auto", "n_iter": 9, "early_exaggeration_iter": 1}, "1 iteration at exaggeration 12, momentum 0.8"),
+    ({"n_iter": 9, "early_exaggeration_iter": 5, "early_exaggeration": 4.5}, "5 iterations at exaggeration 4.5, "),
+])  # fmt: skip
+def test_phases_in_words(parameters, words):
+    assert _phases(parameters).split("; ")[0].startswith(words)
+    assert _phases({"schedule": "<object> [Phase]"}) is None and _phases({"schedule": [1]}) is None
+    assert _phases({"n_iter": -1}) is None and _phases({"n_iter": None}) == _phases({})
+    assert _course((12.0, 1.5)) == "12 to 1.5" and _course(4.0) == "4"
+
+
+def test_parameters_that_are_not_the_usual_ones_come_first():
+    given = {"perplexity": 30, "dof": 0.5, "affinity": "mixture", "n_jobs": 7, "unheard of": 1, "exaggeration": None}
+    assert parameters_of({"parameters": given}) == [
+        ("affinity", "'mixture'", "'perplexity'"), ("dof", "0.5", "1"), ("exaggeration", "None", "None"),
+        ("perplexity", "30", "30"),
+    ]  # fmt: skip
+    assert parameters_of({}) == parameters_of({"parameters": None}) == []
+
+
+def facts(**content):
+    page = made(subject(**content))
+    return dict(row for row in cells(page) if len(row) == 2)
+
+
+def test_the_facts_of_a_map():
+    source = {"path": "x.h5", "dataset": "/X", "shape": [1200, 3], "dtype": "<f4", "probes": "abc"}
+    found = facts(
+        task="embed", job={"source": source, "request": {}}, model="the model", random_state=0, kl_divergence=1.23456,
+        n_iter=60, refined={"kl_divergence": 2.5, "n_iter": 70, "neighbors": 3, "pairs": 4, "recall": 1.0}, dropped=1500,
+    )  # fmt: skip
+    assert found == {
+        "made by": "tsne-ooc embed", "table": "x.h5, /X", "its shape and type": "1,200 x 3, <f4",
+        "its digest": "abc (SHA-256 of ten rows all over it)", "placed by": "the model", "seed": "0",
+        "divergence of the fit": "1.2346 after 60 iterations",
+        "divergence of all rows": "2.5000 after 70 more iterations", "versions": "",
+        "rows without a place": "1,500, for want of a value",
+    }  # fmt: skip
+    for task, words in (("place", "tsne-ooc place"), ("fit", "TSNE.fit"), ("other", "other"), (None, "None")):
+        assert facts(task=task, x=1)["made by"] == words
+    assert facts(x=1) == {"made by": "unknown", "versions": ""}
+    memory = {**source, "path": None, "dataset": None}
+    assert facts(job={"source": memory}, source="an array")["table"] == "an array"
+    assert facts(job={"source": memory})["table"] == "an array in memory"
+    assert made(subject()) == ("<p>Coordinates alone do not tell how they were made; the folder of a run does.</p>")
+    several = subject(x=1)._replace(versions={"numpy": "2", "numba": "1"})
+    assert "numpy 2, numba 1" in made(several)
+
+
+def test_time_and_memory_of_each_stage():
+    page = made(subject(seconds={"fit": 1234.56, "mine": 0.0}, memory_gb={"fit": 1.234}))
+    assert "Time of each stage: fitting 1,234.6 s, 1.23 GB; mine 0.0 s" in page
+    assert "Seconds of each stage; the most GB that the process had held by its end." in page
+    plain = made(subject(seconds={"fit": 1.0}))
+    assert "Seconds of each stage.<" in plain and "GB" not in plain
+    assert "Time and memory" not in made(subject(x=1))
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_the_course_of_the_optimisation(ends):
+    """From the first note to the end; marks are where the last exaggeration begins."""
+    history = {"iteration": [25, 50, 75, 100], "exaggeration": [12.0, 12.0, 1.5, 1.5],
+               "kl_divergence": [4.0, 3.0, 2.5, 2.25], "step": [0.125, 0.25, 0.0625, 0.03125]}  # fmt: skip
+    end = {"n_iter": 120, "kl_divergence": 2.125} if ends else {"n_iter": 120}
+    page = made(subject(history=history, **end))
+    if not ends:
+        assert "The folder does not hold how the optimisation went" in page
+        return
+    assert "The divergence of the fit goes from 4.000 after 25 iterations to 2.125 after 120." in page
+    assert "The steps of the fit are 0.125 map units long after 25 iterations, and 0.0312 after 100." in page
+    charts = [ElementTree.fromstring(one) for one in re.findall("<svg.*?</svg>", page)]
+    kl, steps = charts[-2:]
+    for chart, x, y, logarithmic in (
+        (kl, [25, 50, 75, 100, 120], [4, 3, 2.5, 2.25, 2.125], False),
+        (steps, [25, 50, 75, 100], history["step"], True),
+    ):
+        (line,) = chart.iter("polyline")
+        shown = [tuple(map(float, point.split(","))) for point in line.get("points").split()]
+        heights = [math.log(one) if logarithmic else one for one in y]
+        wanted = [(across(a, 0, x[-1]), up(b, min(heights), max(heights))) for a, b in zip(x, heights, strict=True)]
+        assert np.array(shown) == pytest.approx(np.array(wanted), abs=0.06)
+        (mark,) = [one for one in chart.iter("line") if one.get("stroke-dasharray")]
+        assert float(mark.get("x1")) == pytest.approx(across(75, 0, x[-1]), abs=0.06)
+        assert "exaggeration 1.5" in {one.text for one in chart.iter("text")}
+    assert "how the optimisation went" not in made(subject(task="place"))
+
+
+# ----------------------------------------------------------------------------------------------------------- row by row
+
+
+@pytest.mark.parametrize("labels", [None, [f"kind {at}" for at in range(30)]])
+def test_rows_to_look_at_first_are_named_with_their_scores(labels):
+    column = np.linspace(0, 2, 30)
+    found = scores_of(run_with(novelty=column, recall=column / 2))
+    page = of_rows(found, labels)
+    table_ = cells(page)
+    assert table_[0] == ["score", "what it is", "1%", "25%", "50%", "75%", "99%"]
+    assert [row[0] for row in table_[1:3]] == ["novelty", "recall"]
+    assert table_[1][1].endswith("high: the sample has nothing like it") and "low: its neighbours" in table_[2][1]
+    assert table_[1][2:] == [figures.number(float(one)) for one in found[0].quantiles]
+    named = "row (its score)" if labels is None else "row (its score, and its label)"
+    assert table_[3] == ["score", named]
+    for row, order, scale in ((table_[4], range(29, 19, -1), 1), (table_[5], range(10), 0.5)):
+        words = [
+            f"{at} ({figures.number(column[at] * scale)}{'' if labels is None else f'; kind {at}'})" for at in order
+        ]
+        assert row[1] == "; ".join(words)
+    assert "This run has no singularity, perturbation of its rows; tsne-ooc trust tells them." in page
+    # Words of a histogram for those who do not see it.
+    middle, most = (figures.number(float(found[0].quantiles[at])) for at in (2, 4))
+    assert f"Histogram of novelty: the middle of the rows has {middle}, and 1 % have more than {most}." in page
+    assert of_rows([], labels) == ""
+    alone = of_rows(scores_of(run_with(recall=column, singularity=column, perturbation=column)), None)
+    assert "This run has no novelty of its rows." in alone
