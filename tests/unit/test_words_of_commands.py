@@ -12,9 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tsne_ooc.cli import command, info, trials
 from tsne_ooc.cli import forecast as forecasts
-from tsne_ooc.cli import info, trials
+from tsne_ooc.cli import plot as plots
 from tsne_ooc.cli import progress as reports
+from tsne_ooc.cli import train as trains
 from tsne_ooc.cli.command import parser
 from tsne_ooc.cli.forecast import Forecast, in_time
 from tsne_ooc.cli.progress import Report
@@ -529,3 +531,143 @@ def test_what_a_manifest_says_is_json():
     novelty = scores(9.0)
     told = json.loads(json.dumps(told_of(novelty, 4.5)))
     assert strange(told, novelty, "map") == strange(told_of(novelty, 4.5), novelty, "map")
+
+
+# ------------------------------------------------------------------------------------------------- words that are read
+
+
+@pytest.mark.parametrize("given, suffix, wanted", [
+    ("map", ".png", "map.png"), ("a/b", ".html", "a/b.html"), ("a/b.npy", ".png", "a/b.png"),
+    ("b.v2", ".png", "b.v2.png"), ("a/b/", ".png", "a/b.png"), (".", ".png", "../{here}.png"),
+    ("b.NPY", ".png", "b.NPY.png"),
+])  # fmt: skip
+def test_a_picture_is_beside_its_map(tmp_path, monkeypatch, given, suffix, wanted):
+    monkeypatch.chdir(tmp_path)
+    assert plots.beside(given, suffix) == (tmp_path / wanted.format(here=tmp_path.name)).resolve()
+
+
+def test_rows_are_numbers_a_file_or_a_word(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("rows.npy", np.array([4, 2]))
+    assert plots.numbers("--axes", "1, -3,007") == [1, -3, 7] == plots.rows_of("--x", "1,-3,7")
+    assert plots.rows_of("--highlight", "rows.npy").tolist() == plots.ring_of("rows.npy").tolist() == [4, 2]
+    assert plots.ring_of("novel") == "novel" and plots.ring_of("5") == [5] and plots.ring_of("5,6") == [5, 6]
+    for text in ("", "1,", "1.5", "1;2", "a,1"):
+        with pytest.raises(ValueError) as error:
+            plots.numbers("--axes", text)
+        assert str(error.value) == f"--axes {text!r} is not a list of whole numbers, such as 1,3"
+    with pytest.raises(ValueError, match=r"^--ring 'a1' is not a list of whole numbers"):
+        plots.ring_of("a1")
+
+
+@pytest.mark.parametrize("text, wanted", [("128x4", (128, 4)), ("128X4", (128, 4)), ("1x1", (1, 1)), ("0x0", (0, 0))])
+def test_a_network_is_so_wide_and_so_deep(text, wanted):
+    assert trains._network(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["128", "x4", "128x", "128x4x2", "-1x4", "1.5x2", "", "x"])
+def test_what_is_no_network(text):
+    with pytest.raises(ValueError) as error:
+        trains._network(text)
+    assert str(error.value) == f"--network={text} is not WIDTHxDEPTH, such as 128x4"
+
+
+def test_an_objective_is_a_word_or_stages():
+    pytest.importorskip("torch")
+    assert trains._objective(None) is None and trains._objective("field") == "field"
+    found = trains._objective("distillation:0.3,field:0.7:0.5,field")
+    assert [(one.share, one.rate) for one in found] == [(0.3, 1.0), (0.7, 0.5), (1.0, 1.0)]
+    assert [type(one.objective).__name__.lower() for one in found] == ["distillation", "fieldtuning", "fieldtuning"]
+    for text, part in (("field:1:2:3", "field:1:2:3"), ("field:a", "field:a"), ("field:1,field:", "field:")):
+        with pytest.raises(ValueError) as error:
+            trains._objective(text)
+        assert str(error.value) == (
+            f"--objective={text}: {part!r} is not WORD:SHARE:RATE, such as distillation:0.3,field:0.7"
+        )
+    with pytest.raises(ValueError, match=r"^--objective=auto:0.5: auto stands for stages of its own; name their obj"):
+        trains._objective("auto:0.5")
+
+
+@pytest.mark.parametrize("best", [500, 400])
+def test_an_encoder_ends_with_what_it_learnt(best):
+    batches = {"seconds": np.array([0.5, 1.5]), "rows": np.array([1000, 3000]), "loss": np.array([9.0, 0.123456])}
+    looks = {"step": [400, 500], "distance": [0.5, 0.25], "recall": [0.123, 0.456]}
+    model = SimpleNamespace(history_={"batches": batches, "validation": looks}, n_iter_=500, best_iter_=best,
+                            n_features_in_=1)  # fmt: skip
+    lines = trains._summary(model, "encoder").split("\n")
+    assert lines[0] == "learnt from 500 batches in 2.0 s (2,000 rows/s), loss 0.1235"
+    assert lines[-1] == "wrote encoder: an encoder of 1 column; next, tsne-ooc place encoder FILE --out map"
+    far, kept = ("0.250", "45.6%") if best == 500 else ("0.500", "12.3%")
+    assert lines[-2] == (
+        f"held-out rows: {far} widths of the map from where the teacher has them, {kept} of their 10 nearest rows kept"
+    )
+    assert lines[1:-2] == ["the encoder is that of batch 400, the best one for held-out rows"] * (best == 400)
+    # No rows are held out of a short training, which may be too quick for the clock.
+    batches["seconds"][:] = 0
+    looks["step"] = []
+    assert len(trains._summary(model, "encoder").split("\n")) == 2 + (best == 400)
+    assert "in 0.0 s (4,000,000 rows/s)" in trains._summary(model, "encoder")
+
+
+def test_a_file_of_an_encoder_is_judged_before_the_training(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr("tsne_ooc.parametric.onnx.check_packages", lambda name: None)
+    trains._check_onnx(tmp_path / "a.onnx", False)
+    (tmp_path / "a.onnx").touch()
+    trains._check_onnx(tmp_path / "a.onnx", True)
+    with pytest.raises(FileExistsError) as there:
+        trains._check_onnx(tmp_path / "a.onnx", False)
+    assert (
+        str(there.value) == f"{tmp_path / 'a.onnx'} exists already; name another file with --onnx, or remove it first"
+    )
+    with pytest.raises(FileNotFoundError) as lacking:
+        trains._check_onnx(tmp_path / "no" / "a.onnx", True)
+    assert str(lacking.value) == f"there is no folder {tmp_path / 'no'} to write a.onnx in"
+
+
+def test_some_rows_from_all_over_a_table_are_read(monkeypatch):
+    """From its beginning, its middle and its end, at the starts of chunks, until that has taken long enough."""
+    monkeypatch.setattr("tsne_ooc.io.cuts.block_rows", lambda table: 100)
+    monkeypatch.setattr(trials, "_ROWS", 60)
+    now, seen = [0.0], []
+    monkeypatch.setattr(trials, "clock", lambda: now[0])
+    X = np.arange(2000, dtype=np.float32).reshape(1000, 2)
+
+    def read(table, start, stop):
+        seen.append((start, stop))
+        now[0] += table.seconds * (stop - start)
+        return X[start:stop]
+
+    monkeypatch.setattr("tsne_ooc.io.blocks.read_checked", read)
+    for n, chunk, seconds, wanted in (
+        (1000, None, 1e-3, [(0, 100), (450, 550), (900, 1000)]), (1000, 40, 1e-3, [(0, 100), (440, 540), (880, 980)]),
+        (1000, None, 0.02, [(0, 100), (450, 550)]), (100, None, 1e-3, [(0, 100)]),
+        # No row is read twice, and would be a copy of itself.
+        (150, None, 1e-3, [(0, 100), (100, 125), (125, 150)]), (150, 100, 1e-3, [(0, 100)]),
+        (250, None, 1e-3, [(0, 100), (100, 175), (175, 250)]),
+    ):  # fmt: skip
+        seen.clear()
+        table = SimpleNamespace(
+            shape=(n, 2), chunks=None if chunk is None else (chunk, 2), dtype=X.dtype, seconds=seconds
+        )
+        reading, some, copies = trials.read_some(table, 10)
+        assert seen == wanted and reading == pytest.approx(seconds) and copies == 0
+        step = max(1, 100 * len(wanted) // 60)
+        np.testing.assert_array_equal(some, np.concatenate([X[a:b][::step] for a, b in wanted]))
+    # A chunk that is larger than a block is read whole for its first rows.
+    table.shape, table.chunks = (1000, 2), (500, 2)
+    assert trials.read_some(table, 10)[0] == pytest.approx(1e-3 * 100 / 500)
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ("n_iter=0 must be", "--iterations=0 must be"), ("perplexity=5 is", "--perplexity=5 is"), ("(seed=1)", "(seed=1)"),
+    ("out= and random_state= both", "--out and --seed both"), ("data=5", "data=5"), ("n_jobs=None", "n_jobs=None"),
+    ("pass overwrite=True (--overwrite) to", "pass --overwrite to"),
+    ("say dataset=X (--dataset obs)", "say --dataset obs"),
+])  # fmt: skip
+def test_messages_name_options_as_they_are_typed(text, wanted):
+    options = dict.fromkeys(("iterations", "perplexity", "seed", "out", "data", "jobs", "overwrite", "dataset"))
+    assert command._typed(text, options) == wanted
+    assert (
+        command._given(["a", "b", "c"]) == "a and 2 more" and command._given(["a b"]) == command._given("a\nb") == "a b"
+    )

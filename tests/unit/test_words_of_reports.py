@@ -659,7 +659,8 @@ def test_the_facts_of_a_map():
     source = {"path": "x.h5", "dataset": "/X", "shape": [1200, 3], "dtype": "<f4", "probes": "abc"}
     found = facts(
         task="embed", job={"source": source, "request": {}}, model="the model", random_state=0, kl_divergence=1.23456,
-        n_iter=60, refined={"kl_divergence": 2.5, "n_iter": 70, "neighbors": 3, "pairs": 4, "recall": 1.0}, dropped=1500,
+        n_iter=60, dropped=1500,
+        refined={"kl_divergence": 2.5, "n_iter": 70, "neighbors": 3, "pairs": 4, "recall": 1.0},
     )  # fmt: skip
     assert found == {
         "made by": "tsne-ooc embed", "table": "x.h5, /X", "its shape and type": "1,200 x 3, <f4",

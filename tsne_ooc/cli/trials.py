@@ -49,9 +49,13 @@ def read_some(table: Source, fitted: int) -> tuple[float, Any, float]:
     chunk = table.chunks[0] if table.chunks is not None else 1
     named = np.dtype(table.dtype) == object
     took, parts = [], []
+    stop = 0
     for place in range(_PLACES):
         start = int((n - size) * place / (_PLACES - 1)) // chunk * chunk if place else 0
-        stop = min(start + size, n)
+        # What is read already would count as copies of itself.
+        start, stop = max(start, stop), min(start + size, n)
+        if start >= stop:
+            break
         began = clock()
         part: Any = table.read_columns(start, stop) if named else read_checked(table, start, stop)  # type: ignore[attr-defined]
         # A chunk that is larger than a block is read whole for its first rows.
