@@ -305,3 +305,269 @@ def test_matrices_of_other_things_than_numbers_are_told_by_their_type(matrix):
     matrix = np.array(matrix) if isinstance(matrix, list) else matrix
     with pytest.raises(TypeError, match=f"^affinity matrix: {type(matrix).__name__} is not a numeric matrix [(].+[)]$"):
         Joint.from_matrix(matrix)
+
+
+def offending(matrix):
+    """The first cell, row by row, that no affinity can be; the slow way."""
+    for row, column in np.ndindex(matrix.shape):
+        if not np.isfinite(matrix[row, column]) or matrix[row, column] < 0:
+            return row, column, matrix[row, column]
+    return None
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_first_cell_that_is_no_affinity_is_named(seed):
+    """Rows without entries, zeros that are stored and small numbers come before it; another one comes after it."""
+    rng = np.random.default_rng(seed)
+    dense = rng.choice([0.0, 0.25, 0.5, 3.0], (8, 8))
+    dense[rng.integers(8)] = 0
+    for wrong in rng.choice([-0.5, -2, np.nan, np.inf], 1 + seed % 2):
+        dense[tuple(rng.integers(8, size=2))] = wrong
+    rows, columns = np.divmod(np.arange(64), 8)
+    for matrix in (dense, csr_array(dense), csr_array((dense.ravel(), (rows, columns)), shape=(8, 8))):
+        row, column, value = offending(dense)
+        with pytest.raises(ValueError) as told:
+            Joint.from_matrix(matrix)
+        assert str(told.value) == f"affinity matrix: row {row}, column {column} is {value}; they are finite and >= 0"
+
+
+def test_the_first_pair_that_differs_is_named_and_not_one_that_rounding_left():
+    dense = np.full((6, 6), 5.0)
+    dense[0, 1] *= 1 + 1e-9
+    dense[2, 4] = 3
+    dense[3, 5] = 1
+    with pytest.raises(ValueError, match=r"^affinity matrix is not symmetric at row 2, column 4; pass "):
+        Joint.from_matrix(dense)
+
+
+@pytest.mark.parametrize("size", [0.2, 1.0, 40.0])
+def test_a_millionth_of_the_largest_affinity_is_the_limit_of_symmetry(size):
+    for off, refused in ((0.8e-6, False), (1.3e-6, True)):
+        dense = np.full((4, 4), size / 10)
+        dense[0, 3] = dense[3, 0] = size
+        dense[2, 1] += off * size
+        if refused:
+            with pytest.raises(ValueError, match="not symmetric at row 1, column 2"):
+                Joint.from_matrix(dense)
+        else:
+            Joint.from_matrix(dense)
+
+
+def test_a_joint_matrix_has_each_pair_once_no_zeros_no_diagonal_and_types_of_its_own():
+    rows, columns = [0, 0, 0, 1, 1, 2, 2, 0, 2], [1, 1, 0, 0, 1, 2, 1, 2, 0]
+    values = [1, 2, 9, 3, 0, 4, 0, 2, 2]
+    # As it is given, an entry comes twice and rows are in no order.
+    order = np.lexsort((np.arange(9), rows))
+    matrix = csr_array(
+        (np.array(values, np.int16)[order], np.array(columns)[order], np.searchsorted(np.sort(rows), [0, 1, 2, 3])),
+        shape=(3, 3),
+    )
+    P = Joint.from_matrix(matrix)
+    assert (P.indptr.dtype, P.indices.dtype, P.values.dtype) == (np.uint64, np.uint32, np.float32)
+    assert (P.n, P.entries) == (3, 4)
+    dense = P.tocsr().toarray()
+    np.testing.assert_allclose(dense, np.array([[0, 3, 2], [3, 0, 0], [2, 0, 0]]) / 10, rtol=1e-6)
+    assert np.count_nonzero(dense) == P.entries
+
+
+def test_one_row_has_affinities_to_nobody_and_two_must_have_some():
+    for alone in (0.0, 3.0):
+        P = Joint.from_matrix([[alone]])
+        assert (P.n, P.entries) == (1, 0)
+    with pytest.raises(ValueError, match="all affinities between different rows are zero"):
+        Joint.from_matrix(np.eye(2))
+
+
+def test_a_scipy_matrix_of_a_joint_is_a_copy_in_double_precision():
+    P = symmetrize(*some_graph(30, 4), ONE)
+    before = P.indptr.copy(), P.indices.copy(), P.values.copy()
+    copy = P.tocsr()
+    assert copy.dtype == np.float64 and copy.shape == (30, 30)
+    assert copy.indices.dtype.kind == copy.indptr.dtype.kind == "i"
+    for array in (copy.data, copy.indices, copy.indptr):
+        array[...] = 0
+    for array, was in zip((P.indptr, P.indices, P.values), before, strict=True):
+        np.testing.assert_array_equal(array, was)
+    # Of a table whose last rows and columns are empty, too.
+    empty = Joint(np.array([0, 1, 2, 2, 2], np.uint64), np.array([1, 0], np.uint32), np.full(2, 0.5, np.float32))
+    assert empty.tocsr().shape == (4, 4)
+    part = empty.part(2, 3)
+    assert part.first == 0 and part.indices is empty.indices and part.values is empty.values
+
+
+def test_rows_beyond_32_bits_are_refused_and_the_last_that_fit_are_not():
+    affinity.check_count(2**32 - 1)
+    with pytest.raises(ValueError, match=r"^4,294,967,296 rows are more than the 4,294,967,295 that can be numbered"):
+        affinity.check_count(2**32)
+
+
+@pytest.mark.parametrize("p", [None, "some"])
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_the_joint_of_hardly_any_rows(n, p):
+    neighbors = np.array([[1], [0]], np.uint32)[:n, : max(0, n - 1)]
+    P = symmetrize(neighbors, None if p is None else np.ones(neighbors.shape, np.float32), ONE)
+    assert P.n == n and P.entries == (2 if n == 2 else 0)
+    np.testing.assert_array_equal(P.values, [0.5] * P.entries)
+
+
+@pytest.mark.parametrize("perplexity", [0.2, 1.0, 1.4, 3.0, 10.0])
+def test_neighbours_searched_for_are_three_times_a_perplexity_of_a_third_of_the_others_at_most(perplexity):
+    """Word by word as documented, over tables from one row on, with the warning exactly where it is cut."""
+    for n in range(1, 40):
+        possible = max(1.0, (n - 1) / 3)
+        for one in (Perplexity(perplexity), Multiscale((perplexity / 2, perplexity)), Mixture((perplexity, 0.1))):
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                k = one.k(n)
+            used = min(perplexity, possible)
+            assert k == min(n - 1, int(np.ceil(3 * used)))
+            rows = "1 row" if n == 1 else f"{n} rows"
+            wanted = [
+                f"perplexity={perplexity:g} is too large for {rows}; {possible:g} is used (a third of the other rows)"
+            ]
+            assert [str(one.message) for one in told] == (wanted if perplexity > possible else [])
+        for number in (1, 5, 60):
+            assert Uniform(number).k(n) == FixedSigma(1.0, number).k(n) == min(n - 1, number)
+
+
+def effective(p):
+    p = p.astype(np.float64)
+    return np.exp(-(p * np.log(np.maximum(p, 1e-300))).sum(axis=1))
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 9, 30])
+@pytest.mark.parametrize("perplexity", [0.3, 1.7, 5.0, 25.0])
+def test_few_neighbours_have_a_third_of_their_number_as_perplexity(k, perplexity):
+    distances = some_distances(k=k)
+    wanted = max(1.0, min(perplexity, k / 3))
+    found = Perplexity(perplexity).conditional(distances, ONE)
+    assert found.shape == distances.shape and found.dtype == np.float32
+    np.testing.assert_allclose(effective(found), wanted, rtol=2e-3)
+    # Several that are all cut to the same one count once, in both kinds of sums.
+    several = (perplexity, perplexity) if wanted < k / 3 else (perplexity, 10 * perplexity, 100 * perplexity)
+    np.testing.assert_array_equal(Multiscale(several).conditional(distances, ONE), found)
+    np.testing.assert_allclose(Mixture(several).conditional(distances, ONE), found, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", [gaussian, affinity.mixture])
+def test_a_perplexity_beyond_the_number_of_neighbours_is_equal_affinities(kind):
+    distances = some_distances(k=6)
+    np.testing.assert_allclose(kind(distances, [50.0], ONE), 1 / 6, rtol=0.02)
+    np.testing.assert_array_equal(kind(distances, [50.0], ONE), kind(distances, [6.0], ONE))
+
+
+@pytest.mark.parametrize("kind", [gaussian, affinity.mixture])
+def test_blocks_of_rows_are_all_filled(kind):
+    """One row more than a block has, and two blocks: each row is what it is by itself."""
+    distances = np.tile(some_distances(m=3, k=5), (2731, 1))
+    found = kind(distances, [1.5, 2.5], Threads(2))
+    np.testing.assert_array_equal(found, np.tile(kind(distances[:3], [1.5, 2.5], ONE), (2731, 1)))
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-3, 1.0, 1e30])
+def test_one_bandwidth_holds_in_any_unit(unit):
+    """Squares of distances are beyond single precision here."""
+    distances = (some_distances() * np.float32(unit)).astype(np.float32)
+    found = FixedSigma(2.0 * unit).conditional(distances, ONE)
+    assert found.dtype == np.float32
+    wanted = np.exp(-((distances / np.float64(unit)) ** 2) / 8)
+    np.testing.assert_allclose(found, wanted / wanted.sum(1, keepdims=True), rtol=1e-5, atol=1e-30)
+
+
+def test_far_rows_of_one_bandwidth_do_not_all_vanish():
+    found = FixedSigma(0.1).conditional(some_distances() + np.float32(1000), ONE)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
+
+
+class Told:
+    """An affinity of one's own, which keeps what it was asked."""
+
+    def k(self, n):
+        return n - 1
+
+    def conditional(self, distances, threads):
+        self.distances = distances
+        return None
+
+
+@pytest.mark.parametrize("unit", [1.0, 0.25, 1e-30, 1e30])
+def test_affinities_of_ones_own_see_the_unit_of_the_metric(unit):
+    distances = np.array([[0.0, 0.5, 2.0, 3e38], [1e-30, 1.0, 3.0, 4.0]], np.float32)
+    before = distances.copy()
+    for own in (Told(), FixedSigma(3.0)):
+        affinity.conditional(own, distances, unit, ONE)
+    told = Told()
+    affinity.conditional(told, distances, unit, ONE)
+    assert told.distances.dtype == np.float32
+    wanted = np.minimum(before.astype(np.float64) * unit, np.finfo(np.float32).max).astype(np.float32)
+    np.testing.assert_allclose(told.distances, wanted, rtol=1e-6)
+    if unit == 0.25:
+        found = affinity.conditional(FixedSigma(1.0), distances, unit, ONE)
+        np.testing.assert_allclose(found, FixedSigma(4.0).conditional(distances, ONE), rtol=1e-5, atol=1e-30)
+    np.testing.assert_array_equal(distances, before)
+
+
+@pytest.mark.parametrize("kind", [Perplexity(1.2), Multiscale((1.2, 1.3)), Mixture((1.1, 1.2)), Uniform(3)], ids=repr)
+def test_what_asks_for_ratios_alone_does_not_depend_on_the_unit(kind):
+    """The largest number there is stays it: multiplied, it would be infinite, and all others zero."""
+    distances = np.array([[1e30, 2e30, 3e30, 4e30]], np.float32)
+    for unit in (1e-30, 1e30):
+        found, wanted = (affinity.conditional(kind, distances, one, ONE) for one in (unit, 1.0))
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Perplexity(-2), "perplexity=-2 must be a finite number greater than 0"),
+        (lambda: Multiscale((3, 0)), "perplexities=0 must be a finite number greater than 0"),
+        (lambda: Multiscale(()), "perplexities=() names none; give at least one, such as (30, 300)"),
+        (lambda: FixedSigma(0), "sigma=0 must be a finite number greater than 0"),
+        (lambda: FixedSigma(0.9e-60), "sigma=9e-61 must be a finite number from 1e-60 to 1e+60"),
+        (lambda: FixedSigma(1.1e60), "sigma=1.1e+60 must be a finite number from 1e-60 to 1e+60"),
+        (lambda: FixedSigma(1, 0), "neighbors=0 must be at least 1"),
+        (lambda: affinity.check_matrix(GivenAffinities(np.ones((3, 5))), 5), "affinity matrix has 3 rows, X has 5"),
+    ],
+)
+def test_one_beyond_a_limit_is_refused(call, message):
+    with pytest.raises(ValueError) as told:
+        call()
+    assert str(told.value).startswith(message)
+
+
+def test_exactly_at_a_limit_is_taken():
+    assert (FixedSigma(1e-60).sigma, FixedSigma(1e60).sigma, FixedSigma(1.0).neighbors) == (1e-60, 1e60, 90)
+    assert Uniform(1).neighbors == FixedSigma(0.5, 1).neighbors == 1
+    assert Perplexity(0.5).perplexity == 0.5 and Multiscale([0.5, 2]).perplexities == (0.5, 2.0)
+    affinity.check_matrix(GivenAffinities(np.ones((3, 5))), 3)
+    affinity.check_matrix(Uniform(), 3)
+    # What has no shape is refused where it is read, by its type.
+    affinity.check_matrix(GivenAffinities(object()), 3)
+
+
+def test_equal_affinities_of_a_graph_are_of_all_that_it_has():
+    assert affinity.at_most(Uniform(9), 5) == Uniform(5)
+    assert affinity.at_most(Uniform(3), 5) == Uniform(3)
+    other = Perplexity(30)
+    assert affinity.at_most(other, 5) is other
+
+
+@pytest.mark.parametrize(("perplexity", "neighbors"), [(0.2, 1), (1.0, 1), (1.6, 2), (2.4, 2), (15, 15)])
+def test_equal_affinities_by_their_word_are_of_as_many_neighbours_as_the_perplexity_but_one_at_least(
+    perplexity, neighbors
+):
+    assert resolve("uniform", perplexity) == Uniform(neighbors)
+
+
+def test_what_stands_for_an_affinity():
+    matrix, own = np.ones((3, 3)), Told()
+    assert resolve(matrix, 30).matrix is matrix
+    assert resolve(own, 30) is own
+    for known in (Perplexity(3), Multiscale(), Mixture(), Uniform(), FixedSigma(1.0), GivenAffinities(matrix)):
+        assert resolve(known, 30) is known
+    for half in ("k", "conditional"):
+        neither = type("Half", (), {half: None, "__repr__": lambda self: "Half()"})()
+        with pytest.raises(TypeError, match=r"^affinity=Half\(\) is neither a word, an affinity object nor a matrix$"):
+            resolve(neither, 30)
+    with pytest.raises(TypeError, match=r"^perplexity=\(5, 50\) is not one number; affinity='multiscale' joins"):
+        resolve("perplexity", (5, 50))
