@@ -82,3 +82,54 @@ def test_a_state_is_read_with_suspicion(rows):
         with pytest.raises(StateError) as told:
             EqualRows.restore(Saved(content, {**arrays, name: array}), len(rows))
         assert told.value.array == name
+
+
+def test_a_state_names_rows_of_the_map_and_each_row_may_be_there_once_more():
+    hashes = np.array([[1, 5], [1, 2], [3, 0]], np.uint64)
+
+    def restored(rows, n, hashes=hashes):
+        return EqualRows.restore(Saved({}, {"hashes": hashes, "rows": np.array(rows, np.uint32)}), n)
+
+    assert restored([0, 1, 2], 3).rows.tolist() == [0, 1, 2]
+    assert restored([6, 0, 0], 7).rows.tolist() == [6, 0, 0]
+    for rows, n in (([0, 1, 3], 3), ([0, 1, 1], 2)):
+        with pytest.raises(StateError, match=f"names rows that are not among the {n} of the map") as told:
+            restored(rows, n)
+        assert told.value.array == "rows"
+    with pytest.raises(StateError, match="names rows that are not among the 3 of the map"):
+        restored([], 3, hashes[:0])
+    with pytest.raises(StateError, match="does not ascend"):
+        restored([0, 1, 2], 3, hashes[[2, 0, 1]])
+
+
+@pytest.mark.parametrize("n", [1, 2, 4096, 4097])
+def test_each_of_any_number_of_rows_is_found(n):
+    """Of a block, and one row more; beyond the last hash there is nothing, and before the first neither."""
+    X = np.arange(2 * n, dtype=np.float32).reshape(n, 2)
+    seats = EqualRows.of(X, Threads(1))
+    assert len(seats.rows) == n and seats.rows.dtype == np.uint32
+    np.testing.assert_array_equal(seats.find(X, Threads(2)), np.arange(n))
+    others = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    assert (seats.find(others, Threads(1)) == -1).all() and seats.find(others[:0], Threads(1)).shape == (0,)
+
+
+def test_sparse_rows_in_any_order_and_in_pieces_are_the_same_rows_and_stay_as_they_are():
+    from scipy.sparse import csr_array
+
+    plain = csr_array(np.array([[0, 1, 2], [3, 0, 0]], np.float32))
+    parts = (np.array([2, 0.5, 0.5, 1, 2], np.float32), np.array([2, 1, 1, 0, 0]), np.array([0, 3, 5]))
+    pieces = csr_array(parts, shape=(2, 3))
+    before = pieces.data.copy(), pieces.indices.copy()
+    seats = EqualRows.of(plain, Threads(1))
+    assert seats.find(pieces, Threads(1)).tolist() == [0, 1]
+    np.testing.assert_array_equal(pieces.data, before[0])
+    np.testing.assert_array_equal(pieces.indices, before[1])
+
+
+@pytest.mark.parametrize("layout", ["F", "strided", "f8"])
+def test_dense_rows_are_the_same_in_any_layout(layout):
+    X = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    wide = np.zeros((20, 8), np.float32)
+    wide[:, ::2] = X
+    other = {"F": np.asfortranarray(X), "strided": wide[:, ::2], "f8": X.astype(np.float64)}[layout]
+    assert EqualRows.of(X, Threads(1)).find(other, Threads(1)).tolist() == list(range(20))

@@ -84,3 +84,36 @@ def test_wrong_groups():
 def test_groups_of_a_map_that_is_not_fitted_say_so():
     with pytest.raises(NotFittedError, match="not fitted"):
         Groups(TSNE(), 12)
+
+
+@pytest.mark.parametrize("n", [36, 37, 38])
+def test_a_third_of_the_rows_is_the_largest_group(n):
+    model = quick(perplexity=5).fit(np.random.default_rng(0).normal(size=(n, 3)))
+    assert Groups(model, 12).fitted.far.shape == (n,)
+    with pytest.raises(ValueError, match=f"group=13 is more than a third of the {n} fitted rows"):
+        Groups(model, 13)
+
+
+def test_the_smallest_group_and_the_usual_one():
+    X = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
+    model = quick(perplexity=5).fit(X)
+    for size in (3, 30):
+        wanted, fresh = slow(X, X[:7] + 1, size)
+        groups = Groups(model, size) if size != 30 else Groups(model)
+        np.testing.assert_allclose(groups.fitted.far, wanted[0], rtol=1e-4)
+        np.testing.assert_allclose(groups.fitted.dense, wanted[1], rtol=1e-4)
+        found = groups.score(X[:7] + 1)
+        np.testing.assert_allclose(found.far, fresh[0], rtol=1e-4)
+        np.testing.assert_allclose(found.dense, fresh[1], rtol=1e-4)
+        assert {part.dtype for part in (*found, *groups.fitted)} == {np.dtype(np.float32)}
+
+
+def test_rows_that_come_in_several_blocks_are_scored_as_in_one(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(90, 3)).astype(np.float32)
+    groups = Groups(quick(perplexity=5).fit(X), 4)
+    Q = (2 * X[:50]).copy()
+    wanted = groups.score(Q)
+    monkeypatch.setattr("tsne_ooc.groups._BLOCK", 7)
+    found = groups.score(Q)
+    np.testing.assert_array_equal(found.far, wanted.far)
+    np.testing.assert_array_equal(found.dense, wanted.dense)

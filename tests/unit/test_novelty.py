@@ -9,7 +9,7 @@ import tsne_ooc
 from tsne_ooc import TSNE, Placement, load
 from tsne_ooc._parallel import Threads
 from tsne_ooc.neighbors import Exact
-from tsne_ooc.novelty import NoveltyHistogram, Reference, novelty, summary
+from tsne_ooc.novelty import NoveltyHistogram, Reference, limit_of, novelty, strangest, summary
 from tsne_ooc.storage.state import Saved, StateError
 
 
@@ -259,3 +259,130 @@ def test_reference_cannot_be_changed():
     for array in (reference.own, reference.novelty):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 2
+
+
+def row_by_row(distances, indices, own, k):
+    return [distances[i, :k].mean() / own[indices[i, :k]].mean() for i in range(len(indices))]
+
+
+@pytest.mark.parametrize("cut", [None, 1, 3, 6])
+def test_a_row_is_scored_by_its_nearest_alone(cut):
+    rng = np.random.default_rng(0)
+    own = rng.uniform(0.5, 2, 30).astype(np.float32)
+    indices = rng.integers(0, 30, (9, 6)).astype(np.uint32)
+    distances = np.sort(rng.gamma(3, 1, (9, 6)), axis=1).astype(np.float32)
+    before = own.copy(), indices.copy(), distances.copy()
+    found = novelty(indices, distances, own) if cut is None else novelty(indices, distances, own, cut)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, row_by_row(distances, indices, own, cut or 6), rtol=1e-5)
+    for array, was in zip((own, indices, distances), before, strict=True):
+        np.testing.assert_array_equal(array, was)
+    # A reference of fewer neighbours than a row brings counts so many; one of more, what there is.
+    for k, used in ((4, 4), (15, 6), (0, 1)):
+        found = Reference(own.copy(), np.ones(30, np.float32), k).score(indices, distances)
+        np.testing.assert_allclose(found, row_by_row(distances, indices, own, used), rtol=1e-5)
+
+
+@pytest.mark.parametrize("columns", [0, 1, 15, 20])
+def test_blocks_in_any_order_make_the_reference_of_all(columns):
+    rng = np.random.default_rng(0)
+    indices = rng.integers(0, 50, (50, columns)).astype(np.uint32)
+    distances = np.sort(rng.gamma(3, 1, (50, columns)), axis=1).astype(np.float32)
+    distances[7:9] = 0
+    whole = Reference.of_neighbors(indices, distances)
+    assert whole.k == min(15, columns)
+    order, reads = rng.permutation(50), []
+
+    def blocks():
+        reads.append(True)
+        return ((order[i : i + 7], indices[order[i : i + 7]], distances[order[i : i + 7]]) for i in range(0, 50, 7))
+
+    parts = Reference.of_blocks(blocks, (50, columns))
+    np.testing.assert_array_equal(parts.own, whole.own)
+    np.testing.assert_array_equal(parts.novelty, whole.novelty)
+    assert parts.k == whole.k and len(reads) == (2 if columns else 0)
+    if columns:
+        mean = distances[:, :15].astype(np.float64).mean(axis=1)
+        np.testing.assert_allclose(whole.own[7:9], 0.3 * np.median(np.delete(mean, [7, 8])), rtol=1e-5)
+    else:
+        assert (whole.own == 1).all() and (whole.novelty == 1).all()
+
+
+def test_among_the_smallest_distances_there_are_none_is_divided_by_zero():
+    """Distances of 1e-45, half of the rows: three tenths of the median would round to nothing."""
+    distances = np.full((4, 1), 1e-45, np.float32)
+    found = Reference.of_neighbors(np.array([[1], [0], [3], [2]], np.uint32), distances)
+    assert (found.own > 0).all() and np.isfinite(found.novelty).all()
+    assert np.isfinite(found.score(np.zeros((1, 1), np.uint32), np.ones((1, 1), np.float32)))
+
+
+def test_the_threshold_of_a_dense_sample_is_a_tenth_more_than_one():
+    ones = np.ones(2000, np.float32)
+    assert Reference(ones.copy(), 0.5 * ones, 15).threshold == pytest.approx(1.1)
+    high = ones.copy()
+    high[-100:] = 3
+    assert Reference(ones.copy(), high, 15).threshold == pytest.approx(3.3)
+    # One row in a thousand may be as strange as it likes.
+    high = 2 * ones
+    high[0] = 50
+    assert Reference(ones.copy(), high, 15).threshold == pytest.approx(2.2)
+
+
+def test_a_state_is_taken_exactly_at_its_limits():
+    def state(own, novelty_, k):
+        return Saved({"k": k}, {"own": np.array(own, np.float32), "novelty": np.array(novelty_, np.float32)})
+
+    for k in (0, 15):
+        assert Reference.restore(state([1e-45, 1], [0, 2], k), 2).k == k
+    for wrong in (state([1, np.nan], [1, 1], 1), state([1, 1], [1, np.nan], 1), state([1, 1], [1, 1], -1)):
+        with pytest.raises(StateError):
+            Reference.restore(wrong, 2)
+    both = Reference.restore(state([1, 2], [0, 3], 1), 2)
+    assert both.own.tolist() == [1, 2] and both.novelty.tolist() == [0, 3]
+    assert both.state()[0] == {"k": 1} and set(both.state()[1]) == {"own", "novelty"}
+
+
+def test_what_a_histogram_takes_and_keeps():
+    """Numbers of any type and layout; sizes at the ends of single precision; a threshold exactly met is not beyond."""
+    histogram = NoveltyHistogram(2)
+    assert histogram.largest == 0 and histogram.rows == 0
+    values = np.array([[0.5, 2.0, 2.0000002, 3.4e38], [1e-45, 7.0, 0.0, np.inf]])
+    histogram.add(values[0, ::2])
+    histogram.add(values[:, 1].astype(np.float64))
+    assert (histogram.rows, histogram.beyond, histogram.largest) == (4, 2, 7.0)
+    kept = values.copy()
+    histogram.add(values[:, 3])
+    np.testing.assert_array_equal(values, kept)
+    assert histogram.largest == np.inf and histogram.rows == 6 and histogram.beyond == 4
+    assert histogram.quantile(0) == pytest.approx(0.5, rel=0.02)
+    assert histogram.quantile(4 / 6) == pytest.approx(7, rel=0.02)
+    other = NoveltyHistogram(2.0)
+    other.add(np.array([0.0, 1e-45], np.float32))
+    assert other.quantile(1) == 0 and other.largest == pytest.approx(1e-45)
+    other.merge(histogram)
+    assert (other.rows, other.beyond, other.largest) == (8, 4, np.inf)
+
+
+def test_a_quantile_is_never_beyond_the_largest():
+    for value in (1.0, 1.01, 3.0, 1e-3):
+        histogram = NoveltyHistogram(1)
+        histogram.add(np.full(3, value, np.float32))
+        assert histogram.quantile(1) <= histogram.largest == np.float32(value)
+        assert histogram.quantile(0.5) == pytest.approx(value, rel=0.02)
+    assert set(summary(np.ones(4, np.float32), 1)["quantiles"]) == {"0.01", "0.25", "0.5", "0.75", "0.99", "0.999"}
+
+
+def test_the_limit_of_rows_of_which_some_were_dropped():
+    values = np.array([np.nan, 1, 2, np.nan, 3, 4, 5, np.nan], np.float32)
+    assert limit_of(values) == limit_of(values[~np.isnan(values)]) == pytest.approx(3 * (4 / 3) ** (5 / 0.6745))
+    assert limit_of(np.full(3, np.nan, np.float32)) == limit_of(np.empty(0, np.float32)) == np.inf
+    # Where more than half are copies there is no ratio: the upper quartile itself.
+    assert limit_of(np.array([0, 0, 0, 0, 6, 8, 9], np.float32)) == 7
+
+
+def test_the_strangest_of_rows_of_which_some_were_dropped():
+    values = np.array([np.nan, 2, 7, np.nan, 7, np.inf], np.float32)
+    assert strangest(values, 3).tolist() == [5, 2, 4]
+    assert strangest(values, 9).tolist() == [5, 2, 4, 1]
+    assert strangest(values, 0).tolist() == [] == strangest(np.empty(0, np.float32), 2).tolist()
+    assert strangest(values, 1).dtype == np.int64

@@ -142,3 +142,46 @@ def test_a_refit_keeps_the_preparation():
     assert str(again.prepare) == str(model.prepare)
     np.testing.assert_array_equal(again.transform(raw), again.place_prepared(X).embedding)
     assert again.n_features_in_ == 4
+
+
+def test_options_at_their_limits_and_what_is_strange_unless_it_is_said(blobs):
+    _, _, model, sample = blobs
+    rng = np.random.default_rng(0)
+    assert NovelRows(model, sample, 1, rng, rows_per_box=1).beyond == np.quantile(model.novelty_, 0.99)
+    assert NovelRows(model, sample, 1, rng, beyond=np.float32(0.5)).beyond == 0.5
+    for options, message in (
+        ({"capacity": 0}, "capacity=0 must be at least 1"),
+        ({"capacity": 5, "rows_per_box": 0}, "rows_per_box=0 must be at least 1"),
+        ({"capacity": 5, "beyond": np.nan}, "beyond=nan must be a finite number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            NovelRows(model, sample, rng=rng, **options)
+    with pytest.raises(ValueError, match="size=0 must be at least 1"):
+        NovelRows(model, sample, 1, rng).choose(0)
+
+
+def test_rows_that_were_kept_do_not_follow_a_block_that_is_written_over(blobs):
+    X, _, model, sample = blobs
+    novel = NovelRows(model, sample, 10, np.random.default_rng(0), beyond=2.0)
+    block, places = X[1000:1003].copy(), np.arange(6, dtype=np.float32).reshape(3, 2)
+    rows = np.array([1000, 1001, 1002])
+    novel.add(rows, block, Placed(places, np.zeros(3, np.int32), np.array([3, 1, 4], np.float32)))
+    block[...], places[...], rows[...] = 0, 0, 0
+    chosen = novel.choose(5)
+    assert chosen.rows.tolist() == [1000, 1002]
+    np.testing.assert_array_equal(chosen.X, X[[1000, 1002]])
+    assert chosen.embedding.tolist() == [[0, 1], [4, 5]]
+
+
+def test_a_row_that_is_in_the_sample_keeps_the_seat_it_has():
+    def seated(rows, value):
+        rows = np.array(rows)
+        return Seated(rows, np.full((len(rows), 2), value, np.float32), np.full((len(rows), 1), value, np.float32))
+
+    sample, more = seated([2, 5, 9], 1), seated([0, 5, 7, 11], 8)
+    found = enlarge(sample, more)
+    assert found.rows.tolist() == [0, 2, 5, 7, 9, 11]
+    for part in (found.X[:, 0], found.X[:, 1], found.embedding[:, 0]):
+        assert part.tolist() == [8, 1, 1, 8, 1, 8]
+    assert enlarge(sample, seated([], 8)).rows.tolist() == [2, 5, 9]
+    assert sample.rows.tolist() == [2, 5, 9] and more.rows.tolist() == [0, 5, 7, 11]
