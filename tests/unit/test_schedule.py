@@ -83,6 +83,8 @@ def test_exactly_at_a_limit_is_taken():
             ValueError,
             "learning_rate=-1",
         ),
+        (lambda: schedule.resolve(n_iter="many"), TypeError, "n_iter='many' is not a whole number"),
+        (lambda: schedule.resolve(early_exaggeration="high"), TypeError, "early_exaggeration='high' is not a number"),
         (lambda: schedule.resolve(n_iter=-1), ValueError, "n_iter=-1 must be at least 0"),
         (
             lambda: schedule.resolve(early_exaggeration_iter=-1),

@@ -1,0 +1,195 @@
+"""Blocks and buffers as large as documented, exactly at their limits; defaults, weights and evenness by slow twins."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tsne_ooc.batches import Batches
+from tsne_ooc.batches.evenness import between
+from tsne_ooc.batches.sizes import block_rows_for, buffer_rows_for, mixed_rows_for, reads_of_a_chunk
+
+MIB = 1 << 20
+
+
+def table(n, columns, chunk=None, dtype="f4"):
+    return SimpleNamespace(
+        shape=(n, columns), dtype=np.dtype(dtype), chunks=None if chunk is None else (chunk, columns)
+    )
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f4", "f8"])
+@pytest.mark.parametrize("columns", [1, 7, 3000])
+def test_what_is_read_at_once_unless_it_is_said(columns, dtype):
+    """64 MiB of float32 are a buffer; a block is 8 MiB, or a 64th of a buffer; as rows are held while they are read."""
+    source = table(50_000_000, columns, dtype=dtype)
+    row = columns * max(4, np.dtype(dtype).itemsize)
+    buffer = buffer_rows_for(source, None)
+    assert buffer == 64 * MIB // (4 * columns)
+    assert block_rows_for(source, None, None) == 8 * MIB // row
+    assert block_rows_for(source, None, buffer) == max(1, buffer // 64)
+    assert mixed_rows_for(source) == max(1, buffer // 1024)
+
+
+@pytest.mark.parametrize("chunk", [1, 100, 30_000])
+def test_blocks_are_whole_chunks_and_one_at_least(chunk):
+    source = table(10_000_000, 10, chunk)
+    for rows, wanted in (
+        (block_rows_for(source, None, None), 8 * MIB / 40),
+        (block_rows_for(source, None, 64_000), 1000),
+        (mixed_rows_for(source), buffer_rows_for(source, None) // 1024),
+    ):
+        assert rows % chunk == 0 or rows < chunk
+        assert rows <= max(wanted, chunk) < rows + chunk + 1
+        if chunk == 30_000:
+            assert rows >= 30_000
+    # A chunk of more rows than there are, and one of more than 256 MiB.
+    assert block_rows_for(table(50, 10, 80), None, None) <= 80
+    large = table(100_000_000, 10, 50_000_000)
+    for rows in (block_rows_for(large, None, None), mixed_rows_for(large)):
+        assert 128 * MIB < rows * 40 <= 256 * MIB
+        assert buffer_rows_for(large, None) >= rows
+
+
+def test_sizes_that_are_given_are_used_and_refused_one_below_the_least():
+    source = table(100, 4, 20)
+    assert buffer_rows_for(source, 1) == 1 and block_rows_for(source, 1, None) == 1
+    assert block_rows_for(source, 101, None) == 100 == block_rows_for(source, 100, 100)
+    for call, message in (
+        (lambda: buffer_rows_for(source, 0), "buffer_rows=0 must be at least 1"),
+        (lambda: block_rows_for(source, 0, None), "block_rows=0 must be at least 1"),
+        (
+            lambda: block_rows_for(source, 21, 20),
+            "buffer_rows=20 holds no block of 21 rows (the table is stored in chunks of 20); use at least 21",
+        ),
+        (lambda: block_rows_for(table(100, 4), 6, 5), "buffer_rows=5 holds no block of 6 rows; use at least 6"),
+    ):
+        with pytest.raises(ValueError) as told:
+            call()
+        assert str(told.value) == message
+    assert block_rows_for(source, 21, 20, check=False) == 21
+
+
+def test_how_often_a_chunk_is_read():
+    assert reads_of_a_chunk(table(100, 4), 1) == 1
+    assert reads_of_a_chunk(table(100, 4, 10), 100) == reads_of_a_chunk(table(100, 4, 10), 500) == 1
+    # Nine rows of ten in groups of 50: as many of the two groups as have one of them; of a chunk of all rows, both.
+    assert reads_of_a_chunk(table(100, 4, 10), 50) == pytest.approx(2 * (1 - 0.5**10))
+    assert reads_of_a_chunk(table(100, 4, 500), 50) == pytest.approx(2 * (1 - 0.5**100))
+    assert 1 < reads_of_a_chunk(table(100, 4, 10), 99) < 1.03
+
+
+@pytest.mark.parametrize("shuffle", ["full", "buffer", "batch", None])
+def test_what_is_left_out_is_what_the_help_says(shuffle):
+    X = np.arange(1200.0, dtype=np.float32).reshape(600, 2)
+    given = Batches(X, batch_size=256, shuffle=shuffle, drop_last=False, prefetch=2, seed=0)
+    plain = Batches(X, shuffle=shuffle)
+    for epoch in (0, 1):
+        pairs = list(zip(plain.epoch(epoch), given.epoch(epoch), strict=True))
+        assert [len(rows) for (rows, _), _ in pairs] == [256, 256, 88]
+        for (rows, values), (wanted, same) in pairs:
+            np.testing.assert_array_equal(rows, wanted)
+            np.testing.assert_array_equal(values, same)
+            np.testing.assert_array_equal(values, X[rows])
+    if shuffle == "full":
+        assert repr(Batches(X)) == repr(plain)
+    assert (plain.buffer_rows is None) == (shuffle in ("batch", None)) and (plain.block_rows is None) == (
+        shuffle == "full"
+    )
+
+
+def test_an_epoch_may_begin_behind_its_last_batch_and_hold_exactly_one():
+    X = np.arange(12.0, dtype=np.float32).reshape(6, 2)
+    for options, count in (({"batch_size": 6}, 1), ({"batch_size": 4}, 2), ({"batch_size": 4, "drop_last": True}, 1)):
+        for shuffle in ("full", "buffer", "batch", None):
+            batches = Batches(X, shuffle=shuffle, **options)
+            assert len(batches) == count
+            assert list(batches.epoch(0, start_batch=count)) == []
+            assert len(list(batches.epoch(3, start_batch=count - 1))) == 1
+            with pytest.raises(ValueError, match=f"start_batch={count + 1} is beyond the {count} batches of an epoch"):
+                batches.epoch(0, start_batch=count + 1)
+    assert Batches(X, prefetch=0, seed=2**70).prefetch == 0
+    assert len(Batches(X, batch_size=6, drop_last=True)) == 1
+    with pytest.raises(ValueError, match="has 6 rows, and drop_last leaves out a batch of less than batch_size=7"):
+        Batches(X, batch_size=7, drop_last=True)
+    with pytest.raises(ValueError, match=r"has 0 rows: there is no batch"):
+        Batches(X[:0], drop_last=True)
+
+
+def test_weights_of_any_size_and_what_is_wrong_with_them():
+    X = np.zeros((4, 1), np.float32)
+    rows = [np.concatenate([r for r, _ in Batches(X, weights=w, seed=5)]) for w in ([0, 1, 3, 0], [0, 2e307, 6e307, 0])]
+    np.testing.assert_array_equal(rows[0], rows[1])
+    # A sum of them would be infinite.
+    many = Batches(X, weights=np.full(4, 1.7e308))
+    assert {len(r) for r, _ in many} == {4}
+    weights = np.array([0.0, 5.0, 0.0, 0.0])
+    assert {*np.concatenate([r for r, _ in Batches(X, weights=weights)])} == {1}
+    assert weights.tolist() == [0, 5, 0, 0]
+    for wrong, message in (
+        ([1, np.inf, -1, 1], "weights must be finite and not negative, but row 1 has inf"),
+        ([0, 1, 2, -1e-9], "weights must be finite and not negative, but row 3 has -1e-09"),
+        ([0, 0, 0, 0], "weights are all zero; at least one row must be drawn from"),
+        (np.ones((4, 1)), "weights have shape (4, 1), but the table has 4 rows"),
+    ):
+        with pytest.raises(ValueError) as told:
+            Batches(X, weights=wrong)
+        assert str(told.value) == message
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 5])
+def test_classes_are_equally_often_to_within_one_in_any_number_of_rows(classes):
+    for n in (classes, classes + 1, 11, 30):
+        labels = np.minimum(np.arange(n), classes - 1)
+        batches = Batches(np.zeros((n, 1), np.float32), balanced=labels, batch_size=n)
+        for epoch in range(3):
+            [(rows, _)] = batches.epoch(epoch)
+            counts = np.bincount(labels[rows], minlength=classes)
+            assert counts.max() - counts.min() <= 1
+            # Rows of one class, too.
+            for one in range(classes):
+                of_rows = np.bincount(rows, minlength=n)[labels == one]
+                assert of_rows.max() - of_rows.min() <= 1
+
+
+def slow_between(rows, X, edges):
+    """The share of variance between blocks, less what chance has of it, one row at a time."""
+    groups = [[x for row, x in zip(rows, X.astype(np.float64), strict=True) if a <= row < b] for a, b in edges]
+    groups = [np.array(group) for group in groups if group]
+    center = X.astype(np.float64).mean(axis=0)
+    total = sum(((x - center) ** 2).sum() for group in groups for x in group)
+    apart = sum(len(group) * ((group.mean(axis=0) - center) ** 2).sum() for group in groups)
+    if total == 0 or len(groups) < 2:
+        return 0.0
+    chance = (len(groups) - 1) / (len(rows) - 1)
+    return max(0.0, (apart / total - chance) / (1 - chance)) if chance < 1 else 0.0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_evenness_is_what_it_says(seed):
+    rng = np.random.default_rng(seed)
+    cuts = np.sort(rng.choice(np.arange(1, 99), 6, replace=False))
+    edges = np.stack([np.r_[0, cuts], np.r_[cuts, 100]], axis=1)
+    rows = np.sort(rng.choice(100, rng.integers(2, 40), replace=False))
+    for X in (
+        rng.normal(size=(len(rows), 3)),
+        rng.normal(size=(len(rows), 3)) + rows[:, None],
+        1e4 + rows[:, None] // 30 * np.ones(3),
+        np.ones((len(rows), 3)),
+    ):
+        X = X.astype(np.float32)
+        before = X.copy()
+        assert between(rows, X, edges) == pytest.approx(slow_between(rows, X, edges), rel=1e-6, abs=1e-12)
+        np.testing.assert_array_equal(X, before)
+
+
+def test_evenness_of_hardly_any_rows_and_blocks():
+    edges = np.array([[0, 5], [5, 10]])
+    two = np.array([[0.0], [1]], np.float32)
+    assert between(np.array([1, 7]), two, edges) == 0
+    assert between(np.array([1, 2]), two, edges) == between(np.array([1]), two[:1], edges) == 0
+    assert between(np.array([4, 5, 9]), np.array([[0.0], [1], [1]], np.float32), edges) == 1
+    assert not math.isnan(between(np.array([4, 5, 9]), np.ones((3, 1), np.float32), edges))
