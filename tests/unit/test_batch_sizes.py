@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 
 from tsne_ooc.batches import Batches
 from tsne_ooc.batches.evenness import between
 from tsne_ooc.batches.sizes import block_rows_for, buffer_rows_for, mixed_rows_for, reads_of_a_chunk
+from tsne_ooc.io import open_source
 
 MIB = 1 << 20
 
@@ -193,3 +195,22 @@ def test_evenness_of_hardly_any_rows_and_blocks():
     assert between(np.array([1, 2]), two, edges) == between(np.array([1]), two[:1], edges) == 0
     assert between(np.array([4, 5, 9]), np.array([[0.0], [1], [1]], np.float32), edges) == 1
     assert not math.isnan(between(np.array([4, 5, 9]), np.ones((3, 1), np.float32), edges))
+
+
+def test_a_file_is_closed_where_options_are_refused_and_by_its_owner_alone(tmp_path):
+    path = tmp_path / "X.h5"
+    with h5py.File(path, "w") as file:
+        file["X"] = np.zeros((5, 2), np.float32)
+    for options in ({"weights": [1]}, {"batch_size": 6, "drop_last": True}):
+        with pytest.raises(ValueError) as told:
+            Batches(path, **options)
+        # Open for reading, it could not be written to; the error still holds all that was made.
+        with h5py.File(path, "r+"):
+            assert told.value is not None
+    batches = Batches(path)
+    batches.close()
+    with h5py.File(path, "r+"):
+        pass
+    with open_source(path) as source:
+        Batches(source).close()
+        assert source.read(0, 5).shape == (5, 2)

@@ -251,3 +251,188 @@ def test_labels_of_a_real_h5ad(data_folder):
         pytest.skip(f"no {path.name} in {data_folder}")
     labels = labels_of(path, "bulk_labels")
     assert len(labels) == 700 and len(set(labels)) == 10 and "CD56+ NK" in labels
+
+
+@pytest.mark.parametrize("size", [5, 6, 7, 50])
+@pytest.mark.parametrize("balance", ["proportional", "balanced"])
+def test_as_many_rows_as_there_are_strata_are_one_of_each(size, balance):
+    labels = list("abcdeabcdaba")
+    rows, X = Stratified(size, labels, balance).draw(table(12), np.random.default_rng(0))
+    found = [labels[row] for row in rows]
+    assert set(found) == set("abcde") and len(rows) == min(size, 12) and (np.diff(rows) > 0).all()
+    assert X[:, 0].tolist() == rows.tolist()
+    with pytest.raises(ValueError, match=r"^a sample of 4 rows cannot hold one of each of the 5 strata; use a larger"):
+        Stratified(4, labels, balance).draw(table(12), np.random.default_rng(0))
+
+
+def test_a_sample_of_strata_tells_its_progress_and_follows_its_seed():
+    told, labels = [], np.arange(50) % 3
+    sample = Stratified(9, labels)
+    rows, _ = sample.draw(table(50), np.random.default_rng(1), progress=lambda *at: told.append(at))
+    assert told[-1] == ("sample", 9, 9)
+    assert sample.draw(table(50), np.random.default_rng(1)).rows.tolist() == rows.tolist()
+    assert sample.draw(table(50), np.random.default_rng(2)).rows.tolist() != rows.tolist()
+    told.clear()
+    Rows([4, 1]).draw(table(6), np.random.default_rng(0), progress=lambda *at: told.append(at))
+    assert told[-1] == ("sample", 2, 2)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(-3, 3), st.booleans()), min_size=1, max_size=30))
+def test_combinations_of_labels_are_numbered_by_their_first_row(rows):
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    seen = list(dict.fromkeys(rows))
+    assert strata(columns).tolist() == strata(tuple(columns)).tolist() == [seen.index(row) for row in rows]
+    assert strata(np.array(rows)).tolist() == strata(columns).tolist()
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        (np.zeros((2, 2, 2)), "labels have shape (2, 2, 2); one for each row is needed, or several such arrays"),
+        (
+            [np.zeros((2, 2)), np.zeros(2)],
+            "labels have shape (2, 2); one for each row is needed, or several such arrays",
+        ),
+        (([1], [1, 2], [1, 2, 3]), "arrays of labels have different lengths: 1, 2, 3"),
+        (np.zeros((3, 0)), "labels of shape (3, 0) have no columns"),
+    ],
+)
+def test_labels_of_wrong_shapes(labels, message):
+    with pytest.raises(ValueError) as told:
+        strata(labels)
+    assert str(told.value) == message
+
+
+def test_words_are_labels_of_one_column_and_not_columns_of_letters():
+    assert strata(["ab", "ab", "cd"]).tolist() == [0, 0, 1]
+    assert strata([b"ab", b"cd"]).tolist() == [0, 1]
+    assert strata([]).tolist() == []
+
+
+@pytest.mark.parametrize("mask", [True, False])
+def test_rows_that_are_dropped_move_the_numbers_of_those_behind_them(mask):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        n = 30
+        dropped = np.sort(rng.choice(n, 9, replace=False))
+        kept = np.setdiff1d(np.arange(n), dropped)
+        rows = rng.choice(kept, 6, replace=False)
+        given = np.isin(np.arange(n), rows) if mask else rows
+        was = given.copy()
+        found = Rows(given).without(dropped, n).draw(table(len(kept)), rng).rows
+        assert kept[found].tolist() == sorted(rows)
+        np.testing.assert_array_equal(given, was)
+        wrong = np.sort(np.append(rows, dropped[3]))
+        given = np.isin(np.arange(n), wrong) if mask else wrong
+        with pytest.raises(
+            ValueError, match=f"^row {dropped[3]} of the sample lacks a value, and missing='drop' leaves"
+        ):
+            Rows(given).without(dropped, n)
+    # A mask of another length is told when it is drawn from.
+    assert len(Rows(np.ones(4, bool)).without(np.array([1]), 5).rows) == 4
+    assert Rows([2, 0]).without(np.array([], np.int64), 5).rows.tolist() == [2, 0]
+
+
+def test_rows_at_the_ends_of_the_table():
+    found = Rows(np.array([5, 0], np.uint8)).draw(table(6), np.random.default_rng(0))
+    assert found.rows.tolist() == [0, 5] and found.rows.dtype == np.int64 and Rows([3, 4, 9]).size == 3
+    assert Rows(np.array([False, True, True])).size == 2
+    for rows, message in (
+        ([0, 6], "rows[1] is 6, but the table has rows 0 to 5"),
+        ([0, -1, 9], "rows[1] is -1, but the table has rows 0 to 5"),
+        ([2, 5, 1, 5, 1], "row 1 is named more than once"),
+        (np.ones(7, bool), "the mask of rows has 7 entries, the table has 6 rows"),
+    ):
+        with pytest.raises(ValueError) as told:
+            Rows(rows).draw(table(6), np.random.default_rng(0))
+        assert str(told.value) == message
+    for rows in (np.zeros((2, 2), int), np.array([1.0])):
+        with pytest.raises(TypeError, match=r"^rows are an array of shape .*; give row numbers, or a mask, in one dim"):
+            Rows(rows)
+    with pytest.raises(ValueError, match=r"^rows name no row at all; a sample has at least one$"):
+        Rows(np.array([], int))
+
+
+@pytest.mark.parametrize("word, kind", [("uniform", UniformSample), ("coverage", Coverage)])
+def test_words_with_and_without_a_number_of_rows(word, kind):
+    assert resolve_sample(word) == kind(25_000) and resolve_sample(word, 9) == resolve_sample(f"{word}:", 9) == kind(9)
+    assert resolve_sample(f"{word}:1") == resolve_sample(f"{word}:1", 9) == kind(1)
+    assert resolve_sample(f"{word}:1,200_000") == kind(1_200_000)
+    with pytest.raises(ValueError, match="size=0 must be at least 1"):
+        resolve_sample(f"{word}:0")
+    for number in ("-5", "5.0", "1e3", " 5", "five"):
+        with pytest.raises(ValueError) as told:
+            resolve_sample(f"{word}:{number}")
+        assert str(told.value) == f"sample='{word}:{number}': {number!r} is not a number of rows"
+
+
+@pytest.mark.parametrize("sample", [True, np.True_, b"uniform", np.array(2.5), None, 3.0])
+def test_what_is_no_sample(sample):
+    with pytest.raises(TypeError) as told:
+        resolve_sample(sample)
+    assert str(told.value) == (
+        f"sample={sample!r} is neither a number of rows, a word nor an object of tsne_ooc.sampling"
+    )
+
+
+def test_arrays_and_lists_are_row_numbers_and_arrays_without_axes_a_number_of_rows():
+    assert resolve_sample(np.array(7)) == UniformSample(7) == resolve_sample(np.uint8(7))
+    for rows in ([1, 2], (1, 2), np.array([1, 2]), pd.Series([1, 2])):
+        assert resolve_sample(rows).rows.tolist() == [1, 2]
+
+
+def test_of_many_columns_the_first_ten_are_listed(tmp_path):
+    pytest.importorskip("pyarrow", reason="reading Parquet needs pyarrow")
+    for count, rest in ((10, ""), (11, " and 1 more")):
+        path = tmp_path / f"{count}.parquet"
+        pd.DataFrame({f"column{j}": [1] for j in range(count)}).to_parquet(path)
+        listed = "it has " + ", ".join(f"column{j}" for j in range(10)) + rest
+        for name, message in (
+            (None, f"{path}: name the labels to read; {listed}"),
+            ("kind", f"{path} has no labels 'kind'; {listed}"),
+            ("clumn9", f"{path} has no labels 'clumn9'; did you mean 'column9'? {listed}"),
+        ):
+            with pytest.raises(ValueError) as told:
+                labels_of(path, name)
+            assert str(told.value) == message
+
+
+def test_a_file_without_any_labels_says_so(tmp_path):
+    path = tmp_path / "X.h5"
+    with h5py.File(path, "w") as file:
+        file["X"] = np.zeros((3, 2))
+        file.create_group("empty")
+        file["scalar"] = 3
+    with pytest.raises(ValueError) as told:
+        labels_of(path, "kind")
+    assert str(told.value) == f"{path} has no labels 'kind'; it has nothing that could be labels"
+    with pytest.raises(OSError, match=r"none.h5"):
+        labels_of(tmp_path / "none.h5", "kind")
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes(b"no HDF5 at all" * 9)
+    with pytest.raises(OSError, match="cannot be opened as HDF5"):
+        labels_of(broken, "kind")
+
+
+def test_groups_that_are_no_column_are_no_labels(tmp_path):
+    path = tmp_path / "X.h5"
+    with h5py.File(path, "w") as file:
+        half = file.create_group("half")
+        half["codes"] = np.array([0, 1])
+        other = file.create_group("other")
+        other["values"] = np.array([0, 1])
+        file["other2/mask"] = np.array([True])
+    for name in ("half", "other", "other2"):
+        with pytest.raises(ValueError, match=f"has no labels '{name}'"):
+            labels_of(path, name)
+    assert labels_of(path, "half/codes").tolist() == [0, 1]
+
+
+def test_labels_of_several_files_follow_one_another(tmp_path):
+    for name, labels in (("a", ["x", "y"]), ("b", ["y", "z", "x"])):
+        np.save(tmp_path / f"{name}.npy", np.array(labels))
+    assert labels_of([tmp_path / "b.npy", tmp_path / "a.npy"]).tolist() == ["y", "z", "x", "x", "y"]
+    np.save(tmp_path / "two.npy", np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"two.npy has shape \(2, 3\); labels are one for each row"):
+        labels_of(tmp_path / "two.npy")
