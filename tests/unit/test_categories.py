@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import time
 import uuid
 from decimal import Decimal
 from fractions import Fraction
@@ -22,6 +23,10 @@ class Named:
 
     def __str__(self):
         return "a name"
+
+
+class Heir(Named):
+    pass
 
 
 class Shown:
@@ -75,6 +80,7 @@ class Bare:
         (dt.time(1, 2, 3), "01:02:03"),
         (uuid.UUID(int=7), str(uuid.UUID(int=7))),
         (Named(), "a name"),
+        (Heir(), "a name"),
         (Shown(), "shown"),
     ],
     ids=repr,
@@ -265,3 +271,22 @@ def test_categories_are_sorted_and_of_one_kind():
 def test_a_column_of_categories_holds_exactly_these(categories):
     found = as_column(categories)
     assert found.shape == (len(categories),) and found.tolist() == categories
+
+
+@pytest.mark.parametrize("unit", ["D", "s", "us", "ns"])
+def test_durations_of_any_unit_are_no_categories(unit):
+    """As Python's objects those of nanoseconds would be whole numbers."""
+    with pytest.raises(ValueError, match=r"^column 'x' holds a duration in row 8, which is not a category"):
+        coded(np.array([1, 1], f"m8[{unit}]"), "x", 8)
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the system has no zone of its own for a process")
+def test_dates_without_a_zone_do_not_depend_on_that_of_the_machine(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert category_of(dt.datetime(2020, 1, 31, 12, 30)) == "2020-01-31T12:30:00"
+        assert category_of(dt.datetime(2020, 1, 31, 12, 30, tzinfo=EAST)) == "2020-01-31T10:30:00"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
