@@ -453,7 +453,9 @@ def test_each_array_of_a_state_is_looked_at(steps, array):
         "lacks": None, "shape": np.concatenate([good, good[:1]]), "type": good.astype("f2"), "shape, too": good[None],
     }  # fmt: skip
     if good.dtype.kind == "f":
-        damages |= {"NaN or infinity": np.full_like(good, np.inf), "and NaN": np.full_like(good, nan)}
+        for value in (np.inf, nan):
+            damages[f"one {value}"] = good.copy()
+            damages[f"one {value}"].flat[-1] = value
     for damaged in damages.values():
         forged = {key: value for key, value in arrays.items() if key != array}
         forged |= {} if damaged is None else {array: damaged}

@@ -249,3 +249,177 @@ def test_an_error_in_a_pool_names_the_row_of_the_table(tmp_path):
     ):
         work.run(as_source(X), compute, rows=4, progress=silent, phase="place", executor=pool)
     assert (tmp_path / "Y.npy.part").exists() and not (tmp_path / "Y.npy").exists()
+
+
+def stream_of(folder, n=60, first=0, types=None, stage="place", names=("Y",)):
+    ledger = begin(folder / "ledger", JOB, resume=True, differ=unlike)
+    return Stream({name: (folder / f"{name}.npy", (n, 3)) for name in names}, ledger, stage, types, first=first)
+
+
+@pytest.mark.parametrize("how", ["here", "executor", "gathered"])
+def test_files_of_rows_in_the_midst_of_a_table(tmp_path, how):
+    """The files begin with row 25 of the table: what is computed knows its rows by their numbers in the table."""
+    firsts, finished = [], []
+
+    def compute(first, block):
+        firsts.append((first, len(block)))
+        np.testing.assert_array_equal(block, X[first : first + len(block)])
+        return {"Y": block + first}
+
+    def finish(first, results):
+        finished.append(first)
+        return {"Y": 2 * results["Y"]}
+
+    options = {"rows": 8, "progress": lambda *at: told.append(at), "phase": "placing"}
+    told = []
+    for _ in range(2):
+        # The second attempt finds all done.
+        with ThreadPoolExecutor(1) as pool, stream_of(tmp_path, 20, 25, {"Y": np.float64}) as work:
+            if how == "here":
+                work.run(X, compute, **options)
+            elif how == "executor":
+                work.run(X, compute, executor=pool, finish=finish, **options)
+            else:
+                work.gather(
+                    X, lambda start, stop: compute(start, X[start:stop]), pool, finish=finish, **options
+                )  # fmt: skip
+        assert len(firsts) == 3 and sorted(firsts)[0][0] == 25 and sum(size for _, size in firsts) == 20
+    wanted = np.concatenate([X[first : first + size] + first for first, size in sorted(firsts)])
+    assert sorted(finished) == ([] if how == "here" else [first for first, _ in sorted(firsts)])
+    found = np.load(tmp_path / "Y.npy")
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, wanted if how == "here" else 2 * wanted)
+    assert {phase for phase, _, _ in told} == {"placing"} and {n for _, _, n in told} == {20}
+    assert told[0][1] == 0 and told[-1][1] == 20
+
+
+def test_what_a_stage_computes_is_compared_with_its_files_by_name(tmp_path):
+    for computed, told_as in (({}, "nothing"), ({"b": 0, "a": 0}, "a, b"), ({"Y": X[:7]}, "Y")):
+        folder = tmp_path / told_as
+        folder.mkdir()
+        with pytest.raises(ValueError) as told, stream_of(folder, names=("Y", "X")) as work:
+            work.run(X, lambda first, block, computed=computed: computed, rows=7, progress=silent, phase="p")
+        assert str(told.value) == f"stage 'place' computed {told_as}, and its files are X, Y"
+        assert not (folder / "Y.npy").exists() and (folder / "Y.npy.part").exists()
+
+
+class Clock:
+    """A time that passes only where the test says."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    found = Clock()
+    monkeypatch.setattr("tsne_ooc.streaming.time", found)
+    return found
+
+
+def test_blocks_that_a_table_changed_under_are_not_kept_as_done(tmp_path, clock):
+    """What was marked before the last look that passed stays, what came after it does not."""
+    looks, firsts = [], []
+
+    def compute(first, block):
+        firsts.append(first)
+        clock.now += 4
+        return {"Y": block}
+
+    def check():
+        looks.append(len(firsts))
+        if len(looks) == 2:
+            raise OSError("changed")
+
+    options = {"rows": 10, "progress": silent, "phase": "p"}
+    with pytest.raises(OSError, match="changed"), stream_of(tmp_path) as work:
+        work.run(X, compute, check=check, **options)
+    # Ten seconds go by within three blocks.
+    assert looks == [3, 6]
+    entry = Ledger.read(tmp_path / "ledger").entry("place")
+    assert [(start, stop) for start, stop, _ in entry.rows] == [(0, 30)] and entry.seconds == 12
+    with stream_of(tmp_path) as work:
+        work.run(X, compute, check=lambda: looks.append("again"), **options)
+    assert firsts == [0, 10, 20, 30, 40, 50, 30, 40, 50] and looks[2:] == ["again"]
+    np.testing.assert_array_equal(np.load(tmp_path / "Y.npy"), X)
+    assert Ledger.read(tmp_path / "ledger").entry("place").seconds == 24
+
+
+def test_a_look_that_takes_long_is_taken_rarely(tmp_path, clock):
+    """Of the time, a hundredth at most: after one of a second the next comes a hundred seconds later."""
+    looks, firsts = [], []
+
+    def compute(first, block):
+        firsts.append(first)
+        clock.now += 11
+        return {"Y": block}
+
+    def check():
+        looks.append(len(firsts))
+        clock.now += 1
+
+    with stream_of(tmp_path) as work:
+        work.run(X, compute, check=check, rows=2, progress=silent, phase="p")
+    assert looks == [1, 11, 21, 30]
+
+
+def test_a_table_is_looked_at_in_the_end_at_least_and_not_at_each_block(tmp_path):
+    looks = []
+    with stream_of(tmp_path) as work:
+        work.run(
+            X, lambda first, block: {"Y": block}, rows=3, progress=silent, phase="p", check=lambda: looks.append(1)
+        )
+    assert looks == [1]
+
+
+@pytest.mark.parametrize("n, columns, dtype", [(10, 3, "f4"), (10**7, 3, "f8"), (10**7, 100, "u1"), (10**7, 1, "f4")])
+def test_rows_at_once_are_as_many_as_memory_is_meant_for(n, columns, dtype):
+    from types import SimpleNamespace
+
+    from tsne_ooc.io.blocks import BLOCK_BYTES
+    from tsne_ooc.streaming import MOST_ROWS, rows_at_once
+
+    rows = rows_at_once(SimpleNamespace(shape=(n, columns), dtype=np.dtype(dtype), chunks=None))
+    row = columns * max(4, np.dtype(dtype).itemsize)
+    most = min(MOST_ROWS, BLOCK_BYTES // row)
+    assert 1 <= rows <= most and (rows == n or rows > most - 2)
+
+
+def test_a_job_is_begun_once_and_compared_with_what_it_was(tmp_path):
+    path = tmp_path / "ledger"
+    begin(str(path), {"a": (1, 2), "b": 3}, resume=False)
+    assert begin(path, {"a": [1, 2], "b": 3}, resume=True).job == {"a": [1, 2], "b": 3}
+    with pytest.raises(ValueError) as told:
+        begin(path, {"a": [1], "c": None, "b": 3, "d": 0}, resume=True)
+    assert str(told.value) == (
+        f"the run of {path} cannot go on, since something else is asked for now: a differs; d differs; ask for the "
+        "same, or remove what it left to begin again"
+    )
+    for rows, done in ((0, ""), (1, " (1 row is done)"), (1200, " (1,200 rows are done)")):
+        ledger = Ledger.read(path)
+        ledger.mark("place", replace(ledger.entry("place"), rows=((0, rows, {}),) if rows else ()))
+        with pytest.raises(FileExistsError) as told:
+            begin(path, {}, resume=False)
+        assert str(told.value).startswith(f"{path} is of a run that is not finished{done}; go on with it with resume=")
+
+
+def test_what_is_unlike_is_told_in_words():
+    was = {"source": {"shape": [5, 3]}, "model": "a", "tsne_ooc": "1"}
+    assert unlike(was, dict(was)) == [] == unlike({**was, "tsne_ooc": None}, {**was, "tsne_ooc": None})
+    assert unlike(was, {**was, "model": "b"}) == ["it is another model"]
+    assert unlike(was, {**was, "tsne_ooc": "2"}) == ["tsne_ooc was 1, is 2"]
+    assert unlike({"model": "a"}, {**was, "source": {}}) == ["tsne_ooc was None, is 1"]
+
+
+def test_files_are_let_go_of_where_one_of_them_cannot_be_begun(tmp_path):
+    (tmp_path / "Z.npy.part").mkdir()
+    ledger = begin(tmp_path / "ledger", JOB, resume=True, differ=unlike)
+    files = {"Y": (tmp_path / "Y.npy", (60, 3)), "Z": (tmp_path / "Z.npy", (60, 3))}
+    before = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+    with pytest.raises(OSError) as told:
+        Stream(files, ledger, "place")
+    after = set(os.listdir("/proc/self/fd")) if before else set()
+    assert len(after) <= len(before) and told.value is not None
