@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from tsne_ooc._parallel import Threads
+from tsne_ooc._random import generator
 from tsne_ooc.preprocess import PCA, Log1p, Normalize, OneHot, Preparation, Standardize, Transformer
 from tsne_ooc.preprocess import missing as missing_module
+from tsne_ooc.preprocess import rows as rows_module
 from tsne_ooc.preprocess.medians import Medians
 from tsne_ooc.preprocess.missing import Missing, Totals
 from tsne_ooc.preprocess.options import preparation_from_options
@@ -107,13 +109,48 @@ def test_medians_that_are_not_exact_say_so_from_the_first_value_that_is_not_held
         assert error or found[0] == np.median(X)
 
 
+@pytest.mark.parametrize("held", [0, 40, 10**9])
+def test_medians_are_of_the_values_of_the_rows_with_the_lowest_numbers(held, monkeypatch):
+    """However often what is held is sifted."""
+    monkeypatch.setattr("tsne_ooc.preprocess.medians._LEAST", 16)
+    monkeypatch.setattr("tsne_ooc.preprocess.medians._NUMBERS", 1)
+    X = rows(300, 3).astype(np.float64)
+    X[np.random.default_rng(1).random(X.shape) < 0.3] = nan
+    X[:250, 2] = nan
+    X[10:, 1] = nan
+    medians = Medians(3, 5)
+    medians._most = held
+    for tile in np.array_split(X, 9):
+        medians.add(tile, np.isnan(tile))
+        assert medians._held <= max(held, 3 * 16) + (len(tile) * 3 if held else 0)
+    found, error = medians.finish()
+    rng = generator(5, "medians")
+    numbers = np.concatenate([rng.random(len(tile)) for tile in np.array_split(X, 9)])
+    wanted = []
+    for column in X.T:
+        there = np.flatnonzero(~np.isnan(column))
+        wanted.append(np.median(column[there[np.argsort(numbers[there])][:16]]))
+    assert found.tolist() == wanted and error == 0.5 / 4
+
+
+def test_means_beyond_the_range_are_told_by_their_column():
+    X = np.array([[1, 1.7e308], [2, -1.7e308], [3, nan]])
+    with pytest.raises(ValueError) as told:
+        Preparation([Missing("mean")]).fit(X)
+    assert str(told.value) == "column 1 of the table has squares beyond the range of float64; scale it first"
+
+
 # ------------------------------------------------------------------------------------------------------- missing values
 
 
+@pytest.mark.parametrize("tile", [1 << 6, 1 << 20])
 @pytest.mark.parametrize("how", ["mean", "median", "neighbors", "indicator", "drop", "keep"])
-def test_missing_values_by_a_slow_twin(how):
+def test_missing_values_by_a_slow_twin(how, tile, monkeypatch):
+    """In tiles of sixteen rows, the first of which has no value of one column, and all at once."""
+    monkeypatch.setattr(rows_module, "_TILE", tile)
     X = rows(60, 4).astype(np.float64)
     X[np.random.default_rng(1).random(X.shape) < 0.2] = nan
+    X[:17, 3] = nan
     X[:, 2] = np.abs(np.nan_to_num(X[:, 2])) + 1
     preparation = Preparation([Missing(how)]).fit(X)
     given = X.copy()
@@ -136,6 +173,12 @@ def test_missing_values_by_a_slow_twin(how):
     else:
         np.testing.assert_allclose(found[~gaps], X[~gaps], rtol=1e-6)
         assert np.isfinite(found).all()
+    fitted = preparation.fitted[0]
+    assert fitted.n_fitted == 60 and fitted.rank_error == 0
+    np.testing.assert_array_equal(fitted.lacking, gaps.sum(axis=0))
+    if how == "neighbors":
+        # Of so few rows all are donors.
+        np.testing.assert_array_equal(fitted.donors, X)
     told = None if how in ("drop", "keep") else {"how": how, "cells": int(gaps.sum()), "columns": 3}
     assert preparation.filled == told
     assert (preparation.takes_missing, preparation.to_drop) == (True, how == "drop")
