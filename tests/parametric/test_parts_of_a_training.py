@@ -67,13 +67,16 @@ def test_bounds_are_around_all_maps_and_a_tenth_of_the_longer_side_beyond():
 
 
 def test_rows_that_were_thrown_off_the_map_are_left_out_axis_by_axis():
-    places = np.random.default_rng(0).normal(size=(1000, 2)).astype(np.float32)
+    places = (np.random.default_rng(0).normal(size=(1000, 2)) * [1, 50] + [90, -4]).astype(np.float32)
+    middle = np.median(places, axis=0)
     away = np.abs(places - np.median(places, axis=0))
     limit = 3 * np.quantile(away, 0.95, axis=0)
-    thrown = np.array([[1.01 * limit[0], 0], [0, -1.1 * limit[1]], [nan, 0], [0, inf]], np.float32)
-    kept = np.array([[0.9 * limit[0], 0]], np.float32)
+    thrown = middle + np.array([[1.05 * limit[0], 0], [0, -1.05 * limit[1]], [nan, 0], [0, inf]], np.float32)
+    kept = middle + np.array([[0.95 * limit[0], 0.95 * limit[1]]], np.float32)
     found = together(np.concatenate([thrown[:2], places, kept, thrown[2:]]))
     np.testing.assert_array_equal(found, np.concatenate([places, kept]))
+    # Of rows that are all in one place none was thrown anywhere.
+    assert len(together(np.ones((5, 2), np.float32))) == 5
 
 
 def test_what_is_inside_stays_and_what_is_outside_levels_off():
@@ -337,8 +340,9 @@ def test_rows_that_are_learnt_are_those_that_are_not_held_out():
 def test_weights_are_arrays_of_their_own(dtype):
     tensor = torch.tensor([[0, 1, 1], [1, 0, 1]]).to(dtype).t()
     found = array_of(tensor)
-    wanted = {torch.float16: np.float32, torch.bfloat16: np.float32, torch.float32: np.float32}
-    assert found.dtype == wanted.get(dtype, found.dtype) and found.flags.c_contiguous and found.flags.writeable
+    # What NumPy does not have, or hardly anything else, is kept in single precision.
+    wanted = {torch.float64: np.float64, torch.int64: np.int64, torch.bool: np.bool_}.get(dtype, np.float32)
+    assert found.dtype == wanted and found.flags.c_contiguous and found.flags.writeable
     assert found.tolist() == [[0, 1], [1, 0], [1, 1]]
     found[...] = 0
     assert tensor.sum() == 4
@@ -390,6 +394,7 @@ def test_networks_that_cannot_be_saved(network, message):
         check_weights(network)
     assert str(told.value).startswith(message)
     check_weights(Holding(torch.tensor([1, 2])))
+    check_weights(encoder_of())
     check_weights(Holding(None))
 
 
