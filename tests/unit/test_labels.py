@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsne_ooc._labels import classes
+from tsne_ooc._labels import Categorical, categories_of, classes, column, is_missing, ordered, text
 from tsne_ooc.metrics import label_accuracy
 from tsne_ooc.plot import scatter
 from tsne_ooc.sampling import labels_of
@@ -209,3 +209,112 @@ def test_a_damaged_file_has_no_labels(tmp_path):
     (tmp_path / "x.h5").write_bytes(b"\x89HDF\r\n\x1a\nno more")
     with pytest.raises(OSError, match=rf"^{tmp_path / 'x.h5'} cannot be opened as HDF5: "):
         labels_of(tmp_path / "x.h5", "kind")
+
+
+@pytest.mark.parametrize(
+    "labels, names",
+    [
+        (["b10", "b9", "a", "b9"], ["a", "b9", "b10"]),
+        (["x", 10, 9, "1.10", "1.9"], [9, 10, "1.9", "1.10", "x"]),
+        (["day 2", "Day 10", "day 10", None], ["Day 10", "day 2", "day 10"]),
+        (["a", "a1", "a01", "a1b"], ["a", "a01", "a1", "a1b"]),
+        ([10, 9, 10.5], [9, 10, 10.5]),
+        ([3, None, 1], [1, 3]),
+        ([None, None], []),
+        (["9" * 40, "1"], ["1", "9" * 40]),
+    ],
+)
+def test_names_are_in_the_order_in_which_one_counts(labels, names):
+    given = np.empty(len(labels), object)
+    given[:] = labels
+    before = given.copy()
+    found = ordered(given)
+    assert found.names.tolist() == names and found.codes.dtype == np.int64
+    assert [None if code < 0 else names[code] for code in found.codes] == labels
+    assert given.tolist() == before.tolist()
+
+
+@pytest.mark.parametrize("categories", [["c", "a", "b"], ["c", "unused", "a"], [b"c", b"a"], []])
+def test_categories_are_in_their_own_order_and_what_they_lack_comes_behind(categories):
+    labels = Categorical.of(np.array(["a", "c", None, "b", "a"], object), categories)
+    words = [one.decode() if isinstance(one, bytes) else one for one in categories]
+    wanted = words + [one for one in ("a", "b", "c") if one not in words]
+    found = ordered(labels)
+    assert found.names.tolist() == wanted
+    assert [None if code < 0 else wanted[code] for code in found.codes] == ["a", "c", None, "b", "a"]
+    # Pieces and copies of labels know it, too.
+    assert categories_of(labels[1:3]) == list(categories) == categories_of(labels.copy())
+
+
+def test_numbers_that_are_categories_stay_numbers():
+    found = ordered(pd.Categorical([3, 1, 3, None], categories=[3, 2, 1]))
+    assert found.names.dtype.kind == "i" and found.names.tolist() == [3, 2, 1]
+    assert found.codes.tolist() == [0, 2, 0, -1]
+    found = ordered(np.array([2.5, np.nan, -1]))
+    assert found.names.tolist() == [-1, 2.5] and found.codes.tolist() == [1, -1, 0]
+
+
+def test_categories_of_other_libraries():
+    pa = pytest.importorskip("pyarrow")
+    words = pd.Series(pd.Categorical(["b", "a", "b"], categories=["b", "z", "a"]))
+    for labels in (words, words.cat, words.array, words.dtype):
+        if labels is not words.cat:
+            assert categories_of(labels) == ["b", "z", "a"]
+    coded = pa.array(["b", "a", "b"]).dictionary_encode()
+    assert categories_of(coded) == ["b", "a"]
+    chunks = pa.chunked_array([coded, pa.array(["c", "b"]).dictionary_encode()])
+    assert categories_of(chunks) == ["b", "a", "c"]
+    assert categories_of(pa.chunked_array([], coded.type)) == []
+    for plain in (["a"], np.array(["a"]), pd.Series(["a"]), pa.chunked_array([["a"]]), pa.array(["a"]), None):
+        assert categories_of(plain) is None
+
+
+@pytest.mark.parametrize(
+    "label, missing",
+    [
+        (None, True), (NAN, True), (np.float32("nan"), True), (pd.NA, True), (pd.NaT, True),
+        (np.datetime64("NaT"), True), (0, False), ("", False), (False, False), ("nan", False), (np.array([1, 2]), False), (np.int64(0), False),
+    ],
+)  # fmt: skip
+def test_what_is_no_label(label, missing):
+    assert is_missing(label) is missing
+
+
+@pytest.mark.parametrize("kind", ["S", "O"])
+def test_bytes_are_text_in_one_of_two_alphabets(kind):
+    utf, latin = "Zürich".encode(), "Zürich".encode("latin-1")
+    for cells, words in (([utf, b"Bern"], ["Zürich", "Bern"]), ([latin, b"Bern"], ["Zürich", "Bern"])):
+        assert text(np.array(cells, kind)).tolist() == words
+    # One that is not UTF-8 makes all of them the other.
+    assert text(np.array([utf, latin], kind)).tolist() == [utf.decode("latin-1"), "Zürich"]
+    assert text(np.array([b"a", 3, None], object)).tolist() == ["a", 3, None]
+
+
+def test_columns_of_labels_are_arrays_that_keep_what_they_hold():
+    assert column(["a", 1, None]).tolist() == ["a", 1, None] and column([1, 2]).dtype.kind == "i"
+    words = np.array(["a", "b"])
+    assert column(words) is words
+    masked = np.ma.masked_array([4, 7, 9], [False, True, False])
+    assert column(masked).tolist() == [4, None, 9] and masked.data.tolist() == [4, 7, 9]
+    assert column(np.ma.masked_array([4, 7])).dtype.kind == "i"
+    with pytest.raises(TypeError, match=r"^kinds is a dict; pass one label for each row, in the order of the rows$"):
+        column({0: "a"}, "kinds")
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u8", "f4", "c8", "?", "U2", "S2", "M8[s]", "m8[s]", "O"])
+@pytest.mark.parametrize("n", [0, 1, 30])
+def test_codes_are_places_among_the_sorted_names(dtype, n):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 9, n).astype(dtype)
+    if dtype in ("f4", "c8", "M8[s]", "m8[s]"):
+        labels[::4] = "NaT" if dtype[0] in "Mm" else np.nan
+    found = classes(labels)
+    assert len(set(found.names.tolist())) == len(found.names)
+    for label, code in zip(labels, found.codes.tolist(), strict=True):
+        if code < 0:
+            assert label != label
+        else:
+            assert found.names[code] == (label.decode() if isinstance(label, bytes) else label)
+    assert {*found.codes.tolist()} - {-1} == {*range(len(found.names))}
+    if dtype != "c8":
+        assert sorted(found.names.tolist()) == found.names.tolist()

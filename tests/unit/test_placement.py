@@ -15,7 +15,8 @@ from tsne_ooc import affinity
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Perplexity, Uniform
 from tsne_ooc.fit.model import Model
-from tsne_ooc.placement import Placement, place_beside
+from tsne_ooc.placement import Placed, Placement, affinities, place_beside, seats_of
+from tsne_ooc.storage.state import Saved, StateError
 
 ONE = Threads(1)
 FINE = {"xatol": 1e-5, "fatol": 1e-10}
@@ -202,3 +203,117 @@ def test_the_exaggeration_is_that_of_the_fit_or_one_and_a_half():
     assert Placement().exaggerations(4.0) == [4.0]
     assert Placement(exaggeration=1).exaggerations(4.0) == [1]
     assert Placement(exaggeration=(8, 2)).exaggerations(4.0) == [8, 2]
+
+
+def test_options_exactly_at_their_limits_are_taken():
+    least = Placement(1e-9, k=1, exaggeration=1e-6, tolerance=1e-9, max_iter=0)
+    assert (least.perplexity, least.k, least.exaggeration, least.tolerance, least.max_iter) == (1e-9, 1, 1e-6, 1e-9, 0)
+    assert Placement() == Placement(
+        perplexity=5.0, k=None, exaggeration=None, initialization="median", affinity=None, tolerance=1e-3, max_iter=100
+    )
+    assert Placement(exaggeration=[4, np.int64(2)]).exaggeration == (4.0, 2.0)
+    assert Placement(exaggeration=np.float32(2)).exaggeration == 2.0
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"perplexity": 0}, ValueError, "placement perplexity=0 must be a finite number greater than 0"),
+        ({"k": 0}, ValueError, "placement k=0 must be at least 1"),
+        ({"tolerance": 0}, ValueError, "placement tolerance=0 must be a finite number greater than 0"),
+        ({"max_iter": -1}, ValueError, "placement max_iter=-1 must be at least 0"),
+        (
+            {"exaggeration": 9e-7},
+            ValueError,
+            "placement exaggeration=9e-07 must be a finite number from 1e-06 to 1e+06",
+        ),
+        ({"exaggeration": ()}, ValueError, "placement exaggeration=() names none; leave it out, or give at least one"),
+        ({"exaggeration": "many"}, TypeError, "placement exaggeration='many' is not a number"),
+        ({"exaggeration": [2, None]}, TypeError, "placement exaggeration=None is not a number"),
+        ({"initialization": "first"}, ValueError, "placement initialization='first' is not known; known: mean, median"),
+        ({"affinity": 3}, TypeError, "placement affinity=3 is not an object such as tsne_ooc.Uniform()"),
+        ({"affinity": "uniform"}, TypeError, "placement affinity='uniform' is not an object such as"),
+    ],
+)
+def test_one_beyond_a_limit_is_refused(options, kind, message):
+    with pytest.raises(kind) as told:
+        Placement(**options)
+    assert str(told.value).startswith(message)
+
+
+@pytest.mark.parametrize("perplexity", [0.2, 1.0, 2.5, 5.0, 1e300])
+def test_neighbours_asked_for_are_three_times_the_perplexity_of_those_that_there_are(perplexity):
+    for n in (1, 2, 3, 7, 8, 100):
+        assert Placement(perplexity).neighbors(n) == max(1, min(n, int(np.ceil(min(n, 3 * perplexity)))))
+        assert Placement(k=5).neighbors(n) == min(n, 5)
+        # An affinity of one's own counts the row that is placed, too.
+        assert Placement(affinity=Uniform(6)).neighbors(n) == min(n, 6)
+        assert Placement(affinity=Uniform(6), k=2).neighbors(n) == min(n, 2)
+
+
+def test_a_seat_is_that_of_the_equal_row_or_of_the_first_at_distance_zero():
+    indices = np.array([[4, 1], [2, 3], [7, 0], [5, 6]], np.uint32)
+    distances = np.array([[0, 1], [0.5, 1], [0, 0], [1, 2]], np.float32)
+    assert seats_of(indices, distances, None).tolist() == [4, -1, 7, -1]
+    assert seats_of(indices, distances, np.array([-1, 9, 0, -1])).tolist() == [4, 9, 0, -1]
+    assert seats_of(indices[:0], distances[:0], None).tolist() == []
+
+
+def test_pieces_are_joined_with_what_each_of_them_has():
+    def piece(first, n, novelty=True):
+        values = np.arange(first, first + n, dtype=np.float32)
+        return Placed(np.stack([values, -values], axis=1), values.astype(np.int32), 2 * values if novelty else None)
+
+    found = Placed.joined([piece(0, 2), piece(2, 1), piece(3, 3)])
+    assert found.embedding[:, 1].tolist() == [0, -1, -2, -3, -4, -5] and found.iterations.tolist() == [*range(6)]
+    assert found.novelty.tolist() == [0, 2, 4, 6, 8, 10] and found.embedding.dtype == np.float32
+    assert Placed.joined([piece(0, 2, False), piece(2, 1, False)]).novelty is None
+    for one in (piece(0, 4), piece(0, 4, False)):
+        content, arrays = one.state()
+        assert content == {} and set(arrays) == {
+            "embedding",
+            "iterations",
+            *(["novelty"] if one.novelty is not None else []),
+        }
+        again = Placed.restore(Saved(content, arrays), (4, 2))
+        for mine, theirs in zip(again, one, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        for shape in ((3, 2), (4, 3)):
+            with pytest.raises(StateError):
+                Placed.restore(Saved(content, arrays), shape)
+
+
+def test_rows_begin_within_the_field_wherever_they_are_told_to():
+    model = a_map()
+    indices, distances = some_rows(model, m=6)
+    start = np.array([[1e30, 0], [-1e30, 0], [0, 1e30], [0, -1e30], [0, 0], [3, 3]], np.float32)
+    before = start.copy()
+    found = place_beside(model, indices, distances, Placement(max_iter=0), ONE, start=start)
+    np.testing.assert_array_equal(start, before)
+    np.testing.assert_array_equal(found.embedding, np.clip(start, model.field.low, model.field.high))
+    assert found.iterations.tolist() == [0] * 6 and found.novelty is None
+    # A row that takes a seat needs no start, and the others have their own.
+    distances[2, 0] = 0
+    seated = place_beside(model, indices, distances, Placement(max_iter=0), ONE, start=start)
+    np.testing.assert_array_equal(seated.embedding[2], model.embedding[indices[2, 0]])
+    np.testing.assert_array_equal(np.delete(seated.embedding, 2, 0), np.delete(found.embedding, 2, 0))
+
+
+def test_all_rows_may_take_seats():
+    model = a_map()
+    indices, distances = some_rows(model, m=5)
+    distances[:, 0] = 0
+    found = place_beside(model, indices, distances, Placement(), ONE)
+    np.testing.assert_array_equal(found.embedding, model.embedding[indices[:, 0]])
+    assert not found.iterations.any()
+    empty = place_beside(model, indices[:0], distances[:0], Placement(), ONE)
+    assert empty.embedding.shape == (0, 2) and empty.iterations.shape == (0,)
+
+
+def test_equal_affinities_are_a_share_of_each_neighbour():
+    model = a_map()
+    _, distances = some_rows(model, m=5, k=8)
+    p = affinities(model, distances, Placement(affinity=Uniform(8)), ONE)
+    assert p.dtype == np.float32 and p.shape == (5, 8) and (p == np.float32(1 / 8)).all()
+    plain = affinities(model, distances, Placement(2.0), ONE)
+    np.testing.assert_array_equal(plain, Perplexity(2.0).conditional(distances, ONE))

@@ -10,7 +10,17 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from tsne_ooc._validate import RowsError, as_rows, counted_from, numbered
+from tsne_ooc._validate import (
+    RowsError,
+    as_array,
+    as_rows,
+    check_shape,
+    computed,
+    counted_from,
+    numbered,
+    to_csr,
+    unmasked,
+)
 from tsne_ooc.io.lacking import for_kept, rows_with_values, whole_rows
 
 
@@ -291,3 +301,173 @@ def test_what_is_found_of_the_rows_that_are_kept():
     assert [part is None for part in for_kept(rows, work)] == [False, True, False, False]
     whole = for_kept(rows[3:], work, beside[3:])
     assert whole[0].tolist() == [5] and whole[1] is None
+
+
+@pytest.mark.parametrize("writeable", [True, False])
+@pytest.mark.parametrize("view", [True, False])
+def test_rows_of_ones_own_follow_nobody(writeable, view):
+    """Only an array that nobody can change needs no copy."""
+    base = table(dtype=np.float32).copy()
+    X = base[:] if view else base
+    X.flags.writeable = writeable
+    kept = as_rows(X, own=True)
+    np.testing.assert_array_equal(kept, base)
+    assert (kept is X) == (not writeable and not view)
+    assert np.shares_memory(kept, base) == (not writeable and not view)
+    for other in (table(), sp.csr_array(table(dtype=np.float32))):
+        mine = as_rows(other, own=True, accept_sparse=True)
+        (mine.data if sp.issparse(mine) else mine)[...] = 0
+        assert other.sum() == 66
+
+
+@pytest.mark.parametrize("form", [np.asarray, np.asfortranarray, sp.csr_array, sp.csc_array, sp.coo_array])
+@pytest.mark.parametrize("numbers", [None, np.array([50, 30, 20, 10])])
+def test_missing_cells_may_be_allowed_and_infinite_ones_not(form, numbers):
+    X = table(np.nan)
+    options = {"missing": True, "accept_sparse": True, "row_numbers": numbers, "first_row": 7}
+    found = as_rows(form(X), **options)
+    np.testing.assert_array_equal(found.toarray() if sp.issparse(found) else found, X)
+    for value in (np.inf, -np.inf, 1e39):
+        X[3, 2] = value
+        with pytest.raises(ValueError, match="at row 10, column 2"):
+            as_rows(form(X), **options)
+
+
+@pytest.mark.parametrize("numbers", [None, np.array([5, 900, 7, 8])])
+def test_the_first_masked_cell_is_named_by_its_row(numbers):
+    X = np.ma.masked_array(table(), np.zeros((4, 3), bool))
+    X.mask[1, 2] = X.mask[3, 0] = True
+    row = 101 if numbers is None else 900
+    with pytest.raises(ValueError) as told:
+        as_rows(X, first_row=100, row_numbers=numbers)
+    assert str(told.value) == (
+        f"X has masked cells (missing values), the first at row {row}, column 2; fill in or leave out such rows first, "
+        "or use prepare=Preparation([Missing('median')]) (--missing median)"
+    )
+    found = as_rows(X, missing=True)
+    assert np.argwhere(np.isnan(found)).tolist() == [[1, 2], [3, 0]]
+    with pytest.raises(ValueError, match=r"^weights has masked cells \(missing values\); fill in"):
+        as_array(np.ma.masked_array([1.0, 2], [False, True]), "weights")
+    X.mask[...] = False
+    np.testing.assert_array_equal(as_rows(X), table())
+
+
+@pytest.mark.parametrize("dtype", ["i2", "f4", "f8", "?"])
+def test_masked_cells_are_nan_in_a_type_that_has_it(dtype):
+    X = np.ma.masked_array(np.ones((2, 2), dtype), [[True, False], [False, False]])
+    found = unmasked(X)
+    assert found.dtype == (dtype if dtype[0] == "f" else np.float64) and np.isnan(found[0, 0]) and found[1, 1] == 1
+    plain = np.ones(3)
+    assert unmasked(plain) is plain
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "i4", "u8", "f4", "?"])
+def test_cells_that_are_there_twice_are_summed_in_a_type_that_holds_the_sum(dtype):
+    """Two hundred and a hundred are three hundred, which bytes are not."""
+    values = np.array([100, 100, 100], dtype) if dtype != "?" else np.array([True, True, True])
+    made = sp.coo_array((values, ([0, 0, 1], [1, 1, 0])), shape=(2, 2))
+    wanted = np.array([[0, 200], [100, 0]]) if dtype != "?" else np.array([[0, 1], [1, 0]])
+    for X in (made, sp.csr_array((values, [1, 1, 0], [0, 2, 3]), shape=(2, 2))):
+        found = as_rows(X, accept_sparse=True)
+        assert found.has_canonical_format and found.dtype == np.float32
+        if dtype != "?":
+            np.testing.assert_array_equal(found.toarray(), wanted)
+    np.testing.assert_array_equal(values, [100] * 3 if dtype != "?" else [True] * 3)
+    assert to_csr(sp.csc_array(np.eye(2))).format == "csr"
+
+
+@pytest.mark.parametrize("unit", ["M8[ns]", "m8[s]"])
+def test_columns_of_dates_are_named(unit):
+    frame = pd.DataFrame({"a": [1.0, 2.0], "day": np.array([1, 2], unit)})
+    with pytest.raises(TypeError) as told:
+        as_rows(frame)
+    assert str(told.value) == (
+        f"X has a column 'day' of dates or durations ({frame.dtypes['day']}); leave it out, or make it numbers in a "
+        "unit that suits the other columns"
+    )
+
+
+def test_words_among_numbers_are_told_by_where_the_first_one_is():
+    for X, message in (
+        ([["1", "2"], ["3", "x"]], "X holds strings (type <U1), not numbers, the first is 'x' at row 1, column 1"),
+        ([["1", "2"]], "X holds strings (type <U1), not numbers"),
+        (
+            np.array([[1, 2], ["y" * 50, 3]], object),
+            "X holds objects that are not numbers: could not convert string to float: "
+            f"{'y' * 50!r}, the first is {'y' * 40!r} at row 1, column 0",
+        ),
+    ):
+        with pytest.raises(ValueError) as told:
+            as_rows(X)
+        assert str(told.value) == message
+    with pytest.raises(ValueError, match=r"the first is 'x' at position 1$"):
+        as_array(np.array(["1", "x"]), "labels")
+    with pytest.raises(ValueError, match=r"the first is 'x' at position 0, 1, 0$"):
+        as_array(np.array([[["1"], ["x"]]]), "labels")
+
+
+def test_shapes_exactly_at_their_limits():
+    check_shape((1, 1))
+    check_shape((2, 3), columns=3, minimum_rows=2)
+    check_shape((0, 1), minimum_rows=0)
+    for shape, options, message in (
+        ((1, 3), {"minimum_rows": 2}, "Found array with 1 sample(s) (shape=(1, 3)) while a minimum of 2 is required."),
+        ((3, 0), {}, "Found array with 0 feature(s) (shape=(3, 0)) while a minimum of 1 is required."),
+        ((3, 2), {"columns": 3}, "X has 2 features, but TSNE is expecting 3 features as input"),
+        (
+            (),
+            {},
+            "Expected 2D array, got a scalar instead: X has shape (). Reshape your data: X.reshape(-1, 1) if it is one "
+            "feature, X.reshape(1, -1) if it is one row",
+        ),
+    ):
+        with pytest.raises(ValueError) as told:
+            check_shape(shape, **options)
+        assert str(told.value) == message
+
+
+@pytest.mark.parametrize("at", [0, 2**18 - 1, 2**18, 2**18 + 1, 2**19 + 5])
+def test_a_bad_cell_at_the_ends_of_pieces_is_found(at):
+    X = np.ones((2**19 + 6, 1), np.float32)
+    X[at] = np.nan
+    with pytest.raises(ValueError, match=f"NaN at row {at}, column 0;"):
+        as_rows(X)
+    if at:
+        X[0] = np.nan
+        X[at] = np.inf
+        with pytest.raises(ValueError, match=f"infinity .inf. at row {at}, column 0;"):
+            as_rows(X, missing=True)
+
+
+@pytest.mark.parametrize(
+    "package, method",
+    [("polars", "collect"), ("pyspark.sql", "toPandas"), ("ibis.expr", "to_pandas"), ("duckdb", "df")],
+)
+def test_tables_that_are_not_computed_yet_say_what_to_call(package, method):
+    kind = type("Lazy", (), {"__module__": package, method: lambda self: None})
+    with pytest.raises(TypeError) as told:
+        computed(kind(), "X")
+    assert str(told.value) == f"X is a Lazy, which is not computed yet; pass X.{method}()"
+    # What has a shape is a table, and other packages' methods mean other things.
+    for other in (type("Frame", (kind,), {"__module__": package, "shape": (2, 2)})(), type("Own", (kind,), {})()):
+        assert computed(other, "X") is other
+
+
+def test_tensors_of_any_kind_are_the_numbers_that_they_hold():
+    torch = pytest.importorskip("torch")
+    base = torch.tensor([[1.0, 2.5], [3.0, -4.0]])
+    for tensor in (
+        base, base.clone().requires_grad_(), base.half(), base.bfloat16(), base.double(), base.t(), base.to(torch.int8),
+        torch.complex(base, base).conj().imag,
+    ):  # fmt: skip
+        found = computed(tensor, "X")
+        assert isinstance(found, np.ndarray)
+        assert found.tolist() == tensor.detach().tolist()
+        assert found.dtype == (np.float32 if tensor.is_floating_point() and tensor.element_size() < 4 else found.dtype)
+    for tensor, message in (
+        (base.to("meta"), "X is a tensor on the device 'meta', which has a shape and no numbers"),
+        (base.to_sparse(), "X is a sparse tensor (torch.sparse_coo); pass X.to_dense()"),
+    ):
+        with pytest.raises(TypeError) as told:
+            computed(tensor, "X")
+        assert str(told.value) == message
