@@ -273,7 +273,8 @@ def test_categories_of_other_libraries():
     "label, missing",
     [
         (None, True), (NAN, True), (np.float32("nan"), True), (pd.NA, True), (pd.NaT, True),
-        (np.datetime64("NaT"), True), (0, False), ("", False), (False, False), ("nan", False), (np.array([1, 2]), False), (np.int64(0), False),
+        (np.datetime64("NaT"), True), (0, False), ("", False), (False, False), ("nan", False),
+        (np.array([1, 2]), False), (np.int64(0), False),
     ],
 )  # fmt: skip
 def test_what_is_no_label(label, missing):

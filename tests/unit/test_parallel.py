@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsne_ooc._parallel import Threads, ranges, resolve_n_jobs
+from tsne_ooc._parallel import Threads, fewer, ranges, resolve_n_jobs
 
 
 @given(st.integers(0, 10_000), st.integers(1, 3000))
@@ -83,3 +84,59 @@ def test_n_jobs():
         resolve_n_jobs(0)
     with pytest.raises(TypeError, match="not a whole number"):
         resolve_n_jobs(1.5)
+
+
+def test_threads_are_counted_from_the_cores_that_there_are(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(6)), raising=False)
+    for asked, wanted in ((None, 6), (-1, 6), (-2, 5), (-6, 1), (-7, 1), (-100, 1), (1, 1), (9, 9), (4096, 4096)):
+        assert resolve_n_jobs(asked) == Threads(asked).n == wanted
+    threads = Threads(2)
+    assert threads.resize(None) is threads and (threads.n_jobs, threads.n) == (None, 6)
+    assert threads.resize(3).n == 3 and pickle.loads(pickle.dumps(threads)).n_jobs == 3
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert resolve_n_jobs(None) == 4
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert resolve_n_jobs(None) == 1
+    for wrong, message in (
+        (0, "n_jobs=0 names no thread at all; leave it out for all cores, or give a number from 1 up"),
+        (4097, "n_jobs=4097 is more than 4096; -1 is one thread for each core"),
+    ):
+        with pytest.raises(ValueError) as told:
+            resolve_n_jobs(wrong)
+        assert str(told.value) == message
+
+
+def test_pieces_of_a_range_are_alike():
+    for n in (1, 5, 10, 11):
+        for size in (1, 3, 10, 11, 50):
+            lengths = [stop - start for start, stop in ranges(n, size)]
+            assert len(lengths) == -(-n // size) and max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+def test_what_cannot_have_its_threads_has_one(error):
+    asked = []
+
+    def function(workers):
+        asked.append(workers)
+        if workers > 1 or error is ValueError:
+            raise error("no thread")
+        return "done"
+
+    if error is ValueError:
+        with pytest.raises(ValueError):
+            fewer(function, 3)
+        assert asked == [3]
+        return
+    assert fewer(function, 3) == fewer(function, 1) == "done" and asked == [3, 1, 1]
+
+    def never(workers):
+        asked.append(workers)
+        raise RuntimeError
+
+    asked.clear()
+    for workers, wanted in ((1, [1]), (2, [1, 2, 1])):
+        with pytest.raises(RuntimeError):
+            fewer(never, workers)
+        assert asked == wanted

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tsne_ooc import Refinement
+from tsne_ooc import TSNE, Refinement, sampling
 from tsne_ooc.placement import Placed
-from tsne_ooc.recipes import perplexity_of_sample
+from tsne_ooc.preprocess import PCA, Preparation
+from tsne_ooc.recipes import perplexity_of_sample, settings_of_large
 from tsne_ooc.refinement import begin_at, late_iterations, placed_at, resolve
 
 
@@ -124,3 +125,86 @@ def test_the_perplexity_of_a_sample_over_all_sizes(perplexity):
         equal = perplexity_of_sample(rows, perplexity, equal=True)
         assert equal == max(1, round(max(rows / 150, min(1.5 * perplexity, rows / 3))))
         assert perplexity_of_sample(rows, perplexity, equal=False) == max(1, round(max(rows / 150, perplexity)))
+
+
+def settings(X, model=None, **options):
+    usual = {
+        "perplexity": 30.0, "sample": 25_000, "sample_perplexity": None, "reference": None, "memory": None,
+        "scratch": None, "graph": None, "prepare": "auto", "where": {},
+    }  # fmt: skip
+    return settings_of_large(X, TSNE() if model is None else model, **(usual | options))
+
+
+@pytest.mark.parametrize(
+    ("columns", "metric", "prepare", "components"),
+    [
+        (100, "euclidean", "auto", None),
+        (101, "euclidean", "auto", 50),
+        (101, "cosine", "auto", None),
+        (101, "euclidean", None, None),
+        (5, "euclidean", Preparation([PCA(3)]), 3),
+    ],
+)
+def test_wide_tables_are_brought_to_fifty_components_where_distances_are_euclidean(
+    columns, metric, prepare, components
+):
+    found = settings(np.zeros((40, columns), np.float32), TSNE(metric=metric), prepare=prepare)["prepare"]
+    assert (found and found.steps) == (None if components is None else (PCA(components),))
+
+
+@pytest.mark.parametrize(
+    ("n", "sample", "affinity", "perplexity", "used", "number"),
+    [
+        # 1.5 times the perplexity of all rows; a 150th of the sample where that is more, a third where it is less.
+        (4000, 900, "perplexity", 30, "uniform", 45),
+        (40_000, 25_000, "uniform", 30, "uniform", 167),
+        (60, 25_000, "perplexity", 30, "uniform", 20),
+        (4000, sampling.Coverage(900), "perplexity", 4, "uniform", 6),
+        (4000, "uniform:900", "multiscale", 30, "multiscale", 30),
+        (4000, [1, 2, 3], "perplexity", 30, "uniform", 1),
+    ],
+)
+def test_the_sample_has_affinities_of_its_own(n, sample, affinity, perplexity, used, number):
+    model = TSNE(affinity=affinity)
+    found = settings(np.zeros((n, 2), np.float32), model, sample=sample, perplexity=perplexity)
+    assert found["tsne"] is model and (model.affinity, model.perplexity) == (used, number)
+    refine = found["refine"]
+    known = {"affinity": affinity} if used == "uniform" else {}
+    assert refine == Refinement(perplexity=float(perplexity), **known)
+
+
+def test_what_the_recipe_is_told_is_handed_on(tmp_path):
+    X = np.zeros((40, 2), np.float32)
+    found = settings(
+        X, TSNE(affinity="uniform"), sample_perplexity=7, perplexity=9, reference=5, memory=0.5, scratch=tmp_path
+    )
+    assert found["tsne"].perplexity == 7.0 and found["tsne"].affinity == "uniform"
+    refine = found["refine"]
+    assert refine == Refinement(perplexity=9.0, reference=5) and (refine.memory, refine.scratch) == (0.5, tmp_path)
+    graph = TSNE(perplexity=5, n_iter=0, early_exaggeration_iter=0).fit(places(40)).graph(5)
+    assert settings(X, graph=graph)["refine"].options["neighbors"] is graph
+    assert found["sample"] == sampling.UniformSample(25_000)
+    for options, message in (
+        ({"perplexity": 0}, "perplexity=0 must be"),
+        ({"sample_perplexity": 0}, "sample_perplexity=0 must be"),
+        ({"prepare": "never"}, "prepare='never' is not known; known: auto"),
+        ({"sample": "many"}, "sample='many' is not known"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            settings(X, **options)
+
+
+def test_a_table_by_path_is_closed_again_and_one_of_ones_own_is_not(tmp_path):
+    import h5py
+
+    from tsne_ooc.io import open_source
+
+    path = tmp_path / "X.h5"
+    with h5py.File(path, "w") as file:
+        file["X"] = np.zeros((40, 2), np.float32)
+    settings(path, where={"dataset": "X"})
+    with h5py.File(path, "r+"):
+        pass
+    with open_source(path) as source:
+        settings(source)
+        assert source.read(0, 3).shape == (3, 2)

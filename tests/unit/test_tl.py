@@ -260,3 +260,137 @@ def test_a_graph_that_is_not_computed_yet():
     graph, known = tl._graph(SimpleNamespace(uns=adata.uns, obsp={"neighbors_distances": Lazy()}), "neighbors")
     np.testing.assert_array_equal(graph.matrix().toarray(), Graph(stored).matrix().toarray())
     assert known == {"metric": "euclidean"}
+
+
+class Noted:
+    """In place of TSNE: what it was made with, and the table that it was given."""
+
+    def __init__(self, **options):
+        Noted.made = options
+
+    def fit_transform(self, table):
+        Noted.table = table
+        return np.zeros((table.shape[0], 2), np.float32)
+
+    def save(self, path):
+        Noted.saved = path
+
+
+@pytest.fixture
+def noted(monkeypatch):
+    monkeypatch.setattr(tl, "TSNE", Noted)
+    Noted.made, Noted.table, Noted.saved = {}, None, None
+    return Noted
+
+
+USUAL = {"perplexity": 30, "metric": "euclidean", "sample": None, "n_jobs": None, "random_state": 0}
+
+
+@pytest.mark.parametrize(
+    ("made", "options", "asked", "written"),
+    [
+        (lambda: cells(p=50), {}, {}, {"use_rep": "X"}),
+        (lambda: cells(p=51), {}, {"prepare": Preparation([PCA(50)])}, {"use_rep": "X", "n_pcs": 50}),
+        (lambda: cells(p=50), {"n_pcs": 5}, {}, {"use_rep": "X"}),
+        (lambda: cells(p=51), {"n_pcs": 5}, {"prepare": Preparation([PCA(5)])}, {"use_rep": "X", "n_pcs": 5}),
+        (
+            lambda: cells(p=50),
+            {"n_pcs": 5, "use_rep": "X"},
+            {"prepare": Preparation([PCA(5)])},
+            {"use_rep": "X", "n_pcs": 5},
+        ),
+        (lambda: with_pca(cells(p=40), 20), {}, {}, {"use_rep": "X"}),
+        (lambda: with_pca(cells(), 20), {}, {}, {"use_rep": "X_pca"}),
+        (lambda: with_pca(cells(), 20), {"n_pcs": 0}, {}, {"use_rep": "X"}),
+        (lambda: cells(p=40), {"rng": 7, "random_state": 3}, {"random_state": 7}, {"use_rep": "X", "random_state": 7}),
+        (
+            lambda: cells(p=40),
+            {"perplexity": 9, "metric": "cosine", "sample": 5, "n_jobs": 2, "dof": 0.5},
+            {"perplexity": 9, "metric": "cosine", "sample": 5, "n_jobs": 2, "dof": 0.5},
+            {"use_rep": "X", "perplexity": 9.0, "metric": "cosine"},
+        ),
+        (
+            lambda: with_neighbors(with_pca(cells(), 30), 9, "mine", n_pcs=12, use_rep="X_pca", metric="cosine"),
+            {"neighbors_key": "mine"},
+            {"perplexity": 3.0, "metric": "cosine"},
+            {"use_rep": "X_pca", "neighbors_key": "mine", "perplexity": 3.0, "metric": "cosine"},
+        ),
+        (
+            lambda: with_neighbors(with_pca(cells(), 30), 9, n_pcs=12),
+            {"neighbors_key": "neighbors", "n_pcs": 4, "use_rep": "X_pca", "perplexity": 2},
+            {"perplexity": 2},
+            {"use_rep": "X_pca", "neighbors_key": "neighbors", "perplexity": 2.0},
+        ),
+    ],
+)
+def test_what_is_asked_of_the_map_and_what_is_written_of_it(noted, made, options, asked, written):
+    adata = made()
+    tsne_ooc.tl.tsne(adata, **options)
+    found = dict(noted.made)
+    graph = found.pop("neighbors", None)
+    assert isinstance(graph, Graph) == ("neighbors_key" in options) and found.get("sample") == asked.get("sample")
+    steps, wanted = found.pop("prepare", None), dict(asked)
+    prepare = wanted.pop("prepare", None)
+    assert (steps and steps.steps) == (prepare and prepare.steps)
+    assert found == USUAL | wanted
+    usual = {"perplexity": 30.0, "metric": "euclidean", "random_state": 0, "tsne_ooc": tsne_ooc.__version__}
+    assert adata.uns["tsne"] == {"params": usual | written}
+    assert type(adata.uns["tsne"]["params"]["perplexity"]) is float and noted.saved is None
+
+
+@pytest.mark.parametrize("frame", [False, True])
+@pytest.mark.parametrize(("n_pcs", "columns"), [(None, 30), (0, 30), (1, 1), (12, 12), (30, 30)])
+def test_of_a_table_by_name_as_many_columns_as_are_asked_for(noted, frame, n_pcs, columns):
+    adata = with_pca(cells(), 30)
+    if frame:
+        adata.obsm["X_pca"] = pd.DataFrame(adata.obsm["X_pca"], index=adata.obs_names)
+    tsne_ooc.tl.tsne(adata, n_pcs, use_rep="X_pca", save="there", key_added="k")
+    np.testing.assert_array_equal(np.asarray(noted.table), np.asarray(adata.obsm["X_pca"])[:, :columns])
+    assert noted.saved == "there" and adata.obsm["k"].shape == (N, 2) and set(adata.uns) == {"k"}
+    with pytest.raises(ValueError, match="n_pcs=-1 must be at least 0"):
+        tsne_ooc.tl.tsne(adata, -1)
+    with pytest.raises(ValueError, match="n_pcs=31 is more than the 30 of obsm"):
+        tsne_ooc.tl.tsne(adata, 31)
+
+
+def test_what_is_lacking_is_told_with_what_there_is(noted):
+    adata = cells(p=40)
+    adata.uns["other"] = {"params": {}}
+    adata.uns["word"] = "neighbors"
+    for key in ("neighbors", "other", "word"):
+        with pytest.raises(ValueError) as told:
+            tsne_ooc.tl.tsne(adata, neighbors_key=key)
+        assert str(told.value) == f"uns has no neighbours {key!r}; it has none: scanpy.pp.neighbors finds them"
+    with pytest.raises(ValueError, match="obsm has no table 'X_pca'; it has none, and there is X"):
+        tsne_ooc.tl.tsne(adata, use_rep="X_pca")
+    for lacking in ("obsm", "uns", "n_vars"):
+        given = SimpleNamespace(**{name: {} for name in ("obsm", "uns", "n_vars") if name != lacking})
+        with pytest.raises(TypeError, match="a SimpleNamespace is not an AnnData object; TSNE takes tables of other"):
+            tsne_ooc.tl.tsne(given)
+
+
+# The map knows no names of genes, and says so.
+@pytest.mark.filterwarnings("ignore:X has feature names")
+def test_what_is_written_of_cells_that_were_placed(tmp_path):
+    X = cells(p=40).X
+    model = TSNE(perplexity=5, random_state=0, **QUICK).fit(X)
+    model.save(tmp_path / "map")
+    usual = {"use_rep": "X", "tsne_ooc": tsne_ooc.__version__, "novelty_threshold": model.novelty_threshold_}
+    for given, named in ((model, {}), (tmp_path / "map", {"model": str(tmp_path / "map")})):
+        adata = cells(30, p=40, seed=2)
+        tsne_ooc.tl.place(adata, given, key_added="k", n_jobs=1)
+        assert adata.uns["k"] == {"params": usual | named}
+        np.testing.assert_array_equal(adata.obsm["k"], model.transform(adata.X))
+        np.testing.assert_array_equal(adata.obs["k_novelty"], model.score_samples(adata.X))
+    assert model.n_jobs is None
+    narrow = cells(30, p=12)
+    narrow.obsm["some"] = np.zeros((30, 40), np.float32)
+    narrow.obsm["others"] = np.zeros((30, 40), np.float32)
+    with pytest.raises(ValueError) as told:
+        tsne_ooc.tl.place(narrow, model)
+    assert str(told.value) == (
+        "X has 12 columns, and the map was made of 40; 'some', 'others' of obsm has as many: pass use_rep, if its "
+        "columns are those of the map"
+    )
+    with pytest.raises(ValueError, match=r"^X has 1 column, and the map was made of 40$"):
+        tsne_ooc.tl.place(cells(30, p=1), model)
