@@ -471,3 +471,12 @@ def test_tensors_of_any_kind_are_the_numbers_that_they_hold():
         with pytest.raises(TypeError) as told:
             computed(tensor, "X")
         assert str(told.value) == message
+
+
+def test_what_is_left_out_is_the_strictest_and_cheapest():
+    one = np.ones((1, 2), np.float32)
+    assert as_rows(one) is one
+    with pytest.raises(TypeError, match=r"^X is a sparse csr_array, which is not supported here; pass a dense array"):
+        as_rows(sp.csr_array(one))
+    with pytest.raises(ValueError, match=r"^X contains NaN at row 0, column 0;"):
+        as_rows(np.full((1, 1), np.nan))
