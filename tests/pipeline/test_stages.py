@@ -244,6 +244,39 @@ def test_seconds_are_those_of_all_attempts_and_of_all_stages_of_a_phase(tmp_path
     assert work.seconds["a"] == 42.0 and list(work.seconds) == ["a", "c"]
 
 
+def test_without_a_folder_stages_are_timed_and_told_and_nothing_is_kept():
+    log, work = [], Work(as_source(X))
+    assert (work.seed, work.block_rows, work.executor, work.kept) == (0, None, None, None)
+    assert work.check_unchanged() is None and work.progress("phase", 0, 1) is None
+    steps = [Step("a", log, keeps=True), Step("b", log, keeps=False, phase="a"), Step("c", log, keeps=True)]
+    drive(steps, work)
+    assert work.facts == {"a": {"by": ["a"]}, "c": {"by": ["c"]}}
+    assert list(work.seconds) == ["a", "c"] and all(0 <= seconds < 5 for seconds in work.seconds.values())
+    # In gigabytes.
+    assert all(0.01 < peak < 100 for peak in work.memory.values()) and list(work.memory) == ["a", "c"]
+    # Again they are done again, and their seconds add up.
+    work.seconds["a"] = 40.0
+    drive(steps, work)
+    assert 40 <= work.seconds["a"] < 45 and log[-3:] == ["run a", "run b", "run c"]
+    with pytest.raises(ValueError, match=r"^each stage has a name of its own, and these are a, b, a$"):
+        drive([*steps[:2], Step("a", log, keeps=True)], work)
+
+
+def test_what_is_not_worth_keeping_is_kept_until_the_next_stage_is(tmp_path):
+    class Cheap(Step):
+        def worth_keeping(self, facts):
+            assert facts == {"by": [self.name]}
+            return False
+
+    log, work = [], work_in(tmp_path)
+    drive([Cheap("a", log, keeps=True)], work)
+    assert not work.kept.home.keep and not work.kept.home.resumable
+    work = work_in(tmp_path)
+    work.kept.home.keep = True
+    drive([Cheap("a", log, keeps=True), Step("b", log, keeps=True)], work)
+    assert work.kept.home.keep and work.kept.home.resumable and log[-2:] == ["reopen a", "run b"]
+
+
 def test_a_list_of_ones_own(tmp_path):
     """Without `embed`: one stage that uses all that a work has."""
 

@@ -95,7 +95,8 @@ def test_a_third_of_the_rows_is_the_largest_group(n):
 
 
 def test_the_smallest_group_and_the_usual_one():
-    X = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
+    X = 100 * np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
+    X[:9] = X[0]
     model = quick(perplexity=5).fit(X)
     for size in (3, 30):
         wanted, fresh = slow(X, X[:7] + 1, size)
@@ -117,3 +118,9 @@ def test_rows_that_come_in_several_blocks_are_scored_as_in_one(monkeypatch):
     found = groups.score(Q)
     np.testing.assert_array_equal(found.far, wanted.far)
     np.testing.assert_array_equal(found.dense, wanted.dense)
+
+
+def test_of_a_table_of_copies_distances_count_as_they_are():
+    groups = Groups(quick(perplexity=5).fit(np.ones((40, 3), np.float32)), 5)
+    found = groups.score(np.ones((2, 3), np.float32) + np.array([[0, 0, 0], [0, 0, 3]], np.float32))
+    assert found.far.tolist() == [0, 3] and found.dense[0] == 1

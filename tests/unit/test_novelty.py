@@ -376,13 +376,24 @@ def test_the_limit_of_rows_of_which_some_were_dropped():
     values = np.array([np.nan, 1, 2, np.nan, 3, 4, 5, np.nan], np.float32)
     assert limit_of(values) == limit_of(values[~np.isnan(values)]) == pytest.approx(3 * (4 / 3) ** (5 / 0.6745))
     assert limit_of(np.full(3, np.nan, np.float32)) == limit_of(np.empty(0, np.float32)) == np.inf
+    # It has the unit of the values, however small.
+    assert limit_of(values / 100) == pytest.approx(limit_of(values) / 100, rel=1e-5)
     # Where more than half are copies there is no ratio: the upper quartile itself.
     assert limit_of(np.array([0, 0, 0, 0, 6, 8, 9], np.float32)) == 7
 
 
 def test_the_strangest_of_rows_of_which_some_were_dropped():
-    values = np.array([np.nan, 2, 7, np.nan, 7, np.inf], np.float32)
+    values = np.array([3, np.nan, 7, np.nan, 7, np.inf, 2], np.float32)
     assert strangest(values, 3).tolist() == [5, 2, 4]
-    assert strangest(values, 9).tolist() == [5, 2, 4, 1]
+    assert strangest(values, 9).tolist() == [5, 2, 4, 0, 6]
     assert strangest(values, 0).tolist() == [] == strangest(np.empty(0, np.float32), 2).tolist()
     assert strangest(values, 1).dtype == np.int64
+
+
+def test_among_rows_that_are_all_copies_a_distance_counts_as_it_is():
+    same = Reference.of_neighbors(np.array([[1], [0]], np.uint32), np.zeros((2, 1), np.float32))
+    assert same.own.tolist() == [1, 1] and same.novelty.tolist() == [0, 0]
+    assert same.score(np.array([[0]], np.uint32), np.array([[2.5]], np.float32)).tolist() == [2.5]
+    one = NoveltyHistogram(1)
+    one.add(np.array([2], np.float32))
+    assert one.summary()["beyond_share"] == 1.0

@@ -96,3 +96,34 @@ def test_size_must_be_a_number_of_rows():
         uniform(np.ones((3, 2)), 0, np.random.default_rng(0))
     with pytest.raises(TypeError, match=r"size=0\.5 is not a whole number"):
         uniform(np.ones((3, 2)), 0.5, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("gap", [200_000 // 32, 200_000 // 32 + 1])
+def test_rows_as_far_apart_as_is_worth_a_read_of_its_own(gap):
+    """Up to 200,000 bytes are read along."""
+    source = Watched(np.zeros((50_000, 8), np.float32), None)
+    take(source, np.array([10, 10 + gap]))
+    assert source.reads == ([(10, 11 + gap)] if gap * 32 <= 200_000 else [(10, 11), (10 + gap, 11 + gap)])
+
+
+def test_rows_are_taken_in_any_type_and_none_at_all():
+    X = np.arange(12, dtype=np.int64).reshape(6, 2) + 2**40
+    told = []
+    found = take(X, np.array([0, 1, 5]), dtype=np.float64, progress=lambda *at: told.append(at))
+    assert found.dtype == np.float64 and found.tolist() == X[[0, 1, 5]].tolist()
+    assert told[-1] == ("sample", 3, 3) and take(X, np.array([0])).dtype == np.float32
+    assert take(X, np.array([], np.int64)).shape == (0, 2)
+    chunks = Watched(np.zeros((100, 1), np.float32), (10, 1))
+    told.clear()
+    take(chunks, np.array([5, 9, 10, 95]), progress=lambda *at: told.append(at))
+    assert chunks.reads == [(5, 10), (10, 11), (95, 96)] and [done for _, done, _ in told] == [2, 3, 4]
+    bad = np.zeros((9, 2), np.float32)
+    bad[4, 1] = np.nan
+    with pytest.raises(ValueError, match=r"^table contains NaN at row 4, column 1;"):
+        take(bad, np.array([1, 4]), name="table")
+
+
+@pytest.mark.parametrize("size", [1, 5, 6, 7])
+def test_samples_of_all_rows_and_more_are_all_rows(size):
+    rows = draw(6, size, np.random.default_rng(0))
+    assert len(rows) == min(size, 6) and rows.dtype == np.int64 and (np.diff(rows) > 0).all()
