@@ -407,3 +407,51 @@ def test_a_row_that_overflows_is_told_by_its_first_cells():
     assert str(told.value) == (
         "the network has no place for a row that begins with [6.0, 1.0, 2.0, 3.0, 4.0]: it overflows"
     )
+
+
+def array_bytes(arrays):
+    return sum(array.nbytes for array in arrays.values())
+
+
+@pytest.mark.parametrize("decoder", [False, True])
+@pytest.mark.parametrize("objective", ["distillation", "field"])
+@pytest.mark.parametrize("own", [False, True])
+def test_room_for_a_training_is_that_of_what_it_keeps(decoder, objective, own):
+    """Two checkpoints at a moment, one being replaced; or one with the encoder that is made of it."""
+    from tsne_ooc.parametric import Decoder
+    from tsne_ooc.parametric.checkpoint import weights_of
+    from tsne_ooc.parametric.decoder import DecoderNetwork
+    from tsne_ooc.parametric.optimizer import Optimizer
+    from tsne_ooc.parametric.room import bytes_of_training
+
+    n, p, d, steps = 500, 20, 2, 30
+    network = nn.Sequential(nn.Linear(p, 8), nn.Linear(8, 8), nn.Linear(8, d)) if own else (32, 2)
+    model = ParametricTSNE(
+        objective=objective, network=network, landmarks=0 if own else 16, n_iter=steps,
+        decoder=Decoder((16, 1), n_iter=40) if decoder else False,
+    )  # fmt: skip
+    found = bytes_of_training(model, 10_000, n, p, d, all_mapped=True)
+
+    def kept(body):
+        """What a checkpoint has of a network: weights, moments, and the best weights so far."""
+        whole = body if isinstance(body, DecoderNetwork) else Encoder(body, np.zeros(p), np.ones(p), np.zeros(d), 1.0)
+        optimizer = Optimizer(whole, 0.01)
+        for weight in optimizer.parameters:
+            weight.grad = torch.ones_like(weight)
+        for part in optimizer._parts:
+            part.step()
+        weights = array_bytes(weights_of(whole))
+        return 2 * weights + array_bytes(optimizer.state()), weights
+
+    state, weights = kept(network if own else ResidualNetwork(padded(p), d, 32, 2, 16))
+    state += 8 * 8 * steps + (8 * d * n if objective == "field" else 0)
+    encoder = 10_000 + weights + 8 * 8 * steps
+    wanted = [2 * state, state + encoder]
+    if decoder:
+        other, more = kept(DecoderNetwork(p, d, 16, 1))
+        other += 8 * 8 * 40
+        wanted = [2 * state, state + 2 * other, state + other + encoder + more + 8 * 8 * 40]
+    # But for a few numbers that are no weights, such as where the map lies.
+    assert abs(found - max(wanted)) < 5000 and abs(found - max(wanted)) < 0.1 * found
+    longer = bytes_of_training(model.set_params(n_iter="auto"), 10_000, n, p, d, all_mapped=True)
+    assert longer > found

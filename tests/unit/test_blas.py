@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -243,3 +244,95 @@ def test_whether_there_is_room_is_what_the_system_says():
     """No process has so many bytes of addresses as the second asks for."""
     assert _blas._fits(1 << 16) is True
     assert _blas._fits(1 << 60) is False
+
+
+@pytest.mark.parametrize("before", ["", "scipy_"])
+@pytest.mark.parametrize("after", ["", "64_", "_64"])
+def test_every_build_of_openblas_is_asked_under_its_names(before, after):
+    get, limit = f"{before}openblas_get_num_threads{after}", f"{before}openblas_set_num_threads{after}"
+    both = SimpleNamespace(**{get: lambda: 3, limit: lambda n: None})
+    assert _blas._names(both) == (get, limit)
+    # Half of them is none of them.
+    for one in (get, limit):
+        assert _blas._names(SimpleNamespace(**{one: None})) == ("", "")
+
+
+class Rooms:
+    """A library that gives out room, and knows whether all of it came back."""
+
+    def __init__(self, path):
+        self.out, self.given = [], 0
+
+        def blas_memory_alloc(kind):
+            assert kind == 0
+            self.given += 1
+            self.out.append(self.given)
+            return self.given
+
+        def blas_memory_free(room):
+            self.out.remove(room)
+
+        inside = SimpleNamespace(blas_memory_alloc=blas_memory_alloc, blas_memory_free=blas_memory_free)
+        self.library = Library(path, lambda: 1, lambda n: None, False, inside)
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MAP_PRIVATE"), reason="elsewhere nothing is mapped beforehand")
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("fits", [0, 1, 2, 3, 4, 5, 9])
+def test_room_is_taken_once_for_as_many_threads_as_there_is_memory_for(count, fits, monkeypatch, caplog):
+    caplog.set_level("INFO", "tsne_ooc._blas")
+    rooms = [Rooms(f"library {number}") for number in range(count)]
+    left, sizes = fits, []
+
+    def asked(size):
+        nonlocal left
+        sizes.append(size)
+        left -= 1
+        return left >= 0
+
+    monkeypatch.setattr(_blas, "_mapped", {})
+    monkeypatch.setattr(_blas, "_fits", asked)
+    libraries = [*(room.library for room in rooms), Library("other", None, None, False, SimpleNamespace())]
+    wanted = min(4, fits // count)
+    if not wanted:
+        with pytest.raises(MemoryError) as told:
+            _blas._room(libraries, 4)
+        assert str(told.value) == (
+            "there is no memory left for a product of matrices, which takes 35 MB; allow this process more, or give it "
+            "less to do"
+        )
+    else:
+        assert _blas._room(libraries, 4) == wanted
+        said = [f"there is memory for products of matrices on {wanted} of 4 threads"] if wanted < 4 else []
+        assert caplog.messages == said
+    assert all(size == 33 << 20 for size in sizes) and not any(room.out for room in rooms)
+    if wanted == 4:
+        # It is mapped now, and nobody is asked again; for one thread more there may be none.
+        del sizes[:]
+        assert _blas._room(libraries, 4) == _blas._room(libraries, 1) * 4 == 4 and not sizes
+        assert _blas._room(libraries, 5) == (5 if fits >= 5 * count else 4)
+    assert _blas._room([libraries[-1]], 7) == 7
+
+
+def test_threads_of_openmp_are_given_back():
+    from threadpoolctl import ThreadpoolController
+
+    def threads():
+        return [pool.num_threads for pool in ThreadpoolController().select(user_api="openmp").lib_controllers]
+
+    before = threads()
+    with pytest.raises(KeyError), _blas.openmp_kept():
+        for pool in ThreadpoolController().select(user_api="openmp").lib_controllers:
+            pool.set_num_threads(7)
+        raise KeyError
+    assert threads() == before
+
+
+def test_libraries_are_limited_within_and_as_before_behind():
+    fakes = [Fake(of_thread=False), Fake(of_thread=True)]
+    fakes[1].set(5)
+    with pytest.raises(KeyError), _blas.likewise([fake.library for fake in fakes]):
+        assert [fake.get() for fake in fakes] == [1, 1]
+        raise KeyError
+    assert [fake.get() for fake in fakes] == [3, 5]
+    assert _blas.limited() == ()
