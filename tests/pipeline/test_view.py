@@ -22,7 +22,7 @@ from tsne_ooc.plot.frame import Frame
 from tsne_ooc.plot.rows import MapRows
 from tsne_ooc.view import view
 from tsne_ooc.view.page import anchors
-from tsne_ooc.view.payload import packed, png
+from tsne_ooc.view.payload import column_for, packed, png
 from tsne_ooc.view.stratified import stratified
 
 N = 300
@@ -117,6 +117,16 @@ def test_numbers_texts_and_many_kinds(tmp_path):
     np.testing.assert_array_equal(page.part("column1", "<f4"), numbers.astype(np.float32))
     assert (number["low"], number["high"]) == (np.float32(np.nanmin(numbers)), np.float32(np.nanmax(numbers)))
     assert [wide["names"][code] for code in page.part("column2", "<u2")] == [f"kind {i}" for i in range(N)]
+
+
+@pytest.mark.parametrize("labels, names, codes", [
+    ([1, 2, None, 2], ["1", "2"], [0, 1, 2, 1]), (np.ma.masked_equal([4, 7, 4, 9], 7), ["4", "9"], [0, 2, 0, 1]),
+    ([True, None, False, True], ["False", "True"], [1, 2, 0, 1]),
+    ([2**60, 2**60 + 1, None, 1], ["1", str(2**60), str(2**60 + 1)], [1, 2, 3, 0]),
+])  # fmt: skip
+def test_kinds_that_are_numbers_keep_their_digits_beside_missing_ones(labels, names, codes):
+    told, cells = column_for("x", labels, np.arange(4))
+    assert told["kind"] == "kinds" and told["names"] == names and list(cells) == codes and told["missing"] == 1
 
 
 def test_names_that_all_differ_are_text(tmp_path, monkeypatch):

@@ -38,15 +38,11 @@ def column_for(name: str, labels: ArrayLike, rows: Int64) -> tuple[Json, bytes]:
     """
     array = column(labels, name)
     categories = categories_of(labels)
-    if array.dtype.kind == "O" and categories is None:
-        # Objects may be numbers, too, such as some with None among them, or what a mask leaves.
-        known = ordered(array, name)
-        if known.names.dtype.kind in "fiu":
-            array = np.append(known.names.astype(float), np.nan)[known.codes]
-    if array.dtype.kind in "fiub" and categories is None:
-        part = array[rows]
+    numbers = _numbers(array, name) if categories is None else None
+    if numbers is not None:
+        part = numbers[rows]
         there = np.unique(part[part == part])
-        whole = array.dtype.kind == "b" or (there == np.floor(there)).all()
+        whole = numbers.dtype.kind == "b" or (there == np.floor(there)).all()
         if not whole or len(there) > MOST_LABELS:
             return numbers_of(name, part)
     taken: Any = array[rows]
@@ -65,6 +61,16 @@ def column_for(name: str, labels: ArrayLike, rows: Int64) -> tuple[Json, bytes]:
         "missing": missing, "bytes": np.dtype(kind).itemsize,
     }  # fmt: skip
     return told, np.where(codes < 0, len(names), codes).astype(kind).tobytes()
+
+
+def _numbers(array: Array, name: str) -> Array | None:
+    """Labels as numbers, where all are: objects may be, too, with None among them, or as a mask leaves them."""
+    if array.dtype.kind != "O":
+        return array if array.dtype.kind in "fiub" else None
+    known = ordered(array, name)
+    if known.names.dtype.kind not in "fiu":
+        return None
+    return np.append(known.names.astype(float), np.nan)[known.codes]
 
 
 def numbers_of(name: str, part: Array) -> tuple[Json, bytes]:
