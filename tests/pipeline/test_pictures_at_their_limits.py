@@ -491,7 +491,7 @@ def test_a_column_that_is_not_there_is_told_with_the_nearest_one(tmp_path, name,
     path.write_text(",".join(columns) + "\n" + ",".join("1" * 14) + "\n")
     with pytest.raises(ValueError) as error:
         column_in(path, name)
-    assert str(error.value) == f"{path} has no column {name!r}; {told}{', '.join(columns[:10])}"
+    assert str(error.value) == f"{path} has no column {name!r}; {told}{', '.join(columns[:10])} and 4 more"
 
 
 def test_scores_of_a_run_end_where_a_hundredth_is_beyond():
