@@ -11,6 +11,7 @@ import pytest
 from tsne_ooc.io import Source, open_source
 from tsne_ooc.neighbors import Exact, Index, Neighbors
 from tsne_ooc.testing import IndexContract, SourceContract
+from tsne_ooc.testing.neighbors import check_answer
 from tsne_ooc.testing.sources import table
 
 
@@ -79,3 +80,15 @@ def test_a_search_that_is_not_saved_need_not_be_restored():
         IndexContract().test_saved_and_restored_it_answers_the_same_bits(case, "euclidean", 0)
     case.search = Exact()
     IndexContract().test_saved_and_restored_it_answers_the_same_bits(case, "euclidean", 0)
+
+
+def test_a_row_among_its_own_neighbours_is_told():
+    """Also where a search need not find all of them."""
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    D = np.linalg.norm(X[:, None] - X, axis=2).astype(np.float32)
+    order = np.argsort(D, axis=1, kind="stable").astype(np.uint32)
+    answers = [(near, np.take_along_axis(D, near.astype(int), axis=1)) for near in (order[:, :4], order[:, 1:5])]
+    check_answer(answers[0], D, 0.9)
+    check_answer(answers[1], D, 0.9, itself=True)
+    with pytest.raises(AssertionError):
+        check_answer(answers[0], D, 0.9, itself=True)

@@ -373,3 +373,13 @@ def test_an_encoder_that_was_interrupted_has_no_decoder(islands, monkeypatch):
         "interrupted after 15 of 40 batches; the encoder is the best one until then, and there is no decoder"
     ]
     assert model.fitted_.decoder is None and np.isfinite(model.transform(islands)).all()
+
+
+def test_once_fitted_it_is_the_fit_that_has_a_decoder_and_not_the_option(fitted, islands):
+    """An option that is set afterwards is for the next fit."""
+    without = estimator(decoder=False).fit(islands)
+    for model, has in ((without, False), (fitted, True)):
+        for option in (True, False):
+            given = ParametricTSNE.of_fitted(model.fitted_, **{**model.get_params(deep=False), "decoder": option})
+            assert hasattr(given, "inverse_transform") is has
+    assert [hasattr(estimator(decoder=one), "inverse_transform") for one in (True, FEW, False)] == [True, True, False]

@@ -132,6 +132,15 @@ def test_what_training_takes_is_foretold(flows, finished, tmp_path, capsys):
     assert "missing='drop' is for maps alone" in capsys.readouterr().err
 
 
+def test_the_memory_of_a_fit_before_a_training_is_that_of_its_columns(flows, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("torch")
+    asked = []
+    monkeypatch.setattr("tsne_ooc.io.reading.bytes_of_fit", lambda n, p, k: asked.append((n, p)) or 7 * 10**9)
+    words = ["train", str(flows), "--out", str(tmp_path / "encoder"), "--network", "16x1", "--perplexity", "5"]
+    text, _ = told_of(capsys, [*words, "--sample", "300", "--pca", "3"])
+    assert set(asked) == {(300, 3)} and re.search(r"^memory: 7\.\d+ GB of", text, re.MULTILINE)
+
+
 @pytest.mark.parametrize("kind", ["embed", "place", "train"])
 def test_a_run_may_have_what_is_free_and_what_the_dry_run_itself_holds(
     flows, finished, tmp_path, capsys, monkeypatch, kind

@@ -18,6 +18,7 @@ from tsne_ooc.estimator.saving import fingerprint
 from tsne_ooc.metrics import displacement, kl_divergence, label_accuracy, neighbor_recall
 from tsne_ooc.neighbors import IVF
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
+from tsne_ooc.refinement import JITTER, begin_at
 
 QUICK = {"perplexity": 8, "early_exaggeration_iter": 15, "n_iter": 30, "random_state": 0, "n_jobs": 2}
 FEW = {"n_iter": 20, "early_exaggeration_iter": 5}
@@ -471,3 +472,15 @@ def test_no_more_iterations_change_nothing_that_follows():
     np.testing.assert_array_equal(paused.embedding_, places)
     np.testing.assert_array_equal(paused.continue_fit(7).embedding_, plain.continue_fit(7).embedding_)
     assert paused.map_.model.exaggeration == 3
+
+
+@pytest.mark.parametrize("width", [1e-6, 0.3, 0.999, 1.0, 40.0, 1e6])
+def test_maps_of_any_width_begin_as_wide_as_is_asked_for(width):
+    places = np.random.default_rng(0).normal(size=(500, 2))
+    found = begin_at((places * width + 3 * width).astype(np.float32), 2.0, np.random.default_rng(1))
+    centred = places - places.mean(axis=0)
+    wanted = 2 * centred / np.sqrt(np.square(centred).mean())
+    # Beside noise of a hundredth.
+    np.testing.assert_allclose(found, wanted, atol=2 * 6 * JITTER)
+    one_place = begin_at(np.full((50, 2), 3.0, np.float32), 2.0, np.random.default_rng(1))
+    assert np.abs(one_place).max() < 2 * 6 * JITTER

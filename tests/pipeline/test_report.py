@@ -146,6 +146,7 @@ def test_it_says_how_the_map_was_made(home, page):
     assert found.row("perplexity") == ["6", "30"] and "dof=1," in found.words and "dof" not in found.rows
     assert found.row("fitted rows")[0].startswith("150 of 240") and found.row("neighbour search")[0].startswith("Exact")
     assert "30 iterations at exaggeration 12, momentum 0.8 (early)" in found.words
+    assert "they are placed beside the fitted ones, which stay" in found.words and found.row("rows that were placed")
     stages = {"drawing the sample": "sample", "fitting": "fit", "placing": "place"}
     told = [
         f"{name} {run.manifest['seconds'][phase]:,.1f} s, {run.manifest['memory_gb'][phase]:.2f} GB"

@@ -174,3 +174,12 @@ def test_what_is_wrong_with_a_graph_as_a_whole(given, error, says):
     with pytest.raises(error) as caught:
         Graph(given)
     assert str(caught.value) == says
+
+
+@pytest.mark.parametrize("pair", [
+    ([[1, 2], [0, 2], [0, 1]], [1.0, 2.0]), ([1, 2], [[1.0, 2.0]]), ([[1, 2]], 3.0), ([1, 2], [3.0, 4.0]),
+])  # fmt: skip
+def test_of_a_pair_both_have_rows(pair):
+    given = tuple(np.array(part) for part in pair)
+    with pytest.raises((TypeError, ValueError), match=r"a graph is a sparse matrix or a pair \(indices, distances\)"):
+        Graph(given)

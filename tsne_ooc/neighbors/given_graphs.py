@@ -30,7 +30,13 @@ def nearest_of(distances: Any) -> Answer:
     """
     pair = isinstance(distances, tuple | list) and len(distances) == 2 and all(np.ndim(p) == 2 for p in distances)
     if not pair and not is_sparse(distances):
-        shape = np.shape(distances)
+        try:
+            shape = np.shape(distances)
+        except ValueError:
+            raise TypeError(
+                "a graph is a sparse matrix or a pair (indices, distances), both with a row for each row, not "
+                f"{len(distances)} arrays of unequal shapes"
+            ) from None
         raise TypeError(
             f"a graph is a sparse matrix or a pair (indices, distances), not all {' x '.join(map(str, shape))} "
             "distances; use metric='precomputed' for these"
