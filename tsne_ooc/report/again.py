@@ -51,7 +51,13 @@ def again(content: Json) -> Again | None:
         return None
     source = job["source"]
     paths = [one["path"] for one in content.get("files", [])] or [source.get("path") or "FILE"]
-    note = "" if source.get("path") else "FILE stands for the array in memory that the map was made from"
+    notes = [] if source.get("path") else ["FILE stands for the array in memory that the map was made from"]
+    if len(source.get("columns") or []) > _NAMES:
+        notes.append(
+            f"it was made of {len(source['columns']):,} columns, which the manifest has under job, source; where the "
+            "table has others, they are to be named in columns (--columns)"
+        )
+    note = "; ".join(notes)
     if content["task"] == "place":
         words = ["tsne-ooc", "place", str(content.get("model", "MODEL")), *paths, *_dataset(source)]
         if rows := job["request"].get("rows"):
@@ -76,9 +82,15 @@ def _line(words: list[str]) -> str:
 def _dataset(source: Named) -> list[str]:
     found = ["--dataset", str(source["dataset"]).strip("/")] if source.get("dataset") else []
     names = source.get("columns")
-    if names and len(names) <= _NAMES and not any('"' in name for name in names):
-        found += ["--columns", ",".join(f'"{name}"' if "," in name else name for name in names)]
+    if names and len(names) <= _NAMES:
+        found += ["--columns", ",".join(map(_quoted, names))]
     return found
+
+
+def _quoted(name: str) -> str:
+    """A name within a list of names; in quotes where it has a sign that would end it."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"' if any(sign in name for sign in ',"\n\r') else name
 
 
 def _words(request: Named, shape: list[int]) -> list[str]:
