@@ -271,3 +271,31 @@ def test_a_grid_that_does_not_reach_the_map_is_an_error_and_not_a_crash(monkeypa
     Y = np.array([[0, 0], [3, 40]], np.float32)
     with pytest.raises(FloatingPointError, match=r"^the map from \[0. 0.\] to \[ 3. 40.\] has no grid$"):
         FieldPlanner(1.0, Threads(1)).plan(Y)
+
+
+@pytest.mark.parametrize("dof", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_no_axis_is_another_one_and_no_side_the_other(d, dof):
+    """The field of a map whose axes are turned round is that of the map, but for the last digits."""
+    rng = np.random.default_rng(0)
+    Y = (rng.normal(size=(300, d)) * np.array([6, 4, 2])[:d]).astype(np.float32)
+    places = (Y[:50] + rng.normal(0, 0.1, (50, d))).astype(np.float32).clip(Y.min(0), Y.max(0))
+    found = []
+    for turn in range(d):
+        # Each axis becomes each other one.
+        order = [(axis + turn) % d for axis in range(d)]
+        for sign in (1, -1) if d < 3 else (1 - 2 * (turn == 1),):
+            signs = np.float32([sign] + [1] * (d - 1))
+            turned, there = (np.ascontiguousarray(rows[:, order] * signs) for rows in (Y, places))
+            field = FieldPlanner(dof, ONE, 1.0).plan(turned)
+            pushed, gradient = np.empty_like(turned), np.empty_like(there)
+            Z = field.at_sources(turned, pushed, ONE)
+            value, slope = field.at(there, ONE)
+            back = np.empty_like(pushed)
+            back[:, order] = pushed * signs
+            gradient[:, order] = slope * signs
+            found.append((Z, back, value, gradient))
+    for Z, *others in found[1:]:
+        assert pytest.approx(found[0][0], rel=1e-6) == Z
+        for one, first in zip(others, found[0][1:], strict=True):
+            assert relative(one, first) < 3e-5

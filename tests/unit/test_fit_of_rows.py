@@ -395,7 +395,12 @@ def test_who_watches_is_shown_the_map_in_the_order_of_the_rows():
         warnings.simplefilter("ignore", UserWarning)
         options = recipe(neighbors=IVF(lists=9, probes=9), initialization=START)
         fit = fit_rows(some(), options, seed=0, threads=ONE, watch=watch)
-    assert len(seen) == 1
+        seen.append(None)
+        later = Schedule([Phase(6, 2.5)])
+        rest = continue_rows(fit.model, Perplexity(4), later, fit.pause, seed=0, threads=ONE, watch=watch)
+    assert len(seen) == 3 and (fit.model.exaggeration, rest.model.exaggeration) == (1.0, 2.5)
+    there = rest.model.embedding - rest.model.embedding.mean(0)
+    np.testing.assert_allclose(seen[2] - seen[2].mean(0), there, atol=1e-3)
     np.testing.assert_allclose(seen[0] - seen[0].mean(0), fit.model.embedding - fit.model.embedding.mean(0), atol=1e-3)
     assert np.abs(seen[0] - START.mean(0)).max() < 100
 
