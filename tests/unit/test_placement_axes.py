@@ -147,15 +147,46 @@ def test_one_exaggeration_after_the_other_is_one_descent_after_the_other(d):
     assert np.abs(steps - tried - more).max() <= 1
 
 
-def test_rows_do_not_leave_the_bounds_of_the_field():
-    """A single neighbour at the rim, and all others pushing outwards."""
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_rows_do_not_leave_the_bounds_of_the_field(d, apart):
+    """A single neighbour at the rim of each axis, on each side, and all others pushing outwards."""
     rng = np.random.default_rng(0)
-    Y = rng.normal(size=(400, 2)).astype(np.float32)
-    Y[:4] = [[4, 0], [-4, 0], [0, 4], [0, -4]]
+    Y = (rng.normal(size=(400, d)) * np.array([1, 0.8, 0.6])[:d]).astype(np.float32)
+    Y[: 2 * d] = np.concatenate([np.eye(d), -np.eye(d)]) * np.array([4, 3.5, 3])[:d]
     model = Model(Y, None, 1.0, 1.0)
     model.__dict__["field"] = Crowd.around(Y, 1.0, 0.25)
-    near, p = np.arange(4, dtype=np.uint32)[:, None], np.ones((4, 1), np.float32)
-    places, _ = descend(model, near, p, Placement(exaggeration=0.3), ONE)
+    near, p = np.arange(2 * d, dtype=np.uint32)[:, None], np.ones((2 * d, 1), np.float32)
+    own = np.full(2 * d, -1) if apart else None
+    places, _ = descend(model, near, p, Placement(exaggeration=0.3), ONE, own=own)
     low, high = model.field.low, model.field.high
     assert ((places >= low) & (places <= high)).all()
-    assert [places[0, 0], places[1, 0], places[2, 1], places[3, 1]] == [high[0], low[0], high[1], low[1]]
+    for axis in range(d):
+        assert (places[axis, axis], places[d + axis, axis]) == (high[axis], low[axis])
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_what_is_read_from_a_grid_is_what_is_summed(d):
+    """Each second derivative by itself, and where rows end; in three axes only maps of many rows have a grid."""
+    rng = np.random.default_rng(0)
+    Y = (rng.normal(size=(150, d)) * np.array([2, 1.5, 1])[:d]).astype(np.float32)
+    near = np.array([rng.permutation(150)[:K] for _ in range(M)], np.uint32)
+    p, own = rng.dirichlet(np.ones(K), M).astype(np.float32), np.arange(M)
+    places = (Y[:M] + rng.normal(0, 0.2, (M, d))).astype(np.float32)
+    fields = [Crowd.around(Y, 1.0, 0.5), FieldPlanner(1.0, ONE, 0.5, 2.0 if d < 3 else 1.0).plan(Y)]
+    found = []
+    for field in fields:
+        model = Model(Y, None, 1.0, 1.0)
+        model.__dict__["field"] = field
+        H = [
+            hessians(model, near, p, Placement(exaggeration=1.5), ONE, places, rows, field)
+            for rows in (own, np.full(M, -1))
+        ]
+        there, _ = descend(model, near, p, Placement(exaggeration=1.5), ONE, start=places, own=own)
+        found.append((*H, there))
+    for summed, read in zip(*found, strict=True):
+        if summed.ndim == 2:
+            assert np.median(np.abs(read - summed)) < 0.02
+            continue
+        for a, b in itertools.product(range(d), repeat=2):
+            assert np.abs(read[:, a, b] - summed[:, a, b]).max() < 0.03 * np.abs(summed).max()
