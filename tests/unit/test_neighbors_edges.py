@@ -19,7 +19,8 @@ from tsne_ooc.neighbors.folder import GraphFacts, fingerprint_of
 from tsne_ooc.neighbors.plausible import tell_unlikely
 from tsne_ooc.neighbors.precomputed import distances_of
 from tsne_ooc.neighbors.reach import ReachIndex, split, within_reach
-from tsne_ooc.neighbors.scaled import exponent_for, scaled
+from tsne_ooc.neighbors.scaled import ScaledIndex, exponent_for, scaled
+from tsne_ooc.neighbors.scaled import build as build_scaled
 from tsne_ooc.storage.state import Saved, StateError
 
 ONE = Threads(1)
@@ -473,3 +474,66 @@ def test_centres_in_a_row_are_in_the_order_of_a_line(n):
         first, second = found[: n // 2], found[n // 2 :]
         assert max(first) < min(second) or min(first) > max(second)
     assert kmeans.seriate(np.ones((n, 2), np.float32)).tolist() == list(range(n))
+
+
+@pytest.mark.parametrize("rows", [1, 6, 7, 8, 20])
+def test_rows_are_scaled_in_pieces(rows, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.neighbors.scaled.PIECE", 7)
+    X = np.random.default_rng(0).normal(size=(rows, 3)).astype(np.float32)
+    np.testing.assert_array_equal(scaled(X, 5), X * 32)
+    np.testing.assert_array_equal(scaled(X, -5), X / 32)
+
+
+METRICS = [
+    "euclidean",
+    "l2",
+    "manhattan",
+    "l1",
+    "cityblock",
+    "chebyshev",
+    "linf",
+    "minkowski",
+    "nan_euclidean",
+    "sqeuclidean",
+]
+
+
+@pytest.mark.parametrize("exponent", [-90, 70])
+@pytest.mark.parametrize("metric", METRICS)
+def test_distances_of_an_extreme_scale_are_told_with_their_unit(metric, exponent):
+    """Rows are brought to another scale by a power of two, and distances by that or, of squares, by its square."""
+    X = (np.random.default_rng(0).normal(size=(30, 4)) * 2.0**exponent).astype(np.float32)
+    for params in (
+        None,
+        {"w": np.arange(1.0, 5)} if metric in ("cityblock", "minkowski", "euclidean", "sqeuclidean") else None,
+    ):
+        options = {"metric": metric, "metric_params": params, "rng": np.random.default_rng(0), "threads": ONE}
+        index = build_scaled(Exact(), X, **options)
+        assert isinstance(index, ScaledIndex)
+        name = {
+            "l2": "euclidean",
+            "nan_euclidean": "euclidean",
+            "manhattan": "cityblock",
+            "l1": "cityblock",
+            "linf": "chebyshev",
+        }
+        D = cdist(X.astype(float), X.astype(float), name.get(metric, metric), **(params or {}))
+        for k, (_, found) in ((30, index.query(X, 30)), (29, index.query_self(29))):
+            wanted = np.sort(D, axis=1)[:, 30 - k :]
+            np.testing.assert_allclose(found * np.float64(index.unit), wanted, rtol=1e-5)
+        assert 2.0**-62 < found.max() < 2.0**110
+        np.testing.assert_array_equal(index.rows, X)
+
+
+def test_metrics_without_a_scale_are_searched_as_they_are():
+    X = (np.random.default_rng(0).random((30, 4)) * 2.0**-90).astype(np.float32)
+    for metric, params in (
+        ("cosine", None),
+        ("correlation", None),
+        ("canberra", None),
+        ("seuclidean", {"V": np.ones(4)}),
+    ):
+        index = build_scaled(
+            Exact(), X, metric=metric, metric_params=params, rng=np.random.default_rng(0), threads=ONE
+        )  # fmt: skip
+        assert not isinstance(index, ScaledIndex) and index.unit == 1
