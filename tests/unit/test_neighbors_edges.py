@@ -328,16 +328,18 @@ def around(n, far, times):
         (100, 1, -1025, True),
     ],
 )  # fmt: skip
-def test_which_rows_are_out_of_reach(n, far, times, apart):
+@pytest.mark.parametrize("piece", [7, 1 << 14])
+def test_which_rows_are_out_of_reach(n, far, times, apart, piece, monkeypatch):
     """Those a thousand times as far out as a typical one, where they are at most one in fifty, or a single one."""
-    X = around(n, far, times)
+    monkeypatch.setattr("tsne_ooc.neighbors.reach.PIECE", piece)
+    X = np.roll(around(n, far, times), 4, axis=0)
     before = X.copy()
     index = within_reach(X, lambda rows: Exact().build(rows, threads=ONE), ONE)
     assert isinstance(index, ReachIndex) == apart == (split(X, ONE) is not None)
     np.testing.assert_array_equal(X, before)
     np.testing.assert_array_equal(index.rows, X)
     if apart:
-        assert index._numbers.tolist() == list(range(far)) and index._inner.n == n - far
+        assert index._numbers.tolist() == list(range(4, 4 + far)) and index._inner.n == n - far
         middle, radius = split(X, ONE)
         np.testing.assert_array_equal(middle, np.median(X, axis=0))
         assert radius == 1024
