@@ -440,7 +440,8 @@ def test_axes_that_a_map_does_not_have(axes, message):
     ("x\n1\n2\n", 3, "rows"), ("a\n1\nb\n", 3, ["a", "1", "b"]), ("a\n1\nb\n", None, ["a", "1", "b"]),
     ("1\n\n2\n", 2, [1, 2]), ('1\n" "\n2\n', 3, [1, np.nan, 2]), ('a\n""\nb\n', 3, ["a", None, "b"]),
     ('""\n""\n', 2, [None, None]), ("1e3\n-inf\n", 2, [1000, -np.inf]), ("nan\nnan\n", 2, ["nan", "nan"]),
-    ("\ufeff1\n2\n", 2, [1, 2]), ("1\r\n2\r\n", 2, [1, 2]), ('"a\nb"\nc\n', 2, ["a\nb", "c"]), ("x\n", 1, ["x"]),
+    ("a;b\nc;d\n", 2, ["a;b", "c;d"]), ('"a\r\nb"\nc\n', 2, ["a\r\nb", "c"]), ("\ufeff1\n2\n", 2, [1, 2]),
+    ("1\r\n2\r\n", 2, [1, 2]), ('"a\nb"\nc\n', 2, ["a\nb", "c"]), ("x\n", 1, ["x"]),
     ("7\n", 1, [7]), ("a,b\nc,d\n", 2, "columns"), ("a\nb,c\n", 2, ["a", "b"]), ("\n", 1, "empty"), ("", 1, "empty"),
     ("3\n1\n2\n", 2, "if the first, '3', is a name, remove it"), ("\u00e9t\u00e9\n", 1, ["\u00e9t\u00e9"]),
 ])  # fmt: skip
@@ -457,6 +458,12 @@ def test_a_file_of_one_column_is_read_as_it_is_written(tmp_path, text, n, wanted
     assert len(found) == len(wanted)
     for one, other in zip(found.tolist(), wanted, strict=True):
         assert one == other or (one != one and other != other)
+
+
+def test_letters_of_another_encoding_are_not_known(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"x,y\na\xff,1\nb,2\n")
+    assert column_in(path, "x").tolist() == ["a\N{REPLACEMENT CHARACTER}", "b"]
 
 
 @pytest.mark.parametrize("name, text, wanted", [

@@ -12,11 +12,12 @@ import pytest
 
 from tsne_ooc import storage
 from tsne_ooc.novelty import NoveltyHistogram
-from tsne_ooc.pipeline import merging, placing, rows
+from tsne_ooc.pipeline import merging, placing, rows, trusting
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.models import bytes_fitted, digest_under, folder_of, model_under
 from tsne_ooc.pipeline.placing import Place, _Known, distribution, pieces, unplaced
 from tsne_ooc.pipeline.request import check_known, differences
+from tsne_ooc.pipeline.trusting import Score
 from tsne_ooc.storage.disk import check_room
 
 # ------------------------------------------------------------------------------------------------ columns that are read
@@ -381,3 +382,92 @@ def test_an_option_that_a_run_does_not_have_is_told_where_it_belongs():
         with pytest.raises(TypeError) as error:
             check_known(run, {"perplexity": 5}, fits=fits)
         assert told in str(error.value) and run.__name__ in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------------------- scores of rows
+
+
+def judge_of(k, embedding, length=0.5):
+    moves = None if length is None else SimpleNamespace(length=length)
+    return SimpleNamespace(k=k, moves=moves, model=SimpleNamespace(embedding=embedding))
+
+
+@pytest.mark.parametrize("movable", [True, False])
+def test_scores_are_summed_up_row_by_row(piece, tmp_path, movable):
+    """How many rows keep how many neighbours, and how many a small move takes a quarter of the map away."""
+    rng = np.random.default_rng(0)
+    k, n = 4, 60
+    kept = rng.integers(0, k + 1, n)
+    recall = (kept / k).astype(np.float32)
+    recall[[3, 9]] = np.nan
+    # Of a map that is 20 wide without its hundredth at each end, however far some rows are.
+    embedding = np.stack([np.linspace(0, 20, 1001), np.linspace(-3, 3, 1001)], axis=1).astype(np.float32)
+    low, high = (np.quantile(embedding[:, 0], at) for at in (0.01, 0.99))
+    far = 0.25 * (high - low)
+    embedding[[0, 1000]] = [[-1e6, 0], [1e6, 0]]
+    moved = rng.uniform(0, 2 * far, n).astype(np.float32)
+    moved[3], moved[4] = np.nan, np.inf
+    np.save(tmp_path / "recall.npy", recall)
+    np.save(tmp_path / "perturbation.npy", moved)
+    judge = judge_of(k, embedding, 0.5 if movable else None)
+    stage = Score(SimpleNamespace(folder=tmp_path), judge, {}, None)
+    found = stage.summary(SimpleNamespace(folder=tmp_path))
+    counts = [sum(kept[row] == number for row in range(n) if row not in (3, 9)) for number in range(k + 1)]
+    assert found["kept"] == counts and found["scored"] == n - 2 == sum(counts) and found["k"] == k
+    if not movable:
+        assert set(found) == {"k", "scored", "kept"}
+        return
+    assert found["far"] == pytest.approx(far, rel=1e-3) and found["length"] == 0.5
+    assert found["doubtful"] == sum(one > found["far"] for one in moved.tolist())
+    work = SimpleNamespace(table=SimpleNamespace(shape=(n, 9)))
+    assert stage.shapes(work) == dict.fromkeys(("recall", "singularity", "perturbation"), (n,))
+    assert list(Score(None, judge_of(k, embedding, None), {}, None).shapes(work)) == ["recall", "singularity"]
+
+
+def test_scores_are_of_the_places_that_rows_have(tmp_path):
+    places = np.arange(40, dtype=np.float32).reshape(20, 2)
+    np.save(tmp_path / "embedding.npy", places)
+    seen = []
+    judge = SimpleNamespace(
+        of_rows=lambda rows, at: seen.append((rows, at)) or {"recall": at[:, 0], "singularity": 2, "x": 3}
+    )
+    rows = np.zeros((5, 7), np.float32)
+    found = trusting._Scores(judge, tmp_path).of(10, rows, ("recall", "x"))
+    assert found["recall"].tolist() == places[10:15, 0].tolist() and found["x"] == 3 and set(found) == {"recall", "x"}
+    assert seen[0][0] is rows and seen[0][1].tolist() == places[10:15].tolist() and seen[0][1].flags.owndata
+
+
+def test_rows_of_a_run_are_those_of_its_table(monkeypatch):
+    told = {"dtype": "<f4", "columns": ["a", "b"], "shape": [20, 2], "probes": "one", "path": "x.npy"}
+    run = SimpleNamespace(folder=Path("map"), embedding=np.zeros((20, 2)), manifest={"job": {"source": told}})
+
+    class Table:
+        shape = (20, 2)
+
+        def __repr__(self):
+            return "the table"
+
+    now = dict(told)
+    monkeypatch.setattr(trusting, "identity_of", lambda table, without: now)
+    monkeypatch.setattr(trusting, "other_table", lambda old, new: ["it is another"] * (old != new))
+    trusting._check_rows(run, Table(), given=False)
+    trusting._check_rows(run, Table(), given=True)
+    # The same rows in another kind of file, or other rows.
+    for given, change, told_of in (
+        (False, {"path": "y.npy"}, "it is another"), (True, {"path": "y.npy"}, None),
+        (True, {"probes": "two"}, "contents of the rows looked at are others"),
+        (True, {"probes": "two", "dtype": "<f8"}, None), (True, {"probes": "two", "columns": ["b", "a"]}, None),
+        (True, {"probes": "two", "shape": [20, 3]}, None),
+    ):  # fmt: skip
+        now.clear()
+        now.update(told | change)
+        if told_of is None:
+            trusting._check_rows(run, Table(), given=given)
+            continue
+        with pytest.raises(ValueError) as error:
+            trusting._check_rows(run, Table(), given=given)
+        assert str(error.value) == f"the table is not the table that map was made from: {told_of}"
+    run.embedding = np.zeros((1001, 2))
+    with pytest.raises(ValueError) as error:
+        trusting._check_rows(run, Table(), given=True)
+    assert str(error.value) == "the table has 20 rows, and the map 1,001; name the table that it was made from"
