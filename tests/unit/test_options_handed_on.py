@@ -140,6 +140,26 @@ COMMANDS = {
         ("--no-text", {"text": False}), ("--shading log", {"shading": "log"}), ("--dark", {"dark": True}),
         ("--dpi 50", {"dpi": 50}), ("--jobs 3", {"n_jobs": 3}), ("--out p.pdf", {}), ("--overwrite", {}),
     ]),
+    "prepare": ("tsne_ooc.convert.convert", "a b --out o", {
+        "inputs": ["a", "b"], "out": "o", "onehot": [], "coded": [], "labels": []}, [
+        ("--columns a,b", {"columns": ["a", "b"]}), ("--onehot a,b", {"onehot": ["a", "b"]}),
+        ("--coded a,b", {"coded": ["a", "b"]}), ("--labels a,b", {"labels": ["a", "b"]}),
+        ("--standardize", {"standardize": True}), ("--like m", {"like": "m"}),
+        ("--unseen reject", {"unseen": "reject"}), ("--split-by c:day", {"split_by": "c:day"}), ("--split-rows 9", {"split_rows": 9}),
+        ("--format zarr", {"format": "zarr"}),
+    ]),
+    "look": ("tsne_ooc.io.overview.look", "{x}", {"source": "{x}"}, READ),
+    "train": ("tsne_ooc.pipeline.train", "{x} --out o --quiet", {"source": "{x}", "out": "o", "encoder": {}}, [
+        *READ, *FIRST, *[(words, {"tsne": one["tsne"]}) for words, one in FIT], ("--map m", {"map": "m"}),
+        ("--sample 40", {"sample": 40}), ("--resume", {"resume": True}), ("--jobs 3", {"encoder": {"n_jobs": 3}}),
+        ("--jobs 3 --dof 0.5", {"encoder": {"n_jobs": 3}, "tsne": fitted(dof=0.5, n_jobs=3)}),
+        ("--seed 5", {"encoder": {"random_state": 5}}), ("--network 16x2", {"encoder": {"network": (16, 2)}}),
+        ("--landmarks 60", {"encoder": {"landmarks": 60}}), ("--objective field", {"encoder": {"objective": "field"}}),
+        ("--learning-rate 0.5", {"encoder": {"learning_rate": 0.5}}), ("--iterations 9", {"encoder": {"n_iter": 9}}),
+        ("--batches 9", {"encoder": {"n_iter": 9}}), ("--patience 9", {"encoder": {"patience": 9}}),
+        ("--batch-size 9", {"encoder": {"batch_size": 9}}), ("--device cpu", {"encoder": {"device": "cpu"}}),
+        ("--augmentation 0.5", {"encoder": {"augmentation": 0.5}}), ("--decoder", {"encoder": {"decoder": True}}),
+    ]),
     "export": ("tsne_ooc.export.export", "map --to t.csv", {"folder": "map", "to": "t.csv"}, [
         ("--like l", {"like": "l"}), ("--dataset d", {"dataset": "d"}), ("--overwrite", {"overwrite": True}),
     ]),
@@ -152,8 +172,9 @@ CASES = [
 @pytest.mark.parametrize("command, words, told", CASES, ids=[f"{command} {words}" for command, words, _ in CASES])
 def test_an_option_is_one_argument_and_all_others_are_those_by_default(command, words, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if "plot" in command:
-        pytest.importorskip("matplotlib")
+    for name, module in (("plot", "matplotlib"), ("train", "torch")):
+        if command == name:
+            pytest.importorskip(module)
     x, y = (str(tmp_path / f"{name}.npy") for name in "xy")
     for path in (x, y):
         np.save(path, np.eye(4, dtype=np.float32))
@@ -164,6 +185,11 @@ def test_an_option_is_one_argument_and_all_others_are_those_by_default(command, 
             return type(value)(str(value).format(**here))
         if isinstance(value, list):
             return [filled(one) for one in value]
+        if isinstance(value, dict):
+            # The parameters of an encoder, which needs PyTorch.
+            from tsne_ooc.parametric import ParametricTSNE
+
+            return ParametricTSNE(**{"random_state": 0, **value})
         return Refinement(perplexity=30, scratch=str(tmp_path)) if value is SCRATCH else value
 
     where, needed, base, _ = COMMANDS[command]

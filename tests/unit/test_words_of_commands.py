@@ -671,3 +671,86 @@ def test_messages_name_options_as_they_are_typed(text, wanted):
     assert (
         command._given(["a", "b", "c"]) == "a and 2 more" and command._given(["a b"]) == command._given("a\nb") == "a b"
     )
+
+
+# ------------------------------------------------------------------------------------------------------ text as tables
+
+
+def converted(**more):
+    """What the conversion of a file tells."""
+    return {
+        "read": 1200, "written": 1200, "seconds": 1.26, "inputs": [{"path": "in/a.csv"}], "rejected": {},
+        "left_out": {}, "missing": {}, "columns": ["x", "y"], "outputs": [{"file": "table.h5"}], **more,
+    }  # fmt: skip
+
+
+def prepared(monkeypatch, capsys, found, words="", advice=(), options=("--log1p",)):
+    """The lines that the command says."""
+    monkeypatch.setattr("tsne_ooc.convert.convert", lambda *given, **named: found)
+    seen = SimpleNamespace(options=list(options), advice=list(advice))
+    monkeypatch.setattr("tsne_ooc.io.overview.look", lambda path: seen)
+    given = parser().parse_args(["prepare", "in", "--out", "o o", *words.split()])
+    assert given.run(given) == 0
+    return capsys.readouterr().out.split("\n")[:-1]
+
+
+READ = "read 1,200 rows in 1.3 s, wrote 1,200"
+
+
+def test_what_became_of_text_is_told(monkeypatch, capsys):
+    next_ = "next: tsne-ooc embed 'o o/table.h5' --log1p --out map"
+    assert prepared(monkeypatch, capsys, converted(), advice=["cells without a value: 3", "scale them"]) == [
+        READ, "wrote table.h5 to o o", "scale them", next_
+    ]  # fmt: skip
+    assert prepared(monkeypatch, capsys, converted(), "--quiet") == []
+    odd = {"path": "in/b.csv", "delimiter": ";", "decimal": ","}
+    lines = prepared(monkeypatch, capsys, converted(
+        read=1500, inputs=[{"path": "in/a.csv"}, odd, {**odd, "decimal": "."}],
+        rejected={"no number": 200, "short": 100},
+        left_out={"word": "not numbers", "": "empty", "odd": "text, but most cells are numbers"},
+        outputs=[{"file": f"{at}.h5"} for at in range(12)],
+    ), "--labels kind --format h5")  # fmt: skip
+    assert lines == [
+        "read 1,500 rows in 1.3 s, wrote 1,200",
+        "b.csv and 1 more: cells are between ';', and commas before decimals",
+        "rejected 300, see o o/rejected.csv (no number: 200; short: 100)",
+        "left out: word, a column without a name, odd (--labels keeps a column to colour by, --onehot maps by it)",
+        "column 'odd' is text, but most cells are numbers; with its name in --columns, rows of other cells are "
+        "rejected",
+        f"wrote {', '.join(f'{at}.h5' for at in range(10))} to o o",
+        "next: tsne-ooc embed 'o o/*.h5' --log1p --out map --color kind",
+    ]
+    one = prepared(monkeypatch, capsys, converted(inputs=[{**odd, "decimal": "."}]))
+    assert one[1] == "b.csv: cells are between ';'"
+
+
+def test_cells_without_a_value_are_told_by_column(monkeypatch, capsys):
+    found = converted(missing={"x": 1200, "y": 5})
+    lines = prepared(monkeypatch, capsys, found)
+    assert lines[1:3] == [
+        "missing: 1,205 of 2,400 cells have no value, in x (1,200), y (5)",
+        "no value at all: x; name the others in --columns, here or in embed",
+    ]
+    # The rows that were looked at may all have one.
+    assert lines[-1].endswith("--missing neighbors --log1p --out map")
+    assert prepared(monkeypatch, capsys, found, options=["--missing", "mean"])[-1].endswith(
+        "h5' --missing mean --out map"
+    )
+    assert len(prepared(monkeypatch, capsys, converted(missing={"y": 5}))) == len(lines) - 1
+
+
+@pytest.mark.parametrize("unseen, became", [
+    ("missing", "taken as missing (--unseen reject leaves such rows out)"), ("reject", "rejected"),
+])  # fmt: skip
+def test_words_that_a_map_does_not_know_are_told(monkeypatch, capsys, tmp_path, unseen, became):
+    found = converted(unseen={"a": 1, "b": 1500}, left_out={"c": "unknown"})
+    lines = prepared(monkeypatch, capsys, found, f"--like {tmp_path} --unseen {unseen}")
+    assert lines == [
+        READ, f"column 'a': 1 row has a word that {tmp_path} does not know, {became}",
+        f"column 'b': 1,500 rows have words that {tmp_path} does not know, {became}", "left out: c",
+        "wrote table.h5 to o o", "next: tsne-ooc place MAP 'o o/table.h5' --out placed",
+    ]  # fmt: skip
+    monkeypatch.setattr("tsne_ooc.storage.kind_of", lambda path: "map")
+    assert prepared(monkeypatch, capsys, converted(), "--like m")[-1] == (
+        "next: tsne-ooc place m 'o o/table.h5' --out placed"
+    )
