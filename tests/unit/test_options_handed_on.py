@@ -145,8 +145,8 @@ COMMANDS = {
         ("--columns a,b", {"columns": ["a", "b"]}), ("--onehot a,b", {"onehot": ["a", "b"]}),
         ("--coded a,b", {"coded": ["a", "b"]}), ("--labels a,b", {"labels": ["a", "b"]}),
         ("--standardize", {"standardize": True}), ("--like m", {"like": "m"}),
-        ("--unseen reject", {"unseen": "reject"}), ("--split-by c:day", {"split_by": "c:day"}), ("--split-rows 9", {"split_rows": 9}),
-        ("--format zarr", {"format": "zarr"}),
+        ("--unseen reject", {"unseen": "reject"}), ("--split-by c:day", {"split_by": "c:day"}),
+        ("--split-rows 9", {"split_rows": 9}), ("--format zarr", {"format": "zarr"}),
     ]),
     "look": ("tsne_ooc.io.overview.look", "{x}", {"source": "{x}"}, READ),
     "train": ("tsne_ooc.pipeline.train", "{x} --out o --quiet", {"source": "{x}", "out": "o", "encoder": {}}, [
