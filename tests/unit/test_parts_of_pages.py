@@ -251,7 +251,7 @@ def drawn(Y, frame, codes, most):
 
 
 @pytest.mark.parametrize("most", [1, 7, 64, 200, 256, 900, 999, 1000, 5000])
-@pytest.mark.parametrize("labels", ["none", "few", "rare", "many"])
+@pytest.mark.parametrize("labels", ["none", "few", "rare", "rather rare", "many"])
 def test_the_rows_that_stand_for_all_are_drawn_by_their_numbers(most, labels, monkeypatch):
     rng = np.random.default_rng(0)
     Y = rng.normal(size=(1001, 2)).astype(np.float32)
@@ -261,7 +261,7 @@ def test_the_rows_that_stand_for_all_are_drawn_by_their_numbers(most, labels, mo
     there = Y[np.isfinite(Y).all(axis=1)]
     frame = Frame(there.min(axis=0).astype(float), there.max(axis=0).astype(float), 0, 2)
     codes = {"none": None, "few": ALL[np.arange(1001) % 60] % 4, "rare": (np.arange(1001) % 250 == 3).astype(int),
-             "many": rng.integers(0, 300, 1001)}[labels]  # fmt: skip
+             "rather rare": (np.arange(1001) % 33 == 3).astype(int), "many": rng.integers(0, 300, 1001)}[labels]  # fmt: skip
     wanted = drawn(Y, frame, codes, most)
     for block in (1 << 21, 97):
         monkeypatch.setattr("tsne_ooc.plot.rows.SHADED", block)

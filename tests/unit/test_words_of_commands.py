@@ -371,6 +371,50 @@ def test_all_rows_together_are_added_to_a_forecast(trial, monkeypatch):
         assert found.would == "fit 100 rows, and place 900 more rows, and then move all rows together"
 
 
+@pytest.mark.parametrize("kept", [1000, 400])
+@pytest.mark.parametrize("known", [False, True])
+def test_what_moving_all_rows_takes(monkeypatch, kept, known):
+    """Searches grow with the rows, and what is written is hashed twice; neighbours that are known are not searched."""
+    from tsne_ooc.cli import forecast_refine
+    from tsne_ooc.neighbors import Graph
+
+    class Known(Graph):
+        search = "exact"
+
+        def __init__(self):
+            pass
+
+        def check_fit(self, n, k):
+            seen.append((n, k))
+
+    class Recipe(SimpleNamespace):
+        def _replace(self, **named):
+            return Recipe(**{**vars(self), **named})
+
+    seen, n, k, width, byte = [], 1000, 7, 3, 1e-3
+    monkeypatch.setattr(
+        forecast_refine, "_tried", lambda course, recipe, rows, places: (2.0 * len(rows), 3.0 * len(rows))
+    )
+    monkeypatch.setattr(forecast_refine, "_seconds_a_byte", lambda: byte)
+    monkeypatch.setattr(trials, "seconds_to_search", lambda model, rows, among, k, seed: (among, 10_000 * k))
+    monkeypatch.setattr("tsne_ooc.pipeline.beginning.room_of", lambda stages, table: 11)
+    course = SimpleNamespace(
+        recipe=Recipe(neighbors=Known() if known else "auto"), neighbors=lambda rows: k, kept=lambda rows: kept, seed=0,
+        estimator=SimpleNamespace(set_params=lambda **named: named), stages=list,
+        schedule=lambda rows: SimpleNamespace(iterations=13), plan=lambda *given: SimpleNamespace(memory=17),
+    )  # fmt: skip
+    rows = np.random.default_rng(0).normal(size=(300, width)).astype(np.float32)
+    index = SimpleNamespace(rows=rows)
+    model = SimpleNamespace(map_=SimpleNamespace(model=SimpleNamespace(index=index)), embedding_=rows[:, :2])
+    found = forecast_refine.moved(course, model, n, None, Path("map"))
+    of_a_search = 0 if known else n * (n + 10_000 * k)
+    assert found.search == pytest.approx(of_a_search + 2 * byte * n * (8 * k + 4 * width))
+    assert (found.weigh, found.refine) == (pytest.approx(2 * n), pytest.approx(3 * n * 13))
+    again = kept * (kept + 10_000 * 15) if kept < n else 0
+    assert found.keep == pytest.approx(2 * byte * kept * (4 * width + 40) + again)
+    assert (found.memory, found.disk, seen) == (17, 11, [(n, k)] * known)
+
+
 def test_a_table_of_distances_cannot_be_tried(trial):
     from tsne_ooc import TSNE
     from tsne_ooc.sampling import UniformSample
