@@ -261,7 +261,8 @@ def test_the_rows_that_stand_for_all_are_drawn_by_their_numbers(most, labels, mo
     there = Y[np.isfinite(Y).all(axis=1)]
     frame = Frame(there.min(axis=0).astype(float), there.max(axis=0).astype(float), 0, 2)
     codes = {"none": None, "few": ALL[np.arange(1001) % 60] % 4, "rare": (np.arange(1001) % 250 == 3).astype(int),
-             "rather rare": (np.arange(1001) % 33 == 3).astype(int), "many": rng.integers(0, 300, 1001)}[labels]  # fmt: skip
+             "rather rare": (np.arange(1001) % 33 == 3).astype(int),
+             "many": rng.integers(0, 300, 1001)}[labels]  # fmt: skip
     wanted = drawn(Y, frame, codes, most)
     for block in (1 << 21, 97):
         monkeypatch.setattr("tsne_ooc.plot.rows.SHADED", block)
