@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tsne_ooc.preprocess import Missing, OneHot, Preparation
 from tsne_ooc.preprocess.categories import as_column, category_of, coded, in_order, numbers_of
+from tsne_ooc.preprocess.onehot import EncodedSource, Encoding, columns_of
 
 EAST = dt.timezone(dt.timedelta(hours=2))
 
@@ -290,3 +292,153 @@ def test_dates_without_a_zone_do_not_depend_on_that_of_the_machine(monkeypatch):
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+# ------------------------------------------------------------------------------------------------------ columns of ones
+
+
+class Columns:
+    """A source of columns with names."""
+
+    dtype = np.dtype(object)
+
+    def __init__(self, columns, chunks=None):
+        self.columns = {name: np.asarray(column) for name, column in columns.items()}
+        self.column_names, self.chunks, self.reads = list(columns), chunks, []
+        self.shape = (len(next(iter(self.columns.values()))), len(columns))
+
+    def read_columns(self, start, stop):
+        self.reads.append((start, stop))
+        return {name: column[start:stop] for name, column in self.columns.items()}
+
+    def read(self, start, stop):
+        raise AssertionError("text is no table")
+
+    def reopen(self):
+        return Columns(self.columns, self.chunks)
+
+
+TABLE = {
+    "size": [1.5, 2.5, 3.5, 4.5],
+    "kind": np.array(["b", "a", None, "c"], object),
+    "port": [20, 10, 20, 20],
+}
+
+
+def encoding_of(columns=("kind", "port"), table=TABLE, progress=lambda *at: None):
+    return OneHot(columns).fit(Columns(table), progress)
+
+
+def test_columns_of_ones_stand_where_their_column_stood():
+    told = []
+    found = encoding_of(progress=lambda *at: told.append(at))
+    assert told[-1] == ("prepare", 4, 4)
+    assert (found.width_in, found.width_out) == (3, 6) and found.names == ("size", "kind", "port")
+    assert found.feature_names == ["size", "kind=a", "kind=b", "kind=c", "port=10", "port=20"]
+    unseen = []
+    block = found.encode(Columns(TABLE).read_columns(0, 4), 0, lambda *at: unseen.append(at))
+    assert block.dtype == np.float64 and unseen == []
+    assert block.tolist() == [
+        [1.5, 0, 1, 0, 0, 1], [2.5, 1, 0, 0, 1, 0], [3.5, 0, 0, 0, 0, 1], [4.5, 0, 0, 1, 0, 1],
+    ]  # fmt: skip
+    other = {"port": np.array([30, 20, 30]), "kind": np.array(["z", "a", None], object), "size": np.zeros(3)}
+    block = found.encode(other, 0, lambda *at: unseen.append(at))
+    assert block[:, 1:].tolist() == [[0] * 5, [1, 0, 0, 0, 1], [0] * 5] and unseen == [("kind", 1), ("port", 2)]
+    again = Encoding.from_state(found.state())
+    assert again.state() == found.state() and again.feature_names == found.feature_names
+    assert encoding_of("kind").step.columns == ("kind",)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": None}, "X lacks the column 'kind', which the preparation was fitted with"),
+        ({"kind": np.zeros((4, 1))}, "column 'kind' has shape (4, 1); a cell for each row is needed"),
+        ({"port": np.zeros(3)}, "column 'port' has 3 rows, and column 'size' has 4"),
+        ({"size": np.array([1, 2, np.nan, 4])}, "column 'size' holds nan in row 102; fill in"),
+        ({"port": np.array([1, 2, 3, np.inf])}, "column 'port' holds infinity in row 103, which is not a category"),
+    ],
+)
+def test_rows_of_other_columns(change, message):
+    block = {name: np.asarray(column) for name, column in (TABLE | change).items() if column is not None}
+    with pytest.raises(ValueError) as told:
+        encoding_of().encode(block, 100, lambda *at: None)
+    assert str(told.value).startswith(message)
+
+
+def test_missing_numbers_stay_missing_where_a_later_step_takes_them():
+    table = TABLE | {"size": [1.5, np.nan, 3.5, 4.5]}
+    with pytest.raises(ValueError, match="column 'size' holds nan in row 1"):
+        encoding_of(table=table)
+    found = OneHot("kind").fit(Columns(table), lambda *at: None, missing=True)
+    source = EncodedSource(Columns(table), found, lambda *at: None, lacks_values=True)
+    assert np.isnan(source.read(0, 4)[1, 0]) and source.lacks_values and source.reopen().lacks_values
+    plain = EncodedSource(Columns(TABLE, chunks=(2, 3)), encoding_of(), lambda *at: None)
+    assert (plain.shape, plain.chunks, plain.dtype, plain.lacks_values) == ((4, 6), (2, 6), np.float64, False)
+    np.testing.assert_array_equal(plain.reopen().read(1, 3), plain.read(0, 4)[1:3])
+    prepared = Preparation([OneHot("kind"), Missing("mean")]).fit(Columns(table))
+    assert prepared.transform(table)[1, 0] == np.float32(9.5 / 3)
+
+
+@pytest.mark.parametrize(
+    ("columns", "kind", "message"),
+    [
+        ((), TypeError, "onehot=() must name at least one column"),
+        ([3], TypeError, "onehot=[3] must name at least one column"),
+        (["a", "b", "a"], ValueError, "onehot names a column twice: a, b, a"),
+        (["kinds"], ValueError, "onehot='kinds' is not known; did you mean 'kind'?"),
+    ],
+)
+def test_columns_that_cannot_be_named(columns, kind, message):
+    with pytest.raises(kind) as told:
+        encoding_of(columns)
+    assert str(told.value).startswith(message)
+
+
+def test_blocks_of_columns_are_mappings_and_frames_with_each_name_once():
+    block = {"a": [1, 2], 3: np.ma.masked_array([1.0, 2], [True, False])}
+    found = columns_of(block)
+    assert list(found) == ["a", "3"] and np.ma.is_masked(found["3"])
+    assert list(columns_of(pd.DataFrame({"a": [1], "b": ["x"]}))) == ["a", "b"]
+    with pytest.raises(ValueError, match=r"^X has several columns '3'; rename them$"):
+        columns_of({3: [1], "3": [2]})
+    for wrong in (np.zeros((2, 2)), [[1, 2]], 3):
+        with pytest.raises(TypeError) as told:
+            columns_of(wrong)
+        assert str(told.value) == (
+            f"onehot needs columns with names: a data frame or a mapping, not a {type(wrong).__name__}"
+        )
+    with pytest.raises(
+        TypeError, match=r"^onehot needs columns with names, as Parquet and compound HDF5 have; .* none$"
+    ):
+        Preparation([OneHot("a")]).fit(np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("categories", "message"),
+    [
+        ("ab", "that are not words or numbers"),
+        ([["a"]], "that are not words or numbers"),
+        ([None], "that are not words or numbers"),
+        ([0.5, math.nan], "NaN or infinity among the categories"),
+        ([0.5, math.inf], "NaN or infinity among the categories"),
+        (["b", "a"], "that are not in order"),
+        (["a", "a"], "that are not in order"),
+        ([1, True], "that are not in order"),
+        ([1, "a"], "holds both text and numbers"),
+    ],
+    ids=repr,
+)
+def test_states_of_categories_that_cannot_be(categories, message):
+    state = {"columns": ["kind"], "names": ["size", "kind"], "categories": {"kind": categories}}
+    with pytest.raises(ValueError, match=message):
+        Encoding.from_state(state)
+
+
+def test_states_name_the_same_columns_everywhere():
+    good = {"columns": ["kind"], "names": ["size", "kind"], "categories": {"kind": ["a", "b"]}}
+    assert Encoding.from_state(good).width_out == 3
+    assert Encoding.from_state(good | {"categories": {"kind": []}}).width_out == 1
+    for change in ({"columns": ["size"]}, {"names": ["size"]}, {"categories": {"kind": ["a"], "size": [1]}}):
+        with pytest.raises(ValueError, match=r"names other columns in 'columns' than in 'categories'$"):
+            Encoding.from_state(good | change)
