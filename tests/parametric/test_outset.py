@@ -351,6 +351,13 @@ def test_the_width_of_a_map_is_its_larger_deviation_or_what_its_rows_would_have(
     assert (problem.n, problem.dof, problem.exaggeration, problem.seed) == (50, 1.0, 1.0, 7)
 
 
+def test_a_map_whose_rows_are_all_in_one_place_has_a_width_all_the_same():
+    model = SimpleNamespace(embedding=np.zeros((50, 2), np.float32), dof=0.5, exaggeration=2.0)
+    teacher = SimpleNamespace(map_=SimpleNamespace(model=model), n_iter_=9)
+    problem = problem_of(Taught(teacher, model.embedding, None), 50, 7, Threads(1), torch.device("cpu"))
+    assert problem.width == pytest.approx(0.2 * math.sqrt(50)) and (problem.dof, problem.exaggeration) == (0.5, 2.0)
+
+
 def test_rows_that_are_looked_at():
     """128 MiB of them, a thousand at least, a hundred thousand at most."""
     assert [rows_looked_at(n, 3) for n in (5, 100_000, 10**6)] == [5, 100_000, 100_000]
