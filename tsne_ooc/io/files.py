@@ -115,6 +115,8 @@ class FilesSource(Closing):
         allow_missing_chunks: bool = False,
     ) -> None:
         self.files = [path_of(file) for file in files]
+        # Where they are opened again: the program may have gone to another folder by then, and workers begin in others.
+        self._places = [file if isinstance(file, Url) else file.absolute() for file in self.files]
         names = columns if columns is None or isinstance(columns, str) else list(columns)
         self._how: Json = {"dataset": dataset, "columns": names, "allow_missing_chunks": allow_missing_chunks}
         self._opener = opener
@@ -186,7 +188,7 @@ class FilesSource(Closing):
         while len(self._open) >= MOST_OPEN:
             self._close(next(iter(self._open)))
         path = self.files[number]
-        table = self._opener(path, **self._how)
+        table = self._opener(self._places[number], **self._how)
         if tuple(table.shape) != (self._sizes[number], self.shape[1]):
             raise OSError(
                 f"{path} has shape {tuple(table.shape)} now, and had {(self._sizes[number], self.shape[1])} when it "
@@ -240,12 +242,12 @@ class FilesSource(Closing):
     def rows_of_files(self) -> list[Json]:
         """Which rows came from which file: its path, the number of its first row, and that behind its last."""
         return [
-            {"path": str(path.resolve()), "start": int(a), "stop": int(b)}
-            for path, a, b in zip(self.files, self.edges, self.edges[1:], strict=False)
+            {"path": str(path), "start": int(a), "stop": int(b)}
+            for path, a, b in zip(self.stored, self.edges, self.edges[1:], strict=False)
         ]
 
     def reopen(self) -> FilesSource:
-        return FilesSource(self.files, self._opener, **self._how)
+        return FilesSource(self._places, self._opener, **self._how)
 
     def _close(self, number: int) -> None:
         table = self._open.pop(number)
@@ -259,7 +261,7 @@ class FilesSource(Closing):
 
     def __reduce__(self) -> Any:
         how = self._how
-        return FilesSource, (self.files, self._opener, how["dataset"], how["columns"], how["allow_missing_chunks"])
+        return FilesSource, (self._places, self._opener, how["dataset"], how["columns"], how["allow_missing_chunks"])
 
     def __repr__(self) -> str:
         last = f" to {self.files[-1].name}" if len(self.files) > 1 else ""

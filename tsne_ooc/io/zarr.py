@@ -104,10 +104,12 @@ def _root(path: AnyPath) -> tuple[Stored, Stored, str]:
     try:
         if isinstance(path, Url):
             return zarr.open(store_of(path), mode="r"), None, ""
+        # Zarr looks for each chunk when it is read: from another folder it would find none, and read zeros.
+        place = path.absolute()
         if path.is_dir():
             _check_metadata(path)
-            return zarr.open(path, mode="r"), None, ""
-        store = zarr.storage.ZipStore(path, mode="r")
+            return zarr.open(place, mode="r"), None, ""
+        store = zarr.storage.ZipStore(place, mode="r")
         within = _within(path)
         return zarr.open(store, mode="r", path=within), store, within
     except Unreached:
