@@ -5,58 +5,62 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
-from tsne_ooc.io import identity_of, iterate, names_of, open_source
+from tsne_ooc import look
+from tsne_ooc.io import differences, identity_of, iterate, names_of, open_source
 from tsne_ooc.io.named_columns import NamedColumns
+from tsne_ooc.io.reading import bytes_of_fit, check_fits, in_memory, streamed
 
 X = np.arange(60.0, dtype="f4").reshape(20, 3)
 NAMES = ["a", "b", "c"]
 
 
-def hdf5(path):
+def hdf5(path, X=X):
     with h5py.File(path, "w") as file:
-        file.create_dataset("X", data=X, chunks=(6, 3))
+        file.create_dataset("X", data=X, chunks=(min(6, len(X)), 3) if len(X) else None)
 
 
-def records(path):
+def records(path, X=X):
     with h5py.File(path, "w") as file:
         file["X"] = np.rec.fromarrays(X.T, names=NAMES)
 
 
-def frame_hdf5(path):
+def frame_hdf5(path, X=X):
     with h5py.File(path, "w") as file:
         frame = file.create_group("X")
         frame.attrs.update({"encoding-type": "dataframe", "_index": "i", "column-order": NAMES})
-        frame["i"] = np.arange(20)
+        frame["i"] = np.arange(1, len(X) + 1)
         for name, column in zip(NAMES, X.T, strict=True):
             frame[name] = column
 
 
-def zarr_array(path):
+def zarr_array(path, X=X):
     pytest.importorskip("zarr").create_array(path, data=X, chunks=(6, 2))
 
 
-def zarr_frame(path):
+def zarr_frame(path, X=X):
     frame = pytest.importorskip("zarr").create_group(path).create_group("X")
     frame.attrs.update({"encoding-type": "dataframe", "_index": "i", "column-order": NAMES})
-    frame.create_array("i", data=np.arange(20))
+    frame.create_array("i", data=np.arange(1, len(X) + 1))
     for name, column in zip(NAMES, X.T, strict=True):
         frame.create_array(name, data=column)
 
 
-def parquet(path):
+def parquet(path, X=X):
     pytest.importorskip("pyarrow")
     pd.DataFrame(X, columns=NAMES).to_parquet(path, row_group_size=7)
 
 
-def parquets(path):
+def parquets(path, X=X):
     path.mkdir()
-    parquet(path / "0.parquet")
+    parquet(path / "0.parquet", X)
 
 
 # The file, how it is made, the table to read, and whether its columns have names.
@@ -64,8 +68,8 @@ WAYS = {
     "hdf5": ("x.h5", hdf5, None, False),
     "records": ("x.h5", records, "X", True),
     "frame in hdf5": ("x.h5", frame_hdf5, "X", True),
-    "npy": ("x.npy", lambda path: np.save(path, X), None, False),
-    "npy by columns": ("x.npy", lambda path: np.save(path, np.asfortranarray(X)), None, False),
+    "npy": ("x.npy", lambda path, X=X: np.save(path, X), None, False),
+    "npy by columns": ("x.npy", lambda path, X=X: np.save(path, np.asfortranarray(X)), None, False),
     "zarr": ("x.zarr", zarr_array, None, False),
     "frame in zarr": ("x.zarr", zarr_frame, "X", True),
     "parquet": ("x.parquet", parquet, None, True),
@@ -125,6 +129,52 @@ def test_rows_that_were_read_are_the_callers_own(home, way):
         blocks = [block for _, _, block in iterate(source, rows=7)]
         np.testing.assert_array_equal(np.concatenate(blocks), X)
         assert [len(block) for block in blocks] == [7, 7, 6] and all(block.flags.c_contiguous for block in blocks)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+@pytest.mark.parametrize("way", WAYS)
+def test_tables_of_few_rows_or_none(home, way, n):
+    """They are tables as others are."""
+    name, make, dataset, named = WAYS[way]
+    # Zarr does not write a chunk of zeros.
+    X = np.arange(1.0, 3 * n + 1, dtype="f4").reshape(n, 3)
+    make(home / name, X)
+    for given in (name, [name, f"2{name}"]):
+        if isinstance(given, list):
+            make(home / given[1], X)
+        rows = np.concatenate([X] * (1 if isinstance(given, str) else 2))
+        with open_source(given, dataset=dataset) as source:
+            assert source.shape == rows.shape and source.dtype == np.float32
+            np.testing.assert_array_equal(source.read(0, len(rows)), rows)
+            assert source.read(len(rows), len(rows)).shape == (0, 3) == source.read(0, 0).shape
+            assert sum(len(block) for _, _, block in iterate(source)) == len(rows)
+            facts = identity_of(source)
+            assert facts["shape"] == [*rows.shape] and differences(facts, identity_of(source)) == []
+            if named:
+                assert {key: len(column) for key, column in source.read_columns(0, len(rows)).items()} == dict.fromkeys(
+                    NAMES, len(rows)
+                )
+        if isinstance(given, str):
+            found = look(given, dataset=dataset)
+            assert found.shape == rows.shape and found.problem is None and found.rows_looked_at == len(rows)
+            assert "would be read: " in str(found)
+
+
+@pytest.mark.parametrize("kind", ["?", "u1", "i2", "u4", "i8", "f4", "f8", ">f4", ">i2"])
+@pytest.mark.parametrize("way", WAYS)
+def test_numbers_of_any_type_come_as_they_are_stored(home, way, kind):
+    name, make, dataset, _ = WAYS[way]
+    numbers = (X % 7 if kind != "?" else X % 2).astype(kind)
+    if kind.startswith(">") and ("parquet" in way or way == "frame in zarr"):
+        pytest.skip("these formats have one order of bytes")
+    make(home / name, numbers)
+    with open_source(name, dataset=dataset) as source:
+        found = source.read(3, 11)
+        assert source.dtype.newbyteorder("=") == np.dtype(kind).newbyteorder("=") and found.dtype == source.dtype
+        np.testing.assert_array_equal(found, numbers[3:11])
+        blocks = [block for _, _, block in iterate(source, rows=6)]
+        np.testing.assert_array_equal(np.concatenate(blocks), numbers.astype(np.float32))
+        assert all(block.dtype == np.float32 for block in blocks)
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open files are listed by Linux")
@@ -235,3 +285,74 @@ def test_a_table_without_columns_of_numbers_lists_them(word):
     with pytest.raises(ValueError) as caught:
         NamedColumns(types, fetch, None, "this table", {"index"}, *([word] if word != "column" else []))
     assert str(caught.value) == f"this table has no {word} of numbers; it has w, index"
+
+
+# What users pass as X
+
+
+def test_what_is_read_by_slicing_and_what_is_in_memory(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["X"] = X
+        for table in (np.load(tmp_path / "x.npy", mmap_mode="r"), file["X"], open_source(X), open_source(file["X"])):
+            assert streamed(table)
+        closed = file["X"]
+    for table in (X, X.tolist(), pd.DataFrame(X), sp.csr_array(X), sp.dok_array(X), sp.coo_array(X), None, 3):
+        assert not streamed(table)
+    with pytest.raises(ValueError) as caught:
+        streamed(closed)
+    assert str(caught.value) == ("X is a dataset of a file that has been closed; keep the file open while it is read")
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ("x.npy", "X is the path 'x.npy'; open the file and pass the table: tsne_ooc.io.open_source(path)"),
+        ({}, "X is a dict of nothing; pass one table"),
+        ({"train": 1, "test": 2}, "X is a dict of 'train', 'test'; pass one table"),
+        (dict.fromkeys(range(9)), "X is a dict of 0, 1, 2, 3, 4; pass one table"),
+    ],
+)
+def test_what_is_no_table_is_told_with_what_to_pass(given, words):
+    for call in (streamed, in_memory):
+        with pytest.raises(TypeError) as caught:
+            call(given)
+        assert str(caught.value) == words
+    if isinstance(given, str):
+        with pytest.raises(TypeError, match=r"^X is the path 'x\.npy'; open"):
+            streamed(Path(given))
+
+
+@pytest.mark.parametrize("neighbors", [0, 15, 90])
+def test_a_fit_that_does_not_fit_is_refused_before_it_begins(neighbors, monkeypatch):
+    """At one byte less than it takes; rows alone take their numbers."""
+    n, p = 100_000, 50
+    needed = bytes_of_fit(n, p, neighbors)
+    assert bytes_of_fit(n, p, 0) == 4 * n * p and bytes_of_fit(n, p, 90) > bytes_of_fit(n, p, 15) > 4 * n * p
+    for free in (needed, needed + 1, None):
+        monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda free=free: free)
+        check_fits(n, p, neighbors)
+    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: needed - 1)
+    with pytest.raises(MemoryError) as caught:
+        check_fits(n, p, neighbors, "do something else")
+    with_them = f" with {neighbors} neighbours each" if neighbors else ""
+    assert str(caught.value) == (
+        f"to {'fit' if neighbors else 'hold'} all 100,000 rows of 50 columns takes about {needed / 1e9:.1f} GB of "
+        f"memory{with_them}, and {(needed - 1) / 1e9:.1f} GB are free; do something else"
+    )
+
+
+def test_rows_in_memory_are_checked_and_ones_own(tmp_path):
+    wide = X.astype("f8")
+    for table in (X, wide, wide.tolist(), pd.DataFrame(X), open_source(wide)):
+        rows = in_memory(table, own=True)
+        assert rows.dtype == np.float32 and rows.flags.c_contiguous and not np.shares_memory(rows, X)
+        np.testing.assert_array_equal(rows, X)
+    assert in_memory(X) is X or np.shares_memory(in_memory(X), X)
+    matrix = in_memory(sp.csr_array(X), own=True)
+    assert sp.issparse(matrix) and matrix.dtype == np.float32
+    bad = wide.copy()
+    bad[13, 1] = np.nan
+    for table in (bad, open_source(bad)):
+        with pytest.raises(ValueError, match=r"row 13.* column 1"):
+            in_memory(table)

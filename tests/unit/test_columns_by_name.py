@@ -420,3 +420,21 @@ def test_order_is_that_of_the_names_asked_for():
     for have, wanted, words in ((["a", "b", "a"], ["b", "a"], "x has"), (["a", "b"], ["b", "a", "a"], "the fit has")):
         with pytest.raises(ValueError, match=rf"^{words} several columns of one name \('a'\), so columns in another"):
             named.order_of(have, wanted, "x")
+
+
+@pytest.mark.parametrize("place", ["X", "raw/X", "layers/counts"])
+def test_names_of_a_table_deep_in_a_file(tmp_path, place):
+    """A file may hold several objects of AnnData, each with names of its own."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for home, names in {"": "vwxyz", "mod/rna": NAMES, "mod/atac": "ABCDE"}.items():
+            group = file.require_group(home or "/")
+            var = group.create_group("raw/var" if place == "raw/X" else "var")
+            var.attrs["_index"] = "gene"
+            var.create_dataset("gene", data=list(names), dtype=h5py.string_dtype())
+            group.create_dataset(place, data=cells())
+    for home, names in {"": [*"vwxyz"], "mod/rna": NAMES, "mod/atac": [*"ABCDE"]}.items():
+        dataset = f"{home}/{place}".strip("/")
+        with open_source(tmp_path / "x.h5", dataset=dataset) as source:
+            assert names_of(source) == names
+        with open_source(tmp_path / "x.h5", dataset=dataset, columns=names[3:0:-2]) as source:
+            np.testing.assert_array_equal(source.read(0, N), cells()[:, [3, 1]])

@@ -404,3 +404,12 @@ def test_without_a_word_half_of_what_is_free_may_be_taken(free, used, limit, mon
     """Beside what the process has already."""
     monkeypatch.setattr("tsne_ooc.scratch.plan.available_bytes", lambda: free)
     assert limit_of(None, used) == limit and limit_of(0.5, used) == 500_000_000
+
+
+def test_an_entry_of_p_is_a_number_and_one_more_where_affinities_differ(machine):
+    entries = plan_memory(2_000_000, 90, memory=100, used=0).held
+    differ, equal = (plan_memory(2_000_000, 90, memory=1, used=0, values=values) for values in (True, False))
+    assert differ.stages[2].scratch - equal.stages[2].scratch == 4 * entries
+    assert plan_memory(2_000_000, 90, memory=100, used=0, values=False).held == entries
+    # Two axes, unless it is said.
+    assert plan_memory(1000, 15, memory=1) == plan_memory(1000, 15, 2, columns=0, values=True, memory=1, at_once=False)

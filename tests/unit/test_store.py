@@ -693,3 +693,13 @@ def test_an_array_has_four_axes_at_most(tmp_path, axes):
     with pytest.raises(ValueError, match=rf"^array 'a' has {axes} axes; 4 are the most$"):
         write_folder(tmp_path / "x", "x", {}, {"a": array})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 * (1 << 20) + 7])
+def test_an_array_of_any_size_is_written_whole(tmp_path, size):
+    array = np.arange(size, dtype=np.uint32).astype(np.uint8)
+    write_folder(tmp_path / "x", "x", {}, {"a": array})
+    found = read_folder(tmp_path / "x", "x")
+    np.testing.assert_array_equal(found.arrays["a"], array)
+    np.save(tmp_path / "y.npy", array)
+    assert found.files["a"].read_bytes() == (tmp_path / "y.npy").read_bytes()
