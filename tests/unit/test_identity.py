@@ -202,3 +202,23 @@ def test_what_cannot_be_told_from_another_is_the_same_in_one_process():
     assert line.startswith("identity it gives itself.lock holds ") and line.endswith("cannot be told from another")
     source.version = {"lock": threading.Lock()}
     assert changes(source, facts) == [line]
+
+
+def test_a_table_of_its_owner_is_not_opened_anew():
+    """It may be open for writing, or in memory alone."""
+
+    class Owned(Versioned):
+        opened_here = False
+
+        def reopen(self):
+            raise AssertionError("its owner has it open")
+
+        def close(self):
+            raise AssertionError("its owner closes it")
+
+    source = Owned("a")
+    facts = identity_of(source)
+    assert changes(source, facts) == []
+    # What is written to its file meanwhile is its owner's business.
+    assert changes(source, {**facts, "size": 7, "files": "abc", "mtime_ns": 3}) == []
+    assert changes(source, {**facts, "shape": [6, 2]}) == ["shape was [6, 2], is [5, 2]"]

@@ -137,3 +137,13 @@ def test_any_number_of_rows_is_picked(n, tmp_path):
             np.testing.assert_array_equal(picked(X, which), X[which])
             np.testing.assert_array_equal(picked(X, mask), X[mask])
             np.testing.assert_array_equal(picked(X[:, 0], which), X[which, 0])
+
+
+def test_a_system_that_cannot_set_room_aside_makes_the_file_as_long(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    with on_disk(tmp_path):
+        found = empty((1000, 3), np.float64)
+    assert not found.any()
+    found[:] = 7
+    forget(found)
+    assert (found == 7).all() and found.shape == (1000, 3)

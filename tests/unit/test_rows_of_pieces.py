@@ -275,3 +275,11 @@ def test_blocks_are_cut_where_chunks_begin(chunk, rows):
         for stop in range(start, 26):
             cuts = sorted({start, stop} | {at for at in begins if start < at < stop}) if start < stop else []
             assert edges(Table, rows, start, stop) == list(pairwise(cuts))
+
+
+def test_numbers_of_rows_may_come_in_a_list():
+    rows = KeptRows(Counted(np.zeros((6, 2), np.float32)), np.array([1, 2]), False)
+    for given in ([0, 1, 3], (0, 1, 3), np.array([0, 1, 3], np.uint32)):
+        found = rows.numbers(given)
+        assert found.tolist() == [0, 3, 5] and found.dtype == np.int64
+    assert int(rows.numbers(3)) == 5
