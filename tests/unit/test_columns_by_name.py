@@ -438,3 +438,40 @@ def test_names_of_a_table_deep_in_a_file(tmp_path, place):
             assert names_of(source) == names
         with open_source(tmp_path / "x.h5", dataset=dataset, columns=names[3:0:-2]) as source:
             np.testing.assert_array_equal(source.read(0, N), cells()[:, [3, 1]])
+
+
+FRAMES = {
+    "pandas": lambda X, names: pytest.importorskip("pandas").DataFrame(X, columns=names),
+    "polars": lambda X, names: pytest.importorskip("polars").DataFrame(dict(zip(names, X.T, strict=True))),
+    "source": lambda X, names: open_source(pytest.importorskip("pandas").DataFrame(X, columns=names)),
+    "array": lambda X, names: X,
+}
+
+
+def rows_of(table):
+    rows = table.read(0, table.shape[0]) if hasattr(table, "read") else table
+    return np.asarray(rows.to_numpy() if hasattr(rows, "to_numpy") else rows)
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_columns_are_put_in_the_order_of_the_fit(kind, recwarn):
+    """Surplus columns are left out with a word, missing ones are an error; what has no names stays as it is."""
+    own = ["c", "a", "extra", "b", "more"]
+    X = np.arange(15.0).reshape(3, 5)
+    table = FRAMES[kind](X, own)
+    assert line_up(table, None) is table
+    if kind == "array":
+        assert line_up(table, ["a", "b", "c"]) is table and not recwarn
+        return
+    assert line_up(table, own) is table and not recwarn
+    np.testing.assert_array_equal(rows_of(line_up(table, own[::-1])), X[:, ::-1])
+    assert not recwarn
+    found = line_up(table, ["a", "b", "c"], what="this table")
+    np.testing.assert_array_equal(rows_of(found), X[:, [1, 3, 0]])
+    assert names_of(found) == ["a", "b", "c"]
+    (told,) = recwarn
+    assert str(told.message) == (
+        "this table has columns that the fit did not have, which are left out: 'extra', 'more'"
+    )
+    with pytest.raises(ValueError, match=r"^X lacks 1 of the 2 feature names of the fit: 'z'; it has 'c', 'a'"):
+        line_up(table, ["a", "z"])
