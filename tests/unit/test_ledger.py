@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from tsne_ooc.storage.ledger import LEDGER_VERSION, Entry, Ledger, Rows
+from tsne_ooc.storage.ledger import LEDGER_VERSION, Entry, Ledger, Rows, left_over
 
 JOB = {"source": {"shape": [7, 2]}, "request": {"perplexity": 30.0, "name": "cheese"}}
 FITTED = Entry({"model": "1f", "rounds": [1]}, 3.5)
@@ -138,3 +138,43 @@ def test_one_of_an_earlier_version_is_named_with_what_to_do(path):
 def test_there_is_none(tmp_path):
     with pytest.raises(FileNotFoundError):
         Ledger.read(tmp_path / "ledger.json")
+
+
+@pytest.mark.parametrize(
+    "content, ours",
+    [
+        (None, True), (b"", True), (b"{", True), (b'{\n "vers', True), (b'{\n "version": ', True),
+        (b'{\n "version": 5, and so on', True), (b'{"version": 5}', False), (b"mine", False), (b'{\n "versiom', False),
+        (b"\n", False),
+    ],
+)  # fmt: skip
+def test_what_a_mark_that_was_cut_off_left_is_told_from_files_of_others(tmp_path, content, ours):
+    """The name with .part behind it is written over where a mark of ours began so, and by nobody else's file."""
+    part = tmp_path / "ledger.json.part"
+    if content is not None:
+        part.write_bytes(content)
+    assert left_over(part) == ours
+    ledger = Ledger(tmp_path / "ledger.json", JOB)
+    if ours:
+        ledger.mark("fit", FITTED)
+        assert Ledger.read(ledger.path) == ledger and not part.exists()
+        return
+    with pytest.raises(FileExistsError, match=r"with \.part behind it does not belong to a run$"):
+        ledger.mark("fit", FITTED)
+    assert part.read_bytes() == content and ledger.stages == {} and not ledger.path.exists()
+
+
+def test_rows_are_those_of_the_last_stage_that_has_any(tmp_path):
+    rows = tuple(Rows(a, b, {}) for a, b in ((0, 2), (2, 5), (7, 8)))
+    ledger = Ledger(tmp_path / "ledger.json", JOB)
+    assert ledger.n_rows == 0 and ledger.entry("fit") == Entry() == Entry(None, 0, ())
+    for stage, entry, n in (
+        ("fit", FITTED, 0), ("place", Entry(None, 1, rows), 6), ("trust", Entry(None, 1, rows[:1]), 2),
+        ("seal", Entry({}, 0.0004), 2),
+    ):  # fmt: skip
+        ledger.mark(stage, entry)
+        assert ledger.n_rows == Ledger.read(ledger.path).n_rows == n and ledger.entry(stage).n_rows == entry.n_rows
+    # Ranges may adjoin, as files may have been written apart; of seconds, thousandths are kept.
+    again = Ledger.read(ledger.path)
+    assert again.stages["place"].rows == rows and list(again.stages) == ["fit", "place", "trust", "seal"]
+    assert again.stages["seal"].seconds == 0 and again.stages["fit"].seconds == 3.5
