@@ -477,3 +477,42 @@ def test_files_and_folders_may_be_named_together(tmp_path):
     told = convert([tmp_path / "first.csv", tmp_path / "in", tmp_path / "last.csv"], tmp_path / "out")
     assert [one["path"].rpartition("/")[2] for one in told["inputs"]] == ["first.csv", "x9.csv", "x10.csv", "last.csv"]
     np.testing.assert_array_equal(read(tmp_path / "out" / "table.h5"), table[["a", "b", "c", "k"]].to_numpy(np.float32))
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"standardize": 1}, "standardize=1 is neither True nor False"),
+        ({"standardize": "yes"}, "standardize='yes' is neither True nor False"),
+        ({"unseen": "reject"}, "unseen='reject' is about words that a table does not have; say which with like="),
+        ({"unseen": "keep"}, "unseen='keep' is not known"),
+        (
+            {"like": "LIKE", "columns": "a"},
+            "like=LIKE says what becomes of each column; leave columns, onehot, coded and",
+        ),
+        (
+            {"like": "LIKE", "onehot": ["word"]},
+            "like=LIKE says what becomes of each column; leave columns, onehot, coded",
+        ),
+        (
+            {"like": "LIKE", "coded": ["word"]},
+            "like=LIKE says what becomes of each column; leave columns, onehot, coded",
+        ),
+        (
+            {"like": "LIKE", "standardize": True},
+            "like=LIKE says what becomes of each column; leave columns, onehot, coded",
+        ),
+        ({"split_rows": 1.5}, "split_rows"),
+        ({"split_by": "a"}, None),
+    ],
+)
+def test_options_that_say_nothing_together(tmp_path, options, words):
+    """All of them are looked at before anything is read or written."""
+    path = tmp_path / "none.csv"
+    if words is None:
+        path = write(tmp_path / "x.csv", frame(6).assign(a=[1, 1, 2, 2, 3, 3]))
+        assert [one["key"] for one in convert(path, tmp_path / "out", **options)["outputs"]] == ["1", "2", "3"]
+        return
+    with pytest.raises((ValueError, TypeError)) as caught:
+        convert(path, tmp_path / "out", **options)
+    assert str(caught.value).startswith(words) and not list(tmp_path.iterdir())

@@ -336,6 +336,7 @@ def test_an_answer_that_comes_twice_counts_once(monkeypatch):
     monkeypatch.setattr(asking, "PATIENCE", 0.02)
     executor, found = Silent(answers_from=2), []
     for some in answers(pieces(0, 10, 20, 30, 40), executor, 3):
+        assert some, "whoever waits is not told of nothing"
         found += [(start, count, results["Y"].tolist()) for start, count, results in some]
         for future, fn, arguments in executor.left:
             if arguments[2] in [start for start, _, _ in found] and not future.done():
