@@ -222,3 +222,29 @@ def test_a_table_of_its_owner_is_not_opened_anew():
     # What is written to its file meanwhile is its owner's business.
     assert changes(source, {**facts, "size": 7, "files": "abc", "mtime_ns": 3}) == []
     assert changes(source, {**facts, "shape": [6, 2]}) == ["shape was [6, 2], is [5, 2]"]
+
+
+def test_other_files_of_the_same_folder_are_no_part_of_a_table(tmp_path):
+    """An array of a group, and a list of files, are what they are read from, whatever lies beside them."""
+    zarr = pytest.importorskip("zarr")
+    group = zarr.create_group(tmp_path / "x.zarr")
+    for name in ("X", "Y"):
+        group.create_array(name, data=np.ones((5, 2)), chunks=(5, 2))
+    for name in ("a", "b", "c"):
+        np.save(tmp_path / f"{name}.npy", np.ones((5, 2)))
+    for given, dataset in ((tmp_path / "x.zarr", "X"), ([tmp_path / "a.npy", tmp_path / "b.npy"], None)):
+        with open_source(given, dataset=dataset) as table:
+            before = identity_of(table)
+            (tmp_path / "x.zarr" / "Y" / "more").write_bytes(b"more of another array")
+            group["Y"][0, 0] = 7
+            np.save(tmp_path / "c.npy", np.ones((50, 2)))
+            (tmp_path / "notes.txt").write_text("mine")
+            assert identity_of(table) == before and changes(table, before) == []
+    # What they are read from counts, though no row that is looked at differs.
+    with open_source(tmp_path / "x.zarr", dataset="X") as table:
+        before = identity_of(table)
+        (tmp_path / "x.zarr" / "X" / "more").write_bytes(b"more of this array")
+        assert changes(table, before) == [
+            f"size of the file in bytes was {before['size']}, is {before['size'] + 18}",
+            "names or sizes of the files have changed",
+        ]
