@@ -1,5 +1,7 @@
 """New rows in a file through an encoder to a folder: the bits of `transform`, in any blocks, and on after a stop."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -123,3 +125,13 @@ def test_saved_and_loaded_it_refuses_the_tables_that_it_refused(home, islands, t
                 call(lacking)
     with pytest.raises(ValueError, match=r"NaN .*row 4, column 2"):
         ParametricTSNE(few, network=(16, 1), n_iter=3).fit(np.concatenate([lacking, islands[:200]]))
+
+
+def test_an_encoder_whose_training_was_stopped_at_once_is_read_back(islands, tmp_path):
+    few = TSNE(n_iter=9, early_exaggeration_iter=9, neighbors="exact", random_state=0, perplexity=10)
+    model = ParametricTSNE(few, network=(16, 1), n_iter=3, batch_size=64, random_state=0).fit(islands[:200])
+    at_once = replace(model.fitted_, n_iter=0, best_iter=0)
+    ParametricTSNE.of_fitted(at_once, **model.get_params(deep=False)).save(tmp_path / "encoder")
+    found = load(tmp_path / "encoder")
+    assert (found.n_iter_, found.best_iter_) == (0, 0)
+    assert (found.transform(islands[:9]) == model.transform(islands[:9])).all()

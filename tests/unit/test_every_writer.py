@@ -276,3 +276,16 @@ def test_what_is_checked_last_keeps_the_old_file(tmp_path):
         temporary.write_bytes(b"new")
     # Its rights are those of the file in whose place it comes.
     assert path.read_bytes() == b"new" and path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted where the system lists them")
+def test_files_that_are_written_whole_stay_open_nowhere(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(20):
+        with whole_file(tmp_path / f"{number}.csv") as temporary:
+            temporary.write_text("a,b")
+        with pytest.raises(KeyError), whole_file(tmp_path / f"{number}.txt") as temporary:
+            raise KeyError
+        with whole_folder(tmp_path / str(number)) as folder:
+            (folder / "a").write_text("b")
+    assert len(os.listdir("/proc/self/fd")) == before

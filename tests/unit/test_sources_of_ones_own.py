@@ -130,3 +130,11 @@ def test_a_sample_behind_a_preparation_reads_no_more_than_one_of_the_table():
     np.testing.assert_array_equal(prepared, preparation.transform(X[rows]))
     again, _ = uniform(PreparedSource(table, preparation), 60, np.random.default_rng(1))
     assert len(again) == 60
+
+
+@pytest.mark.parametrize("width", [P - 1, P + 1])
+def test_rows_of_another_width_than_was_said_are_refused(width):
+    mine = Mine((N, P), int)
+    mine.read = lambda start, stop: np.zeros((stop - start, width), np.float32)
+    with pytest.raises(ValueError, match=rf"{width} .*{P}"):
+        list(iterate(as_source(mine), rows=7))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tsne_ooc import TSNE
-from tsne_ooc.io import iterate, open_source
+from tsne_ooc.io import as_source, iterate, open_source
+from tsne_ooc.io import dask as dask_source
 from tsne_ooc.io.bands import BandedRows, LastBand
 from tsne_ooc.io.prepared import NAME, how_prepared
 
@@ -224,3 +225,16 @@ def test_how_a_table_was_made_is_an_object_or_nothing(tmp_path, told):
         for given in (path, [path]):
             with open_source(given, dataset="X") as source:
                 assert how_prepared(source) == ({"a": 1} if told == '{"a": 1}' else None)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("chunks", [(10, 4), (3, 2)])
+def test_parts_of_dask_are_kept_by_their_bytes(monkeypatch, dtype, chunks):
+    """A row of all columns, and a chunk, which may be narrower than the table."""
+    da = pytest.importorskip("dask.array")
+    asked = []
+    plain = dask_source.BandedRows
+    monkeypatch.setattr(dask_source, "BandedRows", lambda *given: asked.append(given[2:]) or plain(*given))
+    X = np.random.default_rng(0).normal(size=(30, 4)).astype(dtype)
+    np.testing.assert_array_equal(as_source(da.from_array(X, chunks=chunks)).read(2, 29), X[2:29])
+    assert asked == [(X[0].nbytes, X[: chunks[0], : chunks[1]].nbytes)]
