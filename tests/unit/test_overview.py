@@ -1,5 +1,6 @@
 """A look at a table: what it holds and what would be read is the truth, and nothing is guessed of nothing."""
 
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -645,3 +646,15 @@ def test_a_damaged_frame_is_listed_all_the_same(tmp_path, labels):
     assert found.problem is None and found.shape == (3, 2)
     held = {name: (shape, kind) for name, shape, kind in found.holds}
     assert held["frame"] == ((5 if labels == "i" else 0, 2), "data frame") and held["X"] == ((3, 2), "float64")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1.0, 1e150, 1e300])
+def test_numbers_of_any_size_are_looked_at(scale):
+    """Squares of the largest and the smallest are beyond float64; what is advised does not hang on the unit."""
+    X = np.random.default_rng(0).normal(size=(60, 4)) * [1, 1, 40, 40]
+    told = [one for one in look(X).advice if "fold in spread" in one]
+    assert len(told) == 1 and 30 < float(re.search(r"(\d+)-fold", told[0])[1]) < 60
+    assert [one for one in look(X * scale).advice if "fold in spread" in one] == told
+    X[:, 1] *= 1e200
+    assert "e+" in next(one for one in look(X).advice if "fold in spread" in one)

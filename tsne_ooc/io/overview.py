@@ -34,6 +34,8 @@ _LINES = 30
 _FEW_DIGITS = 0.01
 # Where columns differ so much in spread, the widest ones alone would make the map.
 _SPREADS = 10
+# Beyond it the digits of a ratio say nothing.
+_PLAIN = 1e9
 # Of more columns than this, principal components leave fewer, and neighbours are found faster.
 _WIDE, _COMPONENTS = 100, 50
 # Counts are mostly zeros, and their logarithms are small.
@@ -290,8 +292,10 @@ def _guess(
     at = np.flatnonzero(seen)
     if not len(at):
         return prepare, advice
-    spread = np.nanstd(finite, axis=0)
     largest = np.nanmax(np.abs(finite), axis=0)
+    # In units of the largest number, whose square may be beyond float64.
+    unit = np.where(largest > 0, largest, 1.0)
+    spread = np.nanstd(finite / unit, axis=0) * unit
     counting = [
         _name(names, int(j))
         for j, column in zip(at, finite.T, strict=True)
@@ -321,7 +325,8 @@ def _guess(
     else:
         wide = spread[spread > 0]
         if len(wide) > 1 and (ratio := float(np.percentile(wide, 95) / np.percentile(wide, 5))) > _SPREADS:
-            advice.append(f"columns differ {ratio:,.0f}-fold in spread: without scaling the widest ones make the map")
+            times = f"{ratio:,.0f}" if ratio < _PLAIN else f"{ratio:.0e}"
+            advice.append(f"columns differ {times}-fold in spread: without scaling the widest ones make the map")
             prepare["standardize"] = "standard"
     if p > _WIDE:
         advice.append(f"{p:,} columns: principal components make the search for neighbours faster")
