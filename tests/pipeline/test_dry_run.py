@@ -138,7 +138,8 @@ def test_the_memory_of_a_fit_before_a_training_is_that_of_its_columns(flows, tmp
     monkeypatch.setattr("tsne_ooc.io.reading.bytes_of_fit", lambda n, p, k: asked.append((n, p)) or 7 * 10**9)
     words = ["train", str(flows), "--out", str(tmp_path / "encoder"), "--network", "16x1", "--perplexity", "5"]
     text, _ = told_of(capsys, [*words, "--sample", "300", "--pca", "3"])
-    assert set(asked) == {(300, 3)} and re.search(r"^memory: 7\.\d+ GB of", text, re.MULTILINE)
+    assert set(asked) == {(300, 3)}
+    assert float(re.search(r"^memory: (\S+) GB of", text, re.MULTILINE)[1]) > 7
 
 
 @pytest.mark.parametrize("kind", ["embed", "place", "train"])
