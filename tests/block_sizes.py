@@ -169,7 +169,8 @@ _OTHERS = {
         parametric.objectives.negative.MOST_NEGATIVES parametric.outset.MOST_DEPTH parametric.outset.MOST_WIDTH
         pipeline.embedding.MOST_ROUNDS plot.labels.MOST_LABELS plot.labels.MOST_WORDS plot.scatter.MOST_POINTS
         plot.labels._NARROW plot.frame._FEWEST preprocess.onehot.MOST_CATEGORIES
-        storage.manifest.MOST_AXES storage.manifest.MOST_BYTES io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
+        storage.manifest.MOST_AXES storage.manifest.MOST_BYTES
+        io.hdf5._CHUNKS_ACROSS io.shared_parts._REPEATED io.shared_parts._NEIGHBOURS
         io.shared_parts._FEW parametric.estimator.FEWEST plot.colors._QUALITATIVE
         neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER novelty._LOOKED_AT
         fit.optimize.FEWEST_LEAPING trust.judge.SEEN convert.converting.MOST_FILES convert.converting.MOST_CATEGORIES
