@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from tsne_ooc._forking import held_at_forks
+
 log = logging.getLogger(__name__)
 
 # Bytes that OpenBLAS maps for each running product, and keeps for the next. Where the system refuses them, OpenBLAS
@@ -186,6 +188,8 @@ def _forget() -> None:
     _lift()
 
 
+# Libraries have locks of their own, which a child would find locked had another thread been setting a limit.
+held_at_forks(lambda: _lock)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 

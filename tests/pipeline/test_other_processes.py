@@ -140,7 +140,10 @@ home, options = sys.argv[1], dict({few!r}, n_jobs=2)
 X, wanted = np.load(home + "/X.npy"), np.load(home + "/wanted/embedding.npy")
 novelty = np.load(home + "/wanted/novelty.npy")
 model = load(home + "/map", n_jobs=2)
-# Another thread of the parent is at work while it forks.
+# Another thread of the parent is at work while it forks; not in its first call, for Python itself keeps no child from
+# waiting for modules that a thread was importing.
+if {busy}:
+    model.transform(X), model.score_samples(X)
 stop = threading.Event()
 def busy():
     while not stop.is_set():

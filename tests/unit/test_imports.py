@@ -20,7 +20,7 @@ PACKAGE = Path(tsne_ooc.__file__).parent
 
 # From the bottom up. Modules of one line do not know each other.
 ORDER = (
-    ("_kernels", "_typing"),
+    ("_forking", "_kernels", "_typing"),
     ("_blas", "_cells", "_memory", "_elsewhere"),
     ("_options", "_labels", "_context"),
     ("_parallel", "_random", "_validate", "storage"),

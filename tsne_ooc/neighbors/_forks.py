@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
+
+from tsne_ooc._forking import held_at_forks
 
 _forked = False
 _numba_lost = False
@@ -26,6 +29,13 @@ def _note() -> None:
     _numba_lost = _numba_lost or layer == "omp"
 
 
+def _compiling() -> Any:
+    """The lock that a thread holds while it compiles or reads what was compiled."""
+    found = sys.modules.get("numba.core.compiler_lock")
+    return getattr(getattr(found, "global_compiler_lock", None), "_lock", None)
+
+
+held_at_forks(_compiling)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note)
 
