@@ -7,10 +7,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from tsne_ooc._forking import held_at_forks
+
 # Cells of as many letters are read by any setting of the standard library's reader; its own limit is twice as many.
 _SHORT = 1 << 16
 
 _limit = threading.Lock()
+held_at_forks(lambda: _limit)
 
 
 def cells_of(line: str, delimiter: str = ",", *, strict: bool = False) -> list[str]:
