@@ -36,21 +36,21 @@ def column_for(name: str, labels: ArrayLike, rows: Int64) -> tuple[Json, bytes]:
     Kinds are numbered from 0 on, and a missing one has the number behind the last; they take one byte where that is
     enough, else two. Numbers are float32, and a missing one is NaN.
     """
-    array = column(labels, name)
+    taken: Any = column(labels, name)[rows]
     categories = categories_of(labels)
-    numbers = _numbers(array, name) if categories is None else None
-    if numbers is not None:
-        part = numbers[rows]
-        there = np.unique(part[part == part])
-        whole = numbers.dtype.kind == "b" or (there == np.floor(there)).all()
-        if not whole or len(there) > MOST_LABELS:
-            return numbers_of(name, part)
-    taken: Any = array[rows]
     if categories is not None:
         from tsne_ooc._labels import Categorical
 
-        taken = Categorical.of(np.asarray(taken), categories)
-    names, codes = ordered(taken, name)
+        names, codes = ordered(Categorical.of(np.asarray(taken), categories), name)
+    elif taken.dtype.kind in "fiub" and _on_a_scale(taken):
+        return numbers_of(name, taken)
+    else:
+        names, codes = ordered(taken, name)
+        if taken.dtype.kind == "O" and names.dtype.kind in "fiu":
+            # Objects may be numbers, too, such as some with None among them, or what a mask leaves.
+            numbers = np.append(names.astype(float), np.nan)[codes]
+            if _on_a_scale(numbers):
+                return numbers_of(name, numbers)
     if len(names) >= MOST_KINDS:
         return texts_of(name, taken)
     missing = int((codes < 0).sum())
@@ -63,14 +63,11 @@ def column_for(name: str, labels: ArrayLike, rows: Int64) -> tuple[Json, bytes]:
     return told, np.where(codes < 0, len(names), codes).astype(kind).tobytes()
 
 
-def _numbers(array: Array, name: str) -> Array | None:
-    """Labels as numbers, where all are: objects may be, too, with None among them, or as a mask leaves them."""
-    if array.dtype.kind != "O":
-        return array if array.dtype.kind in "fiub" else None
-    known = ordered(array, name)
-    if known.names.dtype.kind not in "fiu":
-        return None
-    return np.append(known.names.astype(float), np.nan)[known.codes]
+def _on_a_scale(numbers: Array) -> bool:
+    """Whether numbers are no kinds: there are fractions among them, or too many different ones."""
+    there = np.unique(numbers[numbers == numbers])
+    whole = numbers.dtype.kind == "b" or bool((there == np.floor(there)).all())
+    return not whole or len(there) > MOST_LABELS
 
 
 def numbers_of(name: str, part: Array) -> tuple[Json, bytes]:
