@@ -127,7 +127,8 @@ def column(labels: Any, name: str = "labels") -> Array:
     array = np.asarray(labels)
     # NumPy would turn the None, or the numbers, of a list into words: "None" is a label, None is not.
     # Of whole numbers of which some are beyond int64 it makes floats, and one label of several.
-    whole = array.dtype.kind == "f" and isinstance(labels, list | tuple) and all(isinstance(one, int) for one in labels)
+    whole = array.size > 0 and array.dtype.kind == "f" and isinstance(labels, list | tuple)
+    whole = whole and all(isinstance(one, int) for one in labels)
     if (whole or array.dtype.kind in "USO") and not isinstance(labels, np.ndarray):
         array = np.asarray(labels, dtype=object)
     return array

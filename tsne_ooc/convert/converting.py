@@ -37,6 +37,8 @@ MOST_FILES = 500
 # The limit of one-hot columns of a map, too.
 MOST_CATEGORIES = 1000
 _WAITING = 3
+# How a manifest of ours begins, which may be long.
+_OURS = re.compile(rb'\{\s*"format": "tsne_ooc( table)?"')
 # What to do with other files that hold tables.
 _OTHERS = {
     (".xlsx", ".xls", ".ods"): ": save its sheet as CSV",
@@ -336,15 +338,13 @@ def _files(inputs: StrPath | Sequence[StrPath]) -> list[Path]:
 def _check_not_ours(folder: Path) -> None:
     """Raise for a folder of tables, of a run or of a model, whose manifest would be read as text."""
     try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        ours = str(found["format"]).startswith("tsne_ooc")
-    except (OSError, ValueError, TypeError, KeyError):
+        with open(folder / MANIFEST, "rb") as file:
+            found = _OURS.match(file.read(100))
+    except OSError:
         return
-    if ours:
-        raise OSError(
-            f"{folder} was written by tsne-ooc and holds no text; tables in it are read as they are, such as by "
-            f"tsne-ooc embed {folder}/table.h5"
-        )
+    if found is not None:
+        what = "is what tsne-ooc prepare wrote" if found[1] else "is a run, a model or a graph of tsne-ooc"
+        raise OSError(f"{folder} {what}, and holds no text; tables of HDF5 and Zarr are read as they are")
 
 
 def _names(option: str, names: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 from tsne_ooc._labels import Categorical, arrow_categories, categories_of, text
 from tsne_ooc._typing import Array, Stored, StrPath
 from tsne_ooc.io.base import type_of
+from tsne_ooc.io.columns import listed
 from tsne_ooc.io.contents import is_array
 from tsne_ooc.io.failures import Unreached, opening
 from tsne_ooc.io.files import are_files, files_of
@@ -189,8 +190,7 @@ def _column(labels: Labels, what: str) -> Labels:
 
 def _missing(path: AnyPath, name: str | None, names: Iterable[str]) -> ValueError:
     names = list(names)
-    listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-    have = f"it has {listed}" if names else "it has nothing that could be labels"
+    have = f"it has {listed(names)}" if names else "it has nothing that could be labels"
     if name is None:
         return ValueError(f"{path}: name the labels to read; {have}")
     near = difflib.get_close_matches(name, [*names, *(part.rpartition("/")[2] for part in names)], n=1, cutoff=0.5)
