@@ -7,7 +7,7 @@ import pytest
 
 from tsne_ooc import open_run, storage
 from tsne_ooc.cli import main
-from tsne_ooc.plot import beside, scatter
+from tsne_ooc.plot import beside, column, scatter
 from tsne_ooc.plot.column import column_in, column_of
 from tsne_ooc.plot.coordinates import map_of
 
@@ -115,3 +115,23 @@ def test_what_is_no_list_of_rows_and_no_map(home):
 
 def test_a_column_of_text_has_the_numbers_of_its_lines(home):
     assert column_in(home / "table.csv", "size").tolist() == list(range(N))
+
+
+@pytest.mark.parametrize("n", [0, 1, 1023, 1024, 1025, 3000])
+def test_a_gene_is_read_by_blocks_within_the_table(monkeypatch, n):
+    """Of 32 MB at most, which are 1,024 rows of so many columns."""
+    p, asked = 8192, []
+
+    class Wide:
+        shape = n, p
+
+        def read(self, start, stop):
+            asked.append((start, stop))
+            block = np.broadcast_to(np.float32(0), (stop - start, p)).copy()
+            block[:, 7] = np.arange(start, stop)
+            return block
+
+    monkeypatch.setattr(column, "_names_of", lambda path, dataset: [f"gene {j}" for j in range(p)])
+    monkeypatch.setattr(column, "open_source", lambda path, dataset: Wide())
+    np.testing.assert_array_equal(column._of_a_table("x.h5", "gene 7", ValueError()), np.arange(n))
+    assert asked == [(start, min(start + 1024, n)) for start in range(0, n, 1024)]

@@ -516,3 +516,11 @@ def test_options_that_say_nothing_together(tmp_path, options, words):
     with pytest.raises((ValueError, TypeError)) as caught:
         convert(path, tmp_path / "out", **options)
     assert str(caught.value).startswith(words) and not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_text_is_told(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "picture.png").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"in holds no files of CSV, JSON lines or Parquet$"):
+        convert(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -391,3 +391,10 @@ def test_a_table_in_a_zip_file_has_the_name_that_it_has_in_the_folder(tmp_path, 
                 np.testing.assert_array_equal(one.read(0, 40), X)
                 assert one.name == name
                 one.close()
+
+
+def test_a_table_is_nearer_than_what_is_none(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["matrix"], file["mats"], file["other"] = np.zeros((3, 2)), np.zeros(3), np.zeros((3, 2))
+    with pytest.raises(ValueError, match=r"has no dataset 'mat'; did you mean 'matrix'\?"):
+        open_source(tmp_path / "x.h5", dataset="mat")

@@ -243,3 +243,15 @@ def test_more_of_each_option_finds_more():
 
     least = found(graph_neighbors=4, epsilon=0.0)
     assert least + 0.02 < min(found(graph_neighbors=4, epsilon=0.4), found(graph_neighbors=20, epsilon=0.0))
+
+
+def test_a_metric_that_fails_without_a_word_is_told():
+    def wordless(a, b):
+        raise ValueError
+
+    # What Numba has compiled knows what it was made of.
+    wordless.py_func = wordless
+    with pytest.raises(
+        ValueError, match=r"'wordless' does not compile for two float32 rows \(ValueError: \); neighbors="
+    ):
+        pynndescent_index._try(wordless, {}, np.zeros((3, 2), np.float32))
