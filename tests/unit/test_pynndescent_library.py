@@ -251,7 +251,5 @@ def test_a_metric_that_fails_without_a_word_is_told():
 
     # What Numba has compiled knows what it was made of.
     wordless.py_func = wordless
-    with pytest.raises(
-        ValueError, match=r"'wordless' does not compile for two float32 rows \(ValueError: \); neighbors="
-    ):
+    with pytest.raises(ValueError, match=r"'wordless' does not compile for two float32 rows \(ValueError: \); "):
         pynndescent_index._try(wordless, {}, np.zeros((3, 2), np.float32))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
-import json
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,11 +13,9 @@ import pytest
 from tsne_ooc.cli import command, info, trials
 from tsne_ooc.cli import forecast as forecasts
 from tsne_ooc.cli import plot as plots
-from tsne_ooc.cli import progress as reports
 from tsne_ooc.cli import train as trains
 from tsne_ooc.cli.command import parser
 from tsne_ooc.cli.forecast import Forecast, in_time
-from tsne_ooc.cli.progress import Report
 from tsne_ooc.cli.shared import (
     check_free,
     data_of,
@@ -485,97 +481,6 @@ def test_free_room_is_that_of_the_nearest_folder_there_is(tmp_path, monkeypatch)
     assert seen == [tmp_path] * 4
 
 
-# ----------------------------------------------------------------------------------------------------------- progress
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    now = [1000.0]
-    monkeypatch.setattr(reports.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(reports, "_memory", lambda: "1.0 GB memory")
-    return now
-
-
-@pytest.mark.parametrize("phase, done, total, line", [
-    ("place", 0, 1, "placing rows (1 row)"), ("place", 1, 2, "placing rows (2 rows, 1 of them done before)"),
-    ("place", 2, 2, "placing rows (2 rows)"), ("fit", 1, 2, "fitting the sample (2 rows)"),
-    ("look", 1000, 2000, "looking for what the sample missed (2,000 rows, 1,000 of them done before)"),
-    ("refine", 5, 50, "moving all rows together (50 iterations, 5 of them done before)"),
-    ("trust", 5, 50, "scoring rows (50 rows, 5 of them done before)"),
-    ("train", 5, 50, "training the encoder (50 batches)"), ("convert", 0, 9000, "reading text (9,000 bytes)"),
-    ("my own", 3, 9, "my own (9 rows)"),
-    ("keep", 0, 1, "keeping the map (1 row)"),
-])  # fmt: skip
-def test_a_phase_begins_with_a_line(clock, phase, done, total, line):
-    log = io.StringIO()
-    Report(False, log)(phase, done, total)
-    assert log.getvalue() == line + "\n"
-
-
-@pytest.mark.parametrize("rate, told", [
-    (0.012, "0.012"), (0.999, "1"), (9.94, "9.9"), (10, "10"), (12.6, "13"), (12_345.6, "12,346"),
-])  # fmt: skip
-def test_rates_have_two_digits_or_more(clock, rate, told):
-    log = io.StringIO()
-    report = Report(False, log)
-    report.note = "loss 1.5, "
-    report("train", 0, 10**9)
-    clock[0] += 1000
-    done = round(rate * 1000)
-    report("train", done, 10**9)
-    line = log.getvalue().split("\n")[1]
-    assert line.startswith(f"training the encoder: loss 1.5, {done:,} of 1,000,000,000 (")
-    assert f", {told} batches/s, " in line and line.endswith(" left, 1.0 GB memory")
-
-
-def test_a_line_is_told_after_fifteen_seconds_and_not_before(clock):
-    """Whatever phase it is, but for those that have no steps."""
-    for phase in reports._NAMES:
-        log = io.StringIO()
-        report = Report(False, log)
-        report(phase, 0, 100)
-        for seconds, done in ((15, 1), (0.1, 2), (15, 3), (0.1, 4)):
-            clock[0] += seconds
-            report(phase, done, 100)
-        lines = log.getvalue().count("\n") - 1
-        assert lines == (0 if phase in ("fit", "teach", "search", "weigh", "keep") else 2), phase
-        # Where nothing goes on, nobody knows what is left.
-        clock[0] += 20
-        report(phase, 4, 100)
-    late = Report(False, log := io.StringIO())
-    late("place", 0, 100)
-    clock[0] += 20
-    late("place", 0, 100)
-    assert "0 of 100 (0%), 0 rows/s, ? left" in log.getvalue()
-
-
-def test_on_a_terminal_rows_have_a_bar_and_others_a_line(clock):
-    for phase in reports._NAMES:
-        screen = Terminal()
-        with Report(False, screen) as report:
-            report(phase, 2, 10)
-            clock[0] += 100
-            report(phase, 7, 10)
-            bar = report._bar
-            if bar is not None:
-                assert (bar.n, bar.total, bar.initial, bar.postfix) == (7, 10, 2, "1.0 GB memory"), phase
-        assert (bar is None) == (phase in ("fit", "teach", "train", "refine"))
-        assert report._bar is None and (bar is None or bar.disable)
-        assert ("\r" in screen.getvalue()) == (bar is not None)
-
-
-def test_what_a_manifest_says_is_json():
-    """What the summaries are made of may have been read from a file."""
-    novelty = scores(9.0)
-    told = json.loads(json.dumps(told_of(novelty, 4.5)))
-    assert strange(told, novelty, "map") == strange(told_of(novelty, 4.5), novelty, "map")
-
-
 # ------------------------------------------------------------------------------------------------- words that are read
 
 
@@ -797,3 +702,10 @@ def test_words_that_a_map_does_not_know_are_told(monkeypatch, capsys, tmp_path, 
     assert prepared(monkeypatch, capsys, converted(), "--like m")[-1] == (
         "next: tsne-ooc place m 'o o/table.h5' --out placed"
     )
+
+
+def test_what_a_manifest_says_is_json():
+    """What the summaries are made of may have been read from a file."""
+    novelty = scores(9.0)
+    told = json.loads(json.dumps(told_of(novelty, 4.5)))
+    assert strange(told, novelty, "map") == strange(told_of(novelty, 4.5), novelty, "map")
