@@ -174,7 +174,7 @@ _OTHERS = {
         io.shared_parts._FEW parametric.estimator.FEWEST plot.colors._QUALITATIVE
         neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER novelty._LOOKED_AT
         fit.optimize.FEWEST_LEAPING trust.judge.SEEN convert.converting.MOST_FILES convert.converting.MOST_CATEGORIES
-        convert.converting._WAITING convert.frames.FIRST convert.pieces._FIRST workers.asking.TRIES workers.by_path.MOST
+        convert.converting._WAITING convert.frames.FIRST convert.rows._FIRST workers.asking.TRIES workers.by_path.MOST
         streaming.SENT streaming.MOST_READ""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER

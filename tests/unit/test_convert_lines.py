@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tsne_ooc.convert import convert
-from tsne_ooc.convert.pieces import Dialect, Piece, delimiter_of, kind_of, mixed, rows_of, types_of
+from tsne_ooc.convert.pieces import Dialect, Piece, delimiter_of, kind_of
+from tsne_ooc.convert.rows import mixed, rows_of, types_of
 
 pytest.importorskip("pyarrow")
 
@@ -74,7 +75,7 @@ def test_lines_of_csv_are_read_alike_all_at_once_and_one_by_one(end, bad, seed):
 
 def test_lines_of_too_many_cells_alone_do_not_slow_the_rest_down(monkeypatch):
     """They are told by their number of cells while the others are read all at once."""
-    monkeypatch.setattr("tsne_ooc.convert.pieces._line_by_line", None)
+    monkeypatch.setattr("tsne_ooc.convert.rows._line_by_line", None)
     rows = rows_of(Piece(0, 7, b"1,2\n1,2,3\n\n4,5\n6\n7,8", ["a", "b"]), "csv", ["a", "b"], [])
     assert rows.numbers.tolist() == [[1, 2], [4, 5], [7, 8]] and rows.lines.tolist() == [7, 10, 12]
     assert [(one.line, one.reason) for one in rows.rejected] == [

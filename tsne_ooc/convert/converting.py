@@ -19,9 +19,10 @@ from tsne_ooc import __version__
 from tsne_ooc._options import counted, pick, whole
 from tsne_ooc._typing import Json, Progress, StrPath, TableLike
 from tsne_ooc.convert.frames import frames_too
-from tsne_ooc.convert.pieces import Dialect, Piece, Rows, is_tabbed, kind_of, pieces_of, rows_of
+from tsne_ooc.convert.pieces import Dialect, Piece, is_tabbed, kind_of, pieces_of
 from tsne_ooc.convert.plan import Known, Plan
 from tsne_ooc.convert.recipe import FORMAT, recipe_of
+from tsne_ooc.convert.rows import Rows, rows_of
 from tsne_ooc.convert.writing import GrowingTable
 from tsne_ooc.io.columns import listed
 from tsne_ooc.io.files import files_of

@@ -13,8 +13,9 @@ import numpy as np
 
 from tsne_ooc._options import pick, unknown
 from tsne_ooc._typing import Array, Bool, Float64, Json
-from tsne_ooc.convert.pieces import Rows, kind_of, mixed, pieces_of, rows_of, types_of
+from tsne_ooc.convert.pieces import kind_of, pieces_of
 from tsne_ooc.convert.recipe import Recipe
+from tsne_ooc.convert.rows import Rows, mixed, rows_of, types_of
 from tsne_ooc.io.columns import choose, listed
 
 # How many characters of a time stamp such as ``2020-01-31 12:00`` name it up to each part.
