@@ -174,8 +174,8 @@ _OTHERS = {
         io.shared_parts._FEW parametric.estimator.FEWEST plot.colors._QUALITATIVE
         neighbors.plausible._ROWS neighbors.plausible._TILE neighbors.plausible._UPPER novelty._LOOKED_AT
         fit.optimize.FEWEST_LEAPING trust.judge.SEEN convert.converting.MOST_FILES convert.converting.MOST_CATEGORIES
-        convert.converting._WAITING convert.frames.FIRST convert.rows._FIRST workers.asking.TRIES workers.by_path.MOST
-        streaming.SENT streaming.MOST_READ""",
+        convert.converting._WAITING convert.frames.FIRST convert.rows._FIRST convert.spans.LONGEST
+        workers.asking.TRIES workers.by_path.MOST streaming.SENT streaming.MOST_READ""",
     "room, memory and time": """
         _blas.BLAS_BYTES export.h5ad._SLACK export.target._SLACK export.target._CSV_NUMBER
         scratch.plan.PROGRAM scratch.plan.MUTUAL scratch.plan.MAPPED

@@ -30,7 +30,7 @@ def cells_of(line: str, delimiter: str = ",", *, strict: bool = False) -> list[s
         except csv.Error as error:
             told = str(error)
             if told == "unexpected end of data":
-                told = "quotes do not end in it, and line breaks within quotes are not read; Parquet has them"
+                told = "quotes begin in it and do not end, or not as a row of these columns"
             raise ValueError(f"not a line of CSV: {told}") from None
 
 

@@ -306,11 +306,3 @@ def test_of_long_names_messages_have_the_beginning(tmp_path):
     (tmp_path / "y.csv").write_text("b,c\n1,2\n")
     with pytest.raises(ValueError, match=r"y\.csv lacks columns that x\.csv has: n{57}\.\.\.;"):
         convert([tmp_path / "x.csv", tmp_path / "y.csv"], tmp_path / "out")
-
-
-def test_line_breaks_within_quotes_are_told_with_what_to_do(tmp_path, capsys):
-    (tmp_path / "x.csv").write_text('a,b,text\n1,2,"first\nsecond"\n3,4,plain\n')
-    assert main(["prepare", str(tmp_path / "x.csv"), "--out", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr().out
-    assert "line breaks within quotes are not read; Parquet has them: 1" in told and "wrote 1" in told
-    assert (tmp_path / "out" / "rejected.csv").read_text().count("\n") == 3

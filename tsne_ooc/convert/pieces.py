@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tsne_ooc._cells import cells_of
+from tsne_ooc.convert.spans import Spans, spans_of
 from tsne_ooc.io.optional import load
 
 # Bytes of text, and rows of Parquet, that are one piece. Three pieces are worked on at a time.
@@ -44,6 +45,8 @@ class Piece(NamedTuple):
         Columns of the file; empty for all formats but CSV.
     dialect : Dialect
         Of CSV.
+    spans : Spans
+        Rows of CSV over several lines.
     """
 
     file: int
@@ -51,6 +54,7 @@ class Piece(NamedTuple):
     data: Any
     names: list[str]
     dialect: Dialect = Dialect()
+    spans: Spans = Spans()
 
 
 def kind_of(path: Path) -> str | None:
@@ -107,8 +111,8 @@ def pieces_of(path: Path, number: int) -> Iterator[Piece]:
                 at += batch.num_rows
         return
     arrow = load("pyarrow", "parquet", f"reading {path}")
-    head = _Head(path, number)
-    line, held = 1, b""
+    lines = _Lines(path, number)
+    held = b""
     with arrow.input_stream(str(path), compression="detect") as file:
         while more := file.read(BYTES):
             end = more.rfind(b"\n") + 1
@@ -116,34 +120,44 @@ def pieces_of(path: Path, number: int) -> Iterator[Piece]:
                 held += more
             else:
                 # One copy of each byte: with `held + more` and two slices it is four times as slow.
-                data, held = b"".join((held, memoryview(more)[:end])), more[end:]
-                yield from head.pieces(line, data)
-                line += data.count(b"\n")
-        if held:
-            yield from head.pieces(line, held)
-    if kind_of(path) == "csv" and not head.names:
+                piece, begun = lines.piece(b"".join((held, memoryview(more)[:end])), last=False)
+                held = begun + more[end:]
+                if piece is not None:
+                    yield piece
+        piece, _ = lines.piece(held, last=True)
+        if piece is not None:
+            yield piece
+    if lines.csv and not lines.names:
         raise ValueError(f"{path} is empty; a table begins with a line of names")
 
 
-class _Head:
-    """The names in the first line of a file of CSV, and how the file is written; of other text it knows nothing."""
+class _Lines:
+    """The lines of a file of text, cut into pieces; of CSV, the names in its first line, and how it is written."""
 
     def __init__(self, path: Path, number: int) -> None:
         self.path, self.number = path, number
+        self.csv = kind_of(path) == "csv"
+        self.line = 1
         self.names: list[str] = []
         self.dialect: Dialect | None = None
 
-    def pieces(self, line: int, data: bytes) -> Iterator[Piece]:
-        """The piece of these bytes, which begin with this line; none where they are the line of names alone."""
-        if kind_of(self.path) == "csv" and not self.names:
+    def piece(self, data: bytes, *, last: bool) -> tuple[Piece | None, bytes]:
+        """The piece of the lines that come next, if there is one, and those of a row that goes on behind them."""
+        if self.csv and not self.names and data:
             head, _, data = data.partition(b"\n")
-            line += 1
+            self.line += 1
             self._read(head, data.partition(b"\n")[0])
-        if not data:
-            return
-        if self.dialect is None:
+        if self.dialect is None and data:
             self.dialect = Dialect(self.delimiter, _decimal(data, self.delimiter))
-        yield Piece(self.number, line, data, list(self.names), self.dialect)
+        spans, end = Spans(), len(data)
+        if self.csv:
+            spans, end = spans_of(data, self.delimiter, len(self.names), last=last)
+        data, begun = (data, b"") if end == len(data) else (data[:end], data[end:])
+        if not data or self.dialect is None:
+            return None, begun
+        piece = Piece(self.number, self.line, data, list(self.names), self.dialect, spans)
+        self.line += data.count(b"\n")
+        return piece, begun
 
     delimiter = ","
 
