@@ -135,6 +135,15 @@ def test_rows_over_several_lines_are_found():
     assert spans_of(b'1,"a\nb"\n2,"c\n', ",", 2, last=True) == (Spans((Span(0, 2),), torn=True), 13)
     assert spans_of(b'1;"a\nb"\n', ";", 2, last=True)[0].found == (Span(0, 2),)
     assert spans_of(b'1;"a\nb"\n', ";", 3, last=True)[0] == Spans((), torn=True)
+    # A quote within a cell that has none around it begins nothing.
+    assert spans_of(b'3.5" disk,1\n', ",", 2, last=False) == (Spans(), 12)
+
+
+def test_what_is_before_a_row_does_not_count_for_its_length(monkeypatch):
+    monkeypatch.setattr(spans, "LONGEST", 10)
+    assert spans_of(3 * b"0,0\n" + b'1,"a\nb"\n', ",", 2, last=True) == (Spans((Span(3, 2),)), 20)
+    assert spans_of(3 * b"0,0\n" + b'1,"a\n', ",", 2, last=False) == (Spans(), 12)
+    assert spans_of(3 * b"0,0\n" + b'1,"abcdefg\n', ",", 2, last=False) == (Spans((), torn=True), 23)
 
 
 def test_rejected_rows_have_all_their_lines(tmp_path):
