@@ -46,6 +46,12 @@ class Bare:
     """What has no text but that of any object."""
 
 
+class Changing(Named):
+    """A text that may change, so that nothing can be looked up by it."""
+
+    __hash__ = None
+
+
 @pytest.mark.parametrize(
     ("cell", "category"),
     [
@@ -111,6 +117,7 @@ def test_a_cell_is_a_word_or_a_number_of_python_or_missing(cell, category):
         ((1,), "a tuple"),
         ({}, "a dict"),
         (Bare(), "a Bare"),
+        (Changing(), "a Changing"),
         (np.zeros(2), "a ndarray"),
     ],
     ids=shown,
@@ -143,6 +150,7 @@ COLUMNS = {
     "i1": np.array([3, -1, 3, 0], np.int8),
     "u8": np.array([2**64 - 1, 0, 2**64 - 1], np.uint64),
     "f4": np.array([0.5, np.nan, -2, 0.5, np.nan], np.float32),
+    "one f8": np.array([2.5, 2.5, np.nan]),
     "U": np.array(["b", "a", "b"]),
     "S": np.array([b"b", b"a", b"\xff"]),
     "empty": np.empty(0),
@@ -271,6 +279,7 @@ def test_categories_are_sorted_and_of_one_kind():
         [2**70, 2**80],
         [2**63, -1],
         [2**53 + 1, 0.5],
+        [0.5, 10**400],
         [],
         ["a\0"],
     ],
@@ -445,6 +454,7 @@ def test_states_name_the_same_columns_everywhere():
     good = {"columns": ["kind"], "names": ["size", "kind"], "categories": {"kind": ["a", "b"]}}
     assert Encoding.from_state(good).width_out == 3
     assert Encoding.from_state(good | {"categories": {"kind": []}}).width_out == 1
+    assert Encoding.from_state(good | {"names": ["kind"]}).width_out == 2
     for change in ({"columns": ["size"]}, {"names": ["size"]}, {"categories": {"kind": ["a"], "size": [1]}}):
         with pytest.raises(ValueError, match=r"names other columns in 'columns' than in 'categories'$"):
             Encoding.from_state(good | change)
