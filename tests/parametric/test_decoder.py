@@ -321,6 +321,21 @@ def test_what_cannot_be_answered_is_told(fitted, islands):
     assert odd.inverse_transform(Y, prepared=True).shape == (200, 5)
 
 
+def test_the_place_that_has_no_row_is_named(fitted, islands, monkeypatch):
+    """One of several, of whose row one column alone is lost, and the first of two."""
+
+    def lost(self, places, n_jobs):
+        rows = np.zeros((len(places), 5), np.float32)
+        rows[3, 1], rows[7] = np.inf, np.nan
+        return rows
+
+    monkeypatch.setattr("tsne_ooc.parametric.fitted_encoder.FittedEncoder.decode", lost)
+    Y = fitted.transform(islands)
+    with pytest.raises(ValueError) as caught:
+        fitted.inverse_transform(Y)
+    assert str(caught.value) == f"Y[3] = {Y[3].tolist()} is so far outside of the map that no row is there"
+
+
 @pytest.mark.parametrize(
     "options, error, says",
     [

@@ -94,7 +94,13 @@ def forged(saved, tmp_path):
         ([16, 2, 16, 1, 2**19], "other weights than the network has"),
         ([16, 2, 16, 1, 17], "17 landmarks"),
         ([16, 2, 16, 1, -1], "has no shape"),
+        ([16, 2, 16, 1, 2**20], "has no shape"),
+        ([16, 2, 2**20, 1, 16], "has no shape"),
+        ([16, 2, 16, True, 16], "has no shape"),
+        ([16, 2, 16.0, 1, 16], "has no shape"),
         ([16, 2, 16, 1], "has no shape"),
+        ([16, 2, 16, 1, 16, 16], "has no shape"),
+        ("16, 2, 16, 1, 16", "has no shape"),
     ],
 )
 def test_shapes_that_are_not_those_of_the_weights(forged, shape, says):
@@ -265,3 +271,62 @@ def test_a_network_of_ones_own_that_does_other_things_now(islands, tmp_path, net
     whole = f"the network takes no rows of 5 columns to this map: {says}"
     # One line, however much a library has to say.
     assert str(caught.value) == f"{tmp_path / 'own' / 'manifest.json'}: {whole[:200]}"
+
+
+# Columns, axes, units and layers of the decoder as it was saved: [4, 2, 16, 1].
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        ([4, 2, 17, 1], "decoder has layers of 17 units, not a multiple of 16"),
+        ([4, 2, 0, 1], "decoder has layers of 0 units, not a multiple of 16"),
+        ([4, 2, 16, 2**19], "decoder has 524288 layers, where "),
+        ([4, 3, 16, 1], "decoder is of another table or map"),
+        ([5, 2, 16, 1], "decoder is of another table or map"),
+        ([4, 2, 16, 1, 1], "decoder has no shape"),
+    ],
+)
+def test_shapes_of_decoders_that_are_not_those_of_the_weights(saved, tmp_path, shape, says):
+    forged = Forged(saved / "whole", tmp_path / "forged")
+    forged.edit(lambda content: content["decoder"].update(shape=shape))
+    with pytest.raises(ValueError) as caught:
+        load(forged.folder)
+    assert str(caught.value).startswith(f"{forged.manifest}: {says}")
+
+
+def test_an_encoder_of_no_batches_is_one(forged):
+    """As an interrupt before the first one leaves it; the best weights are among those that there were."""
+    for n_iter, best_iter in ((0, 0), (1, 0), (1, 1), (10, 10)):
+        forged.edit(
+            lambda content, given=(n_iter, best_iter): content["fitted"].update(n_iter=given[0], best_iter=given[1])
+        )
+        found = load(forged.folder)
+        assert (found.n_iter_, found.best_iter_) == (n_iter, best_iter)
+    for wrong in ({"n_iter": 9}, {"n_iter": -1}, {"n_iter": 10, "best_iter": -1}):
+        forged.edit(lambda content, given=wrong: content["fitted"].update(given))
+        forged.refused("best_iter|n_iter", forged.manifest)
+
+
+def test_the_first_of_several_weights_is_named(forged):
+    def change(weights):
+        for name in sorted(weights)[2:]:
+            weights[name] = np.zeros(3, np.float32)
+
+    before = sorted(read(forged.weights.read_bytes()))
+    forged.reweigh(change)
+    forged.refused(f"one of shape .* of the name '{before[2]}'", forged.weights)
+
+
+def test_sums_of_arrays_are_compared_where_that_is_asked_for(forged, islands):
+    """Those of the weights always are."""
+    for file in forged.folder.glob("*.npy"):
+        data = bytearray(file.read_bytes())
+        if "history" in file.name:
+            data[-1] ^= 1
+            file.write_bytes(bytes(data))
+    forged.refused("history", forged.folder)
+    assert np.isfinite(load(forged.folder, verify=False).transform(islands)).all()
+    data = bytearray(forged.weights.read_bytes())
+    data[-1] ^= 1
+    forged.weights.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match=r"is damaged: its sum is not the one that the manifest names"):
+        load(forged.folder, verify=False)

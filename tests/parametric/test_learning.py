@@ -76,6 +76,16 @@ def test_each_step_is_told_with_its_batch_and_rate():
     assert done.history.looks == [] and done.kept == 8
 
 
+def test_stages_without_a_step_are_passed_over_and_where_two_meet_is_looked_at_once():
+    shares = (1e-6, 1.0, 1e-6, 1.0)
+    look = Looking([5.0, 4.0, 3.0])
+    _, done = run(
+        stages=[Stage(Distillation(math.inf), share) for share in shares], steps=8, validation=look, look_every=4
+    )
+    assert [row[2] for row in done.history.steps] == [1, 1, 1, 1, 3, 3, 3, 3]
+    assert [row[0] for row in done.history.looks] == [0, 4, 8] and len(look.met) == 3
+
+
 def test_callbacks_are_called_at_their_steps_and_may_end_it():
     seen = []
 

@@ -693,3 +693,51 @@ def test_where_no_file_of_onnx_can_be(fitted, tmp_path, monkeypatch, name, error
         fitted.export_onnx(tmp_path / name)
     assert str(caught.value) == says.format(path=tmp_path / name)
     assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
+def test_prepared_rows_of_any_layout_have_their_places(fitted, islands):
+    wanted = fitted.transform(islands)
+    readonly = islands.copy()
+    readonly.flags.writeable = False
+    wide = np.repeat(islands, 2, axis=1)
+    for rows in (
+        readonly, np.asfortranarray(islands), islands.astype(np.float64), wide[:, ::2], islands[::-1][::-1],
+        islands.tolist(),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(fitted.encode_prepared(rows), wanted)
+        placed = fitted.place_prepared(rows)
+        np.testing.assert_array_equal(placed.embedding, wanted)
+        np.testing.assert_array_equal(placed.novelty, fitted.score_samples(islands))
+
+
+def test_the_search_has_as_many_threads_as_the_encoder_has_now(fitted, islands, monkeypatch):
+    """Whatever its teacher was fitted with, and an encoder of the same training had before."""
+    seen = []
+    monkeypatch.setattr(
+        type(fitted.map_), "score", lambda map, rows, how: seen.append(map.threads.n_jobs) or np.zeros(len(rows), "f4")
+    )
+    for n_jobs in (2, 1, 3):
+        model = ParametricTSNE.of_fitted(fitted.fitted_, n_jobs=n_jobs)
+        assert model.map_.threads.n_jobs == n_jobs
+        model.set_params(n_jobs=n_jobs + 1).score_samples(islands[:5])
+    assert seen == [3, 2, 4]
+
+
+def test_a_training_is_known_by_every_option_that_decides_it():
+    """Others are resolved, and told by what they are resolved to, or change nothing that is learnt."""
+    usual = ParametricTSNE()._asked()
+    decide = {
+        "teacher": teacher(), "landmarks": 16, "batch_size": 100, "learning_rate": 0.01, "augmentation": 0.25,
+        "shuffle": "full", "validation": False, "patience": 3, "callbacks": [print],
+    }  # fmt: skip
+    do_not = {
+        "objective": "distillation", "n_iter": 3000, "random_state": 3, "network": (16, 1), "device": "cpu",
+        "decoder": True, "prepare": Preparation([Standardize()]), "n_jobs": 2, "verbose": True,
+        "callbacks_every_iters": 7,
+    }  # fmt: skip
+    assert {*decide, *do_not} == {*ParametricTSNE().get_params(deep=False)}
+    for name, value in decide.items():
+        asked = ParametricTSNE(**{name: value})._asked()
+        assert {key for key in {*asked, *usual} if asked.get(key) != usual.get(key)} >= {name}
+    for name, value in do_not.items():
+        assert ParametricTSNE(**{name: value})._asked() == usual

@@ -471,6 +471,29 @@ def test_the_norm_of_a_gradient_is_that_before_any_step_and_steps_follow_the_sha
     assert norms[0] == norms[1] and moved[0] == pytest.approx(4 * moved[1], rel=1e-2)
 
 
+def test_weights_are_moved_by_their_gradients_alone_as_adam_has_it():
+    """With memories of 10 and of 100 steps, and none of the weights themselves, which do not shrink."""
+    encoder = encoder_of()
+    optimizer = Optimizer(encoder, 0.01)
+    weights = {name: value.detach().double().numpy().copy() for name, value in encoder.named_parameters()}
+    moments = {name: [np.zeros_like(value), np.zeros_like(value)] for name, value in weights.items()}
+    hidden = {"body.blocks.0.linear.weight"}
+    for step in range(1, 4):
+        X = torch.from_numpy(np.random.default_rng(step).normal(size=(6, 5)).astype(np.float32))
+        # Of one axis of the map alone: what makes the other one has no gradient, but it is there.
+        optimizer.step(encoder(X)[:, 0].square().mean(), 0.5)
+        for name, value in encoder.named_parameters():
+            if name in hidden:
+                continue
+            gradient = value.grad.double().numpy()
+            first, second = moments[name]
+            first += 0.1 * (gradient - first)
+            second += 0.01 * (gradient**2 - second)
+            mean, square = first / (1 - 0.9**step), second / (1 - 0.99**step)
+            weights[name] = weights[name] - 0.005 * mean / (np.sqrt(square) + 1e-8)
+            np.testing.assert_allclose(value.detach().numpy(), weights[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
 # ----------------------------------------------------------------------------------------------- rows through networks
 
 
