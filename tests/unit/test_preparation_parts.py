@@ -15,6 +15,7 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc.io import as_source
 from tsne_ooc.io.lacking import Lacking
 from tsne_ooc.preprocess import PCA, Log1p, OneHot, Preparation, PreparedSource, Standardize, Transformer
+from tsne_ooc.preprocess import missing as missing_module
 from tsne_ooc.preprocess import pca as pca_module
 from tsne_ooc.preprocess import rows as rows_module
 from tsne_ooc.preprocess import shift as shift_module
@@ -179,24 +180,28 @@ def test_what_is_missing_has_the_same_bits_in_every_cell():
     assert set(found[np.isnan(found)].view(np.uint32).tolist()) == {int(np.float32(nan).view(np.uint32))}
 
 
-def test_nearest_rows_are_near_in_deviations_of_each_column():
-    """Columns of any unit, of one value, and one whose deviation is far from one over zero."""
+@pytest.mark.parametrize("most", [1000, 15])
+def test_nearest_rows_are_near_in_deviations_of_each_column(most, monkeypatch):
+    """Columns of any unit, of one value, and one far from 0; also where the rows that are kept are not like all."""
+    monkeypatch.setattr(missing_module, "DONORS", most)
     rng = np.random.default_rng(3)
     X = rng.normal(size=(60, 5)) * [1, 1e6, 1e-3, 0, 2] + [0, 3e6, 5, 7, -40]
+    X[::7, :2] *= 5
     gaps = rng.random(X.shape) < 0.2
     # By a column of one value alone all rows would be equally near.
     gaps[:, 4] = False
     X[gaps] = nan
-    found = Preparation([Missing("neighbors")]).fit(X).transform(X)
-    scale = np.nanstd(X, axis=0)
+    preparation = Preparation([Missing("neighbors")]).fit(X)
+    found, donors = preparation.transform(X), preparation.fitted[0].donors
+    assert len(donors) == min(60, most)
+    scale = np.nanstd(donors, axis=0)
     scale[scale == 0] = 1
     for i, j in zip(*np.nonzero(gaps), strict=True):
-        both = ~gaps & ~gaps[i]
-        away = np.where(both, (X - X[i]) / scale, 0)
-        distance = np.square(away).sum(axis=1) / np.where(both.any(axis=1), both.sum(axis=1), nan)
-        distance[gaps[:, j]] = nan
+        both = ~np.isnan(donors) & ~gaps[i]
+        distance = np.square(np.where(both, (donors - X[i]) / scale, 0)).sum(axis=1) / both.sum(axis=1)
+        distance[np.isnan(donors[:, j])] = nan
         near = np.argsort(distance)[:NEIGHBORS]
-        assert found[i, j] == pytest.approx(X[near, j].mean(), rel=1e-6), (i, j)
+        assert found[i, j] == pytest.approx(donors[near, j].mean(), rel=1e-6), (i, j)
 
 
 def test_what_is_missing_behind_categories_is_filled_in_as_it_is_read():
@@ -305,6 +310,8 @@ def test_each_column_is_looked_at_by_itself():
         "small numbers": (np.random.default_rng(0).normal(size=128), 128, False),
         "few negative fractions": (-0.1 * (k % 3 + 1), 3, False),
         "whole numbers": (2.0**40 + k % 7, 7, True),
+        # Here a step of rounding errors would be as long as many whole ones.
+        "large whole numbers": (2.0**50 + k % 7, 7, True),
         "negative whole numbers": (-(2.0**40) - k % 7, 7, True),
         "fractions far away": (1e9 + k / 8, 128, True),
         "negative fractions far away": (-1e9 - k / 8, 128, True),
