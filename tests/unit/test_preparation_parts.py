@@ -154,6 +154,31 @@ def test_rows_behind_dropped_ones_keep_their_numbers_in_a_fit(last):
         steps.transform(X, first_row=1000)
 
 
+def test_a_transformer_is_tried_on_the_first_rows_that_are_kept(monkeypatch):
+    """Of however many blocks, and named by their numbers in the table where they cannot be."""
+    monkeypatch.setattr("tsne_ooc.io.blocks.BLOCK_BYTES", 7000)
+    seen = []
+
+    class Notes(First):
+        def transform(self, X):
+            seen.append(X.copy())
+            return X[:, :1]
+
+        def __deepcopy__(self, memo):
+            return self
+
+    X = rows(1100)
+    X[:50, 2] = X[500, 1] = nan
+    Preparation([Missing("drop"), Transformer(Notes())]).fit(X)
+    (tried,) = seen
+    np.testing.assert_array_equal(tried, X[~np.isnan(X).any(axis=1)][: len(tried)])
+    assert len(tried) == 1024
+    X = rows(1100)
+    X[700, 1] = -1
+    with pytest.raises(ValueError, match=r"row 700, column 1 is -1$"):
+        Preparation([Log1p(), Transformer(First())]).fit(X)
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
 def test_nothing_is_fitted_on_nothing(shape):
     with pytest.raises(ValueError, match=r"holds nothing to fit a preparation on$"):
