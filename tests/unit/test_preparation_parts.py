@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -156,7 +157,7 @@ def test_rows_behind_dropped_ones_keep_their_numbers_in_a_fit(last):
 
 def test_a_transformer_is_tried_on_the_first_rows_that_are_kept(monkeypatch):
     """Of however many blocks, and named by their numbers in the table where they cannot be."""
-    monkeypatch.setattr("tsne_ooc.io.blocks.BLOCK_BYTES", 7000)
+    monkeypatch.setattr(rows_module, "iterate", partial(rows_module.iterate, rows=100))
     seen = []
 
     class Notes(First):
