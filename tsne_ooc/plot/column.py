@@ -187,8 +187,8 @@ def _alone(path: Path, n: int | None) -> Array:
     cells = [line[0] for line in lines]
     first, others = cells[0], cells[1:]
     numbers = _numbers(others)
-    if numbers is not None and _numbers([first]) is None:
-        # A word above numbers is a name; a word above words may be one of them.
+    if numbers is not None and _numbers([first, "0"]) is None:
+        # A word above numbers is a name, but not one for a missing number; a word above words may be one of them.
         return numbers
     if n is None or len(others) != n:
         return _typed(cells)
