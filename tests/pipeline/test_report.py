@@ -364,6 +364,33 @@ def test_tables_of_other_kinds(tmp_path, page):
         assert float(found.row("Neighbour recall, 10")[0]) == pytest.approx(kept(embedded, run.embedding), abs=1e-3)
 
 
+def test_as_many_columns_as_are_read_by_themselves(tmp_path, page):
+    """In another order, or with one of words: they are read as the run read them, by their names."""
+    import pandas as pd
+
+    from tsne_ooc.preprocess import OneHot, Preparation
+
+    pytest.importorskip("pyarrow")
+    X, path = rows(), tmp_path / "t.parquet"
+    frame = pd.DataFrame(X, columns=list("abcde")).assign(word=np.array(["x", "y"])[np.arange(len(X)) % 2])
+    frame.to_parquet(path)
+    tsne = TSNE(**FEW)
+    turned = tsne_ooc.embed(path, columns=list("edcba"), out=tmp_path / "turned", sample=150, tsne=tsne)
+    words = tsne_ooc.embed(
+        path, columns=[*"abcd", "word"], out=tmp_path / "words", sample=150, tsne=tsne,
+        prepare=Preparation([OneHot(["word"])]),
+    )  # fmt: skip
+    both = np.concatenate([X[:, :4], np.eye(2)[np.arange(len(X)) % 2]], axis=1)
+    for run, embedded in ((turned, X), (words, both)):
+        found = page(run.folder)
+        assert "All 240 rows were looked at." in found.words and "is not what it was" not in found.words
+        assert float(found.row("Neighbour recall, 10")[0]) == pytest.approx(kept(embedded, run.embedding), abs=1e-3)
+    shutil.copy(path, tmp_path / "copy.parquet")
+    assert "All 240 rows were looked at." in page(turned.folder, table=tmp_path / "copy.parquet").words
+    frame.rename(columns={"c": "gone"}).to_parquet(path)
+    assert "the table is not what it was when the map was made: columns was" in page(turned.folder).words
+
+
 def test_of_an_array_in_memory(tmp_path, page):
     run = tsne_ooc.embed(rows(), out=tmp_path / "map", sample=150, tsne=TSNE(**FEW))
     found = page(run.folder)

@@ -16,9 +16,10 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Array, Int64, Json, Named, StrPath
 from tsne_ooc.estimator.loading import load
 from tsne_ooc.estimator.saving import KIND as MODEL
-from tsne_ooc.io import Source
+from tsne_ooc.io import Source, names_of
 from tsne_ooc.io.identity import differences, identity_of
 from tsne_ooc.io.lacking import KeptRows
+from tsne_ooc.io.told import account_of
 from tsne_ooc.metrics._space import Space
 from tsne_ooc.neighbors.base import BLOCKED, GAPS
 from tsne_ooc.neighbors.pairwise import Pairwise
@@ -149,7 +150,7 @@ def _table(subject: Subject, table: StrPath | None, held: ExitStack, told: list[
         return None
     try:
         found = held.enter_context(opened(where, _dataset(facts), None))
-        if found.shape[1] != facts["shape"][1] and facts.get("columns"):
+        if _has_others(found, facts):
             found = held.enter_context(opened(where, _dataset(facts), list(facts["columns"])))
         now = identity_of(found, without=subject.run.folder)
     except _UNREADABLE as error:
@@ -164,6 +165,15 @@ def _table(subject: Subject, table: StrPath | None, held: ExitStack, told: list[
         told.append("its rows were prepared by what went with the model, so they cannot be compared")
         return None
     return found
+
+
+def _has_others(found: Source, facts: Named) -> bool:
+    """Whether a table has other columns than the map is of, or these in another order, and they can be named."""
+    columns, names = facts.get("columns"), names_of(found)
+    if not columns or found.shape[1] != facts["shape"][1]:
+        return bool(columns)
+    # A copy may have names of its own.
+    return names not in (None, columns) and {*columns} <= {*names, *account_of(found)["left_out"]}
 
 
 def _dataset(facts: Named) -> str | None:
