@@ -123,3 +123,89 @@ def test_a_loaded_model_is_named_by_its_path_and_another_one_travels(models, tmp
     assert load(model._by_path.folder).set_params(placement=Placement(exaggeration=3))._by_path is None
     assert pickle.loads(pickle.dumps(model))._by_path == model._by_path
     assert model.set_params(prepare=None).fit(rows())._by_path is None
+
+
+def test_chunks_of_which_only_some_are_known(models):
+    """Parts of known length beside a part that was chosen by its numbers."""
+    X, model = rows(), models["loaded"]
+    known, others = da.from_array(X[:50], chunks=(25, P)), da.from_array(X[50:], chunks=(40, P))
+    both = da.concatenate([known, others[others[:, 0] > -np.inf]], allow_unknown_chunksizes=True)
+    assert not np.isnan(both.chunks[0][0]) and np.isnan(both.chunks[0][-1])
+    for method in (model.transform, model.score_samples):
+        np.testing.assert_array_equal(lazily(method, both).compute(), method(X))
+
+
+@pytest.mark.parametrize("which", ["memory", "loaded"])
+def test_a_worker_has_one_thread_and_the_model_keeps_its_own(models, which, monkeypatch):
+    """Dask has threads of its own."""
+    from tsne_ooc.estimator import lazily as module
+
+    model = models[which]
+    monkeypatch.setattr(model, "n_jobs", 3)
+    threads, real = [], module._answers
+
+    def answers(block, asked, *given):
+        fitted = asked.opened(1) if hasattr(asked, "opened") else asked
+        threads.append((fitted.n_jobs, fitted.map_.threads.n))
+        return real(block, asked, *given)
+
+    monkeypatch.setattr(module, "_answers", answers)
+    model.transform(rows()[:5])
+    lazily(model.transform, da.from_array(rows(), chunks=(60, P))).compute(scheduler="synchronous")
+    assert threads and {n for n, _ in threads} == {1} and model.n_jobs == 3
+
+
+def test_only_what_is_of_dask_is_answered_by_dask(models):
+    """Tables of others may be computed, too, and are read as they are."""
+    from tsne_ooc.estimator.lazily import is_lazy
+
+    class Computed:
+        shape, dtype, chunks = (N, P), np.dtype("f4"), None
+
+        def __getitem__(self, at):
+            return rows()[at]
+
+        def compute(self):
+            raise AssertionError("it was computed")
+
+    assert not is_lazy(Computed()) and not is_lazy(rows()) and is_lazy(da.zeros(3))
+    Y = models["memory"].transform(Computed())
+    assert isinstance(Y, np.ndarray)
+    np.testing.assert_array_equal(Y, models["memory"].transform(rows()))
+
+
+def test_arrays_of_other_axes_are_refused(models):
+    for X, told in (
+        (da.zeros((9, P, 1)), "X has 3 axes"), (da.zeros(P), "X has 1 axes"), (da.zeros((P, 9)), "X has 9 features"),
+    ):  # fmt: skip
+        for method in (models["memory"].transform, models["loaded"].score_samples):
+            with pytest.raises(ValueError, match=f"^{told}, but TSNE is expecting 5 features as input"):
+                lazily(method, X)
+
+
+def test_an_error_of_the_first_block_is_counted_as_it_is(models):
+    X = rows()
+    X[7, 3] = np.nan
+    for chunks in ((30, P), (N, P)):
+        with pytest.raises(ValueError) as caught:
+            lazily(models["loaded"].transform, da.from_array(X, chunks=chunks)).compute()
+        assert "NaN at row 7, column 3" in str(caught.value) and "counted from" not in str(caught.value)
+    # Of blocks of unknown length, nobody knows the rows before.
+    chosen = da.from_array(X, chunks=(30, P))
+    with pytest.raises(ValueError, match="NaN at row 7, column 3"):
+        lazily(models["loaded"].transform, chosen[chosen[:, 0] > -np.inf]).compute()
+
+
+def test_what_is_not_computed_yet_says_what_it_will_be(models):
+    frame = pytest.importorskip("dask.dataframe").from_pandas(
+        pytest.importorskip("pandas").DataFrame(rows(), columns=list("abcde")), npartitions=3
+    )
+    named = TSNE(**FEW).fit(frame.compute()[:80])
+    for model, X in ((models["memory"], da.from_array(rows(), chunks=(40, (2, 3)))), (named, frame)):
+        for method, shape in ((model.transform, (0, 2)), (model.score_samples, (0,))):
+            Y = lazily(method, X)
+            assert type(Y._meta) is np.ndarray and Y._meta.ndim == Y.ndim == len(shape)
+            assert Y._meta.dtype == Y.dtype == np.float32 and Y.shape[1:] == shape[1:]
+            assert (
+                Y.compute().dtype == np.float32 and (Y[:50] if len(shape) == 1 else Y).compute().shape[1:] == shape[1:]
+            )

@@ -484,3 +484,97 @@ def test_maps_of_any_width_begin_as_wide_as_is_asked_for(width):
     np.testing.assert_allclose(found, wanted, atol=2 * 6 * JITTER)
     one_place = begin_at(np.full((50, 2), 3.0, np.float32), 2.0, np.random.default_rng(1))
     assert np.abs(one_place).max() < 2 * 6 * JITTER
+
+
+class Planned(Exception):
+    """Ends a refinement where its room was planned."""
+
+
+@pytest.mark.parametrize("options, sparse, at_once", [
+    ({"neighbors": "ivf"}, False, False), ({"neighbors": "exact"}, False, True), ({"metric": "cityblock"}, False, True),
+    ({"neighbors": "exact"}, True, True),
+])  # fmt: skip
+def test_room_is_planned_for_all_rows_before_the_work(monkeypatch, options, sparse, at_once):
+    """For the rows in float32, the copy of the search and what it makes on the way; sparse rows are there already."""
+    import scipy.sparse as sp
+
+    from tsne_ooc.scratch import Room
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(90, 4)).astype(np.float32) * (rng.random((90, 4)) < 0.9)
+    table = sp.csr_array(X) if sparse else X
+    fitted = TSNE(perplexity=5, n_iter=3, early_exaggeration_iter=3, random_state=0, n_components=1, **options)
+    fitted.fit(table[:40])
+    asked = []
+
+    def plan(self, n, affinity, d, **more):
+        asked.append((n, affinity.perplexity, d, more))
+        raise Planned
+
+    monkeypatch.setattr(Room, "plan", plan)
+    monkeypatch.setattr(TSNE, "place_prepared", lambda *given: pytest.fail("placed"))
+    with pytest.raises(Planned):
+        fitted.refine(table, perplexity=7)
+    held = 0 if sparse else 3 * X.nbytes
+    assert asked == [(90, 7, 1, {"more": held, "at_once": at_once})]
+
+
+def test_room_that_is_not_there_is_told_before_the_work(monkeypatch, tmp_path):
+    from tsne_ooc.scratch import Room
+
+    X = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
+    fitted = TSNE(perplexity=5, n_iter=3, early_exaggeration_iter=3, random_state=0).fit(X[:40])
+    monkeypatch.setattr(TSNE, "place_prepared", lambda *given: pytest.fail("placed"))
+    plans = []
+    monkeypatch.setattr(Room, "plan", lambda self, *given, **more: plans.append(1) or "plan")
+
+    def check(self, plan):
+        assert plan == "plan"
+        raise OSError("no room")
+
+    monkeypatch.setattr(Room, "check_scratch", check)
+    with pytest.raises(OSError, match=r"^no room$"):
+        fitted.refine(X)
+    with pytest.raises(OSError, match="nowhere"):
+        fitted.refine(X, scratch=tmp_path / "nowhere")
+    assert len(plans) == 1
+
+
+def test_a_matrix_of_affinities_has_to_be_of_all_rows(monkeypatch):
+    """That is told before they are placed; it needs no room beside itself."""
+    from tsne_ooc.scratch import Room
+
+    X = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
+    fitted = TSNE(perplexity=5, n_iter=3, early_exaggeration_iter=3, random_state=0).fit(X[:40])
+    P = TSNE(perplexity=5, n_iter=0, early_exaggeration_iter=0, random_state=0).fit(X).affinities_
+    with monkeypatch.context() as patched:
+        patched.setattr(TSNE, "place_prepared", lambda *given: pytest.fail("placed"))
+        for other in (P[:40][:, :40], P[:4][:, :4]):
+            with pytest.raises(ValueError, match="90"):
+                fitted.refine(X, affinity=other)
+    monkeypatch.setattr(Room, "plan", lambda *given, **more: pytest.fail("planned"))
+    assert fitted.refine(X, affinity=P, schedule=[Phase(2)]).embedding_.shape == (90, 2)
+
+
+def test_more_rows_have_more_late_iterations_unless_a_course_is_named():
+    """20 for each doubling beyond 100,000 rows."""
+    model = TSNE()
+
+    def count(n, **options):
+        return model.schedule_of_all(n, **options).iterations
+
+    assert count(100_000) == count(10) and count(400_000) - count(100_000) == 2 * 20
+    for options in ({"n_iter": 7}, {"schedule": "classic"}, {"schedule": "auto"}, {"schedule": [Phase(3)]}):
+        assert count(400_000, **options) == count(10, **options), options
+    assert count(400_000, n_iter=7) < count(10) and count(10, schedule=[Phase(3)]) == 3
+
+
+def test_the_recipe_of_a_refinement_has_the_course_of_one():
+    """Whatever that of the sample was."""
+    sample = TSNE(schedule=[Phase(5)], exaggeration=None)
+    for options, wanted in (({}, TSNE(schedule="refine")), ({"n_iter": 11}, TSNE(schedule="refine", n_iter=11))):
+        again, recipe = sample.for_all_rows(**options)
+        assert recipe.schedule == wanted._schedule() == again.schedule_of_all(0, **options)
+        assert again is not sample and again.get_params()["n_iter"] == options.get("n_iter", "auto")
+    with pytest.raises(ValueError, match="perplexity"):
+        sample.for_all_rows(perplexity=-1)

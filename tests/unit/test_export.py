@@ -146,6 +146,36 @@ def test_a_folder_of_other_things_is_not_replaced(tmp_path):
         assert (tmp_path / name / "thesis.txt").exists()
 
 
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("kind", ["group", "array"])
+def test_what_zarr_wrote_is_replaced(tmp_path, version, kind):
+    zarr = pytest.importorskip("zarr")
+    embedding, _ = write_run(tmp_path / "run")
+    if kind == "group":
+        zarr.open_group(str(tmp_path / "map.zarr"), mode="w", zarr_format=version)
+    else:
+        zarr.create_array(str(tmp_path / "map.zarr"), shape=(3,), dtype="f4", zarr_format=version)
+    export(tmp_path / "run", tmp_path / "map.zarr", overwrite=True)
+    np.testing.assert_array_equal(read(tmp_path / "map.zarr")[0], embedding)
+
+
+def test_none_of_many_tables_is_replaced_by_their_map(tmp_path):
+    write_run(tmp_path / "run")
+    files = [tmp_path / f"plate{number}.h5" for number in range(3)]
+    for path in files:
+        path.write_bytes(b"a table")
+    (tmp_path / "run" / "manifest.json").unlink()
+    told = [{"path": str(path), "start": 0, "stop": 1} for path in files]
+    names = {"embedding": "embedding.npy", "sample_rows": "sample_rows.npy"}
+    storage.seal(tmp_path / "run", "map", {"source": "files", "n_samples": N, "files": told}, names)
+    for path in files:
+        with pytest.raises(FileExistsError, match="is the table that the map was made from, or holds it"):
+            export(tmp_path / "run", path, overwrite=True)
+        assert path.read_bytes() == b"a table"
+    (tmp_path / "other.h5").write_bytes(b"another table")
+    export(tmp_path / "run", tmp_path / "other.h5", overwrite=True)
+
+
 def test_wrong_requests(tmp_path, monkeypatch):
     write_run(tmp_path / "run")
     with pytest.raises(ValueError, match=r"map\.hdf'.*did you mean '\*\.hdf5'.*\*\.zarr"):
@@ -323,6 +353,29 @@ class TestH5ad:
         assert (tmp_path / "link.h5ad").is_symlink()
         with h5py.File(cells) as file:
             assert "X_tsne" in file["obsm"]
+
+    def test_a_file_is_the_same_by_any_of_its_names(self, cells, tmp_path):
+        """It may be named as what it is to be a copy of, and the map is known to be of its rows: nothing warns."""
+        link, around = tmp_path / "link.h5ad", tmp_path / "run" / ".." / "cells.h5ad"
+        link.symlink_to(cells)
+        pairs = [(to, like) for to in (cells, link, around) for like in (None, cells, link, around)]
+        for number, (to, like) in enumerate(pairs):
+            assert export(tmp_path / "run", to, like=like, dataset=f"X_{number}") == to
+        assert link.is_symlink() and sorted(one.name for one in tmp_path.iterdir()) == [
+            "cells.h5ad",
+            "link.h5ad",
+            "run",
+        ]
+        with h5py.File(cells) as file:
+            assert {f"X_{number}" for number in range(len(pairs))} < set(file["obsm"])
+        # As the original of a copy, too.
+        export(tmp_path / "run", tmp_path / "copy.h5ad", like=link)
+
+    def test_what_is_no_file_is_not_opened(self, tmp_path):
+        write_run(tmp_path / "run")
+        (tmp_path / "null.h5ad").symlink_to("/dev/null")
+        with pytest.raises(OSError, match=r"null\.h5ad is a device, not a file"):
+            export(tmp_path / "run", tmp_path / "null.h5ad")
 
     def test_files_that_do_not_fit(self, cells, tmp_path, monkeypatch):
         before = cells.read_bytes()
