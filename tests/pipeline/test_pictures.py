@@ -114,6 +114,64 @@ def test_far_rows_of_a_density_get_rings_at_the_rim():
     assert top > 20
 
 
+def cells_of(ax, Y):
+    """The cells of a picture that have rows, as (up, across), and the places of the middles of cells."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    within = Y[np.isfinite(Y).all(axis=1)].astype(np.float64)
+    across = np.clip(((within[:, 0] - left) / (right - left) * CELLS).astype(int), 0, CELLS - 1)
+    up = np.clip(((within[:, 1] - bottom) / (top - bottom) * CELLS).astype(int), 0, CELLS - 1)
+    width, height = (right - left) / CELLS, (top - bottom) / CELLS
+    return set(zip(up.tolist(), across.tolist(), strict=True)), lambda up, across: (
+        left + (across + 0.5) * width, bottom + (up + 0.5) * height
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("labels", [None, KINDS[np.arange(3000) % 4]], ids=["no labels", "labels"])
+def test_rows_that_are_alone_are_dots_in_the_middle_of_their_cells(labels):
+    """In the colour of the cell, and the fainter the more others are near."""
+    Y = blobs(3000, apart=1.0)
+    ax = scatter(Y, labels, density=True, legend=False)
+    filled, middle = cells_of(ax, Y)
+    (dots,) = (one for one in ax.collections if one.get_label() == "_lone rows")
+    found = {
+        tuple(np.round(place, 4)): color for place, color in zip(dots.get_offsets(), dots.get_facecolors(), strict=True)
+    }
+    others = {
+        (up, across): sum((up + i, across + j) in filled for i in range(-3, 4) for j in range(-3, 4)) - 1
+        for up, across in filled
+    }
+    alone = {cell: count for cell, count in others.items() if count < 16}
+    assert len(found) == len(alone) == len(dots.get_offsets())
+    image = ax.images[0].get_array()
+    opacities = {}
+    for cell, count in alone.items():
+        color = found[tuple(np.round(middle(*cell), 4))]
+        np.testing.assert_allclose(color[:3], np.asarray(image[cell])[:3], atol=1e-6)
+        opacities.setdefault(count, set()).add(round(float(color[3]), 5))
+    # Each other cell nearby takes its share of the opacity.
+    most = opacities[0].pop()
+    assert 0.4 < most < 0.9 and all(len(one) <= 1 for one in opacities.values()) and len(opacities) > 2
+    for count, one in opacities.items():
+        if one:
+            assert one.pop() == pytest.approx(most * (1 - count / 16), abs=1e-4)
+
+
+def test_rings_of_far_rows_are_beside_the_middle_of_their_cells():
+    Y = blobs(2000)
+    Y[7], Y[9], Y[11], Y[13] = (1e6, -1e6), (-1e6, 7.25), (3.5, 1e6), (1e6, 5.125)
+    ax = scatter(Y, density=True)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    _, middle = cells_of(ax, Y)
+    room = 0.01 * (right - left)
+    up, across = (np.array([7.25, 5.125]) - bottom) / (top - bottom), (3.5 - left) / (right - left)
+    wanted = [
+        (right - room, bottom + room), (left + room, middle(int(up[0] * CELLS), 0)[1]),
+        (middle(0, int(across * CELLS))[0], top - room), (right - room, middle(int(up[1] * CELLS), 0)[1]),
+    ]  # fmt: skip
+    found = np.asarray(ax.collections[-1].get_offsets())
+    np.testing.assert_allclose(sorted(found.tolist()), sorted(wanted), atol=1e-3 * (right - left) / CELLS)
+
+
 def test_more_than_a_handful_are_a_part_of_the_map():
     Y = blobs()
     Y[:20] += 300
