@@ -121,7 +121,7 @@ BROKEN_SEARCHES += [
 ]
 BROKEN_SEARCHES += [
     ("threads_and_repetition_do_not_matter", ("euclidean",), one)
-    for of in (lambda one: one.threads == 1, lambda one: one.threads == 3, lambda one: one.number == 4)
+    for of in (lambda one: one.threads == 3, lambda one: one.number == 4)
     for one in (when(lambda one, Q, k, of=of: of(one)), when_self(lambda one, k, of=of: of(one)))
 ]
 BROKEN_SEARCHES += [
@@ -425,7 +425,10 @@ def test_a_source_that_breaks_a_promise_is_found(name, other):
     X = table().astype("f4")
     contract, case = SourceContract(), SimpleNamespace(on_disk=name != "pickles")
     more = (case,) if name in ("what_was_read_is_the_callers_own", "pickles") else ()
-    getattr(contract, f"test_{name}")((X, opened(X, {})), *more)
+    try:
+        getattr(contract, f"test_{name}")((X, opened(X, {})), *more)
+    except pytest.skip.Exception:
+        pytest.fail("nothing was looked at")
     with pytest.raises(FOUND):
         getattr(contract, f"test_{name}")((X, opened(X, other)), *more)
 

@@ -206,6 +206,5 @@ def test_what_is_not_computed_yet_says_what_it_will_be(models):
             Y = lazily(method, X)
             assert type(Y._meta) is np.ndarray and Y._meta.ndim == Y.ndim == len(shape)
             assert Y._meta.dtype == Y.dtype == np.float32 and Y.shape[1:] == shape[1:]
-            assert (
-                Y.compute().dtype == np.float32 and (Y[:50] if len(shape) == 1 else Y).compute().shape[1:] == shape[1:]
-            )
+            found = Y.compute()
+            assert found.dtype == np.float32 and found.shape == (N, *shape[1:])

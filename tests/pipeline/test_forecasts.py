@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,6 +73,8 @@ def placing(monkeypatch, clock):
     tried = []
 
     def place(self, rows, *, novelty):
+        # Of few rows, which are not those of the run: nobody is told.
+        warnings.warn("there are few rows", UserWarning, stacklevel=1)
         clock.now += 2e-3 * len(rows) + (0 if tried else 60)
         tried.append((np.array(rows), novelty))
         return {}
@@ -353,6 +356,7 @@ def taught(monkeypatch, clock):
         return 1e-3, 4e-3
 
     def batches(model, teacher, rows, *, tuned):
+        warnings.warn("there are few rows", UserWarning, stacklevel=1)
         asked["batches"].append((len(rows), rows.shape[1], tuned))
         return {"train": 11.0}
 
