@@ -215,3 +215,152 @@ def test_arrays_of_older_versions_of_dask_share_parts_by_their_name():
     del parts
     gc.collect()
     assert not {"a", "b"} & set(shared_parts._of_names)
+
+
+class Steps:
+    """A lazy array in two dimensions as far as its steps go; `parts` of them are taken by every block of rows.
+
+    Parameters
+    ----------
+    blocks : int
+    parts : int
+    of_one, of_all : int
+        How many steps the middle block takes, and how many there are.
+    """
+
+    ndim, dtype, name = 2, np.dtype("f8"), "x"
+
+    def __init__(self, blocks, parts, of_one, of_all, rows=10, columns=(4, 2)):
+        self.numblocks, self.chunks = (blocks, len(columns)), ((rows,) * blocks, columns)
+        self.parts, self.of_one, self.of_all, self.asked = parts, of_one, of_all, []
+
+    def __dask_graph__(self):
+        return self
+
+    def __len__(self):
+        return self.of_all
+
+    def __dask_keys__(self):
+        return [[(at, j) for j in range(self.numblocks[1])] for at in range(self.numblocks[0])]
+
+    def cull(self, keys):
+        self.asked += keys
+        return range(self.of_one)
+
+    def get_all_dependencies(self):
+        parts = [f"part{at}" for at in range(self.parts)]
+        return {key: set(parts) for row in self.__dask_keys__() for key in row} | {part: set() for part in parts}
+
+
+def made(warned=False, **options):
+    """The shared parts, and whether it is told that they are too many."""
+    data = Steps(**options)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = shared_parts.SharedParts(data)
+    assert bool(told) == warned
+    return sorted(found.keys)
+
+
+@pytest.mark.parametrize("blocks, shared", [(0, False), (1, False), (4, False), (5, True), (9, True)])
+def test_parts_of_a_few_blocks_are_those_of_neighbours(blocks, shared):
+    assert made(blocks=blocks, parts=1, of_one=100, of_all=100) == ["part0"] * shared
+
+
+@pytest.mark.parametrize("of_one, shared", [(12, False), (13, True)])
+def test_a_fifth_of_the_work_may_be_done_more_than_once(of_one, shared):
+    """Ten blocks of twelve steps each take 120 of 100."""
+    assert made(blocks=10, parts=1, of_one=of_one, of_all=100) == ["part0"] * shared
+
+
+def test_the_middle_block_is_looked_at():
+    for blocks, middle in ((9, 4), (10, 5)):
+        data = Steps(blocks, 1, 1, 1000)
+        shared_parts.SharedParts(data)
+        assert data.asked == [(middle, 0), (middle, 1)]
+
+
+@pytest.mark.parametrize("largest, parts, kept", [
+    # A chunk is at most 10 rows of 4 columns of 8 bytes: 320. Four of any size are few enough.
+    (0, 4, True), (0, 5, False), (1599, 5, False), (1600, 5, True), (1600, 6, False),
+])  # fmt: skip
+def test_parts_are_kept_where_they_are_few_or_small(largest, parts, kept, monkeypatch):
+    monkeypatch.setattr(shared_parts, "LARGEST", largest)
+    found = made(blocks=7, parts=parts, of_one=100, of_all=100)
+    assert found == [f"part{at}" for at in range(parts)] * kept
+
+
+@pytest.mark.parametrize("blocks, of_one, told", [(7, 1000, False), (8, 100, False), (8, 101, True), (10, 80, False),
+                                                  (10, 81, True)])  # fmt: skip
+def test_work_that_is_done_eight_times_is_told(blocks, of_one, told, monkeypatch):
+    """Where it cannot be spared: too many parts to be kept. Fewer blocks than eight cannot do it eight times."""
+    monkeypatch.setattr(shared_parts, "LARGEST", 0)
+    assert made(blocks=blocks, parts=5, of_one=of_one, of_all=100, warned=told) == []
+    # Where all fits, nothing is told.
+    assert len(made(blocks=blocks, parts=4, of_one=of_one, of_all=100)) == 4
+
+
+def test_a_table_of_one_axis_shares_nothing():
+    data = Steps(9, 1, 100, 100)
+    data.ndim = 1
+    assert shared_parts.SharedParts(data).keys == [] and not data.asked
+
+
+def test_a_graph_that_cannot_be_culled_is_left_alone():
+    data = Steps(9, 1, 100, 100)
+    data.__dask_graph__ = dict
+    assert shared_parts.SharedParts(data).keys == []
+
+
+def slow_shared(depends, blocks):
+    """Steps that more than four blocks take, themselves or by steps that are not shared."""
+    takers = {step: [other for other, parts in depends.items() if step in parts] for step in depends}
+    found = {}
+
+    def needed(step):
+        if step not in found:
+            found[step] = {blocks[step]} if step in blocks else set()
+            for other in takers[step]:
+                if len(needed(other)) <= 4:
+                    found[step] |= needed(other)
+        return found[step]
+
+    return sorted(step for step in depends if len(needed(step)) > 4)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_shared_is_what_more_than_four_blocks_take(seed):
+    """Two columns of blocks, whose steps stand on those before them; a block may itself be a step of others."""
+    rng = np.random.default_rng(seed)
+    data = Steps(9, 0, 1, 1)
+    steps = [f"step{at:02}" for at in range(25)]
+    depends = {name: set(rng.choice(steps[:at], min(at, rng.integers(0, 3)), replace=False).tolist())
+               for at, name in enumerate(steps)}  # fmt: skip
+    blocks = {key: number for number, row in enumerate(data.__dask_keys__()) for key in row}
+    for key in blocks:
+        depends[key] = set(rng.choice(steps, rng.integers(1, 4), replace=False).tolist())
+    depends[(7, 1)].add((3, 0))
+    data.get_all_dependencies = lambda: depends
+    assert sorted(shared_parts._shared(data), key=str) == sorted(slow_shared(depends, blocks), key=str)
+    assert len(set(shared_parts._shared(data))) == len(shared_parts._shared(data))
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_values_are_kept_where_all_of_them_are_small(short, monkeypatch):
+    """They are put in their place to the byte that is allowed, and with a byte less each block has its own again."""
+    da = pytest.importorskip("dask.array")
+    from dask.sizeof import sizeof
+
+    X = da.from_array(numbers(), chunks=(10, P))
+    X = X - X.mean(axis=0)
+    parts = shared_parts.SharedParts(X)
+    assert parts.keys and parts.kept(X) is not X
+    size = sum(map(sizeof, parts._values.values()))
+    again = shared_parts.SharedParts(X)
+    monkeypatch.setattr(shared_parts, "LARGEST", size - short)
+    found = again.kept(X)
+    assert (found is X) == bool(short)
+    values = again._values
+    assert again.kept(X) is not None and again._values is values
+    assert found.dtype == X.dtype and found.chunks == X.chunks and type(found._meta) is type(X._meta)
+    np.testing.assert_allclose(found[7:33].compute(), X[7:33].compute(), atol=1e-6)

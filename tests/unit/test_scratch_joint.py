@@ -28,6 +28,7 @@ from tsne_ooc.scratch import (
     plan_memory,
     symmetrize_on_disk,
 )
+from tsne_ooc.scratch import plan as plans
 from tsne_ooc.scratch.plan import limit_of
 
 ONE, TWO = Threads(1), Threads(2)
@@ -413,3 +414,130 @@ def test_an_entry_of_p_is_a_number_and_one_more_where_affinities_differ(machine)
     assert plan_memory(2_000_000, 90, memory=100, used=0, values=False).held == entries
     # Two axes, unless it is said.
     assert plan_memory(1000, 15, memory=1) == plan_memory(1000, 15, 2, columns=0, values=True, memory=1, at_once=False)
+
+
+def ring(n=40, k=3):
+    """Each row's neighbours are those behind it, so that no two rows name each other."""
+    indices = (np.arange(n)[:, None] + np.arange(1, k + 1)) % n
+    return indices.astype(np.uint32), np.sort(np.random.default_rng(0).gamma(5, 1, (n, k)), axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("affinity", [Perplexity(1), Uniform(3)], ids=["values", "equal"])
+def test_what_is_said_of_the_disk_is_what_is_written_there(affinity, tmp_path, monkeypatch):
+    """To the byte, where no two rows name each other; else P has fewer entries."""
+    written, real = [], os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, place: written.append(len(data)) or real(file, data, place))
+    for (indices, distances), most in ((ring(), True), (graph(40, 3, hub=True), False)):
+        written.clear()
+        on_disk(indices, distances, affinity, tmp_path).close()
+        said = joint.scratch_bytes(40, 3, isinstance(affinity, Perplexity))
+        assert sum(written) == said if most else sum(written) < said
+
+
+def test_the_room_that_is_asked_for_is_that_of_the_disk(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(joint, "check_room", lambda path, needed, what: asked.append((path.parent, needed, what)))
+    on_disk(*ring(), Perplexity(1), tmp_path).close()
+    on_disk(*ring(), Uniform(3), tmp_path).close()
+    assert [needed for _, needed, _ in asked] == [joint.scratch_bytes(40, 3, True), joint.scratch_bytes(40, 3, False)]
+    assert {(folder, what) for folder, _, what in asked} == {(tmp_path, "the scratch of affinities")}
+
+
+def test_whether_affinities_differ_is_asked_with_one_row(tmp_path):
+    indices, distances = ring()
+    shapes = []
+
+    def conditional(distances):
+        shapes.append(distances.shape)
+        return Perplexity(1).conditional(distances, ONE)
+
+    symmetrize_on_disk(
+        NeighborsInMemory(indices, distances), conditional, np.bincount(indices.ravel()), tmp_path, ONE
+    ).close()
+    assert shapes[0] == (1, 3) and sum(rows for rows, _ in shapes[1:]) == 40
+
+
+@pytest.mark.parametrize("asked, held", [(-5, 0), (0, 0), (1, 1), (239, 239), (240, 240), (241, 240)])
+def test_as_many_entries_are_held_as_are_asked_for_and_there(asked, held, tmp_path, monkeypatch):
+    """Ranges of what is held come from memory, whole, and what lies behind from the disk."""
+    P = on_disk(*ring(), Perplexity(1), tmp_path)
+    wanted = whole(P)
+    P.hold(asked)
+    assert (P.entries, P.held) == (240, held)
+    reads, real = [], ScratchFile.read
+    monkeypatch.setattr(ScratchFile, "read", lambda self, at, out: reads.append((at, len(out))) or real(self, at, out))
+    for row in range(40):
+        reads.clear()
+        first, indices, values = P.part(row, row + 1)
+        entries = slice(6 * row - first, 6 * row + 6 - first)
+        np.testing.assert_array_equal(indices[entries], wanted[1][6 * row : 6 * row + 6])
+        np.testing.assert_array_equal(values[entries], wanted[2][6 * row : 6 * row + 6])
+        assert reads == ([] if 6 * row + 6 <= held else [(6 * row, 6)] * 2)
+    P.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="not on this system")
+def test_what_comes_behind_a_range_is_read_ahead(tmp_path, monkeypatch):
+    P, told = on_disk(*ring(), Perplexity(1), tmp_path), []
+    monkeypatch.setattr(joint, "AHEAD", 10)
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, at, size, how: told.append((at, size, how)))
+    P.part(2, 5)
+    # Numbers of four bytes, behind the thirtieth.
+    assert told == [(120, 40, os.POSIX_FADV_WILLNEED)] * 2
+    P.close()
+
+
+@pytest.mark.parametrize("values", [True, False])
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("n, k, d, columns", [(1_000_000, 90, 2, 0), (3_000_000, 15, 3, 40), (2_000_000, 30, 1, 7)])
+def test_a_plan_is_the_sum_of_its_arrays(n, k, d, columns, values, at_once):
+    """Each array by its bytes for a row, as the comments tell them: neighbours and distances are eight for each."""
+    options = {"columns": columns, "values": values, "used": 10**7, "at_once": at_once}
+    neighbors, P = 8 * n * k, 2 * n * k * (8 if values else 4)
+    rows = 10**7 + 3 * 4 * n * columns
+    memory = [stage.memory for stage in plan_memory(n, k, d, memory=1e4, **options).stages]
+    # Indices in the order of P, a quarter of the graph for the edges of the blocks, and two numbers of a row.
+    assert memory[:2] == [rows + neighbors, rows + neighbors + 4 * n * k + 2 * n * k + P + 16 * n]
+    assert memory[2] == rows + plans.descent_bytes(n, d) + P
+    assert plans.descent_bytes(n, d) == n * (12 + 44 * d + 100) + 5e7
+    found = plans._planned(n, k, d, columns, values, (max(memory) - 1) / 1e9, 10**7, at_once)
+    search, affinities, descent = found.stages
+    assert found.on_disk and search.memory == 10**7 + plans.search_bytes(n, columns) + neighbors * at_once
+    # The files of rows and of the copy with a column more, and a length of each.
+    assert search.scratch == neighbors + (n * 4 * (columns + columns + 1 + 1) if columns else 0)
+    piece = max(1 << 20, 2 * n * k // 512)
+    assert affinities.memory == 10**7 + 46 * n + 4 * (36 * piece + 4 * n)
+    assert affinities.scratch == neighbors + joint.scratch_bytes(n, k, values)
+    assert descent.memory == 10**7 + n * (24 + 28 * d) + 5e7 + found.held * (8 if values else 4)
+    assert 0 < found.held <= 2 * n * k
+    # Five arrays of places move the rows.
+    assert descent.scratch == P + 5 * 4 * n * d
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_a_plan_that_just_fits_is_one_in_memory(short, monkeypatch):
+    """Within a limit to the byte, and on the disk with a byte less."""
+    wanted = plan_memory(1_000_000, 15, memory=100, used=0)
+    least = plan_memory(1_000_000, 15, memory=0.4, used=0).stages[1].memory
+    monkeypatch.setattr(plans, "limit_of", lambda memory, used: wanted.memory - short)
+    assert plan_memory(1_000_000, 15, used=0).on_disk == bool(short)
+    monkeypatch.setattr(plans, "limit_of", lambda memory, used: least - short)
+    if short:
+        with pytest.raises(MemoryError, match="affinities takes"):
+            plan_memory(1_000_000, 15, used=0)
+    else:
+        assert plan_memory(1_000_000, 15, used=0).memory == least
+
+
+def test_a_piece_is_no_larger_than_all_edges_and_no_smaller_than_its_share():
+    few, many = plans.symmetrize_bytes(1000, 15), plans.symmetrize_bytes(10**9, 90)
+    assert few == 46 * 1000 + 4 * (36 * 30_000 + 4 * 1000)
+    assert many == 46 * 10**9 + 4 * (36 * (2 * 10**9 * 90 // 512) + 4 * 10**9)
+
+
+def test_one_row_has_no_neighbours_and_two_have_one(machine):
+    """Without columns there are no files of rows; a process that holds nothing will load the libraries."""
+    one, two = (Room(100).plan(n, Perplexity(30), 2) for n in (1, 2))
+    assert one.held == 0 and two.held == 2 * 2 * 1
+    assert plans.mapped_rows_bytes(1000, 0) == 0 and plans.mapped_rows_bytes(1000, 1) == 16_000
+    assert one.stages[0].memory == plans.PROGRAM

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import weakref
 
 import numpy as np
 import pytest
 
-from tsne_ooc.io import open_source
+from tsne_ooc.io import open_source, url_files
 from tsne_ooc.io.failures import Unreached
 from tsne_ooc.io.url_files import UrlFile
 from tsne_ooc.io.urls import Url, facts_of, handle, is_url, path_of
@@ -173,3 +174,101 @@ def test_a_single_array_has_nothing_to_choose(memory, how):
     memory.pipe({"/x.npy": file.getvalue()})
     with pytest.raises(ValueError, match="cannot choose"):
         open_source("memory://x.npy", **{how: "a"})
+
+
+HTTP = "https://x.org/d"
+
+
+@pytest.mark.parametrize(
+    "url, answers, folder",
+    [
+        # A store that has folders says so, and what it calls a file is one, whatever lies under its name.
+        ("s3://b/d", {"s3://b/d": {"type": "directory"}}, True),
+        ("s3://b/d", {"s3://b/d": {"type": "file"}, "s3://b/d/zarr.json": {}}, False),
+        ("s3://b/d.zarr", {"s3://b/d.zarr": {"type": "file"}, "s3://b/d.zarr/.zgroup": {}}, False),
+        # A server of HTTP may have no word for a folder, or a page: then what is in it tells.
+        (HTTP, {}, False),
+        (HTTP, {f"{HTTP}/zarr.json": {"type": "file"}}, True),
+        (HTTP, {f"{HTTP}/.zarray": {"type": "file"}}, True),
+        (HTTP, {f"{HTTP}/.zgroup": {"type": "file"}}, True),
+        (HTTP, {f"{HTTP}/.zattrs": {"type": "file"}}, False),
+        (HTTP, {HTTP: {"type": "file"}, f"{HTTP}/.zgroup": {"type": "file"}}, True),
+        (HTTP, {HTTP: {"type": "file"}}, False),
+        (f"{HTTP}.ZARR", {f"{HTTP}.ZARR": {"type": "file"}, f"{HTTP}.ZARR/zarr.json": {"type": "file"}}, True),
+        (f"{HTTP}.h5", {f"{HTTP}.h5": {"mimetype": "text/html"}, f"{HTTP}.h5/zarr.json": {"type": "file"}}, True),
+        (f"{HTTP}.h5", {f"{HTTP}.h5": {"mimetype": "text/plain"}, f"{HTTP}.h5/zarr.json": {"type": "file"}}, False),
+        (f"{HTTP}.h5", {f"{HTTP}.h5/zarr.json": {"type": "file"}}, True),
+        # The file that says what a folder is, is none.
+        (f"{HTTP}/zarr.json", {f"{HTTP}/zarr.json": {"mimetype": "text/html"}, f"{HTTP}/zarr.json/.zgroup": {}}, False),
+    ],
+)
+def test_what_servers_say_of_folders(url, answers, folder, monkeypatch):
+    monkeypatch.setattr(Url, "_info", lambda self: answers.get(str(self)))
+    found = Url(url)
+    assert found.is_dir() == folder
+    assert found.exists() == (folder or url in answers)
+    assert found.is_file() == (url in answers and not folder)
+
+
+def test_a_plain_file_is_asked_for_by_its_own_name_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Url, "_info", lambda self: asked.append(str(self)) or {"type": "file"})
+    assert not Url("https://x.org/X.npy").is_dir() and asked == ["https://x.org/X.npy"]
+
+
+def test_a_folder_may_be_listed_among_what_is_in_it(monkeypatch):
+    """What the list says of a file is not asked for once more."""
+    asked = []
+
+    class Store:
+        @staticmethod
+        def ls(path, detail):
+            assert path == "b/d/" and detail
+            kinds = {"b/d": "directory", "b/d/deep/": "directory", "b/d/a.npy": "file", "b/d/d": "file"}
+            return [{"name": name, "type": kind, "size": 7} for name, kind in kinds.items()]
+
+    monkeypatch.setattr(Url, "filesystem", lambda self, **how: asked.append(str(self)) or (Store, "b/d/"))
+    found = list(Url("s3://b/d/").iterdir())
+    assert [str(one) for one in found] == ["s3://b/d/deep", "s3://b/d/a.npy", "s3://b/d/d"]
+    assert [one.is_dir() for one in found] == [True, False, False] and asked == ["s3://b/d/"]
+
+
+def test_an_open_file_keeps_as_many_parts_as_it_may(memory, monkeypatch):
+    """Of which the one that was longest not asked for goes first, and is got again."""
+    monkeypatch.setattr(url_files, "BLOCK", 10)
+    monkeypatch.setattr(url_files, "BLOCKS", 3)
+    memory.pipe({"/x": bytes(range(60))})
+    file, got = Url("memory://x").open(), []
+    real = type(memory).cat_file
+    monkeypatch.setattr(
+        type(memory), "cat_file", lambda self, path, start, end: got.append(start) or real(self, path, start, end)
+    )
+    for at in (0, 10, 20, 0, 30, 0, 20, 10):
+        file.seek(at)
+        assert file.read(10) == bytes(range(at, at + 10))
+    assert got == [0, 10, 20, 30, 10]
+    file.close()
+
+
+def test_what_is_open_when_python_ends_is_closed_tables_before_their_files(memory, monkeypatch):
+    """Each of them, though another one cannot be closed."""
+    closed = []
+
+    class Table:
+        def __init__(self, name):
+            self.name = name
+
+        def close(self):
+            closed.append(self.name)
+            raise OSError("it is gone")
+
+    monkeypatch.setattr(url_files, "_tables", weakref.WeakSet())
+    monkeypatch.setattr(url_files, "_files", weakref.WeakSet())
+    memory.pipe({"/x": b"12", "/y": b"34"})
+    files = [Url("memory://x").open(), Url("memory://y").open()]
+    real = UrlFile.close
+    monkeypatch.setattr(UrlFile, "close", lambda self: closed.append(str(self.url)) or real(self))
+    tables = [url_files.closed_at_exit(Table(name)) for name in "ab"]
+    url_files._close()
+    assert sorted(closed[:2]) == ["a", "b"] == [table.name for table in tables]
+    assert sorted(closed[2:4]) == ["memory://x", "memory://y"] and all(file.closed for file in files)

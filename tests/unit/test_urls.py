@@ -393,11 +393,29 @@ def test_what_cannot_be_opened_behind_a_url(server):
     assert not server.asked
 
 
+def told(status, message=None):
+    """An error that a library raises with the status of an answer."""
+    error = OSError("it broke")
+    error.status = status
+    if message is not None:
+        error.message = message
+    return error
+
+
+def of_http(text):
+    return type("Lost", (Exception,), {"__module__": "aiohttp.client"})(text)
+
+
 @pytest.mark.parametrize("error, words", [
     (FileNotFoundError("http://x/X.npy"), "the server does not have it any more (404)"),
     (ValueError("odd\nand more of it"), "odd"),
     (url_files.Unreached("as it was told"), "as it was told"),
     (ValueError("The HTTP server doesn't appear to support range requests."), url_files.NO_PARTS),
+    (TimeoutError("odd"), f"the server was silent for {url_files.SILENCE:.0f} s"),
+    (told(300, "Multiple Choices"), "the server answered 300 Multiple Choices"), (told(404), "the server answered 404"),
+    # A status that is a success, or a word, says nothing of what went wrong.
+    (told(299, "Odd"), "it broke"), (told("503", "Odd"), "it broke"), (told(None), "it broke"),
+    (of_http("Connection lost: <ClientConnectorError at 0x7f>"), "the connection broke off (Connection lost)"),
 ])  # fmt: skip
 def test_what_became_of_an_answer_in_words(error, words):
     assert url_files.words_of(error) == words
@@ -524,3 +542,73 @@ def test_a_file_that_is_left_open_does_not_crash_python(server, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stdout == "(2, 7)\n" and not done.stderr
+
+
+def test_a_file_lets_go_of_its_connection_once_and_leaves_others_theirs(server, tmp_path):
+    """Read or not, closed twice, or by the child of a fork, which has none of its own."""
+    (tmp_path / "x.bin").write_bytes(bytes(range(200)))
+    one, other, unread = (Url(f"{server.url}/x.bin").open() for _ in range(3))
+    assert one.read(3) == other.read(3) == bytes(range(3))
+    loop, session = one._parts._loop, one._parts._session
+    one._parts._process = -1
+    one._parts.close()
+    assert not loop.is_closed() and not session.closed
+    one._parts._process = os.getpid()
+    for _ in range(2):
+        one.close()
+        one._parts.close()
+    assert loop.is_closed() and session.closed
+    other.seek(190)
+    assert other.read() == bytes(range(190, 200))
+    other.close()
+    loop = unread._parts._loop
+    unread.close()
+    assert loop.is_closed() and other._parts._session.closed
+
+
+@pytest.mark.parametrize("needed, key, told", [
+    ([""], "c/9/9", True), ([""], "9.9", True), ([""], "zarr.json", False), ([""], ".zarray", False),
+    ([""], ".zattrs", False), ([""], "deep/.zmetadata", False), (["a"], "a/c/0/0", True), (["a"], "a/zarr.json", False),
+    (["a"], "b/c/0/0", False), (["a"], "ab/c/0/0", False), (["b", "a"], "a/0.0", True), ([], "c/0/0", False),
+    (["a", "a/b"], "a/b/0", True),
+])  # fmt: skip
+def test_a_chunk_that_is_needed_is_told_and_nothing_else_is(needed, key, told, server):
+    """Whether there are attributes, or another array, is asked for all the time."""
+    pytest.importorskip("zarr")
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    store = store_of(Url(f"{server.url}/x.zarr/"))
+    assert store.read_only and store.needed == [] and store.url == Url(f"{server.url}/x.zarr/")
+    store.needed += needed
+    if not told:
+        assert sync(store.get(key, default_buffer_prototype())) is None
+        return
+    with pytest.raises(url_files.Unreached) as caught:
+        sync(store.get(key, default_buffer_prototype()))
+    assert str(caught.value) == (
+        f"chunk {key} is not there (its copy did not end, or it was never written): if that is as it should be, pass "
+        "allow_missing_chunks=True (--allow-missing-chunks)"
+    )
+
+
+def test_parts_of_a_chunk_are_as_long_as_they_were_asked_for(server, tmp_path):
+    """A range ends before its end; all of it is what is there; the file of a server that fails is named by its key."""
+    pytest.importorskip("zarr")
+    from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    (tmp_path / "x.zarr").mkdir()
+    data = bytes(range(50))
+    (tmp_path / "x.zarr" / "0.0").write_bytes(data)
+    store = store_of(Url(f"{server.url}/x.zarr"))
+
+    def get(part=None):
+        return sync(store.get("0.0", default_buffer_prototype(), part)).to_bytes()
+
+    assert get() == data and get(RangeByteRequest(7, 8)) == data[7:8] and get(RangeByteRequest(0, 50)) == data
+    assert get(SuffixByteRequest(1)) == data[-1:] and get(OffsetByteRequest(48)) == data[48:]
+    server.fault = lambda asked: 503
+    with pytest.raises(url_files.Unreached, match=r"^0\.0 was not read: the server answered 503"):
+        get()

@@ -8,12 +8,14 @@ import time
 import warnings
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tsne_ooc._parallel import MOST_THREADS
 from tsne_ooc.io import identity_of, open_source
+from tsne_ooc.io.memory import NpySource
 from tsne_ooc.storage import write_folder
 from tsne_ooc.workers import asking, by_path, pool
 from tsne_ooc.workers.asking import TRIES, Piece, answers
@@ -379,3 +381,188 @@ def test_no_more_pieces_are_asked_for_than_may_be(in_flight):
 @pytest.mark.parametrize("n, n_jobs, threads", [(1, 8, 8), (2, 8, 4), (3, 8, 2), (8, 8, 1), (8, 2, 1)])
 def test_processes_share_the_threads_there_are(n, n_jobs, threads):
     assert LocalWorkers(n, n_jobs=n_jobs).threads == threads
+
+
+class Clock:
+    """Time that passes only where it is waited for."""
+
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+class Child:
+    """A process that ends after so many seconds, or never."""
+
+    def __init__(self, clock, seconds):
+        self.clock, self.ends, self.told = clock, clock.now + seconds, []
+
+    def join(self, limit=None):
+        self.told.append(("join", limit))
+        if limit is not None:
+            self.clock.now = min(self.clock.now + limit, max(self.clock.now, self.ends))
+
+    def is_alive(self):
+        return self.clock.now < self.ends
+
+    def kill(self):
+        self.told.append(("kill", None))
+        self.ends = self.clock.now
+
+
+class Pool:
+    def __init__(self):
+        self.told = []
+
+    def shutdown(self, **how):
+        self.told.append(how)
+
+
+@pytest.fixture
+def ending(monkeypatch):
+    """Workers that end after 1 s, 3 s and never, and after 4 s."""
+    clock = Clock()
+    monkeypatch.setattr(pool, "time", clock)
+    found = LocalWorkers(4, n_jobs=4)
+    found._own.children[:] = [Child(clock, seconds) for seconds in (1, 3, 1e9, 4)]
+    found._pool = Pool()
+    return found
+
+
+def test_processes_have_some_seconds_together_to_end_by_themselves(ending):
+    """Only one that does not is killed, and then it is waited for."""
+    children, made = list(ending._own.children), ending._pool
+    ending.shutdown()
+    assert made.told == [{"wait": False, "cancel_futures": False}] and ending._pool is None
+    assert [child.told for child in children] == [
+        [("join", pool.END)], [("join", pool.END - 1)], [("join", pool.END - 3), ("kill", None), ("join", None)],
+        [("join", 0.0)],
+    ]  # fmt: skip
+    assert ending._own.children == []
+    ending.shutdown()
+    assert len(made.told) == 1
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_who_does_not_wait_leaves_the_processes_to_themselves(ending, cancel):
+    children, made = list(ending._own.children), ending._pool
+    ending.shutdown(wait=False, cancel_futures=cancel)
+    assert made.told == [{"wait": False, "cancel_futures": cancel}]
+    assert all(child.told == [] for child in children) and ending._own.children == []
+
+
+def test_a_broken_pool_is_let_go_of_without_a_wait(monkeypatch):
+    """What was asked of it has failed; a new one has as many processes, each set up in the same way."""
+    made = []
+
+    class Breaking(Pool):
+        def __init__(self, *arguments, **named):
+            super().__init__()
+            self.given = (arguments, named)
+            made.append(self)
+
+        def submit(self, function, *arguments, **named):
+            if len(made) == 1:
+                raise BrokenExecutor("broken")
+            return function, arguments, named
+
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", Breaking)
+    workers = LocalWorkers(3, n_jobs=3)
+    assert workers.submit(numbers, 3, a=4) == (numbers, (3,), {"a": 4})
+    assert [one.told for one in made] == [[{"wait": False}], []]
+    assert all(one.given == ((3,), {"mp_context": workers._own, "initializer": pool._begin}) for one in made)
+    assert workers.submit(numbers) == (numbers, (), {}) and len(made) == 2
+
+
+@pytest.mark.parametrize("error, why", [(OSError("no\n  route"), "no route"), (ValueError(""), "ValueError"),
+                                        (TypeError("odd"), "odd")])  # fmt: skip
+def test_a_scheduler_that_does_not_answer_is_told(error, why, monkeypatch):
+    def client(address, **how):
+        raise error
+
+    monkeypatch.setattr(pool, "load", lambda *_: SimpleNamespace(Client=client))
+    with pytest.raises(ConnectionError) as caught, pool.on_cluster("tcp://x:1"):
+        pass
+    assert str(caught.value) == f"no Dask scheduler answers at tcp://x:1: {why}"
+
+
+def test_a_client_of_a_cluster_is_ours_alone(monkeypatch):
+    """It does not become the one that all others use, ends with the work, and equal calls are two calls."""
+    made = []
+
+    class Client:
+        def __init__(self, address, **how):
+            made.append((address, how))
+
+        def __enter__(self):
+            made.append("in")
+
+        def __exit__(self, *error):
+            made.append("out")
+
+    monkeypatch.setattr(pool, "load", lambda *given: made.append(given) or SimpleNamespace(Client=Client))
+    with pool.on_cluster("tcp://x:1") as executor:
+        assert executor._options == {"pure": False} and isinstance(executor._client, Client) and made[-1] == "in"
+    assert made == [
+        ("distributed", "cluster", "the scheduler tcp://x:1"),
+        ("tcp://x:1", {"timeout": pool.ANSWER, "set_as_default": False}), "in", "out",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("silences, limits", [
+    # Until somebody has answered, and after short silences, a minute; later ten times the longest of them.
+    ([1.0, 0.5, 2.0], [60, 60, 60, 60]), ([7.0, 3.0, 9.0, 1.0], [60, 70, 70, 90, 90]), ([0.0], [60, 60]),
+])  # fmt: skip
+def test_silence_is_borne_ten_times_as_long_as_the_longest(silences, limits, monkeypatch):
+    """The time that whoever asks takes for what was answered is none."""
+    clock, asked_for = Clock(), []
+    monkeypatch.setattr(asking, "time", SimpleNamespace(perf_counter=clock.monotonic))
+    left = list(silences)
+
+    def wait(waiting, timeout, return_when):
+        asked_for.append(timeout)
+        assert return_when == asking.FIRST_COMPLETED
+        if not left:
+            raise KeyboardInterrupt
+        clock.now += left.pop(0)
+        return SimpleNamespace(done={next(iter(waiting))})
+
+    monkeypatch.setattr(asking, "wait", wait)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in answers(pieces(*range(0, 10 * len(limits), 10)), Answering(), 2):
+            clock.now += 1000
+    assert asked_for == limits
+
+
+def test_an_error_of_many_lines_is_one_of_three_hundred_letters():
+    executor = Answering(*[OSError("a " * 400)] * TRIES)
+    with pytest.raises(OSError):
+        asked(executor, 20)
+    assert asking._line(OSError("a\n " * 400)) == ("a " * 150) and asking._line(KeyError()) == "KeyError"
+
+
+def test_a_table_is_opened_anew_behind_a_fork_and_where_another_is_asked_for(tmp_path, monkeypatch):
+    """The child of a fork does not close what is its parent's; in one process the one before is closed."""
+    closed, real = [], NpySource.close
+    monkeypatch.setattr(NpySource, "close", lambda self: closed.append(self) or real(self))
+    monkeypatch.setattr(by_path, "_tables", threading.local())
+    shared = []
+    for number in (1, 2):
+        np.save(tmp_path / f"{number}.npy", np.full((3, 2), float(number)))
+        with open_source(tmp_path / f"{number}.npy") as table:
+            shared.append(SharedTable.of(table, identity_of(table), None))
+    closed.clear()
+    first = shared[0].opened()
+    assert shared[0].opened() is first and not closed
+    second = shared[1].opened()
+    assert closed == [first] and second.read(0, 1).tolist() == [[2, 2]] and shared[1].opened() is second
+    monkeypatch.setattr(by_path.os, "getpid", lambda: -1)
+    third = shared[1].opened()
+    assert third is not second and closed == [first] and shared[1].opened() is third
+    # One that turns out to be another table does not stay open, nor does the one before it.
+    wrong = SharedTable(shared[0].pickled, shared[0].identity | {"dtype": "<f2"}, None)
+    with pytest.raises(FileNotFoundError, match="finds another table"):
+        wrong.opened()
+    assert len(closed) == 3 and closed[1] is third
+    assert shared[1].opened().read(0, 1).tolist() == [[2, 2]] and len(closed) == 3
