@@ -359,6 +359,7 @@ def test_a_plan_on_disk_holds_what_there_is_room_for(memory):
         (False, 15, 9000, "search", False),
         (True, 90, 9000, "search", True),
         (True, 15, 0, "search", False),
+        (True, 16, 0, "search", True),
     ],
 )
 def test_the_stage_that_takes_most_is_named(at_once, k, columns, stage, fewer):
@@ -521,6 +522,9 @@ def test_a_plan_that_just_fits_is_one_in_memory(short, monkeypatch):
     least = plan_memory(1_000_000, 15, memory=0.4, used=0).stages[1].memory
     monkeypatch.setattr(plans, "limit_of", lambda memory, used: wanted.memory - short)
     assert plan_memory(1_000_000, 15, used=0).on_disk == bool(short)
+    # Where there is no room for the places alone, no entry is held.
+    monkeypatch.setattr(plans, "limit_of", lambda memory, used: 10**6)
+    assert plans._planned(1_000_000, 15, 2, 0, True, None, 0, False).held == 0
     monkeypatch.setattr(plans, "limit_of", lambda memory, used: least - short)
     if short:
         with pytest.raises(MemoryError, match="affinities takes"):

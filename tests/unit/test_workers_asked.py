@@ -566,3 +566,17 @@ def test_a_table_is_opened_anew_behind_a_fork_and_where_another_is_asked_for(tmp
         wrong.opened()
     assert len(closed) == 3 and closed[1] is third
     assert shared[1].opened().read(0, 1).tolist() == [[2, 2]] and len(closed) == 3
+
+
+def test_what_a_run_writes_into_the_folder_of_its_table_is_no_part_of_the_table(tmp_path, monkeypatch):
+    zarr = pytest.importorskip("zarr")
+    monkeypatch.setattr(by_path, "_tables", threading.local())
+    zarr.create_array(tmp_path / "x.zarr", data=np.arange(6.0).reshape(3, 2))
+    run = tmp_path / "x.zarr" / "run"
+    with open_source(tmp_path / "x.zarr") as table:
+        shared = [SharedTable.of(table, identity_of(table, without=run), without) for without in (run, None)]
+    run.mkdir()
+    (run / "ledger").write_text("some rows are done")
+    assert shared[0].opened().read(1, 2).tolist() == [[2, 3]]
+    with pytest.raises(FileNotFoundError, match=r"finds another table in .*: size of the file in bytes was"):
+        shared[1]._open()
