@@ -214,3 +214,46 @@ def test_a_file_is_closed_where_options_are_refused_and_by_its_owner_alone(tmp_p
     with open_source(path) as source:
         Batches(source).close()
         assert source.read(0, 5).shape == (5, 2)
+
+
+def test_a_row_at_least_is_read_at_once_however_wide_it_is():
+    source = table(50, 20_000_000)
+    assert buffer_rows_for(source, None) == block_rows_for(source, None, None) == mixed_rows_for(source) == 1
+
+
+@pytest.mark.parametrize("rare", [2, 3, 7])
+def test_rows_of_a_class_come_in_passes_of_all_of_them(rare):
+    """Each pass has every row of the class once, in an order of its own, and ends before the next one begins."""
+    n = 400
+    labels = np.ones(n, int)
+    labels[np.linspace(0, n - 1, rare).astype(int)] = 0
+    members = np.flatnonzero(labels == 0)
+    batches = Batches(np.zeros((n, 1), np.float32), balanced=labels, batch_size=n, seed=1)
+    orders = set()
+    for epoch in range(2):
+        [(rows, _)] = batches.epoch(epoch)
+        mine = rows[labels[rows] == 0]
+        assert len(mine) == n // 2
+        for start in range(0, len(mine) - rare + 1, rare):
+            assert sorted(mine[start : start + rare]) == members.tolist()
+            orders.add(tuple(mine[start : start + rare]))
+    assert len(orders) > 1 and (rare > 3 or len(orders) == math.factorial(rare))
+
+
+def test_rows_of_a_single_class_are_drawn_by_their_place_in_the_table():
+    """The same numbers are drawn for a class wherever its rows are, so that an epoch is the same on every machine."""
+    n = 300
+    labels = np.arange(n) % 2
+    for epoch in range(2):
+        [(apart, _)] = Batches(np.zeros((n, 1), np.float32), balanced=labels, batch_size=n).epoch(epoch)
+        [(together, _)] = Batches(np.zeros((n, 1), np.float32), balanced=np.sort(labels), batch_size=n).epoch(epoch)
+        np.testing.assert_array_equal(np.where(labels[apart] == 0, apart // 2, n // 2 + apart // 2), together)
+
+
+def test_evenness_far_from_zero_is_what_it_is_near_it():
+    """In float32 the mean of many large numbers would be another one."""
+    rng = np.random.default_rng(0)
+    rows, edges = np.arange(20_000), np.stack([np.arange(0, 20_000, 500), np.arange(500, 20_500, 500)], axis=1)
+    X = (rng.integers(0, 9, (20_000, 2)) + rows[:, None] // 500 % 3).astype(np.float32)
+    near, far = between(rows, X, edges), between(rows, X + np.float32(2**23), edges)
+    assert near > 0.05 and far == pytest.approx(near, rel=1e-9)
