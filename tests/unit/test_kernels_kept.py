@@ -179,3 +179,36 @@ def test_a_library_that_keeps_code_too_is_lent_the_place(package):
     lend = "from kept._kept import lent\nwith lent():\n    import other\nassert other.halved(3) == 1.5\n"
     assert package.ask(lend, **home) == (["2", "3", "0"], "")
     assert list((package.temporary / f"tsne_ooc-{os.getuid()}").rglob("other.halved-*.nbi"))
+
+
+def test_code_is_taken_from_a_folder_that_nobody_else_can_write(tmp_path, monkeypatch):
+    """It is executed: neither another user's folder will do, nor a link, which its owner can lead elsewhere."""
+    folder = tmp_path / "own"
+    for _ in range(2):
+        _kept._make_own(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for mode in (0o700, 0o755, 0o711, 0o750, 0o744):
+        folder.chmod(mode)
+        _kept._make_own(folder)
+        assert folder.stat().st_mode & 0o777 == mode
+    says = r"is not a folder of this user alone$"
+    for mode in (0o720, 0o702, 0o722, 0o777, 0o775):
+        folder.chmod(mode)
+        with pytest.raises(PermissionError, match=says):
+            _kept._make_own(folder)
+    folder.chmod(0o700)
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(PermissionError, match=says):
+        _kept._make_own(tmp_path / "link")
+    uid = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: uid + 1)
+    with pytest.raises(PermissionError, match=says):
+        _kept._make_own(folder)
+
+
+def test_what_is_lent_is_given_back_also_after_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(_kept, "_temporary", lambda: tmp_path / "folder")
+    own = numba.config.CACHE_DIR
+    with pytest.raises(ZeroDivisionError), _kept.lent():
+        raise ZeroDivisionError
+    assert own == numba.config.CACHE_DIR

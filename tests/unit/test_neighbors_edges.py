@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from itertools import pairwise
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,6 +106,9 @@ UNEVEN = cdist(np.arange(4.0)[:, None], np.arange(4.0)[:, None])
     [
         (pairs(3, 0.2, 0.9), "each row's largest precomputed distance is that to itself, 0.9: these look like"),
         (pairs(3, 0.9, 0.9), "each row's largest precomputed distance is that to itself, 0.9"),
+        # They differ from row to row, and others see a row as more alike than it sees itself.
+        (changed(pairs(3, 0.2, 0.9), (1, 1, 0.5)), "each row's largest precomputed distance is that to itself, 0.9"),
+        (changed(pairs(3, 0.2, 0.9), (1, 1, 0.5), (0, 1, 0.6)), "each row's largest precomputed distance is that to"),
         (pairs(2, 0.2, 0.9), None),
         (changed(pairs(3, 0.5, 0.9), (1, 1, 0.4)), None),
         (changed(pairs(3, 0.5, 0.9), (1, 2, 0.95), (2, 1, 0.95)), None),
@@ -130,6 +134,19 @@ def test_when_distances_look_like_something_else(distances, says):
     said = told(distances, "precomputed")
     assert (said is None) == (says is None)
     assert said is None or says in said
+
+
+@pytest.mark.parametrize("tile", [1, 3, 8])
+def test_the_pair_whose_distances_differ_is_named_wherever_it_stands(tile, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.neighbors.plausible._TILE", tile)
+    line = cdist(np.arange(8.0)[:, None], np.arange(8.0)[:, None])
+    assert told(line, "precomputed") is None
+    for i, j in np.ndindex(8, 8):
+        if i == j:
+            continue
+        first, second, there, back = (i, j, 50, j - i) if i < j else (j, i, i - j, 50)
+        said = told(changed(line.copy(), (i, j, 50.0)), "precomputed")
+        assert f"from row {first} to row {second} it is {there}, and back {back}; each row's own are used" in said
 
 
 def chained(n, largest, rest=0.5, empty=0):
@@ -539,3 +556,72 @@ def test_metrics_without_a_scale_are_searched_as_they_are():
             Exact(), X, metric=metric, metric_params=params, rng=np.random.default_rng(0), threads=ONE
         )  # fmt: skip
         assert not isinstance(index, ScaledIndex) and index.unit == 1
+
+
+# ------------------------------------------------------------------------------------ the last row and the last column
+
+
+def test_what_the_last_row_or_column_does_not_hold_is_no_smaller_table(tmp_path):
+    """The largest number that is named somewhere is not how many there are."""
+    from tsne_ooc.neighbors.given_graphs import nearest_of, of_scanpy
+    from tsne_ooc.neighbors.precomputed import Precomputed
+    from tsne_ooc.neighbors.saved import named_state, restore_index
+
+    n, k = 9, 2
+    near = np.array([[(row + 1) % 7, (row + 2) % 7] for row in range(n)])
+    apart = np.tile(np.float64([0.5, 1.5]), (n, 1))
+    for graph in (Graph((near, apart)), Graph(Graph((near, apart)).matrix())):
+        assert (graph.n, graph.k, graph.matrix().shape) == (n, k, (n, n))
+    # As anndata writes it.
+    with h5py.File(tmp_path / "cells.h5ad", "w") as file:
+        group = file.create_group("obsp/distances")
+        group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": (n, n)})
+        group["data"], group["indices"], group["indptr"] = apart.ravel(), near.ravel(), np.arange(n + 1) * k
+    assert of_scanpy(tmp_path / "cells.h5ad").shape == (n, n) and Graph(tmp_path / "cells.h5ad").n == n
+    # A last row without a neighbour is one that has none.
+    short = csr_array((apart.ravel()[:-k], near.ravel()[:-k], [*range(0, n * k, k), (n - 1) * k]), shape=(n, n))
+    with pytest.raises(ValueError, match=f"^row {n - 1} has no neighbour in the graph; each row needs one$"):
+        nearest_of(short)
+    made = distances_of(short)
+    assert made.shape == (n, n) and np.diff(made.indptr).tolist() == [k] * (n - 1) + [0]
+    with pytest.raises(ValueError, match=f"^row {n - 1} has 0 precomputed neighbours at a finite distance"):
+        Precomputed().build(short, threads=ONE).query_self(1)
+    found = Precomputed().build(Graph((near, apart)).matrix(), threads=ONE)
+    np.testing.assert_array_equal(found.query(short[: n - 1], k)[0], found.query_self(k)[0][: n - 1])
+    # Sparse rows of which none has the last column come back with it.
+    X = np.random.default_rng(0).random((n, 5)).astype(np.float32)
+    X[:, 4] = 0
+    index = Exact().build(csr_array(X), metric="euclidean", threads=ONE)
+    again = restore_index(Saved(*named_state(index)), ONE)
+    np.testing.assert_array_equal(again.query(csr_array(X), 3)[1], index.query(csr_array(X), 3)[1])
+
+
+# --------------------------------------------------------------------------------------------- parameters of metrics
+
+
+def by_mahalanobis(VI):
+    X = np.float32([[0, 0], [1, 2], [3, -1], [-2, 5]])
+    found = Exact().build(X, metric="mahalanobis", metric_params={"VI": VI}, threads=ONE).query(X, 4)[1]
+    away = X[:, None].astype(float) - X
+    squares = np.einsum("ijk,kl,ijl->ij", away, np.array(VI, float), away)
+    return found, np.sort(np.sqrt(np.maximum(squares, 0)), axis=1)
+
+
+def test_an_inverse_covariance_counts_by_its_symmetric_part():
+    """What is on one side of its diagonal alone counts half on both; rounding may leave it a little below nothing."""
+    for VI in ([[1, -3], [3, 1]], [[1, 0.5], [0, 1]], [[1, 0], [0, 0]], [[4, 0], [0, -3e-6]]):
+        np.testing.assert_allclose(*by_mahalanobis(VI), rtol=1e-5, atol=1e-6)
+    for VI in ([[1, -4], [0, 1]], [[1, 0], [-4, 1]], [[4, 0], [0, -5e-6]], [[0, 0], [0, -1e-9]]):
+        with pytest.raises(ValueError, match=r"metric_params\['VI'\] is not a covariance or its inverse"):
+            by_mahalanobis(VI)
+
+
+@pytest.mark.parametrize("form", [list, tuple, np.float32, np.array])
+def test_weights_may_be_any_row_of_numbers_and_are_not_shared(form):
+    X = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
+    w = form([1, 0.5, 4])
+    index = Exact().build(X, metric="cityblock", metric_params={"w": w}, threads=ONE)
+    if isinstance(w, np.ndarray):
+        w[:] = 7
+    D = cdist(X.astype(float), X.astype(float), "cityblock", w=np.array([1, 0.5, 4]))
+    np.testing.assert_allclose(index.query(X, 12)[1], np.sort(D, axis=1), rtol=1e-6, atol=1e-7)

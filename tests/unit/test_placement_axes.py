@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reference
 
+from tsne_ooc._kernels.placement import _solve
 from tsne_ooc._parallel import Threads
 from tsne_ooc.fit.model import Model
 from tsne_ooc.gradients.crowd import Crowd
@@ -190,3 +191,27 @@ def test_what_is_read_from_a_grid_is_what_is_summed(d):
             continue
         for a, b in itertools.product(range(d), repeat=2):
             assert np.abs(read[:, a, b] - summed[:, a, b]).max() < 0.03 * np.abs(summed).max()
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_a_step_is_that_of_the_damped_matrix_where_that_is_positive_definite(d):
+    """Matrices that are one by little, by damping alone, or not at all, whichever axis makes the difference."""
+    rng = np.random.default_rng(d)
+    taken = 0
+    for _ in range(300):
+        turn = np.linalg.qr(rng.normal(size=(d, d)))[0]
+        H = turn @ np.diag(rng.uniform(-1, 2, d)) @ turn.T
+        # Axes by themselves, too.
+        H = np.diag(np.diag(H)) if rng.random() < 0.3 else (H + H.T) / 2
+        g, damping = rng.normal(size=d), float(rng.choice([0, 0.1, 0.5]))
+        wide = np.zeros((3, 3))
+        wide[:d, :d] = H
+        six = tuple(float(wide[a, b]) for a, b in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)))
+        ok, *step = _solve(six, tuple(float(one) for one in np.pad(g, (0, 3 - d))), damping, d)
+        damped = H + damping * np.eye(d)
+        assert ok == (np.linalg.eigvalsh(damped)[0] > 0)
+        if ok:
+            np.testing.assert_allclose(step[:d], -np.linalg.solve(damped, g), rtol=1e-6)
+            assert step[d:] == [0] * (3 - d)
+            taken += 1
+    assert 50 < taken < 250

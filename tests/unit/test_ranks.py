@@ -102,3 +102,18 @@ def test_far_out_and_near_each_other(metric):
         for j, target in enumerate(targets[i]):
             wanted = reference.nearer(D[row], D[row, target] * (1 - 1e-9) - 1e-14, row)
             assert nearer[i, j] == wanted, (row, target)
+
+
+def test_a_zero_in_a_row_is_no_row_of_zeros():
+    """Small whole numbers: many rows have a zero somewhere, some have nothing else, and many are as far as others."""
+    X = np.random.default_rng(0).integers(-1, 2, (80, 3)).astype(np.float32)
+    D = by_pairs("cosine", None, X)
+    drawn = np.arange(0, 80, 7)
+    targets = np.random.default_rng(1).integers(0, 80, (len(drawn), 6))
+    targets[targets == drawn[:, None]] += 1
+    targets %= 80
+    assert (X[drawn] == 0).any() and not X[drawn].any(axis=1).all()
+    nearer = Space(X, Threads(1), "cosine").nearer(drawn, targets)
+    for i, row in enumerate(drawn):
+        for j, target in enumerate(targets[i]):
+            assert nearer[i, j] == reference.nearer(D[row], D[row, target] * (1 - 1e-9) - 1e-14, row), (row, target)
