@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from tsne_ooc._parallel import Threads
 from tsne_ooc._validate import RowsError
 from tsne_ooc.neighbors._blocks import Frame, largest_of, pack, read_only, unpack
-from tsne_ooc.neighbors._found import Completer
+from tsne_ooc.neighbors._found import Completer, FoundIndex
 from tsne_ooc.neighbors._recall import (
     Share,
     Wanted,
@@ -20,7 +20,7 @@ from tsne_ooc.neighbors._recall import (
     shares_found,
 )
 from tsne_ooc.neighbors.base import blocked_only, check_k, check_width, of_zero_rows
-from tsne_ooc.neighbors.exact import nearest, nobody, stack
+from tsne_ooc.neighbors.exact import exact_index, nearest, nobody, stack
 from tsne_ooc.neighbors.gaps import GapFrame, all_found, check_values
 from tsne_ooc.neighbors.pairwise import Pairwise, canonical
 
@@ -228,6 +228,48 @@ def test_no_more_effort_than_the_most():
     assert effort_for(Wanted(0.9), 20, 20, measure)[0] == 20 and asked == [20]
     asked.clear()
     assert effort_for(Wanted(0.9), 1, 3, measure, growth=1.2)[0] == 3 and asked == [1, 2, 3]
+
+
+class Walk(FoundIndex):
+    """A search that finds nothing near below some effort, and from there on all that there is."""
+
+    def __init__(self, X, wanted, enough):
+        super().__init__(X, "euclidean", ONE, wanted)
+        self.enough, self.asked, self.whole = enough, [], exact_index(X, "euclidean", None, ONE)
+
+    def _first(self, k):
+        return 3
+
+    def _answer(self, Q, k, effort, *, itself):
+        self.asked.append((len(Q), k, effort, itself))
+        if effort < self.enough:
+            return np.zeros((len(Q), k), np.uint32), np.full((len(Q), k), 1e9, np.float32)
+        return self.whole.query_self(k) if itself else self.whole.query(Q, k)
+
+
+@pytest.mark.parametrize(("enough", "efforts"), [
+    (0, [3]), (4, [3, 6]), (6, [3, 6]), (24, [3, 6, 12, 24]), (96, [3, 6, 12, 24, 48, 96]),
+    (97, [3, 6, 12, 24, 48, 96]),
+])  # fmt: skip
+def test_the_effort_of_others_is_doubled_five_times_at_most(enough, efforts):
+    """It is measured once for each number of neighbours, by one more than these, for each row finds itself."""
+    X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    index = Walk(X, Wanted(0.9), enough)
+    for _ in range(2):
+        assert index.recall(5) == (enough <= 96)
+    assert index.asked == [(20, 6, effort, False) for effort in efforts]
+    index.asked.clear()
+    index.query(X[:4], 5)
+    index.query_self(5)
+    assert index.asked == [(4, 5, efforts[-1], False), (20, 5, efforts[-1], True)]
+    # Of all others there are no more than there are rows.
+    index.asked.clear()
+    assert index.recall(50) == index.recall(19) == (enough <= 96)
+    assert index.asked == [(20, 20, effort, False) for effort in efforts]
+    plain = Walk(X, None, enough)
+    plain.query(X[:4], 5)
+    assert plain.asked == [(4, 5, 3, False)] and plain.recall(5) == (enough <= 3)
+    assert Walk(X[:1], Wanted(0.9), enough).recall(1) == 1.0
 
 
 # --------------------------------------------------------------------------------------------------- what others found
