@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from itertools import pairwise
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.spatial.distance import cdist
 from tsne_ooc._parallel import Threads
 from tsne_ooc._validate import RowsError
 from tsne_ooc.neighbors import HNSW, IVF, Exact, Graph, kmeans
-from tsne_ooc.neighbors.distinct import DistinctIndex, find_copies
+from tsne_ooc.neighbors.distinct import Copies, DistinctIndex, find_copies
 from tsne_ooc.neighbors.folder import GraphFacts, fingerprint_of
 from tsne_ooc.neighbors.plausible import tell_unlikely
 from tsne_ooc.neighbors.precomputed import distances_of
@@ -364,6 +365,18 @@ def test_which_rows_are_out_of_reach(n, far, times, apart, piece, monkeypatch):
     np.testing.assert_allclose(index.query(X, 3)[1], np.sort(D, axis=1)[:, :3], rtol=1e-6)
 
 
+def test_the_nearest_of_the_rows_beyond_tells_which_queries_meet_them():
+    """One that is still within reach may be nearer to a row beyond than to any other, however far out others are."""
+    X = around(100, 2, 1100.0)
+    X[1, 1] = -1e7
+    index = within_reach(X, lambda rows: Exact().build(rows, threads=ONE), ONE)
+    assert isinstance(index, ReachIndex) and index._numbers.tolist() == [0, 1]
+    Q = np.float32([[0, 900, 0], [0, 700, 0], [0, -900, 0], [0, 1, 0]])
+    indices, distances = index.query(Q, 3)
+    np.testing.assert_allclose(distances, np.sort(cdist(Q, X), axis=1)[:, :3], rtol=1e-6)
+    assert indices[:2, 0].tolist() == [0, 0] and (indices[2:] > 1).all()
+
+
 def test_rows_that_are_all_in_the_middle_have_no_reach():
     X = np.ones((50, 2), np.float32)
     X[0] = 1e9
@@ -410,6 +423,16 @@ def test_copies_are_numbered_as_they_first_appear(form, few):
             assert mine.tolist() == [row for row in range(40) if wanted[row] == number]
         assert found.first.tolist() == [wanted.index(number) for number in range(len(seen))]
     assert find_copies(form(X), ONE, int(most)) is None and find_copies(form(X), ONE, int(most) - 1) is not None
+
+
+def test_among_distinct_rows_a_search_is_asked_for_no_more_than_there_are():
+    """The share that is found of more is that of all; a single row has nothing to miss."""
+    asked = []
+    inner = SimpleNamespace(n=4, metric="euclidean", sparse=False, recall=lambda k: asked.append(k) or 0.5)
+    index = DistinctIndex(Copies.from_numbers(np.array([0, 1, 1, 2, 3, 3, 3])), inner, ONE)
+    assert [index.recall(k) for k in (1, 3, 4, 6)] == [0.5] * 4 and asked == [1, 3, 3, 3]
+    inner.n = 1
+    assert DistinctIndex(Copies.from_numbers(np.zeros(5, np.int64)), inner, ONE).recall(2) == 1.0 and len(asked) == 4
 
 
 @pytest.mark.parametrize(

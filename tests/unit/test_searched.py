@@ -9,7 +9,7 @@ import pytest
 
 from tsne_ooc import Perplexity, Uniform
 from tsne_ooc._parallel import Threads
-from tsne_ooc.fit.rows import Recipe, joint_of
+from tsne_ooc.fit.rows import Recipe, joint_of, joint_within
 from tsne_ooc.fit.searched import Searched
 from tsne_ooc.neighbors import HNSW, IVF, Exact
 from tsne_ooc.novelty import Reference
@@ -134,6 +134,21 @@ def test_affinities_are_those_of_a_fit_to_the_bit(kind, affinity, tmp_path):
             P.close()
     np.testing.assert_array_equal(found.neighbors, before[0])
     np.testing.assert_array_equal(found.distances, before[1])
+
+
+@pytest.mark.parametrize("kind", ["exact", "lists"])
+def test_a_fit_goes_on_however_little_memory_there_is(kind, tmp_path):
+    """What is too little is refused before the work begins, and no more when it has: then all is on the disk."""
+    index = among(kind).index
+    wanted, order, k, reference = joint_of(Perplexity(3), index, N, 7, ONE)
+    found = joint_within(Room(1e-6, tmp_path), Perplexity(3), index, N, 2, 7, ONE)
+    P = found[0]
+    assert isinstance(P, JointOnDisk) and found[2] == k
+    np.testing.assert_array_equal(found[1], order)
+    np.testing.assert_array_equal(found[3].own, reference.own)
+    np.testing.assert_array_equal(P.indptr, wanted.indptr)
+    np.testing.assert_array_equal(P.part(0, N)[2][: P.entries], wanted.values)
+    P.close()
 
 
 def test_one_row_has_no_neighbours_and_comes_back():
