@@ -54,6 +54,18 @@ def test_the_start_is_that_of_the_centred_rows(monkeypatch, most, form, shape):
     assert (abs(rows - before)).sum() == 0
 
 
+@pytest.mark.parametrize(
+    ("shape", "iterated"), [((60, 20), False), ((20, 60), False), ((60, 21), True), ((21, 60), True)]
+)
+def test_the_smaller_side_tells_whether_axes_are_exact(monkeypatch, shape, iterated):
+    asked, plain = [], initialization._iterated
+    monkeypatch.setattr(initialization, "MOST_MOMENTS", 20)
+    monkeypatch.setattr(initialization, "_iterated", lambda X, rank, seed: asked.append(rank) or plain(X, rank, seed))
+    for d in (2, 3):
+        initialization.pca(groups(*shape), d, np.random.default_rng(0), Threads(1))
+    assert asked == ([2, 3] if iterated else [])
+
+
 @pytest.mark.parametrize("form", ["dense", "sparse"])
 def test_the_scale_of_the_rows_is_not_that_of_the_start(form):
     """Fewer rows than columns, and lengths of the axes far below 1."""

@@ -648,3 +648,46 @@ def test_weights_may_be_any_row_of_numbers_and_are_not_shared(form):
         w[:] = 7
     D = cdist(X.astype(float), X.astype(float), "cityblock", w=np.array([1, 0.5, 4]))
     np.testing.assert_allclose(index.query(X, 12)[1], np.sort(D, axis=1), rtol=1e-6, atol=1e-7)
+
+
+# ------------------------------------------------------------------------------------------ what is refused, and named
+
+
+def test_a_part_of_rows_with_gaps_names_a_row_by_its_own_number():
+    """A few rows have no column in common with the others, wherever the order of the search puts them."""
+    X = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    X[:, 2:] = np.nan
+    apart = [7, 21, 30]
+    X[apart] = X[apart][:, [2, 3, 0, 1]]
+    options = {"metric": "nan_euclidean", "rng": np.random.default_rng(0), "threads": ONE}
+    index = IVF(lists=4, probes=4).build(X, **options)
+    for start in range(40):
+        row = index.order[start]
+        if row not in apart:
+            assert index.query_part(start, start + 1, 5)[0].shape == (1, 5)
+            continue
+        with pytest.raises(RowsError, match=f"^row {row} has a column in common with 2 of 40 other rows, and 5 nei"):
+            index.query_part(start, start + 1, 5)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
+def test_a_graph_has_rows_and_neighbours(shape):
+    from tsne_ooc.neighbors.folder import arrays_of
+
+    saved = Saved({}, {"distances": np.zeros(shape, np.float32), "indices": np.zeros(shape, np.uint32)})
+    with pytest.raises(StateError, match=r"has the shape \(\d, \d\), which is not a graph$"):
+        arrays_of(saved)
+
+
+@pytest.mark.parametrize(("effort", "k", "itself", "kept"), [(30, 5, False, 30), (7, 5, False, 10), (7, 5, True, 12),
+                                                            (500, 5, False, 60), (40, 29, True, 60)])  # fmt: skip
+def test_how_many_candidates_a_walk_keeps(effort, k, itself, kept, monkeypatch):
+    """As many as it is told, twice as many as are asked for at least, and no more than there are rows."""
+    import faiss
+
+    X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    index = HNSW().build(X, rng=np.random.default_rng(0), threads=ONE)
+    plain, asked = faiss.SearchParametersHNSW, []
+    monkeypatch.setattr(faiss, "SearchParametersHNSW", lambda **told: asked.append(told) or plain(**told))
+    assert index._answer(X, k, effort, itself=itself)[0].shape == (60, k)
+    assert asked == [{"efSearch": kept}]

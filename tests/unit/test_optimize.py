@@ -265,6 +265,16 @@ def test_bar_shows_phase_divergence_and_rate(problem, capfd):
     assert "it/s" in shown
 
 
+def test_what_can_be_gone_on_from_is_not_the_map_itself(problem):
+    """The map is moved to the middle, and belongs to whoever has it; the places are those of the last step."""
+    result = run(problem, Phase(3, 12.0))
+    places = result.motion.places.copy()
+    assert not np.shares_memory(places, result.embedding)
+    np.testing.assert_allclose(places - places.mean(axis=0, dtype=float), result.embedding, atol=1e-9)
+    result.embedding[:] = 7
+    np.testing.assert_array_equal(result.motion.places, places)
+
+
 def test_start_is_not_changed(problem):
     before = problem[1].copy()
     run(problem, Phase(10))
