@@ -4,7 +4,43 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+# Pages over files are given back from this share of the limit on: threads touch more of them until they look again.
+_SHARE = 0.6
+
+_lock = threading.Lock()
+_bounds: list[tuple[int, Callable[[], None]]] = []
+
+
+@contextmanager
+def bounded(most: int | None, relief: Callable[[], None]) -> Iterator[None]:
+    """Let `relieve` call `relief` where this process comes near `most` bytes; None changes nothing."""
+    if most is None:
+        yield
+        return
+    bound = most, relief
+    with _lock:
+        _bounds.append(bound)
+    try:
+        yield
+    finally:
+        with _lock:
+            _bounds.remove(bound)
+
+
+def relieve() -> None:
+    """Give back what can be read again, where somebody bounds the memory and it is nearly used up."""
+    bounds = list(_bounds)
+    if not bounds:
+        return
+    used = used_bytes() or 0
+    for most, relief in bounds:
+        if used > _SHARE * most:
+            relief()
 
 
 def used_bytes() -> int | None:

@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from tsne_ooc import _blas
+from tsne_ooc._memory import relieve
 from tsne_ooc._options import shown, whole
 
 log = logging.getLogger(__name__)
@@ -144,9 +145,16 @@ class Threads:
         """
         n = len(pieces)
         workers = min(self.n, n)
+
+        def one(piece: tuple[int, ...]) -> T:
+            found = function(*piece)
+            # Between pieces nobody minds that pages over files are read again.
+            relieve()
+            return found
+
         # A piece that calls `map` itself runs those pieces alone: the thread it would wait for may be its own.
         if workers <= 1 or getattr(_here, "within", False):
-            return [function(*piece) for piece in pieces]
+            return [one(piece) for piece in pieces]
         workers = min(workers, getattr(_here, "most", None) or workers)
         # All that threads write to is allocated beforehand: where memory runs out, a result, an error or an end is
         # written down all the same, and nobody waits for what will not come.
@@ -166,7 +174,7 @@ class Threads:
                     if stopped:
                         continue
                     try:
-                        results[index] = function(*pieces[index])
+                        results[index] = one(pieces[index])
                     except BaseException as error:
                         errors[index] = error
                         stopped = True

@@ -154,6 +154,8 @@ def _in_parts(index: Index, k: int) -> tuple[UInt32, Float32]:
     for start, stop in ranges(index.n, max(1, BLOCK // k)):
         found = index.query_part(start, stop, k)
         assert found is not None
+        # Each row of both files is on a page of its own: 70,000 rows of 10 million touch 0.6 GB.
+        forget_given()
         neighbors[order[start:stop]], distances[order[start:stop]] = found
         forget_given()
     return neighbors, distances

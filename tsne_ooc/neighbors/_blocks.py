@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tsne_ooc._memory import relieve
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Float64, Int64
 from tsne_ooc.neighbors.base import Answer, Indices, Keys
@@ -17,6 +18,8 @@ from tsne_ooc.storage.state import Saved
 WIDTH = 512
 # Rows that one call reads.
 PIECE = 1 << 14
+# Rows that are searched by one call where all are: those of 50 columns are 52 MB, which may be over a file.
+ALL = 1 << 18
 NOBODY = 0xFFFFFFFF
 LARGEST = np.finfo(np.float32).max
 
@@ -151,12 +154,28 @@ class Blocks:
 
         The caller makes sure that those lists hold k rows besides the query itself, whose row number is in `itself`.
         """
+        if probes is not None:
+            return unpack(self._nearest(Q, numbers, k, probes, self.edges, itself))
+        n, everybody = (
+            len(self.rows),
+            Probes(np.zeros(1, np.int64), np.array([0, len(numbers)]), np.arange(len(numbers))),
+        )
+        # Each part has to hold k rows.
+        parts = max(1, min(-(-n // ALL), n // (2 * k + 2)))
+        best = np.empty((len(numbers), 0), np.uint64)
+        for part in range(parts):
+            edges = np.array([part * n // parts, (part + 1) * n // parts])
+            best = np.concatenate([best, self._nearest(Q, numbers, k, everybody, edges, itself)], axis=1)
+            best = np.sort(best, axis=1)[:, :k]
+            relieve()
+        return unpack(best)
+
+    def _nearest(
+        self, Q: Float32, numbers: Array, k: int, probes: Probes, edges: Int64, itself: Indices | None
+    ) -> Keys:
         from tsne_ooc._kernels import knn
 
         g = len(numbers)
-        edges = self.edges
-        if probes is None:
-            probes, edges = Probes(np.zeros(1, np.int64), np.array([0, g]), np.arange(g)), edges[[0, -1]]
         if itself is None:
             itself = np.full(g, NOBODY, np.uint32)
         lifted, norms = self.frame.lift(Q, numbers)
@@ -168,7 +187,7 @@ class Blocks:
             np.empty((g, capacity), np.float32), np.empty((g, capacity), np.uint32), np.empty(g, np.uint32),
             np.empty(g, np.float32),
         )  # fmt: skip
-        return unpack(np.sort(keys, axis=1)[:, :k])
+        return np.sort(keys, axis=1)[:, :k]
 
 
 class Searched(Protocol):

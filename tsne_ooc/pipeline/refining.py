@@ -116,7 +116,7 @@ class Course(NamedTuple):
         """Let rows, and what is made of them, lie on the disk where memory is to have room for other things."""
         n, columns = work.get(Mapped).placer.table_of(work.table).shape
         plan = self.plan(work.folder, n, columns, begun=True)
-        with on_disk(self.space(work.folder).folder() if plan.on_disk else None):
+        with on_disk(self.space(work.folder).folder() if plan.on_disk else None, plan.limit):
             yield
 
     def neighbors(self, n: int) -> int:

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tsne_ooc._memory import bounded
 from tsne_ooc._typing import Array
 
 # Rows that are copied at a time.
@@ -29,14 +30,21 @@ _given: WeakValueDictionary[int, np.memmap[Any, Any]] = WeakValueDictionary()
 
 
 @contextmanager
-def on_disk(folder: Path | None) -> Iterator[None]:
+def on_disk(folder: Path | None, most: int | None = None) -> Iterator[None]:
     """Let `empty` and `picked` give arrays over files in a folder, which are gone when nobody holds the arrays.
 
-    None lets them give arrays in memory.
+    Parameters
+    ----------
+    folder : path or None
+        None lets them give arrays in memory.
+    most : int, optional
+        Bytes that the process may hold: what threads do in pieces then gives pages of all such arrays back, where they
+        come near it.
     """
     token = _folder.set(folder)
     try:
-        yield
+        with bounded(None if folder is None else most, forget_given):
+            yield
     finally:
         _folder.reset(token)
 
@@ -111,7 +119,8 @@ def forget(*arrays: Array) -> None:
 
 def forget_given() -> None:
     """Give back the memory of all that `empty` has given over files."""
-    forget(*list(_given.values()))
+    # A list of references is made at once, whatever other threads map meanwhile.
+    forget(*(array for ref in _given.valuerefs() if (array := ref()) is not None))
 
 
 def in_pieces(array: Array) -> Iterator[Array]:
