@@ -17,6 +17,7 @@ from tsne_ooc import TSNE, FixedSigma, Multiscale, Refinement, Uniform, _memory
 from tsne_ooc import cli as command
 from tsne_ooc.neighbors import IVF
 from tsne_ooc.scratch import JointOnDisk, joint, plan, plan_memory
+from tsne_ooc.storage import mapped
 
 QUICK = {"perplexity": 8, "early_exaggeration_iter": 10, "n_iter": 20, "random_state": 0, "n_jobs": 2}
 FEW = {"n_iter": 15}
@@ -186,6 +187,18 @@ def test_a_run_out_of_core_leaves_the_files_of_one_in_memory(elsewhere, in_memor
     # The affinities of the sample, and of all rows.
     assert len(out_of_core) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["map"]
+
+
+def test_pages_that_are_given_back_all_the_time_change_nothing(in_memory, out_of_core, tmp_path, monkeypatch):
+    """As where the process holds all that it may, throughout the search."""
+    memory, given, forget = gigabytes(0.3), [], mapped.forget_given
+    limits, bounded = [], mapped.bounded
+    monkeypatch.setattr(mapped, "forget_given", lambda: given.append(1) or forget())
+    monkeypatch.setattr(mapped, "bounded", lambda most, relief: limits.append(most) or bounded(most, relief))
+    monkeypatch.setattr(_memory, "used_bytes", lambda: 1 << 60)
+    embedded(tmp_path / "map", memory=memory)
+    assert files_of(tmp_path / "map") == in_memory
+    assert len(given) > 20 and {*limits} == {None, int(1e9 * memory)}
 
 
 def test_a_run_that_began_in_memory_goes_on_out_of_core(in_memory, out_of_core, tmp_path, monkeypatch):

@@ -531,11 +531,13 @@ def searched_on_disk(folder):
     from tsne_ooc.storage.mapped import on_disk
     from tsne_ooc.storage.state import Saved
 
-    recipe = Recipe(2, 1.0, IVF(lists=6, probes=3), "euclidean", None, Perplexity(3), "pca", Schedule([]))
+    recipe = Recipe(2, 1.0, IVF(lists=12, probes=1), "euclidean", None, Perplexity(3), "pca", Schedule([]))
     with on_disk(folder):
         found = Searched.among(rows(), 9, recipe, seed=0, threads=TWO)
+        recall = np.float64(found.index.recall(9))
         again = Searched.restore(Saved(*found.state()), TWO)
-    return [again.neighbors, again.distances, again.reference.novelty, again.index.order]
+    assert recall == again.index.recall(9) < 1
+    return [again.neighbors, again.distances, again.reference.novelty, again.index.order, recall]
 
 
 def kept_on_disk(folder):

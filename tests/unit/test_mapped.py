@@ -9,7 +9,9 @@ import re
 import numpy as np
 import pytest
 
+from tsne_ooc import _memory
 from tsne_ooc._memory import used_bytes
+from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc.storage import mapped
 from tsne_ooc.storage.mapped import empty, forget, forget_given, in_pieces, on_disk, picked, spared
 
@@ -49,6 +51,59 @@ def test_memory_is_given_back_and_numbers_stay(tmp_path):
     np.testing.assert_array_equal(array[::997], np.arange(MANY)[::997])
     del array
     assert not mapped._given
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("spare", [0, 1 << 40], ids=["near the limit", "far from it"])
+def test_near_the_limit_pieces_of_work_give_pages_back(jobs, spare, tmp_path):
+    """Numbers stay as they are, and what was not asked for is left alone."""
+    size = MANY // 32
+    with on_disk(tmp_path, used_bytes() + spare):
+        array = empty((MANY,), np.float32)
+        before = used_bytes()
+        held = []
+
+        def fill(a, b):
+            array[a:b] = np.arange(a, b, dtype=np.float32)
+            held.append(used_bytes() - before)
+
+        Threads(jobs).map(fill, ranges(MANY, size))
+    if spare:
+        assert max(held) > 0.9 * array.nbytes
+    else:
+        # What two threads fill at a time, and little else.
+        assert max(held) < 0.3 * array.nbytes
+    # Nobody bounds it any more.
+    Threads(1).map(lambda a, b: float(array[a:b].sum()), ranges(MANY, size))
+    assert used_bytes() - before > 0.9 * array.nbytes
+    np.testing.assert_array_equal(array[::997], np.arange(MANY)[::997])
+
+
+def test_pages_are_given_back_from_three_fifths_of_the_limit_on(monkeypatch):
+    given = []
+    monkeypatch.setattr(_memory, "used_bytes", lambda: 601)
+    with _memory.bounded(None, lambda: given.append("none")):
+        _memory.relieve()
+    with _memory.bounded(1000, lambda: given.append("near")), _memory.bounded(1002, lambda: given.append("far")):
+        _memory.relieve()
+    _memory.relieve()
+    assert given == ["near"]
+    # Where the system does not tell, nothing is given back.
+    monkeypatch.setattr(_memory, "used_bytes", lambda: None)
+    with _memory.bounded(1, lambda: given.append("untold")):
+        _memory.relieve()
+    assert given == ["near"]
+
+
+def test_a_limit_in_memory_is_none(tmp_path, monkeypatch):
+    """Nothing lies over files then."""
+    monkeypatch.setattr(_memory, "used_bytes", lambda: 2)
+    given = []
+    monkeypatch.setattr(mapped, "forget_given", lambda: given.append(1))
+    for folder, times in ((None, 0), (tmp_path, 1)):
+        with on_disk(folder, 1):
+            _memory.relieve()
+        assert len(given) == times
 
 
 def test_looked_at_in_pieces_it_is_never_all_in_memory(tmp_path):
