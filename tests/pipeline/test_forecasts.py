@@ -435,3 +435,15 @@ def test_a_prepared_training_reads_all_rows_in_each_pass(clock, taught, tmp_path
     assert found.seconds["sample"] == pytest.approx(drawn * (READ + 5e-3))
     assert found.seconds["teach"] >= 1200 * (READ + 5e-3)
     assert taught["batches"][0][1:] == (2, False) and {one[:2] for one in taught["memory"]} == {(200, 2)}
+
+
+def test_more_rows_like_these_differ_from_them_by_a_part_of_each_columns_spread():
+    rng = np.random.default_rng(0)
+    rows = np.where(rng.random((40, 2)) < 0.5, -1, 1) * np.array([0.01, 100]) + np.array([5, -7])
+    gaps = np.where(np.arange(40) % 2, np.nan, 3)[:, None]
+    rows, places = np.hstack([rows, gaps]).astype(np.float32), np.arange(80.0).reshape(-1, 2)
+    more, theirs = forecast_refine._many(rows, places, 4_000, 3)
+    of = (theirs[:, 0] / 2).astype(int)
+    assert more.shape == (4_000, 3) and more.dtype == np.float32
+    np.testing.assert_array_equal(more[:, 2], rows[of, 2])
+    np.testing.assert_allclose((more - rows[of])[:, :2].std(axis=0), 0.3 * rows[:, :2].std(axis=0), rtol=0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from test_report import FEW, KINDS, N, P, Page, kept, rows, sealed
 import tsne_ooc
 from tsne_ooc import TSNE
 from tsne_ooc.preprocess import PCA, Preparation, Standardize
-from tsne_ooc.report import faithfulness, report
+from tsne_ooc.report import faithfulness, report, several
 from tsne_ooc.report.choices import _phases, _step
 from tsne_ooc.schedule import Phase
 
@@ -180,3 +181,16 @@ def test_what_another_version_wrote_is_told_as_it_stands():
     assert _phases({"n_iter": 5, "early_exaggeration_iter": 5}).startswith("5 iterations at exaggeration 12")
     assert _step("a step of another version") == "a step of another version"
     assert _step({"class": "PCA", "n": 5}) == "PCA(n=5)"
+
+
+def test_how_far_rows_moved_takes_no_more_memory_than_their_places():
+    """On a line and on a plane; rows times rows of the 25,000 that are compared would be 5 GB."""
+    line, plane = np.arange(3_000.0)[:, None], np.hstack([np.arange(3_000.0)[:, None], np.zeros((3_000, 1))])
+    tracemalloc.start()
+    try:
+        for one, other in ((line, plane), (plane, line), (plane, plane)):
+            # The second lies along one of its axes, as the first does.
+            assert np.abs(several._moved(one, other)).max() < 1e-6
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()

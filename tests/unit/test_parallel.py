@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -65,6 +66,23 @@ def test_maps_within_maps():
     inner = [(i,) for i in range(4)]
     found = threads.map(lambda a: sum(threads.map(lambda b: a * b, inner)), [(a,) for a in range(20)])
     assert found == [6 * a for a in range(20)]
+
+
+def test_pieces_within_a_piece_are_done_by_its_own_thread():
+    """Four threads for two pieces: two have nothing to do, and none of them takes what is within."""
+    threads, meeting = Threads(4), threading.Barrier(2)
+
+    def outer(a):
+        meeting.wait(30)
+
+        def inner(b):
+            time.sleep(0.002)
+            return threading.get_ident()
+
+        return threading.get_ident(), {*threads.map(inner, [(b,) for b in range(30)])}
+
+    for own, within in threads.map(outer, [(0,), (1,)]):
+        assert within == {own}
 
 
 def _squares(_):
