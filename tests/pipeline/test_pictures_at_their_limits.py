@@ -357,6 +357,10 @@ def test_what_a_film_keeps_is_its_own():
     kept = film.frames[0].copy()
     places[:] = 0
     np.testing.assert_array_equal(film.frames[0], kept)
+    # Emptied, it takes the rows of the next fit.
+    film.frames.clear(), film.captions.clear()
+    film(1, 1.0, places[:9])
+    assert film.rows.tolist() == [*range(9)] and len(film.frames) == 1
     few = Film()
     few(1, 1.0, places[:7].astype(np.float64))
     assert few.rows.tolist() == [*range(7)] and few.frames[0].dtype == np.float32

@@ -21,6 +21,7 @@ from tsne_ooc import TSNE, Refinement
 from tsne_ooc import cli as command
 from tsne_ooc.cli.progress import Report
 from tsne_ooc.metrics import neighbor_recall
+from tsne_ooc.neighbors import IVF
 from tsne_ooc.pipeline import refining
 from tsne_ooc.preprocess import Preparation, Standardize
 from tsne_ooc.storage.ledger import Ledger
@@ -504,6 +505,16 @@ def wide(tmp_path_factory):
     with h5py.File(path, "w") as file:
         file["X"] = groups(700, 120)
     return path
+
+
+def test_what_the_search_of_all_rows_misses_is_told(tmp_path, caplog):
+    """A share below .9 in a warning, once for the sample and once for all rows."""
+    caplog.set_level("INFO", "tsne_ooc")
+    poor = Refinement(n_iter=2, neighbors=IVF(lists=60, probes=1))
+    with pytest.warns(UserWarning, match=r"the neighbour search finds 0\.\d\d of the \d+ nearest rows"):
+        run = embedded(tmp_path / "map", refine=poor, tsne=TSNE(**FEW, neighbors="exact"))
+    share = run.manifest["refined"]["recall"]
+    assert share < 0.9 and sum(f"{share:.3f} of the" in line for line in caplog.messages) == 1
 
 
 def test_the_recipe_is_a_name_for_options(tmp_path, wide, caplog):

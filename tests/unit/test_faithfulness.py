@@ -14,7 +14,7 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc.metrics._space import Space
 from tsne_ooc.report.classes import classes_of
 from tsne_ooc.report.estimates import correlation, jackknife, mean_of
-from tsne_ooc.report.faithfulness import faithfulness
+from tsne_ooc.report.faithfulness import _class_means, faithfulness
 
 N, P, C = 300, 6, 9
 
@@ -195,3 +195,14 @@ def test_errors_of_means_and_correlations():
     assert np.mean([one.error for one in found]) == pytest.approx(spread, rel=0.2)
     assert np.isnan(correlation(np.ones(9), np.arange(9.0))) and np.isnan(correlation(np.ones(2), np.ones(2)))
     assert np.isnan(jackknife(lambda kept: 0.5, 12, 100).error)
+
+
+def test_means_of_classes_are_those_of_their_rows():
+    """A class without rows is at 0, and rows without a class are in none."""
+    rng = np.random.default_rng(0)
+    Y, codes = rng.normal(size=(200, 2)).astype(np.float32), rng.integers(-1, 5, 200)
+    codes[codes == 3] = 2
+    codes[7], codes[codes == 4] = 4, 1
+    found = _class_means(Y, codes, 5)
+    wanted = [Y[codes == c].mean(axis=0) if (codes == c).any() else np.zeros(2) for c in range(5)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)

@@ -15,6 +15,8 @@ from scipy.sparse import csr_array
 from tsne_ooc._memory import used_bytes
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import FixedSigma, Mixture, Multiscale, Perplexity, Uniform, symmetrize
+from tsne_ooc.fit import out_of_core
+from tsne_ooc.fit.out_of_core import blocks_of
 from tsne_ooc.gradients import attraction
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.neighbors import IVF, Exact
@@ -545,3 +547,16 @@ def test_one_row_has_no_neighbours_and_two_have_one(machine):
     assert one.held == 0 and two.held == 2 * 2 * 1
     assert plans.mapped_rows_bytes(1000, 0) == 0 and plans.mapped_rows_bytes(1000, 1) == 16_000
     assert one.stages[0].memory == plans.PROGRAM
+
+
+def test_neighbours_are_read_many_rows_at_a_time(monkeypatch):
+    """Each row once, in order: 16 MB of indices a block, and one row where a single one has more."""
+    rng = np.random.default_rng(0)
+    graph = NeighborsInMemory(rng.integers(0, 100, (100, 7)).astype(np.uint32), np.zeros((100, 7), np.float32))
+    assert [len(block.rows) for block in blocks_of(graph)] == [100]
+    for entries, blocks in ((70, 10), (76, 10), (7, 100), (3, 100), (693, 2)):
+        monkeypatch.setattr(out_of_core, "BLOCK", entries)
+        found = list(blocks_of(graph))
+        assert len(found) == blocks
+        np.testing.assert_array_equal(np.concatenate([block.rows for block in found]), np.arange(100))
+        np.testing.assert_array_equal(np.concatenate([block.indices for block in found]), graph.indices)
