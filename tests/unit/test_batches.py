@@ -181,6 +181,20 @@ def test_a_buffer_holds_whole_blocks_and_all_buffers_as_many(n, chunk, block, to
     assert sum(held) == len(blocks) and max(held) <= together and np.ptp(held) <= 1
 
 
+def test_memory_of_a_buffer_is_used_again():
+    """Where somebody is done with it; a single block is the table's own."""
+    plan = BlockPlan(as_source(Own(40, chunk=5)), np.array(edges(as_source(Own(40, chunk=5)), 5, 0, 40)), 2)
+    first, second, third, *_ = plan.pieces(0, 40)
+    one, other = plan.read(first), plan.read(second)
+    assert one.X is not other.X
+    plan.done(other)
+    assert plan.read(third).X is other.X and plan.read(third).X is not one.X
+    single = BlockPlan(as_source(Own(40, chunk=5)), np.array([[0, 5], [5, 10]]), 1)
+    held = single.read(single.pieces(0, 10)[0])
+    single.done(held)
+    assert single.read(single.pieces(0, 10)[1]).X is not held.X
+
+
 def test_rows_of_a_buffer_and_blocks_come_in_all_orders():
     counts = np.zeros((2, 24))
     for epoch in range(2400):

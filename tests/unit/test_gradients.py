@@ -150,3 +150,13 @@ def test_a_map_without_repulsion_has_no_divergence(monkeypatch):
         assert attraction.estimate(Y, Z) == attraction.divergence(Y, Z) == 0.0
         assert attraction.halves(Y, Z) == (0.0, 0.0)
     assert attraction.estimate(Y, 5.0) != 0
+
+
+def test_the_entropy_of_affinities_is_summed_in_double_precision():
+    """It is most of the divergence, whose last digits tell two maps apart."""
+    P = np.random.default_rng(0).gamma(0.3, size=(300, 300)).astype(np.float32)
+    joint = Joint.from_matrix((P + P.T) / np.float32(2 * P.sum(dtype=np.float64)))
+    p = joint.values.astype(np.float64)
+    assert Attraction(joint, 2, 1.0, ONE)._entropy == pytest.approx(
+        float((p[p > 0] * np.log(p[p > 0])).sum()), rel=1e-12
+    )

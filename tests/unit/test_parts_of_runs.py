@@ -168,7 +168,7 @@ def test_parts_belong_to_one_job_of_one_version():
 def test_parts_are_told_as_one_run(piece):
     novelty = {"threshold": 6.5, "beyond": 99}
     parts = [
-        part_of(0, 9, "one", novelty=novelty, memory_gb={"place": 2.0, "seal": 1.0}, model="m", then={"x": 1}),
+        part_of(0, 9, "one", novelty=novelty, memory_gb={"place": 2.0, "seal": 0.25}, model="m", then={"x": 1}),
         part_of(9, 20, "two", seconds={"place": 2.0, "seal": 0.5}, memory_gb={"place": 3.5}),
     ]
     found = merging._content(parts, 20)
@@ -177,7 +177,7 @@ def test_parts_are_told_as_one_run(piece):
     assert found["novelty"] == whole.summary() and found["novelty"]["beyond"] == 13
     assert found["n_samples"] == 20 and (found["model"], found["then"]) == ("m", {"x": 1})
     assert found["seconds"] == {"place": 3.235, "seal": 0.5}
-    assert found["memory_gb"] == {"place": 3.5, "seal": 1.0}
+    assert found["memory_gb"] == {"place": 3.5, "seal": 0.25}
     assert found["job"] == {**parts[0].run.manifest["job"], "request": {"model": "m"}}
     assert found["parts"] == [{"folder": "one", "rows": [0, 9]}, {"folder": "two", "rows": [9, 20]}]
     # What the parts themselves say stays as it is.
