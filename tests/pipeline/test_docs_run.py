@@ -152,6 +152,12 @@ def folder(files, tmp_path, monkeypatch):
     return tmp_path
 
 
+def few_steps(monkeypatch):
+    """Six steps of training. The room is loaded first: it takes the number over, and would keep this one."""
+    for module in ("room", "estimator"):
+        monkeypatch.setattr(f"tsne_ooc.parametric.{module}.STEPS", 6)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.mark.filterwarnings("ignore:perplexity=:UserWarning", "ignore::FutureWarning:anndata")
 def test_shell_lines_run(page, folder, capsys, monkeypatch):
@@ -163,7 +169,7 @@ def test_shell_lines_run(page, folder, capsys, monkeypatch):
     if any(" train " in line for line in lines):
         pytest.importorskip("torch", reason="encoders need the extra 'neural'")
         pytest.importorskip("onnxscript", reason="--onnx needs the extra 'onnx'")
-        monkeypatch.setattr("tsne_ooc.parametric.estimator.STEPS", 6)
+        few_steps(monkeypatch)
     if page.name == "exporting.md":
         # The page is about a run that is finished.
         assert main(["embed", "cells.h5ad", "--out", "map", "--quiet"]) == 0
@@ -194,7 +200,7 @@ def test_blocks_of_python_run(page, folder, monkeypatch):
     if any("parametric" in block for block in code):
         pytest.importorskip("torch", reason="encoders need the extra 'neural'")
         pytest.importorskip("onnxscript", reason="the export needs the extra 'onnx'")
-        monkeypatch.setattr("tsne_ooc.parametric.estimator.STEPS", 6)
+        few_steps(monkeypatch)
     given = {"X": X, "new": X[:20], "new_rows": X[:20], "sample": X, "rows": X[:20]}
     given["labels"] = np.array(["B", "T", "NK"])[np.arange(len(X)) % 3]
     if page.name == "scanpy.md":
