@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 # Pages over files are given back from this share of the limit on: threads touch more of them until they look again.
 _SHARE = 0.6
 
-_lock = threading.Lock()
 _bounds: list[tuple[int, Callable[[], None]]] = []
 
 
@@ -23,13 +21,12 @@ def bounded(most: int | None, relief: Callable[[], None]) -> Iterator[None]:
         yield
         return
     bound = most, relief
-    with _lock:
-        _bounds.append(bound)
+    # Each is one step for the interpreter. A lock would stay locked in a child that is forked meanwhile.
+    _bounds.append(bound)
     try:
         yield
     finally:
-        with _lock:
-            _bounds.remove(bound)
+        _bounds.remove(bound)
 
 
 def relieve() -> None:

@@ -137,6 +137,7 @@ class _Lines:
     def __init__(self, path: Path, number: int) -> None:
         self.path, self.number = path, number
         self.csv = kind_of(path) == "csv"
+        self.delimiter = ","
         self.line = 1
         self.names: list[str] = []
         self.dialect: Dialect | None = None
@@ -158,8 +159,6 @@ class _Lines:
         piece = Piece(self.number, self.line, data, list(self.names), self.dialect, spans)
         self.line += data.count(b"\n")
         return piece, begun
-
-    delimiter = ","
 
     def _read(self, head: bytes, row: bytes) -> None:
         try:

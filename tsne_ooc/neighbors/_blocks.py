@@ -156,18 +156,17 @@ class Blocks:
         """
         if probes is not None:
             return unpack(self._nearest(Q, numbers, k, probes, self.edges, itself))
-        n, everybody = (
-            len(self.rows),
-            Probes(np.zeros(1, np.int64), np.array([0, len(numbers)]), np.arange(len(numbers))),
-        )
+        n, g = len(self.rows), len(numbers)
+        everybody = Probes(np.zeros(1, np.int64), np.array([0, g]), np.arange(g))
         # Each part has to hold k rows.
         parts = max(1, min(-(-n // ALL), n // (2 * k + 2)))
-        best = np.empty((len(numbers), 0), np.uint64)
+        best = None
         for part in range(parts):
             edges = np.array([part * n // parts, (part + 1) * n // parts])
-            best = np.concatenate([best, self._nearest(Q, numbers, k, everybody, edges, itself)], axis=1)
-            best = np.sort(best, axis=1)[:, :k]
+            keys = self._nearest(Q, numbers, k, everybody, edges, itself)
+            best = keys if best is None else np.sort(np.concatenate([best, keys], axis=1), axis=1)[:, :k]
             relieve()
+        assert best is not None
         return unpack(best)
 
     def _nearest(
