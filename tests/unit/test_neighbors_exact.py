@@ -7,7 +7,7 @@ from scipy import sparse
 
 from tsne_ooc._kernels import knn
 from tsne_ooc._parallel import Threads
-from tsne_ooc.neighbors import IVF, Exact
+from tsne_ooc.neighbors import IVF, Exact, _blocks
 
 THREADS = Threads(2)
 
@@ -202,3 +202,13 @@ def test_a_bar_is_never_above_what_as_many_candidates_prove(level, count):
         kept = places[0, : counts[0]]
         assert set(np.flatnonzero(before >= best)) <= set(kept.tolist())
         np.testing.assert_array_equal(scores[0, : counts[0]], before[kept])
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("k", [1, 7, 30, 59])
+@pytest.mark.parametrize("rows", [1, 16, 40, 59, 60, 61])
+def test_all_rows_some_at_a_time_are_all_rows(rows, k, metric, monkeypatch):
+    """Whole numbers, so that ties lie on both sides of each cut."""
+    monkeypatch.setattr(_blocks, "ALL", rows)
+    X = np.random.default_rng(0).integers(1, 4, (60, 3)).astype(np.float32)
+    check(build(Exact(), X, metric), X[::3], X, k, metric)
