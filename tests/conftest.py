@@ -13,6 +13,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from children import told_where_they_stand
+
+told_where_they_stand()
+
 # Contracts are tests too: what they compare is shown.
 pytest.register_assert_rewrite("tsne_ooc.testing")
 

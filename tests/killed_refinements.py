@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 import sys
 import tempfile
 import time
-import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from children import SECONDS, forked, status_of
 
 from tsne_ooc import TSNE, Refinement, _memory, embed
 from tsne_ooc.fit import searched
@@ -71,20 +72,6 @@ def run(table, out, scratch=None, *, resume=False):
         return embed(table, out=out, sample=300, tsne=TSNE(**FEW), refine=Refinement(**refine), resume=resume)
 
 
-def forked(task):
-    """The number of a child that does a task and ends."""
-    child = os.fork()
-    if not child:
-        try:
-            task()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(1)
-    return child
-
-
 def lasts(stretch, table, home, scratch):
     """Seconds that a stretch takes."""
     module, name = BEGINS[stretch]
@@ -116,11 +103,12 @@ def killed(stretch, table, out, scratch, seconds):
 
     child = forked(task)
     os.close(mouth)
+    assert select.select([ear], [], [], SECONDS)[0], "the child did not come to the stretch"
     os.read(ear, 1)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
     os.close(ear)
-    return os.waitpid(child, 0)[1] == signal.SIGKILL
+    return status_of(child) == -signal.SIGKILL
 
 
 def tried(stretch, moments, table, home):
@@ -133,7 +121,7 @@ def tried(stretch, moments, table, home):
         met += killed(stretch, table, out, scratch, share * length)
         assert not list(scratch.iterdir()), "scratch files outlived their process"
         child = forked(lambda out=out: run(table, out, scratch, resume=True))
-        assert os.waitpid(child, 0)[1] == 0, (stretch, share)
+        assert status_of(child) == 0, (stretch, share)
         assert bytes_of(out) == wanted, (stretch, share)
         assert not [*home.rglob("*.part"), *scratch.iterdir()]
     return met

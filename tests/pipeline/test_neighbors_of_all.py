@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from children import forked, status_of
 from scipy.spatial.distance import cdist
 
 from tsne_ooc import TSNE, Uniform
@@ -203,13 +204,8 @@ def test_killed_it_goes_on_to_the_same_bytes(tmp_path, moment):
         if (phase, done) >= moment and phase == moment[0]:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    child = os.fork()
-    if not child:
-        try:
-            neighbors(X, out=tmp_path / "graph", progress=kill, **options)
-        finally:
-            os._exit(7)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    child = forked(lambda: neighbors(X, out=tmp_path / "graph", progress=kill, **options))
+    assert status_of(child) == -signal.SIGKILL
     neighbors(X, out=tmp_path / "graph", resume=True, **options)
     names = sorted(file.name for file in (tmp_path / "graph").iterdir())
     assert names == ["distances.npy", "indices.npy", "manifest.json", "order.npy"]

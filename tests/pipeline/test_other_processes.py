@@ -15,6 +15,7 @@ import threading
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 
+import children
 import joblib
 import numpy as np
 import pytest
@@ -54,9 +55,10 @@ def home(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_hang():
-    """An alarm ends a test that waits for ever."""
+    """An alarm ends a test that waits for ever, and its children first: a pool waits for them on its way out."""
 
     def late(*_):
+        children.end(child.pid for child in multiprocessing.active_children())
         raise TimeoutError("it hangs")
 
     before = signal.signal(signal.SIGALRM, late)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
+import gc
 import os
 import signal
 import time
@@ -74,6 +75,27 @@ def test_other_troubles_and_other_files_are_left_alone(capfd, file, tmp_path):
     for name in ("notes.txt", "rows.npy", "nowhere.h5"):
         probe.check_hdf5(str(tmp_path / name), lambda: os.kill(os.getpid(), signal.SIGSEGV))
     assert capfd.readouterr().err == ""
+
+
+def test_a_child_that_waits_for_ever_is_left(file, tmp_path, monkeypatch):
+    """Without using the processor, as where another thread held a lock when it was forked; the file may be whole."""
+    monkeypatch.setattr(probe, "_PATIENCE", 0.2)
+
+    def work():
+        (tmp_path / "number").write_text(str(os.getpid()))
+        signal.pause()
+
+    open_files = os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") else None
+    probe.check_hdf5(str(file), work)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "number").read_text()), 0)
+    assert open_files is None or len(os.listdir("/proc/self/fd")) == len(open_files)
+
+
+def test_nothing_of_the_parents_is_collected_in_the_child(file, tmp_path):
+    """What collects itself may wait for a thread, as a client of Dask does for its loop."""
+    probe.check_hdf5(str(file), lambda: (tmp_path / "said").write_text(str(gc.isenabled())))
+    assert gc.isenabled() and (tmp_path / "said").read_text() == "False"
 
 
 def test_the_child_is_silent_and_leaves_no_core(file):

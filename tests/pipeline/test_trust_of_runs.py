@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from children import forked, status_of
 from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 
@@ -144,13 +145,8 @@ def test_killed_it_goes_on_to_the_same_bytes(home, wanted, tmp_path, moment):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        try:
-            trust(run, progress=kill, block_rows=100)
-        finally:
-            os._exit(0)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        child = forked(lambda: trust(run, progress=kill, block_rows=100))
+    assert status_of(child) == -signal.SIGKILL
     assert open_run(run).trust is None
     with pytest.raises(FileExistsError, match=r"not finished.*resume=True"):
         trust(run)

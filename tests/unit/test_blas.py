@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from children import forked, status_of
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tsne_ooc import TSNE, _blas
@@ -193,13 +194,14 @@ def test_a_fork_within_the_limit(fake, holds):
     block = one_thread(1) if holds else None
     if block is not None:
         block.__enter__()
-    child = os.fork()
-    if child == 0:
+
+    def lifted():
         before = fake.get()
         if block is not None:
             block.__exit__(None, None, None)
-        os._exit(0 if (before, fake.get(), _blas._holders) == (1 if holds else 3, 3, 0) else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert (before, fake.get(), _blas._holders) == (1 if holds else 3, 3, 0)
+
+    assert status_of(forked(lifted)) == 0
     if block is not None:
         block.__exit__(None, None, None)
     end.set()

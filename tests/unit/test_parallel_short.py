@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from children import forked, status_of
 from threadpoolctl import ThreadpoolController
 
 from tsne_ooc import _blas, _parallel
@@ -139,14 +140,15 @@ def test_after_an_interrupt_nobody_writes_on():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_a_fork_in_the_midst_of_a_call_has_threads_of_its_own():
     """A lock that another thread holds at that moment stays locked in the child."""
+
+    def work():
+        with Threads(2).one_blas_thread():
+            assert Threads(3).map(square, PIECES) == SQUARES
+
     Threads(2).map(square, PIECES)
     with _parallel._lock, _blas._lock:
-        child = os.fork()
-        if child == 0:
-            signal.alarm(20)
-            with Threads(2).one_blas_thread():
-                os._exit(0 if Threads(3).map(square, PIECES) == SQUARES else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        child = forked(work)
+    assert status_of(child) == 0
 
 
 def test_threads_of_others_that_cannot_be_started():

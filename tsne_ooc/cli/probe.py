@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import os
+import selectors
 import signal
 import time
 import warnings
@@ -21,6 +23,9 @@ from typing import NoReturn
 # Limit in seconds of processor time, which waiting for a slow disk does not use. A file of 20,000 datasets takes 4
 # where none of them is named.
 _SECONDS = 20
+# A child that waits for what no thread of its own will give, or for a disk that does not answer, uses no processor. It
+# is left after so many seconds, and whoever opens the file next waits where Ctrl-C ends it.
+_PATIENCE = 300.0
 
 
 def check_readable(options: argparse.Namespace) -> None:
@@ -67,14 +72,25 @@ def check_hdf5(path: str, work: Callable[[], None]) -> None:
         return
     import h5py  # noqa: F401
 
+    ended, held = os.pipe()
     with warnings.catch_warnings():
         # The warning says that a child of a process with threads may wait for ever; this one does not need any threads.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
         _live(work)
+    # Only the child holds that end any longer, and lets go of it whatever becomes of it.
+    os.close(held)
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(ended, selectors.EVENT_READ)
+            patient = bool(selector.select(_PATIENCE))
+    finally:
+        os.close(ended)
+    if not patient:
+        os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
+    if patient and os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         if name != "SIGXCPU":
             raise OSError(f"{path} is damaged: HDF5 crashes over it ({name}); copy it again, or write it anew")
@@ -98,6 +114,8 @@ def _live(work: Callable[[], None]) -> NoReturn:
     try:
         import resource
 
+        # What the parent has left to collect may wait for threads of the parent when it goes.
+        gc.disable()
         # The parent tells of a crash in one line.
         faulthandler.disable()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
