@@ -524,3 +524,62 @@ def test_a_folder_without_text_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"in holds no files of CSV, JSON lines or Parquet$"):
         convert(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_rejected_lines_are_in_their_order_whatever_is_wrong_with_them(tmp_path):
+    """Cells too many are found before numbers beyond float32, and these before words that were not there."""
+    (tmp_path / "x.csv").write_text("a,w\n1,x\n2,y\n")
+    convert(tmp_path / "x.csv", tmp_path / "first", onehot=["w"])
+    text = "a,w\n1,new\n1e60,x\n1,x,3\n2,y\n3,new\n1,2,3\n-1e50,y\n"
+    (tmp_path / "y.csv").write_text(text)
+    told = convert(tmp_path / "y.csv", tmp_path / "out", like=tmp_path / "first", unseen="reject")
+    with open(tmp_path / "out" / "rejected.csv", newline="", encoding="utf-8") as file:
+        found = [(int(row["line"]), row["text"]) for row in csv.DictReader(file)]
+    assert found == [(2, "new"), (3, "1e60,x"), (4, "1,x,3"), (6, "new"), (7, "1,2,3"), (8, "-1e50,y")]
+    assert (told["read"], told["written"], sum(told["rejected"].values())) == (7, 1, 6)
+    assert list(told["rejected"]) == sorted(told["rejected"]) and read(tmp_path / "out" / "table.h5").tolist() == [
+        [2, 0, 1]
+    ]
+
+
+def test_a_manifest_names_files_by_their_whole_paths(tmp_path, monkeypatch):
+    """Whoever reads it may be in another folder."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "x.csv", frame(5))
+    assert convert("x.csv", "out")["inputs"][0]["path"] == str((tmp_path / "x.csv").resolve())
+
+
+@pytest.mark.parametrize("format", ["h5", "zarr"])
+def test_values_of_any_length_have_files_of_their_own(tmp_path, format):
+    if format == "zarr":
+        pytest.importorskip("zarr")
+    keys = ["k" * 300 + end for end in "abc"] + ["...", "/", "k"]
+    table = pd.DataFrame({"a": np.arange(6.0), "key": keys})
+    told = convert(write(tmp_path / "x.csv", table), tmp_path / "out", split_by="key", format=format)
+    assert len({one["file"] for one in told["outputs"]}) == 6 and {one["key"] for one in told["outputs"]} == {*keys}
+    for one in told["outputs"]:
+        with open_source(tmp_path / "out" / one["file"], dataset="X") as source:
+            assert source.read(0, 1).tolist() == [[keys.index(one["key"])]] and source.shape == (1, 1)
+
+
+@pytest.mark.parametrize("split, what", [
+    ("day", "column 'day' has no value"), ("day:year", "column 'day' has no time stamp such as 2020-01-31 12:00"),
+    ("day:hour", "column 'day' has no time stamp such as 2020-01-31 12:00"),
+])  # fmt: skip
+def test_a_row_that_belongs_to_no_file_is_told(tmp_path, split, what):
+    (tmp_path / "x.csv").write_text("a,day\n1,2020-01-31 12:00\n2,\n3,2020-01-31 12:30\n")
+    told = convert(tmp_path / "x.csv", tmp_path / "out", split_by=split)
+    with open(tmp_path / "out" / "rejected.csv", newline="", encoding="utf-8") as file:
+        assert [(row["line"], row["reason"]) for row in csv.DictReader(file)] == [("3", what)]
+    assert told["written"] == 2
+
+
+@pytest.mark.parametrize("order", [("in", "x.csv"), ("x.csv", "in"), ("in", "more"), ("in", "x.csv", "more")])
+def test_all_that_is_named_is_read_in_its_order(tmp_path, order):
+    """Whichever of it is a folder."""
+    for number, name in enumerate(("in/a.csv", "in/b.csv", "x.csv", "more/a.csv")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"a\n{number}\n")
+    convert([tmp_path / name for name in order], tmp_path / "out")
+    wanted = [number for name in order for number in {"in": (0, 1), "x.csv": (2,), "more": (3,)}[name]]
+    assert read(tmp_path / "out" / "table.h5")[:, 0].tolist() == wanted

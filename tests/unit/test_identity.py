@@ -1,5 +1,8 @@
 """Identities beyond the contract: what is told, what decides, what is for information."""
 
+import os
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -248,3 +251,43 @@ def test_other_files_of_the_same_folder_are_no_part_of_a_table(tmp_path):
             f"size of the file in bytes was {before['size']}, is {before['size'] + 18}",
             "names or sizes of the files have changed",
         ]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A table of several files in one folder."""
+    zarr = pytest.importorskip("zarr")
+    zarr.create_array(tmp_path / "x.zarr", data=np.arange(20.0).reshape(10, 2), chunks=(2, 2))
+    return tmp_path / "x.zarr"
+
+
+def test_the_order_in_which_a_disk_lists_files_is_no_matter(folder, monkeypatch):
+    walk = os.walk
+    with open_source(folder) as table:
+        before = identity_of(table)
+        monkeypatch.setattr(
+            os, "walk", lambda place: [(here, inside, names[::-1]) for here, inside, names in walk(place)]
+        )
+        assert identity_of(table) == before
+
+
+def test_the_time_of_a_folder_is_that_of_its_latest_file(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert len(files) > 3
+    for late in (files[0], files[-1], files[2]):
+        for number, path in enumerate(files):
+            os.utime(path, ns=(10**18, 10**18 + number))
+        os.utime(late, ns=(10**18, 10**18 + 1000))
+        with open_source(folder) as table:
+            assert identity_of(table)["mtime_ns"] == 10**18 + 1000
+
+
+def test_a_run_is_left_out_however_its_folder_is_named(folder, monkeypatch):
+    with open_source(folder) as table:
+        before = identity_of(table)
+        (folder / "run").mkdir()
+        (folder / "run" / "file").write_bytes(b"anything")
+        monkeypatch.chdir(folder)
+        for run in (Path("run"), Path("../x.zarr/run"), folder / "run"):
+            assert identity_of(table, without=run)["files"] == before["files"]
+        assert identity_of(table)["files"] != before["files"]

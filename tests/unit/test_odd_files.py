@@ -17,9 +17,10 @@ import pytest
 import scipy.sparse as sp
 import zarr
 
-from tsne_ooc.io import open_source
+from tsne_ooc.io import names_of, open_source
 from tsne_ooc.io.failures import opening
 from tsne_ooc.io.frames import StoredFrame
+from tsne_ooc.io.prepared import how_prepared
 
 anndata = pytest.importorskip("anndata")
 
@@ -398,3 +399,47 @@ def test_a_table_is_nearer_than_what_is_none(tmp_path):
         file["matrix"], file["mats"], file["other"] = np.zeros((3, 2)), np.zeros(3), np.zeros((3, 2))
     with pytest.raises(ValueError, match=r"has no dataset 'mat'; did you mean 'matrix'\?"):
         open_source(tmp_path / "x.h5", dataset="mat")
+
+
+@pytest.mark.parametrize("parts", [("data", "genes"), ("data", "features"), ("barcodes", "shape", "genes"), ("genes",)])
+def test_some_names_of_a_10x_matrix_make_none(tmp_path, parts):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for name in parts:
+            file[f"matrix/{name}"] = np.arange(5)
+        file["matrix/table"] = X
+    with open_source(tmp_path / "x.h5") as source:
+        assert source.name == "/matrix/table"
+    with pytest.raises(ValueError, match="is a group, not a dataset"):
+        open_source(tmp_path / "x.h5", dataset="matrix")
+
+
+def test_a_look_for_names_and_notes_writes_nothing(tmp_path):
+    """Around an array that lies in no group there is nothing to be found, and nothing is made there."""
+    zarr.create_array(tmp_path / "all" / "X", data=X, chunks=(20, 4))
+    array = zarr.open_array(zarr.storage.LocalStore(tmp_path / "all"), path="X", mode="r+")
+    before = sorted(tmp_path.rglob("*"))
+    source = open_source(array)
+    assert names_of(source) is None and how_prepared(source) is None
+    np.testing.assert_array_equal(source.read(0, 40), X)
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(OSError, match=r"empty\.zarr is not a whole Zarr table"):
+        open_source(tmp_path / "empty.zarr")
+    assert list((tmp_path / "empty.zarr").iterdir()) == []
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 6, 9])
+def test_a_folder_of_something_else_is_told_by_its_first_names(tmp_path, count):
+    names = [f"part-{letter}.txt" for letter in "igfedcbah"[:count]]
+    for name in names:
+        (tmp_path / name).touch()
+    more = ", ..." if count > 5 else ""
+    with pytest.raises(IsADirectoryError) as caught:
+        open_source(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} is a folder that is neither a Zarr table nor holds .parquet files; it has "
+        f"{', '.join(sorted(names)[:5])}{more}"
+    )
+    (tmp_path / "zz.npy").touch()
+    with pytest.raises(IsADirectoryError, match=r"; name them as '.*/\*\.npy'$"):
+        open_source(tmp_path)

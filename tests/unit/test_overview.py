@@ -658,3 +658,17 @@ def test_numbers_of_any_size_are_looked_at(scale):
     assert [one for one in look(X * scale).advice if "fold in spread" in one] == told
     X[:, 1] *= 1e200
     assert "e+" in next(one for one in look(X).advice if "fold in spread" in one)
+
+
+def test_what_sparse_matrices_consist_of_is_not_listed_however_many_there_are(tmp_path):
+    A = sp.csr_array(np.eye(4, 3))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for name in ("X", "layers/counts", "raw/X"):
+            group = file.create_group(name)
+            group.attrs.update({"encoding-type": "csr_matrix", "shape": A.shape})
+            for part in ("data", "indices", "indptr"):
+                group[part] = getattr(A, part)
+        file["XX/data"] = np.ones((5, 2))
+    assert [(held.name, held.shape) for held in look(tmp_path / "x.h5").holds] == [
+        ("X", (4, 3)), ("XX/data", (5, 2)), ("layers/counts", (4, 3)), ("raw/X", (4, 3)),
+    ]  # fmt: skip

@@ -261,7 +261,9 @@ class Hdf5Table(_Stored):
     def __init__(
         self, file: Stored, item: Stored, columns: Columns | None = None, allow_missing_chunks: bool = False
     ) -> None:
-        super().__init__(file, item, None if columns is None else _names(columns), allow_missing_chunks, True)
+        # They may come one by one, and are asked for again where the table is opened again.
+        columns = None if columns is None else _names(columns)
+        super().__init__(file, item, columns, allow_missing_chunks, True)
         where = f"dataset {self.name!r} of {self._where}"
         self.remarks = []
         index: set[str] = set()
