@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import warnings
 
 import h5py
 import numpy as np
@@ -81,6 +82,20 @@ def test_numbers_and_where_they_are_from(suffix, pieces, tmp_path, request):
         assert names_of(source) == ["a", "b", "c", "k"]
         assert source.chunks[1] == 4
     np.testing.assert_array_equal(labels_of(tmp_path / "out" / "table.h5", "rows/line"), lines)
+
+
+@pytest.mark.parametrize("format", ["h5", "zarr"])
+def test_rows_of_zeros_are_there(tmp_path, small, format):
+    """What is written can be read, also where a chunk holds nothing but zeros; and all of it by the same names."""
+    if format == "zarr":
+        pytest.importorskip("zarr")
+    table = pd.DataFrame({"a": np.zeros(N), "b": np.zeros(N), "w": ["x"] * N})
+    convert(write(tmp_path / "x.csv", table), tmp_path / "out", format=format, labels=["w"])
+    path = tmp_path / "out" / f"table.{format}"
+    with open_source(path, dataset="X") as source:
+        assert source.shape == (N, 2) and not source.read(0, N).any() and names_of(source) == ["a", "b"]
+    for name, wanted in (("rows/file", np.zeros(N)), ("rows/line", 2 + np.arange(N)), ("w", ["x"] * N)):
+        np.testing.assert_array_equal(labels_of(path, name), wanted)
 
 
 def test_zarr(tmp_path, small):
@@ -583,3 +598,34 @@ def test_all_that_is_named_is_read_in_its_order(tmp_path, order):
     convert([tmp_path / name for name in order], tmp_path / "out")
     wanted = [number for name in order for number in {"in": (0, 1), "x.csv": (2,), "more": (3,)}[name]]
     assert read(tmp_path / "out" / "table.h5")[:, 0].tolist() == wanted
+
+
+@pytest.mark.parametrize("most, format", [*((most, "h5") for most in (1, 6, 7, 8, 40)), (8, "zarr"), (40, "zarr")])
+def test_files_are_full_but_for_the_last_however_rows_come_and_are_written(tmp_path, monkeypatch, most, format):
+    """Rows come piece by piece, some of a file are written and others wait when it is full."""
+    if format == "zarr":
+        pytest.importorskip("zarr")
+    monkeypatch.setattr("tsne_ooc.convert.pieces.BYTES", 100)
+    monkeypatch.setattr("tsne_ooc.convert.writing.CHUNK", 7 * 4)
+    (tmp_path / "x.csv").write_text("a\n" + "".join(f"{number}\n" for number in range(100)))
+    told = convert(tmp_path / "x.csv", tmp_path / "out", split_rows=most, format=format)
+    assert [one["rows"] for one in told["outputs"]] == [min(most, 100 - at) for at in range(0, 100, most)]
+    found = []
+    for one in told["outputs"]:
+        with open_source(tmp_path / "out" / one["file"], dataset="X") as source:
+            found += source.read(0, one["rows"])[:, 0].tolist()
+    assert found == list(range(100))
+
+
+def test_columns_that_are_standardised_are_kept_apart(tmp_path):
+    """So nobody is warned of them, neither where their scaling is found nor where that of an earlier table is taken."""
+    table = pd.DataFrame({"a": 1e9 + np.arange(50.0), "b": np.arange(50.0)})
+    write(tmp_path / "x.csv", table)
+    with pytest.warns(UserWarning, match=r"^float32 keeps \d+ of 50 values of column 'a' apart"):
+        convert(tmp_path / "x.csv", tmp_path / "plain")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        convert(tmp_path / "x.csv", tmp_path / "first", standardize=True)
+        convert(tmp_path / "x.csv", tmp_path / "second", like=tmp_path / "first")
+    for name in ("first", "second"):
+        assert len(np.unique(read(tmp_path / name / "table.h5")[:, 0])) == 50

@@ -94,3 +94,10 @@ def test_first_rows_that_are_all_rejected_do_not_end_it(tmp_path):
     known.loc[:149, "day"] = pd.NaT
     told = convert(dd.from_pandas(known, npartitions=2), tmp_path / "out", split_by="day:month")
     assert told["written"] == 150 and sum(told["rejected"].values()) == 150
+
+
+@pytest.mark.parametrize("name", [None, "id"])
+def test_the_labels_of_rows_are_no_column(tmp_path, name):
+    made = frame().set_index(pd.Index(np.arange(N) * 10, name=name))
+    told = convert(dd.from_pandas(made, npartitions=2), tmp_path / "out")
+    assert told["columns"] == ["a", "b", "c"] and set(told["left_out"]) == {"word", "kind", "day"}

@@ -287,3 +287,41 @@ def test_how_a_file_is_written_is_told_where_it_is_unusual(tmp_path):
         {"delimiter": ";", "decimal": "."},
     ]  # fmt: skip
     assert [one["size"] for one in told["inputs"]] == [len(text) for text in texts.values()]
+
+
+@pytest.mark.parametrize("broken", ["oops", "[1]", ""])
+def test_columns_of_json_are_numbers_where_all_their_cells_are(broken):
+    """Told line by line where a line is none, or where a column has cells of several types."""
+    lines = ['{"a": 1, "w": "x", "both": 1}', '{"a": null, "w": "7", "both": "1"}', '{"a": 2.5, "w": null, "b": true}']
+    types = types_of(Piece(0, 1, "\n".join([*lines, broken]).encode(), []), "json")
+    assert {name: str(kind) for name, kind in types.items()} == {
+        "a": "double", "w": "string", "both": "string", "b": "double",
+    }  # fmt: skip
+
+
+def test_how_decimals_are_written_is_one_thing_of_a_file(tmp_path, monkeypatch):
+    """The lines that are read first tell it; a number that is written otherwise further down is a slip."""
+    text = "a;b\n" + 20 * "1,5;2\n" + 3 * "1.5;2\n" + 20 * "2;3\n"
+    (tmp_path / "x.csv").write_text(text)
+    for size in (100, 30, 7):
+        monkeypatch.setattr("tsne_ooc.convert.pieces.BYTES", size)
+        told = convert(tmp_path / "x.csv", tmp_path / str(size), columns=["a", "b"])
+        assert (told["written"], sum(told["rejected"].values())) == (40, 3)
+        with h5py.File(tmp_path / str(size) / "table.h5") as file:
+            np.testing.assert_array_equal(file["X"][:], [[1.5, 2]] * 20 + [[2, 3]] * 20)
+
+
+@pytest.mark.parametrize("names, told", [
+    ("1,2,3", None), ("a,1.5,2", None), ("1,b", None), ("0,10", None),
+    ("1.5,2,3", "line of numbers"), ("1,2.5,3", "line of numbers"), ("1,-2", "line of numbers"),
+    ("1e3,2", "line of numbers"), ("nan,1", "line of numbers"),
+    ("a,b,a", "several columns 'a'"), ("a,,b,", "several columns without a name"), ("a,,b", None),
+])  # fmt: skip
+def test_a_first_line_is_one_of_names(tmp_path, names, told):
+    """Whole numbers may be names: pandas counts its columns. Other numbers alone are a row, and names are unlike."""
+    (tmp_path / "x.csv").write_text(names + "\n" + ",".join("7" for _ in names.split(",")) + "\n")
+    if told is None:
+        assert convert(tmp_path / "x.csv", tmp_path / "out")["written"] == 1
+        return
+    with pytest.raises(ValueError, match=told):
+        convert(tmp_path / "x.csv", tmp_path / "out")

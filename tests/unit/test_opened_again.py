@@ -1,4 +1,4 @@
-"""A table that is opened again says what it said, and keeps what was asked for; columns by name are those of its rows."""
+"""A table that is opened again says what it said, and keeps what was asked for; its columns are those of its rows."""
 
 from __future__ import annotations
 
