@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ class GrowingTable:
         else:
             zarr = load("zarr", "zarr", f"writing {path}")
             self._root = zarr.open_group(str(path), mode="w", zarr_format=2)
-            self._make = self._root.create_array
+            # Chunks of zeros alone are written, too: readers take one that is not there for a copy that did not end.
+            self._make = partial(self._root.create_array, config={"write_empty_chunks": True})
             values = np.array(names)
             text = values.dtype
         var = self._root.create_group("var")
