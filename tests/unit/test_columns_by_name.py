@@ -475,3 +475,76 @@ def test_columns_are_put_in_the_order_of_the_fit(kind, recwarn):
     )
     with pytest.raises(ValueError, match=r"^X lacks 1 of the 2 feature names of the fit: 'z'; it has 'c', 'a'"):
         line_up(table, ["a", "z"])
+
+
+@pytest.mark.parametrize(
+    "table, names",
+    [
+        # A reader may have an attribute of one of these names that means something else.
+        (SimpleNamespace(shape=(3, 2), columns=["a", "b"]), None),
+        (SimpleNamespace(shape=(3, 2), dtypes=["f4", "f4"]), None),
+        (SimpleNamespace(shape=(3, 2), var_names=["a", "b"]), None),
+        (SimpleNamespace(shape=(3, 2), obs_names=["a", "b"]), None),
+        (SimpleNamespace(shape=(3, 2), column_names=lambda: ["a", "b"]), None),
+        (SimpleNamespace(shape=(3, 2), column_names=None), None),
+        (SimpleNamespace(shape=(3, 2), column_names=("a", 2)), ["a", "2"]),
+        (SimpleNamespace(shape=(3, 2), columns=["a", "b"], dtypes=["f4", "f4"]), ["a", "b"]),
+        (SimpleNamespace(shape=(3, 2), columns=[0, 1], dtypes=["f4", "f4"]), None),
+        (SimpleNamespace(shape=(3, 0), columns=[], dtypes=[]), None),
+        (SimpleNamespace(shape=(3, 2), var_names=("a", 7), obs_names=["x", "y", "z"]), ["a", "7"]),
+        (np.ones((3, 2)), None),
+    ],
+)
+def test_what_has_names_for_its_columns(table, names):
+    assert names_of(table) == names
+
+
+@pytest.mark.parametrize("columns", [["a", 1, 2], [0, "a", 2], [0, 1, "a"], ["a", "b", 2]])
+def test_some_names_alone_are_refused(columns):
+    word, other = (next(one for one in columns if isinstance(one, kind)) for kind in (str, int))
+    with pytest.raises(TypeError) as caught:
+        names_of(SimpleNamespace(columns=columns, dtypes=[None] * 3))
+    assert str(caught.value) == (
+        f"X has columns whose names are strings and others ({word!r}, {other!r}); make all of them strings: "
+        "X.columns = X.columns.astype(str)"
+    )
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 11, 30])
+def test_ten_names_are_told_and_how_many_more_there_are(count):
+    names = [f"n{number}" for number in range(count)]
+    told = ", ".join(repr(name) for name in names[:10]) + (f" and {count - 10} more" if count > 10 else "")
+    assert named.names_listed(names) == told
+
+
+@pytest.mark.parametrize("own, fit, told", [
+    (["a", "b", "a"], ["b", "a"], r"^X has several columns of one name \('a'\), so columns in another order"),
+    (["a", "b", "c"], ["b", "a", "b"], r"^the fit has several columns of one name \('b'\), so columns in another"),
+    (["a", "a", "b", "b"], ["b", "a"], r"^X has several columns of one name \('b', 'a'\)"),
+    (["gene1", "x"], ["gene2", "x"], r"^X lacks 1 of the 2 feature names of the fit: .*; is 'gene2' now 'gene1'\?$"),
+    (["zzz", "x"], ["gene2", "x"], r"^X lacks 1 of the 2 feature names of the fit: 'gene2'; it has 'zzz', 'x'$"),
+    # A name that the fit has too is not what another one is called now.
+    (["gene1", "x"], ["gene2", "gene1"], r"lacks 1 of the 2 .*: 'gene2'; it has 'gene1', 'x'$"),
+])  # fmt: skip
+def test_names_that_do_not_go_together_are_told(own, fit, told):
+    with pytest.raises(ValueError, match=told):
+        named.order_of(own, fit, "X")
+
+
+def test_names_that_occur_twice_are_no_matter_where_the_order_is_the_same():
+    assert named.order_of(["a", "b", "a"], ("a", "b", "a"), "X").tolist() == [0, 1, 2]
+    found = named.order_of(["c", "c", "a", "b"], ["b", "a"], "X")
+    assert found.tolist() == [3, 2] and found.dtype == np.intp
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i2"])
+def test_a_row_of_some_columns_takes_as_long_to_read_as_a_whole_one(dtype):
+    X = np.ones((9, 5), dtype)
+    facts = {"shape": (9, 5), "dtype": X.dtype, "chunks": (4, 5), "column_names": list("abcde")}
+    mine = SimpleNamespace(**facts, read=lambda start, stop: X[start:stop], reopen=lambda: None)
+    source = open_source(mine, columns=["d", "b"])
+    assert source.row_bytes == 5 * X.itemsize and source.chunks == (4, 2) and source.shape == (9, 2)
+    assert named.LinedUp(source, np.array([1]), ["b"]).row_bytes == 5 * X.itemsize
+    assert repr(source).startswith("2 columns of ") and not repr(
+        named.LinedUp(source, np.array([1, 0]), ["b", "d"])
+    ).startswith("2 columns of 2")

@@ -469,3 +469,23 @@ def test_an_estimator_of_more_than_eighty_letters_is_told_by_its_kind(length, sh
             return "x" * length
 
     assert plain(Own()).startswith("x" * length + " [" if shown else "Own [")
+
+
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_sets_are_equal_in_whatever_order_they_were_filled(kind):
+    """Numbers of one remainder come out in the order in which they went in."""
+    for numbers in ([0, 8], [1, 9, 17], [3, 35, 67, 99]):
+        assert digest(kind(numbers)) == digest(kind(numbers[::-1])) != digest(kind(numbers[1:]))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "i8", "M8[s]", "S3", "U2", "V4", [("a", "f4"), ("b", "i2")]])
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (3,), (2, 3), (0, 3), (2, 1, 3)])
+def test_arrays_of_any_number_of_axes_are_told_by_what_they_hold(dtype, shape):
+    data = np.random.default_rng(0).bytes(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    if np.dtype(dtype).kind == "U":
+        array = np.full(shape, "ab", dtype)
+    else:
+        array = np.frombuffer(data, dtype).reshape(shape)
+    assert digest(array) == digest(array.copy()) == digest(np.array(array, order="F"))
+    other = np.zeros(shape, dtype)
+    assert (digest(array) == digest(other)) == (array.size == 0)

@@ -86,6 +86,23 @@ def test_arrays_in_any_layout_are_written_in_rows(tmp_path):
     np.testing.assert_array_equal(found["part"], table[::2, 1::2])
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", ["b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"])
+def test_numbers_in_either_order_of_bytes_are_written_as_the_format_has_them(tmp_path, kind, order):
+    """Of any number of axes, and in any layout; readers take one order alone."""
+    table = np.arange(24).reshape(4, 6).astype(order + kind)
+    arrays = {"rows": table, "columns": np.asfortranarray(table), "part": table[::-2, 1::2], "one": table[1, 2]}
+    arrays |= {"none": table[:0], "deep": table.reshape(2, 2, 6).transpose(2, 0, 1), "flat": table.ravel()[::3]}
+    write_folder(tmp_path / "x", "x", {}, arrays)
+    found = read_folder(tmp_path / "x", "x").arrays
+    for name, array in arrays.items():
+        assert found[name].shape == array.shape and found[name].dtype == np.dtype("<" + kind)
+        np.testing.assert_array_equal(found[name], array)
+        with open(tmp_path / "x" / f"{name}.npy", "rb") as file:
+            plain = np.load(file)
+        assert plain.dtype == np.dtype("<" + kind) and plain.tobytes() == found[name].tobytes()
+
+
 def test_the_same_things_are_the_same_bytes(folder, tmp_path):
     write_folder(tmp_path / "again", "thing", CONTENT, some_arrays())
     for file in folder.iterdir():
