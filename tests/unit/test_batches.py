@@ -4,7 +4,7 @@ import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import product
+from itertools import pairwise, product
 
 import h5py
 import numpy as np
@@ -527,3 +527,18 @@ def test_it_is_shown_by_what_it_gives(n, size, drop_last, count, shuffle):
     batches = Batches(np.zeros((n, 2), np.float32), batch_size=size, shuffle=shuffle, drop_last=drop_last, seed=0)
     assert sum(1 for _ in batches.epoch(0)) == count
     assert repr(batches) == f"{count} batches of {size} rows, shuffle={shuffle!r}, of {batches.source!r}"
+
+
+@pytest.mark.parametrize("buffer_rows", [24, 60, 1000])
+def test_blocks_of_a_buffer_are_read_in_the_order_of_the_file(buffer_rows):
+    """So that a disk need not go to and fro, whatever order their rows come in."""
+    source = Own(250)
+    batches = Batches(source, batch_size=10, shuffle="buffer", block_rows=6, buffer_rows=buffer_rows, prefetch=0)
+    together = buffer_rows // 6
+    for epoch in range(3):
+        source.reads.clear()
+        assert sorted(numbers(batches.epoch(epoch))) == list(range(250))
+        starts = [start for start, _ in source.reads]
+        turns = sum(b < a for a, b in pairwise(starts))
+        # It goes back once for each buffer but the first, at the most.
+        assert turns < -(-42 // together) and (together >= 42 or turns > 0)

@@ -489,3 +489,10 @@ def test_arrays_of_any_number_of_axes_are_told_by_what_they_hold(dtype, shape):
     assert digest(array) == digest(array.copy()) == digest(np.array(array, order="F"))
     other = np.zeros(shape, dtype)
     assert (digest(array) == digest(other)) == (array.size == 0)
+
+
+def test_names_of_a_dict_that_json_would_make_alike_stay_apart():
+    """JSON writes each name as a text."""
+    given = [{"a": 1, "2": 3}, {"a": 1, 2: 3}, {"a": 1, 2.0: 3}, {2: 3, "a": 1}, {"a": 1}, {True: 1}, {"true": 1}]
+    told = [json.dumps(plain(one), sort_keys=True) for one in given]
+    assert told[1] == told[3] and len({*told}) == len(told) - 1

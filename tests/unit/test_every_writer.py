@@ -289,3 +289,11 @@ def test_files_that_are_written_whole_stay_open_nowhere(tmp_path):
         with whole_folder(tmp_path / str(number)) as folder:
             (folder / "a").write_text("b")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_went_wrong_is_told_though_what_was_begun_is_gone_already(tmp_path):
+    for begin in (whole_file, whole_folder):
+        with pytest.raises(KeyError, match="first"), begin(tmp_path / "x") as temporary:
+            temporary.unlink() if temporary.is_file() else temporary.rmdir()
+            raise KeyError("first")
+        assert list(tmp_path.iterdir()) == []

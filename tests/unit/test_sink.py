@@ -264,3 +264,23 @@ def test_an_error_comes_out_though_the_file_is_gone_already(tmp_path):
         sink.part.unlink()
         raise KeyError("why it ended")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("layout", [
+    lambda Y: np.asfortranarray(Y), lambda Y: np.repeat(Y, 2, axis=0)[::2], lambda Y: Y[::-1].copy()[::-1],
+    lambda Y: Y.astype("f8"), lambda Y: Y.astype(">f4"), lambda Y: Y.astype("i2"), lambda Y: Y.tolist(),
+    lambda Y: np.broadcast_to(Y, (2, *Y.shape))[1],
+])  # fmt: skip
+@pytest.mark.parametrize("shape", [(6, 2), (6,)])
+def test_rows_in_any_layout_and_type_are_those_of_the_file(tmp_path, shape, layout):
+    """And what was given stays as it was."""
+    Y = np.arange(np.prod(shape)).reshape(shape).astype("f4")
+    given = layout(Y)
+    before = np.array(given)
+    with NpySink(tmp_path / "x.npy", shape) as sink:
+        sink.write(given[:4])
+        sink.write(given[4:])
+    found = np.load(tmp_path / "x.npy")
+    assert found.dtype == np.dtype("<f4") and found.flags.c_contiguous
+    np.testing.assert_array_equal(found, Y)
+    np.testing.assert_array_equal(given, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import string
@@ -421,6 +422,35 @@ def test_a_manifest_that_is_none(folder, text):
     assert len(str(error.value)) < 400
 
 
+@pytest.mark.parametrize("old, new, says", [
+    ('"kind": "thing"', '"kind": "other", "kind": "thing"', "a key stands twice in one object"),
+    ('"content": {', '"content": {"two": {"a": 1, "a": 1}, ', "a key stands twice in one object"),
+    ('"content": {', '"content": {"x": NaN, ', "NaN is not a number"),
+    ('"content": {', '"content": {"x": [-Infinity], ', "-Infinity is not a number"),
+])  # fmt: skip
+def test_a_manifest_that_could_be_read_in_two_ways(folder, old, new, says):
+    """Other readers take the first of two, or no such number."""
+    text = (folder / "manifest.json").read_text()
+    assert text.count(old) == 1
+    (folder / "manifest.json").write_text(text.replace(old, new))
+    with pytest.raises(ValueError) as error:
+        read_folder(folder, "thing")
+    says_one_line(error, folder / "manifest.json", says)
+
+
+@pytest.mark.parametrize("shape", [(2**32, 2**32), (2**40, 2**24), (2**22, 2**21, 2**21)])
+def test_sizes_whose_product_wraps_round_are_those_of_no_file(folder, shape):
+    """64 bits of them are zero, as is the length of the numbers."""
+    with open(folder / "rows.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    data = (folder / "rows.npy").read_bytes()
+    facts = {"shape": list(shape), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    change(folder, lambda manifest: manifest["arrays"]["rows"].update(facts))
+    with pytest.raises(ValueError) as error:
+        read_folder(folder, "thing")
+    says_one_line(error, folder / "rows.npy", "its length is not that of its shape")
+
+
 def test_a_manifest_longer_than_any_is_not_taken_in(folder):
     with open(folder / "manifest.json", "wb") as file:
         file.truncate(1 << 40)
@@ -508,6 +538,15 @@ def test_a_link_may_not_lead_out(folder):
     (folder / "rows.npy").unlink()
     (folder / "rows.npy").symlink_to("within.npy")
     read_folder(folder, "thing")
+
+
+def test_a_link_within_a_folder_is_followed_however_the_folder_is_named(folder, monkeypatch):
+    (folder / "rows.npy").rename(folder / "within.npy")
+    (folder / "rows.npy").symlink_to("within.npy")
+    (folder.parent / "link").symlink_to(folder)
+    monkeypatch.chdir(folder.parent)
+    for name in (folder, "thing", "link", "./link/../thing", folder.parent / "link"):
+        np.testing.assert_array_equal(read_folder(name, "thing").arrays["rows"], some_arrays()["rows"])
 
 
 def test_a_later_version_asks_for_an_upgrade(folder):
