@@ -443,3 +443,26 @@ def test_a_folder_of_something_else_is_told_by_its_first_names(tmp_path, count):
     (tmp_path / "zz.npy").touch()
     with pytest.raises(IsADirectoryError, match=r"; name them as '.*/\*\.npy'$"):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_a_frame_in_a_zip_file_has_the_name_that_it_has_in_the_folder(tmp_path, around):
+    frame = zarr.create_group(tmp_path / "all" / "x.zarr").create_group("deep/frame")
+    frame.attrs.update({"encoding-type": "dataframe", "_index": "i", "column-order": ["a", "b"]})
+    for number, name in enumerate("iab"):
+        frame.create_array(name, data=np.arange(1, 41) * (number + 1.0), chunks=(20,))
+    home = tmp_path / "all" / "x.zarr"
+    path = shutil.make_archive(str(tmp_path / "x"), "zip", home.parent if around else home)
+    with open_source(path, dataset="deep/frame", columns=["b", "a"]) as source:
+        for one in (source, source.reopen(), pickle.loads(pickle.dumps(source))):
+            assert one.name == "deep/frame" and one.column_names == ["b", "a"] and one.opened_here
+            np.testing.assert_array_equal(one.read(3, 9), np.arange(4, 10)[:, None] * [3.0, 2.0])
+            one.close()
+
+
+def test_columns_of_a_frame_within_an_object_are_chosen_by_their_names():
+    made = anndata.AnnData(X)
+    made.obsm["frame"] = pd.DataFrame({"u": X[:, 0], "v": X[:, 1], "w": X[:, 2]}, index=made.obs_names)
+    source = open_source(made, dataset="obsm/frame", columns=["w", "u"])
+    assert source.column_names == ["w", "u"]
+    np.testing.assert_array_equal(source.read(3, 9), X[3:9, [2, 0]])
