@@ -1,6 +1,8 @@
 """Parquet beyond the contract: columns, missing values, folders, what is read when."""
 
 import pickle
+import shlex
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -169,3 +171,17 @@ def test_row_groups_are_the_pieces_that_are_read_whole(tmp_path, rows, size, chu
         assert {name: column.tolist() for name, column in columns.items()} == {name: [*range(rows)] for name in "ab"}
         assert source.read_with_gaps(0, rows).shape == (rows, 2) and source.read(rows, rows).shape == (0, 2)
         assert columns["b"].dtype == (np.int16 if rows else columns["b"].dtype)
+
+
+@pytest.mark.parametrize("before", [{}, {"word": ["a", "b"]}])
+def test_what_to_do_about_decimals_is_a_command_that_can_be_run(tmp_path, before):
+    """Whatever the file is called, and wherever the column is among others that hold no numbers."""
+    path = tmp_path / "my 'own' table.parquet"
+    pq.write_table(pa.table(before | {"price": [Decimal("1.5"), Decimal("2.5")]}), path)
+    for columns in (None, ["price"]):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            open_source(path, columns=columns).read(0, 2)
+        told = str(caught.value)
+        command, end = told[told.index("tsne-ooc prepare") :].split(" makes numbers")
+        assert shlex.split(command) == ["tsne-ooc", "prepare", str(path), "--out", "FOLDER"]
+        assert end == " of the decimals in 'price'"
