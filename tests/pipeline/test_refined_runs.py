@@ -150,6 +150,9 @@ def test_some_rows_for_a_reference(whole, tmp_path):
     assert len(rows) == 200 and (np.diff(rows) > 0).all() and rows[-1] < N
     np.testing.assert_array_equal(model.embedding_, whole.embedding[rows])
     np.testing.assert_array_equal(model.placed_.embedding, whole.arrays["placed"][rows])
+    np.testing.assert_array_equal(model.placed_.novelty, whole.novelty[rows])
+    # How many steps it took to place them is not known any more.
+    assert model.placed_.iterations.tolist() == [0] * 200
     np.testing.assert_array_equal(model.transform(X[rows]), model.embedding_)
     others = np.setdiff1d(np.arange(N), rows)
     # They come near their seats, in a map some 50 units wide.
@@ -453,6 +456,8 @@ def test_odd_tables(tmp_path, kind):
 def test_few_rows(tmp_path, n):
     run = embedded(tmp_path / "map", X[:n])
     assert run.embedding.shape == (n, 2) and np.isfinite(run.embedding).all()
+    # Of none that are to be found, none is missed.
+    assert run.manifest["refined"]["recall"] == 1.0 and run.manifest["refined"]["neighbors"] == min(n - 1, 24)
     assert tsne_ooc.load(run.folder / "model").transform(X[:n]).shape == (n, 2)
 
 

@@ -319,3 +319,10 @@ def test_codes_are_places_among_the_sorted_names(dtype, n):
     assert {*found.codes.tolist()} - {-1} == {*range(len(found.names))}
     if dtype != "c8":
         assert sorted(found.names.tolist()) == found.names.tolist()
+
+
+def test_bytes_among_words_are_text_and_a_whole_number_among_others_is_one_of_them():
+    found = classes(np.array([b"a", "b", None, "a", b"\xfc"], object))
+    assert found.names.tolist() == ["a", "b", "ü"] and found.codes.tolist() == [0, 1, -1, 0, 2]
+    assert column([1.5, 2]).dtype == column([2, 1.5]).dtype == np.float64
+    assert column([2**64, 2**64 + 1]).tolist() == [2**64, 2**64 + 1]

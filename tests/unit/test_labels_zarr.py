@@ -74,3 +74,15 @@ def test_arrays(tmp_path, version):
     assert labels_of(tmp_path / "alone.zarr").tolist() == [5, 6]
     with pytest.raises(ValueError, match="holds a single array, so 'y' cannot choose one"):
         labels_of(tmp_path / "alone.zarr", "y")
+
+
+def test_words_come_in_the_same_type_from_either_kind_of_file(cells, tmp_path):
+    """Zarr's own type of strings is one that other code does not know."""
+    import h5py
+
+    with h5py.File(tmp_path / "y.h5", "w") as file:
+        file["word"] = np.array(COLUMNS["word"], dtype=h5py.string_dtype())
+        file["number"] = np.array(COLUMNS["number"])
+    for name in ("word", "number"):
+        assert labels_of(cells, name).dtype == labels_of(tmp_path / "y.h5", name).dtype
+    assert {type(word) for word in labels_of(cells, "word")} == {str}

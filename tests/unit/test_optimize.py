@@ -13,6 +13,7 @@ from tsne_ooc import schedule
 from tsne_ooc._context import listening
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Perplexity, symmetrize
+from tsne_ooc.fit import optimize
 from tsne_ooc.fit.history import Note
 from tsne_ooc.fit.initialization import start
 from tsne_ooc.fit.optimize import Motion, Snapshot, Watch, _leap, callbacks_of, minimise
@@ -493,3 +494,25 @@ def test_a_snapshot_that_cannot_be_is_refused(change, says):
     with pytest.raises(StateError) as caught:
         Snapshot.restore(snapshot(**change), 10, 2)
     assert str(caught.value) == says
+
+
+def test_a_bar_and_the_history_go_on_where_a_snapshot_was(problem, monkeypatch):
+    """And not from the beginning again."""
+    made, kept = [], []
+    plain = optimize._Bar
+    monkeypatch.setattr(optimize, "_Bar", lambda *given: made.append(plain(*given)) or made[-1])
+    phases = Phase(20, 12.0, name="early"), Phase(20, 1.0)
+    watch = Watch(keep=lambda snapshot: kept.append(snapshot.done), keep_every=15)
+    whole = run(problem, *phases, watch=watch)
+    assert kept == [15, 30]
+
+    def copied(snapshot):
+        places, velocity, gains, *rest = snapshot.motion
+        kept.append(snapshot._replace(motion=Motion(places.copy(), velocity.copy(), gains.copy(), *rest)))
+
+    run(problem, *phases, watch=Watch(keep=copied, keep_every=30))
+    again = run(problem, *phases, watch=Watch(verbose=True), snapshot=kept[-1])
+    bar = made[-1]._bar
+    assert (bar.total, bar.n, bar.initial) == (40, 40, 30)
+    np.testing.assert_array_equal(again.embedding, whole.embedding)
+    assert again.history == whole.history and [note.iteration for note in again.history] == [25]

@@ -185,3 +185,25 @@ def test_coverage_rejects_what_is_no_number():
 
 def test_draw_is_untouched_by_the_package():
     assert draw(3, 9, np.random.default_rng(0)).tolist() == [0, 1, 2]
+
+
+def test_a_row_that_lacks_a_value_is_at_the_mean_of_the_others():
+    """Of a column that nobody has it is at 0; its type is that of the rows, so that the grid does not widen them."""
+    X = np.random.default_rng(0).normal(5, 1, (40, 3)).astype(np.float32)
+    X[::3, 0] = np.nan
+    X[:, 2] = np.nan
+    grid = Grid.over(X, 16, np.random.default_rng(0))
+    wanted = X[:, :2].astype(float)
+    np.testing.assert_allclose(grid.middle[:2], np.nanmean(wanted, axis=0), rtol=1e-6)
+    assert grid.middle[2] == 0 and grid.middle.dtype == np.float32
+    filled = np.where(np.isnan(X), grid.middle, X)
+    np.testing.assert_array_equal(grid.coordinates(X), grid.coordinates(filled))
+
+
+@pytest.mark.parametrize("row, extent", [([0.5, -0.25], 1), ([3, -50], 50), ([-7, 2], 7), ([0, 0], 1)])
+def test_rows_that_are_all_equal_have_boxes_of_their_own_size(row, extent):
+    """An extent of 0 would be no grid: theirs is that of their largest number, and of small ones 1."""
+    X = np.tile(np.array(row, np.float32), (5, 1))
+    grid = Grid.over(X, 16, np.random.default_rng(0))
+    assert grid.side * 2**32 == pytest.approx(extent)
+    assert len(np.unique(grid.coordinates(X), axis=0)) == 1

@@ -436,3 +436,53 @@ def test_labels_of_several_files_follow_one_another(tmp_path):
     np.save(tmp_path / "two.npy", np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"two.npy has shape \(2, 3\); labels are one for each row"):
         labels_of(tmp_path / "two.npy")
+
+
+def test_labels_of_files_of_other_types_stay_what_they_are(tmp_path):
+    """Joined as one type of NumPy, numbers would become words."""
+    np.save(tmp_path / "a.npy", np.array([3, 1]))
+    np.save(tmp_path / "b.npy", np.array(["x", "3"]))
+    found = labels_of([tmp_path / "a.npy", tmp_path / "b.npy"])
+    assert found.tolist() == [3, 1, "x", "3"] and len(np.unique(strata(found))) == 4
+
+
+def test_categories_of_several_files_are_those_of_the_first_and_then_the_others(tmp_path):
+    for name, codes, words in (("a", [1, 0], ["z", "k"]), ("b", [0, 2], ["b", "z", "a"])):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["kind/codes"] = np.array(codes, np.int8)
+            file["kind/categories"] = np.array(words, dtype=h5py.string_dtype())
+    found = labels_of([tmp_path / "a.h5", tmp_path / "b.h5"], "kind")
+    assert found.tolist() == ["k", "z", "b", "a"] and found.categories == ["z", "k", "b", "a"]
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["kind"] = np.array([5, 7])
+    # Where one of them has no categories, there is no order of all.
+    found = labels_of([tmp_path / "a.h5", tmp_path / "c.h5"], "kind")
+    assert found.tolist() == ["k", "z", 5, 7] and getattr(found, "categories", None) is None
+
+
+def test_fields_of_records_keep_their_type_and_have_to_be_one_for_each_row(tmp_path):
+    kind = [("x", "f4"), ("word", "S3"), ("pair", "i2", (2,)), ("words", "S3", (2,))]
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file["table"] = np.array([(0.1, b"a\xfc", (1, 2), (b"a", b"b")), (7.0, b"b", (3, 4), (b"c", b"d"))], dtype=kind)
+        file["scalar"] = np.bytes_(b"abc")
+        file["words"] = np.array([[b"a", b"b"], [b"c", b"d"]])
+    found = labels_of(tmp_path / "t.h5", "table/x")
+    assert found.dtype == np.float32 and found.tolist() == [np.float32(0.1), 7.0]
+    # Bytes are text, as elsewhere.
+    assert labels_of(tmp_path / "t.h5", "table/word").tolist() == ["aü", "b"]
+    for name, shape in (("table/pair", "(2, 2)"), ("table/words", "(2, 2)"), ("scalar", "()"), ("words", "(2, 2)")):
+        with pytest.raises(ValueError) as told:
+            labels_of(tmp_path / "t.h5", name)
+        assert str(told.value) == f"{name!r} of {tmp_path / 't.h5'} has shape {shape}; labels are one for each row"
+
+
+def test_no_rows_have_no_strata_however_many_labels_they_have():
+    assert strata([[], []]).tolist() == strata(np.zeros((0, 2))).tolist() == []
+
+
+@pytest.mark.parametrize("shares, slow", [(proportional, slow_proportional), (balanced, slow_balanced)])
+def test_of_many_strata_alike_it_is_told_which_have_a_row_more(shares, slow):
+    """The order of equal ones is theirs, in whatever way they are sorted: also of more than a few."""
+    counts = np.random.default_rng(0).integers(3, 6, 300)
+    for size in (301, 555, 800):
+        assert shares(counts, size).tolist() == slow(counts.tolist(), size)

@@ -394,3 +394,24 @@ def test_what_is_written_of_cells_that_were_placed(tmp_path):
     )
     with pytest.raises(ValueError, match=r"^X has 1 column, and the map was made of 40$"):
         tsne_ooc.tl.place(cells(30, p=1), model)
+
+
+def test_places_are_an_array_also_for_those_who_ask_scikit_learn_for_frames(noted, monkeypatch):
+    """A frame of other row names would not fit into `obsm`."""
+    plain = Noted.fit_transform
+    monkeypatch.setattr(
+        Noted, "fit_transform", lambda self, table: pd.DataFrame(plain(self, table), columns=["a", "b"])
+    )
+    adata = cells(p=40)
+    tsne_ooc.tl.tsne(adata)
+    assert type(adata.obsm["X_tsne"]) is np.ndarray and adata.obsm["X_tsne"].shape == (N, 2)
+
+
+def test_an_object_that_does_not_say_where_it_lies_is_in_memory(monkeypatch):
+    """Such as that of an older version; one on the disk that does not say that it is a part is a whole one."""
+    needed = {"obsm": {}, "uns": {}, "n_vars": 3}
+    for copy in (False, True):
+        assert tl._check(SimpleNamespace(**needed), copy) is None
+    assert tl._check(SimpleNamespace(**needed, isbacked=True), False) is None
+    with pytest.raises(ValueError, match="copy=True needs another file"):
+        tl._check(SimpleNamespace(**needed, isbacked=True), True)

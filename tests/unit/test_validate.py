@@ -480,3 +480,28 @@ def test_what_is_left_out_is_the_strictest_and_cheapest():
         as_rows(sp.csr_array(one))
     with pytest.raises(ValueError, match=r"^X contains NaN at row 0, column 0;"):
         as_rows(np.full((1, 1), np.nan))
+
+
+@pytest.mark.parametrize("name", ["rows", "more"])
+@pytest.mark.parametrize("at", [(0, 0), (0, 2), (3, 0), (3, 1), (5, 3), (6, 1)])
+def test_a_bad_entry_of_sparse_rows_is_named_wherever_its_row_begins(at, name):
+    """The first of its row or not, with rows before it and behind it that hold nothing."""
+    X = np.zeros((8, 4))
+    X[0, [0, 2]] = X[3, [0, 1]] = X[5, 3] = X[6, [0, 1]] = 1
+    X[at] = np.inf
+    message = rf"^{name} contains infinity \(inf\) at row {{}}, column {at[1]}; correct or leave out such rows$"
+    with pytest.raises(ValueError, match=message.format(at[0])):
+        as_rows(sp.csr_array(X), name=name, accept_sparse=True)
+    with pytest.raises(ValueError, match=message.format(at[0] + 100)):
+        as_rows(sp.csr_array(X), name=name, accept_sparse=True, first_row=100)
+    with pytest.raises(ValueError, match=message.format(7 * at[0])):
+        as_rows(sp.csr_array(X), name=name, accept_sparse=True, row_numbers=7 * np.arange(8))
+
+
+def test_sparse_rows_keep_columns_and_rows_that_hold_nothing():
+    X = np.zeros((5, 4))
+    X[1, 1] = 2
+    for made in (sp.csr_array(X), sp.coo_array(X), sp.csc_matrix(X), sp.csr_array((5, 4))):
+        found = as_rows(made, accept_sparse=True, columns=4)
+        assert found.shape == (5, 4)
+        np.testing.assert_array_equal(found.toarray(), made.toarray())
