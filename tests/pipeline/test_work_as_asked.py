@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from tsne_ooc import TSNE, Refinement
+from tsne_ooc import TSNE, Refinement, storage
 from tsne_ooc.affinity import Perplexity, Uniform
-from tsne_ooc.pipeline import embedding, looking, merging, placing, refining, table, training, trusting
+from tsne_ooc.pipeline import embedding, fitting, looking, merging, placing, refining, table, training, trusting
+from tsne_ooc.pipeline.fitted import write_array
 from tsne_ooc.pipeline.fitting import Draw, Fit, Prepare
 from tsne_ooc.pipeline.folder import Folder
 from tsne_ooc.pipeline.looking import Look
+from tsne_ooc.pipeline.placer import EncoderPlacer, MapPlacer, StrangerPlacer
 from tsne_ooc.pipeline.placing import Place
 from tsne_ooc.preprocess import Preparation, Standardize
 from tsne_ooc.sampling import Coverage, UniformSample
+from tsne_ooc.storage.state import StateError
 
 # The function of that name is in its place.
 neighbors = importlib.import_module("tsne_ooc.pipeline.neighbors")
 X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
 neural = importlib.util.find_spec("torch") is not None
+# What is planned here for few rows is planned for their number alone.
+pytestmark = pytest.mark.filterwarnings("ignore:perplexity=:UserWarning")
 
 
 class Began(Exception):
@@ -65,9 +73,10 @@ def test_what_stages_share_is_what_was_asked_for(kind, model, tmp_path, monkeypa
         seeded = {} if kind == "place" else {"random_state": 5}
         pooled = {} if kind == "neighbors" else {"executor": pool}
         given = (model, X) if kind == "place" else (X,)
+        few = {"k": 5} if kind == "neighbors" else {}
         run = getattr(module, kind)
-        _, plain, _ = begun(monkeypatch, module, lambda: run(*given, **usual))
-        _, work, _ = begun(monkeypatch, module, lambda: run(*given, **other, **seeded, **pooled))
+        _, plain, _ = begun(monkeypatch, module, lambda: run(*given, **usual, **few))
+        _, work, _ = begun(monkeypatch, module, lambda: run(*given, **other, **seeded, **pooled, **few))
         assert (plain.block_rows, plain.seed, plain.executor) == (None, 0, None) and plain.progress is not told
         assert (work.block_rows, work.progress) == (9, told)
         assert work.seed == seeded.get("random_state", 0) and work.executor is pooled.get("executor")
@@ -194,7 +203,8 @@ def test_scoring_asks_for_the_bytes_of_its_scores(model, tmp_path, monkeypatch):
         assert asked == 3 * np.empty(7, np.float32).nbytes
         assert (work.block_rows, work.progress, work.executor) == (3, told, pool)
     score = stages[0]
-    assert (score.judge.k, score.judge.moves.length, score.n_jobs) == (4, 0.25, 2) and work.kept.home.keep
+    assert (score.judge.k, score.n_jobs) == (4, 2) and score.judge.moves.length == pytest.approx(0.25)
+    assert work.kept.home.keep
     assert score.asked == {"k": 4, "length": 0.25, "directions": 2}
 
 
@@ -242,6 +252,7 @@ def test_the_memory_of_a_refinement_is_planned_for_its_search_and_its_columns(tm
 
 
 def test_a_refinement_keeps_its_things_where_it_is_told_to(tmp_path):
+    (tmp_path / "there").mkdir()
     elsewhere = course_of(tmp_path, refinement=Refinement(memory=2, scratch=tmp_path / "there"))
     assert elsewhere.space(tmp_path / "run") == refining.Room(2, tmp_path / "there")
     assert course_of(tmp_path).space(tmp_path / "run") == refining.Room(None, tmp_path / "run")
@@ -286,6 +297,32 @@ def test_affinities_take_beside_the_neighbours_what_is_planned(monkeypatch):
         )
         monkeypatch.setattr(refining.Course, "plan", lambda *given, plan=plan, **more: plan)
         assert course.neighbors(n) == 12 and refining.Weigh(course).room(table_of(n, 4)) == wanted
+
+
+def test_affinities_that_fit_nowhere_are_refused_by_the_search_and_take_no_room(monkeypatch):
+    """Whoever asks for the room of all stages is not told of memory instead."""
+
+    def none(*given, **more):
+        raise MemoryError
+
+    monkeypatch.setattr(refining.Course, "plan", none)
+    assert refining.Weigh(course_of(None)).room(table_of(1000, 4)) == 0
+
+
+@pytest.mark.parametrize("array", ["values", "index.rows", None, "gone"])
+def test_what_cannot_be_is_told_with_the_file_that_holds_it(array, tmp_path):
+    """And with the folder of the run, which is to be removed."""
+    path = tmp_path / "run" / refining.SCRATCH / "graph"
+    path.parent.mkdir(parents=True)
+    storage.write_folder(path, "graph", {"word": 1}, {"values": np.arange(3), "index.rows": np.arange(4)})
+    with refining._read(path, "graph") as saved:
+        assert saved.content["word"] == 1 and saved.arrays["index.rows"].tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError) as caught, refining._read(path, "graph"):
+        raise StateError("cannot be", array)
+    named = {"values": "values.npy", "index.rows": "index.rows.npy"}.get(array, "manifest.json")
+    assert str(caught.value) == f"{path / named}: cannot be; remove {tmp_path / 'run'} to begin again"
+    with pytest.raises(ValueError, match="other"), refining._read(path, "other"):
+        pass
 
 
 def test_stages_of_a_search_ask_for_what_each_row_takes():
@@ -464,3 +501,231 @@ def test_a_merging_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
 def test_kinds_of_affinities_that_a_course_may_have():
     assert course_of(None).affinity == Perplexity(4)
     assert course_of(None, affinity="uniform").affinity == Uniform(4)
+
+
+# ---------------------------------------------------------------------------------------------------- the first stages
+
+
+class Noting:
+    """A function that notes how it is called, and gives something back."""
+
+    def __init__(self, gives=None):
+        self.gives, self.calls = gives, []
+
+    def __call__(self, *given, **named):
+        self.calls.append((given, named))
+        return self.gives
+
+
+def work_of(tmp_path, **more):
+    return SimpleNamespace(
+        table=X, folder=tmp_path, seed=5, progress=told, block_rows=None, handed=[], **more
+    )  # fmt: skip
+
+
+def test_tables_are_prepared_and_samples_drawn_as_a_run_says(tmp_path, monkeypatch):
+    prepared, drawn, checked = Noting("prepared"), Noting("drawn"), Noting()
+    monkeypatch.setattr(fitting, "prepared", prepared)
+    monkeypatch.setattr(fitting, "drawn", drawn)
+    monkeypatch.setattr(fitting, "check_no_row_dropped", checked)
+    work = work_of(tmp_path)
+    work.put, work.take = work.handed.append, lambda kind: f"the {kind.__name__}"
+    prepare = Preparation([Standardize()])
+    for estimator, metric, n_jobs in ((TSNE(metric="cosine", n_jobs=3), "cosine", 3), (Stranger(), None, None)):
+        for all_rows in (False, True):
+            stage = Prepare(prepare, estimator, all_rows=all_rows)
+            assert stage.phase == "prepare" and Prepare(None, estimator).phase == "sample"
+            stage.run(work)
+            given, named = prepared.calls.pop()
+            assert given[0] is X and given[1] is prepare and given[2] == metric
+            assert named == {"seed": 5, "n_jobs": n_jobs, "progress": told}
+            assert checked.calls == [(("prepared", "refine moves all rows"), {})] * all_rows
+            checked.calls.clear()
+    sample = UniformSample(4)
+    Draw(sample).run(work)
+    assert drawn.calls == [(("the Prepared", sample), {"seed": 5, "progress": told})]
+    assert work.handed == ["prepared"] * 4 + ["drawn"]
+
+
+def test_rows_that_are_searched_are_prepared_as_a_search_says(tmp_path, monkeypatch):
+    """And once more where an earlier attempt left its folder."""
+    prepare, ready = Preparation([Standardize()]), SimpleNamespace(table=X[:, :3])
+    prepared, checked = Noting(ready), Noting()
+    monkeypatch.setattr(neighbors, "prepared", prepared)
+    monkeypatch.setattr(neighbors, "check_no_row_dropped", checked)
+    asked = neighbors.Asked(9, "cosine", None, "auto", prepare, 7, neighbors.Threads(3))
+    work = work_of(tmp_path)
+    work.put = work.handed.append
+    for _ in range(2):
+        stage = neighbors.Read(asked)
+        monkeypatch.setattr(stage, "fill", lambda work: (tmp_path / neighbors.SCRATCH / "rows.npy.part").touch())
+        assert stage.run(work) == {"columns": 3}
+        given, named = prepared.calls.pop()
+        assert given[0] is X and given[1:] == (prepare, "cosine")
+        assert named == {"seed": 7, "n_jobs": 3, "progress": told}
+        assert checked.calls.pop() == ((ready, "each row has neighbours"), {}) and work.handed.pop() is ready
+        assert stage.shapes(SimpleNamespace(table=X)) == {"rows": (60, 3)}
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_neighbours_are_named_by_their_numbers_in_the_order_of_the_search(ordered, tmp_path, monkeypatch):
+    """A search that goes by an order names rows by their own numbers; what is kept goes by their places in it."""
+    (tmp_path / neighbors.SCRATCH).mkdir()
+    np.save(tmp_path / neighbors.SCRATCH / "rows.npy", X)
+    order = np.random.default_rng(0).permutation(60).astype(np.uint32)
+    indices = np.random.default_rng(1).integers(0, 60, (60, 4)).astype(np.uint32)
+    distances = np.arange(240, dtype=np.float32).reshape(60, 4)
+
+    class Index:
+        unit = 2.0
+
+        def recall(self, k):
+            return 1.0
+
+        def query_part(self, start, stop, k):
+            assert k == 4
+            return (indices[order[start:stop]], distances[order[start:stop]]) if ordered else None
+
+        def query_self(self, k):
+            return indices, distances
+
+    Index.order = order if ordered else None
+    monkeypatch.setattr(neighbors.Search, "_index", lambda stage, rows: Index())
+    monkeypatch.setattr(neighbors, "as_searched", lambda rows, index: rows)
+    stage = neighbors.Search(neighbors.Asked(4, "euclidean", None, "auto", None, 0, neighbors.Threads(1)))
+    work = work_of(tmp_path)
+    search = stage.compute(work)
+    for first, stop in ((0, 60), (7, 20), (59, 60)):
+        found = search(first, X[first:stop])
+        rows = order[first:stop] if ordered else np.arange(first, stop)
+        named = found["indices"]
+        np.testing.assert_array_equal(order[named] if ordered else named, indices[rows])
+        np.testing.assert_array_equal(found["distances"], distances[rows])
+        assert named.dtype == np.uint32
+    facts = stage.summary(work)
+    assert (tmp_path / "order.npy").exists() == ordered == (facts["order"] is not None)
+    assert facts["facts"]["unit"] == 2.0 and facts["facts"]["metric"] == "euclidean"
+    # Who goes on looks at the order, where there is one.
+    reopened = Noting()
+    monkeypatch.setattr(neighbors.RowStage, "reopen", lambda stage, work, facts: reopened(facts))
+    stage.reopen(work, facts)
+    assert reopened.calls == [((facts,), {})]
+    if ordered:
+        np.save(tmp_path / "order.npy", order[::-1])
+        with pytest.raises(ValueError, match=r"order\.npy is damaged: its sum is not the one that the ledger names"):
+            stage.reopen(work, facts)
+
+
+class Stranger:
+    """An estimator of another library, without the usual options; its answers are its own, and doubles."""
+
+    embedding_ = np.arange(6, dtype=np.float64).reshape(3, 2)
+
+    def __init__(self):
+        self.answer = np.ones((3, 2))
+
+    def get_params(self, deep=True):
+        return {}
+
+    def transform(self, rows):
+        assert len(rows)
+        return self.answer[: len(rows)]
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_answers_of_strangers_are_single_precision_and_ones_own(drops):
+    estimator = Stranger()
+    placer = StrangerPlacer(estimator, SimpleNamespace(drops=drops, preparation="p"))
+    assert placer.embedding.dtype == np.float32 and (placer.drops, placer.preparation) == (drops, "p")
+    found = placer.place(X[:3], novelty=False)
+    assert set(found) == {"embedding"} and found["embedding"].dtype == np.float32
+    found["embedding"][:] = 7
+    estimator.answer = estimator.answer.astype(np.float32)
+    placer.place(X[:3], novelty=False)["embedding"][:] = 7
+    assert (estimator.answer == 1).all()
+    assert placer.place(X[:0], novelty=False)["embedding"].shape == (0, 2)
+    if drops:
+        gaps = X[:3].copy()
+        gaps[1] = np.nan
+        assert np.isnan(placer.place(gaps, novelty=False)["embedding"]).all(axis=1).tolist() == [False, True, False]
+        gaps[:] = np.nan
+        assert np.isnan(placer.place(gaps, novelty=False)["embedding"]).all()
+    # A map gives novelty on its way, and nobody else does.
+    assert MapPlacer.novelty_is_free and not EncoderPlacer.novelty_is_free and not placer.novelty_is_free
+    assert placer.novelty is placer.threshold is placer.told() is None
+    assert placer.facts == {"kl_divergence": None, "n_iter": None}
+
+
+def test_an_array_is_written_beside_its_name_first(tmp_path, monkeypatch):
+    """Under a name that whoever goes on knows to remove; also over an older file; in the format that all read."""
+    path, seen = tmp_path / "rows.npy", []
+    plain = np.lib.format.write_array
+
+    def write(file, array, version, allow_pickle):
+        seen.append((sorted(os.listdir(tmp_path)), version, allow_pickle))
+        plain(file, array, version=version, allow_pickle=allow_pickle)
+
+    monkeypatch.setattr(np.lib.format, "write_array", write)
+    for rows in ([1, 2], [3]):
+        write_array(path, np.array(rows))
+        assert np.load(path).tolist() == rows and os.listdir(tmp_path) == ["rows.npy"]
+    assert seen == [(["rows.npy.part"], (1, 0), False), (["rows.npy", "rows.npy.part"], (1, 0), False)]
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        write_array(path, np.array([{}], object))
+
+    def full(*given, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np.lib.format, "write_array", full)
+    with pytest.raises(OSError, match=r"rows\.npy could not be written: No space left on device$"):
+        write_array(path, np.array([4]))
+    assert np.load(path).tolist() == [3] and os.listdir(tmp_path) == ["rows.npy"]
+
+
+# ------------------------------------------------------------------------------------------ the table of a finished run
+
+
+@pytest.mark.parametrize("names", [None, ["a", "b"], ["b", "a"], ["a", "b", "c"]])
+@pytest.mark.parametrize("columns", [None, ["b"]])
+@pytest.mark.parametrize("known", [None, ["a", "b"]])
+@pytest.mark.parametrize("dataset", [None, "mine"])
+@pytest.mark.parametrize("several", [True, False])
+def test_the_table_that_a_run_was_made_from_is_read_as_it_was(
+    names, columns, known, dataset, several, tmp_path, monkeypatch
+):
+    files = [str(tmp_path / name) for name in ("x.npy", "y.npy")]
+    for file in files:
+        Path(file).touch()
+    source = {"path": files[0], "dataset": "theirs", "columns": known}
+    manifest = {"job": {"source": source}, **({"files": [{"path": file} for file in files]} if several else {})}
+    run = SimpleNamespace(folder=tmp_path / "run", manifest=manifest)
+    calls = []
+
+    @contextmanager
+    def opened(*given):
+        calls.append(given)
+        yield "the table"
+
+    monkeypatch.setattr(trusting, "opened", opened)
+    monkeypatch.setattr(trusting, "names_of", lambda table: names)
+    with trusting._table_of(run, None, dataset, columns, True) as table:
+        assert table == "the table"
+    path, word = files if several else files[0], dataset or "theirs"
+    # Without a need for it, columns are not named: such as where the file has these, in this order, and no others.
+    looked = columns is None and known is not None
+    wanted = columns if not looked or names == known else known
+    assert calls == [(path, word, None, True)] * looked + [(path, word, wanted, True)]
+    # Of a table that is given only what is asked for is read.
+    calls.clear()
+    with trusting._table_of(run, "given", dataset, columns, False):
+        assert calls == [("given", dataset, columns, False)]
+    Path(files[several]).unlink()
+    message = f"the table {files[0]}, which the map was made from, is not there any more; name the place where it is"
+    with pytest.raises(FileNotFoundError, match=re.escape(message)), trusting._table_of(run, None, None, None, False):
+        pass
+    source["path"] = None
+    with (
+        pytest.raises(ValueError, match=r"was not made from a file; name"),
+        trusting._table_of(run, None, None, None, False),
+    ):
+        pass

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tsne_ooc import streaming
 from tsne_ooc.io import as_source
 from tsne_ooc.storage.ledger import Ledger
 from tsne_ooc.streaming import Stream, begin, silent, unlike
@@ -423,3 +424,38 @@ def test_files_are_let_go_of_where_one_of_them_cannot_be_begun(tmp_path):
         Stream(files, ledger, "place")
     after = set(os.listdir("/proc/self/fd")) if before else set()
     assert len(after) <= len(before) and told.value is not None
+
+
+@pytest.mark.parametrize(
+    "rows, columns, wanted",
+    [
+        (1, (), 50),
+        (5, (), 50),
+        (6, (), 41),
+        (5, (3,), 16),
+        (10, (3,), 8),
+        (60, (3,), 8),
+        (5, (2, 2), 12),
+        (5, (0,), 50),
+    ],
+)
+def test_workers_that_read_have_as_many_blocks_as_their_results_may_take(rows, columns, wanted, tmp_path, monkeypatch):
+    """Of 1,000 bytes here; as many as of those that are sent at least, and 50 at most."""
+    monkeypatch.setattr(streaming, "RESULT_BYTES", 1000)
+    monkeypatch.setattr(streaming, "MOST_READ", 50)
+    asked = []
+
+    def answers(pieces, executor, in_flight):
+        asked.append((list(pieces), executor, in_flight))
+        raise Stop
+
+    monkeypatch.setattr(streaming, "answers", answers)
+    ledger = begin(tmp_path / "ledger", JOB, resume=True, differ=unlike)
+    with pytest.raises(Stop), Stream({"Y": (tmp_path / "Y.npy", (60, *columns))}, ledger, "place") as work:
+        work.gather(as_source(X), "reads", "executor", rows=rows, progress=silent, phase="place")
+    ((pieces, executor, in_flight),) = asked
+    assert in_flight == wanted and executor == "executor"
+    found = sorted((piece.start, piece.stop) for piece in pieces)
+    assert [row for start, stop in found for row in range(start, stop)] == list(range(60))
+    assert all(0 < stop - start <= rows for start, stop in found)
+    assert all((piece.function, piece.arguments) == ("reads", (piece.start, piece.stop)) for piece in pieces)
