@@ -729,3 +729,12 @@ def test_the_table_that_a_run_was_made_from_is_read_as_it_was(
         trusting._table_of(run, None, None, None, False),
     ):
         pass
+
+
+@pytest.mark.parametrize("chance", [None, 4, np.random.default_rng(3), np.random.RandomState(3)])
+def test_a_refinement_has_one_seed_whatever_chance_is_asked_of(chance):
+    """A generator would give each stage another one."""
+    course = course_of(None, refinement=Refinement(perplexity=4, random_state=chance))
+    seed = course.estimator.random_state
+    assert type(seed) is int and course.seed == seed == course.seed
+    assert chance != 4 or seed == 4
