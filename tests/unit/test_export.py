@@ -489,3 +489,138 @@ export({str(tmp_path / "run")!r}, {str(cells)!r})
 
 def test_every_format_is_listed():
     assert set(target_module.FORMATS) == {".h5", ".hdf5", ".zarr", ".parquet", ".csv", ".h5ad"}
+
+
+# ------------------------------------------------------------------------------------- AnnData files of unusual layouts
+
+
+def bare(path, n=N, index="texts", obsm=True, obs=()):
+    """An AnnData file with little in it: an index of texts, or of texts of which some may be missing."""
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        for name, rows in (("obs", n), ("var", 3)):
+            group = file.create_group(name)
+            group.attrs.update({"encoding-type": "dataframe", "encoding-version": "0.2.0", "_index": "names"})
+            group.attrs["column-order"] = np.array(obs if name == "obs" else (), h5py.string_dtype())
+            texts = [f"{name} {at}" for at in range(rows)]
+            if name == "obs" and index == "gaps":
+                held = group.create_group("names")
+                held.attrs.update({"encoding-type": "nullable-string-array", "encoding-version": "0.1.0"})
+                held["values"], held["mask"] = texts, np.zeros(rows, bool)
+            else:
+                group["names"] = texts
+        for column in obs:
+            file["obs"][column] = np.zeros(n, np.float32)
+        if obsm == "table":
+            file["obsm"] = np.zeros(n, [("X_pca", "f4", (2,))])
+        elif obsm:
+            file.create_group("obsm").attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
+    return path
+
+
+def into(folder, path, **options):
+    """Export the run, of which it is not known that it was made from this file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return export(folder, path, **options)
+
+
+@pytest.mark.parametrize("index", ["texts", "gaps"])
+def test_rows_of_a_file_are_those_of_its_index_however_it_is_kept(tmp_path, index):
+    embedding, _ = write_run(tmp_path / "run")
+    into(tmp_path / "run", bare(tmp_path / "a.h5ad", index=index))
+    with h5py.File(tmp_path / "a.h5ad") as file:
+        np.testing.assert_array_equal(file["obsm/X_tsne"][:], embedding)
+    for n in (2, N - 1, N + 1):
+        with pytest.raises(ValueError, match=f"has {n} rows, the map {N}; the map must be of this file's rows$"):
+            into(tmp_path / "run", bare(tmp_path / "b.h5ad", n, index=index))
+
+
+def test_a_file_without_any_places_gets_the_group_that_holds_them(tmp_path):
+    embedding, _ = write_run(tmp_path / "run")
+    into(tmp_path / "run", bare(tmp_path / "a.h5ad", obsm=False))
+    bare(tmp_path / "b.h5ad")
+    with h5py.File(tmp_path / "a.h5ad") as file, h5py.File(tmp_path / "b.h5ad") as usual:
+        np.testing.assert_array_equal(file["obsm/X_tsne"][:], embedding)
+        assert dict(file["obsm"].attrs) == dict(usual["obsm"].attrs) and list(file["obsm"]) == ["X_tsne"]
+
+
+def test_places_in_one_table_are_of_an_older_layout(tmp_path):
+    write_run(tmp_path / "run")
+    before = bare(tmp_path / "a.h5ad", obsm="table").read_bytes()
+    with pytest.raises(ValueError, match=r"a\.h5ad has the layout of anndata before 0\.7; write it anew first"):
+        into(tmp_path / "run", tmp_path / "a.h5ad")
+    assert (tmp_path / "a.h5ad").read_bytes() == before
+
+
+def test_the_order_of_columns_holds_texts_when_the_last_one_is_gone(tmp_path):
+    write_run(tmp_path / "run")
+    for columns, left in ((["tsne_novelty"], []), (["a", "tsne_recall", "b", "tsne_novelty"], ["a", "b"])):
+        into(tmp_path / "run", bare(tmp_path / "a.h5ad", obs=columns), overwrite=True)
+        with h5py.File(tmp_path / "a.h5ad") as file:
+            order = file["obs"].attrs["column-order"]
+            assert list(order) == left and sorted(file["obs"]) == sorted([*left, "names"])
+            assert h5py.check_string_dtype(file["obs"].attrs.get_id("column-order").dtype) is not None
+
+
+def test_a_column_that_is_replaced_stays_where_it_is_among_the_others(tmp_path, novelty):
+    write_run(tmp_path / "run")
+    with pytest.raises(FileExistsError, match=r"has obs\['tsne_novelty'\] already; pass overwrite=True"):
+        into(tmp_path / "run", bare(tmp_path / "a.h5ad", obs=["tsne_novelty", "b"]))
+    into(tmp_path / "run", tmp_path / "a.h5ad", overwrite=True)
+    with h5py.File(tmp_path / "a.h5ad") as file:
+        assert list(file["obs"].attrs["column-order"]) == ["tsne_novelty", "b"]
+        np.testing.assert_array_equal(file["obs/tsne_novelty"][:], novelty)
+
+
+def test_whoever_exports_is_told_where_that_rows_are_taken_to_be_the_same(tmp_path):
+    write_run(tmp_path / "run", source="other.h5")
+    with pytest.warns(UserWarning, match=r"^the map was made from other\.h5; its rows are taken to be") as told:
+        export(tmp_path / "run", bare(tmp_path / "a.h5ad"))
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("change", ["longer", "later", "another"])
+def test_a_file_is_another_one_by_its_size_its_time_or_its_place_on_the_disk(tmp_path, change):
+    path = tmp_path / "a.h5ad"
+    path.write_bytes(b"abc")
+    os.utime(path, ns=(10**18, 10**18))
+    before = h5ad._stamp(path)
+    assert h5ad._stamp(path) == before
+    other = tmp_path / "b.h5ad"
+    other.write_bytes(b"abcd" if change == "longer" else b"abc")
+    if change == "another":
+        other.rename(path)
+    else:
+        path.write_bytes(other.read_bytes())
+    os.utime(path, ns=(10**18, 10**18 + (change == "later")))
+    assert h5ad._stamp(path) != before
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".h5", ".h5ad"])
+def test_some_room_is_left_beside_what_is_written(tmp_path, monkeypatch, suffix):
+    asked = []
+    write_run(tmp_path / "run")
+    for module in (target_module, h5ad):
+        monkeypatch.setattr(module, "check_room", lambda path, size: asked.append((path.name, size)))
+    for slack in (0, 10**9):
+        for module in (target_module, h5ad):
+            monkeypatch.setattr(module, "_SLACK", slack)
+        path = tmp_path / f"a{suffix}"
+        if suffix == ".h5ad":
+            bare(path)
+        into(tmp_path / "run", path, overwrite=suffix != ".h5ad")
+    (one, plain), (other, more) = asked
+    assert one == other == f"a{suffix}" and more - plain == 10**9 and plain > 4 * 2 * N
+
+
+@pytest.mark.parametrize("rows", [64, N, N + 1])
+def test_chunks_of_a_group_are_blocks_of_rows(tmp_path, monkeypatch, rows):
+    """No longer than the map is, and as wide as it."""
+    zarr = pytest.importorskip("zarr")
+    monkeypatch.setattr(content_module, "ROWS", rows)
+    monkeypatch.setattr("tsne_ooc.export.tables.ROWS", rows)
+    write_run(tmp_path / "run", axes=3)
+    export(tmp_path / "run", tmp_path / "a.zarr")
+    group = zarr.open_group(tmp_path / "a.zarr", mode="r")
+    assert group["embedding"].chunks == (min(rows, N), 3) and group["sampled"].chunks == (min(rows, N),)
