@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -150,6 +150,29 @@ def most_frequent(labels: ArrayLike, most: int) -> Array:
     >>> most_frequent(["a", "a", "b", "c"], 1).tolist()
     ['a', 'a', '2 others', '2 others']
     """
+    return frequent(labels, most).labels
+
+
+class Frequent(NamedTuple):
+    """What `frequent` found.
+
+    Parameters
+    ----------
+    labels : Categorical
+        One for each row.
+    others : int
+        How many labels became one.
+    numbers : bool
+        Whether they are numbers that are no categories.
+    """
+
+    labels: Array
+    others: int
+    numbers: bool
+
+
+def frequent(labels: ArrayLike, most: int) -> Frequent:
+    """The labels as `most_frequent` has them, and what they were."""
     from tsne_ooc._labels import Categorical
 
     names, codes = ordered(labels)
@@ -157,14 +180,17 @@ def most_frequent(labels: ArrayLike, most: int) -> Array:
     words = np.empty(len(names) + 1, object)
     words[:-1], words[-1] = names, None
     there = np.flatnonzero(counts)
+    left = 0
     if len(there) > most:
         kept = np.sort(np.argsort(-counts, kind="stable")[:most])
         others = np.setdiff1d(there, kept)
-        words[others] = f"{len(others):,} others"
-        order = [*names[kept].tolist(), f"{len(others):,} others"]
+        left = len(others)
+        words[others] = f"{left:,} others"
+        order = [*names[kept].tolist(), f"{left:,} others"]
     else:
         order = names.tolist()
-    return Categorical.of(words[codes], order)
+    are_numbers = categories_of(labels) is None and names.dtype.kind in "fiub"
+    return Frequent(Categorical.of(words[codes], order), left, are_numbers)
 
 
 def _of_numbers(array: Array, colors: Any, cmap: Any, paper: Paper) -> Kinds | Scale:

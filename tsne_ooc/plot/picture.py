@@ -16,7 +16,7 @@ from tsne_ooc.pipeline import Run
 from tsne_ooc.plot.beside import beside as draw_beside
 from tsne_ooc.plot.column import column_of
 from tsne_ooc.plot.coordinates import MapToDraw, map_behind, map_of
-from tsne_ooc.plot.labels import MOST_WORDS, most_frequent
+from tsne_ooc.plot.labels import MOST_WORDS, frequent
 from tsne_ooc.plot.panels import panels
 from tsne_ooc.plot.scatter import scatter
 
@@ -138,12 +138,14 @@ def labels_for(color: str | ArrayLike, n: int, run: Run | None, data: StrPath | 
     """Labels that are named or given; of too many words only the most frequent ones are kept."""
     labels: Any = column_of(color, n, run, data) if isinstance(color, str) else color
     words = np.asarray(labels).dtype.kind in "OUS" or categories_of(labels) is not None
-    if words:
-        few = most_frequent(labels, MOST_WORDS)
-        others = [one for one in categories_of(few) or () if str(one).endswith(" others")]
-        if others:
-            few = most_frequent(labels, KEPT)
-            told = counted(KEPT, "labels")
-            log.info("more words than colours can tell apart: the %s of most rows keep their own", told)
-        labels = few
-    return labels
+    if not words:
+        return labels
+    few = frequent(labels, MOST_WORDS)
+    if few.numbers:
+        # Some of them are missing, so that they came as objects.
+        return labels
+    if few.others:
+        few = frequent(labels, KEPT)
+        told = counted(KEPT, "labels")
+        log.info("more words than colours can tell apart: the %s of most rows keep their own", told)
+    return few.labels
