@@ -134,6 +134,18 @@ def test_points_cover_the_same_share_of_pictures_of_each_size():
     assert ax.collections[0].get_sizes()[0] == pytest.approx(whole * (3.2 / 7) ** 2)
 
 
+def test_rows_that_only_the_first_map_lacks_are_told_and_grey():
+    one, other = Y.astype(float), Y.astype(float) + 3
+    one[[4, 9]] = np.nan
+    one[5] = np.inf
+    other[7] = np.inf
+    figure = beside(one, other, dpi=30)
+    assert notes(figure.axes[0]).endswith("3 rows without coordinates") and notes(figure.axes[1]) == ""
+    # Of each map those rows are points that have a place on it.
+    for ax, Z in zip(figure.axes, (one, other), strict=False):
+        assert len(ax.collections[0].get_offsets()) == np.isfinite(Z).all(axis=1).sum()
+
+
 def test_labels_of_a_film_may_be_a_list(tmp_path):
     film = Film(rows=[1, 2, 5])
     film(1, 1.0, Y[:6])

@@ -124,5 +124,7 @@ def laid_on(first: MapRows, second: MapRows) -> Float32:
     turn = (float(sizes.sum()) / extent if extent > 0 else 0.0) * (left @ right)
     found = np.empty((first.n, 2), np.float32)
     for start, stop, block in first.blocks():
-        found[start:stop] = (block - middle) @ turn + goal
+        # A row whose place is infinite has none afterwards either.
+        with np.errstate(invalid="ignore"):
+            found[start:stop] = (block - middle) @ turn + goal
     return found
