@@ -362,5 +362,8 @@ def test_columns_are_called_by_their_names_or_their_files(tmp_path):
     assert list(found) == ["a", "b", "c"] and [list(one) for one in found.values()] == [[1, 2, 4], [0, 1, 2], [1, 2, 4]]
     assert list(pages._labels([7, 8, 9], files[:1], 3, None, None)) == ["label", "a"]
     assert pages._labels(None, [], 3, None, None) == {}
+    # Labels that are given are not lost where a column has the name that they get.
+    (tmp_path / "label.csv").write_text("1\n2\n4\n")
+    assert list(pages._labels([7, 8, 9], [str(tmp_path / "label.csv")], 3, None, None)["label"]) == [7, 8, 9]
     with pytest.raises(ValueError, match=r"^color has 2 rows, and the map 1,000$"):
         pages._labels([1, 2], [], 1000, None, None)
