@@ -272,6 +272,100 @@ def test_a_search_is_tried_among_many_rows_like_some(clock, monkeypatch):
     assert len(built[0]) == 300
 
 
+def rows_on_trial(n, size, chunk, most=3):
+    """The rows that are read at each place, one by one: from the beginning of a chunk on, and none of them twice."""
+    found, seen = [], set()
+    for place in range(most):
+        start = int((n - size) * place / 2) // chunk * chunk
+        new = sorted({*range(start, min(start + size, n))} - seen)
+        if not new:
+            break
+        seen |= {*new}
+        found.append((new[0], new[-1] + 1))
+        assert new == [*range(*found[-1])]
+        if size == n:
+            break
+    return found
+
+
+@pytest.mark.parametrize("n, size, chunk", [
+    (1000, 1000, None), (1000, 1000, 100), (1000, 999, None), (1000, 400, None), (1000, 10, None), (1000, 10, 100),
+    (1000, 334, 100), (100, 30, 7), (12, 5, 8), (3, 1, 1), (3, 1, 5), (7, 3, 2), (2, 1, None), (1, 1, None),
+])  # fmt: skip
+def test_rows_on_trial_are_from_three_places_and_none_is_read_twice(clock, monkeypatch, n, size, chunk):
+    """A chunk is read whole for its first rows, so that they do not take more than the others."""
+    table, reads, costs = Slow(clock, n, chunk=chunk), [], []
+
+    def read(table, start, stop):
+        reads.append((start, stop))
+        costs.append((len(reads) ** 2) * 1e-6)
+        clock.now += costs[-1]
+        return table.rows[start:stop]
+
+    monkeypatch.setattr("tsne_ooc.io.blocks.read_checked", read)
+    monkeypatch.setattr("tsne_ooc.io.cuts.block_rows", lambda table: size)
+    asked = []
+    monkeypatch.setattr(trials, "_copied", lambda rows, fitted: asked.append((len(rows), fitted)) or 0.25)
+    for most in (5000, 20):
+        reads.clear(), costs.clear(), asked.clear()
+        monkeypatch.setattr(trials, "_ROWS", most)
+        took, rows, copies = trials.read_some(table, 7)
+        assert reads == rows_on_trial(n, size, chunk or 1)
+        each = [cost / max(stop - start, min(chunk or 1, n)) for cost, (start, stop) in zip(costs, reads, strict=True)]
+        assert took == pytest.approx(np.median(each), rel=1e-6) and copies == 0.25
+        step = max(1, size * len(reads) // most)
+        np.testing.assert_array_equal(rows, np.concatenate([table.rows[a:b][::step] for a, b in reads]))
+        # Copies are looked for among all rows that were read.
+        assert asked == [(sum(b - a for a, b in reads), 7)]
+
+
+@pytest.mark.parametrize("a_row, places", [(0.007, 3), (0.009, 2), (0.03, 2)])
+def test_where_reading_is_slow_two_places_are_enough(clock, monkeypatch, a_row, places):
+    """They tell what they have in common; a third one would take too long where two have."""
+    monkeypatch.setattr(trials, "_READING", 1.6)
+    monkeypatch.setattr("tsne_ooc.io.cuts.block_rows", lambda table: 100)
+    reads = []
+
+    def read(table, start, stop):
+        reads.append(start)
+        clock.now += a_row * (stop - start)
+        return table.rows[start:stop]
+
+    monkeypatch.setattr("tsne_ooc.io.blocks.read_checked", read)
+    assert trials.read_some(Slow(clock), 7)[0] == pytest.approx(a_row) and len(reads) == places
+
+
+def test_words_on_trial_are_read_by_their_columns(clock, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.io.cuts.block_rows", lambda table: 10)
+    monkeypatch.setattr(trials, "_ROWS", 15)
+    kinds = np.array([f"kind {at}" for at in range(100)], object)
+    table = trials._Words({"a": np.arange(100.0), "kind": kinds})
+    took, found, copies = trials.read_some(table, 7)
+    wanted = [at for start in (0, 45, 90) for at in range(start, start + 10, 2)]
+    assert (took, copies, found.column_names, found.shape) == (0, 0, ["a", "kind"], (15, 2))
+    columns = found.read_columns(0, 15)
+    assert columns["a"].tolist() == wanted and columns["kind"].tolist() == kinds[wanted].tolist()
+
+
+@pytest.mark.parametrize("n, fitted, most, sample, others", [
+    (100, 10, 5000, 10, 90), (100, 50, 5000, 50, 50), (100, 51, 5000, 50, 50), (101, 80, 5000, 50, 51),
+    (100, 10, 90, 10, 90), (100, 10, 45, 10, 45), (100, 10, 44, 10, 45), (100, 10, 20, 10, 23), (2, 9, 5000, 1, 1),
+])  # fmt: skip
+def test_copies_are_looked_for_among_rows_that_are_not_the_sample(monkeypatch, n, fitted, most, sample, others):
+    """Half of the rows stand for the sample at most, and only so many of the others are looked at."""
+    monkeypatch.setattr(trials, "_ROWS", most)
+    seen = []
+    monkeypatch.setattr(trials, "_among", lambda one, two: seen.append((one, two)) or np.arange(len(two)) % 4 - 1)
+    rows = np.arange(2.0 * n).reshape(n, 2)
+    share = trials._copied(rows, fitted)
+    ((one, two),) = seen
+    assert (len(one), len(two)) == (sample, others)
+    # The first three of four are found, of which one has the number 0.
+    assert share == pytest.approx(np.mean(np.arange(others) % 4 > 0))
+    assert not {*map(tuple, one.tolist())} & {*map(tuple, two.tolist())}
+    assert one[0].tolist() == rows[0].tolist() and (sample == 1 or one[-1].tolist() == rows[-1].tolist())
+
+
 # ------------------------------------------------------------------------------------------------------------ networks
 
 
