@@ -15,6 +15,7 @@ import pytest
 from tsne_ooc._parallel import Threads
 from tsne_ooc.refinement import LATE_ROWS, late_iterations
 from tsne_ooc.report import figures
+from tsne_ooc.report import subject as subjects
 from tsne_ooc.report.choices import _course, _phases, choices, parameters_of
 from tsne_ooc.report.classes import classes_of
 from tsne_ooc.report.estimates import Estimate, correlation, jackknife, mean_of, rank_correlation
@@ -747,3 +748,63 @@ def test_rows_to_look_at_first_are_named_with_their_scores(labels):
     assert of_rows([], labels) == ""
     alone = of_rows(scores_of(run_with(recall=column, singularity=column, perturbation=column)), None)
     assert "This run has no novelty of its rows." in alone
+
+
+# ---------------------------------------------------------------------------------------------- the table that it is of
+
+
+@pytest.mark.parametrize("columns, shape, names, left_out, others", [
+    (None, 3, ["a", "b", "c"], [], False), (None, 4, ["a", "b", "c", "d"], [], False), ([], 4, None, [], False),
+    (["a", "b", "c"], 3, ["a", "b", "c"], [], False), (["a", "b", "c"], 3, None, [], False),
+    (["a", "b", "c"], 4, ["a", "b", "c", "d"], [], True), (["a", "b", "c"], 2, None, [], True),
+    (["a", "b", "c"], 3, ["c", "b", "a"], [], True), (["a", "b", "c"], 3, ["x", "y", "z"], [], False),
+    (["a", "b", "c"], 3, ["a", "b", "x"], [], False), (["a", "b", "c"], 3, ["a", "b", "x"], ["c", "d"], True),
+    (["a", "b", "c"], 3, ["x", "y", "z"], ["a", "b", "c"], True), (["a", "b", "c"], 3, ["x", "y", "z"], ["a"], False),
+])  # fmt: skip
+def test_a_table_of_other_columns_is_read_by_those_of_the_map(monkeypatch, columns, shape, names, left_out, others):
+    """Where they are there under their names; a copy may have names of its own."""
+    monkeypatch.setattr(subjects, "names_of", lambda table: names)
+    monkeypatch.setattr(subjects, "account_of", lambda table: {"left_out": dict.fromkeys(left_out, "words")})
+    facts = {"shape": [9, 3]} if columns is None else {"shape": [9, 3], "columns": columns}
+    assert subjects._has_others(SimpleNamespace(shape=(9, shape)), facts) is others
+
+
+@pytest.mark.parametrize("facts, name", [
+    ({}, None), ({"dataset": None}, None), ({"dataset": "/X"}, "X"), ({"dataset": "/a/b/"}, "a/b"),
+    ({"dataset": "/"}, None), ({"dataset": ""}, None), ({"dataset": "X"}, "X"),
+])  # fmt: skip
+def test_the_name_of_a_table_within_its_file(facts, name):
+    assert subjects._dataset(facts) == name
+
+
+@pytest.mark.parametrize("metric, given, taken", [
+    ("euclidean", None, None), ("cosine", None, None), ("precomputed", None, None), ("precomputed", {"a": 1}, {"a": 1}),
+    ("minkowski", {"p": 3}, {"p": 3}), ("seuclidean", None, "V"), ("seuclidean", {"V": [1.0, 2.0, 3.0]}, "given"),
+])  # fmt: skip
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_a_metric_took_from_the_rows_is_part_of_it(metric, given, taken, kept):
+    """Of a model that does not keep its rows that is not known any more."""
+    rows = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32) * np.float32([1, 5, 25])
+
+    class Index:
+        @property
+        def rows(self):
+            if not kept:
+                raise NotImplementedError
+            return rows
+
+    index = Index()
+    index.metric = metric
+    model = SimpleNamespace(index=index)
+    placer = SimpleNamespace(estimator=SimpleNamespace(map_=SimpleNamespace(model=model), metric_params=given))
+    found, params = subjects._metric_of(placer)
+    assert found == metric
+    if taken == "V" and kept:
+        np.testing.assert_allclose(params["V"], rows.astype(float).var(axis=0, ddof=1), rtol=1e-6)
+    elif taken == "given":
+        np.testing.assert_allclose(params["V"], [1, 2, 3])
+    else:
+        assert params == (None if taken == "V" else taken)
+    # An encoder has no parameters of a metric to tell.
+    bare = SimpleNamespace(estimator=SimpleNamespace(map_=SimpleNamespace(model=model)))
+    assert metric in ("minkowski", "seuclidean") or subjects._metric_of(bare) == (metric, None)
