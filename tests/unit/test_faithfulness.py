@@ -12,9 +12,10 @@ from sklearn.manifold import trustworthiness
 from tsne_ooc._labels import Classes
 from tsne_ooc._parallel import Threads
 from tsne_ooc.metrics._space import Space
+from tsne_ooc.report import faithfulness as measuring
 from tsne_ooc.report.classes import classes_of
 from tsne_ooc.report.estimates import correlation, jackknife, mean_of
-from tsne_ooc.report.faithfulness import _class_means, faithfulness
+from tsne_ooc.report.faithfulness import _class_means, _near_classes, _sample, faithfulness
 
 N, P, C = 300, 6, 9
 
@@ -206,3 +207,147 @@ def test_means_of_classes_are_those_of_their_rows():
     found = _class_means(Y, codes, 5)
     wanted = [Y[codes == c].mean(axis=0) if (codes == c).any() else np.zeros(2) for c in range(5)]
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
+
+
+# --------------------------------------------------------------------------------------------------- chances and limits
+
+
+@pytest.mark.parametrize("n", [40, 150, 300])
+def test_chances_are_those_of_neighbours_that_are_drawn(n):
+    """Each of the others is as likely as any; what a rank costs is added up rank by rank."""
+    X, Y, codes = problem(n)
+    found, told = measures(X, Y, codes)
+    k = 10
+    for name, one in told.items():
+        if name.startswith("neighbour recall, 1 %"):
+            assert one.chance == pytest.approx(round(n / 100) / (n - 1), rel=1e-12)
+        elif name.startswith("neighbour recall"):
+            assert one.chance == pytest.approx(int(name.split()[-1]) / (n - 1), rel=1e-12)
+    cost = sum(max(0, rank - k) for rank in range(1, n)) / (n - 1)
+    for name in ("trustworthiness", "continuity"):
+        assert told[name].chance == pytest.approx(1 - n * k * cost * 2 / (n * k * (2 * n - 3 * k - 1)), rel=1e-12)
+    assert told["density"].chance == told["rank correlation of distances"].chance == 0
+    assert found.find("nearest class means").chance == pytest.approx(2 / 8, rel=1e-12)
+
+
+def test_the_chance_of_a_percent_is_that_among_the_rows_that_stand_for_all(monkeypatch):
+    monkeypatch.setattr(measuring, "OTHERS", 200)
+    X, Y, _ = problem()
+    found, told = measures(X, Y, sample=30)
+    assert (found.drawn, found.others) == (30, 200)
+    assert told["neighbour recall, 1 % of the rows"].chance == pytest.approx(2 / 199, rel=1e-12)
+    # A percent that is one row, or none, says nothing.
+    for others, measured in ((149, False), (150, True)):
+        monkeypatch.setattr(measuring, "OTHERS", others)
+        assert ("neighbour recall, 1 % of the rows" in measures(X, Y, sample=30)[1]) == measured
+
+
+@pytest.mark.parametrize("n, depths, near", [
+    (5, [1], 1), (6, [1], 1), (7, [2], 2), (8, [2], 2), (12, [4], 4), (20, [8], 8), (21, [10], 9), (22, [10], 9),
+    (23, [10], 10), (24, [10], 10), (100, [10], 10), (101, [10, 50], 10),
+])  # fmt: skip
+def test_of_few_rows_fewer_neighbours_are_looked_at(n, depths, near):
+    X, Y, _ = problem(n)
+    told = measures(X, Y)[1]
+    named = [name for name in told if name.startswith("neighbour recall") and "%" not in name]
+    assert named == [f"neighbour recall, {k}" for k in depths]
+    for k in depths:
+        assert told[f"neighbour recall, {k}"].map.value == pytest.approx(recall(near_of(X), near_of(Y), k), abs=1e-9)
+    assert told["trustworthiness"].map.value == pytest.approx(trustworthiness(X, Y, n_neighbors=near), abs=1e-5)
+    radii = [np.log(np.sort(near_of(A, True), axis=1)[:, : min(30, n - 1)].mean(axis=1)) for A in (X, Y)]
+    assert told["density"].map.value == pytest.approx(pearsonr(*radii).statistic, abs=1e-5)
+
+
+def near_of(A, distances=False):
+    return near(A)[0 if distances else 1]
+
+
+@pytest.mark.parametrize("classes, k", [(3, 1), (4, 1), (5, 1), (8, 1), (9, 2), (12, 2), (13, 3), (41, 10), (45, 10)])
+def test_a_quarter_of_the_other_classes_are_near_and_no_more_than_ten(classes, k):
+    assert _near_classes(classes) == k
+
+
+def test_so_many_rows_are_looked_at(monkeypatch):
+    """As many as can be compared with all others, within bounds; of wide tables as many as can be held."""
+    for name, value in (("COMPARED", 10_000), ("FEWEST", 5), ("MOST", 50), ("_NUMBERS", 3_000), ("NEAR", 10)):
+        monkeypatch.setattr(measuring, name, value)
+    for n, p, wanted in (
+        (7, 2, 7), (49, 2, 49), (100, 2, 50), (200, 1, 50), (250, 2, 20), (250, 4, 10), (333, 3, 10), (1000, 2, 5),
+        (10**6, 2, 5), (50, 6, 33), (50, 10, 20), (10, 100, 10), (30, 14, 21), (30, 15, 20), (30, 16, 20),
+    ):  # fmt: skip
+        assert _sample(n, p) == wanted, (n, p)
+    X, Y, _ = problem(100)
+    assert measures(X[:, :2], Y)[0].drawn == 50 and measures(X[:, :2], Y, sample=77)[0].drawn == 77
+    assert measures(X[:, :2], Y, sample=101)[0].drawn == 100
+
+
+@pytest.mark.parametrize("numbers, others", [(6 * 299, 299), (6 * 300, 300), (6 * 301, 300), (6 * 120, 120), (6, 100)])
+def test_as_many_rows_stand_for_all_as_can_be_held(monkeypatch, numbers, others):
+    """A hundred at least, however wide they are."""
+    monkeypatch.setattr(measuring, "_NUMBERS", numbers)
+    X, Y, _ = problem()
+    assert measures(X, Y, sample=20)[0].others == others
+
+
+@pytest.mark.parametrize("p, d, others, there", [
+    (1, 2, 300, False), (2, 2, 300, True), (2, 3, 300, False), (6, 2, 2, False), (6, 2, 3, True), (6, 3, 3, False),
+    (1, 1, 300, True),
+])  # fmt: skip
+def test_there_are_no_more_components_than_columns_and_rows(monkeypatch, p, d, others, there):
+    monkeypatch.setattr(measuring, "OTHERS", others)
+    X, Y, _ = problem(d=d)
+    found, told = measures(X[:, :p], Y, sample=30)
+    assert found.notes == ([] if there else [f"a table of {p} column{'s' * (p > 1)} has no {d} principal components"])
+    assert (told["density"].components is not None) == there
+
+
+@pytest.mark.parametrize("numbers, held", [(9 * 6, True), (9 * 6 - 1, False)])
+def test_means_of_too_many_columns_are_not_compared(monkeypatch, numbers, held):
+    X, Y, codes = problem()
+    monkeypatch.setattr(measuring, "_NUMBERS", numbers)
+    found = measures(X, Y, codes, sample=20)[0]
+    assert found.notes == ([] if held else ["means of 9 labels of 6 columns were too much to hold"])
+    assert (found.find("nearest class means") is not None) == held
+
+
+@pytest.mark.parametrize("q, pairs", [(50, 50), (100, 50), (101, 34), (299, 50), (300, 300)])
+def test_distances_are_ranked_of_so_many_rows(monkeypatch, q, pairs):
+    """Of all where all are looked at, else of five hundred at most, from all over the table."""
+    monkeypatch.setattr(measuring, "PAIRED", 50)
+    seen = []
+    monkeypatch.setattr(measuring, "jackknife", lambda of, rows, n: seen.append((rows, n)) or jackknife(of, rows, n))
+    X, Y, _ = problem()
+    measures(X, Y, sample=q)
+    # Distances, then density, of the map and of its components.
+    assert seen == [(pairs, N)] * 2 + [(q, N)] * 2
+
+
+def test_copies_have_no_radius():
+    X, Y, _ = problem()
+    X[:40], Y[100:140] = X[0], Y[100]
+    told = measures(X, Y)[1]
+    radii = [np.sort(near_of(A, True), axis=1)[:, :30].mean(axis=1) for A in (X, Y)]
+    there = (radii[0] > 1e-6) & (radii[1] > 1e-6)
+    assert 220 <= there.sum() < N
+    wanted = pearsonr(*(np.log(radius[there]) for radius in radii)).statistic
+    assert told["density"].map.value == pytest.approx(wanted, abs=1e-4)
+
+
+def test_the_percent_of_some_rows_by_brute_force(monkeypatch):
+    """A row that stands for others itself is not its own neighbour."""
+    monkeypatch.setattr(measuring, "OTHERS", 200)
+    seen, real = [], measuring._percent
+    monkeypatch.setattr(measuring, "_percent", lambda *given: seen.append((given, real(*given))) or seen[-1][1])
+    X, Y, _ = problem()
+    measures(X, Y, sample=90)
+    ((_, _, rows, others, held, k, n), found) = seen[0]
+    assert len(rows) == 90 and len(others) == 200 and (k, n) == (2, N) and 40 < np.isin(rows, others).sum() < 80
+    np.testing.assert_array_equal(held, X[others])
+    sets = []
+    for A in (X, Y):
+        D = cdist(A[rows].astype(float), A[others].astype(float))
+        D[rows[:, None] == others] = np.inf
+        sets.append(D.argsort(axis=1)[:, :2])
+    shares = [len(set(a) & set(b)) / 2 for a, b in zip(*sets, strict=True)]
+    assert found["map"].value == pytest.approx(np.mean(shares)) and 0 < np.mean(shares) < 1
+    assert found["map"].error == pytest.approx(np.std(shares, ddof=1) / np.sqrt(90) * np.sqrt(1 - 90 / N))
