@@ -222,6 +222,64 @@ def test_options_that_are_not_the_usual_ones_are_told():
     assert info._seconds({}) == info._seconds({"seconds": {}}) == []
 
 
+def run_told(**content):
+    told = {
+        "n_samples": 1200, "n_components": 2, "task": "place", "source": "x.npy",
+        "job": {"tsne_ooc": "9.8", "source": {}, "request": {}},
+    }  # fmt: skip
+    return info._of_run(Path("a map"), {**told, **content})
+
+
+@pytest.mark.parametrize("axes, where", [(1, "on a line"), (2, "on a plane"), (3, "in space")])
+@pytest.mark.parametrize("n, rows", [(1, "1 row"), (1200, "1,200 rows")])
+def test_what_a_run_is_of(monkeypatch, axes, where, n, rows):
+    monkeypatch.setattr(info, "_trusted", lambda folder: [f"scores of {folder}"])
+    assert run_told(n_components=axes, n_samples=n) == [
+        f"a map: {rows} {where}, by tsne-ooc place (version 9.8)", "from x.npy", "scores of a map",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("reference, kept", [(1200, ""), (1199, "; 1,199 rows of them are in the model")])
+def test_how_a_run_was_made_in_the_order_of_its_work(monkeypatch, reference, kept):
+    monkeypatch.setattr(info, "_trusted", lambda folder: [])
+    refined = {"reference": reference, "neighbors": 90, "kl_divergence": 2.34567, "n_iter": 500}
+    fit = {"task": "embed", "sample": 25, "random_state": 7, "n_iter": 60}
+    lines = run_told(**fit, kl_divergence=1.23456, refined=refined, model="the map", seconds={"fit": 1.26})
+    assert lines == [
+        "a map: 1,200 rows on a plane, by tsne-ooc embed (version 9.8)", "from x.npy", "placed by the map",
+        "fitted 25 rows, seed 7, KL 1.235 after 60 iterations",
+        f"then moved all rows together: 90 neighbours of each, KL 2.346 after 500 iterations{kept}", "took: fit 1.3 s",
+    ]  # fmt: skip
+    for kl in ({}, {"kl_divergence": None}):
+        assert run_told(**{**fit, "sample": 1}, **kl)[2:] == ["fitted 1 row, seed 7"]
+    assert run_told(**fit, kl_divergence=0.0)[2:] == ["fitted 25 rows, seed 7, KL 0.000 after 60 iterations"]
+
+
+@pytest.mark.parametrize("metric, by", [(None, ""), ("cosine", " by cosine distance")])
+@pytest.mark.parametrize("source", [None, {"path": None}])
+@pytest.mark.parametrize("recall", [None, 1.0, 0.98765])
+def test_what_a_graph_is_of(metric, by, source, recall):
+    content = {"facts": {"metric": metric, "source": source, "recall": recall}, "source": "x.npy"}
+    assert info._of_graph(Path("a graph"), content, (1200, 1)) == [
+        f"a graph: the 1 nearest neighbour of each of 1,200 rows{by}",
+        *([] if source is None else ["from x.npy"]),
+        *([] if recall is None else [f"{recall:.3f} of the nearest rows are among them"]),
+        "next:", "  tsne_ooc.TSNE(neighbors=tsne_ooc.neighbors.Graph.open('a graph')).fit(rows)",
+    ]  # fmt: skip
+    assert info._of_graph(Path("g"), content, (1, 15))[0] == f"g: the 15 nearest neighbours of each of 1 row{by}"
+
+
+@pytest.mark.parametrize("prepared", [None, {"files": 3}])
+def test_rows_of_text_are_prepared_before_they_are_placed(prepared):
+    content = {"read": {} if prepared is None else {"prepared": prepared}}
+    assert info._placing("map", content) == (
+        ["  tsne-ooc place map FILE --out more"]
+        if prepared is None
+        else ["  tsne-ooc prepare FILE --like map --out new", "  tsne-ooc place map new/table.h5 --out more"]
+    )
+    assert info._placing("map", {}) == ["  tsne-ooc place map FILE --out more"]
+
+
 # ------------------------------------------------------------------------------------------------------- before a run
 
 
