@@ -222,8 +222,10 @@ def test_a_map_is_found_from_elsewhere(home, monkeypatch, tmp_path):
 
 def test_a_map_that_is_gone_is_said_and_named_anew(home):
     (home / "map").rename(home / "moved")
-    with pytest.warns(UserWarning, match="^the map behind the rows of own is not drawn: there is no model in"):
+    with pytest.warns(UserWarning, match="^the map behind the rows of own is not drawn: there is no model in") as told:
         figure = draw(home / "own")
+    # It is told of the line that asked for the picture.
+    assert [one.filename for one in told] == [__file__]
     assert grey_rows(figure) == [] and f"{NEW} rows" in notes(figure)
     moved = home / "moved"
     for behind, told in ((moved, True), (moved / "embedding.npy", False), (of(moved), False), (open_run(moved), True)):
