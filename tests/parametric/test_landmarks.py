@@ -97,3 +97,21 @@ def test_so_many_rows_say_how_far_apart_landmarks_are(m, monkeypatch):
     order = np.random.default_rng(1).permutation(m)
     assert sharpness == pytest.approx(0.5 / np.median(gaps[order[-512:]]), rel=1e-4)
     assert m == 300 or sharpness != pytest.approx(0.5 / np.median(gaps), rel=1e-4)
+
+
+@pytest.mark.parametrize(("gaps", "sharpness"), [
+    ([1.3e-4, 2e-4, 3e-4, 7e-4], 0.5 / 3e-4), ([1e-4, 1.5e-4, 0], 0.0), ([1e-4, 1.9e-4], 0.5 / 1.9e-4), ([4.0], 0.125),
+])  # fmt: skip
+def test_landmarks_that_are_as_near_as_rounding_tells_do_not_say_how_far_apart_they_are(gaps, sharpness, monkeypatch):
+    """Below 1e-5 for each of 16 columns. For the median row, the nearest is e^0.5 times as likely as the next."""
+    centres = np.zeros((3, 16), np.float32)
+    centres[1, 0], centres[2, 1] = 1, 100
+    asked = []
+    monkeypatch.setattr(landmarks.kmeans, "train", lambda *given, **more: asked.append((given, more)) or centres)
+    Z = np.zeros((len(gaps), 16), np.float32)
+    Z[:, 0] = 0.5 - np.array(gaps) / 2
+    rng, threads = np.random.default_rng(0), Threads(1)
+    found, told = landmarks.first_landmarks(Z, 3, rng, threads)
+    assert found is centres and told == pytest.approx(sharpness, rel=1e-2)
+    ((some, count, rounds), more) = asked[0]
+    assert (len(some), count, rounds) == (len(gaps), 3, landmarks.ROUNDS) and more == {"rng": rng, "threads": threads}

@@ -22,6 +22,7 @@ from tsne_ooc.parametric.objectives import (  # noqa: E402
     Stage,
     resolve,
 )
+from tsne_ooc.parametric.objectives import field as fields  # noqa: E402
 from tsne_ooc.parametric.objectives.base import Loss, Pairs  # noqa: E402
 from tsne_ooc.parametric.objectives.negative import pairs_and_negatives  # noqa: E402
 from tsne_ooc.parametric.objectives.places import Places  # noqa: E402
@@ -511,3 +512,82 @@ def test_the_memory_of_a_moving_average_is_less_than_all(memory):
     with pytest.raises(ValueError, match=rf"^memory={float(memory)!r} must be less than 1$"):
         BatchLocal(memory=memory)
     assert (BatchLocal(memory=0).memory, BatchLocal(memory=0.999).memory) == (0, 0.999)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_where_there_are_many_affinities_the_divergence_is_looked_at_more_seldom(times, monkeypatch):
+    """The field is planned as often as ever."""
+    _, p = problem()
+    entries = len(p.graph.P.indices)
+    monkeypatch.setattr(fields, "ENTRIES", entries // times)
+    loss = FieldTuning(every=4).of(p)
+    Y = np.random.default_rng(1).normal(size=(p.n, 2)).astype(np.float32)
+    loss.put(Y[p.graph.rows])
+    looked, planned = [], []
+    monkeypatch.setattr(loss, "_look", lambda: looked.append(step))
+    monkeypatch.setattr(loss.places, "plan", lambda: planned.append(step))
+    for step in range(30):
+        loss.loss(Table(Y), batch_of(p, np.arange(8), step))
+    assert planned == list(range(0, 30, 4)) and looked == list(range(0, 30, 4 * times))
+
+
+@pytest.mark.parametrize("n", [30, 700])
+def test_a_state_is_of_its_own_on_both_ways(n):
+    """Steps after it was told do not change it, nor do steps of what was restored from it."""
+    _, p = problem(n=n)
+    rng = np.random.default_rng(1)
+    Y = (4 * rng.normal(size=(p.n, 2))).astype(np.float32)
+    loss = FieldTuning(every=2).of(p)
+    loss.put(Y[p.graph.rows])
+
+    def go(one):
+        for step in range(1, 4):
+            one.loss(Table(Y + np.float32(step)), batch_of(p, np.arange(12), step))
+        return one.places
+
+    state = loss.state()
+    told = {name: array.copy() for name, array in state.items()}
+    first = go(loss)
+    again = FieldTuning(every=2).of(p)
+    again.restore(state)
+    second = go(again)
+    for name, array in state.items():
+        np.testing.assert_array_equal(array, told[name])
+        array.flags.writeable = False
+    third = FieldTuning(every=2).of(p)
+    third.restore(state)
+    third = go(third)
+    for other in (second, third):
+        np.testing.assert_array_equal(other.latest, first.latest)
+        np.testing.assert_array_equal(other.planned, first.planned)
+        assert other.Z == first.Z and other.extent == first.extent
+    assert (told["table"] != first.latest).any() and (told["planned"] != first.planned).any()
+
+
+@pytest.mark.parametrize("n", [30, 700])
+@pytest.mark.parametrize(
+    "layout", [np.asfortranarray, lambda Y: np.repeat(Y, 2, axis=0)[::2], lambda Y: Y[::-1].copy()[::-1]]
+)
+def test_places_lie_in_memory_as_they_may(layout, n):
+    Y = (4 * np.random.default_rng(1).normal(size=(n, 2))).astype(np.float32)
+    at = np.array([3, 17, 5])
+    found = []
+    for places in (Y, layout(Y)):
+        one = Places(n, 1.0, Threads(1))
+        one.put(places)
+        found.append((one.Z, one.extent, one.slope(at, Y[at] + np.float32(0.2)).tobytes()))
+        assert one.latest.flags.c_contiguous
+    assert found[0] == found[1]
+    assert found[0][1] == pytest.approx(np.ptp(Y, axis=0).max())
+
+
+def test_where_all_pairs_are_with_rows_that_are_held_out_there_is_no_attraction():
+    """Two rows, one of which is held out, and two more that nobody is like."""
+    P = np.zeros((4, 4))
+    P[0, 1] = P[1, 0] = 0.5
+    graph = Graph(np.arange(4, dtype=np.float32)[:, None], Joint.from_matrix(P), np.arange(4))
+    p = Problem(4, 1.0, 1.0, 1.0, None, graph, 0, Threads(1), torch.device("cpu"), np.array([1]))
+    encoder = Table(np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32))
+    _, _, weights, _ = Pairs(p)(encoder, batch_of(p, np.array([0])))
+    assert weights.tolist() == [0] and weights.dtype == torch.float32
+    assert graph.without(np.array([1])) == (0.0, 0.0)

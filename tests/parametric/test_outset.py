@@ -15,7 +15,8 @@ from torch import nn  # noqa: E402
 from tsne_ooc import TSNE  # noqa: E402
 from tsne_ooc._parallel import Threads  # noqa: E402
 from tsne_ooc.io import as_source  # noqa: E402
-from tsne_ooc.parametric import ParametricTSNE  # noqa: E402
+from tsne_ooc.parametric import ParametricTSNE, outset, shared  # noqa: E402
+from tsne_ooc.parametric.bounds import bounds_of  # noqa: E402
 from tsne_ooc.parametric.network import (  # noqa: E402
     Encoder,
     ResidualNetwork,
@@ -462,3 +463,76 @@ def test_room_for_a_training_is_that_of_what_it_keeps(decoder, objective, own):
     assert abs(found - max(wanted)) < 5000 and abs(found - max(wanted)) < 0.1 * found
     longer = bytes_of_training(model.set_params(n_iter="auto"), 10_000, n, p, d, all_mapped=True)
     assert longer > found
+
+
+@pytest.mark.parametrize(("follows", "knows", "moved"), [
+    (False, True, True), (True, False, True), (True, True, False), (True, True, True),
+])  # fmt: skip
+def test_an_encoder_is_bounded_by_its_teachers_map_and_by_its_own_where_it_left_that(
+    follows, knows, moved, monkeypatch
+):
+    """A map that was not optimised bounds nothing; a row that was thrown off does not count."""
+    rng = np.random.default_rng(0)
+    taught_map, own = (rng.uniform(-1, 1, (200, 2)).astype(np.float32) + np.float32(away) for away in (0, 5))
+    own[7] = 1e6
+    asked = []
+    monkeypatch.setattr(outset, "encode", lambda *given: asked.append(given) or own)
+    X, graph = rows(200), SimpleNamespace(X=None)
+    graph.X = X
+    taught = Taught(
+        SimpleNamespace(embedding_=taught_map, n_iter_=9 if moved else 0), taught_map, graph if knows else None
+    )
+    problem = SimpleNamespace(threads=Threads(1))
+    found = outset.bounds_after("encoder", taught, problem, follows)
+    kept = np.delete(own, 7, axis=0)
+    if follows and knows:
+        wanted = bounds_of(kept, taught_map) if moved else bounds_of(kept)
+        assert asked == [("encoder", X, None, problem.threads)]
+    else:
+        wanted = bounds_of(taught_map)
+    np.testing.assert_array_equal(found.low, wanted.low)
+    np.testing.assert_array_equal(found.high, wanted.high)
+    assert found.margin == wanted.margin
+
+
+def test_held_out_rows_are_compared_by_the_parameters_of_the_teachers_search():
+    """A folder holds a few words of them, which no metric takes; others are as they were given."""
+    params = {"p": 3.0}
+
+    def teacher(index, given):
+        return SimpleNamespace(map_=SimpleNamespace(model=SimpleNamespace(index=index)), metric_params=given)
+
+    found = SimpleNamespace(pairwise=SimpleNamespace(params=params))
+    assert outset._metric_params(teacher(found, "words of a folder")) is params
+    for index in (SimpleNamespace(pairwise=None), SimpleNamespace()):
+        assert outset._metric_params(teacher(index, params)) is params
+        assert outset._metric_params(teacher(index, None)) is None
+        assert outset._metric_params(teacher(index, "words of a folder")) is None
+
+
+def test_a_child_has_lost_the_threads_with_which_its_parent_worked(monkeypatch):
+    """Several of them, not one; and with one of its own it need not have any."""
+    for name in ("_drawing", "_counting", "_holders", "_lost", "_threaded"):
+        monkeypatch.setattr(shared, name, getattr(shared, name))
+    shared._threaded = shared._lost = False
+    torch.set_num_threads(1)
+    shared.begin_threads()
+    shared._forget()
+    torch.set_num_threads(2)
+    # Nobody worked with several before.
+    shared.begin_threads()
+    locks = shared._drawing, shared._counting
+    with shared.threads_kept():
+        shared._forget()
+        assert shared._holders == 1
+        assert not {*map(id, locks)} & {id(shared._drawing), id(shared._counting)}
+    assert shared._holders == 0
+    for _ in range(2):
+        with pytest.raises(
+            RuntimeError, match=r"^PyTorch worked with several threads before this process was forked, "
+        ):
+            shared.begin_threads()
+        # A child of the child has not got them, either.
+        shared._forget()
+    torch.set_num_threads(1)
+    shared.begin_threads()

@@ -258,6 +258,50 @@ def test_what_is_closed_keeps_no_file_open(affinity, tmp_path):
     assert not ours()
 
 
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [(code, "the disk is full") for code in (errno.ENOSPC, errno.EDQUOT)]
+    + [(code, os.strerror(code)) for code in (errno.EIO, errno.EFBIG)],
+)
+def test_what_a_disk_refuses_is_said_by_its_reason(code, why, tmp_path, monkeypatch):
+    """A quota is a disk that is full for one user."""
+    file = ScratchFile(tmp_path, np.float32, "numbers")
+    monkeypatch.setattr(os, "pwrite", fails_from(1, os.pwrite, code))
+    with pytest.raises(OSError) as told:
+        file.write(0, np.zeros(3))
+    assert str(told.value) == (
+        f"numbers cannot be written to {tmp_path}: {why}; make room there, or name another folder by scratch="
+    )
+    monkeypatch.setattr(os, "preadv", fails_from(1, os.preadv, errno.EIO))
+    with pytest.raises(OSError) as told:
+        file.read(0, np.zeros(3, np.float32))
+    assert str(told.value) == (
+        f"numbers cannot be read from {tmp_path}: {os.strerror(errno.EIO)}; begin again, or name another folder by "
+        "scratch="
+    )
+    file.close()
+
+
+@pytest.mark.parametrize("most", [1, 5, 16, 10**9])
+def test_numbers_go_to_the_disk_in_as_many_goes_as_the_system_likes(most, tmp_path, monkeypatch):
+    """Of any type and any layout, to any place, and in any order."""
+    put, get, goes = os.pwrite, os.preadv, []
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: goes.append(at) or put(fd, data[:most], at))
+    monkeypatch.setattr(os, "preadv", lambda fd, parts, at: goes.append(at) or get(fd, [parts[0][:most]], at))
+    file = ScratchFile(tmp_path, np.float32, "numbers")
+    file.write(13, [7, 8, 9])
+    file.write(3, np.arange(20.0).reshape(2, 10).T[::2])
+    file.write(0, np.arange(3, dtype=np.int64))
+    file.write(5, np.empty(0))
+    out = np.zeros((4, 4), np.float32)
+    file.read(0, out)
+    np.testing.assert_array_equal(out.reshape(-1), [0, 1, 2, 0, 10, 2, 12, 4, 14, 6, 16, 8, 18, 7, 8, 9])
+    last = np.zeros(2, np.float32)
+    file.read(14, last)
+    assert last.tolist() == [8, 9] and len(goes) == sum(-(-4 * count // most) for count in (3, 10, 3, 16, 2))
+    file.close()
+
+
 def test_too_little_room_is_said_before_anything_is_written(tmp_path, monkeypatch):
     indices, distances = graph()
     monkeypatch.setattr("tsne_ooc.storage.disk.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
