@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from importlib import import_module
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 
 import numpy as np
 import pytest
+import test_kernels_by_hand as by_hand
 from scipy.optimize import brentq
+from scipy.sparse import csr_array
 from scipy.special import expit
 
 from tsne_ooc._kernels import _jit, chains
@@ -69,7 +71,7 @@ def check_derivatives(found, gradient, hessian, d, rtol=1e-4):
             assert value == pytest.approx(hessian[a, b], rel=rtol, abs=rtol * np.abs(hessian).max())
 
 
-# ----------------------------------------------------------------------------------------------------------- placement
+# ------------------------------------------------------------------------------------------------------------ placement
 
 
 def summed(Y, dof):
@@ -257,7 +259,7 @@ def test_rows_begin_at_medians_or_means_of_a_range_of_rows(d):
     assert not out[:, [0, 4]].any()
 
 
-# --------------------------------------------------------------------------------------------------------- affinities
+# ----------------------------------------------------------------------------------------------------------- affinities
 
 
 def entropy(beta, squares):
@@ -377,7 +379,7 @@ def test_points_of_a_range_are_spread_over_four_nodes_of_each_axis(d):
     np.testing.assert_allclose(grid.reshape(nodes), wanted, atol=1e-6)
 
 
-# ------------------------------------------------------------------------------------------------------- an activation
+# -------------------------------------------------------------------------------------------------------- an activation
 
 
 def test_silu_at_any_number():
@@ -425,7 +427,7 @@ def test_rows_are_standardised_a_number_at_a_time():
     np.testing.assert_array_equal(out, np.array([[0, -12, np.nan], [8, 3, -8]], np.float32))
 
 
-# ------------------------------------------------------------------------------------------------------------ searches
+# ------------------------------------------------------------------------------------------------------------- searches
 
 NO_KEY = 2**64 - 1
 # Queries 0 to 3 look at the first list, and two of them at the last one.
@@ -590,3 +592,352 @@ def test_the_fewest_shared_columns_are_found_by_trying_all(metric):
         for limit in [*apart, *rng.random(4).astype(np.float32)]:
             wanted = next((both for both, far in zip(able, apart, strict=True) if far <= limit), min(left, right) + 1)
             assert kernels["least"](kind, left, right, columns, limit) == wanted
+
+
+# -------------------------------------------------------------------------------------------- what other tests ask, too
+
+
+@pytest.mark.parametrize(
+    ("test", "given"),
+    [
+        ("test_what_was_found_is_measured_and_what_is_none_is_last", (False,)),
+        ("test_what_was_found_is_measured_and_what_is_none_is_last", (True,)),
+        ("test_neighbours_of_distinct_rows_are_spread_over_their_copies", (2,)),
+        ("test_neighbours_of_distinct_rows_are_spread_over_their_copies", (9,)),
+        ("test_a_row_is_not_among_its_own_neighbours", (3,)),
+        ("test_how_many_neighbours_are_as_near_on_the_map", (2,)),
+        ("test_neighbours_after_a_move_on_a_line", (14, 4, 1.0, 0.25)),
+        ("test_neighbours_after_a_move_on_a_line", (9, 9, -1.0, 1.0)),
+        ("test_missing_values_are_means_of_the_nearest_donors_that_have_them", (2,)),
+        ("test_missing_values_are_means_of_the_nearest_donors_that_have_them", (30,)),
+    ],
+)
+def test_kernels_that_are_asked_by_hand(test, given, monkeypatch):
+    """The same questions, line by line."""
+    for module in ("knn", "trust"):
+        monkeypatch.setattr(by_hand, module, SimpleNamespace(**plain(module)))
+    monkeypatch.setattr(by_hand, "spread", plain("knn_distinct")["spread"])
+    monkeypatch.setattr(by_hand, "fill_from_nearest", plain("fill")["fill_from_nearest"])
+    getattr(by_hand, test)(*given)
+
+
+# ----------------------------------------------------------------------------------------------------- forces and steps
+
+
+def a_graph(n=7, seed=0):
+    """Rows of different lengths, one without any entry."""
+    rng = np.random.default_rng(seed)
+    counts = np.array([2, 0, 3, 1, 4, 2, 3])[:n]
+    indptr = np.r_[0, np.cumsum(counts)].astype(np.uint64)
+    return indptr, rng.integers(0, n, counts.sum()).astype(np.uint32), rng.random(counts.sum()).astype(np.float32)
+
+
+@pytest.mark.parametrize("dof", [1.0, 0.5])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_forces_and_energies_are_sums_over_the_entries_of_each_row(d, dof):
+    """Of a part of all entries, too; and for rows that lie elsewhere."""
+    indptr, indices, values = a_graph()
+    rng = np.random.default_rng(d)
+    Y, there = (rng.normal(size=(7, d)).astype(np.float32) for _ in range(2))
+    forces, energy, _ = plain("attraction")["kernels_for"](d)
+
+    def wanted(i, at):
+        some = slice(int(indptr[i]), int(indptr[i + 1]))
+        away = at - Y[indices[some]].astype(float)
+        base = 1 + np.square(away).sum(axis=1) / dof
+        return (values[some] / base) @ away, dof * float(values[some] @ np.log(base))
+
+    out = np.full((7, d), np.nan, np.float32)
+    first = int(indptr[2])
+    forces(indptr, first, indices[first:], values[first:], Y, np.float32(1 / dof), 2, 6, out)
+    assert np.isnan(out[[0, 1, 6]]).all()
+    for i in range(2, 6):
+        np.testing.assert_allclose(out[i], wanted(i, Y[i].astype(float))[0], atol=1e-5)
+    found = energy(indptr, first, indices[first:], values[first:], Y, dof, 2, 6)
+    assert found == pytest.approx(sum(wanted(i, Y[i].astype(float))[1] for i in range(2, 6)), rel=1e-5)
+    some = np.array([5, 0, 1])
+    plain("attraction_rows")["forces_for"](d)(
+        indptr, indices, values, Y, np.float32(1 / dof), some, there[:3].copy(), out[:3]
+    )
+    for r, i in enumerate(some):
+        np.testing.assert_allclose(out[r], wanted(i, there[r].astype(float))[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_a_step_has_jacobs_gains_momentum_and_a_greatest_length(d):
+    rng = np.random.default_rng(d)
+    n, start, stop = 40, 3, 38
+    Y, pulls, slope, velocity = (rng.normal(size=(n, d)).astype(np.float32) for _ in range(4))
+    velocity[:6], pulls[6:9], slope[6:9] = 0, 0, 0
+    gains = rng.uniform(0.005, 3, (n, d)).astype(np.float32)
+    slack = rng.uniform(0, 2, n).astype(np.float32)
+    shift = rng.normal(size=max(2, d)).astype(np.float32)
+    exaggeration, per_z, rate, bearable, momentum, longest = map(np.float32, (3, 0.5, 0.6, 0.8, 0.7, 1.5))
+    gradient = 4 * exaggeration * pulls + 2 * per_z * slope
+    grown = np.where(np.sign(velocity) == np.sign(gradient), np.maximum(0.8 * gains, 0.01), gains + 0.2)
+    own = np.minimum(rate, bearable * slack)[:, None]
+    speed = momentum * velocity - own * grown * gradient
+    lengths = np.linalg.norm(speed, axis=1, keepdims=True)
+    speed *= longest / np.maximum(longest, lengths)
+    assert (lengths > longest).any() and (lengths < longest).any() and (own < rate).any() and (own == rate).any()
+    moved = Y - shift[:d] + speed
+    kept = [array.copy() for array in (pulls, velocity, gains)]
+    out, fast, more = pulls.copy(), velocity.copy(), gains.copy()
+    sums = plain("attraction")["kernels_for"](d)[2](
+        Y, exaggeration, slope, per_z, rate, bearable, slack, momentum, longest, shift, fast, more, start, stop, out
+    )
+    for found, wanted, before in zip((out, fast, more), (moved, speed, grown), kept, strict=True):
+        np.testing.assert_allclose(found[start:stop], wanted[start:stop], rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(
+            np.delete(found, slice(start, stop), axis=0), np.delete(before, slice(start, stop), axis=0)
+        )
+    np.testing.assert_allclose(sums[:3], np.pad(moved[start:stop].sum(axis=0), (0, 3 - d)), rtol=1e-4, atol=1e-4)
+    assert sums[3] == pytest.approx(np.square(gradient[start:stop]).sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("dof", [1.0, 0.5])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_field_of_all_pairs_and_its_gradient(d, dof):
+    rng = np.random.default_rng(d)
+    targets, sources = (rng.normal(size=(n, d)).astype(np.float32) for n in (6, 9))
+    all_pairs = plain("pairs")["pairs_for"](d)
+    for skip in (False, True):
+        value, gradient = np.full(6, np.nan), np.full((6, d), np.nan, np.float32)
+        all_pairs(targets, sources, dof, skip, 1, 5, value, gradient)
+        assert np.isnan(value[[0, 5]]).all() and np.isnan(gradient[[0, 5]]).all()
+        for i in range(1, 5):
+            field, place = summed(sources.astype(float), dof), targets[i].astype(float)
+            assert value[i] == pytest.approx(field(place) - skip, rel=1e-5)
+            np.testing.assert_allclose(gradient[i], derivatives(field, place)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_field_is_read_at_any_place_and_at_the_rows_without_themselves(d):
+    rng = np.random.default_rng(d)
+    nodes, per_cell = (7, 8, 9)[:d], np.float32(2)
+    phi = rng.uniform(1, 2, nodes).astype(np.float32)
+    origin = np.array([-1, 0.5, 2], np.float32)[:d]
+    Y = (origin + rng.uniform(0, 1.9, (6, d))).astype(np.float32)
+    own = rng.uniform(0.1, 0.2, 5).astype(np.float32)
+    strides = (nodes[-1] if d > 1 else 1), (nodes[-1] * nodes[-2] if d > 2 else 1)
+    at_targets, at_sources = plain("interpolate")["gather_for"](d)
+
+    def read(place):
+        found = phi.astype(float)
+        for a in range(d):
+            found = np.tensordot(spline((place[a] - origin[a]) * 2, nodes[a]), found, axes=(0, 0))
+        return float(found)
+
+    value, gradient = np.full(6, np.nan, np.float32), np.full((6, d), np.nan, np.float32)
+    at_targets(phi.reshape(-1), *strides, origin, per_cell, Y, 1, 5, value, gradient)
+    assert np.isnan(value[[0, 5]]).all() and np.isnan(gradient[[0, 5]]).all()
+    for i in range(1, 5):
+        place = Y[i].astype(float)
+        assert value[i] == pytest.approx(read(place), rel=1e-5)
+        np.testing.assert_allclose(gradient[i], derivatives(read, place)[0], atol=1e-3)
+    angles = 2 * np.pi * (Y[1:5].astype(float) - origin) * 2
+    share = own[0] + sum(own[m] * np.cos(m * angles).sum(axis=1) for m in (1, 2, 3))
+    false = -sum(m * own[m] * np.sin(m * angles) for m in (1, 2, 3))
+    for a in range(d):
+        for b in range(d):
+            if a != b:
+                share = share + own[4] / 2 * np.cos(angles[:, a]) * np.cos(angles[:, b])
+                false[:, a] -= own[4] * np.sin(angles[:, a]) * np.cos(angles[:, b])
+    found = np.full((6, d), np.nan, np.float32)
+    total = at_sources(phi.reshape(-1), *strides, origin, per_cell, own, Y, 1, 5, found)
+    assert total == pytest.approx((value[1:5] - share).sum(), rel=1e-4)
+    # Half of the derivative, since the source stays.
+    np.testing.assert_allclose(found[1:5], gradient[1:5] - np.pi * false * 2, atol=5e-3)
+
+
+# ----------------------------------------------------------------------------------------------------- joint affinities
+
+
+@pytest.mark.parametrize("differ", [True, False])
+def test_edges_of_both_ways_are_merged_once(differ):
+    """By blocks of rows, from one scan of all edges or from edges that were scattered before."""
+    kernels, rng = plain("symmetrize"), np.random.default_rng(0)
+    n, k = 9, 3
+    neighbors = np.array([rng.permutation(np.delete(np.arange(n), i))[:k] for i in range(n)], np.uint32)
+    p = rng.random((n, k)).astype(np.float32) if differ else np.empty((0, 0), np.float32)
+    dense = np.zeros((n, n))
+    np.put_along_axis(dense, neighbors.astype(int), p if differ else 1.0, axis=1)
+    counts = np.zeros(n, np.int64)
+    kernels["count_incoming"](neighbors, counts)
+    np.testing.assert_array_equal(counts, (dense > 0).sum(axis=0))
+    block_of = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2], np.uint16)
+    of_blocks = np.zeros(3, np.int64)
+    kernels["count_edges"](neighbors, block_of, of_blocks)
+    np.testing.assert_array_equal(of_blocks, np.bincount(block_of[neighbors.ravel()]))
+    edges = n * k
+    targets, froms, of_edges = (
+        np.zeros(edges, np.uint32),
+        np.zeros(edges, np.uint32),
+        np.zeros(edges if differ else 0, np.float32),
+    )
+    starts = np.r_[0, np.cumsum(of_blocks)]
+    kernels["scatter_edges"](neighbors, p, 0, block_of, starts[:-1].copy(), targets, froms, of_edges)
+    for block, (first, last) in enumerate(((0, 4), (4, 7), (7, 9))):
+        offsets = np.r_[0, np.cumsum(counts[first:last])].astype(np.uint64)
+        room = int(offsets[-1])
+        ways = []
+        for scattered in (False, True):
+            sources, into = np.zeros(room, np.uint32), np.zeros(room if differ else 0, np.float32)
+            if scattered:
+                some = slice(starts[block], starts[block + 1])
+                kernels["sort_edges"](
+                    targets[some], froms[some], of_edges[some], first, offsets[:-1].copy(), sources, into
+                )
+            else:
+                kernels["gather_incoming"](neighbors, p, first, last, offsets[:-1].copy(), sources, into)
+            ways.append((sources.tolist(), into.tolist()))
+        assert ways[0] == ways[1]
+        own = neighbors[first:last], (p[first:last] if differ else p)
+        scale, place, ends = np.float32(0.25), np.zeros(n, np.uint32), np.zeros(last - first + 1, np.uint64)
+        kernels["merge"](
+            *own, offsets, sources, into, scale, place, ends, np.empty(0, np.uint32), np.empty(0, np.float32)
+        )
+        np.cumsum(ends, out=ends)
+        found, values = np.zeros(int(ends[-1]), np.uint32), np.zeros(int(ends[-1]) if differ else 0, np.float32)
+        kernels["merge"](*own, offsets, sources, into, scale, place, ends, found, values)
+        assert not place.any()
+        for row in range(first, last):
+            some = slice(int(ends[row - first]), int(ends[row - first + 1]))
+            both = dense[row] + dense[:, row]
+            new = [j for j in np.flatnonzero(dense[:, row]) if not dense[row, j]]
+            assert found[some].tolist() == [*neighbors[row].tolist(), *new]
+            if differ:
+                np.testing.assert_allclose(values[some], 0.25 * both[found[some]], rtol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------- hashes, sums and counts
+
+
+def test_numbers_of_rows_are_mixed_as_their_authors_have_it():
+    """The first number of SplitMix64 from 0, and MurmurHash3's finaliser of 1, as published."""
+    assert plain("boxes")["_mix"](np.uint64(0x9E3779B97F4A7C15)) == 0xE220A8397B1DCDAF
+    assert plain("equal")["_mix"](np.uint64(1)) == 0xB456BCFC34C2CB2C
+
+
+def test_hashes_of_rows_are_those_of_their_cells_in_any_form():
+    kernels, rng = plain("equal"), np.random.default_rng(0)
+    rows = np.where(rng.random((8, 6)) < 0.5, rng.normal(size=(8, 6)), 0).astype(np.float32)
+    rows[3] = rows[5]
+    rows[4], rows[6] = rows[7], 0
+    rows[4, np.flatnonzero(rows[4] == 0)] = -0.0
+    dense, sparse = np.zeros((2, 8, 2), np.uint64)
+    kernels["hash_dense"](rows.view(np.uint32), 1, 8, dense)
+    table = csr_array(rows)
+    for i in range(8):
+        # Entries in another order, and a zero among them.
+        some = slice(table.indptr[i], table.indptr[i + 1])
+        table.indices[some], table.data[some] = table.indices[some][::-1].copy(), table.data[some][::-1].copy()
+    kernels["hash_sparse"](table.indptr, table.indices, table.data.view(np.uint32), 1, 8, sparse)
+    np.testing.assert_array_equal(dense, sparse)
+    assert not dense[0].any() and not dense[6].any()
+    assert (dense[3] == dense[5]).all() and (dense[4] == dense[7]).all()
+    assert len({*dense[1:, 0].tolist()}) == len({*dense[1:, 1].tolist()}) == 5
+    # Neither half is the other, and numbers that change places make another row.
+    assert not set(dense[1:6, 0].tolist()) & set(dense[1:6, 1].tolist())
+    turned = np.ascontiguousarray(rows[:, ::-1])
+    other = np.zeros((8, 2), np.uint64)
+    kernels["hash_dense"](turned.view(np.uint32), 0, 8, other)
+    assert not set(other[[1, 2, 3]].ravel().tolist()) & set(dense.ravel().tolist())
+
+
+def test_rows_of_one_box_have_one_hash_and_each_row_a_number_of_its_own():
+    kernels, rng = plain("boxes"), np.random.default_rng(0)
+    rows, numbers = np.arange(200), np.zeros((2, 200), np.uint64)
+    for seed in (0, 1):
+        kernels["draw_priorities"](rows, seed, numbers[seed])
+    assert len({*numbers.ravel().tolist()}) == 400
+    coordinates = rng.integers(0, 32, (200, 2)).astype(np.uint64)
+    shifts, hashes = np.array([3, 2], np.uint64), np.zeros((2, 200), np.uint64)
+    for seed in (0, 1):
+        kernels["hash_boxes"](coordinates, shifts, seed, hashes[seed])
+    boxes = [tuple(row) for row in (coordinates >> shifts).tolist()]
+    for seed in (0, 1):
+        assert len({*zip(boxes, hashes[seed].tolist(), strict=True)}) == len({*boxes}) == len({*hashes[seed].tolist()})
+    assert (hashes[0] != hashes[1]).all()
+
+
+@pytest.mark.parametrize("p", [3, 4, 5, 8, 11])
+def test_rows_are_projected_one_by_one(p):
+    rng = np.random.default_rng(p)
+    rows, mean, axes, out = rng.normal(size=(5, p)), rng.normal(size=p), rng.normal(size=(p, 3)), np.full((5, 3), 9.0)
+    plain("project")["project"](rows, mean, axes, out)
+    np.testing.assert_allclose(out, (rows - mean) @ axes, rtol=1e-12)
+
+
+def test_rows_below_a_reach_are_added_to_what_was_counted():
+    distances = np.array([[1, 2, 2, 5], [0, 0, 1, 9]], np.float32)
+    reach, counts = np.array([[2, 6, 1], [0, 1, 10]], np.float32), np.full((2, 3), 10)
+    plain("ranks")["count_below"](distances, reach, counts)
+    assert counts.tolist() == [[11, 14, 10], [10, 12, 14]]
+
+
+def test_novelty_is_a_ratio_of_means_and_finite():
+    kernels = plain("novelty")
+    distances, means = np.array([[1, 2, 9], [3, 5, 9]], np.float32), np.zeros(2, np.float32)
+    kernels["mean_distances"](distances, 2, means)
+    assert means.tolist() == [1.5, 4]
+    own, out = np.array([2, 0.5, 1e-38], np.float32), np.zeros(2, np.float32)
+    kernels["novelty"](np.array([[1, 0, 2], [0, 0, 1]], np.uint32), distances, own, 2, out)
+    np.testing.assert_allclose(out, [3 / 2.5, 8 / 4], rtol=1e-6)
+    kernels["novelty"](np.full((2, 3), 2, np.uint32), distances * np.float32(1e5), own, 2, out)
+    assert (out == np.finfo(np.float32).max).all()
+
+
+def test_rows_of_a_map_are_counted_in_cells():
+    """Those beyond the frame at its rim, and those without a place nowhere; values in steps, where there is one."""
+    kernels, rng = plain("cells"), np.random.default_rng(0)
+    Y = rng.uniform(-1, 6, (60, 2)).astype(np.float32)
+    Y[5, 0], Y[9, 1], Y[11] = np.nan, np.inf, -np.inf
+    there = np.isfinite(Y).all(axis=1)
+    box = np.array([0, 0.5, 4, 3.5])
+    low, high, inner_low, inner_high = (np.full(2, x) for x in (np.inf, -np.inf, np.inf, -np.inf))
+    lost, beyond = kernels["extent"](Y, box, low, high, inner_low, inner_high)
+    left, right = box[:2], box[2:]
+    inside = there & ((left <= Y) & (right >= Y)).all(axis=1)
+    assert (lost, beyond) == (3, there.sum() - inside.sum())
+    for found, wanted in ((low, Y[there].min(axis=0)), (high, Y[there].max(axis=0)),
+                          (inner_low, Y[inside].min(axis=0)), (inner_high, Y[inside].max(axis=0))):  # fmt: skip
+        np.testing.assert_array_equal(found, wanted)
+    cells, coarse, frame = 6, 3, np.array([0, 0.5, 1.5, 2.0])
+    across, up = (np.clip((Y[there, a].astype(float) - frame[a]) * frame[2 + a], 0, cells - 1) for a in (0, 1))
+    cell = up.astype(int) * cells + across.astype(int)
+    codes, colors = rng.integers(0, 3, 60), rng.integers(0, 255, (3, 3))
+    picture, kinds = np.zeros((36, 4), np.uint64), np.zeros((3, 3, 3), np.uint32)
+    kernels["count_kinds"](Y, codes, colors, frame, cells, coarse, picture, kinds)
+    wanted, of_kinds = np.zeros((36, 4)), np.zeros((3, 3, 3))
+    np.add.at(wanted, cell, np.c_[np.ones(57), colors[codes[there]]])
+    np.add.at(of_kinds, (codes[there], (up / 2).astype(int), (across / 2).astype(int)), 1)
+    np.testing.assert_array_equal(picture, wanted)
+    np.testing.assert_array_equal(kinds, of_kinds)
+    values = rng.uniform(-2, 12, 60)
+    values[[3, 4]] = np.nan, np.inf
+    picture = np.zeros((36, 3), np.uint64)
+    kernels["count_values"](Y, values, 1.0, 8.0, 100, frame, cells, picture)
+    given = np.isfinite(values[there])
+    steps = np.floor(np.clip((values[there] - 1) / 8, 0, 1) * 100 + 0.5)
+    wanted = np.zeros((36, 3))
+    np.add.at(wanted, cell, np.c_[np.ones(57), given, np.where(given, steps, 0)])
+    np.testing.assert_array_equal(picture, wanted)
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2, 3])
+def test_sparse_rows_are_compared_by_all_columns_that_either_has(kind):
+    kernels, rng = plain("knn_sparse"), np.random.default_rng(kind)
+    Q, X = (np.where(rng.random((n, 8)) < 0.4, rng.integers(1, 4, (n, 8)), 0).astype(float) for n in (4, 9))
+    X[2], Q[1] = 0, 0
+    own, factors = rng.integers(1, 3, 4).astype(float), rng.integers(1, 3, 9).astype(float)
+    q, x = csr_array(Q), csr_array(X)
+    edges, numbers = np.array([0, 5, 5, 12, 14]), rng.integers(0, 9, 14)
+    result = np.zeros(14)
+    kernels["sparse_distances"](
+        q.data, q.indices, q.indptr, own, x.data, x.indices, x.indptr, factors, 8, kind, edges, numbers, result
+    )
+    query = np.repeat(np.arange(4), np.diff(edges))
+    gaps = np.abs(Q[query] * own[query, None] - X[numbers] * factors[numbers, None])
+    wanted = [np.square(gaps).sum(axis=1), gaps.sum(axis=1), gaps.max(axis=1), (gaps != 0).sum(axis=1)][kind]
+    np.testing.assert_allclose(result, wanted)
