@@ -26,13 +26,14 @@ from tsne_ooc.parametric.network import (  # noqa: E402
     padded,
     standardisation,
 )
-from tsne_ooc.parametric.objectives import resolve  # noqa: E402
+from tsne_ooc.parametric.objectives import BatchLocal, Distillation, FieldTuning, Stage, resolve  # noqa: E402
 from tsne_ooc.parametric.outset import (  # noqa: E402
     check_landmarks,
     check_network,
     device_of,
     glance,
     held_out,
+    prepared_rows,
     problem_of,
     rows_looked_at,
     try_network,
@@ -536,3 +537,56 @@ def test_a_child_has_lost_the_threads_with_which_its_parent_worked(monkeypatch):
         shared._forget()
     torch.set_num_threads(1)
     shared.begin_threads()
+
+
+def test_a_table_is_prepared_by_the_options_of_its_training(monkeypatch):
+    """By those of a teacher that is fitted, where there is one: a table of other columns than its rows is refused."""
+    X, asked, prepared = rows(30), [], outset.prepared
+    monkeypatch.setattr(
+        outset, "prepared", lambda *given, **more: asked.append((*given, more)) or prepared(*given, **more)
+    )
+    steps = Preparation([Standardize()])
+    for teacher, metric in ((TSNE(metric="cosine"), "cosine"), (None, "euclidean")):
+        found = prepared_rows(X, steps, teacher, False, seed=5, n_jobs=2)
+        table, prepare, of, more = asked.pop()
+        assert table is X and prepare is steps and (of, more) == (metric, {"seed": 5, "n_jobs": 2})
+        np.testing.assert_allclose(found.table.read(0, 30).mean(axis=0), 0, atol=1e-5)
+    done = TSNE(**QUICK, prepare=steps).fit(X)
+    again = prepared_rows(X, None, done, True, seed=5, n_jobs=2)
+    assert not asked
+    np.testing.assert_array_equal(again.table.read(0, 30), found.table.read(0, 30))
+    with pytest.raises(ValueError, match="5 columns"):
+        prepared_rows(np.zeros((30, 5), np.float32), None, done, True, seed=5, n_jobs=2)
+    plain = TSNE(**QUICK).fit(X)
+    with pytest.raises(ValueError, match=r"has 5 columns, and the teacher's rows have 4$"):
+        prepared_rows(np.zeros((30, 5), np.float32), None, plain, True, seed=5, n_jobs=2)
+
+
+def test_held_out_rows_are_looked_at_as_their_teacher_looks_at_rows(monkeypatch):
+    asked = []
+    monkeypatch.setattr(outset, "Validation", lambda *given, **more: asked.append((given, more)) or "a look")
+    model = SimpleNamespace(index=SimpleNamespace(pairwise=None))
+    X, map_ = rows(60), np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    teacher = SimpleNamespace(metric="minkowski", metric_params={"p": 3}, map_=SimpleNamespace(model=model))
+    problem = SimpleNamespace(seed=7, width=2.5, dof=0.5, threads=Threads(1))
+    held, look = held_out(as_source(X), Taught(teacher, map_, None), problem)
+    (((some, others, places, width), more),) = asked
+    assert look == "a look" and width == 2.5
+    assert more == {"metric": "minkowski", "metric_params": {"p": 3}, "dof": 0.5, "threads": problem.threads}
+    np.testing.assert_array_equal(some, X[held])
+    np.testing.assert_array_equal(others, X[~held])
+    np.testing.assert_array_equal(places, map_[held])
+
+
+@pytest.mark.parametrize(
+    ("objectives", "still"),
+    [
+        ([Distillation(), FieldTuning()], False),
+        ([BatchLocal(), Distillation()], False),
+        ([FieldTuning()], True),
+        ([BatchLocal(), FieldTuning()], True),
+    ],
+)
+def test_a_teacher_moves_where_any_stage_looks_at_its_map(objectives, still):
+    found = default_teacher(50, [Stage(objective) for objective in objectives], 5, None)
+    assert (found.n_iter == 0) is still and (found.early_exaggeration_iter == 0) is still

@@ -12,6 +12,7 @@ import pytest
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
+from tsne_ooc.io import as_source
 from tsne_ooc.preprocess import PCA, Log1p, Normalize, OneHot, Preparation, Standardize, Transformer
 from tsne_ooc.preprocess import missing as missing_module
 from tsne_ooc.preprocess import rows as rows_module
@@ -20,6 +21,7 @@ from tsne_ooc.preprocess.missing import Missing, Totals
 from tsne_ooc.preprocess.options import preparation_from_options
 from tsne_ooc.preprocess.rows import Passes, working_type
 from tsne_ooc.preprocess.shift import Shift, look_at
+from tsne_ooc.preprocess.sketch import leading
 from tsne_ooc.preprocess.source import PreparedSource
 from tsne_ooc.preprocess.statistics import Moments, MomentsWithGaps
 from tsne_ooc.preprocess.transformer import height_of
@@ -294,6 +296,24 @@ def test_as_many_components_as_there_are():
     assert flat.explained_variance.tolist() == flat.explained_variance_ratio.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("scale", [1e200, 1e306])
+def test_one_column_beyond_the_range_is_named_without_another_word(scale):
+    """Where components come from a sketch: all other columns have products that are numbers."""
+    X = np.random.default_rng(0).normal(size=(30, 6))
+    X[:, 3] *= scale
+    table = Passes(as_source(X), (), 0, Threads(1), lambda: lambda *told: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError) as told:
+            leading(table, 2)
+    assert str(told.value) == "column 3 of the table has squares beyond the range of float64; scale it first"
+
+
+def test_components_are_exact_up_to_4096_columns():
+    """A covariance of all columns is asked for, and of wider tables none."""
+    assert PCA(2).needs(4096) == {"moments", "covariance"} and not PCA(2).needs(4097)
+
+
 @pytest.mark.parametrize("robust", [False, True])
 def test_columns_are_brought_to_the_scale_of_a_normal_distribution(robust):
     X = np.random.default_rng(0).normal(3, 5, (4001, 2))
@@ -433,7 +453,6 @@ def test_what_a_preparation_tells_of_its_fit():
 
 def test_the_first_rows_of_a_pass_are_repeated_where_there_are_too_few():
     X = rows(5, 2).astype(np.float64)
-    from tsne_ooc.io import as_source
 
     passes = Passes(as_source(X), (), 0, Threads(1), lambda: lambda *at: None)
     np.testing.assert_array_equal(passes.first(3), X[:3])

@@ -31,7 +31,7 @@ from tsne_ooc.scratch import (
     symmetrize_on_disk,
 )
 from tsne_ooc.scratch import plan as plans
-from tsne_ooc.scratch.plan import limit_of
+from tsne_ooc.scratch.plan import MemoryPlan, Stage, limit_of
 
 ONE, TWO = Threads(1), Threads(2)
 
@@ -604,3 +604,13 @@ def test_neighbours_are_read_many_rows_at_a_time(monkeypatch):
         assert len(found) == blocks
         np.testing.assert_array_equal(np.concatenate([block.rows for block in found]), np.arange(100))
         np.testing.assert_array_equal(np.concatenate([block.indices for block in found]), graph.indices)
+
+
+def test_a_plan_is_told_in_gigabytes_stage_by_stage():
+    """Scratch is told of where there is some."""
+    stages = Stage("search", 676_000_000, 1_474_000_000), Stage("descent", 1_000_000_000)
+    for on_disk, where in ((True, "on disk"), (False, "in memory")):
+        assert str(MemoryPlan(2_000_000_000, on_disk, 7, stages)) == (
+            f"neighbours and affinities {where}, 2.00 GB at most; search: 0.68 GB of memory, 1.47 GB of scratch; "
+            "descent: 1.00 GB of memory"
+        )
