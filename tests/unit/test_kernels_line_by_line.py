@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from importlib import import_module
 from types import FunctionType, SimpleNamespace
@@ -244,6 +245,40 @@ def test_steps_are_short_few_and_within_bounds(d):
     # A row that is nowhere begins at the lower bounds.
     lost, _, _, _ = placed(d, False, np.full((2, d), np.nan), most=0, low=-3.0)
     np.testing.assert_array_equal(lost, np.full((2, d), -3.0))
+
+
+def made_for(compiled):
+    """What a kernel was made for, by the names of its maker."""
+    function = compiled.py_func
+    return dict(zip(function.__code__.co_freevars, (cell.cell_contents for cell in function.__closure__), strict=True))
+
+
+def test_each_number_of_axes_has_kernels_of_its_own():
+    """In tables that hold compiled kernels, under what these were made for."""
+    both = (False, True)
+    placing, bent = plain("placement")["PLACE"], plain("placement")["HESSIAN"]
+    assert {key: tuple(map(made_for(one).get, ("d", "summed", "apart"))) for key, one in placing.items()} == {
+        key: key for key in itertools.product((1, 2, 3), both, both)
+    }
+    assert {key: tuple(map(made_for(one).get, ("d", "summed"))) for key, one in bent.items()} == {
+        key: key for key in itertools.product((1, 2, 3), both)
+    }
+    for module, table, names in (
+        ("attraction", "KERNELS", ("forces", "energy", "advance")),
+        ("attraction_rows", "FORCES_OF", ("forces_of",)),
+        ("pairs", "PAIRS", ("all_pairs",)),
+        ("interpolate", "GATHER", ("at_targets", "at_sources")),
+    ):
+        found = {
+            d: several if isinstance(several, tuple) else (several,) for d, several in plain(module)[table].items()
+        }
+        assert list(found) == [1, 2, 3]
+        for d, several in found.items():
+            assert tuple(one.py_func.__name__ for one in several) == names
+            assert {made_for(one)["d"] for one in several} == {d}
+    assert {d: one.py_func.__name__ for d, one in plain("spread")["SPREAD"].items()} == {
+        d: f"spread{d}" for d in (1, 2, 3)
+    }
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
