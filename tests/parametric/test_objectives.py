@@ -24,7 +24,7 @@ from tsne_ooc.parametric.objectives import (  # noqa: E402
 )
 from tsne_ooc.parametric.objectives import field as fields  # noqa: E402
 from tsne_ooc.parametric.objectives.base import Loss, Pairs  # noqa: E402
-from tsne_ooc.parametric.objectives.negative import pairs_and_negatives  # noqa: E402
+from tsne_ooc.parametric.objectives.negative import MOST_NEGATIVES, pairs_and_negatives  # noqa: E402
 from tsne_ooc.parametric.objectives.places import Places  # noqa: E402
 from tsne_ooc.parametric.problem import Batch, Graph, Problem  # noqa: E402
 from tsne_ooc.parametric.validation import Validation  # noqa: E402
@@ -591,3 +591,77 @@ def test_where_all_pairs_are_with_rows_that_are_held_out_there_is_no_attraction(
     _, _, weights, _ = Pairs(p)(encoder, batch_of(p, np.array([0])))
     assert weights.tolist() == [0] and weights.dtype == torch.float32
     assert graph.without(np.array([1])) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.9])
+def test_a_batch_of_one_row_says_nothing_of_all_pairs(memory):
+    """It may be left of a batch without its held-out rows, and the first of all; it is attracted all the same."""
+    _, p = problem()
+    Y = np.random.default_rng(1).normal(size=(p.n, 2))
+    loss, table = BatchLocal(memory=memory).of(p), Table(Y)
+    alone, more = batch_of(p, np.array([4])), batch_of(p, np.arange(12), 1)
+    a, b, weights, _ = Pairs(p)(table, alone)
+    (pull,) = torch.autograd.grad((weights * (1 + (a - b).square().sum(dim=1)).log()).mean(), table.Y)
+    np.testing.assert_allclose(gradient_of(loss, table, alone), pull.numpy())
+    assert loss.average is None and np.abs(pull.numpy()).max() > 0
+    assert math.isfinite(float(loss.loss(table, alone).detach()))
+    loss.loss(table, more)
+    before = loss.average
+    np.testing.assert_allclose(gradient_of(loss, table, alone), pull.numpy())
+    assert math.isfinite(float(loss.loss(table, alone).detach())) and loss.average == before > 0
+
+
+def test_the_loss_of_batch_local_by_its_formula():
+    """Attraction along the pairs that are drawn, the logarithm of the mean over all other pairs, and the entropy."""
+    _, p = problem(dof=0.7)
+    Y = np.random.default_rng(1).normal(size=(p.n, 2))
+    loss, average = BatchLocal(memory=0.75).of(p), None
+    for step, rows in enumerate((np.arange(2), np.arange(9), np.arange(5, 12))):
+        batch = batch_of(p, rows, step)
+        a, b, weights, _ = (x.detach().numpy() if torch.is_tensor(x) else x for x in Pairs(p)(Table(Y), batch))
+        close = (1 + np.square(a - b).sum(axis=1) / 0.7) ** -0.7
+        every = (1 + np.square(a[:, None] - a).sum(axis=2) / 0.7) ** -0.7
+        mean = every[~np.eye(len(rows), dtype=bool)].mean()
+        average = mean if average is None else 0.75 * average + 0.25 * mean
+        wanted = -(weights * np.log(close)).mean() + math.log(average * p.n * (p.n - 1)) + p.graph.entropy
+        assert float(loss.loss(Table(Y), batch).detach()) == pytest.approx(wanted, rel=1e-6)
+        assert loss.average == pytest.approx(average) and loss.state()["average"].tolist() == [loss.average]
+
+
+@pytest.mark.parametrize("n", [2, 3, 30])
+def test_the_odds_of_random_pairs_are_those_of_all_pairs_of_other_rows(n):
+    _, p = problem(n=n)
+    for options, norm in ((NegativeSampling(4), 100 * n), (NegativeSampling(4, 7.0), 7.0)):
+        assert options.of(p).odds == pytest.approx(4 * norm / (n * (n - 1)))
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_negatives_of_hardly_any_rows_are_other_rows_where_there_are_some(m):
+    _, p = problem()
+    Y = np.array([[0.0], [1.0], [3.0]])
+    far = pairs_and_negatives(Pairs(p), 1.0, batch_of(p, np.arange(m)), Table(np.resize(Y, (p.n, 1))), 50)[1]
+    found = [{round(1 / one - 1) for one in row} for row in far.detach().numpy().tolist()]
+    assert found == [[{0}], [{1}, {1}], [{1, 9}, {1, 4}, {9, 4}]][m - 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (lambda: NegativeSampling(MOST_NEGATIVES + 1), f"negatives={MOST_NEGATIVES + 1} "),
+        (lambda: InfoNC(MOST_NEGATIVES + 1), f"negatives={MOST_NEGATIVES + 1} "),
+        (lambda: NegativeSampling(0), "negatives=0 "),
+        (lambda: InfoNC(0), "negatives=0 "),
+        (lambda: NegativeSampling(5, 1.1e30), r"normalization=1.1e\+30 "),
+        (lambda: NegativeSampling(5, 0.0), "normalization=0"),
+        (lambda: Distillation(0.0), "delta=0"),
+        (lambda: Distillation(1.1e6), "delta=1100000"),
+        (lambda: BatchLocal(-0.1), "memory=-0.1 "),
+        (lambda: FieldTuning(0), "every=0 "),
+    ],
+)
+def test_options_of_objectives_beyond_their_limits_are_refused_by_name(options, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        options()
+    for one in (NegativeSampling(MOST_NEGATIVES, 1e30), InfoNC(MOST_NEGATIVES), NegativeSampling(1, 0.5), InfoNC(1)):
+        assert one.negatives in (1, MOST_NEGATIVES)
+    assert (Distillation(0.5).delta, Distillation(1e6).delta, FieldTuning(1).every) == (0.5, 1e6, 1)

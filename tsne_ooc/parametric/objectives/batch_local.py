@@ -53,10 +53,13 @@ class _Local(Loss):
         squares = sum((axis[:, None] - axis).square() for axis in a.unbind(dim=1))
         # Each row's similarity to itself is 1.
         mean = (similarity(squares, self.dof).sum() - m) / max(1, m * (m - 1))
-        now = float(mean.detach())
-        self.average = now if self.average is None else self.memory * self.average + (1 - self.memory) * now
-        value = float(attraction.detach()) + math.log(self.average * n * (n - 1)) + self.pairs.entropy
-        return shown_as(attraction + mean / self.average, value)
+        if m > 1:
+            now = float(mean.detach())
+            self.average = now if self.average is None else self.memory * self.average + (1 - self.memory) * now
+        # A batch of one row has no pairs, and says nothing of the mean; it may be the first.
+        average = 1.0 if self.average is None else self.average
+        value = float(attraction.detach()) + math.log(average * n * (n - 1)) + self.pairs.entropy
+        return shown_as(attraction + mean / average, value)
 
     def state(self) -> Arrays:
         return {"average": np.array([math.nan if self.average is None else self.average])}
