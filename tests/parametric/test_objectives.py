@@ -665,3 +665,17 @@ def test_options_of_objectives_beyond_their_limits_are_refused_by_name(options, 
     for one in (NegativeSampling(MOST_NEGATIVES, 1e30), InfoNC(MOST_NEGATIVES), NegativeSampling(1, 0.5), InfoNC(1)):
         assert one.negatives in (1, MOST_NEGATIVES)
     assert (Distillation(0.5).delta, Distillation(1e6).delta, FieldTuning(1).every) == (0.5, 1e6, 1)
+
+
+@pytest.mark.parametrize(("width", "limit"), [(2.0, 3 * 20), (7.0, 3 * 28)])
+def test_a_map_may_grow_to_three_times_its_own_width_or_its_teachers(width, limit):
+    """Its own is that of its wider axis; its teacher's is four standard deviations."""
+    _, p = problem(width=width)
+    Y = np.random.default_rng(1).uniform(0, 1, (p.n, 2)).astype(np.float32) + np.float32(100)
+    Y[:2] = [[95, 100], [115, 101]]
+    loss = FieldTuning().of(p)
+    loss.begin(Table(Y))
+    assert loss.limit == pytest.approx(limit)
+    # A single row that is nowhere makes the whole map as bad as can be.
+    Y[5, 1] = np.nan
+    assert loss.judge(Table(Y)) == math.inf
