@@ -570,6 +570,7 @@ def test_a_state_is_of_its_own_on_both_ways(n):
 )
 def test_places_lie_in_memory_as_they_may(layout, n):
     Y = (4 * np.random.default_rng(1).normal(size=(n, 2))).astype(np.float32)
+    Y[:, 1] += 50
     at = np.array([3, 17, 5])
     found = []
     for places in (Y, layout(Y)):
@@ -673,6 +674,8 @@ def test_a_map_may_grow_to_three_times_its_own_width_or_its_teachers(width, limi
     _, p = problem(width=width)
     Y = np.random.default_rng(1).uniform(0, 1, (p.n, 2)).astype(np.float32) + np.float32(100)
     Y[:2] = [[95, 100], [115, 101]]
+    # The axes lie apart, which makes no width.
+    Y[:, 1] += 300
     loss = FieldTuning().of(p)
     loss.begin(Table(Y))
     assert loss.limit == pytest.approx(limit)
