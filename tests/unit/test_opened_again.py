@@ -174,3 +174,18 @@ def test_parts_of_a_backed_object_take_the_same_options(tmp_path):
         with open_source(table, allow_missing_chunks=True) as source:
             assert source.read(0, N).sum() == 10 * P
     given.file.close()
+
+
+@pytest.mark.parametrize("name", ["npy", "fortran_npy", "hdf5", "h5ad_csr", "pandas_table", "zarr_group", "zarr_zip",
+                                  "parquet", "parquet_groups", "parquet_folder"])  # fmt: skip
+def test_a_table_is_where_it_was_whatever_folder_the_program_goes_to(name, tmp_path, monkeypatch):
+    given = made(name, tmp_path)
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with open_source(given.relative_to(tmp_path), dataset=ADAPTERS[name].dataset) as source:
+        monkeypatch.chdir(tmp_path / "else")
+        assert source.path == given.resolve()
+        for one in (source, *again(source, True)):
+            np.testing.assert_array_equal(np.asarray(one.read(3, 20)), X[3:20])
+            if one is not source:
+                one.close()

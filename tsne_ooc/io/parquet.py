@@ -105,14 +105,15 @@ class ParquetSource(Closing):
         self.remarks = _order(self._files)
         self._groups: list[tuple[AnyPath, int]] = []
         sizes = [0]
-        for part in self._files:
+        # They are read where they are now, whatever folder the program goes to.
+        for part, place in zip(self._files, self.stored, strict=True):
             with _opened(part) as file:
                 _compare(
                     self._files[0], types, part, _types(file), self.column_names, more=columns is not None,
                     index=_index(file),
                 )  # fmt: skip
                 rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-            self._groups += [(part, i) for i, size in enumerate(rows) if size]
+            self._groups += [(place, i) for i, size in enumerate(rows) if size]
             sizes += [size for size in rows if size]
         self._other = [name for name in self.column_names if types[name][0] is None]
         self._hint = _to_numbers(path, self._other[0], types[self._other[0]][1]) if self._other else ""
