@@ -14,6 +14,7 @@ from tsne_ooc import TSNE  # noqa: E402
 from tsne_ooc.cli import main  # noqa: E402
 from tsne_ooc.parametric import ParametricTSNE, load  # noqa: E402
 from tsne_ooc.pipeline import open_run, place  # noqa: E402
+from tsne_ooc.pipeline.models import opened_model  # noqa: E402
 from tsne_ooc.preprocess import PCA, Preparation, Standardize  # noqa: E402
 
 ROWS = 3000
@@ -135,3 +136,8 @@ def test_an_encoder_whose_training_was_stopped_at_once_is_read_back(islands, tmp
     found = load(tmp_path / "encoder")
     assert (found.n_iter_, found.best_iter_) == (0, 0)
     assert (found.transform(islands[:9]) == model.transform(islands[:9])).all()
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_an_encoder_is_opened_with_the_threads_that_are_asked_for(home, n_jobs):
+    assert opened_model(home / "encoder", n_jobs).estimator.n_jobs == n_jobs

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsne_ooc import TSNE
+from tsne_ooc import TSNE, neighbors
 from tsne_ooc.cli import embed as command
 from tsne_ooc.cli import forecast as module
 from tsne_ooc.cli import forecast_refine, main, trials
@@ -459,3 +459,11 @@ def test_rows_that_will_be_dropped_are_not_placed_on_trial(tmp_path, capsys, mon
     monkeypatch.setattr(MapPlacer, "place", watched)
     told_of(capsys, ["place", str(tmp_path / "map"), str(tmp_path / "x.npy"), "--out", str(tmp_path / "more")])
     assert tried and all(np.isfinite(rows).all() for rows in tried)
+
+
+def test_a_search_on_trial_is_that_of_as_many_rows_and_columns(monkeypatch):
+    asked, real = [], neighbors.resolve
+    monkeypatch.setattr(neighbors, "resolve", lambda word, **about: (asked.append(about), real(word, **about))[1])
+    X = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+    trials.seconds_to_search(TSNE(metric="manhattan"), X, 5000, 15, 0)
+    assert asked[0] == {"metric": "manhattan", "n": 5000, "p": 4, "metric_params": None}

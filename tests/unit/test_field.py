@@ -8,6 +8,7 @@ from reference import field as exact_field
 from reference import others_field, relative
 
 from tsne_ooc._parallel import Threads
+from tsne_ooc.gradients import field as field_module
 from tsne_ooc.gradients.convolve import Convolution
 from tsne_ooc.gradients.field import Field, FieldPlanner
 from tsne_ooc.gradients.grid import MOST_NODES, Shape, shape_for
@@ -298,3 +299,12 @@ def test_no_axis_is_another_one_and_no_side_the_other(d, dof):
         assert pytest.approx(found[0][0], rel=1e-6) == Z
         for one, first in zip(others, found[0][1:], strict=True):
             assert relative(one, first) < 3e-5
+
+
+def test_a_map_may_be_as_wide_as_a_field_reaches(monkeypatch):
+    monkeypatch.setattr(field_module, "WIDEST", 64.0)
+    Y = np.array([[0, 0], [64, 1], [3, 3]], np.float32)
+    FieldPlanner(1.0, ONE).plan(Y)
+    Y[1, 0] = np.nextafter(np.float32(64), np.float32(65))
+    with pytest.raises(FloatingPointError, match="64 units wide, and no field reaches farther than 64"):
+        FieldPlanner(1.0, ONE).plan(Y)

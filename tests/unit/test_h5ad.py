@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 from tsne_ooc import TSNE
-from tsne_ooc.io import iterate, open_source
+from tsne_ooc.io import iterate, named, open_source
 from tsne_ooc.io.cuts import BLOCK_BYTES
 from tsne_ooc.io.sparse import CsrTable
 from tsne_ooc.sampling import uniform
@@ -164,3 +164,20 @@ def test_fit_takes_a_source(tmp_path):
     same = TSNE(**options).fit(X.toarray())
     np.testing.assert_array_equal(model.embedding_, same.embedding_)
     np.testing.assert_array_equal(Y, same.transform(X.toarray()))
+
+
+def test_names_that_cannot_be_read_are_those_of_a_file(tmp_path, monkeypatch):
+    """What the library says of them does not name it."""
+    path = tmp_path / "cells.h5ad"
+    with h5py.File(path, "w") as file:
+        file["X"] = np.ones((9, 3))
+
+    def broken(item):
+        raise ValueError("wrong fixed array header signature")
+
+    with open_source(path) as source:
+        monkeypatch.setattr(named, "_variables", broken)
+        with pytest.raises(OSError) as caught:
+            named.names_of(source)
+    told = f"{source.path} is damaged or not whole, and cannot be read: wrong fixed array header signature"
+    assert str(caught.value) == told

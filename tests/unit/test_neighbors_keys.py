@@ -390,3 +390,9 @@ def test_how_far_rows_are_from_themselves(metric, params, kept, strip, monkeypat
         assert not D.diagonal().any()
     np.testing.assert_array_equal(pairs.block(X[:4], X), D[:4])
     np.testing.assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize("p", [1, 10, 300, 5000])
+def test_what_a_product_of_rows_with_gaps_may_be_off_grows_with_their_columns(p):
+    """It is no less than the standard bound of a sum of p products in float32: p roundings of rows of length one."""
+    assert GapFrame(np.zeros(p), 1.0).slack >= p * 2.0**-24

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import tsne_ooc
 from tsne_ooc import look
 from tsne_ooc.cli import main
-from tsne_ooc.io import open_source
+from tsne_ooc.io import open_source, overview
 from tsne_ooc.preprocess import Preparation, preparation_from_options
 
 
@@ -672,3 +672,17 @@ def test_what_sparse_matrices_consist_of_is_not_listed_however_many_there_are(tm
     assert [(held.name, held.shape) for held in look(tmp_path / "x.h5").holds] == [
         ("X", (4, 3)), ("XX/data", (5, 2)), ("layers/counts", (4, 3)), ("raw/X", (4, 3)),
     ]  # fmt: skip
+
+
+def test_masked_numbers_count_in_double_precision():
+    """A million of them, whose sum float32 would round."""
+
+    class Masked:
+        shape, dtype, chunks = (3, 1), np.dtype("f4"), None
+
+        def read(self, start, stop):
+            return np.ma.masked_array(np.float32([[0.1], [2], [3]]), [[False], [True], [False]])[start:stop]
+
+    found = overview._numbers(Masked(), 0, 3)
+    assert found.dtype == np.float64 and np.isnan(found[1, 0])
+    np.testing.assert_array_equal(found[[0, 2], 0], [np.float64(np.float32(0.1)), 3])

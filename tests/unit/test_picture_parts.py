@@ -21,6 +21,7 @@ from tsne_ooc.plot.frame import Frame, at_the_rim, fit_axes
 from tsne_ooc.plot.labels import Kinds, Scale, coloring
 from tsne_ooc.plot.legend import add_note, shortened
 from tsne_ooc.plot.rows import MapRows, Together
+from tsne_ooc.plot.scatter import _opacity as opacity
 from tsne_ooc.plot.scatter import chosen
 
 RNG = np.random.default_rng(5)
@@ -716,3 +717,11 @@ def test_maps_without_a_common_row_are_not_compared():
     one[:150], other[150:, 0] = np.nan, np.inf
     with pytest.raises(ValueError, match=r"^no row has a place on both maps$"):
         laid_on(MapRows(one), MapRows(other))
+
+
+def test_the_more_rows_the_lighter_each_is():
+    """Down to where a single one is still seen, and never so dark that rows beneath are hidden."""
+    strengths = [opacity(10**power) for power in (5, 5.5, 6)]
+    assert strengths[0] > strengths[1] > strengths[2]
+    assert max(opacity(n) for n in (1, 100, 10_000)) < 1 and min(opacity(n) for n in (10**7, 10**9)) >= 0.4
+    assert opacity(10**9) <= strengths[2]

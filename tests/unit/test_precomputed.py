@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.sparse import coo_array, csc_array, csr_array, lil_array
+from scipy.spatial.distance import cdist
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc.neighbors import Precomputed
+from tsne_ooc.neighbors import Precomputed, precomputed
 from tsne_ooc.neighbors.precomputed import distances_of, stored_nearest
 
 ONE = Threads(1)
@@ -203,3 +204,13 @@ def test_distances_lead_to_the_rows_of_the_fit():
         )
     with pytest.raises(ValueError, match=r"^neighbors=Precomputed\(\) needs metric='precomputed', not 'cosine'$"):
         Precomputed().build(np.ones((2, 2)), metric="cosine", threads=ONE)
+
+
+def test_rows_of_distances_are_sorted_some_at_a_time(monkeypatch):
+    """As many as have so many distances together: sorting takes a copy, and the whole matrix may fill the memory."""
+    sizes, real = [], precomputed.nearest
+    monkeypatch.setattr(precomputed, "nearest", lambda block, *more: (sizes.append(len(block)), real(block, *more))[1])
+    monkeypatch.setattr(precomputed, "ENTRIES", 7 * 40)
+    rows = np.random.default_rng(0).normal(size=(40, 2))
+    Precomputed().build(cdist(rows, rows), threads=ONE).query_self(3)
+    assert sum(sizes) == 40 and max(sizes) == 7
