@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 
 import pytest
@@ -149,3 +150,18 @@ def test_on_a_terminal_rows_have_a_bar_and_others_a_line(clock):
         assert (bar is None) == (phase in ("fit", "teach", "train", "refine"))
         assert report._bar is None and (bar is None or bar.disable)
         assert ("\r" in screen.getvalue()) == (bar is not None)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("quiet, stream, heard", [(False, io.StringIO, True), (True, io.StringIO, False),
+                                                  (False, Terminal, False), (True, Terminal, False)])  # fmt: skip
+def test_iterations_are_listened_to_where_lines_are_written(monkeypatch, quiet, stream, heard):
+    """On a terminal a bar stands for them."""
+    asked = []
+    monkeypatch.setattr(module, "listening", lambda answer: asked.append(answer) or contextlib.nullcontext())
+    with Report(quiet, stream()) as report:
+        assert asked == ([report.iterations] if heard else [])

@@ -511,3 +511,13 @@ def rows_of(preparation, X):
     out = np.empty((len(X), preparation.n_features_out))
     rows_module.apply(preparation.fitted, X, 0, Threads(1), out)
     return out
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_values_that_differ_by_the_noise_of_a_computation_are_one(size):
+    """The last digits of what was computed in double precision mean nothing, however large the numbers are."""
+    steps = np.arange(60.0)[:, None]
+    noise = size * (1 + steps * 2.0**-52)
+    apart = size * (1 + steps * 2.0**-40)
+    look = look_at(np.hstack([noise, apart]))
+    assert look.known.tolist() == [1, 60]
