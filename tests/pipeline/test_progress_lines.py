@@ -152,11 +152,6 @@ def test_on_a_terminal_rows_have_a_bar_and_others_a_line(clock):
         assert ("\r" in screen.getvalue()) == (bar is not None)
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
 @pytest.mark.parametrize("quiet, stream, heard", [(False, io.StringIO, True), (True, io.StringIO, False),
                                                   (False, Terminal, False), (True, Terminal, False)])  # fmt: skip
 def test_iterations_are_listened_to_where_lines_are_written(monkeypatch, quiet, stream, heard):
