@@ -139,14 +139,16 @@ def test_after_an_interrupt_nobody_writes_on():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_a_fork_in_the_midst_of_a_call_has_threads_of_its_own():
-    """A lock that another thread holds at that moment stays locked in the child."""
+    """A lock that another thread holds at that moment stays locked in the child. (Forks wait for that of BLAS, for a
+    minute at most: see test_forking.py.)
+    """
 
     def work():
         with Threads(2).one_blas_thread():
             assert Threads(3).map(square, PIECES) == SQUARES
 
     Threads(2).map(square, PIECES)
-    with _parallel._lock, _blas._lock:
+    with _parallel._lock:
         child = forked(work)
     assert status_of(child) == 0
 
