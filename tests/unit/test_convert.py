@@ -629,3 +629,16 @@ def test_columns_that_are_standardised_are_kept_apart(tmp_path):
         convert(tmp_path / "x.csv", tmp_path / "second", like=tmp_path / "first")
     for name in ("first", "second"):
         assert len(np.unique(read(tmp_path / name / "table.h5")[:, 0])) == 50
+
+
+@pytest.mark.parametrize("name", ["cells.zarr", "cells.h5", "cells.H5AD", "cells.parquet"])
+def test_a_folder_is_not_called_as_a_table_is(tmp_path, name):
+    """Such a folder was then opened as a table, and refused as one that is not whole."""
+    pd.DataFrame({"a": [1.0, 2], "b": [3.0, 4]}).to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(ValueError) as caught:
+        convert(tmp_path / "x.csv", tmp_path / name)
+    assert str(caught.value) == (
+        f"{tmp_path / name} is the name of a table, and what is written is a folder with a table and what is told of "
+        f"it; name it {tmp_path / 'cells'}"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]

@@ -46,6 +46,8 @@ _OTHERS = {
     (".zip", ".tar", ".7z"): ": unpack it first",
     (".h5", ".h5ad", ".zarr", ".npy"): ": this one is read as it is, such as by tsne-ooc embed",
 }
+# What tables are called, and folders of tables are not.
+_TABLES = (".h5", ".hdf5", ".h5ad", ".zarr", ".npy", ".parquet")
 
 
 @frames_too
@@ -136,6 +138,11 @@ def convert(
     out = Path(out)
     if os.path.lexists(out):
         raise FileExistsError(f"{out} exists already; name a new folder")
+    if out.suffix.lower() in _TABLES:
+        raise ValueError(
+            f"{out} is the name of a table, and what is written is a folder with a table and what is told of it; "
+            f"name it {out.with_suffix('')}"
+        )
     if not out.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {out.absolute().parent} to write {out.name} in")
     files = _files(inputs)
