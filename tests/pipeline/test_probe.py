@@ -92,6 +92,20 @@ def test_a_child_that_waits_for_ever_is_left(file, tmp_path, monkeypatch):
     assert open_files is None or len(os.listdir("/proc/self/fd")) == len(open_files)
 
 
+def test_a_fork_that_is_refused_leaves_nothing_open(file, monkeypatch):
+    def refused():
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    if not os.path.exists("/proc/self/fd"):
+        pytest.skip("this system does not tell what is open")
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fork", refused)
+        with pytest.raises(BlockingIOError):
+            probe.check_hdf5(str(file), lambda: None)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_nothing_of_the_parents_is_collected_in_the_child(file, tmp_path):
     """What collects itself may wait for a thread, as a client of Dask does for its loop."""
     probe.check_hdf5(str(file), lambda: (tmp_path / "said").write_text(str(gc.isenabled())))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 
 import pytest
+from children import forked, status_of
 from numba.core.compiler_lock import global_compiler_lock
 
 from tsne_ooc import _blas, neighbors  # noqa: F401
@@ -28,6 +28,9 @@ def codes_beside(work, answer, forks=4):
         while not stop.is_set():
             work(begun)
 
+    def answered():
+        assert answer()
+
     thread = threading.Thread(target=run)
     thread.start()
     codes = []
@@ -35,31 +38,11 @@ def codes_beside(work, answer, forks=4):
         for _ in range(forks):
             begun.clear()
             begun.wait(10)
-            child = os.fork()
-            if not child:
-                code = 9
-                try:
-                    code = 0 if answer() else 1
-                finally:
-                    os._exit(code)
-            codes.append(code_of(child))
+            codes.append(status_of(forked(answered), 5))
     finally:
         stop.set()
         thread.join()
     return codes
-
-
-def code_of(child, seconds=5):
-    """The exit code of a child, which is ended where it hangs: it may do so before it comes to a line of its own."""
-    end = time.monotonic() + seconds
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > end:
-            os.kill(child, signal.SIGKILL)
-            end = float("inf")
-        time.sleep(0.005)
 
 
 def test_a_lock_that_is_held_is_waited_for():

@@ -76,7 +76,12 @@ def check_hdf5(path: str, work: Callable[[], None]) -> None:
     with warnings.catch_warnings():
         # The warning says that a child of a process with threads may wait for ever; this one does not need any threads.
         warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError:
+            os.close(ended)
+            os.close(held)
+            raise
     if child == 0:
         _live(work)
     # Only the child holds that end any longer, and lets go of it whatever becomes of it.
