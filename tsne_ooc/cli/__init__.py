@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 after an error, 130 after an interrupt."""
+    """Run the command line and return its exit code: 0, 2 after an error, 130 after an interrupt, 141 where nobody
+    reads what it prints any more."""
     try:
         from tsne_ooc.cli.command import run
 

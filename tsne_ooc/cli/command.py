@@ -6,11 +6,13 @@ import argparse
 import logging
 import os
 import re
+import select
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TextIO
 
 from tsne_ooc import __version__
 from tsne_ooc.cli import (
@@ -57,18 +59,27 @@ t-SNE maps of data larger than memory: a sample is embedded, and every other row
 
 # Arguments that are told by their place in the line, and not by a name.
 _PLACES = ("model", "data")
+# As the system ends a program whose output nobody reads any more.
+_STOPPED = 141
 _EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, as `tsne_ooc.cli.main` says, and print what goes wrong as one line."""
-    options = parser().parse_args(arguments)
+    try:
+        options = parser().parse_args(arguments)
+    except SystemExit:
+        # Help was asked for, or a word is wrong: both are said by now.
+        for stream in (sys.stdout, sys.stderr):
+            _unread(stream)
+        raise
     names = vars(options)
     verbose = getattr(options, "verbose", False)
+    code: int | None = None
     try:
         with warnings.catch_warnings(), _explained(verbose):
             warnings.showwarning = lambda message, *where, **more: _tell(f"warning: {_typed(_line(message), names)}")
-            code: int = options.run(options)
+            code = options.run(options)
             # What is still to be written is written here, where it can be said that it was not.
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -82,11 +93,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             os._exit(130)
         return 130
-    except BrokenPipeError:
-        # The reader of our output, such as `head`, has ended. Python would complain when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and any([_unread(sys.stdout), _unread(sys.stderr)]):
+            return _STOPPED if code is None else code
         if verbose:
             traceback.print_exc()
         text = _line(error)
@@ -112,7 +121,28 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(text: str) -> None:
+    _unread(sys.stderr)
     print(f"tsne-ooc: {text}", file=sys.stderr)
+
+
+def _unread(stream: TextIO | None) -> bool:
+    """Whether the reader of our output, such as `head`, has ended; the rest then goes nowhere, or Python would complain
+    that it could not write it.
+    """
+    if stream is None or not hasattr(select, "poll"):
+        return False
+    try:
+        end = stream.fileno()
+        looked = select.poll()
+        looked.register(end, 0)
+        gone = any(event & select.POLLERR for _, event in looked.poll(0))
+    except (OSError, ValueError):
+        return False
+    if gone:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, end)
+        os.close(nowhere)
+    return gone
 
 
 def _line(message: object) -> str:
