@@ -118,6 +118,15 @@ def pytest_xdist_make_scheduler(config, log):
 SILENCE = 1500
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol():
+    """What hangs between tests hangs in none of them: each process ends then, too, before the one that listens."""
+    result = yield
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        faulthandler.dump_traceback_later(SILENCE - 300, exit=True, file=sys.__stderr__)
+    return result
+
+
 def pytest_runtest_logreport():
     """Where nothing comes of any process any more, the tests end and say where the one that listens stands."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
