@@ -17,10 +17,14 @@ def differences(Y, sources=None):
 
 def field(targets, sources, dof=1.0):
     """S(y) = sum_j w(|y - y_j|) and its gradient, at any targets."""
-    delta = differences(targets, sources)
-    r2 = (delta**2).sum(-1)
-    gradient = (-2 * (1 + r2 / dof) ** (-dof - 1))[..., None] * delta
-    return kernel(r2, dof).sum(1), gradient.sum(1)
+    # Axis by axis: sums over the two or three of a pair take four times as long.
+    axes = [
+        differences(y[:, None], z[:, None])[..., 0]
+        for y, z in zip(np.transpose(targets), np.transpose(sources), strict=True)
+    ]
+    r2 = sum(delta**2 for delta in axes)
+    slope = -2 * (1 + r2 / dof) ** (-dof - 1)
+    return kernel(r2, dof).sum(1), np.stack([(slope * delta).sum(1) for delta in axes], axis=1)
 
 
 def others_field(Y, dof=1.0):

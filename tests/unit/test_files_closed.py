@@ -34,7 +34,6 @@ def held(folder):
 @contextmanager
 def no_collection():
     """Files are closed, and not left to whoever collects what nobody knows any more."""
-    gc.collect()
     gc.disable()
     try:
         yield
