@@ -81,6 +81,25 @@ def test_a_connection_that_breaks_is_an_error_like_others(error, capfd, monkeypa
     assert os.fstat(1) == before
 
 
+@pytest.mark.parametrize("error, code", [(KeyboardInterrupt, 130), (ValueError, 2), (None, 0)])
+def test_what_is_left_to_be_written_changes_no_exit_code(error, code, unread, table, monkeypatch, capfd):
+    """Ctrl-C ends both sides of a pipe, and the program has printed something by then."""
+
+    def look(options):
+        print("found")
+        if error is not None:
+            raise error
+        return 0
+
+    monkeypatch.setattr(command.look, "run", look)
+    with open(os.dup(unread), "w") as end:
+        monkeypatch.setattr(sys, "stdout", end)
+        assert command.run(["look", str(table)]) == code
+        # As Python does at its end.
+        end.flush()
+    assert capfd.readouterr().err.count("\n") == (code != 0)
+
+
 def test_which_ends_are_read():
     class File:
         def __init__(self, number):

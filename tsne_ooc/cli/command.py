@@ -67,12 +67,15 @@ _EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, Memor
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, as `tsne_ooc.cli.main` says, and print what goes wrong as one line."""
     try:
-        options = parser().parse_args(arguments)
-    except SystemExit:
-        # Help was asked for, or a word is wrong: both are said by now.
+        return _run(arguments)
+    finally:
+        # At its end Python would complain of what it cannot write, and its exit code would be 120.
         for stream in (sys.stdout, sys.stderr):
             _unread(stream)
-        raise
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options = parser().parse_args(arguments)
     names = vars(options)
     verbose = getattr(options, "verbose", False)
     code: int | None = None
@@ -90,7 +93,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
         if hanging():
             # At its end Python would wait for the read that hangs, in order to close its file.
-            sys.stdout.flush()
+            if sys.stdout is not None and not _unread(sys.stdout):
+                sys.stdout.flush()
             os._exit(130)
         return 130
     except Exception as error:
@@ -126,9 +130,7 @@ def _tell(text: str) -> None:
 
 
 def _unread(stream: TextIO | None) -> bool:
-    """Whether the reader of our output, such as `head`, has ended; the rest then goes nowhere, or Python would complain
-    that it could not write it.
-    """
+    """Whether the reader of our output, such as `head`, has ended; the rest then goes nowhere."""
     if stream is None or not hasattr(select, "poll"):
         return False
     try:
