@@ -64,14 +64,15 @@ def check(answer, D, *, itself=False):
 @pytest.mark.parametrize("search", [Exact(), EVERYWHERE], ids=["exact", "all-lists"])
 def test_as_scikit_learn_defines_it(search, p, share, whole):
     X, Q = table(300, p, share, whole=whole), table(70, p, share, seed=1, whole=whole)
+    theirs, among = nan_euclidean_distances(Q.astype(float), X.astype(float)), nan_euclidean_distances(X.astype(float))
     index = build(search, X)
     for k in (1, 15, 299):
-        check(index.query(Q, k), nan_euclidean_distances(Q.astype(float), X.astype(float)))
-        check(index.query_self(k), nan_euclidean_distances(X.astype(float)), itself=True)
-    check(index.query(Q, 300), slow(Q, X))
+        check(index.query(Q, k), theirs)
+        check(index.query_self(k), among, itself=True)
+    defined = slow(Q, X)
+    check(index.query(Q, 300), defined)
     # scikit-learn takes them from products, and loses some digits where rows are near.
-    theirs = nan_euclidean_distances(Q.astype(float), X.astype(float))
-    np.testing.assert_allclose(slow(Q, X), theirs, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(defined, theirs, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("p", [2, 12, 67])
