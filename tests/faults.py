@@ -9,6 +9,7 @@ place of dying, a call can fail with an error of the system.
 from __future__ import annotations
 
 import errno
+import faulthandler
 import hashlib
 import json
 import os
@@ -20,6 +21,8 @@ import time
 from pathlib import Path
 
 KILLED = -signal.SIGKILL
+# A run takes a second or so. One that hangs says where, and ends.
+SECONDS = 600
 
 
 class Runs:
@@ -123,7 +126,9 @@ def serve():
     # Before the package binds names of its own to them.
     for name in ("fsync", "replace", "rename"):
         watch(name)
+    faulthandler.dump_traceback_later(SECONDS, exit=True)
     prepare()
+    faulthandler.cancel_dump_traceback_later()
     for line in sys.stdin:
         order = json.loads(line)
         ear, mouth = os.pipe()
@@ -162,6 +167,8 @@ def prepare():
 
 def end(mouth, order):
     """The life of a fork, from its birth to its end."""
+    # Else whoever waits for it would wait for ever, and not know what for.
+    faulthandler.dump_traceback_later(SECONDS, exit=True)
     PLAN.__init__()
     PLAN.die = order["die"]
     told, status = {}, 0

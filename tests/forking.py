@@ -8,6 +8,7 @@ programs about imports, nor for what has to be started by its command.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import io
 import json
 import os
@@ -16,6 +17,9 @@ import subprocess
 import sys
 import tempfile
 import traceback
+
+# Programs take a second or so; one that hangs says where, and ends.
+SECONDS = 600
 
 
 class Forking:
@@ -46,6 +50,8 @@ def _child(program: str, environment: dict[str, str], out: int, err: int) -> Non
     try:
         os.dup2(out, 1)
         os.dup2(err, 2)
+        # Else whoever waits for it would wait for ever, and not know what for.
+        faulthandler.dump_traceback_later(SECONDS, exit=True, file=2)
         sys.stdout, sys.stderr = io.TextIOWrapper(io.FileIO(1, "w")), io.TextIOWrapper(io.FileIO(2, "w"))
         os.environ.clear()
         os.environ.update(environment)

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from children import forked, status_of
+from forking import Forking
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here"),
@@ -35,3 +36,13 @@ def test_a_child_that_hangs_says_where_and_is_ended(capfd):
     assert "in hangs_here" in capfd.readouterr().err
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_a_program_of_a_fork_that_hangs_says_where_and_is_ended():
+    programs = Forking("SECONDS = 0.3")
+    try:
+        done = programs.run("import time\ndef hangs_here(): time.sleep(99)\nhangs_here()", dict(os.environ))
+        assert done.returncode == 1 and not done.stdout and "in hangs_here" in done.stderr
+        assert programs.run("print(1)", dict(os.environ)).stdout == "1\n"
+    finally:
+        programs.close()
