@@ -65,7 +65,7 @@ def _type(item: Stored) -> tuple[DType | None, str]:
     if _is_nullable(item):
         # This is what pandas makes of it: missing cells are NaN.
         return np.dtype(np.float64), str(item["values"].dtype)
-    return None, text_of(item.attrs.get("encoding-type")) or "unknown"
+    return None, text_of(item.attrs.get("encoding-type", "unknown"))
 
 
 def _is_nullable(item: Stored) -> bool:
@@ -93,7 +93,7 @@ def _column(item: Stored, start: int, stop: int) -> Array:
         found[codes >= 0] = categories.astype(object)[codes[codes >= 0]]
         return found
     raise ValueError(
-        f"column {item.name!r} is of a kind that is not known: {text_of(item.attrs.get('encoding-type'))!r}"
+        f"column {item.name!r} is of a kind that is not known: {text_of(item.attrs.get('encoding-type', 'unknown'))!r}"
     )
 
 
