@@ -18,12 +18,13 @@ from tsne_ooc.intake import (
     check_prepare,
     drawn,
     prepared,
+    take_in,
     taken_over,
     with_gaps_kept,
 )
 from tsne_ooc.intake.taking import as_table, check_gaps, offset_of, shift_of, unchangeable
 from tsne_ooc.io import open_source
-from tsne_ooc.preprocess import Log1p, Missing, Preparation, Standardize
+from tsne_ooc.preprocess import Log1p, Missing, Preparation, PreparedSource, Standardize
 from tsne_ooc.sampling import UniformSample
 from tsne_ooc.sampling.base import Sample
 from tsne_ooc.storage.state import Saved, StateError
@@ -327,3 +328,257 @@ def test_rows_of_a_map_are_memory_of_its_own():
 def test_a_table_holds_rows_unless_it_is_said():
     features = Features.of(Prepared(np.zeros((3, 2)), None, ["a", "b"], np.int64(2)))
     assert features == Features(2, ("a", "b"), None, False, False) and type(features.width) is int
+
+
+# What is handed on
+
+
+@pytest.fixture
+def handed(monkeypatch):
+    """What a preparation is fitted with, and what a source of prepared rows is made with."""
+    told = {"fit": [], "source": []}
+    fit, make = Preparation.fit, PreparedSource.__init__
+    monkeypatch.setattr(
+        Preparation,
+        "fit",
+        lambda self, X, *given, **how: told["fit"].append((given, how)) or fit(self, X, *given, **how),
+    )
+    monkeypatch.setattr(
+        PreparedSource,
+        "__init__",
+        lambda self, X, preparation, **how: told["source"].append(how) or make(self, X, preparation, **how),
+    )
+    return told
+
+
+@pytest.mark.parametrize("sample", [None, UniformSample(5)])
+def test_seed_threads_and_progress_are_handed_on(handed, sample):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+
+    def progress(*told):
+        pass
+
+    ready = prepared(X, Preparation([Standardize()]), "euclidean", seed=7, n_jobs=1, progress=progress)
+    assert handed == {"fit": [((progress,), {"random_state": 7, "n_jobs": 1})], "source": [{"n_jobs": 1}]}
+    assert ready.table.shape == (40, 3) and ready.width == 3
+    for told in handed.values():
+        told.clear()
+    taken = take_in(X, prepare=Preparation([Standardize()]), sample=sample, metric="euclidean", seed=7, n_jobs=1)
+    assert [how for _, how in handed["fit"]] == [{"random_state": 7, "n_jobs": 1}] and handed["source"] == [
+        {"n_jobs": 1}
+    ]
+    assert taken.rows.shape == (40 if sample is None else 5, 3)
+    whole = standardised(X)
+    np.testing.assert_allclose(taken.rows, whole if sample is None else whole[taken.sample_rows], rtol=1e-5, atol=1e-6)
+    again = drawn(ready, sample, seed=7) if sample else taken
+    assert (again.sample_rows is None) == (sample is None)
+    assert sample is None or again.sample_rows.tolist() == taken.sample_rows.tolist()
+    features = Features.of(taken)
+    handed["source"].clear()
+    assert features.table_of(X, "TSNE", 1).shape == (40, 3) and handed["source"] == [{"n_jobs": 1}]
+
+
+def standardised(X):
+    return (X - X.mean(0)) / X.std(0)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array, pd.DataFrame])
+def test_rows_that_no_sample_takes_are_looked_at_too_where_they_are_in_memory(kind):
+    """They will be placed."""
+    X = np.ones((50, 2))
+    taken = UniformSample(5)
+    rows = take_in(kind(X), prepare=None, sample=taken, metric="euclidean", seed=0, n_jobs=1).sample_rows
+    bad = next(row for row in range(50) if row not in rows)
+    X[bad, 1] = np.nan
+    with pytest.raises(ValueError, match=rf"row {bad}"):
+        take_in(kind(X), prepare=None, sample=taken, metric="euclidean", seed=0, n_jobs=1)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_rows_of_a_fit_are_memory_of_its_own(metric):
+    X = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    for table in (X, pd.DataFrame(X), sp.csr_array(X)):
+        taken = take_in(table, prepare=None, sample=None, metric=metric, seed=0, n_jobs=1)
+        rows = taken.rows.data if sp.issparse(taken.rows) else taken.rows
+        assert not np.shares_memory(rows, table.data if sp.issparse(table) else X)
+        assert taken.sample_rows is None and taken.preparation is None and taken.width == 2
+
+
+def test_distances_are_named_as_their_frame_is():
+    D = np.abs(np.subtract.outer(np.arange(4.0), np.arange(4.0)))
+    for table, names in ((D, None), (pd.DataFrame(D, columns=list("abcd")), list("abcd")), (sp.csr_array(D), None)):
+        taken = take_in(table, prepare=None, sample=None, metric="precomputed", seed=0, n_jobs=1)
+        assert (taken.names, taken.width, taken.sample_rows, taken.preparation) == (names, 4, None, None)
+    named = type("Named", (np.ndarray,), {"column_names": list("wxyz")})
+    assert take_in(D.view(named), prepare=None, sample=None, metric="precomputed", seed=0, n_jobs=1).names is None
+    # Rows of distances that are drawn are no distances among themselves.
+    drawn_rows = take_in(D, prepare=None, sample=UniformSample(2), metric="precomputed", seed=0, n_jobs=1)
+    assert drawn_rows.rows.shape == (2, 4)
+
+
+def test_what_a_preparation_took_is_logged(caplog):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    prepare = Preparation([Standardize()])
+    with caplog.at_level(logging.INFO, logger="tsne_ooc.intake.taking"):
+        ready = prepared(X, prepare, "euclidean", seed=0, n_jobs=1)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{prepare!r} took {ready.preparation.passes} pass(es): 3 columns"
+    ]
+    assert ready.preparation.passes == 1 and not prepare.fitted
+
+
+@pytest.mark.parametrize("extra", [[], [Log1p()]])
+def test_rows_that_lack_values_are_shifted_where_nothing_else_is_done(extra):
+    X = far(1)
+    X[3, 0] = np.nan
+    X = np.abs(X)
+    ready = prepared(X, Preparation([Missing("keep"), *extra]), "nan_euclidean", seed=0, n_jobs=1)
+    kinds = [type(step).__name__ for step in ready.preparation.steps]
+    assert kinds == ["Missing", "Shift"] if not extra else "Shift" not in kinds
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = prepared(np.abs(far(1)), Preparation([Standardize()]), "euclidean", seed=0, n_jobs=1)
+    assert [type(step).__name__ for step in plain.preparation.steps] == ["Standardize"]
+
+
+def test_masked_cells_are_refused_unless_values_may_be_missing():
+    gaps = np.ma.masked_equal(np.array([[1.0, 2], [3, 4], [5, 6]]), 3)
+    with pytest.raises(ValueError, match="masked"):
+        as_table(gaps)
+    filling = Preparation([Missing("median")])
+    for prepare in (None, Preparation([Standardize()])):
+        with pytest.raises(ValueError, match="masked"):
+            prepared(gaps, prepare, "euclidean", seed=0, n_jobs=1)
+    taken = take_in(gaps, prepare=filling, sample=None, metric="euclidean", seed=0, n_jobs=1)
+    assert taken.rows.tolist() == [[1, 2], [3, 4], [5, 6]]
+    features = Features.of(taken)
+    assert features.rows(gaps, "TSNE", 1).tolist() == [[1, 2], [3, 4], [5, 6]]
+    n, blocks = features.blocks(gaps, "TSNE", 1)
+    assert n == 3 and next(blocks)[2].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert next(features.blocks(gaps.tolist(fill_value=np.nan), "TSNE", 1)[1])[2].shape == (3, 2)
+
+
+def test_parameters_of_parts_are_not_asked_for():
+    """An estimator within one may have an option of the same name."""
+    asked = []
+
+    class Asked(Model):
+        def get_params(self, deep=True):
+            asked.append(deep)
+            return super().get_params(deep)
+
+    assert taken_over(Asked(sample=None), "sample", 5) == 5 and asked == [False]
+
+
+# Tables that come later
+
+
+def as_later(kind, X, names):
+    """The same rows as each kind of table that a map takes."""
+    if kind == "frame":
+        return pd.DataFrame(X, columns=names)
+    if kind == "sparse":
+        return sp.coo_array(X)
+    if kind == "source":
+        return open_source(pd.DataFrame(X, columns=names))
+    if kind == "reader":
+        return Reader(X)
+    return X.tolist() if kind == "list" else X
+
+
+class Reader:
+    def __init__(self, X):
+        self.X, self.shape, self.dtype = X, X.shape, X.dtype
+
+    def __getitem__(self, rows):
+        return self.X[rows]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("step", [None, Standardize(), Missing("median"), Missing("drop")])
+@pytest.mark.parametrize("kind", ["array", "list", "frame", "sparse", "source", "reader"])
+@pytest.mark.parametrize("fitted", [None, ("b", "a", "c")])
+def test_later_rows_are_those_of_the_fit_in_every_kind_of_table(step, kind, fitted):
+    """Columns go by name where both have names; where one has none, it is told, but not of slices of a sparse matrix."""
+    X = np.random.default_rng(0).normal(3, 2, size=(7, 3))
+    own = ["a", "b", "c"] if kind in ("frame", "source") else None
+    turned = X[:, [1, 0, 2]] if fitted and own else X
+    preparation = None if step is None else Preparation([step]).fit(turned)
+    features = Features(3, fitted, preparation, sparse=True)
+    wanted = turned.astype(np.float32) if step is None else preparation.transform(turned)
+    told = (fitted is None) != (own is None)
+    table = as_later(kind, X, own)
+
+    def called(work, sliced=step is not None):
+        if not told or (sliced and kind == "sparse"):
+            return work()
+        with pytest.warns(UserWarning, match="valid feature names|has feature names"):
+            return work()
+
+    def dense(rows):
+        return rows.toarray() if sp.issparse(rows) else np.asarray(rows)
+
+    n, blocks = called(lambda: features.blocks(table, "TSNE", 1))
+    found = list(blocks)
+    assert n == 7 and [(start, stop) for start, stop, _ in found] == [(0, 7)]
+    np.testing.assert_allclose(dense(found[0][2]), wanted, rtol=1e-6)
+    assert sp.issparse(found[0][2]) == (kind == "sparse" and step is None)
+    np.testing.assert_allclose(dense(called(lambda: features.rows(table, "TSNE", 1))), wanted, rtol=1e-6)
+    if kind != "list":
+        source = called(lambda: features.table_of(table, "TSNE", 1), sliced=True)
+        np.testing.assert_allclose(dense(source.read(2, 5)), wanted[2:5], rtol=1e-6)
+    # One column more or less, without names: in the words of scikit-learn, or those of a run.
+    for wide in (X[:, :2], np.hstack([X, X])):
+        other = as_later(kind, wide, list("abcdef")[: wide.shape[1]])
+        if own is None or fitted is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with pytest.raises(ValueError, match=rf"{wide.shape[1]} (features|columns)"):
+                    list(features.blocks(other, "TSNE", 1)[1])
+                with pytest.raises(ValueError, match=rf"{wide.shape[1]} (features|columns)"):
+                    features.rows(other, "TSNE", 1)
+            if kind not in ("list", "sparse"):
+                with pytest.raises(ValueError, match=rf"has {wide.shape[1]} columns, and the map was made of 3$"):
+                    features.check(other)
+    if kind not in ("list", "sparse"):
+        features.check(table)
+
+
+def test_later_distances_are_dense_or_in_memory():
+    features = Features(4, None, None, distances=True)
+    graph = sp.csr_array(np.ones((2, 4)))
+    assert features.distances and not Features(4).distances and not Features(4).sparse
+    for work in (
+        lambda X: features.check(X),
+        lambda X: features.table_of(X, "TSNE", 1),
+        lambda X: features.rows(X, "TSNE", 1),
+        lambda X: features.blocks(X, "TSNE", 1),
+    ):
+        with pytest.raises(ValueError, match=r"^a sparse graph of distances cannot be streamed"):
+            work(open_source(graph))
+    plain = Features(4)
+    plain.check(open_source(graph))
+    assert plain.table_of(open_source(graph), "TSNE", 1).shape == (2, 4)
+    # In memory they are one block, and checked as distances are: none is below 0.
+    n, blocks = features.blocks(np.ones((2, 4)), "TSNE", 1)
+    assert n == 2 and next(blocks)[2].shape == (2, 4)
+    assert sp.issparse(next(features.blocks(graph, "TSNE", 1)[1])[2])
+    with pytest.raises(ValueError):
+        features.blocks(-np.ones((2, 4)), "TSNE", 1)
+    assert next(plain.blocks(-np.ones((2, 4)), "TSNE", 1)[1])[2].shape == (2, 4)
+    n, blocks = features.blocks(Reader(np.ones((2, 4))), "TSNE", 1)
+    assert n == 2 and next(blocks)[2].shape == (2, 4)
+    blocks.close()
+    with pytest.raises(ValueError, match="3"):
+        features.blocks(np.ones((2, 3)), "TSNE", 1)
+
+
+def test_rows_alone_have_to_fit_into_memory(monkeypatch):
+    """Nothing is fitted, so what a fit takes beside them does not count."""
+    monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 1000)
+    X = np.ones((100, 2), np.float32)
+    assert Features(2).rows(Reader(X), "TSNE", 1).shape == (100, 2)
+    with pytest.raises(MemoryError, match=r"^to hold all 126 rows of 2 columns"):
+        Features(2).rows(Reader(np.ones((126, 2), np.float32)), "TSNE", 1)
+    with pytest.raises(MemoryError, match=r"^to fit all 100 rows"):
+        take_in(Reader(X), prepare=None, sample=None, metric="euclidean", seed=0, n_jobs=1)
