@@ -499,7 +499,7 @@ class Reader:
 @pytest.mark.parametrize("kind", ["array", "list", "frame", "sparse", "source", "reader"])
 @pytest.mark.parametrize("fitted", [None, ("b", "a", "c")])
 def test_later_rows_are_those_of_the_fit_in_every_kind_of_table(step, kind, fitted):
-    """Columns go by name where both have names; where one has none, it is told, but not of slices of a sparse matrix."""
+    """Columns go by name where both have names; where one has none it is told, but not of rows of sparse tables."""
     X = np.random.default_rng(0).normal(3, 2, size=(7, 3))
     own = ["a", "b", "c"] if kind in ("frame", "source") else None
     turned = X[:, [1, 0, 2]] if fitted and own else X

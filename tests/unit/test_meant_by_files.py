@@ -8,6 +8,7 @@ import weakref
 import numpy as np
 import pandas as pd
 import pytest
+from stored import Group, Stored, Timed
 
 from tsne_ooc.io import bands, columns
 from tsne_ooc.io.bands import BandedVector, LastBand
@@ -18,45 +19,6 @@ from tsne_ooc.io.frames import StoredFrame, is_stored_frame, text_of, values_of
 from tsne_ooc.io.meant import Turned, is_loom, turned_because, wide_fields
 from tsne_ooc.io.memory import FrameSource, OwnSource, SlicedSource, _cells, _regular_chunks
 from tsne_ooc.io.named_columns import NamedColumns
-
-
-class Stored:
-    """An array of a file; `chunks`, `attrs` and a file may be given."""
-
-    def __init__(self, values, kind=None, chunks=None, name="/x", **attrs):
-        self.values = values if isinstance(values, np.ndarray) else np.array(values, kind)
-        self.shape, self.dtype, self.chunks, self.attrs, self.name = (
-            self.values.shape,
-            self.values.dtype,
-            chunks,
-            attrs,
-            name,
-        )
-
-    def __getitem__(self, rows):
-        return self.values[rows]
-
-
-class Timed(Stored):
-    """An array of a type that NumPy does not have."""
-
-    @property
-    def dtype(self):
-        raise TypeError("no NumPy equivalent")
-
-    @dtype.setter
-    def dtype(self, kind):
-        pass
-
-
-class Group(dict):
-    def __init__(self, parts=(), name="/g", **attrs):
-        super().__init__(parts)
-        self.name, self.attrs = (
-            name,
-            {key.replace("_type", "-type").replace("_order", "-order"): attrs[key] for key in attrs},
-        )
-
 
 # Data frames
 
@@ -105,13 +67,18 @@ def columns_of_all_kinds():
         "U": (Stored(["u", "v", "", "w", "é"]), (None, "text"), ["u", "v", "", "w", "é"]),
         "T": (Stored(["u", "v", "", "w", "é"], STRING), (None, "text"), ["u", "v", "", "w", "é"]),
         "whole with gaps": (
-            Group({"values": Stored([7, 2, 3, 9, 5], "i8"), "mask": Stored(none, "u1")}, encoding_type="nullable-integer"),
+            Group(
+                {"values": Stored([7, 2, 3, 9, 5], "i8"), "mask": Stored(none, "u1")}, encoding_type="nullable-integer"
+            ),
             ("f8", "int64"),
             np.ma.array([7, 2, 3, 9, 5], mask=none),
         ),
         **{
             f"{kind} with gaps": (
-                Group({"values": Stored(values, kind), "mask": Stored(none, "u1")}, encoding_type="nullable-string-array"),
+                Group(
+                    {"values": Stored(values, kind), "mask": Stored(none, "u1")},
+                    encoding_type="nullable-string-array",
+                ),
                 (None, "nullable-string-array"),
                 [None, "b", "cc", None, "e"],
             )
@@ -125,7 +92,7 @@ def columns_of_all_kinds():
             f"{kind} codes": (
                 Group({"codes": codes, "categories": Stored(values, kind)}, encoding_type="categorical"),
                 (None, "categorical"),
-                [values[1] if kind != "S1" else "b", None, *([values[0], values[2], values[0]] if kind != "S1" else "aca")],
+                [None if at < 0 else text_of(values[at]) if kind == "S1" else values[at] for at in (1, -1, 0, 2, 0)],
             )
             for kind, values in (
                 ("U1", ["a", "b", "c"]),
@@ -135,7 +102,9 @@ def columns_of_all_kinds():
             )
         },
         "codes of gaps": (
-            Group({"codes": codes, "categories": Group({"values": Stored(["a", "b", "c"]), "mask": Stored([0, 0, 0])})}),
+            Group(
+                {"codes": codes, "categories": Group({"values": Stored(["a", "b", "c"]), "mask": Stored([0, 0, 0])})}
+            ),
             (None, "unknown"),
             ["b", None, "a", "c", "a"],
         ),
