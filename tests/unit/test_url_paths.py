@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import pickle
@@ -272,3 +273,152 @@ def test_what_is_open_when_python_ends_is_closed_tables_before_their_files(memor
     url_files._close()
     assert sorted(closed[:2]) == ["a", "b"] == [table.name for table in tables]
     assert sorted(closed[2:4]) == ["memory://x", "memory://y"] and all(file.closed for file in files)
+
+
+# What servers say of a file
+
+VERSIONS = ("ETag", "etag", "VersionId", "Content-MD5", "LastModified", "Last-Modified", "mtime", "created")
+
+
+class Answering:
+    """A file system that says these things of a file, or raises."""
+
+    def __init__(self, *answers):
+        self.answers, self.asked = list(answers), []
+
+    def invalidate_cache(self, path):
+        self.asked.append(("forget", path))
+
+    def info(self, path):
+        self.asked.append(("info", path))
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def behind(monkeypatch, *answers):
+    store = Answering(*answers)
+    monkeypatch.setattr(Url, "filesystem", lambda self, **how: (store, "b/x.npy"))
+    return Url("s3://b/x.npy"), store
+
+
+@pytest.mark.parametrize("first", range(len(VERSIONS)))
+def test_the_best_word_for_the_state_of_a_file_counts(first, monkeypatch):
+    """An empty one says nothing."""
+    told = {name: f"word {name}" for name in VERSIONS[first:]} | dict.fromkeys(VERSIONS[:first], "")
+    url, _ = behind(monkeypatch, {"size": 5, "type": "file", **told})
+    assert url.facts() == {"size": 5, "files": None, "mtime_ns": None, "version": f"word {VERSIONS[first]}"}
+    url, _ = behind(monkeypatch, {"size": 5, "type": "file", VERSIONS[first]: 7})
+    assert url.facts()["version"] == "7"
+    url, _ = behind(monkeypatch, {"size": None, "type": "file", "other": 7})
+    assert url.facts() == {"size": None, "files": None, "mtime_ns": None, "version": None}
+
+
+def test_a_server_is_asked_once_and_anew_for_facts(monkeypatch):
+    url, store = behind(monkeypatch, {"size": 5, "type": "file"}, {"size": 6, "type": "file"})
+    assert url.exists() and url.is_file() and not url.is_dir()
+    # What a file system remembers of an earlier look does not count.
+    assert store.asked == [("forget", "b/x.npy"), ("info", "b/x.npy")]
+    assert url.facts()["size"] == 6 and len(store.asked) == 4
+
+
+class Answer(OSError):
+    """An error as aiohttp has them."""
+
+    def __init__(self, status):
+        super().__init__(f"status {status}")
+        self.status, self.message = status, "words"
+
+
+Answer.__module__ = "aiohttp.client_exceptions"
+
+
+@pytest.mark.parametrize(
+    "cause, words",
+    [
+        (None, None), (Answer(404), None), (Answer(410), None), (KeyError("x"), None), (OSError("x"), None),
+        (Answer(403), "the server answered 403 words"), (Answer(500), "the server answered 500 words"),
+        (TimeoutError(), "the server was silent for 60 s"),
+    ],
+)  # fmt: skip
+def test_a_server_that_does_not_say_whether_a_file_is_there_is_told(cause, words, monkeypatch):
+    """For HTTP every error is that of a file that is not there; what is behind it tells."""
+    error = FileNotFoundError("b/x.npy")
+    error.__cause__ = cause
+    # The name is asked for once more as that of a folder.
+    url, _ = behind(monkeypatch, *[error] * 9)
+    if words is None:
+        assert not url.exists()
+        return
+    with pytest.raises(OSError) as caught:
+        url.exists()
+    assert str(caught.value) == f"s3://b/x.npy cannot be read: {words}"
+
+
+@pytest.mark.parametrize(
+    "known, opens",
+    [
+        ({"size": 5}, True), ({"size": 5, "partial": True}, True), ({"size": 5, "partial": None}, True),
+        ({"size": 5, "partial": False}, False), ({"size": None, "partial": True}, False), ({"partial": True}, False),
+    ],
+)  # fmt: skip
+def test_a_file_without_a_size_or_without_parts_is_not_opened(known, opens, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.io.urls.UrlFile", lambda url, size: (str(url), size))
+    url, _ = behind(monkeypatch, known)
+    if opens:
+        assert url.open() == ("s3://b/x.npy", 5)
+        return
+    with pytest.raises(OSError, match=r"^s3://b/x\.npy cannot be read: its server does not give parts of files"):
+        url.open()
+
+
+@pytest.mark.parametrize(
+    "url, settings, ours",
+    [
+        ("https://x/y", {}, True), ("http://x/y", {}, True), ("s3://x/y", {}, False), ("memory://x", {}, False),
+        ("simplecache::https://x/y", {}, False), ("https://x/y", {"https": {"client_kwargs": {}}}, False),
+        ("https://x/y", {"http": {"client_kwargs": {}}}, True), ("https://x/y", {"https": {"other": 1}}, True),
+        ("simplecache::https://x/y", {"https": {"client_kwargs": {}}}, False),
+    ],
+)  # fmt: skip
+def test_how_http_is_asked_unless_its_user_says_it(url, settings, ours, monkeypatch):
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(fsspec.config, "conf", settings)
+    found = Url(url)._options(fsspec, "reading")
+    assert bool(found) == ours
+    if ours:
+        limits = found["client_kwargs"]["timeout"]
+        # An answer takes as long as it is large; it is silence that ends it, as the words for it say.
+        assert limits.total is None and limits.connect == limits.sock_read == url_files.SILENCE == 60
+        assert url_files.words_of(TimeoutError()) == f"the server was silent for {limits.sock_read:.0f} s"
+        assert found["client_kwargs"]["headers"] == {"Accept-Encoding": "identity"}
+
+
+def test_sizes_of_several_files_are_added_up_where_each_has_one():
+    class Told:
+        def __init__(self, name, **facts):
+            self.name, self.told = name, facts
+
+        def __str__(self):
+            return self.name
+
+        def facts(self):
+            return self.told
+
+    home = Url("s3://b/d/")
+    a, b = Told("s3://b/d/a", size=3, version="u"), Told("s3://b/d/b", size=5, version="v")
+    both = facts_of(home, [b, a])
+    assert list(both) == ["size", "files", "mtime_ns", "version"] and both["size"] == 8 and both["mtime_ns"] is None
+    assert both["files"] == hashlib.sha256(b"a\x003\nb\x005\n").hexdigest()
+    assert both["version"] == hashlib.sha256(b"v\nu\n").hexdigest()
+    folder = Told("s3://b/d/c", version=None)
+    assert facts_of(home, [a, folder, b]) == {"mtime_ns": None, "version": None}
+    # A file alone is what it is, but not a file of a folder.
+    assert facts_of(Url("s3://b/d/a"), [a]) == a.told != facts_of(home, [a])
+    assert facts_of(home, [a])["files"] == hashlib.sha256(b"a\x003\n").hexdigest()
+
+
+def test_a_folder_whose_store_says_so_is_not_asked_for_what_is_in_it(monkeypatch):
+    url, store = behind(monkeypatch, {"type": "directory"})
+    assert url.is_dir() and url.exists() and not url.is_file() and len(store.asked) == 2
