@@ -17,6 +17,7 @@ import pytest
 import scipy.sparse as sp
 import zarr
 
+from tsne_ooc import look
 from tsne_ooc.io import names_of, open_source
 from tsne_ooc.io.failures import opening
 from tsne_ooc.io.frames import StoredFrame
@@ -48,6 +49,7 @@ def test_a_dataset_of_an_odd_type_is_not_in_the_way(tmp_path, kind, size):
         file["X"] = X
         h5py.h5d.create(file.id, b"odd", kinds[kind], h5py.h5s.create_simple(size))
     assert np.array_equal(read(path, dataset="X"), X)
+    assert [(held.name, held.shape) for held in look(path).holds] == [("X", (40, 4)), ("odd", size)]
     with pytest.raises(ValueError, match=r"has no dataset 'x'; did you mean 'X'\?"):
         open_source(path, dataset="x")
     if kind != "bitfield" or len(size) == 1:

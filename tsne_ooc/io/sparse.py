@@ -36,9 +36,8 @@ def sparse_format(group: Stored) -> str | None:
 def is_tenx(group: Stored) -> bool:
     """Whether a group is a `matrix of 10x Genomics \
 <https://www.10xgenomics.com/support/software/cell-ranger/latest/analysis/outputs/cr-outputs-h5-matrices>`_."""
-    return (
-        not hasattr(group, "dtype") and all(part in group for part in _TENX) and any(part in group for part in _GENES)
-    )
+    # This does not ask for the type: some types of HDF5 raise an error instead.
+    return hasattr(group, "keys") and all(part in group for part in _TENX) and any(part in group for part in _GENES)
 
 
 def sparse_shape(group: Stored) -> tuple[int, ...] | None:
