@@ -125,7 +125,9 @@ def test_up_to_ten_names_are_listed(count):
     [
         # Tables come first, though another array is nearer; one that shares half of its letters is near enough.
         ("counts", "cou"),
+        ("couVWXYZ", "cou"),
         ("vectors", "vector"),
+        ("vecXYZ", "vector"),
         ("vect", "vector"),
         ("veXXXX", None),
         ("PCA", "pca"),

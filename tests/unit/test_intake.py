@@ -120,6 +120,21 @@ def test_the_rows_of_a_sample_ascend_and_are_rows_of_the_table(numbers, words):
     assert str(caught.value) == f"{sample!r} {words}"
 
 
+def test_a_sample_tells_how_far_it_is():
+    told = []
+
+    class Telling(Own):
+        def draw(self, source, rng, *, progress=None):
+            progress("sample", 1, 2)
+            return super().draw(source, rng)
+
+    ready = Prepared(np.zeros((10, 2)), None, None, 2)
+    drawn(ready, Telling([0, 4, 9]), seed=0, progress=lambda *of: told.append(of))
+    assert told == [("sample", 1, 2)]
+    drawn(ready, Telling([0, 4, 9]), seed=0)
+    assert len(told) == 1
+
+
 def test_a_sample_is_the_same_for_the_same_seed():
     ready = Prepared(np.arange(200.0).reshape(100, 2), None, ["a", "b"], 2)
     first, again, other = (drawn(ready, UniformSample(10), seed=seed) for seed in (0, 0, 1))

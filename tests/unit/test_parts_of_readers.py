@@ -1,0 +1,888 @@
+"""What readers decide by themselves: names in zip files, notes of other programs, differing files, short reads."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from stored import Group, Stored, Timed
+
+from tsne_ooc.io import arrow, hdf5, holdings, memory, source
+from tsne_ooc.io import zarr as zarr_files
+from tsne_ooc.io.ahead import ahead
+from tsne_ooc.io.blocks import iterate, read_checked
+from tsne_ooc.io.contents import Contents
+from tsne_ooc.io.cuts import block_rows
+from tsne_ooc.io.failures import Unreached, first_line, opening, reading
+from tsne_ooc.io.files import _home
+from tsne_ooc.io.lacking import Lacking, for_kept
+from tsne_ooc.io.masks import stacked, with_mask
+from tsne_ooc.io.memory import NpySource
+from tsne_ooc.io.optional import _packages
+from tsne_ooc.io.prepared import how_prepared
+from tsne_ooc.io.sparse import is_tenx, remarks_on, sparse_format, sparse_shape, stored_csr
+from tsne_ooc.io.urls import Url
+from tsne_ooc.workers.by_path import SharedTable, here
+
+parquet = pytest.importorskip("tsne_ooc.io.parquet")
+
+# Zarr
+
+
+@pytest.mark.parametrize(
+    "names, within",
+    [
+        (["zarr.json", "c/0/0"], ""), ([".zgroup", "a/.zarray"], ""), (["x.zarr/zarr.json", "x.zarr/c/0"], "x.zarr"),
+        (["x.zarr/.zgroup", "x.zarr/a/.zarray"], "x.zarr"), (["x.zarr/.zgroup", "y.zarr/.zgroup"], ""),
+        (["x.zarr/a/.zarray", "x.zarr/a/0"], ""), (["x.zarr/.zgroup", "zarr.json"], ""), (["a", "b"], ""), ([], ""),
+        (["x.zarr/.zgroup", "__MACOSX/x.zarr/.zgroup"], "x.zarr"), (["x.zarr/.zgroup", "other/readme"], "x.zarr"),
+    ],
+)  # fmt: skip
+def test_the_folder_in_a_zip_file_is_found_where_there_is_one(tmp_path, names, within):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, "")
+    assert zarr_files._within(tmp_path / "x.zip") == within
+
+
+@pytest.mark.parametrize(
+    "text, codec",
+    [
+        ("unknown codec: jpeg", True), ("Codec 'x' is UNKNOWN", True), ("codec not available: 'x'", True),
+        ("codec x failed", False), ("unknown error", False), ("not available", False),
+    ],
+)  # fmt: skip
+def test_a_codec_that_is_missing_is_told_from_damage(text, codec):
+    told = str(zarr_files._unreadable(Path("x.zarr"), ValueError(f"{text}\nmore")))
+    assert told == (
+        f"x.zarr is packed by a codec that is not installed ({text}): pip install the package that has it, such as "
+        "imagecodecs; or write it again with zstd"
+        if codec
+        else f"x.zarr is not a whole Zarr table: {text}"
+    )
+
+
+def test_where_an_array_lies_is_asked_of_its_store(tmp_path):
+    url = Url("s3://b/x.zarr")
+    path = tmp_path / "x.zarr"
+    path.mkdir()
+    for store, found in (
+        (SimpleNamespace(url=url, root=str(path)), url),
+        (SimpleNamespace(url="text", root=str(path)), path.resolve()),
+        (SimpleNamespace(root=path), path.resolve()),
+        (SimpleNamespace(root=None, path=str(path)), path.resolve()),
+        (SimpleNamespace(path=path), path.resolve()),
+        (SimpleNamespace(root=str(path / "none")), None),
+        (SimpleNamespace(root=5), None),
+        (SimpleNamespace(), None),
+    ):
+        assert zarr_files._path(SimpleNamespace(store=store)) == found
+
+
+def test_chunks_of_a_server_are_needed_unless_it_is_allowed():
+    store = SimpleNamespace(needed=["before"])
+    arrays = [SimpleNamespace(store=store, path="a"), SimpleNamespace(store=store, path="b")]
+    zarr_files._check_chunks(arrays, Url("s3://b/x.zarr"), True)
+    assert store.needed == ["before"]
+    zarr_files._check_chunks(arrays, Url("s3://b/x.zarr"), False)
+    assert store.needed == ["before", "a", "b"]
+
+
+@pytest.mark.parametrize("path, name", [("a/b", "array 'a/b' of x"), ("", "x")])
+def test_an_array_that_lacks_chunks_is_named_within_its_file(path, name):
+    names = SimpleNamespace(_zf=SimpleNamespace(namelist=lambda: [f"{path}/0.0".strip("/")]))
+    array = SimpleNamespace(shape=(4, 2), chunks=(2, 2), shards=None, store=names, path=path, fill_value=7)
+    zarr_files._check_chunks([array], Path("x"), True)
+    with pytest.raises(OSError) as caught:
+        zarr_files._check_chunks([array], Path("x"), False)
+    assert str(caught.value).startswith(f"1 of 2 chunks of {name} are missing and would be read as 7: ")
+
+
+def test_the_server_of_a_group_that_lists_nothing_is_told():
+    group = SimpleNamespace(members=lambda max_depth: [], store=SimpleNamespace(url=Url("s3://b/x.zarr")))
+    with pytest.raises(ValueError, match=r"^the server of here does not list what it holds; name a table that it has"):
+        zarr_files._listed(group, "here")
+    group.store = SimpleNamespace()
+    assert zarr_files._listed(group, "here").shapes == {}
+    members = [("b", Stored(np.zeros((2, 2)))), ("a", Stored(np.zeros((3, 2))))]
+    group.members, group.store = (
+        (lambda max_depth: members if max_depth is None else []),
+        SimpleNamespace(url=Url("s3://b")),
+    )
+    assert list(zarr_files._listed(group, "here").shapes) == ["a", "b"]
+
+
+# Parquet
+
+
+def test_files_of_a_folder_are_compared_with_the_first():
+    types = {"a": (np.dtype("f4"), "float"), "b": (None, "string"), "i": (np.dtype("i8"), "int64")}
+    first, part = Path("d/1.parquet"), Path("d/2.parquet")
+
+    def compared(others, names=("a",), more=False, index=()):
+        parquet._compare(first, types, part, others, list(names), more=more, index=index)
+
+    compared(types, index={"i"})
+    compared(types, names=["a", "b", "i"])
+    compared({"a": types["a"], "b": (None, "null")})
+    compared({**types, "z": (None, "string")}, index={"i"})
+    compared({**types, "z": (np.dtype("f4"), "float")}, more=True)
+    for how, words in (
+        (({"b": types["b"]},), "d/2.parquet has no column 'a', which 1.parquet has"),
+        (
+            ({"a": (np.dtype("f8"), "double")},),
+            "column 'a' is of type double in d/2.parquet, and of type float in 1.parquet",
+        ),
+        ((types,), "d/2.parquet has a column of numbers 'i', which 1.parquet does not have; name those to read"),
+        (
+            ({**types, "z": (np.dtype("f4"), "float")}, ("a",), False, {"i"}),
+            "d/2.parquet has a column of numbers 'z', which 1.parquet does not have; name those to read",
+        ),
+    ):
+        with pytest.raises(ValueError) as caught:
+            compared(*how)
+        assert str(caught.value) == words
+
+
+@pytest.mark.parametrize(
+    "notes, index",
+    [
+        (None, set()), ({}, set()), ({b"pandas": b""}, set()), ({b"pandas": b"{"}, set()),
+        ({b"pandas": b"[]"}, set()),
+        ({b"pandas": b'{"index_columns": null}'}, set()), ({b"pandas": b'{"index_columns": {"a": 1}}'}, set()),
+        ({b"pandas": b'{"index_columns": ["a", {"kind": "range"}, "b"]}'}, {"a", "b"}), ({b"pandas": b"{}"}, set()),
+        ({b"pandas": b'{"index_columns": "ab"}'}, set()), ({b"other": b'{"index_columns": ["a"]}'}, set()),
+    ],
+)  # fmt: skip
+def test_the_index_of_a_frame_is_in_its_notes(notes, index):
+    assert parquet._index(SimpleNamespace(schema_arrow=SimpleNamespace(metadata=notes))) == index
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ("list<item: float>", "; where the lists of 'a b' are rows of numbers"),
+        ("large_list<item: double>", "; where the lists"),
+        ("decimal128(10, 2)", "; tsne-ooc prepare 'x y.parquet' --out FOLDER makes numbers of the decimals in 'a b'"),
+        ("string", ""), ("fixed_decimal", ""),
+    ],
+)  # fmt: skip
+def test_what_to_do_with_other_columns(words, told):
+    found = parquet._to_numbers(Path("x y.parquet"), "a b", words)
+    assert found.startswith(told) and bool(found) == bool(told)
+
+
+def test_the_order_of_files_is_told_where_there_are_several():
+    files = [Path(f"d/{at}.parquet") for at in range(12)]
+    assert parquet._order(files[:1]) == []
+    assert parquet._order(files[:2]) == ["rows come from 2 files, in the order of their names: 0.parquet, 1.parquet"]
+    assert parquet._order(files)[0].endswith(", 9.parquet and 2 more")
+
+
+def test_rows_and_columns_of_several_files(tmp_path):
+    """Columns are those of the first; files without rows, and pieces of storage without rows, are passed over."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    made = [pa.table({"a": pa.array([1.0, 2, None], "f4"), "w": ["x", "y",
+    "z"]}), pa.table({"a": pa.array([], "f4"), "w": pa.array([], "string")}),
+            pa.table({"a": pa.array([4.0, 5], "f4"), "w": ["u", "v"]})]  # fmt: skip
+    for at, table in enumerate(made):
+        pq.write_table(table, tmp_path / f"{at}.parquet", row_group_size=2)
+    assert parquet.columns_in(tmp_path) == (5, {"a": "float", "w": "string"})
+    with parquet.open_parquet(tmp_path) as found:
+        assert found.shape == (5, 1) and found.chunks == (2, 1) and found.dtype == np.float32
+        assert found.left_out == ["w"] and found.unread == {"w": "of type string"} and len(found.remarks) == 1
+        for start, stop in ((0, 5), (1, 4), (2, 3), (3, 5), (5, 5), (0, 0)):
+            np.testing.assert_array_equal(found.read_with_gaps(start, stop)[:, 0], [1, 2, np.nan, 4, 5][start:stop])
+            cells = found.read_columns(start, stop)["a"]
+            assert np.ma.getmaskarray(cells).tolist() == [False, False, True, False, False][start:stop]
+            assert cells.dtype == np.float32
+            if start <= 2 < stop:
+                with pytest.raises(ValueError, match=r"^column 'a' has no value \(null\) in row 2;"):
+                    found.read(start, stop)
+            else:
+                assert found.read(start, stop)[:, 0].tolist() == [1, 2, None, 4, 5][start:stop]
+        assert repr(found) == f"{tmp_path.resolve()} of shape (5, 1)" and found.reopen().shape == (5, 1)
+    with parquet.open_parquet(tmp_path, columns=(name for name in ["w", "a"])) as found:
+        assert found.column_names == ["w", "a"] and found.left_out == [] and found.unread == {}
+        assert found.read_columns(1, 4)["w"].tolist() == ["y", "z", "u"] and found.reopen().column_names == ["w", "a"]
+        with pytest.raises(
+            TypeError, match=r"^column 'w' does not hold numbers; make columns of its words with OneHot"
+        ):
+            found.read(0, 1)
+        with pytest.raises(TypeError, match=r"^column 'w' does not hold numbers"):
+            found.read_with_gaps(0, 1)
+    for at in (0, 2):
+        (tmp_path / f"{at}.parquet").unlink()
+    with parquet.open_parquet(tmp_path) as none:
+        assert none.shape == (0, 1) and none.chunks is None and none.read(0, 0).shape == (0, 1)
+        assert none.read_with_gaps(0, 0).shape == (0, 1) and none.read_columns(0, 0)["a"].shape == (0,)
+
+
+# HDF5
+
+
+def chunked(shape, chunks, kind="f4", **attrs):
+    return Stored(np.empty(shape, kind), chunks=chunks, **attrs)
+
+
+def test_bytes_of_chunks_that_reading_comes_back_to():
+    matrix = Group(
+        {"data": chunked(100, (10,), "f8"), "indices": chunked(100, (30,), "i4"), "indptr": chunked(5, None, "i8")},
+        encoding_type="csr_matrix",
+    )
+    assert hdf5._cache_bytes(matrix, True) == 30 * 4
+    del matrix["indices"]
+    assert hdf5._cache_bytes(matrix, True) == 80
+    del matrix["data"]
+    assert hdf5._cache_bytes(matrix, True) == 0
+    frame = Group({"i": Stored([1])}, encoding_type="dataframe")
+    assert hdf5._cache_bytes(frame, True) == 0 and hdf5._cache_bytes(chunked((10, 7), None), True) == 0
+    # Three chunks side by side, the last of which is cut.
+    assert hdf5._cache_bytes(chunked((10, 7), (4, 3), "f8"), True) == 4 * 3 * 3 * 8
+    assert hdf5._cache_bytes(chunked((10,), (4,), "f8"), True) == 32
+    turned = chunked((10, 7), (4, 3), "f8", MATLAB_class="double")
+    turned.file = Group()
+    assert hdf5._cache_bytes(turned, True) == 4 * 3 * 3 * 8 and hdf5._cache_bytes(turned, False) == 4 * 3 * 3 * 8
+    turned = chunked((20, 7), (4, 3), "f8", MATLAB_class="double")
+    turned.file = Group()
+    assert hdf5._cache_bytes(turned, True) == 4 * 3 * 5 * 8 and hdf5._cache_bytes(turned, False) == 4 * 3 * 3 * 8
+
+
+@pytest.mark.parametrize(
+    "cells, found",
+    [
+        (np.array([b"a", b"\xc3\xa9", b"\xff"]), ["a", "é", "\\xff"]),
+        (np.array(["a", b"b", None, 3], object), ["a", "b", None, 3]),
+        (np.array([1.5, 2]), [1.5, 2]), (np.array(["u"]), ["u"]),
+    ],
+)  # fmt: skip
+def test_words_of_records_are_texts(cells, found):
+    got = hdf5._text(cells)
+    assert got.tolist() == found and got.shape == cells.shape
+    assert got.dtype == (object if cells.dtype.kind in "OS" else cells.dtype)
+
+
+def test_fields_of_records_have_types_of_their_own():
+    kind = [
+        ("a", ">f4"),
+        ("b", "?"),
+        ("c", "u1"),
+        ("s", "S3"),
+        ("o", "O"),
+        ("t", "M8[s]"),
+        ("w", "f4", (3,)),
+        ("z", "c8"),
+    ]
+    found = hdf5._fields(Stored(np.empty(2, kind)))
+    assert {name: words for name, (_, words) in found.items()} == {
+        "a": ">f4", "b": "bool", "c": "uint8", "s": "text", "o": "text", "t": "datetime64[s]", "w": "('<f4', (3,))",
+        "z": "complex64",
+    }  # fmt: skip
+    assert [name for name, (dtype, _) in found.items() if dtype is not None] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "file, own, netcdf", [("_NCProperties", "", True), ("", "_Netcdf4Dimid", True), ("", "", False)]
+)
+def test_what_netcdf_wrote_is_told_by_its_notes(file, own, netcdf):
+    item = Stored([[1, 2]], "i2", **({own: 1} if own else {}), scale_factor=2.0)
+    item.file, item.fillvalue, item.id = SimpleNamespace(attrs={file: 1} if file else {}), 0, None
+    assert hdf5._is_netcdf(item) is netcdf
+    table, remarks = hdf5._as_meant(item, True)
+    assert (table is item) != netcdf and bool(remarks) == netcdf
+    item.attrs = {"MATLAB_class": "double"}
+    table, remarks = hdf5._as_meant(item, False)
+    assert table is item and remarks == [
+        "rows are those of the dataset itself; opened by its path, the file would be turned round"
+    ]
+    assert hdf5._as_meant(item, True)[0].shape == (2, 1)
+
+
+# What a file holds
+
+
+def test_what_a_file_holds_is_told_in_words():
+    csr = Group(
+        {"data": Stored([1.0], "f4"), "indices": Stored([0]), "indptr": Stored([0, 1])},
+        encoding_type="csr_matrix",
+        shape=[1, 2],
+    )
+    few, many = (Stored(np.zeros(4, [(name, "f4") for name in names])) for names in ("abcde", "abcdef"))
+    root = Group(
+        {
+            "a": Stored(np.zeros((3, 2), "i2")),
+            "csr": csr,
+            "csc": Group(dict(csr), encoding_type="csc_matrix", shape=[3, 4]),
+            "empty": Group({}, encoding_type="csr"),
+            "frame": Group({"i": Stored([1, 2])}, encoding_type="dataframe", _index="i"),
+            "few": few,
+            "many": many,
+            "when": Timed(np.zeros(3)),
+            "words": Stored(["u"]),
+            "bytes": Stored([b"u"]),
+            "one": Stored(np.float32(1)),
+            "wide": Stored(np.zeros(4, [("x", "f4", (2,))])),
+        }
+    )
+    found = holdings._arrays(root, Contents.of("x", list(root.items())))
+    assert [tuple(held) for held in found] == [
+        ("a", (3, 2), "int16"), ("csr", (1, 2), "float32, sparse by rows"),
+        ("csc", (3, 4), "float32, sparse by columns"),
+        ("empty", (), "sparse by rows"), ("frame", (2, 0), "data frame"), ("few", (4,), "records of a, b, c, d, e"),
+        ("many", (4,), "records of a, b, c, d, e, ..."), ("when", (3,), "unknown"), ("words", (1,), "text"),
+        ("bytes", (1,), "text"),
+        ("one", (), "float32"), ("wide", (4,), "records of x"), ("wide/x", (4, 2), "field"),
+    ]  # fmt: skip
+    assert all(type(size) is int for held in found for size in held.shape)
+    assert holdings._arrays(Stored(np.zeros((3, 2), "u1")), None) == [("", (3, 2), "uint8")]
+    bare = Stored(np.zeros(3))
+    bare.shape = None
+    assert holdings._arrays(bare, None) == [("", (), "float64")]
+
+
+# Sparse matrices
+
+
+def tenx(*parts, kinds=None):
+    made = Group({part: Stored([1]) for part in parts})
+    if "shape" in parts:
+        made["shape"] = Stored([5, 7])
+    if "features" in parts:
+        made["features"] = Group({} if kinds is None else {"feature_type": Stored(kinds)})
+    return made
+
+
+ALL = ("data", "indices", "indptr", "shape", "barcodes")
+
+
+@pytest.mark.parametrize("lost", [None, *ALL])
+@pytest.mark.parametrize("genes", ["features", "genes", None])
+def test_a_matrix_of_10x_is_told_by_all_its_parts(lost, genes):
+    group = tenx(*(part for part in (*ALL, genes) if part and part != lost))
+    whole = lost is None and genes is not None
+    assert is_tenx(group) is whole and sparse_format(group) == ("csr" if whole else None)
+    assert sparse_shape(group) == ((7, 5) if whole else None)
+    assert bool(remarks_on(group)) is whole
+
+
+@pytest.mark.parametrize(
+    "kinds, told",
+    [
+        (None, []), (["Gene"], []),
+        (["Gene"] * 1200 + ["Peak"] * 2, ["columns are of several kinds: 1,200 of Gene, 2 of Peak"]),
+        ([b"b", b"a"], ["columns are of several kinds: 1 of a, 1 of b"]),
+    ],
+)  # fmt: skip
+def test_columns_of_several_kinds_are_told(kinds, told):
+    found = remarks_on(tenx(*ALL, "features", kinds=kinds))
+    assert found == ["rows are the cells (barcodes) and columns the genes of a 10x matrix", *told]
+    assert remarks_on(tenx(*ALL, "genes")) == found[:1]
+
+
+@pytest.mark.parametrize(
+    "attrs, kind, shape",
+    [
+        ({"encoding-type": "csr_matrix", "shape": np.array([3, 4])}, "csr", (3, 4)),
+        ({"encoding-type": b"csc_matrix", "shape": [3, 4]}, "csc", (3, 4)),
+        ({"h5sparse_format": "csr", "h5sparse_shape": (3, 4)}, "csr", (3, 4)),
+        ({"h5sparse_format": b"csc"}, "csc", None),
+        ({"encoding-type": "csr"}, "csr", None),
+        ({"encoding-type": "dict", "h5sparse_format": "csr",
+        "shape": [1, 2], "h5sparse_shape": [3, 4]}, "csr", (1, 2)),
+        ({"MATLAB_sparse": 9}, "csc", (9, 4)),
+        ({"encoding-type": "array"}, None, None),
+        ({}, None, None),
+    ],
+)  # fmt: skip
+def test_the_way_of_a_sparse_matrix_is_in_its_notes(attrs, kind, shape):
+    group = Group({"jc": Stored([0, 1, 2, 3, 4])})
+    group.attrs = attrs
+    assert sparse_format(group) == kind
+    assert sparse_shape(group) == shape and (shape is None or all(type(size) is int for size in sparse_shape(group)))
+
+
+@pytest.mark.parametrize(
+    "parts, attrs, words",
+    [
+        ("data indices indptr", {"encoding-type": "csc_matrix", "shape": [2, 2]}, "is stored by columns (CSC)"),
+        ("data indices", {"encoding-type": "csr", "shape": [2, 2]}, "is a damaged CSR matrix: it has no indptr"),
+        ("", {"encoding-type": "csr", "shape": [2, 2]}, "is a damaged CSR matrix: it has no data, indices, indptr"),
+        ("data indices indptr", {"encoding-type": "csr"}, "is a damaged CSR matrix: it has no shape"),
+        ("data", {"encoding-type": "csr"}, "is a damaged CSR matrix: it has no indices, indptr"),
+    ],
+)  # fmt: skip
+def test_a_group_that_is_no_csr_matrix_says_why(parts, attrs, words):
+    group = Group({part: Stored([1]) for part in parts.split()})
+    group.attrs = attrs
+    with pytest.raises(ValueError) as caught:
+        stored_csr(group, "m")
+    assert str(caught.value).startswith(f"m {words}")
+
+
+def test_each_array_of_a_csr_matrix_is_opened_in_its_own_way():
+    X = sp.csr_array(np.array([[1.0, 0], [0, 2], [3, 0]]))
+    group = Group(
+        {part: Stored(getattr(X, part)) for part in ("data", "indices", "indptr")}, encoding_type="csr", shape=X.shape
+    )
+    asked = []
+    table = stored_csr(group, "m", lambda part: asked.append(part) or part.values)
+    assert asked == [group["data"], group["indices"], group["indptr"]]
+    np.testing.assert_array_equal(table[0:3], X.toarray())
+
+
+# Parts of AnnData, and datasets of pyarrow
+
+
+def anndata(**parts):
+    made = {
+        "X": 1,
+        "layers": {"a": 2, None: 9},
+        "obsm": {"p": 3},
+        "raw": SimpleNamespace(X=4),
+        "obs_names": [],
+        "var_names": [],
+    }
+    return SimpleNamespace(**{**made, **parts})
+
+
+@pytest.mark.parametrize(
+    "name, found",
+    [
+        ("X", 1), ("/X/", 1), ("layers/a", 2), ("obsm/p", 3), ("raw/X", 4), ("raw", SimpleNamespace(X=4)),
+        ("X/a", None),
+        ("layers", None), ("layers/b", None), ("obsm", None), ("raw/Y", None), ("obs", None), ("", None),
+        ("obsm/a", None),
+    ],
+)  # fmt: skip
+def test_parts_of_an_anndata_by_name(name, found):
+    if found is not None:
+        assert source._part(anndata(), name) == found
+        return
+    with pytest.raises(ValueError) as caught:
+        source._part(anndata(), name)
+    assert str(caught.value) == f"this AnnData has no table {name!r}; it has X, layers/a, obsm/p"
+    with pytest.raises(ValueError, match=r"; it has none at all$"):
+        source._part(SimpleNamespace(X=None), name)
+    with pytest.raises(ValueError, match=r"; it has obsm/p$"):
+        source._part(anndata(X=None, layers={}), "layers/b")
+    with pytest.raises(ValueError, match="has no table 'raw/X'"):
+        source._part(anndata(raw=None), "raw/X")
+
+
+def test_variables_are_those_of_the_part_that_is_read():
+    X = np.arange(6.0).reshape(3, 2)
+    data = anndata(
+        X=X, layers={"a": X + 10}, obsm={"p": X + 20}, raw=SimpleNamespace(X=X + 30, var_names=["r",
+        "s"]), var_names=["a", 1]
+    )  # fmt: skip
+    for part, plus, names in (
+        ("X", 0, ["a", "1"]),
+        ("layers/a", 10, ["a", "1"]),
+        ("raw/X", 30, ["r", "s"]),
+        ("/raw/X", 30, ["r", "s"]),
+    ):
+        found = source.open_source(data, dataset=part)
+        assert found.column_names == names
+        np.testing.assert_array_equal(found.read(0, 3), X + plus)
+        some = source.open_source(data, dataset=part, columns=[names[1]])
+        np.testing.assert_array_equal(some.read(0, 3), X[:, 1:] + plus)
+        with pytest.raises(ValueError, match=f"^{part} of this AnnData has no such column"):
+            source.open_source(data, dataset=part, columns=["q"])
+    assert source.open_source(data).column_names == ["a", "1"]
+    found = source.open_source(data, dataset="obsm/p")
+    assert not hasattr(found, "column_names") and found.read(0, 1).tolist() == [[20, 21]]
+
+
+@pytest.mark.parametrize(
+    "thing, anndata_like",
+    [(anndata(), True), (SimpleNamespace(X=1, obs_names=[]), False), (SimpleNamespace(X=1, var_names=[]), False),
+     (SimpleNamespace(obs_names=[], var_names=[]), False)],
+)  # fmt: skip
+def test_an_anndata_is_told_by_its_three_names(thing, anndata_like):
+    assert source._is_anndata(thing) is anndata_like
+
+
+def test_a_dataset_of_pyarrow_is_its_files_and_nothing_else(tmp_path):
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+    import pyarrow.parquet as pq
+
+    for at in range(2):
+        pq.write_table(pa.table({"a": [1.0 + at], "b": [2.0]}), tmp_path / f"{at}.parquet")
+    whole = ds.dataset(tmp_path, format="parquet")
+    assert source._is_dataset(whole) and not source._is_dataset(pa.table({"a": [1]}))
+    assert source._files_of_dataset(whole) == list(whole.files) and len(whole.files) == 2
+    assert source.open_source(whole).read(0, 2).tolist() == [[1, 2], [2, 2]]
+    for made, words in (
+        (SimpleNamespace(files=[], schema=whole.schema, format=whole.format), "no Parquet files"),
+        (
+            SimpleNamespace(files=whole.files, schema=whole.schema, format=SimpleNamespace(default_extname="csv")),
+            "no Parquet files",
+        ),
+        (
+            SimpleNamespace(
+                files=whole.files, schema=pa.schema([("a", "f8"), ("z", "f8"), ("year", "i4")]), format=whole.format
+            ),
+            "a column that is none of its files' (year)",
+        ),
+    ):
+        with pytest.raises(ValueError) as caught:
+            source._files_of_dataset(made)
+        assert str(caught.value).startswith(f"this dataset of pyarrow has {words}; write it as files in one folder: ")
+
+
+# Files that are read
+
+
+class Short(io.BytesIO):
+    """A file that gives three bytes at most at a time, as one of the system may give less than was asked for."""
+
+    def readinto(self, buffer):
+        return super().readinto(memoryview(buffer)[:3])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", ["f8", ">i2", "u1"])
+def test_an_array_is_read_in_as_many_reads_as_it_takes(tmp_path, monkeypatch, order, kind):
+    X = np.asarray(np.arange(20).reshape(5, 4), kind, order=order)
+    np.save(tmp_path / "x.npy", X)
+    found = memory.MemmapSource.of_npy(tmp_path / "x.npy")
+    data = (tmp_path / "x.npy").read_bytes()
+    monkeypatch.setattr(NpySource, "_opened", lambda self: Short(data))
+    for start, stop in ((0, 5), (1, 3), (4, 5), (2, 2)):
+        rows = found.read(start, stop)
+        np.testing.assert_array_equal(rows, X[start:stop])
+        assert rows.dtype == X.dtype and (rows.flags.c_contiguous if order == "C" else rows.flags.f_contiguous)
+    monkeypatch.setattr(NpySource, "_opened", lambda self: Short(data[:-1]))
+    with pytest.raises(OSError, match=r"^the file is shorter than when it was opened$"):
+        found.read(4, 5)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_slices_of_a_map_know_where_they_begin(tmp_path, order):
+    """Their pickles lead to the same numbers of the file, of which the first is not that of the map."""
+    X = np.arange(60, dtype="f4").reshape(10, 6)
+    X.tofile(tmp_path / "raw")
+    whole = np.memmap(tmp_path / "raw", "f4", "r", offset=24, shape=(9, 6) if order == "C" else (6, 9), order=order)
+    for part in (
+        whole,
+        whole[2:7] if order == "C" else whole[:, 2:7],
+        whole[3:] if order == "C" else whole[:, 3:][:, 1:],
+    ):
+        assert memory.MemmapSource.takes(part)
+        found = memory.MemmapSource(part)
+        again = found.__reduce__()
+        for one in (found, found.reopen(), again[0](*again[1])):
+            np.testing.assert_array_equal(one.read(0, len(part)), part)
+            assert one.shape == part.shape and one.path == (tmp_path / "raw").resolve()
+    assert not memory.MemmapSource.takes(whole[:, 1:3] if order == "C" else whole[1:3])
+    assert not memory.MemmapSource.takes(np.zeros((2, 2)))
+    assert not memory.MemmapSource.takes(np.memmap(tmp_path / "raw", "f4", "c"))
+    (tmp_path / "raw").write_bytes(bytes(24 + 9 * 6 * 4 - 1))
+    with pytest.raises(OSError, match=r"raw was cut short since it was mapped$"):
+        found = memory.MemmapSource(whole)
+        found.read(0, 1)
+    (tmp_path / "raw").unlink()
+
+
+def test_the_folder_of_many_files_is_the_one_above_all():
+    for files, home in (
+        (["/a/b/x", "/a/b/y"], "/a/b"), (["/a/b/x", "/a/c/y"], "/a"), (["/a/b/x"], "/a/b"),
+        (["/a/bc/x", "/a/b/y"], "/a"),
+    ):  # fmt: skip
+        assert _home([Path(file) for file in files]) == Path(home)
+        assert _home([Url(f"s3:/{file}") for file in files]) == Url(f"s3:/{home}")
+    with pytest.raises(ValueError, match=r"^/a/y is a path, and others of the files are URLs; name all in one way$"):
+        _home([Url("s3://a/x"), Path("/a/y"), Path("/a/z")])
+
+
+# Words for what went wrong
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (ValueError("a\nb"), "a"), (ValueError("\n  \n  b  \nc"), "b"), (ValueError(""), "ValueError"),
+        (ValueError("\n \n"), "ValueError"),
+        (KeyError("k"), "KeyError 'k'"), (IndexError(""), "IndexError"), (IndexError("out"), "IndexError out"),
+        (ExceptionGroup("g", [ExceptionGroup("h", [OSError("in"), OSError("other")]), ValueError("x")]), "in"),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_line(error, line):
+    assert first_line(error) == line
+
+
+@pytest.mark.parametrize(
+    "error, kind, words",
+    [
+        (ValueError("no x.h5 here"), ValueError, "no x.h5 here"), (OSError("x.h5 is odd"), OSError, "x.h5 is odd"),
+        (ImportError("odd"), ImportError, "odd"),
+        (KeyError("x.h5"), OSError, "x.h5 is damaged or not whole, and cannot be read: KeyError 'x.h5'"),
+        (ValueError("odd\nmore"), OSError, "x.h5 is damaged or not whole, and cannot be read: odd"),
+        (Unreached("away\nmore"), OSError, "x.h5 cannot be read: away\nmore"),
+        (MemoryError("much\nmore"), MemoryError, "x.h5 asks for more memory than there is: much"),
+        (MemoryError("x.h5 much"), MemoryError, "x.h5 much"), (Unreached("x.h5 away"), Unreached, "x.h5 away"),
+        (RuntimeError("x.h5"), OSError, "x.h5 is damaged or not whole, and cannot be read: x.h5"),
+    ],
+)  # fmt: skip
+def test_an_error_of_opening_names_the_file(error, kind, words):
+    with pytest.raises(kind) as caught, opening(Path("x.h5")):
+        raise error
+    assert str(caught.value) == words and (type(caught.value) is kind)
+
+
+@pytest.mark.parametrize(
+    "error, kind", [(ValueError, ValueError), (TypeError, TypeError), (MemoryError, MemoryError), (OSError, OSError),
+                    (KeyError, OSError), (UnicodeError, OSError), (Unreached, OSError)],
+)  # fmt: skip
+def test_an_error_of_reading_names_the_rows(error, kind):
+    with pytest.raises(kind) as caught, reading("table", 3, 8):
+        raise error("odd\nmore")
+    words = "KeyError 'odd\\nmore'" if error is KeyError else "odd"
+    assert str(caught.value) == f"rows 3 to 7 of 'table' could not be read: {words}" and type(caught.value) is kind
+
+
+# Blocks, read ahead
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 5])
+@pytest.mark.parametrize("n", [0, 1, 3, 6])
+def test_so_many_results_are_made_ahead_and_no_more(depth, n):
+    begun, caller = [], threading.get_ident()
+    work = ahead(lambda item: begun.append((item, threading.get_ident())) or item * 10, iter(range(n)), depth)
+    for at, found in enumerate(work):
+        assert found == at * 10
+        assert len(begun) <= at + 1 + depth
+    assert [item for item, _ in begun] == list(range(n))
+    assert all((thread == caller) == (depth == 0) for _, thread in begun)
+
+
+def test_where_no_thread_can_be_started_the_caller_reads(monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert list(ahead(lambda item: (item, threading.get_ident()), range(3))) == [
+        (at, threading.get_ident()) for at in range(3)
+    ]
+
+
+class Reader:
+    """Rows that may come short; its dtype and chunks are those of a table of float64 in pieces of three rows."""
+
+    shape, dtype, chunks = (10, 2), np.dtype("f8"), (3, 2)
+
+    def __init__(self, rows=None):
+        self.X, self.rows = np.arange(20.0).reshape(10, 2), rows
+
+    def read(self, start, stop):
+        return self.X[start : stop if self.rows is None else start + self.rows]
+
+    def reopen(self):
+        return self
+
+    def __repr__(self):
+        return "table"
+
+
+def test_blocks_of_any_part_are_checked_rows_of_a_type():
+    table = Reader()
+    for start, stop in ((0, 10), (4, 9), (10, 10), (0, 0)):
+        found = list(iterate(table, rows=3, start=start, stop=stop))
+        assert [edge for block in found for edge in block[:2]] == [
+            edge for at in range(start, stop) if at == start or at % 3 == 0 for edge in (at, min(stop, at + 3 - at % 3))
+        ]
+        assert all(block[2].dtype == np.float32 and block[2].flags.c_contiguous for block in found)
+        if found:
+            np.testing.assert_array_equal(np.concatenate([block for _, _, block in found]), table.X[start:stop])
+    assert next(iterate(table, dtype=np.float64))[2].dtype == np.float64
+    for start, stop in ((-1, 5), (5, 4), (0, 11), (11, 11)):
+        with pytest.raises(ValueError, match=rf"^rows {start} to {stop} are not within the 10 rows of table$"):
+            iterate(table, start=start, stop=stop)
+    with pytest.raises(ValueError, match=r"^Y has 2 features, but TSNE is expecting 3 features as input$"):
+        iterate(table, columns=3, name="Y")
+    assert next(iterate(table, columns=2))[:2] == (0, 10)
+    with pytest.raises(ValueError, match=r"^rows 2 to 5 of table came back as 3 rows; did it change\?$"):
+        read_checked(Reader(rows=3), 2, 6)
+    table.X[7, 1] = np.nan
+    with pytest.raises(ValueError, match=r"^Y .*row 7"):
+        list(iterate(table, name="Y"))
+
+
+def test_some_rows_of_a_block_are_called_by_their_numbers():
+    table = Reader()
+    rows = np.array([4, 6, 7])
+    for kind in (np.asarray, pd.DataFrame):
+        table.read = lambda start, stop, kind=kind: kind(table.X[start:stop])
+        np.testing.assert_array_equal(read_checked(table, 4, 8, rows=rows), table.X[rows])
+    table.X[7, 0] = np.inf
+    with pytest.raises(ValueError, match=r"^Z .*row 7"):
+        read_checked(table, 4, 8, rows=rows, name="Z")
+    table.X[7, 0], table.X[5, 0] = 1, np.inf
+    assert read_checked(table, 4, 8, rows=rows).shape == (3, 2)
+    table.X[6, 0] = np.nan
+    table.lacks_values = True
+    assert np.isnan(read_checked(table, 4, 8, rows=rows)[1, 0])
+
+
+@pytest.mark.parametrize("n", [1, 5, 12, 1000])
+@pytest.mark.parametrize("chunk", [None, 1, 3, 5, 12, 13])
+@pytest.mark.parametrize("kind, bytes_", [("u1", 8), ("f4", 23), ("f4", 24), ("f8", 100), ("f8", 1)])
+def test_rows_of_a_block_are_whole_chunks_or_equal_parts_of_one(n, chunk, kind, bytes_):
+    class Table:
+        shape, dtype, chunks = (n, 2), np.dtype(kind), chunk and (chunk, 2)
+
+    rows = block_rows(Table, bytes_)
+    most = max(1, bytes_ // (2 * max(4, np.dtype(kind).itemsize)))
+    assert 1 <= rows <= max(1, min(most, n))
+    if chunk is None or chunk > n:
+        assert rows == min(most, n)
+    elif chunk <= most:
+        assert rows == min(n, most // chunk * chunk)
+    else:
+        # As few parts as fit, and none larger than another by more than one row.
+        parts = -(-chunk // most)
+        assert rows == -(-chunk // parts)
+
+
+# Rows that lack values
+
+
+def test_work_on_rows_that_are_there_leaves_the_others_empty():
+    rows = np.array([[1, 2], [np.nan, np.nan], [3, np.nan], [5, 6]], np.float32)
+    beside = np.arange(4)
+    asked = []
+
+    def work(rows, beside):
+        asked.append((rows.copy(), beside))
+        return [rows[:, 0], None, np.arange(len(rows)) + 1, np.ones((len(rows), 3), "f4")]
+
+    first, none, count, wide = for_kept(rows, work, beside)
+    assert asked[0][1].tolist() == [0, 2, 3] and asked[0][0][:, 0].tolist() == [1, 3, 5]
+    np.testing.assert_array_equal(first, [1, np.nan, 3, 5])
+    assert none is None and count.tolist() == [1, 0, 2, 3] and count.dtype.kind == "i" and first.dtype == np.float32
+    assert wide.shape == (4, 3) and np.isnan(wide).tolist() == [[False] * 3, [True] * 3, [False] * 3, [False] * 3]
+    for_kept(rows, work)
+    assert asked[1][1] is None
+    # Where all are there, they are handed on as they are.
+    whole = rows[[0, 3]]
+    assert for_kept(whole, lambda found, other: [found is whole, other is beside], beside) == [True, True]
+
+
+def test_a_table_that_lacks_values_is_closed_and_reopened_with_its_own(monkeypatch):
+    closed = []
+    table = Reader()
+    table.close = lambda: closed.append(1)
+    with Lacking(table) as found:
+        assert found.chunks == (3, 2) and found.dtype == np.float64 and isinstance(found.reopen(), Lacking)
+        table.read_with_gaps = lambda start, stop: np.full((stop - start, 2), np.nan)
+        assert np.isnan(found.read(1, 3)).all()
+    assert closed == [1] and repr(found) == "table"
+    Lacking(Reader()).close()
+
+
+def test_masks_go_with_their_rows():
+    plain, gaps = np.zeros((2, 2)), np.ma.array(np.ones((2, 2)), mask=[[1, 0], [0, 0]])
+    bare = np.ma.array(np.ones((2, 2)))
+    assert with_mask(gaps) is gaps and type(with_mask(bare)) is np.ndarray and with_mask([[1]]).tolist() == [[1]]
+    assert type(stacked([plain, plain])) is np.ndarray
+    assert np.ma.getmaskarray(stacked([plain, gaps])).tolist() == [[False] * 2] * 2 + [[True, False], [False, False]]
+    one = stacked([plain])
+    assert one is not plain and not np.shares_memory(one, plain)
+
+
+# What else a file tells
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        (json.dumps({"a": 1}), {"a": 1}), ("[1]", None), ("5", None), ("{", None), (b'{"b": 2}', {"b": 2}),
+        (b"\xff", None), (None, None),
+    ],
+)  # fmt: skip
+def test_how_a_table_was_made_is_an_object_in_its_file(text, found):
+    note = type("Note", (), {"shape": (), "__getitem__": lambda self, at: text})()
+    item = type("Dataset", (), {"__module__": "h5py._hl.dataset"})()
+    item.file = {"prepared": note}
+    assert how_prepared(SimpleNamespace(_item=item)) == found
+    note.shape = (1,)
+    assert how_prepared(SimpleNamespace(_item=item)) is None
+    note.shape = ()
+    # Of many files the first tells.
+    assert how_prepared(SimpleNamespace(first_file=lambda: SimpleNamespace(_item=item), _item=None)) == found
+    item.file = {}
+    assert how_prepared(SimpleNamespace(_item=item)) is None and how_prepared(SimpleNamespace()) is None
+
+
+def test_packages_of_an_extra_are_listed_once():
+    required = [
+        "a>=1; extra == 'one'", 'b ; extra == "two"', "tsne_ooc[one,two]; extra == 'both'",
+        "tsne-ooc[one]; extra == 'both'",
+        "c; extra == 'both' and python_version > '3'", "d", "e; python_version > '3'", "a>=1; extra == 'one'",
+        "z; extra == 'ones'",
+    ]  # fmt: skip
+    assert _packages("one", required) == ["a>=1"] and _packages("two", required) == ["b"]
+    assert _packages("both", required) == ["a>=1", "b", "c"] and _packages("none", required) == []
+
+
+def test_numbers_of_arrow_are_told_from_other_types():
+    import pyarrow as pa
+
+    for kind, found in (
+        (pa.int8(), "i1"), (pa.uint64(), "u8"), (pa.float16(), "f2"), (pa.float32(), "f4"), (pa.bool_(), "?"),
+        (pa.string(), None),
+        (pa.date32(), None), (pa.decimal128(5), None), (pa.list_(pa.int8()), None),
+        (pa.dictionary(pa.int8(), pa.int16()), None),
+    ):  # fmt: skip
+        assert arrow.number_type(kind) == (None if found is None else np.dtype(found))
+    words = arrow.column_of(pa.chunked_array([pa.array(["a", None, "a"]).dictionary_encode()]))
+    assert words.values.tolist() == ["a", None, "a"] and words.missing is None
+    for values, kind, filled in (
+        ([1, None, 3], pa.int16(), 0),
+        ([True, None], pa.bool_(), False),
+        ([None, 2.5], pa.float32(), 0),
+    ):
+        found = arrow.column_of(pa.chunked_array([pa.array(values, kind)]))
+        assert found.missing.tolist() == [value is None for value in values]
+        assert found.values.tolist() == [filled if value is None else value for value in values]
+        assert found.values.dtype == arrow.number_type(kind)
+        some = arrow.masked(found, 0, 1)
+        assert isinstance(some, np.ma.MaskedArray) == (values[0] is None) and len(some) == 1
+    codes = arrow.column_of(pa.chunked_array([pa.array([7, None, 7], pa.int32()).dictionary_encode()]))
+    assert codes.values.tolist() == [7, 0, 7] and codes.missing.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("module, shape, stream, frame, once", [
+    ("pyarrow.lib", True, True, False, False), ("polars.frame", True, True, False, False),
+    ("pyarrow.lib", False, True, False, True),
+    ("polars", False, True, False, True), ("duckdb", True, True, False, True), ("pandas", True, True, True, False),
+    ("x", True, False, False, False),
+])  # fmt: skip
+def test_what_may_be_another_table_each_time_is_read_once(module, shape, stream, frame, once):
+    kind = type("Thing", (), {"__module__": module})
+    if stream:
+        kind.__arrow_c_stream__ = None
+    if shape:
+        kind.shape = (1, 1)
+    if frame:
+        kind.iloc = None
+    assert arrow.is_read_once(kind()) is once and arrow.is_arrow(kind()) is (stream and not frame)
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, FileNotFoundError])
+def test_a_table_that_a_worker_cannot_open_is_told_with_its_name(error, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.workers.by_path.pickle.loads", lambda pickled: (_ for _ in ()).throw(error("odd")))
+    with pytest.raises(error) as caught:
+        SharedTable(b"", {}, None)._open()
+    assert str(caught.value) == f"the worker {here()} cannot open the table: odd" and type(caught.value) is error
