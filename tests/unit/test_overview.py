@@ -686,3 +686,64 @@ def test_masked_numbers_count_in_double_precision():
     found = overview._numbers(Masked(), 0, 3)
     assert found.dtype == np.float64 and np.isnan(found[1, 0])
     np.testing.assert_array_equal(found[[0, 2], 0], [np.float64(np.float32(0.1)), 3])
+
+
+def test_all_that_was_asked_for_is_in_the_guess(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for name in ("t", "u"):
+            file[name] = np.zeros(5, [("a", "f4"), ("b", "f4"), ("c", "f4")])
+    found = look(tmp_path / "x.h5", dataset="t", columns=["c", "a"], allow_missing_chunks=True)
+    assert found.asked == ["--dataset", "t", "--columns", "c,a", "--allow-missing-chunks"]
+    assert str(found).splitlines()[-1].endswith(f" {' '.join(found.asked)} --out map")
+    # What was asked for and is not there is an error, be it one or the other.
+    for how in ({"dataset": "z"}, {"columns": ["a"]}, {"dataset": "t", "columns": ["z"]}):
+        with pytest.raises(ValueError):
+            look(tmp_path / "x.h5", **how)
+    assert "name the one to read" in look(tmp_path / "x.h5").problem
+
+
+@pytest.mark.parametrize("rows, places", [(1 << 18, 10), ((1 << 18) + 1, 3)])
+def test_a_chunk_of_64_megabytes_is_read_in_ten_places(rows, places):
+    class Table:
+        shape, dtype, chunks = (10**7, 32), np.dtype("f8"), (rows, 16)
+
+    assert len(overview._places(Table)) == places
+
+
+@pytest.mark.parametrize("kind, make", [
+    *((kind, make) for kind in ("f4", "i2", "u1", "?", "f8") for make in (np.asarray, pd.DataFrame, np.ma.array)),
+    # SciPy has no rows of truths.
+    *((kind, sp.csr_array) for kind in ("f4", "i2", "u1", "f8")),
+])  # fmt: skip
+def test_rows_that_are_shown_are_float64_of_whatever_type_they_are(kind, make):
+    X = np.array([[0, 1, 1], [1, 0, 0], [1, 1, 0]], kind)
+    found = look(make(X))
+    assert found.first.dtype == np.float64 and found.dtype == str(X.dtype)
+    np.testing.assert_array_equal(found.first, X)
+    assert (found.smallest, found.largest, found.whole, found.zeros) == (0, 1, True, pytest.approx(4 / 9))
+
+
+def test_a_single_row_is_shown():
+    assert str(look(np.array([[1.5, 2]]))).splitlines() == [
+        "would be read: 1 row of 2 columns, float64", "first rows:", "  1.5  2",
+        "of 1 row looked at: zeros none, missing none, infinite none", "numbers from 1.5 to 2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "spreads, told",
+    [
+        # Of 21 columns the second widest and the second narrowest are compared: a twentieth lies beyond each.
+        ([1.0] * 19 + [10.5] * 2, True), ([1.0] * 20 + [1e3], False), ([1 / 10.5] * 2 + [1.0] * 19, True),
+        ([1e-3] + [1.0] * 20, False), ([1 / 3.3] * 2 + [1.0] * 17 + [3.3] * 2, True),
+        ([1 / 3] * 2 + [1.0] * 17 + [3.3] * 2, False),
+    ],
+)  # fmt: skip
+def test_the_widest_and_the_narrowest_twentieth_do_not_count(spreads, told):
+    assert any("fold in spread" in line for line in look(with_spreads(*spreads)).advice) == told
+
+
+@pytest.mark.parametrize("ratio, words", [(9.99e8, "999,000,000-fold"), (1.5e9, "2e+09-fold"), (1e12, "1e+12-fold")])
+def test_a_ratio_of_more_than_a_billion_is_told_by_its_size(ratio, words):
+    said = look(with_spreads(*[1.0] * 10, *[ratio] * 10)).advice
+    assert any(words in line for line in said), said
