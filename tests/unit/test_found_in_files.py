@@ -10,17 +10,19 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from stored import Group, Stored, Timed
 
-from tsne_ooc.io import identity
+from tsne_ooc.io import identity, line_up
 from tsne_ooc.io.contents import Contents, is_compound, locate
 from tsne_ooc.io.failures import Unreached
 from tsne_ooc.io.identity import _begins, _probes, differences
 from tsne_ooc.io.kinds import READ, format_of
 from tsne_ooc.io.meant import FieldTable
 from tsne_ooc.io.missing import check_whole, of_hdf5_dataset, of_zarr_array
-from tsne_ooc.io.named import LinedUp, _labels, by_name, names_listed, order_of
+from tsne_ooc.io.named import LinedUp, _genes, _labels, _variables, by_name, names_listed, order_of
 from tsne_ooc.io.pandas_table import PandasTable, names_in
+from tsne_ooc.io.sparse import CsrTable
 
 # Tables of a file
 
@@ -791,3 +793,100 @@ def test_rows_wider_than_a_block_come_in_several(monkeypatch):
     source.X = pd.DataFrame(X)
     found = table.read(1, 5)
     assert isinstance(found, pd.DataFrame) and found.to_numpy().tolist() == X[1:5][:, [2, 1]].tolist()
+
+
+def item_of(root, name, shape=(4, 2)):
+    made = Stored(np.zeros(shape), name=name)
+    made.file = root
+    return made
+
+
+def variables(names=("u", "v"), **how):
+    return Group({"_index": Stored(list(names))}, **{"_index": "_index", **how})
+
+
+@pytest.mark.parametrize(
+    "name, found",
+    [
+        ("/X", ["u", "v"]), ("X", ["u", "v"]), ("/raw/X", ["r", "s"]), ("/layers/counts", ["u", "v"]),
+        ("/mod/layers/c", ["m", "n"]),
+        ("/mod/X", ["m", "n"]), ("/layers", None), ("/Y", None), ("/obsm/X_pca", None), ("/gone/X", None),
+        ("", None), (None, None),
+        ("/layers/deep/c", None), ("/X/layers", None),
+    ],
+)  # fmt: skip
+def test_variables_lie_beside_the_tables_of_anndata(name, found):
+    root = Group({"var": variables(), "raw/var": variables("rs"), "mod/var": variables("mn")})
+    assert _variables(item_of(root, name)) == found
+
+
+class AsText(Stored):
+    """Bytes, as h5py has them, which may be asked for as text."""
+
+    def asstr(self):
+        return Stored([cell.decode() + "!" for cell in self.values.tolist()])
+
+
+@pytest.mark.parametrize(
+    "var, found",
+    [
+        (variables(), ["u", "v"]), (Group({"i": Stored([b"\xc3\xa9", b"b"])}, _index="i"), ["é", "b"]),
+        (Group({"i": AsText([b"a", b"b"])}, _index="i"), ["a!", "b!"]),
+        (Group({"i": AsText(np.array([1, 2]))}, _index="i"), ["1", "2"]),
+        (Group({"i": Group({"values": Stored(["a", "b"]), "mask": Stored([0, 0])})}, _index="i"), ["a", "b"]),
+        (Stored(np.array([(b"a", 1), (b"b", 2)], [("index", "S1"), ("n", "i4")])), ["a", "b"]),
+        (Stored(np.array([(b"a", 1)], [("other", "S1"), ("n", "i4")])), None), (Stored(np.zeros(3)), None),
+        (Group({}, _index="i"), None),
+        (Group({"i": Stored(["a"])}), None), (Group({"i": Group()}, _index="i"), None),
+    ],
+)  # fmt: skip
+def test_names_of_variables_in_all_their_layouts(var, found):
+    assert _variables(item_of(Group({"var": var}), "/X")) == found
+
+
+@pytest.mark.parametrize(
+    "parts, tenx, found",
+    [
+        ({"features/id": Stored(["a", "b"]), "genes": Stored(["x", "y"])}, True, ["a", "b"]),
+        ({"genes": Stored([b"x", b"y"])}, True, ["x", "y"]),
+        ({"features/id": Stored([["a"], ["b"]]), "genes": Stored(["x", "y"])}, True, ["x", "y"]),
+        ({"features": Group()}, True, None),
+        ({"row_attrs/Accession": Stored(["a", "b"]), "row_attrs/Gene": Stored(["x", "y"])}, False, ["a", "b"]),
+        ({"row_attrs/Gene": Stored(["x", "y"])}, False, ["x", "y"]),
+        ({"row_attrs/Accession": Stored("a"), "row_attrs/Gene": Stored(["x"])}, False, ["x"]),
+        ({"genes": Stored(["x", "y"])}, False, None), ({}, False, None),
+    ],
+)  # fmt: skip
+def test_genes_have_identifiers_or_symbols(parts, tenx, found):
+    """Symbols are not unique, and taken only where nothing else is there."""
+    ten = {part: Stored([1]) for part in ("data", "indices", "indptr", "shape", "barcodes")}
+    if tenx:
+        assert _genes(Group({**ten, "features": Group(), **parts})) == found
+    else:
+        assert _genes(item_of(Group(parts), "/matrix")) == found
+
+
+@pytest.mark.parametrize("stop", [0, 2, 3])
+@pytest.mark.parametrize("kind", ["f4", "f2", "i2", ">f8", "?"])
+def test_sparse_rows_have_one_type_be_there_any_or_none(kind, stop):
+    matrix = sp.csr_array(np.array([[0, 1, 0], [1, 0, 1], [0, 0, 0]], np.float64))
+    table = CsrTable(matrix.data.astype(kind), matrix.indices, matrix.indptr, (3, 3), "X")
+    wanted = np.float32 if kind == "f2" else np.dtype(kind).newbyteorder("=")
+    assert table.dtype == wanted
+    for found in (table[:stop], table[3:stop], table.some(0, stop, np.array([1, 0]))):
+        assert found.dtype == wanted and type(found) is np.ndarray
+    assert table.some(2, 2, np.array([1, 0])).shape == (0, 2) and table[3:1].shape == (0, 3)
+
+
+def test_a_table_of_polars_is_put_in_order_by_numbers():
+    """What has columns and types, but no rows by number, takes a list of numbers of columns."""
+
+    class Polars:
+        columns, dtypes, shape = ["a", "b", "c"], [1, 1, 1], (2, 3)
+
+        def __getitem__(self, at):
+            return at
+
+    with pytest.warns(UserWarning, match=r"^this has columns that the fit did not have, which are left out: 'c'$"):
+        rows, order = line_up(Polars(), ["b", "a"], "this")
+    assert rows == slice(None) and order == [1, 0] and type(order) is list

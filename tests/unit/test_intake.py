@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from dataclasses import dataclass
@@ -597,3 +598,20 @@ def test_rows_alone_have_to_fit_into_memory(monkeypatch):
         Features(2).rows(Reader(np.ones((126, 2), np.float32)), "TSNE", 1)
     with pytest.raises(MemoryError, match=r"^to fit all 100 rows"):
         take_in(Reader(X), prepare=None, sample=None, metric="euclidean", seed=0, n_jobs=1)
+
+
+def test_a_warning_of_names_points_at_whoever_placed_the_rows():
+    """Who calls `place` of an estimator, which asks for blocks in a method of its own."""
+    features = Features(2, ("a", "b"))
+
+    def blocks(X):
+        return features.blocks(X, "TSNE", 1)
+
+    def place(X):
+        return blocks(X)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        place(np.ones((3, 2)))
+        here = inspect.currentframe().f_lineno - 1
+    assert [(one.filename, one.lineno) for one in told] == [(__file__, here)]
