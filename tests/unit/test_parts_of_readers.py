@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 import zipfile
 from pathlib import Path
@@ -1078,3 +1079,120 @@ def test_files_are_named_one_by_one_or_by_patterns(tmp_path, monkeypatch, data, 
         and not files.are_files("1.x")
     )
     assert files.are_files(("1.x", Path("2.x"))) and not files.are_files(np.zeros(3))
+
+
+# Zarr, written and read
+
+
+zarr = pytest.importorskip("zarr")
+
+
+def stored_frame(path, fill=None):
+    """A data frame in a folder of Zarr: numbers, whole numbers with gaps, and words by codes; all in two chunks."""
+    root = zarr.open_group(path, mode="w", zarr_format=2)
+    frame = root.create_group("f")
+    frame.attrs.update({"encoding-type": "dataframe", "_index": "i", "column-order": ["a", "gaps", "kind"]})
+
+    def array(group, name, values, kind):
+        made = group.create_array(name, shape=(4,), chunks=(2,), dtype=kind, config={"write_empty_chunks": True})
+        made[:] = np.array(values, kind)
+
+    array(frame, "i", [1, 2, 3, 4], "i8")
+    array(frame, "a", [1, 2, 3, 4], "f4")
+    gaps = frame.create_group("gaps")
+    gaps.attrs["encoding-type"] = "nullable-integer"
+    array(gaps, "values", [5, 6, 7, 8], "i4")
+    array(gaps, "mask", [0, 1, 0, 0], "?")
+    kind = frame.create_group("kind")
+    kind.attrs["encoding-type"] = "categorical"
+    array(kind, "codes", [1, 0, 1, 0], "i1")
+    array(kind, "categories", [10, 20, 30, 40], "i8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "lost, refused",
+    [("a/1", "a"), ("i/0", "i"), ("gaps/values/0", "gaps/values"), ("gaps/mask/0", None), ("kind/codes/1", None),
+    ("kind/categories/0", None)],
+)  # fmt: skip
+def test_masks_and_codes_of_zeros_need_not_be_there(tmp_path, lost, refused):
+    """Zarr does not write chunks of zeros; but numbers that are not there are missed."""
+    path = stored_frame(tmp_path / "x.zarr")
+    whole = np.array([[1, 5], [2, np.nan], [3, 7], [4, 8]])
+    with source.open_source(path, dataset="f") as table:
+        np.testing.assert_array_equal(table.read(0, 4), whole)
+        assert table.left_out == ["kind"] and table.shape == (4, 2) and table.dtype == np.float64
+        assert table.stored == [path.resolve() / "f"] and table.opened_here and table.chunks is None
+        assert repr(table) == f"data frame 'f' of {path.resolve()}, shape (4, 2)"
+    (path / "f" / lost).unlink()
+    if refused is None:
+        source.open_source(path, dataset="f").close()
+        return
+    with pytest.raises(OSError, match=rf"^1 of 2 chunks of array 'f/{refused}' of .*x\.zarr are missing"):
+        source.open_source(path, dataset="f")
+    source.open_source(path, dataset="f", allow_missing_chunks=True).close()
+
+
+def zipped(folder, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, file.relative_to(folder.parent))
+    return path
+
+
+@pytest.mark.parametrize("what", ["f", "X"])
+def test_a_zip_file_is_opened_anew_behind_a_fork(tmp_path, monkeypatch, what):
+    """Parent and child would move each other's place in it; and the child does not close what is its parent's."""
+    folder = stored_frame(tmp_path / "x.zarr")
+    zarr.open_group(folder, mode="a")["f"].attrs.update({"x": 1})
+    made = zarr.open_group(folder, mode="a").create_array("X", shape=(4, 3), chunks=(3, 2), dtype="f4")
+    X = np.arange(1, 13, dtype="f4").reshape(4, 3)
+    made[:] = X
+    wanted = X if what == "X" else np.array([[1, 5], [2, np.nan], [3, 7], [4, 8]])
+    path = zipped(folder, tmp_path / "x.zip")
+    table = source.open_source(path, dataset=what)
+    assert table.name == what and table.path == path.resolve() and table.stored is None
+    first = table._store
+    np.testing.assert_array_equal(table.read(1, 4), wanted[1:4])
+    assert table._store is first
+    here = os.getpid()
+    monkeypatch.setattr(zarr_files.os, "getpid", lambda: here + 1)
+    table.close()
+    np.testing.assert_array_equal(table.read(1, 4), wanted[1:4])
+    second = table._store
+    assert second is not first and table.read(0, 1).shape[0] == 1 and table._store is second
+    if what == "f":
+        assert table.read_columns(0, 2)["a"].tolist() == [1, 2]
+    else:
+        assert table.read_some(0, 2, np.array([2, 0])).tolist() == [[3, 1], [6, 4]]
+    closed = []
+    monkeypatch.setattr(type(second), "close", lambda self: closed.append(self))
+    table.close()
+    assert closed == [second]
+
+
+@pytest.mark.parametrize("what", ["f", "X"])
+def test_a_table_of_zarr_in_memory_has_no_place(what):
+    root = zarr.open_group(store=zarr.storage.MemoryStore(), mode="w", zarr_format=2)
+    frame = root.create_group("f")
+    frame.attrs.update({"encoding-type": "dataframe", "_index": "i", "column-order": ["a", "b"]})
+    X = np.arange(1.0, 9.0).reshape(4, 2)
+    for name, values in (("i", np.arange(4)), ("a", X[:, 0]), ("b", X[:, 1])):
+        frame.create_array(name, data=values)
+    root.create_array("X", data=X[:, ::-1].copy(), chunks=(3, 1))
+    table = source.open_source(root, dataset=what)
+    wanted = X if what == "f" else X[:, ::-1]
+    for one in (table, table.reopen()):
+        np.testing.assert_array_equal(one.read(1, 4), wanted[1:4])
+        assert one.path is None and one.stored is None and not one.opened_here and one.name == what
+        assert one.chunks == (None if what == "f" else (3, 1)) and one.remarks == [] and one.unread == {}
+        assert repr(one) == f"{'data frame' if what == 'f' else 'Zarr array'} {what!r} of memory, shape (4, 2)"
+        one.close()
+    if what == "f":
+        some = source.open_source(root, dataset="f", columns=(name for name in "b"))
+        assert some.column_names == ["b"] == some.reopen().column_names and some.read(0, 1).tolist() == [[2]]
+    with pytest.raises(ValueError, match=r"^this group has no dataset 'Y'; .*it has X \(4, 2\), f \(4, 2\)"):
+        source.open_source(root, dataset="Y")
+    with pytest.raises(ValueError, match=r"holds a single array, so dataset='a' cannot choose one$"):
+        source.open_source(root["X"], dataset="a")
