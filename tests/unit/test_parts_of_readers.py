@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -1196,3 +1197,149 @@ def test_a_table_of_zarr_in_memory_has_no_place(what):
         source.open_source(root, dataset="Y")
     with pytest.raises(ValueError, match=r"holds a single array, so dataset='a' cannot choose one$"):
         source.open_source(root["X"], dataset="a")
+
+
+# HDF5, written and read
+
+
+def written(path, **how):
+    file = h5py.File(path, "w", **how)
+    X = np.arange(1, 13, dtype="f4").reshape(4, 3)
+    file.create_dataset("g/X", data=X, chunks=(3, 2))
+    records = np.zeros(4, [("a", "f4"), ("w", "S2"), ("n", "i8"), ("wide", "f4", (2,))])
+    records["a"], records["w"], records["n"], records["wide"] = (
+        X[:, 0],
+        [b"u", b"\xff", b"", b"v"],
+        [1, 2, 3, 4],
+        X[:, 1:],
+    )
+    file.create_dataset("records", data=records, chunks=(3,))
+    frame = file.create_group("frame")
+    frame.attrs.update({"encoding-type": "dataframe", "_index": "i", "column-order": ["b", "a"]})
+    frame["i"], frame["a"], frame["b"] = np.arange(4), X[:, 0], X[:, 1]
+    sparse = file.create_group("sparse")
+    matrix = sp.csr_array(X)
+    sparse.attrs.update({"encoding-type": "csr_matrix", "shape": X.shape})
+    for part in ("data", "indices", "indptr"):
+        sparse[part] = getattr(matrix, part)
+    return file, X
+
+
+WANTED = {
+    "g/X": lambda X: X, "records/wide": lambda X: X[:, 1:], "sparse": lambda X: X, "frame": lambda X: X[:, [1, 0]],
+    "records": lambda X: np.column_stack([X[:, 0], [1, 2, 3, 4]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_a_table_of_hdf5_is_opened_anew_behind_a_fork_or_by_its_pickle(tmp_path, monkeypatch, name):
+    file, X = written(tmp_path / "x.h5")
+    file.close()
+    wanted = WANTED[name](X)
+    table = source.open_source(tmp_path / "x.h5", dataset=name)
+    path = (tmp_path / "x.h5").resolve()
+    assert table.shape == wanted.shape and table.path == path and table.opened_here and table.name == f"/{name}"
+    assert table.chunks == {"g/X": (3, 2), "records/wide": (3, 2), "records": (3, 2)}.get(name)
+    assert repr(table) == f"dataset '/{name}' of {path}, shape {wanted.shape}"
+    assert table.remarks == [] and table.left_out == ["w", "wide"] if name == "records" else True
+    first = table._file
+    make, given = table.__reduce__()
+    for one in (table, table.reopen(), make(*given)):
+        np.testing.assert_array_equal(one.read(1, 4), wanted[1:4])
+        if hasattr(one, "read_some"):
+            np.testing.assert_array_equal(one.read_some(1, 4, np.array([1, 0])), wanted[1:4, [1, 0]])
+        if hasattr(one, "read_columns"):
+            assert list(one.read_columns(0, 2)) == one.column_names
+        if one is not table:
+            assert one._file is not first and one.chunks == table.chunks
+            one.close()
+    here = os.getpid()
+    monkeypatch.setattr(hdf5.os, "getpid", lambda: here + 1)
+    # What is its parent's is not closed by the child.
+    table.close()
+    assert first
+    np.testing.assert_array_equal(table.read(1, 4), wanted[1:4])
+    second = table._file
+    assert second is not first and table.read(0, 1).shape[0] == 1 and table._file is second
+    table.close()
+    assert not second and first
+    with pytest.raises(ValueError, match=r"x\.h5 is closed; read from it within its `with` statement$"):
+        table.read(0, 1)
+    if hasattr(table, "read_some"):
+        with pytest.raises((ValueError, TypeError)):
+            table.read_some(0, 1, np.array([0]))
+    first.close()
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_a_table_of_hdf5_in_memory_is_its_owners(name):
+    file, X = written("nowhere.h5", driver="core", backing_store=False)
+    table = source.open_source(file, dataset=name)
+    wanted = WANTED[name](X)
+    np.testing.assert_array_equal(table.read(1, 4), wanted[1:4])
+    assert table.path is None and not table.opened_here and table.reopen() is table
+    assert repr(table) == f"dataset '/{name}' of nowhere.h5, shape {wanted.shape}"
+    with pytest.raises(TypeError, match=r"is not on the disk, and another process cannot open it; write it to a file$"):
+        table.__reduce__()
+    table.close()
+    assert file
+    file.close()
+
+
+def test_fields_of_records_by_name_and_again_where_they_are_opened_anew(tmp_path):
+    file, _X = written(tmp_path / "x.h5")
+    file.close()
+    with source.open_source(tmp_path / "x.h5", dataset="records", columns=(name for name in ["w", "n"])) as table:
+        assert table.column_names == ["w", "n"] and table.left_out == [] and table.unread == {}
+        for one in (table, table.reopen()):
+            found = one.read_columns(0, 3)
+            assert found["w"].tolist() == ["u", "\\xff", ""] and found["n"].tolist() == [1, 2, 3]
+            if one is not table:
+                one.close()
+        with pytest.raises(TypeError, match="column 'w' does not hold numbers"):
+            table.read(0, 1)
+    with source.open_source(tmp_path / "x.h5", dataset="records", columns="n") as table:
+        assert table.read(0, 2).tolist() == [[1], [2]] and table.dtype == np.int64 and table.chunks == (3, 1)
+    with pytest.raises(ValueError, match=r"^dataset '/records' of .*x\.h5 has no such column"):
+        source.open_source(tmp_path / "x.h5", dataset="records", columns="z")
+    with h5py.File(tmp_path / "y.h5", "w") as file:
+        file["r"] = np.zeros(3, [("w", "S2")])
+    with pytest.raises(ValueError, match=r"has no field of numbers; it has w$"):
+        source.open_source(tmp_path / "y.h5")
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"text that is none", "is not an HDF5 file"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(40), "cannot be opened as HDF5|is cut short"),
+        (b"", "is not an HDF5 file"),
+    ],
+)  # fmt: skip
+def test_what_is_no_file_of_hdf5(tmp_path, content, words):
+    (tmp_path / "x.h5").write_bytes(content)
+    with pytest.raises(OSError, match=words):
+        hdf5.open_hdf5(tmp_path / "x.h5")
+    with pytest.raises(FileNotFoundError, match=r"^there is no file .*none\.h5$"):
+        hdf5.open_hdf5(str(tmp_path / "none.h5"))
+    with pytest.raises(IsADirectoryError, match=r"is a folder, not an HDF5 file$"):
+        hdf5.open_hdf5(tmp_path)
+
+
+def test_a_file_is_closed_where_its_table_is_refused(tmp_path, monkeypatch):
+    file, _ = written(tmp_path / "x.h5")
+    file["lost"] = np.zeros(3)
+    file.create_dataset("gaps", (40, 2), "f4", chunks=(10, 2))[:10] = 1
+    file.close()
+    opened, real = [], hdf5._open
+    monkeypatch.setattr(hdf5, "_open", lambda path, **how: opened.append(real(path, **how)) or opened[-1])
+    for how in (
+        {"dataset": "none"},
+        {"dataset": "lost"},
+        {"dataset": "gaps"},
+        {"dataset": "frame", "columns": ["z"]},
+        {},
+    ):
+        with pytest.raises((OSError, ValueError)):
+            hdf5.open_hdf5(tmp_path / "x.h5", **how)
+    assert len(opened) >= 5 and not any(opened)
