@@ -7,11 +7,12 @@ import math
 import warnings
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 
 from tsne_ooc._cells import cells_of
-from tsne_ooc.convert import frames, plan, rows
+from tsne_ooc.convert import frames, plan, rows, writing
 from tsne_ooc.convert.converting import _check_columns, _files, _name, _names, _told
 from tsne_ooc.convert.frames import _folder_beside, _is_frame, _try
 from tsne_ooc.convert.pieces import Dialect, Piece, _decimal, delimiter_of, is_tabbed, kind_of, pieces_of
@@ -589,3 +590,51 @@ def test_a_data_frame_of_dask_is_told_by_what_it_has():
     assert {part: "2020-01-31 12:00"[:length] for part, length in plan.PARTS.items()} == {
         "year": "2020", "month": "2020-01", "day": "2020-01-31", "hour": "2020-01-31 12",
     }  # fmt: skip
+
+
+# Tables that grow
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".zarr"])
+@pytest.mark.parametrize("labels", [(), ("w", "z")])
+@pytest.mark.parametrize("chunk, rows_at_once", [(24, 3), (23, 2), (8, 1), (7, 1), (1 << 20, 1 << 17)])
+def test_a_table_grows_by_whole_chunks(tmp_path, monkeypatch, suffix, labels, chunk, rows_at_once):
+    """Rows know their file and line; labels stay beside them; what waits is written in the end."""
+    if suffix == ".zarr":
+        zarr = pytest.importorskip("zarr")
+    monkeypatch.setattr(writing, "CHUNK", chunk)
+    table = writing.GrowingTable(tmp_path / f"t{suffix}", ["a", "é"], labels, '{"made": 1}')
+    assert table.rows == rows_at_once and table.n == 0 and table.path == tmp_path / f"t{suffix}"
+    X, at = np.arange(22, dtype=np.float32).reshape(11, 2), 0
+    X[4] = 0
+    for file, size in enumerate((2, 1, 0, 5, 3)):
+        some = slice(at, at + size)
+        words = [np.array([f"{name}{row}" for row in range(11)][some], object) for name in labels]
+        table.add(X[some], file, np.arange(11)[some] * 10, *words)
+        at += size
+        assert table.n == at // rows_at_once * rows_at_once and table._held == at - table.n
+    table.close()
+    assert table.n == 11
+    root = h5py.File(table.path) if suffix == ".h5" else zarr.open_group(table.path, mode="r")
+    np.testing.assert_array_equal(root["X"][:], X)
+    assert root["X"].dtype == np.float32 and root["X"].chunks == (rows_at_once, 2)
+    assert root["rows/file"][:].tolist() == [0, 0, 1, 3, 3, 3, 3, 3, 4, 4, 4] and root["rows/file"].dtype == np.uint32
+    assert root["rows/line"][:].tolist() == [row * 10 for row in range(11)] and root["rows/line"].dtype == np.int64
+    assert root["rows/line"].chunks == (rows_at_once,) and root["var"].attrs["_index"] == "_index"
+    names = [name.decode() if isinstance(name, bytes) else str(name) for name in root["var/_index"][:].tolist()]
+    assert names == ["a", "é"] and ("obs" in root) == bool(labels)
+    for name in labels:
+        found = root[f"obs/{name}"][:].tolist()
+        found = [word.decode() if isinstance(word, bytes) else word for word in found]
+        assert found == [f"{name}{row}" for row in range(11)]
+    told = root["prepared"][()].decode() if suffix == ".h5" else root.attrs["prepared"]
+    assert told == '{"made": 1}'
+    if suffix == ".h5":
+        root.close()
+
+
+def test_what_a_table_was_made_of_is_nothing_where_nobody_says_it(tmp_path):
+    table = writing.GrowingTable(tmp_path / "t.h5", ["a"])
+    table.close()
+    with h5py.File(tmp_path / "t.h5") as file:
+        assert json.loads(file["prepared"][()]) == {} and file["X"].shape == (0, 1) and "obs" not in file
