@@ -594,6 +594,7 @@ def test_rows_alone_have_to_fit_into_memory(monkeypatch):
     monkeypatch.setattr("tsne_ooc.io.reading.available_bytes", lambda: 1000)
     X = np.ones((100, 2), np.float32)
     assert Features(2).rows(Reader(X), "TSNE", 1).shape == (100, 2)
+    assert Features(2).rows(Reader(np.ones((125, 2), np.float32)), "TSNE", 1).shape == (125, 2)
     with pytest.raises(MemoryError, match=r"^to hold all 126 rows of 2 columns"):
         Features(2).rows(Reader(np.ones((126, 2), np.float32)), "TSNE", 1)
     with pytest.raises(MemoryError, match=r"^to fit all 100 rows"):

@@ -17,7 +17,7 @@ import pytest
 import scipy.sparse as sp
 from stored import Group, Stored, Timed
 
-from tsne_ooc.io import arrow, files, hdf5, holdings, memory, source
+from tsne_ooc.io import arrow, files, hdf5, holdings, memory, source, url_files
 from tsne_ooc.io import zarr as zarr_files
 from tsne_ooc.io.ahead import ahead
 from tsne_ooc.io.blocks import iterate, read_checked
@@ -28,6 +28,7 @@ from tsne_ooc.io.files import FilesSource, _home
 from tsne_ooc.io.lacking import Lacking, for_kept
 from tsne_ooc.io.masks import stacked, with_mask
 from tsne_ooc.io.memory import NpySource
+from tsne_ooc.io.missing import of_hdf5_dataset
 from tsne_ooc.io.optional import _packages
 from tsne_ooc.io.prepared import how_prepared
 from tsne_ooc.io.sparse import is_tenx, remarks_on, sparse_format, sparse_shape, stored_csr
@@ -1343,3 +1344,194 @@ def test_a_file_is_closed_where_its_table_is_refused(tmp_path, monkeypatch):
         with pytest.raises((OSError, ValueError)):
             hdf5.open_hdf5(tmp_path / "x.h5", **how)
     assert len(opened) >= 5 and not any(opened)
+
+
+# What is handed on, and to whom
+
+
+@pytest.fixture
+def handed(monkeypatch):
+    """What the one way to a table is asked for in turn; the real one, and what it was called with."""
+    real, told = source.open_source, []
+
+    def asked(data, **how):
+        told.append((data, how))
+        return real(np.ones((2, 2)))
+
+    monkeypatch.setattr(source, "open_source", asked)
+    return real, told
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+@pytest.mark.parametrize("columns", [None, ["a"]])
+def test_choices_are_handed_on_to_the_part_of_an_anndata(handed, allowed, columns):
+    real, told = handed
+    data = anndata(var_names=["a", "b"])
+    for part, table in (("obsm/p", 3), ("X", 1), ("layers/a", 2), ("raw/X", 4)):
+        told.clear()
+        if part == "raw/X":
+            data.raw.var_names = ["a", "b"]
+        found = source._of_anndata(data, part, columns, allowed)
+        assert told == [
+            (
+                table,
+                {"columns": columns, "allow_missing_chunks": allowed}
+                if part == "obsm/p"
+                else {"allow_missing_chunks": allowed},
+            )
+        ]
+        if part != "obsm/p":
+            assert found.shape == (2, 2 if columns is None else 1)
+    told.clear()
+    backed = type("BackedSparse", (), {"__module__": "anndata._core", "group": "the group"})()
+    real(backed, columns=columns, allow_missing_chunks=allowed)
+    assert told == [("the group", {"columns": columns, "allow_missing_chunks": allowed})]
+
+
+@pytest.mark.parametrize(
+    "module, names, kind",
+    [
+        ("x", ("iloc", "to_numpy", "shape", "__getitem__"), "FrameSource"),
+        ("x", ("iloc", "shape", "__getitem__"), "SlicedSource"),
+        ("x", ("to_numpy", "shape", "__getitem__"), "SlicedSource"),
+        ("x", ("iloc", "to_numpy", "compute", "shape", "__getitem__"), "SlicedSource"),
+        ("x", ("tocsr", "shape", "__getitem__"), "SlicedSource"),
+        ("x", ("nnz", "shape", "__getitem__"), "SlicedSource"),
+        ("x", ("tocsr", "nnz", "shape", "__getitem__"), "pass X.tocsr()"),
+        ("x", ("to_dask_array", "shape", "__getitem__"), "Dask DataFrame"),
+        ("x", ("compute", "shape", "__getitem__"), "SlicedSource"),
+        ("dask.bag", ("shape", "__getitem__"), "SlicedSource"),
+        ("x", ("shape",), "is not a table"), ("x", ("__getitem__",), "is not a table"),
+        ("x.dask", ("compute", "shape", "__getitem__"), "SlicedSource"),
+        ("x", ("group", "shape", "__getitem__"), "SlicedSource"),
+        ("x", ("files", "schema", "shape", "__getitem__"), "SlicedSource"),
+        ("pyarrow.x", ("files", "shape", "__getitem__"), "SlicedSource"),
+        ("pyarrow.x", ("schema", "shape", "__getitem__"), "SlicedSource"),
+    ],
+)  # fmt: skip
+def test_a_table_is_told_by_all_that_it_has(module, names, kind):
+    """By one name alone it may be anything."""
+    frame = pd.DataFrame(np.ones((2, 2)))
+    has = {
+        "shape": (2, 2),
+        "iloc": frame.iloc,
+        "dtypes": frame.dtypes,
+        "columns": frame.columns,
+        "__getitem__": lambda self, rows: np.ones((2, 2))[rows],
+    }
+    parts = {name: has.get(name, lambda self, *_, **__: None) for name in names}
+    if kind == "FrameSource":
+        parts |= {"dtypes": frame.dtypes, "columns": frame.columns}
+    made = type("Thing", (), {"__module__": module, **parts})()
+    if " " in kind or "." in kind:
+        with pytest.raises(TypeError) as caught:
+            source.open_source(made)
+        assert kind in str(caught.value)
+    else:
+        assert type(source.open_source(made)).__name__ == kind
+
+
+@pytest.mark.parametrize(
+    "shape, chunks, told",
+    [((7, 3), ((3, 4), (2, 1)), (4, 2)), ((2, 2), ((1, 1), (1, 1)), (1, 1)), ((3, 0), ((3,), (0,)), None), ((0, 3),
+    ((0,), (3,)), None)],
+)  # fmt: skip
+def test_chunks_of_dask_are_the_largest(shape, chunks, told, monkeypatch):
+    da = pytest.importorskip("dask.array")
+    monkeypatch.setattr("tsne_ooc.io.bands.LARGEST", 0)
+    X = np.arange(np.prod(shape), dtype="f4").reshape(shape)
+    table = source.open_source(da.from_array(X, chunks=chunks))
+    assert table.chunks == told and table.shape == shape and table.dtype == np.float32
+    for start in range(shape[0] + 1):
+        np.testing.assert_array_equal(table.read(start, shape[0]), X[start:])
+    # A row of chunks is kept where it is at most twice as large as one of them, which must be computed whole.
+    row, one = max(chunks[0]) * shape[1], max(chunks[0]) * max(chunks[1])
+    assert table._banded._keeps == (row <= 2 * one)
+
+
+def test_the_thread_that_reads_ahead_does_not_keep_python_from_ending():
+    work = ahead(lambda item: item, range(3))
+    next(work)
+    (reader,) = [thread for thread in threading.enumerate() if thread.name == "tsne_ooc_read" and thread.is_alive()][
+        -1:
+    ]
+    assert reader.daemon
+    work.close()
+    assert not reader.is_alive()
+
+
+def test_open_files_of_a_table_behind_urls_keep_half_a_gigabyte():
+    """As many as are open together, each with its parts."""
+    assert files.MOST_OPEN * url_files.BLOCK * url_files.BLOCKS == 1 << 29
+
+
+class AsyncStore:
+    """A store of fsspec that is asked in a loop, and says what it was asked for."""
+
+    def __init__(self, data):
+        self.data, self.told = data, []
+
+    async def set_session(self):
+        self.told.append("session")
+        return self
+
+    async def close(self):
+        self.told.append("closed")
+
+    async def _cat_file(self, path, start, end):
+        self.told.append((path, start, end))
+        return self.data[start:end]
+
+
+def test_a_store_that_is_asked_in_a_loop_gets_one_session_for_a_file(monkeypatch):
+    store, asked = AsyncStore(bytes(range(50))), []
+    monkeypatch.setattr(Url, "filesystem", lambda self, **how: asked.append(how) or (store, "b/x"))
+    parts = url_files._Parts(Url("s3://b/x"), 50)
+    assert asked == [{}, {"asynchronous": True, "skip_instance_cache": True}]
+    assert parts(3, 7) == bytes([3, 4, 5, 6]) and parts(48, 99) == bytes([48, 49])
+    assert store.told == ["session", ("b/x", 3, 7), ("b/x", 48, 50)]
+    here = os.getpid()
+    monkeypatch.setattr(url_files.os, "getpid", lambda: here + 1)
+    parts.close()
+    assert not parts._loop.is_closed()
+    monkeypatch.setattr(url_files.os, "getpid", lambda: here)
+    parts.close()
+    parts.close()
+    assert store.told[3:] == ["closed"] and parts._loop.is_closed()
+    # One that was never asked has nothing to close but its loop.
+    unasked = url_files._Parts(Url("s3://b/x"), 50)
+    unasked.close()
+    assert unasked._loop.is_closed() and store.told[3:] == ["closed"]
+
+
+@pytest.mark.parametrize(
+    "named, there, prefix, missing",
+    [
+        ("part.h5", "a/part.h5", None, 0), ("sub/part.h5", "a/sub/part.h5", None, 0),
+        ("sub/part.h5", "a/part.h5", None, 1),
+        ("part.h5", "c/part.h5", "c", 0), ("part.h5", "a/part.h5", "c", 0), ("part.h5", "b/part.h5", None, 1),
+        ("part.h5", "a/deep/part.h5", "${ORIGIN}/deep", 0),
+        ("/gone/part.h5", "a/part.h5", None, 0), ("/gone/part.h5", "a/other.h5", None, 1),
+        ("part.h5", "part.h5", None, 0),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("dataset", ["d", "e"])
+def test_sources_of_a_virtual_dataset_are_looked_for_where_hdf5_does(
+    tmp_path, monkeypatch, named, there, prefix, missing, dataset
+):
+    """Beside the file itself, not beside a link to it; in the folder of the program; and where the user says."""
+    for folder in ("a/sub", "a/deep", "b", "c"):
+        (tmp_path / folder).mkdir(parents=True)
+    with h5py.File(tmp_path / there, "w") as file:
+        file["d"] = np.ones((2, 2))
+    layout = h5py.VirtualLayout((2, 2), "f8")
+    layout[:] = h5py.VirtualSource(named, dataset, (2, 2))
+    with h5py.File(tmp_path / "a/x.h5", "w") as file:
+        file.create_virtual_dataset("v", layout)
+    (tmp_path / "b/x.h5").symlink_to(tmp_path / "a/x.h5")
+    monkeypatch.chdir(tmp_path)
+    if prefix is not None:
+        monkeypatch.setenv("HDF5_VDS_PREFIX", prefix if "$" in prefix else str(tmp_path / prefix))
+    for path in ("a/x.h5", "b/x.h5"):
+        with h5py.File(tmp_path / path) as file:
+            assert of_hdf5_dataset(file["v"]) == (missing if dataset == "d" else 1, 1, "sources")
