@@ -24,7 +24,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from tsne_ooc.affinity import Perplexity
-from tsne_ooc.storage.asked import plain, unequal, untold
+from tsne_ooc.storage.asked import parameters_of, plain, unequal, untold
 from tsne_ooc.storage.digest import Untold, digest
 
 RNG = np.random.default_rng(0)
@@ -496,3 +496,43 @@ def test_names_of_a_dict_that_json_would_make_alike_stay_apart():
     given = [{"a": 1, "2": 3}, {"a": 1, 2: 3}, {"a": 1, 2.0: 3}, {2: 3, "a": 1}, {"a": 1}, {True: 1}, {"true": 1}]
     told = [json.dumps(plain(one), sort_keys=True) for one in given]
     assert told[1] == told[3] and len({*told}) == len(told) - 1
+
+
+class Fresh:
+    """An object that makes what it holds anew whenever it is taken apart."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __reduce__(self):
+        return (
+            Fresh,
+            (types.SimpleNamespace(number=self.number).number,),
+            [{"number": self.number, "list": [self.number]}],
+        )
+
+
+def test_objects_that_are_gone_when_the_next_are_made_are_not_taken_for_these():
+    """The next may lie where the last one lay."""
+    found = {digest([Fresh(a), Fresh(b), Fresh(c)]) for a in range(3) for b in range(3) for c in range(3)}
+    assert len(found) == 27
+    records = np.zeros((2, 2), [("a", "f4"), ("b", "f4"), ("c", "f4")])
+    seen = set()
+    for name in records.dtype.names:
+        other = records.copy()
+        other[name] = 1
+        seen.add(digest(other))
+    assert len(seen | {digest(records)}) == 4
+
+
+def test_parameters_of_parts_are_told_by_the_parts():
+    """A search within an estimator is told as a whole, and not once more by its own options."""
+    asked = []
+
+    class Asked:
+        def get_params(self, deep=True):
+            asked.append(deep)
+            return {"k": 3, "n_jobs": 2, "verbose": 1, "a": None}
+
+    assert parameters_of(Asked(), without=["a"]) == {"k": 3} and list(parameters_of(Asked())) == ["a", "k"]
+    assert asked == [False, False]

@@ -9,6 +9,7 @@ import pytest
 
 from tsne_ooc import storage
 from tsne_ooc.io import NpySink
+from tsne_ooc.storage import atomic
 from tsne_ooc.storage.atomic import exchange, whole_file, whole_folder
 from tsne_ooc.storage.ledger import Ledger
 
@@ -117,3 +118,24 @@ def test_a_folder_that_cannot_take_the_place_of_another_leaves_it_there(tmp_path
         (temporary / "new.txt").write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["old.txt"]
+
+
+def test_what_is_not_whole_yet_is_hidden_beside_its_place(tmp_path):
+    """By a name that tells whose it is, and that it is a part."""
+    with whole_file(tmp_path / "x.npy") as part:
+        assert part.parent == tmp_path and part.name.startswith(".x.npy.") and part.name.endswith(".part")
+        part.write_bytes(b"1")
+    with whole_folder(tmp_path / "f") as part:
+        assert part.parent == tmp_path and part.name.startswith(".f.") and part.name.endswith(".part")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "x.npy"]
+
+
+def test_folders_are_brought_to_the_disk_after_what_is_in_them(tmp_path, monkeypatch):
+    """A folder whose entries are on the disk before their contents would promise too much."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "x").touch()
+    (tmp_path / "a" / "y").touch()
+    told = []
+    monkeypatch.setattr(atomic, "sync_folder", told.append)
+    atomic._sync_all(tmp_path)
+    assert told == [tmp_path / "a" / "b", tmp_path / "a", tmp_path]

@@ -113,3 +113,11 @@ def test_a_file_system_without_locks(path, monkeypatch):
         Lock(path, "the map"),
     ):
         pytest.fail("it is held")
+
+
+def test_the_number_of_a_process_that_is_gone_is_written_over(path):
+    """Whatever its length."""
+    path.write_text("98765432109876")
+    with Lock(path, "the map"):
+        assert path.read_text() == str(os.getpid())
+    assert not path.exists()

@@ -459,3 +459,33 @@ def test_workers_that_read_have_as_many_blocks_as_their_results_may_take(rows, c
     assert [row for start, stop in found for row in range(start, stop)] == list(range(60))
     assert all(0 < stop - start <= rows for start, stop in found)
     assert all((piece.function, piece.arguments) == ("reads", (piece.start, piece.stop)) for piece in pieces)
+
+
+@pytest.mark.parametrize("chunks, stored", [(None, "rows"), ((10, 3), "chunks of (10, 3)")])
+def test_how_a_table_is_read_is_logged(tmp_path, caplog, chunks, stored):
+    class Wide:
+        shape, dtype = (10**6, 500), np.dtype("f8")
+
+    Wide.chunks = chunks
+    ledger = begin(tmp_path / "ledger", JOB, resume=False)
+    with Stream({}, ledger, "place") as work, caplog.at_level("INFO", logger=streaming.__name__):
+        assert work._told(Wide(), 12_345, "place") == 12_345
+        # In MB of float32, which rows become.
+        assert caplog.messages == [f"place: 12,345 rows at a time (25 MB), storage in {stored}"]
+        assert work._told(Wide(), None, "place") == streaming.rows_at_once(Wide())
+
+
+def test_a_stage_without_files_has_no_rows(tmp_path):
+    told = []
+    ledger = begin(tmp_path / "ledger", JOB, resume=False)
+    with Stream({}, ledger, "place") as work:
+        work.run(as_source(X), None, progress=lambda *of: told.append(of), phase="place")
+    assert told == [("place", 0, 0)] and work.first == 0
+
+
+def test_names_of_results_and_of_files_are_told_in_order(tmp_path):
+    ledger = begin(tmp_path / "ledger", JOB, resume=False)
+    files = {name: (tmp_path / f"{name}.npy", (60,)) for name in "cab"}
+    with pytest.raises(ValueError) as caught, Stream(files, ledger, "place") as work:
+        work.run(as_source(X), lambda first, block: {"z": block, "y": block}, progress=silent, phase="place")
+    assert str(caught.value) == "stage 'place' computed y, z, and its files are a, b, c"

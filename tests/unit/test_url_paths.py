@@ -422,3 +422,17 @@ def test_sizes_of_several_files_are_added_up_where_each_has_one():
 def test_a_folder_whose_store_says_so_is_not_asked_for_what_is_in_it(monkeypatch):
     url, store = behind(monkeypatch, {"type": "directory"})
     assert url.is_dir() and url.exists() and not url.is_file() and len(store.asked) == 2
+
+
+@pytest.mark.parametrize("version, read", [((1, 0), True), ((2, 0), True), ((3, 0), False)])
+def test_arrays_of_both_plain_versions_are_read(memory, version, read):
+    X = np.arange(6.0).reshape(3, 2)
+    np.lib.format.write_array(file := io.BytesIO(), X, version=version)
+    memory.pipe({"/x.npy": file.getvalue()})
+    if read:
+        with open_source("memory://x.npy") as table:
+            np.testing.assert_array_equal(table.read(0, 3), X)
+            assert table.opened_here
+    else:
+        with pytest.raises(ValueError, match=r"^memory://x\.npy is not a whole \.npy file of numbers: "):
+            open_source("memory://x.npy")

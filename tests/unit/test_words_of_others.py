@@ -276,3 +276,50 @@ def test_signatures_of_methods_are_as_they_are_written():
             shown = inspect.signature(getattr(kind, name))
             assert "kwargs" not in str(shown) and "options" not in shown.parameters
             assert importlib.import_module(getattr(kind, name).__module__).__name__.startswith("tsne_ooc")
+
+
+@pytest.mark.parametrize(
+    "word, names, answer",
+    [
+        ("metrik", ["metric", "neighbors"], "did you mean 'metric'?"),
+        ("METRIC", ["metric"], "did you mean 'metric'?"),
+        ("zzz", ["b", "c", "a"], "it has a, b, c"), ("zzz", (), "it has "),
+        # Three of five letters of each are the least that is alike.
+        ("abcxy", ["abcuv"], "did you mean 'abcuv'?"), ("abxyz", ["abuvw"], "it has abuvw"),
+    ],
+)  # fmt: skip
+def test_the_nearest_name_or_all_in_order(word, names, answer):
+    assert _elsewhere.nearest(word, iter(names)) == answer
+    assert _elsewhere.nearest(word, frozenset(names)) == answer
+
+
+@pytest.mark.parametrize(
+    "phrases, tables",
+    [
+        (("a map: tsne=TSNE({})",), MAP), (("a map: tsne=TSNE({})", "an encoder: model=ParametricTSNE({})"), ENCODER),
+        (("an encoder: model=ParametricTSNE({})", "a map: tsne=TSNE({})"), ENCODER),
+    ],
+)  # fmt: skip
+def test_words_of_encoders_come_first_where_an_encoder_is_among_what_is_taken(phrases, tables):
+    """`n_epochs` is one thing of maps, and another of encoders."""
+    assert MAP["n_epochs"] != ENCODER["n_epochs"]
+    with pytest.raises(TypeError) as caught:
+        _elsewhere.refuse_options("embed", ["n_epochs"], ["source"], {key: ["n_iter"] for key in phrases})
+    assert str(caught.value) == (
+        f"embed has no option 'n_epochs'; that is {phrases[0].partition(': ')[0]}, {tables['n_epochs'].unit}: "
+        f"{phrases[0].partition(': ')[2].format('n_iter=...')}"
+    )
+    _elsewhere.refuse_options("embed", [], ["source"], {})
+
+
+@pytest.mark.parametrize(
+    "has, name, told",
+    [("place", "prepare_partial", True), ("prepare_partial place", "prepare_partial", False),
+    ("", "prepare_partial", False),
+     ("place", "other", False), ("transform", "update", True)],
+)  # fmt: skip
+def test_a_method_of_others_is_answered_where_ours_is_there(has, name, told):
+    kind = type("Estimator", (), dict.fromkeys(has.split()))
+    assert _elsewhere.renamed_method(kind, name) == (
+        f"Estimator has no {name!r}; {_elsewhere.METHODS[name][1]}" if told else None
+    )
