@@ -11,6 +11,7 @@ import pytest
 
 from tsne_ooc.batches import Batches
 from tsne_ooc.batches.evenness import between
+from tsne_ooc.batches.plans import BlockPlan, Listed
 from tsne_ooc.batches.sizes import block_rows_for, buffer_rows_for, mixed_rows_for, reads_of_a_chunk
 from tsne_ooc.io import open_source
 
@@ -257,3 +258,73 @@ def test_evenness_far_from_zero_is_what_it_is_near_it():
     X = (rng.integers(0, 9, (20_000, 2)) + rows[:, None] // 500 % 3).astype(np.float32)
     near, far = between(rows, X, edges), between(rows, X + np.float32(2**23), edges)
     assert near > 0.05 and far == pytest.approx(near, rel=1e-9)
+
+
+# Plans, whichever part of an epoch is asked for
+
+
+class Counted:
+    """A table whose rows hold their own numbers, and which says what was read of it."""
+
+    chunks = None
+
+    def __init__(self, n, p=2):
+        self.shape, self.dtype, self.spans = (n, p), np.dtype("i4"), []
+
+    def read(self, start, stop):
+        self.spans.append((start, stop))
+        return np.arange(start * self.shape[1], stop * self.shape[1], dtype="i4").reshape(-1, self.shape[1])
+
+    def reopen(self):
+        return self
+
+
+def held(plan, start, stop):
+    """Numbers and rows of a part of an epoch, in its order."""
+    rows, X = [np.empty(0, np.int64)], [np.empty((0, 2), np.float32)]
+    for piece in plan.pieces(start, stop):
+        read = plan.read(piece)
+        assert len(read.order) == piece[2] - piece[1]
+        for at in range(0, len(read.order), 3):
+            numbers, values = read.part(at, min(at + 3, len(read.order)))
+            assert values.dtype == np.float32 and values.base is None
+            rows.append(numbers)
+            X.append(values.copy())
+        plan.done(read)
+    return np.concatenate(rows), np.concatenate(X)
+
+
+@pytest.mark.parametrize("kind", ["listed", "blocks", "blocks in order", "single blocks"])
+@pytest.mark.parametrize("n", [1, 7, 12])
+def test_any_part_of_an_epoch_is_what_the_whole_has_there(kind, n):
+    rng = np.random.default_rng(n)
+    table = Counted(n)
+    if kind == "listed":
+        order = rng.integers(0, n, n)
+        plan = Listed(table, order, 4)
+    else:
+        blocks = np.array([(at, min(at + 2, n)) for at in range(0, n, 2)])
+        plan = BlockPlan(table, blocks, 1 if "single" in kind else 3, None if "order" in kind else rng)
+    whole, X = held(plan, 0, n)
+    if kind == "listed":
+        np.testing.assert_array_equal(whole, order)
+    else:
+        assert sorted(whole.tolist()) == list(range(n)) and ("order" not in kind or whole.tolist() == list(range(n)))
+    np.testing.assert_array_equal(X, whole[:, None] * 2 + np.arange(2))
+    for start in range(n + 1):
+        for stop in range(start, n + 1):
+            pieces = plan.pieces(start, stop)
+            assert (start == stop and kind == "listed") or (pieces == []) == (start == stop)
+            assert all(type(number) is int for piece in pieces for number in piece)
+            found, values = held(plan, start, stop)
+            np.testing.assert_array_equal(found, whole[start:stop])
+            np.testing.assert_array_equal(values, X[start:stop])
+
+
+def test_rows_of_a_list_are_read_in_the_order_of_the_file():
+    table = Counted(100)
+    piece = Listed(table, np.array([50, 3, 50, 99, 4]), 5).read((0, 0, 5))
+    assert piece.rows.tolist() == [3, 4, 50, 50, 99] and piece.rows[piece.order].tolist() == [50, 3, 50, 99, 4]
+    assert table.spans == sorted(table.spans) and not piece.buffer
+    # Equal rows stay in the order in which they are listed.
+    assert piece.order.tolist() == [2, 0, 3, 4, 1]
