@@ -1535,3 +1535,37 @@ def test_sources_of_a_virtual_dataset_are_looked_for_where_hdf5_does(
     for path in ("a/x.h5", "b/x.h5"):
         with h5py.File(tmp_path / path) as file:
             assert of_hdf5_dataset(file["v"]) == (missing if dataset == "d" else 1, 1, "sources")
+
+
+def test_a_gap_among_other_cells_of_a_piece_is_named(tmp_path, monkeypatch):
+    """And a file stays open for all of its pieces."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for at, values in enumerate(([1, None, 3, 4, 5, None], [7, 8])):
+        pq.write_table(
+            pa.table({"a": pa.array(values, "i4"), "b": pa.array(values, "f8")}),
+            tmp_path / f"{at}.parquet",
+            row_group_size=3,
+        )
+    opened, real = [], parquet._opened
+    monkeypatch.setattr(parquet, "_opened", lambda path: opened.append(path.name) or real(path))
+    with parquet.open_parquet(tmp_path, "a") as table:
+        opened.clear()
+        assert table.shape == (8, 1) and table.chunks == (3, 1) and table.dtype == np.int32
+        for start, stop, row in ((0, 3, 1), (0, 8, 1), (2, 8, 5), (1, 2, 1), (5, 6, 5)):
+            with pytest.raises(ValueError, match=rf"^column 'a' has no value \(null\) in row {row};"):
+                table.read(start, stop)
+        opened.clear()
+        assert table.read(2, 5).tolist() == [[3], [4], [5]] and table.read(6, 8).tolist() == [[7], [8]]
+        assert (
+            table.read(0, 1).tolist() == [[1]]
+            and table.read(3, 4).tolist() == [[4]]
+            and table.read(0, 1).tolist() == [[1]]
+        )
+        assert opened == ["1.parquet", "0.parquet"]
+    pq.write_table(pa.table({"a": pa.array([9], "i4"), "b": [1.0], "more": [2.0]}), tmp_path / "2.parquet")
+    with pytest.raises(ValueError, match=r"2\.parquet has a column of numbers 'more', which 0\.parquet does not have"):
+        parquet.open_parquet(tmp_path)
+    with parquet.open_parquet(tmp_path, ["a"]) as table:
+        assert table.shape == (9, 1) and table.read(8, 9).tolist() == [[9]]
