@@ -23,9 +23,10 @@ from tsne_ooc.intake import (
     taken_over,
     with_gaps_kept,
 )
-from tsne_ooc.intake.taking import as_table, check_gaps, offset_of, shift_of, unchangeable
+from tsne_ooc.intake.taking import SHIFT_FREE, _warn_of, as_table, check_gaps, offset_of, shift_of, unchangeable
 from tsne_ooc.io import open_source
 from tsne_ooc.preprocess import Log1p, Missing, Preparation, PreparedSource, Standardize
+from tsne_ooc.preprocess.shift import Precision
 from tsne_ooc.sampling import UniformSample
 from tsne_ooc.sampling.base import Sample
 from tsne_ooc.storage.state import Saved, StateError
@@ -616,3 +617,61 @@ def test_a_warning_of_names_points_at_whoever_placed_the_rows():
         place(np.ones((3, 2)))
         here = inspect.currentframe().f_lineno - 1
     assert [(one.filename, one.lineno) for one in told] == [(__file__, here)]
+
+
+@pytest.mark.parametrize(
+    "kept, saved, shifted, told, remedy",
+    [
+        # Columns that a shift would save, where the metric forbids it; that it saves in part; and that nothing saves.
+        (2, 90, False, 2, "subtract"), (2, 40, True, 40, "subtract"), (2, 40, False, 2, "subtract"),
+        (2, 3, True, 2, "subtract"),
+        (2, 2, True, 2, "rank"), (2, 2, False, 2, "rank"), (2, 1, False, 2, "rank"), (30, 45, True, 45, "subtract"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_is_lost_of_a_column_and_what_to_do_about_it(kept, saved, shifted, told, remedy, first):
+    """By the numbers of the first column that loses too many, which need not be the first of all."""
+    other = ([50], [50], [50], [0.0])
+    own = ([100], [kept], [saved], [7.0])
+    parts = zip(*([other, own] if first else [own, other]), strict=True)
+    look = Precision(*(np.concatenate(part) for part in parts))
+    lost = look.lost(shifted)
+    assert lost.tolist() == [first]
+    for names, word in ((None, str(first)), (["a", "b"], repr("ab"[first]))):
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            _warn_of(look, lost, shifted, names)
+        what = {
+            "subtract": "subtract what its values have in common, such as their median",
+            "rank": "rank it, or split it in two",
+        }
+        assert [str(one.message) for one in found] == [
+            f"float32, which maps are computed in, keeps {told} of 100 values of column {word} apart; "
+            f"{what[remedy]}, or use prepare=Preparation([Standardize()]) (--standardize)"
+        ]
+
+
+@pytest.mark.parametrize("columns", [1, 9, 10, 11, 13])
+def test_ten_columns_that_are_shifted_are_logged(columns, caplog):
+    X = far(columns)
+    with caplog.at_level(logging.INFO, logger="tsne_ooc.intake.taking"):
+        offset = offset_of(X, "euclidean", None)
+    assert np.flatnonzero(offset).tolist() == list(range(1, columns + 1))
+    (message,) = caplog.messages
+    assert message.startswith(f"{columns} columns are so far from 0") and message.count(" by -") == min(columns, 10)
+
+
+@pytest.mark.parametrize("metric", sorted(SHIFT_FREE))
+def test_distances_of_these_metrics_stay_the_same_under_a_shift(metric):
+    """So says SciPy or scikit-learn of each; of others, such as angles, they do not."""
+    from sklearn.metrics import pairwise_distances
+    from sklearn.metrics.pairwise import nan_euclidean_distances
+
+    X = np.random.default_rng(0).normal(size=(8, 3))
+    there = {"linf": "chebyshev"}.get(metric, metric)
+
+    def distances(X):
+        return nan_euclidean_distances(X) if metric == "nan_euclidean" else pairwise_distances(X, metric=there)
+
+    np.testing.assert_allclose(distances(X + np.array([5.0, -3, 8])), distances(X), rtol=1e-6, atol=1e-7)
+    assert offset_of(far(1), metric, None) is not None
