@@ -675,3 +675,23 @@ def test_distances_of_these_metrics_stay_the_same_under_a_shift(metric):
 
     np.testing.assert_allclose(distances(X + np.array([5.0, -3, 8])), distances(X), rtol=1e-6, atol=1e-7)
     assert offset_of(far(1), metric, None) is not None
+
+
+def test_prepared_rows_of_a_table_in_memory(monkeypatch):
+    """With the threads of whoever asks, NaN where a row has no place, and in scikit-learn's words for other columns."""
+    X = np.arange(12.0).reshape(4, 3)
+    asked, real = [], Preparation.transform
+    monkeypatch.setattr(Preparation, "transform", lambda self, X, **how: asked.append(how) or real(self, X, **how))
+    features = Features(3, None, Preparation([Missing("drop")]).fit(X))
+    assert features.drops and not features.gaps
+    gaps = X.copy()
+    gaps[1, 2] = np.nan
+    n, blocks = features.blocks(gaps, "TSNE", 1)
+    found = next(blocks)[2]
+    assert n == 4 and np.isnan(found[1]).all() and asked == [{"n_jobs": 1}]
+    np.testing.assert_array_equal(found[[0, 2, 3]], X[[0, 2, 3]])
+    for wide in (X[:, :2], np.hstack([X, X])):
+        with pytest.raises(ValueError) as caught:
+            features.blocks(wide, "TSNE", 1)
+        assert str(caught.value) == (f"X has {wide.shape[1]} features, but TSNE is expecting 3 features as input")
+    assert len(asked) == 1
