@@ -1569,3 +1569,13 @@ def test_a_gap_among_other_cells_of_a_piece_is_named(tmp_path, monkeypatch):
         parquet.open_parquet(tmp_path)
     with parquet.open_parquet(tmp_path, ["a"]) as table:
         assert table.shape == (9, 1) and table.read(8, 9).tolist() == [[9]]
+
+
+@pytest.mark.parametrize("shape, own", [((10, 2), False), ((10, np.int64(2)), True), ((np.int32(10), 2), True)])
+def test_a_shape_of_numpys_numbers_is_made_one_of_pythons(shape, own):
+    """Products of NumPy's own numbers wrap round, be it one of the two."""
+    table = Reader()
+    table.shape = shape
+    found = source.open_source(table)
+    assert (found is not table) == own and found.shape == (10, 2)
+    assert all(type(size) is int for size in found.shape)
