@@ -284,13 +284,20 @@ def test_a_table_that_is_looked_at_is_closed_unless_a_read_of_it_hangs(home, stu
 
     monkeypatch.setattr("tsne_ooc.io.open_source", opened)
     monkeypatch.setattr("tsne_ooc.io.ahead.hanging", lambda: stuck)
-    monkeypatch.setattr(embed, "_tried", lambda options, table, tell: tried.append(table) or tell() or "forecast")
+
+    def trial(options, table, tell):
+        tried.append(capsys.readouterr().err)
+        tell()
+        return "forecast"
+
+    monkeypatch.setattr(embed, "_tried", trial)
     options = typed("embed x.npy --out m --dataset d --columns a --allow-missing-chunks")
     said = "trying some rows, to say how long it will take\n"
     for least, wanted in ((0, "forecast"), (8, "forecast"), (9, None), (4, "forecast")):
         assert embed._forecast(options, least=least) == wanted
-        # Once, and before all that is imported for it.
-        assert capsys.readouterr().err == ("" if wanted is None else said)
+        # Once: of a run before all that is imported for it, and where nothing else is done once rows are read.
+        assert capsys.readouterr().err == ("" if least else said)
+        assert wanted is None or tried[-1] == (said if least else "")
     assert all(table.closed == (not stuck) for table in tables) and len(tables) == 4 and len(tried) == 3
     assert asked == [("x.npy", {"dataset": "d", "columns": ["a"], "allow_missing_chunks": True})] * 4
     monkeypatch.setattr(embed, "_tried", lambda *given: 1 / 0)
