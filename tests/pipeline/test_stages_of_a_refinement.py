@@ -412,7 +412,40 @@ def test_a_map_that_cannot_be_saved_is_handed_on_as_it_is(tmp_path, sample, monk
     facts = Keep(course).run(job)
     assert facts["model"] is None and len(job.get(Mapped).placer.embedding) == N
     assert "this run cannot be resumed, since its model cannot be saved: no file can hold it" in caplog.messages
+    # What made its affinities is known all the same.
+    assert job.get(Mapped).placer.estimator.affinities_.shape == (N, N)
     assert not (tmp_path / "model").exists() and not (tmp_path / "saving.part").exists()
+
+
+def test_what_no_file_holds_is_as_it_was_asked_for_in_the_map_that_was_kept(tmp_path, sample):
+    """It is the one of the folder, as a run that goes on finds it, with the callbacks of the estimator."""
+    course, job, _ = kept(tmp_path, sample, callbacks=[print])
+    facts = Keep(course).run(job)
+    for found in (job, Job(tmp_path)):
+        if found is not job:
+            Keep(course).reopen(found, facts)
+        estimator = found.get(Mapped).placer.estimator
+        assert estimator.callbacks == [print] and estimator.n_jobs == 1
+        with pytest.raises(ValueError, match="a map that was loaded has no momentum"):
+            estimator.continue_fit(1)
+        # Its rows are those of the file, and not a copy in memory.
+        assert isinstance(estimator.map_.model.index.rows.base, np.memmap | np.ndarray)
+        assert not estimator.map_.model.index.rows.flags.owndata
+
+
+def test_rows_of_a_refinement_alone_have_to_fit_and_its_course_is_that_of_their_number(tmp_path, sample, monkeypatch):
+    """Their neighbours are planned for by themselves; more rows have more iterations."""
+    from tsne_ooc.schedule import Phase, Schedule
+
+    asked = []
+    plain = refining.in_memory
+    monkeypatch.setattr(refining, "in_memory", lambda *given, **named: asked.append(named) or plain(*given, **named))
+    Search(course_of()).run(Job(tmp_path, mapped(sample)))
+    assert asked == [{"neighbors": 0}]
+    monkeypatch.setattr(Course, "schedule", lambda course, n: Schedule([Phase(n)]))
+    course, job, asked, _, _ = moved(monkeypatch, tmp_path)
+    Move(course).run(job)
+    assert asked[0][0][3].schedule == Schedule([Phase(N)]) and job.told[0] == ("refine", 0, N)
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
