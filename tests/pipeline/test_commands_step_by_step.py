@@ -582,3 +582,142 @@ def test_rows_are_placed_where_it_is_said(monkeypatch, workers, scheduler, jobs)
     else:
         with found as nobody:
             assert nobody is None and not made
+
+
+# ------------------------------------------------------------------------------------------------ training and drawing
+
+
+@pytest.fixture
+def trained(home, monkeypatch):
+    """Trainings that are done at once; what they were asked for, and what their encoder is asked for behind it."""
+    pytest.importorskip("torch")
+    from tsne_ooc.cli import train
+
+    trained = SimpleNamespace(asked=[], exported=[], filled={"cells": 3, "columns": 2, "how": "mean"})
+
+    def run(source, **options):
+        trained.asked.append((source, options))
+        return SimpleNamespace(
+            preparation_=None if trained.filled is None else SimpleNamespace(filled=trained.filled),
+            export_onnx=lambda path: trained.exported.append(path) or f"the file {path}",
+        )  # fmt: skip
+
+    monkeypatch.setattr("tsne_ooc.pipeline.train", run)
+    monkeypatch.setattr(train, "_read", lambda out: [f"read for {out}"])
+    monkeypatch.setattr(train, "_summary", lambda model, out: f"the summary of {out}")
+    monkeypatch.setattr("tsne_ooc.parametric.onnx.check_packages", lambda what: None)
+    return trained
+
+
+FILLED = "filled in 3 cells of 2 columns that had no value (--missing mean)"
+
+
+def test_a_training_ends_with_what_was_read_filled_in_and_learnt(trained, capsys):
+    assert main(["train", "x.npy", "--out", "e"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["read for e", FILLED, "the summary of e"]
+    # Of a map that is there, its own run has told what was filled in.
+    assert main(["train", "x.npy", "--out", "e", "--map", "m"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["read for e", "the summary of e"]
+    trained.filled = None
+    assert main(["train", "x.npy", "--out", "e"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["read for e", "the summary of e"]
+    assert main(["train", "x.npy", "--out", "e", "--quiet", "--resume"]) == 0 and capsys.readouterr().out == ""
+    assert [options["resume"] for _, options in trained.asked] == [False, False, False, True]
+    assert all(options["out"] == "e" for _, options in trained.asked) and not trained.exported
+
+
+def test_a_network_is_written_for_others_where_that_can_be(trained, home, capsys):
+    assert main(["train", "x.npy", "--out", "e", "--onnx", "net.onnx"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "wrote the file net.onnx" and trained.exported == ["net.onnx"]
+    trained.asked.clear()
+    (home / "there.onnx").touch()
+    for path, told in (
+        ("there.onnx", "there.onnx exists already; name another file with --onnx, or remove it first"),
+        ("no/where.onnx", "there is no folder no to write where.onnx in"),
+    ):  # fmt: skip
+        assert main(["train", "x.npy", "--out", "e", "--onnx", path]) == 2
+        assert capsys.readouterr().err == f"tsne-ooc: error: {told}\n" and not trained.asked
+    # A training that goes on has written it before, perhaps.
+    assert main(["train", "x.npy", "--out", "e", "--onnx", "there.onnx", "--resume"]) == 0 and trained.asked
+
+
+def test_a_map_that_is_there_takes_no_options_of_another(trained, capsys):
+    for words, name in (
+        ("--perplexity 7", "perplexity"), ("--n-components 3", "n-components"), ("--sample 5", "sample"),
+        ("--graph g", "graph"), ("--log1p", "log1p"), ("--onehot a", "onehot"), ("--pca 2 --dof 1", "pca"),
+        ("--missing mean", "missing"), ("--standardize", "standardize"), ("--normalize 0", "normalize"),
+    ):  # fmt: skip
+        assert main(["train", "x.npy", "--out", "e", "--map", "m", *words.split()]) == 2
+        assert capsys.readouterr().err == (
+            f"tsne-ooc: error: --map is fitted and prepared already; leave out --{name}, or --map to fit another one\n"
+        )
+    for option, least in (("--seed", 0), ("--sample", 1)):
+        assert main(["train", "x.npy", "--out", "e", option, str(least)]) == 0
+        capsys.readouterr()
+        trained.asked.clear()
+        assert main(["train", "x.npy", "--out", "e", option, str(least - 1)]) == 2
+        assert f"{option}={least - 1} must be at least {least}" in capsys.readouterr().err and not trained.asked
+
+
+def test_a_teacher_of_a_graph_is_one_of_all_rows(trained, monkeypatch, capsys):
+    from tsne_ooc.neighbors import Graph
+
+    monkeypatch.setattr(Graph, "open", lambda folder: f"the graph of {folder}")
+    assert main(["train", "x.npy", "--out", "e", "--graph", "g", "--perplexity", "2"]) == 0
+    tsne = trained.asked.pop()[1]["tsne"]
+    assert (tsne.neighbors, tsne.perplexity) == ("the graph of g", 2)
+    capsys.readouterr()
+    assert main(["train", "x.npy", "--out", "e", "--graph", "g", "--sample", "5"]) == 2
+    assert "--graph has the neighbours of all rows; leave out --sample" in capsys.readouterr().err
+    assert main(["train", "x.npy", "--out", "e"]) == 0 and trained.asked.pop()[1]["tsne"] is None
+
+
+@pytest.mark.filterwarnings("always:something else", "always:Glyph")
+@pytest.mark.parametrize("words, overwrite", [([], False), (["--overwrite"], True)])
+def test_a_picture_is_refused_before_it_is_drawn(home, monkeypatch, capsys, words, overwrite):
+    pytest.importorskip("matplotlib")
+    import warnings
+
+    events = []
+    monkeypatch.setattr(
+        "tsne_ooc.plot.saving.check_target", lambda out, *, overwrite: events.append(("check", out, overwrite))
+    )
+    monkeypatch.setattr("tsne_ooc.plot.draw", lambda *given, **named: events.append("draw") or "figure")
+
+    def save(figure, out, *, overwrite):
+        events.append(("save", figure, out, overwrite))
+        warnings.warn("Glyph 128512 (\\N{GRINNING FACE}) missing from font(s) DejaVu Sans.", UserWarning, stacklevel=1)
+        warnings.warn("something else", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr("tsne_ooc.plot.saving.save", save)
+    for out, path in (([], home / "a map.png"), (["--out", "p.pdf"], Path("p.pdf"))):
+        events.clear()
+        assert main(["plot", "a map", *out, *words]) == 0
+        assert events == [("check", path, overwrite), "draw", ("save", "figure", path, overwrite)]
+        said = capsys.readouterr()
+        assert said.out == f"wrote {path}\n" and said.err == "tsne-ooc: warning: something else\n"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "matplotlib" else "there")
+    assert main(["plot", "a map"]) == 2
+    assert capsys.readouterr().err.endswith(", or use tsne-ooc view, which needs no matplotlib\n")
+
+
+def test_a_look_prints_what_there_is_and_then_what_is_wrong(home, monkeypatch, capsys):
+    class Seen:
+        def __init__(self, problem):
+            self.problem = problem
+
+        def __str__(self):
+            return "first\nsecond\nproblem: as it would be said"
+
+    asked = []
+    problem = [None]
+    monkeypatch.setattr(
+        "tsne_ooc.io.overview.look", lambda *given, **named: asked.append((given, named)) or Seen(problem[0])
+    )
+    assert main(["look", "x.npy", "--dataset", "d", "--columns", "a,b", "--allow-missing-chunks"]) == 0
+    assert capsys.readouterr().out == "first\nsecond\nproblem: as it would be said\n"
+    assert asked == [(("x.npy",), {"dataset": "d", "columns": ["a", "b"], "allow_missing_chunks": True})]
+    problem[0] = "columns=['z'] are not there"
+    assert main(["look", "x.npy"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "first\nsecond\n" and said.err == "tsne-ooc: error: --columns=['z'] are not there\n"
