@@ -354,3 +354,48 @@ def test_what_a_run_writes_is_no_part_of_a_table_beside_it(tmp_path):
     path = model.transform_to(table, tmp_path / "table.zarr" / "places.npy")
     np.testing.assert_array_equal(np.load(path), model.transform(X))
     assert MapPlacer(model).embedding.shape == (N, 2)
+
+
+# ------------------------------------------------------------------------------------------------------ sums of files
+
+
+def other(path):
+    """Another last byte in a file, as a disk may give it; its size stays."""
+    with open(path, "r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)
+        file.seek(-1, 2)
+        file.write(bytes([last[0] ^ 1]))
+
+
+def test_sums_of_large_files_are_compared_where_that_is_asked_for(home, tmp_path, capsys):
+    """They take as long as reading them; a map, which decides where rows are placed, is compared by itself."""
+    import shutil
+
+    from tsne_ooc import load, open_run
+    from tsne_ooc.cli import main
+    from tsne_ooc.neighbors import Graph
+    from tsne_ooc.pipeline.models import saved_places
+
+    run = tmp_path / "run"
+    shutil.copytree(home / "run", run)
+    trust(run, k=3, directions=1)
+    for path in (run / "embedding.npy", run / "trust" / "recall.npy"):
+        other(path)
+    found = open_run(run)
+    assert found.embedding.shape == (N, 2) and found.trust["recall"].shape == (N,)
+    assert main(["info", str(run)]) == 0 and "scored: recall" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"embedding\.npy"):
+        open_run(run, verify=True)
+    places = run / "model" / "model.embedding.npy"
+    other(places)
+    assert saved_places(run / "model")[0].shape == (40, 2)
+    assert load(run / "model", verify=False).embedding_.shape == (40, 2)
+    with pytest.raises(ValueError, match=r"model\.embedding\.npy"):
+        load(run / "model")
+    graph = tmp_path / "graph"
+    neighbors(X, out=graph, k=5)
+    other(graph / "distances.npy")
+    assert main(["info", str(graph)]) == 0 and Graph.open(graph, verify=False).k == 5
+    with pytest.raises(ValueError, match=r"distances\.npy"):
+        Graph.open(graph)
