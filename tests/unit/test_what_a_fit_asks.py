@@ -275,3 +275,55 @@ def test_rows_that_are_chosen_are_chosen_from_one_on(model):
     assert both.rows.tolist() == [*range(60), 61, 70]
     np.testing.assert_array_equal(both.X, np.r_[X, X[2:3] + 9, X[1:2] + 9])
     np.testing.assert_array_equal(both.embedding[60:], model.embedding_[[2, 1]] + 9)
+
+
+# ----------------------------------------------------------------------------------------------------- places in a file
+
+
+def test_places_go_into_a_file_as_is_asked_for(model, tmp_path, monkeypatch):
+    """What is done is told, and compared with the table once more at the end; a file of others is left alone."""
+    from tsne_ooc.estimator import fitted as module
+
+    begun, checked, told = [], [], []
+    begin, check = module.begin, module.check_unchanged
+    monkeypatch.setattr(module, "begin", lambda *given, **named: begun.append((given, named)) or begin(*given, **named))
+    monkeypatch.setattr(module, "check_unchanged", lambda *given: checked.append(given) or check(*given))
+    path = tmp_path / "places.npy"
+    assert model.transform_to(X, path, progress=lambda *event: told.append(event)) == path
+    np.testing.assert_array_equal(np.load(path), model.transform(X))
+    assert np.load(path).dtype == np.float32 and [file.name for file in tmp_path.iterdir()] == ["places.npy"]
+    assert {phase for phase, _, _ in told} == {"place"} and told[-1] == ("place", 60, 60)
+    ((kept, job), named) = begun.pop()
+    assert kept == tmp_path / "places.npy.ledger" and named == {"resume": False, "differ": module.unlike}
+    assert set(job) == {"source", "model", "tsne_ooc"} and job["model"] == module.fingerprint(model)
+    ((table, source, written),) = checked
+    assert table.shape == (60, 4) and source == job["source"] and written == path
+    # Nobody has to be told.
+    assert model.transform_to(X[:7], tmp_path / "few.npy", resume=True) == tmp_path / "few.npy"
+    assert begun.pop()[1]["resume"] is True and np.load(tmp_path / "few.npy").shape == (7, 2)
+    (tmp_path / "more.npy.part").touch()
+    with pytest.raises(FileExistsError) as refused:
+        model.transform_to(X, tmp_path / "more.npy")
+    there = tmp_path / "more.npy.part"
+    assert str(refused.value) == f"{there} is not from a run that stopped, and would be overwritten; move it away"
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
+        model.transform_to(X, tmp_path)
+    with pytest.raises(ValueError, match=r"5 features|5 columns"):
+        model.transform_to(np.zeros((3, 5), np.float32), tmp_path / "wide.npy")
+    assert not (tmp_path / "wide.npy.ledger").exists() and not (tmp_path / "more.npy").exists()
+
+
+def test_a_map_of_a_folder_is_found_by_its_path_as_long_as_it_is_that_map(model, tmp_path):
+    """Workers open it there; a fit, or another placement, makes it another one."""
+    from tsne_ooc import Placement, load
+
+    assert model._by_path is None
+    model.save(tmp_path / "map")
+    loaded = load(tmp_path / "map")
+    assert loaded._by_path.folder == str((tmp_path / "map").resolve())
+    loaded.set_params(placement=Placement(k=3))
+    assert loaded._by_path is None
+    loaded.set_params(placement=None)
+    assert loaded._by_path is not None
+    loaded.set_params(n_iter=1, early_exaggeration_iter=0).fit(X)
+    assert loaded._by_path is None
