@@ -399,3 +399,59 @@ def test_sums_of_large_files_are_compared_where_that_is_asked_for(home, tmp_path
     assert main(["info", str(graph)]) == 0 and Graph.open(graph, verify=False).k == 5
     with pytest.raises(ValueError, match=r"distances\.npy"):
         Graph.open(graph)
+
+
+# ----------------------------------------------------------------------------------------------------- tables and jobs
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("given", ["x.npy", "an array"])
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_table_is_closed_where_it_was_opened_unless_a_read_of_it_hangs(
+    monkeypatch, caplog, stuck, fails, given, closes
+):
+    """And what is left out of it, and remarks, are told once."""
+    from tsne_ooc.pipeline import table as module
+
+    closed = []
+    source = SimpleNamespace(**({"close": lambda: closed.append(1)} if closes else {}))
+    monkeypatch.setattr(module, "open_source", lambda *args, **named: source)
+    monkeypatch.setattr(module, "account_of", lambda table: "an account")
+    monkeypatch.setattr(module, "in_words", lambda account: [f"{account}, 7 % of it", "and more"])
+    monkeypatch.setattr(module, "hanging", lambda: stuck)
+    with caplog.at_level(logging.INFO, "tsne_ooc"):
+        try:
+            with module.opened("x.npy" if given == "x.npy" else X, None, None) as table:
+                assert table is source and not closed
+                if fails:
+                    raise RuntimeError("on the way")
+        except RuntimeError:
+            assert fails
+    assert caplog.messages == ["an account, 7 % of it", "and more"]
+    assert closed == [1] * (given == "x.npy" and closes and not stuck)
+
+
+def test_all_that_differs_between_two_jobs_is_told_in_one_line(caplog):
+    from tsne_ooc.pipeline.request import copied, differences, warn_untold
+
+    old = {"task": "embed", "source": {"shape": [3, 2], "dtype": "<f4"}, "request": {"a": 1, "b": 2}, "tsne_ooc": "1"}
+    new = {"task": "embed", "source": {"shape": [4, 2], "dtype": "<f8"}, "request": {"a": 2, "b": 3}, "tsne_ooc": "2"}
+    found = differences(old, new)
+    assert found == [
+        "the source: shape was [3, 2], is [4, 2]", "the source: type of numbers was <f4, is <f8",
+        "a was 1, is 2", "b was 2, is 3", "tsne_ooc was 1, is 2",
+    ]  # fmt: skip
+    assert differences(old, old) == []
+
+    class Alone:
+        def __deepcopy__(self, memo):
+            raise TypeError("there is one of it")
+
+    with pytest.raises(TypeError) as told:
+        copied(TSNE(metric_params={"V": Alone()}), "tsne")
+    assert str(told.value) == "tsne=TSNE(...) has an option that cannot be copied: there is one of it"
+    given = TSNE(**QUICK)
+    assert copied(given, "tsne") is not given and copied(given, "tsne").get_params() == given.get_params()
+    warn_untold({"source": {"own": None}, "request": {"a": 1}})
+    assert not caplog.messages

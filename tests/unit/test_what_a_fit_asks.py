@@ -160,9 +160,12 @@ def test_a_refinement_is_a_fit_of_all_rows_from_where_they_are_placed(model, mon
     ] and checked == [(room, "plan")]  # fmt: skip
     # Places that are given are taken as they are, and another seed is another start.
     there = np.random.default_rng(1).normal(size=(120, 2)).astype(np.float32)
-    (_, _, seed, recipe, placed, room), _ = asked_of(
+    # More rows have more iterations.
+    monkeypatch.setattr(refining, "late_iterations", lambda n: n + 1)
+    (again, _, seed, recipe, placed, room), _ = asked_of(
         lambda: fitted.refine(given, start=there, deviation=None, random_state=8)
     )
+    assert recipe.schedule == again.schedule_of_all(120) != again.schedule_of_all(4)
     np.testing.assert_array_equal(placed.embedding, there)
     assert seed == 8 and room == Room(None, None)
     np.testing.assert_array_equal(recipe.initialization, refining.begin_at(there, None, generator(8, "refine")))
