@@ -138,11 +138,11 @@ def _frame_values(X: TableLike, name: str) -> Array:
             return _numeric(np.asarray(X.to_numpy()), name)
         # pandas' own types (Float64, Int64, boolean) mark missing cells in a mask. They become NaN, for the message.
         return np.asarray(X.to_numpy(dtype=np.float64, na_value=np.nan))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         for label, column in zip(X.columns, X.dtypes, strict=True):
             try:
                 np.asarray(X[label].to_numpy(), dtype=np.float64)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 raise kind(
                     f"{name} has a column {label!r} of type {column} that does not hold numbers; "
@@ -217,9 +217,11 @@ def _first_not_a_number(values: Array) -> str:
     for at, cell in np.ndenumerate(values):
         try:
             float(cell)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError) as error:
             where = f"row {at[0]}, column {at[1]}" if len(at) == 2 else f"position {', '.join(map(str, at))}"
-            return f", the first is {str(cell)[:40]!r} at {where}"
+            # Python does not write out whole numbers of thousands of digits.
+            what = "" if isinstance(error, OverflowError) else f" {str(cell)[:40]!r}"
+            return f", the first is{what} at {where}"
     return ""
 
 

@@ -505,3 +505,107 @@ def test_sparse_rows_keep_columns_and_rows_that_hold_nothing():
         found = as_rows(made, accept_sparse=True, columns=4)
         assert found.shape == (5, 4)
         np.testing.assert_array_equal(found.toarray(), made.toarray())
+
+
+@pytest.mark.parametrize("has", [("tocsr",), ("nnz",), ("columns",), ("dtypes", "to_numpy"), ("columns", "dtypes")])
+def test_an_array_with_one_word_of_another_kind_of_table_is_an_array(has):
+    """Subclasses of arrays have attributes of their own; a sparse matrix and a frame have all of theirs."""
+    made = type("Odd", (np.ndarray,), dict.fromkeys(has, "its own"))
+    X = table(dtype=np.float32).view(made)
+    found = as_rows(X, columns=3)
+    assert type(found) is not sp.csr_array
+    np.testing.assert_array_equal(np.asarray(found), table())
+
+
+@pytest.mark.parametrize("dtype", ["i8", "u8", "i4", "u4", "i1"])
+def test_the_largest_whole_numbers_of_a_type_do_not_wrap_round(dtype):
+    """Each may be there twice, and two of 64 bits are beyond 64 bits."""
+    most = np.iinfo(dtype).max
+    values = np.array([most, most, 1], dtype)
+    for X in (
+        sp.coo_array((values, ([0, 0, 1], [1, 1, 0])), shape=(2, 2)),
+        sp.csr_array((values, [1, 1, 0], [0, 2, 3]), shape=(2, 2)),
+    ):
+        np.testing.assert_allclose(as_rows(X, accept_sparse=True).toarray(), [[0, 2.0 * most], [1, 0]], rtol=1e-6)
+    assert values.tolist() == [most, most, 1]
+
+
+def test_the_column_of_a_frame_that_holds_no_numbers_is_named_with_what_is_wrong_with_it():
+    """By the kind of error that its cells make, whether the other columns are NumPy's or pandas' own."""
+    for first in (np.array([1.0, 2.0]), pd.array([1, None], dtype="Int64")):
+        for cells, kind, says in (
+            (["x", "2"], ValueError, "could not convert string to float: 'x'"),
+            ([{"a": 1}, 2], TypeError, "float() argument must be a string or a real number, not 'dict'"),
+        ):
+            frame = pd.DataFrame({"a": first, "b": np.array(cells, object)})
+            with pytest.raises(kind) as told:
+                as_rows(frame, name="rows")
+            assert type(told.value) is kind
+            start = "rows has a column 'b' of type object that does not hold numbers; leave it out or encode it ("
+            assert str(told.value).startswith(start) and str(told.value).endswith(")") and "\n" not in str(told.value)
+            assert says in str(told.value)
+
+
+@pytest.mark.parametrize("digits", [400, 9000])
+def test_whole_numbers_that_no_float_can_hold_are_told_by_where_they_are(digits):
+    X = table().astype(object)
+    X[3, 1] = 10**digits
+    with pytest.raises(ValueError) as told:
+        as_rows(X)
+    assert str(told.value) == (
+        "X holds objects that are not numbers: int too large to convert to float, the first is at row 3, column 1"
+    )
+    for other in (np.arange(4.0), pd.array([1, None, 2, 3], dtype="Int64")):
+        with pytest.raises(ValueError) as told:
+            as_rows(pd.DataFrame({"a": other, "b": X[:, 1]}))
+        assert str(told.value).startswith(
+            "X has a column 'b' of type object that does not hold numbers; leave it out or encode it ("
+        )
+        assert "int too large to convert to float" in str(told.value)
+
+
+def test_bytes_and_records_are_no_numbers():
+    for cells, message in (
+        (np.array([[b"1", b"x"]]), "X holds strings (type |S1), not numbers, the first is \"b'x'\" at row 0, column 1"),
+        (np.array([["1", "x"]], "T"), "X holds strings (type StringDType()), not numbers, the first is 'x' at row 0, "),
+    ):
+        with pytest.raises(ValueError) as told:
+            as_rows(cells)
+        assert str(told.value).startswith(message)
+    with pytest.raises(TypeError, match=r"^X has type .*, which does not hold plain numbers$"):
+        as_rows(np.zeros((2, 2), [("a", "f4")]))
+    with pytest.raises(ValueError, match=r"^X has masked cells \(missing values\); fill in"):
+        as_array(np.ma.masked_array([1.0, 2], [False, True]))
+    with pytest.raises(ValueError) as told:
+        as_rows(table(7e4), dtype=np.float16)
+    assert str(told.value) == (
+        "X contains 70000 at row 2, column 1, beyond the range of float16 (about 6.6e+04); scale the columns first"
+    )
+
+
+def test_what_a_package_of_tensors_has_besides_them_is_left_alone():
+    other = type("Size", (tuple,), {"__module__": "torch"})((2, 3))
+    assert computed(other, "X") is other
+    torch = pytest.importorskip("torch")
+    base = torch.tensor([[1.0, 2.5]])
+    # The conjugate of a tensor is a view that NumPy cannot have.
+    with pytest.raises(ValueError, match=r"^Complex data not supported: X has type complex64$"):
+        as_rows(torch.complex(base, base).conj())
+    with (
+        pytest.raises(TypeError, match=r"^y is a sparse tensor \(torch.sparse_csr\); pass y.to_dense\(\)$"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        computed(base.to_sparse_csr(), "y")
+
+
+def test_lazy_tables_are_told_by_package_and_method():
+    """A method of that name elsewhere, or a package of that name with another method, is somebody's own."""
+    for package, method in (
+        ("polars", "toPandas"),
+        ("duckdb", "collect"),
+        ("mypolars", "collect"),
+        ("x.polars", "collect"),
+    ):
+        own = type("Own", (), {"__module__": package, method: lambda self: None})()
+        assert computed(own, "X") is own
