@@ -17,6 +17,7 @@ from tsne_ooc.metrics import (
     neighbor_recall,
     trustworthiness,
 )
+from tsne_ooc.sampling import draw
 
 
 @pytest.fixture(scope="module")
@@ -341,3 +342,90 @@ def test_votes_by_hand(k, asked, monkeypatch):
         right.append(own == min(set(votes), key=lambda label, votes=votes: (-votes.count(label), label)))
     found = label_accuracy(Y, labels, k, *((Q, wanted) if asked else ()), sample=None)
     assert found == pytest.approx(np.mean(right)) and 0 < found < 1
+
+
+@pytest.mark.parametrize("cut", [(None, None, None), (7, 5, 11)])
+@pytest.mark.parametrize("dof", [1.0, 0.5, 30.0])
+@pytest.mark.parametrize("sample", [1, 50, 399, 400, 401])
+def test_the_normalisation_of_a_sample_is_that_of_its_rows(blobs, joint, sample, dof, cut, monkeypatch):
+    """Each row that is drawn meets all others but itself, and stands for as many as there are to a drawn one."""
+    for name, size in zip(("_ROWS", "_HEIGHT", "_WIDTH"), cut, strict=True):
+        if size:
+            monkeypatch.setattr(agreement, name, size)
+    Y = blobs[1].astype(float)
+    # Entries of nothing count for nothing, and whoever has no pair in P has no part in the sum.
+    P = joint.tocsr().copy()
+    P.data[::3] = 0
+    P.data[P.indptr[40] : P.indptr[60]] = 0
+    rows = np.arange(400) if sample >= 400 else draw(400, sample, np.random.default_rng(3))
+    w = (1 + cdist(Y[rows], Y, "sqeuclidean") / dof) ** -dof
+    Z = (w.sum() - len(rows)) * 400 / len(rows)
+    dense = P.toarray() / P.sum()
+    i, j = np.nonzero(dense)
+    apart = np.square(Y[i] - Y[j]).sum(axis=1)
+    wanted = (dense[i, j] * (np.log(dense[i, j]) + dof * np.log1p(apart / dof))).sum() + np.log(Z)
+    for made in (P, P.astype(np.float32), P.tocoo()):
+        found = kl_divergence(made, blobs[1], dof, sample=sample, random_state=3, n_jobs=2)
+        assert found == pytest.approx(wanted, rel=1e-6 if made.dtype == np.float32 else 1e-10) and type(found) is float
+    if sample == 50:
+        assert kl_divergence(P, blobs[1], dof, sample=50, random_state=4) != pytest.approx(wanted, rel=1e-6)
+        assert kl_divergence(P, blobs[1], dof, sample=50) == kl_divergence(P, blobs[1], dof, sample=50, random_state=0)
+
+
+def test_counts_are_affinities_too(blobs):
+    _, Y, _ = blobs
+    P = np.random.default_rng(0).integers(0, 3, (400, 400)).astype(np.int8)
+    np.fill_diagonal(P, 0)
+    P = sp.csr_array(P)
+    assert P.sum(dtype=int) > 127
+    assert kl_divergence(P, Y) == pytest.approx(slow_kl(P.astype(float), Y, 1), rel=1e-9)
+
+
+@pytest.mark.parametrize("sample", [1, 7, 30, 31, None])
+def test_of_placed_rows_some_are_drawn_that_are_judged(blobs, sample):
+    _, Y, labels = blobs
+    wanted = labels[300:].astype(object)
+    # Rows without a label are not drawn from.
+    wanted[5::7] = None
+    judged = np.flatnonzero([one is not None for one in wanted])
+    near = np.argsort(cdist(Y[300:], Y[:300]), axis=1)[:, :3]
+    right = []
+    for at in judged:
+        votes = labels[near[at]].tolist()
+        right.append(min(set(votes), key=lambda label, votes=votes: (-votes.count(label), label)) == wanted[at])
+    some = np.arange(len(judged)) if sample is None else draw(len(judged), sample, np.random.default_rng(5))
+    found = label_accuracy(Y[:300], labels[:300], 3, Y[300:], wanted, sample=sample, random_state=5)
+    assert found == np.mean(np.array(right)[some])
+
+
+MEASURES = {
+    "recall": (lambda X, Y, labels, **more: neighbor_recall(X, Y, sample=20, **more), 2),
+    "trust": (lambda X, Y, labels, **more: trustworthiness(X, Y, sample=20, **more), 2),
+    "labels": (lambda X, Y, labels, **more: label_accuracy(Y, labels, sample=20, **more), 1),
+    "placed": (lambda X, Y, labels, **more: label_accuracy(Y, labels, 3, Y[:9], labels[:9], **more), 1),
+}
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_each_part_of_a_measure_has_the_threads_that_are_asked_for(blobs, name, monkeypatch):
+    from tsne_ooc.metrics import _common, neighborhoods
+
+    measure, parts = MEASURES[name]
+    asked, resolve, threads = [], _common.resolve_n_jobs, neighborhoods.Threads
+    monkeypatch.setattr(_common, "resolve_n_jobs", lambda n_jobs: asked.append(n_jobs) or resolve(n_jobs))
+    monkeypatch.setattr(neighborhoods, "Threads", lambda n_jobs: asked.append(n_jobs) or threads(n_jobs))
+    found = [measure(*blobs, n_jobs=1), measure(*blobs)]
+    assert asked == [1] * parts + [None] * parts and found[0] == found[1]
+
+
+def test_affinities_that_are_stored_in_parts_are_their_sums(blobs, joint):
+    _, Y, _ = blobs
+    whole = joint.tocsr()
+    parts = sp.csr_array(
+        (np.repeat(whole.data / 2, 2), np.repeat(whole.indices, 2), 2 * whole.indptr), shape=whole.shape
+    )
+    before = parts.data.copy()
+    assert kl_divergence(parts, Y) == pytest.approx(kl_divergence(whole, Y), rel=1e-12)
+    np.testing.assert_array_equal(parts.data, before)
+    shuffled = whole[:, ::-1][:, ::-1]
+    assert kl_divergence(shuffled, Y) == pytest.approx(kl_divergence(whole, Y), rel=1e-12)

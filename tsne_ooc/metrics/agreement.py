@@ -67,6 +67,10 @@ def kl_divergence(
     points = points_of(Y, "Y")
     n = len(points)
     joint = csr_array(P)
+    if not joint.has_canonical_format:
+        # A cell may be stored in several parts, whose sum is the affinity.
+        joint = joint.astype(np.float64, copy=True)
+        joint.sum_duplicates()
     if joint.shape != (n, n):
         raise ValueError(f"P has shape {joint.shape}, and Y has {n} rows")
     total = float(joint.data.sum(dtype=np.float64)) if joint.nnz else 0.0
