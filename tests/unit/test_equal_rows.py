@@ -133,3 +133,15 @@ def test_dense_rows_are_the_same_in_any_layout(layout):
     wide[:, ::2] = X
     other = {"F": np.asfortranarray(X), "strided": wide[:, ::2], "f8": X.astype(np.float64)}[layout]
     assert EqualRows.of(X, Threads(1)).find(other, Threads(1)).tolist() == list(range(20))
+
+
+def test_rows_whose_hashes_agree_by_half_are_other_rows(monkeypatch):
+    """Of so few tables none has two such rows, so the hashes are given here: both numbers tell a row."""
+    given = {}
+    monkeypatch.setattr("tsne_ooc.equal_rows.hashes_of", lambda X, threads: np.array(given[X], np.uint64))
+    given["X"] = [[7, 5], [3, 9], [7, 2], [3, 9], [7, 5], [1, 2], [3, 1]]
+    seats = EqualRows.of("X", Threads(1))
+    assert seats.hashes.tolist() == [[1, 2], [3, 1], [3, 9], [7, 2], [7, 5]]
+    assert seats.rows.tolist() == [5, 6, 1, 2, 0]
+    given["Q"] = [[1, 2], [1, 9], [2, 2], [3, 1], [7, 9], [9, 9], [0, 2], [7, 2]]
+    assert seats.find("Q", Threads(1)).tolist() == [5, -1, -1, 6, -1, -1, -1, 2]

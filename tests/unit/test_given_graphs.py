@@ -183,3 +183,27 @@ def test_of_a_pair_both_have_rows(pair):
     given = tuple(np.array(part) for part in pair)
     with pytest.raises((TypeError, ValueError), match=r"a graph is a sparse matrix or a pair \(indices, distances\)"):
         Graph(given)
+
+
+def test_a_graph_of_a_file_is_sparse_and_may_have_another_name(tmp_path):
+    from tsne_ooc.neighbors.given_graphs import of_scanpy
+
+    path = in_file(tmp_path / "cells.h5ad", scanpys(), "mine")
+    assert (of_scanpy(path, "mine") != scanpys()).nnz == 0
+    assert of_scanpy(SimpleNamespace(obsp={"mine": 7}), "mine") == 7
+    with pytest.raises(ValueError, match=rf"^graph of {path}='distances' is not known;"):
+        of_scanpy(path)
+    with pytest.raises(ValueError) as caught:
+        of_scanpy(SimpleNamespace(obsp={}), "mine")
+    assert str(caught.value) == "this AnnData holds no graph of neighbours; scanpy.pp.neighbors makes obsp['mine']"
+    # As an array it may be there, too.
+    with h5py.File(tmp_path / "dense.h5ad", "w") as file:
+        file["obsp/distances"] = np.zeros((3, 3))
+    with pytest.raises(ValueError) as caught:
+        of_scanpy(tmp_path / "dense.h5ad")
+    assert str(caught.value) == (
+        f"{tmp_path / 'dense.h5ad'}: obsp/distances is not a sparse matrix stored by rows (CSR), as scanpy writes it"
+    )
+    # Whoever has read a file may delete it, or write it anew.
+    with h5py.File(path, "a") as file:
+        assert list(file["obsp"]) == ["mine"]

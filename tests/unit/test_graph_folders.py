@@ -176,3 +176,30 @@ def test_facts_are_read_with_suspicion(tmp_path):
 def test_uniform_needs_no_more_than_there_are(tmp_path):
     in_order(tmp_path / "graph", 6)
     assert TSNE(**QUICK, affinity=Uniform(6), neighbors=Graph.open(tmp_path / "graph")).fit(X).n_neighbors_ == 6
+
+
+@pytest.mark.parametrize(
+    ("row", "told"), [(0, "0 to 63"), (63, "0 to 63"), (64, "64 to 127"), (191, "128 to 191"), (199, "192 to 199")]
+)
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        (None, ""), ({}, ""), ({"path": "cells.h5"}, ", those of cells.h5"), ({"dataset": "X"}, ", those of X"),
+        ({"dataset": "X", "path": "cells.h5", "size": 7}, ", those of cells.h5 X"), ({"path": "", "dataset": None}, ""),
+    ],
+)  # fmt: skip
+def test_other_rows_are_told_by_their_run_and_the_source_of_the_graph(row, told, source, named, monkeypatch):
+    for module in ("folder", "graph"):
+        monkeypatch.setattr(f"tsne_ooc.neighbors.{module}.TOLD", 64)
+    facts = GraphFacts(rows=fingerprint_of(hashes_of(X, Threads(1))[:, 0]), source=source)
+    graph = Graph._made(*nearest(3), None, facts, "exact")
+    graph._compare(X, "euclidean", Threads(1))
+    other = X.copy()
+    # The first run that differs is told.
+    other[[row, 199], 2] += 1
+    with pytest.raises(ValueError) as caught:
+        graph._compare(other, "euclidean", Threads(1))
+    assert str(caught.value) == (
+        f"the graph is of other rows{named}: among rows {told} there are others here; search the neighbours of this "
+        "table, prepared as it is for the fit"
+    )

@@ -379,3 +379,12 @@ def test_nobody_asks_nothing(small):
     index = build(TABLES["clumps"])
     none = index.query(np.zeros((0, 8), np.float32), 5)
     assert none[0].shape == none[1].shape == (0, 5)
+
+
+@pytest.mark.parametrize("lists", [2**16 - 1, 2**16, 2**16 + 1, 2**16 + 70])
+def test_more_lists_than_sixteen_bits_can_tell_are_sorted_too(lists):
+    probed = np.arange(lists, dtype=np.uint32)[::-1].reshape(-1, 1)
+    met = by_list(probed, lists)
+    np.testing.assert_array_equal(met.lists, np.arange(lists))
+    np.testing.assert_array_equal(met.starts, np.arange(lists + 1))
+    np.testing.assert_array_equal(met.members, np.arange(lists)[::-1])

@@ -6,6 +6,8 @@ from sklearn.exceptions import NotFittedError
 
 from tsne_ooc import TSNE
 from tsne_ooc.groups import Groups
+from tsne_ooc.io import open_source
+from tsne_ooc.placement import ask
 
 
 def quick(**options):
@@ -124,3 +126,36 @@ def test_of_a_table_of_copies_distances_count_as_they_are():
     groups = Groups(quick(perplexity=5).fit(np.ones((40, 3), np.float32)), 5)
     found = groups.score(np.ones((2, 3), np.float32) + np.array([[0, 0, 0], [0, 0, 3]], np.float32))
     assert found.far.tolist() == [0, 3] and found.dense[0] == 1
+
+
+def test_blocks_of_a_file_and_blocks_of_these_are_put_together(tmp_path, monkeypatch):
+    X = np.random.default_rng(0).normal(size=(90, 3)).astype(np.float32)
+    model = quick(perplexity=5).fit(X)
+    groups, Q = Groups(model, 4), np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32)
+    wanted = groups.score(Q)
+    np.save(tmp_path / "Q.npy", Q)
+    monkeypatch.setattr("tsne_ooc.io.blocks.BLOCK_BYTES", 9 * Q[0].nbytes)
+    monkeypatch.setattr("tsne_ooc.groups._BLOCK", 4)
+    asked = []
+    monkeypatch.setattr(
+        "tsne_ooc.groups.ask", lambda model, rows, k: asked.append((len(rows), k)) or ask(model, rows, k)
+    )
+    with open_source(tmp_path / "Q.npy") as source:
+        found = groups.score(source)
+    assert max(asked) == (4, 8) and sum(n for n, _ in asked) == 50
+    np.testing.assert_array_equal(found.far, wanted.far)
+    np.testing.assert_array_equal(found.dense, wanted.dense)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_the_threads_are_those_that_the_model_has_now(n_jobs):
+    X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    model = quick(perplexity=5, n_jobs=2).fit(X)
+    groups = Groups(model, 4)
+    groups.score(X[:3])
+    assert model.map_.threads.n_jobs == 2
+    model.set_params(n_jobs=n_jobs)
+    groups.score(X[:3])
+    assert model.map_.threads.n_jobs == n_jobs
+    with pytest.raises(ValueError, match=r"^X has 2 features, but TSNE is expecting 3 features as input"):
+        groups.score(X[:, :2])

@@ -8,11 +8,11 @@ import reference_neighbors as reference
 from scipy import sparse
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc.neighbors import HNSW, IVF, Annoy, PyNNDescent, named_state, restore_index
-from tsne_ooc.neighbors.distinct import find_copies
+from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, PyNNDescent, named_state, restore_index
+from tsne_ooc.neighbors.distinct import DistinctIndex, find_copies
 from tsne_ooc.storage.state import Saved
 
-THREADS = Threads(2)
+ONE, THREADS = Threads(1), Threads(2)
 SEARCHES = {
     "ivf": IVF(lists=20, probes=8),
     "hnsw": HNSW(),
@@ -116,3 +116,49 @@ def test_sparse_copies_hide_no_other_rows_from_pynndescent():
     D = reference.distances(X, X, "cosine")
     answer = index.query_self(15)
     assert np.mean(answer[1] <= reference.nearest(D, 15, itself=True)[1][:, -1:] * (1 + 1e-6)) > 0.95
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize(
+    "kinds", [[0, 0, 0, 0, 0], [0, 0, 1, 0, 1], [2, 0, 1, 0, 2, 2, 1], [1, 0, 0, 0, 0, 2, 3, 0, 4], [0, 1, 2, 3, 0]]
+)
+def test_any_number_of_neighbours_among_copies(kinds, metric):
+    """Up to all rows, with one distinct row and more, in whole and in part: as all pairs have it."""
+    distinct = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+    if metric == "cosine":
+        # By direction a row of zeros is as far from its copies as from all others.
+        distinct[0] = 0
+    X, n = distinct[kinds], len(kinds)
+    D = reference.distances(X, X, metric)
+    Q = np.concatenate([X, np.random.default_rng(2).normal(size=(4, 3)).astype(np.float32)])
+    to = reference.distances(Q, X, metric)
+    for search in (Exact(), IVF(lists=2, probes=2)):
+        index = DistinctIndex.build(
+            X,
+            find_copies(X, ONE, 1),
+            lambda rows, search=search: search.build(rows, metric=metric, rng=np.random.default_rng(0), threads=ONE),
+            ONE,
+        )
+        assert index.n == n and index._inner.n == len(set(kinds)) and index.metric == metric
+        np.testing.assert_array_equal(index.rows, X)
+        for k in range(1, n + 1):
+            indices, distances = index.query(Q, k)
+            np.testing.assert_allclose(distances, reference.nearest(to, k)[1], rtol=2e-7, atol=1e-7)
+            np.testing.assert_allclose(np.take_along_axis(to, indices.astype(int), 1), distances, rtol=2e-7, atol=1e-7)
+            assert all(len(set(row)) == k for row in indices.tolist())
+            if k == n:
+                continue
+            indices, distances = index.query_self(k)
+            assert (indices.dtype, distances.dtype) == (np.uint32, np.float32)
+            np.testing.assert_allclose(distances, reference.nearest(D, k, itself=True)[1], rtol=2e-7, atol=1e-7)
+            np.testing.assert_allclose(np.take_along_axis(D, indices.astype(int), 1), distances, rtol=2e-7, atol=1e-7)
+            assert not (indices == np.arange(n)[:, None]).any() and all(len(set(row)) == k for row in indices.tolist())
+            order = index.order
+            if order is None or index._inner.n < 2:
+                assert index.query_part(0, n, k) is None
+                continue
+            assert sorted(order.tolist()) == list(range(n)) and order.dtype == np.uint32
+            for start in range(n):
+                for stop in range(start + 1, n + 1):
+                    for part, whole in zip(index.query_part(start, stop, k), (indices, distances), strict=True):
+                        np.testing.assert_array_equal(part, whole[order[start:stop]])

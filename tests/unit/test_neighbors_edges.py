@@ -21,7 +21,7 @@ from tsne_ooc.neighbors.folder import GraphFacts, fingerprint_of
 from tsne_ooc.neighbors.plausible import tell_unlikely
 from tsne_ooc.neighbors.precomputed import distances_of
 from tsne_ooc.neighbors.reach import ReachIndex, split, within_reach
-from tsne_ooc.neighbors.scaled import ScaledIndex, exponent_for, scaled
+from tsne_ooc.neighbors.scaled import ScaledIndex, as_searched, exponent_for, scaled
 from tsne_ooc.neighbors.scaled import build as build_scaled
 from tsne_ooc.storage.state import Saved, StateError
 
@@ -691,3 +691,59 @@ def test_how_many_candidates_a_walk_keeps(effort, k, itself, kept, monkeypatch):
     monkeypatch.setattr(faiss, "SearchParametersHNSW", lambda **told: asked.append(told) or plain(**told))
     assert index._answer(X, k, effort, itself=itself)[0].shape == (60, k)
     assert asked == [{"efSearch": kept}]
+
+
+def test_rows_are_handed_to_a_search_in_its_units():
+    X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    for factor, other in ((1.0, False), (2.0**-90, True)):
+        rows = X * np.float32(factor)
+        index = build_scaled(Exact(), rows, metric="l2", metric_params=None, rng=np.random.default_rng(0), threads=ONE)
+        found = as_searched(rows, index)
+        assert (found is rows) != other
+        np.testing.assert_array_equal(found, index._inner.rows if other else rows)
+
+
+@pytest.mark.parametrize(("ef_build", "n", "kept"), [(5, 60, 5), (60, 60, 60), (61, 60, 60), (1000, 61, 61)])
+def test_a_graph_of_walks_is_built_as_it_is_told(ef_build, n, kept, monkeypatch):
+    """By one thread, with a seed of the fit's, and with no more candidates than there are rows."""
+    import faiss
+
+    from tsne_ooc.neighbors import hnsw
+
+    X = np.random.default_rng(0).normal(size=(n, 3)).astype(np.float32)
+    seeds, threads, generator, openmp = [], [], faiss.RandomGenerator, hnsw._openmp
+    monkeypatch.setattr(faiss, "RandomGenerator", lambda seed: seeds.append(seed) or generator(seed))
+    monkeypatch.setattr(hnsw, "_openmp", lambda n: threads.append(n) or openmp(n))
+    made = [
+        HNSW(links=links, ef_build=ef_build, ef=7, recall=None).build(
+            X, rng=np.random.default_rng(seed), threads=Threads(3)
+        )
+        for links, seed in ((5, 0), (9, 1), (5, 0))
+    ]
+    assert threads == [1] * 3 and seeds == [int(np.random.default_rng(seed).integers(2**31)) for seed in (0, 1, 0)]
+    for index, links in zip(made, (5, 9, 5), strict=True):
+        graph = index._graph.hnsw
+        assert (graph.efConstruction, graph.nb_neighbors(1), graph.nb_neighbors(0)) == (kept, links, 2 * links)
+        assert [index._first(k) for k in (1, 3, 4, 20)] == [7, 7, 8, 40]
+    threads.clear()
+    one, other = made[0].query_self(5), made[2].query_self(5)
+    assert threads == [3, 3]
+    np.testing.assert_array_equal(one[0], other[0])
+
+
+@pytest.mark.parametrize(("asked", "child", "had"), [(3, False, 3), (512, False, 512), (513, False, 512), (3, True, 1)])
+def test_threads_of_faiss_are_as_many_as_there_may_be_and_given_back(asked, child, had, monkeypatch):
+    import faiss
+
+    from tsne_ooc.neighbors import hnsw
+
+    told = []
+    monkeypatch.setattr(hnsw, "forked", lambda: child)
+    monkeypatch.setattr(faiss, "omp_get_max_threads", lambda: 77)
+    monkeypatch.setattr(faiss, "omp_set_num_threads", told.append)
+    with hnsw._openmp(asked):
+        assert told == [had]
+    assert told == [had, 77]
+    with pytest.raises(KeyboardInterrupt), hnsw._openmp(asked):
+        raise KeyboardInterrupt
+    assert told == [had, 77] * 2

@@ -8,6 +8,7 @@ from scipy import sparse
 from tsne_ooc._kernels import knn
 from tsne_ooc._parallel import Threads
 from tsne_ooc.neighbors import IVF, Exact, _blocks
+from tsne_ooc.neighbors.pairwise import Pairwise
 
 THREADS = Threads(2)
 
@@ -212,3 +213,41 @@ def test_all_rows_some_at_a_time_are_all_rows(rows, k, metric, monkeypatch):
     monkeypatch.setattr(_blocks, "ALL", rows)
     X = np.random.default_rng(0).integers(1, 4, (60, 3)).astype(np.float32)
     check(build(Exact(), X, metric), X[::3], X, k, metric)
+
+
+@pytest.mark.parametrize(
+    ("metric", "params", "apart", "same"),
+    [
+        ("cosine", {"w": np.full(3, 2.0)}, 1, 1), ("correlation", {"w": np.full(3, 2.0)}, 1, 1),
+        ("braycurtis", {"w": np.full(3, 2.0)}, 1, 0), ("dice", {"w": np.full(3, 2.0)}, 1, 0),
+        ("sokalsneath", {"w": np.full(3, 2.0)}, 1, 0), ("cosine", None, 1, 1), ("correlation", None, 1, 1),
+        ("braycurtis", None, 1, 0), ("dice", None, 1, 0), ("sokalsneath", None, 1, 0), ("hellinger", None, 1, 0),
+        ("jensenshannon", None, np.log(2) ** 0.5, 0), ("jensenshannon", {"base": 2.0}, 1, 0),
+        ("jensenshannon", {"base": 4.0}, 0.5**0.5, 0),
+    ],
+)  # fmt: skip
+def test_rows_of_zeros_with_weights_and_without(metric, params, apart, same):
+    """Where SciPy has 0 / 0: rows without a direction are far from all, and others of zeros at the same place."""
+    X = np.float32([[0, 0, 0], [1, 2, 4], [0, 0, 0], [3, 1, 1]])
+    index = build(Exact(), X, metric, metric_params=params)
+    D = index.pairwise.block(X, X) if hasattr(index, "pairwise") else None
+    indices, distances = index.query(X[:1], 4)
+    found = dict(zip(indices[0].tolist(), distances[0].tolist(), strict=True))
+    assert found == pytest.approx({0: same, 1: apart, 2: same, 3: apart}, rel=1e-6)
+    if D is not None:
+        np.testing.assert_allclose(D[0], [same, apart, same, apart], rtol=1e-6)
+        np.testing.assert_allclose(D, D.T, rtol=1e-6, atol=1e-12)
+
+
+def test_the_other_side_of_the_earth_is_half_a_turn_away():
+    rng = np.random.default_rng(0)
+    here = np.column_stack([np.arcsin(rng.uniform(-1, 1, 400)), rng.uniform(-np.pi, np.pi, 400)]).astype(np.float32)
+    there = np.column_stack([-here[:, 0], here[:, 1] + np.float32(np.pi)]).astype(np.float32)
+    pairs = Pairwise("haversine", None, here)
+    found = np.concatenate([pairs.block(one[None], other[None])[0] for one, other in zip(here, there, strict=True)])
+    assert (np.abs(found - np.pi) < 1e-3).all()
+    # Near each other, to the last digits of single precision.
+    near = here + np.float32([[0, 1e-4]])
+    step = (near.astype(float) - here)[:, 1] * np.cos(here[:, 0].astype(float))
+    close = np.array([pairs.block(one[None], other[None])[0, 0] for one, other in zip(here, near, strict=True)])
+    np.testing.assert_allclose(close, np.abs(step), rtol=1e-4, atol=1e-12)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,13 +12,16 @@ import pytest
 from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
+from sklearn.metrics.pairwise import nan_euclidean_distances
 
 import tsne_ooc
 from tsne_ooc import TSNE, Uniform
 from tsne_ooc._parallel import Threads
 from tsne_ooc.neighbors import IVF, Exact, Graph
 from tsne_ooc.neighbors.folder import GraphFacts
+from tsne_ooc.neighbors.graph import GraphIndex
 from tsne_ooc.preprocess import Preparation, Standardize
+from tsne_ooc.storage.state import Saved, StateError
 from tsne_ooc.testing import IndexContract
 
 QUICK = {"perplexity": 5, "early_exaggeration_iter": 10, "n_iter": 20, "random_state": 0, "n_jobs": 2}
@@ -311,3 +316,119 @@ def test_a_graph_of_an_index_knows_what_it_is_of():
                 "the graph has 7 neighbours of each row, and 8 are needed; use affinity=Uniform(7), or a perplexity of "
                 "2.33 at most, or a larger graph"
             )
+
+
+@pytest.mark.parametrize(
+    ("metric", "params", "sparse", "says"),
+    [
+        ("euclidean", None, False, None),
+        ("cosine", {}, False, None),
+        ("euclidean", {"w": np.ones(6)}, False, "IVF takes no metric_params, got ['w']; use neighbors='exact'"),
+        ("euclidean", None, True, "IVF takes no sparse rows; use neighbors='exact' or 'pynndescent', or a dense array"),
+        ("jaccard", None, False, "metric of IVF='jaccard' is not known;"),
+    ],
+)
+def test_the_search_for_new_rows_says_what_it_does_not_take_before_the_rows_are_looked_at(
+    metric, params, sparse, says, monkeypatch
+):
+    graph = Graph(nearest(8), "ivf")
+    if says is None:
+        assert graph.check(metric, params, sparse=sparse) is None
+    else:
+        with pytest.raises(ValueError) as caught:
+            graph.check(metric, params, sparse=sparse)
+        assert str(caught.value).startswith(says)
+    # A search of its own choice takes all these, and warns of a function where there are many rows.
+    usual = Graph(nearest(8))
+    usual.check(metric, params, sparse=sparse and params is None)
+
+    def apart(one, other):
+        return abs(one - other).sum()
+
+    for limit, warned in ((301, False), (300, True)):
+        monkeypatch.setattr(sys.modules["tsne_ooc.neighbors.resolve"], "OTHERS_FROM", limit)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            usual.check(apart, None, sparse=False)
+        assert [f"apart for each pair of {graph.n} rows" in str(one.message) for one in told] == [True] * warned
+
+
+def test_new_rows_are_searched_by_the_metric_and_its_parameters():
+    V, Q = np.arange(1.0, 7) ** 3, rows(20, seed=3)
+    D = cdist(X, X, "seuclidean", V=V)
+    np.fill_diagonal(D, np.inf)
+    near = np.argsort(D, axis=1)[:, :8]
+    index = built(Graph((near, np.take_along_axis(D, near, 1))), X, "seuclidean", {"V": V})
+    wanted = cdist(Q, X, "seuclidean", V=V)
+    indices, distances = index.query(Q, 9)
+    np.testing.assert_array_equal(indices, np.argsort(wanted, axis=1)[:, :9])
+    np.testing.assert_allclose(distances, np.sort(wanted, axis=1)[:, :9], rtol=1e-5)
+    assert index.query_self(8)[0].tolist() == near.tolist()
+
+
+def in_an_order(near, apart, facts):
+    order = np.random.default_rng(4).permutation(len(near)).astype(np.uint32)
+    place = np.argsort(order).astype(np.uint32)
+    return Graph._made(place[near[order]], apart[order].astype(np.float32), order, facts, "exact")
+
+
+@pytest.mark.parametrize("missed", [0, 1, 3])
+def test_a_graph_in_an_order_of_its_own_is_measured_and_looked_at_by_rows(missed):
+    near, apart = nearest(16)
+    kept = [*range(8 - missed), *range(8, 8 + missed)]
+    graph = in_an_order(near[:, kept], apart[:, kept], GraphFacts())
+    assert built(graph, X).recall(5) == pytest.approx((8 - missed) / 8, abs=2e-3)
+    far = in_an_order(near[:, kept], apart[:, kept] * 1.05, GraphFacts())
+    with pytest.raises(ValueError) as caught:
+        built(far, X)
+    last, told = near[0, kept[-1]], apart[0, kept[-1]]
+    assert str(caught.value) == (
+        f"the graph is not of these rows, or of another metric or preparation: row {last} is at {told:.4g} from row 0, "
+        f"and the graph has {np.float32(told * 1.05):.4g}"
+    )
+
+
+@pytest.mark.parametrize(("apart", "fits"), [(0.0, True), (0.9e-4, True), (1.0e-4, True), (1.05e-4, False)])
+def test_copies_may_be_apart_by_a_ten_thousandth_of_what_others_are(apart, fits):
+    """Rows two and two, at distance 4 from each other but for the first pair, which the graph takes for copies."""
+    places = np.repeat(40.0 * np.arange(12), 2)
+    places[1::2] += 4
+    places[1] = 4 * apart
+    Z = np.column_stack([places, np.zeros(24)]).astype(np.float32)
+    told = np.full((24, 1), 4.0)
+    told[:2] = 0
+    graph = Graph((np.arange(24)[:, None] ^ 1, told))
+    if fits:
+        assert built(graph, Z).n == 24
+        return
+    with pytest.raises(ValueError, match=r"row 1 is at 0.00042 from row 0, and the graph has 0$"):
+        built(graph, Z)
+
+
+def test_rows_that_lack_values_are_looked_at_by_what_they_have_in_common():
+    """Some rows share no column, and have no distance: nobody asks for one."""
+    Z = X[:40].copy()
+    Z[:5, 1:] = np.nan
+    Z[20:25, 0] = np.nan
+    D = nan_euclidean_distances(Z.astype(float))
+    assert np.isnan(D).any()
+    np.fill_diagonal(D, np.inf)
+    D[np.isnan(D)] = np.inf
+    near = np.argsort(D, axis=1, kind="stable")[:, :6]
+    apart = np.take_along_axis(D, near, 1)
+    assert built(Graph((near, apart)), Z, "nan_euclidean").n == 40
+    with pytest.raises(ValueError, match=rf"row {near[0, -1]} is at .* from row 0, and the graph has"):
+        built(Graph((near, 1.1 * apart)), Z, "nan_euclidean")
+
+
+def test_a_graph_without_an_order_has_no_parts_and_finds_no_more_than_all():
+    index = built(Graph(nearest(8), "exact"), X)
+    assert index.order is None and index.query_part(0, 3, 2) is None
+    content, arrays = index.state()
+    for told, found in ((5, 1.0), (1, 1.0), (0.25, 0.25)):
+        again = GraphIndex.restore(Saved(content | {"recall": told}, arrays), Threads(1))
+        assert again.recall(3) == found
+    with pytest.raises(StateError, match=r"has 299 rows, the search 300"):
+        short = {name: arrays[name][:-1] for name in ("neighbors", "distances")}
+        short["neighbors"] = np.minimum(short["neighbors"], 298)
+        GraphIndex.restore(Saved(content, arrays | short), Threads(1))

@@ -396,3 +396,41 @@ def test_how_far_rows_are_from_themselves(metric, params, kept, strip, monkeypat
 def test_what_a_product_of_rows_with_gaps_may_be_off_grows_with_their_columns(p):
     """It is no less than the standard bound of a sum of p products in float32: p roundings of rows of length one."""
     assert GapFrame(np.zeros(p), 1.0).slack >= p * 2.0**-24
+
+
+@pytest.mark.parametrize("itself", [False, True])
+def test_a_distance_that_cannot_be_is_told_by_its_rows_in_any_group(itself, monkeypatch):
+    """Of queries that are measured four at a time, and of rows that were found, by their own numbers."""
+    monkeypatch.setattr("tsne_ooc.neighbors._found.GROUP", 4)
+    X = np.arange(12, dtype=np.float32)[:, None]
+    found = np.array([[-1, row, (row + 7) % 12, 3, (row + 1) % 12] for row in range(12)])
+    me = np.arange(12, dtype=np.uint32) if itself else None
+    for query in (0, 4, 9, 11):
+
+        def odd(one, other, query=query):
+            return np.nan if (one[0], other[0]) == (query, 3) else abs(one - other).sum()
+
+        completer = Completer(X, odd, None, ONE)
+        with pytest.raises(RowsError) as caught:
+            completer.answer(X, found, 2, me)
+        assert caught.value.row == query
+        assert str(caught.value) == (
+            f"metric 'odd' gives NaN for row {query} and row 3 of the fit; it must be finite and at least 0"
+        )
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_answers_that_are_too_short_are_completed_each_by_itself(k):
+    """Some are full, of some a row is missing, of some all; what is far is in no answer."""
+    X = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    near = np.argsort(((X[:, None].astype(float) - X) ** 2).sum(2), axis=1)
+    found = near[:, : k + 1].copy()
+    found[1::3, -1] = found[1::3, 1] = -1
+    found[2::3] = -1
+    for itself in (False, True):
+        me = np.arange(9, dtype=np.uint32) if itself else None
+        indices, distances = Completer(X, "euclidean", None, ONE).answer(X, found, k, me)
+        wanted = near[:, itself : k + itself]
+        np.testing.assert_array_equal(indices, wanted)
+        apart = np.linalg.norm(X[:, None].astype(float) - X[wanted], axis=2)
+        np.testing.assert_allclose(distances, apart, rtol=1e-6, atol=1e-7)

@@ -192,3 +192,73 @@ def test_queries_however_far_out_have_neighbours(scale):
         assert found[0].max() < N
         if name == "exact":
             np.testing.assert_array_equal(found[0], indices)
+
+
+def slow_split(X, sample):
+    """Middle and reach from `sample` rows at equal distances, in double precision, and who is beyond."""
+    n = len(X)
+    m = min(n, sample)
+    at = [0] if m == 1 else [int(i * (n - 1) / (m - 1)) for i in range(m)]
+    some = X[at].astype(float)
+    middle = np.median(some, axis=0)
+    reach = 1024 * np.median([np.abs(row - middle).max() for row in some])
+    beyond = [row for row in range(n) if np.abs(X[row] - middle).max() > reach]
+    return middle, reach, beyond
+
+
+@pytest.mark.parametrize("sample", [1, 2, 5, 6, 1000])
+@pytest.mark.parametrize("scale", [1e-6, 3.0])
+def test_the_middle_and_the_reach_are_told_by_rows_from_all_over(sample, scale, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.neighbors.reach.SAMPLE", sample)
+    found = 0
+    for n in (*range(1, 14), 60):
+        X = (np.random.default_rng(n).normal(size=(n, 3)) * scale + 0.1).astype(np.float32)
+        X[n // 3, 1] = -1e9 * scale
+        middle, reach, beyond = slow_split(X, sample)
+        told = split(X, Threads(1))
+        assert (told is not None) == (reach > 0 and 0 < len(beyond) <= max(1, 0.02 * n))
+        if told is not None:
+            np.testing.assert_array_equal(told[0], middle)
+            assert told[0].dtype == np.float64 and told[1] == reach
+            assert build(Exact(), X)._numbers.tolist() == beyond
+            found += 1
+    assert found or sample == 1
+
+
+@pytest.mark.parametrize("name", ["exact", "ivf"])
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+@pytest.mark.parametrize(("n", "far"), [(2, 1), (3, 1), (4, 1), (9, 1), (101, 2)])
+def test_any_number_of_neighbours_of_few_rows(name, scale, n, far):
+    """Up to all of them, from any side of the reach, in whole and in part; and once more from a file."""
+    rng = np.random.default_rng(n)
+    X = rng.normal(size=(n, 3)).astype(np.float32) * np.float32(scale)
+    numbers = [n // 2, n - 1][:far]
+    X[numbers] = np.float32([[3e6, 0, 1], [3e6, 2, 1]])[:far] * np.float32(scale)
+    middle = np.median(np.delete(X, numbers, axis=0), axis=0).astype(np.float64)
+    inner = (Exact() if name == "exact" else IVF(lists=2, probes=2)).build(
+        np.delete(X, numbers, axis=0), rng=np.random.default_rng(0), threads=Threads(1)
+    )
+    index = ReachIndex(inner, X[numbers], np.uint32(numbers), middle, 1024.0 * scale, Threads(1))
+    content, arrays = named_state(index)
+    again = restore_index(Saved(json.loads(json.dumps(content)), arrays), Threads(2))
+    Q = np.concatenate([X[:2], np.float32([[2e6, 0, 0], [1.4e6, 0, 0], [900, 5, 0], [-900, 0, 0]]) * np.float32(scale)])
+    D, own = reference.distances(Q, X), reference.distances(X, X)
+    for k in sorted({1, 2, max(1, n - 2), n - 1, n} if n < 20 else {1, 98, 99, 100, 101}):
+        if not 0 < k <= n:
+            continue
+        for one in (index, again):
+            for got, want in zip(one.query(Q, k), reference.nearest(D, k), strict=True):
+                np.testing.assert_allclose(got, want, rtol=2e-7)
+            if k == n:
+                continue
+            whole = reference.nearest(own, k, itself=True)
+            for got, want in zip(one.query_self(k), whole, strict=True):
+                np.testing.assert_allclose(got, want, rtol=2e-7)
+            if name == "exact" or inner.n < 2:
+                assert one.query_part(0, n, k) is None
+                continue
+            order = one.order
+            assert order.dtype == np.uint32 and order[-far:].tolist() == numbers
+            for start, stop in ((0, n), (n - far, n), (0, n - far), (n - far - 1, n - far + 1), (n - 1, n)):
+                for got, want in zip(one.query_part(start, stop, k), whole, strict=True):
+                    np.testing.assert_allclose(got, want[order[start:stop]], rtol=2e-7)

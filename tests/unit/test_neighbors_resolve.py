@@ -161,3 +161,57 @@ def test_import_loads_no_library():
     code = f"import sys, tsne_ooc.neighbors; print(*{{{libraries}}} & {{*sys.modules}})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == ""
+
+
+def test_which_search_is_chosen_for_which_rows():
+    """Each metric on both sides of its limit; weights, functions and sparse rows have limits of their own."""
+    from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED, PARAMS, SPARSE
+
+    def chosen(metric, n, **more):
+        return type(resolve("auto", metric=metric, n=n, p=4, **more)).__name__
+
+    for metric, name in DENSE.items():
+        bits = name in BOOLEAN or name in PACKED
+        fast = name in ("euclidean", "cosine", "nan_euclidean")
+        limit, other = (
+            (IVF_FROM, "IVF") if fast else (BITS_FROM, "Exact" if name in PACKED else "PyNNDescent") if bits
+            else (OTHERS_FROM, "PyNNDescent")
+        )  # fmt: skip
+        for params in (None, {}):
+            assert [chosen(metric, n, metric_params=params) for n in (1, limit - 1, limit)] == ["Exact", "Exact", other]
+        for key in PARAMS.get(name, {}):
+            far = "PyNNDescent" if key in ("p", "V", "VI", "base") else "Exact"
+            params = {key: 2}
+            assert [chosen(metric, n, metric_params=params) for n in (OTHERS_FROM - 1, OTHERS_FROM)] == ["Exact", far]
+    for metric, name in SPARSE.items():
+        far = "Exact" if name == "yule" else "PyNNDescent"
+        assert [chosen(metric, n, sparse=True) for n in (OTHERS_FROM - 1, OTHERS_FROM)] == ["Exact", far]
+    for word, kind in (("faiss-ivf", IVF), ("faiss", IVF), ("precomputed", Precomputed)):
+        assert resolve(word, metric="precomputed" if kind is Precomputed else "l2", n=9, p=3) == kind()
+
+
+@pytest.mark.parametrize(("metric", "sparse", "near"), [
+    ("haversin", False, "'haversine'"), ("haversin", True, None), ("precomputd", False, "'precomputed'"),
+    ("precomputd", True, "'precomputed'"), ("tanimot", True, "'tanimoto'"),
+])  # fmt: skip
+def test_a_slip_of_a_metric_names_one_that_takes_such_rows(metric, sparse, near):
+    with pytest.raises(ValueError, match=f"^metric={metric!r} is not known") as caught:
+        resolve("auto", metric=metric, n=9, p=3, sparse=sparse)
+    assert ("haversine" in str(caught.value)) == (not sparse and metric == "haversin")
+    assert near is None or f"did you mean {near}" in str(caught.value)
+
+
+def test_other_metrics_on_sparse_rows_are_told_by_the_metrics_that_there_are():
+    with pytest.raises(
+        ValueError, match=r"^metric='haversine' takes no sparse rows, only euclidean, l2, cosine, .*; use"
+    ):
+        resolve("auto", metric="haversine", n=9, p=3, sparse=True)
+    for neighbors, metric in (
+        ("exact", "precomputed"),
+        (Exact(), "precomputed"),
+        (Precomputed(), "l2"),
+        ("precomputed", "l2"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            resolve(neighbors, metric=metric, n=9, p=3)
+        assert str(caught.value) == f"neighbors={neighbors!r} does not go with metric={metric!r}"

@@ -397,3 +397,31 @@ def test_among_rows_that_are_all_copies_a_distance_counts_as_it_is():
     one = NoveltyHistogram(1)
     one.add(np.array([2], np.float32))
     assert one.summary()["beyond_share"] == 1.0
+
+
+@pytest.mark.parametrize("n", [9, 10, 11, 19, 20, 21, 35])
+def test_the_limit_is_taken_of_rows_from_all_over_where_there_are_many(n, monkeypatch):
+    """Of each second one where there are more than ten, of each third from more than twenty on."""
+    values = np.random.default_rng(n).gamma(2, 1, n).astype(np.float32)
+    values[::4] = np.nan
+    wanted = limit_of(values[:: -(-n // 10)])
+    monkeypatch.setattr("tsne_ooc.novelty._LOOKED_AT", 10)
+    assert limit_of(values) == wanted
+
+
+def test_a_histogram_is_small_and_rounds_what_it_tells():
+    """In 64 kB; the bins are of two bytes of a number and a bit, 32 to each doubling."""
+    histogram = NoveltyHistogram(1)
+    assert 64_000 < histogram.counts.nbytes < 66_000 and histogram.counts.dtype == np.int64
+    assert histogram.threshold == 1.0 and type(histogram.threshold) is float
+    for at in range(32):
+        histogram.add(np.float32([1 + (at + 0.5) / 32]))
+    assert np.count_nonzero(histogram.counts) == 32 and histogram.counts.max() == 1
+    quantiles = histogram.summary()["quantiles"]
+    for q, quantile in quantiles.items():
+        assert quantile == round(histogram.quantile(float(q)), 4) and len(str(quantile)) <= 6
+    # The least rows that are no fewer than this share.
+    four = NoveltyHistogram(1)
+    four.add(np.float32([1, 2, 4, 8]))
+    for q, value in ((0, 1), (0.25, 1), (0.26, 2), (0.5, 2), (0.51, 4), (0.75, 4), (0.76, 8), (1, 8)):
+        assert four.quantile(q) == pytest.approx(value, rel=0.02)

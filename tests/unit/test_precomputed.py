@@ -10,7 +10,8 @@ from scipy.spatial.distance import cdist
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc.neighbors import Precomputed, precomputed
-from tsne_ooc.neighbors.precomputed import distances_of, stored_nearest
+from tsne_ooc.neighbors.precomputed import PrecomputedIndex, distances_of, stored_nearest
+from tsne_ooc.storage.state import Saved, StateError
 
 ONE = Threads(1)
 N = 12
@@ -214,3 +215,31 @@ def test_rows_of_distances_are_sorted_some_at_a_time(monkeypatch):
     rows = np.random.default_rng(0).normal(size=(40, 2))
     Precomputed().build(cdist(rows, rows), threads=ONE).query_self(3)
     assert sum(sizes) == 40 and max(sizes) == 7
+
+
+def test_a_saved_search_has_the_number_of_rows_alone():
+    """Queries bring their distances along; those among the rows are gone."""
+    index = Precomputed().build(D, threads=ONE)
+    content, arrays = index.state()
+    assert content == {"n": N} and arrays == {}
+    again = PrecomputedIndex.restore(Saved(content, arrays), ONE)
+    for one, other in zip(
+        again.query(D[:4].astype(np.float32), LEAST), index.query(D[:4].tolist(), LEAST), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError) as caught:
+        again.query_self(1)
+    assert str(caught.value) == (
+        "a saved model of precomputed distances does not hold those among the rows of the fit, which this needs; ask "
+        "the model that was fitted, before it is saved"
+    )
+    for n in (1, 2**32 - 2):
+        assert PrecomputedIndex.restore(Saved({"n": n}, {}), ONE).n == n
+    for n in (0, 2**32 - 1):
+        with pytest.raises(StateError, match=f"^n={n} is not a whole number from 1 to {2**32 - 2}$"):
+            PrecomputedIndex.restore(Saved({"n": n}, {}), ONE)
+    for k, n in ((N + 1, N), (0, N)):
+        with pytest.raises(ValueError, match=f"^k={k} neighbours cannot be found among {n} rows; use k from 1 to {n}$"):
+            index.query(np.zeros((1, N), np.float32), k)
+    with pytest.raises(ValueError, match=rf"^queries of shape \(2, {N - 1}\) do not fit a reference of {N} columns$"):
+        index.query(np.zeros((2, N - 1), np.float32), 1)

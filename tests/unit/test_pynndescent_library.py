@@ -9,6 +9,7 @@ import inspect
 
 import numpy as np
 import pytest
+import scipy.sparse
 from scipy.spatial.distance import cdist
 from threadpoolctl import ThreadpoolController
 
@@ -253,3 +254,77 @@ def test_a_metric_that_fails_without_a_word_is_told():
     wordless.py_func = wordless
     with pytest.raises(ValueError, match=r"'wordless' does not compile for two float32 rows \(ValueError: \); "):
         pynndescent_index._try(wordless, {}, np.zeros((3, 2), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("metric", "params", "name", "told"),
+    [
+        ("euclidean", None, "euclidean", {}), ("l1", None, "manhattan", {}),
+        ("minkowski", {"p": 3.0}, "minkowski", {"p": 3.0}),
+        # The base of a logarithm does not change the order, and the library does not know it.
+        ("jensenshannon", {"base": 2.0}, "jensen_shannon", {}), ("jensenshannon", None, "jensen_shannon", {}),
+        ("seuclidean", {"V": np.arange(1.0, P + 1)}, "seuclidean", {"V": np.arange(1.0, P + 1)}),
+    ],
+)  # fmt: skip
+def test_metrics_have_their_names_and_parameters_there(library, metric, params, name, told):
+    made, rows = library(), np.abs(X)
+    index = PyNNDescent(7).build(
+        rows, metric=metric, metric_params=params, rng=np.random.default_rng(0), threads=Threads(1)
+    )
+    index.query_self(K)
+    (graph,) = made.graphs
+    assert graph["metric"] == name and graph["metric_kwds"].keys() == told.keys()
+    for key, value in told.items():
+        np.testing.assert_array_equal(graph["metric_kwds"][key], value)
+
+
+def test_which_metrics_and_parameters_it_takes():
+    """All that it has by name and all that it compiles; weights of columns it does not have."""
+    from tsne_ooc.neighbors.metrics import DENSE, PARAMS, SPARSE
+
+    takes = pynndescent_index.takes
+    lacks = {"bit_jaccard", "bit_tanimoto", "bit_hamming", "nan_euclidean"}
+    having = {
+        ("minkowski", "p"),
+        ("seuclidean", "V"),
+        ("mahalanobis", "V"),
+        ("mahalanobis", "VI"),
+        ("jensenshannon", "base"),
+    }
+    assert {metric for metric in DENSE if not takes(metric, None, sparse=False)} == lacks
+    assert {metric for metric in SPARSE if not takes(metric, {}, sparse=True)} == {"yule"}
+    assert {
+        (name, key) for name, keys in PARAMS.items() for key in keys if takes(name, {key: 1}, sparse=False)
+    } == having
+    assert not takes("minkowski", {"p": 3, "w": np.ones(P)}, sparse=False)
+    compiled = type("Compiled", (), {"py_func": None, "__call__": lambda self, one, other: 0.0})()
+    assert takes(compiled, None, sparse=False) and not takes(lambda one, other: 0.0, None, sparse=False)
+
+
+@pytest.mark.parametrize("form", ["own", "read-only", "sparse"])
+def test_rows_that_must_not_change_are_handed_over_as_copies(library, form):
+    """The library sorts sparse rows in place, and those of queries; for read-only rows it is compiled once more."""
+
+    def changed(graph, queries, k):
+        for rows in (graph.rows, queries):
+            if scipy.sparse.issparse(rows):
+                assert not any(np.shares_memory(rows.data, one.data) for one in (given, asked))
+                rows.data[:] = 0
+        return np.tile(np.arange(k), (queries.shape[0], 1))
+
+    made = library()
+    rows, queries = np.abs(X) + 1, np.abs(Q) + 1
+    given, asked = (scipy.sparse.csr_array(one) if form == "sparse" else one for one in (rows.copy(), queries.copy()))
+    if form == "read-only":
+        given.flags.writeable = False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Graph, "nearest", changed)
+        index = PyNNDescent(7).build(given, rng=np.random.default_rng(0), threads=Threads(1))
+        index.query_self(K)
+        index.query(asked, K)
+    held = made.graphs[0]["rows"]
+    assert (held is given) == (form == "own")
+    if form != "sparse":
+        assert held.flags.writeable
+    for one, other in ((given, rows), (asked, queries)):
+        np.testing.assert_array_equal(one.toarray() if form == "sparse" else one, other)

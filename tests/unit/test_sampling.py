@@ -1,5 +1,8 @@
 """A sample is uniform, sorted, read from each chunk once, and checked."""
 
+import sys
+from types import SimpleNamespace
+
 import h5py
 import numpy as np
 import pytest
@@ -127,3 +130,34 @@ def test_rows_are_taken_in_any_type_and_none_at_all():
 def test_samples_of_all_rows_and_more_are_all_rows(size):
     rows = draw(6, size, np.random.default_rng(0))
     assert len(rows) == min(size, 6) and rows.dtype == np.int64 and (np.diff(rows) > 0).all()
+
+
+def slow_reads(rows, chunk, row_bytes, gap, block):
+    """Each row joins the read before it, unless a chunk ends, a gap is too long or a read too large."""
+    reads, most = [], max(1, block // row_bytes)
+    for at, row in enumerate(rows):
+        apart = at == 0 or (row // chunk != rows[at - 1] // chunk if chunk else (row - rows[at - 1]) * row_bytes > gap)
+        if apart or row - reads[-1][2] >= most:
+            reads.append([at, at + 1, row, row + 1])
+        else:
+            reads[-1][1], reads[-1][3] = at + 1, row + 1
+    return [tuple(read) for read in reads]
+
+
+@pytest.mark.parametrize("block", [1, 160, 10_000])
+@pytest.mark.parametrize("chunk", [None, 1, 10, 64])
+def test_rows_share_a_read_where_that_is_cheaper(chunk, block, monkeypatch):
+    """A source may say how much a row takes; one without columns takes nothing."""
+    module = sys.modules["tsne_ooc.sampling.take"]
+    monkeypatch.setattr(module, "BLOCK_BYTES", block)
+    monkeypatch.setattr(module, "_GAP_BYTES", 100)
+    for p, kind, told in ((5, "f4", None), (3, "u2", None), (0, "f8", None), (5, "f4", 50), (3, "u2", 8), (5, "f4", 0)):
+        table = SimpleNamespace(shape=(400, p), dtype=np.dtype(kind), chunks=None if chunk is None else (chunk, 2))
+        if told is not None:
+            table.row_bytes = told
+        size = max(1, p * np.dtype(kind).itemsize if told is None else told)
+        for seed, n in enumerate((0, 1, 2, 30, 120)):
+            rows = np.sort(np.random.default_rng(seed).choice(400, n, replace=False))
+            found = module._reads(table, rows)
+            assert found == slow_reads(rows.tolist(), chunk, size, 100, block)
+            assert all(type(number) is int for read in found for number in read)

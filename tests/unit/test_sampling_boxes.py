@@ -207,3 +207,25 @@ def test_rows_that_are_all_equal_have_boxes_of_their_own_size(row, extent):
     grid = Grid.over(X, 16, np.random.default_rng(0))
     assert grid.side * 2**32 == pytest.approx(extent)
     assert len(np.unique(grid.coordinates(X), axis=0)) == 1
+
+
+def test_below_the_rows_that_were_seen_there_is_room_for_two_to_the_sixteen_times_their_extent():
+    """Of 2^32 smallest boxes each; what is farther shares the outermost box with all that is."""
+    X = np.float32([[0, 0], [1, 0.25]])
+    grid = Grid.over(X, 2, np.random.default_rng(0))
+    assert grid.side == 2.0**-32
+    Q = np.array([[-(2.0**16) + 2, 0], [-(2.0**16) - 2, 0], [0, 0], [1, 0]], np.float32)
+    found = grid.coordinates(Q)[:, 0]
+    assert 0 < found[0] < 2**34 and found[1] == 0
+    assert found[3] - found[2] == 2**32 and 2**48 <= found[2] <= 2**48 + 2**32
+    wanted = np.floor((Q[:, 0].astype(float) - grid.origin[0]) * 2**32) + 2**48
+    np.testing.assert_array_equal(found, np.maximum(wanted, 0))
+
+
+def test_from_nothing_nothing_is_drawn():
+    grid = Grid.over(np.float32([[0, 0], [1, 1]]), 2, np.random.default_rng(0))
+    boxes = Boxes(grid, 5, 9)
+    (rows,) = boxes.draw(3)
+    assert rows.dtype == np.int64 and rows.shape == (0,) and boxes.held == 0
+    # A box keeps no more rows than there is room for.
+    assert boxes.per_box == 5

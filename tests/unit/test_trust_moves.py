@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -9,6 +11,7 @@ from scipy.spatial.distance import cdist
 from tsne_ooc import TSNE, Placement
 from tsne_ooc._parallel import Threads
 from tsne_ooc.fit.model import Model
+from tsne_ooc.io import open_source
 from tsne_ooc.neighbors import Exact
 from tsne_ooc.trust import judge as judging
 from tsne_ooc.trust import scores
@@ -185,3 +188,46 @@ def test_what_moves_a_row_is_how_rows_are_placed():
     asked = Judge.of(TSNE(**QUICK).fit(X), placement=placement)
     assert asked.mover is placement and asked.placement is placement
     assert Judge.of(TSNE(**QUICK).fit(X)).placement.initialization == "mean"
+
+
+def test_what_is_left_out_of_a_question_is_the_same_for_all_who_ask():
+    """As the docstring has it: ten neighbours, three directions, and the usual length and energies."""
+    asked, made = (inspect.signature(call).parameters for call in (scores, Judge.of))
+    for name, usual in (("k", 10), ("length", None), ("directions", 3), ("placement", None)):
+        assert asked[name].default == made[name].default == usual
+    assert asked["places"].default is None
+
+
+def test_a_map_without_novelty_has_the_other_scores(maps):
+    X, models = maps
+    model, Q = models["euclidean"], np.concatenate([X[:5], rows(6, seed=4)])
+    wanted, reference = scores(model, Q, k=2), model.map_.model.reference
+    object.__setattr__(model.map_.model, "reference", None)
+    try:
+        found = scores(model, Q, k=2)
+    finally:
+        object.__setattr__(model.map_.model, "reference", reference)
+    assert np.isnan(found.novelty).all() and found.novelty.dtype == np.float32 and not np.isnan(wanted.novelty).any()
+    for name in ("recall", "singularity", "perturbation"):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-5)
+
+
+def test_a_row_that_the_metric_does_not_take_is_named_in_any_block(tmp_path, monkeypatch):
+    X = np.abs(rows(60))
+    model = TSNE(**{**QUICK, "n_iter": 5, "early_exaggeration_iter": 0}, metric="hellinger").fit(X)
+    Q = np.abs(rows(50, seed=3))
+    np.save(tmp_path / "Q.npy", Q)
+    whole = scores(model, Q, k=3, length=0.01)
+    monkeypatch.setattr(judging, "BLOCK", 7)
+    monkeypatch.setattr("tsne_ooc.io.blocks.BLOCK_BYTES", 11 * Q[0].nbytes)
+    with open_source(tmp_path / "Q.npy") as source:
+        for one, other in zip(scores(model, source, k=3, length=0.01), whole, strict=True):
+            np.testing.assert_array_equal(one, other)
+    for row in (0, 6, 7, 10, 11, 33, 49):
+        bad = Q.copy()
+        bad[row, 2] = -1
+        np.save(tmp_path / "bad.npy", bad)
+        with open_source(tmp_path / "bad.npy") as source:
+            for given in (bad, source):
+                with pytest.raises(ValueError, match=rf"takes no negative numbers; row {row}, column 2 is -1$"):
+                    scores(model, given, k=3, length=0.01)
