@@ -65,3 +65,10 @@ def test_what_does_not_go_together():
         displacement(np.zeros((3, 2)), np.zeros((4, 2)))
     with pytest.raises(ValueError, match="after contains NaN at row 1, column 0"):
         displacement(np.zeros((2, 2)), [[0, 0], [np.nan, 0]])
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-2, 1e4])
+def test_the_size_of_the_first_map_does_not_count(size):
+    before, after = RNG.normal(size=(30, 2)), RNG.normal(size=(30, 2))
+    np.testing.assert_allclose(displacement(size * before, after), displacement(before, after), rtol=1e-9)
+    np.testing.assert_allclose(displacement(before, size * after), size * displacement(before, after), rtol=1e-9)

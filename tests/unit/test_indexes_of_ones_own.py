@@ -238,3 +238,10 @@ def test_of_no_neighbours_all_are_found(k):
     true = np.sort(RNG.random((5, k + 1)), axis=1).astype(np.float32)
     assert share_found(true, true) == 1.0
     assert share_found(true + 1, true) == (1.0 if k < 1 else 0.0)
+
+
+def test_a_slip_in_the_line_of_a_class_is_told():
+    with pytest.raises(TypeError):
+
+        class Tree(Index, kinds="tree"):
+            pass

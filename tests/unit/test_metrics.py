@@ -345,8 +345,8 @@ def test_votes_by_hand(k, asked, monkeypatch):
 
 
 @pytest.mark.parametrize("cut", [(None, None, None), (7, 5, 11)])
-@pytest.mark.parametrize("dof", [1.0, 0.5, 30.0])
-@pytest.mark.parametrize("sample", [1, 50, 399, 400, 401])
+@pytest.mark.parametrize("dof", [1.0, 0.5, 2.0])
+@pytest.mark.parametrize("sample", [1, 50, 399, 400])
 def test_the_normalisation_of_a_sample_is_that_of_its_rows(blobs, joint, sample, dof, cut, monkeypatch):
     """Each row that is drawn meets all others but itself, and stands for as many as there are to a drawn one."""
     for name, size in zip(("_ROWS", "_HEIGHT", "_WIDTH"), cut, strict=True):
@@ -429,3 +429,35 @@ def test_affinities_that_are_stored_in_parts_are_their_sums(blobs, joint):
     np.testing.assert_array_equal(parts.data, before)
     shuffled = whole[:, ::-1][:, ::-1]
     assert kl_divergence(shuffled, Y) == pytest.approx(kl_divergence(whole, Y), rel=1e-12)
+
+
+def test_maps_are_compared_in_double_precision(blobs):
+    """Such as one that lies far from 0, where single precision has no digit of it."""
+    X, Y, labels = blobs
+    far = 1e9 + 1e-3 * np.asarray(Y, float)
+    for measure in (neighbor_recall, trustworthiness, distance_correlation):
+        wanted = measure(X, Y, sample=60)
+        assert measure(X, far, sample=60) == (pytest.approx(wanted, abs=0.02) if isinstance(wanted, dict) else
+                                              pytest.approx(wanted, abs=0.005))  # fmt: skip
+    assert label_accuracy(far, labels, sample=60) == pytest.approx(label_accuracy(Y, labels, sample=60), abs=0.02)
+
+
+def test_without_a_seed_that_is_told_all_measures_draw_the_same_rows(blobs, joint):
+    X, Y, labels = blobs
+    for call in (
+        lambda **seed: neighbor_recall(X, Y, sample=9, **seed)[10],
+        lambda **seed: trustworthiness(X, Y, sample=9, **seed),
+        lambda **seed: distance_correlation(X, Y, sample=9, **seed),
+        lambda **seed: label_accuracy(Y, labels, sample=9, **seed),
+        lambda **seed: kl_divergence(joint, Y, sample=9, **seed),
+    ):
+        assert call() == call(random_state=0) == call(random_state=np.random.default_rng(0))
+        assert len({call(random_state=seed) for seed in range(6)}) > 1
+
+
+def test_the_usual_numbers_of_neighbours(blobs):
+    X, Y, labels = blobs
+    assert neighbor_recall(X, Y, sample=30) == neighbor_recall(X, Y, 10, (10, 50), sample=30)
+    assert trustworthiness(X, Y, sample=30) == trustworthiness(X, Y, 5, sample=30)
+    assert label_accuracy(Y, labels) == label_accuracy(Y, labels, 10)
+    assert neighbor_recall(X, Y, sample=30) != neighbor_recall(X, Y, 9, (10, 50), sample=30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from itertools import pairwise
 from types import SimpleNamespace
@@ -295,6 +296,8 @@ def test_what_a_graph_gives_is_the_callers_own(ordered):
         ({"recall": 0.5}, None),
         ({"recall": 1.7}, None),
         ({"recall": "x"}, "'facts.recall' is not a number"),
+        ({"recall": -1}, "facts.recall=-1 must be a finite number greater than -1"),
+        ({"unit": 0.5}, None),
         ({"unit": 0}, "facts.unit=0 must be a finite number greater than 0"),
         ({"unit": None}, "'facts.unit' is not a number"),
     ],
@@ -619,6 +622,46 @@ def test_what_the_last_row_or_column_does_not_hold_is_no_smaller_table(tmp_path)
     np.testing.assert_array_equal(again.query(csr_array(X), 3)[1], index.query(csr_array(X), 3)[1])
 
 
+@pytest.mark.parametrize("known", [0, 1, 2, 5])
+def test_a_column_that_few_rows_of_a_list_have_is_at_their_mean(known):
+    """Of two lists far from each other; what no row of a list has stands for 0, the middle."""
+    from tsne_ooc.neighbors.gaps import gap_blocks
+
+    X = np.zeros((20, 3), np.float32)
+    X[:10, 0], X[10:, 0] = -50, 50
+    X[:, 1] = np.random.default_rng(known).normal(4, 1, 20)
+    X[known:10, 1] = np.nan
+    centres = kmeans.train(X, 2, 3, rng=np.random.default_rng(0), threads=ONE, ready=gap_blocks)
+    first, second = centres[np.argsort(centres[:, 0])]
+    wanted = X[:known, 1].astype(float).mean() if known else 0
+    np.testing.assert_allclose(first, [-50, wanted, 0], rtol=1e-6)
+    np.testing.assert_allclose(second, [50, X[10:, 1].astype(float).mean(), 0], rtol=1e-6)
+
+
+def test_a_mean_of_many_rows_has_all_its_digits():
+    """The sum of forty thousand single numbers, one after the other, would have lost three of them."""
+    X = np.full((40_001, 1), 0.1, np.float32)
+    X[-1] = -9
+    centres = kmeans.train(X, 2, 2, rng=np.random.default_rng(7), threads=ONE)
+    assert abs(centres.max() - np.float32(0.1)) <= 1e-8
+
+
+def test_a_row_is_as_likely_to_get_a_centre_as_its_list_is_long():
+    X = np.repeat(np.float32([[0, 0], [9, 9], [30, 0]]), [2, 10, 28], axis=0)
+    asked, plain = [], np.random.default_rng(0)
+
+    def choice(n, size, **more):
+        asked.append((n, size, more))
+        # All start on the first rows, so that one has none of the rows.
+        return np.array([0, 2, 12, 1]) if "p" not in more else plain.choice(n, size, **more)
+
+    kmeans.train(X, 4, 1, rng=SimpleNamespace(choice=choice), threads=ONE)
+    (_, first, told), (n, size, more) = asked
+    assert first == 4 and told == {"replace": False} and (n, size) == (40, 1)
+    wanted = np.repeat([2, 10, 28], [2, 10, 28]).astype(float)
+    np.testing.assert_allclose(more["p"], wanted / wanted.sum(), rtol=1e-12)
+
+
 # --------------------------------------------------------------------------------------------- parameters of metrics
 
 
@@ -747,3 +790,145 @@ def test_threads_of_faiss_are_as_many_as_there_may_be_and_given_back(asked, chil
     with pytest.raises(KeyboardInterrupt), hnsw._openmp(asked):
         raise KeyboardInterrupt
     assert told == [had, 77] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("links", 2, 4096), ("ef_build", 1, 2**31 - 1), ("ef", 1, 2**31 - 1)]
+)
+def test_numbers_of_a_graph_of_walks_have_limits(name, least, most):
+    for value in (least, most):
+        assert getattr(HNSW(**{name: value}), name) == value
+    for value in (least - 1, most + 1):
+        with pytest.raises(ValueError, match=f"^{name}={value} must be "):
+            HNSW(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("metric", "params", "says"),
+    [
+        ("jensenshannon", {"base": 1.0}, "metric_params['base']=1.0 must be a finite number greater than 1"),
+        ("jensenshannon", {"base": 0.5}, "metric_params['base']=0.5 must be a finite number greater than 1"),
+        ("cityblock", {"w": np.zeros(2)}, "metric_params['w'] must be at least 0 for each column, and more for one of"),
+        ("cityblock", {"w": [1, -1e-9]}, "metric_params['w'] must be at least 0 for each column, and more for one of"),
+        ("cityblock", {"w": [1, np.nan]}, "metric_params['w'] holds NaN or infinity"),
+        ("seuclidean", {"V": [np.inf, 1]}, "metric_params['V'] holds NaN or infinity"),
+        ("seuclidean", {"V": [1, 0]}, "metric_params['V'] holds variances, which must be greater than 0"),
+        ("seuclidean", {"V": [[1, 1]]}, "metric_params['V'] has the shape (1, 2); rows of 2 columns need (2,)"),
+        ("mahalanobis", {"V": np.ones(2)}, "metric_params['V'] has the shape (2,); rows of 2 columns need (2, 2)"),
+        ("mahalanobis", {"V": -np.eye(2)}, "metric_params['V'] is not a covariance or its inverse: one eigenvalue is"),
+        ("minkowski", {"p": 0}, "metric_params['p']=0 must be a finite number greater than 0"),
+        ("cityblock", {"w": "ab"}, "metric_params['w'] is not an array of numbers"),
+        ("jensenshannon", {"base": 1.5}, None),
+        ("cityblock", {"w": [0, 1e-9]}, None),
+        ("seuclidean", {"V": [1e-9, 1]}, None),
+        ("minkowski", {"p": 0.5}, None),
+        ("minkowski", {"p": 3, "w": [1, 2]}, None),
+    ],
+)
+def test_parameters_at_their_limits(metric, params, says):
+    X = np.float32([[0, 1], [2, 3], [4, 1]])
+    if says is None:
+        assert Exact().build(X, metric=metric, metric_params=params, threads=ONE).query(X, 3)[1].shape == (3, 3)
+        return
+    with pytest.raises((TypeError, ValueError)) as caught:
+        Exact().build(X, metric=metric, metric_params=params, threads=ONE)
+    assert str(caught.value).startswith(says)
+
+
+def test_a_covariance_that_is_given_is_inverted_as_it_is():
+    V = np.array([[2.0, 0.7], [0.1, 1.0]])
+    X = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
+    away = X[:, None].astype(float) - X
+    D = np.sqrt(np.einsum("ijk,kl,ijl->ij", away, np.linalg.inv(V), away))
+    found = Exact().build(X, metric="mahalanobis", metric_params={"V": V}, threads=ONE).query(X, 9)[1]
+    np.testing.assert_allclose(found, np.sort(D, axis=1), rtol=1e-5, atol=1e-6)
+
+
+def test_variances_of_rows_far_from_nothing_have_their_digits():
+    X = (np.random.default_rng(0).normal(size=(500, 3)) * [1, 0.1, 10] + 3e4).astype(np.float32)
+    D = cdist(X[:9].astype(float), X.astype(float), "seuclidean", V=X.astype(float).var(axis=0, ddof=1))
+    found = Exact().build(X, metric="seuclidean", threads=ONE).query(X[:9], 30)[1]
+    np.testing.assert_allclose(found, np.sort(D, axis=1)[:, :30], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["exact", "graph"])
+def test_what_is_no_metric_is_told_before_the_rows_are_looked_at(name):
+    near = np.array([[1], [0]])
+    search = Exact() if name == "exact" else Graph((near, np.ones((2, 1))), "exact")
+    for metric, params, sparse, says in (
+        ("haversin", None, False, "did you mean 'haversine'"),
+        ("haversine", None, True, "takes no sparse rows"),
+        ("haversine", {"p": 2}, False, "takes no metric_params"),
+        ("cityblock", {"w": [1]}, True, "takes no metric_params for sparse rows"),
+        ("cityblock", {"v": [1]}, False, "the name='v' is not known"),
+        (np.dot, None, True, "a callable metric takes no sparse rows; use a named metric or a dense array"),
+        ("mahalanobis", {"V": 1, "VI": 1}, False, "hold both 'V' and 'VI'"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            search.check(metric, params, sparse=sparse)
+    search.check(np.dot, {"anything": 1}, sparse=False)
+    search.check("cityblock", {"w": [1]}, sparse=False)
+
+
+@pytest.mark.parametrize("n", [3, 4, 7, 8, 9, 12])
+def test_of_many_rows_some_from_all_over_tell_what_they_look_like(n, monkeypatch):
+    """Of four and more each nth, so that about as many are looked at; the others may be anything."""
+    monkeypatch.setattr("tsne_ooc.neighbors.plausible._ROWS", 4)
+    step = max(1, n // 4)
+    looked = np.arange(n) % step == 0
+    for form in (np.asarray, csr_array):
+        X = np.ones((n, 25), np.float32)
+        X[looked] = 200
+        assert told(form(X), "jaccard") is not None
+        X[~looked] = 0.5
+        assert told(form(X), "jaccard") is not None
+        X[np.flatnonzero(looked)[-1], 3] = 0.5
+        assert told(form(X), "jaccard") is None
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+@pytest.mark.parametrize("other", [None, 0, 5, 12, 39])
+def test_different_rows_of_one_hash_are_searched_as_they_are(form, other, monkeypatch):
+    """There are hardly any; here all rows have one. Those of one piece that differ are found among all pieces."""
+    monkeypatch.setattr("tsne_ooc.neighbors.distinct.hashes_of", lambda X, threads: np.full((X.shape[0], 2), 7, "u8"))
+    monkeypatch.setattr("tsne_ooc.neighbors.distinct.PIECE", 7)
+    X = np.tile(np.float32([[1, 0, 2, -3]]), (40, 1))
+    if other is not None:
+        X[other, 2] = 2.5
+    found = find_copies(form(X), ONE, 3)
+    assert (found is None) == (other is not None)
+    if found is not None:
+        assert not found.of.any() and found.members.tolist() == list(range(40)) and found.starts.tolist() == [0, 40]
+
+
+def test_a_graph_of_another_program_knows_nothing_of_its_rows():
+    graph = Graph((np.array([[1], [0]]), np.ones((2, 1))))
+    assert graph.facts == GraphFacts() == (None, 1.0, None, (), None) and graph.order is None and graph.search == "auto"
+
+
+def test_what_annoy_takes_is_told_before_it_is_asked_for(monkeypatch):
+    """Without the library, too; a forest grows with its index, so that its absence shows at once."""
+    from tsne_ooc.neighbors import Annoy
+
+    for metric, params, sparse, says in (
+        (np.dot, None, False, "Annoy cannot use a callable metric; use neighbors='exact' or 'pynndescent'"),
+        ("jaccard", None, False, "metric of Annoy='jaccard' is not known;"),
+        (
+            "l2",
+            {"w": [1]},
+            False,
+            "Annoy takes dense rows and no metric_params; use neighbors='exact' or 'pynndescent'",
+        ),
+        ("l2", None, True, "Annoy takes dense rows and no metric_params; use neighbors='exact' or 'pynndescent'"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            Annoy().check(metric, params, sparse=sparse)
+        assert str(caught.value).startswith(says)
+    Annoy().check("l2", {}, sparse=False)
+    monkeypatch.setitem(sys.modules, "annoy", None)
+    with pytest.raises(ImportError, match=r"^neighbors='annoy' needs Annoy: pip install annoy$"):
+        Annoy().build(np.eye(3, dtype=np.float32), rng=np.random.default_rng(0), threads=ONE)
+    for name in ("trees", "search_k"):
+        assert getattr(Annoy(**{name: 1}), name) == 1
+        with pytest.raises(ValueError, match=f"^{name}=0 must be at least 1"):
+            Annoy(**{name: 0})

@@ -20,6 +20,7 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc.neighbors import IVF, Exact, Graph
 from tsne_ooc.neighbors.folder import GraphFacts
 from tsne_ooc.neighbors.graph import GraphIndex
+from tsne_ooc.neighbors.ivf import IVFIndex
 from tsne_ooc.preprocess import Preparation, Standardize
 from tsne_ooc.storage.state import Saved, StateError
 from tsne_ooc.testing import IndexContract
@@ -388,7 +389,7 @@ def test_a_graph_in_an_order_of_its_own_is_measured_and_looked_at_by_rows(missed
     )
 
 
-@pytest.mark.parametrize(("apart", "fits"), [(0.0, True), (0.9e-4, True), (1.0e-4, True), (1.05e-4, False)])
+@pytest.mark.parametrize(("apart", "fits"), [(0.0, True), (0.9e-4, True), (1.005e-4, True), (1.05e-4, False)])
 def test_copies_may_be_apart_by_a_ten_thousandth_of_what_others_are(apart, fits):
     """Rows two and two, at distance 4 from each other but for the first pair, which the graph takes for copies."""
     places = np.repeat(40.0 * np.arange(12), 2)
@@ -432,3 +433,17 @@ def test_a_graph_without_an_order_has_no_parts_and_finds_no_more_than_all():
         short = {name: arrays[name][:-1] for name in ("neighbors", "distances")}
         short["neighbors"] = np.minimum(short["neighbors"], 298)
         GraphIndex.restore(Saved(content, arrays | short), Threads(1))
+
+
+@pytest.mark.parametrize("kind", ["weights", "sparse"])
+def test_a_graph_of_many_rows_is_searched_by_what_takes_its_metric(kind, monkeypatch):
+    """From some number of rows on the usual search is one of lists, which takes neither weights nor sparse rows."""
+    monkeypatch.setattr(sys.modules["tsne_ooc.neighbors.resolve"], "IVF_FROM", 100)
+    graph = Graph(nearest(8))
+    assert isinstance(built(graph, X)._inner, IVFIndex)
+    given, params = (X, {"w": np.ones(X.shape[1])}) if kind == "weights" else (csr_array(X), None)
+    index = built(graph, given, "euclidean", params)
+    np.testing.assert_allclose(index.query(given[:9], 4)[1], np.sort(cdist(X[:9], X), axis=1)[:, :4], rtol=1e-5)
+    with pytest.raises(ValueError) as caught:
+        built(graph, given[:299], "euclidean", params)
+    assert str(caught.value) == "the graph is of 300 rows, and there are 299; pass the one of these rows"

@@ -23,6 +23,7 @@ from tsne_ooc.neighbors.base import blocked_only, check_k, check_width, of_zero_
 from tsne_ooc.neighbors.exact import exact_index, nearest, nobody, stack
 from tsne_ooc.neighbors.gaps import GapFrame, all_found, check_values
 from tsne_ooc.neighbors.pairwise import Pairwise, canonical
+from tsne_ooc.storage.state import Saved, StateError
 
 ONE = Threads(1)
 LARGEST = np.finfo(np.float32).max
@@ -434,3 +435,49 @@ def test_answers_that_are_too_short_are_completed_each_by_itself(k):
         np.testing.assert_array_equal(indices, wanted)
         apart = np.linalg.norm(X[:, None].astype(float) - X[wanted], axis=2)
         np.testing.assert_allclose(distances, apart, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("p", [1, 10, 300, 5000])
+def test_what_a_product_of_rows_may_be_off_grows_with_their_columns(p):
+    """No less than the standard bound of a sum of p + 1 products in float32, and no more than some of these."""
+    for cosine in (False, True):
+        slack = Frame(np.zeros(p), 1.0, cosine).slack
+        assert (p + 1) * 2.0**-24 <= slack <= (p + 1 + 20) * 2.0**-24
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+@pytest.mark.parametrize("kind", [Frame, GapFrame])
+def test_a_frame_comes_back_from_its_middle_which_is_among_the_rows(kind, scale):
+    """As far out as the largest number, to the last digits, and no farther, on either side."""
+    X = (np.random.default_rng(0).normal(size=(30, 3)) * scale).astype(np.float32)
+    if kind is GapFrame:
+        X[::4, 1] = np.nan
+    of = kind.of(X, cosine=False, threads=ONE) if kind is Frame else kind.of(X, ONE)
+
+    def restored(centre, metric="euclidean"):
+        centre = np.array(centre, np.float64)
+        return kind.restore(X, Saved({"metric": metric}, {"centre": centre}), ONE)
+
+    again = restored(of.centre)
+    assert again.centre.tolist() == of.centre.tolist() and (again.scale, again.slack) == (of.scale, of.slack)
+    largest = float(np.nanmax(np.abs(X)))
+    for side in (1, -1):
+        for column in range(3):
+            edge = np.zeros(3)
+            edge[column] = side * largest
+            assert restored(edge).centre.tolist() == edge.tolist()
+            restored(edge * (1 + 5e-10))
+            for beyond in (1 + 1e-6, 1.5, 1e9):
+                with pytest.raises(StateError, match=r"^lies outside the rows$") as caught:
+                    restored(edge * beyond)
+                assert caught.value.array == "centre"
+    if kind is Frame:
+        cosine = Frame.restore(X, Saved({"metric": "cosine"}, {}), ONE)
+        wanted = Frame.of(X, cosine=True, threads=ONE)
+        assert cosine.centre.tolist() == wanted.centre.tolist() == [0, 0, 0]
+        assert (cosine.scale, cosine.cosine) == (wanted.scale, wanted.cosine) == (1.0, True)
+
+
+def test_two_rows_have_something_to_miss():
+    X = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    assert Walk(X, Wanted(0.9), 1e9).recall(1) == 0 and Walk(X, Wanted(0.9), 0).recall(1) == 1

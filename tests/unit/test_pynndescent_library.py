@@ -328,3 +328,28 @@ def test_rows_that_must_not_change_are_handed_over_as_copies(library, form):
         assert held.flags.writeable
     for one, other in ((given, rows), (asked, queries)):
         np.testing.assert_array_equal(one.toarray() if form == "sparse" else one, other)
+
+
+@pytest.mark.parametrize("n", [27, 28, 29])
+def test_a_function_has_to_be_compiled_from_as_many_rows_on_as_a_graph_has(library, n):
+    """Four times the neighbours of its graph; fewer rows are searched exactly."""
+
+    def apart(one, other):
+        return np.abs(one - other).sum()
+
+    def search():
+        return PyNNDescent(7).build(X[:n], metric=apart, rng=np.random.default_rng(0), threads=Threads(1))
+
+    made = library()
+    PyNNDescent(7).build(X[:n], rng=np.random.default_rng(0), threads=Threads(1)).query(Q, K)
+    assert len(made.graphs) == (n >= 28)
+    if n < 28:
+        np.testing.assert_allclose(
+            search().query(Q, K)[1], np.sort(cdist(Q, X[:n], "cityblock"), axis=1)[:, :K], rtol=1e-6
+        )
+        return
+    with pytest.raises(ValueError) as caught:
+        search()
+    assert str(caught.value) == (
+        "PyNNDescent needs a metric that Numba has compiled: numba.njit(apart); neighbors='exact' takes any function"
+    )

@@ -35,7 +35,8 @@ def by_pairs(metric, params, X):
 
 
 METRICS = [("euclidean", None), ("l2", None), ("cosine", None), ("cityblock", None), ("minkowski", {"p": 3.0}),
-           ("jaccard", None), ("seuclidean", {"V": np.arange(1.0, P + 1)})]  # fmt: skip
+           ("euclidean", {"w": np.arange(P) / 2}), ("cosine", {"w": np.arange(P) / 2}), ("jaccard", None),
+           ("seuclidean", {"V": np.arange(1.0, P + 1)})]  # fmt: skip
 
 
 @pytest.mark.parametrize("metric, params", METRICS, ids=lambda value: value if isinstance(value, str) else "")

@@ -229,3 +229,35 @@ def test_from_nothing_nothing_is_drawn():
     assert rows.dtype == np.int64 and rows.shape == (0,) and boxes.held == 0
     # A box keeps no more rows than there is room for.
     assert boxes.per_box == 5
+
+
+@pytest.mark.parametrize(
+    ("p", "directions", "plain"), [(1, 16, True), (15, 16, True), (16, 16, True), (17, 16, False), (3, 2, False)]
+)
+def test_boxes_are_cut_along_columns_where_there_are_no_more_than_directions(p, directions, plain):
+    X = np.random.default_rng(0).normal(size=(30, p)).astype(np.float32) * np.arange(1, p + 1, dtype=np.float32)
+    grid = Grid.over(X, directions, np.random.default_rng(0))
+    assert grid.axes.shape == (p, min(p, directions)) and len(grid.origin) == min(p, directions)
+    assert (grid.axes.shape == (p, p) and (grid.axes == np.eye(p)).all()) == plain
+    # The longest of the sides that rows take along these is cut into 2^32 boxes.
+    seen = X.astype(float) @ grid.axes
+    assert grid.side * 2.0**32 == pytest.approx(np.ptp(seen, axis=0).max(), rel=1e-9)
+    assert (grid.origin <= seen.min(axis=0)).all() and grid.coordinates(X).shape == (30, min(p, directions))
+
+
+def test_a_sample_takes_no_more_memory_than_it_says_and_no_other_rows_where_boxes_have_enough(monkeypatch):
+    """Numbers and coordinates of four times its rows at most; rows are drawn to look at, and not to fill it up."""
+    from tsne_ooc.sampling import coverage
+
+    X = np.random.default_rng(1).uniform(size=(700, 2)).astype(np.float32)
+    held, drawn, add = [], [], Boxes.add
+    monkeypatch.setattr(Boxes, "add", lambda self, *rows: (add(self, *rows), held.append(self.held)))
+    monkeypatch.setattr(coverage, "draw", lambda n, size, rng: drawn.append((n, size)) or draw(n, size, rng))
+    monkeypatch.setattr(coverage, "iterate", lambda table: ((a, a + 7, X[a : a + 7]) for a in range(0, 700, 7)))
+    told = []
+    rows, sample = Coverage(30, rows_per_box=2).draw(
+        X, np.random.default_rng(0), progress=lambda *done: told.append(done)
+    )
+    assert len(rows) == 30 and (np.diff(rows) > 0).all() and max(held) <= 4 * 30
+    assert drawn == [(700, 1000)] and told[0] == ("sample", 7, 700) and told[-1] == ("sample", 700, 700)
+    np.testing.assert_array_equal(sample, X[rows])

@@ -486,3 +486,35 @@ def test_of_many_strata_alike_it_is_told_which_have_a_row_more(shares, slow):
     counts = np.random.default_rng(0).integers(3, 6, 300)
     for size in (301, 555, 800):
         assert shares(counts, size).tolist() == slow(counts.tolist(), size)
+
+
+def test_all_that_may_be_labels_is_listed(cells):
+    """Columns of one dimension, whichever way they are stored, by the name of the column and not of its parts."""
+    with h5py.File(cells, "a") as file:
+        # Neither is one for each row: a number alone, and a dataset that has no shape at all.
+        file["one"] = 3
+        file["nothing"] = h5py.Empty("f4")
+        file.create_group("aside")
+    names = (
+        "batch, obs/__categories/old, obs/age, obs/cell_type, obs/donor, obs/old, table/x, table/y, uns/y_categories"
+    )
+    for name, message in (
+        (None, f"{cells}: name the labels to read; it has {names}"),
+        ("", f"{cells} has no labels ''; it has {names}"),
+        ("zzz", f"{cells} has no labels 'zzz'; it has {names}"),
+        ("dnor", f"{cells} has no labels 'dnor'; did you mean 'donor'? it has {names}"),
+        ("qqqq/zz", f"{cells} has no labels 'qqqq/zz'; it has {names}"),
+        ("table/z", f"{cells} has no labels 'table/z'; did you mean 'table/x'? it has {names}"),
+    ):
+        with pytest.raises(ValueError) as told:
+            labels_of(cells, name)
+        if name == "table/z":
+            assert str(told.value).startswith(f"{cells} has no labels 'table/z'; did you mean 'table/")
+        else:
+            assert str(told.value) == message
+
+
+def test_the_size_of_given_rows_is_how_many_there_are():
+    with pytest.raises(TypeError):
+        Rows([1, 2], 3)
+    assert Rows([1, 2]).size == 2 and Rows(range(5)).size == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -567,3 +568,53 @@ def by_scipy(X, metric, params):
     if metric == "cosine":
         D[np.isnan(D)] = 1
     return D
+
+
+def compiled():
+    """How many versions of each kernel there are."""
+    return {
+        f"{module}.{name}": len(one.signatures)
+        for module, held in list(sys.modules.items()) if module.startswith("tsne_ooc._kernels")
+        for name, one in vars(held).items() if hasattr(one, "signatures") and hasattr(one, "py_func")
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in SEARCHES if name not in ("pynndescent", "annoy")])
+def test_files_that_cannot_be_written_are_searched_by_the_same_kernels(made, name):
+    """Arrays that are mapped into memory are read-only, for which Numba would compile each of these once more."""
+    index, X = made[name]
+    content, arrays = state_of(index)
+
+    def answers():
+        again = restore_index(Saved(content, arrays), ONE)
+        return [*again.query(X, 4), *again.query_self(4), *(again.query_part(0, 9, 4) or ())]
+
+    wanted, before = answers(), compiled()
+    for array in arrays.values():
+        array.flags.writeable = False
+    for one, other in zip(answers(), wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert compiled() == before
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64])
+def test_sparse_rows_may_be_numbered_in_either_width_but_not_in_both(made, kind):
+    index, X = made["sparse"]
+    content, arrays = state_of(index)
+    wide = {name: arrays[name].astype(kind) for name in ("indices", "indptr")}
+    again = restore_index(Saved(content, arrays | wide), ONE)
+    np.testing.assert_array_equal(again.query(X, 4)[1], index.query(X, 4)[1])
+    other = np.int64 if kind is np.int32 else np.int32
+    for name in wide:
+        with pytest.raises(
+            StateError, match=f"holds int.., not {'int64' if (name == 'indices') == (kind is np.int32) else 'int32'}"
+        ):
+            restore_index(Saved(content, arrays | wide | {name: wide[name].astype(other)}), ONE)
+
+
+def test_rows_without_any_entry_come_back():
+    X = scipy.sparse.csr_array((5, 4), dtype=np.float32)
+    index = build(Exact(), X, metric="euclidean", metric_params=None, rng=np.random.default_rng(0), threads=ONE)
+    again = restore_index(Saved(*state_of(index)), ONE)
+    assert again.query(X, 5)[0].tolist() == index.query(X, 5)[0].tolist() == [[0, 1, 2, 3, 4]] * 5
+    assert not again.query(X, 5)[1].any()

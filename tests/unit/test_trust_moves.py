@@ -231,3 +231,56 @@ def test_a_row_that_the_metric_does_not_take_is_named_in_any_block(tmp_path, mon
             for given in (bad, source):
                 with pytest.raises(ValueError, match=rf"takes no negative numbers; row {row}, column 2 is -1$"):
                     scores(model, given, k=3, length=0.01)
+
+
+@pytest.mark.parametrize("n_placed", [1, 2, 5])
+def test_novelty_is_that_of_the_map_however_few_neighbours_the_others_look_at(maps, n_placed):
+    X, models = maps
+    Q = np.concatenate([rows(6, seed=4), X[:3]])
+    for metric in ("euclidean", "manhattan"):
+        found = scores(models[metric], Q, k=1, length=1e-3, placement=Placement(k=n_placed))
+        np.testing.assert_allclose(found.novelty[:6], models[metric].score_samples(Q[:6]), rtol=1e-6)
+        np.testing.assert_allclose(found.novelty[6:], models[metric].novelty_[:3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 148, 149])
+def test_recall_of_one_neighbour_and_of_all_others(maps, k):
+    X, models = maps
+    found = scores(models["euclidean"], X[:4], k=k, length=1e-3, directions=1, placement=Placement(k=3))
+    Y, D = models["euclidean"].embedding_.astype(float), cdist(X[:4], X)
+    there = cdist(Y[:4], Y)
+    for one in (D, there):
+        one[np.arange(4), np.arange(4)] = np.inf
+    near = [np.argsort(one, axis=1)[:, :k] for one in (D, there)]
+    np.testing.assert_allclose(found.recall, [np.isin(a, b).mean() for a, b in zip(*near, strict=True)], atol=1e-6)
+    with pytest.raises(ValueError, match=r"^k=150 is more than the 149 others of the 150 fitted rows$"):
+        scores(models["euclidean"], X[:4], k=150)
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("own", [[0, 5, 9], [-1, -1, -1], [4, -1, 7], []])
+def test_rows_begin_where_they_lie_and_new_ones_amid_their_neighbours(maps, own, known, monkeypatch):
+    """Each with its own neighbours and weights, and without itself, in the order in which they came."""
+    judge = Judge.of(maps[1]["euclidean"], 3, length=1.0)
+    own = np.array(own, np.int64)
+    near, p = np.arange(30, dtype=np.uint32).reshape(3, 10)[: len(own)], np.random.default_rng(0).random((len(own), 10))
+    places = np.arange(6, dtype=np.float32).reshape(3, 2)[: len(own)] if known else None
+    asked = []
+
+    def descend(model, held, weights, placement, threads, *, start, own):
+        assert model is judge.model and placement is judge.placement and threads is judge.threads
+        begin = [None] * len(own) if start is None else start.tolist()
+        asked.extend(zip(own.tolist(), held.tolist(), weights.tolist(), begin, strict=True))
+        return held[:, :2].astype(np.float32) + 0.5, None
+
+    monkeypatch.setattr(judging, "descend", descend)
+    found = judge._settled(near, p, own, places)
+    assert found.shape == (len(own), 2) and found.dtype == np.float32
+    np.testing.assert_array_equal(found, near[:, :2] + 0.5)
+    Y = judge.model.embedding
+    wanted = [
+        (int(one), near[at].tolist(), p[at].tolist(),
+         places[at].tolist() if known else Y[one].tolist() if one >= 0 else None)
+        for at, one in enumerate(own)
+    ]  # fmt: skip
+    assert sorted(asked, key=str) == sorted(wanted, key=str)

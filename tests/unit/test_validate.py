@@ -609,3 +609,12 @@ def test_lazy_tables_are_told_by_package_and_method():
     ):
         own = type("Own", (), {"__module__": package, method: lambda self: None})()
         assert computed(own, "X") is own
+
+
+def test_sparse_rows_are_copied_only_where_that_is_asked_for():
+    X = sp.csr_array(table(dtype=np.float32))
+    found = as_rows(X, accept_sparse=True)
+    for name in ("data", "indices", "indptr"):
+        assert np.shares_memory(getattr(found, name), getattr(X, name))
+    own = as_rows(X, accept_sparse=True, own=True)
+    assert not np.shares_memory(own.data, X.data) and not np.shares_memory(own.indices, X.indices)
