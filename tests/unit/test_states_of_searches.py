@@ -579,7 +579,7 @@ def compiled():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name in SEARCHES if name not in ("pynndescent", "annoy")])
+@pytest.mark.parametrize("name", [name for name in SEARCHES if name not in ("pynndescent", "annoy", "sparse")])
 def test_files_that_cannot_be_written_are_searched_by_the_same_kernels(made, name):
     """Arrays that are mapped into memory are read-only, for which Numba would compile each of these once more."""
     index, X = made[name]
