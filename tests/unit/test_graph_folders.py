@@ -14,7 +14,8 @@ from tsne_ooc import TSNE, Uniform
 from tsne_ooc._parallel import Threads
 from tsne_ooc.equal_rows import hashes_of
 from tsne_ooc.neighbors import Graph
-from tsne_ooc.neighbors.folder import GraphFacts, fingerprint_of, write_graph
+from tsne_ooc.neighbors.folder import GraphFacts, arrays_of, fingerprint_of, in_rows_order, write_graph
+from tsne_ooc.storage.state import Saved, StateError
 
 QUICK = {"perplexity": 5, "early_exaggeration_iter": 10, "n_iter": 20, "random_state": 0, "n_jobs": 2}
 X = np.random.default_rng(0).normal(size=(200, 5)).astype("f4")
@@ -203,3 +204,34 @@ def test_other_rows_are_told_by_their_run_and_the_source_of_the_graph(row, told,
         f"the graph is of other rows{named}: among rows {told} there are others here; search the neighbours of this "
         "table, prepared as it is for the fit"
     )
+
+
+@pytest.mark.parametrize("rows", [1, 7, 20, 21])
+def test_a_graph_is_checked_and_put_in_order_some_rows_at_a_time(rows, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.neighbors.folder.ROWS", rows)
+    order = np.random.default_rng(0).permutation(20).astype(np.uint32)
+    near, apart = nearest(3, X[:20])
+    kept = near.copy()
+    by_number, places = in_rows_order(near, order, named=True), in_rows_order(apart, order)
+    for line in range(20):
+        assert by_number[order[line]].tolist() == order[near[line]].tolist()
+        assert places[order[line]].tolist() == apart[line].tolist()
+    assert (by_number.dtype, places.dtype) == (np.uint32, np.float32) and not np.shares_memory(places, apart)
+    np.testing.assert_array_equal(in_rows_order(near, order)[order], near)
+    np.testing.assert_array_equal(near, kept)
+    whole = arrays_of(Saved({}, {"indices": near, "distances": apart, "order": order}))
+    for one, other in zip(whole, (near, apart, order), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for row in range(20):
+        wrong, far, down = near.copy(), apart.copy(), apart.copy()
+        wrong[row, row % 3], far[row, 0], down[row, 1 + row % 2] = 20, -1e-6, 0
+        for arrays, says in (
+            ({"indices": wrong}, "names a row that is not one of 20"),
+            ({"distances": far}, "does not ascend from 0 within a row"),
+            ({"distances": down}, "does not ascend from 0 within a row"),
+            ({"order": np.where(np.arange(20) == row, order[row - 1], order)}, "is not a permutation of 20 rows"),
+            ({"order": np.where(np.arange(20) == row, np.uint32(20), order)}, "is not a permutation of 20 rows"),
+        ):
+            with pytest.raises(StateError, match=f"^{says}$") as caught:
+                arrays_of(Saved({}, {"indices": near, "distances": apart, "order": order} | arrays))
+            assert {caught.value.array} == set(arrays)

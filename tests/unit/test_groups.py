@@ -152,10 +152,11 @@ def test_the_threads_are_those_that_the_model_has_now(n_jobs):
     X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
     model = quick(perplexity=5, n_jobs=2).fit(X)
     groups = Groups(model, 4)
+    threads = model.map_.threads
     groups.score(X[:3])
-    assert model.map_.threads.n_jobs == 2
+    assert threads.n_jobs == 2
     model.set_params(n_jobs=n_jobs)
     groups.score(X[:3])
-    assert model.map_.threads.n_jobs == n_jobs
+    assert threads.n_jobs == n_jobs
     with pytest.raises(ValueError, match=r"^X has 2 features, but TSNE is expecting 3 features as input"):
         groups.score(X[:, :2])

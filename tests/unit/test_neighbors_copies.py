@@ -122,8 +122,9 @@ def test_sparse_copies_hide_no_other_rows_from_pynndescent():
 @pytest.mark.parametrize(
     "kinds", [[0, 0, 0, 0, 0], [0, 0, 1, 0, 1], [2, 0, 1, 0, 2, 2, 1], [1, 0, 0, 0, 0, 2, 3, 0, 4], [0, 1, 2, 3, 0]]
 )
-def test_any_number_of_neighbours_among_copies(kinds, metric):
+def test_any_number_of_neighbours_among_copies(kinds, metric, monkeypatch):
     """Up to all rows, with one distinct row and more, in whole and in part: as all pairs have it."""
+    monkeypatch.setattr("tsne_ooc.neighbors.distinct.GROUP", 2)
     distinct = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
     if metric == "cosine":
         # By direction a row of zeros is as far from its copies as from all others.
@@ -159,6 +160,6 @@ def test_any_number_of_neighbours_among_copies(kinds, metric):
                 continue
             assert sorted(order.tolist()) == list(range(n)) and order.dtype == np.uint32
             for start in range(n):
-                for stop in range(start + 1, n + 1):
+                for stop in {start + 1, min(start + 3, n), n}:
                     for part, whole in zip(index.query_part(start, stop, k), (indices, distances), strict=True):
                         np.testing.assert_array_equal(part, whole[order[start:stop]])

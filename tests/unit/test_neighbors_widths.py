@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -9,7 +11,8 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics.pairwise import nan_euclidean_distances
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc.neighbors import IVF, Exact
+from tsne_ooc.neighbors import HNSW, IVF, Exact, named_state, restore_index
+from tsne_ooc.storage.state import Saved
 
 ONE = Threads(1)
 COLUMNS = [1, 2, 3, 4, 5, 7, 8, 9, 33, 63, 64, 65, 129]
@@ -124,3 +127,119 @@ def test_sparse_rows_of_any_width(metric, p):
     np.testing.assert_allclose(index.query_self(29)[1], np.sort(D, axis=1)[:, :29], rtol=2e-6, atol=2e-6)
     for part in ("data", "indices", "indptr"):
         np.testing.assert_array_equal(getattr(rows, part), getattr(before, part))
+
+
+FEW = {
+    "exact": (Exact(), "euclidean", {"exact.GROUP": 4, "_blocks.PIECE": 7}),
+    "exact, cosine": (Exact(), "cosine", {"exact.GROUP": 3, "_blocks.PIECE": 5, "_blocks.ALL": 11}),
+    "gaps": (Exact(), "nan_euclidean", {"gaps.GROUP": 4, "gaps.PIECE": 7}),
+    "pairs": (Exact(), "cityblock", {"exact.ENTRIES": 41 * 3, "pairwise.STRIP": 9}),
+    "bits": (Exact(), "jaccard", {"bits.GROUP": 4, "bits.BLOCK": 3, "bits.PIECE": 7}),
+    "lists": (IVF(lists=8, probes=8), "euclidean", {"ivf.EVERYWHERE": 4, "kmeans.GROUP": 3, "_blocks.PIECE": 7}),
+    "all lists in the end": (IVF(lists=40, probes=1), "euclidean", {"ivf.SLAB": 6, "ivf.TOGETHER": 9, "ivf.GROUP": 4}),
+    "lists of gaps": (IVF(lists=8, probes=8), "nan_euclidean", {"ivf.EVERYWHERE": 4, "ivf.SLAB": 6, "gaps.PIECE": 7}),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("name", FEW)
+def test_rows_and_queries_are_taken_some_at_a_time(name, threads, monkeypatch):
+    """Pieces that do not divide them, each put where it belongs: as all distances have it."""
+    search, metric, sizes = FEW[name]
+    for where, size in sizes.items():
+        module, constant = where.split(".")
+        monkeypatch.setattr(sys.modules[f"tsne_ooc.neighbors.{module}"], constant, size)
+    monkeypatch.setattr("tsne_ooc.neighbors.ivf.PIECE", 7)
+    X, Q = table(41, 5, metric, 0), table(11, 5, metric, 1)
+    index = search.build(X, metric=metric, rng=np.random.default_rng(0), threads=Threads(threads))
+    for k in (1, 3, 40) if name != "all lists in the end" else (40,):
+        check(index, Q, X, metric, k)
+    if index.order is not None:
+        whole = index.query_self(40)
+        for start, stop in ((0, 41), (5, 9), (40, 41)):
+            for one, other in zip(index.query_part(start, stop, 40), whole, strict=True):
+                np.testing.assert_array_equal(one, other[index.order[start:stop]])
+
+
+@pytest.mark.parametrize("k", [1, 4, 25, 59])
+@pytest.mark.parametrize("probes", [1, 2, 5])
+def test_lists_are_looked_into_by_hand(k, probes, monkeypatch):
+    """The nearest lists, and twice as many until they have k rows besides the query; of all a query asks alone."""
+    for constant, size in (("SLAB", 7), ("PROBES", 11), ("TOGETHER", 9), ("GROUP", 4), ("EVERYWHERE", 3)):
+        monkeypatch.setattr(f"tsne_ooc.neighbors.ivf.{constant}", size)
+    rng = np.random.default_rng(5)
+    X = (rng.normal(size=(60, 3)) + 4 * rng.normal(size=(6, 3))[rng.integers(0, 6, 60)]).astype(np.float32)
+    index = IVF(lists=9, probes=probes).build(X, rng=np.random.default_rng(0), threads=Threads(2))
+    frame, centres = index._blocks.frame, index._coarse.rows
+    edges, order = index._blocks.edges, index.order
+    for itself in (False, True):
+        Q = X if itself else rng.normal(size=(25, 3)).astype(np.float32) * 5
+        near = np.argsort(cdist(frame.points(Q, np.arange(len(Q))), centres), axis=1)
+        wanted = []
+        for query in range(len(Q)):
+            looked = probes
+            rows = np.concatenate([order[edges[one] : edges[one + 1]] for one in near[query, :looked]])
+            while len(rows) < k + itself and looked < 9:
+                looked = 2 * looked
+                rows = np.concatenate([order[edges[one] : edges[one + 1]] for one in near[query, :looked]])
+            rows = np.sort(rows[rows != query] if itself else rows).astype(int)
+            apart = cdist(Q[query : query + 1].astype(float), X[rows].astype(float))[0]
+            wanted.append(rows[np.argsort(apart, kind="stable")[:k]])
+        found = index.query_self(k) if itself else index.query(Q, k)
+        np.testing.assert_array_equal(found[0], wanted)
+        apart = np.linalg.norm(Q[:, None].astype(float) - X[np.array(wanted)], axis=2)
+        np.testing.assert_allclose(found[1], apart, rtol=1e-6)
+        if itself:
+            for start, stop in ((0, 60), (13, 14), (50, 60)):
+                np.testing.assert_array_equal(index.query_part(start, stop, k)[0], found[0][order[start:stop]])
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "nan_euclidean"])
+def test_the_sample_of_lists_is_put_together_from_its_pieces(metric, monkeypatch):
+    from tsne_ooc.neighbors import kmeans
+
+    monkeypatch.setattr("tsne_ooc.neighbors.ivf.PIECE", 7)
+    monkeypatch.setattr("tsne_ooc.neighbors.ivf.SAMPLE", 9)
+    given, train = [], kmeans.train
+    monkeypatch.setattr(
+        kmeans, "train", lambda sample, *rest, **more: given.append(sample) or train(sample, *rest, **more)
+    )
+    X = table(41, 4, metric, 0)
+    for threads in (1, 3):
+        index = IVF(lists=3).build(X, metric=metric, rng=np.random.default_rng(2), threads=Threads(threads))
+    drawn = np.sort(np.random.default_rng(2).choice(41, 27, replace=False))
+    for sample in given:
+        np.testing.assert_array_equal(sample, index._blocks.frame.points(X, drawn))
+        assert sample.dtype == np.float32
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_walks_are_built_asked_and_read_back_some_rows_at_a_time(metric, monkeypatch):
+    X, Q = table(60, 4, metric, 0), table(23, 4, metric, 1)
+
+    def made():
+        index = HNSW(links=4, recall=None).build(X, metric=metric, rng=np.random.default_rng(1), threads=Threads(2))
+        again = restore_index(Saved(*named_state(index)), ONE)
+        return [part for one in (index, again) for part in (*one.query(Q, 5), *one.query_self(5), *one.query(Q, 60))]
+
+    wanted = made()
+    np.testing.assert_allclose(wanted[5], np.sort(distances(Q, X, metric), axis=1), rtol=2e-6, atol=2e-6)
+    monkeypatch.setattr("tsne_ooc.neighbors.hnsw.PIECE", 7)
+    monkeypatch.setattr("tsne_ooc.neighbors._found.GROUP", 3)
+    for one, other in zip(made(), wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 60, 61])
+def test_rows_over_files_are_measured_with_some_at_a_time(at_once, monkeypatch):
+    X = np.random.default_rng(0).normal(size=(61, 6)).astype(np.float32)
+
+    def made():
+        index = IVF(lists=20, recall=0.8).build(X, rng=np.random.default_rng(0), threads=ONE)
+        return [(index.probes(k), index.recall(k)) for k in (1, 5, 30, 60)]
+
+    wanted = made()
+    assert len({share for _, share in wanted}) > 1
+    monkeypatch.setattr("tsne_ooc.neighbors.ivf.spared", lambda: True)
+    monkeypatch.setattr("tsne_ooc.neighbors.ivf.SPARING", at_once)
+    assert made() == wanted

@@ -402,11 +402,12 @@ def test_among_rows_that_are_all_copies_a_distance_counts_as_it_is():
 @pytest.mark.parametrize("n", [9, 10, 11, 19, 20, 21, 35])
 def test_the_limit_is_taken_of_rows_from_all_over_where_there_are_many(n, monkeypatch):
     """Of each second one where there are more than ten, of each third from more than twenty on."""
-    values = np.random.default_rng(n).gamma(2, 1, n).astype(np.float32)
-    values[::4] = np.nan
-    wanted = limit_of(values[:: -(-n // 10)])
     monkeypatch.setattr("tsne_ooc.novelty._LOOKED_AT", 10)
-    assert limit_of(values) == wanted
+    values = np.random.default_rng(n).gamma(2, 1, n).astype(np.float32)
+    values[1::4] = np.nan
+    looked = values[:: -(-n // 10)].astype(float)
+    middle, upper = np.quantile(looked[~np.isnan(looked)], [0.5, 0.75])
+    assert limit_of(values) == pytest.approx(middle * (upper / middle) ** (5 / 0.6745), rel=1e-12)
 
 
 def test_a_histogram_is_small_and_rounds_what_it_tells():
@@ -420,8 +421,21 @@ def test_a_histogram_is_small_and_rounds_what_it_tells():
     quantiles = histogram.summary()["quantiles"]
     for q, quantile in quantiles.items():
         assert quantile == round(histogram.quantile(float(q)), 4) and len(str(quantile)) <= 6
+    assert (histogram.rows, histogram.beyond, histogram.summary()["beyond_share"]) == (32, 32, 1.0)
+    assert histogram.quantile(0.5) == pytest.approx(1.5, rel=0.02) and list(quantiles) == [
+        "0.01", "0.25", "0.5", "0.75", "0.99", "0.999",
+    ]  # fmt: skip
     # The least rows that are no fewer than this share.
     four = NoveltyHistogram(1)
     four.add(np.float32([1, 2, 4, 8]))
     for q, value in ((0, 1), (0.25, 1), (0.26, 2), (0.5, 2), (0.51, 4), (0.75, 4), (0.76, 8), (1, 8)):
         assert four.quantile(q) == pytest.approx(value, rel=0.02)
+
+
+@pytest.mark.parametrize("block", [1, 3, 10, 11])
+def test_the_strangest_are_found_in_any_block(block, monkeypatch):
+    monkeypatch.setattr("tsne_ooc.novelty._BLOCK", block)
+    values = np.float32([3, np.nan, 7, 1, 7, np.inf, 2, np.nan, 7, 0.5])
+    for n in (1, 3, 5, 9):
+        wanted = sorted(np.flatnonzero(~np.isnan(values)), key=lambda row: (-values[row], row))[:n]
+        assert strangest(values, n).tolist() == wanted

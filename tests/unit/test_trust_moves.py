@@ -284,3 +284,12 @@ def test_rows_begin_where_they_lie_and_new_ones_amid_their_neighbours(maps, own,
         for at, one in enumerate(own)
     ]  # fmt: skip
     assert sorted(asked, key=str) == sorted(wanted, key=str)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 20, 21])
+def test_products_with_moves_are_taken_some_rows_at_a_time(piece, monkeypatch):
+    from tsne_ooc.trust import moves
+
+    monkeypatch.setattr(moves, "PIECE", piece)
+    X, ways = rows(20), rows(3, seed=5)
+    np.testing.assert_allclose(moves._along(X, ways), X.astype(float) @ ways.T.astype(float), rtol=1e-12, atol=1e-12)
