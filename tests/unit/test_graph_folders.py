@@ -222,6 +222,10 @@ def test_a_graph_is_checked_and_put_in_order_some_rows_at_a_time(rows, monkeypat
     whole = arrays_of(Saved({}, {"indices": near, "distances": apart, "order": order}))
     for one, other in zip(whole, (near, apart, order), strict=True):
         np.testing.assert_array_equal(one, other)
+    # Copies are at nothing from each other, and others may be equally far.
+    for level in (0, 3):
+        found = arrays_of(Saved({}, {"indices": near, "distances": np.full((20, 3), level, np.float32)}))
+        assert (found[1] == level).all() and found[2] is None
     for row in range(20):
         wrong, far, down = near.copy(), apart.copy(), apart.copy()
         wrong[row, row % 3], far[row, 0], down[row, 1 + row % 2] = 20, -1e-6, 0
