@@ -640,7 +640,7 @@ def test_a_column_that_few_rows_of_a_list_have_is_at_their_mean(known):
 
 def test_a_mean_of_many_rows_has_all_its_digits():
     """The sum of forty thousand single numbers, one after the other, would have lost three of them."""
-    X = np.full((40_001, 1), 0.1, np.float32)
+    X = np.full((40_001, 2), 0.1, np.float32)
     X[-1] = -9
     centres = kmeans.train(X, 2, 2, rng=np.random.default_rng(7), threads=ONE)
     assert abs(centres.max() - np.float32(0.1)) <= 1e-8

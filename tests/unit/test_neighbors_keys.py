@@ -435,6 +435,12 @@ def test_answers_that_are_too_short_are_completed_each_by_itself(k):
         np.testing.assert_array_equal(indices, wanted)
         apart = np.linalg.norm(X[:, None].astype(float) - X[wanted], axis=2)
         np.testing.assert_allclose(distances, apart, rtol=1e-6, atol=1e-7)
+        # Fewer columns than are asked for; and the same rows stored sparsely.
+        few = Completer(X, "euclidean", None, ONE).answer(X, found[:, :1], k, me)
+        sparse = Completer(csr_array(X), "euclidean", None, ONE).answer(csr_array(X), found, k, me)
+        for other in (few, sparse):
+            np.testing.assert_array_equal(other[0], wanted)
+            np.testing.assert_allclose(other[1], apart, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("p", [1, 10, 300, 5000])

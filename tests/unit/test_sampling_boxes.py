@@ -245,19 +245,26 @@ def test_boxes_are_cut_along_columns_where_there_are_no_more_than_directions(p, 
     assert (grid.origin <= seen.min(axis=0)).all() and grid.coordinates(X).shape == (30, min(p, directions))
 
 
-def test_a_sample_takes_no_more_memory_than_it_says_and_no_other_rows_where_boxes_have_enough(monkeypatch):
+@pytest.mark.parametrize("block", [7, 700])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_sample_takes_no_more_memory_than_it_says_and_no_other_rows_where_boxes_have_enough(seed, block, monkeypatch):
     """Numbers and coordinates of four times its rows at most; rows are drawn to look at, and not to fill it up."""
     from tsne_ooc.sampling import coverage
 
-    X = np.random.default_rng(1).uniform(size=(700, 2)).astype(np.float32)
-    held, drawn, add = [], [], Boxes.add
-    monkeypatch.setattr(Boxes, "add", lambda self, *rows: (add(self, *rows), held.append(self.held)))
+    X = np.random.default_rng(seed).uniform(size=(700, 2)).astype(np.float32)
+    held, drawn, settle, size = [], [], Boxes._settle, 30 + seed
+    monkeypatch.setattr(Boxes, "_settle", lambda self: (held.append(self.held), settle(self)))
     monkeypatch.setattr(coverage, "draw", lambda n, size, rng: drawn.append((n, size)) or draw(n, size, rng))
-    monkeypatch.setattr(coverage, "iterate", lambda table: ((a, a + 7, X[a : a + 7]) for a in range(0, 700, 7)))
-    told = []
-    rows, sample = Coverage(30, rows_per_box=2).draw(
-        X, np.random.default_rng(0), progress=lambda *done: told.append(done)
+    monkeypatch.setattr(
+        coverage, "iterate", lambda table: ((a, a + block, table.read(a, a + block)) for a in range(0, 700, block))
     )
-    assert len(rows) == 30 and (np.diff(rows) > 0).all() and max(held) <= 4 * 30
-    assert drawn == [(700, 1000)] and told[0] == ("sample", 7, 700) and told[-1] == ("sample", 700, 700)
-    np.testing.assert_array_equal(sample, X[rows])
+    told = []
+    sample = Coverage(size, rows_per_box=2)
+    rows, found = sample.draw(X, np.random.default_rng(0), progress=lambda *done: told.append(done))
+    assert len(rows) == size and (np.diff(rows) > 0).all() and max(held) <= 4 * size
+    assert drawn == [(700, 1000)] and told[0] == ("sample", block, 700) and told[-1] == ("sample", 700, 700)
+    np.testing.assert_array_equal(found, X[rows])
+    # Of eight different rows two each are kept, and the others are drawn from those that are left.
+    copies = np.repeat(np.arange(8, dtype=np.float32), 90)[:700, None]
+    rows, _ = sample.draw(copies, np.random.default_rng(seed))
+    assert len(rows) == size and (np.diff(rows) > 0).all() and drawn[1:] == [(700, 1000), (700, size)]
