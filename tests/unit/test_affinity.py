@@ -370,6 +370,16 @@ def test_a_joint_matrix_has_each_pair_once_no_zeros_no_diagonal_and_types_of_its
     assert np.count_nonzero(dense) == P.entries
 
 
+def test_no_rows_have_no_affinities_and_a_row_of_numbers_is_no_matrix():
+    P = Joint.from_matrix(np.zeros((0, 0)))
+    assert (P.n, P.entries) == (0, 0) and P.indptr.tolist() == [0]
+    for vector in (np.ones(4), [1, 2, 3], csr_array(np.ones(4))):
+        n = np.shape(vector)[0]
+        with pytest.raises(ValueError) as told:
+            Joint.from_matrix(vector)
+        assert str(told.value) == f"affinity matrix has shape ({n},); it must be square, a row for each row of X"
+
+
 def test_one_row_has_affinities_to_nobody_and_two_must_have_some():
     for alone in (0.0, 3.0):
         P = Joint.from_matrix([[alone]])
@@ -490,7 +500,7 @@ class Told:
         return None
 
 
-@pytest.mark.parametrize("unit", [1.0, 0.25, 1e-30, 1e30])
+@pytest.mark.parametrize("unit", [1.0, 0.25, 1e-30, 1e30, np.float64(0.25)])
 def test_affinities_of_ones_own_see_the_unit_of_the_metric(unit):
     distances = np.array([[0.0, 0.5, 2.0, 3e38], [1e-30, 1.0, 3.0, 4.0]], np.float32)
     before = distances.copy()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -162,6 +164,36 @@ def test_threads_at_work_are_limited_too(fake):
     assert threads.map(piece, [(i,) for i in range(3)]) == [3, 3, 3]
 
 
+def test_each_block_restores_what_it_found(fake):
+    """Not what an earlier one found; and who works for a thread is told of the limits of that thread alone."""
+    own = (fake.library,) if fake.library.of_thread else ()
+    for n in (3, 5, 2):
+        fake.set(n)
+        with one_thread(1):
+            assert _blas.limited() == own and in_thread(_blas.limited) == ()
+            with one_thread(1):
+                assert _blas.limited() == own
+            assert _blas.limited() == own
+        assert fake.get() == n and _blas.limited() == ()
+
+
+def test_a_library_that_fails_leaves_the_others_as_they_were(monkeypatch):
+    first, second, broken = Fake(of_thread=False), Fake(of_thread=True), Fake(of_thread=False)
+
+    def fails():
+        raise OSError("of the library")
+
+    others = (first.library, second.library)
+    monkeypatch.setattr(_blas, "libraries", lambda: (*others, broken.library._replace(path="broken", get=fails)))
+    with pytest.raises(OSError, match="of the library"), one_thread(1):
+        raise AssertionError("the block begins")
+    assert (first.get(), second.get(), _blas._holders, _blas.limited()) == (3, 3, 0, ())
+    monkeypatch.setattr(_blas, "libraries", lambda: others)
+    with one_thread(1):
+        assert (first.get(), second.get()) == (1, 1)
+    assert (first.get(), second.get()) == (3, 3)
+
+
 def test_a_limit_that_somebody_sets_meanwhile_stays(fake):
     if fake.library.of_thread:
         pytest.skip("nobody else can set it")
@@ -241,6 +273,39 @@ def test_a_build_of_unknown_names_is_limited_as_threadpoolctl_does():
     assert _blas._names(controller.dynlib) == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("api", "layer", "of_thread", "functions"),
+    [
+        ("openblas", "pthreads", False, ("openblas_get_num_threads", "openblas_set_num_threads")),
+        ("openblas", "openmp", True, ("omp_get_max_threads", "omp_set_num_threads")),
+        ("openblas", "disabled", False, ("openblas_get_num_threads", "openblas_set_num_threads")),
+        ("mkl", "intel", True, None),
+        ("mkl", "openmp", True, None),
+        ("blis", "openmp", True, None),
+        ("flexiblas", None, False, None),
+    ],
+)
+def test_whose_limit_it_is_and_who_sets_it(api, layer, of_thread, functions):
+    """OpenBLAS on threads of its own has one for the process, and on OpenMP that of each thread; MKL has each's."""
+    names = ("openblas_get_num_threads", "openblas_set_num_threads", "omp_get_max_threads", "omp_set_num_threads")
+    inside = SimpleNamespace(**{name: f"its {name}" for name in names})
+    controller = SimpleNamespace(
+        internal_api=api, filepath="/lib/some.so", dynlib=inside, get_num_threads="gets", set_num_threads="sets"
+    )
+    if layer is not None:
+        controller.threading_layer = layer
+    wanted = ("gets", "sets") if functions is None else tuple(f"its {name}" for name in functions)
+    assert _blas._library(controller) == Library("/lib/some.so", *wanted, of_thread, inside)
+
+
+def test_libraries_are_looked_for_again_once_there_are_other_modules(monkeypatch):
+    found = libraries()
+    assert libraries() is found
+    monkeypatch.setitem(sys.modules, "tsne_ooc_of_another", sys)
+    again = libraries()
+    assert again is not found and [library.path for library in again] == [library.path for library in found]
+
+
 @pytest.mark.skipif(not hasattr(mmap, "MAP_PRIVATE"), reason="elsewhere nothing is mapped beforehand")
 def test_whether_there_is_room_is_what_the_system_says():
     """No process has so many bytes of addresses as the second asks for."""
@@ -274,7 +339,7 @@ class Rooms:
         def blas_memory_free(room):
             self.out.remove(room)
 
-        inside = SimpleNamespace(blas_memory_alloc=blas_memory_alloc, blas_memory_free=blas_memory_free)
+        inside = self.inside = SimpleNamespace(blas_memory_alloc=blas_memory_alloc, blas_memory_free=blas_memory_free)
         self.library = Library(path, lambda: 1, lambda n: None, False, inside)
 
 
@@ -308,6 +373,10 @@ def test_room_is_taken_once_for_as_many_threads_as_there_is_memory_for(count, fi
         said = [f"there is memory for products of matrices on {wanted} of 4 threads"] if wanted < 4 else []
         assert caplog.messages == said
     assert all(size == 33 << 20 for size in sizes) and not any(room.out for room in rooms)
+    # Addresses have 64 bits, which C's default for what a function gives and takes would cut.
+    for room in rooms:
+        assert room.inside.blas_memory_alloc.restype is ctypes.c_void_p
+        assert room.inside.blas_memory_free.argtypes == [ctypes.c_void_p]
     if wanted == 4:
         # It is mapped now, and nobody is asked again; for one thread more there may be none.
         del sizes[:]

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ def anew(monkeypatch):
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 2])
-def test_threads_that_cannot_be_started_are_not_missed(anew, monkeypatch, allowed):
+def test_threads_that_cannot_be_started_are_not_missed(anew, monkeypatch, allowed, caplog):
+    caplog.set_level("INFO", "tsne_ooc._parallel")
     real, started = threading.Thread.start, []
 
     def start(self):
@@ -46,9 +48,72 @@ def test_threads_that_cannot_be_started_are_not_missed(anew, monkeypatch, allowe
         patch.setattr(threading.Thread, "start", start)
         assert Threads(4).map(square, PIECES) == SQUARES
         assert list(ahead(square, range(40))) == SQUARES
+    # The one that calls is one of four.
+    assert caplog.messages == [f"{allowed + 1} of 4 threads could be started"]
     # And those that are there again are used: three meet.
     meeting = threading.Barrier(3, timeout=10)
     assert Threads(3).map(lambda i: meeting.wait() >= 0, [(0,), (1,), (2,)]) == [True] * 3
+
+
+def test_a_thread_that_ends_says_so_and_nobody_waits_a_second_for_it(monkeypatch):
+    """The caller has done its own piece long before; without a word it would go by its clock."""
+    monkeypatch.setattr(_parallel, "Empty", ZeroDivisionError)
+    main, begun = threading.get_ident(), threading.Event()
+
+    def piece(i):
+        if threading.get_ident() == main:
+            assert begun.wait(10)
+        else:
+            begun.set()
+            time.sleep(0.03)
+        return i
+
+    assert Threads(2).map(piece, [(0,), (1,)]) == [0, 1]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_pages_over_files_are_given_back_between_pieces(monkeypatch, n_jobs):
+    relieved = []
+    monkeypatch.setattr(_parallel, "relieve", lambda: relieved.append(threading.get_ident()))
+    assert Threads(n_jobs).map(square, PIECES) == SQUARES and len(relieved) == len(PIECES)
+
+
+def test_the_room_for_products_is_that_of_the_narrowest_block(monkeypatch):
+    """Of blocks within each other the least counts; each that ends leaves what there was before it."""
+    asked = []
+
+    @contextmanager
+    def room(workers):
+        asked.append(workers)
+        yield rooms.pop(0)
+
+    monkeypatch.setattr(_blas, "one_thread", room)
+    most = lambda: getattr(_parallel._here, "most", None)  # noqa: E731
+    for outer, inner in ((2, 5), (5, 2), (3, 3)):
+        rooms = [outer, inner]
+        with Threads(7).one_blas_thread():
+            assert most() == outer
+            with pytest.raises(KeyError), Threads(9).one_blas_thread():
+                assert most() == min(outer, inner)
+                raise KeyError
+            assert most() == outer
+        assert most() is None
+    # No more are asked for than may multiply at once.
+    rooms = [1]
+    with Threads(100).one_blas_thread():
+        pass
+    assert asked == [7, 9] * 3 + [64]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_fork_within_a_piece_has_threads_of_its_own():
+    """There it is no piece of anybody's any more, and none of the threads of before is there to help."""
+
+    def work():
+        meeting = threading.Barrier(2, timeout=20)
+        assert Threads(2).map(lambda i: meeting.wait() >= 0, [(0,), (1,)]) == [True] * 2
+
+    assert [status_of(child) for child in Threads(2).map(lambda i: forked(work), [(0,), (1,)])] == [0, 0]
 
 
 def test_helpers_that_do_not_come_are_not_waited_for(anew, monkeypatch):

@@ -41,6 +41,16 @@ def test_a_map_may_be_left_as_it_is_and_is_a_copy_then():
     assert not np.shares_memory(found, given)
 
 
+def test_the_middle_of_a_map_and_its_deviation_are_not_rounded():
+    """Far from zero single precision holds no number between two rows; and a number of another type is that number."""
+    given = np.array([[2**24, -(2**23)], [2**24 + 2, 1 - 2**23]], np.float32)
+    found = begin_at(given, 2.0, np.random.default_rng(0))
+    np.testing.assert_allclose(found.sum(axis=0), 0, atol=2 * 4 * 0.01 * 2)
+    for deviation in (np.float32(0.1), np.float16(0.3)):
+        one, other = (begin_at(places(), number, np.random.default_rng(1)) for number in (deviation, float(deviation)))
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("n", [1, 3])
 def test_a_map_that_is_a_point_is_moved_by_chance_alone(n):
     found = begin_at(np.full((n, 2), 7, np.float32), 2.0, np.random.default_rng(0))
@@ -62,7 +72,9 @@ def test_what_stands_for_a_refinement():
 
 
 def test_what_decides_the_result_is_what_is_compared(tmp_path):
-    assert Refinement().asked() == {"deviation": 2.0, "reference": None}
+    usual = Refinement()
+    assert usual.asked() == {"deviation": 2.0, "reference": None}
+    assert (usual.snapshot_every, usual.memory, usual.scratch, usual.options) == (25, None, None, {})
     one = Refinement(deviation=None, reference=1, snapshot_every=1, memory=1e-9, scratch=tmp_path, exaggeration=4)
     assert one.asked() == {"deviation": None, "reference": 1, "exaggeration": 4}
     assert (one.snapshot_every, one.memory, one.options) == (1, 1e-9, {"exaggeration": 4})
