@@ -167,7 +167,8 @@ class FieldPlanner:
         pieces = ranges(n, ROWS)
         boxes = self.threads.map(lambda start, stop: spreading.bounds(Y, start, stop), pieces)
         lowest, highest = np.min([box[0] for box in boxes], axis=0), np.max([box[1] for box in boxes], axis=0)
-        if not np.isfinite(lowest).all() or not np.isfinite(highest).all():
+        # A coordinate that is not finite makes NaN of both bounds of its axis.
+        if not np.isfinite(lowest).all():
             raise FloatingPointError("the map holds a coordinate that is not finite")
         if not (width := float((highest.astype(np.float64) - lowest).max())) <= WIDEST:
             raise FloatingPointError(f"the map is {width:g} units wide, and no field reaches farther than {WIDEST:g}")
