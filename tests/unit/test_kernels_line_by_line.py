@@ -247,6 +247,33 @@ def test_steps_are_short_few_and_within_bounds(d):
     np.testing.assert_array_equal(lost, np.full((2, d), -3.0))
 
 
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("d", [2, 3])
+def test_a_row_at_a_bound_goes_on_along_the_other_axes(d, apart):
+    """Each axis in turn has no room: where rows end, it pushes them against its bounds, and nothing else moves them."""
+    starts, bounded, left = np.random.default_rng(9).normal(size=(6, d)), 0, []
+    for axis in range(d):
+        low, high = np.full(d, -9.0), np.full(d, 9.0)
+        low[axis], high[axis] = 0.2, 0.3
+        out, _, energy, _ = placed(d, apart, starts, exaggerations=(2.0,), low=low, high=high)
+        assert ((low <= out) & (out <= high)).all()
+        for row in range(6):
+            slope = derivatives(energy(row), out[row])[0]
+            held = ((out[row] == low) & (slope > 0)) | ((out[row] == high) & (slope < 0))
+            left.append(np.abs(slope[~held]).max(initial=0))
+            bounded += held[axis]
+    # Steps are cut at the bounds, and what is left along the other axes becomes little.
+    assert np.median(left) < 0.06 and max(left) < 0.4
+    assert bounded >= 4 * d
+
+
+def test_a_field_without_the_only_row_that_makes_it_is_a_little_more_than_nothing():
+    Y, place = np.array([[0.5, -1.0, 2.0]]), [0.25, 0.5, 1.0]
+    for d in (1, 2, 3):
+        whole = a_field(Y[:, :d], 1.0, place[:d])
+        assert plain("placement")["_without"](whole, *wide(place[:d]), Y, 0, 1.0, 1.0, d)[0] == 1e-6
+
+
 def made_for(compiled):
     """What a kernel was made for, by the names of its maker."""
     function = compiled.py_func
@@ -955,14 +982,17 @@ def test_rows_of_a_map_are_counted_in_cells():
     """Those beyond the frame at its rim, and those without a place nowhere; values in steps, where there is one."""
     kernels, rng = plain("cells"), np.random.default_rng(0)
     Y = rng.uniform(-1, 6, (60, 2)).astype(np.float32)
+    # Rows exactly on each side of the box and of the frame are within.
+    Y[20:28] = np.float32([[0, 1], [4, 1], [1, 0.5], [1, 3.5], [0, 0.5], [4, 3.5], [0, 3.5], [4, 0.5]])
     Y[5, 0], Y[9, 1], Y[11] = np.nan, np.inf, -np.inf
+    Y[[12, 13], 0], Y[[14, 15], 1] = [np.inf, -np.inf], [-np.inf, np.nan]
     there = np.isfinite(Y).all(axis=1)
     box = np.array([0, 0.5, 4, 3.5])
     low, high, inner_low, inner_high = (np.full(2, x) for x in (np.inf, -np.inf, np.inf, -np.inf))
     lost, beyond = kernels["extent"](Y, box, low, high, inner_low, inner_high)
     left, right = box[:2], box[2:]
     inside = there & ((left <= Y) & (right >= Y)).all(axis=1)
-    assert (lost, beyond) == (3, there.sum() - inside.sum())
+    assert (lost, beyond) == (7, there.sum() - inside.sum())
     for found, wanted in ((low, Y[there].min(axis=0)), (high, Y[there].max(axis=0)),
                           (inner_low, Y[inside].min(axis=0)), (inner_high, Y[inside].max(axis=0))):  # fmt: skip
         np.testing.assert_array_equal(found, wanted)
@@ -973,19 +1003,35 @@ def test_rows_of_a_map_are_counted_in_cells():
     picture, kinds = np.zeros((36, 4), np.uint64), np.zeros((3, 3, 3), np.uint32)
     kernels["count_kinds"](Y, codes, colors, frame, cells, coarse, picture, kinds)
     wanted, of_kinds = np.zeros((36, 4)), np.zeros((3, 3, 3))
-    np.add.at(wanted, cell, np.c_[np.ones(57), colors[codes[there]]])
+    np.add.at(wanted, cell, np.c_[np.ones(53), colors[codes[there]]])
     np.add.at(of_kinds, (codes[there], (up / 2).astype(int), (across / 2).astype(int)), 1)
     np.testing.assert_array_equal(picture, wanted)
     np.testing.assert_array_equal(kinds, of_kinds)
     values = rng.uniform(-2, 12, 60)
-    values[[3, 4]] = np.nan, np.inf
+    values[[3, 4, 6]] = np.nan, np.inf, -np.inf
     picture = np.zeros((36, 3), np.uint64)
     kernels["count_values"](Y, values, 1.0, 8.0, 100, frame, cells, picture)
     given = np.isfinite(values[there])
     steps = np.floor(np.clip((values[there] - 1) / 8, 0, 1) * 100 + 0.5)
     wanted = np.zeros((36, 3))
-    np.add.at(wanted, cell, np.c_[np.ones(57), given, np.where(given, steps, 0)])
+    np.add.at(wanted, cell, np.c_[np.ones(53), given, np.where(given, steps, 0)])
     np.testing.assert_array_equal(picture, wanted)
+
+
+def test_of_equal_distances_after_a_move_the_first_stays_first():
+    """They are equal as they are told, in single precision; behind them come those that are farther in any."""
+    near = np.array([[4, 2, 3, 0, 1]], np.uint32)
+    far = np.array([[0.1, 0.1, 0.1, 0.3, 0.7]], np.float32)
+    for unit in (1.0, 3.0, 0.7):
+        for k in (1, 2, 3, 4, 5):
+            out, distances = np.zeros((1, k), np.uint32), np.zeros((1, k), np.float32)
+            # The second is nearer by less than single precision tells, the third by so little more.
+            there = np.array([0.0, 0.0, 1e-12, -1e-12, 0.0])
+            plain("trust")["moved"](
+                near, far, 5, np.zeros(1), there, 1.0, 0.0, unit, out, distances, 0, 1
+            )  # fmt: skip
+            assert out[0].tolist() == [4, 2, 3, 0, 1][:k]
+            np.testing.assert_array_equal(distances[0], far[0, :k])
 
 
 @pytest.mark.parametrize("kind", [0, 1, 2, 3])

@@ -43,6 +43,9 @@ def moved(near, far, seen, here, there, sign, square, unit, out, distances, star
             if filled == k and after >= worst:
                 continue
             distance = np.float32(math.sqrt(max(after, 0.0)) / unit)
+            # The bound is of a rounded distance: rounded up, it let in others that are as far away.
+            if filled == k and distance >= distances[i, k - u64(1)]:
+                continue
             at = min(filled, k - u64(1))
             filled = min(filled + u64(1), k)
             while at > u64(0) and distances[i, at - u64(1)] > distance:
