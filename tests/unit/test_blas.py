@@ -241,6 +241,24 @@ def test_a_fork_within_the_limit(fake, holds):
     assert fake.get() == 3
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_fork_within_two_blocks_is_free_of_the_limit_after_both(fake):
+    if fake.library.of_thread:
+        pytest.skip("there is nothing to lift for others")
+    outer, inner, seen = one_thread(1), one_thread(1), []
+
+    def ends():
+        for block in (inner, outer):
+            seen.append(fake.get())
+            block.__exit__(None, None, None)
+        assert (*seen, fake.get(), _blas._holders) == (1, 1, 3, 0)
+
+    outer.__enter__()
+    inner.__enter__()
+    assert status_of(forked(ends)) == 0
+    ends()
+
+
 def test_a_spectral_start_from_a_second_thread():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(156, 11)) + 8 * rng.normal(size=(5, 11))[rng.integers(0, 5, 156)]
@@ -378,6 +396,7 @@ def test_room_is_taken_once_for_as_many_threads_as_there_is_memory_for(count, fi
         assert room.inside.blas_memory_alloc.restype is ctypes.c_void_p
         assert room.inside.blas_memory_free.argtypes == [ctypes.c_void_p]
     if wanted == 4:
+        assert [room.given for room in rooms] == [4] * count
         # It is mapped now, and nobody is asked again; for one thread more there may be none.
         del sizes[:]
         assert _blas._room(libraries, 4) == _blas._room(libraries, 1) * 4 == 4 and not sizes
