@@ -161,7 +161,7 @@ def test_inputs_stay_as_they_are():
 def test_uniform_stores_no_values():
     neighbors, _ = some_graph()
     P = symmetrize(neighbors, Uniform(12).conditional(some_distances(), ONE), ONE)
-    assert P.values.strides == (0,)
+    assert P.values.strides == (0,) and P.values.dtype == np.float32
     dense = P.tocsr().toarray()
     edges = reference.joint(neighbors, np.ones(neighbors.shape)) > 0
     np.testing.assert_allclose(dense, edges / edges.sum(), rtol=1e-6)

@@ -118,7 +118,7 @@ def test_neighbours_of_distinct_rows_are_spread_over_their_copies(k):
     members = np.argsort(of, kind="stable")
     found, distances, own, wanted = [], [], [], []
     for query in range(25):
-        itself = query % 12 if query % 3 else -1
+        itself = (query + 4) % 12 if query % 3 else -1
         others = rng.permutation([d for d in range(12) if d != itself])[: min(k, 11)]
         # Few different numbers: whole groups are as far away as others.
         apart = np.sort(rng.integers(1, 4, len(others))).astype(np.float32)
@@ -138,6 +138,16 @@ def test_neighbours_of_distinct_rows_are_spread_over_their_copies(k):
         apart = (some >> np.uint64(32)).astype(np.uint32).view(np.float32)
         assert list(zip(apart.tolist(), (some & np.uint64(0xFFFFFFFF)).tolist(), strict=True)) == pairs
         assert (line[len(pairs) :] == 2**64 - 1).all()
+
+
+def test_where_there_are_fewer_rows_than_are_asked_for_the_last_are_none():
+    """Two groups, of three rows; and a query that is none of them, whose own group is nobody."""
+    starts, members = np.array([0, 2, 3]), np.array([0, 2, 1])
+    found, apart = np.array([[1], [0]], np.uint32), np.array([[1.0], [2.0]], np.float32)
+    own, keys = np.array([[0, 0], [-1, 0]]), np.zeros((2, 5), np.uint64)
+    spread(found, apart, own, starts, members, 5, keys)
+    numbers = [[int(key) & 0xFFFFFFFF for key in line if key != 2**64 - 1] for line in keys]
+    assert numbers == [[0, 2, 1], [0, 2]] and (keys[0, 3:] == 2**64 - 1).all() and (keys[1, 2:] == 2**64 - 1).all()
 
 
 # --------------------------------------------------------------------------------------------------------------- trust

@@ -593,15 +593,9 @@ def test_the_blocked_search_finds_the_nearest_of_the_lists_it_looks_at(is_cosine
     assert keys.shape[1] <= 14 + k + 8
 
 
-@pytest.mark.parametrize("chunk", [4, 32])
-@pytest.mark.parametrize(("p", "k"), [(5, 1), (5, 3), (70, 7)])
-def test_the_search_by_what_both_have_finds_the_nearest_of_the_lists_it_looks_at(p, k, chunk):
-    rows, queries = rows_and_queries(p)
-    rng = np.random.default_rng(1)
-    for table in (rows, queries):
-        table[rng.random(table.shape) < 0.3] = np.nan
-    rows[ORDER[5:14]] = rows[ORDER[0]]
-    kernels = smaller("knn_gaps", CHUNK=chunk)
+def searched_by_gaps(rows, queries, k, chunk):
+    """Keys of the nearest by what both rows have."""
+    p, kernels = rows.shape[1], smaller("knn_gaps", CHUNK=chunk)
     centre = np.nanmean(rows, axis=0).astype(np.float64)
     scale = 1 / np.sqrt(np.nansum(np.square(rows - centre), axis=1).max())
     slack, words = 6 * p * 2.0**-24, -(-p // 64)
@@ -618,11 +612,93 @@ def test_the_search_by_what_both_have_finds_the_nearest_of_the_lists_it_looks_at
         lifted, queries, query_norms, query_bits, ITSELF, LISTS, STARTS, MEMBERS, EDGES, reference, norms,
         np.ascontiguousarray(bits.T), rows, ORDER, k, 8, slack, scale / math.sqrt(p), lows, places, counts, bars, keys,
     )  # fmt: skip
+    return keys
+
+
+def gap_distances(queries, rows):
+    """Root of the mean square over the columns that both have, times all columns; infinite where there is none."""
     squares = np.square(queries[:, None].astype(float) - rows)
     shared = np.isfinite(squares).sum(axis=2)
+    return np.sqrt(np.where(shared > 0, np.nansum(squares, axis=2) * rows.shape[1] / np.maximum(shared, 1), np.inf))
+
+
+@pytest.mark.parametrize("chunk", [4, 32])
+@pytest.mark.parametrize(("p", "k"), [(5, 1), (5, 3), (70, 7)])
+def test_the_search_by_what_both_have_finds_the_nearest_of_the_lists_it_looks_at(p, k, chunk):
+    rows, queries = rows_and_queries(p)
+    rng = np.random.default_rng(1)
+    for table in (rows, queries):
+        table[rng.random(table.shape) < 0.3] = np.nan
+    rows[ORDER[5:14]] = rows[ORDER[0]]
+    D = gap_distances(queries, rows)
     # Rows without a column in common are no neighbours.
-    assert p == 70 or (shared == 0).any()
-    check_keys(keys, np.sqrt(np.where(shared > 0, np.nansum(squares, axis=2) * p / shared, np.inf)), k)
+    assert p == 70 or np.isinf(D).any()
+    check_keys(searched_by_gaps(rows, queries, k, chunk), D, k)
+
+
+@pytest.mark.parametrize("chunk", [4, 32])
+def test_who_has_nothing_in_common_is_nobodys_neighbour_though_fewer_are_left(chunk):
+    rows, queries = rows_and_queries(6, 3)
+    rows[:, 2], queries[0, [0, 1, 3, 4, 5]], queries[0, 2] = np.nan, np.nan, 1.0
+    few = ORDER[[3, 11, 19]]
+    rows[few, 2] = [4, -1, 2]
+    keys = np.sort(searched_by_gaps(rows, queries, 7, chunk)[0])
+    assert (keys[3:] == NO_KEY).all()
+    assert [int(key) & 0xFFFFFFFF for key in keys[:3]] == [few[2], few[1], few[0]]
+
+
+def test_a_pair_of_rows_is_compared_by_the_columns_that_both_have():
+    pair, rng = plain("knn_gaps")["pair"], np.random.default_rng(0)
+    for n in range(1, 14):
+        for share in (0, 0.3, 0.7, 1):
+            x, y = (np.where(rng.random(n) < share, np.nan, rng.normal(size=n)).astype(np.float32) for _ in range(2))
+            assert pair(x, y) == pytest.approx(gap_distances(x[None], y[None])[0, 0], rel=1e-12)
+        assert pair(x * np.nan, y) == np.inf
+
+
+def test_what_products_are_made_of_is_what_the_head_of_the_module_says():
+    kernels, rng, p = plain("knn_gaps"), np.random.default_rng(0), 70
+    rows, numbers = rng.normal(size=(6, p)), np.array([4, 0, 5])
+    rows[rng.random(rows.shape) < 0.4] = np.nan
+    rows[0, :2], rows[5, 69] = [1e300, -1e300], 7.0
+    centre, scale = rng.normal(size=p), 0.25
+    lifted, norms, bits = np.full((3, p), 9, np.float32), np.full(3, 9, np.float32), np.full((3, 2), 9, np.uint64)
+    kernels["lift"](rows, numbers, centre, scale, lifted, norms, bits)
+    there = np.isfinite(rows[numbers])
+    wanted = np.where(there, np.clip((rows[numbers] - centre) * scale, -(2.0**40), 2.0**40), 0)
+    np.testing.assert_allclose(lifted, wanted, rtol=1e-6)
+    np.testing.assert_allclose(norms, np.square(wanted).sum(axis=1), rtol=1e-6)
+    held = (bits[:, np.arange(p) // 64] >> (np.arange(p) % 64).astype(np.uint64)) & np.uint64(1)
+    np.testing.assert_array_equal(held, there)
+    asked, answers = np.zeros(3 * p, np.float32), np.full((2, 3 * p), 9, np.float32)
+    kernels["as_query"](lifted[2], bits[2], asked)
+    np.testing.assert_array_equal(asked, np.concatenate([lifted[2] ** 2, there[2], -2 * lifted[2]]))
+    kernels["as_reference"](lifted, np.ascontiguousarray(bits.T), 1, 1, answers)
+    np.testing.assert_array_equal(answers[0], np.concatenate([there[1], lifted[1] ** 2, lifted[1]]))
+    assert (answers[1] == 9).all()
+
+
+@pytest.mark.parametrize("found", [0, 1, 2, 9])
+@pytest.mark.parametrize("before", [0, 2, 3])
+def test_candidates_that_are_settled_leave_the_nearest_and_a_bar_at_the_last_of_them(before, found):
+    kernels, rng, k, unit = plain("knn_gaps"), np.random.default_rng(before), 3, 0.125
+    rows, query, order = rng.normal(size=(20, 4)).astype(np.float32), np.zeros(4, np.float32), rng.permutation(20)
+    far = np.linalg.norm(rows.astype(float), axis=1).astype(np.float32)
+    key = lambda number: (np.uint64(far[number].view(np.uint32)) << np.uint64(32)) | np.uint64(number)  # noqa: E731
+    old, new = order[:before], order[5 : 5 + found]
+    keys = np.full((2, k), NO_KEY, np.uint64)
+    keys[1, :before] = sorted(key(number) for number in old)
+    places, counts, bars = np.zeros((2, 12), np.uint32), np.array([5, found], np.uint32), np.full(2, np.inf, np.float32)
+    places[1, :found] = np.arange(5, 5 + found)
+    kernels["settle"](1, k, unit, query, rows, order, places, counts, bars, keys)
+    wanted = sorted(key(number) for number in (*old, *new))[:k]
+    assert keys[1].tolist() == [*wanted, *[NO_KEY] * (k - len(wanted))]
+    assert counts.tolist() == [5, 0] and (keys[0] == NO_KEY).all() and bars[0] == np.inf
+    if len(wanted) < k or not found:
+        assert bars[1] == np.inf
+    else:
+        square = (float(sorted(far[[*old, *new]])[k - 1]) * unit) ** 2
+        assert square <= float(bars[1]) <= square * (1 + 2e-6)
 
 
 BITS = ["jaccard", "dice", "hamming", "rogerstanimoto", "sokalsneath", "russellrao", "yule"]
@@ -655,14 +731,14 @@ def test_rows_of_bits_have_the_nearest_by_scipys_distances(metric, k):
     wanted[np.isnan(wanted)] = 0
     every = np.zeros((5, 40))
     kernels["of_counts"](
-        BITS.index(metric), (Q.astype(int) @ X.T.astype(int)).astype(float), Q.sum(axis=1).astype(float),
+        kernels["KINDS"][metric], (Q.astype(int) @ X.T.astype(int)).astype(float), Q.sum(axis=1).astype(float),
         X.sum(axis=1).astype(float), float(p), every,
     )  # fmt: skip
     np.testing.assert_allclose(every, wanted, atol=1e-12)
     for first in (0, len(counts) // 2):
         keys = np.zeros((5, k), np.uint64)
         kernels["search"](
-            BITS.index(metric), packed(Q), Q.sum(axis=1), itself, packed(X)[by_count], by_count.astype(np.uint32),
+            kernels["KINDS"][metric], packed(Q), Q.sum(axis=1), itself, packed(X)[by_count], by_count.astype(np.uint32),
             np.r_[0, np.cumsum(sizes)], counts, first, float(p), keys,
         )  # fmt: skip
         for query in range(5):
@@ -672,7 +748,7 @@ def test_rows_of_bits_have_the_nearest_by_scipys_distances(metric, k):
 
 @pytest.mark.parametrize("metric", BITS)
 def test_the_fewest_shared_columns_are_found_by_trying_all(metric):
-    kernels, kind, columns = plain("bits"), BITS.index(metric), 9.0
+    kernels, kind, columns = plain("bits"), plain("bits")["KINDS"][metric], 9.0
     rng = np.random.default_rng(0)
     for left, right in ((0, 0), (0, 4), (9, 9), (3, 5), (7, 8), (1, 1), (9, 2)):
         able = range(max(0, left + right - 9), min(left, right) + 1)
@@ -694,6 +770,7 @@ def test_the_fewest_shared_columns_are_found_by_trying_all(metric):
         ("test_what_was_found_is_measured_and_what_is_none_is_last", (True,)),
         ("test_neighbours_of_distinct_rows_are_spread_over_their_copies", (2,)),
         ("test_neighbours_of_distinct_rows_are_spread_over_their_copies", (9,)),
+        ("test_where_there_are_fewer_rows_than_are_asked_for_the_last_are_none", ()),
         ("test_a_row_is_not_among_its_own_neighbours", (3,)),
         ("test_how_many_neighbours_are_as_near_on_the_map", (2,)),
         ("test_neighbours_after_a_move_on_a_line", (14, 4, 1.0, 0.25)),

@@ -88,6 +88,25 @@ def test_the_curvature_of_a_map_whose_axes_are_turned_is_turned(d, dof, summed):
         np.testing.assert_array_equal(H, H.T)
 
 
+@pytest.mark.parametrize(("d", "dof", "summed"), CASES)
+def test_beyond_the_field_curvature_is_that_at_its_rim(d, dof, summed):
+    """A grid has no nodes there, and kernels check no bounds; places stay as they were."""
+    turned, near, p, own = case(d, dof, summed)
+    model, start = turned(list(range(d)), [1] * d)
+    far = start.copy()
+    far[::3], far[1::3, -1] = 1e6, -1e6
+    before = far.copy()
+    placement, field = Placement(exaggeration=[4.0, 1.5]), model.field
+    found = hessians(model, near, p, placement, ONE, far, own, field)
+    rim = np.clip(far, field.low, field.high)
+    np.testing.assert_array_equal(found, hessians(model, near, p, placement, ONE, rim, own, field))
+    np.testing.assert_array_equal(far, before)
+    # Of several exaggerations the last one counts.
+    last = hessians(model, near, p, Placement(exaggeration=1.5), ONE, rim, own, field)
+    np.testing.assert_array_equal(found, last)
+    assert np.isfinite(found).all()
+
+
 @pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize("apart", [False, True])
 def test_no_step_makes_a_row_fit_worse_or_is_longer_than_two_units(d, apart):
