@@ -91,7 +91,7 @@ def test_what_was_found_is_measured_and_what_is_none_is_last(is_cosine):
     X[3] = 0
     found = np.array([rng.permutation(30)[:8] for _ in range(5)])
     found[1, 2] = found[4, 0] = -1
-    found[:, 7], found[2, 3] = 3, 0
+    found[:, 7], found[2, 3], found[0, 5], found[4, 2] = 3, 0, 0, 0
     itself = np.array([found[0, 1], 0xFFFFFFFF, 0, found[3, 6], 0xFFFFFFFF], np.uint32)
     keys = np.zeros(found.shape, np.uint64)
     knn.rerank(read_only(Q), read_only(X), found, read_only(itself), is_cosine, keys)

@@ -376,6 +376,41 @@ def test_a_precision_is_found_in_few_looks():
     assert len(looks) < 8 * 240
 
 
+def rows_of(kind):
+    """Twenty ascending distances: of all sizes, of some, or with so many that are the nearest alike."""
+    rng, few = np.random.default_rng(0), (1, 2, 3, 5, 8, 12, 19)
+    if kind == "copies":
+        return [np.r_[np.zeros(c), np.sort(rng.gamma(2, size=20 - c))] for c in few]
+    if kind == "copies far off":
+        return [np.r_[np.full(c, 3.0), 3 + np.sort(rng.gamma(2, size=20 - c))] for c in few]
+    if kind == "two distances":
+        return [np.r_[np.full(c, 1e-6), np.full(20 - c, 1e3)] for c in few]
+    wide = (-15, 37) if kind == "all sizes" else (-3, 3)
+    return [np.sort(10.0 ** rng.uniform(*wide, 20)) for _ in range(12)]
+
+
+@pytest.mark.parametrize("kind", ["all sizes", "six sizes", "copies", "copies far off", "two distances"])
+def test_a_precision_is_found_wherever_it_is_and_no_sharper_one_is_sought_for_copies(kind):
+    """Within a hundred-thousandth of the entropy; of copies no fewer than all are near, which is known in time."""
+    looks = []
+    math_ = SimpleNamespace(**{name: getattr(math, name) for name in ("exp", "ceil", "inf", "copysign")})
+    math_.log = lambda x: looks.append(x) or math.log(x)
+    find = smaller("calibrate", math=math_)["_precision"]
+    for perplexity in (1.5, 3.0, 8.5, 13.0, 19.5):
+        taken = []
+        for row in rows_of(kind):
+            distances = row.astype(np.float32)[None]
+            looks.clear()
+            beta, unit = find(distances, 0, math.log(perplexity))
+            taken.append(len(looks))
+            squares = np.square(distances[0].astype(float)) - float(distances[0, 0]) ** 2
+            wanted = math.log(max(perplexity, np.count_nonzero(squares == 0)))
+            assert entropy(beta * unit, squares) == pytest.approx(wanted, abs=1.1e-5)
+        # Before the search ends by itself, after 64 steps.
+        assert max(taken) < (36 if "sizes" in kind else 62)
+        assert "sizes" not in kind or np.mean(taken) < 17
+
+
 def test_no_precision_tells_copies_apart():
     """More of them than the perplexity asks for, of which all are equally likely, and nobody else is."""
     distances = np.array([[2, 2, 2, 2, 3, 4], [0, 0, 0, 0, 0, 1e-3]], np.float32)
@@ -523,8 +558,8 @@ NO_KEY = 2**64 - 1
 # Queries 0 to 3 look at the first list, and two of them at the last one.
 LISTS, STARTS, MEMBERS, EDGES = np.array([0, 2]), np.array([0, 4, 6]), np.array([0, 1, 2, 3, 1, 3]), [0, 20, 45, 70]
 ORDER = np.random.default_rng(9).permutation(70).astype(np.uint32)
-# Query 1 stands at place 50, query 2 at place 7; place 30 is in no list that query 3 looks at.
-ITSELF = np.array([0xFFFFFFFF, 50, 7, 30], np.uint32)
+# Query 1 stands at place 49, just behind four others of its block, query 2 at place 7; place 30 is in no list that query 3 looks at.
+ITSELF = np.array([0xFFFFFFFF, 49, 7, 30], np.uint32)
 
 
 def rows_and_queries(p, seed=0):
@@ -533,7 +568,7 @@ def rows_and_queries(p, seed=0):
     rows = rng.normal(size=(70, p)).astype(np.float32)
     rows[ORDER[:14]] = rows[ORDER[0]]
     queries = rng.normal(size=(4, p)).astype(np.float32)
-    queries[1:] = rows[ORDER[[50, 7, 30]]]
+    queries[1:] = rows[ORDER[[49, 7, 30]]]
     return rows, queries
 
 
@@ -591,6 +626,128 @@ def test_the_blocked_search_finds_the_nearest_of_the_lists_it_looks_at(is_cosine
     check_keys(keys, D, k)
     # Few candidates are left to be measured.
     assert keys.shape[1] <= 14 + k + 8
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 9, 12])
+def test_pairs_have_the_distances_of_their_definitions(n):
+    kernels, rng = plain("knn"), np.random.default_rng(n)
+    for scale in (1e-3, 1.0, 1e20):
+        x, y = (scale * rng.normal(size=(2, n))).astype(np.float32)
+        half = (0.5 * x / np.linalg.norm(x.astype(float))).astype(np.float32)
+        a, b = x.astype(float), y.astype(float)
+        assert kernels["euclidean_pair"](x, y) == pytest.approx(np.linalg.norm(a - b), rel=1e-12)
+        long = np.r_[rng.normal(size=3), b, rng.normal(size=2)]
+        assert kernels["euclidean_from"](a, long, np.uint64(3)) == pytest.approx(np.linalg.norm(a - b), rel=1e-12)
+        wanted = 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        for one, other in ((x, y), (y, x), (half, y), (y, half)):
+            assert kernels["cosine_pair"](one, other) == pytest.approx(wanted, abs=1e-7)
+        nothing = np.zeros(n, np.float32)
+        for one, other in ((x, nothing), (nothing, y), (nothing, nothing)):
+            assert kernels["cosine_pair"](one, other) == 1.0
+    # Rows of length one half, exactly: no number but zero is that of nothing.
+    exact, other = np.eye(1, n, dtype=np.float32)[0] / 2, np.eye(1, n, n - 1, dtype=np.float32)[0]
+    assert kernels["cosine_pair"](exact, exact) == 0 and kernels["cosine_pair"](other, exact) == (n > 1)
+
+
+@pytest.mark.parametrize("is_cosine", [False, True])
+def test_distances_beyond_single_precision_are_its_largest_number(is_cosine):
+    rows = np.full((2, 3), 3e38, np.float32)
+    rows[1] *= -1
+    keys, out = np.zeros((1, 2), np.uint64), np.zeros(2, np.uint64)
+    plain("knn")["rerank"](rows[:1], rows, np.array([[1, 0]]), np.array([9], np.uint32), is_cosine, keys)
+    plain("knn")["exact_keys"](rows[0], rows, np.arange(2), is_cosine, np.array([1, 0]), 2, out)
+    for found in (keys[0], out):
+        told = (found >> np.uint64(32)).astype(np.uint32).view(np.float32)
+        np.testing.assert_array_equal(told, [2.0 if is_cosine else np.finfo(np.float32).max, 0])
+
+
+@pytest.mark.parametrize("is_query", [False, True])
+@pytest.mark.parametrize("is_cosine", [False, True])
+def test_rows_are_lifted_as_the_head_of_the_module_says(is_cosine, is_query):
+    rng, p, scale, slack = np.random.default_rng(0), 5, 0.25, 0.01
+    rows, numbers, centre = rng.normal(size=(6, p)).astype(np.float32), np.array([4, 0, 5, 2]), rng.normal(size=p)
+    rows[0, :2], rows[5], rows[2] = [1e30, -1e30], 0, [0.25, 0.25, 0.25, 0.25, 0]
+    lifted, norms = np.full((4, p + 1), 9.0), np.full(4, 9.0)
+    plain("knn")["lift"](rows, numbers, centre, scale, is_cosine, slack, is_query, lifted, norms)
+    some = rows[numbers].astype(float)
+    if is_cosine:
+        # All have the norm of one, those of zeros, too: they are as far from everything.
+        wanted, squares = some / np.maximum(np.linalg.norm(some, axis=1, keepdims=True), 1e-30), np.ones(4)
+    else:
+        wanted = np.clip((some - centre) * scale, -(2.0**40), 2.0**40)
+        squares = np.square(wanted).sum(axis=1)
+    np.testing.assert_allclose(lifted[:, :p], wanted, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(norms, squares, rtol=1e-6)
+    np.testing.assert_allclose(lifted[:, p], np.ones(4) if is_query else -squares / 2 * (1 - 2 * slack), rtol=1e-6)
+
+
+def test_no_row_of_a_score_is_longer_than_what_its_score_allows():
+    """Within the root of |q|^2 - 2 low of the query, and never beyond 1."""
+    largest, rng = plain("knn")["largest_norm"], np.random.default_rng(0)
+    for size in (0.0, 0.01, 0.1, 0.4, 1.5):
+        for _ in range(20):
+            q, x = (one / np.linalg.norm(one) for one in rng.normal(size=(2, 3)))
+            q, x = size * q, rng.uniform(0, 1) * x
+            low = np.float32(q @ x - x @ x / 2)
+            found = largest(low, q @ q, 1e-7)
+            away = np.sqrt(max(size**2 - 2 * float(low), 0)) + size
+            assert x @ x <= found * (1 + 1e-6) and found == pytest.approx(min(1.0, away**2), rel=1e-3, abs=1e-6)
+        # A score that no row can have, but by rounding, is that of the query itself.
+        assert largest(np.float32(size**2), size**2, 1e-9) == pytest.approx(min(1.0, size**2), rel=1e-3)
+
+
+@pytest.mark.parametrize("before", [-np.inf, 0.2, 0.6])
+@pytest.mark.parametrize(("count", "k", "spare"), [(2, 3, 0), (3, 3, 0), (4, 3, 0), (30, 3, 0), (30, 1, 0), (30, 8, 4)])
+def test_a_bar_is_between_the_candidates_that_are_enough_and_those_that_are_too_many(before, count, k, spare):
+    rng, slack = np.random.default_rng(count), 1e-9
+    scores, places = np.zeros((2, 40), np.float32), np.zeros((2, 40), np.uint32)
+    values = rng.permutation(np.linspace(0.1, 0.9, count)).astype(np.float32)
+    values = values[values >= before]
+    m = len(values)
+    scores[1, :m], places[1, :m] = values, rng.permutation(90)[:m]
+    labels, counts, bars = places[1, :m].copy(), np.array([7, m], np.uint32), np.array([-1, before], np.float32)
+    plain("knn")["tighten"](1, k, spare, slack, 2.0, scores, places, counts, bars)
+    assert (counts[0], bars[0]) == (7, -1)
+    if m < k:
+        assert (counts[1], bars[1]) == (m, np.float32(before))
+        return
+    ranked = np.sort(values)[::-1]
+    # No higher than the k-th best, and at least as high as what leaves no more than the spare ones with it.
+    assert before <= bars[1] <= ranked[k - 1]
+    assert m <= k + spare or bars[1] >= ranked[k + spare] - 1e-5 or bars[1] == np.float32(before)
+    kept = values >= bars[1]
+    assert counts[1] == kept.sum() >= k
+    np.testing.assert_array_equal(scores[1, : counts[1]], values[kept])
+    np.testing.assert_array_equal(places[1, : counts[1]], labels[kept])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_one_candidate_is_taken_out_wherever_it_is(count):
+    """The last of its name; those behind it move up, and room behind them stays as it is."""
+    for at in range(count):
+        values, labels = np.arange(10, 20, dtype=np.float32), np.array([5, 7, 9, 11, 13, 15, 7, 5, 5, 5], np.uint32)
+        kept = [[*array[:at], *array[at + 1 : count]] for array in (values, labels)]
+        behind = [array[count:].tolist() for array in (values, labels)]
+        assert plain("knn")["without"](labels[at], values, labels, np.uint64(count)) == count - 1
+        for array, wanted, rest in zip((values, labels), kept, behind, strict=True):
+            assert array[: count - 1].tolist() == wanted and array[count:].tolist() == rest
+
+
+@pytest.mark.parametrize("is_cosine", [False, True])
+@pytest.mark.parametrize("k", [1, 3, 9])
+def test_ties_that_fill_a_buffer_are_settled_by_distance_and_number(k, is_cosine):
+    rng = np.random.default_rng(k)
+    rows, order = rng.integers(1, 4, (20, 2)).astype(np.float32), rng.permutation(20).astype(np.uint32)
+    query = np.float32([1, 2])
+    scores, places = np.zeros((2, 15), np.float32), np.zeros((2, 15), np.uint32)
+    scores[1], places[1] = rng.normal(size=15), rng.permutation(20)[:15]
+    before, counts = (scores[1].copy(), places[1].copy()), np.array([4, 12], np.uint32)
+    plain("knn")["settle"](1, k, query, rows, order, is_cosine, scores, places, counts)
+    pair = plain("knn")["pair"]
+    near = sorted(range(12), key=lambda i: (pair(query, rows[order[before[1][i]]], is_cosine), order[before[1][i]]))[:k]
+    assert counts.tolist() == [4, k]
+    np.testing.assert_array_equal(scores[1, :k], before[0][near])
+    np.testing.assert_array_equal(places[1, :k], before[1][near])
 
 
 def searched_by_gaps(rows, queries, k, chunk):

@@ -70,11 +70,8 @@ def _precision(distances, i, log_perplexity):
         move = surplus / bend if bend > 1e-12 else math.copysign(1.0, surplus)
         position += min(max(move, -2.0), 2.0)
         if not low < position < high:
-            # The interval can be halved only where both bounds are known.
-            if high - low < math.inf:
-                position = 0.5 * (low + high)
-            else:
-                position = low + 1.0 if high == math.inf else high - 1.0
+            # A step leads away from the bound that was just set, so beyond the other one, and both are known.
+            position = 0.5 * (low + high)
         if position > 60.0:
             # More rows are at the nearest distance than the perplexity asks for: no precision is sharp enough.
             break
