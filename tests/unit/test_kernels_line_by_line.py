@@ -558,7 +558,8 @@ NO_KEY = 2**64 - 1
 # Queries 0 to 3 look at the first list, and two of them at the last one.
 LISTS, STARTS, MEMBERS, EDGES = np.array([0, 2]), np.array([0, 4, 6]), np.array([0, 1, 2, 3, 1, 3]), [0, 20, 45, 70]
 ORDER = np.random.default_rng(9).permutation(70).astype(np.uint32)
-# Query 1 stands at place 49, just behind four others of its block, query 2 at place 7; place 30 is in no list that query 3 looks at.
+# Query 1 stands at place 49, behind four others of its block, query 2 at place 7; place 30 is in no list that query 3
+# looks at.
 ITSELF = np.array([0xFFFFFFFF, 49, 7, 30], np.uint32)
 
 
@@ -994,6 +995,8 @@ def test_a_step_has_jacobs_gains_momentum_and_a_greatest_length(d):
     Y, pulls, slope, velocity = (rng.normal(size=(n, d)).astype(np.float32) for _ in range(4))
     velocity[:6], pulls[6:9], slope[6:9] = 0, 0, 0
     gains = rng.uniform(0.005, 3, (n, d)).astype(np.float32)
+    # Gains do not fall below a hundredth.
+    gains[::3] = rng.uniform(0.004, 0.03, gains[::3].shape)
     slack = rng.uniform(0, 2, n).astype(np.float32)
     shift = rng.normal(size=max(2, d)).astype(np.float32)
     exaggeration, per_z, rate, bearable, momentum, longest = map(np.float32, (3, 0.5, 0.6, 0.8, 0.7, 1.5))
@@ -1033,6 +1036,20 @@ def test_the_field_of_all_pairs_and_its_gradient(d, dof):
             field, place = summed(sources.astype(float), dof), targets[i].astype(float)
             assert value[i] == pytest.approx(field(place) - skip, rel=1e-5)
             np.testing.assert_allclose(gradient[i], derivatives(field, place)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_a_field_that_is_bent_has_the_value_and_the_slope_that_it_is_read_with(d):
+    kernels, rng, nodes = plain("interpolate"), np.random.default_rng(d), (7, 8, 9)[:d]
+    phi = rng.uniform(1, 2, nodes).astype(np.float32).reshape(-1)
+    strides = (nodes[-1] if d > 1 else 1), (nodes[-1] * nodes[-2] if d > 2 else 1)
+    for _ in range(8):
+        place = np.pad(rng.uniform(0, 3.9, d), (0, 3 - d)).astype(np.float32)
+        value, *slope = kernels["slope"](phi, *strides, *place, d)
+        found, gradient, hessian = kernels["bend"](phi, *strides, *place, d)
+        assert found == pytest.approx(value, rel=1e-5) and found > 0.9
+        np.testing.assert_allclose(gradient, slope, atol=1e-5)
+        assert all((one != 0) == (max(a, b) < d) for one, (a, b) in zip(hessian, PAIRS, strict=True))
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
