@@ -10,6 +10,7 @@ from types import FunctionType, SimpleNamespace
 import numpy as np
 import pytest
 import test_kernels_by_hand as by_hand
+from scipy.interpolate import BSpline
 from scipy.optimize import brentq
 from scipy.sparse import csr_array
 from scipy.special import expit
@@ -1038,6 +1039,35 @@ def test_the_field_of_all_pairs_and_its_gradient(d, dof):
             np.testing.assert_allclose(gradient[i], derivatives(field, place)[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_weights_of_four_nodes_are_those_of_the_cardinal_spline(order):
+    """The first node lies a cell before the place's own."""
+    kernels = plain("bspline")
+    found = kernels[("weights", "slopes", "curvatures")[order]]
+    basis = BSpline.basis_element([-2, -1, 0, 1, 2], extrapolate=False)
+    wanted = basis if order == 0 else basis.derivative(order)
+    for t in np.linspace(0.01, 0.99, 15, dtype=np.float32):
+        np.testing.assert_allclose(found(t), wanted(float(t) + 1 - np.arange(4)), atol=1e-6)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_share_of_a_point_itself_is_the_series_at_the_head_of_the_module(d):
+    kernels, rng = plain("selfterm"), np.random.default_rng(d)
+    for _ in range(5):
+        c, place = rng.uniform(1, 2, 5).astype(np.float32), rng.random(3).astype(np.float32)
+        angles = 2 * np.pi * place[:d].astype(float)
+        cosines = np.cos(angles)
+        wanted = c[0] + sum(c[m] * np.cos(m * angles).sum() for m in (1, 2, 3))
+        wanted += c[4] * (cosines.sum() ** 2 - (cosines**2).sum()) / 2
+        # Axes that are not there count for nothing, wherever the point lies on them.
+        assert kernels["self_value"](*place, d, c) == pytest.approx(wanted, abs=2e-3)
+        for axis in range(d):
+            others = cosines.sum() - cosines[axis]
+            slope = -np.pi * (sum(m * c[m] * np.sin(m * angles[axis]) for m in (1, 2, 3)))
+            slope -= np.pi * c[4] * np.sin(angles[axis]) * others
+            assert kernels["self_slope"](place[axis], np.float32(others), c) == pytest.approx(slope, abs=2e-2)
+
+
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_a_field_that_is_bent_has_the_value_and_the_slope_that_it_is_read_with(d):
     kernels, rng, nodes = plain("interpolate"), np.random.default_rng(d), (7, 8, 9)[:d]
@@ -1283,6 +1313,12 @@ def test_of_equal_distances_after_a_move_the_first_stays_first():
             )  # fmt: skip
             assert out[0].tolist() == [4, 2, 3, 0, 1][:k]
             np.testing.assert_array_equal(distances[0], far[0, :k])
+    # A nearer one behind them is not missed.
+    out, distances = np.zeros((1, 1), np.uint32), np.zeros((1, 1), np.float32)
+    far = np.array([[0.1, 0.1, 0.05]], np.float32)
+    there = np.array([0.0, 0, 1e-12, 0, 0])
+    plain("trust")["moved"](near, far, 3, np.zeros(1), there[[0, 0, 2, 0, 0]], 1.0, 0.0, 3.0, out, distances, 0, 1)
+    assert out.tolist() == [[3]] and distances[0, 0] == np.float32(0.05)
 
 
 @pytest.mark.parametrize("kind", [0, 1, 2, 3])
