@@ -1316,8 +1316,8 @@ def test_of_equal_distances_after_a_move_the_first_stays_first():
     # A nearer one behind them is not missed.
     out, distances = np.zeros((1, 1), np.uint32), np.zeros((1, 1), np.float32)
     far = np.array([[0.1, 0.1, 0.05]], np.float32)
-    there = np.array([0.0, 0, 1e-12, 0, 0])
-    plain("trust")["moved"](near, far, 3, np.zeros(1), there[[0, 0, 2, 0, 0]], 1.0, 0.0, 3.0, out, distances, 0, 1)
+    there = np.array([0.0, 0.0, 1e-12, 0.0, 0.0])
+    plain("trust")["moved"](near, far, 3, np.zeros(1), there, 1.0, 0.0, 3.0, out, distances, 0, 1)
     assert out.tolist() == [[3]] and distances[0, 0] == np.float32(0.05)
 
 
