@@ -246,6 +246,11 @@ def test_steps_are_short_few_and_within_bounds(d):
     # A row that is nowhere begins at the lower bounds.
     lost, _, _, _ = placed(d, False, np.full((2, d), np.nan), most=0, low=-3.0)
     np.testing.assert_array_equal(lost, np.full((2, d), -3.0))
+    # Each axis has bounds of its own.
+    low, high = np.array([-3.0, -2.0, -1.0])[:d], np.array([2.5, 2.0, 1.5])[:d]
+    begun = np.array([[-9.0] * d, [9.0] * d, [np.nan] * d, [0.5] * d])
+    stayed, _, _, _ = placed(d, True, begun, most=0, low=low, high=high)
+    np.testing.assert_array_equal(stayed, [low, high, low, [0.5] * d])
 
 
 @pytest.mark.parametrize("apart", [False, True])
