@@ -326,3 +326,30 @@ def test_bytes_among_words_are_text_and_a_whole_number_among_others_is_one_of_th
     assert found.names.tolist() == ["a", "b", "ü"] and found.codes.tolist() == [0, 1, -1, 0, 2]
     assert column([1.5, 2]).dtype == column([2, 1.5]).dtype == np.float64
     assert column([2**64, 2**64 + 1]).tolist() == [2**64, 2**64 + 1]
+
+
+@pytest.mark.parametrize("labels, names", [
+    (["z", 3, ("a",), 2.5, ("a",), None], [2.5, 3, "z", ("a",)]), ([("b",), "b", 1], [1, "b", ("b",)]),
+    ([-1, 2**63 + 5, 2**63 + 6, None], [-1, 2**63 + 5, 2**63 + 6]), (["b", "a"], ["a", "b"]), ([None], []),
+    ([1, "a", 10, "9"], [1, 10, "9", "a"]),
+])  # fmt: skip
+def test_labels_of_several_kinds_are_objects_numbers_before_words_and_these_before_all_else(labels, names):
+    given = np.empty(len(labels), object)
+    given[:] = labels
+    for found in (classes(given), ordered(given)):
+        assert found.names.tolist() == names and found.names.dtype == object
+        assert [None if code < 0 else names[code] for code in found.codes.tolist()] == labels
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u8", "f4", "f8", "c8", "?", "M8[D]", "M8[s]", "m8[s]", "U3"])
+def test_names_of_an_array_have_its_type(dtype):
+    """Words that are put in order become objects; numbers and dates stay what they are."""
+    labels = np.array([1, 0, 1]).astype(dtype)
+    assert classes(labels).names.dtype == labels.dtype
+    assert ordered(labels).names.dtype == (object if dtype == "U3" else labels.dtype)
+    assert ordered(labels).codes.tolist() == [1, 0, 1] and ordered(labels[:0]).names.tolist() == []
+
+
+def test_a_single_piece_of_arrow_has_its_dictionary():
+    pa = pytest.importorskip("pyarrow")
+    assert categories_of(pa.chunked_array([pa.array(["b", "a", "b"]).dictionary_encode()])) == ["b", "a"]

@@ -214,3 +214,93 @@ def test_the_recipe_is_named_where_it_chooses_so(perplexity, columns, prepare):
     assert "--affinity" in words and words[words.index("--affinity") + 1] == "uniform"
     if perplexity != 30:
         assert words[words.index("--perplexity") + 1] == str(perplexity)
+
+
+# ------------------------------------------------------------------------------------ at the edges of what can be said
+
+MINE = {"class": "Mine", "p": 3}
+
+
+@pytest.mark.parametrize("content, inside", [
+    # Words and numbers alone can be typed.
+    *[
+        (run(parameters={"perplexity": 30, name: value}), f"tsne=TSNE({name}={words}),")
+        for name, value, words in (
+            ("metric", MINE, "Mine(p=3)"), ("dof", None, "None"), ("schedule", [MINE], "[Mine(p=3)]"),
+            ("neighbors", "<object> [Search]", "'<object> [Search]'"),
+            ("callbacks", ["<object> [Film]"], "['<object> [Film]']"),
+            ("min_grad_norm", 0.125, "0.125"),
+        )
+    ],
+    # The seed of the fit is said where it is not that of the run.
+    (run(parameters={"random_state": 3, "n_iter": 9}), "tsne=TSNE(n_iter=9),"),
+    (run(parameters={"random_state": 4, "n_iter": 9}), "tsne=TSNE(random_state=4, n_iter=9),"),
+    (run(sample="<array> [5]"), "sample='<array> [5]', random_state=3,"),
+    (run(sample=None), "sample=None, random_state=3,"),
+    (run(sample=MINE), "sample=Mine(p=3), random_state=3,"),
+    (run(prepare=["<object> [Own]"]), "prepare=Preparation(['<object> [Own]']),"),
+    (run(prepare=[{"n": 5}]), "prepare=Preparation([{'n': 5}]),"),
+    (told(run(then=[MINE]), at(columns=[f"c{j}" for j in range(30)])), f"columns={[f'c{j}' for j in range(30)]},"),
+    (run(then=[MINE], rounds=2), "rounds=2,"), (run(then=[MINE]), "then=[Mine(p=3)],"),
+    (run(refine={**COARSE, "n_iter": 5}), f"refine=Refinement(perplexity=30, deviation={DEVIATION!r}, n_iter=5),"),
+    (run(refine={"perplexity": 9}), "refine=Refinement(perplexity=9),"),
+    # A sample of affinities as no recipe chooses.
+    (large() | {"job": {**large()["job"], "request": {**large()["job"]["request"], "parameters": {
+        **large()["job"]["request"]["parameters"], "affinity": "mixture"}}}},
+     f"refine=Refinement(perplexity=30, deviation={DEVIATION!r}, affinity='uniform'),"),
+])  # fmt: skip
+def test_what_cannot_be_typed_is_said_in_full_by_python(content, inside):
+    """And nothing that is not so: neither rounds that were not asked for, nor what is as by default."""
+    found = again(content)
+    lines = [line.strip() for line in found.text.split("\n")]
+    assert found.language == "python" and inside in lines
+    request = content["job"]["request"]
+    assert len(lines) == 3 + sum(
+        bool(one)
+        for one in (
+            content["job"]["source"].get("columns"), request.get("prepare"), request.get("refine"),
+            request.get("rounds", 1) != 1, request.get("then"),
+            set(request["parameters"]) - {"perplexity"},
+        )
+    )  # fmt: skip
+
+
+def of_recipe(rows, size, perplexity, metric="euclidean", columns=20, prepare=None):
+    """The manifest of a run by `--recipe large` of a table of so many rows."""
+    parameters = {"affinity": "uniform", "metric": metric,
+                  "perplexity": perplexity_of_sample(min(rows, size), perplexity, equal=True)}  # fmt: skip
+    refine = {**COARSE, "perplexity": perplexity, "affinity": "mixture", "reference": 70}
+    content = run(columns, parameters=parameters, refine=refine, sample={**UNIFORM, "size": size}, prepare=prepare)
+    return told(content, at(shape=(rows, columns)))
+
+
+@pytest.mark.parametrize("rows, size", [(5000, 1000), (5000, 5000), (60, 1000), (61, 60)])
+@pytest.mark.parametrize("metric, columns", [("euclidean", WIDE), ("cosine", WIDE + 1), ("cosine", 20)])
+def test_a_recipe_is_all_that_is_said_of_what_it_chooses(rows, size, metric, columns):
+    """Of a table that is smaller than the sample was to be, too; other metrics than euclidean keep all columns."""
+    found = again(of_recipe(rows, size, 20, metric, columns)).text.split()
+    of_metric = [] if metric == "euclidean" else ["--metric", metric]
+    expected = ["tsne-ooc", "embed", "table.npy", "--sample", str(size), "--recipe", "large", "--reference", "70",
+                "--affinity", "mixture", *of_metric, "--perplexity", "20", "--seed", "3", "--out", "again"]  # fmt: skip
+    assert found[:9] == expected[:9] and found[-4:] == expected[-4:] and sorted(found) == sorted(expected)
+
+
+@pytest.mark.parametrize("columns, prepare, said", [
+    (WIDE, None, True), (WIDE + 1, None, False), (WIDE + 1, [{"class": "PCA", "n": 50}], True),
+])  # fmt: skip
+def test_of_wide_rows_a_recipe_keeps_some_components(columns, prepare, said):
+    found = again(of_recipe(5000, 1000, 20, columns=columns, prepare=prepare))
+    assert ("--recipe large" in found.text) == said == (found.language == "sh")
+
+
+@pytest.mark.parametrize("columns, shown", [(0, False), (1, True), (30, True), (31, False)])
+def test_a_placed_map_of_some_columns_and_several_files(columns, shown):
+    names = [f"c{j}" for j in range(columns)]
+    content = {"task": "place", "job": {"source": at("a.h5", columns=names, dataset="/X"), "request": {}},
+               "files": [{"path": "a.h5"}, {"path": "b.h5"}]}  # fmt: skip
+    found = again(content)
+    more = f" --columns {','.join(names)}" if shown else ""
+    assert found.text == f"tsne-ooc place MODEL a.h5 b.h5 --dataset X{more} --out again"
+    assert (found.language, found.note) == ("sh", LEFT_OUT if columns == 31 else "")
+    in_memory = again({**content, "files": [], "job": {"source": at(None), "request": {"rows": [0, 5]}}})
+    assert in_memory.text == "tsne-ooc place MODEL FILE --rows 0:5 --out again" and in_memory.note == IN_MEMORY

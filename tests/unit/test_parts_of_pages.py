@@ -7,12 +7,16 @@ import gzip
 import io
 import json
 import math
+import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 
 from tsne_ooc._parallel import Threads
+from tsne_ooc.plot.density import count, depth_of
 from tsne_ooc.plot.frame import Frame
 from tsne_ooc.plot.rows import MapRows, Together
 from tsne_ooc.report.classes import classes_of
@@ -367,3 +371,187 @@ def test_columns_are_called_by_their_names_or_their_files(tmp_path):
     assert list(pages._labels([7, 8, 9], [str(tmp_path / "label.csv")], 3, None, None)["label"]) == [7, 8, 9]
     with pytest.raises(ValueError, match=r"^color has 2 rows, and the map 1,000$"):
         pages._labels([1, 2], [], 1000, None, None)
+
+
+# ------------------------------------------------------------------------------------------------- whole, but not large
+
+
+def meta_of(path):
+    """What the page at a path is told of its map, and the cells of its columns."""
+    text = path.read_text(encoding="utf-8")
+    meta = json.loads(re.search('<script[^>]*id="meta"[^>]*>(.*?)</script>', text)[1])
+    parts = dict(re.findall('id="part-([a-z0-9]+)">(.*?)</script>', text))
+    cells = [gzip.decompress(base64.b64decode(parts[f"column{at}"])) for at in range(len(meta["columns"]))]
+    rows = np.arange(meta["n"])
+    if "rows" in parts:
+        rows = np.cumsum(np.frombuffer(gzip.decompress(base64.b64decode(parts["rows"])), "<u4"))
+    return meta, cells, rows, parts
+
+
+def test_a_page_that_is_there_is_kept_unless_it_is_to_be_replaced(tmp_path):
+    out, Y = tmp_path / "map.html", np.random.default_rng(0).normal(size=(9, 2))
+    out.write_text("mine")
+    with pytest.raises(FileExistsError):
+        view(Y, out=out)
+    assert out.read_text() == "mine"
+    assert view(Y, out=str(out), overwrite=True) == out and "<html" in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("most, density", [(1, True), (8, True), (9, False), (10, False)])
+@pytest.mark.parametrize("block", [4, 1 << 21])
+def test_as_many_rows_are_shown_as_are_asked_for_of_those_that_have_a_place(
+    tmp_path, monkeypatch, most, density, block
+):
+    """A row that lacks one of its coordinates has none, in whatever block it is read."""
+    monkeypatch.setattr("tsne_ooc.plot.rows.SHADED", block)
+    Y = np.random.default_rng(0).normal(size=(11, 2))
+    Y[2, 0], Y[7, 1] = np.nan, np.inf
+    there = np.delete(np.arange(11), [2, 7])
+    meta, cells, rows, parts = meta_of(view(Y, np.arange(11) / 8, out=tmp_path / "map.html", most=most))
+    assert (meta["n"], meta["all"], meta["density"], "density" in parts) == (11, False, density, density)
+    assert meta["shown"] == len(rows) <= most and set(rows) <= set(there.tolist())
+    if most >= 9:
+        assert rows.tolist() == there.tolist()
+    assert (
+        np.frombuffer(cells[0], "<f4").tolist() == (rows / 8).tolist() and "2 rows without coordinates" in meta["note"]
+    )
+    assert ("one by one" in meta["note"]) == density
+
+
+@pytest.mark.parametrize("kinds", [3, 254, 255, 300])
+def test_names_of_many_labels_are_at_rows_that_have_them(tmp_path, kinds):
+    """In one byte and in two; of labels that come in some order, also those that no row has are there."""
+    pandas = pytest.importorskip("pandas")
+    n = 600
+    rng = np.random.default_rng(0)
+    codes = np.r_[np.arange(kinds), rng.integers(0, 3, n - kinds)]
+    names = [f"w{at:03}" for at in range(kinds)]
+    labels = pandas.Categorical.from_codes(codes, names)
+    for most in (n, 400):
+        meta, cells, rows, _ = meta_of(view(rng.normal(size=(n, 2)), labels, out=tmp_path / f"{most}.html", most=most))
+        column = meta["columns"][0]
+        shown = np.frombuffer(cells[0], np.uint8 if kinds < 255 else "<u2")
+        assert column["names"] == names and shown.tolist() == codes[rows].tolist()
+        assert column["bytes"] == (1 if kinds < 255 else 2) and shown.max() < kinds
+        assert column["counts"] == np.bincount(shown, minlength=kinds).tolist()
+        order = sorted(range(kinds), key=lambda at: -column["counts"][at])[:40]
+        assert [label for label, _ in column["anchors"]] == [at for at in order if column["counts"][at]]
+        assert all(shown[row] == label for label, row in column["anchors"])
+
+
+def test_of_drawn_rows_those_of_rare_labels_are_kept_wherever_they_are(tmp_path):
+    """By the column to colour by where it has labels; by numbers, and without a column, none is rare."""
+    n = 3000
+    Y = np.random.default_rng(0).normal(size=(n, 2))
+    rare = np.flatnonzero(np.arange(n) % 300 == 7)
+    many = np.arange(n) // 10
+    many[rare] = 300 + np.arange(len(rare)) % 2
+    found = {}
+    for name, labels in (
+        ("rare", np.isin(np.arange(n), rare)), ("many", many.astype(str)), ("number", np.linspace(0, 1, n)),
+        ("none", None),
+    ):  # fmt: skip
+        meta, _, found[name], _ = meta_of(view(Y, labels, out=tmp_path / f"{name}.html", most=150))
+        assert meta["shown"] == len(found[name]) <= 150
+        assert ["anchors" in one for one in meta["columns"]] == ([] if labels is None else [name != "number"])
+    frame = Frame.around(MapRows(Y), Threads(1))
+    for name, codes in (("rare", np.isin(np.arange(n), rare)), ("number", None), ("none", None),
+                        ("many", np.unique(many.astype(str), return_inverse=True)[1])):  # fmt: skip
+        codes = None if codes is None else codes.astype(np.int64)
+        assert found[name].tolist() == stratified(MapRows(Y), frame, codes, 150).tolist()
+    assert np.isin(rare, found["rare"]).sum() > 5 > np.isin(rare, found["none"]).sum()
+
+
+def test_only_the_column_to_colour_by_has_names_on_the_map(tmp_path):
+    Y = np.random.default_rng(0).normal(size=(30, 2))
+    for name, cells in (("numbers", np.linspace(0, 1, 30)), ("kinds", np.arange(30) % 3)):
+        np.save(tmp_path / f"{name}.npy", cells)
+    for first, other in (("numbers", "kinds"), ("kinds", "numbers")):
+        files = [str(tmp_path / f"{one}.npy") for one in (first, other)]
+        meta, *_ = meta_of(view(Y, files[0], columns=files, out=tmp_path / f"{first}.html"))
+        assert [one["name"] for one in meta["columns"]] == [first, other]
+        assert ["anchors" in one for one in meta["columns"]] == [first == "kinds", False]
+    assert meta_of(view(Y, columns=files[:1], out=tmp_path / "further.html"))[0]["columns"][0]["anchors"]
+    meta, *_ = meta_of(view(Y, out=tmp_path / "none.html", title="a  <title>"))
+    assert meta["columns"] == [] and meta["title"] == "a <title>" and meta["caption"] == ""
+    assert "<title>a &lt;title&gt;</title>" in (tmp_path / "none.html").read_text(encoding="utf-8")
+
+
+def test_a_name_is_on_the_row_nearest_to_the_middle_of_the_fullest_cell():
+    """Of a hundred cells across the square, row by row."""
+    rng = np.random.default_rng(0)
+    low, width = square()
+    for _ in range(20):
+        at = rng.integers(5, 95, 2)
+        inside = low + (at + rng.uniform(0.02, 0.98, (30, 2))) / 100 * width
+        Y = np.r_[inside, low + rng.uniform(0, 1, (10, 2)) * width].astype(np.float32)
+        order = rng.permutation(40)
+        middle = low + (at + 0.5) / 100 * width
+        ((label, row),) = pages.anchors(Y[order], np.zeros(40, np.uint8), np.array([40]), FRAME)
+        apart = np.linalg.norm(Y[order] - middle, axis=1)
+        assert label == 0 and apart[row] == pytest.approx(apart.min(), rel=1e-5)
+
+
+def test_rows_of_a_map_behind_are_discs_around_their_cells(monkeypatch, tmp_path):
+    """An odd number of cells wide, of which one is in the middle, and the narrower the more rows there are."""
+    seen = []
+    monkeypatch.setattr(pages, "_write", lambda *given: None)
+    monkeypatch.setattr(pages, "_density", lambda rows, frame, wide, threads: seen.append(wide) or np.zeros((2, 2, 4)))
+    Y = np.zeros((300_001, 2), np.float32)
+    Y[0] = 1
+    for n in (3, 3_000, 3_001, 30_000, 30_001, 300_000, 300_001):
+        view(Y[:2], behind=Y[:n], out=tmp_path / f"{n}.html")
+    assert seen[0] == seen[1] > seen[2] == seen[3] > seen[4] == seen[5] > seen[6] == 1
+    assert all(wide % 2 == 1 for wide in seen)
+
+
+def test_a_cell_is_as_strong_as_the_share_of_cells_that_have_fewer_rows():
+    """Where a row is a cell wide; wider ones are nearly all as strong, since what matters is where there are any."""
+    low, width = square()
+    Y = np.repeat(low + np.array([[0.2, 0.2], [0.4, 0.4], [0.6, 0.6], [0.8, 0.8]]) * width, [1, 2, 3, 4], axis=0)
+    rows = MapRows(Y.astype(np.float32))
+    narrow, wide = (pages._density(Together(rows), FRAME, cells, Threads(1))[..., 3] for cells in (1, 5))
+    depth = depth_of(count(rows, None, np.zeros((1, 3)), FRAME.square(), Threads(1)).rows, "equalized")
+    one, same = np.unique(narrow), np.unique(depth)
+    np.testing.assert_allclose(one / one.max(), same, atol=1e-12)
+    assert len(one) == 5 and 0 < one.max() < 1
+    strong = np.unique(wide)[1:]
+    assert len(strong) == 4 and strong[0] / strong[-1] > same[1] and 0 < strong[-1] < 1
+
+
+def test_images_are_files_of_png_as_its_standard_has_it():
+    image = np.random.default_rng(0).random((3, 5, 4))
+    data = png(image)
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, at = [], 8
+    while at < len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        kind, inside = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        assert struct.unpack(">I", data[at + 8 + length : at + 12 + length])[0] == zlib.crc32(kind + inside)
+        chunks.append((kind, inside))
+        at += 12 + length
+    assert [kind for kind, _ in chunks] == [b"IHDR", b"IDAT", b"IEND"] and chunks[2][1] == b""
+    # Width, height, bits of a colour, red green blue and opacity, and the only way to compress, to filter; not woven.
+    assert struct.unpack(">IIBBBBB", chunks[0][1]) == (5, 3, 8, 6, 0, 0, 0)
+    lines = np.frombuffer(zlib.decompress(chunks[1][1]), np.uint8).reshape(3, 21)
+    assert (lines[:, 0] == 0).all()
+    np.testing.assert_array_equal(lines[:, 1:].reshape(3, 5, 4), np.rint(image[::-1] * 255))
+
+
+@pytest.mark.parametrize("kinds, kind", [(65_535, "kinds"), (65_536, "texts")])
+def test_two_bytes_number_as_many_labels_and_a_missing_one(kinds, kind):
+    pandas = pytest.importorskip("pandas")
+    labels = pandas.Categorical.from_codes([0, kinds - 1, -1], [f"{at:05}" for at in range(kinds)])
+    told, cells = column_for("x", labels, np.arange(3))
+    last = f"{kinds - 1:05}"
+    assert told["kind"] == kind and read(told, cells) == ["00000", last, None if kind == "kinds" else ""]
+
+
+def test_labels_without_a_row_that_is_shown_are_counted_as_none():
+    pandas = pytest.importorskip("pandas")
+    labels = pandas.Categorical.from_codes(np.arange(60) % 3, ["z", "a", "m", "unseen"])
+    assert column_for("x", labels, np.array([0, 3, 7]))[0]["counts"] == [2, 1, 0, 0]
+    numbers = np.array([0.1, 1 / 3, 2e-50])
+    told, cells = numbers_of("x", numbers)
+    # The ends are numbers that cells have.
+    assert {told["low"], told["high"]} <= set(np.frombuffer(cells, "<f4").tolist())

@@ -1,0 +1,278 @@
+"""What stands beside and on a map, each by itself: legends, bars, notes, names, films, and rows in odd tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import same_color, to_rgb
+from matplotlib.figure import Figure
+
+from tsne_ooc._parallel import Threads
+from tsne_ooc.plot import animation, beside, panels, scatter
+from tsne_ooc.plot.colors import DARK, LIGHT
+from tsne_ooc.plot.density import count, draw_density
+from tsne_ooc.plot.figure import lay_out
+from tsne_ooc.plot.labels import coloring, frequent
+from tsne_ooc.plot.legend import add_legend, add_note, widen
+from tsne_ooc.plot.rows import MapRows
+from tsne_ooc.plot.text import add_names
+
+N = 30
+Y = np.random.default_rng(0).normal(size=(N, 2)).astype(np.float32)
+KINDS = np.array(["ant", "bee", "cat"])[np.arange(N) % 3]
+PAPERS = [(False, LIGHT), (True, DARK)]
+
+
+def box_of(artist, figure):
+    return artist.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+
+
+# --------------------------------------------------------------------------------------------------- beside and below
+
+
+@pytest.mark.parametrize("names", [1, 5, 25, 45])
+@pytest.mark.parametrize("paper", [LIGHT, DARK], ids=["light", "dark"])
+def test_a_legend_is_right_of_its_map_half_way_up_and_has_a_dot_for_each_name(names, paper):
+    figure = Figure(figsize=(9, 6), dpi=50)
+    ax = figure.add_axes((0.1, 0.3, 0.3, 0.5))
+    colors = np.random.default_rng(0).random((names, 3))
+    legend = add_legend(ax, np.array([f"kind {at}" for at in range(names)]), colors, paper)
+    legend_box, room = box_of(legend, figure), box_of(ax, figure)
+    # So near that it is the map's, and over none of its rows.
+    assert room.x1 < legend_box.x0 < room.x1 + 10
+    assert (legend_box.y0 + legend_box.y1) / 2 == pytest.approx((room.y0 + room.y1) / 2, abs=1)
+    assert not legend.get_frame_on() and all(same_color(text.get_color(), paper.ink) for text in legend.get_texts())
+    for dot, color, text in zip(legend.legend_handles, colors, legend.get_texts(), strict=True):
+        assert (dot.get_marker(), dot.get_linestyle(), dot.get_markeredgewidth()) == ("o", "None", 0)
+        assert dot.get_color() == tuple(color) and 3 < dot.get_markersize() < text.get_fontsize()
+
+
+@pytest.mark.parametrize("dpi", [40, 100])
+def test_a_figure_is_wider_by_its_legend(dpi):
+    figure = Figure(figsize=(7, 5), dpi=dpi)
+    ax = figure.subplots()
+    legend = add_legend(ax, np.array(["a name of some length", "b"]), np.zeros((2, 3)), LIGHT)
+    inches = box_of(legend, figure).width / dpi
+    widen(figure, legend)
+    # And a little room.
+    assert inches > 1 and 7 + inches < figure.get_figwidth() < 7 + inches + 0.3 and figure.get_figheight() == 5
+
+
+def test_notes_are_small_words_just_below_the_left_corner():
+    figure = Figure(figsize=(6, 4), dpi=100)
+    ax = figure.add_axes((0.2, 0.3, 0.6, 0.6))
+    add_note(ax, ["one line", "", "another"], DARK)
+    (note,) = ax.texts
+    found, room = box_of(note, figure), box_of(ax, figure)
+    assert room.x0 <= found.x0 < room.x0 + 10 and room.y0 - 15 < found.y1 < room.y0
+    assert note.get_fontsize() < 9 and note.get_color() == DARK.faint and note.get_text() == "one line\nanother"
+
+
+@pytest.mark.parametrize("dark, paper", PAPERS)
+def test_a_bar_is_lower_than_its_map_and_never_faint(dark, paper):
+    figure = scatter(Y, Y[:, 0], alpha=0.25, dark=dark, dpi=30).figure
+    lay_out(figure)
+    ax, bar = figure.axes
+    tall, wide = (box_of(bar, figure).height / box_of(ax, figure).height, box_of(bar, figure).x0)
+    assert 0.3 < tall < 0.7 and wide > box_of(ax, figure).x1
+    (solids,) = [one for one in bar.collections if isinstance(one, QuadMesh)]
+    assert solids.get_alpha() == 1 and bar.get_ylim() == pytest.approx((Y[:, 0].min(), Y[:, 0].max()))
+    ticks = bar.yaxis.get_tick_params()
+    assert (ticks["color"], ticks["labelcolor"]) == (paper.faint, paper.ink)
+
+
+# --------------------------------------------------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize("paper", [LIGHT, DARK], ids=["light", "dark"])
+def test_names_are_bold_and_have_an_edge_of_paper(paper):
+    """Without it they could not be read among points of their own colour."""
+    ax = Figure(figsize=(4, 4), dpi=50).add_axes((0, 0, 1, 1))
+    kinds = np.zeros((1, 10, 10), np.uint32)
+    kinds[0, 5, 5] = 1
+    assert add_names(ax, np.array(["a"]), np.full((1, 3), 0.5), kinds, paper) == [0]
+    (text,) = ax.texts
+    assert (text.get_fontweight(), text.get_ha(), text.get_va()) == ("bold", "center", "center")
+    (stroke,) = text.get_path_effects()
+    edge = stroke._gc
+    assert edge["foreground"] == paper.ground and edge["linewidth"] > 1 and 0.5 < edge["alpha"] <= 1
+
+
+def test_a_name_that_is_wider_than_its_map_stays_in_the_middle_of_its_place():
+    ax = Figure(figsize=(1, 1), dpi=50).add_axes((0, 0, 1, 1))
+    kinds = np.zeros((1, 10, 10), np.uint32)
+    kinds[0, 5, 8] = 1
+    for name, pushed in (("a", False), ("x" * 24, False), ("cells", True)):
+        for text in list(ax.texts):
+            text.remove()
+        add_names(ax, np.array([name]), np.zeros((1, 3)), kinds, LIGHT)
+        (text,) = ax.texts
+        found = box_of(text, ax.figure)
+        assert (text.get_position()[0] == pytest.approx(0.85)) == (not pushed)
+        if pushed:
+            assert found.x1 == pytest.approx(50, abs=1) and found.x0 > 0
+
+
+# --------------------------------------------------------------------------------------------------- points and shades
+
+
+@pytest.mark.parametrize("dark, paper", PAPERS)
+def test_shades_behind_rows_that_are_large_are_grey(dark, paper):
+    for labels in (None, KINDS, Y[:, 0]):
+        ax = scatter(Y, labels, density=True, highlight=[3], dark=dark, dpi=30)
+        shades = np.asarray(ax.images[0].get_array())
+        assert np.abs(shades[..., :3] - to_rgb(paper.missing)).max() < 1e-6
+        assert np.count_nonzero(shades[..., 3]) == N
+        plain = np.asarray(scatter(Y, labels, density=True, dark=dark, dpi=30).images[0].get_array())
+        assert np.abs(plain[shades[..., 3] > 0, :3] - to_rgb(paper.missing)).max() > 0.1
+
+
+@pytest.mark.parametrize("density", [True, False])
+def test_numbers_have_their_bar_also_where_rows_are_large(density):
+    ax = scatter(Y, Y[:, 0], density=density, highlight=[3, 4], dpi=30)
+    bar = ax.figure.axes[1]
+    assert bar.get_ylim() == pytest.approx((Y[:, 0].min(), Y[:, 0].max()))
+    large = ax.collections[-1]
+    norm = (Y[[3, 4], 0] - Y[:, 0].min()) / np.ptp(Y[:, 0])
+    from matplotlib import colormaps
+
+    np.testing.assert_allclose(large.get_facecolors(), colormaps["viridis"](norm), atol=0.01)
+
+
+def test_rows_at_the_rim_are_rings_in_the_colour_of_their_label():
+    """As large as points at least, and never so small that they are not seen."""
+    far = np.r_[Y, [[1e6, 0]]].astype(np.float32)
+    kinds = np.r_[KINDS, ["cat"]]
+    ax = scatter(far, kinds, colors=["red", "lime", "blue"], dpi=30)
+    points, rim = ax.collections
+    assert [tuple(one[:3]) for one in rim.get_edgecolors()] == [to_rgb("blue")] and len(points.get_offsets()) == N
+    numbers = np.r_[Y[:, 0], [np.nan]]
+    assert tuple(scatter(far, numbers, dpi=30).collections[1].get_edgecolors()[0][:3]) == to_rgb(LIGHT.missing)
+    assert tuple(scatter(far, dpi=30).collections[1].get_edgecolors()[0][:3]) == to_rgb(LIGHT.ink)
+    grey = scatter(far, kinds, highlight=[0], dpi=30).collections[1]
+    assert tuple(grey.get_edgecolors()[0][:3]) == to_rgb(LIGHT.ink)
+    sizes = [scatter(far, size=size, dpi=30).collections[1].get_sizes()[0] for size in (0, 1, 40)]
+    assert 0 < sizes[0] == sizes[1] < sizes[2] == 40
+
+
+def test_rows_behind_have_the_size_that_is_asked_for_and_are_all_that_have_a_place():
+    behind = np.r_[Y + 1, [[np.nan, 0], [0, np.inf]]]
+    drawn = scatter(Y, behind=behind, size=3.5, dpi=30).collections[0]
+    assert drawn.get_sizes().tolist() == [3.5] and len(drawn.get_offsets()) == N
+    large = scatter(np.r_[Y, [[0, np.nan]]], np.r_[KINDS, ["cat"]], highlight=[1, N], colors=["red", "lime", "blue"],
+                    dpi=30).collections[-1]  # fmt: skip
+    assert [tuple(one[:3]) for one in large.get_facecolors()] == [to_rgb("lime")] and len(large.get_offsets()) == 1
+
+
+def test_words_on_a_map_are_names_of_labels_alone():
+    for labels in (None, Y[:, 0]):
+        assert [text for text in scatter(Y, labels, text=True, dpi=30).texts if text.get_text()] == []
+    named = scatter(np.repeat([[0, 0], [9, 9], [0, 9]], 10, axis=0), KINDS[np.arange(N) // 10], text=True, dpi=30)
+    assert {text.get_text() for text in named.texts if text.get_text()} == {"ant", "bee", "cat"}
+    assert not [text for text in scatter(Y, KINDS, dpi=30).texts if text.get_text()]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_rows_in_cells_are_whole_numbers(jobs):
+    shown = coloring(KINDS, N, None, LIGHT)
+    bounds = np.full(2, -9.0), np.full(2, 9.0)
+    scale = coloring(Y[:, 0], N, None, LIGHT)
+    for labels, colors in ((shown, shown.palette), (None, np.zeros((1, 3))), (scale, np.zeros((1, 3)))):
+        found = count(MapRows(Y), labels, colors, bounds, Threads(jobs))
+        assert (found.rows.dtype, found.kinds.dtype, found.rows.sum()) == (np.uint64, np.uint32, N)
+        assert found.kinds.shape == (len(colors), 100, 100)
+        assert found.kinds.sum() == (N if found.values is None else 0)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_small_multiples_of_numbers_have_a_bar_where_one_is_asked_for(dark):
+    for legend in (True, False):
+        figure = panels(Y, KINDS, Y[:, 0], legend=legend, dark=dark, dpi=30)
+        assert len(figure.axes) == 3 + legend
+        assert len(panels(Y, KINDS, legend=legend, dark=dark, dpi=30).axes) == 3
+    assert figure.get_facecolor()[:3] == to_rgb((DARK if dark else LIGHT).ground)
+    # About as high as wide, with a line of words.
+    width, height = panels(Y, np.full(N, "a"), dpi=30).get_size_inches()
+    assert width < height < 1.3 * width
+    width, height = beside(Y, Y, dpi=30).get_size_inches()
+    assert width / 2 - 0.5 < height < width / 2 + 0.5
+
+
+@pytest.mark.parametrize("limits", [((0, 8), (0, 8)), ((8, 0), (2, -6))])
+def test_a_picture_is_put_between_the_limits_without_moving_them(limits):
+    ax = Figure(figsize=(3, 3)).subplots()
+    ax.set_xlim(limits[0])
+    ax.set_ylim(limits[1])
+    image = np.random.default_rng(0).random((4, 4, 4)).astype(np.float32)
+    draw_density(ax, image)
+    assert ax.images[0].get_zorder() == 0 and (ax.get_xlim(), ax.get_ylim()) == limits
+    np.testing.assert_array_equal(ax.images[0].get_array(), image)
+
+
+# ---------------------------------------------------------------------------------------------------------------- films
+
+
+def test_a_picture_of_a_film_is_points_on_all_of_its_paper(monkeypatch):
+    """However many rows there are; in the middle, with room for words below, and without a legend."""
+    seen = []
+    monkeypatch.setattr(animation, "scatter", lambda *given, **by: seen.append((given, by)) or given[2])
+    sizes = {}
+    for n in (0, 1, 100, 1000, 2000, 4000, 10**5):
+        animation._picture(np.zeros((n, 2)), "labels", "words", "colours", 64, True)
+        (places, labels, ax), by = seen.pop()
+        sizes[n] = by.pop("size")
+        assert (places.shape, labels) == ((n, 2), "labels") and 0 < by.pop("alpha") < 1
+        assert by == {"colors": "colours", "legend": False, "dark": True, "caption": "words", "density": False}
+    left, low, wide, high = ax.get_position().bounds
+    assert 0 < left == pytest.approx(1 - left - wide) and left < low and 0 < 1 - low - high < low and high > 0.9 < wide
+    # Points of fewer rows are larger, within limits.
+    assert sizes[0] == sizes[1] == sizes[100] > sizes[1000] == pytest.approx(2 * sizes[2000])
+    assert sizes[2000] == pytest.approx(2 * sizes[4000]) and 0.5 < sizes[10**5] < sizes[4000]
+
+
+@pytest.mark.parametrize("dark, paper", PAPERS)
+def test_a_film_has_the_colour_of_its_paper_up_to_its_corners(dark, paper):
+    image = animation._picture(Y, KINDS, None, None, 48, dark)
+    assert image.shape == (48, 48, 3) and image.dtype == np.uint8 and image.flags.writeable
+    for corner in (image[0, 0], image[0, -1], image[-1, 0], image[-1, -1]):
+        np.testing.assert_allclose(corner / 255, to_rgb(paper.ground), atol=0.51 / 255)
+
+
+# ------------------------------------------------------------------------------------------------------- rows and words
+
+
+def test_a_map_may_be_a_frame_or_lack_cells():
+    pandas = pytest.importorskip("pandas")
+    for dtype in ("float64", "float32", "int8"):
+        frame = pandas.DataFrame((9 * Y).astype(dtype), columns=["x", "y"])
+        np.testing.assert_array_equal(MapRows(frame).all(), (9 * Y).astype(dtype).astype(np.float32))
+    ax = scatter(pandas.DataFrame(Y), behind=pandas.DataFrame(Y + 1), dpi=30)
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), Y + 1)
+
+
+@pytest.mark.parametrize("labels, numbers", [
+    (["a", "b", "b"], False), ([1, 2, None], True), (np.array([1.5, 2, 2]), True), ([True, False, None], True),
+    (np.array(["2020-01-01"] * 3, "M8[D]"), False),
+])  # fmt: skip
+def test_what_labels_were_is_told_beside_those_of_most_rows(labels, numbers):
+    pandas = pytest.importorskip("pandas")
+    given = np.array(labels, object) if isinstance(labels, list) else labels
+    assert bool(frequent(given, 9).numbers) == numbers
+    # Numbers that are categories are kinds, as words are.
+    assert not frequent(pandas.Categorical(given), 9).numbers
+    for most in (1, 9):
+        found = frequent(given, most)
+        there = len({one for one in given.tolist() if one is not None})
+        assert found.others == (there - most if there > most else 0)
+
+
+def test_labels_that_are_left_out_are_counted_with_their_thousands():
+    words = np.array([f"{at:05}" for at in range(1203)], object)
+    found = frequent(words, 3)
+    assert found.others == 1200 and found.labels.categories == ["00000", "00001", "00002", "1,200 others"]
+    assert found.labels.tolist() == [*words[:3], *["1,200 others"] * 1200]
