@@ -115,3 +115,75 @@ def test_what_was_not_measured_is_a_dash():
         "0.250",
         "0.250 ± 0.020",
     ]
+
+
+def ticks_of(svg, anchor):
+    """What ticks say, and where they are along their axis, from the least on."""
+    at = 0 if anchor == "middle" else 1
+    found = [(texts(svg)[word][at], word) for word in texts(svg) if texts(svg)[word][2] == anchor]
+    return sorted(found)
+
+
+@pytest.mark.parametrize("drawn", ["line", "histogram"])
+def test_each_axis_has_its_own_ticks_and_its_word(drawn):
+    """Below the axis and left of it, with a short line at each tick across; no word is over another."""
+    if drawn == "line":
+        svg = drawing(lines("t", "w", [Line("a", [0, 40], [2.0, 3.5])], x="along", y="upwards"))
+        wide, across, high, up = 40, [0, 10, 20, 30, 40], (2.0, 3.5), [2, 2.5, 3, 3.5]
+    else:
+        # The last number is the largest where there are few.
+        svg = drawing(histogram("t", "w", np.r_[np.zeros(3), 40.0], x="along", marks=[(40 / 1.05, "")]))
+        wide, across, high, up = 40, [0, 10, 20, 30, 40], (0, 3), [0, 1, 2, 3]
+    low, room = HEIGHT - BOTTOM, WIDTH - LEFT - RIGHT
+    middle = [one for one in svg.iter("text") if one.get("text-anchor") == "middle"]
+    below = [one for one in middle if one.text not in ("along", "upwards", "rows")]
+    assert [one.text for one in below] == [str(at) for at in across]
+    places = [LEFT + at / wide * room for at in across]
+    assert [float(one.get("x")) for one in below] == pytest.approx(places, abs=0.06)
+    (height,) = {float(one.get("y")) for one in below}
+    stubs = [one for one in svg.iter("line") if one.get("y1") == str(low) and not one.get("stroke-dasharray")]
+    assert [float(one.get("x1")) for one in stubs] == pytest.approx(places, abs=0.06)
+    assert all(one.get("x1") == one.get("x2") and low < float(one.get("y2")) < height - 8 for one in stubs)
+    (word,) = [one for one in middle if one.text == "along"]
+    assert float(word.get("x")) == pytest.approx(LEFT + room / 2) and height + 10 < float(word.get("y")) <= HEIGHT - 3
+    (word,) = [one for one in middle if one.text in ("upwards", "rows")]
+    assert word.text == ("upwards" if drawn == "line" else "rows")
+    half = (TOP + low) / 2
+    assert word.get("transform") == f"rotate(-90 {word.get('x')} {word.get('y')})"
+    assert float(word.get("y")) == pytest.approx(half, abs=1) and 8 < float(word.get("x")) < 30
+    left = [one for one in svg.iter("text") if one.get("text-anchor") == "end" and one.text]
+    assert [float(one.text) for one in left] == up
+    heights = [low - (at - high[0]) / (high[1] - high[0]) * (low - TOP) + 4 for at in up]
+    assert [float(one.get("y")) for one in left] == pytest.approx(heights, abs=0.06)
+
+
+@pytest.mark.parametrize("high, ticks", [
+    (100, [1, 2, 5, 10, 20, 50, 100]), (1000, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]),
+    (10_000, [1, 10, 100, 1000, 10_000]),
+])  # fmt: skip
+def test_a_logarithmic_axis_of_four_powers_of_ten_has_three_ticks_in_each(high, ticks):
+    svg = drawing(lines("t", "w", [Line("a", [0, 1], [1, high])], x="x", y="y", logarithmic=True))
+    found = [one.text.replace(",", "") for one in svg.iter("text") if one.get("text-anchor") == "end"]
+    assert [float(one) for one in found] == ticks
+
+
+def test_words_of_a_chart_are_small_and_in_one_size_and_no_word_is_beyond_it():
+    charts = [
+        lines("t", "w", [Line("one", [0, 4], [0, 1]), Line("two", [0, 4], [1, 3])], x="x", y="y", marks=[(2, "m")]),
+        lines("t", "w", [Line("one", [0, 4], [1, 9])], x="x", y="y", marks=[(2, "m")], logarithmic=True),
+        histogram("t", "w", np.arange(9.0), x="x", marks=[(2, "m"), (8, "n")]),
+        bars("t", "w", [("one", 2.0, "2 s"), ("two", 8.0, "8 s")]),
+    ]
+    for chart in charts:
+        svg = drawing(chart)
+        _, _, width, height = map(float, svg.get("viewBox").split())
+        sizes = {one.get("font-size") for one in svg.iter("text")}
+        assert all(9 < float(size) < 14 for size in sizes) and len(sizes) <= 2
+        for one in svg.iter("text"):
+            assert 0 < float(one.get("x")) < width and 8 < float(one.get("y")) < height
+        # Words of marks stand beside their lines, and below the top of the axis.
+        for line in (one for one in svg.iter("line") if one.get("stroke-dasharray")):
+            near = [
+                abs(float(one.get("x")) - float(line.get("x1"))) for one in svg.iter("text") if one.text in ("m", "n")
+            ]
+            assert 1 < min(near) < 8

@@ -12,6 +12,7 @@ import pytest
 
 from tsne_ooc._labels import Classes
 from tsne_ooc._parallel import Threads
+from tsne_ooc.fit.history import Note
 from tsne_ooc.metrics._space import Space
 from tsne_ooc.neighbors.resolve import IVF_FROM, OTHERS_FROM
 from tsne_ooc.pipeline.placer import MapPlacer
@@ -26,6 +27,7 @@ from tsne_ooc.report import page as pages
 from tsne_ooc.report import pictures, report
 from tsne_ooc.report import subject as subjects
 from tsne_ooc.report.choices import choices
+from tsne_ooc.report.made import made
 from tsne_ooc.report.several import _DECIDES, _differ, agreement
 from tsne_ooc.report.subject import Evidence, Subject, subject_of
 
@@ -563,3 +565,66 @@ def test_a_picture_of_a_page_has_the_words_of_its_map(monkeypatch):
     (given, by) = asked.pop()
     assert given[0] is PLACES and given[1][0, 0] == -PLACES[0, 0] and given[2] is kinds
     assert by.pop("dpi") > 50 and by == {"titles": ("one", "other"), "n_jobs": 3}
+
+
+# ----------------------------------------------------------------------------------------------------- how it was made
+
+
+def notes(*divergences):
+    return [Note(25 * at, 1.0, divergence, 0.5) for at, divergence in enumerate(divergences, start=1)]
+
+
+def courses(**content):
+    placer = Placed(history=notes(3.0, 2.0)) if content.pop("placed", True) else None
+    page = made(subject(placer, **content))
+    return re.findall(r"The divergence of the fit goes from (\S+) after", page), page
+
+
+def test_the_course_of_a_saved_model_is_its_own_and_that_of_a_run_is_in_its_folder():
+    """A map of placed rows has none, though the model that they were placed with has."""
+    end = {"n_iter": 60, "kl_divergence": 1.5}
+    assert courses(**end)[0] == ["3.000"]
+    kept = {"iteration": [25, 50], "exaggeration": [1.0, 1.0], "kl_divergence": [7.0, 6.0], "step": [1.0, 0.5]}
+    assert courses(**end, history=kept)[0] == courses(**end, history=kept, placed=False)[0] == ["7.000"]
+    job = {"source": {}, "request": {}}
+    assert courses(**end, job=job, history=kept)[0] == ["7.000"]
+    for content in ({**end, "job": job}, {"n_iter": 60}, {**end, "placed": False}):
+        found, page = courses(**content)
+        assert found == [] and "The folder does not hold how the optimisation went" in page
+        found, page = courses(**content, task="place")
+        if "job" in content:
+            assert found == [] and "The course of the optimisation" not in page and "does not hold" not in page
+
+
+def test_both_courses_of_a_refined_map_are_shown():
+    kept = [{"iteration": [25, 50], "exaggeration": [1.0, 1.0], "kl_divergence": [at, 0.5], "step": [1.0, 0.5]}
+            for at in (7.0, 9.0)]  # fmt: skip
+    refined = {"neighbors": 3, "pairs": 4, "recall": 1.0, "n_iter": 70, "kl_divergence": 0.25, "history": kept[1]}
+    page = made(subject(n_iter=60, kl_divergence=1.5, history=kept[0], refined=refined))
+    assert "The divergence of the fit goes from 7.000 after 25 iterations to 1.500 after 60." in page
+    assert "The divergence of all rows together goes from 9.000 after 25 iterations to 0.250 after 70." in page
+    assert page.count("<h3>The course of the optimisation</h3>") == 1 and page.count('<div class="pair">') == 2
+
+
+@pytest.mark.parametrize("parameters, shown", [
+    ({}, None), ({"perplexity": 30}, False), ({"perplexity": 31}, True), ({"perplexity": 31, "dof": 1}, True),
+])  # fmt: skip
+def test_parameters_are_in_a_table_where_they_are_not_the_usual_ones(parameters, shown):
+    page = made(subject(x=1, parameters=parameters))
+    assert ("<h3>Parameters</h3>" in page) == (shown is not None)
+    assert ('<th scope="col">default</th>' in page) == bool(shown)
+    usual = [f"<code>{name}={value}</code>" for name, value in parameters.items() if value in (30, 1)]
+    assert (f"<p>As by default: {', '.join(usual)}.</p>" in page) == (shown is not None)
+    assert "Choices, and why" not in page and "makes it again" not in page
+    assert "<h3>Choices, and why</h3>" in made(subject(x=1, refined={
+        "neighbors": 3, "n_iter": 4, "pairs": 5, "recall": 1, "kl_divergence": 1.0}))  # fmt: skip
+
+
+def test_the_command_is_told_with_what_it_does_not_say():
+    same = "ith the versions above it gives the same bits on this kind of machine.</p>"
+    job = {"request": {"parameters": {}, "random_state": 3, "sample": {"class": "UniformSample", "size": 9}}}
+    source = {"path": "a.npy", "shape": [9, 2], "dtype": "<f4", "probes": "abc"}
+    page = made(subject(task="embed", job={**job, "source": source}))
+    assert "<pre>tsne-ooc embed a.npy --sample 9 --seed 3 --out again</pre><p>W" + same in page
+    page = made(subject(task="embed", job={**job, "source": {**source, "path": None}}))
+    assert f"<p>FILE stands for the array in memory that the map was made from; w{same}" in page
