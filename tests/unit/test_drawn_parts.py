@@ -20,6 +20,7 @@ from tsne_ooc.plot.figure import lay_out
 from tsne_ooc.plot.labels import coloring, frequent
 from tsne_ooc.plot.legend import add_legend, add_note, widen
 from tsne_ooc.plot.rows import MapRows
+from tsne_ooc.plot.scatter import MOST_POINTS, _opacity, _point_size
 from tsne_ooc.plot.text import add_names
 
 N = 30
@@ -276,3 +277,58 @@ def test_labels_that_are_left_out_are_counted_with_their_thousands():
     found = frequent(words, 3)
     assert found.others == 1200 and found.labels.categories == ["00000", "00001", "00002", "1,200 others"]
     assert found.labels.tolist() == [*words[:3], *["1,200 others"] * 1200]
+
+
+# --------------------------------------------------------------------------------- alike, however many rows there are
+
+
+def lone_rows(ax):
+    (found,) = [one for one in ax.collections if one.get_label() == "_lone rows"]
+    return found
+
+
+@pytest.mark.parametrize("dark, paper", PAPERS)
+def test_a_row_that_is_alone_among_very_many_is_a_point_of_the_most_that_are_points(dark, paper):
+    """As large and as strong as it is where all rows are points, and as flat."""
+    drawn = lone_rows(scatter([[0, 0], [9, 9], [0, 9]], density=True, dark=dark, dpi=30))
+    assert drawn.get_sizes().tolist() == [_point_size(MOST_POINTS, 7)] and len(drawn.get_offsets()) == 3
+    colors = drawn.get_facecolors()
+    np.testing.assert_allclose(colors[:, :3], [to_rgb(paper.density)] * 3, atol=1e-6)
+    np.testing.assert_allclose(colors[:, 3], _opacity(MOST_POINTS), atol=0.005)
+    assert drawn.get_linewidths().tolist() == [0] and drawn.get_rasterized()
+
+
+def test_rings_at_the_rim_are_alike_for_points_and_shades():
+    far = np.r_[Y, [[1e6, 0]]].astype(np.float32)
+    for dark in (False, True):
+        rings = [scatter(far, size=1, density=density, dark=dark, dpi=30).collections[-1] for density in (False, True)]
+        assert [len(one.get_offsets()) for one in rings] == [1, 1] == [len(one.get_edgecolors()) for one in rings]
+        for of in ("get_sizes", "get_linewidths", "get_edgecolors", "get_facecolors"):
+            np.testing.assert_array_equal(*[np.asarray(getattr(one, of)()) for one in rings], err_msg=of)
+
+
+@pytest.mark.parametrize("labels", [None, KINDS, Y[:, 0]], ids=["plain", "kinds", "numbers"])
+def test_a_row_that_lacks_one_coordinate_is_nowhere(labels):
+    """Neither among the points, nor large, nor ringed, nor behind others; dots are dots in vector graphics, too."""
+    lost = Y.copy()
+    lost[4, 0], lost[7, 1] = np.nan, np.inf
+    ax = scatter(lost, labels, behind=lost, highlight=[3, 4, 7], ring=[4, 5, 7], dpi=30)
+    behind, points, large, rings = ax.collections
+    assert [len(one.get_offsets()) for one in ax.collections] == [N - 2, N - 2, 1, 1]
+    np.testing.assert_allclose(large.get_offsets(), Y[[3]])
+    np.testing.assert_allclose(rings.get_offsets(), Y[[5]])
+    assert behind.get_rasterized() and points.get_rasterized()
+    assert not large.get_rasterized() and not rings.get_rasterized()
+
+
+def test_numbers_keep_their_colours_and_ends_where_the_largest_is_at_the_rim():
+    far = np.r_[Y, [[1e6, 0]]].astype(np.float32)
+    numbers = np.r_[np.linspace(0, 1, N), [50.0]]
+    for colors, dark, name in (("magma", False, "magma"), (None, False, "viridis"), (None, True, "viridis")):
+        ax = scatter(far, numbers, colors=colors, dark=dark, dpi=30)
+        points, rim = ax.collections
+        shown = coloring(numbers, N + 1, colors, DARK if dark else LIGHT)
+        assert (points.norm.vmin, points.norm.vmax, points.cmap.name) == (0, 50, name)
+        assert points.cmap(0.0) == shown.cmap(0.0) and tuple(rim.get_edgecolors()[0]) == shown.cmap(1.0)
+        assert sorted(points.get_array().tolist()) == numbers[:-1].tolist()
+        assert ax.figure.axes[1].get_ylim() == (0, 50)

@@ -553,6 +553,22 @@ def test_of_labels_that_equally_many_rows_have_the_first_are_kept():
     assert found.tolist() == [*names[:90], *["110 others"] * 110] * 2
 
 
+@pytest.mark.parametrize("labels", [
+    [2.0, 1.0, np.nan], [2, 1, 2], np.array([2**63 + 5, 1], np.uint64), [2**40, 1], [True, False], ["a", "b", None],
+    [2, 1, None], [7, 7, 7],
+], ids=str)  # fmt: skip
+def test_codes_are_small_numbers_for_labels_of_each_type(blocks, labels):
+    """Of 32 bits, as the kernel that counts them is made for; names and counts are as many."""
+    n = len(labels) * 5
+    given = np.tile(labels, 5) if isinstance(labels, np.ndarray) or None not in labels else labels * 5
+    found, named = kinds_of(given)
+    assert found.codes(0, n).dtype == found.codes(2, 3).dtype == np.int32
+    assert len(found.names) == len(found.counts) == len(found.palette) and found.counts.sum() == n
+    assert labels != [True, False] or found.names.dtype == bool
+    wanted = ["missing" if one is None or one != one else one for one in (list(labels) * 5)]
+    assert named == wanted and found.of(np.arange(n)).counts.tolist() == found.counts.tolist()
+
+
 # -------------------------------------------------------------------------------------------------------------- colours
 
 

@@ -650,6 +650,11 @@ def test_parameters_that_are_not_the_usual_ones_come_first():
         ("affinity", "'mixture'", "'perplexity'"), ("dof", "0.5", "1"), ("exaggeration", "None", "None"),
         ("perplexity", "30", "30"),
     ]  # fmt: skip
+    # Both in the order of their names.
+    given = {"perplexity": 31, "metric": "cosine", "dof": 1, "affinity": "perplexity", "n_components": 3}
+    assert [name for name, *_ in parameters_of({"parameters": given})] == [
+        "metric", "n_components", "perplexity", "affinity", "dof"
+    ]  # fmt: skip
     assert parameters_of({}) == parameters_of({"parameters": None}) == []
 
 

@@ -196,8 +196,6 @@ def frequent(labels: ArrayLike, most: int) -> Frequent:
 def _of_numbers(array: Array, colors: Any, cmap: Any, paper: Paper) -> Kinds | Scale:
     few = _few(array)
     for_scales = is_for_scales(cmap)
-    if few is not None and array.dtype.kind == "b":
-        few = few.astype(bool)
     if few is not None and not for_scales and array.dtype.kind == "f" and not (few == np.floor(few)).all():
         log.info("labels are %d different numbers, drawn on a scale; labels.astype(str) makes kinds of them", len(few))
         few = None
