@@ -332,3 +332,27 @@ def test_numbers_keep_their_colours_and_ends_where_the_largest_is_at_the_rim():
         assert points.cmap(0.0) == shown.cmap(0.0) and tuple(rim.get_edgecolors()[0]) == shown.cmap(1.0)
         assert sorted(points.get_array().tolist()) == numbers[:-1].tolist()
         assert ax.figure.axes[1].get_ylim() == (0, 50)
+
+
+def test_how_far_rows_moved_is_told_of_each_row_in_whatever_piece_it_is_read(monkeypatch):
+    """In widths of the second map; rows without a place on both have none."""
+    other = 40 * Y[:, ::-1] + np.random.default_rng(1).normal(scale=9, size=(N, 2))
+    one = Y.copy()
+    one[4, 0] = np.nan
+    places = []
+    for block in (1 << 21, 7):
+        monkeypatch.setattr("tsne_ooc.plot.rows.SHADED", block)
+        first, second, _ = beside(one, other, dpi=30).axes
+        drawn = [ax.collections[0] for ax in (first, second)]
+        there = np.delete(np.arange(N), 4)
+        assert [len(one.get_offsets()) for one in drawn] == [N - 1, N]
+        values = [np.ma.filled(one.get_array(), np.nan).tolist() for one in drawn]
+        at = dict(zip(map(tuple, drawn[1].get_offsets().tolist()), values[1], strict=True))
+        far = np.array([at[tuple(row)] for row in other.astype(np.float32).astype(float).tolist()])
+        places.append(far)
+        laid = dict(zip(values[0], drawn[0].get_offsets().tolist(), strict=True))
+        assert far[4] != far[4] and np.isfinite(far[there]).all() and len(laid) == N - 1
+        for row in there:
+            apart = np.linalg.norm(np.array(laid[far[row]]) - other[row]) / np.ptp(other, axis=0).max()
+            assert far[row] == pytest.approx(apart, rel=1e-4)
+    np.testing.assert_array_equal(*places)

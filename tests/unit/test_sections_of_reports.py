@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -628,3 +628,74 @@ def test_the_command_is_told_with_what_it_does_not_say():
     assert "<pre>tsne-ooc embed a.npy --sample 9 --seed 3 --out again</pre><p>W" + same in page
     page = made(subject(task="embed", job={**job, "source": {**source, "path": None}}))
     assert f"<p>FILE stands for the array in memory that the map was made from; w{same}" in page
+
+
+def test_a_saved_model_tells_what_a_run_would(monkeypatch, tmp_path):
+    """It is opened for as many threads as are asked for."""
+    asked = []
+    features, model = SimpleNamespace(width=7), SimpleNamespace(n=9)
+    fitted = SimpleNamespace(model=model, features=features, n_components=2, kl_divergence=1.5, n_iter=60, seed=4)
+    monkeypatch.setattr(subjects, "load", lambda path, **by: asked.append((path, by)) or SimpleNamespace(
+        map_=fitted, embedding_=PLACES[:9].tolist()))  # fmt: skip
+    monkeypatch.setattr(subjects, "read_manifest", lambda path: {
+        "versions": {"numpy": "2"}, "content": {"parameters": {"dof": 1}}})  # fmt: skip
+    found = subjects._of_model(tmp_path / "mine", 3)
+    assert asked == [(tmp_path / "mine", {"n_jobs": 3})]
+    assert (found.name, found.run, found.versions, found.told) == ("mine", None, {"numpy": "2"}, [])
+    np.testing.assert_array_equal(found.Y, PLACES[:9])
+    assert isinstance(found.placer, MapPlacer) and found.content == {
+        "task": "fit", "n_samples": 9, "n_features": 7, "n_components": 2, "kl_divergence": 1.5, "n_iter": 60,
+        "random_state": 4, "parameters": {"dof": 1},
+    }  # fmt: skip
+
+
+def test_a_model_that_cannot_be_opened_is_told_in_a_line(monkeypatch):
+    run, asked = SimpleNamespace(folder="map"), []
+    monkeypatch.setattr(subjects, "model_under", lambda run: f"{run.folder}/model")
+    monkeypatch.setattr(subjects, "opened_model", lambda *given: asked.append(given) or "placer")
+    assert subjects._placer_of(run, 3) == ("placer", []) and asked == [("map/model", 3)]
+    for error in (OSError, ValueError, TypeError, ImportError, MemoryError):
+
+        def opened_model(*given, error=error):
+            raise error("gone\n  away")
+
+        monkeypatch.setattr(subjects, "opened_model", opened_model)
+        told = ["what rows were placed with cannot be opened: gone away"]
+        assert subjects._placer_of(run, 3) == (None, told)
+
+
+def test_a_table_of_other_columns_is_opened_by_the_names_of_the_map(monkeypatch, tmp_path):
+    """What differs is told; of a copy elsewhere, only whether it is as long and has the same rows."""
+    asked = []
+    run = SimpleNamespace(folder=tmp_path / "map")
+    facts = {"path": "a.h5", "dataset": "/X/", "shape": [N, 3], "columns": ["a", "b", "c"], "probes": "abc", "size": 9}
+    now, others = dict(facts), [False]
+    monkeypatch.setattr(subjects, "opened", lambda *given: asked.append(given) or nullcontext("the table"))
+    monkeypatch.setattr(subjects, "_has_others", lambda found, of: others[0])
+    monkeypatch.setattr(subjects, "identity_of", lambda found, *, without: asked.append(without) or now)
+
+    def looked(given=None, placer="placer", **request):
+        told = []
+        asked.clear()
+        of = subject(placer, run=run, job={"source": facts, "request": request})
+        with ExitStack() as held:
+            return subjects._table(of, given, held, told), told
+
+    found, told = looked()
+    assert found == "the table" and told == [] and asked == [("a.h5", "X", None), run.folder]
+    others[0] = True
+    found, told = looked()
+    assert told == [] and asked == [("a.h5", "X", None), ("a.h5", "X", ["a", "b", "c"]), run.folder]
+    now["size"] = 10
+    found, told = looked()
+    assert found is None and len(told) == 1 and told[0].startswith(
+        "the table is not what it was when the map was made: size ")  # fmt: skip
+    assert looked("b.h5")[1] == [] and asked[0] == ("b.h5", "X", None)
+    now["probes"] = "abd"
+    assert "is not what it was" in looked("b.h5")[1][0]
+    now |= {"probes": "abc", "size": 9}
+    # Rows that nobody prepared are compared without a model, too.
+    assert looked(placer=None)[1] == looked(placer=None, prepare=[])[1] == looked(prepare=["PCA"])[1] == []
+    assert looked(placer=None, prepare=["PCA"]) == (
+        None, ["its rows were prepared by what went with the model, so they cannot be compared"]
+    )  # fmt: skip
