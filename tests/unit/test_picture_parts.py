@@ -569,6 +569,28 @@ def test_codes_are_small_numbers_for_labels_of_each_type(blocks, labels):
     assert named == wanted and found.of(np.arange(n)).counts.tolist() == found.counts.tolist()
 
 
+def test_pages_of_labels_in_a_file_are_given_back_after_each_block(monkeypatch):
+    """Else a file of labels would stay in memory once it was read."""
+    seen = []
+    monkeypatch.setattr("tsne_ooc.plot.rows.SHADED", 50)
+    monkeypatch.setattr("tsne_ooc.plot.labels.give_back", seen.append)
+    few, many = np.arange(190) % 7, np.arange(190.0)
+    kinds = coloring(few, 190, None, LIGHT)
+    # Four blocks, once to see which there are, and once to count them.
+    assert len(seen) == 8 and all(one is few for one in seen)
+    kinds.codes(0, 50)
+    assert len(seen) == 9
+    seen.clear()
+    scale = coloring(many, 190, None, LIGHT)
+    # One, which has too many, and four for the ends.
+    assert len(seen) == 5 and all(one is many for one in seen)
+    scale.values(0, 50)
+    assert len(seen) == 6
+    # Words are read at once.
+    coloring(few.astype(str), 190, None, LIGHT).codes(0, 50)
+    assert len(seen) == 6
+
+
 # -------------------------------------------------------------------------------------------------------------- colours
 
 

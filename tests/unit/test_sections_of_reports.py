@@ -27,8 +27,10 @@ from tsne_ooc.report import page as pages
 from tsne_ooc.report import pictures, report
 from tsne_ooc.report import subject as subjects
 from tsne_ooc.report.choices import choices
+from tsne_ooc.report.estimates import Estimate
 from tsne_ooc.report.made import made
-from tsne_ooc.report.several import _DECIDES, _differ, agreement
+from tsne_ooc.report.several import _DECIDES, Agreement, Pair, _differ, agreement
+from tsne_ooc.report.stays import stays
 from tsne_ooc.report.subject import Evidence, Subject, subject_of
 
 N = 60
@@ -699,3 +701,26 @@ def test_a_table_of_other_columns_is_opened_by_the_names_of_the_map(monkeypatch,
     assert looked(placer=None, prepare=["PCA"]) == (
         None, ["its rows were prepared by what went with the model, so they cannot be compared"]
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("axes, drawn", [((2, 2, 2), True), ((2, 1, 2), False), ((3, 3, 2), False), ((1, 1, 1), False)])
+@pytest.mark.parametrize("labels", [None, np.array(["a", "b"])[np.arange(N) % 2]], ids=["plain", "coloured"])
+def test_each_other_map_of_two_axes_is_drawn_beside_the_first(monkeypatch, there, axes, drawn, labels):
+    seen = []
+    monkeypatch.setattr(pictures, "has_matplotlib", lambda: there)
+    monkeypatch.setattr(pictures, "of_two", lambda *given: seen.append(given) or b"png")
+    maps = [subject(Y=np.zeros((N, d)))._replace(name=f"map {at}") for at, d in enumerate(axes)]
+    pairs = [Pair(0, 1, Estimate(0.5, 0.0), 0.1, []), Pair(0, 2, Estimate(0.5, 0.0), 0.1, [])]
+    compared = Agreement(10, np.arange(20), N, np.ones(20), np.zeros(20), pairs, 0.1)
+    page = stays(compared, maps, labels, ONE)
+    told = "<p>Maps of two axes would be drawn side by side here, with matplotlib.</p>"
+    if not (there and drawn):
+        assert seen == [] and "<img" not in page and page.endswith(told)
+        return
+    words = [f"map 0, laid on map {at}, beside it, and how far each row moved" for at in (1, 2)]
+    assert told not in page and re.findall('alt="([^"]*)"', page) == words
+    assert re.findall("<figcaption>(.*?)</figcaption>", page) == words
+    for at, (first, second, shown, names, threads) in enumerate(seen, start=1):
+        assert first is maps[0].Y and second is maps[at].Y and threads is ONE and names == ("map 0", f"map {at}")
+        assert shown is None if labels is None else list(shown) == list(labels)
