@@ -181,9 +181,11 @@ def test_words_of_a_chart_are_small_and_in_one_size_and_no_word_is_beyond_it():
         assert all(9 < float(size) < 14 for size in sizes) and len(sizes) <= 2
         for one in svg.iter("text"):
             assert 0 < float(one.get("x")) < width and 8 < float(one.get("y")) < height
-        # Words of marks stand beside their lines, and below the top of the axis.
+        # Words of marks stand beside their lines, from these away, and between the ends of the axis.
+        words = [one for one in svg.iter("text") if one.text in ("m", "n")]
         for line in (one for one in svg.iter("line") if one.get("stroke-dasharray")):
-            near = [
-                abs(float(one.get("x")) - float(line.get("x1"))) for one in svg.iter("text") if one.text in ("m", "n")
-            ]
-            assert 1 < min(near) < 8
+            away = [(float(one.get("x")) - float(line.get("x1"))) * (1 if one.get("text-anchor") == "start" else -1)
+                    for one in words]  # fmt: skip
+            assert any(1 < one < 8 for one in away)
+        assert all(TOP + 5 < float(one.get("y")) < HEIGHT - BOTTOM - 1 for one in words)
+        assert {one.get("font-size") for one in words} < sizes or not words

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -356,3 +358,38 @@ def test_how_far_rows_moved_is_told_of_each_row_in_whatever_piece_it_is_read(mon
             apart = np.linalg.norm(np.array(laid[far[row]]) - other[row]) / np.ptp(other, axis=0).max()
             assert far[row] == pytest.approx(apart, rel=1e-4)
     np.testing.assert_array_equal(*places)
+
+
+def test_what_the_pictures_do_not_have_is_no_attribute():
+    import tsne_ooc.plot as plot
+    from tsne_ooc.plot.picture import draw
+
+    assert plot.draw is draw and not hasattr(plot, "drew")
+    with pytest.raises(AttributeError, match=r"^module 'tsne_ooc\.plot' has no attribute 'drew'$"):
+        plot.drew  # noqa: B018
+    assert {name for name in plot.__all__ if not callable(getattr(plot, name))} == set()
+
+
+@pytest.mark.parametrize("fps", [1, 7, 12.5, 50])
+@pytest.mark.parametrize("pictures", [1, 3])
+def test_a_film_for_other_programs_has_each_picture_once_and_the_last_one_for_two_seconds(
+    monkeypatch, tmp_path, fps, pictures
+):
+    """As colours of dots, one after the other, line by line."""
+    asked = []
+
+    def run(words, **options):
+        asked.append((words, options))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(animation.subprocess, "run", run)
+    frames = [np.full((2, 4, 3), at, np.uint8) for at in range(pictures)]
+    before = list(frames)
+    animation._mp4(frames, tmp_path / "part", fps)
+    ((words, options),) = asked
+    last = round(2 * fps)
+    assert options["input"] == b"".join(bytes([at]) * 24 for at in [*range(pictures), *[pictures - 1] * last])
+    assert options["capture_output"] and words[0] == "ffmpeg" and words[-1] == str(tmp_path / "part")
+    for option, value in (("-s", "4x2"), ("-r", f"{fps:g}"), ("-f", "rawvideo"), ("-i", "-")):
+        assert words[words.index(option) + 1] == value
+    assert all(one is other for one, other in zip(frames, before, strict=True)) and len(frames) == pictures

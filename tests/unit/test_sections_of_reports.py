@@ -724,3 +724,21 @@ def test_each_other_map_of_two_axes_is_drawn_beside_the_first(monkeypatch, there
     for at, (first, second, shown, names, threads) in enumerate(seen, start=1):
         assert first is maps[0].Y and second is maps[at].Y and threads is ONE and names == ("map 0", f"map {at}")
         assert shown is None if labels is None else list(shown) == list(labels)
+
+
+@pytest.mark.parametrize("exaggerations, marked", [
+    ([12.0, 12.0, 1.5], [75]), ([12.0, 4.0, 4.0, 1.5], [100]), ([1.0, 1.0, 1.0], []),
+    ([12.0, 1.0, 12.0, 1.0], [50, 100]), ([4.0], []),
+])  # fmt: skip
+def test_where_the_last_exaggeration_begins_is_marked_on_both_charts(exaggerations, marked):
+    n = len(exaggerations)
+    history = {"iteration": [25 * at for at in range(1, n + 1)], "exaggeration": exaggerations,
+               "kl_divergence": [3.0 - 0.5 * at for at in range(n)], "step": [2.0**-at for at in range(n)]}  # fmt: skip
+    end = 25 * n + 25
+    page = made(subject(history=history, n_iter=end, kl_divergence=0.5))
+    charts = re.findall("<svg.*?</svg>", page)
+    assert len(charts) == 2
+    for chart, last in zip(charts, (end, 25 * n), strict=True):
+        places = [float(at) for at in re.findall('x1="([0-9.]+)"[^>]*stroke-dasharray', chart)]
+        assert places == pytest.approx([58 + at / last * 490 for at in marked], abs=0.06)
+        assert chart.count(f">exaggeration {exaggerations[-1]:g}<") == len(marked) == chart.count("exaggeration")
