@@ -189,3 +189,28 @@ def test_words_of_a_chart_are_small_and_in_one_size_and_no_word_is_beyond_it():
             assert any(1 < one < 8 for one in away)
         assert all(TOP + 5 < float(one.get("y")) < HEIGHT - BOTTOM - 1 for one in words)
         assert {one.get("font-size") for one in words} < sizes or not words
+
+
+@pytest.mark.parametrize("made", [
+    lambda title, words: lines(title, words, [Line("a", [0, 1], [0, 1])], x="x", y="y"),
+    lambda title, words: histogram(title, words, np.arange(9.0), x="x"),
+    lambda title, words: bars(title, words, [("one", 2.0, "2 s")]),
+], ids=["lines", "histogram", "bars"])  # fmt: skip
+def test_a_chart_has_its_title_below_and_its_words_for_those_who_do_not_see_it(made):
+    found = made("a title & more", "words < all")
+    assert found.count("<figcaption>a title &amp; more</figcaption></figure>") == 1
+    assert found.startswith('<figure><svg role="img" aria-label="words &lt; all" ')
+    assert drawing(found).get("aria-label") == "words < all"
+
+
+@pytest.mark.parametrize("most", [1e-9, 0.5, 1.0, 2.0])
+def test_bars_of_small_numbers_are_bars_and_the_largest_is_as_long_as_any(most):
+    (one, none) = drawing(bars("t", "w", [("one", most, "so much"), ("none", 0.0, "none")])).iter("rect")
+    assert float(one.get("width")) == WIDTH - 150 - 130 and float(none.get("width")) == 1.0
+
+
+@pytest.mark.parametrize("same", [0.0, -3.0])
+def test_the_axis_of_equal_numbers_is_one_wide(same):
+    svg = drawing(histogram("t", "w", np.full(5, same), x="x"))
+    ends = [float(one.get("x")) for one in svg.iter("text") if one.text == f"{same + 1:g}"]
+    assert ends == [WIDTH - RIGHT] and [one for one in svg.iter("text") if one.text == f"{same:g}"]

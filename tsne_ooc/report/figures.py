@@ -183,8 +183,6 @@ def _axes(scale: tuple[_Scale, _Scale], x: str, y: str) -> list[str]:
 
 def number(value: float) -> str:
     """A number as ticks and tables show it."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
