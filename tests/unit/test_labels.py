@@ -353,3 +353,19 @@ def test_names_of_an_array_have_its_type(dtype):
 def test_a_single_piece_of_arrow_has_its_dictionary():
     pa = pytest.importorskip("pyarrow")
     assert categories_of(pa.chunked_array([pa.array(["b", "a", "b"]).dictionary_encode()])) == ["b", "a"]
+
+
+def test_of_types_only_an_enum_has_the_order_of_its_labels():
+    """A type of another name may have something else that is called categories."""
+    types = {name: type(name, (), {"categories": ["b", "a"]}) for name in ("Enum", "Categorical", "Other")}
+    for name, kind in types.items():
+        labels = type("Series", (), {"dtype": kind()})()
+        assert categories_of(labels) == (["b", "a"] if name == "Enum" else None)
+        # What the labels have themselves comes first, unless it is a method.
+        labels.categories = ["c"]
+        assert categories_of(labels) == ["c"]
+        labels.categories = lambda: ["c"]
+        assert categories_of(labels) == (["b", "a"] if name == "Enum" else None)
+    polars = pytest.importorskip("polars")
+    assert categories_of(polars.Series(["b", "a", "b"], dtype=polars.Categorical)) is None
+    assert categories_of(polars.Series(["b", "a", "b"], dtype=polars.Enum(["b", "z", "a"]))) == ["b", "z", "a"]

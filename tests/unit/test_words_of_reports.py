@@ -333,6 +333,7 @@ def test_a_density_that_says_little_is_told(density, told):
     (0.0, 0.25, 0.04, "50.0% are among its 10 nearest on the map; principal components keep 25.0%, places at random "
      "would keep 4.0%."),
     (0.012, None, 0.001, "50.0% ± 1.2% are among its 10 nearest on the map; places at random would keep 0.1%."),
+    (0.0, None, 0.0016, "50.0% are among its 10 nearest on the map; places at random would keep 0.2%."),
     (0.0, None, 0.00099, "50.0% are among its 10 nearest on the map; places at random would keep 0.099%."),
     (0.0, None, 0.0000123, "50.0% are among its 10 nearest on the map; places at random would keep 0.0012%."),
 ])  # fmt: skip
@@ -358,6 +359,7 @@ def one_score(name):
 
 @pytest.mark.parametrize("beyond, rows, words", [
     (1, 100, "1 row (1.00%) lies beyond"), (3, 400, "3 rows (0.75%) lie beyond"), (0, 0, "0 rows (0.00%) lie beyond"),
+    (1, 1, "1 row (100.00%) lies beyond"), (2, 3, "2 rows (66.67%) lie beyond"),
 ])  # fmt: skip
 def test_rows_beyond_the_sample_are_counted(beyond, rows, words):
     told = {"novelty": {"beyond": beyond, "rows": rows, "threshold": 1.625}}
@@ -415,6 +417,18 @@ def test_the_table_of_what_was_measured(drawn, others):
     assert 'aria-label="neighbour recall, 10: 0.500 ± 0.020 on the map"' in page
     # All but the names are numbers, below each other.
     assert page.count(' class="n"') == 9 and page.count("<td>") == 0
+
+
+def test_each_measure_has_a_bar_of_its_own_numbers():
+    """The map's, with twice its error to either side, and ticks for components and for chance, where they are known."""
+    found = faithful(measure("neighbour recall, 10", 0.5, 0.75, 0.125, 0.0625), measure("density", 0.25, None, 0.375))
+    both, alone = (ElementTree.fromstring(one) for one in re.findall("<svg.*?</svg>", measured(found, [])))
+    place = [2 + 146 * at for at in (0.5, 0.375, 0.625, 0.75, 0.125, 0.25, 0.375)]
+    for svg, value, ticks in ((both, place[0], [place[1], place[3], place[4]]), (alone, place[5], [place[6]])):
+        _, front = svg.iter("rect")
+        assert float(front.get("x")) + float(front.get("width")) == pytest.approx(value, abs=0.06)
+        assert [float(one.get("x1")) for one in svg.iter("line")] == pytest.approx(ticks, abs=0.06)
+    assert float(next(both.iter("line")).get("x2")) == pytest.approx(place[2], abs=0.06)
 
 
 # ------------------------------------------------------------------------------------------------ rows, classes, scores
