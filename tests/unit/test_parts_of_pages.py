@@ -555,3 +555,29 @@ def test_labels_without_a_row_that_is_shown_are_counted_as_none():
     told, cells = numbers_of("x", numbers)
     # The ends are numbers that cells have.
     assert {told["low"], told["high"]} <= set(np.frombuffer(cells, "<f4").tolist())
+
+
+def test_a_page_is_of_the_columns_axes_and_threads_that_are_asked_for(monkeypatch, tmp_path):
+    asked, counted = [], []
+    Y = np.random.default_rng(0).normal(size=(12, 3))
+    behind = np.random.default_rng(1).normal(size=(20, 3))
+    monkeypatch.setattr(pages, "column_of", lambda *given: asked.append(given) or np.arange(12) % 5)
+    density = pages._density
+    monkeypatch.setattr(
+        pages, "_density", lambda *given: counted.append((given[2], given[3].n_jobs)) or density(*given)
+    )
+    out = view(Y, "kind", columns=["kind", "other"], behind=behind, data="table.h5", axes=(3, 1), n_jobs=2,
+               out=tmp_path / "map.html")  # fmt: skip
+    assert asked == [("kind", 12, None, "table.h5"), ("other", 12, None, "table.h5")] and counted == [(7, 2)]
+    meta, cells, rows, parts = meta_of(out)
+    assert [one["name"] for one in meta["columns"]] == ["kind", "other"] and rows.tolist() == list(range(12))
+    assert [np.frombuffer(one, np.uint8).tolist() for one in cells] == [(np.arange(12) % 5).tolist()] * 2
+    assert meta["note"] == "the grey picture behind them is of the 20 rows of map"
+    both = np.r_[Y, behind][:, [2, 0]]
+    width = 1.04 * np.ptp(both, axis=0).max()
+    low = (both.min(axis=0) + both.max(axis=0)) / 2 - width / 2
+    x, y = np.frombuffer(base64.b64decode(parts["places"]), "<u2").reshape(2, 12) / 65_535 * width
+    np.testing.assert_allclose(np.c_[x, y] + low, Y[:, [2, 0]], atol=1e-4)
+    assert sorted(parts) == ["column0", "column1", "density", "places"]
+    assert (meta["n"], meta["shown"], meta["all"], meta["density"]) == (12, 12, True, True)
+    assert len(meta["palette"]) == 100 and len(meta["scale"]) == 9

@@ -742,3 +742,49 @@ def test_where_the_last_exaggeration_begins_is_marked_on_both_charts(exaggeratio
         places = [float(at) for at in re.findall('x1="([0-9.]+)"[^>]*stroke-dasharray', chart)]
         assert places == pytest.approx([58 + at / last * 490 for at in marked], abs=0.06)
         assert chart.count(f">exaggeration {exaggerations[-1]:g}<") == len(marked) == chart.count("exaggeration")
+
+
+def test_pictures_do_not_say_what_drew_them_and_letters_that_no_font_has_are_boxes(recwarn):
+    pytest.importorskip("matplotlib")
+    kinds = np.array(["\U0001f9ec", "\u4e00"])[np.arange(N) % 2]
+    one = pictures.of_map(PLACES, kinds, "\u4e00", (1, 2), ONE)
+    assert one.startswith(b"\x89PNG") and b"Software" not in one and b"matplotlib" not in one
+    assert not [str(found.message) for found in recwarn if "Glyph" in str(found.message)]
+
+
+def test_each_section_is_asked_for_with_what_is_its_own(monkeypatch, tmp_path):
+    asked = {}
+
+    def answers(name, answer):
+        monkeypatch.setattr(pages, name, lambda *given: asked.update({name: given}) or answer)
+
+    for name, answer in (
+        ("_labels", "labels"), ("_drawn", "<p>drawn</p>"), ("_faithfulness", ("found", ["told"])),
+        ("stays", "<p>s</p>"),
+        ("scores_of", "scores"), ("measured", "<p>measured</p>"), ("of_rows", ""), ("made", "<p>made</p>"),
+        ("agreement", "compared"), ("summary", ["in short"]),
+    ):  # fmt: skip
+        answers(name, answer)
+    other = -PLACES
+    report(PLACES, "kind", out=tmp_path / "page.html", others=[other], table="table", data="data", axes=(2, 1),
+           sample=7, random_state=3, n_jobs=2)  # fmt: skip
+    first, second = asked["agreement"][0]
+    threads = asked["agreement"][1]
+    assert first.Y is PLACES and second.Y is other and threads.n_jobs == 2 and asked["agreement"][2] == 3
+    assert asked["_labels"] == ("kind", first, "data") and asked["_drawn"] == (first, "labels", (2, 1), threads)
+    assert asked["_faithfulness"] == (first, "labels", "kind", "table", 7, 3, threads)
+    assert asked["scores_of"] == (None,) and asked["measured"] == ("found", ["told"]) and asked["made"] == (first,)
+    assert asked["of_rows"] == ("scores", "labels") and asked["summary"] == (first, "found", "scores", "compared")
+    assert asked["stays"] == ("compared", [first, second], "labels", threads)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert re.findall('<section id="(.*?)"><h2>(.*?)</h2>(.*?)</section>', page) == [
+        ("map", "The map", "<p>drawn</p>"), ("faithful", "How faithful it is", "<p>measured</p>"),
+        ("several", "Beside other maps", "<p>s</p>"), ("made", "How it was made", "<p>made</p>"),
+    ]  # fmt: skip
+    assert "<ul><li>in short</li></ul>" in page and "Drawn with seed 3." in page and "<h1>map</h1>" in page
+    asked.clear()
+    report(PLACES, out=tmp_path / "alone.html", sample=2)
+    assert "agreement" not in asked and "stays" not in asked and asked["_faithfulness"][4:6] == (2, 0)
+    for sample in (0, 1):
+        with pytest.raises(ValueError, match=f"^sample={sample} must be at least 2"):
+            report(PLACES, out=tmp_path / "none.html", sample=sample)

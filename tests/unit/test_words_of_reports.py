@@ -751,6 +751,9 @@ def test_rows_to_look_at_first_are_named_with_their_scores(labels):
     table_ = cells(page)
     assert table_[0] == ["score", "what it is", "1%", "25%", "50%", "75%", "99%"]
     assert [row[0] for row in table_[1:3]] == ["novelty", "recall"]
+    # Quantiles are numbers below each other, and no other cells are.
+    assert page.count(' class="n"') == 5 * 3 and page.count('<th scope="col" class="n">') == 5
+    assert '<th scope="col" class="n">1%</th>' in page and '<th scope="col" class="n">99%</th>' in page
     assert table_[1][1].endswith("high: the sample has nothing like it") and "low: its neighbours" in table_[2][1]
     assert table_[1][2:] == [figures.number(float(one)) for one in found[0].quantiles]
     named = "row (its score)" if labels is None else "row (its score, and its label)"
