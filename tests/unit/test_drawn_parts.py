@@ -124,15 +124,16 @@ def test_a_name_that_is_wider_than_its_map_stays_in_the_middle_of_its_place():
 # --------------------------------------------------------------------------------------------------- points and shades
 
 
-@pytest.mark.parametrize("dark, paper", PAPERS)
-def test_shades_behind_rows_that_are_large_are_grey(dark, paper):
-    for labels in (None, KINDS, Y[:, 0]):
-        ax = scatter(Y, labels, density=True, highlight=[3], dark=dark, dpi=30)
-        shades = np.asarray(ax.images[0].get_array())
-        assert np.abs(shades[..., :3] - to_rgb(paper.missing)).max() < 1e-6
-        assert np.count_nonzero(shades[..., 3]) == N
-        plain = np.asarray(scatter(Y, labels, density=True, dark=dark, dpi=30).images[0].get_array())
-        assert np.abs(plain[shades[..., 3] > 0, :3] - to_rgb(paper.missing)).max() > 0.1
+@pytest.mark.parametrize(
+    "dark, paper, labels", [(False, LIGHT, KINDS), (True, DARK, Y[:, 0])], ids=["kinds", "numbers"]
+)
+def test_shades_behind_rows_that_are_large_are_grey(dark, paper, labels):
+    ax = scatter(Y, labels, density=True, highlight=[3], dark=dark, dpi=30)
+    shades = np.asarray(ax.images[0].get_array())
+    assert np.abs(shades[..., :3] - to_rgb(paper.missing)).max() < 1e-6
+    assert np.count_nonzero(shades[..., 3]) == N
+    plain = np.asarray(scatter(Y, labels, density=True, dark=dark, dpi=30).images[0].get_array())
+    assert np.abs(plain[shades[..., 3] > 0, :3] - to_rgb(paper.missing)).max() > 0.1
 
 
 @pytest.mark.parametrize("density", [True, False])
@@ -192,13 +193,13 @@ def test_rows_in_cells_are_whole_numbers(jobs):
         assert found.kinds.sum() == (N if found.values is None else 0)
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_small_multiples_of_numbers_have_a_bar_where_one_is_asked_for(dark):
+def test_small_multiples_of_numbers_have_a_bar_where_one_is_asked_for():
+    by = np.array(["ant", "bee"])[np.arange(N) % 2]
     for legend in (True, False):
-        figure = panels(Y, KINDS, Y[:, 0], legend=legend, dark=dark, dpi=30)
-        assert len(figure.axes) == 3 + legend
-        assert len(panels(Y, KINDS, legend=legend, dark=dark, dpi=30).axes) == 3
-    assert figure.get_facecolor()[:3] == to_rgb((DARK if dark else LIGHT).ground)
+        figure = panels(Y, by, Y[:, 0], legend=legend, dark=legend, dpi=30)
+        assert len(figure.axes) == 2 + legend
+        assert figure.get_facecolor()[:3] == to_rgb((DARK if legend else LIGHT).ground)
+    assert len(panels(Y, np.full(N, "a"), dpi=30).axes) == 1
     # About as high as wide, with a line of words.
     width, height = panels(Y, np.full(N, "a"), dpi=30).get_size_inches()
     assert width < height < 1.3 * width
@@ -393,3 +394,130 @@ def test_a_film_for_other_programs_has_each_picture_once_and_the_last_one_for_tw
     for option, value in (("-s", "4x2"), ("-r", f"{fps:g}"), ("-f", "rawvideo"), ("-i", "-")):
         assert words[words.index(option) + 1] == value
     assert all(one is other for one, other in zip(frames, before, strict=True)) and len(frames) == pictures
+
+
+# ------------------------------------------------------------------------------------------- the picture of a whole run
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What each kind of picture is asked for; nothing is drawn, and columns are words of their own names."""
+    from tsne_ooc.plot import picture
+
+    seen = []
+    for name in ("scatter", "panels", "draw_beside"):
+        drawn = SimpleNamespace(figure="a figure")
+        monkeypatch.setattr(
+            picture, name, lambda *given, name=name, drawn=drawn, **by: seen.append((name, given, by)) or drawn
+        )
+    monkeypatch.setattr(picture, "column_of", lambda *given: seen.append(("column", given, {})) or KINDS)
+    return seen
+
+
+COMMON = {"colors": {"ant": "red"}, "legend": False, "shading": "log", "dark": True, "dpi": 7, "n_jobs": 3}
+
+
+def test_one_map_is_drawn_as_it_is_asked_for(asked):
+    from tsne_ooc.plot import draw
+
+    assert draw(Y, KINDS, title="a title", text=False, highlight=[1], ring=[2], **COMMON) == "a figure"
+    ((name, given, by),) = asked
+    assert name == "scatter" and given[0] is Y and list(given[1]) == list(KINDS)
+    assert by == {**COMMON, "caption": "", "title": "a title", "text": False, "highlight": [1], "ring": [2]}
+    asked.clear()
+    wide = np.c_[Y, Y[:, :1] + 5]
+    draw(wide, "kind", axes=(3, 1), data="table.h5", behind=wide + 1)
+    (_, column, _), (name, given, by) = asked
+    assert column == ("kind", N, None, "table.h5") and name == "scatter" and by["caption"] == ""
+    np.testing.assert_array_equal(given[0], wide[:, [2, 0]])
+    np.testing.assert_array_equal(by["behind"], wide[:, [2, 0]] + 1)
+    asked.clear()
+    draw(Y)
+    assert asked[0][1][1] is None and asked[0][2]["text"] is True and "behind" not in asked[0][2]
+
+
+def test_groups_and_two_maps_are_drawn_as_they_are_asked_for(asked):
+    from tsne_ooc.plot import draw
+
+    groups = np.arange(N) % 2
+    drawn = draw(Y, KINDS, by=groups, behind=Y + 1, **COMMON)
+    ((name, given, by),) = asked
+    assert drawn.figure == "a figure" and name == "panels" and given[0] is Y and given[1] is groups
+    assert list(given[2]) == list(KINDS) and (by.pop("behind") == Y + 1).all() and by == {**COMMON, "caption": ""}
+    asked.clear()
+    draw(Y, "kind", by="group", data="table.h5")
+    assert [one[0] for one in asked] == ["column", "column", "panels"]
+    assert [one[1] for one in asked[:2]] == [("kind", N, None, "table.h5"), ("group", N, None, "table.h5")]
+    asked.clear()
+    wide, other = np.c_[Y, Y[:, :1]], np.c_[Y[:, :1], Y] + 3
+    draw(wide, KINDS, other=other, axes=(1, 3), **COMMON)
+    ((name, given, by),) = asked
+    assert name == "draw_beside" and by == {**COMMON, "caption": "", "titles": ("map", "map")}
+    np.testing.assert_array_equal(given[0], wide[:, [0, 2]])
+    np.testing.assert_array_equal(given[1], other[:, [0, 2]])
+    assert list(given[2]) == list(KINDS)
+
+
+@pytest.mark.parametrize("caption", ["", "as made"])
+@pytest.mark.parametrize("below", [None, "", "as others were"])
+def test_the_line_below_a_map_says_what_it_lies_on_and_what_rings_are(asked, monkeypatch, caption, below):
+    from tsne_ooc.plot import draw, picture
+    from tsne_ooc.plot.coordinates import MapToDraw
+
+    novelty = np.where(np.arange(N) % 10 == 3, 2.0, 1.0)
+    run = SimpleNamespace(novelty=novelty, manifest={"novelty": {"threshold": 1.256}})
+    monkeypatch.setattr(picture, "map_of", lambda source, axes: MapToDraw(Y, run, "new", caption))
+    behind = None if below is None else MapToDraw(Y + 1, None, "old", below)
+    monkeypatch.setattr(picture, "map_behind", lambda found, given, axes: behind)
+    said = caption if below is None else f"on old: {below}" if below else ""
+    for ring, rings in ((None, ""), ([1], ""), ("novel", "rings: novelty beyond 1.26")):
+        asked.clear()
+        draw("new", ring=ring)
+        ((_, _, by),) = asked
+        assert by["caption"] == "\n".join(filter(None, [said, rings]))
+        assert list(by["ring"] if ring else []) == ([3, 13, 23] if ring == "novel" else ring or [])
+
+
+def test_labels_are_kinds_or_numbers_and_of_too_many_words_forty_are_kept(caplog):
+    from tsne_ooc.plot.picture import labels_for
+
+    numbers = np.arange(500.0)
+    assert labels_for(numbers, 500, None, None) is numbers
+    some = [None if at % 7 == 0 else at for at in range(500)]
+    assert labels_for(some, 500, None, None) is some
+    for words in (99, 100, 101):
+        given = np.array([f"w{at:03}" for at in range(words)])[np.arange(500) % words]
+        for labels in (given, given.tolist(), given.astype("S4"), given.astype(object)):
+            with caplog.at_level("INFO", "tsne_ooc"):
+                caplog.clear()
+                found = labels_for(labels, 500, None, None)
+            assert len(found.categories) == (words if words <= 100 else 41) and len(caplog.records) == (words > 100)
+            if words > 100:
+                assert caplog.records[0].getMessage() == (
+                    "more words than colours can tell apart: the 40 labels of most rows keep their own"
+                )
+
+
+def test_a_film_hands_on_what_is_asked_for(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(animation, "_picture", lambda *given: seen.append(given) or np.zeros((32, 32, 3), np.uint8))
+    frames = [Y, Y + 1]
+    out = tmp_path / "a.gif"
+    assert (
+        animation.animate(iter(frames), out, KINDS, captions=["one", "two"], colors=["red"], pixels=33, dark=True)
+        == out
+    )
+    for at, (places, labels, caption, colors, pixels, dark) in enumerate(seen):
+        assert places is frames[at] and labels is KINDS and caption == ["one", "two"][at]
+        assert (colors, pixels, dark) == (["red"], 32, True)
+    seen.clear()
+    animation.animate(frames, out, overwrite=True)
+    assert [one[1:] for one in seen] == [(None, None, None, 480, False)] * 2
+    film = animation.Film(rows=[4, 2])
+    for at in range(2):
+        film(at, 1.5, Y + at)
+    seen.clear()
+    film.save(out, KINDS.tolist(), overwrite=True, dark=True)
+    for at, (places, labels, caption, *_) in enumerate(seen):
+        np.testing.assert_array_equal(places, Y[[2, 4]] + at)
+        assert labels.tolist() == KINDS[[2, 4]].tolist() and caption == f"iteration {at} · KL 1.500"

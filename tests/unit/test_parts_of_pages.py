@@ -393,6 +393,14 @@ def test_a_page_that_is_there_is_kept_unless_it_is_to_be_replaced(tmp_path):
     out.write_text("mine")
     with pytest.raises(FileExistsError):
         view(Y, out=out)
+    for most, error in (
+        (0, ValueError),
+        (-1, ValueError),
+        (2.5, (TypeError, ValueError)),
+        ("all", (TypeError, ValueError)),
+    ):
+        with pytest.raises(error, match=r"^most="):
+            view(Y, out=out, overwrite=True, most=most)
     assert out.read_text() == "mine"
     assert view(Y, out=str(out), overwrite=True) == out and "<html" in out.read_text(encoding="utf-8")
 
