@@ -366,6 +366,10 @@ def test_columns_are_called_by_their_names_or_their_files(tmp_path):
     assert list(found) == ["a", "b", "c"] and [list(one) for one in found.values()] == [[1, 2, 4], [0, 1, 2], [1, 2, 4]]
     assert list(pages._labels([7, 8, 9], files[:1], 3, None, None)) == ["label", "a"]
     assert pages._labels(None, [], 3, None, None) == {}
+    # A dot in the name of a gene, or of a file that is no column by itself, is a part of it.
+    assert [pages._called(one) for one in ("HLA.1", "a.b/c.h5", "x/y.TSV", "gene", ".csv")] == [
+        "HLA.1", "a.b/c.h5", "y", "gene", ".csv"
+    ]  # fmt: skip
     # Labels that are given are not lost where a column has the name that they get.
     (tmp_path / "label.csv").write_text("1\n2\n4\n")
     assert list(pages._labels([7, 8, 9], [str(tmp_path / "label.csv")], 3, None, None)["label"]) == [7, 8, 9]
@@ -489,8 +493,7 @@ def test_a_name_is_on_the_row_nearest_to_the_middle_of_the_fullest_cell():
     """Of a hundred cells across the square, row by row."""
     rng = np.random.default_rng(0)
     low, width = square()
-    for _ in range(20):
-        at = rng.integers(5, 95, 2)
+    for at in np.r_[[[0, 0], [99, 99], [0, 50], [99, 3], [1, 98]], rng.integers(0, 100, (15, 2))]:
         inside = low + (at + rng.uniform(0.02, 0.98, (30, 2))) / 100 * width
         Y = np.r_[inside, low + rng.uniform(0, 1, (10, 2)) * width].astype(np.float32)
         order = rng.permutation(40)
@@ -589,3 +592,19 @@ def test_a_page_is_of_the_columns_axes_and_threads_that_are_asked_for(monkeypatc
     assert sorted(parts) == ["column0", "column1", "density", "places"]
     assert (meta["n"], meta["shown"], meta["all"], meta["density"]) == (12, 12, True, True)
     assert len(meta["palette"]) == 100 and len(meta["scale"]) == 9
+
+
+@pytest.mark.parametrize("kinds", [2, 200, 254, 255, 300])
+def test_of_many_labels_the_rare_ones_keep_their_rows(kinds):
+    """By the first column alone, of which those of a single row are drawn before all others."""
+    n, most = 3000, 2500
+    Y = np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)
+    codes = np.zeros(n, np.int64)
+    rare = np.random.default_rng(1).permutation(n)[: kinds - 1]
+    codes[rare] = np.arange(1, kinds)
+    words = np.array([f"w{at:03}" for at in range(kinds)])[codes]
+    rows, frame = MapRows(Y), Frame.around(MapRows(Y), Threads(1))
+    found = pages._shown(rows, frame, {"a": words, "b": np.arange(n) % 2}, most)
+    assert found.tolist() == stratified(rows, frame, codes, most).tolist() and set(rare.tolist()) <= set(found.tolist())
+    for labels in ({}, {"b": np.linspace(0, 1, n), "a": words}):
+        assert pages._shown(rows, frame, labels, most).tolist() == stratified(rows, frame, None, most).tolist()

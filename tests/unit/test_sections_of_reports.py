@@ -788,3 +788,54 @@ def test_each_section_is_asked_for_with_what_is_its_own(monkeypatch, tmp_path):
     for sample in (0, 1):
         with pytest.raises(ValueError, match=f"^sample={sample} must be at least 2"):
             report(PLACES, out=tmp_path / "none.html", sample=sample)
+
+
+def compared(rows=N, kept=None):
+    kept = np.linspace(0, 1, rows) if kept is None else kept
+    pairs = [Pair(0, 1, Estimate(0.5, 0.0), 0.125, ["dof was 1, is 2"])]
+    return Agreement(10, np.arange(rows), N, kept, np.zeros(rows), pairs, 0.1)
+
+
+def heads(page):
+    """The heads of the tables of a section, of which those of numbers are marked; and what stands above each table."""
+    tables = re.findall("<table>(.*?)</table>", page)
+    found = [re.findall('<th scope="col"( class="n")?>(.*?)</th>', one) for one in tables]
+    rows = [re.findall("<tr>(.*?)</tr>", one)[1:] for one in tables]
+    for head, body in zip(found, rows, strict=True):
+        for row in body:
+            cells = re.findall('<t[hd](?: scope="row")?( class="n")?>', row)
+            assert [bool(one) for one in cells] == [bool(mark) for mark, _ in head]
+    return [[name + "#" * bool(mark) for mark, name in one] for one in found], [
+        re.findall("<caption>(.*?)</caption>", one) for one in tables
+    ]
+
+
+@pytest.mark.parametrize("labels, of_labels", [
+    (None, False), (np.array(["a", "b"])[np.arange(N) % 2], True), (np.full(N, None), False),
+    (np.linspace(0, 1, N), False), (np.arange(N) % 3, True),
+], ids=["none", "words", "missing", "scale", "numbers"])  # fmt: skip
+def test_tables_of_several_maps_have_heads_and_say_what_they_are(monkeypatch, labels, of_labels):
+    monkeypatch.setattr(pictures, "has_matplotlib", lambda: False)
+    page = stays(compared(20), [subject(), subject(Y=-PLACES)._replace(name="other")], labels, ONE)
+    names, captions = heads(page)
+    assert names[0] == ["maps", "neighbours kept#", "moved#", "what was asked for otherwise"] and captions[0] == []
+    assert names[1] == ["row", *(["label"] if labels is not None else []), "neighbours kept#", "moved#"]
+    assert captions[1] == ["Of the 20 rows that were looked at, those that keep the fewest neighbours."]
+    assert names[2:] == ([["label", "neighbours kept#", "rows looked at#"]] if of_labels else [])
+    assert captions[2:] == ([["By label, those that keep the fewest first."]] if of_labels else [])
+    # Both tables of rows and labels stand beside each other below their title.
+    inside = page[page.index("<h3>Which rows change</h3>") :]
+    assert inside.startswith('<h3>Which rows change</h3><div class="pair"><div class="wide"><table>')
+    assert page.count("<div") == page.count("</div>") and page.count("<h3>") == 1
+    assert inside.index('<div class="pair">') < inside.rindex("</table></div></div><p>Maps of two axes")
+    assert "map and other" in page and "<li>dof was 1, is 2</li>" in page
+
+
+def test_labels_that_keep_as_much_are_in_their_own_order(monkeypatch):
+    monkeypatch.setattr(pictures, "has_matplotlib", lambda: False)
+    kinds = np.array([f"kind {at:02}" for at in range(20)])
+    page = stays(compared(kept=np.full(N, 0.5)), [subject(), subject(Y=-PLACES)], kinds[np.arange(N) % 20], ONE)
+    (table,) = re.findall("<table><caption>By label.*?</table>", page)
+    assert re.findall('<th scope="row">(.*?)</th><td class="n">(.*?)</td><td class="n">(.*?)</td>', table) == [
+        (kind, "0.500", "3") for kind in kinds
+    ]
