@@ -521,3 +521,87 @@ def test_a_film_hands_on_what_is_asked_for(monkeypatch, tmp_path):
     for at, (places, labels, caption, *_) in enumerate(seen):
         np.testing.assert_array_equal(places, Y[[2, 4]] + at)
         assert labels.tolist() == KINDS[[2, 4]].tolist() and caption == f"iteration {at} · KL 1.500"
+
+
+# ------------------------------------------------------------------------------------ the map that rows lie on, by name
+
+
+@pytest.fixture
+def where(monkeypatch):
+    from tsne_ooc.plot import coordinates
+
+    return coordinates
+
+
+def raising(error):
+    def fails(*given):
+        raise error
+
+    return fails
+
+
+@pytest.mark.parametrize("wanted, there, kind, another", [
+    (None, "a", "estimator", False), ("a", None, "estimator", False), (None, None, "estimator", False),
+    ("a", "a", "estimator", False), ("a", "b", "estimator", True), ("a", "b", None, False),
+    ("a", "b", OSError("gone"), True), ("a", "b", ValueError("damaged"), True),
+])  # fmt: skip
+def test_a_map_is_another_one_where_both_are_known_and_differ(where, monkeypatch, wanted, there, kind, another):
+    """An encoder, which stands here for None, puts rows on the map of its teacher, which it does not name."""
+    monkeypatch.setattr(where, "digest_under", lambda run: wanted)
+    monkeypatch.setattr(where, "_digest", lambda given: there)
+    monkeypatch.setattr(where, "model_under", lambda run: "its model")
+    told = raising(kind) if isinstance(kind, Exception) else lambda folder: where.ENCODER if kind is None else kind
+    monkeypatch.setattr(where.storage, "kind_of", told)
+    assert where._is_another(SimpleNamespace(), "given") is another
+
+
+@pytest.mark.parametrize("model", [True, False])
+def test_what_tells_a_map_from_others_is_that_of_its_model(where, monkeypatch, tmp_path, model):
+    (tmp_path / "map").mkdir()
+    (tmp_path / "map" / where.storage.MANIFEST).write_text("{}")
+    (tmp_path / "bare").mkdir()
+    monkeypatch.setattr(where, "folder_of", lambda source: ("folder of", str(source)))
+    monkeypatch.setattr(where, "is_model", lambda folder: model)
+    monkeypatch.setattr(where, "digest_of", lambda folder: ("model", *folder))
+    monkeypatch.setattr(where, "open_run", lambda source: ("run", str(source)))
+    monkeypatch.setattr(where, "digest_under", lambda run: ("under", *run))
+    path = str(tmp_path / "map")
+    for source in (path, tmp_path / "map"):
+        assert where._digest(source) == (("model", "folder of", path) if model else ("under", "run", path))
+    for source in (tmp_path / "bare", str(tmp_path / "none"), Y, Y.tolist()):
+        assert where._digest(source) is None
+
+
+def test_the_map_behind_is_the_one_that_is_given_or_that_rows_were_placed_on(where, monkeypatch, tmp_path):
+    asked = []
+    behind = where.MapToDraw(Y, None, "old", "")
+    monkeypatch.setattr(where, "map_of", lambda *given: asked.append(given) or behind)
+    monkeypatch.setattr(where, "_is_another", lambda run, given: run.another)
+    alone = where.MapToDraw(Y, None, "new", "")
+    assert where.map_behind(alone, None, (1, 2)) is None and asked == []
+    assert where.map_behind(alone, "given", (1, 2)) is behind and asked.pop() == ("given", (1, 2))
+    for another in (False, True):
+        placed = alone._replace(run=SimpleNamespace(another=another, manifest={"model": "x"}))
+        if another:
+            with pytest.raises(ValueError, match=r"^the rows of new do not lie on old, but on another map$"):
+                where.map_behind(placed, "given", None)
+        else:
+            assert where.map_behind(placed, "given", None) is behind
+    fitted = alone._replace(run=SimpleNamespace(another=True, manifest={}))
+    asked.clear()
+    assert where.map_behind(fitted, None, None) is None and asked == []
+    # Of a run the map of all of its rows, and not only of those that it fitted.
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / where.storage.MANIFEST).write_text("{}")
+    (tmp_path / "alone" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "other").mkdir()
+    for model, folder in (("run/model", "run"), ("alone/model", "alone/model"), ("run/other", "run/other")):
+        monkeypatch.setattr(where, "model_under", lambda run, model=model: tmp_path / model)
+        assert where.map_behind(placed, None, (3, 1)) is behind and asked.pop() == (tmp_path / folder, (3, 1))
+    for error in (OSError("it is gone"), ValueError("it is damaged")):
+        monkeypatch.setattr(where, "model_under", raising(error))
+        with pytest.warns(UserWarning) as told:
+            assert where.map_behind(placed, None, None) is None
+        assert [str(one.message) for one in told] == [
+            f"the map behind the rows of new is not drawn: {error}; or say where it is with behind= (--behind)"
+        ]

@@ -342,6 +342,8 @@ def test_the_percent_of_some_rows_by_brute_force(monkeypatch):
     measures(X, Y, sample=90)
     ((_, _, rows, others, held, k, n), found) = seen[0]
     assert len(rows) == 90 and len(others) == 200 and (k, n) == (2, N) and 40 < np.isin(rows, others).sum() < 80
+    # Each of them once, in the order of the table.
+    assert (np.diff(rows) > 0).all() and (np.diff(others) > 0).all() and others[-1] < N
     np.testing.assert_array_equal(held, X[others])
     sets = []
     for A in (X, Y):
