@@ -564,7 +564,7 @@ def test_codes_are_small_numbers_for_labels_of_each_type(blocks, labels):
     found, named = kinds_of(given)
     assert found.codes(0, n).dtype == found.codes(2, 3).dtype == np.int32
     assert len(found.names) == len(found.counts) == len(found.palette) and found.counts.sum() == n
-    assert labels != [True, False] or found.names.dtype == bool
+    assert list(labels) != [True, False] or found.names.dtype == bool
     wanted = ["missing" if one is None or one != one else one for one in (list(labels) * 5)]
     assert named == wanted and found.of(np.arange(n)).counts.tolist() == found.counts.tolist()
 
