@@ -197,7 +197,7 @@ def test_runs_differ_in_what_was_asked_for_otherwise():
     # Once, though the seed of a run is that of its fit, too.
     assert _differ(of_job(**same), of_job(**seeds)) == ["dof was 1, is 2", "random_state was 0, is 1"]
     other = of_job(**seeds)
-    other.content["job"]["source"] = {"probes": "abd"}
+    other.content["job"]["source"] = {"probes": "xyz"}
     assert _differ(of_job(**same), other)[0] == "they are of other tables"
     assert _differ(other, other) == []
     for known, unknown in ((of_job(**same), subject()), (subject(), of_job(**same)), (subject(), subject(job={}))):
@@ -693,7 +693,7 @@ def test_a_table_of_other_columns_is_opened_by_the_names_of_the_map(monkeypatch,
     assert found is None and len(told) == 1 and told[0].startswith(
         "the table is not what it was when the map was made: size ")  # fmt: skip
     assert looked("b.h5")[1] == [] and asked[0] == ("b.h5", "X", None)
-    now["probes"] = "abd"
+    now["probes"] = "xyz"
     assert "is not what it was" in looked("b.h5")[1][0]
     now |= {"probes": "abc", "size": 9}
     # Rows that nobody prepared are compared without a model, too.
