@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -76,8 +78,8 @@ def test_a_link_is_judged_by_where_it_leads_to(kind, taken, mounted):
     with pytest.raises(OSError) as told:
         scratch_folder(home / "link")
     assert str(told.value) == (
-        f"scratch={str(home / 'link')!r} is kept in memory ({kind}), and scratch is there to spare it; name a folder on "
-        "a disk"
+        f"scratch={str(home / 'link')!r} is kept in memory ({kind}), and scratch is there to spare it; name a folder "
+        "on a disk"
     )
 
 
@@ -164,7 +166,7 @@ class Counting(Threads):
 class Noting(NeighborsInMemory):
     """Neighbours that write down which rows were read."""
 
-    asked: list = []
+    asked: ClassVar[list[tuple[int, int]]] = []
 
     def read(self, start, stop):
         self.asked.append((start, stop))
@@ -230,15 +232,17 @@ def test_room_of_ones_own_for_a_range_is_used_again_and_grows(tmp_path):
     """What one thread reads of a matrix on disk stays until it reads again; another thread has its own."""
     indices, distances = ring()
     P = joint.symmetrize_on_disk(
-        NeighborsInMemory(indices, distances), lambda d: Perplexity(1).conditional(d, ONE), np.full(60, 3), tmp_path, ONE
+        NeighborsInMemory(indices, distances),
+        lambda d: Perplexity(1).conditional(d, ONE),
+        np.full(60, 3),
+        tmp_path,
+        ONE,
     )
     one = P.part(0, 10).indices
     assert np.shares_memory(one, P.part(20, 25).indices) and len(P.part(20, 25).indices) == 30
     assert not np.shares_memory(one, P.part(0, 11).indices)
     (other,) = Threads(2).map(lambda row: P.part(row, row + 2), [(3,)])
     elsewhere = []
-    import threading
-
     thread = threading.Thread(target=lambda: elsewhere.append(P.part(30, 33).indices))
     thread.start()
     thread.join()

@@ -203,7 +203,6 @@ class FittedMissing:
             rows, given = np.empty((len(rows), self.width_out)), rows
             rows[:, : self.width_in] = given
             rows[:, self.width_in :] = gaps[:, self._told]
-            gaps = np.pad(gaps, ((0, 0), (0, self.width_out - self.width_in)))
         at = np.nonzero(gaps)
         if not len(at[0]):
             return rows

@@ -67,14 +67,14 @@ def _times(rows: Passes, columns: Float64) -> tuple[Float64, float, Float64]:
     for first, tile in rows.tiles():
         if first == 0:
             origin = tile[0].copy()
-        tile -= origin
         m = len(tile)
-        own = tile.sum(axis=0) / m
-        tile -= own
-        step = own - mean
-        weight = n * m / (n + m)
-        _add_product(product, tile, columns, rows.threads)
         with np.errstate(over="ignore", invalid="ignore"):
+            tile -= origin
+            own = tile.sum(axis=0) / m
+            tile -= own
+            step = own - mean
+            weight = n * m / (n + m)
+            _add_product(product, tile, columns, rows.threads)
             product += np.multiply.outer(weight * step, step @ columns)
             total += float(np.einsum("ij,ij->", tile, tile)) + weight * float(step @ step)
         if not np.isfinite(product).all():

@@ -78,37 +78,38 @@ class Moments:
         pieces = ranges(m, max(1, _PIECE // p))
         origin = self.origin = tile[0].copy() if self.origin is None else self.origin
 
+        # What is beyond the range of numbers is told at the end, by its column. (Each thread has an `errstate` of its
+        # own.)
         def shift(a: int, b: int) -> Float64:
-            tile[a:b] -= origin
-            return np.asarray(tile[a:b].sum(axis=0))
-
-        mean = _total(self._threads.map(shift, pieces)) / m
-        step = mean - self.mean
-        weight = self.n * m / (self.n + m)
+            with np.errstate(over="ignore", invalid="ignore"):
+                tile[a:b] -= origin
+                return np.asarray(tile[a:b].sum(axis=0))
 
         def centre(a: int, b: int) -> None:
-            tile[a:b] -= mean
+            with np.errstate(over="ignore", invalid="ignore"):
+                tile[a:b] -= mean
 
-        self._threads.map(centre, pieces)
-        if self.squares.ndim == 1:
+        def square(a: int, b: int) -> Float64:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return np.asarray(np.einsum("ij,ij->j", tile[a:b], tile[a:b]))
 
-            def square(a: int, b: int) -> Float64:
-                with np.errstate(over="ignore"):
-                    return np.asarray(np.einsum("ij,ij->j", tile[a:b], tile[a:b]))
+        def multiply(a: int, b: int, c: int, d: int) -> None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                block = tile[:, a:b].T @ tile[:, c:d]
+                block += np.multiply.outer(weight * step[a:b], step[c:d])
+                self.squares[a:b, c:d] += block
 
-            with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = _total(self._threads.map(shift, pieces)) / m
+            step = mean - self.mean
+            weight = self.n * m / (self.n + m)
+            self._threads.map(centre, pieces)
+            if self.squares.ndim == 1:
                 self.squares += _total(self._threads.map(square, pieces)) + weight * step * step
-        else:
-
-            def multiply(a: int, b: int, c: int, d: int) -> None:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    block = tile[:, a:b].T @ tile[:, c:d]
-                    block += np.multiply.outer(weight * step[a:b], step[c:d])
-                    self.squares[a:b, c:d] += block
-
-            self._threads.map(multiply, _lower(p))
-        self.n += m
-        self.mean += step * (m / self.n)
+            else:
+                self._threads.map(multiply, _lower(p))
+            self.n += m
+            self.mean += step * (m / self.n)
 
     def finish(self, sample: Float64 | None = None) -> Statistics:
         """The statistics of all rows, with `sample`; nothing can be added afterwards."""
@@ -144,9 +145,9 @@ class MomentsWithGaps:
             together = np.maximum(self.count + m, 1)
             away = np.where(there, away - mean, 0.0)
             self.squares += np.einsum("ij,ij->j", away, away) + self.count * (m / together) * step * step
+            self.mean += step * (m / together)
         self.n += len(tile)
         self.count += m
-        self.mean += step * (m / together)
 
     def finish(self, sample: Float64 | None = None) -> Statistics:
         """The statistics of all rows, with `sample`."""
