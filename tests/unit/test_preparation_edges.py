@@ -23,12 +23,16 @@ from tsne_ooc.preprocess import (
     PreparedSource,
     Standardize,
     Transformer,
+    preparation_from_options,
 )
 from tsne_ooc.preprocess import medians as medians_module
+from tsne_ooc.preprocess import onehot as onehot_module
 from tsne_ooc.preprocess import rows as rows_module
 from tsne_ooc.preprocess.categories import as_column, category_of, numbers_of
 from tsne_ooc.preprocess.medians import Medians
 from tsne_ooc.preprocess.missing import FittedMissing, Totals
+from tsne_ooc.preprocess.onehot import EncodedSource, columns_of
+from tsne_ooc.preprocess.pca import _fitted
 from tsne_ooc.preprocess.rows import Passes
 from tsne_ooc.preprocess.shift import Shift
 from tsne_ooc.preprocess.sketch import leading
@@ -490,3 +494,161 @@ def test_rows_of_categories_are_read_as_wide_as_they_come_out():
     assert repr(preparation.numbers(Chunked())) == "a table in chunks"
     np.testing.assert_array_equal(source.read(2, 9), preparation.transform(table)[2:9])
     assert SimpleNamespace(**vars(source)).lacks_values is False
+
+
+# ---------------------------------------------------------------------------------------------------------- categories
+
+
+class Blocks:
+    """A table of named columns, which is read in blocks, and may fail to be."""
+
+    chunks, dtype = None, np.dtype(np.float64)
+
+    def __init__(self, columns, fails=None):
+        self.columns, self.fails, self.reads = columns, fails, []
+        self.column_names = list(columns)
+        self.shape = (len(next(iter(columns.values()))), len(columns))
+
+    def read_columns(self, start, stop):
+        self.reads.append((start, stop))
+        if self.fails is not None and stop > self.fails:
+            raise OSError("torn")
+        return {name: np.asarray(values)[start:stop] for name, values in self.columns.items()}
+
+    def read(self, start, stop):
+        raise AssertionError("not by name")
+
+    def reopen(self):
+        return self
+
+    def __repr__(self):
+        return "a table in blocks"
+
+
+def mixed(n=60):
+    """Numbers and categories, one after the other, of all lengths."""
+    rng = np.random.default_rng(0)
+    return {
+        "x": rng.normal(size=n), "y": rng.normal(size=n), "word": np.array(list("cab") * (n // 3), object),
+        "z": np.arange(n), "whole": np.arange(n) % 2, "last": rng.normal(size=n),
+    }  # fmt: skip
+
+
+def test_each_column_stands_where_it_stood_and_a_category_has_its_own():
+    columns = mixed()
+    encoding = OneHot(["whole", "word"]).fit(Blocks(columns), silent())
+    assert encoding.names == tuple(columns) and encoding.width_in == 6 and encoding.width_out == 9
+    assert encoding.feature_names == ["x", "y", "word=a", "word=b", "word=c", "z", "whole=0", "whole=1", "last"]
+    given = {name: values.copy() for name, values in columns.items()}
+    given["word"][[3, 7, 8]], given["whole"] = ["new", "newer", None], np.where(np.arange(60) == 9, 5, columns["whole"])
+    unseen = []
+    found = encoding.encode(given, 0, lambda *told: unseen.append(told))
+    wanted = np.column_stack([
+        given["x"], given["y"], *(given["word"] == letter for letter in "abc"), given["z"],
+        *(given["whole"] == number for number in (0, 1)), given["last"],
+    ]).astype(float)  # fmt: skip
+    np.testing.assert_array_equal(found, wanted)
+    assert unseen == [("word", 2), ("whole", 1)]
+
+
+def test_categories_are_read_in_blocks_of_a_share_of_their_memory_and_all_of_them(monkeypatch):
+    """Text takes a multiple of what its pointers take, so fewer rows are read at a time."""
+    monkeypatch.setattr(onehot_module, "BLOCK_BYTES", 10 * 6 * 8 * onehot_module._TEXT)
+    table, told = Blocks(mixed()), []
+    table.columns["word"] = np.array([f"{i:02}" for i in range(60)], object)
+    encoding = OneHot("word").fit(table, lambda *given: told.append(given))
+    assert table.reads == [(start, start + 10) for start in range(0, 60, 10)]
+    assert told == [("prepare", stop, 60) for stop in range(10, 61, 10)]
+    assert encoding.categories["word"].tolist() == [f"{i:02}" for i in range(60)]
+    for fails, rows in ((9, "rows 0 to 9"), (35, "rows 30 to 39"), (59, "rows 50 to 59")):
+        with pytest.raises(OSError) as caught:
+            OneHot("word").fit(Blocks(mixed(), fails), silent())
+        assert str(caught.value) == f"{rows} of a table in blocks could not be read: torn"
+
+
+def test_what_is_asked_for_alone_takes_no_missing_number():
+    """Where nobody says that a later step fills them in."""
+    columns = mixed()
+    columns["last"][3] = nan
+    for use in (
+        lambda: OneHot("word").fit(Blocks(columns), silent()),
+        lambda: OneHot("word").fit(Blocks(mixed()), silent()).encode(columns, 0, None),
+        lambda: EncodedSource(Blocks(columns), OneHot("word").fit(Blocks(mixed()), silent()), None).read(0, 60),
+    ):
+        with pytest.raises(ValueError, match=r"^column 'last' holds nan in row 3; "):
+            use()
+    assert np.isnan(OneHot("word").fit(Blocks(columns), silent(), True).encode(columns, 0, None, True)[3, -1])
+
+
+def test_columns_are_asked_for_by_their_names_alone():
+    for wrong in (["a", 3], [3], [], (), [None, "a"]):
+        with pytest.raises(TypeError) as told:
+            OneHot(wrong)
+        assert str(told.value) == f"onehot={wrong!r} must name at least one column"
+    assert OneHot("word").columns == OneHot(["word"]).columns == ("word",) != OneHot(list("word")).columns
+    with pytest.raises(ValueError, match=r"^onehot names a column twice: b, a, b$"):
+        OneHot(["b", "a", "b"])
+    twice = Blocks(mixed())
+    twice.column_names = ["x", "word", "z", "word", "z", "word"]
+    with pytest.raises(ValueError, match=r"^a table in blocks has several columns 'word'; rename them$"):
+        OneHot("word").fit(twice, silent())
+    # Whatever has names is read by them, numbers alone as well.
+    for frame in (pd.DataFrame(mixed()), pd.DataFrame({"word": [1.0, 2, 1], "b": [3.0, 4, 5]})):
+        assert OneHot("word").fit(as_source(frame), silent()).names == tuple(frame.columns)
+    with pytest.raises(TypeError, match=r"^onehot needs columns with names, as Parquet and compound HDF5 have; "):
+        OneHot("word").fit(as_source(rows()), silent())
+
+
+@pytest.mark.parametrize("kind", ["mapping", "frame", "nullable", "arrow", "source", "blocks"])
+def test_rows_to_encode_come_from_anything_that_names_its_columns(kind):
+    columns = mixed()
+    frame = pd.DataFrame(columns)
+    given = frame
+    if kind == "mapping":
+        given = columns
+    elif kind == "nullable":
+        given = frame.astype({"whole": "Int64", "word": "category"})
+    elif kind == "arrow":
+        given = pytest.importorskip("pyarrow").Table.from_pandas(frame)
+    elif kind == "source":
+        given = as_source(frame)
+    elif kind == "blocks":
+        given = Blocks(columns)
+    encoding = OneHot(["whole", "word"]).fit(Blocks(columns), silent())
+    found = columns_of(given)
+    assert list(found) == list(columns)
+    np.testing.assert_array_equal(encoding.encode(found, 0, None), encoding.encode(columns, 0, None))
+
+
+# ------------------------------------------------------------------------------------------------------------- options
+
+
+def test_numbers_of_components_are_whole_numbers_of_python():
+    for n in (3, np.int64(3), np.uint8(3)):
+        step = PCA(n)
+        assert step == PCA(3) and type(step.n) is int
+    for wrong in (0, -1, 1.5, "3", None, True):
+        with pytest.raises((ValueError, TypeError), match=r"^pca="):
+            PCA(wrong)
+    assert type(Normalize(np.float32(4)).total) is float and type(Normalize(7).total) is float
+    for wrong in (1, 0, "yes", None, np.array([True])):
+        with pytest.raises(TypeError, match=r"^robust=.* is neither True nor False$"):
+            Standardize(wrong)
+
+
+def test_what_rounding_leaves_of_no_variance_is_none():
+    """And the largest entry of each axis is positive, whichever it is."""
+    axes = np.array([[0.6, 0.0], [-0.8, 0.0], [0.0, 1.0]])
+    found = _fitted(PCA(2), 11, np.zeros(3), 4.0, np.array([4.0, -1e-16]), axes)
+    assert found.explained_variance.tolist() == [4.4, 0] and found.explained_variance_ratio.tolist() == [1, 0]
+    assert found.axes.tolist() == [[-0.6, 0], [0.8, 0], [0, 1]] and (found.width_in, found.width_out) == (3, 2)
+
+
+def test_missing_is_an_error_unless_something_else_is_said():
+    """The word for it is among those that are meant, and a wrong one is told before all else."""
+    with pytest.raises(ValueError, match=r"^missing='eror' is not known; did you mean 'error'\?"):
+        preparation_from_options(missing="eror", normalize=-1, pca=0)
+    with pytest.raises(ValueError, match=r"^standardize='robus' is not known; did you mean 'robust'\?"):
+        preparation_from_options(standardize="robus", missing="eror", normalize=-1)
+    assert preparation_from_options() is None
+    assert preparation_from_options(onehot="word").steps == (OneHot("word"),)
