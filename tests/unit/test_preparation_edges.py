@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,10 +35,10 @@ from tsne_ooc.preprocess.missing import FittedMissing, Totals
 from tsne_ooc.preprocess.onehot import EncodedSource, columns_of
 from tsne_ooc.preprocess.pca import _fitted
 from tsne_ooc.preprocess.rows import Passes
-from tsne_ooc.preprocess.shift import Shift
+from tsne_ooc.preprocess.shift import Shift, look_at
 from tsne_ooc.preprocess.sketch import leading
-from tsne_ooc.preprocess.statistics import MomentsWithGaps
-from tsne_ooc.preprocess.transformer import FittedTransformer
+from tsne_ooc.preprocess.statistics import MomentsWithGaps, Statistics
+from tsne_ooc.preprocess.transformer import FittedTransformer, height_of
 
 nan = np.nan
 
@@ -319,6 +320,9 @@ def test_the_first_row_of_a_table_in_memory_has_number_0():
     X[4, 1] = nan
     with pytest.raises(ValueError, match=r"NaN at row 4, column 1"):
         preparation.transform(X)
+    for given in (X, X.tolist(), pd.DataFrame(X), X.astype(np.float32)):
+        with pytest.raises(ValueError, match=r"row 1004, column 1"):
+            preparation.transform(given, first_row=1000)
 
 
 # ------------------------------------------------------------------------------------------------------- transformers
@@ -725,6 +729,26 @@ def test_every_step_may_be_the_first_and_most_may_follow():
     assert Preparation(iter([Log1p(), PCA(2)])).steps == (Log1p(), PCA(2)) and Preparation([]).steps == ()
 
 
+@pytest.mark.parametrize("first", [[], [OneHot("a")]], ids=["numbers", "categories"])
+@pytest.mark.parametrize("last", [[], [Standardize()]], ids=["alone", "and more"])
+@pytest.mark.parametrize("how", [None, "drop", "keep", "mean", "indicator"])
+def test_what_becomes_of_missing_values_is_said_by_one_step_among_others(first, last, how):
+    preparation = Preparation([*first, *([] if how is None else [Missing(how)]), *last])
+    table = pd.DataFrame({"a": [1.0, 2, 1, 2], "b": [1.0, nan, 4, 8], "c": [1.0, 2, 4, 9]})
+    if how is None:
+        table = table.fillna(3)
+    for _ in range(2):
+        assert preparation.takes_missing == (how is not None)
+        assert preparation.to_drop == (how == "drop") and preparation.leaves_gaps == (how == "keep")
+        # Which rows are left out is known once it is fitted.
+        assert preparation.drops == (bool(preparation.fitted) and how in ("drop", "keep"))
+        preparation.fit(table)
+    assert preparation.dropped.tolist() == ([1] if how == "drop" else [])
+    filled = None if how in (None, "drop", "keep") else {"how": how, "cells": 1, "columns": 1}
+    assert preparation.filled == filled
+    assert preparation.n_features_in == 3 and preparation.n_features_out == 3 + len(first) + (how == "indicator")
+
+
 def test_the_seed_of_a_fit_is_0_unless_it_is_given():
     """Robust scales of long tables and what is drawn depend on it; it may be any whole number from 0 on."""
     X = rows(30, 3)
@@ -795,3 +819,124 @@ def test_rows_of_any_kind_are_prepared_alike(kind, gaps):
         Preparation(steps).transform(given)
     with pytest.raises(ValueError, match=r"is not fitted; call its `fit` first$"):
         PreparedSource(as_source(frame), Preparation(steps))
+
+
+# ------------------------------------------------------------------------------------------------------------- threads
+
+
+class Watched(Threads):
+    """Threads that write down which pieces they are given, and whether BLAS has one thread now."""
+
+    def __init__(self, n_jobs=1):
+        super().__init__(n_jobs)
+        self.pieces, self.entered, self.within = [], 0, False
+
+    def map(self, function, pieces):
+        self.pieces.append(list(pieces))
+        return super().map(function, pieces)
+
+    @contextmanager
+    def one_blas_thread(self):
+        self.entered, self.within = self.entered + 1, True
+        with super().one_blas_thread():
+            yield
+        self.within = False
+
+
+def transformed(width, columns):
+    return FittedTransformer(Transformer(Wide(columns)), Wide(columns), "", width, columns)
+
+
+@pytest.mark.parametrize("piece", [1, 1000, 1 << 16, 1 << 20])
+@pytest.mark.parametrize("width", [1, 100, 3000])
+def test_pieces_are_whole_calls_and_no_larger_than_they_have_to_be(piece, width, monkeypatch):
+    """A call of a transformer is filled up, so that none should be cut; rows of other steps come by 64 at least."""
+    monkeypatch.setattr(rows_module, "_PIECE", piece)
+    narrow, wide = transformed(width, 2), transformed(2, 2 * width)
+    scale = Standardize().fit(None, Statistics(9, np.zeros(width), np.ones(width), np.zeros(width, bool)))
+    for steps, calls in (((), []), ((scale,), []), ((narrow,), [width]), ((scale, narrow, wide), [width, 2])):
+        threads = Watched()
+        X = np.zeros((5000 if width < 3000 else 300, width))
+        widest = max(width, *(step.width_out for step in steps)) if steps else width
+        out = np.empty((len(X), steps[-1].width_out if steps else width), np.float32)
+        rows_module.apply(steps, X, 0, threads, out)
+        (pieces,) = threads.pieces
+        assert [a for a, _ in pieces] + [len(X)] == [0] + [b for _, b in pieces]
+        call = max([64, *map(height_of, calls)])
+        height = pieces[0][1] if len(pieces) > 1 else call
+        assert height % call == 0 and (height == call or height * widest <= piece)
+        if len(pieces) > 1:
+            assert (height + call) * widest > piece and {b - a for a, b in pieces[:-1]} == {height}
+        else:
+            assert len(X) <= max(call, piece // widest // call * call)
+        # Looking for BLAS takes longer than a scaler, which needs none.
+        assert threads.entered == bool(calls)
+
+
+def test_blas_has_one_thread_while_others_work():
+    """A product of several is another one in its last bits."""
+    seen = []
+
+    class Noting:
+        def fit(self, X):
+            seen.append(("fit", threads.within))
+            self.fitted_ = True
+            return self
+
+        def transform(self, X):
+            seen.append(("transform", threads.within))
+            return X
+
+        def get_params(self, deep=True):
+            return {}
+
+        def __sklearn_clone__(self):
+            return Noting()
+
+    threads = Watched()
+    passes = Passes(as_source(rows()), (), 0, threads, silent)
+    fitted = Transformer(Noting()).fit(passes, None)
+    assert seen == [("fit", True), ("transform", True)] and not threads.within
+    passes.then(fitted).first(3)
+    assert seen[-1] == ("transform", True) and threads.entered == 2
+    for call in (
+        lambda: passes.statistics(frozenset({"moments"})),
+        lambda: PCA(2).fit(passes, passes.statistics(frozenset({"moments", "covariance"}))),
+        lambda: PCA(2).fit(passes, None),
+    ):
+        before = threads.entered
+        call()
+        assert threads.entered > before and not threads.within
+
+
+def test_prepared_rows_tell_whether_they_may_lack_values():
+    X = rows(30, 3)
+    X[4, 1] = nan
+    for how, lacks in (("drop", True), ("keep", True), ("mean", False), ("neighbors", False)):
+        source = PreparedSource(X, Preparation([Missing(how)]).fit(X))
+        assert source.lacks_values is lacks is source.reopen().lacks_values
+        assert np.isnan(source.read(0, 30)).any() == lacks
+        assert source.preparation.numbers(X).shape == (30, 3)
+    assert PreparedSource(rows(), Preparation([Log1p()]).fit(rows())).lacks_values is False
+
+
+@pytest.mark.parametrize("dtype", ["i8", "u8", "i4", "u4", "f8"])
+def test_whole_numbers_are_looked_at_as_they_are_stored(dtype):
+    """Of eight bytes they are more than double precision tells apart; each is counted once."""
+    top = {"i8": 2**62, "u8": 2**63, "i4": 2**30, "u4": 2**31, "f8": 2**40}[dtype]
+    X = (np.uint64(top) + np.arange(100, dtype=np.uint64)[:, None]).astype(dtype)
+    look = look_at(X)
+    exact = 100 if np.finfo(np.longdouble).nmant > 60 or dtype not in ("i8", "u8") else look.known[0]
+    assert look.known.tolist() == [exact]
+    assert look.kept.tolist() == [len(np.unique(X.astype(np.float32)))]
+    centred = (X.astype(np.float64) - look.centre).astype(np.float32)
+    assert look.saved.tolist() == [len(np.unique(centred))]
+
+
+def test_a_look_stops_at_what_single_precision_cannot_hold():
+    """Such a column is told later; those beside it are looked at as ever."""
+    k = np.arange(50.0)
+    X = np.column_stack([1e9 + k / 8, 1e300 * (k + 1), 1e9 + k / 8, np.where(k == 7, 1e39, 1e9 + k / 8)])
+    look = look_at(X)
+    assert look.known.tolist() == [50, 1, 50, 1] and look.kept.tolist()[1::2] == look.saved.tolist()[1::2] == [1, 1]
+    assert look.helped.tolist() == [True, False, True, False] and look.centre.tolist()[1::2] == [0, 0]
