@@ -196,6 +196,27 @@ def test_of_many_copies_an_inexact_search_finds_half(share, passes):
         IndexContract().test_copies_of_one_row_have_each_other(case, "euclidean")
 
 
+@pytest.mark.parametrize("of", ["query", "query_self"])
+@pytest.mark.parametrize("share, passes", [(0.45, False), (0.6, True)])
+def test_among_copies_and_others_an_inexact_search_finds_so_many_of_its_share(of, share, passes):
+    """Six tenths of what it finds elsewhere, of queries and of its own rows."""
+
+    def query(one, Q, k):
+        return partly(brute_force.distances(Q, one.X), k, share)
+
+    def query_self(one, k):
+        D = brute_force.distances(one.X, one.X)
+        np.fill_diagonal(D, 1e9)
+        indices, distances = partly(np.concatenate([D, np.full((len(D), 1), 1e8)], axis=1), k + 2, share)
+        # The farthest two are the row itself and what was put there beside it.
+        return indices[:, :-2], distances[:, :-2]
+
+    other = {"query": query} if of == "query" else {"query_self": query_self}
+    case = SimpleNamespace(search=Spoiled(**other), recall=0.9, metrics=("euclidean",))
+    with nullcontext() if passes else pytest.raises(FOUND):
+        IndexContract().test_copies_among_others(case, "euclidean", 40)
+
+
 def spoil(answer, part, at, value):
     indices, distances = answer[0].copy(), answer[1].copy()
     (indices if part == "indices" else distances)[at] = value
