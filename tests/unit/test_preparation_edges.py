@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -34,6 +35,7 @@ from tsne_ooc.preprocess.medians import Medians
 from tsne_ooc.preprocess.missing import FittedMissing, Totals
 from tsne_ooc.preprocess.onehot import EncodedSource, columns_of
 from tsne_ooc.preprocess.pca import _fitted
+from tsne_ooc.preprocess.preparation import _needs
 from tsne_ooc.preprocess.rows import Passes
 from tsne_ooc.preprocess.shift import Shift, look_at
 from tsne_ooc.preprocess.sketch import leading
@@ -940,3 +942,52 @@ def test_a_look_stops_at_what_single_precision_cannot_hold():
     look = look_at(X)
     assert look.known.tolist() == [50, 1, 50, 1] and look.kept.tolist()[1::2] == look.saved.tolist()[1::2] == [1, 1]
     assert look.helped.tolist() == [True, False, True, False] and look.centre.tolist()[1::2] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("steps", "needs"),
+    [
+        ([Standardize()], {"moments"}),
+        ([Standardize(True)], {"moments", "sample"}),
+        ([PCA(2)], {"moments", "covariance"}),
+        ([Log1p()], set()),
+        ([Log1p(), PCA(2)], set()),
+        ([Standardize(), PCA(2)], {"moments", "covariance"}),
+        ([Standardize(), Standardize(True)], {"moments", "sample"}),
+        ([Standardize(), Shift(np.zeros(5)), PCA(2)], {"moments", "covariance"}),
+        # What lies behind a step that is no sum and no multiple is seen in a pass of its own.
+        ([Standardize(), Log1p(), PCA(2)], {"moments"}),
+        ([Standardize(), Log1p(), Standardize(True), PCA(2)], {"moments"}),
+        ([PCA(2), Standardize(True)], {"moments", "covariance"}),
+        ([Standardize(), Log1p(), Standardize(True), Standardize(True)], {"moments"}),
+    ],
+    ids=lambda value: "" if isinstance(value, set) else " ".join(type(step).__name__ for step in value),
+)
+def test_a_pass_gathers_what_steps_need_as_far_as_it_reaches(steps, needs):
+    assert _needs(steps, 5) == needs
+
+
+@pytest.mark.parametrize("names", [["a", 2, "c"], ["a", "b"], ["a", "b", None], {"a": 1, "b": 2, "c": 3}, "abc"])
+def test_names_of_a_state_are_words_one_for_each_column(names):
+    numbers, arrays = Preparation([Log1p()]).fit(pd.DataFrame(rows(9, 3), columns=list("abc"))).state()
+    Preparation.from_state(numbers, arrays)
+    arrays["names"] = np.frombuffer(json.dumps(names).encode(), np.uint8)
+    with pytest.raises(ValueError, match=r"^the state of a preparation has no 3 names of columns in 'names'$"):
+        Preparation.from_state(numbers, arrays)
+
+
+@pytest.mark.parametrize("p", [1, 63, 1000])
+def test_a_tile_takes_32_mib_or_so_many_rows(p):
+    """Numbers of eight bytes; of narrow tables 65,536 rows."""
+
+    class Zeros:
+        dtype, chunks, shape = np.dtype(np.float32), None, (10**6, p)
+
+        def read(self, start, stop):
+            return np.zeros((stop - start, p), np.float32)
+
+        def reopen(self):
+            return self
+
+    first, tile = next(Passes(as_source(Zeros()), (), 0, Threads(1), silent).tiles())
+    assert first == 0 and len(tile) == min(65_536, (32 << 20) // (8 * p))
