@@ -991,3 +991,31 @@ def test_a_tile_takes_32_mib_or_so_many_rows(p):
 
     first, tile = next(Passes(as_source(Zeros()), (), 0, Threads(1), silent).tiles())
     assert first == 0 and len(tile) == min(65_536, (32 << 20) // (8 * p))
+
+
+@pytest.mark.parametrize("how", [None, "drop", "keep"])
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_row_in_any_piece_is_where_it_was_and_has_its_number(how, jobs, monkeypatch):
+    """In pieces of 64 rows, also where some rows are left out."""
+    monkeypatch.setattr(rows_module, "_PIECE", 1)
+    X = rows(500, 3)
+    if how is not None:
+        X[::9] = nan
+    steps = [*([] if how is None else [Missing(how)]), Log1p(), Standardize()]
+    preparation = Preparation(steps).fit(X, n_jobs=jobs)
+    Z = np.log1p(X)
+    wanted = (Z - np.nanmean(Z, axis=0)) / np.nanstd(Z, axis=0)
+    np.testing.assert_allclose(preparation.transform(X, n_jobs=jobs), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(PreparedSource(X, preparation, n_jobs=jobs).read(100, 400), wanted[100:400], rtol=1e-5,
+                               atol=1e-6)  # fmt: skip
+    for row in (1, 65, 400):
+        X[row, 1] = -1
+        with pytest.raises(ValueError, match=rf"row {row}, column 1 is -1$"):
+            preparation.transform(X, n_jobs=jobs)
+        with pytest.raises(ValueError, match=rf"row {1000 + row}, column 1 is -1$"):
+            preparation.transform(X, first_row=1000, n_jobs=jobs)
+        with pytest.raises(ValueError, match=rf"row {row}, column 1 is -1$"):
+            PreparedSource(X, preparation).read(0, 500)
+        with pytest.raises(ValueError, match=rf"row {row}, column 1 is -1$"):
+            Preparation(steps).fit(X, n_jobs=jobs)
+        X[row, 1] = 1
