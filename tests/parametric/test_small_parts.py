@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
+
+from sklearn.exceptions import NotFittedError  # noqa: E402
+from sklearn.preprocessing import FunctionTransformer  # noqa: E402
 
 from tsne_ooc import TSNE  # noqa: E402
 from tsne_ooc._parallel import Threads  # noqa: E402
@@ -29,7 +33,7 @@ from tsne_ooc.parametric import (  # noqa: E402
 )
 from tsne_ooc.parametric.augmentation import Augmentation  # noqa: E402
 from tsne_ooc.parametric.checkpoint import Checkpoint  # noqa: E402
-from tsne_ooc.parametric.decoder import LEAST_SPREAD  # noqa: E402
+from tsne_ooc.parametric.decoder import LEAST_SPREAD, DecoderNetwork  # noqa: E402
 from tsne_ooc.parametric.network import Encoder, ResidualNetwork, padded  # noqa: E402
 from tsne_ooc.parametric.objectives import Distillation, Loss, Stage  # noqa: E402
 from tsne_ooc.parametric.objectives.base import Pairs, graph_of, similarity, targets_of  # noqa: E402
@@ -38,6 +42,7 @@ from tsne_ooc.parametric.reconstruction import train_decoder  # noqa: E402
 from tsne_ooc.parametric.tiles import encode  # noqa: E402
 from tsne_ooc.parametric.training import Options, _bar, _drawing, _learn, _tell, _where, learn  # noqa: E402
 from tsne_ooc.parametric.validation import Validation  # noqa: E402
+from tsne_ooc.preprocess import Preparation, Standardize, Transformer  # noqa: E402
 from tsne_ooc.storage.manifest import sum_of  # noqa: E402
 
 N = 50
@@ -602,3 +607,72 @@ def test_prepared_rows_are_placed_without_steps_and_with_a_novelty_where_one_is_
     finally:
         object.__setattr__(model.map_.model, "reference", reference)
     assert padded(3) == 16 and model.encoder_.body.p == 16
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, path: model.transform(X), lambda model, path: model.score_samples(X),
+        lambda model, path: model.inverse_transform(X[:, :2]), lambda model, path: model.reconstruction_error(X),
+        lambda model, path: model.place_prepared(X), lambda model, path: model.encode_prepared(X),
+        lambda model, path: model.save(path / "encoder"), lambda model, path: model.export_onnx(path / "encoder.onnx"),
+    ],
+)  # fmt: skip
+def test_nothing_is_answered_before_a_fit(call, tmp_path):
+    with pytest.raises(NotFittedError):
+        call(ParametricTSNE(decoder=True), tmp_path)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(AttributeError, match=r"^this ParametricTSNE is not fitted$"):
+        ParametricTSNE().encoder_  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["transform", "score_samples"])
+def test_a_lazy_table_is_not_taken_before_a_fit_either(name):
+    dask = pytest.importorskip("dask.array")
+    with pytest.raises(NotFittedError):
+        getattr(ParametricTSNE(), name)(dask.from_array(X, chunks=(20, 3)))
+
+
+def with_decoder(model, prepare=None):
+    """The same encoder with a decoder of no training, behind a preparation or none."""
+    network = DecoderNetwork(3, 2, 16, 0).begin(
+        np.zeros(2), 1.0, np.array([1.0, 2, 3]), np.ones(3), np.random.default_rng(0)
+    )
+    features = replace(model.fitted_.features, preparation=prepare)
+    made = ParametricTSNE.of_fitted(replace(model.fitted_, decoder=network, features=features), decoder=True, n_jobs=1)
+    return made
+
+
+def test_a_place_where_no_row_is_is_named_by_its_number(saved, monkeypatch):
+    """Also where only some of its columns are beyond all numbers."""
+    model = with_decoder(saved[1])
+    places = np.arange(12, dtype=np.float32).reshape(6, 2)
+    np.testing.assert_array_equal(model.inverse_transform(places), np.tile([1.0, 2, 3], (6, 1)))
+    rows = np.ones((6, 3), np.float32)
+    rows[2, 1], rows[4] = np.inf, np.nan
+    monkeypatch.setattr(type(model.fitted_), "decode", lambda self, given, n_jobs: rows)
+    with pytest.raises(ValueError) as told:
+        model.inverse_transform(places)
+    assert str(told.value) == "Y[2] = [4.0, 5.0] is so far outside of the map that no row is there"
+    rows[2, 1] = 1
+    with pytest.raises(ValueError, match=r"^Y\[4\] = "):
+        model.inverse_transform(places)
+    for wrong in (places[:, :1], np.zeros((6, 3)), np.zeros((2, 6))):
+        with pytest.raises(ValueError, match=rf"^Y has {wrong.shape[1]} axes, the map has 2$"):
+            model.inverse_transform(wrong)
+
+
+def test_rows_come_back_behind_a_preparation_or_as_they_are_behind_it(saved):
+    scale = Preparation([Standardize()]).fit(4 * X + 7)
+    model, places = with_decoder(saved[1], scale), np.zeros((2, 2), np.float32)
+    prepared = model.inverse_transform(places, prepared=True)
+    np.testing.assert_array_equal(prepared, [[1, 2, 3]] * 2)
+    np.testing.assert_allclose(model.inverse_transform(places), scale.undo(prepared), rtol=1e-6)
+    assert np.abs(model.inverse_transform(places) - prepared).min() > 1
+    # What cannot be undone can be given as it is.
+    model = with_decoder(saved[1], Preparation([Transformer(FunctionTransformer())]).fit(X))
+    np.testing.assert_array_equal(model.inverse_transform(places, prepared=True), prepared)
+    with pytest.raises(ValueError, match=r"cannot be undone; ask for prepared rows \(prepared=True\)$"):
+        model.inverse_transform(places)
+    assert model.__sklearn_tags__().transformer_tags.preserves_dtype == ["float32"]
+    assert "inverse_transform" in dir(type(model)) and type(model).inverse_transform.__name__ == "inverse_transform"

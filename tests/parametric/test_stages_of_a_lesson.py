@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +12,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 
+from tsne_ooc._context import say  # noqa: E402
 from tsne_ooc._parallel import Threads  # noqa: E402
 from tsne_ooc.intake import Prepared  # noqa: E402
+from tsne_ooc.io import as_source, iterate  # noqa: E402
 from tsne_ooc.parametric import lesson as module  # noqa: E402
+from tsne_ooc.parametric import teaching  # noqa: E402
 from tsne_ooc.parametric.decoder import Decoder  # noqa: E402
 from tsne_ooc.parametric.fitted_encoder import FittedEncoder  # noqa: E402
 from tsne_ooc.parametric.history import History  # noqa: E402
@@ -321,3 +326,120 @@ def test_whether_a_stage_follows_affinities_is_asked_of_each(monkeypatch):
         lesson = asking(untuned=stages, options=Options(stages, 30, 0.1, 5, None, [], 7, False))
         Teach().run(desk(lesson))
         assert notes["teach"][-1]["graph"] is graph
+
+
+# --------------------------------------------------------------------------------------------------- where all rows lie
+
+
+class Map:
+    """A teacher that writes down what it is fitted on, and puts each row at its first two numbers, doubled."""
+
+    def __init__(self, sample, n, seats):
+        self.sample, self.fitted, self.placed = sample, [], []
+        self.embedding_ = np.full((n, 2), -1, np.float32)
+        self.map_ = SimpleNamespace(model=SimpleNamespace(n=n, seats=seats))
+
+    def fit(self, rows):
+        self.fitted.append(rows)
+
+    def place_prepared(self, rows):
+        self.placed.append(len(rows))
+        return SimpleNamespace(embedding=2 * rows[:, :2])
+
+
+class Seats:
+    """Rows are known by their last number."""
+
+    def find(self, rows, threads):
+        assert threads is THREADS
+        return rows[:, -1].astype(np.int64)
+
+
+def table_of(last):
+    X = np.random.default_rng(0).normal(size=(len(last), 4)).astype(np.float32)
+    X[:, -1] = last
+    return X
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Graphs that are asked for, and rows that are read three at a time."""
+    graphs = []
+    monkeypatch.setattr(teaching, "_graph", lambda *given: graphs.append(given) or "a graph")
+    monkeypatch.setattr(teaching, "iterate", partial(iterate, rows=3))
+    return graphs
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("sample", [None, 5])
+def test_a_teacher_is_fitted_on_all_rows_or_draws_its_own(graph, sample, drawn):
+    """Where it has a sample, all rows are placed on its map in blocks, and their affinities are not at hand."""
+    X = table_of(np.arange(10))
+    source, teacher = as_source(X), Map(sample, 10 if sample is None else 5, Seats())
+    found = teaching.teach(teacher, source, fitted=False, graph=graph, seed=7, threads=THREADS)
+    (rows,) = teacher.fitted
+    if sample is None:
+        np.testing.assert_array_equal(rows, X)
+        assert rows is not X and rows.dtype == np.float32 and found.targets is teacher.embedding_ and not teacher.placed
+        assert found.graph == ("a graph" if graph else None)
+        assert [(one, seed, threads) for one, _, seed, threads in drawn] == [(teacher, 7, THREADS)] * graph
+        assert not graph or drawn[0][1] is rows
+    else:
+        assert rows is source and teacher.placed == [3, 3, 3, 1]
+        np.testing.assert_array_equal(found.targets, 2 * X[:, :2])
+        assert found.targets.dtype == np.float32 and found.graph is None and not drawn
+    assert found.teacher is teacher
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize(
+    ("last", "n", "whole"),
+    [
+        (np.arange(10), 10, True),
+        # Copies have the seat of the first of them.
+        ([0, 1, 1, 3, 0, 5, 6, 7, 7, 9], 10, True),
+        (np.arange(10)[::-1], 10, False),
+        ([1, 1, 2, 3, 4, 5, 6, 7, 8, 9], 10, False),
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8, -1], 10, False),
+        # As many rows of the table as of another one, of which there is nothing to compare.
+        (np.arange(10), 9, False),
+        (np.arange(10), None, False),
+    ],
+)
+def test_a_fitted_teacher_lends_its_map_to_the_rows_that_it_was_fitted_on(last, n, whole, graph, drawn):
+    X = table_of(last)
+    teacher = Map(None, n or 10, None if n is None else Seats())
+    found = teaching.teach(teacher, as_source(X), fitted=True, graph=graph, seed=7, threads=THREADS)
+    assert not teacher.fitted and teacher.placed == [3, 3, 3, 1]
+    if whole:
+        assert found.targets is teacher.embedding_
+    else:
+        np.testing.assert_array_equal(found.targets, 2 * X[:, :2])
+    assert found.graph == ("a graph" if whole and graph else None) and len(drawn) == (whole and graph)
+    if drawn:
+        assert drawn[0][0] is teacher and drawn[0][2:] == (7, THREADS)
+        np.testing.assert_array_equal(drawn[0][1], X)
+
+
+@pytest.mark.parametrize("order", [None, np.arange(10, dtype=np.uint32)[::-1]], ids=["as they came", "in an order"])
+def test_affinities_are_those_of_the_teachers_own_search(order, monkeypatch):
+    asked = []
+
+    def joint_of(*given):
+        asked.append(given)
+        say("perplexity=30 is too large", 1)
+        return "P", order, None, None
+
+    monkeypatch.setattr(teaching, "joint_of", joint_of)
+    monkeypatch.setattr(teaching, "affinity_of", lambda teacher: ("of", teacher))
+    teacher, X = (
+        SimpleNamespace(map_=SimpleNamespace(model=SimpleNamespace(index="its index"))),
+        table_of(np.arange(10)),
+    )
+    with warnings.catch_warnings():
+        # Its own fit has given this warning.
+        warnings.simplefilter("error")
+        found = teaching._graph(teacher, X, 7, THREADS)
+    assert asked == [(("of", teacher), "its index", 10, 7, THREADS)]
+    assert found.X is X and found.P == "P" and found.rows.dtype == np.int64
+    assert found.rows.tolist() == (list(range(10)) if order is None else list(range(10))[::-1])
