@@ -122,7 +122,7 @@ def test_edges_are_scattered_far_out(tmp_path):
     starts = np.concatenate([[0], np.cumsum(inside)])[:3]
     found = []
     for at in (0, (1 << 33) + 3):
-        with joint._Edges(indices.size, tmp_path) as edges:
+        with joint._Edges(tmp_path) as edges:
             cursors = starts + at
             edges.scatter(indices, p, 0, block_of, cursors)
             pieces = [joint._Piece(20 * i, 20 * i + 20, int(starts[i]) + at) for i in range(3)]

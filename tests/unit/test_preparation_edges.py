@@ -620,6 +620,12 @@ def test_rows_to_encode_come_from_anything_that_names_its_columns(kind):
         given = as_source(frame)
     elif kind == "blocks":
         given = Blocks(columns)
+    # Also where all of them are numbers, which a source need not give by name.
+    numbers = as_source(pd.DataFrame({"word": [1.0, 2, 1], "b": [3.0, 4, 5]}))
+    assert {name: values.tolist() for name, values in columns_of(numbers).items()} == {
+        "word": [1, 2, 1],
+        "b": [3, 4, 5],
+    }
     encoding = OneHot(["whole", "word"]).fit(Blocks(columns), silent())
     found = columns_of(given)
     assert list(found) == list(columns)
@@ -816,6 +822,15 @@ def test_rows_of_any_kind_are_prepared_alike(kind, gaps):
         elif kind == "source":
             turned = as_source(frame[["c", "a", "b"]])
         np.testing.assert_array_equal(preparation.transform(turned), wanted)
+    # What is missing where nothing is said of it is an error of the table, and not of what became of it.
+    if kind in ("array", "frame") and not gaps:
+        wrong = X.copy()
+        wrong[7, 1] = nan
+        wrong = wrong if kind == "array" else pd.DataFrame(wrong, columns=names)
+        for use in (preparation.transform, lambda X: PreparedSource(X, preparation).read(0, 40), preparation.fit):
+            with pytest.raises(ValueError, match=r"row 7, column 1") as told:
+                use(wrong)
+            assert "prepared" not in str(told.value)
     # Before it is fitted, it is asked for nothing.
     with pytest.raises(ValueError, match=r"is not fitted; call its `fit` first$"):
         Preparation(steps).transform(given)

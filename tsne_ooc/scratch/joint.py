@@ -151,7 +151,7 @@ def symmetrize_on_disk(
     incoming = counts if order is None else counts[order]
     pieces = _cut(incoming, k)
     block_of = np.repeat(np.arange(len(pieces), dtype=np.uint16), [piece.last - piece.first for piece in pieces])
-    with _Own(n, k, folder) as own, _Edges(int(counts.sum()), folder) as edges:
+    with _Own(k, folder) as own, _Edges(folder) as edges:
         _arrange(graph, conditional, order, pieces, block_of, own)
         cursors = np.array([piece.edges for piece in pieces])
         for piece in pieces:
@@ -210,7 +210,7 @@ def _cut(incoming: Int64, k: int) -> list[_Piece]:
 class _Own:
     """The neighbours of all rows, piece by piece; within one in the order they came, beside the rows' places in P."""
 
-    def __init__(self, n: int, k: int, folder: Path) -> None:
+    def __init__(self, k: int, folder: Path) -> None:
         self.k = k
         self.places = ScratchFile(folder, np.uint32, "neighbours")
         self.neighbors = ScratchFile(folder, np.uint32, "neighbours")
@@ -247,7 +247,7 @@ class _Own:
 class _Edges:
     """All edges, grouped by the piece that they lead to, in the order of the rows that they come from."""
 
-    def __init__(self, count: int, folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.targets = ScratchFile(folder, np.uint32, "edges")
         self.sources = ScratchFile(folder, np.uint32, "edges")
         self.p = ScratchFile(folder, np.float32, "edges")
