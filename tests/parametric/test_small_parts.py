@@ -32,8 +32,8 @@ from tsne_ooc.parametric import (  # noqa: E402
     training,
 )
 from tsne_ooc.parametric.augmentation import Augmentation  # noqa: E402
-from tsne_ooc.parametric.checkpoint import Checkpoint  # noqa: E402
-from tsne_ooc.parametric.decoder import LEAST_SPREAD, DecoderNetwork  # noqa: E402
+from tsne_ooc.parametric.checkpoint import Checkpoint, put_weights, weights_of  # noqa: E402
+from tsne_ooc.parametric.decoder import LEAST_SPREAD, RADIUS, DecoderNetwork, errors  # noqa: E402
 from tsne_ooc.parametric.network import Encoder, ResidualNetwork, padded  # noqa: E402
 from tsne_ooc.parametric.objectives import Distillation, Loss, Stage  # noqa: E402
 from tsne_ooc.parametric.objectives.base import Pairs, graph_of, similarity, targets_of  # noqa: E402
@@ -470,6 +470,100 @@ def test_what_a_decoder_leaves_is_measured_column_by_column(monkeypatch):
     assert network.spread.numpy()[3] == np.float32(LEAST_SPREAD) and network.center.device.type == "cpu"
 
 
+def saying(d, p, scale=1.0):
+    """A decoder that says something, in other units than those of its network."""
+    rng = np.random.default_rng(0)
+    network = DecoderNetwork(p, d, 16, 1).begin(rng.normal(size=d), 3.0, rng.normal(size=p), np.full(p, scale), rng)
+    with torch.no_grad():
+        for layer in (network.body.head, network.body.skip):
+            layer.weight.copy_(torch.from_numpy(rng.normal(size=tuple(layer.weight.shape)).astype(np.float32)))
+    return network
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 16])
+@pytest.mark.parametrize("p", [1, 16, 17])
+def test_a_decoder_sees_its_places_and_all_waves_and_gives_all_columns(d, p):
+    """In layers that are filled up to sixteens, and no wider."""
+    network = saying(d, p)
+    seen = d + 2 * network.waves.shape[1]
+    assert seen <= network.body.p < seen + 16 and p <= network.body.d < p + 16
+    assert network.body.p % 16 == network.body.d % 16 == 0 and network.waves.shape[0] == d
+    places = torch.from_numpy(np.random.default_rng(1).normal(size=(9, d)).astype(np.float32))
+    with torch.no_grad():
+        phase = places @ network.waves
+        whole = torch.cat([places, phase.sin(), phase.cos(), torch.zeros(9, network.body.p - seen)], dim=1)
+        torch.testing.assert_close(network.standardised(places), network.body(whole)[:, :p])
+        assert network.standardised(places).shape == (9, p)
+        # The last of the waves counts, too.
+        other = network.standardised(places)
+        network.waves[:, -1] += 1
+        assert not torch.allclose(other, network.standardised(places))
+
+
+def test_a_row_that_is_decoded_is_in_the_units_of_the_table():
+    """A column that does not vary is its mean; a place is measured in widths of the map, from its middle."""
+    network = saying(2, 5)
+    network.scale.copy_(torch.tensor([0.25, 0, 1, 4, 1e-30]))
+    places = torch.from_numpy(np.random.default_rng(1).normal(size=(9, 2)).astype(np.float32))
+    with torch.no_grad():
+        torch.testing.assert_close(network.relative(places), (places - network.origin) / 3)
+        inside = network.standardised((places - network.origin) / 3).double()
+        found = network(places)
+    wanted = network.center.double() + inside / torch.tensor([0.25, 1, 1, 4, 1e-30], dtype=torch.float64)
+    wanted[:, 1] = network.center[1]
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-5)
+    assert (found[:, 1] == network.center[1]).all() and (inside[:, 1] != 0).all()
+
+
+def test_a_decoder_that_has_not_begun_changes_no_units():
+    """Neither those of places nor those of rows; errors are plain, and the radius is the one that it begins with."""
+    network = DecoderNetwork(3, 2, 16, 0)
+    places = torch.from_numpy(np.random.default_rng(1).normal(size=(9, 2)).astype(np.float32))
+    with torch.no_grad():
+        assert torch.equal(network.relative(places), places)
+        torch.testing.assert_close(network(places), network.standardised(places))
+    rows = np.random.default_rng(2).normal(size=(9, 3)).astype(np.float32)
+    np.testing.assert_allclose(errors(network, rows, 0 * rows), np.square(rows).mean(axis=1), rtol=1e-6)
+    assert float(network.radius.detach()) == pytest.approx(RADIUS) and not network.waves.any()
+
+
+def test_networks_are_of_single_precision_whatever_torch_is_set_to():
+    torch.set_default_dtype(torch.float64)
+    try:
+        made = DecoderNetwork(3, 2, 16, 1), ResidualNetwork(16, 2, 16, 1, 16, 4.0), fresh()
+        bounded = Encoder(ResidualNetwork(16, 2, 16, 0), np.zeros(3), np.ones(3), np.zeros(2), 1.0, True)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for network in (*made[:2], bounded):
+        assert {value.dtype for value in network.state_dict().values()} == {torch.float32}
+    # A network of ones own is what it is, between units that are ours.
+    assert {name: value.dtype for name, value in made[2].state_dict().items() if "body" not in name} == dict.fromkeys(
+        ("center", "scale", "origin", "width"), torch.float32
+    )
+
+
+def test_small_spreads_of_small_columns_are_within_what_numbers_hold():
+    one = SimpleNamespace(scale=torch.tensor([1e38]), spread=torch.tensor([0.03]))
+    found = errors(one, np.array([[1e-38], [0]], np.float32), np.zeros((2, 1), np.float32))
+    np.testing.assert_allclose(found, [1 / 0.03**2, 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("network", "kind", "says"),
+    [
+        ((20, 1), ValueError, "network width 20 must be a multiple of 16"),
+        ((0, 1), ValueError, "network width=0 must be at least 1"),
+        ((16, -1), ValueError, "network depth=-1 must be at least 0"),
+        ((16,), TypeError, "network=(16,) is neither (width, depth) nor a torch.nn.Module"),
+        (16, TypeError, "network=16 is neither (width, depth) nor a torch.nn.Module"),
+    ],
+)
+def test_networks_that_no_decoder_can_have(network, kind, says):
+    with pytest.raises(kind) as told:
+        Decoder(network)
+    assert str(told.value).startswith(says)
+
+
 # ----------------------------------------------------------------------------------------------------- on the disk
 
 
@@ -493,6 +587,19 @@ def test_tables_of_places_are_kept_where_a_map_is_tuned():
     # Where the teacher is large, its copy within the encoder is what takes most.
     large = room.bytes_of_training(model, 10**9, 10_000, 20, 3, all_mapped=False)
     assert large - room.bytes_of_training(model, 10**9 - 1000, 10_000, 20, 3, all_mapped=False) == 1000
+
+
+def test_weights_of_a_file_may_be_read_only_and_are_copied(recwarn):
+    one, other = fresh(), fresh()
+    with torch.no_grad():
+        other.body.weight.fill_(3)
+    weights = weights_of(one)
+    for array in weights.values():
+        array.flags.writeable = False
+    put_weights(other, weights)
+    assert not recwarn.list
+    for name, value in weights_of(other).items():
+        np.testing.assert_array_equal(value, weights[name])
 
 
 class Removed:
