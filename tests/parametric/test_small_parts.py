@@ -37,8 +37,8 @@ from tsne_ooc.parametric.decoder import LEAST_SPREAD, RADIUS, DecoderNetwork, er
 from tsne_ooc.parametric.network import Encoder, ResidualNetwork, padded  # noqa: E402
 from tsne_ooc.parametric.objectives import Distillation, Loss, Stage  # noqa: E402
 from tsne_ooc.parametric.objectives.base import Pairs, graph_of, similarity, targets_of  # noqa: E402
-from tsne_ooc.parametric.problem import Graph, Problem  # noqa: E402
-from tsne_ooc.parametric.reconstruction import train_decoder  # noqa: E402
+from tsne_ooc.parametric.problem import Graph, Problem, _entropy  # noqa: E402
+from tsne_ooc.parametric.reconstruction import Reconstruction, train_decoder  # noqa: E402
 from tsne_ooc.parametric.tiles import encode  # noqa: E402
 from tsne_ooc.parametric.training import Options, _bar, _drawing, _learn, _tell, _where, learn  # noqa: E402
 from tsne_ooc.parametric.validation import Validation  # noqa: E402
@@ -340,6 +340,15 @@ def test_what_a_problem_lacks_is_told():
         plain.loss(None, None)
 
 
+def test_affinities_that_are_nothing_add_nothing(recwarn):
+    P = np.array([[0, 0.5, 0], [0.5, 0, 0], [0, 0, 0]])
+    joint = Joint.from_matrix(P + np.eye(3, k=1) * 1e-300 + np.eye(3, k=-1) * 1e-300)
+    assert _entropy(np.array([0, 0.25, 0.75, 0], np.float32)) == pytest.approx(
+        0.25 * math.log(0.25) + 0.75 * math.log(0.75)
+    )
+    assert Graph(X[:3], joint, np.arange(3)).entropy == pytest.approx(-math.log(2)) and not recwarn.list
+
+
 @pytest.mark.parametrize("dof", [0.3, 1.0, 2.0, 5.0])
 def test_the_kernel_of_a_distance(dof):
     square = torch.tensor([0.0, 0.25, 1.0, 9.0, 1e4], dtype=torch.float64)
@@ -417,12 +426,16 @@ def test_a_network_that_fails_is_left_in_the_mode_that_it_was_in():
 # -------------------------------------------------------------------------------------------------------- decoders
 
 
-def decoder_behind(monkeypatch, held=(), **more):
-    """A decoder that is not trained, and what its training was asked for."""
+def decoder_behind(monkeypatch, held=(), learns=False, **more):
+    """A decoder that is hardly trained, if at all, and what its training was asked for."""
     asked = []
 
     def learn(network, problem, batches, held, options, *, validation, checkpoint):
         asked.append((network, problem, batches, held, options, validation, checkpoint))
+        if learns:
+            with torch.no_grad():
+                network.body.head.weight.fill_(0.1)
+                network.body.skip.weight[:3, :2] = torch.tensor([[0.5, 0], [0, -0.2], [1.5, 0.1]])
         return "done"
 
     monkeypatch.setattr(reconstruction, "learn", learn)
@@ -458,14 +471,18 @@ def test_a_decoder_is_trained_as_its_encoder_was_but_for_its_own_options(held, m
     assert network.scale.numpy()[3] == 0
 
 
-def test_what_a_decoder_leaves_is_measured_column_by_column(monkeypatch):
+@pytest.mark.parametrize("learns", [False, True])
+def test_what_a_decoder_leaves_is_measured_column_by_column(learns, monkeypatch):
     """A column that it tells exactly counts as if a little were left, and so does one that does not vary."""
-    found, encoder, table, *_ = decoder_behind(monkeypatch)
+    found, encoder, table, *_ = decoder_behind(monkeypatch, learns=learns)
     network = found.network
     back = encode(network, encode(encoder, table, 2, Threads(1)), 4, Threads(1)).astype(float)
     left = np.sqrt(np.square((back - table) * network.scale.numpy()).mean(axis=0))
-    # It has not learnt anything, and gives the mean row.
-    np.testing.assert_allclose(left[:3], 1, rtol=1e-5)
+    if learns:
+        assert (np.abs(left[:3] - 1) > 1e-3).all()
+    else:
+        # It has not learnt anything, and gives the mean row.
+        np.testing.assert_allclose(left[:3], 1, rtol=1e-5)
     np.testing.assert_allclose(network.spread.numpy(), np.maximum(left, LEAST_SPREAD), rtol=1e-5)
     assert network.spread.numpy()[3] == np.float32(LEAST_SPREAD) and network.center.device.type == "cpu"
 
@@ -542,6 +559,19 @@ def test_networks_are_of_single_precision_whatever_torch_is_set_to():
     )
 
 
+def test_a_column_that_does_not_vary_is_within_the_evidence_bound():
+    """Its residual is nothing, of which there is no logarithm: a little is added to all mean squares."""
+    network = DecoderNetwork(3, 2, 16, 0).begin(
+        np.zeros(2), 5.0, np.zeros(3), np.array([1.0, 0, 0.5]), np.random.default_rng(0)
+    )
+    batch = SimpleNamespace(step=2, X=torch.from_numpy(X))
+    loss = Reconstruction(lambda rows: rows[:, :2], True).of(SimpleNamespace(seed=7))
+    left = np.square(X * [1, 0, 0.5]).mean(axis=0)
+    radius = float(network.radius.detach())
+    wanted = (np.log(left + 1e-4).sum() / 2 + 2 * (radius**2 / 2 - math.log(radius))) / 3
+    assert float(loss.loss(network, batch).detach()) == pytest.approx(wanted, rel=1e-4)
+
+
 def test_small_spreads_of_small_columns_are_within_what_numbers_hold():
     one = SimpleNamespace(scale=torch.tensor([1e38]), spread=torch.tensor([0.03]))
     found = errors(one, np.array([[1e-38], [0]], np.float32), np.zeros((2, 1), np.float32))
@@ -600,6 +630,22 @@ def test_weights_of_a_file_may_be_read_only_and_are_copied(recwarn):
     assert not recwarn.list
     for name, value in weights_of(other).items():
         np.testing.assert_array_equal(value, weights[name])
+
+
+@pytest.mark.parametrize("steps", [1, 10, 1000])
+def test_a_decoder_is_kept_twice_in_the_end(steps):
+    """In the encoder's folder with its history, and in its state: its weights, the best, and two moments of each, or
+    one where Muon moves them."""
+    model = ParametricTSNE(network=(16, 1), landmarks=0, objective="distillation", n_iter=5)
+    without = room.bytes_of_training(model, 10**9, 10_000, 20, 3, all_mapped=True)
+    found = room.bytes_of_training(
+        model.set_params(decoder=Decoder((32, 2), n_iter=steps)), 10**9, 10_000, 20, 3, all_mapped=True
+    )
+    network = DecoderNetwork(20, 3, 32, 2)
+    weights = sum(value.numel() for value in network.state_dict().values())
+    moved = sum(block.linear.weight.numel() for block in network.body.blocks)
+    history = steps * 8 * 8
+    assert found - without == 4 * (4 * weights - moved) + history + 4 * weights + history
 
 
 class Removed:

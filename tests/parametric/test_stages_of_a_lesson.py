@@ -311,6 +311,21 @@ def test_a_training_that_did_not_come_to_its_end_says_so(stopped, kind, monkeypa
     )
 
 
+def test_a_decoder_that_did_not_come_to_its_end_says_so(monkeypatch):
+    """In words of its own: its encoder is finished."""
+    notes = Notes(monkeypatch, own_teacher="its own", tile_for=64, interrupted=None)
+    monkeypatch.setattr(module, "Features", SimpleNamespace(of=lambda ready: None))
+    lesson = asking(decoder=Decoder((16, 1)))
+    work = desk(lesson)
+    decoded = Decoded("network", trained(0, stopped="interrupted", steps=4))
+    for one in (outset_of(lesson), Taught("a teacher", None, None), trained(0), decoded):
+        work.put(one)
+    Finish().run(work)
+    told, _ = notes["interrupted"]
+    assert told == "interrupted after 4 batches of the decoder; it is the best one until then"
+    assert work.get(FittedEncoder).decoder == "network"
+
+
 def test_whether_a_stage_follows_affinities_is_asked_of_each(monkeypatch):
     """Among several, in any place."""
     monkeypatch.setattr(module, "FEWEST_TUNED", 1)
