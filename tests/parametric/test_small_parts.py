@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 
 from sklearn.exceptions import NotFittedError  # noqa: E402
+from sklearn.frozen import FrozenEstimator  # noqa: E402
 from sklearn.preprocessing import FunctionTransformer  # noqa: E402
 
 from tsne_ooc import TSNE  # noqa: E402
@@ -29,6 +30,7 @@ from tsne_ooc.parametric import (  # noqa: E402
     load,
     reconstruction,
     room,
+    teaching,
     training,
 )
 from tsne_ooc.parametric.augmentation import Augmentation  # noqa: E402
@@ -829,3 +831,26 @@ def test_rows_come_back_behind_a_preparation_or_as_they_are_behind_it(saved):
         model.inverse_transform(places)
     assert model.__sklearn_tags__().transformer_tags.preserves_dtype == ["float32"]
     assert "inverse_transform" in dir(type(model)) and type(model).inverse_transform.__name__ == "inverse_transform"
+
+
+def test_a_teacher_is_asked_for_what_made_its_map_and_not_for_what_it_would_make_now(saved):
+    """Also where it is frozen; of one that is not fitted its options are looked at first."""
+    teacher = saved[1].teacher_
+    made = teacher.map_.affinity
+    other = teaching.own_teacher(teacher).set_params(perplexity=9)
+    assert teaching.affinity_of(other) is other.map_.affinity and other.map_.affinity == made
+    assert teaching.affinity_of(TSNE(perplexity=9)).perplexity == 9 != made.perplexity
+    frozen = FrozenEstimator(teacher)
+    assert teaching.unfrozen(frozen) is teaching.unfrozen(teacher) is teacher and teaching.unfrozen(3) == 3
+    assert teaching.is_fitted(frozen) and not teaching.is_fitted(FrozenEstimator(TSNE())) and not teaching.is_fitted(3)
+    assert teaching.given_teacher(frozen, None, 3) == (teacher, True, None)
+    for wrong, kind, says in (
+        ((TSNE(perplexity=-1), None), ValueError, "perplexity=-1"),
+        ((TSNE(), "standardize"), TypeError, "prepare='standardize' is not a tsne_ooc.preprocess.Preparation"),
+        ((None, 3), TypeError, "prepare=3 is not a tsne_ooc.preprocess.Preparation"),
+        ((3, None), TypeError, "teacher=3 is not a TSNE"),
+        ((TSNE(metric="precomputed"), None), ValueError, "a teacher of metric='precomputed' knows distances only"),
+    ):
+        with pytest.raises(kind) as told:
+            teaching.given_teacher(*wrong, 3)
+        assert str(told.value).startswith(says)

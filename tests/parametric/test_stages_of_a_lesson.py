@@ -421,11 +421,13 @@ def test_a_teacher_is_fitted_on_all_rows_or_draws_its_own(graph, sample, drawn):
         (np.arange(10), None, False),
     ],
 )
-def test_a_fitted_teacher_lends_its_map_to_the_rows_that_it_was_fitted_on(last, n, whole, graph, drawn):
+def test_a_fitted_teacher_lends_its_map_to_the_rows_that_it_was_fitted_on(last, n, whole, graph, drawn, caplog):
+    caplog.set_level("INFO", logger="tsne_ooc.parametric.teaching")
     X = table_of(last)
     teacher = Map(None, n or 10, None if n is None else Seats())
     found = teaching.teach(teacher, as_source(X), fitted=True, graph=graph, seed=7, threads=THREADS)
     assert not teacher.fitted and teacher.placed == [3, 3, 3, 1]
+    assert [one.getMessage() for one in caplog.records] == [f"10 rows lie on the teacher's map of {n or 10}"]
     if whole:
         assert found.targets is teacher.embedding_
     else:
