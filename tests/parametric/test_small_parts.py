@@ -31,6 +31,7 @@ from tsne_ooc.parametric import (  # noqa: E402
     reconstruction,
     room,
     teaching,
+    tiles,
     training,
 )
 from tsne_ooc.parametric.augmentation import Augmentation  # noqa: E402
@@ -423,6 +424,28 @@ def test_a_network_that_fails_is_left_in_the_mode_that_it_was_in():
         with pytest.raises(RuntimeError, match="no such rows"):
             encode(network, X + 100, 2, Threads(1))
         assert network.training is mode
+
+
+def test_rows_on_trial_are_like_those_of_the_table(monkeypatch):
+    """In the units of its columns, of which one may not vary: a network may be alike for rows near 0 alone."""
+    tried, real = [], tiles.encode
+    monkeypatch.setattr(tiles, "encode", lambda network, rows, *more: tried.append(rows) or real(network, rows, *more))
+    center, scale = np.array([1e4, -3e5, 7.0]), np.array([1e-3, 50, 0])
+    body = ResidualNetwork(16, 2, 16, 0)
+    body.initialise(np.zeros((2, 16), np.float32), np.random.default_rng(0))
+    assert tiles.tile_for(Encoder(body, center, scale, np.zeros(2), 1.0), 3) == tiles.TILE
+    one, alike, among = tried
+    assert {rows.dtype for rows in tried} == {np.dtype(np.float32)} and among.shape == (tiles.TILE, 3)
+    np.testing.assert_array_equal(one, among[:1])
+    np.testing.assert_array_equal(alike, np.tile(one, (tiles.TILE, 1)))
+    units = (among - center) * np.where(scale == 0, 1, scale)
+    np.testing.assert_allclose(units.mean(axis=0), 0, atol=0.2)
+    np.testing.assert_allclose(units.std(axis=0), 1, atol=0.2)
+    # A network of ones own, without such units, gets rows of variance 1.
+    tried.clear()
+    assert tiles.tile_for(torch.nn.Linear(3, 2), 3) in (1, tiles.TILE)
+    np.testing.assert_allclose(tried[-1].std(axis=0), 1, atol=0.1)
+    np.testing.assert_allclose(tried[-1].mean(axis=0), 0, atol=0.2)
 
 
 # -------------------------------------------------------------------------------------------------------- decoders
