@@ -44,7 +44,7 @@ from tsne_ooc.parametric.problem import Graph, Problem, _entropy  # noqa: E402
 from tsne_ooc.parametric.reconstruction import Reconstruction, train_decoder  # noqa: E402
 from tsne_ooc.parametric.tiles import encode  # noqa: E402
 from tsne_ooc.parametric.training import Options, _bar, _drawing, _learn, _tell, _where, learn  # noqa: E402
-from tsne_ooc.parametric.validation import Validation  # noqa: E402
+from tsne_ooc.parametric.validation import Measured, Validation  # noqa: E402
 from tsne_ooc.preprocess import Preparation, Standardize, Transformer  # noqa: E402
 from tsne_ooc.storage.manifest import sum_of  # noqa: E402
 
@@ -141,6 +141,44 @@ def test_a_stage_is_begun_once_and_goes_on_with_what_it_had(at, tmp_path):
                 (name, "restore", kept - first) if kept > first else (name, "begin", encoder),
             ]
     assert log == wanted and (done.steps, done.stopped) == (10, "finished")
+
+
+class Looks:
+    """Held-out rows that are measured as the test says."""
+
+    def __init__(self, measures, *values):
+        self.measures, self.values = measures, iter(values)
+
+    def __call__(self, network):
+        return self.measures(*next(self.values))
+
+
+def test_what_was_best_for_one_objective_is_nothing_to_the_next():
+    """The first is judged by distances, of which none of the second stage is as small, and that by its divergence."""
+    other = Told("two", [])
+    other.needs = "graph"
+    look = Looks(Measured, (9.0, 0, 0, 3.0), (5.0, 0, 0, 0.1), (4.0, 0, 0, 7.0))
+    stages = [Stage(Told("one", [])), Stage(other)]
+    encoder = fresh().eval()
+    seen = []
+    asked = options(stages=stages, steps=8, look_every=4, callbacks=[lambda *given: seen.append(given[2].training)])
+    done = learn(encoder, problem(), Batches(X, batch_size=20, seed=0), np.zeros(N, bool), asked, validation=look)
+    assert [row[0] for row in done.history.looks] == [0, 4, 8] and done.kept == 8
+    # However it came, it learns in the mode for that, and is left in the other.
+    assert seen == [True] * 8 and not encoder.training
+
+
+def test_looks_are_named_by_what_they_measure():
+    look = Looks(reconstruction.Reconstructed, (0.5,), (0.25,), (0.75,))
+    for validation, names in ((look, ["step", "error"]), (None, ["step", *Measured._fields])):
+        done = learn(
+            fresh(), problem(), Batches(X, batch_size=20, seed=0), np.zeros(N, bool), options(steps=4),
+            validation=validation,
+        )  # fmt: skip
+        columns = done.history.columns()["validation"]
+        assert list(columns) == names and done.kept == (2 if validation else 4)
+        assert columns["step"].tolist() == ([0, 2, 4] if validation else [])
+    assert Stage(Distillation()) == (Distillation(), 1.0, 1.0)
 
 
 class Bar:
