@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FrameType
 
 _work_follows: ContextVar[bool] = ContextVar("work_follows", default=False)
 _listener: ContextVar[Callable[[int, int], object] | None] = ContextVar("listener", default=None)
@@ -27,11 +29,11 @@ def uninterrupted() -> Iterator[None]:
         _work_follows.reset(token)
 
 
-def interrupted(message: str, stacklevel: int) -> None:
+def interrupted(message: str) -> None:
     """Warn that what was fitted is as it was when Ctrl-C came; raise KeyboardInterrupt where work would follow."""
     if _work_follows.get():
         raise KeyboardInterrupt(message)
-    warnings.warn(message, RuntimeWarning, stacklevel=stacklevel + 1)
+    warn(message, RuntimeWarning)
 
 
 @contextmanager
@@ -59,7 +61,20 @@ def unsaid(beginning: str) -> Iterator[None]:
         _unsaid.reset(token)
 
 
-def say(message: str, stacklevel: int) -> None:
-    """Call ``warnings.warn``, except for what is left out."""
-    if not message.startswith(_unsaid.get()):
-        warnings.warn(message, UserWarning, stacklevel=stacklevel + 1)
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, except of what is left out, and name the line outside of this package that asked for what was done.
+
+    The way from there has no fixed length: `embed` fits, `transform` places, and a class of scikit-learn lies between.
+    """
+    if message.startswith(_unsaid.get()):
+        return
+    names = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        names.append(str(frame.f_globals.get("__name__")).partition(".")[0])
+        frame = frame.f_back
+    at = max((at for at, name in enumerate(names) if name == "tsne_ooc"), default=-1) + 1
+    while at + 1 < len(names) and names[at] == "sklearn":
+        at += 1
+    # 2 is the line that calls this function.
+    warnings.warn(message, category, stacklevel=at + 2)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from tsne_ooc._context import say
+from tsne_ooc._context import warn
 from tsne_ooc._options import counted, keep, number, shown, unknown, whole
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, UInt32, UInt64
@@ -252,10 +252,9 @@ def _capped(perplexity: float, n: int) -> float:
     """A perplexity that `n` rows can have: a third of the others at most (van der Maaten's rule of 3 neighbours)."""
     most = max(1.0, (n - 1) / 3)
     if perplexity > most:
-        say(
+        warn(
             f"perplexity={perplexity:g} is too large for {counted(n, 'rows')}; {most:g} is used "
             "(a third of the other rows)",
-            stacklevel=2,
         )
     return min(perplexity, most)
 

@@ -303,7 +303,7 @@ def test_a_training_that_did_not_come_to_its_end_says_so(stopped, kind, monkeypa
     Finish().run(work)
     told = module._broken(trained(0, stopped=stopped, steps=9), None, 30, True)
     if kind == "interrupt":
-        assert notes["interrupted"] == (told, {"stacklevel": 4}) and "there is no decoder" in told
+        assert notes["interrupted"] == (told,) and "there is no decoder" in told
     else:
         assert "interrupted" not in notes.asked
     assert [(one.category, str(one.message)) for one in recwarn] == (

@@ -21,7 +21,7 @@ class Shadow(BaseEstimator):
 
     def fit(self, X, y=None):
         if self.error == "interrupted":
-            interrupted("interrupted after 3 of 9 iterations", stacklevel=1)
+            interrupted("interrupted after 3 of 9 iterations")
         elif self.error == "fit":
             raise ValueError("cannot fit")
         self.embedding_ = X[:, : self.n_components].copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from fractions import Fraction
 
@@ -184,7 +185,7 @@ def said(call):
 def test_only_what_begins_as_was_said_is_left_unsaid_and_only_within():
     def talk():
         for words in ("a start that is wide", "a starting point", "another thing"):
-            _context.say(words, stacklevel=1)
+            _context.warn(words)
 
     assert len(said(talk)) == 3
     with _context.unsaid("a start "):
@@ -196,13 +197,65 @@ def test_only_what_begins_as_was_said_is_left_unsaid_and_only_within():
         raise KeyError
     told = said(talk)
     assert len(told) == 3 and {one.category for one in told} == {UserWarning}
-    # A level of 1 is the line that calls.
-    assert {one.filename for one in told} == {__file__}
+
+
+def of(name, *calls, within=None):
+    """A function of a module of that name, which calls others one by one."""
+    module = {"__name__": name, "calls": calls, "within": within}
+    exec("def call():\n    for call in calls:\n        call()", module)
+    return module["call"]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        [],
+        ["tsne_ooc.fit"],
+        ["tsne_ooc._context", "tsne_ooc.fit.rows", "tsne_ooc"],
+        # What lies between: a context manager, a callback, a class of scikit-learn, its pipeline.
+        ["tsne_ooc.io", "contextlib", "tsne_ooc.io"],
+        ["tsne_ooc.io", "somebody", "tsne_ooc.io"],
+        ["tsne_ooc", "sklearn.utils._set_output"],
+        ["tsne_ooc", "sklearn.base", "sklearn.pipeline"],
+        # Names that begin alike.
+        ["tsne_ooc.io", "tsne", "tsne_ooc.io"],
+    ],
+    ids=lambda way: ", ".join(way) or "nothing",
+)
+def test_a_warning_names_the_line_that_asked(way):
+    def asks():
+        call = lambda: _context.warn("a doubt", RuntimeWarning)  # noqa: E731
+        for name in way:
+            call = of(name, call)
+        call()
+
+    [told] = said(asks)
+    line = asks.__code__.co_firstlineno
+    assert told.category is RuntimeWarning and told.filename == __file__
+    assert told.lineno == line + (4 if way else 1)
+
+
+@pytest.mark.parametrize("outer", ["somebody", "tsne_ooc_of_mine", "sklearnish"])
+def test_a_warning_names_whoever_asked_whatever_the_name(outer):
+    ours = of("tsne_ooc.io", lambda: _context.warn("a doubt"))
+    [told] = said(of(outer, ours))
+    assert (told.filename, told.lineno) == ("<string>", 3)
+
+
+def test_where_nobody_asked_the_outermost_line_is_named():
+    """A thread that begins in a function of ours, say."""
+    ours = of("tsne_ooc.io", lambda: _context.warn("a doubt"))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        thread = threading.Thread(target=ours)
+        thread.start()
+        thread.join()
+    assert [str(one.message) for one in told] == ["a doubt"]
 
 
 def test_an_interrupt_is_a_warning_unless_work_follows():
     def call():
-        _context.interrupted("stopped early", stacklevel=1)
+        _context.interrupted("stopped early")
 
     [told] = said(call)
     assert (told.category, str(told.message), told.filename) == (RuntimeWarning, "stopped early", __file__)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
 import numpy as np
 
+from tsne_ooc._context import warn
 from tsne_ooc._options import pick, whole
 from tsne_ooc._random import generator
 from tsne_ooc._typing import TableLike
@@ -294,9 +294,7 @@ def _warn_of_many_reads(source: TableLike, buffer_rows: int) -> None:
     times = reads_of_a_chunk(source, buffer_rows)
     n, columns = source.shape
     if times > _MANY_READS and n * columns * source.dtype.itemsize > _WORTH_A_WARNING:
-        warnings.warn(
+        warn(
             f"shuffle='full' reads each chunk of {source!r} some {times:.0f} times in an epoch; use shuffle='buffer', "
             f"or a larger buffer_rows than {buffer_rows}",
-            UserWarning,
-            stacklevel=4,
         )

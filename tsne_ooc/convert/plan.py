@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tsne_ooc._context import warn
 from tsne_ooc._options import pick, unknown
 from tsne_ooc._typing import Array, Bool, Float64, Json
 from tsne_ooc.convert.pieces import kind_of, pieces_of
@@ -113,11 +113,9 @@ class Plan:
             values = np.unique(rows.numbers[:, j])
             kept = len(np.unique(values.astype(np.float32)))
             if kept < 0.9 * len(values):
-                warnings.warn(
+                warn(
                     f"float32 keeps {kept:,} of {len(values):,} values of column {name!r} apart; subtract what they "
                     "have in common, or leave the column out",
-                    UserWarning,
-                    stacklevel=4,
                 )
 
     @property

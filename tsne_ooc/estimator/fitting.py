@@ -291,5 +291,4 @@ def _warn_interrupted(result: Result, schedule: schedules.Schedule) -> None:
     if result.stopped == "interrupted":
         interrupted(
             f"interrupted after {result.iterations} of {schedule.iterations} iterations; the map is as it then was",
-            stacklevel=5,
         )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tsne_ooc._context import warn
 from tsne_ooc._options import counted
 from tsne_ooc._typing import Stored
 from tsne_ooc.export.content import Content
@@ -40,11 +40,9 @@ def to_h5ad(content: Content, path: Path, base: Path, key: str, *, overwrite: bo
     with opening(base):
         _check(content, base, key, list(columns.values()), overwrite)
     if not any(str(base) in text for text in _texts(content.manifest)):
-        warnings.warn(
+        warn(
             f"the map was made from {content.manifest.get('source')}; its rows are taken to be those of {base.name}, "
             "in the same order",
-            UserWarning,
-            stacklevel=4,
         )
     check_room(path, base.stat().st_size + content.n * content.row_bytes + _SLACK)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsne_ooc._context import say
+from tsne_ooc._context import warn
 from tsne_ooc._options import unknown
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, Float64, TableLike, UInt32
@@ -182,18 +182,16 @@ def warn_wide(start: Float32, schedule: Schedule) -> None:
         return
     if phases[0].name == LATE:
         n = schedule.iterations
-        say(
+        warn(
             f"the given initialization is a map, and goes through the whole late course of {n} iterations, which moves "
             f"all rows; to go on with a fitted map use model.continue_fit({n}), and with places alone "
             f"schedule=[Phase({n})]",
-            stacklevel=3,
         )
     # A course down to the last exaggeration is not an early phase: it leaves a map in order.
     elif not phases[0].is_course and phases[0].exaggeration_at(0) > phases[-1].exaggeration_at(0):
-        say(
+        warn(
             f"the given initialization has a standard deviation of {spread:.2g} on its first axis; above "
             "0.01 the early phase has little room to order the map (usual is 1e-4)",
-            stacklevel=3,
         )
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tsne_ooc._context import listener
+from tsne_ooc._context import listener, warn
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Int64
 from tsne_ooc.affinity import JointRows
@@ -351,10 +350,9 @@ def minimise(
             )
             raise FloatingPointError(f"iteration {done + 1} of {schedule.iterations}: {error}; {remedy}") from None
     if leaping:
-        warnings.warn(
+        warn(
             f"most rows still took the longest step in iteration {leaping}",
             RuntimeWarning,
-            stacklevel=5,
         )
     if done and equal is not None:
         reunite(Y, P, equal, dof)

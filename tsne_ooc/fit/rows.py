@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from tsne_ooc import affinity as affinities
 from tsne_ooc import neighbors as searches
+from tsne_ooc._context import warn
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Array, Float32, Float64, Int64, Matrix, UInt32
@@ -294,11 +294,9 @@ def tell_recall(index: searches.Index, k: int) -> None:
     found = index.recall(k)
     log.info("%s of the %d nearest rows are found", "all" if found == 1 else f"{found:.3f}", k)
     if found < ENOUGH:
-        warnings.warn(
+        warn(
             f"the neighbour search finds {found:.2f} of the {k} nearest rows, and the map shows the rest as apart; use "
             "neighbors='exact', or in Python ask more of it (probes=, ef=, trees=, recall= of tsne_ooc.neighbors)",
-            UserWarning,
-            stacklevel=2,
         )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
+from tsne_ooc._context import warn
 from tsne_ooc._options import counted
 from tsne_ooc._typing import TableLike
 from tsne_ooc._validate import as_rows, check_shape, is_sparse
@@ -63,7 +63,7 @@ class Features:
         """Whether embedded rows may lack values."""
         return self.preparation is not None and self.preparation.leaves_gaps
 
-    def lined_up(self, X: TableLike, asker: str, *, stacklevel: int = 5) -> Any:
+    def lined_up(self, X: TableLike, asker: str) -> Any:
         """A table with its columns in the order of the fit, where both have names for them; else unchanged.
 
         A warning is given where only one of them has names.
@@ -73,8 +73,6 @@ class Features:
         X : table
         asker : str
             The class that the warning says was fitted with or without names.
-        stacklevel : int
-            As for `warnings.warn`.
 
         Raises
         ------
@@ -87,7 +85,7 @@ class Features:
             what = "does not have valid feature names" if named else "has feature names"
             with_or_not = "with" if named else "without"
             message = f"X {what}, but {asker} was fitted {with_or_not} feature names"
-            warnings.warn(message, UserWarning, stacklevel=stacklevel)
+            warn(message)
         return line_up(X, None if self.names is None else list(self.names))
 
     def table_of(self, X: TableLike, asker: str, n_jobs: int | None) -> Source:

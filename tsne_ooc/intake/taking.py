@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tsne_ooc._context import warn
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Configurable, Float64, Int64, Matrix, Progress, TableLike
 from tsne_ooc._validate import as_array, as_rows, check_shape, is_frame, is_sparse, to_csr, unmasked
@@ -283,11 +283,9 @@ def _warn_of(look: Precision, lost: NDArray[np.intp], shifted: bool, names: list
     kept = look.saved[first] if shifted and look.helped[first] else look.kept[first]
     also = f" (and too few of {', '.join(called[1:10])}{', ...' * (len(called) > 10)})" if len(called) > 1 else ""
     remedy = "subtract what its values have in common, such as their median" if helps else "rank it, or split it in two"
-    warnings.warn(
+    warn(
         f"float32, which maps are computed in, keeps {kept} of {look.known[first]} values of column {called[0]} apart"
         f"{also}; {remedy}, or use prepare=Preparation([Standardize()]) (--standardize)",
-        UserWarning,
-        stacklevel=8,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from tsne_ooc._context import warn
 from tsne_ooc._typing import Array, DType, Int64, Stored, StrPath
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.base import Closing, check_table
@@ -236,12 +236,10 @@ class Hdf5Source(_Stored):
         across = -(-columns // self.chunks[1])
         if across > _CHUNKS_ACROSS:
             good = max(1, (1 << 20) // max(1, columns * self.dtype.itemsize))
-            warnings.warn(
+            warn(
                 f"{self.name!r} of {Path(self._where).name} is stored in chunks of {self.chunks}: {across} side by "
                 f"side make up a row, so reading rows is slow; write it again with chunks=({min(good, rows)}, "
                 f"{columns})",
-                UserWarning,
-                stacklevel=5,
             )
 
 

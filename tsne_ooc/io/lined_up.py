@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
+from tsne_ooc._context import warn
 from tsne_ooc._typing import TableLike
 from tsne_ooc.io.named import LinedUp, names_listed, names_of, order_of
 from tsne_ooc.io.source import as_source
@@ -35,7 +35,7 @@ def line_up(X: TableLike, names: Sequence[str] | None, what: str = "X") -> Table
     wanted = set(names)
     if surplus := [name for name in own if name not in wanted]:
         said = f"{what} has columns that the fit did not have, which are left out: {names_listed(surplus)}"
-        warnings.warn(said, UserWarning, stacklevel=4)
+        warn(said)
     if hasattr(X, "iloc"):
         return X.iloc[:, order]
     if hasattr(X, "columns") and hasattr(X, "dtypes"):

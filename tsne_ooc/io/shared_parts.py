@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Hashable
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tsne_ooc._context import warn
 from tsne_ooc._typing import TableLike
 from tsne_ooc.io.bands import LARGEST
 
@@ -57,12 +57,10 @@ class SharedParts:
         if keys and len(keys) * chunk <= max(LARGEST, _FEW * chunk):
             self.keys = keys
         elif blocks >= _REPEATED and of_one * blocks > _REPEATED * len(graph):
-            warnings.warn(
+            warn(
                 f"each of the {blocks:,} blocks of this Dask array takes {of_one:,} of the {len(graph):,} steps of "
                 "all, since they share parts that are too many to be kept; compute those first, or write the array to "
                 "a file",
-                UserWarning,
-                stacklevel=6,
             )
 
     def kept(self, data: TableLike) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
+from tsne_ooc._context import warn
 from tsne_ooc._typing import Array
 from tsne_ooc.neighbors.base import Metric
 from tsne_ooc.neighbors.metrics import BOOLEAN, DENSE, PACKED
@@ -38,7 +38,7 @@ def tell_unlikely(rows: Any, metric: Metric) -> None:
     elif isinstance(metric, str) and (DENSE[metric] in BOOLEAN or DENSE[metric] in PACKED):
         doubt = _of_bits(rows, metric)
     if doubt is not None:
-        warnings.warn(doubt, UserWarning, stacklevel=2)
+        warn(doubt)
 
 
 def _of_bits(rows: Any, metric: str) -> str | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tsne_ooc._blas import openmp_kept
+from tsne_ooc._context import warn
 from tsne_ooc._options import keep, number, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Matrix, Named
@@ -221,12 +221,11 @@ class PyNNDescentIndex(Index, kind="pynndescent"):
         """Whether a graph cannot be built in this process; warns if so."""
         lost = numba_lost()
         if lost:
-            warnings.warn(
+            warn(
                 "pynndescent cannot build a graph in a process that was forked after it, or other parallel Numba code, "
                 "had run; the search is exact instead, and slower. Call transform() once before the fork, or start "
                 "processes with 'spawn'",
                 RuntimeWarning,
-                stacklevel=2,
             )
         return lost
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tsne_ooc._context import warn
 from tsne_ooc._options import pick, unknown
 from tsne_ooc.neighbors.annoy_index import Annoy
 from tsne_ooc.neighbors.base import BLOCKED, GAPS, Metric, Neighbors
@@ -98,10 +98,8 @@ def _auto(metric: Metric, n: int, sparse: bool, params: Any) -> Neighbors:
         return PyNNDescent()
     if callable(metric):
         name = getattr(metric, "__name__", repr(metric))
-        warnings.warn(
+        warn(
             f"neighbors='auto' calls the metric {name} for each pair of {n:,} rows, {n * n:.0e} times; compiled with "
             f"numba.njit({name}) it is one that pynndescent takes",
-            UserWarning,
-            stacklevel=2,
         )
     return Exact()

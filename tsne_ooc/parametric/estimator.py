@@ -249,7 +249,7 @@ class ParametricTSNE(EncodingEstimator):
                 seed = Checkpoint.seed_of(checkpoint, seed)
         teacher, fitted, prepare = given_teacher(self.teacher, self.prepare, seed)
         if fitted and teacher is not None:
-            X = teacher.features_.lined_up(X, type(teacher).__name__, stacklevel=4)
+            X = teacher.features_.lined_up(X, type(teacher).__name__)
         ready = prepared_rows(X, prepare, teacher, fitted, seed=seed, n_jobs=self.n_jobs)
         if (n := ready.table.shape[0]) < FEWEST:
             raise ValueError(f"{ready.table!r} has {n} sample(s) while a minimum of {FEWEST} is required.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from tsne_ooc import __version__
-from tsne_ooc._context import interrupted
+from tsne_ooc._context import interrupted, warn
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Bool, Json
 from tsne_ooc.batches import Batches
@@ -153,11 +152,9 @@ class Teach(RunStage):
         check_affinities(stages, n, mapped, known)
         graph = known and (lesson.augmentation > 0 or any(stage.objective.needs == "graph" for stage in stages))
         if not known and mapped == n and lesson.augmentation > 0:
-            warnings.warn(
+            warn(
                 "the affinities of the teacher are not in its folder, so rows are not moved along differences of their "
                 "neighbours, and the map is not tuned; the teacher as it was fitted has them",
-                UserWarning,
-                stacklevel=4,
             )
         taught = teach(teacher, table, fitted=lesson.fitted, graph=graph, seed=lesson.seed, threads=lesson.threads)
         # A fitted teacher may have as many rows as the table, but not the same ones.
@@ -263,9 +260,9 @@ class Finish(RunStage):
         steps, decoding = lesson.options.steps, lesson.decoder is not None
         if broken := _broken(done, None if decoded is None else decoded.done, steps, decoding):
             if broken.startswith("interrupted"):
-                interrupted(broken, stacklevel=4)
+                interrupted(broken)
             else:
-                warnings.warn(broken, RuntimeWarning, stacklevel=4)
+                warn(broken, RuntimeWarning)
         history: Json = dict(done.history.columns())
         if decoded is not None:
             history["decoder"] = decoded.done.history.columns()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import torch
 
+from tsne_ooc._context import warn
 from tsne_ooc._options import counted, unknown, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
@@ -105,12 +105,10 @@ def batches_of(table: Source | Float32, size: int, shuffle: str, seed: int, seen
     if (share := batches.uneven(*seen)) <= UNEVEN:
         return batches
     if shuffle == "batch":
-        warnings.warn(
+        warn(
             f"rows are in an order: {share:.0%} of their variance lies between blocks of {batches.block_rows:,}, and "
             "batches of one block each would teach one part of the map after the other; blocks are mixed in a buffer, "
             "as shuffle='buffer' does",
-            UserWarning,
-            stacklevel=3,
         )
     return Batches(table, batch_size=size, shuffle="buffer", block_rows=mixed_rows_for(batches.source), seed=seed)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tsne_ooc._cells import cells_of_lines
+from tsne_ooc._context import warn
 from tsne_ooc._options import counted
 from tsne_ooc._typing import Array, StrPath
 from tsne_ooc.convert.pieces import delimiter_of
@@ -193,11 +193,9 @@ def _alone(path: Path, n: int | None) -> Array:
     if n is None or len(others) != n:
         return _typed(cells)
     if numbers is None and first not in others:
-        warnings.warn(
+        warn(
             f"the first line of {path}, {first!r}, is taken for the name of the column: the others are a label for "
             f"each of {counted(n, 'rows')}",
-            UserWarning,
-            stacklevel=2,
         )
         return _typed(others)
     raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tsne_ooc import storage
+from tsne_ooc._context import warn
 from tsne_ooc._options import counted, whole
 from tsne_ooc._typing import Array, Float32, Named, StrPath
 from tsne_ooc.pipeline import Run, open_run
@@ -98,10 +98,9 @@ def map_behind(
         # The map that was published is all that a run made, and not only what it fitted.
         return map_of(folder.parent if _is_of_a_run(folder) else folder, axes)
     except (OSError, ValueError) as error:
-        warnings.warn(
+        warn(
             f"the map behind the rows of {found.name} is not drawn: {error}; "
             "or say where it is with behind= (--behind)",
-            stacklevel=3,
         )
         return None
 

@@ -6,12 +6,12 @@ import itertools
 import json
 import math
 import threading
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tsne_ooc._context import warn
 from tsne_ooc._options import unknown, whole
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Array, Float32, Float64, Int64, Json, Progress, TableLike
@@ -422,10 +422,8 @@ class Preparation:
             first = column not in self.unseen
             self.unseen[column] = self.unseen.get(column, 0) + rows
         if first:
-            warnings.warn(
+            warn(
                 f"column {column!r} has categories that the preparation was not fitted with; they become zeros",
-                UserWarning,
-                stacklevel=2,
             )
 
     def __getstate__(self) -> Json:
