@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 
-from tsne_ooc._context import say  # noqa: E402
+from tsne_ooc._context import warn  # noqa: E402
 from tsne_ooc._parallel import Threads  # noqa: E402
 from tsne_ooc.intake import Prepared  # noqa: E402
 from tsne_ooc.io import as_source, iterate  # noqa: E402
@@ -444,7 +444,7 @@ def test_affinities_are_those_of_the_teachers_own_search(order, monkeypatch):
 
     def joint_of(*given):
         asked.append(given)
-        say("perplexity=30 is too large", 1)
+        warn("perplexity=30 is too large")
         return "P", order, None, None
 
     monkeypatch.setattr(teaching, "joint_of", joint_of)
