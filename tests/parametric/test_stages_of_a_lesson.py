@@ -321,7 +321,7 @@ def test_a_decoder_that_did_not_come_to_its_end_says_so(monkeypatch):
     for one in (outset_of(lesson), Taught("a teacher", None, None), trained(0), decoded):
         work.put(one)
     Finish().run(work)
-    told, _ = notes["interrupted"]
+    (told,) = notes["interrupted"]
     assert told == "interrupted after 4 batches of the decoder; it is the best one until then"
     assert work.get(FittedEncoder).decoder == "network"
 

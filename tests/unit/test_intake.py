@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from tsne_ooc import TSNE
 from tsne_ooc.intake import (
     Features,
     Prepared,
@@ -602,19 +603,15 @@ def test_rows_alone_have_to_fit_into_memory(monkeypatch):
         take_in(Reader(X), prepare=None, sample=None, metric="euclidean", seed=0, n_jobs=1)
 
 
-def test_a_warning_of_names_points_at_whoever_placed_the_rows():
-    """Who calls `place` of an estimator, which asks for blocks in a method of its own."""
-    features = Features(2, ("a", "b"))
-
-    def blocks(X):
-        return features.blocks(X, "TSNE", 1)
-
-    def place(X):
-        return blocks(X)
-
+@pytest.mark.parametrize("door", ["transform", "place", "score_samples"])
+def test_a_warning_of_names_points_at_whoever_placed_the_rows(door):
+    """However many calls of ours, and of scikit-learn about `transform`, lie between."""
+    X = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
+    options = {"perplexity": 3, "n_iter": 1, "early_exaggeration_iter": 0, "random_state": 0, "n_jobs": 1}
+    model = TSNE(**options).fit(pd.DataFrame(X, columns=["a", "b"]))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        place(np.ones((3, 2)))
+        getattr(model, door)(X[:2])
         here = inspect.currentframe().f_lineno - 1
     assert [(one.filename, one.lineno) for one in told] == [(__file__, here)]
 
