@@ -9,6 +9,7 @@ from sklearn.metrics.pairwise import nan_euclidean_distances
 from tsne_ooc._parallel import Threads
 from tsne_ooc.neighbors import HNSW, IVF, Annoy, Exact, PyNNDescent, named_state, resolve, restore_index
 from tsne_ooc.neighbors import build as built
+from tsne_ooc.neighbors.gaps import GapFrame
 from tsne_ooc.storage.state import Saved, StateError
 
 EVERYWHERE = IVF(lists=20, probes=20)
@@ -222,3 +223,17 @@ def test_what_is_given_is_not_changed():
     for search in SEARCHES.values():
         build(search, X).query(Q, 3)
     assert (X.tobytes(), Q.tobytes()) == before
+
+
+@pytest.mark.parametrize("p", [1, 2, 12, 65, 400])
+def test_the_bound_of_a_products_error_holds_and_is_near(p):
+    """It is of float32, whose halves of a last digit add up column by column; a wide one would look at every row."""
+    slack = GapFrame(np.zeros(p), 1.0).slack
+    a, b = np.random.default_rng(p).normal(size=(2, 200, p)).astype(np.float32)
+    # The longest of all orders to add in: one after the other.
+    sums = np.zeros(200, np.float32)
+    for column in (a * a - 2 * a * b + b * b).T:
+        sums += column
+    exact = ((a.astype(float) - b) ** 2).sum(axis=1)
+    of_squares = (a.astype(float) ** 2 + b.astype(float) ** 2).sum(axis=1)
+    assert np.abs(sums - exact).max() / of_squares.max() < slack < 100 * (p + 1) * 2.0**-24

@@ -9,6 +9,7 @@ import pytest
 
 from tsne_ooc import Perplexity, Uniform
 from tsne_ooc._parallel import Threads
+from tsne_ooc.fit import searched
 from tsne_ooc.fit.rows import Recipe, joint_of, joint_within
 from tsne_ooc.fit.searched import Searched
 from tsne_ooc.neighbors import HNSW, IVF, Exact
@@ -179,3 +180,34 @@ def test_the_last_row_is_one(found, row, wrong):
                 Searched.restore(saved(found, **{name: new}), ONE)
         else:
             assert getattr(Searched.restore(saved(found, **{name: new}), ONE), name).dtype == kind
+
+
+def test_pages_over_files_are_given_back_between_all_that_fills_them(monkeypatch, tmp_path):
+    """After the index is built, twice for each part of its answers, and before rows are placed."""
+    told, index_of = [], searched.index_of
+
+    class Told:
+        def __init__(self, index):
+            self.index = index
+
+        def __getattr__(self, name):
+            return getattr(self.index, name)
+
+        def query_part(self, start, stop, k):
+            told.append("ask")
+            return self.index.query_part(start, stop, k)
+
+    def build(*arguments, **options):
+        index = index_of(*arguments, **options)
+        told.append("build")
+        return Told(index)
+
+    monkeypatch.setattr(searched, "index_of", build)
+    monkeypatch.setattr(searched, "forget_given", lambda: told.append("give back"))
+    monkeypatch.setattr(searched, "BLOCK", 9 * 20)
+    X = table("plain")
+    recipe = Recipe(2, 1.0, IVF(lists=4), "euclidean", None, Perplexity(3), "pca", Schedule([]))
+    with on_disk(tmp_path):
+        Searched.among(X, 9, recipe, seed=0, threads=ONE)
+    # The first question is whether it answers in parts.
+    assert told == ["build", "give back", "ask", *["ask", "give back", "give back"] * (N // 20), "give back"]
