@@ -112,6 +112,15 @@ def test_lines_of_json_are_read_alike_all_at_once_and_one_by_one(bad):
         assert told[13] == f"column 'a' holds '1{'0' * 39}', which is not a number"
 
 
+@pytest.mark.parametrize("empty", ["\n", "\n\n", "\n\n\n"])
+def test_two_objects_of_a_line_are_no_two_lines(empty):
+    """Even where an empty line makes up for it, so that there are as many of one as of the other."""
+    data = f'{{"a": 1}}{empty}{{"a": 2}} {{"a": 3}}'
+    rows = rows_of(Piece(0, 5, data.encode(), []), "json", ["a"], [])
+    assert rows.numbers.tolist() == [[1.0]] and rows.lines.tolist() == [5]
+    assert [one.line for one in rows.rejected] == [5 + len(empty)]
+
+
 @pytest.mark.parametrize("decimal", [".", ","])
 def test_cells_in_their_own_dialect(decimal):
     """A truth, a gap, and a number with the other sign before its decimals, which is none."""
