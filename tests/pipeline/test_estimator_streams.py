@@ -4,7 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tsne_ooc import TSNE, load
+from tsne_ooc import TSNE, load, streaming
+from tsne_ooc.io import open_source
 from tsne_ooc.preprocess import PCA, Preparation, PreparedSource, Standardize
 from tsne_ooc.sampling import Rows, take
 
@@ -92,3 +93,26 @@ def test_sparse_rows_on_a_dense_map_and_the_other_way(fit, neighbors):
     for rows in forms.values():
         np.testing.assert_array_equal(model.transform(rows), expected)
     np.testing.assert_array_equal(expected[:300], model.embedding_)
+
+
+def test_a_file_within_the_table_is_no_part_of_it(tmp_path, monkeypatch):
+    """A Zarr array is a folder: what is written there while it is read makes no other table of it, and it goes on."""
+    zarr = pytest.importorskip("zarr")
+    X = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
+    zarr.create_array(tmp_path / "X.zarr", data=X, chunks=(50, 5))
+    model = TSNE(sample=np.arange(100), **FAST).fit(X)
+    monkeypatch.setattr(streaming, "rows_at_once", lambda table: 100)
+
+    def stops(phase, done, total):
+        if done == 200:
+            raise RuntimeError("the lamp went out")
+
+    with open_source(tmp_path / "X.zarr") as source:
+        out = tmp_path / "X.zarr" / "Y.npy"
+        with pytest.raises(RuntimeError, match="lamp"):
+            model.transform_to(source, out, progress=stops)
+        heard = []
+        model.transform_to(source, out, resume=True, progress=lambda *event: heard.append(event[1]))
+        np.testing.assert_array_equal(np.load(out), model.transform(X))
+    # It went on, and did not begin anew.
+    assert heard[0] == 200

@@ -162,3 +162,11 @@ def test_a_file_of_one_column_has_a_label_in_each_line_that_is_not_empty(tmp_pat
         assert found.tolist() == wanted and found.dtype == object
     else:
         np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("known", [None, 5])
+def test_a_column_in_a_file_of_numpy_is_read_where_it_is_used(tmp_path, known):
+    """Those of a billion rows need not be in memory to be counted."""
+    np.save(tmp_path / "labels.npy", np.arange(5))
+    found = module.column_of_file(tmp_path / "labels.npy", known)
+    assert isinstance(found, np.memmap) and found.mode == "r"
