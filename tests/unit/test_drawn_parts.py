@@ -605,3 +605,18 @@ def test_the_map_behind_is_the_one_that_is_given_or_that_rows_were_placed_on(whe
         assert [str(one.message) for one in told] == [
             f"the map behind the rows of new is not drawn: {error}; or say where it is with behind= (--behind)"
         ]
+
+
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
+def test_a_picture_of_density_leaves_the_axes_as_they_are(turned):
+    """Also those of somebody whose axis runs downwards: rows lie where they lay, and both axes keep one scale."""
+    ax = Figure(figsize=(4, 2)).add_subplot()
+    limits = [(-3.0, 5.0)[::-1] if turned[0] else (-3.0, 5.0), (1.0, 2.5)[::-1] if turned[1] else (1.0, 2.5)]
+    ax.set_xlim(limits[0])
+    ax.set_ylim(limits[1])
+    ax.set_aspect("auto", adjustable="datalim")
+    draw_density(ax, np.ones((3, 5, 4), np.float32))
+    assert (ax.get_xlim(), ax.get_ylim()) == tuple(limits)
+    assert (ax.get_aspect(), ax.get_adjustable()) == (1.0, "box")
+    # Its first row of cells is the lowest, its first column the leftmost, whatever the direction of the axes.
+    assert ax.images[0].get_extent() == [-3.0, 5.0, 1.0, 2.5] and ax.images[0].origin == "lower"
