@@ -28,6 +28,7 @@ from tsne_ooc.parametric import (  # noqa: E402
     ParametricTSNE,
     lesson,
     load,
+    objectives,
     reconstruction,
     room,
     teaching,
@@ -915,3 +916,20 @@ def test_a_teacher_is_asked_for_what_made_its_map_and_not_for_what_it_would_make
         with pytest.raises(kind) as told:
             teaching.given_teacher(*wrong, 3)
         assert str(told.value).startswith(says)
+
+
+@pytest.mark.parametrize("what, at", [("share", 1), ("rate", 2)])
+@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, "1"])
+def test_a_stage_takes_and_steps_something(what, at, value):
+    """A stage of no batches or of no steps would be passed over without a word."""
+    values = [Distillation(), 1.0, 1.0]
+    values[at] = value
+    with pytest.raises((ValueError, TypeError), match=f"^the {what} of a stage="):
+        objectives.resolve(Stage(*values), tuned=False)
+
+
+def test_a_stage_may_step_a_hundred_times_as_far_and_no_farther():
+    assert objectives.resolve(Stage(Distillation(), 1e9, 100), tuned=False) == [Stage(Distillation(), 1e9, 100.0)]
+    assert objectives.resolve(Stage(Distillation(), 1e-9, 1e-9), tuned=False) == [Stage(Distillation(), 1e-9, 1e-9)]
+    with pytest.raises(ValueError, match=r"^the rate of a stage=100\.1 "):
+        objectives.resolve(Stage(Distillation(), 1.0, 100.1), tuned=False)
