@@ -333,12 +333,15 @@ def test_copies_have_no_radius():
     assert told["density"].map.value == pytest.approx(wanted, abs=1e-4)
 
 
-def test_the_percent_of_some_rows_by_brute_force(monkeypatch):
-    """A row that stands for others itself is not its own neighbour."""
+@pytest.mark.parametrize("in_order", [False, True])
+def test_the_percent_of_some_rows_by_brute_force(in_order, monkeypatch):
+    """A row that stands for others itself is not its own neighbour; where rows are in an order, those are beside it."""
     monkeypatch.setattr(measuring, "OTHERS", 200)
     seen, real = [], measuring._percent
     monkeypatch.setattr(measuring, "_percent", lambda *given: seen.append((given, real(*given))) or seen[-1][1])
     X, Y, _ = problem()
+    if in_order:
+        X[:, 0], Y[:, 0] = np.linspace(0, 9000, N), np.linspace(0, 9, N)
     measures(X, Y, sample=90)
     ((_, _, rows, others, held, k, n), found) = seen[0]
     assert len(rows) == 90 and len(others) == 200 and (k, n) == (2, N) and 40 < np.isin(rows, others).sum() < 80
