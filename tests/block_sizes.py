@@ -155,6 +155,7 @@ CROSSED = {
 # Numbers that cut no work, by what they are.
 _OTHERS = {
     "marks, versions and the layout of bits": """
+        cli.command._STOPPED
         _kernels.bits.NO_KEY _kernels.knn.NO_KEY neighbors._blocks.NOBODY
         neighbors.folder.TOLD novelty.NoveltyHistogram._SHIFT
         sampling.boxes._BITS sampling.boxes._FINE sampling.boxes._ORIGIN storage.ledger.LEDGER_VERSION

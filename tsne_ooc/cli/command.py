@@ -98,8 +98,11 @@ def _run(arguments: Sequence[str] | None) -> int:
             os._exit(130)
         return 130
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and any([_unread(sys.stdout), _unread(sys.stderr)]):
+        if isinstance(error, BrokenPipeError) and _unread(sys.stderr):
             return _STOPPED if code is None else code
+        if isinstance(error, BrokenPipeError) and _unread(sys.stdout):
+            # Whoever has read enough of the answer is no fault. What a run does is told elsewhere.
+            return 0
         if verbose:
             traceback.print_exc()
         text = _line(error)

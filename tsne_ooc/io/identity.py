@@ -92,10 +92,9 @@ def differences(old: Json, new: Json) -> list[str]:
     >>> differences(old, identity_of(np.zeros((6, 2), np.float32)))
     ['shape was [5, 2], is [6, 2]', 'contents of the rows looked at have changed']
     """
-    hidden = untold(new.get("own"), _DECIDE["own"])
-    found = list(hidden)
+    found = untold(new.get("own"), _DECIDE["own"])
     for key, words in _DECIDE.items():
-        if key not in old or key not in new or old[key] == new[key] or (key == "own" and hidden):
+        if key not in old or key not in new or old[key] == new[key] or (key == "own" and found):
             continue
         if key in ("probes", "files"):
             found.append(f"{words} have changed")
