@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from tsne_ooc.affinity import Joint
-from tsne_ooc.fit.copies import reunite, spread_copies
+from tsne_ooc.fit.copies import Spread, reunite, spread_copies
 
 
 def ties_by_number(groups, k):
@@ -126,3 +126,17 @@ def test_how_far_copies_may_be_from_each_other(n, limit):
         # Both are pulled by the same row, which is the twin of neither.
         P = csr_array((np.ones(2), ([n // 2, n // 3], [0, 0])), shape=(n, n))
         assert reunite(Y, Joint.from_matrix(P + P.T), equal, 1.0) == moved
+
+
+@pytest.mark.parametrize("size", [5, 6, 9])
+@pytest.mark.parametrize("seed", range(6))
+def test_no_copy_names_itself_or_another_one_twice(size, seed):
+    """Of all but one of the others each names all, so that a wrong offset could not hide."""
+    rows, k = np.arange(3, 3 + size), size - 2
+    nearest = np.where(rows == 3, 4, 3)
+    named = np.full((size, k), 10**6, np.uint32)
+    Spread(rows, nearest, k, np.random.default_rng(seed)).put(named, rows)
+    for row, others in zip(rows, named.astype(int), strict=True):
+        assert len(set(others)) == k and set(others) <= set(rows) - {row}
+    # Each is named as often as it names.
+    assert (np.bincount(named.ravel())[3:] == k).all()
