@@ -364,7 +364,7 @@ def test_every_option_does_something(tmp_path, name):
 
 
 def test_what_is_said_with_verbose(capsys, caplog):
-    logging.getLogger("tsne_ooc").setLevel(logging.INFO)
+    caplog.set_level(logging.INFO, "tsne_ooc")
     TSNE(**FEW).fit(rows())
     assert capsys.readouterr().err == ""
     TSNE(**FEW, verbose=True).fit(rows())

@@ -67,6 +67,12 @@ class Stranger(Components):
         return self
 
 
+@pytest.fixture(autouse=True)
+def only_warnings_are_told(caplog):
+    """Whatever an earlier test has set."""
+    caplog.set_level("WARNING", "tsne_ooc")
+
+
 @pytest.mark.parametrize("folder", [".", "round-1"])
 @pytest.mark.parametrize("space", [None, Room(2)], ids=["anywhere", "a room"])
 def test_a_fit_is_kept_and_goes_on_as_one_that_was_opened_again(tmp_path, monkeypatch, folder, space):
