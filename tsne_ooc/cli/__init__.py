@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 after an error, 130 after an interrupt, 141 where nobody
-    reads what it prints any more."""
+    reads of its progress any more and the work is not done.
+    """
     try:
         from tsne_ooc.cli.command import run
 

@@ -59,7 +59,7 @@ t-SNE maps of data larger than memory: a sample is embedded, and every other row
 
 # Arguments that are told by their place in the line, and not by a name.
 _PLACES = ("model", "data")
-# As the system ends a program whose output nobody reads any more.
+# As the system ends a program of whose progress nobody reads any more.
 _STOPPED = 141
 _EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError)
 
