@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import silence
 from children import told_where_they_stand
 
 told_where_they_stand()
@@ -114,28 +116,56 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
-# Longer than any test may take, which ends and says where it hung.
+# Longer than any test may take: each process of tests ends what hangs before the one that listens ends all.
 SILENCE = 1500
+LOOKS_AFTER = pytest.StashKey[silence.Watch | silence.Listener]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    told = config.stash[fault_handler_stderr_fd_key]
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        config.stash[LOOKS_AFTER] = silence.Watch(told)
+        silence.forks_hold_no_pipes(config)
+    elif config.getoption("dist", "no") != "no":
+        config.stash[LOOKS_AFTER] = listener = silence.Listener(told, SILENCE)
+        config.pluginmanager.register(Heard(listener), "heard")
+
+
+def pytest_unconfigure(config):
+    if LOOKS_AFTER in config.stash:
+        config.stash[LOOKS_AFTER].close()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol():
+def pytest_runtest_protocol(item, nextitem):
     """What hangs between tests hangs in none of them: each process ends then, too, before the one that listens."""
+    watch = item.config.stash.get(LOOKS_AFTER, None)
+    if watch is None:
+        return (yield)
+    watch.begins(item.nodeid)
     result = yield
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        faulthandler.dump_traceback_later(SILENCE - 300, exit=True, file=sys.__stderr__)
+    watch.begins(None)
+    faulthandler.dump_traceback_later(SILENCE - 300, exit=True, file=watch.told)
     return result
 
 
-def pytest_runtest_logreport():
-    """Where nothing comes of any process any more, the tests end and say where the one that listens stands."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        faulthandler.dump_traceback_later(SILENCE, exit=True, file=sys.__stderr__)
+class Heard:
+    """What the process that listens hears of tests."""
 
+    def __init__(self, listener):
+        self.listener = listener
 
-def pytest_unconfigure():
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        faulthandler.cancel_dump_traceback_later()
+    def pytest_runtest_logstart(self, nodeid):
+        self.listener.begins(nodeid)
+
+    def pytest_runtest_logfinish(self, nodeid):
+        self.listener.ends(nodeid)
+
+    def pytest_runtest_logreport(self, report):
+        # Where the whole ends before its summary, it was said once.
+        if report.failed:
+            self.listener.fails(report.nodeid, str(report.longrepr))
 
 
 def pytest_terminal_summary(terminalreporter):
