@@ -83,6 +83,20 @@ def nobody_waits_for_the_disk():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def tried_in_a_fork():
+    """Each command first tries a file of HDF5 in a fork. One of this process, which holds gigabytes and the threads of
+    all libraries, is slow and may wait for ever, five minutes each time; what users have is a process that has just
+    begun. Tests of what becomes of such files put it back, and commands that are processes try all.
+    """
+    from tsne_ooc.cli import probe
+
+    real = probe.check_hdf5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "check_hdf5", lambda path, work: None)
+        yield real
+
+
 # Seconds of a processor of files whose tests are few and long. All others take a tenth of a second for each test, or so
 # little that it does not matter when they begin.
 LONG = {
@@ -117,7 +131,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 # Longer than any test may take: each process of tests ends what hangs before the one that listens ends all.
-SILENCE = 1500
+SILENCE = 900
 LOOKS_AFTER = pytest.StashKey[silence.Watch | silence.Listener]()
 
 
@@ -146,7 +160,7 @@ def pytest_runtest_protocol(item, nextitem):
     watch.begins(item.nodeid)
     result = yield
     watch.begins(None)
-    faulthandler.dump_traceback_later(SILENCE - 300, exit=True, file=watch.told)
+    faulthandler.dump_traceback_later(SILENCE - 200, exit=True, file=watch.told)
     return result
 
 

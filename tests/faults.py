@@ -22,7 +22,7 @@ from pathlib import Path
 
 KILLED = -signal.SIGKILL
 # A run takes a second or so. One that hangs says where, and ends.
-SECONDS = 600
+SECONDS = 200
 
 
 class Runs:

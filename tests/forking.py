@@ -19,7 +19,7 @@ import tempfile
 import traceback
 
 # Programs take a second or so; one that hangs says where, and ends.
-SECONDS = 600
+SECONDS = 200
 
 
 class Forking:

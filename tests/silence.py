@@ -17,7 +17,7 @@ from functools import partial
 import pytest
 
 # The longest test takes less than two minutes, also where all its kernels are compiled.
-CHILDREN, ALL_CHILDREN = 480.0, 600.0
+CHILDREN, ALL_CHILDREN = 300.0, 400.0
 # For the summary, once all is ended that was waited for.
 END = 60.0
 

@@ -18,6 +18,11 @@ from tsne_ooc.cli import main, probe
 from tsne_ooc.pipeline import open_run
 
 
+@pytest.fixture(autouse=True)
+def files_are_tried(monkeypatch, tried_in_a_fork):
+    monkeypatch.setattr(probe, "check_hdf5", tried_in_a_fork)
+
+
 @pytest.fixture
 def file(tmp_path):
     X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
