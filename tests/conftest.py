@@ -83,20 +83,6 @@ def nobody_waits_for_the_disk():
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def tried_in_a_fork():
-    """Each command first tries a file of HDF5 in a fork. One of this process, which holds gigabytes and the threads of
-    all libraries, is slow and may wait for ever, five minutes each time; what users have is a process that has just
-    begun. Tests of what becomes of such files put it back, and commands that are processes try all.
-    """
-    from tsne_ooc.cli import probe
-
-    real = probe.check_hdf5
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probe, "check_hdf5", lambda path, work: None)
-        yield real
-
-
 # Seconds of a processor of files whose tests are few and long. All others take a tenth of a second for each test, or so
 # little that it does not matter when they begin.
 LONG = {

@@ -8,6 +8,7 @@ import faulthandler
 import gc
 import os
 import signal
+import threading
 import time
 
 import h5py
@@ -19,8 +20,9 @@ from tsne_ooc.pipeline import open_run
 
 
 @pytest.fixture(autouse=True)
-def files_are_tried(monkeypatch, tried_in_a_fork):
-    monkeypatch.setattr(probe, "check_hdf5", tried_in_a_fork)
+def alone(monkeypatch):
+    """As in a process that has just begun. That of the tests has threads, and its commands try no files."""
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
 
 
 @pytest.fixture
@@ -80,6 +82,22 @@ def test_other_troubles_and_other_files_are_left_alone(capfd, file, tmp_path):
     for name in ("notes.txt", "rows.npy", "nowhere.h5"):
         probe.check_hdf5(str(tmp_path / name), lambda: os.kill(os.getpid(), signal.SIGSEGV))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_beside_other_threads_nothing_is_tried(file, monkeypatch, threads):
+    """A fork waits for ever where one of them multiplies matrices with several threads of OpenBLAS."""
+    monkeypatch.setattr(threading, "active_count", lambda: threads)
+    forks = []
+
+    def forked():
+        forks.append(threads)
+        raise BlockingIOError("it is tried")
+
+    monkeypatch.setattr(os, "fork", forked)
+    with pytest.raises(BlockingIOError, match="it is tried") if threads == 1 else contextlib.nullcontext():
+        probe.check_hdf5(str(file), lambda: None)
+    assert len(forks) == (threads == 1)
 
 
 def test_a_child_that_waits_for_ever_is_left(file, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import gc
 import os
 import selectors
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -66,9 +67,9 @@ def check_hdf5(path: str, work: Callable[[], None]) -> None:
     """Do some work with a file in a child process, and raise OSError where it does not end by itself.
 
     All other faults of the file are left to the code that opens it next. Nothing is done for files that are not HDF5,
-    nor on systems without `fork`.
+    on systems without `fork`, nor where this process has other threads, as where a program calls commands.
     """
-    if not hasattr(os, "fork") or not _is_hdf5(Path(path)):
+    if not hasattr(os, "fork") or not _is_alone() or not _is_hdf5(Path(path)):
         return
     import h5py  # noqa: F401
 
@@ -103,6 +104,15 @@ def check_hdf5(path: str, work: Callable[[], None]) -> None:
             f"{path} is damaged: HDF5 does not come to an end with it; copy it again, or write it anew (where it has "
             "100,000 datasets or more, name one)"
         )
+
+
+def _is_alone() -> bool:
+    """Whether no other thread runs that a fork could wait for.
+
+    OpenBLAS ends its own threads before a fork, and waits for ever for one that works for another thread of ours: that
+    took a few seconds beside three threads that multiplied matrices.
+    """
+    return threading.active_count() == 1
 
 
 def _is_hdf5(path: Path) -> bool:
