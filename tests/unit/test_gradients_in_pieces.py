@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import reference
-from test_kernels_line_by_line import plain
+from line_by_line import plain
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Joint, Part
