@@ -4,8 +4,8 @@
     python benchmarks/forks.py multiply
 
 Threads that place, score and fit keep BLAS to one thread, and no fork waits for them. Beside threads that multiply
-matrices with several threads of BLAS most programs soon wait for ever, since OpenBLAS ends its threads before a fork and
-one of them does not hear of it; where all threads stand is then told, and the exit code is 1.
+matrices with several threads of BLAS most programs soon wait for ever, since OpenBLAS ends its threads before a fork
+and one of them does not hear of it; where all threads stand is then told, and the exit code is 1.
 """
 
 from __future__ import annotations
