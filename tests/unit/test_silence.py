@@ -1,10 +1,12 @@
 """What is done about tests that hang: `tests/silence.py`."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -153,3 +155,31 @@ def test_children_do_not_hold_the_pipes_of_their_parent(monkeypatch):
     io.infile.close()
     for number in (ear, pipes[1][1]):
         os.close(number)
+
+
+ENDS = """
+import os, time
+
+def test_ends():
+    if not os.fork():
+        time.sleep(30)
+        os._exit(0)
+    os._exit(1)
+"""
+
+
+def test_the_end_of_a_process_of_tests_is_heard_though_a_child_lives_on(tmp_path):
+    """Its child outlives it by half a minute, in which who listens would hear nothing."""
+    tests = Path(silence.__file__).parent
+    for name in ("conftest.py", "silence.py", "children.py"):
+        shutil.copy(tests / name, tmp_path)
+    (tmp_path / "test_ends.py").write_text(ENDS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -n 1 --dist loadfile --max-worker-restart 0\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    with open(tmp_path / "said", "w+") as said:
+        began = time.monotonic()
+        # Not through a pipe, which the child holds as well.
+        subprocess.run([sys.executable, "-m", "pytest"], cwd=tmp_path, env=environment, stdout=said, stderr=said)
+        took = time.monotonic() - began
+        said.seek(0)
+        assert "crashed while running 'test_ends.py::test_ends'" in said.read() and took < 25
