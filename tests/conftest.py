@@ -175,7 +175,7 @@ def pytest_terminal_summary(terminalreporter):
     if left_out:
         terminalreporter.write_line(
             f"{left_out} tests or files of tests of encoders were left out, since PyTorch is not here; to run them, "
-            'pip install -e ".[test,annoy,neural,onnx]"',
+            'pip install -e ".[test,annoy,neural,onnx]" onnxruntime',
             yellow=True,
         )
 

@@ -132,7 +132,7 @@ def test_a_decoder_behind_an_odd_network_comes_back(teacher, rows, tmp_path):
 
 
 def test_an_odd_network_goes_to_onnx(teacher, rows, tmp_path):
-    runtime = pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
+    runtime = pytest.importorskip("onnxruntime", reason="the test runs the file with onnxruntime")
     pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
     for layout in (transposed, strided, channels_last):
         model = encoder(teacher, layout).fit(rows)

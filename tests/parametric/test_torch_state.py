@@ -40,7 +40,7 @@ def test_the_default_type_of_torch_does_not_matter(islands, wanted, doubles, tmp
     assert {value.dtype for value in model.encoder_.state_dict().values()} == {torch.float32}
     wanted.save(tmp_path / "encoder")
     np.testing.assert_array_equal(load(tmp_path / "encoder").transform(islands), wanted.transform(islands))
-    runtime = pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
+    runtime = pytest.importorskip("onnxruntime", reason="the test runs the file with onnxruntime")
     pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
     path = str(model.export_onnx(tmp_path / "encoder.onnx"))
     (found,) = runtime.InferenceSession(path).run(None, {"rows": islands})
