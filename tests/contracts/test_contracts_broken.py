@@ -22,6 +22,15 @@ from tsne_ooc.testing.sources import N, P, table
 # What a test ends with that has found something.
 FOUND = (AssertionError, pytest.fail.Exception)
 
+
+@pytest.fixture(autouse=True)
+def where_all_differences_are_told(monkeypatch):
+    """pytest looks for all lines in which two things differ where this variable is set: a contract that leaves half a
+    megabyte to it has an answer after hours.
+    """
+    monkeypatch.setenv("CI", "true")
+
+
 # ---------------------------------------------------------------------------------------------------------- searches
 
 

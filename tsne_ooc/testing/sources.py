@@ -16,6 +16,7 @@ import pytest
 
 from tsne_ooc._typing import Array, Float64
 from tsne_ooc.io import Source, as_source, differences, identity_of, iterate, open_source
+from tsne_ooc.testing.bits import assert_same_bits
 
 N, P = 103, 7
 
@@ -131,7 +132,7 @@ class SourceContract:
             blocks = list(iterate(source, bytes=limit, rows=rows, start=start, stop=stop))
             assert all(block.dtype == np.float32 and block.flags.c_contiguous for _, _, block in blocks)
             joined = np.concatenate([np.empty((0, P), np.float32), *(block for _, _, block in blocks)])
-            assert joined.tobytes() == np.ascontiguousarray(X[start:stop], np.float32).tobytes()
+            assert_same_bits(joined, X[start:stop].astype(np.float32))
 
     def test_a_bad_cell_is_named(self, case: Any, tmp_path: Path) -> None:
         X = table().astype(case.dtype)
