@@ -83,35 +83,9 @@ def nobody_waits_for_the_disk():
         yield
 
 
-# Seconds of a processor of files whose tests are few and long. All others take a tenth of a second for each test, or so
-# little that it does not matter when they begin.
-LONG = {
-    "pynndescent": 220, "pipeline/test_options_by_reader.py": 60, "pipeline/test_repeated.py": 60,
-    "pipeline/test_dask_embed.py": 50, "pipeline/test_docs_run.py": 50, "unit/test_neighbors_reach.py": 38,
-    "pipeline/test_disk_room.py": 35, "pipeline/test_faults.py": 33, "pipeline/test_docs_tutorial.py": 31,
-    "pipeline/test_refined_runs.py": 31, "pipeline/test_process_state.py": 25, "parametric/test_train.py": 24,
-    "pipeline/test_saved_models.py": 22, "unit/test_extremes.py": 20, "pipeline/test_executors.py": 17,
-    "pipeline/test_killed_refinements.py": 15, "unit/test_collection.py": 15, "pipeline/test_dask_cluster.py": 13,
-}  # fmt: skip
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file stays on one process, and the longest come first, or one process would be left with them at the end. Tests
-    of pynndescent share one, for it is compiled anew in each: a minute or two.
-    """
-    from xdist.scheduler import LoadFileScheduling
-
-    class Scheduling(LoadFileScheduling):
-        def _split_scope(self, nodeid):
-            return "pynndescent" if "pynndescent" in nodeid.lower() else super()._split_scope(nodeid)
-
-        def _assign_work_unit(self, node):
-            def seconds(scope):
-                return LONG.get(scope.removeprefix("tests/"), len(self.workqueue[scope]) / 10)
-
-            self.workqueue.move_to_end(max(self.workqueue, key=seconds), last=False)
-            super()._assign_work_unit(node)
+    from scheduling import Scheduling
 
     return Scheduling(config, log)
 
@@ -130,6 +104,18 @@ def pytest_configure(config):
     elif config.getoption("dist", "no") != "no":
         config.stash[LOOKS_AFTER] = listener = silence.Listener(told, SILENCE)
         config.pluginmanager.register(Heard(listener), "heard")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session):
+    """Where one of these is set, pytest looks for all lines in which two things differ, for hours where they are long.
+    Hypothesis reads them before, and draws the same examples each time.
+    """
+    import hypothesis  # noqa: F401
+
+    if session.config.getoption("dist", "no") == "no":
+        for name in ("CI", "BUILD_NUMBER"):
+            os.environ.pop(name, None)
 
 
 def pytest_unconfigure(config):

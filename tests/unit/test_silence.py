@@ -168,18 +168,43 @@ def test_ends():
 """
 
 
-def test_the_end_of_a_process_of_tests_is_heard_though_a_child_lives_on(tmp_path):
-    """Its child outlives it by half a minute, in which who listens would hear nothing."""
-    tests = Path(silence.__file__).parent
-    for name in ("conftest.py", "silence.py", "children.py"):
-        shutil.copy(tests / name, tmp_path)
-    (tmp_path / "test_ends.py").write_text(ENDS)
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -n 1 --dist loadfile --max-worker-restart 0\n")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    with open(tmp_path / "said", "w+") as said:
+def run_apart(folder, test, options, **environment):
+    """What pytest says of a file of tests under the common fixtures, and in how many seconds."""
+    for name in ("conftest.py", "silence.py", "children.py", "scheduling.py"):
+        shutil.copy(Path(silence.__file__).parent / name, folder)
+    (folder / "test_apart.py").write_text(test)
+    (folder / "pytest.ini").write_text(f"[pytest]\naddopts = {options}\n")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    with open(folder / "said", "w+") as said:
         began = time.monotonic()
-        # Not through a pipe, which the child holds as well.
-        subprocess.run([sys.executable, "-m", "pytest"], cwd=tmp_path, env=environment, stdout=said, stderr=said)
+        # Not through a pipe, which a child would hold as well.
+        words = [sys.executable, "-m", "pytest"]
+        subprocess.run(words, cwd=folder, env=inherited | environment, stdout=said, stderr=said, timeout=100)
         took = time.monotonic() - began
         said.seek(0)
-        assert "crashed while running 'test_ends.py::test_ends'" in said.read() and took < 25
+        return said.read(), took
+
+
+def test_the_end_of_a_process_of_tests_is_heard_though_a_child_lives_on(tmp_path):
+    """Its child outlives it by half a minute, in which who listens would hear nothing."""
+    said, took = run_apart(tmp_path, ENDS, "-n 1 --dist loadfile --max-worker-restart 0")
+    assert "crashed while running 'test_apart.py::test_ends'" in said and took < 25
+
+
+DIFFERS = """
+from hypothesis import given, settings, strategies
+
+@given(number=strategies.integers())
+def test_examples_are_the_same_each_time(number):
+    assert settings.default.derandomize
+
+def test_differs():
+    assert [f"{i:040}" for i in range(50_000)] == [f"{i:041}" for i in range(50_000)]
+"""
+
+
+@pytest.mark.parametrize("processes", ["-n 0", "-n 1 --dist loadfile"])
+def test_not_all_differences_are_looked_for_on_any_machine(tmp_path, processes):
+    """Of so many lines, pytest would find them in an hour."""
+    said, _ = run_apart(tmp_path, DIFFERS, processes, CI="true", BUILD_NUMBER="7")
+    assert "1 failed, 1 passed" in said
