@@ -104,6 +104,12 @@ def swapped(one, Q, k):
     return (indices if one.threads < 9 else np.roll(indices, 1, axis=0)), distances
 
 
+def others_alone(one, Q, k):
+    """A single row finds other rows, which are said to be as far away."""
+    indices, distances = one.inner.query(Q, k)
+    return (indices[:, ::-1] if len(Q) == 1 else indices), distances
+
+
 BROKEN_SEARCHES = [
     ("answers_those_of_brute_force", ("euclidean", 15), one)
     for one in ({"n": 5}, {"metric": "cityblock"}, ALWAYS, ALWAYS_SELF, ITSELF)
@@ -125,6 +131,7 @@ BROKEN_SEARCHES += [("rows_all_the_same", ("euclidean",), one) for one in (
 BROKEN_SEARCHES += [
     ("batches_do_not_matter", ("euclidean",), when(lambda one, Q, k: len(Q) < 200)),
     ("single_rows_find_what_the_batch_finds", ("euclidean",), when(lambda one, Q, k: len(Q) == 1)),
+    ("single_rows_find_what_the_batch_finds", ("euclidean",), {"query": others_alone}),
     ("more_threads_than_any_machine_has_are_no_end", ("euclidean",), {"query": swapped}),
     ("no_queries_no_answers", ("euclidean",), {"query": lambda one, Q, k: one.inner.query(Q, k + 1)}),
 ]

@@ -25,10 +25,8 @@ def assert_same_bits(found: Any, wanted: Any) -> None:
     found, wanted = np.asarray(found), np.asarray(wanted)
     if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
         raise AssertionError(f"{found.dtype} of shape {found.shape}, not {wanted.dtype} of shape {wanted.shape}")
-    one, other = (
-        np.frombuffer(array.tobytes(), np.uint8).reshape(array.size, array.itemsize) for array in (found, wanted)
-    )
-    different = np.flatnonzero((one != other).any(axis=1))
+    bits = [np.frombuffer(each.tobytes(), np.uint8).reshape(each.size, each.itemsize) for each in (found, wanted)]
+    different = np.flatnonzero((bits[0] != bits[1]).any(axis=1))
     if len(different):
         at = tuple(int(i) for i in np.unravel_index(different[0], found.shape))
         raise AssertionError(
