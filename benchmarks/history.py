@@ -32,9 +32,10 @@ def timings(folder: Path, quick: bool, jobs: int) -> dict[str, Callable[[], Any]
 
     from tsne_ooc import TSNE, embed, load, neighbors
     from tsne_ooc._parallel import Threads
-    from tsne_ooc.affinity import Perplexity, symmetrize
+    from tsne_ooc.affinity import Perplexity
     from tsne_ooc.gradients.repulsion import ExactRepulsion, FieldRepulsion
     from tsne_ooc.io import open_source
+    from tsne_ooc.joint import symmetrize
     from tsne_ooc.preprocess import PCA, Preparation
 
     size = 20 if quick else 1

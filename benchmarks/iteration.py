@@ -23,9 +23,9 @@ import problems
 from common import Program
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import Joint
 from tsne_ooc.fit.initialization import start as start_of
 from tsne_ooc.fit.optimize import Watch, minimise
+from tsne_ooc.joint import Joint
 from tsne_ooc.neighbors import IVF
 
 FASTER = 20.0

@@ -39,9 +39,9 @@ from parametric import recalls
 
 from tsne_ooc import TSNE
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import Joint
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.repulsion import FieldRepulsion
+from tsne_ooc.joint import Joint
 from tsne_ooc.metrics import label_accuracy
 from tsne_ooc.neighbors import Exact
 

@@ -92,9 +92,10 @@ def child(args) -> None:
 def passes(args, path: Path) -> list[list]:
     """One pass over P, wherever it lies."""
     from tsne_ooc._parallel import Threads
-    from tsne_ooc.affinity import Perplexity, symmetrize
+    from tsne_ooc.affinity import Perplexity
     from tsne_ooc.fit.out_of_core import joint_on_disk
     from tsne_ooc.gradients.attraction import Attraction
+    from tsne_ooc.joint import symmetrize
     from tsne_ooc.neighbors import IVF
     from tsne_ooc.scratch import NeighborsInMemory
 

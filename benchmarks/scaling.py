@@ -13,7 +13,7 @@ import common
 import numpy as np
 import problems
 
-from tsne_ooc.affinity import Joint
+from tsne_ooc.joint import Joint
 
 EXPONENT = 1.05
 # Map units squared for each row, as on the map of MNIST.

@@ -42,7 +42,8 @@ BLOCKS = {
     # One row, or one entry, does not know of others: the same bits.
     ("_validate", "_PIECE"): Block("validation"),
     ("affinity", "ROWS"): Block("affinities"),
-    ("affinity", "BLOCKS"): Block("affinities"),
+    ("joint", "BLOCKS"): Block("affinities"),
+    ("joint", "LEAST"): Block("affinities"),
     ("equal_rows", "ROWS"): Block("equality"),
     ("export.content", "ROWS"): Block("exports"),
     ("estimator.fitted_map", "BLOCK"): Block("placing"),
@@ -164,7 +165,7 @@ _OTHERS = {
     "compiled in: widths that are and are not multiples of it are in tests/unit/test_neighbors_exact.py": """
         _kernels.knn.CHUNK""",
     "the most of something that is taken, counted or believed": """
-        affinity.MOST_ROWS _cells._SHORT _options.MOST _parallel.MOST_MULTIPLYING _parallel.MOST_THREADS
+        joint.MOST_ROWS _cells._SHORT _options.MOST _parallel.MOST_MULTIPLYING _parallel.MOST_THREADS
         metrics.agreement._PAIRS
         neighbors._found.MOST_EFFORT neighbors.hnsw.MOST_LINKS neighbors.hnsw.MOST_THREADS
         neighbors.ivf.MOST_LISTS neighbors.saved.MOST_ROWS

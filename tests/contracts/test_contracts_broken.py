@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import Perplexity, Uniform, symmetrize
+from tsne_ooc.affinity import Perplexity, Uniform
 from tsne_ooc.io import Source, open_source
+from tsne_ooc.joint import symmetrize
 from tsne_ooc.neighbors import Exact, Index, Neighbors
 from tsne_ooc.neighbors.base import KINDS
 from tsne_ooc.testing import AffinityContract, IndexContract, SourceContract, brute_force

@@ -13,7 +13,7 @@ import reference
 torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 
 from tsne_ooc._parallel import Threads  # noqa: E402
-from tsne_ooc.affinity import Joint  # noqa: E402
+from tsne_ooc.joint import Joint  # noqa: E402
 from tsne_ooc.parametric.objectives import BatchLocal, FieldTuning, InfoNC, NegativeSampling  # noqa: E402
 from tsne_ooc.parametric.problem import Batch, Graph, Problem  # noqa: E402
 

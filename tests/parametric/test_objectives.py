@@ -10,7 +10,7 @@ import reference
 torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 
 from tsne_ooc._parallel import Threads  # noqa: E402
-from tsne_ooc.affinity import Joint  # noqa: E402
+from tsne_ooc.joint import Joint  # noqa: E402
 from tsne_ooc.parametric.augmentation import Augmentation  # noqa: E402
 from tsne_ooc.parametric.network import Encoder  # noqa: E402
 from tsne_ooc.parametric.objectives import (  # noqa: E402

@@ -13,8 +13,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="encoders need the extra 'neural'")
 
 from tsne_ooc._parallel import Threads  # noqa: E402
-from tsne_ooc.affinity import Joint  # noqa: E402
 from tsne_ooc.batches import Batches  # noqa: E402
+from tsne_ooc.joint import Joint  # noqa: E402
 from tsne_ooc.parametric.augmentation import Augmentation  # noqa: E402
 from tsne_ooc.parametric.bounds import bounds_of, eased, together  # noqa: E402
 from tsne_ooc.parametric.checkpoint import (  # noqa: E402

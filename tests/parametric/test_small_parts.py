@@ -12,8 +12,8 @@ from small_parts import TARGETS, N, X, fresh, options, problem, torch
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
-from tsne_ooc.affinity import Joint
 from tsne_ooc.batches import Batches
+from tsne_ooc.joint import Joint
 from tsne_ooc.parametric import reconstruction, tiles, training
 from tsne_ooc.parametric.augmentation import Augmentation
 from tsne_ooc.parametric.checkpoint import Checkpoint

@@ -13,18 +13,8 @@ from scipy.sparse import csr_array
 
 from tsne_ooc import affinity
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import (
-    FixedSigma,
-    GivenAffinities,
-    Joint,
-    Mixture,
-    Multiscale,
-    Perplexity,
-    Uniform,
-    gaussian,
-    resolve,
-    symmetrize,
-)
+from tsne_ooc.affinity import FixedSigma, GivenAffinities, Mixture, Multiscale, Perplexity, Uniform, gaussian, resolve
+from tsne_ooc.joint import Joint, check_count, symmetrize
 
 ONE = Threads(1)
 
@@ -406,9 +396,9 @@ def test_a_scipy_matrix_of_a_joint_is_a_copy_in_double_precision():
 
 
 def test_rows_beyond_32_bits_are_refused_and_the_last_that_fit_are_not():
-    affinity.check_count(2**32 - 1)
+    check_count(2**32 - 1)
     with pytest.raises(ValueError, match=r"^4,294,967,296 rows are more than the 4,294,967,295 that can be numbered"):
-        affinity.check_count(2**32)
+        check_count(2**32)
 
 
 @pytest.mark.parametrize("p", [None, "some"])

@@ -17,7 +17,8 @@ from tsne_ooc import TSNE, Refinement
 from tsne_ooc._kernels import symmetrize as symmetric
 from tsne_ooc._kernels.attraction import KERNELS
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import Perplexity, symmetrize
+from tsne_ooc.affinity import Perplexity
+from tsne_ooc.joint import symmetrize
 from tsne_ooc.neighbors._blocks import Blocks, Frame, Probes
 from tsne_ooc.scratch import JointOnDisk, NeighborsOnDisk, ScratchFile, joint
 

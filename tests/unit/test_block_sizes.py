@@ -71,8 +71,8 @@ def validation(folder):
 
 
 def affinities(folder):
-    from tsne_ooc import affinity
-    from tsne_ooc.affinity import gaussian, mixture, symmetrize
+    from tsne_ooc import joint
+    from tsne_ooc.affinity import gaussian, mixture
 
     rng = np.random.default_rng(0)
     near = np.argsort(cdist(rows(), rows()) + np.diag(np.full(150, np.inf)), axis=1)[:, :12].astype(np.uint32)
@@ -80,8 +80,8 @@ def affinities(folder):
     p = gaussian(distances, [4.0, 2.0], TWO)
     found = [p, mixture(distances, [4.0, 2.0], TWO)]
     # Where rows are few, there are fewer blocks than there may be.
-    with set_to(("affinity", "ROWS"), type(affinity.ROWS)(2), affinity.ROWS):
-        for P in (symmetrize(near, p, TWO), symmetrize(near, None, TWO)):
+    with set_to(("joint", "LEAST"), type(joint.LEAST)(2), joint.LEAST):
+        for P in (joint.symmetrize(near, p, TWO), joint.symmetrize(near, None, TWO)):
             found += [P.indptr, P.indices, P.values]
     return found
 
@@ -372,7 +372,7 @@ def targets(folder):
     pytest.importorskip("torch", reason="encoders need the extra 'neural'")
     import torch
 
-    from tsne_ooc.affinity import Joint
+    from tsne_ooc.joint import Joint
     from tsne_ooc.parametric.objectives import FieldTuning
     from tsne_ooc.parametric.problem import Graph, Problem
 
@@ -508,8 +508,8 @@ def streaming(folder):
 
 
 def attraction(folder):
-    from tsne_ooc.affinity import Joint
     from tsne_ooc.gradients.attraction import Attraction
+    from tsne_ooc.joint import Joint
 
     P = np.exp(-cdist(rows(), rows()) / 3)
     np.fill_diagonal(P, 0)

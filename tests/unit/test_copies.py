@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from tsne_ooc.affinity import Joint
 from tsne_ooc.fit.copies import Spread, reunite, spread_copies
+from tsne_ooc.joint import Joint
 
 
 def ties_by_number(groups, k):

@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 
 from tsne_ooc import TSNE, Perplexity, Phase, Uniform
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import GivenAffinities, Joint
+from tsne_ooc.affinity import GivenAffinities
 from tsne_ooc.fit import rows as fits
 from tsne_ooc.fit import searched as searches
 from tsne_ooc.fit.copies import reunite
@@ -22,6 +22,7 @@ from tsne_ooc.fit.model import WIDEST, Model
 from tsne_ooc.fit.optimize import Motion, Snapshot, Watch, minimise
 from tsne_ooc.fit.rows import Recipe, continue_rows, fit_rows, joint_of, joint_within
 from tsne_ooc.fit.searched import Searched
+from tsne_ooc.joint import Joint
 from tsne_ooc.neighbors import IVF, Exact
 from tsne_ooc.schedule import Schedule
 from tsne_ooc.scratch import JointOnDisk, NeighborsOnDisk, Room

@@ -8,9 +8,9 @@ import reference
 from reference import relative
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import Joint
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.repulsion import ExactRepulsion, FieldRepulsion
+from tsne_ooc.joint import Joint
 
 ONE = Threads(1)
 
@@ -121,7 +121,7 @@ def test_a_step_follows_the_rule(d, bearable):
 def test_threads_change_nothing():
     n = 6000
     rng = np.random.default_rng(0)
-    from tsne_ooc.affinity import symmetrize
+    from tsne_ooc.joint import symmetrize
 
     neighbors = np.array([rng.choice(n, 90, replace=False) for _ in range(n)], np.uint32)
     p = rng.random((n, 90)).astype(np.float32)

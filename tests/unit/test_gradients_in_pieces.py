@@ -10,7 +10,6 @@ import reference
 from line_by_line import plain
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import Joint, Part
 from tsne_ooc.gradients import attraction as attractions
 from tsne_ooc.gradients import convolve, field
 from tsne_ooc.gradients.attraction import Attraction
@@ -18,6 +17,7 @@ from tsne_ooc.gradients.field import Field, FieldPlanner
 from tsne_ooc.gradients.grid import Shape, shape_for
 from tsne_ooc.gradients.kernel import kernel_for
 from tsne_ooc.gradients.repulsion import ExactRepulsion, FieldRepulsion
+from tsne_ooc.joint import Joint, Part
 
 ONE = Threads(1)
 

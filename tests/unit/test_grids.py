@@ -10,13 +10,13 @@ import reference
 from scipy.fft import next_fast_len
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import Joint
 from tsne_ooc.gradients import attraction as attractions
 from tsne_ooc.gradients.attraction import Attraction, ranges_of
 from tsne_ooc.gradients.crowd import Crowd
 from tsne_ooc.gradients.field import FieldPlanner
 from tsne_ooc.gradients.grid import Shape, _fast_even, check_dof, shape_for, spacing_for
 from tsne_ooc.gradients.repulsion import exact_below, summed_below
+from tsne_ooc.joint import Joint
 
 ONE = Threads(1)
 CELLS = {1: 0.25, 2: 0.35, 3: 0.35}

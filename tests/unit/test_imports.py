@@ -37,6 +37,7 @@ ORDER = (
     ("extend",),
     ("intake",),
     ("novelty",),
+    ("joint",),
     ("affinity",),
     ("scratch",),
     ("schedule",),

@@ -12,8 +12,8 @@ import scipy.sparse
 
 from tsne_ooc import TSNE, Phase
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import Joint
 from tsne_ooc.fit import initialization
+from tsne_ooc.joint import Joint
 from tsne_ooc.schedule import Schedule, resolve
 
 

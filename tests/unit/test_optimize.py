@@ -12,13 +12,14 @@ import reference
 from tsne_ooc import schedule
 from tsne_ooc._context import listening
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import Perplexity, symmetrize
+from tsne_ooc.affinity import Perplexity
 from tsne_ooc.fit import optimize
 from tsne_ooc.fit.history import Note
 from tsne_ooc.fit.initialization import start
 from tsne_ooc.fit.optimize import Motion, Snapshot, Watch, _leap, callbacks_of, minimise
 from tsne_ooc.gradients.grid import Shape
 from tsne_ooc.gradients.repulsion import ExactRepulsion
+from tsne_ooc.joint import symmetrize
 from tsne_ooc.neighbors import Exact
 from tsne_ooc.schedule import Phase, Schedule
 from tsne_ooc.storage.state import Saved, StateError

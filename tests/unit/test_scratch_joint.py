@@ -14,11 +14,12 @@ from scipy.sparse import csr_array
 
 from tsne_ooc._memory import used_bytes
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import FixedSigma, Mixture, Multiscale, Perplexity, Uniform, symmetrize
+from tsne_ooc.affinity import FixedSigma, Mixture, Multiscale, Perplexity, Uniform
 from tsne_ooc.fit import out_of_core
 from tsne_ooc.fit.out_of_core import blocks_of
 from tsne_ooc.gradients import attraction
 from tsne_ooc.gradients.attraction import Attraction
+from tsne_ooc.joint import symmetrize
 from tsne_ooc.neighbors import IVF, Exact
 from tsne_ooc.scratch import (
     JointOnDisk,

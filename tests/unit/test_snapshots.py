@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from tsne_ooc._parallel import Threads
-from tsne_ooc.affinity import Perplexity, symmetrize
+from tsne_ooc.affinity import Perplexity
 from tsne_ooc.fit.optimize import Snapshot, Watch, minimise
 from tsne_ooc.gradients.repulsion import FieldRepulsion
+from tsne_ooc.joint import symmetrize
 from tsne_ooc.neighbors import Exact
 from tsne_ooc.schedule import Phase, Schedule
 from tsne_ooc.storage.state import Saved, StateError

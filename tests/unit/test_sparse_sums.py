@@ -6,9 +6,9 @@ import pytest
 import scipy.sparse as sp
 
 from tsne_ooc._validate import as_rows
-from tsne_ooc.affinity import Joint
 from tsne_ooc.intake.taking import as_table
 from tsne_ooc.io import as_source, iterate, open_source
+from tsne_ooc.joint import Joint
 
 TYPES = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tsne_ooc import TSNE
-from tsne_ooc.affinity import Joint
 from tsne_ooc.fit.copies import reunite
+from tsne_ooc.joint import Joint
 
 
 def farthest_copy(Y, pairs):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tsne_ooc._typing import Float32, Int64, UInt32
-from tsne_ooc.affinity import JointRows
+from tsne_ooc.joint import JointRows
 
 # How far copies may be from each other: in widths of the map, and in widths of the room that each row would have if all
 # had the same. Where affinities are wide, copies in small tables are rightly up to one such width apart: when the ten

@@ -10,11 +10,11 @@ from tsne_ooc._context import warn
 from tsne_ooc._options import unknown
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, Float64, TableLike, UInt32
-from tsne_ooc.affinity import Joint
+from tsne_ooc.joint import Joint
 from tsne_ooc.schedule import LATE
 
 if TYPE_CHECKING:
-    from tsne_ooc.affinity import JointRows
+    from tsne_ooc.joint import JointRows
     from tsne_ooc.schedule import Schedule
 
 

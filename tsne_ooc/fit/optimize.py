@@ -11,12 +11,12 @@ import numpy as np
 from tsne_ooc._context import listener, warn
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Int64
-from tsne_ooc.affinity import JointRows
 from tsne_ooc.fit.copies import reunite
 from tsne_ooc.fit.history import History, Note, from_json, length_of, spacing, to_json
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.grid import Shape
 from tsne_ooc.gradients.repulsion import Repulsion, repulsion_for
+from tsne_ooc.joint import JointRows
 from tsne_ooc.schedule import Phase, Schedule
 from tsne_ooc.storage.codec import decode, encode
 from tsne_ooc.storage.mapped import empty, on_disk

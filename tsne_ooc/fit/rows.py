@@ -20,6 +20,7 @@ from tsne_ooc.fit.copies import spread_copies
 from tsne_ooc.fit.model import Model
 from tsne_ooc.fit.optimize import Motion, Result, Snapshot, Watch, minimise
 from tsne_ooc.fit.out_of_core import joint_on_disk, reference_of
+from tsne_ooc.joint import Joint, JointRows, symmetrize
 from tsne_ooc.neighbors.base import BLOCKED, GAPS, Metric
 from tsne_ooc.novelty import Reference
 from tsne_ooc.schedule import Schedule
@@ -139,7 +140,7 @@ def fit_rows(
     """
     index = index_of(rows, recipe, seed=seed, threads=threads)
     n = rows.shape[0]
-    P: affinities.Joint | JointOnDisk
+    P: Joint | JointOnDisk
     if room is None:
         P, order, k, reference = joint_of(recipe.affinity, index, n, seed, threads)
     else:
@@ -200,7 +201,7 @@ def equal_rows(rows: Matrix, seats: EqualRows, threads: Threads) -> Int64 | None
 
 
 def descend(
-    P: affinities.JointRows,
+    P: JointRows,
     order: UInt32 | None,
     start: Float32,
     recipe: Recipe,
@@ -284,7 +285,7 @@ def _tell(result: Result) -> None:
     log.info("%d iterations: KL %.4f, a map of %s units", result.iterations, result.kl_divergence, width)
 
 
-def tell_affinities(affinity: affinities.AnyAffinity, k: int, P: affinities.JointRows) -> None:
+def tell_affinities(affinity: affinities.AnyAffinity, k: int, P: JointRows) -> None:
     """Log what the affinities are made from, and how many there are."""
     log.info("affinities: %r, from %d neighbours of each row; %s pairs", affinity, k, f"{P.entries:,}")
 
@@ -306,7 +307,7 @@ def joint_of(
     n: int,
     seed: int,
     threads: Threads,
-) -> tuple[affinities.Joint, UInt32 | None, int, Reference]:
+) -> tuple[Joint, UInt32 | None, int, Reference]:
     """P, the order of its rows (None: as they came), the number of neighbours behind it, and the rows' novelty."""
     if isinstance(affinity, affinities.GivenAffinities):
         affinities.check_matrix(affinity, n)
@@ -322,7 +323,7 @@ def joint_of(
     if order is not None:
         neighbors = in_order(neighbors, order)
         p = None if p is None else p[order]
-    return affinities.symmetrize(neighbors, p, threads), order, k, reference
+    return symmetrize(neighbors, p, threads), order, k, reference
 
 
 def joint_within(
@@ -333,7 +334,7 @@ def joint_within(
     d: int,
     seed: int,
     threads: Threads,
-) -> tuple[affinities.Joint | JointOnDisk, UInt32 | None, int, Reference]:
+) -> tuple[Joint | JointOnDisk, UInt32 | None, int, Reference]:
     """The same, of a map of `d` axes, on disk where memory is to have room for other things."""
     if isinstance(affinity, affinities.GivenAffinities) or n < 2:
         return joint_of(affinity, index, n, seed, threads)
@@ -351,9 +352,9 @@ def joint_within(
     return P, index.order, k, reference
 
 
-def alone() -> affinities.Joint:
+def alone() -> Joint:
     """P of a single row, which belongs to nobody."""
-    return affinities.Joint(np.zeros(2, np.uint64), np.empty(0, np.uint32), np.empty(0, np.float32))
+    return Joint(np.zeros(2, np.uint64), np.empty(0, np.uint32), np.empty(0, np.float32))
 
 
 def probabilities(

@@ -9,11 +9,12 @@ import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32, Int64, Matrix, UInt32
-from tsne_ooc.affinity import Affinity, Joint, symmetrize
+from tsne_ooc.affinity import Affinity
 from tsne_ooc.equal_rows import EqualRows
 from tsne_ooc.fit.model import Model
 from tsne_ooc.fit.out_of_core import joint_on_disk, reference_of
 from tsne_ooc.fit.rows import Recipe, alone, equal_rows, in_order, index_of, probabilities
+from tsne_ooc.joint import Joint, symmetrize
 from tsne_ooc.neighbors import Index, named_state, restore_index
 from tsne_ooc.novelty import Reference
 from tsne_ooc.scratch import JointOnDisk, NeighborsInMemory, Room

@@ -9,7 +9,7 @@ import numpy as np
 from tsne_ooc._kernels.attraction import KERNELS
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32, Float64
-from tsne_ooc.affinity import JointRows
+from tsne_ooc.joint import JointRows
 
 ENTRIES = 1 << 18
 #: Rows from which a divergence is estimated, in runs of so many. Of 20,000 rows all of them take as long as two

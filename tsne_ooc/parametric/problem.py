@@ -12,7 +12,7 @@ import torch
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Array, Float32, Float64, Int64, Tensor
-from tsne_ooc.affinity import Joint
+from tsne_ooc.joint import Joint
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from tsne_ooc import storage
 from tsne_ooc._parallel import Threads
 from tsne_ooc._random import generator
 from tsne_ooc._typing import Float32, Int64
-from tsne_ooc.affinity import Affinity, GivenAffinities, JointRows
+from tsne_ooc.affinity import Affinity, GivenAffinities
 from tsne_ooc.equal_rows import EqualRows
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.fitted_map import FittedMap
@@ -26,6 +26,7 @@ from tsne_ooc.fit.rows import Recipe, at_once, descend, index_of, tell_affinitie
 from tsne_ooc.fit.searched import Searched
 from tsne_ooc.io import Source
 from tsne_ooc.io.reading import in_memory
+from tsne_ooc.joint import JointRows
 from tsne_ooc.neighbors import Graph
 from tsne_ooc.novelty import Reference
 from tsne_ooc.pipeline.fitted import check_sum, put_model, reopened_model, seats_of, sum_of, write_array

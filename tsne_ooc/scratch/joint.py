@@ -12,7 +12,7 @@ import numpy as np
 
 from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Array, Float32, Int64, UInt32, UInt64
-from tsne_ooc.affinity import Part, check_count
+from tsne_ooc.joint import Part, check_count
 from tsne_ooc.scratch.files import ScratchFile
 from tsne_ooc.scratch.neighbors import NeighborRows
 from tsne_ooc.storage.disk import check_room
@@ -119,7 +119,7 @@ def symmetrize_on_disk(
     threads: Threads,
     order: UInt32 | None = None,
 ) -> JointOnDisk:
-    """Make the joint probabilities that `tsne_ooc.affinity.symmetrize` makes, to the bit, from a graph read by blocks.
+    """Make the joint probabilities that `tsne_ooc.joint.symmetrize` makes, to the bit, from a graph read by blocks.
 
     Edges are written to the piece of rows that they lead to, in the order of the rows that they come from; then each
     piece is merged by itself.

@@ -9,7 +9,8 @@ from tsne_ooc._context import unsaid
 from tsne_ooc._memory import available_bytes, used_bytes
 from tsne_ooc._options import number
 from tsne_ooc._typing import StrPath
-from tsne_ooc.affinity import Affinity, Uniform, check_count
+from tsne_ooc.affinity import Affinity, Uniform
+from tsne_ooc.joint import check_count
 from tsne_ooc.neighbors.ivf import lists_of, sampled_of
 from tsne_ooc.scratch.files import scratch_folder
 from tsne_ooc.scratch.joint import AT_ONCE, EDGES, MOST_PIECES, scratch_bytes

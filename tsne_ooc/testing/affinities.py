@@ -11,7 +11,7 @@ import pytest
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc._typing import Float32
-from tsne_ooc.affinity import symmetrize
+from tsne_ooc.joint import symmetrize
 from tsne_ooc.testing import brute_force
 from tsne_ooc.testing.bits import assert_same_bits
 
