@@ -24,7 +24,8 @@ from common import Program
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc.fit.initialization import start as start_of
-from tsne_ooc.fit.optimize import Watch, minimise
+from tsne_ooc.fit.optimize import minimise
+from tsne_ooc.fit.watch import Watch
 from tsne_ooc.joint import Joint
 from tsne_ooc.neighbors import IVF
 

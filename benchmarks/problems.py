@@ -14,7 +14,8 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Perplexity
 from tsne_ooc.fit.copies import spread_copies
 from tsne_ooc.fit.initialization import start as start_of
-from tsne_ooc.fit.optimize import LONGEST_STEP, Result, Watch, minimise
+from tsne_ooc.fit.optimize import LONGEST_STEP, Result, minimise
+from tsne_ooc.fit.watch import Watch
 from tsne_ooc.gradients.attraction import Attraction
 from tsne_ooc.gradients.repulsion import ExactRepulsion, FieldRepulsion, repulsion_for
 from tsne_ooc.joint import Joint, symmetrize

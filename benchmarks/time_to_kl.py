@@ -15,7 +15,7 @@ import numpy as np
 import problems
 from common import Program
 
-from tsne_ooc.fit.optimize import Watch
+from tsne_ooc.fit.watch import Watch
 from tsne_ooc.schedule import Schedule
 
 FASTER = 25.0

@@ -261,7 +261,7 @@ def test_all_rows_begin_where_they_were_placed_and_end_in_a_file(tmp_path, monke
 
 
 def test_a_move_goes_on_from_its_snapshot(tmp_path, monkeypatch):
-    from tsne_ooc.fit.optimize import Motion, Snapshot
+    from tsne_ooc.fit.snapshot import Motion, Snapshot
 
     course, job, asked, places, _ = moved(monkeypatch, tmp_path)
     motion = Motion(places, places * 0, places * 0 + 1, np.zeros(2, np.float32), None, None, 1.0)

@@ -19,9 +19,11 @@ from tsne_ooc.fit import searched as searches
 from tsne_ooc.fit.copies import reunite
 from tsne_ooc.fit.history import length_of
 from tsne_ooc.fit.model import WIDEST, Model
-from tsne_ooc.fit.optimize import Motion, Snapshot, Watch, minimise
+from tsne_ooc.fit.optimize import minimise
 from tsne_ooc.fit.rows import Recipe, continue_rows, fit_rows, joint_of, joint_within
 from tsne_ooc.fit.searched import Searched
+from tsne_ooc.fit.snapshot import Motion, Snapshot
+from tsne_ooc.fit.watch import Watch
 from tsne_ooc.joint import Joint
 from tsne_ooc.neighbors import IVF, Exact
 from tsne_ooc.schedule import Schedule

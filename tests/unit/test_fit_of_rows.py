@@ -18,7 +18,6 @@ from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import GivenAffinities
 from tsne_ooc.fit import rows as fits
 from tsne_ooc.fit.model import Model
-from tsne_ooc.fit.optimize import Watch
 from tsne_ooc.fit.rows import (
     Recipe,
     _Frame,
@@ -30,6 +29,7 @@ from tsne_ooc.fit.rows import (
     joint_of,
     tell_recall,
 )
+from tsne_ooc.fit.watch import Watch
 from tsne_ooc.gradients.crowd import Crowd
 from tsne_ooc.gradients.field import FieldPlanner
 from tsne_ooc.neighbors import HNSW, IVF, Exact, Graph

@@ -13,8 +13,10 @@ from tsne_ooc import TSNE, Phase, Schedule
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Perplexity
 from tsne_ooc.fit.history import Note, from_json, later, length_of, spacing, to_json
-from tsne_ooc.fit.optimize import Snapshot, Watch, minimise
+from tsne_ooc.fit.optimize import minimise
 from tsne_ooc.fit.rows import joint_of
+from tsne_ooc.fit.snapshot import Snapshot
+from tsne_ooc.fit.watch import Watch
 from tsne_ooc.neighbors import Exact
 from tsne_ooc.storage.state import Saved
 

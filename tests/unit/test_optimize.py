@@ -16,7 +16,9 @@ from tsne_ooc.affinity import Perplexity
 from tsne_ooc.fit import optimize
 from tsne_ooc.fit.history import Note
 from tsne_ooc.fit.initialization import start
-from tsne_ooc.fit.optimize import Motion, Snapshot, Watch, _leap, callbacks_of, minimise
+from tsne_ooc.fit.optimize import _leap, minimise
+from tsne_ooc.fit.snapshot import Motion, Snapshot
+from tsne_ooc.fit.watch import Watch, callbacks_of
 from tsne_ooc.gradients.grid import Shape
 from tsne_ooc.gradients.repulsion import ExactRepulsion
 from tsne_ooc.joint import symmetrize
@@ -158,9 +160,9 @@ def stops_at(errors, patience):
 )
 @pytest.mark.parametrize("patience", [1, 2, 3])
 def test_patience_counts_looks_without_a_fall(errors, patience):
-    from tsne_ooc.fit.optimize import _Stalled
+    from tsne_ooc.fit.watch import Stalled
 
-    stalled = _Stalled(patience)
+    stalled = Stalled(patience)
     found = next((look for look, error in enumerate(errors) if stalled(error)), None)
     assert found == stops_at(errors, patience)
 
@@ -500,8 +502,8 @@ def test_a_snapshot_that_cannot_be_is_refused(change, says):
 def test_a_bar_and_the_history_go_on_where_a_snapshot_was(problem, monkeypatch):
     """And not from the beginning again."""
     made, kept = [], []
-    plain = optimize._Bar
-    monkeypatch.setattr(optimize, "_Bar", lambda *given: made.append(plain(*given)) or made[-1])
+    plain = optimize.Bar
+    monkeypatch.setattr(optimize, "Bar", lambda *given: made.append(plain(*given)) or made[-1])
     phases = Phase(20, 12.0, name="early"), Phase(20, 1.0)
     watch = Watch(keep=lambda snapshot: kept.append(snapshot.done), keep_every=15)
     whole = run(problem, *phases, watch=watch)

@@ -9,7 +9,9 @@ import pytest
 
 from tsne_ooc._parallel import Threads
 from tsne_ooc.affinity import Perplexity
-from tsne_ooc.fit.optimize import Snapshot, Watch, minimise
+from tsne_ooc.fit.optimize import minimise
+from tsne_ooc.fit.snapshot import Snapshot
+from tsne_ooc.fit.watch import Watch
 from tsne_ooc.gradients.repulsion import FieldRepulsion
 from tsne_ooc.joint import symmetrize
 from tsne_ooc.neighbors import Exact

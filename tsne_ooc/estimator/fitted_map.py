@@ -14,8 +14,9 @@ from tsne_ooc._typing import Float32, Int64, Matrix
 from tsne_ooc._validate import counted_from
 from tsne_ooc.fit.history import History, from_json, later, to_json
 from tsne_ooc.fit.model import Model
-from tsne_ooc.fit.optimize import Result, Watch
+from tsne_ooc.fit.optimize import Result
 from tsne_ooc.fit.rows import Fit, Pause, affinities_of, continue_rows
+from tsne_ooc.fit.watch import Watch
 from tsne_ooc.intake.features import Features
 from tsne_ooc.io.lacking import for_kept
 from tsne_ooc.novelty import NEIGHBORS, Reference

@@ -22,8 +22,9 @@ from tsne_ooc._validate import is_sparse
 from tsne_ooc.estimator.fitted import PlacingEstimator
 from tsne_ooc.estimator.fitted_map import FittedMap
 from tsne_ooc.fit import initialization as starts
-from tsne_ooc.fit.optimize import Result, Watch, callbacks_of
+from tsne_ooc.fit.optimize import Result
 from tsne_ooc.fit.rows import Recipe, fit_rows
+from tsne_ooc.fit.watch import Watch, callbacks_of
 from tsne_ooc.gradients.grid import check_dof
 from tsne_ooc.intake import Intake, check_prepare, take_in, with_gaps_kept
 from tsne_ooc.intake.features import Features

@@ -18,8 +18,10 @@ from tsne_ooc.equal_rows import EqualRows
 from tsne_ooc.fit import initialization as starts
 from tsne_ooc.fit.copies import spread_copies
 from tsne_ooc.fit.model import Model
-from tsne_ooc.fit.optimize import Motion, Result, Snapshot, Watch, minimise
+from tsne_ooc.fit.optimize import Result, minimise
 from tsne_ooc.fit.out_of_core import joint_on_disk, reference_of
+from tsne_ooc.fit.snapshot import Motion, Snapshot
+from tsne_ooc.fit.watch import Watch
 from tsne_ooc.joint import Joint, JointRows, symmetrize
 from tsne_ooc.neighbors.base import BLOCKED, GAPS, Metric
 from tsne_ooc.novelty import Reference

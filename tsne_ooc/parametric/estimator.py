@@ -14,7 +14,7 @@ from tsne_ooc._typing import Float32, Json, StrPath, TableLike
 from tsne_ooc.batches import check_shuffle
 from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.saving import fingerprint
-from tsne_ooc.fit.optimize import callbacks_of
+from tsne_ooc.fit.watch import callbacks_of
 from tsne_ooc.intake import Prepared
 from tsne_ooc.parametric.checkpoint import Checkpoint
 from tsne_ooc.parametric.decoder import resolve as resolve_decoder

@@ -21,9 +21,10 @@ from tsne_ooc.estimator import TSNE
 from tsne_ooc.estimator.fitted_map import FittedMap
 from tsne_ooc.fit.history import from_json, to_json
 from tsne_ooc.fit.model import Model
-from tsne_ooc.fit.optimize import Result, Snapshot
+from tsne_ooc.fit.optimize import Result
 from tsne_ooc.fit.rows import Recipe, at_once, descend, index_of, tell_affinities, tell_recall
 from tsne_ooc.fit.searched import Searched
+from tsne_ooc.fit.snapshot import Snapshot
 from tsne_ooc.io import Source
 from tsne_ooc.io.reading import in_memory
 from tsne_ooc.joint import JointRows
