@@ -268,8 +268,8 @@ def test_a_file_is_closed_where_its_table_is_refused(tmp_path, monkeypatch):
     file["lost"] = np.zeros(3)
     file.create_dataset("gaps", (40, 2), "f4", chunks=(10, 2))[:10] = 1
     file.close()
-    opened, real = [], hdf5._open
-    monkeypatch.setattr(hdf5, "_open", lambda path, **how: opened.append(real(path, **how)) or opened[-1])
+    opened, real = [], hdf5.open_file
+    monkeypatch.setattr(hdf5, "open_file", lambda path, **how: opened.append(real(path, **how)) or opened[-1])
     for how in (
         {"dataset": "none"},
         {"dataset": "lost"},

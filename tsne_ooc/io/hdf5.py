@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,10 +13,10 @@ from tsne_ooc._typing import Array, DType, Int64, Stored, StrPath
 from tsne_ooc.io.bands import BandedRows
 from tsne_ooc.io.base import Closing, check_table
 from tsne_ooc.io.columns import Columns
-from tsne_ooc.io.contents import Contents, is_array, is_compound, locate
+from tsne_ooc.io.contents import is_array, is_compound
 from tsne_ooc.io.conventions import decoded
-from tsne_ooc.io.failures import Unreached
 from tsne_ooc.io.frames import StoredFrame, is_stored_frame
+from tsne_ooc.io.hdf5_files import check_filters, find, open_file
 from tsne_ooc.io.masks import with_mask
 from tsne_ooc.io.meant import Turned, turned_because
 from tsne_ooc.io.missing import check_whole, of_hdf5_dataset
@@ -28,8 +24,7 @@ from tsne_ooc.io.named import LinedUp, chosen
 from tsne_ooc.io.named_columns import NamedColumns, Types
 from tsne_ooc.io.pandas_table import PandasTable
 from tsne_ooc.io.sparse import CsrTable, remarks_on, sparse_format, stored_csr
-from tsne_ooc.io.url_files import closed_at_exit
-from tsne_ooc.io.urls import AnyPath, Url, handle, is_url, path_of
+from tsne_ooc.io.urls import AnyPath, Url, is_url, path_of
 
 # Streaming 400,000 x 64 float32 on one core takes 0.02 s where chunks are as wide as the table, 0.05 s with 4
 # side by side, 0.08 with 8, 0.12 with 32, 0.19 with 64; single rows take 5 to 60 times as long.
@@ -103,27 +98,20 @@ def _open_table(
         raise FileNotFoundError(f"there is no file {path}")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, not an HDF5 file")
-    file = _open(path)
+    file = open_file(path)
     try:
-        found = _find(file, dataset)
+        found = find(file, dataset)
         needed = _cache_bytes(found, turn)
         if needed > _default_cache(found):
             # Where a block of rows ends within a chunk, the chunks it cuts must still be unpacked next time.
             name = found.name
             file.close()
-            file = _open(path, rdcc_nbytes=min(needed, _LARGEST_CACHE), rdcc_nslots=10007)
-            found = _find(file, name)
+            file = open_file(path, rdcc_nbytes=min(needed, _LARGEST_CACHE), rdcc_nslots=10007)
+            found = find(file, name)
         return _source(file, found, columns, allow_missing_chunks, turn)
     except BaseException:
         file.close()
         raise
-
-
-@contextmanager
-def contents_of(path: AnyPath) -> Iterator[tuple[Stored, Contents]]:
-    """The open file, and what is in it."""
-    with _open(path) as file:
-        yield file, Contents.of(str(path), _everything(file))
 
 
 def of_hdf5(
@@ -135,7 +123,7 @@ def of_hdf5(
     """
     if not item:
         raise ValueError("the HDF5 file of this dataset is closed; open it again, or pass it while it is open")
-    return _source(None, _find(item, dataset), columns, allow_missing_chunks, turn=not is_array(item))
+    return _source(None, find(item, dataset), columns, allow_missing_chunks, turn=not is_array(item))
 
 
 class _Stored(Closing):
@@ -338,7 +326,7 @@ def _text(column: Array) -> Array:
 def _source(
     file: Stored, item: Stored, columns: Columns | None, allow_missing_chunks: bool, turn: bool
 ) -> Hdf5Source | Hdf5Table | LinedUp:
-    _check_filters(item)
+    check_filters(item)
     for part in [found for found in item.values() if is_array(found)] if hasattr(item, "keys") else [item]:
         # A `FieldTable`, one field of records, is a view of ours and cannot be asked.
         if hasattr(part, "is_virtual"):
@@ -351,45 +339,6 @@ def _source(
     if columns is None:
         return found
     return chosen(found, _names(columns), f"dataset {item.name!r} of {item.file.filename}")
-
-
-def _check_filters(item: Stored) -> None:
-    """Raise one line where chunks are packed by a filter that HDF5 does not have here."""
-    import h5py
-
-    arrays = list(item.values()) if hasattr(item, "keys") else [item]
-    for array in (array for array in arrays if isinstance(array, h5py.Dataset)):
-        packing = array.id.get_create_plist()
-        for code, _, _, word in (packing.get_filter(i) for i in range(packing.get_nfilters())):
-            if h5py.h5z.filter_avail(code) or (find_spec("hdf5plugin") and _with_plugins(code)):
-                continue
-            called = f" ({word.decode(errors='replace')})" if word else ""
-            raise OSError(
-                f"dataset {array.name!r} of {array.file.filename} is packed by filter {code}{called}, which is not "
-                "installed: pip install hdf5plugin, which has most of them; or write it again with gzip"
-            )
-
-
-def _with_plugins(code: int) -> bool:
-    # Importing the package registers its filters.
-    importlib.import_module("hdf5plugin")
-    import h5py
-
-    return bool(h5py.h5z.filter_avail(code))
-
-
-def _find(root: Stored, dataset: str | None) -> Stored:
-    return locate(root, dataset, lambda: Contents.of(_where(root), _everything(root)))
-
-
-def _where(root: Stored) -> str:
-    return str(root.file.filename) + ("" if root.name == "/" else f", group {root.name!r}")
-
-
-def _everything(root: Stored) -> list[tuple[str, Stored]]:
-    found: list[tuple[str, Stored]] = []
-    root.visititems(lambda name, item: found.append((name, item)))
-    return found
 
 
 def _cache_bytes(item: Stored, turn: bool) -> int:
@@ -412,29 +361,3 @@ def _default_cache(item: Stored) -> int:
     if not hasattr(dataset, "chunks"):
         return 0
     return int(dataset.id.get_access_plist().get_chunk_cache()[1])
-
-
-def _open(path: AnyPath, **cache: int) -> Any:
-    import h5py
-
-    given = handle(path)
-    if isinstance(path, Url):
-        signature = given.read(8)
-    else:
-        try:
-            with path.open("rb") as raw:
-                signature = raw.read(8)
-        except PermissionError:
-            raise PermissionError(f"{path} may not be read (permission denied)") from None
-    try:
-        file = h5py.File(given, "r", **cache)
-        return closed_at_exit(file) if isinstance(path, Url) else file
-    except Unreached:
-        raise
-    except OSError as error:
-        text = str(error)
-        if "truncated" in text or "eof" in text.lower():
-            raise OSError(f"{path} is cut short: its copy or download did not end") from None
-        if signature == b"\x89HDF\r\n\x1a\n":
-            raise OSError(f"{path} cannot be opened as HDF5 (damaged or cut short, or being written): {text}") from None
-        raise OSError(f"{path} is not an HDF5 file") from None

@@ -45,7 +45,7 @@ def holdings_of(path: AnyPath) -> list[Holding]:
 
 def _holdings(path: AnyPath, kind: str) -> list[Holding]:
     if kind == "hdf5":
-        from tsne_ooc.io.hdf5 import contents_of
+        from tsne_ooc.io.hdf5_files import contents_of
 
         with contents_of(path) as (root, contents):
             return _arrays(root, contents)
