@@ -1,4 +1,4 @@
-"""Arrays and groups of files, as h5py and Zarr show them, in memory."""
+"""Arrays and groups of files, as h5py and Zarr show them, and tables, in memory."""
 
 from __future__ import annotations
 
@@ -42,3 +42,14 @@ class Group(dict[str, Any]):
         super().__init__(parts)
         names = {key: key.replace("_type", "-type").replace("_order", "-order") for key in attrs}
         self.name, self.attrs = name, {names[key]: value for key, value in attrs.items()}
+
+
+class Rows:
+    """A table that says which rows were asked for."""
+
+    def __init__(self, X: Any) -> None:
+        self.X, self.shape, self.dtype, self.asked = X, X.shape, X.dtype, list[tuple[int, int]]()
+
+    def read(self, start: int, stop: int) -> Any:
+        self.asked.append((start, stop))
+        return self.X[start:stop]
