@@ -89,7 +89,7 @@ def twin(Q, X, name, **params):
         V = X.var(axis=0, ddof=1)
         params["V"] = np.where(V > 0, V, 1)
     if name == "mahalanobis":
-        params["VI"] = np.linalg.pinv(np.cov(X, rowvar=False).reshape(X.shape[1], -1))
+        params["VI"] = reference.inverse_covariance(X)
     return cdist(Q, X, name, **params)
 
 

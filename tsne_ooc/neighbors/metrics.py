@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,13 @@ SPARSE = {
 BOOLEAN = {"dice", "rogerstanimoto", "russellrao", "sokalsneath", "yule", "jaccard"}
 # Metrics of rows of bytes, of which each holds eight columns of yes and no, and the metrics of these columns.
 PACKED = {"bit_jaccard": "jaccard", "bit_hamming": "hamming"}
+
+# A direction of correlated columns counts where its share of the variance is larger than this for each column: rounding
+# in double precision makes up a few parts in 10^16, and numbers in single precision are themselves off by 4 in 10^15.
+NOISE = 2.0**-44
+# Of a covariance that is given nobody knows the rows: where all numbers of a column are the same, rounding leaves up to
+# some 10^-32 of their square.
+CONSTANT = 2.0**-100
 
 # The parameters of metrics, and how many axes of the length of a row each has.
 WEIGHTED = (
@@ -108,10 +116,12 @@ def checked_params(metric: Metric, params: Named | None, X: Matrix) -> dict[str,
             raise ValueError("metric_params['V'] holds variances, which must be greater than 0")
     if name == "mahalanobis":
         with one_thread(1):
-            if "VI" not in given:
-                V = given.pop("V", None)
-                given["VI"] = np.linalg.pinv(_covariance(X) if V is None else V, hermitian=V is None)
-            values = np.linalg.eigvalsh((given["VI"] + given["VI"].T) / 2)
+            if "VI" in given:
+                values = np.linalg.eigvalsh((given["VI"] + given["VI"].T) / 2)
+            elif "V" in given:
+                given["VI"], values = _inverse(given.pop("V"), CONSTANT)
+            else:
+                given["VI"], values = _inverse(_covariance(X), 0.0)
         if values[0] < -1e-6 * max(abs(values[-1]), 1e-300):
             key = "V" if params and "V" in params else "VI"
             raise ValueError(f"metric_params[{key!r}] is not a covariance or its inverse: one eigenvalue is negative")
@@ -183,3 +193,21 @@ def _covariance(X: Array) -> Float64:
         raise ValueError("metric 'mahalanobis' takes a covariance from the rows, and one row has none; give "
                          "metric_params={'VI': its inverse}")  # fmt: skip
     return np.atleast_2d(np.cov(X, rowvar=False, dtype=np.float64))
+
+
+def _inverse(V: Float64, least: float) -> tuple[Float64, Float64]:
+    """The inverse of a covariance, but for directions in which nothing varies, or only by rounding; and eigenvalues.
+
+    They are those of the correlations, for in the columns' own units a column in metres beside one in nanometres would
+    be all that varies. A column varies where its variance is more than `least` of the largest.
+    """
+    variances = np.diag(V)
+    largest = max(float(variances.max()), np.finfo(np.float64).tiny)
+    varies = np.flatnonzero(variances > least * largest)
+    units = np.full(len(V), math.sqrt(largest))
+    units[varies] = np.sqrt(variances[varies])
+    correlations = V / units / units[:, None]
+    inverse, those = np.zeros_like(V), np.ix_(varies, varies)
+    inverse[those] = np.linalg.pinv(correlations[those], rcond=len(V) * NOISE)
+    values: Float64 = np.linalg.eigvalsh((correlations + correlations.T) / 2)
+    return inverse / units / units[:, None], values
