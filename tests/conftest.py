@@ -91,7 +91,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 # Longer than any test may take: each process of tests ends what hangs before the one that listens ends all.
-SILENCE = 900
+SILENCE = 1100
 LOOKS_AFTER = pytest.StashKey[silence.Watch | silence.Listener]()
 
 

@@ -16,8 +16,9 @@ from functools import partial
 
 import pytest
 
-# The longest test takes less than two minutes, also where all its kernels are compiled.
-CHILDREN, ALL_CHILDREN = 300.0, 400.0
+# The first test of pynndescent compiles it: two minutes, but five beside other work on an old processor. All others take
+# less than two minutes.
+CHILDREN, ALL_CHILDREN = 480.0, 580.0
 # For the summary, once all is ended that was waited for.
 END = 60.0
 
