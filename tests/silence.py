@@ -16,8 +16,8 @@ from functools import partial
 
 import pytest
 
-# The first test of pynndescent compiles it: two minutes, but five beside other work on an old processor. All others take
-# less than two minutes.
+# The first test of pynndescent compiles it: two minutes, but five beside other work on an old processor. All others
+# take less than two.
 CHILDREN, ALL_CHILDREN = 480.0, 580.0
 # For the summary, once all is ended that was waited for.
 END = 60.0
