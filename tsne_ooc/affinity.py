@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -15,10 +15,6 @@ from tsne_ooc._parallel import Threads, ranges
 from tsne_ooc._typing import Float32
 from tsne_ooc.joint import Joint
 from tsne_ooc.storage.codec import stored
-
-if TYPE_CHECKING:
-    pass
-
 
 ROWS = 4096
 

@@ -26,10 +26,11 @@ from tsne_ooc.storage.state import Saved, State
 # Reference rows that are converted to double precision at a time.
 STRIP = 4096
 # Where SciPy has 0 / 0: a row without a direction is as far as possible from all others, as in `_cosine`, and two rows
-# of zeros are at the same place.
-UNDEFINED = {"cosine": 1.0, "correlation": 1.0, "braycurtis": 0.0, "dice": 0.0, "sokalsneath": 0.0}
-# Where rows differ only in directions that do not count, rounding may leave the root of a negative number.
-UNDEFINED["mahalanobis"] = 0.0
+# of zeros are at the same place. And where rounding leaves it the root of a negative number, because two rows differ
+# only in directions that do not count.
+UNDEFINED = {
+    "cosine": 1.0, "correlation": 1.0, "braycurtis": 0.0, "dice": 0.0, "sokalsneath": 0.0, "mahalanobis": 0.0,
+}  # fmt: skip
 LARGEST = float(np.finfo(np.float32).max)
 
 
