@@ -60,6 +60,9 @@ def test_columns_that_follow_from_others_do_not_count(width, more, given):
         options = {} if given is None else {"V": covariance(Y)}
         alone, wider = distances(whole), distances(Y, **options)
         np.testing.assert_allclose(wider[1], alone[1], rtol=1e-4, atol=1e-5)
+        order = rng.permutation(Y.shape[1])
+        turned = {} if given is None else {"V": covariance(Y[:, order])}
+        np.testing.assert_allclose(distances(Y[:, order], **turned)[1], alone[1], rtol=1e-4, atol=1e-5)
         # Off the rule, in the directions in which nothing varies once all columns vary by one.
         centred, units = Y - Y.mean(axis=0, dtype=float), Y.std(axis=0, dtype=float)
         units[units == 0] = 1
